@@ -1,0 +1,27 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { ClientId } from "../model/Client.ts"
+import type { Command } from "./commands.ts"
+import type { ClientState, Notice } from "./notices.ts"
+
+/**
+ * Commands in, notices out. Keeps the snapshot of the desired state and replays it to a new worker, so that nobody
+ * else has to think about a worker's death.
+ */
+export class DataPlane extends Context.Service<
+  DataPlane,
+  {
+    /** Recorded in the snapshot and posted; never waits for the worker. */
+    readonly send: (command: Command) => Effect.Effect<void>
+    /** Every notice of the current worker from now on. Bounded; the oldest are dropped and counted. */
+    readonly notices: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
+    /** The last state reported per client. */
+    readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
+    /** By name; see `counters.ts`. They survive a worker's death. */
+    readonly counters: Effect.Effect<Readonly<Record<string, number>>>
+    /** How many workers have been started, the current one included. */
+    readonly epoch: Effect.Effect<number>
+  }
+>()("sallyport/dataplane/DataPlane") {}

@@ -1,0 +1,101 @@
+/**
+ * What the main thread tells the packet worker. Every command is keyed and idempotent: sending it again changes
+ * nothing, so a new worker gets the whole desired state replayed. Plain data (structured clone); addresses are
+ * canonical text, keys base64, times epoch milliseconds.
+ */
+import type { ClientId } from "../model/Client.ts"
+import type { MappingId } from "../model/Mapping.ts"
+import type { PortFilter } from "../model/PortFilter.ts"
+import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
+
+export type Command =
+  | UpsertClient
+  | RemoveClient
+  | SetResource
+  | RevokeResource
+  | SetMapping
+  | SetAddresses
+  | RemoveMapping
+  | SetPolicy
+  | Stop
+
+export interface UpsertClient {
+  readonly _tag: "UpsertClient"
+  readonly client: ClientId
+  readonly publicKey: string
+  readonly presharedKey: string | null
+  readonly tunnel4: string
+  readonly tunnel6: string
+  /** Last known endpoint and last accepted handshake timestamp (TAI64N, 24 hex digits), after a restart. */
+  readonly endpoint: { readonly address: string; readonly port: number } | null
+  readonly lastTai64n: string | null
+  /** Seconds; 0 is off. */
+  readonly keepalive: number
+  /** Start a handshake towards `endpoint` (the client was active when the worker or the gateway went away). */
+  readonly initiate: boolean
+}
+
+export interface RemoveClient {
+  readonly _tag: "RemoveClient"
+  readonly client: ClientId
+}
+
+export interface SetResource {
+  readonly _tag: "SetResource"
+  readonly client: ClientId
+  readonly resource: ResourceId
+  readonly kind: "dns" | "cidr" | "internet"
+  /** The network of a CIDR resource; `null` otherwise. */
+  readonly network: string | null
+  readonly filters: ReadonlyArray<PortFilter>
+  readonly allow: ReadonlyArray<DestinationOptIn>
+}
+
+/** Takes the resource, its mappings and its sessions from the client. */
+export interface RevokeResource {
+  readonly _tag: "RevokeResource"
+  readonly client: ClientId
+  readonly resource: ResourceId
+}
+
+export interface SetMapping {
+  readonly _tag: "SetMapping"
+  readonly mapping: MappingId
+  readonly client: ClientId
+  readonly resource: ResourceId
+  readonly proxyIps: ReadonlyArray<string>
+  readonly generation: number
+}
+
+export interface SetAddresses {
+  readonly _tag: "SetAddresses"
+  readonly mapping: MappingId
+  /** Number of the lookup that produced this; an older one than the last applied is ignored. */
+  readonly lookup: number
+  /** `Resolving` only for a first lookup: packets are parked. */
+  readonly state: "Resolving" | "Resolved" | "Unresolved"
+  readonly addresses: ReadonlyArray<string>
+  readonly staleAt: number
+}
+
+export interface RemoveMapping {
+  readonly _tag: "RemoveMapping"
+  readonly mapping: MappingId
+}
+
+export interface SetPolicy {
+  readonly _tag: "SetPolicy"
+  readonly mode: "standalone" | "portal"
+  /** The gateway's own tunnel addresses. */
+  readonly gateway4: string
+  readonly gateway6: string
+  /** Tunnel and proxy networks, both families. */
+  readonly tunnelNetworks: ReadonlyArray<string>
+  readonly proxyNetworks: ReadonlyArray<string>
+  /** All addresses of the gateway's host. */
+  readonly ownAddresses: ReadonlyArray<string>
+}
+
+export interface Stop {
+  readonly _tag: "Stop"
+}

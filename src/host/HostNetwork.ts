@@ -1,0 +1,37 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+
+/** The host could not be set up. `message` is one line: what failed, why, and the fix. */
+export class HostError extends Schema.TaggedError<HostError>()("HostError", { message: Schema.String }) {}
+
+export interface HostPlan {
+  /** The TUN device (already opened by the data plane's layer). */
+  readonly device: string
+  readonly mtu: number
+  readonly gateway4: string
+  readonly gateway6: string
+  /** Tunnel networks are routed into the device; traffic from them may leave, traffic to them from elsewhere is dropped. */
+  readonly tunnelNetworks: ReadonlyArray<string>
+  readonly proxyNetworks: ReadonlyArray<string>
+  readonly listenPort: number
+  /** Services of the gateway's own tunnel address that clients may reach. */
+  readonly dnsPort: number
+  /** `off` leaves nftables alone. */
+  readonly firewall: "nftables" | "off"
+  readonly masquerade: boolean
+}
+
+/** Addresses, routes, nft table and sysctls (design §12). Undone when the scope closes; leftovers of a crash are cleaned first. */
+export class HostNetwork extends Context.Service<
+  HostNetwork,
+  {
+    /** Fails naming both sides when a tunnel or proxy range overlaps a route of the host. Yields warnings to print. */
+    readonly configure: (plan: HostPlan) => Effect.Effect<ReadonlyArray<string>, HostError, Scope.Scope>
+    /** All addresses of the host's interfaces, canonical text. */
+    readonly ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError>
+    /** Completes whenever addresses or routes have changed since the last completion. */
+    readonly changed: Effect.Effect<void>
+  }
+>()("sallyport/host/HostNetwork") {}

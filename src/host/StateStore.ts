@@ -1,0 +1,40 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+
+/** The state cannot be read or written; `message` is one line with the path, the cause and the fix. */
+export class StateError extends Schema.TaggedError<StateError>()("StateError", { message: Schema.String }) {}
+
+/** A persisted standalone mapping. `slot` numbers the client's block of proxy IPs (4 per family) and is never given to another name. */
+export interface StoredMapping {
+  readonly client: string
+  readonly resource: string
+  readonly domain: string
+  readonly slot: number
+  readonly lastUsedAt: number
+}
+
+export interface StoredClient {
+  readonly client: string
+  readonly endpoint: { readonly address: string; readonly port: number } | null
+  readonly lastTai64n: string | null
+  readonly lastSeenAt: number
+}
+
+/** What a standalone gateway must remember: its key, its clients' last handshakes, its mappings (SQLite, WAL). */
+export class StateStore extends Context.Service<
+  StateStore,
+  {
+    /** The base64 private key; `null` on a first start. */
+    readonly privateKey: Effect.Effect<string | null, StateError>
+    readonly setPrivateKey: (base64: string) => Effect.Effect<void, StateError>
+    readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
+    readonly putClient: (client: StoredClient) => Effect.Effect<void, StateError>
+    readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
+    /** Durable before it returns. */
+    readonly putMapping: (mapping: StoredMapping) => Effect.Effect<void, StateError>
+    readonly removeMapping: (mapping: StoredMapping) => Effect.Effect<void, StateError>
+    /** Reserves `count` of the client's slots for ever, durably, and returns the first: none is handed out twice, even after power loss. */
+    readonly reserveSlots: (client: string, count: number) => Effect.Effect<number, StateError>
+  }
+>()("sallyport/host/StateStore") {}

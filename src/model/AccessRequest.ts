@@ -1,0 +1,42 @@
+import * as Schema from "effect/Schema"
+import type { Authorization } from "./Authorization.ts"
+import type { Mapping } from "./Mapping.ts"
+import type { NameState } from "../resolution/NameState.ts"
+
+export interface IceCredentials {
+  readonly username: string
+  readonly password: string
+}
+
+/** A control plane asks for an authorization and, with a name, for a mapping. */
+export interface AccessRequest extends Authorization {
+  readonly name: {
+    /** As the client wrote it; compared case-insensitively, echoed unchanged. */
+    readonly domain: string
+    readonly proxyIps: ReadonlyArray<string>
+  } | null
+  /** Credentials that the control plane chose for our side; `null`: the acceptor draws them. */
+  readonly credentials: IceCredentials | null
+}
+
+/** The answer to every valid request, given in the same turn: no lookup has to end for it. */
+export interface AccessReply {
+  /** Our side of the connection. */
+  readonly credentials: IceCredentials
+  readonly mapping: { readonly mapping: Mapping; readonly state: NameState } | null
+}
+
+/** A request that must not be granted; never caused by DNS. */
+export class AccessRefused extends Schema.TaggedError<AccessRefused>()("AccessRefused", {
+  reason: Schema.Literals([
+    "Expired",
+    "NotADnsResource",
+    "DomainMismatch",
+    "ProxyOutOfRange",
+    "NoProxies",
+    "TooManyMappings"
+  ]),
+  client: Schema.String,
+  resource: Schema.String,
+  domain: Schema.NullOr(Schema.String)
+}) {}

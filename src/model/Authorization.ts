@@ -1,0 +1,9 @@
+import type { Client } from "./Client.ts"
+import type { Resource } from "./Resource.ts"
+
+/** Client × resource; `expiresAt` in epoch milliseconds, `null` never. */
+export interface Authorization {
+  readonly client: Client
+  readonly resource: Resource
+  readonly expiresAt: number | null
+}

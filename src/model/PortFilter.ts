@@ -1,0 +1,11 @@
+/** What a resource lets through; an empty list of filters lets everything through (firezone-protocol: `filters: []`). */
+export type PortFilter =
+  | { readonly protocol: "tcp" | "udp"; readonly from: number; readonly to: number }
+  | { readonly protocol: "icmp" }
+
+/** `tcp/443`, `udp/8000-8100`, `tcp`, `icmp`. */
+export const formatPortFilter = (f: PortFilter): string => {
+  if (f.protocol === "icmp") return "icmp"
+  if (f.from === 0 && f.to === 65535) return f.protocol
+  return f.from === f.to ? `${f.protocol}/${f.from}` : `${f.protocol}/${f.from}-${f.to}`
+}

@@ -1,0 +1,138 @@
+/**
+ * IP addresses as the packet path sees them: four signed 32-bit words in network order, an IPv4
+ * address in its mapped form `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2), so that one table serves both
+ * families. Everywhere else an address is its canonical text (RFC 5952).
+ */
+export interface Words {
+  w0: number
+  w1: number
+  w2: number
+  w3: number
+}
+
+/** The third word of every IPv4 address in mapped form. */
+export const mappedPrefix = 0xffff
+
+export const words = (w0 = 0, w1 = 0, w2 = 0, w3 = 0): Words => ({ w0, w1, w2, w3 })
+
+export const isIpv4 = (a: Readonly<Words>): boolean => a.w0 === 0 && a.w1 === 0 && a.w2 === mappedPrefix
+
+export const equal = (a: Readonly<Words>, b: Readonly<Words>): boolean =>
+  a.w3 === b.w3 && a.w2 === b.w2 && a.w1 === b.w1 && a.w0 === b.w0
+
+/** Reads strict dotted-quad or RFC 4291 text; `undefined` for anything else (zones included). */
+export const parseAddress = (text: string): Words | undefined =>
+  text.includes(":") ? parseIpv6(text) : parseIpv4(text)
+
+/** Canonical text: dotted quad, or RFC 5952. */
+export const formatAddress = (a: Readonly<Words>): string => {
+  if (isIpv4(a)) return formatQuad(a.w3)
+  const groups = [a.w0, a.w1, a.w2, a.w3].flatMap((w) => [(w >>> 16) & 0xffff, w & 0xffff])
+  let start = -1
+  let longest = 1
+  for (let i = 0; i < 8; i++) {
+    let n = 0
+    while (i + n < 8 && groups[i + n] === 0) n++
+    if (n > longest) {
+      start = i
+      longest = n
+    }
+  }
+  const hex = (from: number, to: number) =>
+    groups
+      .slice(from, to)
+      .map((g) => g.toString(16))
+      .join(":")
+  return start < 0 ? hex(0, 8) : `${hex(0, start)}::${hex(start + longest, 8)}`
+}
+
+/** A network as address words plus prefix length counted in the 128-bit mapped form (an IPv4 /8 is 104). */
+export interface Network {
+  readonly address: Readonly<Words>
+  readonly prefix: number
+}
+
+/** `10.0.0.0/8`, `fd00::/7`, or a bare address (a host network); `undefined` when malformed or host bits are set. */
+export const parseNetwork = (text: string): Network | undefined => {
+  const slash = text.indexOf("/")
+  const address = parseAddress(slash < 0 ? text : text.slice(0, slash))
+  if (address === undefined) return undefined
+  const v4 = !text.includes(":")
+  const length = slash < 0 ? (v4 ? 32 : 128) : decimal(text.slice(slash + 1), v4 ? 32 : 128)
+  if (length < 0) return undefined
+  const network = { address, prefix: v4 ? length + 96 : length }
+  return equal(mask(address, network.prefix), address) ? network : undefined
+}
+
+export const formatNetwork = (n: Network): string =>
+  `${formatAddress(n.address)}/${isIpv4(n.address) && n.prefix >= 96 ? n.prefix - 96 : n.prefix}`
+
+export const contains = (n: Network, a: Readonly<Words>): boolean =>
+  ((a.w0 ^ n.address.w0) & maskWord(n.prefix)) === 0 &&
+  ((a.w1 ^ n.address.w1) & maskWord(n.prefix - 32)) === 0 &&
+  ((a.w2 ^ n.address.w2) & maskWord(n.prefix - 64)) === 0 &&
+  ((a.w3 ^ n.address.w3) & maskWord(n.prefix - 96)) === 0
+
+export const mask = (a: Readonly<Words>, prefix: number): Words =>
+  words(
+    a.w0 & maskWord(prefix),
+    a.w1 & maskWord(prefix - 32),
+    a.w2 & maskWord(prefix - 64),
+    a.w3 & maskWord(prefix - 96)
+  )
+
+const maskWord = (bits: number): number => (bits <= 0 ? 0 : bits >= 32 ? -1 : -1 << (32 - bits))
+
+const formatQuad = (w: number): string => `${w >>> 24}.${(w >>> 16) & 255}.${(w >>> 8) & 255}.${w & 255}`
+
+const parseIpv4 = (text: string): Words | undefined => {
+  const parts = text.split(".")
+  if (parts.length !== 4) return undefined
+  let w = 0
+  for (const part of parts) {
+    const octet = decimal(part, 255)
+    if (octet < 0) return undefined
+    w = (w << 8) | octet
+  }
+  return words(0, 0, mappedPrefix, w)
+}
+
+const parseIpv6 = (text: string): Words | undefined => {
+  if (text.length > 45) return undefined
+  const halves = text.split("::")
+  if (halves.length > 2) return undefined
+  const head = parseGroups(halves[0]!)
+  const tail = halves.length === 2 ? parseGroups(halves[1]!) : []
+  if (head === undefined || tail === undefined) return undefined
+  if (halves.length === 2 && halves[0]!.includes(".")) return undefined
+  const gap = 8 - head.length - tail.length
+  if (halves.length === 2 ? gap < 1 : gap !== 0) return undefined
+  const g = [...head, ...Array.from({ length: gap }, () => 0), ...tail]
+  const word = (i: number) => (g[i]! << 16) | g[i + 1]!
+  return words(word(0), word(2), word(4), word(6))
+}
+
+const parseGroups = (text: string): Array<number> | undefined => {
+  if (text === "") return []
+  const groups: Array<number> = []
+  const parts = text.split(":")
+  for (const [i, part] of parts.entries()) {
+    if (i === parts.length - 1 && part.includes(".")) {
+      const quad = parseIpv4(part)
+      if (quad === undefined) return undefined
+      groups.push(quad.w3 >>> 16, quad.w3 & 0xffff)
+    } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
+      groups.push(Number.parseInt(part, 16))
+    } else {
+      return undefined
+    }
+  }
+  return groups
+}
+
+/** A decimal number without leading zeros, at most `max`; −1 otherwise. */
+const decimal = (text: string, max: number): number => {
+  if (!/^(0|[1-9][0-9]{0,2})$/.test(text)) return -1
+  const n = Number(text)
+  return n > max ? -1 : n
+}

@@ -1,0 +1,26 @@
+import type { ResolutionReason } from "./Resolver.ts"
+
+/** Addresses are canonical texts, sorted. Times are epoch milliseconds. Design §6. */
+export type NameState =
+  | { readonly _tag: "Resolving"; readonly since: number; readonly attempts: number }
+  | {
+      readonly _tag: "Resolved"
+      readonly addresses: ReadonlyArray<string>
+      readonly since: number
+      /** When the answer's TTL ends. */
+      readonly staleAt: number
+      /** Why the last refresh failed, while the last good answer is still served. */
+      readonly failure: ResolutionReason | null
+    }
+  | {
+      readonly _tag: "Unresolved"
+      readonly reason: ResolutionReason
+      readonly attempts: number
+      readonly since: number
+      /** Until when a negative answer may be repeated (NXDOMAIN, NODATA); equal to `since` for failures. */
+      readonly negativeUntil: number
+    }
+
+/** The usable addresses; empty when there are none. */
+export const addressesOf = (state: NameState): ReadonlyArray<string> =>
+  state._tag === "Resolved" ? state.addresses : []

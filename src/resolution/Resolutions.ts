@@ -1,0 +1,48 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { ClientId } from "../model/Client.ts"
+import type { Mapping, MappingId } from "../model/Mapping.ts"
+import type { ResourceId } from "../model/Resource.ts"
+import type { Cause } from "./Cause.ts"
+import type { NameState } from "./NameState.ts"
+
+/** One row of `sallyport status`. Times are epoch milliseconds. */
+export interface MappingStatus {
+  readonly mapping: Mapping
+  readonly state: NameState
+  /** When the next lookup is due, if one is remembered or in flight. */
+  readonly nextTryAt: number | null
+  readonly lookups: number
+}
+
+/**
+ * Owns names and mappings; one fiber per name looks it up. Every lookup passes `refreshPolicy.decide`.
+ * Any typed error, time-out or defect of the resolver ends as an empty address list with its reason.
+ */
+export class Resolutions extends Context.Service<
+  Resolutions,
+  {
+    /**
+     * Makes (or finds again) the mapping of (client, resource, domain) and starts its first lookup when nothing is
+     * known. Returns in the same turn. Other proxies than before mean a new generation.
+     */
+    readonly subscribe: (request: {
+      readonly client: ClientId
+      readonly resource: ResourceId
+      readonly resolver: string
+      readonly domain: string
+      readonly proxyIps: ReadonlyArray<string>
+      /** `First` for a new mapping, `ClientAsked` when asked again, `Restarted` (no lookup until traffic) for persisted ones. */
+      readonly cause: "ClientAsked" | "Restarted"
+    }) => Effect.Effect<{ readonly mapping: Mapping; readonly state: NameState }>
+    /** Traffic or a client gives a reason to look again. Unknown mappings are ignored. */
+    readonly refresh: (mapping: MappingId, cause: Cause) => Effect.Effect<void>
+    /** A reply came from the mapping's real host: back-off is reset. */
+    readonly answered: (mapping: MappingId) => Effect.Effect<void>
+    readonly release: (mapping: MappingId) => Effect.Effect<void>
+    readonly releaseWhere: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
+    readonly list: Effect.Effect<ReadonlyArray<MappingStatus>>
+    /** One counter per brake and outcome, by name. */
+    readonly counters: Effect.Effect<Readonly<Record<string, number>>>
+  }
+>()("sallyport/resolution/Resolutions") {}
