@@ -1,0 +1,38 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { GatewayConfig } from "../config/GatewayConfig.ts"
+import type { WireguardConf } from "../config/wireguardConf.ts"
+
+/** Any typed error whose `message` is one line for the operator: what failed, why, and the fix. */
+export interface Failure {
+  readonly _tag: string
+  readonly message: string
+}
+
+export interface UpOptions {
+  /** Attach the Effect dev tools (ws://localhost:34437). */
+  readonly devTools: boolean
+  /** Make a new private key although clients exist and the old one is missing. */
+  readonly newKey: boolean
+}
+
+/** Which part of the story the demo breaks on purpose, to show that its checks can fail. */
+export type DemoBreak = "accept" | "icmp" | "heal"
+
+export interface DemoOptions {
+  readonly json: boolean
+  readonly break: DemoBreak | null
+}
+
+/**
+ * The long-running programs behind the commands. Each runs until it ends or is interrupted and cleans up after
+ * itself; the layer is put together by the composition root.
+ */
+export class Programs extends Context.Service<
+  Programs,
+  {
+    readonly up: (config: GatewayConfig, options: UpOptions) => Effect.Effect<void, Failure>
+    readonly connect: (conf: WireguardConf) => Effect.Effect<void, Failure>
+    readonly demo: (options: DemoOptions) => Effect.Effect<void, Failure>
+  }
+>()("sallyport/cli/Programs") {}

@@ -1,0 +1,74 @@
+import type { LogLevel } from "effect/LogLevel"
+import type { Authorization } from "../model/Authorization.ts"
+import type { Client, ClientId } from "../model/Client.ts"
+import type { Resource } from "../model/Resource.ts"
+
+/** A host (name or canonical address, no brackets) and a UDP port. */
+export interface HostPort {
+  readonly host: string
+  readonly port: number
+}
+
+/** A DNS server asked over UDP; `address` is canonical text. */
+export interface ResolverServer {
+  readonly address: string
+  readonly port: number
+}
+
+/** The four ranges of design §1 as canonical network text, and the tunnel's MTU. */
+export interface NetworkConfig {
+  readonly tunnel4: string
+  readonly tunnel6: string
+  readonly proxy4: string
+  readonly proxy6: string
+  readonly mtu: number
+}
+
+/** A client as configured: the model's client plus the groups that `allow:` lists may name. */
+export interface ConfiguredClient extends Client {
+  readonly groups: ReadonlyArray<string>
+}
+
+/** A checked `sallyport.yaml`: every reference resolved, every address assigned, every default filled in. */
+export interface GatewayConfig {
+  /** What clients dial. */
+  readonly endpoint: HostPort
+  readonly listenPort: number
+  /** Resolver sets by name. `system` is always there without being listed. */
+  readonly resolvers: ReadonlyMap<string, ReadonlyArray<ResolverServer>>
+  readonly clients: ReadonlyArray<ConfiguredClient>
+  readonly resources: ReadonlyArray<Resource>
+  /** One for each client and resource where the resource's `allow` names the client or one of its groups. */
+  readonly grants: ReadonlyArray<Authorization>
+  readonly network: NetworkConfig
+  /** The gateway's own tunnel addresses: the first host address of each tunnel range. */
+  readonly gateway4: string
+  readonly gateway6: string
+  readonly firewall: "nftables" | "off"
+  readonly masquerade: boolean
+  readonly stateDir: string
+  readonly controlSocket: string
+  readonly device: string
+  /** What the tunnel DNS server does with names under no resource. */
+  readonly otherNames: "forward" | "refuse"
+  readonly logLevel: LogLevel
+}
+
+export const defaultConfigPath = "/etc/sallyport/sallyport.yaml"
+export const defaultControlSocket = "/run/sallyport/sallyport.sock"
+export const defaultStateDir = "/var/lib/sallyport"
+export const defaultDevice = "sallyport0"
+export const defaultListenPort = 51820
+
+/** Design §1. */
+export const defaultNetwork: NetworkConfig = {
+  tunnel4: "100.64.0.0/11",
+  tunnel6: "fd00:2021:1111::/107",
+  proxy4: "100.96.0.0/11",
+  proxy6: "fd00:2021:1111:8000::/107",
+  mtu: 1280
+}
+
+/** The grants of one client, in the order of the file's resources. */
+export const grantsOf = (config: GatewayConfig, client: ClientId): ReadonlyArray<Authorization> =>
+  config.grants.filter((grant) => grant.client.id === client)
