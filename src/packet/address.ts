@@ -3,6 +3,8 @@
  * address in its mapped form `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2), so that one table serves both
  * families. Everywhere else an address is its canonical text (RFC 5952).
  */
+import { read32, write32 } from "./bytes.ts"
+
 export interface Words {
   w0: number
   w1: number
@@ -19,6 +21,57 @@ export const isIpv4 = (a: Readonly<Words>): boolean => a.w0 === 0 && a.w1 === 0 
 
 export const equal = (a: Readonly<Words>, b: Readonly<Words>): boolean =>
   a.w3 === b.w3 && a.w2 === b.w2 && a.w1 === b.w1 && a.w0 === b.w0
+
+export const copyWords = (from: Readonly<Words>, to: Words): void => {
+  to.w0 = from.w0
+  to.w1 = from.w1
+  to.w2 = from.w2
+  to.w3 = from.w3
+}
+
+/** Reads the 4 bytes at `at` into mapped form. */
+export const readIpv4 = (bytes: Uint8Array, at: number, to: Words): void => {
+  to.w0 = 0
+  to.w1 = 0
+  to.w2 = mappedPrefix
+  to.w3 = read32(bytes, at)
+}
+
+/** Reads the 16 bytes at `at`. */
+export const readIpv6 = (bytes: Uint8Array, at: number, to: Words): void => {
+  to.w0 = read32(bytes, at)
+  to.w1 = read32(bytes, at + 4)
+  to.w2 = read32(bytes, at + 8)
+  to.w3 = read32(bytes, at + 12)
+}
+
+/** Writes 4 bytes for an IPv4 address, else 16. Returns how many. */
+export const writeAddress = (bytes: Uint8Array, at: number, a: Readonly<Words>): number => {
+  if (isIpv4(a)) {
+    write32(bytes, at, a.w3)
+    return 4
+  }
+  write32(bytes, at, a.w0)
+  write32(bytes, at + 4, a.w1)
+  write32(bytes, at + 8, a.w2)
+  write32(bytes, at + 12, a.w3)
+  return 16
+}
+
+/** `::` or 0.0.0.0. */
+export const isUnspecified = (a: Readonly<Words>): boolean =>
+  a.w0 === 0 && a.w1 === 0 && a.w3 === 0 && (a.w2 === 0 || a.w2 === mappedPrefix)
+
+/** 224.0.0.0/4 or ff00::/8. */
+export const isMulticast = (a: Readonly<Words>): boolean =>
+  isIpv4(a) ? a.w3 >>> 28 === 0xe : a.w0 >>> 24 === 0xff
+
+/** 255.255.255.255, the only broadcast address that can be told without knowing a network's prefix. */
+export const isBroadcast = (a: Readonly<Words>): boolean => a.w3 === -1 && isIpv4(a)
+
+/** 127.0.0.0/8 or ::1. */
+export const isLoopback = (a: Readonly<Words>): boolean =>
+  isIpv4(a) ? a.w3 >>> 24 === 127 : a.w0 === 0 && a.w1 === 0 && a.w2 === 0 && a.w3 === 1
 
 /** Reads strict dotted-quad or RFC 4291 text; `undefined` for anything else (zones included). */
 export const parseAddress = (text: string): Words | undefined =>

@@ -3,7 +3,7 @@
  * interface (so that a reply leaves from the address that was addressed). Mutable and reused, since
  * one is filled per datagram; keep one with `copyEndpoint`.
  */
-import { formatAddress, isIpv4, type Words, words } from "./address.ts"
+import { copyWords, equal, formatAddress, isIpv4, type Words, words } from "./address.ts"
 
 export interface Endpoint {
   readonly remote: Words
@@ -24,18 +24,7 @@ export const copyEndpoint = (from: Readonly<Endpoint>, to: Endpoint): void => {
 
 /** Same remote address and port; the local side does not count. */
 export const sameRemote = (a: Readonly<Endpoint>, b: Readonly<Endpoint>): boolean =>
-  a.port === b.port &&
-  a.remote.w3 === b.remote.w3 &&
-  a.remote.w2 === b.remote.w2 &&
-  a.remote.w1 === b.remote.w1 &&
-  a.remote.w0 === b.remote.w0
+  a.port === b.port && equal(a.remote, b.remote)
 
 export const formatEndpoint = (e: Readonly<Endpoint>): string =>
   isIpv4(e.remote) ? `${formatAddress(e.remote)}:${e.port}` : `[${formatAddress(e.remote)}]:${e.port}`
-
-const copyWords = (from: Readonly<Words>, to: Words): void => {
-  to.w0 = from.w0
-  to.w1 = from.w1
-  to.w2 = from.w2
-  to.w3 = from.w3
-}
