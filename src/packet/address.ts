@@ -63,8 +63,7 @@ export const isUnspecified = (a: Readonly<Words>): boolean =>
   a.w0 === 0 && a.w1 === 0 && a.w3 === 0 && (a.w2 === 0 || a.w2 === mappedPrefix)
 
 /** 224.0.0.0/4 or ff00::/8. */
-export const isMulticast = (a: Readonly<Words>): boolean =>
-  isIpv4(a) ? a.w3 >>> 28 === 0xe : a.w0 >>> 24 === 0xff
+export const isMulticast = (a: Readonly<Words>): boolean => (isIpv4(a) ? a.w3 >>> 28 === 0xe : a.w0 >>> 24 === 0xff)
 
 /** 255.255.255.255, the only broadcast address that can be told without knowing a network's prefix. */
 export const isBroadcast = (a: Readonly<Words>): boolean => a.w3 === -1 && isIpv4(a)

@@ -54,9 +54,7 @@ export const pseudoHeaderSum = (
 export const addressSum = (a: Readonly<Words>): number => {
   const low = (a.w3 >>> 16) + (a.w3 & 0xffff)
   if (isIpv4(a)) return low
-  return (
-    (a.w0 >>> 16) + (a.w0 & 0xffff) + (a.w1 >>> 16) + (a.w1 & 0xffff) + (a.w2 >>> 16) + (a.w2 & 0xffff) + low
-  )
+  return (a.w0 >>> 16) + (a.w0 & 0xffff) + (a.w1 >>> 16) + (a.w1 & 0xffff) + (a.w2 >>> 16) + (a.w2 & 0xffff) + low
 }
 
 /** What replacing a 16-bit word adds to a sum: `~m + m'` of RFC 1624 equation 3. Deltas of words may be added up. */
@@ -77,7 +75,7 @@ export const update32 = (checksum: number, from: number, to: number): number => 
 
 /** True for IPv6, which has no header checksum. */
 export const ipv4HeaderChecksumOk = (bytes: Uint8Array, view: Readonly<PacketView>): boolean =>
-  view.version === 6 || sumBytes(bytes, view.offset, ((bytes[view.offset]! & 15) << 2), 0) === 0xffff
+  view.version === 6 || sumBytes(bytes, view.offset, (bytes[view.offset]! & 15) << 2, 0) === 0xffff
 
 /**
  * Whether the TCP, UDP, ICMP or ICMPv6 checksum is right. True as well where there is none to look at: a

@@ -271,8 +271,7 @@ const parseTransport = (bytes: Uint8Array, view: PacketView, cut: boolean): numb
     view.icmpType = type
     view.icmpCode = bytes[at + 1]!
     view.echo = version === 4 ? type === 8 || type === 0 : type === 128 || type === 129
-    view.icmpError =
-      version === 4 ? type === 3 || type === 4 || type === 5 || type === 11 || type === 12 : type < 128
+    view.icmpError = version === 4 ? type === 3 || type === 4 || type === 5 || type === 11 || type === 12 : type < 128
     if (view.echo) {
       const identifier = read16(bytes, at + 4)
       view.sourcePort = identifier

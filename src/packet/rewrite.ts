@@ -52,7 +52,7 @@ export const rewriteSource = (
 }
 
 /** Adds a delta of address words to the checksum of an IPv4 header; nothing to do for IPv6. */
-export const fixIpv4Header = (bytes: Uint8Array, view: Readonly<PacketView>, delta: number): void => {
+const fixIpv4Header = (bytes: Uint8Array, view: Readonly<PacketView>, delta: number): void => {
   if (view.version !== 4) return
   const at = view.offset + 10
   write16(bytes, at, applyDelta(read16(bytes, at), delta))
@@ -96,10 +96,34 @@ export const replacePort = (
 }
 
 /**
+ * Brings the transport checksum up to date, when it is there (not in a later fragment, maybe not in a quoted
+ * packet). Returns the delta of the field itself, for a checksum around it.
+ */
+export const fixTransport = (
+  bytes: Uint8Array,
+  view: Readonly<PacketView>,
+  addressDelta: number,
+  portDelta: number,
+  partial: boolean
+): number => {
+  const offset = checksumOffset(view)
+  if (view.fragmentOffset !== 0 || view.transportLength < offset + 2) return 0
+  const at = view.transport + offset
+  const held = read16(bytes, at)
+  const udp = view.protocol === protocolUdp
+  if (udp && held === 0 && !partial) return 0
+  const pseudo = view.protocol === protocolIcmp ? 0 : addressDelta
+  let sum = partial ? fold(held + pseudo) : applyDelta(held, pseudo + portDelta)
+  if (udp && sum === 0) sum = 0xffff
+  write16(bytes, at, sum)
+  return delta16(held, sum)
+}
+
+/**
  * Lowers the MSS option of a TCP SYN so that a full segment fits an IP packet of `mtu` bytes. True when it
  * was changed. A SYN without the option is left alone: its default (536, 1220) fits any tunnel.
  */
-export const clampMss = (bytes: Uint8Array, view: Readonly<PacketView>, mtu: number): boolean => {
+export const clampMss = (bytes: Uint8Array, view: Readonly<PacketView>, mtu: number, partial = false): boolean => {
   if (view.protocol !== protocolTcp || (view.tcpFlags & tcpSyn) === 0 || view.fragment) return false
   const limit = mtu - (view.transport - view.offset) - 20
   const end = view.transport + ((bytes[view.transport + 12]! >>> 4) << 2)
@@ -112,7 +136,7 @@ export const clampMss = (bytes: Uint8Array, view: Readonly<PacketView>, mtu: num
       continue
     }
     const size = bytes[at + 1]!
-    if (kind === 2 && size === 4) return lowerMss(bytes, view, at + 2, limit)
+    if (kind === 2 && size === 4) return lowerMss(bytes, view, at + 2, limit, partial)
     if (size < 2) return false
     at += size
   }
@@ -122,42 +146,21 @@ export const clampMss = (bytes: Uint8Array, view: Readonly<PacketView>, mtu: num
 const canRewrite = (view: Readonly<PacketView>, address: Readonly<Words>): boolean =>
   isIpv4(address) === (view.version === 4) && checksumOffset(view) >= 0
 
-const fixTransport = (
+const lowerMss = (
   bytes: Uint8Array,
   view: Readonly<PacketView>,
-  addressDelta: number,
-  portDelta: number,
+  at: number,
+  limit: number,
   partial: boolean
-): void => {
-  if (view.fragmentOffset !== 0) return
-  const at = view.transport + checksumOffset(view)
-  const held = read16(bytes, at)
-  const pseudo = view.protocol === protocolIcmp ? 0 : addressDelta
-  if (partial) {
-    write16(bytes, at, fold(held + pseudo))
-    return
-  }
-  if (view.protocol === protocolUdp) {
-    if (held === 0) return
-    const sum = applyDelta(held, pseudo + portDelta)
-    write16(bytes, at, sum === 0 ? 0xffff : sum)
-    return
-  }
-  write16(bytes, at, applyDelta(held, pseudo + portDelta))
-}
-
-const lowerMss = (bytes: Uint8Array, view: Readonly<PacketView>, at: number, limit: number): boolean => {
+): boolean => {
   const held = read16(bytes, at)
   if (limit < 1 || held <= limit) return false
   write16(bytes, at, limit)
+  if (partial) return true
   // An option may stand at an odd offset; then its bytes fall into the other halves of the summed words.
   const odd = ((at - view.transport) & 1) !== 0
   const field = view.transport + 16
-  write16(
-    bytes,
-    field,
-    applyDelta(read16(bytes, field), odd ? delta16(swap(held), swap(limit)) : delta16(held, limit))
-  )
+  write16(bytes, field, applyDelta(read16(bytes, field), odd ? delta16(swap(held), swap(limit)) : delta16(held, limit)))
   return true
 }
 
