@@ -1,0 +1,24 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { ResolutionError } from "../resolution/Resolver.ts"
+import type { Message } from "./message.ts"
+
+/**
+ * Asks the servers of a resolver set one question: for what is forwarded (SRV, TXT, MX, names outside of all
+ * resources). `Resolver` is built on the same exchange. Interruption closes the sockets.
+ */
+export class Upstream extends Context.Service<
+  Upstream,
+  {
+    /**
+     * The first usable answer: NOERROR or NXDOMAIN, complete (TCP when truncated), id and question checked. The reason
+     * of a failure is `ServerFailure`, `Timeout` or `NoResolver`.
+     *
+     * @param set `system` or the name of a configured set
+     * @param type see `recordType`
+     */
+    readonly exchange: (set: string, domain: string, type: number) => Effect.Effect<Message, ResolutionError>
+    /** By name: `queries`, `resends`, `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`. */
+    readonly counters: Effect.Effect<Readonly<Record<string, number>>>
+  }
+>()("sallyport/dns/Upstream") {}

@@ -1,0 +1,128 @@
+/**
+ * Domain names (RFC 1035 §3.1, §4.1.4). As text: labels joined by dots without a trailing dot, case kept, the root
+ * is `.`; a dot or backslash inside a label is `\.` or `\\`, a byte outside printable ASCII is `\DDD` (§5.1). The text
+ * form is lossless.
+ */
+export type DomainText = string
+
+/** Why bytes are no name. */
+export type NameProblem = "NameTruncated" | "NameTooLong" | "BadLabelType" | "BadPointer"
+
+/** Where a name ended; reused, so read it before the next call. */
+export interface NameCursor {
+  /** The offset after the name as it stands at its place (a pointer counts two bytes). */
+  end: number
+}
+
+const headerBytes = 12
+const maxNameBytes = 255
+const maxLabelBytes = 63
+/** A name has at most 127 labels, so more jumps cannot be honest. */
+const maxPointers = 127
+
+/** Reads a name of a message. A pointer must point before the name's first byte, each further one before the last. */
+export const readName = (bytes: Uint8Array, offset: number, cursor: NameCursor): DomainText | NameFailure => {
+  let text = ""
+  let at = offset
+  let bound = offset
+  let length = 0
+  let jumps = 0
+  let end = -1
+  for (;;) {
+    const head = bytes[at]
+    if (head === undefined) return nameFailures.NameTruncated
+    if (head === 0) {
+      cursor.end = end < 0 ? at + 1 : end
+      return text === "" ? "." : text
+    }
+    if (head >= 0xc0) {
+      const low = bytes[at + 1]
+      if (low === undefined) return nameFailures.NameTruncated
+      const target = ((head & 0x3f) << 8) | low
+      if (target < headerBytes || target >= bound || ++jumps > maxPointers) return nameFailures.BadPointer
+      if (end < 0) end = at + 2
+      bound = target
+      at = target
+      continue
+    }
+    if (head > maxLabelBytes) return nameFailures.BadLabelType
+    length += head + 1
+    if (length + 1 > maxNameBytes) return nameFailures.NameTooLong
+    if (at + 1 + head > bytes.length) return nameFailures.NameTruncated
+    if (text !== "") text += "."
+    for (let i = at + 1; i <= at + head; i++) text += escapeByte(bytes[i]!)
+    at += 1 + head
+  }
+}
+
+export interface NameFailure {
+  readonly problem: NameProblem
+}
+
+/** The labels' bytes of a text, without the root; `null` when it is no name that fits the limits of 63 and 255. */
+export const labelsOf = (text: DomainText): ReadonlyArray<Uint8Array> | null => {
+  if (text === "." || text === "") return []
+  const labels: Array<Uint8Array> = []
+  let label: Array<number> = []
+  let total = 1
+  for (let i = 0; i <= text.length; i++) {
+    const c = i === text.length ? 0x2e : text.charCodeAt(i)
+    if (c === 0x2e) {
+      // A trailing dot only says that the name is absolute.
+      if (label.length === 0 && i === text.length) break
+      if (label.length === 0 || label.length > maxLabelBytes) return null
+      total += label.length + 1
+      if (total > maxNameBytes) return null
+      labels.push(Uint8Array.from(label))
+      label = []
+    } else if (c === 0x5c) {
+      const digits = /^[0-9]{3}/.exec(text.slice(i + 1, i + 4))
+      const value = digits === null ? text.charCodeAt(i + 1) : Number(digits[0])
+      if (!(value <= 255) || (digits === null && value > 0x7e)) return null
+      label.push(value)
+      i += digits === null ? 1 : 3
+    } else {
+      if (c < 0x21 || c > 0x7e) return null
+      label.push(c)
+    }
+  }
+  return labels
+}
+
+/** Lower case without trailing dot: the form of `Name.domain` and of keys. ASCII only (RFC 4343). */
+export const canonicalName = (text: DomainText): DomainText => {
+  const lower = text.replaceAll(/[A-Z]+/g, (s) => s.toLowerCase())
+  return lower.length > 1 && /(^|[^\\])(\\\\)*\.$/.test(lower) ? lower.slice(0, -1) : lower
+}
+
+export const sameName = (a: DomainText, b: DomainText): boolean => canonicalName(a) === canonicalName(b)
+
+/** Whether `name` is `zone` or below it. */
+export const isWithin = (name: DomainText, zone: DomainText): boolean => {
+  const above = canonicalName(zone)
+  for (let below = canonicalName(name); below !== "."; below = parentName(below)) if (below === above) return true
+  return above === "."
+}
+
+/** The name one label up; the root's is the root. */
+export const parentName = (text: DomainText): DomainText => {
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] === "\\") i++
+    else if (text[i] === "." && i + 1 < text.length) return text.slice(i + 1)
+  }
+  return "."
+}
+
+const nameFailures: { readonly [P in NameProblem]: NameFailure } = {
+  NameTruncated: { problem: "NameTruncated" },
+  NameTooLong: { problem: "NameTooLong" },
+  BadLabelType: { problem: "BadLabelType" },
+  BadPointer: { problem: "BadPointer" }
+}
+
+const escapeByte = (byte: number): string => {
+  if (byte === 0x2e) return "\\."
+  if (byte === 0x5c) return "\\\\"
+  if (byte > 0x20 && byte < 0x7f) return String.fromCharCode(byte)
+  return `\\${String(byte).padStart(3, "0")}`
+}

@@ -1,0 +1,165 @@
+import * as Effect from "effect/Effect"
+import { isIpv4, parseAddress } from "../packet/address.ts"
+import { decode, decodeHeader } from "./decode.ts"
+import { encode } from "./encode.ts"
+import type { Message, Question, ResourceRecord } from "./message.ts"
+import { emptyMessage, isMalformed } from "./message.ts"
+import { canonicalName, parentName } from "./name.ts"
+import { classInternet, opcodeQuery, rcode, recordType, udpPayloadSize } from "./registry.ts"
+import { reverseAddress } from "./reverse.ts"
+import type { TunnelAnswer, TunnelQuestion } from "./tunnelAnswer.ts"
+
+/** A query has one question and an OPT record; the rest of the room is slack. */
+const maxQueryRecords = 16
+
+/**
+ * The protocol of the tunnel DNS server around one decision, `lookup`: bytes of a query in, bytes of the answer out,
+ * `null` when nothing must be sent. A defect of `lookup` is logged and answered with SERVFAIL.
+ */
+export const handleQuery = Effect.fnUntraced(function* (
+  bytes: Uint8Array,
+  transport: "udp" | "tcp",
+  lookup: (question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
+) {
+  const header = decodeHeader(bytes)
+  // Answering an answer could make two servers talk for ever.
+  if (header === null || header.response) return null
+  const bare = { ...emptyMessage, id: header.id, response: true, opcode: header.opcode }
+  const base = { ...bare, recursionDesired: header.recursionDesired, recursionAvailable: true }
+  if (header.opcode !== opcodeQuery) return encode({ ...base, rcode: rcode.NotImp })
+  const query = decode(bytes, maxQueryRecords)
+  if (isMalformed(query)) return encode({ ...base, rcode: rcode.FormErr })
+
+  const edns = query.edns === null ? null : { udpPayloadSize, version: 0, dnssecOk: query.edns.dnssecOk, options: [] }
+  const reply = { ...base, checkingDisabled: query.checkingDisabled, questions: query.questions, edns }
+  const [question] = query.questions
+  if (question === undefined || query.questions.length > 1) {
+    return encode({ ...reply, questions: [], rcode: rcode.FormErr })
+  }
+  if (query.edns !== null && query.edns.version !== 0) return encode({ ...reply, rcode: rcode.BadVers })
+  if (question.class !== classInternet) return encode({ ...reply, rcode: rcode.Refused })
+  const answer = decideHere(question) ?? (yield* lookup(readQuestion(question)).pipe(Effect.catchDefect(failed)))
+  if (answer._tag === "Dropped") return null
+  const limit =
+    transport === "tcp" ? 0xffff : Math.min(Math.max(query.edns?.udpPayloadSize ?? 512, 512), udpPayloadSize)
+  return fit({ ...reply, ...contentOf(question, answer) }, limit)
+})
+
+/**
+ * Takes A and AAAA records out of an upstream answer whose address `keep` refuses, in all sections: an outside name
+ * must not lead into a private network.
+ */
+export const filterAddresses = (message: Message, keep: (address: string) => boolean): Message => {
+  const kept = (records: ReadonlyArray<ResourceRecord>): ReadonlyArray<ResourceRecord> =>
+    records.filter((record) => record.data._tag !== "Address" || keep(record.data.address))
+  return {
+    ...message,
+    answers: kept(message.answers),
+    authorities: kept(message.authorities),
+    additionals: kept(message.additionals)
+  }
+}
+
+/** The questions whose answer does not depend on the name. */
+const decideHere = (question: Question): TunnelAnswer | null => {
+  switch (question.type) {
+    // Hints in these records would lead clients past the proxy IPs.
+    case recordType.HTTPS:
+    case recordType.SVCB:
+      return { _tag: "NoData", ttl: 60 }
+    case recordType.ANY:
+    case recordType.AXFR:
+    case recordType.IXFR:
+    case recordType.MAILA:
+    case recordType.MAILB:
+    case recordType.OPT:
+      return { _tag: "Refused" }
+  }
+  return null
+}
+
+const readQuestion = (question: Question): TunnelQuestion => {
+  const domain = canonicalName(question.name)
+  return {
+    domain,
+    type: question.type,
+    family: question.type === recordType.A ? 4 : question.type === recordType.AAAA ? 6 : null,
+    reverse: question.type === recordType.PTR ? reverseAddress(domain) : null
+  }
+}
+
+const failed = (defect: unknown): Effect.Effect<TunnelAnswer> =>
+  Effect.as(Effect.logError("The tunnel DNS lookup broke", defect), { _tag: "ServerFailure" })
+
+const contentOf = (question: Question, answer: Exclude<TunnelAnswer, { _tag: "Dropped" }>): Partial<Message> => {
+  const record = (ttl: number, data: ResourceRecord["data"]): ResourceRecord => ({
+    name: question.name,
+    type: question.type,
+    class: classInternet,
+    ttl,
+    data
+  })
+  switch (answer._tag) {
+    case "Addresses": {
+      const answers = answer.addresses
+        .filter((address) => familyOf(address) === question.type)
+        .map((address) => record(answer.ttl, { _tag: "Address", address }))
+      return answers.length === 0 ? negative(question, answer.ttl) : { authoritative: true, answers }
+    }
+    case "NoData":
+      return negative(question, answer.ttl)
+    case "NameError":
+      return { ...negative(question, answer.ttl), rcode: rcode.NXDomain }
+    case "Reverse":
+      return { authoritative: true, answers: [record(answer.ttl, { _tag: "Name", name: answer.name })] }
+    case "Forwarded": {
+      const { rcode: code, answers, authorities, additionals } = answer.message
+      return code > 15 ? { rcode: rcode.ServFail } : { rcode: code, answers, authorities, additionals }
+    }
+    case "Refused":
+      return { rcode: rcode.Refused }
+    case "ServerFailure":
+      return { rcode: rcode.ServFail }
+  }
+}
+
+/** The record type an address belongs in. */
+const familyOf = (address: string): number | null => {
+  const a = parseAddress(address)
+  return a === undefined ? null : isIpv4(a) ? recordType.A : recordType.AAAA
+}
+
+/** Clients keep an absence only with an SOA record, for min(TTL, MINIMUM) (RFC 2308 §5). We are our own zone. */
+const negative = (question: Question, ttl: number): Partial<Message> => ({
+  authoritative: true,
+  authorities: [
+    {
+      name: parentName(question.name),
+      type: recordType.SOA,
+      class: classInternet,
+      ttl,
+      data: {
+        _tag: "Soa",
+        mname: "gateway.invalid",
+        rname: "nobody.invalid",
+        serial: 1,
+        refresh: 3600,
+        retry: 600,
+        expire: 86_400,
+        minimum: ttl
+      }
+    }
+  ]
+})
+
+/** An answer over the limit is sent empty with TC, so that the client comes back over TCP. */
+const fit = (message: Message, limit: number): Uint8Array | null => {
+  const whole = encode(message)
+  if (whole === null) return encode({ ...message, ...empty, rcode: rcode.ServFail })
+  if (whole.length <= limit) return whole
+  const withoutExtras = encode({ ...message, additionals: [] })
+  if (withoutExtras !== null && withoutExtras.length <= limit) return withoutExtras
+  return encode({ ...message, ...empty, truncated: true })
+}
+
+const empty = { answers: [], authorities: [], additionals: [] } as const

@@ -1,0 +1,45 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+
+/** The DNS service could not listen. `message` is one line: what failed, why, and the fix. */
+export class DnsSocketError extends Schema.TaggedError<DnsSocketError>()("DnsSocketError", {
+  message: Schema.String
+}) {}
+
+export interface DnsSource {
+  readonly address: string
+  readonly port: number
+}
+
+/** A query in, an answer out; `null` sends nothing. Over TCP the bytes are without their length prefix. */
+export type DnsHandler = (
+  query: Uint8Array,
+  source: DnsSource,
+  transport: "udp" | "tcp"
+) => Effect.Effect<Uint8Array | null>
+
+export interface DnsService {
+  /** Each gets a UDP and a TCP socket. */
+  readonly addresses: ReadonlyArray<string>
+  /** 0 lets the host choose one port per address. */
+  readonly port: number
+  /** Only packets that arrive on this device are seen (SO_BINDTODEVICE); `null`: any. */
+  readonly device: string | null
+  readonly handler: DnsHandler
+}
+
+/** The sockets of the tunnel DNS server. Everything a peer can make us hold is bounded. */
+export class DnsSockets extends Context.Service<
+  DnsSockets,
+  {
+    /** Listens until the scope closes; yields what was bound, in the order of `addresses`. */
+    readonly serve: (service: DnsService) => Effect.Effect<ReadonlyArray<DnsSource>, DnsSocketError, Scope.Scope>
+    /**
+     * By name: `udp_queries`, `udp_dropped` (too many in flight), `tcp_queries`, `tcp_connections`, `tcp_refused` (too
+     * many connections), `tcp_closed_idle`, `tcp_closed_oversize`, `send_errors`.
+     */
+    readonly counters: Effect.Effect<Readonly<Record<string, number>>>
+  }
+>()("sallyport/host/DnsSockets") {}
