@@ -1,0 +1,100 @@
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaGetter from "effect/SchemaGetter"
+import * as SchemaIssue from "effect/SchemaIssue"
+import type { LogLevel } from "effect/LogLevel"
+import { quote } from "./problem.ts"
+import { suggestFix } from "./suggest.ts"
+import * as values from "./values.ts"
+
+/** A codec from what YAML gives to a checked value; its complaint travels in the issue's annotations. */
+const parsed = <A, E>(from: Schema.Codec<E>, parse: (value: E) => values.Parsed<A>) =>
+  from.pipe(
+    Schema.decodeTo(
+      Schema.declare((_value: unknown): _value is A => true),
+      {
+        decode: SchemaGetter.transformEffect((value: E) => {
+          const result = parse(value)
+          return Result.isSuccess(result)
+            ? Effect.succeed(result.success)
+            : Effect.fail(new SchemaIssue.InvalidValue({ message: result.failure.cause, fix: result.failure.fix }))
+        }),
+        encode: SchemaGetter.forbidden(() => "a configuration is never written back")
+      }
+    )
+  )
+
+const text = <A>(parse: (value: string) => values.Parsed<A>) => parsed(Schema.String, parse)
+
+const whole = (what: string, from: number, to: number) =>
+  parsed(Schema.Finite, (value) =>
+    Number.isInteger(value) && value >= from && value <= to
+      ? Result.succeed(value)
+      : Result.fail({ cause: `${value} is not ${what}`, fix: `use a whole number from ${from} to ${to}` })
+  )
+
+const oneOf = <A>(choices: Readonly<Record<string, A>>) =>
+  text((value): values.Parsed<A> => {
+    const known = Object.keys(choices)
+    return known.includes(value)
+      ? Result.succeed(choices[value]!)
+      : Result.fail({ cause: `${quote(value)} is not a choice here`, fix: suggestFix(value, known, "") })
+  })
+
+const logLevels: Readonly<Record<string, LogLevel>> = {
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  none: "None"
+}
+
+const ClientFile = Schema.Struct({
+  public_key: text(values.parseKey),
+  preshared_key: Schema.optionalKey(text(values.parseKey)),
+  groups: Schema.optionalKey(Schema.Array(text(values.parseIdentifier))),
+  tunnel_ipv4: Schema.optionalKey(text(values.parseAddressText)),
+  tunnel_ipv6: Schema.optionalKey(text(values.parseAddressText))
+})
+
+const ResourceFile = Schema.Struct({
+  name: Schema.optionalKey(text(values.parsePattern)),
+  cidr: Schema.optionalKey(text(values.parseNetworkText)),
+  internet: Schema.optionalKey(Schema.Boolean),
+  ports: Schema.optionalKey(Schema.Array(text(values.parsePortFilter))),
+  resolver: Schema.optionalKey(text(values.parseIdentifier)),
+  allow: Schema.Array(text(values.parseIdentifier)),
+  expires: Schema.optionalKey(text(values.parseExpiry)),
+  allow_gateway_host: Schema.optionalKey(Schema.Boolean),
+  allow_loopback: Schema.optionalKey(Schema.Boolean),
+  allow_link_local: Schema.optionalKey(Schema.Boolean),
+  allow_metadata: Schema.optionalKey(Schema.Boolean)
+})
+
+const NetworkFile = Schema.Struct({
+  tunnel_ipv4: Schema.optionalKey(text(values.parseNetworkText)),
+  tunnel_ipv6: Schema.optionalKey(text(values.parseNetworkText)),
+  proxy_ipv4: Schema.optionalKey(text(values.parseNetworkText)),
+  proxy_ipv6: Schema.optionalKey(text(values.parseNetworkText)),
+  mtu: Schema.optionalKey(whole("a tunnel MTU", 1280, 1420))
+})
+
+/** The shape of `sallyport.yaml`, each value checked by itself; what they mean together is `resolveConfig`'s matter. */
+export const ConfigFile = Schema.Struct({
+  endpoint: text((value) => values.parseHostPort(value, null)),
+  listen: Schema.optionalKey(whole("a port", 1, 65535)),
+  resolvers: Schema.optionalKey(Schema.Record(Schema.String, Schema.Array(text(values.parseResolverServer)))),
+  clients: Schema.optionalKey(Schema.Record(Schema.String, ClientFile)),
+  resources: Schema.optionalKey(Schema.Record(Schema.String, ResourceFile)),
+  network: Schema.optionalKey(NetworkFile),
+  firewall: Schema.optionalKey(oneOf({ nftables: "nftables", off: "off" } as const)),
+  masquerade: Schema.optionalKey(Schema.Boolean),
+  state_dir: Schema.optionalKey(text(values.parsePath(4000))),
+  control_socket: Schema.optionalKey(text(values.parsePath(107))),
+  device: Schema.optionalKey(text(values.parseDevice)),
+  other_names: Schema.optionalKey(oneOf({ forward: "forward", refuse: "refuse" } as const)),
+  log_level: Schema.optionalKey(oneOf(logLevels))
+})
+export type ConfigFile = typeof ConfigFile.Type

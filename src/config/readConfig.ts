@@ -1,0 +1,67 @@
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Result from "effect/Result"
+import * as SchemaParser from "effect/SchemaParser"
+import * as Stream from "effect/Stream"
+import { ConfigFile } from "./fileSchema.ts"
+import type { GatewayConfig } from "./GatewayConfig.ts"
+import { issueProblems } from "./issueProblems.ts"
+import { ConfigError, configError } from "./problem.ts"
+import { resolveConfig } from "./resolveConfig.ts"
+import { maxFileLength, parseYaml } from "./yamlSource.ts"
+
+const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
+  errors: "all",
+  onExcessProperty: "error",
+  reportInput: true
+})
+
+/** Text of a `sallyport.yaml` to a checked configuration, or all that is wrong with it. `file` is for messages only. */
+export const parseConfig = (text: string, file: string): Result.Result<GatewayConfig, ConfigError> => {
+  const source = parseYaml(text)
+  if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
+  const decoded = decode(source.success.value)
+  if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))
+  return Result.mapError(resolveConfig(decoded.success, source.success), (problems) => configError(file, problems))
+}
+
+/** Reads and checks a `sallyport.yaml`. */
+export const readConfig = Effect.fn("Config.read")(function* (file: string) {
+  const text = yield* readBounded(file)
+  return yield* Effect.fromResult(parseConfig(text, file))
+})
+
+/** The text of a file (or pipe) of at most 1 MiB; every failure is one line with its fix. */
+export const readBounded = Effect.fnUntraced(function* (file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const chunks = yield* fs.stream(file, { bytesToRead: maxFileLength + 1 }).pipe(
+    Stream.runCollect,
+    Effect.mapError((error) => unreadable(file, error.reason._tag, error.message))
+  )
+  const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+  if (size > maxFileLength) {
+    return yield* new ConfigError({ message: `${file} is larger than 1 MiB — is this the right file?` })
+  }
+  const bytes = new Uint8Array(size)
+  let at = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, at)
+    at += chunk.length
+  }
+  return yield* Effect.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => new ConfigError({ message: `${file} is not UTF-8 text — is this the right file?` })
+  })
+})
+
+const unreadable = (file: string, reason: string, detail: string): ConfigError => {
+  if (detail.includes("EISDIR")) return new ConfigError({ message: `${file} is a directory — name the file in it` })
+  switch (reason) {
+    case "NotFound":
+      return new ConfigError({ message: `${file} does not exist — create it, or name another file` })
+    case "PermissionDenied":
+      return new ConfigError({ message: `${file} may not be read — run as root, or change its owner or mode` })
+    default:
+      return new ConfigError({ message: `${file} cannot be read (${reason}) — check the path` })
+  }
+}

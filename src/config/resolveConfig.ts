@@ -1,0 +1,104 @@
+import * as Result from "effect/Result"
+import type { Authorization } from "../model/Authorization.ts"
+import type { ConfigFile } from "./fileSchema.ts"
+import * as GatewayConfig from "./GatewayConfig.ts"
+import type { Problem } from "./problem.ts"
+import { checkRanges, overlaps, rangesOf } from "./ranges.ts"
+import { gatewayAddress } from "./assignAddresses.ts"
+import { resolveClients } from "./resolveClients.ts"
+import { resolveResources } from "./resolveResources.ts"
+import { parseIdentifier } from "./values.ts"
+import type { YamlSource } from "./yamlSource.ts"
+
+/** More would not fit a data plane's memory; a file this large is a mistake. */
+const maxGrants = 1_000_000
+
+/** Notes a problem at a place in the file. */
+export type Report = (path: ReadonlyArray<PropertyKey>, cause: string, fix: string, key?: boolean) => void
+
+/** What the file's parts mean together: references, ranges, addresses, grants, defaults. */
+export const resolveConfig = (
+  file: ConfigFile,
+  source: YamlSource
+): Result.Result<GatewayConfig.GatewayConfig, ReadonlyArray<Problem>> => {
+  const problems: Array<Problem> = []
+  const report: Report = (path, cause, fix, key) => {
+    if (problems.length < 200) problems.push({ ...source.locate(path, key), cause, fix })
+  }
+
+  const defaults = GatewayConfig.defaultNetwork
+  const network: GatewayConfig.NetworkConfig = {
+    tunnel4: file.network?.tunnel_ipv4 ?? defaults.tunnel4,
+    tunnel6: file.network?.tunnel_ipv6 ?? defaults.tunnel6,
+    proxy4: file.network?.proxy_ipv4 ?? defaults.proxy4,
+    proxy6: file.network?.proxy_ipv6 ?? defaults.proxy6,
+    mtu: file.network?.mtu ?? defaults.mtu
+  }
+  checkRanges(network, report)
+  const rangesGood = problems.length === 0
+
+  const resolvers = new Map<string, ReadonlyArray<GatewayConfig.ResolverServer>>()
+  for (const [name, servers] of Object.entries(file.resolvers ?? {})) {
+    checkName(name, ["resolvers", name], report)
+    if (name === "system") {
+      report(["resolvers", name], "system always means the host's own resolver", "use another name for this set", true)
+    }
+    if (servers.length === 0 || servers.length > 8) {
+      report(["resolvers", name], `resolver ${name} has ${servers.length} servers`, "list 1 to 8 of them", true)
+    }
+    resolvers.set(name, servers)
+  }
+  for (const server of [...resolvers].flatMap(([name, servers]) => servers.map((s, i) => ({ name, i, ...s })))) {
+    const range = rangesOf(network).find(({ network }) => overlaps(network, server.address))
+    if (rangesGood && range !== undefined) {
+      const fix = "name the server's address outside the tunnel"
+      report(["resolvers", server.name, server.i], `${server.address} lies in ${range.key} ${range.network}`, fix)
+    }
+  }
+
+  const clients = resolveClients(file, network, rangesGood, report)
+  const resources = resolveResources(file, { clients, resolvers, network: rangesGood ? network : null }, report)
+
+  const grants: Array<Authorization> = []
+  for (const { resource, allow, expiresAt } of resources) {
+    for (const client of clients) {
+      if (!allow.has(client.id) && !client.groups.some((group) => allow.has(group))) continue
+      grants.push({ client, resource, expiresAt })
+    }
+    if (grants.length > maxGrants) {
+      report(
+        ["resources"],
+        `the allow lists make more than ${maxGrants} pairs of client and resource`,
+        "split the gateway",
+        true
+      )
+      break
+    }
+  }
+
+  if (problems.length > 0) return Result.fail(problems)
+  return Result.succeed({
+    endpoint: file.endpoint,
+    listenPort: file.listen ?? GatewayConfig.defaultListenPort,
+    resolvers,
+    clients,
+    resources: resources.map(({ resource }) => resource),
+    grants,
+    network,
+    gateway4: gatewayAddress(network.tunnel4),
+    gateway6: gatewayAddress(network.tunnel6),
+    firewall: file.firewall ?? "nftables",
+    masquerade: file.masquerade ?? true,
+    stateDir: file.state_dir ?? GatewayConfig.defaultStateDir,
+    controlSocket: file.control_socket ?? GatewayConfig.defaultControlSocket,
+    device: file.device ?? GatewayConfig.defaultDevice,
+    otherNames: file.other_names ?? "forward",
+    logLevel: file.log_level ?? "Info"
+  })
+}
+
+/** A key that names something must be a name. */
+export const checkName = (name: string, path: ReadonlyArray<PropertyKey>, report: Report): void => {
+  const checked = parseIdentifier(name)
+  if (Result.isFailure(checked)) report(path, checked.failure.cause, checked.failure.fix, true)
+}

@@ -1,0 +1,179 @@
+/**
+ * The single values of `sallyport.yaml`: text in, value or complaint out.
+ */
+import * as Base64 from "effect/encoding/Base64"
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type { PortFilter } from "../model/PortFilter.ts"
+import { formatAddress, formatNetwork, isIpv4, mask, parseAddress, parseNetwork } from "../packet/address.ts"
+import type { HostPort, ResolverServer } from "./GatewayConfig.ts"
+import { quote } from "./problem.ts"
+
+/** Why a text is not the value it should be. */
+export interface Complaint {
+  readonly cause: string
+  readonly fix: string
+}
+
+export type Parsed<A> = Result.Result<A, Complaint>
+
+const complain = (cause: string, fix: string): Result.Result<never, Complaint> => Result.fail({ cause, fix })
+
+/** Names of clients, groups, resources and resolver sets. */
+export const parseIdentifier = (text: string): Parsed<string> =>
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text)
+    ? Result.succeed(text)
+    : complain(`${quote(text)} is not a name`, "use 1 to 63 letters, digits, dots, dashes or underscores")
+
+/** Standard base64 of exactly 32 bytes; gives the text back. */
+export const parseKey = (text: string): Parsed<string> => {
+  const fix = "paste the 44 characters that wg pubkey, wg genpsk or sallyport pubkey prints, ending in ="
+  const bytes = keyBytes(text)
+  return bytes === undefined ? complain("not a WireGuard key (base64 of 32 bytes)", fix) : Result.succeed(text)
+}
+
+/** The 32 bytes of a canonical base64 key, `undefined` for anything else. */
+export const keyBytes = (text: string): Uint8Array | undefined => {
+  if (!/^[A-Za-z0-9+/]{43}=$/.test(text)) return undefined
+  const bytes = Base64.decode(text)
+  return Result.isSuccess(bytes) && bytes.success.length === 32 && Base64.encode(bytes.success) === text
+    ? bytes.success
+    : undefined
+}
+
+/** `host`, `host:port`, `192.0.2.1:51820`, `[2001:db8::1]:51820`. */
+export const parseHostPort = (text: string, defaultPort: number | null): Parsed<HostPort> => {
+  const wrong = complain(
+    `${quote(text)} is not host:port`,
+    "write for example vpn.example.com:51820 or [2001:db8::1]:51820"
+  )
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+))(?::([0-9]{1,5}))?$/.exec(text)
+  if (match === null) return wrong
+  const port = match[3] === undefined ? defaultPort : Number(match[3])
+  if (port === null || port < 1 || port > 65535) return wrong
+  const host = match[1] ?? match[2]!
+  const address = parseAddress(host)
+  if (address !== undefined) return Result.succeed({ host: formatAddress(address), port })
+  return match[1] === undefined && isHostName(host) ? Result.succeed({ host: host.toLowerCase(), port }) : wrong
+}
+
+/** `udp://10.0.0.53`, `udp://[fd00::53]:5353`. */
+export const parseResolverServer = (text: string): Parsed<ResolverServer> => {
+  const fix = "write udp:// and an address, for example udp://10.0.0.53 or udp://[fd00::53]:5353"
+  const scheme = /^([a-z]+):\/\/(.*)$/.exec(text)
+  if (scheme === null) return complain(`${quote(text)} is not a DNS server`, fix)
+  if (scheme[1] !== "udp") return complain(`DNS over ${scheme[1]} is not supported`, fix)
+  const server = parseHostPort(scheme[2]!, 53)
+  if (Result.isFailure(server) || parseAddress(server.success.host) === undefined) {
+    return complain(`${quote(text)} does not name a DNS server by its address`, fix)
+  }
+  return Result.succeed({ address: server.success.host, port: server.success.port })
+}
+
+/** `tcp/443`, `udp/8000-8100`, `tcp`, `udp`, `icmp`. */
+export const parsePortFilter = (text: string): Parsed<PortFilter> => {
+  const wrong = complain(`${quote(text)} is not a port filter`, "write for example tcp/443, udp/8000-8100, tcp or icmp")
+  if (text === "icmp") return Result.succeed({ protocol: "icmp" })
+  const match = /^(tcp|udp)(?:\/([0-9]{1,5})(?:-([0-9]{1,5}))?)?$/.exec(text)
+  if (match === null) return wrong
+  const protocol = match[1] === "tcp" ? "tcp" : "udp"
+  if (match[2] === undefined) return Result.succeed({ protocol, from: 0, to: 65535 })
+  const from = Number(match[2])
+  const to = match[3] === undefined ? from : Number(match[3])
+  if (from < 1 || to > 65535) return complain(`${quote(text)}: ports are 1 to 65535`, "write for example tcp/443")
+  if (from > to) return complain(`${quote(text)} runs backwards`, `write ${protocol}/${to}-${from}`)
+  return Result.succeed({ protocol, from, to })
+}
+
+/** A network in canonical text. */
+export const parseNetworkText = (text: string): Parsed<string> => {
+  const network = parseNetwork(text)
+  if (network !== undefined) return Result.succeed(formatNetwork(network))
+  const [host, length] = text.split("/")
+  const address = parseAddress(host ?? "")
+  if (address !== undefined && length !== undefined && /^[0-9]{1,3}$/.test(length)) {
+    const v4 = isIpv4(address)
+    const bits = Number(length)
+    if (bits <= (v4 ? 32 : 128)) {
+      const meant = formatNetwork({ address: mask(address, v4 ? bits + 96 : bits), prefix: v4 ? bits + 96 : bits })
+      return complain(`${quote(text)} has address bits behind its prefix`, `did you mean ${meant}?`)
+    }
+  }
+  return complain(`${quote(text)} is not a network`, "write for example 10.20.0.0/16 or fd12:3456::/48")
+}
+
+/** An address in canonical text. */
+export const parseAddressText = (text: string): Parsed<string> => {
+  const address = parseAddress(text)
+  return address === undefined
+    ? complain(`${quote(text)} is not an IP address`, "write for example 100.64.0.10 or fd00:2021:1111::a")
+    : Result.succeed(formatAddress(address))
+}
+
+/**
+ * A DNS name, or a pattern over its labels: `*` any characters of one label, `?` one character, `**` any labels.
+ * Lower case, no trailing dot.
+ */
+export const parsePattern = (text: string): Parsed<string> => {
+  const example = "write for example gitlab.corp.internal, *.svc.corp.internal or **.corp.internal"
+  const pattern = text.toLowerCase().replace(/\.$/, "")
+  if (pattern.length === 0 || pattern.length > 253) return complain(`${quote(text)} is not a DNS name`, example)
+  if (parseAddress(pattern) !== undefined) {
+    return complain(`${quote(text)} is an address, not a name`, `write cidr: ${pattern} instead of name:`)
+  }
+  for (const label of pattern.split(".")) {
+    if (label === "") return complain(`${quote(text)} has an empty label`, "remove the extra dot")
+    if (label.length > 63) return complain(`${quote(text)} has a label longer than 63 characters`, example)
+    if (label !== "**" && label.includes("**")) {
+      return complain(`${quote(text)} has ** inside a label`, "let ** stand alone between dots")
+    }
+    if (!/^[a-z0-9_*?](?:[a-z0-9_*?-]*[a-z0-9_*?])?$/.test(label)) {
+      return complain(`${quote(text)} is not a DNS name or pattern`, `${example}; other scripts in xn-- form`)
+    }
+  }
+  if (/^[*?.]+$/.test(pattern)) {
+    return complain(
+      `${quote(text)} matches every name`,
+      "name a domain, for example *.corp.internal, or use internet: true"
+    )
+  }
+  return Result.succeed(pattern)
+}
+
+/** A date (its first moment in UTC) or an ISO date-time (UTC unless it says otherwise), in epoch milliseconds. */
+export const parseExpiry = (text: string): Parsed<number> => {
+  const fix = "write for example 2027-01-31 or 2027-01-31T18:00:00Z"
+  const match = /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(Z|[+-]\d{2}:\d{2})?)?$/.exec(text)
+  if (match === null) return complain(`${quote(text)} is not a date`, fix)
+  const [, year, month, day, time = "00:00", zone = "Z"] = match
+  const midnight = DateTime.make(`${year}-${month}-${day}T00:00:00Z`)
+  const at = DateTime.make(`${year}-${month}-${day}T${time}${zone}`)
+  if (Option.isNone(at) || Option.isNone(midnight)) return complain(`${quote(text)} is not a date`, fix)
+  if (DateTime.toPartsUtc(midnight.value).day !== Number(day))
+    return complain(`${quote(text)} is not in the calendar`, fix)
+  return Result.succeed(DateTime.toEpochMillis(at.value))
+}
+
+/** A name of a network device as Linux takes it. */
+export const parseDevice = (text: string): Parsed<string> =>
+  /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$/.test(text)
+    ? Result.succeed(text)
+    : complain(`${quote(text)} is not a device name`, "use at most 15 letters, digits, dots, dashes or underscores")
+
+/** An absolute path of at most `max` bytes. */
+export const parsePath =
+  (max: number) =>
+  (text: string): Parsed<string> => {
+    if (!text.startsWith("/") || text.includes("\0")) {
+      return complain(`${quote(text)} is not an absolute path`, "start it with /")
+    }
+    return new TextEncoder().encode(text).length <= max
+      ? Result.succeed(text)
+      : complain(`the path is longer than ${max} bytes`, "use a shorter one")
+  }
+
+const isHostName = (text: string): boolean =>
+  text.length <= 253 &&
+  !/^[0-9.]+$/.test(text) &&
+  text.split(".").every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label))
