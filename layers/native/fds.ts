@@ -2,9 +2,10 @@
  * File descriptors, opened and closed by the main thread only; the packet worker gets their numbers (descriptors belong
  * to the process). All are non-blocking and close-on-exec. Failures are values, since each is for the operator to read.
  */
+import { isIpv4, parseAddress } from "../../src/packet/address.ts"
 import { errno, errnoName, libc } from "./ffi.ts"
 import { makeMemory } from "./memory.ts"
-import { bindToDeviceError, NativeError, tunError, udpError } from "./nativeError.ts"
+import { bindToDeviceError, NativeError, serverError, tunError, udpError } from "./nativeError.ts"
 
 export { NativeError } from "./nativeError.ts"
 
@@ -73,6 +74,42 @@ export const openUdp = (options: {
   return { fd, port: view.getUint16(2, false), warning }
 }
 
+/**
+ * A bound UDP or TCP socket for one of node's own servers, which takes it over and closes it:
+ * `dgram.createSocket(…).bind({ fd })`, `net.createServer(…).listen({ fd })`. With a device (SO_BINDTODEVICE) nothing
+ * that enters the host elsewhere reaches it.
+ */
+export const openServerSocket = (options: {
+  readonly transport: "udp" | "tcp"
+  /** Canonical text. */
+  readonly address: string
+  readonly port: number
+  readonly device: string | null
+}): { readonly fd: number; readonly port: number } | NativeError => {
+  const { transport, address, port } = options
+  const failed = (syscall: string): NativeError => serverError(syscall, lastErrno(), transport, address, port)
+  const words = parseAddress(address)
+  if (words === undefined) return serverError("bind", "EINVAL", transport, address, port)
+  const v4 = isIpv4(words)
+  const kind = transport === "udp" ? SOCK_DGRAM : SOCK_STREAM
+  const fd = libc.socket(v4 ? AF_INET : AF_INET6, kind | O_NONBLOCK | O_CLOEXEC, 0)
+  if (fd < 0) return failed("socket")
+  // Connections of an earlier run that linger in TIME_WAIT must not keep the port.
+  if (transport === "tcp" && !setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return closing(fd, failed("setsockopt"))
+  if (!v4 && !setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return closing(fd, failed("setsockopt"))
+  const refused = options.device === null ? undefined : bindToDevice(fd, options.device)
+  if (refused !== undefined) return closing(fd, refused)
+  scratch.fill(0)
+  view.setUint16(0, v4 ? AF_INET : AF_INET6, true)
+  view.setUint16(2, port, false)
+  if (v4) view.setInt32(4, words.w3, false)
+  else for (const [i, word] of [words.w0, words.w1, words.w2, words.w3].entries()) view.setInt32(8 + 4 * i, word, false)
+  if (libc.bind(fd, pointer, v4 ? 16 : 28) < 0) return closing(fd, failed("bind"))
+  view.setUint32(lengthOffset, 28, true)
+  if (libc.getsockname(fd, pointer, pointer + lengthOffset) < 0) return closing(fd, failed("getsockname"))
+  return { fd, port: view.getUint16(2, false) }
+}
+
 /** The descriptor by which the main thread wakes the worker. */
 export const openEventFd = (): number | NativeError => {
   const fd = libc.eventfd(0, O_NONBLOCK | O_CLOEXEC)
@@ -92,7 +129,7 @@ export const close = (fd: number): void => {
   libc.close(fd)
 }
 
-/** Lets the socket talk through one interface only (SO_BINDTODEVICE); for the tunnel's DNS sockets. */
+/** Lets the socket talk through one interface only (SO_BINDTODEVICE). */
 export const bindToDevice = (fd: number, name: string): NativeError | undefined => {
   scratch.fill(0)
   for (let i = 0; i < Math.min(name.length, 15); i++) scratch[i] = name.charCodeAt(i) & 0x7f
@@ -110,8 +147,10 @@ const IFF_VNET_HDR = 0x4000
 const TUNSETIFF = 0x400454ca
 const AF_INET = 2
 const AF_INET6 = 10
+const SOCK_STREAM = 1
 const SOCK_DGRAM = 2
 const SOL_SOCKET = 1
+const SO_REUSEADDR = 2
 const SO_SNDBUF = 7
 const SO_RCVBUF = 8
 const SO_BINDTODEVICE = 25

@@ -72,3 +72,27 @@ export const bindToDeviceError = (errno: string, name: string): NativeError => {
         : `cannot bind a socket to ${name}: setsockopt failed with ${errno}`
   return new NativeError("setsockopt", errno, because)
 }
+
+/** Why a socket for a server of the gateway (tunnel DNS) could not be bound. */
+export const serverError = (
+  syscall: string,
+  errno: string,
+  transport: "udp" | "tcp",
+  address: string,
+  port: number
+): NativeError => {
+  const where = `${transport.toUpperCase()} ${address.includes(":") ? `[${address}]` : address}:${port}`
+  const because = (): string => {
+    switch (errno) {
+      case "EADDRINUSE":
+        return `${where} is taken: a DNS server of the host may listen on every address; bind it to its own addresses`
+      case "EADDRNOTAVAIL":
+        return `${where} cannot be bound (EADDRNOTAVAIL): the address is not on any interface of this host yet`
+      case "EACCES":
+        return `${where} may not be bound (EACCES): ports below 1024 need CAP_NET_BIND_SERVICE; run as root or grant it`
+      default:
+        return `${where} cannot be bound: ${syscall} failed with ${errno}`
+    }
+  }
+  return new NativeError(syscall, errno, because())
+}
