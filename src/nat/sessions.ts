@@ -1,0 +1,445 @@
+import { equal, type Words } from "../packet/address.ts"
+import { HashIndex, hashFlow } from "./hashIndex.ts"
+import {
+  CLASS_LINKS,
+  CLIENT,
+  CLIENT_LINKS,
+  CONFIRMED,
+  DESTINATION,
+  FIN_IN,
+  FIN_OUT,
+  FIRST_OUT,
+  FLOW,
+  LAST_IN,
+  LAST_OUT,
+  LIVE,
+  MAPPING,
+  PORTS,
+  REAL,
+  RESOURCE,
+  SessionRecords,
+  STATE,
+  STRIDE,
+  TCP,
+  TIMES,
+  USED
+} from "./sessionRecords.ts"
+import { grownInts, SlotLists } from "./slotLists.ts"
+
+/** Idle time after which a session goes, in milliseconds (RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2). */
+export const sessionTimeouts = { unconfirmed: 60_000, datagram: 120_000, tcp: 7_440_000, closed: 5_000 } as const
+
+/** How far the order of use lags behind: a session goes this much later than its time-out at most, never earlier. */
+export const sessionGranularity = 1_000
+
+/** A new connection attempt: SYN without ACK, FIN or RST. */
+export const isBareSyn = (tcpFlags: number): boolean => (tcpFlags & (FIN | SYN | RST | ACK)) === SYN
+
+export interface SessionsOptions {
+  /** Sessions of the whole gateway. */
+  readonly capacity: number
+  /** Sessions of one client. */
+  readonly perClient: number
+  /** Any 32 random bits: makes the place of a flow in the table unpredictable. */
+  readonly seed?: number
+}
+
+/**
+ * Forwarded flows: (client, protocol, inside port, destination, destination port) ↔ (client, protocol, outside port,
+ * real address, same port), a bijection. For ICMP and ICMPv6 echo the inside port is the identifier and the
+ * destination port 0; protocols without ports have 0 and 0. A session is a slot number, valid until the session ends.
+ *
+ * Clients, mappings and resources are small numbers that the caller gives out. `now` is monotonic milliseconds.
+ * Nothing here allocates per packet; memory is reserved for `capacity` at once and touched when first used.
+ */
+export class Sessions extends SessionRecords {
+  /** Sessions that were pushed out by a newer one at a bound. */
+  evictions = 0
+  /** Live sessions. */
+  size = 0
+  private readonly capacity: number
+  private readonly perClient: number
+  private readonly insideSeed: number
+  private readonly outsideSeed: number
+  private readonly inside: HashIndex
+  private readonly outside: HashIndex
+  private readonly byClass: SlotLists
+  private readonly byClient: SlotLists
+  private clientSizes = new Int32Array(64)
+  private mappingSizes = new Int32Array(64)
+  private mappingClients = new Int32Array(64)
+  private fresh = 0
+  private free = 0
+
+  constructor(options: SessionsOptions) {
+    super(options.capacity)
+    this.capacity = options.capacity
+    this.perClient = options.perClient
+    this.insideSeed = (options.seed ?? 0x5a11) | 0
+    this.outsideSeed = Math.imul(this.insideSeed ^ 0x2545f491, 0x9e3779b1)
+    this.inside = new HashIndex(options.capacity)
+    this.outside = new HashIndex(options.capacity)
+    this.byClass = new SlotLists(this.records, STRIDE, CLASS_LINKS, 4)
+    this.byClient = new SlotLists(this.records, STRIDE, CLIENT_LINKS, 128)
+  }
+
+  /** The session of a packet from the client, or −1. */
+  findOutbound(
+    client: number,
+    protocol: number,
+    insidePort: number,
+    destination: Readonly<Words>,
+    destinationPort: number
+  ): number {
+    const { records, inside } = this
+    const { buckets, mask } = inside
+    const flow = (protocol << 16) | insidePort
+    const hash = hashFlow(this.insideSeed, client, flow, destination, destinationPort)
+    for (let b = hash & mask; ; b = (b + 1) & mask) {
+      const entry = buckets[b * 2]!
+      if (entry === 0) return -1
+      if (buckets[b * 2 + 1] !== hash) continue
+      const at = (entry - 1) * STRIDE
+      if (
+        records[at + FLOW] === flow &&
+        records[at + CLIENT] === client &&
+        records[at + DESTINATION + 3] === destination.w3 &&
+        records[at + DESTINATION + 2] === destination.w2 &&
+        records[at + DESTINATION + 1] === destination.w1 &&
+        records[at + DESTINATION] === destination.w0 &&
+        records[at + PORTS]! >>> 16 === destinationPort
+      ) {
+        return entry - 1
+      }
+    }
+  }
+
+  /** The session of a packet from outside, or −1: `outsidePort` is where it is going, `real` and `realPort` whence it came. */
+  findInbound(client: number, protocol: number, outsidePort: number, real: Readonly<Words>, realPort: number): number {
+    const { records, outside } = this
+    const { buckets, mask } = outside
+    const hash = hashFlow(this.outsideSeed, client, (protocol << 16) | outsidePort, real, realPort)
+    const ports = (realPort << 16) | outsidePort
+    for (let b = hash & mask; ; b = (b + 1) & mask) {
+      const entry = buckets[b * 2]!
+      if (entry === 0) return -1
+      if (buckets[b * 2 + 1] !== hash) continue
+      const at = (entry - 1) * STRIDE
+      if (
+        records[at + PORTS] === ports &&
+        records[at + CLIENT] === client &&
+        records[at + FLOW]! >>> 16 === protocol &&
+        records[at + REAL + 3] === real.w3 &&
+        records[at + REAL + 2] === real.w2 &&
+        records[at + REAL + 1] === real.w1 &&
+        records[at + REAL] === real.w0
+      ) {
+        return entry - 1
+      }
+    }
+  }
+
+  /**
+   * A new session, unconfirmed, first used `now`; then call `outbound` for its first packet as for every other.
+   * The outside port is the inside port if that is free, else the next free one, never 0; −1 when none is left.
+   * At a bound the least recently used unconfirmed session goes, else the least recently used one: the client's own
+   * at the client's bound, anybody's at the gateway's. A session with the same inside is replaced.
+   * `mapping` is −1 for a flow without translation.
+   */
+  insert(
+    client: number,
+    protocol: number,
+    insidePort: number,
+    destination: Readonly<Words>,
+    destinationPort: number,
+    real: Readonly<Words>,
+    mapping: number,
+    resource: number,
+    now: number
+  ): number {
+    this.makeRoomFor(client, mapping)
+    const existing = this.findOutbound(client, protocol, insidePort, destination, destinationPort)
+    if (existing >= 0) this.remove(existing)
+    const outsidePort = this.chooseOutsidePort(client, protocol, insidePort, real, destinationPort)
+    if (outsidePort < 0) return -1
+    if (this.clientSizes[client]! >= this.perClient) this.evictOf(client)
+    else if (this.size >= this.capacity) this.evictAny()
+
+    const slot = this.takeSlot()
+    const { records, times } = this
+    const at = slot * STRIDE
+    records[at + CLIENT] = client
+    records[at + FLOW] = (protocol << 16) | insidePort
+    records[at + DESTINATION] = destination.w0
+    records[at + DESTINATION + 1] = destination.w1
+    records[at + DESTINATION + 2] = destination.w2
+    records[at + DESTINATION + 3] = destination.w3
+    records[at + PORTS] = (destinationPort << 16) | outsidePort
+    records[at + REAL] = real.w0
+    records[at + REAL + 1] = real.w1
+    records[at + REAL + 2] = real.w2
+    records[at + REAL + 3] = real.w3
+    records[at + MAPPING] = mapping
+    records[at + RESOURCE] = resource
+    records[at + STATE] = LIVE
+    const t = slot * TIMES
+    times[t + LAST_OUT] = now
+    times[t + LAST_IN] = -1
+    times[t + FIRST_OUT] = now
+    times[t + USED] = now
+    this.inside.add(this.insideHash(slot), slot)
+    this.outside.add(this.outsideHash(slot), slot)
+    this.byClass.addFirst(UNCONFIRMED, slot)
+    this.byClient.addFirst(client * 2, slot)
+    this.clientSizes[client]!++
+    if (mapping >= 0) {
+      this.mappingSizes[mapping]!++
+      this.mappingClients[mapping] = client
+    }
+    this.size++
+    return slot
+  }
+
+  /**
+   * Notes a packet from the client. True when the session ended with it (RST): the packet is still to be forwarded,
+   * and the slot's ports and addresses can be read until the next `insert`.
+   */
+  outbound(slot: number, tcpFlags: number, now: number): boolean {
+    this.times[slot * TIMES + LAST_OUT] = now
+    return this.used(slot, this.records[slot * STRIDE + FLOW]! >>> 16 === TCP ? tcpFlags : 0, FIN_OUT, 0, now)
+  }
+
+  /** Notes a packet from outside, which confirms the session. True as for `outbound`. */
+  inbound(slot: number, tcpFlags: number, now: number): boolean {
+    this.times[slot * TIMES + LAST_IN] = now
+    return this.used(slot, this.records[slot * STRIDE + FLOW]! >>> 16 === TCP ? tcpFlags : 0, FIN_IN, CONFIRMED, now)
+  }
+
+  /**
+   * Whether a bare SYN on this session starts a new one (`remove`, then `insert`): it saw a FIN, or its target has
+   * changed and nothing has come back for 2 s.
+   */
+  mayRestart(slot: number, now: number, targetDiffers: boolean): boolean {
+    if ((this.records[slot * STRIDE + STATE]! & (FIN_OUT | FIN_IN)) !== 0) return true
+    const t = slot * TIMES
+    return targetDiffers && now - Math.max(this.times[t + LAST_IN]!, this.times[t + FIRST_OUT]!) >= 2_000
+  }
+
+  /** Moves an unconfirmed session to another real address. False, and nothing changed: confirmed, or no port is left. */
+  rebind(slot: number, real: Readonly<Words>): boolean {
+    const { records } = this
+    const at = slot * STRIDE
+    if ((records[at + STATE]! & CONFIRMED) !== 0) return false
+    this.realInto(slot, scratch)
+    if (equal(scratch, real)) return true
+    const flow = records[at + FLOW]!
+    const port = records[at + PORTS]! >>> 16
+    const outsidePort = this.chooseOutsidePort(records[at + CLIENT]!, flow >>> 16, flow & 0xffff, real, port)
+    if (outsidePort < 0) return false
+    this.outside.remove(this.outsideHash(slot), slot)
+    records[at + PORTS] = (port << 16) | outsidePort
+    records[at + REAL] = real.w0
+    records[at + REAL + 1] = real.w1
+    records[at + REAL + 2] = real.w2
+    records[at + REAL + 3] = real.w3
+    this.outside.add(this.outsideHash(slot), slot)
+    return true
+  }
+
+  /** Removes sessions whose time is up, at most `budget`; the number removed (`budget`: there may be more). */
+  expire(now: number, budget: number): number {
+    let removed = 0
+    for (let c = UNCONFIRMED; c <= CLOSED; c++) {
+      const before = now - classTimeout(c) - sessionGranularity
+      for (let slot = this.byClass.last(c); slot >= 0 && removed < budget; slot = this.byClass.last(c)) {
+        if (this.times[slot * TIMES + USED]! > before) break
+        this.remove(slot)
+        removed++
+      }
+    }
+    return removed
+  }
+
+  remove(slot: number): void {
+    const { records } = this
+    const at = slot * STRIDE
+    const client = records[at + CLIENT]!
+    const state = records[at + STATE]!
+    if ((state & LIVE) === 0) return
+    const mapping = records[at + MAPPING]!
+    this.inside.remove(this.insideHash(slot), slot)
+    this.outside.remove(this.outsideHash(slot), slot)
+    this.byClass.remove(this.classOf(slot), slot)
+    this.byClient.remove(client * 2 + (state & CONFIRMED), slot)
+    records[at + STATE] = state & ~LIVE
+    records[at + CLASS_LINKS + 1] = this.free
+    this.free = slot + 1
+    this.clientSizes[client]!--
+    if (mapping >= 0) this.mappingSizes[mapping]!--
+    this.size--
+  }
+
+  /** Removes the client's sessions for which `gone` holds; the number removed. Costs as much as the client has. */
+  removeWhere(client: number, gone: (slot: number) => boolean): number {
+    if (this.sizeOf(client) === 0) return 0
+    let removed = 0
+    for (let list = client * 2; list <= client * 2 + 1; list++) {
+      for (let slot = this.byClient.first(list); slot >= 0;) {
+        const next = this.byClient.next(slot)
+        if (gone(slot)) {
+          this.remove(slot)
+          removed++
+        }
+        slot = next
+      }
+    }
+    return removed
+  }
+
+  removeClient(client: number): number {
+    return this.removeWhere(client, () => true)
+  }
+
+  removeResource(client: number, resource: number): number {
+    return this.removeWhere(client, (slot) => this.resourceOf(slot) === resource)
+  }
+
+  removeMapping(mapping: number): number {
+    if (this.sizeOfMapping(mapping) === 0) return 0
+    return this.removeWhere(this.mappingClients[mapping]!, (slot) => this.mappingOf(slot) === mapping)
+  }
+
+  sizeOf(client: number): number {
+    return this.clientSizes[client] ?? 0
+  }
+
+  sizeOfMapping(mapping: number): number {
+    return this.mappingSizes[mapping] ?? 0
+  }
+
+  private takeSlot(): number {
+    if (this.free === 0) return this.fresh++
+    const slot = this.free - 1
+    this.free = this.records[slot * STRIDE + CLASS_LINKS + 1]!
+    return slot
+  }
+
+  private used(slot: number, tcpFlags: number, fin: number, confirmed: number, now: number): boolean {
+    if ((tcpFlags & RST) !== 0) {
+      this.remove(slot)
+      return true
+    }
+    const at = slot * STRIDE
+    const before = this.records[at + STATE]!
+    const after = before | confirmed | ((tcpFlags & FIN) === 0 ? 0 : fin)
+    if (after !== before || now - this.times[slot * TIMES + USED]! >= sessionGranularity) {
+      const client = this.records[at + CLIENT]! * 2
+      this.byClass.remove(this.classOf(slot), slot)
+      this.byClient.remove(client + (before & CONFIRMED), slot)
+      this.records[at + STATE] = after
+      this.times[slot * TIMES + USED] = now
+      this.byClass.addFirst(this.classOf(slot), slot)
+      this.byClient.addFirst(client + (after & CONFIRMED), slot)
+    }
+    return false
+  }
+
+  private classOf(slot: number): number {
+    const state = this.records[slot * STRIDE + STATE]!
+    if ((state & CONFIRMED) === 0) return UNCONFIRMED
+    if (this.records[slot * STRIDE + FLOW]! >>> 16 !== TCP) return DATAGRAM
+    return (state & (FIN_IN | FIN_OUT)) === (FIN_IN | FIN_OUT) ? CLOSED : ESTABLISHED
+  }
+
+  /**
+   * After `NEAR` taken ports in a row the search goes on in strides that reach every port, so that a client which
+   * fills a range of ports cannot make each further session cost a walk along that range.
+   */
+  private chooseOutsidePort(
+    client: number,
+    protocol: number,
+    insidePort: number,
+    real: Readonly<Words>,
+    realPort: number
+  ): number {
+    if (protocol !== TCP && protocol !== UDP && protocol !== ICMP && protocol !== ICMPV6) {
+      return this.findInbound(client, protocol, insidePort, real, realPort) < 0 ? insidePort : -1
+    }
+    let port = insidePort
+    for (let tries = 0; tries < 0x10000 + NEAR; tries++) {
+      if (port !== 0 && this.findInbound(client, protocol, port, real, realPort) < 0) return port
+      port = (port + (tries < NEAR ? 1 : FAR_STRIDE)) & 0xffff
+    }
+    return -1
+  }
+
+  private evictOf(client: number): void {
+    const unconfirmed = this.byClient.last(client * 2)
+    this.remove(unconfirmed >= 0 ? unconfirmed : this.byClient.last(client * 2 + 1))
+    this.evictions++
+  }
+
+  private evictAny(): void {
+    let victim = this.byClass.last(UNCONFIRMED)
+    for (let c = DATAGRAM; c <= CLOSED && this.byClass.last(UNCONFIRMED) < 0; c++) {
+      const slot = this.byClass.last(c)
+      if (slot < 0) continue
+      if (victim < 0 || this.times[slot * TIMES + USED]! < this.times[victim * TIMES + USED]!) victim = slot
+    }
+    this.remove(victim)
+    this.evictions++
+  }
+
+  private insideHash(slot: number): number {
+    const { records, insideSeed } = this
+    const at = slot * STRIDE
+    this.destinationInto(slot, scratch)
+    return hashFlow(insideSeed, records[at + CLIENT]!, records[at + FLOW]!, scratch, records[at + PORTS]! >>> 16)
+  }
+
+  private outsideHash(slot: number): number {
+    const { records, outsideSeed } = this
+    const at = slot * STRIDE
+    const ports = records[at + PORTS]!
+    this.realInto(slot, scratch)
+    const flow = (records[at + FLOW]! & 0xff0000) | (ports & 0xffff)
+    return hashFlow(outsideSeed, records[at + CLIENT]!, flow, scratch, ports >>> 16)
+  }
+
+  private makeRoomFor(client: number, mapping: number): void {
+    if (client >= this.clientSizes.length) this.clientSizes = grownInts(this.clientSizes, client + 1)
+    this.byClient.grow(client * 2 + 2)
+    if (mapping >= this.mappingSizes.length) {
+      this.mappingSizes = grownInts(this.mappingSizes, mapping + 1)
+      this.mappingClients = grownInts(this.mappingClients, mapping + 1)
+    }
+  }
+}
+
+const FIN = 1
+const SYN = 2
+const RST = 4
+const ACK = 16
+
+const ICMP = 1
+const UDP = 17
+const ICMPV6 = 58
+
+const NEAR = 32
+const FAR_STRIDE = 0x9e3b
+
+const UNCONFIRMED = 0
+const DATAGRAM = 1
+const ESTABLISHED = 2
+const CLOSED = 3
+
+const classTimeout = (c: number): number =>
+  c === UNCONFIRMED
+    ? sessionTimeouts.unconfirmed
+    : c === DATAGRAM
+      ? sessionTimeouts.datagram
+      : c === ESTABLISHED
+        ? sessionTimeouts.tcp
+        : sessionTimeouts.closed
+
+const scratch: Words = { w0: 0, w1: 0, w2: 0, w3: 0 }
