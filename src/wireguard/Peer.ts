@@ -1,0 +1,74 @@
+/** One remote WireGuard key: its endpoint, sessions, timers and counters. Made by `WireGuard.addPeer`. */
+import { type Endpoint, makeEndpoint } from "../packet/endpoint.ts"
+import type { CookieHolder } from "./cookie.ts"
+import type { Initiated } from "./handshake.ts"
+import type { Timed } from "./timers.ts"
+import { tai64nLength } from "./tai64n.ts"
+import type { Keypair } from "./transport.ts"
+
+/**
+ * `HandshakeDone`: a new session may send (flush staged packets now). `EndpointChanged`: an authentic message came
+ * from another address or port. `Expired`: the last usable session is past 180 s. `HandshakeFailed`: no answer for the
+ * whole attempt time, or the peer's key is unusable; the next `seal` or `initiate` tries again.
+ */
+export type PeerEvent = "HandshakeDone" | "EndpointChanged" | "Expired" | "HandshakeFailed"
+
+const never = Number.POSITIVE_INFINITY
+
+export class Peer implements Timed {
+  readonly publicKey: Uint8Array
+  /** Opaque number of the engine. */
+  user: number
+  /** Where to send; meaningful while `hasEndpoint`. Both may be set from outside. */
+  readonly endpoint: Endpoint = makeEndpoint()
+  hasEndpoint = false
+  /** Epoch milliseconds of the last completed handshake, 0 before. */
+  lastHandshakeAt = 0
+  /** Timestamp of the last accepted initiation. May be set after a restart, so that old initiations stay refused. */
+  readonly latestTai64n = new Uint8Array(tai64nLength)
+  /** Bytes of authentic datagrams received, and of datagrams sealed or sent, WireGuard headers included. */
+  rxBytes = 0
+  txBytes = 0
+
+  /** @internal */ readonly cookies: CookieHolder
+  /** @internal */ readonly presharedKey = new Uint8Array(32)
+  /** @internal */ staticSecret: Uint8Array | undefined = undefined
+  /** @internal */ removed = false
+  /** @internal */ keepalive = 0
+  /** @internal */ previous: Keypair | null = null
+  /** @internal */ current: Keypair | null = null
+  /** @internal */ next: Keypair | null = null
+  /** @internal */ outgoing: Outgoing | null = null
+  /** @internal Tick of our last initiation's timestamp. */ lastTick = 0
+  /** @internal When the last initiation was sent or accepted. */ initiatedAt = -never
+  /** @internal */ acceptedAt = -never
+  /** @internal Added to timers that both sides might otherwise run in step. */ jitter = 0
+  /** @internal Set once per session when data arrives so late that a rekey is asked for early. */ rekeyAsked = false
+  /** @internal */ wantsKeepalive = false
+  /** @internal */ retransmitAt = never
+  /** @internal */ keepaliveAt = never
+  /** @internal */ handshakeAt = never
+  /** @internal */ persistentAt = never
+  /** @internal */ expireAt = never
+  /** @internal */ heapIndex = -1
+  /** @internal */ deadline = never
+
+  constructor(publicKey: Uint8Array, cookies: CookieHolder, user: number) {
+    this.publicKey = publicKey.slice()
+    this.cookies = cookies
+    this.user = user
+  }
+
+  /** True when `seal` would succeed. */
+  hasSession(now: number): boolean {
+    return this.current !== null && this.current.canSend(now)
+  }
+}
+
+/** Our initiation that waits for its answer. */
+export interface Outgoing {
+  readonly index: number
+  readonly initiated: Initiated
+  /** When the first initiation of this attempt was sent. */
+  readonly startedAt: number
+}

@@ -1,0 +1,479 @@
+/**
+ * WireGuard without IO: datagrams in the arena, time as an argument, both roles. The packet path (`receive` of data,
+ * `seal`) allocates nothing; nothing throws on any bytes; unauthenticated input changes no peer.
+ *
+ * Call once per turn of the packet loop: `receive` for each datagram, `workHandshakes`, `advance`; then wait until
+ * `nextDeadline()`.
+ */
+import type { Arena } from "../packet/arena.ts"
+import { copyEndpoint, type Endpoint, sameRemote } from "../packet/endpoint.ts"
+import { CookieHolder, CookieIssuer } from "./cookie.ts"
+import {
+  createInitiation,
+  createResponse,
+  type Identity,
+  openIntroduction,
+  openResponse,
+  openTimestamp,
+  type Remote
+} from "./handshake.ts"
+import { defaultLimits, type HandshakeLimits, RateMark, SourceBuckets } from "./handshakeLimits.ts"
+import { HandshakeQueue } from "./handshakeQueue.ts"
+import { Peer, type PeerEvent } from "./Peer.ts"
+import * as Timers from "./peerTimers.ts"
+import type { Primitives } from "./primitives.ts"
+import * as Protocol from "./protocol.ts"
+import { HandshakeOutcome, handshakeOutcomes, ReceiveCode } from "./receiveCode.ts"
+import { SessionTable } from "./sessionTable.ts"
+import { isLater, tickOf, writeTick } from "./tai64n.ts"
+import { Deadlines } from "./timers.ts"
+import { Keypair } from "./transport.ts"
+
+export { Peer, type PeerEvent } from "./Peer.ts"
+export { HandshakeOutcome, handshakeOutcomes, ReceiveCode, receiveCodes } from "./receiveCode.ts"
+
+export interface WireGuardOptions {
+  readonly primitives: Primitives
+  /** 32 bytes; copied. */
+  readonly privateKey: Uint8Array
+  /** 256 bytes are reserved for our own messages. */
+  readonly arena: Arena
+  /** Sends arena[offset, offset+length) as one datagram; called synchronously, the bytes may be reused after. */
+  readonly send: (to: Readonly<Endpoint>, offset: number, length: number) => void
+  /** Called outside the per-packet path. It may call `seal`, `initiate` and `removePeer`. */
+  readonly event: (peer: Peer, event: PeerEvent) => void
+  readonly limits?: Partial<HandshakeLimits>
+  /** Inner packets are zero-padded to 16 bytes, but not beyond this. Default 1420. */
+  readonly mtu?: number
+  /** How long one handshake is tried, in milliseconds. Default 90 s. */
+  readonly attemptTime?: number
+}
+
+export interface PeerConfig {
+  readonly publicKey: Uint8Array
+  readonly presharedKey: Uint8Array | null
+  /** Persistent keepalive in seconds, 0 for none. */
+  readonly keepalive: number
+  readonly user: number
+}
+
+export class WireGuard {
+  readonly publicKey: Uint8Array
+  /** Handshake messages worked off so far, by `HandshakeOutcome`. */
+  readonly handshakeCounts = new Float64Array(handshakeOutcomes.length)
+  /** Sender of the last `Data` or `Keepalive`. */
+  peer!: Peer
+  /** Place of the last `Data` in the arena, padding included: trust the inner packet's own length. */
+  plainOffset = 0
+  plainLength = 0
+
+  private readonly p: Primitives
+  private readonly bytes: Uint8Array
+  private readonly scratch: number
+  private readonly send: WireGuardOptions["send"]
+  private readonly event: WireGuardOptions["event"]
+  private readonly limits: HandshakeLimits
+  private readonly mtu: number
+  private readonly attemptTime: number
+  private readonly identity: Identity
+  private readonly peers = new Map<string, Peer>()
+  private readonly sessions: SessionTable
+  private readonly deadlines = new Deadlines<Peer>()
+  /** Peers that wait for an initiation of ours, oldest first. */
+  private readonly pending = new Set<Peer>()
+  private readonly issuer: CookieIssuer
+  private readonly buckets: SourceBuckets
+  private readonly load: RateMark
+  private readonly cookieReplies: RateMark
+  private readonly queue: HandshakeQueue
+  private readonly random = new Uint8Array(2)
+
+  constructor(options: WireGuardOptions) {
+    this.p = options.primitives
+    this.bytes = options.arena.bytes
+    this.scratch = options.arena.reserve(256)
+    this.send = options.send
+    this.event = options.event
+    this.limits = { ...defaultLimits, ...options.limits }
+    this.mtu = options.mtu ?? 1420
+    this.attemptTime = options.attemptTime ?? Protocol.rekeyAttemptTime
+    this.publicKey = this.p.x25519Public(options.privateKey)
+    this.identity = { privateKey: options.privateKey.slice(), publicKey: this.publicKey }
+    this.sessions = new SessionTable(this.p)
+    this.issuer = new CookieIssuer(this.p, this.publicKey)
+    this.buckets = new SourceBuckets(this.limits, this.p)
+    this.load = new RateMark(this.limits.loadMark)
+    this.cookieReplies = new RateMark(this.limits.cookieReplies)
+    this.queue = new HandshakeQueue(this.limits.queue)
+  }
+
+  /** Adds a peer, or updates the one with this key; its sessions stay unless the preshared key changed. */
+  addPeer(config: PeerConfig): Peer {
+    const key = keyText(config.publicKey)
+    const psk = config.presharedKey ?? noPresharedKey
+    let peer = this.peers.get(key)
+    if (peer === undefined) {
+      peer = new Peer(config.publicKey, new CookieHolder(this.p, config.publicKey), config.user)
+      peer.jitter = this.makeJitter()
+      this.peers.set(key, peer)
+    } else if (!this.p.equal(peer.presharedKey, psk)) {
+      this.pending.delete(peer)
+      this.sessions.drop(peer)
+      Timers.disarm(peer)
+    }
+    peer.user = config.user
+    peer.presharedKey.set(psk)
+    peer.keepalive = config.keepalive
+    peer.persistentAt = Number.POSITIVE_INFINITY
+    return peer
+  }
+
+  /** Forgets the peer and zeroes its keys. */
+  removePeer(peer: Peer): void {
+    if (peer.removed) return
+    peer.removed = true
+    this.peers.delete(keyText(peer.publicKey))
+    this.pending.delete(peer)
+    this.deadlines.remove(peer)
+    this.sessions.drop(peer)
+    Timers.disarm(peer)
+    peer.presharedKey.fill(0)
+    peer.staticSecret?.fill(0)
+    peer.cookies.clear()
+  }
+
+  findPeer(publicKey: Uint8Array): Peer | undefined {
+    return this.peers.get(keyText(publicKey))
+  }
+
+  /** Removes all peers and zeroes our own key: this object is of no more use. */
+  close(): void {
+    for (const peer of this.peers.values()) this.removePeer(peer)
+    this.identity.privateKey.fill(0)
+  }
+
+  /** Takes one datagram, in place. Returns a `ReceiveCode`. */
+  receive(offset: number, length: number, from: Readonly<Endpoint>, now: number, wall: number): number {
+    if (length < Protocol.transportMinimum) return ReceiveCode.Malformed
+    const type = Protocol.readWord(this.bytes, offset)
+    if (type === Protocol.messageTransport) return this.receiveTransport(offset, length, from, now, wall)
+    if (type === Protocol.messageInitiation && length === Protocol.initiationLength) {
+      return this.receiveHandshake(offset, length, from, now)
+    }
+    if (type === Protocol.messageResponse && length === Protocol.responseLength) {
+      const known = this.sessions.handshake(Protocol.readWord(this.bytes, offset + 8)) !== undefined
+      return known ? this.receiveHandshake(offset, length, from, now) : ReceiveCode.UnknownReceiver
+    }
+    if (type === Protocol.messageCookie && length === Protocol.cookieLength) return this.receiveCookie(offset, now)
+    return ReceiveCode.Malformed
+  }
+
+  /**
+   * Seals arena[src, src+length) into a transport message at `dst` and returns the datagram's length. Writes zero
+   * padding behind the packet (15 bytes at most). `src` is `dst + 16` or does not overlap the message. Returns 0 when
+   * no session is usable: a handshake is then started by the next `advance` if an endpoint is known.
+   */
+  seal(peer: Peer, src: number, length: number, dst: number, now: number): number {
+    const keypair = peer.current
+    if (keypair === null || !keypair.canSend(now)) {
+      this.want(peer, now)
+      return 0
+    }
+    const size = length >= this.mtu ? length : Math.min((length + 15) & ~15, this.mtu)
+    this.bytes.fill(0, src + length, src + size)
+    Protocol.writeWord(this.bytes, dst, Protocol.messageTransport)
+    Protocol.writeWord(this.bytes, dst + 4, keypair.remoteIndex)
+    Protocol.writeCounter(this.bytes, dst + 8, keypair.counter)
+    keypair.sending.seal(keypair.counter, src, size, dst + Protocol.transportHeader)
+    keypair.counter++
+    const total = size + Protocol.transportMinimum
+    peer.txBytes += total
+    Timers.messageSent(peer, now)
+    if (length > 0) Timers.dataSent(peer, now)
+    this.schedule(peer)
+    if (keypair.wantsRekey(now)) this.want(peer, now)
+    return total
+  }
+
+  /** Starts a handshake now if none is under way and an endpoint is known. */
+  initiate(peer: Peer, now: number, wall: number): void {
+    if (peer.removed || peer.outgoing !== null || !peer.hasEndpoint) return
+    this.pending.delete(peer)
+    this.sendInitiation(peer, now, wall)
+  }
+
+  /** Works off some queued handshake messages (`perTurn`); true if more wait. */
+  workHandshakes(now: number, wall: number): boolean {
+    for (let i = 0; i < this.limits.perTurn && this.queue.take(); i++) {
+      const { message, from } = this.queue
+      const outcome =
+        message[0] === Protocol.messageInitiation
+          ? this.workInitiation(message, from, now)
+          : this.workResponse(message, from, now, wall)
+      this.handshakeCounts[outcome]!++
+    }
+    return this.queue.size > 0
+  }
+
+  /** Runs due timers, then sends some of the initiations that became due (`perTurn`). */
+  advance(now: number, wall: number): void {
+    for (let peer = this.deadlines.takeDue(now); peer !== undefined; peer = this.deadlines.takeDue(now)) {
+      this.runTimers(peer, now)
+      if (!peer.removed) this.schedule(peer)
+    }
+    let budget = this.limits.perTurn
+    for (const peer of this.pending) {
+      if (budget-- === 0) break
+      this.pending.delete(peer)
+      this.sendInitiation(peer, now, wall)
+    }
+  }
+
+  /** Monotonic milliseconds of the next due timer, `Infinity` if none, 0 while handshake work waits. */
+  nextDeadline(): number {
+    return this.queue.size > 0 || this.pending.size > 0 ? 0 : this.deadlines.next()
+  }
+
+  private receiveTransport(
+    offset: number,
+    length: number,
+    from: Readonly<Endpoint>,
+    now: number,
+    wall: number
+  ): number {
+    const keypair = this.sessions.keypair(Protocol.readWord(this.bytes, offset + 4))
+    if (keypair === undefined) return ReceiveCode.UnknownReceiver
+    const counter = Protocol.readCounter(this.bytes, offset + 8)
+    if (counter >= Protocol.rejectAfterMessages || now - keypair.createdAt >= Protocol.rejectAfterTime) {
+      return ReceiveCode.SessionExpired
+    }
+    if (!keypair.window.isFresh(counter)) return ReceiveCode.Replayed
+    const plain = length - Protocol.transportMinimum
+    const start = offset + Protocol.transportHeader
+    if (!keypair.receiving.open(counter, start, plain)) return ReceiveCode.Forged
+    keypair.window.mark(counter)
+    const peer = keypair.peer
+    peer.rxBytes += length
+    Timers.messageReceived(peer, now)
+    if (plain > 0) Timers.dataReceived(peer, now)
+    this.moveEndpoint(peer, from)
+    if (keypair === peer.next) this.confirm(peer, wall)
+    if (peer.removed) return ReceiveCode.UnknownReceiver
+    this.rekeyLate(peer, now)
+    this.schedule(peer)
+    this.peer = peer
+    this.plainOffset = start
+    this.plainLength = plain
+    return plain === 0 ? ReceiveCode.Keepalive : ReceiveCode.Data
+  }
+
+  /** Checks what is cheap to check and queues the message. */
+  private receiveHandshake(offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
+    const message = this.bytes.subarray(offset, offset + length)
+    if (!this.issuer.hasMac1(message)) return ReceiveCode.BadMac1
+    const loaded = this.load.above(now) || this.queue.size >= Math.ceil(this.limits.queue / 8)
+    const proven = this.issuer.hasMac2(message, from, now)
+    if (!proven && (loaded || !this.buckets.take(from, false, now))) {
+      if (this.cookieReplies.above(now)) return ReceiveCode.RateLimited
+      const reply = this.issuer.reply(message, from, Protocol.readWord(message, 4), now)
+      this.bytes.set(reply, this.scratch)
+      this.send(from, this.scratch, reply.length)
+      return ReceiveCode.CookieSent
+    }
+    if (proven && !this.buckets.take(from, true, now)) return ReceiveCode.RateLimited
+    return this.queue.put(message, from) ? ReceiveCode.Handled : ReceiveCode.QueueFull
+  }
+
+  private receiveCookie(offset: number, now: number): number {
+    const index = Protocol.readWord(this.bytes, offset + 4)
+    const peer = this.sessions.handshake(index) ?? this.sessions.keypair(index)?.peer
+    if (peer === undefined) return ReceiveCode.UnknownReceiver
+    const reply = this.bytes.subarray(offset, offset + Protocol.cookieLength)
+    return peer.cookies.accept(reply, now) ? ReceiveCode.Handled : ReceiveCode.Forged
+  }
+
+  private workInitiation(message: Uint8Array, from: Readonly<Endpoint>, now: number): number {
+    const introduced = openIntroduction(this.p, this.identity, message)
+    if (introduced === undefined) return HandshakeOutcome.Forged
+    const peer = this.peers.get(keyText(introduced.senderKey))
+    const remote = peer === undefined ? undefined : this.remoteOf(peer)
+    if (peer === undefined || remote === undefined) {
+      introduced.state.clear()
+      return HandshakeOutcome.UnknownPeer
+    }
+    const timestamp = openTimestamp(introduced, remote, message)
+    const refused =
+      timestamp === undefined
+        ? HandshakeOutcome.Forged
+        : !isLater(timestamp, peer.latestTai64n)
+          ? HandshakeOutcome.Replayed
+          : now - peer.acceptedAt < Protocol.initiationSpacing
+            ? HandshakeOutcome.TooFast
+            : undefined
+    if (timestamp === undefined || refused !== undefined) {
+      introduced.state.clear()
+      return refused ?? HandshakeOutcome.Forged
+    }
+    peer.latestTai64n.set(timestamp)
+    peer.acceptedAt = now
+    peer.rxBytes += message.length
+    const index = this.sessions.freeIndex()
+    const remoteIndex = Protocol.readWord(message, 4)
+    const response = createResponse(this.p, introduced, remote, index, remoteIndex)
+    if (response === undefined) return HandshakeOutcome.Forged
+    const keypair = new Keypair(this.p, peer, response.keys, index, remoteIndex, false, now)
+    this.sessions.installAnswered(peer, keypair)
+    Timers.messageReceived(peer, now)
+    this.moveEndpoint(peer, from)
+    if (peer.removed) return HandshakeOutcome.Answered
+    this.sendHandshake(peer, response.message, now)
+    this.schedule(peer)
+    return HandshakeOutcome.Answered
+  }
+
+  private workResponse(message: Uint8Array, from: Readonly<Endpoint>, now: number, wall: number): number {
+    const index = Protocol.readWord(message, 8)
+    const peer = this.sessions.handshake(index)
+    const outgoing = peer?.outgoing
+    const remote = peer === undefined ? undefined : this.remoteOf(peer)
+    if (peer === undefined || outgoing === undefined || outgoing === null || remote === undefined) {
+      return HandshakeOutcome.Stale
+    }
+    const keys = openResponse(this.p, this.identity, remote, outgoing.initiated, message)
+    if (keys === undefined) return HandshakeOutcome.Forged
+    this.sessions.setOutgoing(peer, null)
+    const keypair = new Keypair(this.p, peer, keys, index, Protocol.readWord(message, 4), true, now)
+    this.sessions.installInitiated(peer, keypair)
+    peer.rxBytes += message.length
+    Timers.messageReceived(peer, now)
+    this.moveEndpoint(peer, from)
+    this.completed(peer, wall)
+    // The responder may send only after a packet of ours: if nothing was staged, it gets a keepalive.
+    if (peer.current === keypair && keypair.counter === 0) this.sendKeepalive(peer, now)
+    if (!peer.removed) this.schedule(peer)
+    return HandshakeOutcome.Completed
+  }
+
+  /** The initiator proved that it has the keys of `next`. */
+  private confirm(peer: Peer, wall: number): void {
+    this.sessions.promote(peer)
+    this.sessions.setOutgoing(peer, null)
+    this.completed(peer, wall)
+  }
+
+  private completed(peer: Peer, wall: number): void {
+    if (peer.removed) return
+    this.pending.delete(peer)
+    peer.retransmitAt = Number.POSITIVE_INFINITY
+    peer.lastHandshakeAt = wall
+    this.event(peer, "HandshakeDone")
+  }
+
+  private sendInitiation(peer: Peer, now: number, wall: number): void {
+    const startedAt = peer.outgoing?.startedAt ?? now
+    const remote = this.remoteOf(peer)
+    const timestamp = new Uint8Array(12)
+    peer.lastTick = Math.max(tickOf(wall), peer.lastTick + 1)
+    writeTick(peer.lastTick, timestamp, 0)
+    const index = this.sessions.freeIndex()
+    const initiated =
+      remote === undefined || !peer.hasEndpoint
+        ? undefined
+        : createInitiation(this.p, this.identity, remote, index, timestamp)
+    if (initiated === undefined) return this.giveUp(peer)
+    this.sessions.setOutgoing(peer, { index, initiated, startedAt })
+    peer.initiatedAt = now
+    peer.jitter = this.makeJitter()
+    peer.retransmitAt = now + Protocol.rekeyTimeout + peer.jitter
+    this.sendHandshake(peer, initiated.message, now)
+    this.schedule(peer)
+  }
+
+  private sendHandshake(peer: Peer, message: Uint8Array, now: number): void {
+    peer.cookies.sign(message, now)
+    this.bytes.set(message, this.scratch)
+    peer.txBytes += message.length
+    Timers.messageSent(peer, now)
+    this.send(peer.endpoint, this.scratch, message.length)
+  }
+
+  private sendKeepalive(peer: Peer, now: number): void {
+    if (!peer.hasEndpoint) return
+    const length = this.seal(peer, this.scratch + Protocol.transportHeader, 0, this.scratch, now)
+    if (length > 0) this.send(peer.endpoint, this.scratch, length)
+  }
+
+  private giveUp(peer: Peer): void {
+    this.pending.delete(peer)
+    this.sessions.setOutgoing(peer, null)
+    peer.retransmitAt = Number.POSITIVE_INFINITY
+    peer.keepaliveAt = Number.POSITIVE_INFINITY
+    this.event(peer, "HandshakeFailed")
+  }
+
+  private runTimers(peer: Peer, now: number): void {
+    if (peer.retransmitAt <= now) {
+      peer.retransmitAt = Number.POSITIVE_INFINITY
+      if (peer.outgoing === null || now - peer.outgoing.startedAt >= this.attemptTime) this.giveUp(peer)
+      else this.pending.add(peer)
+    }
+    if (peer.expireAt <= now && this.sessions.expire(peer, now)) this.event(peer, "Expired")
+    if (peer.handshakeAt <= now) {
+      peer.handshakeAt = Number.POSITIVE_INFINITY
+      this.want(peer, now)
+    }
+    if (peer.keepaliveAt <= now) {
+      const again = peer.wantsKeepalive
+      peer.keepaliveAt = Number.POSITIVE_INFINITY
+      this.sendKeepalive(peer, now)
+      if (again && !peer.removed) Timers.dataReceived(peer, now)
+    }
+    if (peer.persistentAt <= now) {
+      peer.persistentAt = now + peer.keepalive * 1_000
+      this.sendKeepalive(peer, now)
+    }
+  }
+
+  /** Asks for an initiation, at most one per 5 s and none while one is under way. */
+  private want(peer: Peer, now: number): void {
+    if (peer.removed || !peer.hasEndpoint || peer.outgoing !== null) return
+    if (now - peer.initiatedAt < Protocol.rekeyTimeout) return
+    this.pending.add(peer)
+  }
+
+  /** A session that receives only is renewed by its initiator before it becomes too old to answer on. */
+  private rekeyLate(peer: Peer, now: number): void {
+    const keypair = peer.current
+    if (keypair === null || !keypair.initiator || peer.rekeyAsked) return
+    if (now - keypair.createdAt < Protocol.rejectAfterTime - Protocol.keepaliveTimeout - Protocol.rekeyTimeout) return
+    peer.rekeyAsked = true
+    this.want(peer, now)
+  }
+
+  private moveEndpoint(peer: Peer, from: Readonly<Endpoint>): void {
+    const moved = !peer.hasEndpoint || !sameRemote(peer.endpoint, from)
+    copyEndpoint(from, peer.endpoint)
+    peer.hasEndpoint = true
+    if (moved) this.event(peer, "EndpointChanged")
+  }
+
+  /** The keys of the other side; `undefined` when its public key is a low-order point. */
+  private remoteOf(peer: Peer): Remote | undefined {
+    peer.staticSecret ??= this.p.x25519(this.identity.privateKey, peer.publicKey)
+    if (peer.staticSecret === undefined) return undefined
+    return { publicKey: peer.publicKey, staticSecret: peer.staticSecret, presharedKey: peer.presharedKey }
+  }
+
+  private schedule(peer: Peer): void {
+    this.deadlines.atLatest(peer, Timers.dueAt(peer))
+  }
+
+  private makeJitter(): number {
+    this.p.randomBytes(this.random)
+    return (this.random[0]! | (this.random[1]! << 8)) % Protocol.rekeyJitter
+  }
+}
+
+const noPresharedKey = new Uint8Array(32)
+
+const keyText = (publicKey: Uint8Array): string => String.fromCharCode(...publicKey)

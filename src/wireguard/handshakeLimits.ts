@@ -1,0 +1,114 @@
+/**
+ * How much handshake work strangers may cause. A source is an IPv4 address or an IPv6 /64. Sources that proved their
+ * address with a cookie have a bucket of their own, so that a forger cannot use up a victim's.
+ */
+import { isIpv4 } from "../packet/address.ts"
+import type { Endpoint } from "../packet/endpoint.ts"
+import type { Primitives } from "./primitives.ts"
+
+export interface HandshakeLimits {
+  /** Handshake messages per second and source. */
+  readonly perSecond: number
+  /** Handshake messages a source may send at once after a pause. */
+  readonly burst: number
+  /** Handshake messages per second, all sources together, above which every source must prove its address; 0: always. */
+  readonly loadMark: number
+  /** Cookie replies per second, all sources together. */
+  readonly cookieReplies: number
+  /** Messages that wait for `workHandshakes` at most. */
+  readonly queue: number
+  /** Handshakes worked off per `workHandshakes` and started per `advance`. */
+  readonly perTurn: number
+}
+
+export const defaultLimits: HandshakeLimits = {
+  perSecond: 20,
+  burst: 40,
+  loadMark: 1_000,
+  cookieReplies: 10_000,
+  queue: 4_096,
+  perTurn: 2
+}
+
+/** Counts events of a second; above the mark it stays "above" until a whole second passed below it. */
+export class RateMark {
+  private readonly mark: number
+  private windowAt = Number.NEGATIVE_INFINITY
+  private count = 0
+  private aboveUntil = Number.NEGATIVE_INFINITY
+
+  constructor(mark: number) {
+    this.mark = mark
+  }
+
+  /** Counts one event; true while the rate is above the mark. */
+  above(now: number): boolean {
+    if (now - this.windowAt >= 1_000) {
+      this.windowAt = now
+      this.count = 0
+    }
+    this.count++
+    if (this.count > this.mark) this.aboveUntil = now + 1_000
+    return now < this.aboveUntil
+  }
+}
+
+/**
+ * Token buckets per source in a table of fixed size. Sources that meet in a full row displace the one that has been
+ * quiet longest; rows are chosen by a secret hash, so nobody can aim at a row.
+ */
+export class SourceBuckets {
+  private readonly limits: HandshakeLimits
+  private readonly seed = new Int32Array(2)
+  private readonly kind = new Uint8Array(rows * ways)
+  private readonly high = new Int32Array(rows * ways)
+  private readonly low = new Int32Array(rows * ways)
+  private readonly tokens = new Float64Array(rows * ways)
+  private readonly at = new Float64Array(rows * ways)
+
+  constructor(limits: HandshakeLimits, p: Primitives) {
+    this.limits = limits
+    p.randomBytes(new Uint8Array(this.seed.buffer))
+  }
+
+  /** Takes one token of the source's bucket; false when it is empty. */
+  take(from: Readonly<Endpoint>, proven: boolean, now: number): boolean {
+    const v4 = isIpv4(from.remote)
+    const kind = (v4 ? 1 : 2) + (proven ? 2 : 0)
+    const high = v4 ? 0 : from.remote.w0
+    const low = v4 ? from.remote.w3 : from.remote.w1
+    const slot = this.find(kind, high, low, now)
+    const { burst, perSecond } = this.limits
+    const tokens = Math.min(burst, this.tokens[slot]! + ((now - this.at[slot]!) * perSecond) / 1_000)
+    this.at[slot] = now
+    this.tokens[slot] = tokens >= 1 ? tokens - 1 : tokens
+    return tokens >= 1
+  }
+
+  private find(kind: number, high: number, low: number, now: number): number {
+    let h = this.seed[0]! ^ kind
+    h = mix(Math.imul(h ^ high, 0x85eb_ca6b) ^ this.seed[1]!)
+    h = mix(Math.imul(h ^ low, 0xc2b2_ae35))
+    const row = (h & (rows - 1)) * ways
+    let oldest = row
+    for (let slot = row; slot < row + ways; slot++) {
+      if (this.kind[slot] === kind && this.high[slot] === high && this.low[slot] === low) return slot
+      if (this.at[slot]! < this.at[oldest]! || (this.kind[slot] === 0 && this.kind[oldest] !== 0)) oldest = slot
+    }
+    this.kind[oldest] = kind
+    this.high[oldest] = high
+    this.low[oldest] = low
+    this.tokens[oldest] = this.limits.burst
+    this.at[oldest] = now
+    return oldest
+  }
+}
+
+const rows = 2_048
+const ways = 8
+
+const mix = (h: number): number => {
+  const a = Math.imul(h ^ (h >>> 16), 0x7feb_352d)
+  const b = Math.imul(a ^ (a >>> 15), 0x846c_a68b | 0)
+  return b ^ (b >>> 16)
+}
