@@ -16,9 +16,15 @@ export class Upstream extends Context.Service<
      *
      * @param set `system` or the name of a configured set
      * @param type see `recordType`
+     * @param withinMs less time than the configured total
      */
-    readonly exchange: (set: string, domain: string, type: number) => Effect.Effect<Message, ResolutionError>
-    /** By name: `queries`, `resends`, `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`. */
+    readonly exchange: (
+      set: string,
+      domain: string,
+      type: number,
+      withinMs?: number
+    ) => Effect.Effect<Message, ResolutionError>
+    /** By name: `queries` (datagrams sent), `resends` (those that repeat one), `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }
 >()("sallyport/dns/Upstream") {}

@@ -82,6 +82,7 @@ export const decodeHeader = (
   readonly id: number
   readonly response: boolean
   readonly opcode: number
+  readonly truncated: boolean
   readonly recursionDesired: boolean
   readonly rcode: number
 } | null =>
@@ -91,6 +92,7 @@ export const decodeHeader = (
         id: (bytes[0]! << 8) | bytes[1]!,
         response: (bytes[2]! & 0x80) !== 0,
         opcode: (bytes[2]! >>> 3) & 15,
+        truncated: (bytes[2]! & 2) !== 0,
         recursionDesired: (bytes[2]! & 1) !== 0,
         rcode: bytes[3]! & 15
       }

@@ -1,7 +1,8 @@
 import { isIpv4, parseAddress } from "../packet/address.ts"
+import { decode, decodeHeader } from "./decode.ts"
 import { encode } from "./encode.ts"
 import type { Message, ResourceRecord } from "./message.ts"
-import { emptyMessage } from "./message.ts"
+import { emptyMessage, isMalformed } from "./message.ts"
 import type { DomainText } from "./name.ts"
 import { canonicalName, isWithin, sameName } from "./name.ts"
 import { classInternet, opcodeQuery, rcode, rcodeText, recordType, udpPayloadSize } from "./registry.ts"
@@ -32,10 +33,10 @@ export const encodeQuery = (query: Query, edns: boolean): Uint8Array | null =>
     edns: edns ? { udpPayloadSize, version: 0, dnssecOk: false, options: [] } : null
   })
 
-/** What a message from the asked server is to our query. */
+/** What bytes from the asked server are to our query. */
 export type Verdict =
   /** NOERROR or NXDOMAIN, complete. */
-  | { readonly _tag: "Usable" }
+  | { readonly _tag: "Usable"; readonly message: Message }
   /** Not an answer to this query; perhaps forged. Keep waiting. */
   | { readonly _tag: "Foreign" }
   /** Ask again over TCP. */
@@ -45,14 +46,22 @@ export type Verdict =
   /** The server could not answer. */
   | { readonly _tag: "Failed"; readonly detail: string }
 
-export const judge = (query: Query, message: Message, withEdns: boolean): Verdict => {
-  if (message.id !== query.id || !message.response || message.opcode !== opcodeQuery) return { _tag: "Foreign" }
+/** @param withEdns whether the query that is answered had an OPT record */
+export const judge = (query: Query, bytes: Uint8Array, transport: "udp" | "tcp", withEdns: boolean): Verdict => {
+  const header = decodeHeader(bytes)
+  if (header?.id !== query.id || !header.response || header.opcode !== opcodeQuery) return { _tag: "Foreign" }
+  const message = decode(bytes)
+  if (isMalformed(message)) {
+    // Some servers cut a record in two when they truncate.
+    if (header.truncated && transport === "udp") return { _tag: "Truncated" }
+    return { _tag: "Failed", detail: `malformed answer (${message.reason})` }
+  }
   const refusesEdns = message.rcode === rcode.FormErr || message.rcode === rcode.NotImp
-  // A server that cannot read the query may leave the question out.
-  if (message.questions.length === 0 && refusesEdns) {
+  const [question] = message.questions
+  if (question === undefined && refusesEdns) {
+    // A server that cannot read the query may leave the question out.
     return withEdns ? { _tag: "NoEdns" } : { _tag: "Failed", detail: rcodeText(message.rcode) }
   }
-  const [question] = message.questions
   if (
     message.questions.length !== 1 ||
     question?.type !== query.type ||
@@ -62,11 +71,13 @@ export const judge = (query: Query, message: Message, withEdns: boolean): Verdic
     return { _tag: "Foreign" }
   }
   if (refusesEdns && withEdns && message.edns === null) return { _tag: "NoEdns" }
-  if (message.truncated) return { _tag: "Truncated" }
+  if (message.truncated) {
+    return transport === "udp" ? { _tag: "Truncated" } : { _tag: "Failed", detail: "truncated over TCP" }
+  }
   if (message.rcode !== rcode.NoError && message.rcode !== rcode.NXDomain) {
     return { _tag: "Failed", detail: rcodeText(message.rcode) }
   }
-  return { _tag: "Usable" }
+  return { _tag: "Usable", message }
 }
 
 /** What a usable answer says about one address family. `ttl` in seconds, 0 to `maxTtl`. */

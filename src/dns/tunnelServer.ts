@@ -119,8 +119,8 @@ const contentOf = (question: Question, answer: Exclude<TunnelAnswer, { _tag: "Dr
     case "Refused":
       return { rcode: rcode.Refused }
     case "ServerFailure":
-      return { rcode: rcode.ServFail }
   }
+  return { rcode: rcode.ServFail }
 }
 
 /** The record type an address belongs in. */

@@ -1,0 +1,23 @@
+import * as fs from "node:fs/promises"
+import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
+
+/**
+ * The parsed contents of a file, read again when it has changed (its modification time, size or inode). Fails with the
+ * error's code when it cannot be read.
+ */
+export const watchedFile = <A>(path: string, parse: (text: string) => A): Effect.Effect<A, string> => {
+  const turn = Semaphore.makeUnsafe(1)
+  let known: { readonly version: string; readonly value: A } | null = null
+  return turn.withPermits(1)(
+    Effect.tryPromise({
+      try: async () => {
+        const { mtimeNs, size, ino } = await fs.stat(path, { bigint: true })
+        const version = `${mtimeNs} ${size} ${ino}`
+        if (known?.version !== version) known = { version, value: parse(await fs.readFile(path, "utf8")) }
+        return known.value
+      },
+      catch: (error) => (error instanceof Error && "code" in error ? String(error.code) : String(error))
+    })
+  )
+}
