@@ -2,7 +2,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { ClientId } from "../model/Client.ts"
 import type { Mapping, MappingId } from "../model/Mapping.ts"
-import type { ResourceId } from "../model/Resource.ts"
+import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
 import type { Cause } from "./Cause.ts"
 import type { NameState } from "./NameState.ts"
 
@@ -34,6 +34,8 @@ export class Resolutions extends Context.Service<
       readonly proxyIps: ReadonlyArray<string>
       /** `First` for a new mapping, `ClientAsked` when asked again, `Restarted` (no lookup until traffic) for persisted ones. */
       readonly cause: "ClientAsked" | "Restarted"
+      /** The resource's opt-ins, for `AnswerPolicy`; none when left out. */
+      readonly allow?: ReadonlyArray<DestinationOptIn>
     }) => Effect.Effect<{ readonly mapping: Mapping; readonly state: NameState }>
     /** Traffic or a client gives a reason to look again. Unknown mappings are ignored. */
     readonly refresh: (mapping: MappingId, cause: Cause) => Effect.Effect<void>
@@ -41,6 +43,9 @@ export class Resolutions extends Context.Service<
     readonly answered: (mapping: MappingId) => Effect.Effect<void>
     readonly release: (mapping: MappingId) => Effect.Effect<void>
     readonly releaseWhere: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
+    readonly find: (client: ClientId, resource: ResourceId, domain: string) => Effect.Effect<MappingStatus | undefined>
+    /** How many mappings a client has. */
+    readonly count: (client: ClientId) => Effect.Effect<number>
     readonly list: Effect.Effect<ReadonlyArray<MappingStatus>>
     /** One counter per brake and outcome, by name. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>

@@ -1,0 +1,115 @@
+/**
+ * Which names a DNS resource covers: a glob over labels (firezone-protocol §4.10, rules since 1.2.0). Inside a label `*`
+ * stands for any characters and `?` for one; a label `**` stands for any number of labels. Without regard to case.
+ * `*.example.com` and `**.example.com` also cover `example.com` itself.
+ */
+
+/** Why `pattern` is none, as the end of a sentence; `null` when it is fine. */
+export const validate = (pattern: string): string | null => {
+  const text = normalize(pattern)
+  if (text === "") return "it is empty"
+  if (text.length > maxLength) return `it is longer than ${maxLength} characters`
+  for (const label of text.split(".")) {
+    if (label === "") return "it has an empty label"
+    if (label.length > maxLabel) return `a label is longer than ${maxLabel} characters`
+    if (!patternLabel.test(label)) return `the label "${label}" has characters that no DNS name has`
+    if (label !== "**" && label.includes("**")) return `"**" must be a label of its own, not part of "${label}"`
+  }
+  return null
+}
+
+/** Whether the pattern covers the name. An invalid pattern covers nothing; something that is no host name is covered by nothing. */
+export const matches = (pattern: string, domain: string): boolean => {
+  const name = canonicalDomain(domain)
+  if (name === undefined || validate(pattern) !== null) return false
+  const text = normalize(pattern)
+  return (text.startsWith("*.") && name === text.slice(2)) || matchLabels(patternLabels(text), name.split("."))
+}
+
+/** Lower case, no trailing dot; `undefined` for what is no host name (RFC 1035 lengths; letters, digits, `-` and `_`). */
+export const canonicalDomain = (domain: string): string | undefined => {
+  const name = normalize(domain)
+  if (name === "" || name.length > maxLength) return undefined
+  return name.split(".").every((label) => label.length <= maxLabel && nameLabel.test(label)) ? name : undefined
+}
+
+/**
+ * Orders patterns, the most specific first: read from the right, a literal comes before `?`, before `*`, before `**`,
+ * and the shorter one before the longer. A total order, so that a choice among resources is always the same.
+ */
+export const compareSpecificity = (a: string, b: string): number => {
+  const left = tokens(a)
+  const right = tokens(b)
+  for (let i = 0; i < left.length && i < right.length; i++) {
+    const x = left[left.length - 1 - i]!
+    const y = right[right.length - 1 - i]!
+    if (x === y) continue
+    if (rank(x) !== rank(y)) return rank(x) - rank(y)
+    return x < y ? -1 : 1
+  }
+  return left.length - right.length
+}
+
+const maxLength = 253
+const maxLabel = 63
+const patternLabel = /^[a-z0-9_*?-]+$/
+const nameLabel = /^[a-z0-9_-]+$/
+
+const normalize = (text: string): string => {
+  const lower = text.length > maxLength + 1 ? text : text.toLowerCase()
+  return lower.endsWith(".") ? lower.slice(0, -1) : lower
+}
+
+/** A `**` at the end covers at least one label: `lab.**` is what lies below `lab`. */
+const patternLabels = (text: string): Array<string> => {
+  const labels = text.split(".").filter((label, i, all) => label !== "**" || all[i - 1] !== "**")
+  return labels.at(-1) === "**" ? [...labels, "*"] : labels
+}
+
+/**
+ * Matches `items` against `pattern` where `many` takes any number of items. Only the last `many` is ever retried, so the
+ * work is at most pattern × items, whatever the pattern.
+ */
+const matchSequence = <P, I>(
+  pattern: ArrayLike<P>,
+  items: ArrayLike<I>,
+  isMany: (part: P) => boolean,
+  matchOne: (part: P, item: I) => boolean
+): boolean => {
+  let p = 0
+  let i = 0
+  let retryPattern = -1
+  let retryItem = 0
+  while (i < items.length) {
+    const part = pattern[p]
+    if (part !== undefined && isMany(part)) {
+      retryPattern = p++
+      retryItem = i
+    } else if (part !== undefined && matchOne(part, items[i]!)) {
+      p++
+      i++
+    } else if (retryPattern >= 0) {
+      p = retryPattern + 1
+      i = ++retryItem
+    } else {
+      return false
+    }
+  }
+  while (p < pattern.length && isMany(pattern[p]!)) p++
+  return p === pattern.length
+}
+
+const matchLabels = (pattern: ReadonlyArray<string>, labels: ReadonlyArray<string>): boolean =>
+  matchSequence(pattern, labels, (label) => label === "**", matchLabel)
+
+const matchLabel = (pattern: string, label: string): boolean =>
+  matchSequence<string, string>(
+    pattern,
+    label,
+    (c) => c === "*",
+    (p, c) => p === "?" || p === c
+  )
+
+const tokens = (pattern: string): ReadonlyArray<string> => normalize(pattern).match(/\*\*|./gu) ?? []
+
+const rank = (token: string): number => (token === "**" ? 3 : token === "*" ? 2 : token === "?" ? 1 : 0)
