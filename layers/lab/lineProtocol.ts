@@ -1,0 +1,46 @@
+/**
+ * How the lab talks with its helper processes: requests on standard input and answers on standard output, one JSON
+ * object a line. A helper ends when its standard input does, so none outlives the lab.
+ */
+import { createInterface } from "node:readline"
+
+export type Parameters = Readonly<Record<string, unknown>>
+export type Handler = (parameters: Parameters) => Promise<unknown> | unknown
+
+/** Serves requests `{id, method, parameters}` with `{id, result}` or `{id, error}`; says `{ready: true}` first. */
+export const serve = (handlers: Readonly<Record<string, Handler>>): void => {
+  const input = createInterface({ input: process.stdin })
+  input.on("line", (line) => {
+    void answer(handlers, line)
+  })
+  input.on("close", () => process.exit(0))
+  say({ ready: true })
+}
+
+/** One line for the lab. */
+export const say = (value: unknown): void => {
+  process.stdout.write(`${JSON.stringify(value)}\n`)
+}
+
+export const text = (parameters: Parameters, key: string): string => {
+  const value = parameters[key]
+  if (typeof value !== "string") throw new TypeError(`"${key}" must be a string`)
+  return value
+}
+
+export const number = (parameters: Parameters, key: string, otherwise?: number): number => {
+  const value = parameters[key] ?? otherwise
+  if (typeof value !== "number") throw new TypeError(`"${key}" must be a number`)
+  return value
+}
+
+const answer = async (handlers: Readonly<Record<string, Handler>>, line: string): Promise<void> => {
+  const request = JSON.parse(line) as { id: number; method: string; parameters: Parameters }
+  const handler = handlers[request.method]
+  try {
+    if (handler === undefined) throw new Error(`no method "${request.method}"`)
+    say({ id: request.id, result: (await handler(request.parameters)) ?? null })
+  } catch (error) {
+    say({ id: request.id, error: error instanceof Error ? error.message : String(error) })
+  }
+}

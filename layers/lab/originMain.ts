@@ -1,0 +1,91 @@
+/**
+ * The company's servers, as a child process in the lab: HTTP on port 80 and a UDP echo on port 7 of every address
+ * given as argument. Each answer says which address served it.
+ */
+import { createHash } from "node:crypto"
+import { createSocket } from "node:dgram"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import { isIPv4 } from "node:net"
+import { serve, text } from "./lineProtocol.ts"
+
+const addresses = process.argv.slice(2)
+const servers = new Map<string, Server>()
+
+/** Deterministic bytes: the same length always has the same content, and no two blocks of it are alike. */
+const block = (index: number): Buffer => createHash("sha512").update(`block ${index}`).digest()
+
+const content = (length: number): Buffer => {
+  const blocks = Array.from({ length: Math.ceil(length / 64) }, (_, index) => block(index))
+  return Buffer.concat(blocks).subarray(0, length)
+}
+
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex")
+
+const handle = (request: IncomingMessage, response: ServerResponse): void => {
+  const served = (request.socket.localAddress ?? "").replace(/^::ffff:/, "")
+  const path = request.url ?? "/"
+  // First header line, so that it is in the first bytes of the first packet.
+  const head = (status: number, headers: Record<string, string | number>): ServerResponse =>
+    response.writeHead(status, { "x-served-by": served, ...headers })
+  if (request.method === "POST") {
+    receive(request, (bytes, sum) => {
+      head(200, { "content-type": "application/json" }).end(JSON.stringify({ bytes, sha256: sum }))
+    })
+    return
+  }
+  const wanted = /^\/bytes\/(\d{1,9})$/.exec(path)
+  if (wanted !== null) {
+    const body = content(Number(wanted[1]))
+    head(200, { "x-sha256": sha256(body), "content-length": body.length }).end(body)
+    return
+  }
+  if (path === "/drip") {
+    head(200, { "content-type": "text/plain" })
+    const timer = setInterval(() => response.write(`${served}\n`), 100)
+    response.on("close", () => clearInterval(timer))
+    return
+  }
+  if (path !== "/") {
+    head(404, {}).end("no such page\n")
+    return
+  }
+  head(200, { "content-type": "text/plain" }).end(`The intranet, served by ${served}\n`)
+}
+
+const receive = (request: IncomingMessage, done: (bytes: number, sum: string) => void): void => {
+  const hash = createHash("sha256")
+  let bytes = 0
+  request.on("data", (chunk: Buffer) => {
+    hash.update(chunk)
+    bytes += chunk.length
+  })
+  request.on("end", () => done(bytes, hash.digest("hex")))
+}
+
+const openHttp = (address: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const server = createServer(handle)
+    server.on("error", reject)
+    server.listen(80, address, resolve)
+    servers.set(address, server)
+  })
+
+const openEcho = (address: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const socket = createSocket(isIPv4(address) ? "udp4" : "udp6")
+    socket.on("error", reject)
+    socket.on("message", (message, from) => socket.send(message, from.port, from.address))
+    socket.bind(7, address, resolve)
+  })
+
+await Promise.all(addresses.flatMap((address) => [openHttp(address), openEcho(address)]))
+serve({
+  /** Stops HTTP at one address: connections are refused from now on and the old ones are cut. */
+  close: (p) => {
+    const server = servers.get(text(p, "address"))
+    server?.close()
+    server?.closeAllConnections()
+    servers.delete(text(p, "address"))
+  },
+  open: (p) => openHttp(text(p, "address"))
+})

@@ -1,0 +1,81 @@
+/** What the lab needs from the machine, checked before anything is made, so that a lack of it is one clear line. */
+import { spawn } from "node:child_process"
+import { accessSync, constants, existsSync } from "node:fs"
+import * as Effect from "effect/Effect"
+import { LabError } from "../../src/demo/Lab.ts"
+import { attemptCommand } from "./command.ts"
+
+const inside = "SALLYPORT_LAB_USER_NAMESPACE"
+
+/** Fails with the fix when a tool, the TUN device or the right to make network namespaces is missing. */
+export const checkPrivileges: Effect.Effect<void, LabError> = Effect.gen(function* () {
+  yield* checkTools
+  if (process.geteuid?.() !== 0) return yield* new LabError({ message: needsRoot })
+  try {
+    accessSync("/dev/net/tun", constants.R_OK | constants.W_OK)
+  } catch {
+    const found = existsSync("/dev/net/tun")
+    return yield* new LabError({
+      message: found
+        ? "/dev/net/tun may not be opened by this user: run it with sudo"
+        : "there is no /dev/net/tun: load the module (sudo modprobe tun), or give the container --device /dev/net/tun"
+    })
+  }
+})
+
+/**
+ * Runs this same command line again in a user namespace of its own, where an ordinary user may make networks, and
+ * yields its exit code; `null` when that is not needed (already root). Fails with the fix where the kernel forbids it.
+ */
+export const runUnprivileged: Effect.Effect<number | null, LabError> = Effect.gen(function* () {
+  if (process.geteuid?.() === 0) return null
+  yield* checkTools
+  const unshare = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
+  const allowed = yield* attemptCommand([
+    ...unshare,
+    "sh",
+    "-c",
+    "mount -t tmpfs tmpfs /run && test -w /dev/net/tun"
+  ]).pipe(
+    Effect.map((result) => result.code === 0),
+    Effect.catch(() => Effect.succeed(false))
+  )
+  if (!allowed || process.env[inside] !== undefined) return yield* new LabError({ message: needsRoot })
+  return yield* Effect.callback<number>((resume) => {
+    const script = 'mount -t tmpfs tmpfs /run && exec "$@"'
+    const command = [
+      ...unshare.slice(1),
+      "sh",
+      "-c",
+      script,
+      "sh",
+      process.execPath,
+      ...process.execArgv,
+      ...process.argv.slice(1)
+    ]
+    const child = spawn("unshare", command, { stdio: "inherit", env: { ...process.env, [inside]: "1" } })
+    child.on("error", () => resume(Effect.succeed(1)))
+    child.on("close", (code) => resume(Effect.succeed(code ?? 1)))
+    return Effect.callback<void>((done) => {
+      child.on("close", () => done(Effect.void))
+      child.kill("SIGTERM")
+    })
+  })
+})
+
+const checkTools = Effect.gen(function* () {
+  const missing: Array<string> = []
+  for (const [tool, flag, name] of [
+    ["ip", "-V", "iproute2"],
+    ["nft", "--version", "nftables"]
+  ] as const) {
+    const there = yield* Effect.exit(attemptCommand([tool, flag]))
+    if (there._tag === "Failure") missing.push(name)
+  }
+  if (missing.length > 0) {
+    return yield* new LabError({ message: `tools are missing: sudo apt-get install ${missing.join(" ")}` })
+  }
+})
+
+const needsRoot =
+  "network namespaces may not be made by this user and the kernel allows no user namespace for it: run it with sudo"

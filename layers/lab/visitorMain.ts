@@ -1,0 +1,251 @@
+/**
+ * A user on the client host, as a child process in the lab: asks names, opens pages, downloads, uploads. It uses the
+ * kernel's own network stack, so what it sees is what any program on a client sees.
+ */
+import { createHash } from "node:crypto"
+import { createSocket } from "node:dgram"
+import { request } from "node:http"
+import { connect, isIPv4 } from "node:net"
+import { setTimeout as sleep } from "node:timers/promises"
+import { number, type Parameters, serve, text } from "./lineProtocol.ts"
+
+interface Page {
+  readonly status: number
+  readonly servedBy: string
+  readonly bytes: number
+  readonly sha256: string
+  /** What the server said the checksum is. */
+  readonly expected: string | null
+  readonly text: string
+}
+
+/** Asks `server` for one name by UDP and yields what came back; resends nothing: one query, one wait. */
+const resolve = (p: Parameters): Promise<unknown> => {
+  const server = text(p, "server")
+  const type = text(p, "type") === "AAAA" ? 28 : 1
+  const id = Math.floor(Math.random() * 65_536)
+  const query = encodeQuery(id, text(p, "name"), type)
+  return new Promise((done, fail) => {
+    const socket = createSocket(isIPv4(server) ? "udp4" : "udp6")
+    const timer = setTimeout(
+      () => {
+        socket.close()
+        done({ id, answered: false })
+      },
+      number(p, "timeout", 5000)
+    )
+    socket.on("error", (error) => {
+      clearTimeout(timer)
+      socket.close()
+      fail(error)
+    })
+    socket.on("message", (message) => {
+      if (message.length < 12 || message.readUInt16BE(0) !== id) return
+      clearTimeout(timer)
+      socket.close()
+      done({ id, answered: true, rcode: message[3]! & 15, addresses: addressesOf(message) })
+    })
+    socket.send(query, number(p, "port", 53), server)
+  })
+}
+
+const encodeQuery = (id: number, name: string, type: number): Buffer => {
+  const labels = name.split(".").map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)]))
+  const head = Buffer.alloc(12)
+  head.writeUInt16BE(id, 0)
+  head.writeUInt16BE(0x0100, 2)
+  head.writeUInt16BE(1, 4)
+  return Buffer.concat([head, ...labels, Buffer.from([0, 0, type, 0, 1])])
+}
+
+/** Addresses of all A and AAAA answers, in the order given. */
+const addressesOf = (message: Buffer): Array<string> => {
+  let at = 12
+  const skipName = (): void => {
+    while (at < message.length) {
+      const length = message[at]!
+      if (length >= 192) {
+        at += 2
+        return
+      }
+      at += 1 + length
+      if (length === 0) return
+    }
+  }
+  for (let n = message.readUInt16BE(4); n > 0; n--) {
+    skipName()
+    at += 4
+  }
+  const found: Array<string> = []
+  for (let n = message.readUInt16BE(6); n > 0 && at < message.length; n--) {
+    skipName()
+    const type = message.readUInt16BE(at)
+    const length = message.readUInt16BE(at + 8)
+    const data = message.subarray(at + 10, at + 10 + length)
+    if (type === 1) found.push(data.join("."))
+    if (type === 28) found.push(Array.from({ length: 8 }, (_, i) => data.readUInt16BE(i * 2).toString(16)).join(":"))
+    at += 10 + length
+  }
+  return found
+}
+
+/** Opens a TCP connection and closes it; `{ok}` or the error's code. */
+const tryConnect = (p: Parameters): Promise<unknown> =>
+  new Promise((done) => {
+    const socket = connect({ host: text(p, "address"), port: number(p, "port", 80) })
+    const end = (result: unknown): void => {
+      socket.destroy()
+      done(result)
+    }
+    socket.setTimeout(number(p, "timeout", 5000), () => end({ ok: false, code: "ETIMEDOUT" }))
+    socket.on("connect", () => end({ ok: true, localPort: socket.localPort }))
+    socket.on("error", (error: NodeJS.ErrnoException) => end({ ok: false, code: error.code }))
+  })
+
+/** One request on a connection of its own. */
+const fetchPage = (p: Parameters, upload?: Buffer): Promise<Page> =>
+  new Promise((done, fail) => {
+    const sent = request({
+      host: text(p, "address"),
+      port: number(p, "port", 80),
+      path: p["path"] === undefined ? "/" : text(p, "path"),
+      method: upload === undefined ? "GET" : "POST",
+      agent: false,
+      timeout: number(p, "timeout", 5000)
+    })
+    sent.on("timeout", () => sent.destroy(new Error("ETIMEDOUT")))
+    sent.on("error", fail)
+    sent.on("response", (response) => {
+      const hash = createHash("sha256")
+      let bytes = 0
+      let beginning = ""
+      response.on("data", (chunk: Buffer) => {
+        hash.update(chunk)
+        bytes += chunk.length
+        if (beginning.length < 1000) beginning += chunk.toString("latin1", 0, 1000)
+      })
+      response.on("error", fail)
+      response.on("end", () =>
+        done({
+          status: response.statusCode ?? 0,
+          servedBy: String(response.headers["x-served-by"] ?? ""),
+          bytes,
+          sha256: hash.digest("hex"),
+          expected: (response.headers["x-sha256"] as string | undefined) ?? null,
+          text: beginning
+        })
+      )
+    })
+    sent.end(upload)
+  })
+
+/** Tries every `every` ms, each try on a new connection, until a page comes (from `servedBy`, when given). */
+const retryPage = async (p: Parameters): Promise<unknown> => {
+  const end = performance.now() + number(p, "deadline")
+  const errors: Record<string, number> = {}
+  for (let tries = 1; ; tries++) {
+    const started = performance.now()
+    let problem = "another server answered"
+    try {
+      const page = await fetchPage({ ...p, timeout: Math.max(100, Math.min(2000, end - started)) })
+      if (p["servedBy"] === undefined || page.servedBy === p["servedBy"]) return { tries, errors, page }
+    } catch (error) {
+      problem = (error as NodeJS.ErrnoException).code ?? (error as Error).message
+    }
+    errors[problem] = (errors[problem] ?? 0) + 1
+    if (performance.now() > end) return { tries, errors, page: null }
+    await sleep(Math.max(0, number(p, "every", 100) - (performance.now() - started)))
+  }
+}
+
+const uploadBytes = async (p: Parameters): Promise<unknown> => {
+  const body = Buffer.alloc(number(p, "bytes"))
+  for (let at = 0; at < body.length; at += 64) createHash("sha512").update(`up ${at}`).digest().copy(body, at)
+  const page = await fetchPage(p, body)
+  return { sent: createHash("sha256").update(body).digest("hex"), ...(JSON.parse(page.text) as object) }
+}
+
+interface Drip {
+  readonly lines: Array<string>
+  ended: string | null
+  readonly close: () => void
+}
+
+const drips = new Map<string, Drip>()
+
+/** Opens an endless page and keeps reading it: the long-running flow. */
+const openDrip = (p: Parameters): Promise<unknown> =>
+  new Promise((done, fail) => {
+    const sent = request({ host: text(p, "address"), port: number(p, "port", 80), path: "/drip", agent: false })
+    const drip: Drip = { lines: [], ended: null, close: () => sent.destroy() }
+    const timer = setTimeout(() => sent.destroy(new Error("ETIMEDOUT")), number(p, "timeout", 5000))
+    drips.set(text(p, "id"), drip)
+    sent.on("error", (error) => {
+      drip.ended ??= error.message
+      fail(error)
+    })
+    sent.on("response", (response) => {
+      clearTimeout(timer)
+      response.on("data", (chunk: Buffer) => drip.lines.push(...chunk.toString("latin1").trimEnd().split("\n")))
+      response.on("error", (error) => (drip.ended ??= error.message))
+      response.on("close", () => (drip.ended ??= "closed"))
+      done({ localPort: response.socket.localPort })
+    })
+    sent.end()
+  })
+
+const readDrip = (p: Parameters): unknown => {
+  const drip = drips.get(text(p, "id"))
+  if (drip === undefined) throw new Error("no such drip")
+  return { lines: drip.lines.length, last: drip.lines.at(-1) ?? null, ended: drip.ended }
+}
+
+/** Sends `count` datagrams to the echo port and counts what comes back unchanged. */
+const echo = (p: Parameters): Promise<unknown> =>
+  new Promise((done, fail) => {
+    const address = text(p, "address")
+    const count = number(p, "count", 1)
+    const size = number(p, "size", 32)
+    const seen = new Set<number>()
+    const socket = createSocket(isIPv4(address) ? "udp4" : "udp6")
+    const end = (): void => {
+      clearTimeout(timer)
+      socket.close()
+      done({ sent: count, received: seen.size })
+    }
+    const timer = setTimeout(end, number(p, "timeout", 3000))
+    const datagram = (index: number): Buffer => {
+      const bytes = Buffer.alloc(size, index & 255)
+      bytes.writeUInt32BE(index, 0)
+      return bytes
+    }
+    socket.on("error", (error) => {
+      clearTimeout(timer)
+      socket.close()
+      fail(error)
+    })
+    socket.on("message", (message) => {
+      const index = message.length >= 4 ? message.readUInt32BE(0) : -1
+      if (index >= 0 && index < count && message.equals(datagram(index))) seen.add(index)
+      if (seen.size === count) end()
+    })
+    const sendAll = async (): Promise<void> => {
+      for (let index = 0; index < count; index++) {
+        socket.send(datagram(index), number(p, "port", 7), address)
+        if (index % 16 === 15) await sleep(1)
+      }
+    }
+    void sendAll()
+  })
+
+serve({
+  resolve,
+  connect: tryConnect,
+  get: (p) => fetchPage(p),
+  retry: retryPage,
+  upload: uploadBytes,
+  drip: openDrip,
+  readDrip,
+  closeDrip: (p) => drips.get(text(p, "id"))?.close(),
+  echo
+})
