@@ -7,7 +7,7 @@
  */
 import type { Arena } from "../packet/arena.ts"
 import { copyEndpoint, type Endpoint, sameRemote } from "../packet/endpoint.ts"
-import { CookieHolder, CookieIssuer } from "./cookie.ts"
+import { CookieHolder } from "./cookie.ts"
 import {
   createInitiation,
   createResponse,
@@ -17,8 +17,8 @@ import {
   openTimestamp,
   type Remote
 } from "./handshake.ts"
-import { defaultLimits, type HandshakeLimits, RateMark, SourceBuckets } from "./handshakeLimits.ts"
-import { HandshakeQueue } from "./handshakeQueue.ts"
+import { HandshakeGate } from "./handshakeGate.ts"
+import { defaultLimits, type HandshakeLimits } from "./handshakeLimits.ts"
 import { Peer, type PeerEvent } from "./Peer.ts"
 import * as Timers from "./peerTimers.ts"
 import type { Primitives } from "./primitives.ts"
@@ -81,11 +81,7 @@ export class WireGuard {
   private readonly deadlines = new Deadlines<Peer>()
   /** Peers that wait for an initiation of ours, oldest first. */
   private readonly pending = new Set<Peer>()
-  private readonly issuer: CookieIssuer
-  private readonly buckets: SourceBuckets
-  private readonly load: RateMark
-  private readonly cookieReplies: RateMark
-  private readonly queue: HandshakeQueue
+  private readonly gate: HandshakeGate
   private readonly random = new Uint8Array(2)
 
   constructor(options: WireGuardOptions) {
@@ -100,11 +96,7 @@ export class WireGuard {
     this.publicKey = this.p.x25519Public(options.privateKey)
     this.identity = { privateKey: options.privateKey.slice(), publicKey: this.publicKey }
     this.sessions = new SessionTable(this.p)
-    this.issuer = new CookieIssuer(this.p, this.publicKey)
-    this.buckets = new SourceBuckets(this.limits, this.p)
-    this.load = new RateMark(this.limits.loadMark)
-    this.cookieReplies = new RateMark(this.limits.cookieReplies)
-    this.queue = new HandshakeQueue(this.limits.queue)
+    this.gate = new HandshakeGate(this.p, this.publicKey, this.limits)
   }
 
   /** Adds a peer, or updates the one with this key; its sessions stay unless the preshared key changed. */
@@ -123,8 +115,11 @@ export class WireGuard {
     }
     peer.user = config.user
     peer.presharedKey.set(psk)
-    peer.keepalive = config.keepalive
-    peer.persistentAt = Number.POSITIVE_INFINITY
+    if (peer.keepalive !== config.keepalive) {
+      peer.keepalive = config.keepalive
+      peer.persistentAt = config.keepalive > 0 && peer.current !== null ? 0 : Number.POSITIVE_INFINITY
+      this.schedule(peer)
+    }
     return peer
   }
 
@@ -204,15 +199,15 @@ export class WireGuard {
 
   /** Works off some queued handshake messages (`perTurn`); true if more wait. */
   workHandshakes(now: number, wall: number): boolean {
-    for (let i = 0; i < this.limits.perTurn && this.queue.take(); i++) {
-      const { message, from } = this.queue
+    for (let i = 0; i < this.limits.perTurn && this.gate.queue.take(); i++) {
+      const { message, from } = this.gate.queue
       const outcome =
         message[0] === Protocol.messageInitiation
           ? this.workInitiation(message, from, now)
           : this.workResponse(message, from, now, wall)
       this.handshakeCounts[outcome]!++
     }
-    return this.queue.size > 0
+    return this.gate.queue.size > 0
   }
 
   /** Runs due timers, then sends some of the initiations that became due (`perTurn`). */
@@ -231,7 +226,7 @@ export class WireGuard {
 
   /** Monotonic milliseconds of the next due timer, `Infinity` if none, 0 while handshake work waits. */
   nextDeadline(): number {
-    return this.queue.size > 0 || this.pending.size > 0 ? 0 : this.deadlines.next()
+    return this.gate.queue.size > 0 || this.pending.size > 0 ? 0 : this.deadlines.next()
   }
 
   private receiveTransport(
@@ -267,21 +262,13 @@ export class WireGuard {
     return plain === 0 ? ReceiveCode.Keepalive : ReceiveCode.Data
   }
 
-  /** Checks what is cheap to check and queues the message. */
   private receiveHandshake(offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
-    const message = this.bytes.subarray(offset, offset + length)
-    if (!this.issuer.hasMac1(message)) return ReceiveCode.BadMac1
-    const loaded = this.load.above(now) || this.queue.size >= Math.ceil(this.limits.queue / 8)
-    const proven = this.issuer.hasMac2(message, from, now)
-    if (!proven && (loaded || !this.buckets.take(from, false, now))) {
-      if (this.cookieReplies.above(now)) return ReceiveCode.RateLimited
-      const reply = this.issuer.reply(message, from, Protocol.readWord(message, 4), now)
-      this.bytes.set(reply, this.scratch)
-      this.send(from, this.scratch, reply.length)
-      return ReceiveCode.CookieSent
+    const code = this.gate.admit(this.bytes.subarray(offset, offset + length), from, now)
+    if (code === ReceiveCode.CookieSent) {
+      this.bytes.set(this.gate.reply, this.scratch)
+      this.send(from, this.scratch, this.gate.reply.length)
     }
-    if (proven && !this.buckets.take(from, true, now)) return ReceiveCode.RateLimited
-    return this.queue.put(message, from) ? ReceiveCode.Handled : ReceiveCode.QueueFull
+    return code
   }
 
   private receiveCookie(offset: number, now: number): number {
@@ -302,14 +289,7 @@ export class WireGuard {
       return HandshakeOutcome.UnknownPeer
     }
     const timestamp = openTimestamp(introduced, remote, message)
-    const refused =
-      timestamp === undefined
-        ? HandshakeOutcome.Forged
-        : !isLater(timestamp, peer.latestTai64n)
-          ? HandshakeOutcome.Replayed
-          : now - peer.acceptedAt < Protocol.initiationSpacing
-            ? HandshakeOutcome.TooFast
-            : undefined
+    const refused = timestamp === undefined ? HandshakeOutcome.Forged : this.refusal(peer, timestamp, now)
     if (timestamp === undefined || refused !== undefined) {
       introduced.state.clear()
       return refused ?? HandshakeOutcome.Forged
@@ -329,6 +309,12 @@ export class WireGuard {
     this.sendHandshake(peer, response.message, now)
     this.schedule(peer)
     return HandshakeOutcome.Answered
+  }
+
+  /** Why an authentic initiation is not answered, if so. */
+  private refusal(peer: Peer, timestamp: Uint8Array, now: number): number | undefined {
+    if (!isLater(timestamp, peer.latestTai64n)) return HandshakeOutcome.Replayed
+    return now - peer.acceptedAt < Protocol.initiationSpacing ? HandshakeOutcome.TooFast : undefined
   }
 
   private workResponse(message: Uint8Array, from: Readonly<Endpoint>, now: number, wall: number): number {

@@ -96,7 +96,10 @@ export const createResponse = (
   const first = p.x25519(ephemeral, introduced.ephemeral)
   const second = p.x25519(ephemeral, remote.publicKey)
   ephemeral.fill(0)
-  if (first === undefined || second === undefined) return undefined
+  if (first === undefined || second === undefined) {
+    state.clear()
+    return undefined
+  }
   const message = new Uint8Array(responseLength)
   writeWord(message, 0, messageResponse)
   writeWord(message, 4, index)

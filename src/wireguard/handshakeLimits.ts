@@ -30,26 +30,18 @@ export const defaultLimits: HandshakeLimits = {
   perTurn: 2
 }
 
-/** Counts events of a second; above the mark it stays "above" until a whole second passed below it. */
-export class RateMark {
-  private readonly mark: number
+/** Counts the events of one second at a time. */
+export class EventRate {
   private windowAt = Number.NEGATIVE_INFINITY
-  private count = 0
-  private aboveUntil = Number.NEGATIVE_INFINITY
+  private events = 0
 
-  constructor(mark: number) {
-    this.mark = mark
-  }
-
-  /** Counts one event; true while the rate is above the mark. */
-  above(now: number): boolean {
+  /** Counts one event; returns how many this second has seen. */
+  count(now: number): number {
     if (now - this.windowAt >= 1_000) {
       this.windowAt = now
-      this.count = 0
+      this.events = 0
     }
-    this.count++
-    if (this.count > this.mark) this.aboveUntil = now + 1_000
-    return now < this.aboveUntil
+    return ++this.events
   }
 }
 
