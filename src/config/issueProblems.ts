@@ -122,5 +122,6 @@ const describe = (value: unknown): string => {
   if (value === null || value === undefined) return "nothing"
   if (Array.isArray(value)) return "a list"
   if (typeof value === "object") return "keys with values"
-  return typeof value === "string" ? quote(value) : String(value)
+  if (typeof value === "string") return quote(value)
+  return typeof value === "number" || typeof value === "boolean" ? `${value}` : typeof value
 }

@@ -27,7 +27,7 @@ export const formatProblem = (file: string, problem: Problem): string =>
 
 /** Text from a file, quoted for a message: short, and nothing in it that a terminal would obey. */
 export const quote = (text: string): string => {
-  const shown = [...text].slice(0, 60).join("")
+  const shown = text.slice(0, 60)
   return `"${oneLine(shown)}${shown.length < text.length ? "…" : ""}"`
 }
 

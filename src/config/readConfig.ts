@@ -36,7 +36,13 @@ export const readBounded = Effect.fnUntraced(function* (file: string) {
   const fs = yield* FileSystem.FileSystem
   const chunks = yield* fs.stream(file, { bytesToRead: maxFileLength + 1 }).pipe(
     Stream.runCollect,
-    Effect.mapError((error) => unreadable(file, error.reason._tag, error.message))
+    Effect.catch((error) =>
+      fs.stat(file).pipe(
+        Effect.map((info) => (info.type === "Directory" ? "Directory" : error.reason._tag)),
+        Effect.orElseSucceed(() => error.reason._tag),
+        Effect.flatMap((reason) => unreadable(file, reason))
+      )
+    )
   )
   const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
   if (size > maxFileLength) {
@@ -54,9 +60,10 @@ export const readBounded = Effect.fnUntraced(function* (file: string) {
   })
 })
 
-const unreadable = (file: string, reason: string, detail: string): ConfigError => {
-  if (detail.includes("EISDIR")) return new ConfigError({ message: `${file} is a directory — name the file in it` })
+const unreadable = (file: string, reason: string): ConfigError => {
   switch (reason) {
+    case "Directory":
+      return new ConfigError({ message: `${file} is a directory — name the file in it` })
     case "NotFound":
       return new ConfigError({ message: `${file} does not exist — create it, or name another file` })
     case "PermissionDenied":

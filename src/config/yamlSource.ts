@@ -1,5 +1,5 @@
 import * as Result from "effect/Result"
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node } from "yaml"
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from "yaml"
 import type { Problem } from "./problem.ts"
 import { quote } from "./problem.ts"
 
@@ -30,7 +30,7 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
   }
   try {
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, version: "1.2", schema: "core" })
-    const problems = [...document.errors, ...document.warnings].map((error) => ({
+    const problems = [...document.errors, ...document.warnings].slice(0, maxSyntaxProblems).map((error) => ({
       ...position(error.pos[0]),
       cause: firstSentence(error.message),
       fix: syntaxFixes[error.code] ?? "correct the YAML here; strings with special characters need quotes"
@@ -56,6 +56,9 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
     return Result.fail([{ line: 1, column: 1, cause: "the file is nested too deeply", fix: "is this the right file?" }])
   }
 }
+
+/** The first few: the others are mostly consequences of them. */
+const maxSyntaxProblems = 3
 
 const syntaxFixes: Readonly<Record<string, string>> = {
   DUPLICATE_KEY: "remove or rename one of the two",
@@ -85,7 +88,7 @@ const refuseKeys = (
       if (!isScalar(pair.key)) {
         problems.push({ ...at, cause: "a key must be a plain word", fix: "write the key as a word or in quotes" })
       } else if (pair.key.value === "__proto__" || pair.key.value === null || pair.key.value === "") {
-        const shown = quote(String(pair.key.value ?? ""))
+        const shown = quote(pair.key.value ?? "")
         problems.push({ ...at, cause: `${shown} cannot be a key`, fix: "use another name" })
       }
       walk(pair.value)
@@ -95,7 +98,7 @@ const refuseKeys = (
   return problems
 }
 
-const offset = (node: unknown): number | undefined => (node as Node | null | undefined)?.range?.[0]
+const offset = (node: unknown): number | undefined => (isNode(node) ? node.range?.[0] : undefined)
 
 const offsetOf = (document: Document.Parsed, path: ReadonlyArray<PropertyKey>, key: boolean): number => {
   let node: unknown = document.contents
