@@ -7,7 +7,7 @@ import { bindToDeviceError, NativeError, tunError, udpError } from "../../../lay
 
 const failure = (value: unknown): NativeError => {
   assert.instanceOf(value, NativeError)
-  return value as NativeError
+  return value
 }
 
 describe("openUdp", () => {

@@ -1,0 +1,216 @@
+/**
+ * `StateStore` in one SQLite file (`node:sqlite`, WAL, every commit synced). The file holds the gateway's private key: it
+ * is readable by its owner only, and a file that cannot be understood is refused, never replaced.
+ */
+import * as fs from "node:fs"
+import { dirname } from "node:path"
+import { DatabaseSync, type StatementSync } from "node:sqlite"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
+
+/** Opens or creates the file at `path` (mode 0600, missing directories 0700) while the layer lives. */
+export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
+  Layer.effect(
+    StateStore,
+    Effect.gen(function* () {
+      const database = yield* Effect.acquireRelease(
+        Effect.try({ try: () => open(path), catch: (cause) => explain(path, "open", cause) }),
+        (database) => Effect.sync(() => database.close())
+      )
+      const statements = prepare(database)
+
+      const read = <A>(run: () => A): Effect.Effect<A, StateError> =>
+        Effect.try({ try: run, catch: (cause) => explain(path, "read", cause) })
+      const write = (run: () => unknown): Effect.Effect<void, StateError> =>
+        Effect.try({ try: () => void run(), catch: (cause) => explain(path, "write", cause) })
+
+      return StateStore.of({
+        privateKey: read(() => (statements.getKey.get() as { readonly value: string } | undefined)?.value ?? null),
+        setPrivateKey: (base64) => write(() => statements.setKey.run(base64)),
+        clients: read(() => statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
+        putClient: (c) =>
+          write(() =>
+            statements.putClient.run(
+              c.client,
+              c.endpoint?.address ?? null,
+              c.endpoint?.port ?? null,
+              c.lastTai64n,
+              c.lastSeenAt
+            )
+          ),
+        mappings: read(() => statements.mappings.all().map((row) => ({ ...(row as unknown as StoredMapping) }))),
+        putMapping: (m) => write(() => statements.putMapping.run(m.client, m.resource, m.domain, m.slot, m.lastUsedAt)),
+        removeMapping: (m) => write(() => statements.removeMapping.run(m.client, m.resource, m.domain, m.slot)),
+        reserveSlots: (client, count) =>
+          Effect.try({
+            try: () => (statements.reserve.get(client, count, count, count) as { readonly first: number }).first,
+            catch: (cause) => explain(path, "write", cause)
+          })
+      })
+    })
+  )
+
+/** Marks the file as ours (SQLite's `application_id`): "Saly". */
+const applicationId = 0x53616c79
+
+/** `user_version`. Grows with the tables; a newer file is refused. */
+const schemaVersion = 1
+
+const schema = `
+  CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE client (
+    id TEXT PRIMARY KEY, address TEXT, port INTEGER, tai64n TEXT, last_seen REAL NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE reserved (client TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE mapping (
+    client TEXT NOT NULL, resource TEXT NOT NULL, domain TEXT NOT NULL, slot INTEGER NOT NULL, last_used REAL NOT NULL,
+    PRIMARY KEY (client, resource, domain), UNIQUE (client, slot)
+  ) STRICT, WITHOUT ROWID;
+  PRAGMA application_id = ${applicationId};
+  PRAGMA user_version = ${schemaVersion};
+`
+
+const open = (path: string): DatabaseSync => {
+  const directory = dirname(path)
+  fs.mkdirSync(directory, { recursive: true, mode: 0o700 })
+  // Made before SQLite opens it, so that the key is at no moment readable by others; WAL and index inherit the mode.
+  const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600)
+  try {
+    if ((fs.fstatSync(fd).mode & 0o077) !== 0) fs.fchmodSync(fd, 0o600)
+  } finally {
+    fs.closeSync(fd)
+  }
+  const database = new DatabaseSync(path, { timeout: 250 })
+  try {
+    check(database, path)
+    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    if (pragma(database, "user_version") === 0) {
+      database.exec(`BEGIN IMMEDIATE; ${schema} COMMIT;`)
+      syncDirectory(directory)
+    }
+    return database
+  } catch (cause) {
+    database.close()
+    throw cause
+  }
+}
+
+/** Reads only: a file that is not understood stays byte for byte what it was. */
+const check = (database: DatabaseSync, path: string): void => {
+  const version = pragma(database, "user_version")
+  const tables = pragma(database, "schema_version")
+  if (version === 0 && tables === 0) return
+  if (pragma(database, "application_id") !== applicationId) {
+    throw new StateError({
+      message: `${path} is an SQLite file of another program: choose another path for the gateway's state`
+    })
+  }
+  if (version > schemaVersion) {
+    throw new StateError({
+      message: `${path} was written by a newer version (schema ${version}, this version knows ${schemaVersion}): upgrade, or restore the older file`
+    })
+  }
+  const verdict = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"]
+  if (verdict !== "ok") throw damaged(path)
+}
+
+const pragma = (database: DatabaseSync, name: string): number =>
+  Number(database.prepare(`PRAGMA ${name}`).get()?.[name])
+
+/** A file whose directory entry is not on disk is gone after power loss, key included. */
+const syncDirectory = (directory: string): void => {
+  const fd = fs.openSync(directory, "r")
+  try {
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+const prepare = (database: DatabaseSync) => {
+  const sql = (text: string): StatementSync => database.prepare(text)
+  return {
+    getKey: sql("SELECT value FROM meta WHERE name = 'private_key'"),
+    setKey: sql("INSERT INTO meta VALUES ('private_key', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+    clients: sql("SELECT id, address, port, tai64n, last_seen FROM client"),
+    putClient: sql(
+      `INSERT INTO client VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+       address = excluded.address, port = excluded.port, tai64n = excluded.tai64n, last_seen = excluded.last_seen`
+    ),
+    mappings: sql("SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping ORDER BY client, slot"),
+    putMapping: sql(
+      `INSERT INTO mapping VALUES (?, ?, ?, ?, ?) ON CONFLICT (client, resource, domain) DO UPDATE SET
+       slot = excluded.slot, last_used = excluded.last_used`
+    ),
+    removeMapping: sql("DELETE FROM mapping WHERE client = ? AND resource = ? AND domain = ? AND slot = ?"),
+    reserve: sql(
+      `INSERT INTO reserved VALUES (?, ?) ON CONFLICT (client) DO UPDATE SET next = next + ?
+       RETURNING next - ? AS first`
+    )
+  }
+}
+
+interface ClientRow {
+  readonly id: string
+  readonly address: string | null
+  readonly port: number | null
+  readonly tai64n: string | null
+  readonly last_seen: number
+}
+
+const toClient = (row: ClientRow): StoredClient => ({
+  client: row.id,
+  endpoint: row.address === null || row.port === null ? null : { address: row.address, port: row.port },
+  lastTai64n: row.tai64n,
+  lastSeenAt: row.last_seen
+})
+
+const damaged = (path: string): StateError =>
+  new StateError({
+    message: `${path} is damaged or not a state file: restore it from a backup, or move it away (clients then need the gateway's new key)`
+  })
+
+/** One line with the path, the cause and the fix, from whatever SQLite or the file system threw. */
+const explain = (path: string, verb: "open" | "read" | "write", cause: unknown): StateError => {
+  if (cause instanceof StateError) return cause
+  const error = cause as { readonly code?: string; readonly errcode?: number; readonly message?: string }
+  const say = (rest: string): StateError => new StateError({ message: `cannot ${verb} the state in ${path}: ${rest}` })
+  if (error.errcode !== undefined) {
+    switch (error.errcode & 0xff) {
+      case 5:
+      case 6:
+        return say("another process has locked it; stop the other gateway or give each its own state file")
+      case 8:
+        return say("the file or its file system is read-only; make it writable")
+      case 11:
+      case 26:
+        return damaged(path)
+      case 13:
+        return say("the disk is full; free some space (what was stored before is untouched)")
+      case 14:
+        return say("the file cannot be opened; check that its directory is writable")
+      default:
+        return say(oneLine(error.message))
+    }
+  }
+  switch (error.code) {
+    case "EACCES":
+    case "EPERM":
+      return say(`no permission (${error.code}); let the gateway's user own the file and its directory`)
+    case "EROFS":
+      return say("the file system is read-only (EROFS); choose a writable path")
+    case "ENOSPC":
+    case "EDQUOT":
+      return say(`the disk is full (${error.code}); free some space`)
+    case "EISDIR":
+      return say("it is a directory; name a file")
+    case "ENOTDIR":
+    case "EEXIST":
+      return say("a part of the path is not a directory; choose another path")
+    default:
+      return say(oneLine(error.message))
+  }
+}
+
+const oneLine = (message: string | undefined): string => (message ?? "unknown cause").replace(/\s+/g, " ")

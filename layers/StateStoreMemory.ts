@@ -1,0 +1,50 @@
+/** `StateStore` in memory: for tests, the demo, and a gateway that runs without a state file. Forgets all at its end. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
+
+/** A fresh store per build, with the same rule as the file: one name per (client, slot). */
+export const layer: Layer.Layer<StateStore> = Layer.effect(
+  StateStore,
+  Effect.sync(() => {
+    let key: string | null = null
+    const clients = new Map<string, StoredClient>()
+    const mappings = new Map<string, StoredMapping>()
+    const reserved = new Map<string, number>()
+    const idOf = (m: StoredMapping): string => JSON.stringify([m.client, m.resource, m.domain])
+
+    return StateStore.of({
+      privateKey: Effect.sync(() => key),
+      setPrivateKey: (base64) => Effect.sync(() => void (key = base64)),
+      clients: Effect.sync(() => [...clients.values()]),
+      putClient: (client) => Effect.sync(() => void clients.set(client.client, client)),
+      mappings: Effect.sync(() =>
+        [...mappings.values()].sort((a, b) => (a.client === b.client ? a.slot - b.slot : a.client < b.client ? -1 : 1))
+      ),
+      putMapping: (mapping) =>
+        Effect.suspend(() => {
+          const id = idOf(mapping)
+          for (const [otherId, other] of mappings) {
+            if (otherId !== id && other.client === mapping.client && other.slot === mapping.slot) {
+              return Effect.fail(
+                new StateError({ message: `slot ${mapping.slot} of ${mapping.client} belongs to ${other.domain}` })
+              )
+            }
+          }
+          mappings.set(id, mapping)
+          return Effect.void
+        }),
+      removeMapping: (mapping) =>
+        Effect.sync(() => {
+          const id = idOf(mapping)
+          if (mappings.get(id)?.slot === mapping.slot) mappings.delete(id)
+        }),
+      reserveSlots: (client, count) =>
+        Effect.sync(() => {
+          const first = reserved.get(client) ?? 0
+          reserved.set(client, first + count)
+          return first
+        })
+    })
+  })
+)
