@@ -1,0 +1,87 @@
+import { displayWidth } from "effect/cli/CliOutput"
+import type { StatusReport } from "./statusReport.ts"
+
+/** The report for people: three tables and the counters that are not zero. Ends without a newline. */
+export const renderStatus = (report: StatusReport): string => {
+  const { at, gateway, clients, mappings, authorizations, omitted, counters } = report
+  const restarts = gateway.workerEpoch > 1 ? `, packet worker restarted ${gateway.workerEpoch - 1} times` : ""
+  const connected = clients.filter((client) => client.connected).length
+  const parts = [
+    `gateway ${gateway.publicKey}\nendpoint ${gateway.endpoint}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
+    section(
+      `clients: ${clients.length}, ${connected} connected`,
+      ["CLIENT", "TUNNEL", "ENDPOINT", "HANDSHAKE"],
+      clients.map((client) => [
+        client.name,
+        client.tunnel4,
+        client.connected ? (client.endpoint ?? "?") : "-",
+        client.lastHandshakeAt === null ? "never" : `${formatAge(at - client.lastHandshakeAt)} ago`
+      ])
+    ),
+    section(
+      `names: ${mappings.length + omitted.mappings}${more(omitted.mappings)}`,
+      ["CLIENT", "NAME", "PROXY", "STATE", "ADDRESSES OR REASON", "AGE", "NEXT TRY", "LOOKUPS"],
+      mappings.map((mapping) => [
+        mapping.client,
+        mapping.domain,
+        list(mapping.proxyIps),
+        mapping.state,
+        [list(mapping.addresses), mapping.reason ?? ""].filter((text) => text !== "").join("; ") || "-",
+        formatAge(at - mapping.since),
+        mapping.nextTryAt === null ? "-" : `in ${formatAge(mapping.nextTryAt - at)}`,
+        `${mapping.lookups}`
+      ])
+    ),
+    section(
+      `authorizations: ${authorizations.length + omitted.authorizations}${more(omitted.authorizations)}`,
+      ["CLIENT", "RESOURCE", "EXPIRES"],
+      authorizations.map(({ client, resource, expiresAt }) => [
+        client,
+        resource,
+        expiresAt === null ? "never" : expiresAt <= at ? "now" : `in ${formatAge(expiresAt - at)}`
+      ])
+    ),
+    counterLines("packet counters", counters.dataPlane),
+    counterLines("lookup counters", counters.resolutions)
+  ]
+  return parts.filter((part) => part !== "").join("\n\n")
+}
+
+/** `12s`, `5m 3s`, `2h 4m`, `3d 7h`. */
+export const formatAge = (ms: number): string => {
+  const s = Math.max(0, Math.floor(ms / 1000))
+  if (s < 60) return `${s}s`
+  if (s < 3600) return `${Math.floor(s / 60)}m ${s % 60}s`
+  if (s < 86_400) return `${Math.floor(s / 3600)}h ${Math.floor((s % 3600) / 60)}m`
+  return `${Math.floor(s / 86_400)}d ${Math.floor((s % 86_400) / 3600)}h`
+}
+
+/** Columns as wide as their widest cell, two spaces between, nothing behind the last; control characters shown as `?`. */
+export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?")))
+  const widths = head.map((_, column) =>
+    cells.reduce((widest, row) => Math.max(widest, displayWidth(row[column] ?? "")), 0)
+  )
+  const pad = (cell: string, column: number) => cell + " ".repeat(Math.max(0, widths[column]! - displayWidth(cell)))
+  return cells.map((row) => row.map(pad).join("  ").trimEnd()).join("\n")
+}
+
+const section = (title: string, head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
+  rows.length === 0 ? title : `${title}\n${table(head, rows)}`
+
+const counterLines = (title: string, counters: Readonly<Record<string, number>>): string => {
+  const rows = Object.entries(counters).filter(([, value]) => value !== 0)
+  return rows.length === 0
+    ? ""
+    : `${title}\n${table(
+        ["COUNTER", "VALUE"],
+        rows.map(([name, value]) => [name, `${value}`])
+      )}`
+}
+
+const list = (texts: ReadonlyArray<string>): string => {
+  const shown = texts.slice(0, 4).join(" ")
+  return texts.length > 4 ? `${shown} +${texts.length - 4}` : shown
+}
+
+const more = (omitted: number): string => (omitted === 0 ? "" : `, ${omitted} not shown`)

@@ -1,0 +1,169 @@
+import * as Schema from "effect/Schema"
+import type { ConfiguredClient } from "../config/GatewayConfig.ts"
+import type { ClientState } from "../dataplane/notices.ts"
+import type { Authorization } from "../model/Authorization.ts"
+import { addressesOf, type NameState } from "../resolution/NameState.ts"
+import type { MappingStatus } from "../resolution/Resolutions.ts"
+import type { ResolutionReason } from "../resolution/Resolver.ts"
+
+/** Rows beyond these are left out of a report and counted. */
+export const maxMappingRows = 10_000
+export const maxAuthorizationRows = 10_000
+
+const Millis = Schema.Finite
+const Counters = Schema.Record(Schema.String, Schema.Finite)
+
+export const ClientRow = Schema.Struct({
+  name: Schema.String,
+  publicKey: Schema.String,
+  tunnel4: Schema.String,
+  tunnel6: Schema.String,
+  connected: Schema.Boolean,
+  /** `address:port`, IPv6 in brackets. */
+  endpoint: Schema.NullOr(Schema.String),
+  lastHandshakeAt: Schema.NullOr(Millis)
+})
+
+export const MappingRow = Schema.Struct({
+  client: Schema.String,
+  resource: Schema.String,
+  domain: Schema.String,
+  resolver: Schema.String,
+  proxyIps: Schema.Array(Schema.String),
+  addresses: Schema.Array(Schema.String),
+  state: Schema.Literals(["Resolving", "Resolved", "Stale", "Unresolved"]),
+  /** Why there are no addresses, or why the last good ones could not be refreshed. */
+  reason: Schema.NullOr(Schema.String),
+  /** Since when the state is what it is. */
+  since: Millis,
+  nextTryAt: Schema.NullOr(Millis),
+  lookups: Schema.Finite
+})
+
+export const AuthorizationRow = Schema.Struct({
+  client: Schema.String,
+  resource: Schema.String,
+  expiresAt: Schema.NullOr(Millis)
+})
+
+/** The document of `sallyport status`. Times are epoch milliseconds; addresses canonical text. */
+export const StatusReport = Schema.Struct({
+  version: Schema.Literal(1),
+  at: Millis,
+  gateway: Schema.Struct({
+    publicKey: Schema.String,
+    endpoint: Schema.String,
+    startedAt: Millis,
+    /** How many packet workers have been started; above 1 means that it was restarted. */
+    workerEpoch: Schema.Finite
+  }),
+  clients: Schema.Array(ClientRow),
+  mappings: Schema.Array(MappingRow),
+  authorizations: Schema.Array(AuthorizationRow),
+  /** Rows that did not fit. */
+  omitted: Schema.Struct({ mappings: Schema.Finite, authorizations: Schema.Finite }),
+  counters: Schema.Struct({ dataPlane: Counters, resolutions: Counters })
+})
+export type StatusReport = typeof StatusReport.Type
+
+/** What a running gateway's services say. */
+export interface StatusInput {
+  readonly now: number
+  readonly startedAt: number
+  readonly publicKey: string
+  readonly endpoint: { readonly host: string; readonly port: number }
+  readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "publicKey" | "tunnel4" | "tunnel6">>
+  readonly clientStates: ReadonlyMap<string, ClientState>
+  readonly mappings: ReadonlyArray<MappingStatus>
+  readonly authorizations: ReadonlyArray<Authorization>
+  readonly workerEpoch: number
+  readonly dataPlaneCounters: Readonly<Record<string, number>>
+  readonly resolutionCounters: Readonly<Record<string, number>>
+}
+
+/** Puts a report together; the newest mappings stay when there are too many. */
+export const makeStatusReport = (input: StatusInput): StatusReport => {
+  const mappings =
+    input.mappings.length <= maxMappingRows
+      ? input.mappings
+      : input.mappings.toSorted((a, b) => b.state.since - a.state.since).slice(0, maxMappingRows)
+  return {
+    version: 1,
+    at: input.now,
+    gateway: {
+      publicKey: input.publicKey,
+      endpoint: formatEndpoint(input.endpoint.host, input.endpoint.port),
+      startedAt: input.startedAt,
+      workerEpoch: input.workerEpoch
+    },
+    clients: input.clients.map((client) => {
+      const state = input.clientStates.get(client.id)
+      const endpoint = state?.endpoint ?? null
+      return {
+        name: client.id,
+        publicKey: client.publicKey,
+        tunnel4: client.tunnel4,
+        tunnel6: client.tunnel6,
+        connected: state?.connected ?? false,
+        endpoint: endpoint === null ? null : formatEndpoint(endpoint.address, endpoint.port),
+        lastHandshakeAt: state?.handshakeAt ?? null
+      }
+    }),
+    mappings: mappings.map(mappingRow),
+    authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(({ client, resource, expiresAt }) => ({
+      client: client.id,
+      resource: resource.id,
+      expiresAt
+    })),
+    omitted: {
+      mappings: input.mappings.length - mappings.length,
+      authorizations: Math.max(0, input.authorizations.length - maxAuthorizationRows)
+    },
+    counters: { dataPlane: input.dataPlaneCounters, resolutions: input.resolutionCounters }
+  }
+}
+
+/** One line: why a name has no (fresh) addresses. */
+export const describeReason = (reason: ResolutionReason): string => {
+  switch (reason._tag) {
+    case "NameNotFound":
+      return "the name does not exist"
+    case "NoAddresses":
+      return "the name has no addresses"
+    case "ServerFailure":
+      return `DNS server failed: ${reason.detail}`
+    case "Timeout":
+      return `no DNS answer within ${Math.round(reason.afterMs / 100) / 10} s`
+    case "NoResolver":
+      return `no DNS server: ${reason.detail}`
+    case "DestinationRefused":
+      return `refused by policy: ${reason.addresses.join(", ")}`
+    case "Throttled":
+      return `waiting: ${reason.budget} used up`
+  }
+}
+
+const mappingRow = ({ mapping, state, nextTryAt, lookups }: MappingStatus): StatusReport["mappings"][number] => {
+  const reason = reasonOf(state)
+  return {
+    client: mapping.client,
+    resource: mapping.resource,
+    domain: mapping.name.domain,
+    resolver: mapping.name.resolver,
+    proxyIps: mapping.proxyIps,
+    addresses: addressesOf(state),
+    state: state._tag === "Resolved" && reason !== null ? "Stale" : state._tag,
+    reason: reason === null ? null : describeReason(reason),
+    since: state.since,
+    nextTryAt,
+    lookups
+  }
+}
+
+const reasonOf = (state: NameState): ResolutionReason | null => {
+  if (state._tag === "Resolved") return state.failure
+  return state._tag === "Unresolved" ? state.reason : null
+}
+
+const formatEndpoint = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
