@@ -26,7 +26,7 @@ export const startCapture = (command: ReadonlyArray<string>): Effect.Effect<Capt
     const ready = yield* Queue.take(child.lines).pipe(
       Effect.map((line) => line === '{"ready":true}'),
       Effect.timeoutOption("10 seconds"),
-      Effect.catch(() => Effect.succeed(Option.some(false)))
+      Effect.orElseSucceed(() => Option.some(false))
     )
     if (!Option.getOrElse(ready, () => false)) {
       const output = yield* child.output
@@ -42,7 +42,7 @@ export const startCapture = (command: ReadonlyArray<string>): Effect.Effect<Capt
     yield* Queue.takeAll(child.lines).pipe(
       Effect.map((lines) => {
         for (const line of lines) {
-          const value = JSON.parse(line) as CaptureLine
+          const value: CaptureLine = JSON.parse(line)
           if ("lost" in value) lost += value.lost
           else add(packetOf(value))
         }

@@ -5,10 +5,11 @@
  */
 import { createSocket, type Socket } from "node:dgram"
 import { isIPv4 } from "node:net"
-import { number, type Parameters, serve, text } from "./lineProtocol.ts"
+import { after, number, type Parameters, serve, text, texts } from "./lineProtocol.ts"
 
 /** `silent` reads queries and says nothing; `closed` has no socket, so that the kernel refuses (ICMP port unreachable). */
-type Mode = "answer" | "silent" | "closed" | "servfail" | "refused"
+const modes = ["answer", "silent", "closed", "servfail", "refused"] as const
+type Mode = (typeof modes)[number]
 
 interface Entry {
   readonly a: ReadonlyArray<string>
@@ -32,7 +33,7 @@ const open = async (): Promise<void> => {
           socket.on("error", reject)
           socket.on("message", (message, from) => {
             const reply = answer(message)
-            if (reply !== undefined) setTimeout(() => socket.send(reply, from.port, from.address), delay)
+            if (reply !== undefined) after(delay, () => socket.send(reply, from.port, from.address))
           })
           socket.bind(53, address, () => resolve(socket))
         })
@@ -40,7 +41,9 @@ const open = async (): Promise<void> => {
   )
 }
 
-const setMode = async (next: Mode): Promise<void> => {
+const setMode = async (wanted: string): Promise<void> => {
+  const next = modes.find((known) => known === wanted)
+  if (next === undefined) throw new Error(`no mode "${wanted}"`)
   if (next === "closed" && mode !== "closed") {
     for (const socket of sockets) socket.close()
     sockets = []
@@ -52,8 +55,8 @@ const setMode = async (next: Mode): Promise<void> => {
 
 const setRecord = (p: Parameters): void => {
   records.set(text(p, "name"), {
-    a: (p["a"] ?? []) as ReadonlyArray<string>,
-    aaaa: (p["aaaa"] ?? []) as ReadonlyArray<string>,
+    a: texts(p, "a"),
+    aaaa: texts(p, "aaaa"),
     ttl: number(p, "ttl", 5)
   })
 }
@@ -149,7 +152,7 @@ serve({
   set: async (p) => {
     if (p["name"] !== undefined) setRecord(p)
     if (p["delay"] !== undefined) delay = number(p, "delay")
-    if (p["mode"] !== undefined) await setMode(text(p, "mode") as Mode)
+    if (p["mode"] !== undefined) await setMode(text(p, "mode"))
     if (p["mark"] !== undefined) await mark(p)
   },
   remove: (p) => void records.delete(text(p, "name")),

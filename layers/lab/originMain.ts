@@ -6,6 +6,7 @@ import { createHash } from "node:crypto"
 import { createSocket } from "node:dgram"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { isIPv4 } from "node:net"
+import { setTimeout as sleep } from "node:timers/promises"
 import { serve, text } from "./lineProtocol.ts"
 
 const addresses = process.argv.slice(2)
@@ -41,8 +42,7 @@ const handle = (request: IncomingMessage, response: ServerResponse): void => {
   }
   if (path === "/drip") {
     head(200, { "content-type": "text/plain" })
-    const timer = setInterval(() => response.write(`${served}\n`), 100)
-    response.on("close", () => clearInterval(timer))
+    void drip(response, served)
     return
   }
   if (path !== "/") {
@@ -50,6 +50,14 @@ const handle = (request: IncomingMessage, response: ServerResponse): void => {
     return
   }
   head(200, { "content-type": "text/plain" }).end(`The intranet, served by ${served}\n`)
+}
+
+/** A line every 100 ms for as long as somebody reads. */
+const drip = async (response: ServerResponse, served: string): Promise<void> => {
+  while (!response.destroyed) {
+    response.write(`${served}\n`)
+    await sleep(100)
+  }
 }
 
 const receive = (request: IncomingMessage, done: (bytes: number, sum: string) => void): void => {

@@ -10,13 +10,10 @@ const inside = "SALLYPORT_LAB_USER_NAMESPACE"
 /** Fails with the fix when a tool, the TUN device or the right to make network namespaces is missing. */
 export const checkPrivileges: Effect.Effect<void, LabError> = Effect.gen(function* () {
   yield* checkTools
-  if (process.geteuid?.() !== 0) return yield* new LabError({ message: needsRoot })
-  try {
-    accessSync("/dev/net/tun", constants.R_OK | constants.W_OK)
-  } catch {
-    const found = existsSync("/dev/net/tun")
-    return yield* new LabError({
-      message: found
+  if (process.geteuid?.() !== 0) yield* new LabError({ message: needsRoot })
+  if (!mayUse("/dev/net/tun")) {
+    yield* new LabError({
+      message: existsSync("/dev/net/tun")
         ? "/dev/net/tun may not be opened by this user: run it with sudo"
         : "there is no /dev/net/tun: load the module (sudo modprobe tun), or give the container --device /dev/net/tun"
     })
@@ -38,7 +35,7 @@ export const runUnprivileged: Effect.Effect<number | null, LabError> = Effect.ge
     "mount -t tmpfs tmpfs /run && test -w /dev/net/tun"
   ]).pipe(
     Effect.map((result) => result.code === 0),
-    Effect.catch(() => Effect.succeed(false))
+    Effect.orElseSucceed(() => false)
   )
   if (!allowed || process.env[inside] !== undefined) return yield* new LabError({ message: needsRoot })
   return yield* Effect.callback<number>((resume) => {
@@ -73,9 +70,18 @@ const checkTools = Effect.gen(function* () {
     if (there._tag === "Failure") missing.push(name)
   }
   if (missing.length > 0) {
-    return yield* new LabError({ message: `tools are missing: sudo apt-get install ${missing.join(" ")}` })
+    yield* new LabError({ message: `tools are missing: sudo apt-get install ${missing.join(" ")}` })
   }
 })
+
+const mayUse = (path: string): boolean => {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
 
 const needsRoot =
   "network namespaces may not be made by this user and the kernel allows no user namespace for it: run it with sudo"

@@ -2,12 +2,12 @@
  * A user on the client host, as a child process in the lab: asks names, opens pages, downloads, uploads. It uses the
  * kernel's own network stack, so what it sees is what any program on a client sees.
  */
-import { createHash } from "node:crypto"
+import { createHash, randomInt } from "node:crypto"
 import { createSocket } from "node:dgram"
 import { request } from "node:http"
 import { connect, isIPv4 } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
-import { number, type Parameters, serve, text } from "./lineProtocol.ts"
+import { after, codeOf, number, type Parameters, serve, text } from "./lineProtocol.ts"
 
 interface Page {
   readonly status: number
@@ -23,7 +23,7 @@ interface Page {
 const resolve = (p: Parameters): Promise<unknown> => {
   const server = text(p, "server")
   const type = text(p, "type") === "AAAA" ? 28 : 1
-  const id = Math.floor(Math.random() * 65_536)
+  const id = randomInt(65_536)
   const query = encodeQuery(id, text(p, "name"), type)
   return new Promise((done, fail) => {
     const socket = createSocket(isIPv4(server) ? "udp4" : "udp6")
@@ -35,13 +35,13 @@ const resolve = (p: Parameters): Promise<unknown> => {
       number(p, "timeout", 5000)
     )
     socket.on("error", (error) => {
-      clearTimeout(timer)
+      cancel()
       socket.close()
       fail(error)
     })
     socket.on("message", (message) => {
       if (message.length < 12 || message.readUInt16BE(0) !== id) return
-      clearTimeout(timer)
+      cancel()
       socket.close()
       done({ id, answered: true, rcode: message[3]! & 15, addresses: addressesOf(message) })
     })
@@ -131,7 +131,7 @@ const fetchPage = (p: Parameters, upload?: Buffer): Promise<Page> =>
           servedBy: String(response.headers["x-served-by"] ?? ""),
           bytes,
           sha256: hash.digest("hex"),
-          expected: (response.headers["x-sha256"] as string | undefined) ?? null,
+          expected: response.headers["x-sha256"]?.toString() ?? null,
           text: beginning
         })
       )
@@ -150,7 +150,7 @@ const retryPage = async (p: Parameters): Promise<unknown> => {
       const page = await fetchPage({ ...p, timeout: Math.max(100, Math.min(2000, end - started)) })
       if (p["servedBy"] === undefined || page.servedBy === p["servedBy"]) return { tries, errors, page }
     } catch (error) {
-      problem = (error as NodeJS.ErrnoException).code ?? (error as Error).message
+      problem = codeOf(error)
     }
     errors[problem] = (errors[problem] ?? 0) + 1
     if (performance.now() > end) return { tries, errors, page: null }
@@ -162,7 +162,8 @@ const uploadBytes = async (p: Parameters): Promise<unknown> => {
   const body = Buffer.alloc(number(p, "bytes"))
   for (let at = 0; at < body.length; at += 64) createHash("sha512").update(`up ${at}`).digest().copy(body, at)
   const page = await fetchPage(p, body)
-  return { sent: createHash("sha256").update(body).digest("hex"), ...(JSON.parse(page.text) as object) }
+  const received: { bytes: number; sha256: string } = JSON.parse(page.text)
+  return { sent: createHash("sha256").update(body).digest("hex"), ...received }
 }
 
 interface Drip {
@@ -178,14 +179,14 @@ const openDrip = (p: Parameters): Promise<unknown> =>
   new Promise((done, fail) => {
     const sent = request({ host: text(p, "address"), port: number(p, "port", 80), path: "/drip", agent: false })
     const drip: Drip = { lines: [], ended: null, close: () => sent.destroy() }
-    const timer = setTimeout(() => sent.destroy(new Error("ETIMEDOUT")), number(p, "timeout", 5000))
+    const cancel = after(number(p, "timeout", 5000), () => sent.destroy(new Error("ETIMEDOUT")))
     drips.set(text(p, "id"), drip)
     sent.on("error", (error) => {
       drip.ended ??= error.message
       fail(error)
     })
     sent.on("response", (response) => {
-      clearTimeout(timer)
+      cancel()
       response.on("data", (chunk: Buffer) => drip.lines.push(...chunk.toString("latin1").trimEnd().split("\n")))
       response.on("error", (error) => (drip.ended ??= error.message))
       response.on("close", () => (drip.ended ??= "closed"))
@@ -209,18 +210,18 @@ const echo = (p: Parameters): Promise<unknown> =>
     const seen = new Set<number>()
     const socket = createSocket(isIPv4(address) ? "udp4" : "udp6")
     const end = (): void => {
-      clearTimeout(timer)
+      cancel()
       socket.close()
       done({ sent: count, received: seen.size })
     }
-    const timer = setTimeout(end, number(p, "timeout", 3000))
+    const cancel = after(number(p, "timeout", 3000), end)
     const datagram = (index: number): Buffer => {
       const bytes = Buffer.alloc(size, index & 255)
       bytes.writeUInt32BE(index, 0)
       return bytes
     }
     socket.on("error", (error) => {
-      clearTimeout(timer)
+      cancel()
       socket.close()
       fail(error)
     })

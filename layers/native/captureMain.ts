@@ -16,7 +16,7 @@ const writeAll = (text: string): void => {
     try {
       rest = rest.subarray(writeSync(1, rest))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") process.exit(0)
+      if (!(error instanceof Error && "code" in error && error.code === "EAGAIN")) process.exit(0)
       socket.wait(1)
     }
   }

@@ -21,7 +21,7 @@ export interface Helper {
 const Line = Schema.fromJsonString(
   Schema.Struct({
     ready: Schema.optionalKey(Schema.Boolean),
-    id: Schema.optionalKey(Schema.Number),
+    id: Schema.optionalKey(Schema.Finite),
     result: Schema.optionalKey(Schema.Unknown),
     error: Schema.optionalKey(Schema.String)
   })

@@ -30,7 +30,7 @@ export const startNameServer: Effect.Effect<NameServer, LabError, Lab | Scope.Sc
   return {
     set: (change) => helper.call("set", { ...change, to: origin.v4 }, Schema.Null),
     remove: (name) => helper.call("remove", { name }, Schema.Null),
-    queries: helper.call("queries", {}, Schema.Record(Schema.String, Schema.Number))
+    queries: helper.call("queries", {}, Schema.Record(Schema.String, Schema.Finite))
   }
 })
 
@@ -50,9 +50,9 @@ export const startOrigins: Effect.Effect<Origins, LabError, Lab | Scope.Scope> =
 })
 
 const Page = Schema.Struct({
-  status: Schema.Number,
+  status: Schema.Finite,
   servedBy: Schema.String,
-  bytes: Schema.Number,
+  bytes: Schema.Finite,
   sha256: Schema.String,
   /** What the server says the checksum is; `null` where it says nothing. */
   expected: Schema.NullOr(Schema.String),
@@ -61,28 +61,28 @@ const Page = Schema.Struct({
 export type Page = typeof Page.Type
 
 const Answer = Schema.Struct({
-  id: Schema.Number,
+  id: Schema.Finite,
   answered: Schema.Boolean,
-  rcode: Schema.optionalKey(Schema.Number),
+  rcode: Schema.optionalKey(Schema.Finite),
   addresses: Schema.optionalKey(Schema.Array(Schema.String))
 })
 const Connected = Schema.Struct({
   ok: Schema.Boolean,
   code: Schema.optionalKey(Schema.String),
-  localPort: Schema.optionalKey(Schema.Number)
+  localPort: Schema.optionalKey(Schema.Finite)
 })
 const Retried = Schema.Struct({
-  tries: Schema.Number,
-  errors: Schema.Record(Schema.String, Schema.Number),
+  tries: Schema.Finite,
+  errors: Schema.Record(Schema.String, Schema.Finite),
   page: Schema.NullOr(Page)
 })
-const Uploaded = Schema.Struct({ bytes: Schema.Number, sha256: Schema.String, sent: Schema.String })
+const Uploaded = Schema.Struct({ bytes: Schema.Finite, sha256: Schema.String, sent: Schema.String })
 const DripState = Schema.Struct({
-  lines: Schema.Number,
+  lines: Schema.Finite,
   last: Schema.NullOr(Schema.String),
   ended: Schema.NullOr(Schema.String)
 })
-const Echoed = Schema.Struct({ sent: Schema.Number, received: Schema.Number })
+const Echoed = Schema.Struct({ sent: Schema.Finite, received: Schema.Finite })
 
 export interface Visitor {
   /** One query, one wait of `timeout` ms; the DNS id pairs it with captured packets. */

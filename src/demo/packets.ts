@@ -71,10 +71,10 @@ export interface Unreachable {
 }
 
 export const unreachable = (ip: IpView): Unreachable | undefined => {
-  const type = ip.payload[0]
+  const type = ip.payload[0] ?? -1
   const wanted = (ip.protocol === icmp4 && type === 3) || (ip.protocol === icmp6 && type === 1)
   if (!wanted || ip.payload.length < 8) return undefined
-  return { type: type!, code: ip.payload[1]!, about: ipView(ip.payload.subarray(8)) }
+  return { type, code: ip.payload[1]!, about: ipView(ip.payload.subarray(8)) }
 }
 
 /** WireGuard message type of a UDP datagram with the length that goes with it: 1 initiation, 2 response. */
