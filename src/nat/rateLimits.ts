@@ -1,0 +1,34 @@
+import { grownTimes } from "./slotLists.ts"
+
+/** One token bucket per client (a small number), full at first. Refills continuously; allocates nothing per packet. */
+export class RateLimits {
+  private readonly perMillisecond: number
+  private readonly burst: number
+  private state = new Float64Array(64 * 2)
+
+  constructor(options: { readonly perSecond: number; readonly burst: number }) {
+    this.perMillisecond = options.perSecond / 1_000
+    this.burst = options.burst
+  }
+
+  /** Takes a token; false: none is left. */
+  take(client: number, now: number): boolean {
+    if (client * 2 >= this.state.length) this.state = grownTimes(this.state, client * 2 + 2)
+    const { state } = this
+    // Tokens are stored as what is missing, so that zeroed memory is a full bucket.
+    const missing = Math.max(0, state[client * 2]! - (now - state[client * 2 + 1]!) * this.perMillisecond)
+    state[client * 2 + 1] = now
+    const granted = missing + 1 <= this.burst + ROUNDING
+    state[client * 2] = granted ? missing + 1 : missing
+    return granted
+  }
+
+  forget(client: number): void {
+    if (client * 2 < this.state.length) this.state.fill(0, client * 2, client * 2 + 2)
+  }
+}
+
+/** ICMP errors that the gateway sends to one client. */
+export const icmpErrorLimit = { perSecond: 20, burst: 20 } as const
+
+const ROUNDING = 1e-9
