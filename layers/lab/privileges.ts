@@ -8,17 +8,17 @@ import { attemptCommand } from "./command.ts"
 const inside = "SALLYPORT_LAB_USER_NAMESPACE"
 
 /** Fails with the fix when a tool, the TUN device or the right to make network namespaces is missing. */
-export const checkPrivileges: Effect.Effect<void, LabError> = Effect.gen(function* () {
-  yield* checkTools
-  if (process.geteuid?.() !== 0) yield* new LabError({ message: needsRoot })
-  if (!mayUse("/dev/net/tun")) {
-    yield* new LabError({
-      message: existsSync("/dev/net/tun")
-        ? "/dev/net/tun may not be opened by this user: run it with sudo"
-        : "there is no /dev/net/tun: load the module (sudo modprobe tun), or give the container --device /dev/net/tun"
-    })
-  }
-})
+export const checkPrivileges: Effect.Effect<void, LabError> = Effect.suspend(() =>
+  Effect.andThen(checkTools, refuse(lacking()))
+)
+
+const lacking = (): string | null => {
+  if (process.geteuid?.() !== 0) return needsRoot
+  if (mayUse("/dev/net/tun")) return null
+  return existsSync("/dev/net/tun")
+    ? "/dev/net/tun may not be opened by this user: run it with sudo"
+    : "there is no /dev/net/tun: load the module (sudo modprobe tun), or give the container --device /dev/net/tun"
+}
 
 /**
  * Runs this same command line again in a user namespace of its own, where an ordinary user may make networks, and
@@ -69,10 +69,11 @@ const checkTools = Effect.gen(function* () {
     const there = yield* Effect.exit(attemptCommand([tool, flag]))
     if (there._tag === "Failure") missing.push(name)
   }
-  if (missing.length > 0) {
-    yield* new LabError({ message: `tools are missing: sudo apt-get install ${missing.join(" ")}` })
-  }
+  yield* refuse(missing.length === 0 ? null : `tools are missing: sudo apt-get install ${missing.join(" ")}`)
 })
+
+const refuse = (problem: string | null): Effect.Effect<void, LabError> =>
+  problem === null ? Effect.void : Effect.fail(new LabError({ message: problem }))
 
 const mayUse = (path: string): boolean => {
   try {

@@ -27,13 +27,10 @@ const resolve = (p: Parameters): Promise<unknown> => {
   const query = encodeQuery(id, text(p, "name"), type)
   return new Promise((done, fail) => {
     const socket = createSocket(isIPv4(server) ? "udp4" : "udp6")
-    const timer = setTimeout(
-      () => {
-        socket.close()
-        done({ id, answered: false })
-      },
-      number(p, "timeout", 5000)
-    )
+    const cancel = after(number(p, "timeout", 5000), () => {
+      socket.close()
+      done({ id, answered: false })
+    })
     socket.on("error", (error) => {
       cancel()
       socket.close()
