@@ -16,19 +16,14 @@ export const makeChecksum =
   (offset, length, initial) =>
     sumBytes(bytes, offset, length, initial)
 
-/** Largest number of 16-bit words whose sum stays a small integer in the engine. */
-const chunk = 2 * 8192
-
-/** The sum of `Checksum` over any array; an odd last byte counts as the high half of a word. `initial` < 2^29. */
+/**
+ * The sum of `Checksum` over any array; an odd last byte counts as the high half of a word. For up to 64 KiB
+ * (the sum of more could pass 32 bits) and an `initial` below 2^31.
+ */
 export const sumBytes = (bytes: Uint8Array, offset: number, length: number, initial: number): number => {
   let sum = initial
-  let at = offset
   const last = offset + (length & ~1)
-  while (at < last) {
-    const stop = last - at > chunk ? at + chunk : last
-    for (; at < stop; at += 2) sum += (bytes[at]! << 8) | bytes[at + 1]!
-    sum = (sum & 0xffff) + (sum >>> 16)
-  }
+  for (let at = offset; at < last; at += 2) sum += (bytes[at]! << 8) | bytes[at + 1]!
   if ((length & 1) !== 0) sum += bytes[last]! << 8
   return fold(sum)
 }

@@ -123,14 +123,10 @@ describe("address bytes", () => {
   it("tells special addresses by family", () => {
     const is = (test: (a: ReturnType<typeof words>) => boolean, texts: ReadonlyArray<string>) =>
       texts.map((text) => test(addressWords(text)))
-    assert.deepStrictEqual(is(isMulticast, ["224.0.0.1", "239.1.1.1", "ff02::1", "223.1.1.1", "240.0.0.1", "fe80::1"]), [
-      true,
-      true,
-      true,
-      false,
-      false,
-      false
-    ])
+    assert.deepStrictEqual(
+      is(isMulticast, ["224.0.0.1", "239.1.1.1", "ff02::1", "223.1.1.1", "240.0.0.1", "fe80::1"]),
+      [true, true, true, false, false, false]
+    )
     assert.deepStrictEqual(is(isBroadcast, ["255.255.255.255", "255.255.255.254", "::ffff:ffff"]), [true, false, false])
     assert.deepStrictEqual(is(isUnspecified, ["::", "0.0.0.0", "::1", "0.0.0.1"]), [true, true, false, false])
     assert.deepStrictEqual(is(isLoopback, ["127.9.9.9", "::1", "128.0.0.1", "::2"]), [true, true, false, false])

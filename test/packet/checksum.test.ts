@@ -14,7 +14,15 @@ import {
 } from "../../src/packet/checksum.ts"
 import { makePacketView, parsePacket } from "../../src/packet/packetView.ts"
 import { build, byte, bytes, integer, packetSpec, port } from "../support/packetArbitraries.ts"
-import { addressWords, buildFragment, buildIp, buildUdp, checksum, concat, partialChecksum } from "../support/packets.ts"
+import {
+  addressWords,
+  buildFragment,
+  buildIp,
+  buildUdp,
+  checksum,
+  concat,
+  partialChecksum
+} from "../support/packets.ts"
 
 const hex = (text: string) => Uint8Array.from(text.split(" "), (b) => Number.parseInt(b, 16))
 
@@ -28,11 +36,15 @@ describe("sumBytes", () => {
     assert.strictEqual(~sumBytes(header, 0, 20, 0) & 0xffff, 0xb861)
   })
 
-  it.prop("agrees with RFC 1071 read literally, at any offset and length", [bytes(200), integer(0, 9)], ([data, at]) => {
-    const shifted = concat([new Uint8Array(at).fill(0xa5), data, new Uint8Array(3).fill(0x5a)])
-    assert.strictEqual(~sumBytes(shifted, at, data.length, 0) & 0xffff, checksum(data))
-    assert.strictEqual(makeChecksum(shifted)(at, data.length, 0), sumBytes(shifted, at, data.length, 0))
-  })
+  it.prop(
+    "agrees with RFC 1071 read literally, at any offset and length",
+    [bytes(200), integer(0, 9)],
+    ([data, at]) => {
+      const shifted = concat([new Uint8Array(at).fill(0xa5), data, new Uint8Array(3).fill(0x5a)])
+      assert.strictEqual(~sumBytes(shifted, at, data.length, 0) & 0xffff, checksum(data))
+      assert.strictEqual(makeChecksum(shifted)(at, data.length, 0), sumBytes(shifted, at, data.length, 0))
+    }
+  )
 
   it("does not overflow on the longest packet of all ones", () => {
     const data = new Uint8Array(65535).fill(0xff)
@@ -74,10 +86,7 @@ describe("incremental update", () => {
   })
 
   it.prop("of a 32-bit word is that of its halves", [port, port, port, port, port], ([sum, a, b, c, d]) => {
-    assert.strictEqual(
-      update32(sum, (a << 16) | b, (c << 16) | d),
-      applyDelta(sum, delta16(a, c) + delta16(b, d))
-    )
+    assert.strictEqual(update32(sum, (a << 16) | b, (c << 16) | d), applyDelta(sum, delta16(a, c) + delta16(b, d)))
     assert.strictEqual(fold(delta32((a << 16) | b, (c << 16) | d)), fold(delta16(a, c) + delta16(b, d)))
   })
 })
@@ -151,7 +160,10 @@ describe("transportChecksumOk and ipv4HeaderChecksumOk", () => {
     const o = { source: "10.0.0.1", destination: "10.0.0.2" }
     const data = new Uint8Array(64).fill(7)
     const view = makePacketView()
-    for (const packet of [...buildFragment({ ...o, protocol: 6, data: tcpLike(data), size: 32, identification: 1 }), buildIp(o, 47, data)]) {
+    for (const packet of [
+      ...buildFragment({ ...o, protocol: 6, data: tcpLike(data), size: 32, identification: 1 }),
+      buildIp(o, 47, data)
+    ]) {
       assert.strictEqual(parsePacket(packet, 0, packet.length, view), 0)
       assert.isTrue(transportChecksumOk(packet, view, makeChecksum(packet)))
     }

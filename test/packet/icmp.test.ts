@@ -46,14 +46,14 @@ type Write = (bytes: Uint8Array, at: number, original: PacketView) => number
 
 /** Lets `write` answer `packet` in an arena and returns the answer alone. */
 const answer = (packet: Uint8Array, write: Write): Uint8Array => {
-  const arena = concat([new Uint8Array(3), packet, new Uint8Array(1400)])
+  const arena = concat([new Uint8Array(3), packet, new Uint8Array(1400).fill(0xee)])
   const view = makePacketView()
   assert.strictEqual(parsePacket(arena, 3, packet.length, view), 0)
   const at = 3 + packet.length + 5
   const length = write(arena, at, view)
   assert.deepStrictEqual(arena.slice(3, 3 + packet.length), packet, "the original is untouched")
   assert.isTrue(
-    arena.subarray(at + length).every((b) => b === 0),
+    arena.subarray(at + length).every((b) => b === 0xee),
     "nothing is written behind"
   )
   return arena.slice(at, at + length)
@@ -61,14 +61,15 @@ const answer = (packet: Uint8Array, write: Write): Uint8Array => {
 
 const unreachable: Write = (bytes, at, o) => writeUnreachable(bytes, at, o, o.destination, networkUnreachable)
 
-const kinds: ReadonlyArray<readonly [string, Write, readonly [number, number, number], readonly [number, number, number]]> =
-  [
-    ["networkUnreachable", unreachable, [3, 0, 0], [1, 3, 0]],
-    ["prohibited", (b, at, o) => writeUnreachable(b, at, o, o.destination, prohibited), [3, 13, 0], [1, 1, 0]],
-    ["portUnreachable", (b, at, o) => writeUnreachable(b, at, o, o.destination, portUnreachable), [3, 3, 0], [1, 4, 0]],
-    ["packetTooBig", (b, at, o) => writePacketTooBig(b, at, o, o.destination, 1280), [3, 4, 1280], [2, 0, 1280]],
-    ["timeExceeded", (b, at, o) => writeTimeExceeded(b, at, o, o.destination), [11, 0, 0], [3, 0, 0]]
-  ]
+const kinds: ReadonlyArray<
+  readonly [string, Write, readonly [number, number, number], readonly [number, number, number]]
+> = [
+  ["networkUnreachable", unreachable, [3, 0, 0], [1, 3, 0]],
+  ["prohibited", (b, at, o) => writeUnreachable(b, at, o, o.destination, prohibited), [3, 13, 0], [1, 1, 0]],
+  ["portUnreachable", (b, at, o) => writeUnreachable(b, at, o, o.destination, portUnreachable), [3, 3, 0], [1, 4, 0]],
+  ["packetTooBig", (b, at, o) => writePacketTooBig(b, at, o, o.destination, 1280), [3, 4, 1280], [2, 0, 1280]],
+  ["timeExceeded", (b, at, o) => writeTimeExceeded(b, at, o, o.destination), [11, 0, 0], [3, 0, 0]]
+]
 
 describe.each(kinds)("%s", (_, write, four, six) => {
   it.prop("is a sound error from the destination to the source that quotes the packet", [packetSpec], ([spec]) => {
@@ -86,7 +87,6 @@ describe.each(kinds)("%s", (_, write, four, six) => {
       rest: Uint8Array.of(0, 0, word >>> 8, word & 255),
       payload: whole
     })
-    // The builder leaves don't-fragment clear.
     const view = parse(error)
     assertSound(error)
     assert.deepStrictEqual(error.slice(view.transport), expected.slice(view.transport))
@@ -224,7 +224,13 @@ describe("parseQuoted", () => {
 
   it("does not read an error that is itself a fragment", () => {
     const data = dataOf(error(v4, buildUdp({ ...v4, ...ports })))
-    const first = buildFragment({ ...v4, protocol: 1, data: concat([data, new Uint8Array(40)]), size: 48, identification: 1 })
+    const first = buildFragment({
+      ...v4,
+      protocol: 1,
+      data: concat([data, new Uint8Array(40)]),
+      size: 48,
+      identification: 1
+    })
     assert.isFalse(reads(first[0]!))
   })
 
@@ -236,24 +242,28 @@ describe("parseQuoted", () => {
     assert.strictEqual(view.length, 28)
   })
 
-  it.prop("reads any quotation without throwing, inside the error", [bytes(90), byte, integer(0, 1)], ([data, b, six]) => {
-    if (data.length > 0) data[0] = six === 1 ? 0x60 | (b & 15) : 0x40 | (5 + (b & 3))
-    const o = six === 1 ? v6 : v4
-    const packet = error(o, data)
-    const outer = parse(packet)
-    const view = makePacketView()
-    if (!parseQuoted(packet, outer, view)) return
-    assert.isAtMost(view.offset + view.length, packet.length)
-    const before = packet.slice()
-    // Whatever is quoted, translating it keeps the outer checksums right.
-    const real = six === 1 ? "2001:db8::7" : "192.0.2.7"
-    if (!rewriteQuoted(packet, outer, view, addressWords(real), addressWords(real), b)) {
-      assert.deepStrictEqual(packet, before)
-      return
+  it.prop(
+    "reads any quotation without throwing, inside the error",
+    [bytes(90), byte, integer(0, 1)],
+    ([data, b, six]) => {
+      if (data.length > 0) data[0] = six === 1 ? 0x60 | (b & 15) : 0x40 | (5 + (b & 3))
+      const o = six === 1 ? v6 : v4
+      const packet = error(o, data)
+      const outer = parse(packet)
+      const view = makePacketView()
+      if (!parseQuoted(packet, outer, view)) return
+      assert.isAtMost(view.offset + view.length, packet.length)
+      const before = packet.slice()
+      // Whatever is quoted, translating it keeps the outer checksums right.
+      const real = six === 1 ? "2001:db8::7" : "192.0.2.7"
+      if (!rewriteQuoted(packet, outer, view, addressWords(real), addressWords(real), b)) {
+        assert.deepStrictEqual(packet, before)
+        return
+      }
+      assertSound(packet)
+      assert.strictEqual(packet.length, before.length)
     }
-    assertSound(packet)
-    assert.strictEqual(packet.length, before.length)
-  })
+  )
 })
 
 describe("rewriteQuoted", () => {
@@ -299,14 +309,26 @@ describe("rewriteQuoted", () => {
   it("follows a quoted TTL that a router has counted down", () => {
     const at = (ttl: number, destination: string, sourcePort: number) =>
       buildUdp({ ...v4, ...ports, destination, sourcePort, ttl })
-    const packet = buildIcmp({ source: "198.51.100.9", destination: v4.source, type: 11, code: 0, payload: at(1, "192.0.2.7", 9) })
+    const packet = buildIcmp({
+      source: "198.51.100.9",
+      destination: v4.source,
+      type: 11,
+      code: 0,
+      payload: at(1, "192.0.2.7", 9)
+    })
     const error = parse(packet)
     const quoted = makePacketView()
     parseQuoted(packet, error, quoted)
     rewriteQuoted(packet, error, quoted, addressWords(v4.destination), addressWords(v4.destination), 40000)
     assert.deepStrictEqual(
       packet,
-      buildIcmp({ source: v4.destination, destination: v4.source, type: 11, code: 0, payload: at(1, v4.destination, 40000) })
+      buildIcmp({
+        source: v4.destination,
+        destination: v4.source,
+        type: 11,
+        code: 0,
+        payload: at(1, v4.destination, 40000)
+      })
     )
   })
 

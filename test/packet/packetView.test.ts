@@ -217,6 +217,11 @@ describe("IPv4 options", () => {
   })
 })
 
+it("an IPv4 option without its length at the end of the packet is refused unread", () => {
+  const packet = buildIp({ ...v4, options: Uint8Array.of(1, 1, 1, 7) }, 47, new Uint8Array())
+  assert.strictEqual(parsePacket(guard(packet, 0, 24), 0, 24, makePacketView()), BadExtension)
+})
+
 describe("IPv6 extension headers", () => {
   const routing = (left: number) => ({ type: 43, body: Uint8Array.of(0, left, 0, 0, 0, 0) })
   const options = { type: 60 }
@@ -238,6 +243,14 @@ describe("IPv6 extension headers", () => {
   it("a header that ends beyond the packet is refused", () => {
     parse(withByte(buildUdp({ ...v6, ...ports, extensions: [options] }), 41, 2), TransportTruncated)
     parse(buildIp(v6, 60, new Uint8Array(7)), TransportTruncated)
+    // No next header behind it, so nothing but the header's own length can be at fault.
+    parse(buildIp(v6, 60, Uint8Array.of(59, 1, 0, 0, 0, 0, 0, 0)), TransportTruncated)
+  })
+
+  it("a header that has hardly begun is refused unread", () => {
+    const packet = buildIp(v6, 60, Uint8Array.of(59))
+    const view = makePacketView()
+    assert.strictEqual(parsePacket(guard(packet, 0, 41), 0, 41, view), TransportTruncated)
   })
 
   it.each([50, 59])("the walk stops at header %d", (protocol) => {

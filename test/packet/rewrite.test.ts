@@ -73,10 +73,7 @@ describe("rewriteSource", () => {
     assertSound(packet, view)
     const echo = spec.kind === "echo" || spec.kind === "echoReply"
     const sourcePort = echo ? spec.otherPort : spec.sourcePort
-    assert.deepStrictEqual(
-      packet,
-      build({ ...spec, source: spec.other, sourcePort, destinationPort: spec.otherPort })
-    )
+    assert.deepStrictEqual(packet, build({ ...spec, source: spec.other, sourcePort, destinationPort: spec.otherPort }))
   })
 
   it.prop("undoes on the reply what rewriteDestination did to the request", [packetSpec], ([spec]) => {
@@ -172,7 +169,12 @@ describe("both rewrites", () => {
       [v4, "192.0.2.7"],
       [v6, "2001:db8::7"]
     ] as const) {
-      const message = { type: o === v4 ? 13 : 133, code: 0, rest: Uint8Array.of(9, 9, 9, 9), payload: new Uint8Array(4) }
+      const message = {
+        type: o === v4 ? 13 : 133,
+        code: 0,
+        rest: Uint8Array.of(9, 9, 9, 9),
+        payload: new Uint8Array(4)
+      }
       const packet = buildIcmp({ ...o, ...message })
       const view = parse(packet)
       assert.isTrue(rewriteDestination(packet, view, addressWords(other), 1))

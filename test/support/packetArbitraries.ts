@@ -9,12 +9,14 @@ export const integer = (minimum: number, maximum: number): Arbitrary.Arbitrary<n
 export const byte = integer(0, 255)
 
 /** Ports with the ends of the range well represented. */
-export const port = integer(0, 65535 + 40).pipe(
-  Arbitrary.map((n) => (n > 65535 ? (n % 2 === 0 ? 0 : 65535) : n))
-)
+export const port = integer(0, 65535 + 40).pipe(Arbitrary.map((n) => (n > 65535 ? (n % 2 === 0 ? 0 : 65535) : n)))
 
+/** 0 to `maxLength` bytes, all lengths alike (an array of `Arbitrary` alone stays short). */
 export const bytes = (maxLength: number): Arbitrary.Arbitrary<Uint8Array> =>
-  Arbitrary.array(byte, { maxLength }).pipe(Arbitrary.map((a) => Uint8Array.from(a)))
+  integer(0, maxLength).pipe(
+    Arbitrary.flatMap((length) => Arbitrary.array(byte, { minLength: length, maxLength: length })),
+    Arbitrary.map((a) => Uint8Array.from(a))
+  )
 
 const word = integer(-0x80000000, 0x7fffffff)
 
@@ -92,17 +94,12 @@ export const packetSpec: Arbitrary.Arbitrary<PacketSpec> = Arbitrary.all({
   })
 )
 
-export const build = (p: PacketSpec): Uint8Array => {
-  switch (p.kind) {
-    case "udp":
-      return buildUdp(p)
-    case "udpWithoutChecksum":
-      return buildUdp({ ...p, withoutChecksum: true })
-    case "tcp":
-      return buildTcp(p)
-    case "echo":
-      return buildEcho({ ...p, identifier: p.sourcePort })
-    case "echoReply":
-      return buildEcho({ ...p, identifier: p.sourcePort, reply: true })
-  }
+export const build = (p: PacketSpec): Uint8Array => builders[p.kind](p)
+
+const builders: Record<Kind, (p: PacketSpec) => Uint8Array> = {
+  udp: buildUdp,
+  udpWithoutChecksum: (p) => buildUdp({ ...p, withoutChecksum: true }),
+  tcp: buildTcp,
+  echo: (p) => buildEcho({ ...p, identifier: p.sourcePort }),
+  echoReply: (p) => buildEcho({ ...p, identifier: p.sourcePort, reply: true })
 }
