@@ -46,6 +46,10 @@ describe("sumBytes", () => {
     }
   )
 
+  it("adds the carry of a carry back in", () => {
+    assert.strictEqual(sumBytes(hex("ff ff ff ff 00 01"), 0, 6, 0), 1)
+  })
+
   it("does not overflow on the longest packet of all ones", () => {
     const data = new Uint8Array(65535).fill(0xff)
     assert.strictEqual(~sumBytes(data, 0, 65535, 0xffff) & 0xffff, checksum(concat([data, hex("00 ff ff")])))
