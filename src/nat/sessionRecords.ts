@@ -1,7 +1,7 @@
 import type { Words } from "../packet/address.ts"
 
-// A record is two cache lines: 14 integers, four times, and the links of two lists.
-export const STRIDE = 32
+// What a packet needs of a session is one cache line of integers: `records`. The rest is in `cold`.
+export const STRIDE = 16
 export const CLIENT = 0
 export const FLOW = 1
 export const DESTINATION = 2
@@ -10,15 +10,16 @@ export const REAL = 7
 export const MAPPING = 11
 export const RESOURCE = 12
 export const STATE = 13
-export const CLASS_LINKS = 22
-export const CLIENT_LINKS = 24
+/** Milliseconds modulo 2^32. */
+export const LAST_OUT = 14
+export const LAST_IN = 15
 
-export const TIMES = STRIDE / 2
-export const LAST_OUT = 7
-export const LAST_IN = 8
-export const FIRST_OUT = 9
-/** When the session last moved to the front of its lists: its last use, at most `sessionGranularity` ago. */
-export const USED = 10
+export const COLD_STRIDE = 6
+export const CLASS_LINKS = 0
+export const CLIENT_LINKS = 2
+/** In `firstOut`: a double in the last two integers of the cold record. */
+export const FIRST_OUT = 2
+export const FIRST_OUT_STRIDE = COLD_STRIDE / 2
 
 export const CONFIRMED = 1
 export const FIN_OUT = 2
@@ -30,12 +31,15 @@ export const TCP = 6
 /** The memory of the sessions: fixed records in one block, and how to read a session by its slot. */
 export class SessionRecords {
   protected readonly records: Int32Array
-  protected readonly times: Float64Array
+  protected readonly cold: Int32Array
+  protected readonly firstOut: Float64Array
+  /** The latest time seen, from which the stored low 32 bits of a time are completed. */
+  protected clock = 0
 
   constructor(capacity: number) {
-    const memory = new ArrayBuffer(capacity * STRIDE * 4)
-    this.records = new Int32Array(memory)
-    this.times = new Float64Array(memory)
+    this.records = new Int32Array(capacity * STRIDE)
+    this.cold = new Int32Array(capacity * COLD_STRIDE)
+    this.firstOut = new Float64Array(this.cold.buffer)
   }
 
   clientOf(slot: number): number {
@@ -85,20 +89,30 @@ export class SessionRecords {
   }
 
   firstOutAt(slot: number): number {
-    return this.times[slot * TIMES + FIRST_OUT]!
+    return this.firstOut[slot * FIRST_OUT_STRIDE + FIRST_OUT]!
   }
 
+  /** Whole milliseconds. */
   lastOutAt(slot: number): number {
-    return this.times[slot * TIMES + LAST_OUT]!
+    return this.complete(this.records[slot * STRIDE + LAST_OUT]!)
   }
 
-  /** −1 before the first reply. */
+  /** Whole milliseconds; −1 before the first reply. */
   lastInAt(slot: number): number {
-    return this.times[slot * TIMES + LAST_IN]!
+    return this.confirmed(slot) ? this.complete(this.records[slot * STRIDE + LAST_IN]!) : -1
   }
 
   /** Whether anything has come back. */
   confirmed(slot: number): boolean {
     return (this.records[slot * STRIDE + STATE]! & CONFIRMED) !== 0
+  }
+
+  protected lastUsedAt(slot: number): number {
+    return Math.max(this.lastOutAt(slot), this.lastInAt(slot))
+  }
+
+  /** A session does not live through 2^31 ms without a packet. */
+  private complete(low: number): number {
+    return Math.floor(this.clock) - ((Math.floor(this.clock) - low) | 0)
   }
 }

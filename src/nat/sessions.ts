@@ -4,11 +4,13 @@ import {
   CLASS_LINKS,
   CLIENT,
   CLIENT_LINKS,
+  COLD_STRIDE,
   CONFIRMED,
   DESTINATION,
   FIN_IN,
   FIN_OUT,
   FIRST_OUT,
+  FIRST_OUT_STRIDE,
   FLOW,
   LAST_IN,
   LAST_OUT,
@@ -20,16 +22,17 @@ import {
   SessionRecords,
   STATE,
   STRIDE,
-  TCP,
-  TIMES,
-  USED
+  TCP
 } from "./sessionRecords.ts"
 import { grownInts, SlotLists } from "./slotLists.ts"
 
 /** Idle time after which a session goes, in milliseconds (RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2). */
 export const sessionTimeouts = { unconfirmed: 60_000, datagram: 120_000, tcp: 7_440_000, closed: 5_000 } as const
 
-/** How far the order of use lags behind: a session goes this much later than its time-out at most, never earlier. */
+/**
+ * Use is ordered by seconds of the clock: among sessions last used in the same second the first to be used in it goes
+ * first, and one may go up to a second later than its time-out, never earlier.
+ */
 export const sessionGranularity = 1_000
 
 /** A new connection attempt: SYN without ACK, FIN or RST. */
@@ -79,8 +82,8 @@ export class Sessions extends SessionRecords {
     this.outsideSeed = Math.imul(this.insideSeed ^ 0x2545f491, 0x9e3779b1)
     this.inside = new HashIndex(options.capacity)
     this.outside = new HashIndex(options.capacity)
-    this.byClass = new SlotLists(this.records, STRIDE, CLASS_LINKS, 4)
-    this.byClient = new SlotLists(this.records, STRIDE, CLIENT_LINKS, 128)
+    this.byClass = new SlotLists(this.cold, COLD_STRIDE, CLASS_LINKS, 4)
+    this.byClient = new SlotLists(this.cold, COLD_STRIDE, CLIENT_LINKS, 128)
   }
 
   /** The session of a packet from the client, or −1. */
@@ -157,6 +160,7 @@ export class Sessions extends SessionRecords {
     resource: number,
     now: number
   ): number {
+    this.clock = now
     this.makeRoomFor(client, mapping)
     const existing = this.findOutbound(client, protocol, insidePort, destination, destinationPort)
     if (existing >= 0) this.remove(existing)
@@ -166,7 +170,7 @@ export class Sessions extends SessionRecords {
     else if (this.size >= this.capacity) this.evictAny()
 
     const slot = this.takeSlot()
-    const { records, times } = this
+    const { records } = this
     const at = slot * STRIDE
     records[at + CLIENT] = client
     records[at + FLOW] = (protocol << 16) | insidePort
@@ -182,11 +186,8 @@ export class Sessions extends SessionRecords {
     records[at + MAPPING] = mapping
     records[at + RESOURCE] = resource
     records[at + STATE] = LIVE
-    const t = slot * TIMES
-    times[t + LAST_OUT] = now
-    times[t + LAST_IN] = -1
-    times[t + FIRST_OUT] = now
-    times[t + USED] = now
+    records[at + LAST_OUT] = now
+    this.firstOut[slot * FIRST_OUT_STRIDE + FIRST_OUT] = now
     this.inside.add(this.insideHash(slot), slot)
     this.outside.add(this.outsideHash(slot), slot)
     this.byClass.addFirst(UNCONFIRMED, slot)
@@ -205,14 +206,12 @@ export class Sessions extends SessionRecords {
    * and the slot's ports and addresses can be read until the next `insert`.
    */
   outbound(slot: number, tcpFlags: number, now: number): boolean {
-    this.times[slot * TIMES + LAST_OUT] = now
-    return this.used(slot, this.records[slot * STRIDE + FLOW]! >>> 16 === TCP ? tcpFlags : 0, FIN_OUT, 0, now)
+    return this.note(slot, LAST_OUT, tcpFlags, FIN_OUT, 0, now)
   }
 
   /** Notes a packet from outside, which confirms the session. True as for `outbound`. */
   inbound(slot: number, tcpFlags: number, now: number): boolean {
-    this.times[slot * TIMES + LAST_IN] = now
-    return this.used(slot, this.records[slot * STRIDE + FLOW]! >>> 16 === TCP ? tcpFlags : 0, FIN_IN, CONFIRMED, now)
+    return this.note(slot, LAST_IN, tcpFlags, FIN_IN, CONFIRMED, now)
   }
 
   /**
@@ -221,8 +220,7 @@ export class Sessions extends SessionRecords {
    */
   mayRestart(slot: number, now: number, targetDiffers: boolean): boolean {
     if ((this.records[slot * STRIDE + STATE]! & (FIN_OUT | FIN_IN)) !== 0) return true
-    const t = slot * TIMES
-    return targetDiffers && now - Math.max(this.times[t + LAST_IN]!, this.times[t + FIRST_OUT]!) >= 2_000
+    return targetDiffers && now - Math.max(this.lastInAt(slot), this.firstOutAt(slot)) >= 2_000
   }
 
   /** Moves an unconfirmed session to another real address. False, and nothing changed: confirmed, or no port is left. */
@@ -248,11 +246,12 @@ export class Sessions extends SessionRecords {
 
   /** Removes sessions whose time is up, at most `budget`; the number removed (`budget`: there may be more). */
   expire(now: number, budget: number): number {
+    this.clock = now
     let removed = 0
     for (let c = UNCONFIRMED; c <= CLOSED; c++) {
-      const before = now - classTimeout(c) - sessionGranularity
+      const before = now - classTimeout(c)
       for (let slot = this.byClass.last(c); slot >= 0 && removed < budget; slot = this.byClass.last(c)) {
-        if (this.times[slot * TIMES + USED]! > before) break
+        if (this.lastUsedAt(slot) > before) break
         this.remove(slot)
         removed++
       }
@@ -272,7 +271,7 @@ export class Sessions extends SessionRecords {
     this.byClass.remove(this.classOf(slot), slot)
     this.byClient.remove(client * 2 + (state & CONFIRMED), slot)
     records[at + STATE] = state & ~LIVE
-    records[at + CLASS_LINKS + 1] = this.free
+    this.cold[slot * COLD_STRIDE + CLASS_LINKS + 1] = this.free
     this.free = slot + 1
     this.clientSizes[client]!--
     if (mapping >= 0) this.mappingSizes[mapping]!--
@@ -320,27 +319,31 @@ export class Sessions extends SessionRecords {
   private takeSlot(): number {
     if (this.free === 0) return this.fresh++
     const slot = this.free - 1
-    this.free = this.records[slot * STRIDE + CLASS_LINKS + 1]!
+    this.free = this.cold[slot * COLD_STRIDE + CLASS_LINKS + 1]!
     return slot
   }
 
-  private used(slot: number, tcpFlags: number, fin: number, confirmed: number, now: number): boolean {
+  private note(slot: number, time: number, flags: number, fin: number, confirmed: number, now: number): boolean {
+    const { records } = this
+    const at = slot * STRIDE
+    const tcpFlags = records[at + FLOW]! >>> 16 === TCP ? flags : 0
     if ((tcpFlags & RST) !== 0) {
       this.remove(slot)
       return true
     }
-    const at = slot * STRIDE
-    const before = this.records[at + STATE]!
+    const before = records[at + STATE]!
     const after = before | confirmed | ((tcpFlags & FIN) === 0 ? 0 : fin)
-    if (after !== before || now - this.times[slot * TIMES + USED]! >= sessionGranularity) {
-      const client = this.records[at + CLIENT]! * 2
+    this.clock = now
+    const second = Math.floor(this.lastUsedAt(slot) / sessionGranularity)
+    if (after !== before || second !== Math.floor(now / sessionGranularity)) {
+      const client = records[at + CLIENT]! * 2
       this.byClass.remove(this.classOf(slot), slot)
       this.byClient.remove(client + (before & CONFIRMED), slot)
-      this.records[at + STATE] = after
-      this.times[slot * TIMES + USED] = now
+      records[at + STATE] = after
       this.byClass.addFirst(this.classOf(slot), slot)
       this.byClient.addFirst(client + (after & CONFIRMED), slot)
     }
+    records[at + time] = now
     return false
   }
 
@@ -384,7 +387,7 @@ export class Sessions extends SessionRecords {
     for (let c = DATAGRAM; c <= CLOSED && this.byClass.last(UNCONFIRMED) < 0; c++) {
       const slot = this.byClass.last(c)
       if (slot < 0) continue
-      if (victim < 0 || this.times[slot * TIMES + USED]! < this.times[victim * TIMES + USED]!) victim = slot
+      if (victim < 0 || this.lastUsedAt(slot) < this.lastUsedAt(victim)) victim = slot
     }
     this.remove(victim)
     this.evictions++
