@@ -38,7 +38,9 @@ export const labAddresses = {
     dns: { v4: "10.20.0.53", v6: "fd5a:20::53" },
     /** Where `app.corp.internal` lives, and where it moves to. */
     origin: { v4: "10.20.0.10", v6: "fd5a:20::10" },
-    otherOrigin: { v4: "10.20.0.20", v6: "fd5a:20::20" }
+    otherOrigin: { v4: "10.20.0.20", v6: "fd5a:20::20" },
+    /** An address of the LAN that no host has. */
+    nobody: { v4: "10.20.0.99", v6: "fd5a:20::99" }
   }
 } as const
 

@@ -35,6 +35,9 @@ const limits = { accept: 1000, heal: 3000, move: 9000 }
 
 export type Fault = "accept" | "icmp" | "heal"
 
+/** Environment variable by which the demo asks `sallyport up` to break a promise. */
+export const faultVariable = "SALLYPORT_DEMO_FAULT"
+
 interface Stage {
   readonly gateway: Gateway
   readonly nameServer: NameServer
@@ -89,7 +92,7 @@ const setUp = Effect.fnUntraced(function* (fault: Fault | null) {
   const lan = yield* lab.capture("lan")
   const gateway = yield* startGateway({
     config: gatewayConfig(keys.publicKey),
-    flags: fault === null ? [] : ["--fault", fault]
+    env: fault === null ? {} : { [faultVariable]: fault }
   })
   yield* startClient(clientConf({ privateKey: keys.privateKey, gatewayPublicKey: gateway.publicKey }))
   const visitor = yield* startVisitor
