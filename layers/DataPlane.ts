@@ -1,0 +1,252 @@
+/**
+ * The live data plane: TUN and UDP descriptors, and a supervised packet worker. A worker that throws, exits or stalls
+ * is replaced; the new one gets the whole desired state, the descriptors stay.
+ */
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { countersByteLength, readCounters } from "../src/dataplane/counters.ts"
+import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
+import type { Command } from "../src/dataplane/commands.ts"
+import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
+import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd } from "./native/fds.ts"
+import { type FromWorker, heartbeat, pending, type ToWorker, type WorkerStart } from "./native/packetWorker.ts"
+
+export interface DataPlaneOptions {
+  readonly device: string
+  /** UDP port for WireGuard, on every address of both families; 0 takes any free one. */
+  readonly port: number
+  /** 32 bytes. Copied to each worker. */
+  readonly privateKey: Uint8Array
+  readonly mtu: number
+  readonly maxSessions: number
+  /** Another worker entry, for tests of the supervision. */
+  readonly workerUrl?: URL
+}
+
+/** A worker is stalled when its heartbeat stands still for this long (design §5). */
+const stalledMs = 2_000
+const watchMs = 250
+/** Commands per message of a replay; main's other work runs in between. */
+const replayChunk = 500
+/** A worker that is told to stop gets this long before it is terminated. */
+const stopMs = 1_000
+
+export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPlaneError> =>
+  Layer.effect(
+    DataPlane,
+    Effect.gen(function* () {
+      const descriptors = yield* openDescriptors(options)
+      const hub = makeDataPlaneHub()
+      const supervisor = makeSupervisor(options, descriptors, hub)
+      const scope = yield* Effect.scope
+      const clock = yield* Clock.Clock
+      let started = false
+      return DataPlane.of({
+        start: Effect.suspend(() => {
+          if (started) return Effect.void
+          started = true
+          return Effect.asVoid(Effect.forkIn(supervisor.run, scope, { startImmediately: true }))
+        }),
+        send: (command) =>
+          Effect.sync(() => {
+            hub.snapshot.apply(command)
+            supervisor.post(command)
+          }),
+        notices: hub.subscribe,
+        clients: Effect.sync(() => hub.snapshot.clientStates),
+        counters: Effect.sync(() => ({
+          ...readCounters(supervisor.counters),
+          "notices.dropped": hub.dropped(),
+          "worker.restarts": Math.max(0, supervisor.epoch() - 1),
+          "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
+        })),
+        epoch: Effect.sync(() => supervisor.epoch())
+      })
+    })
+  )
+
+interface Descriptors {
+  readonly tun: number
+  readonly udp4: number
+  readonly udp6: number
+  readonly event: number
+}
+
+const openDescriptors = Effect.fnUntraced(function* (
+  options: DataPlaneOptions
+): Effect.fn.Return<Descriptors, DataPlaneError, Scope.Scope> {
+  const tun = yield* descriptor(() => openTun(options.device, { vnetHeader: false }))
+  const udp4 = yield* descriptor(() => openUdp({ family: 4, port: options.port }))
+  const udp6 = yield* descriptor(() => openUdp({ family: 6, port: udp4.port })).pipe(
+    Effect.catch((error) =>
+      Effect.as(Effect.logWarning(`IPv6 is off for clients: ${error.message}`), {
+        fd: -1,
+        port: udp4.port,
+        warning: null
+      })
+    )
+  )
+  if (udp4.warning !== null) yield* Effect.logWarning(udp4.warning)
+  const event = yield* descriptor(() => {
+    const fd = openEventFd()
+    return typeof fd === "number" ? { fd } : fd
+  })
+  return { tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd }
+})
+
+const descriptor = <A extends { readonly fd: number }>(
+  open: () => A | NativeError
+): Effect.Effect<A, DataPlaneError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const opened = open()
+      return opened instanceof NativeError
+        ? Effect.fail(new DataPlaneError({ message: opened.message }))
+        : Effect.succeed(opened)
+    }),
+    ({ fd }) => Effect.sync(() => close(fd))
+  )
+
+interface RunningWorker {
+  readonly epoch: number
+  readonly worker: Worker
+  readonly port: MessagePort
+  readonly shared: Int32Array
+  readonly ended: Deferred.Deferred<string>
+}
+
+const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub: DataPlaneHub) => {
+  const counterMemory = new SharedArrayBuffer(countersByteLength)
+  const counters = new Float64Array(counterMemory)
+  let epoch = 0
+  let startedAt = 0
+  let current: RunningWorker | undefined
+  /** Commands of a replay that goes on; later ones queue behind it, so that order holds. */
+  let backlog: Array<Command> | undefined
+
+  const transmit = (to: RunningWorker, message: ToWorker): void => {
+    to.port.postMessage(message)
+    Atomics.store(to.shared, pending, 1)
+    signalEventFd(descriptors.event)
+  }
+
+  const post = (command: Command): void => {
+    if (backlog !== undefined) backlog.push(command)
+    else if (current !== undefined) transmit(current, { commands: [command], more: false })
+  }
+
+  const replay = Effect.fnUntraced(function* (to: RunningWorker, now: number) {
+    backlog = hub.snapshot.replay(now)
+    do {
+      const chunk: Array<Command> = backlog.splice(0, replayChunk)
+      transmit(to, { commands: chunk, more: backlog.length > 0 })
+      yield* Effect.yieldNow
+    } while (backlog.length > 0)
+    backlog = undefined
+  })
+
+  const spawn = Effect.fnUntraced(function* () {
+    const clock = yield* Clock.Clock
+    const channel = new MessageChannel()
+    const shared = new SharedArrayBuffer(8)
+    const ended = yield* Deferred.make<string>()
+    const start: WorkerStart = {
+      epoch: ++epoch,
+      ...descriptors,
+      port: channel.port2,
+      privateKey: options.privateKey.slice(),
+      mtu: options.mtu,
+      maxSessions: options.maxSessions,
+      shared,
+      counters: counterMemory
+    }
+    const worker = new Worker(options.workerUrl ?? defaultWorkerUrl, {
+      workerData: start,
+      transferList: [channel.port2]
+    })
+    const running: RunningWorker = { epoch, worker, port: channel.port1, shared: new Int32Array(shared), ended }
+    worker.once("error", (error: unknown) => {
+      Deferred.doneUnsafe(ended, Effect.succeed(`threw: ${error instanceof Error ? error.message : String(error)}`))
+    })
+    worker.once("exit", (code) => void Deferred.doneUnsafe(ended, Effect.succeed(`exited with code ${code}`)))
+    channel.port1.on("message", (notices: FromWorker) => {
+      if (running === current) hub.deliver(notices, clock.currentTimeMillisUnsafe())
+    })
+    channel.port1.unref()
+    startedAt = yield* Clock.currentTimeMillis
+    current = running
+    return running
+  })
+
+  const stop = (running: RunningWorker): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      current = undefined
+      backlog = undefined
+      transmit(running, { commands: [{ _tag: "Stop" }], more: false })
+      yield* Deferred.await(running.ended).pipe(
+        Effect.timeoutOrElse({
+          duration: stopMs,
+          orElse: () =>
+            Effect.as(
+              Effect.promise(() => running.worker.terminate()),
+              "terminated"
+            )
+        })
+      )
+      running.port.close()
+    })
+
+  const watch = (running: RunningWorker) =>
+    Effect.gen(function* () {
+      let last = -1
+      let changedAt = yield* Clock.currentTimeMillis
+      for (;;) {
+        yield* Effect.sleep(watchMs)
+        const beat = Atomics.load(running.shared, heartbeat)
+        const now = yield* Clock.currentTimeMillis
+        if (beat !== last) {
+          last = beat
+          changedAt = now
+        } else if (now - changedAt >= stalledMs) {
+          return `stalled: no turn for ${now - changedAt} ms`
+        }
+      }
+    })
+
+  const incarnation = Effect.acquireUseRelease(
+    spawn(),
+    (running) =>
+      Effect.gen(function* () {
+        const replaying = yield* Effect.forkChild(replay(running, startedAt))
+        const reason = yield* Effect.raceFirst(Deferred.await(running.ended), watch(running))
+        yield* Fiber.interrupt(replaying)
+        yield* Effect.logError(`packet worker ${running.epoch} ${reason}; starting another`)
+      }),
+    stop
+  )
+
+  /** At once after a single failure; one start per second when workers die young. */
+  const run = Effect.gen(function* () {
+    const before = yield* Clock.currentTimeMillis
+    yield* incarnation
+    const lived = (yield* Clock.currentTimeMillis) - before
+    if (lived < youngMs && epoch > 1) yield* Effect.sleep(youngMs)
+  }).pipe(Effect.repeat(Schedule.forever), Effect.asVoid)
+
+  return { run, post, counters, epoch: () => epoch, startedAt: () => startedAt }
+}
+
+const youngMs = 500
+
+/** `tsc` does not rewrite URLs: take the extension this file itself has. */
+const defaultWorkerUrl = new URL(
+  `./native/packetWorkerMain.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`,
+  import.meta.url
+)

@@ -1,0 +1,109 @@
+/**
+ * The data plane in memory: the same engine over queues instead of system calls, in the same thread, driven by the
+ * Effect clock. `MemoryNetwork` is the world around it: the outer network on one side, the gateway's LAN on the other.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { countersByteLength, readCounters } from "../src/dataplane/counters.ts"
+import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import { Engine } from "../src/dataplane/engine/engine.ts"
+import { Arena } from "../src/packet/arena.ts"
+import type { Endpoint } from "../src/packet/endpoint.ts"
+import { makeDataPlaneHub } from "./dataPlaneHub.ts"
+import { makeMemoryPacketIo } from "./memoryPacketIo.ts"
+import { makeNodePrimitives } from "./nodePrimitives.ts"
+
+export class MemoryNetwork extends Context.Service<
+  MemoryNetwork,
+  {
+    /** A datagram reaches the gateway's UDP port. Everything it causes has happened when the effect ends. */
+    readonly arrive: (from: Readonly<Endpoint>, datagram: Uint8Array) => Effect.Effect<void>
+    /** The gateway's kernel routes a packet into the tunnel. */
+    readonly routeIn: (packet: Uint8Array) => Effect.Effect<void>
+    /** Where datagrams and forwarded packets go; replace to listen. Called synchronously, with copies. */
+    readonly onDatagram: (listener: (to: Endpoint, datagram: Uint8Array) => void) => Effect.Effect<void>
+    readonly onPacket: (listener: (packet: Uint8Array) => void) => Effect.Effect<void>
+  }
+>()("sallyport/layers/MemoryNetwork") {}
+
+export interface MemoryOptions {
+  /** 32 bytes. */
+  readonly privateKey: Uint8Array
+  readonly mtu?: number
+  readonly maxSessions?: number
+}
+
+/** How often the engine looks at its timers. */
+const tickMs = 50
+
+export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNetwork> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      const hub = makeDataPlaneHub()
+      const counters = new Float64Array(countersByteLength / 8)
+      const arena = new Arena(new ArrayBuffer(1 << 20))
+      let onDatagram: (to: Endpoint, datagram: Uint8Array) => void = () => {}
+      let onPacket: (packet: Uint8Array) => void = () => {}
+      const io = makeMemoryPacketIo(arena, {
+        datagram: (to, datagram) => onDatagram(to, datagram),
+        packet: (packet) => onPacket(packet)
+      })
+      const engine = new Engine({
+        epoch: 1,
+        arena,
+        io,
+        primitives: makeNodePrimitives(arena.bytes),
+        privateKey: options.privateKey,
+        counters,
+        mtu: options.mtu ?? 1280,
+        maxSessions: options.maxSessions ?? 65_536
+      })
+      let turning = false
+
+      const turn = (): void => {
+        if (turning) return
+        turning = true
+        const now = clock.currentTimeMillisUnsafe()
+        while (engine.turn(now, now) || !io.isIdle()) {
+          // Until nothing waits.
+        }
+        turning = false
+        hub.deliver(engine.takeNotices(), now)
+      }
+
+      yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tickMs), Effect.sync(turn))))
+
+      const dataPlane = DataPlane.of({
+        start: Effect.sync(() => hub.deliver([{ _tag: "Ready", epoch: 1 }], clock.currentTimeMillisUnsafe())),
+        send: (command) =>
+          Effect.sync(() => {
+            hub.snapshot.apply(command)
+            const now = clock.currentTimeMillisUnsafe()
+            engine.apply(command, now, now)
+            turn()
+          }),
+        notices: hub.subscribe,
+        clients: Effect.sync(() => hub.snapshot.clientStates),
+        counters: Effect.sync(() => readCounters(counters)),
+        epoch: Effect.succeed(1)
+      })
+      const network = MemoryNetwork.of({
+        arrive: (from, datagram) =>
+          Effect.sync(() => {
+            io.arrive(from, datagram)
+            turn()
+          }),
+        routeIn: (packet) =>
+          Effect.sync(() => {
+            io.routeIn(packet)
+            turn()
+          }),
+        onDatagram: (listener) => Effect.sync(() => void (onDatagram = listener)),
+        onPacket: (listener) => Effect.sync(() => void (onPacket = listener))
+      })
+      return Context.make(DataPlane, dataPlane).pipe(Context.add(MemoryNetwork, network))
+    })
+  )

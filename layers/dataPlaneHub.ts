@@ -1,0 +1,47 @@
+/** What every `DataPlane` implementation shares: the snapshot of the desired state and the fan-out of notices. */
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { Notice } from "../src/dataplane/notices.ts"
+import { Snapshot } from "../src/dataplane/snapshot.ts"
+
+/** Notices that wait for one subscriber; beyond it the oldest are dropped and counted. */
+const noticeCapacity = 16_384
+
+export interface DataPlaneHub {
+  readonly snapshot: Snapshot
+  readonly deliver: (notices: ReadonlyArray<Notice>, now: number) => void
+  readonly subscribe: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
+  readonly dropped: () => number
+}
+
+export const makeDataPlaneHub = (): DataPlaneHub => {
+  const snapshot = new Snapshot()
+  const subscribers = new Set<Queue.Queue<Notice>>()
+  let dropped = 0
+  return {
+    snapshot,
+    dropped: () => dropped,
+    deliver: (notices, now) => {
+      for (const notice of notices) {
+        if (notice._tag === "ClientState") snapshot.observe(notice)
+        else if (notice._tag === "Traffic") snapshot.traffic(notice.mapping, now)
+        for (const queue of subscribers) {
+          if (Queue.sizeUnsafe(queue) >= noticeCapacity) dropped++
+          Queue.offerUnsafe(queue, notice)
+        }
+      }
+    },
+    subscribe: Effect.acquireRelease(
+      Effect.map(Queue.sliding<Notice>(noticeCapacity), (queue) => {
+        subscribers.add(queue)
+        return queue
+      }),
+      (queue) =>
+        Effect.suspend(() => {
+          subscribers.delete(queue)
+          return Queue.shutdown(queue)
+        })
+    )
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * The packet worker: one thread that owns everything that moves with packets. It blocks in `poll`, never runs its
+ * event loop, and returns when it reads `Stop`. Anything it throws ends the thread; the supervisor starts another.
+ */
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
+import type { Command } from "../../src/dataplane/commands.ts"
+import { Engine } from "../../src/dataplane/engine/engine.ts"
+import type { Notice } from "../../src/dataplane/notices.ts"
+import { makeMemory } from "./memory.ts"
+import { makePacketIo } from "./packetIo.ts"
+import { makePrimitives } from "./primitives.ts"
+
+/** What main hands to a new worker. Descriptors are opened, and later closed, by main. */
+export interface WorkerStart {
+  readonly epoch: number
+  readonly tun: number
+  readonly udp4: number
+  readonly udp6: number
+  readonly event: number
+  readonly port: MessagePort
+  readonly privateKey: Uint8Array
+  readonly mtu: number
+  readonly maxSessions: number
+  /** Int32: [0] grows with every turn, [1] is set by main before it signals the event descriptor. */
+  readonly shared: SharedArrayBuffer
+  readonly counters: SharedArrayBuffer
+}
+
+/** Messages to the worker: a batch of commands. While `more` follow, no packet is touched. */
+export interface ToWorker {
+  readonly commands: ReadonlyArray<Command>
+  readonly more: boolean
+}
+/** Messages from the worker: a batch of notices. */
+export type FromWorker = ReadonlyArray<Notice>
+
+export const heartbeat = 0
+export const pending = 1
+
+/** Longest block in `poll`, so that the heartbeat shows life and `terminate` finds the thread in JavaScript. */
+const longestPollMs = 500
+
+/** While the replay comes in, packets wait in the kernel. */
+const replayPollMs = 1
+
+export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command) => void = () => {}): void => {
+  const memory = makeMemory(8)
+  const io = makePacketIo({ memory, tun: start.tun, udp4: start.udp4, udp6: start.udp6, event: start.event })
+  const { primitives, warning } = makePrimitives(memory)
+  const shared = new Int32Array(start.shared)
+  const engine = new Engine({
+    epoch: start.epoch,
+    arena: memory.arena,
+    io,
+    primitives,
+    privateKey: start.privateKey,
+    counters: new Float64Array(start.counters),
+    mtu: start.mtu,
+    maxSessions: start.maxSessions
+  })
+  start.privateKey.fill(0)
+  const post = (notices: FromWorker): void => {
+    if (notices.length > 0) start.port.postMessage(notices)
+  }
+  post([{ _tag: "Ready", epoch: start.epoch }])
+  if (warning !== null) post([{ _tag: "Fault", epoch: start.epoch, message: warning }])
+
+  let replaying = true
+  for (;;) {
+    Atomics.add(shared, heartbeat, 1)
+    const now = performance.now()
+    const wall = performance.timeOrigin + now
+    if (Atomics.exchange(shared, pending, 0) === 1) {
+      for (;;) {
+        const message = receiveMessageOnPort(start.port)
+        if (message === undefined) break
+        const batch = message.message as ToWorker
+        replaying = batch.more
+        for (const command of batch.commands) {
+          if (command._tag === "Stop") {
+            engine.close()
+            return
+          }
+          onCommand(command)
+          engine.apply(command, now, wall)
+        }
+      }
+    }
+    const busy = !replaying && engine.turn(now, wall)
+    post(engine.takeNotices())
+    if (busy) continue
+    const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - performance.now())
+    io.poll(Math.max(0, Math.ceil(wait)))
+    io.drainEvent()
+  }
+}

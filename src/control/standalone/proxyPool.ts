@@ -1,0 +1,41 @@
+/**
+ * Which proxy IPs a slot stands for: four addresses per family, counted up from the start of the proxy ranges.
+ * Slot 0 is not used (its first address is the network's own), neither are the blocks that hold Firezone's DNS
+ * sentinels (100.100.111.0/24 and its IPv6 twin), so that a mapping never collides with a client's resolver.
+ */
+import { contains, formatAddress, type Network, parseNetwork, words } from "../../packet/address.ts"
+
+export const proxiesPerFamily = 4
+
+export interface ProxyRanges {
+  readonly proxy4: Network
+  readonly proxy6: Network
+}
+
+const sentinels = [parseNetwork("100.100.111.0/24")!, parseNetwork("fd00:2021:1111:8000:100:100:111:0/120")!]
+
+/** The first slot that a client may be given. */
+export const firstSlot = 1
+
+/** Eight canonical addresses, IPv4 first; `undefined` when the slot lies beyond a range or on a sentinel. */
+export const proxyIpsOf = (slot: number, ranges: ProxyRanges): ReadonlyArray<string> | undefined => {
+  const proxies: Array<string> = []
+  for (const range of [ranges.proxy4, ranges.proxy6]) {
+    for (let i = 0; i < proxiesPerFamily; i++) {
+      const offset = slot * proxiesPerFamily + i
+      const base = range.address
+      const low = (base.w3 >>> 0) + offset
+      const address = words(base.w0, base.w1, base.w2 + Math.floor(low / 2 ** 32), low | 0)
+      if (slot < firstSlot || offset > 0x7fffffff || !contains(range, address)) return undefined
+      if (sentinels.some((sentinel) => contains(sentinel, address))) return undefined
+      proxies.push(formatAddress(address))
+    }
+  }
+  return proxies
+}
+
+/** True when every slot from this one on lies beyond a range. */
+export const isExhausted = (slot: number, ranges: ProxyRanges): boolean => {
+  const capacity = (range: Network) => 2 ** Math.min(31, 128 - range.prefix) / proxiesPerFamily
+  return slot >= Math.min(capacity(ranges.proxy4), capacity(ranges.proxy6))
+}

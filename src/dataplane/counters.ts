@@ -1,0 +1,82 @@
+/**
+ * The packet path's counters: plain numbers in shared memory, written by the worker only, read by main. They outlive
+ * a worker. WireGuard's and the system's drop reasons follow behind the fixed names.
+ */
+import { handshakeOutcomes, receiveCodes } from "../wireguard/receiveCode.ts"
+
+const engineCounters = [
+  "udp.received",
+  "udp.sent",
+  "udp.send_failed",
+  "tun.received",
+  "tun.written",
+  "tun.write_failed",
+  "outbound.forwarded",
+  "outbound.bytes",
+  "outbound.to_gateway",
+  "outbound.malformed",
+  "outbound.source_spoofed",
+  "outbound.fragment",
+  "outbound.multicast",
+  "outbound.icmp_error",
+  "outbound.tunnel_address",
+  "outbound.gateway_service_denied",
+  "outbound.unauthorized",
+  "outbound.filtered",
+  "outbound.unmapped",
+  "outbound.unresolved",
+  "outbound.destination_refused",
+  "outbound.untranslatable",
+  "outbound.parked",
+  "outbound.ports_exhausted",
+  "inbound.forwarded",
+  "inbound.bytes",
+  "inbound.malformed",
+  "inbound.fragment",
+  "inbound.unknown_client",
+  "inbound.tunnel_source",
+  "inbound.no_session",
+  "inbound.icmp_error",
+  "inbound.staged",
+  "inbound.stage_full",
+  "inbound.oversized",
+  "icmp.sent",
+  "icmp.rate_limited",
+  "sessions.live",
+  "sessions.created",
+  "sessions.evicted",
+  "parking.expired",
+  "notices.coalesced",
+  "worker.turns",
+  "worker.faults"
+] as const
+
+export type EngineCounter = (typeof engineCounters)[number]
+
+const snake = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (c) => `_${c}`).toLowerCase()
+
+/** All names, in the order of the shared array. */
+export const counterNames: ReadonlyArray<string> = [
+  ...engineCounters,
+  ...receiveCodes.map((code) => `wireguard.${snake(code)}`),
+  ...handshakeOutcomes.map((outcome) => `wireguard.handshake_${snake(outcome)}`)
+]
+
+/** Index of the first receive code of WireGuard; the code is added to it. */
+export const receiveBase = engineCounters.length
+/** Index of the first handshake outcome. */
+export const handshakeBase = receiveBase + receiveCodes.length
+
+export type Counters = Float64Array
+
+export const countersByteLength = counterNames.length * 8
+
+export const readCounters = (counters: Counters): Record<string, number> =>
+  Object.fromEntries(counterNames.map((name, i) => [name, counters[i]!]))
+
+/** `counterIndex["udp.received"]` is resolved once, at module load of its user. */
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one entry per name, by construction
+export const counterIndex = Object.fromEntries(engineCounters.map((name, i) => [name, i])) as Record<
+  EngineCounter,
+  number
+>

@@ -1,0 +1,383 @@
+/**
+ * The packet engine: commands in, notices out, packets through. Plain synchronous code over one arena; time comes in
+ * with each turn. The worker runs it over system calls, tests run the same over memory.
+ */
+import { handshakeBase, receiveBase } from "../counters.ts"
+import type { Command, SetMapping, SetPolicy, SetResource, UpsertClient } from "../commands.ts"
+import type { Counters } from "../counters.ts"
+import type { Notice } from "../notices.ts"
+import type { MappingId } from "../../model/Mapping.ts"
+import type { ResourceId } from "../../model/Resource.ts"
+import { optInBits } from "../../nat/destinationPolicy.ts"
+import { compileFilters, permits } from "../../nat/portFilters.ts"
+import { MappingState } from "../../nat/translations.ts"
+import { formatAddress, isIpv4, type Network, parseAddress, parseNetwork, type Words } from "../../packet/address.ts"
+import type { Arena } from "../../packet/arena.ts"
+import { makeEndpoint } from "../../packet/endpoint.ts"
+import type { Primitives } from "../../wireguard/primitives.ts"
+import { ReceiveCode } from "../../wireguard/receiveCode.ts"
+import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
+import { fromBase64, fromHex, toHex } from "./bytesText.ts"
+import type { ClientEntry } from "./clientTable.ts"
+import { EngineState } from "./engineState.ts"
+import { Inbound } from "./inbound.ts"
+import { Link } from "./link.ts"
+import { Outbound } from "./outbound.ts"
+import type { PacketIo } from "./packetIo.ts"
+
+export interface EngineOptions {
+  readonly epoch: number
+  readonly arena: Arena
+  readonly io: PacketIo
+  readonly primitives: Primitives
+  /** 32 bytes; copied. */
+  readonly privateKey: Uint8Array
+  readonly counters: Counters
+  readonly mtu: number
+  readonly maxSessions: number
+}
+
+/** Reads of each source per turn, so that none starves the others. */
+const readsPerTurn = 16
+const receiveCapacity = 65_536
+/** Expiry, silence, parking and evidence are looked at this often while there is something to look at. */
+const housekeepingMs = 100
+/** Handshakes started towards known clients after a restart, per second (design §5). */
+const initiationsPerSecond = 50
+
+export class Engine {
+  private readonly epoch: number
+  private readonly state: EngineState
+  private readonly wireguard: WireGuard
+  private readonly link: Link
+  private readonly inbound: Inbound
+  private readonly outbound: Outbound
+  private readonly udpAt: number
+  private readonly tunAt: number
+  private readonly from = makeEndpoint()
+  private readonly toInitiate: Array<ClientEntry> = []
+  private initiatedAt = Number.NEGATIVE_INFINITY
+  private housekeepingAt = 0
+
+  constructor(options: EngineOptions) {
+    const { arena, primitives } = options
+    this.epoch = options.epoch
+    const seed = new Uint8Array(4)
+    primitives.randomBytes(seed)
+    this.state = new EngineState({
+      epoch: options.epoch,
+      arena,
+      io: options.io,
+      counters: options.counters,
+      maxSessions: options.maxSessions,
+      hashSeed: new DataView(seed.buffer).getInt32(0)
+    })
+    this.wireguard = new WireGuard({
+      primitives,
+      privateKey: options.privateKey,
+      arena,
+      send: (to, offset, length) => {
+        this.state.count(this.state.io.send(to, offset, length, length) ? "udp.sent" : "udp.send_failed")
+      },
+      event: (peer, event) => this.peerEvent(peer, event)
+    })
+    this.link = new Link(this.state, this.wireguard, arena)
+    this.inbound = new Inbound(this.state, this.link, options.mtu)
+    this.outbound = new Outbound(this.state, this.link, arena, options.mtu)
+    this.udpAt = arena.reserve(receiveCapacity + 64)
+    this.tunAt = arena.reserve(receiveCapacity + 64)
+  }
+
+  /** Reads what waits (bounded), then timers and handshakes. True when more may be waiting. */
+  turn(now: number, wall: number): boolean {
+    const { state } = this
+    state.now = now
+    state.wall = wall
+    state.count("worker.turns")
+    const datagrams = this.readUdp()
+    const packets = this.readTun()
+    const more = this.wireguard.workHandshakes(now, wall)
+    if (this.wireguard.nextDeadline() <= now) this.wireguard.advance(now, wall)
+    if (now >= this.housekeepingAt) this.housekeeping()
+    return datagrams === readsPerTurn || packets === readsPerTurn || more
+  }
+
+  /** Monotonic milliseconds of the next moment at which `turn` has something to do without any input. */
+  nextDeadline(): number {
+    const { state } = this
+    const idle = state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length === 0
+    return Math.min(this.wireguard.nextDeadline(), idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
+  }
+
+  takeNotices(): ReadonlyArray<Notice> {
+    return this.state.notices.take()
+  }
+
+  /** Forgets every key. The engine must not be used afterwards. */
+  close(): void {
+    this.wireguard.close()
+  }
+
+  apply(command: Command, now: number, wall: number): void {
+    this.state.now = now
+    this.state.wall = wall
+    switch (command._tag) {
+      case "UpsertClient":
+        return this.upsertClient(command)
+      case "RemoveClient":
+        return this.removeClient(this.state.clients.find(command.client))
+      case "SetResource":
+        return this.setResource(command)
+      case "RevokeResource":
+        return this.revokeResource(this.state.clients.find(command.client), command.resource)
+      case "SetMapping":
+        return this.setMapping(command)
+      case "SetAddresses": {
+        const mapping = this.state.mappingNames.find(command.mapping)
+        if (mapping < 0) return
+        const addresses = command.addresses.map(parseAddress).filter((a) => a !== undefined)
+        const applied = this.state.translations.setAddresses(
+          mapping,
+          command.lookup,
+          MappingState[command.state],
+          addresses.filter(isIpv4),
+          addresses.filter((a) => !isIpv4(a)),
+          command.staleAt
+        )
+        if (applied && command.state !== "Resolving") this.outbound.release(mapping)
+        return
+      }
+      case "RemoveMapping":
+        return this.removeMapping(command.mapping)
+      case "SetPolicy":
+        return this.setPolicy(command)
+      case "Stop":
+        return
+    }
+  }
+
+  private readUdp(): number {
+    const { state, wireguard, from, udpAt } = this
+    let reads = 0
+    for (; reads < readsPerTurn; reads++) {
+      const received = state.io.receive(udpAt, receiveCapacity, from)
+      if (received === 0) break
+      const segment = state.io.segmentSize()
+      for (let at = 0; at < received; at += segment) {
+        const length = received - at < segment ? received - at : segment
+        state.count("udp.received")
+        const code = wireguard.receive(udpAt + at, length, from, state.now, state.wall)
+        state.counters[receiveBase + code]!++
+        if (code !== ReceiveCode.Data) continue
+        const client = state.clients.get(wireguard.peer.user)
+        if (client !== undefined) this.outbound.packet(client, wireguard.plainOffset, wireguard.plainLength)
+      }
+    }
+    return reads
+  }
+
+  private readTun(): number {
+    const { state, tunAt } = this
+    let reads = 0
+    for (; reads < readsPerTurn; reads++) {
+      const length = state.io.readTun(tunAt, receiveCapacity)
+      if (length === 0) break
+      state.count("tun.received")
+      this.inbound.packet(tunAt, length)
+    }
+    return reads
+  }
+
+  private housekeeping(): void {
+    const { state } = this
+    this.housekeepingAt = state.now + housekeepingMs
+    state.sessions.expire(state.now, 1_000)
+    state.set("sessions.live", state.sessions.size)
+    state.set("sessions.evicted", state.sessions.evictions)
+    state.set("notices.coalesced", state.notices.coalesced)
+    this.outbound.expire()
+    for (let m = state.silence.next(state.now); m >= 0; m = state.silence.next(state.now))
+      state.suspect(m, "Unanswered")
+    this.initiateSome()
+    for (const [i, n] of this.wireguard.handshakeCounts.entries()) state.counters[handshakeBase + i] = n
+  }
+
+  private initiateSome(): void {
+    if (this.toInitiate.length === 0 || this.state.now - this.initiatedAt < 1_000 / initiationsPerSecond) return
+    this.initiatedAt = this.state.now
+    const batch = Math.ceil((initiationsPerSecond * housekeepingMs) / 1_000)
+    for (const client of this.toInitiate.splice(0, batch)) {
+      if (this.state.clients.get(client.index) === client) {
+        this.wireguard.initiate(client.peer, this.state.now, this.state.wall)
+      }
+    }
+  }
+
+  private peerEvent(peer: Peer, event: PeerEvent): void {
+    const client = this.state.clients.get(peer.user)
+    if (client === undefined) return
+    if (event === "HandshakeDone") this.link.flush(client)
+    this.state.notices.put({
+      _tag: "ClientState",
+      epoch: this.epoch,
+      client: client.id,
+      connected: peer.hasSession(this.state.now),
+      endpoint: peer.hasEndpoint ? { address: formatAddress(peer.endpoint.remote), port: peer.endpoint.port } : null,
+      lastTai64n: peer.latestTai64n.some((b) => b !== 0) ? toHex(peer.latestTai64n) : null,
+      handshakeAt: peer.lastHandshakeAt === 0 ? null : peer.lastHandshakeAt
+    })
+  }
+
+  private upsertClient(command: UpsertClient): void {
+    const { state } = this
+    const publicKey = fromBase64(command.publicKey, 32)
+    const presharedKey = command.presharedKey === null ? null : fromBase64(command.presharedKey, 32)
+    const tunnel4 = parseAddress(command.tunnel4)
+    const tunnel6 = parseAddress(command.tunnel6)
+    if (publicKey === undefined || presharedKey === undefined || tunnel4 === undefined || tunnel6 === undefined) {
+      return this.fault(`client ${command.client} was ignored: malformed key or address`)
+    }
+    const known = state.clients.find(command.client)
+    if (known !== undefined && !sameClient(known, publicKey, tunnel4, tunnel6)) this.removeClient(known)
+    const index = state.clients.indexFor(command.client)
+    const peer = this.wireguard.addPeer({ publicKey, presharedKey, keepalive: command.keepalive, user: index })
+    const client = state.clients.get(index) ?? state.clients.add(index, command.client, peer, tunnel4, tunnel6)
+    client.peer = peer
+    if (!peer.hasEndpoint && command.endpoint !== null) {
+      const remote = parseAddress(command.endpoint.address)
+      if (remote !== undefined) {
+        Object.assign(peer.endpoint.remote, remote)
+        peer.endpoint.port = command.endpoint.port
+        peer.hasEndpoint = true
+      }
+    }
+    const tai64n = command.lastTai64n === null ? undefined : fromHex(command.lastTai64n, 12)
+    if (tai64n !== undefined && laterThan(tai64n, peer.latestTai64n)) peer.latestTai64n.set(tai64n)
+    if (command.initiate && peer.hasEndpoint && !peer.hasSession(state.now)) {
+      this.toInitiate.push(client)
+      this.housekeepingAt = state.now
+    }
+  }
+
+  private removeClient(client: ClientEntry | undefined): void {
+    if (client === undefined) return
+    const { state } = this
+    state.sessions.removeClient(client.index)
+    for (const mapping of client.mappings) this.dropMapping(mapping)
+    state.evidence.forgetClient(client.index)
+    state.routes.removeClient(client.index)
+    state.icmpErrors.forget(client.index)
+    this.wireguard.removePeer(client.peer)
+    state.clients.remove(client)
+  }
+
+  private setResource(command: SetResource): void {
+    const { state } = this
+    const client = state.clients.find(command.client)
+    if (client === undefined) return
+    const network = command.network === null ? null : parseNetwork(command.network)
+    if (network === undefined || (command.kind === "cidr" && network === null))
+      return this.fault(`resource ${command.resource} was ignored: malformed network`)
+    const index = state.resourceNames.add(command.resource)
+    const filters = compileFilters(command.filters)
+    const before = client.resources.get(index)
+    const { kind } = command
+    client.resources.set(index, { id: command.resource, index, kind, filters, optIns: optInBits(command.allow) })
+    if (kind === "dns") state.routes.remove(client.index, index)
+    else state.routes.set(client.index, index, command.resource, network ?? undefined, filters)
+    if (before === undefined) return
+    const { sessions } = state
+    sessions.removeWhere(
+      client.index,
+      (slot) =>
+        sessions.resourceOf(slot) === index &&
+        !permits(filters, sessions.protocolOf(slot), sessions.destinationPort(slot))
+    )
+  }
+
+  private revokeResource(client: ClientEntry | undefined, id: ResourceId): void {
+    const { state } = this
+    const index = state.resourceNames.find(id)
+    if (client === undefined || index < 0) return
+    client.resources.delete(index)
+    state.routes.remove(client.index, index)
+    state.sessions.removeResource(client.index, index)
+    for (const mapping of client.mappings) {
+      if (state.translations.resourceOf(mapping) === index) this.dropMapping(mapping)
+    }
+  }
+
+  private setMapping(command: SetMapping): void {
+    const { state } = this
+    const client = state.clients.find(command.client)
+    if (client === undefined) return
+    const proxies = command.proxyIps.map(parseAddress).filter((a) => a !== undefined)
+    const resource = state.resourceNames.add(command.resource)
+    const mapping = state.mappingNames.add(command.mapping)
+    client.mappings.add(mapping)
+    const moved = state.translations.setMapping(mapping, client.index, resource, proxies, command.generation)
+    for (const other of moved) {
+      state.sessions.removeMapping(other)
+      state.silence.forget(other)
+      state.evidence.forgetMapping(other)
+    }
+  }
+
+  private removeMapping(id: MappingId): void {
+    const mapping = this.state.mappingNames.find(id)
+    if (mapping >= 0) this.dropMapping(mapping)
+  }
+
+  /** Its flows end too: the proxy IPs stand for nothing any more. */
+  private dropMapping(mapping: number): void {
+    const { state } = this
+    state.clients.get(state.translations.clientOf(mapping))?.mappings.delete(mapping)
+    state.sessions.removeMapping(mapping)
+    state.parking.forget(mapping)
+    state.translations.removeMapping(mapping)
+    state.silence.forget(mapping)
+    state.evidence.forgetMapping(mapping)
+    state.notices.forget(mapping)
+    const name = state.mappingNames.name(mapping)
+    if (name !== undefined) state.mappingNames.remove(name)
+  }
+
+  private setPolicy(command: SetPolicy): void {
+    const { state } = this
+    const gateway4 = parseAddress(command.gateway4)
+    const gateway6 = parseAddress(command.gateway6)
+    const tunnel = networks(command.tunnelNetworks)
+    const proxy = networks(command.proxyNetworks)
+    if (gateway4 === undefined || gateway6 === undefined || tunnel === undefined || proxy === undefined) {
+      return this.fault("a policy was ignored: malformed address")
+    }
+    Object.assign(state.gateway4, gateway4)
+    Object.assign(state.gateway6, gateway6)
+    state.standalone = command.mode === "standalone"
+    state.tunnelNetworks = tunnel
+    state.proxyNetworks = proxy
+    const own = command.ownAddresses.map(parseAddress).filter((a) => a !== undefined)
+    state.policy.setRanges(tunnel, proxy)
+    state.policy.setOwnAddresses(own)
+  }
+
+  private fault(message: string): void {
+    this.state.count("worker.faults")
+    this.state.notices.put({ _tag: "Fault", epoch: this.epoch, message })
+  }
+}
+
+const networks = (texts: ReadonlyArray<string>): ReadonlyArray<Network> | undefined => {
+  const parsed = texts.map(parseNetwork).filter((n) => n !== undefined)
+  return parsed.length === texts.length ? parsed : undefined
+}
+
+const sameClient = (c: ClientEntry, publicKey: Uint8Array, tunnel4: Words, tunnel6: Words): boolean =>
+  c.peer.publicKey.every((b, i) => b === publicKey[i]) &&
+  formatAddress(c.tunnel4) === formatAddress(tunnel4) &&
+  formatAddress(c.tunnel6) === formatAddress(tunnel6)
+
+const laterThan = (a: Uint8Array, b: Uint8Array): boolean => {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i]! > b[i]!
+  return false
+}

@@ -1,0 +1,117 @@
+/** Everything that moves with packets, shared by the two directions. One instance per worker. */
+import { counterIndex, type Counters, type EngineCounter } from "../counters.ts"
+import type { MappingId } from "../../model/Mapping.ts"
+import type { ResourceId } from "../../model/Resource.ts"
+import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
+import { Parking } from "../../nat/parking.ts"
+import { ReplyEvidence } from "../../nat/replyEvidence.ts"
+import { icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
+import { Routes } from "../../nat/routes.ts"
+import { Sessions } from "../../nat/sessions.ts"
+import { Silence } from "../../nat/silence.ts"
+import { Translations } from "../../nat/translations.ts"
+import { contains, type Network, type Words, words } from "../../packet/address.ts"
+import type { Arena } from "../../packet/arena.ts"
+import { makePacketView, type PacketView } from "../../packet/packetView.ts"
+import { ClientTable } from "./clientTable.ts"
+import { Interner } from "./interner.ts"
+import { NoticeBox } from "./noticeBox.ts"
+import type { PacketIo } from "./packetIo.ts"
+
+export interface EngineOptions {
+  readonly epoch: number
+  readonly arena: Arena
+  readonly io: PacketIo
+  readonly counters: Counters
+  readonly maxSessions: number
+  readonly hashSeed: number
+}
+
+/** Sessions of one client (design §9). */
+const sessionsPerClient = 16_384
+
+export class EngineState {
+  readonly bytes: Uint8Array
+  readonly io: PacketIo
+  readonly counters: Counters
+  readonly notices: NoticeBox
+  readonly clients = new ClientTable()
+  readonly mappingNames = new Interner<MappingId>()
+  readonly resourceNames = new Interner<ResourceId>()
+  readonly translations = new Translations()
+  readonly evidence = new ReplyEvidence()
+  readonly silence = new Silence()
+  readonly policy = new DestinationPolicy()
+  readonly parking = new Parking()
+  readonly routes = new Routes()
+  readonly icmpErrors = new RateLimits(icmpErrorLimit)
+  readonly sessions: Sessions
+  readonly view: PacketView = makePacketView()
+  /** Monotonic and epoch milliseconds of this turn. */
+  now = 0
+  wall = 0
+
+  standalone = true
+  readonly gateway4: Words = words()
+  readonly gateway6: Words = words()
+  tunnelNetworks: ReadonlyArray<Network> = []
+  proxyNetworks: ReadonlyArray<Network> = []
+
+  constructor(options: EngineOptions) {
+    this.bytes = options.arena.bytes
+    this.io = options.io
+    this.counters = options.counters
+    this.notices = new NoticeBox(options.epoch)
+    this.sessions = new Sessions({
+      capacity: options.maxSessions,
+      perClient: sessionsPerClient,
+      seed: options.hashSeed
+    })
+  }
+
+  count(counter: EngineCounter): void {
+    this.counters[counterIndex[counter]]!++
+  }
+
+  add(counter: EngineCounter, n: number): void {
+    this.counters[counterIndex[counter]]! += n
+  }
+
+  set(counter: EngineCounter, n: number): void {
+    this.counters[counterIndex[counter]] = n
+  }
+
+  isTunnel(address: Readonly<Words>): boolean {
+    return inAny(this.tunnelNetworks, address)
+  }
+
+  isProxy(address: Readonly<Words>): boolean {
+    return inAny(this.proxyNetworks, address)
+  }
+
+  isGateway(address: Readonly<Words>): boolean {
+    return same(address, this.gateway4) || same(address, this.gateway6)
+  }
+
+  /** Tells main why a name should be looked up again. */
+  suspect(mapping: number, cause: "Unmapped" | "Unanswered" | "Unreachable" | "Stale"): void {
+    const name = this.mappingNames.name(mapping)
+    if (name === undefined) return
+    this.silence.reported(mapping)
+    this.notices.traffic(mapping, name, cause, this.now)
+  }
+
+  /** The first reply since something was reported: main may forget its back-off for the name. */
+  answered(mapping: number): void {
+    const name = this.mappingNames.name(mapping)
+    if (name !== undefined) this.notices.traffic(mapping, name, "Answered", this.now)
+  }
+}
+
+const inAny = (networks: ReadonlyArray<Network>, address: Readonly<Words>): boolean => {
+  for (let i = 0; i < networks.length; i++) if (contains(networks[i]!, address)) return true
+  return false
+}
+
+const same = (a: Readonly<Words>, b: Readonly<Words>): boolean =>
+  a.w3 === b.w3 && a.w2 === b.w2 && a.w1 === b.w1 && a.w0 === b.w0

@@ -1,0 +1,123 @@
+/** The way of a packet from the TUN device to a client (design §8, "from outside"). */
+import { equal, type Words, words } from "../../packet/address.ts"
+import { isUnreachable, parseQuoted } from "../../packet/icmp.ts"
+import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
+import { protocolTcp, tcpSyn } from "../../packet/protocols.ts"
+import { clampMss, rewriteSource } from "../../packet/rewrite.ts"
+import { rewriteQuoted } from "../../packet/rewriteQuoted.ts"
+import type { ClientEntry } from "./clientTable.ts"
+import type { EngineState } from "./engineState.ts"
+import type { Link } from "./link.ts"
+
+/** A flow that keeps answering proves its address this often. */
+const evidenceIntervalMs = 1_000
+
+export class Inbound {
+  private readonly state: EngineState
+  private readonly link: Link
+  private readonly mtu: number
+  private readonly view: PacketView = makePacketView()
+  private readonly quoted: PacketView = makePacketView()
+  private readonly destination: Words = words()
+
+  constructor(state: EngineState, link: Link, mtu: number) {
+    this.state = state
+    this.link = link
+    this.mtu = mtu
+  }
+
+  /** One packet of `length` bytes at `offset`, read from the TUN device. */
+  packet(offset: number, length: number): void {
+    const { state, view } = this
+    if (parsePacket(state.bytes, offset, length, view) !== 0) {
+      state.count("inbound.malformed")
+      return
+    }
+    const client = state.clients.owner(view.destination)
+    if (client === undefined) {
+      state.count("inbound.unknown_client")
+      return
+    }
+    if (state.isGateway(view.source)) {
+      this.forward(client)
+      return
+    }
+    if (state.isTunnel(view.source) || state.isProxy(view.source)) {
+      state.count("inbound.tunnel_source")
+      return
+    }
+    if (view.fragment) {
+      state.count("inbound.fragment")
+      return
+    }
+    if (view.icmpError) this.icmpError(client)
+    else this.reply(client)
+  }
+
+  private reply(client: ClientEntry): void {
+    const { state, view, destination } = this
+    const slot = state.sessions.findInbound(
+      client.index,
+      view.protocol,
+      view.destinationPort,
+      view.source,
+      view.echo ? 0 : view.sourcePort
+    )
+    if (slot < 0) {
+      state.count("inbound.no_session")
+      return
+    }
+    const mapping = state.sessions.mappingOf(slot)
+    if (view.protocol === protocolTcp && (view.tcpFlags & tcpSyn) !== 0) clampMss(state.bytes, view, this.mtu)
+    if (mapping >= 0) {
+      const realPort = view.echo ? 0 : view.sourcePort
+      const lastInAt = state.sessions.lastInAt(slot)
+      if (lastInAt < 0 || state.now - lastInAt >= evidenceIntervalMs) {
+        state.evidence.replied(client.index, mapping, realPort, view.source, state.now)
+      }
+      if (state.silence.inbound(mapping, view.protocol, realPort, state.now)) state.answered(mapping)
+      state.sessions.destinationInto(slot, destination)
+      rewriteSource(state.bytes, view, destination, state.sessions.insidePort(slot))
+    }
+    state.sessions.inbound(slot, view.tcpFlags, state.now)
+    this.forward(client)
+  }
+
+  /** An error about one of the client's flows follows that flow only; it seems to come from where the client sent to. */
+  private icmpError(client: ClientEntry): void {
+    const { state, view, quoted, destination } = this
+    if (!parseQuoted(state.bytes, view, quoted)) {
+      state.count("inbound.malformed")
+      return
+    }
+    const slot = equal(quoted.source, view.destination)
+      ? state.sessions.findInbound(
+          client.index,
+          quoted.protocol,
+          quoted.sourcePort,
+          quoted.destination,
+          quoted.echo ? 0 : quoted.destinationPort
+        )
+      : -1
+    if (slot < 0) {
+      state.count("inbound.no_session")
+      return
+    }
+    const mapping = state.sessions.mappingOf(slot)
+    if (mapping >= 0 && isUnreachable(view)) state.suspect(mapping, "Unreachable")
+    state.sessions.destinationInto(slot, destination)
+    if (!rewriteQuoted(state.bytes, view, quoted, destination, destination, state.sessions.insidePort(slot))) {
+      state.count("inbound.malformed")
+      return
+    }
+    state.count("inbound.icmp_error")
+    this.forward(client)
+  }
+
+  private forward(client: ClientEntry): void {
+    const { state, view } = this
+    state.count("inbound.forwarded")
+    state.add("inbound.bytes", view.length)
+    this.link.toClient(client, view.offset, view.length)
+  }
+}

@@ -1,0 +1,258 @@
+/** The way of a decrypted packet from its client to a resource: the table of design §8, first matching row wins. */
+import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.ts"
+import { permits } from "../../nat/portFilters.ts"
+import { filtered } from "../../nat/routes.ts"
+import { MappingState } from "../../nat/translations.ts"
+import { isBareSyn } from "../../nat/sessions.ts"
+import { isIpv4, type Words, words } from "../../packet/address.ts"
+import type { Arena } from "../../packet/arena.ts"
+import { networkUnreachable, prohibited, type Unreachable, writeUnreachable } from "../../packet/icmp.ts"
+import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
+import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
+import { clampMss, rewriteDestination } from "../../packet/rewrite.ts"
+import type { EngineCounter } from "../counters.ts"
+import type { ClientEntry, ClientResource } from "./clientTable.ts"
+import type { EngineState } from "./engineState.ts"
+import type { Link } from "./link.ts"
+
+/** The only service that a client may use at the gateway's own tunnel address, besides ping. */
+const dnsPort = 53
+const errorCapacity = 1_280 + 64
+const parkedCapacity = 65_536 + 64
+
+export class Outbound {
+  private readonly state: EngineState
+  private readonly link: Link
+  private readonly mtu: number
+  private readonly view: PacketView = makePacketView()
+  private readonly errorAt: number
+  private readonly parkedAt: number
+  private readonly real: Words = words()
+  /** Parked packets that come out are told apart: they are never parked again. */
+  private releasing = false
+
+  constructor(state: EngineState, link: Link, arena: Arena, mtu: number) {
+    this.state = state
+    this.link = link
+    this.mtu = mtu
+    this.errorAt = arena.reserve(errorCapacity)
+    this.parkedAt = arena.reserve(parkedCapacity)
+  }
+
+  /** One authentic inner packet (padding may follow) of `client`. */
+  packet(client: ClientEntry, offset: number, length: number): void {
+    const { state, view } = this
+    if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("outbound.malformed")
+    const own = view.version === 4 ? client.tunnel4 : client.tunnel6
+    const { source, destination } = view
+    if (source.w3 !== own.w3 || source.w2 !== own.w2 || source.w1 !== own.w1 || source.w0 !== own.w0) {
+      return state.count("outbound.source_spoofed")
+    }
+    if (view.fragment) return state.count("outbound.fragment")
+    if (isMulticast(destination)) return state.count("outbound.multicast")
+    if (view.icmpError) return state.count("outbound.icmp_error")
+    if (state.isGateway(destination)) return this.toGateway(client)
+    if (state.isTunnel(destination)) return this.refuse(client, "outbound.tunnel_address", prohibited)
+    if (state.isProxy(destination)) return this.toProxy(client)
+    return this.toNetwork(client)
+  }
+
+  /** Addresses of a mapping's first lookup are known: its parked packets take the ordinary way. */
+  release(mapping: number): void {
+    const { state } = this
+    const client = state.clients.get(state.translations.clientOf(mapping))
+    this.releasing = true
+    state.parking.release(mapping, (bytes, length) => {
+      if (client !== undefined) this.unpark(client, bytes, length)
+    })
+    this.releasing = false
+  }
+
+  /** Parked packets that waited too long are answered as if the lookup had failed. */
+  expire(): void {
+    const { state } = this
+    if (state.parking.size === 0) return
+    this.releasing = true
+    state.parking.expire(state.now, (mapping, bytes, length) => {
+      state.count("parking.expired")
+      const client = state.clients.get(state.translations.clientOf(mapping))
+      if (client !== undefined) this.unpark(client, bytes, length)
+    })
+    this.releasing = false
+  }
+
+  private unpark(client: ClientEntry, bytes: Uint8Array, length: number): void {
+    this.state.bytes.set(bytes.subarray(0, length), this.parkedAt)
+    this.packet(client, this.parkedAt, length)
+  }
+
+  private toGateway(client: ClientEntry): void {
+    const { state, view } = this
+    const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === dnsPort
+    if (!dns && !view.echo) return this.refuse(client, "outbound.gateway_service_denied", prohibited)
+    state.count("outbound.to_gateway")
+    this.write()
+  }
+
+  private toProxy(client: ClientEntry): void {
+    const { state, view, real } = this
+    const mapping = state.translations.find(client.index, view.destination)
+    if (mapping < 0) {
+      return this.refuse(client, "outbound.unmapped", state.standalone ? networkUnreachable : prohibited)
+    }
+    const resource = client.resources.get(state.translations.resourceOf(mapping))
+    if (resource === undefined) return this.refuse(client, "outbound.unauthorized", prohibited)
+    if (!permits(resource.filters, view.protocol, view.destinationPort)) {
+      return this.refuse(client, "outbound.filtered", prohibited)
+    }
+    if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.echo) {
+      return this.refuse(client, "outbound.untranslatable", prohibited)
+    }
+    const port = view.echo ? 0 : view.destinationPort
+    const { sessions } = state
+    let slot = sessions.findOutbound(client.index, view.protocol, view.sourcePort, view.destination, port)
+    const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
+    if (slot < 0 || syn || !sessions.confirmed(slot)) {
+      slot = this.place(client, resource, mapping, slot, port, syn)
+      if (slot < 0) return
+    }
+    if (state.wall >= state.translations.staleAt(mapping)) this.stale(mapping)
+    state.silence.outbound(mapping, view.protocol, port, sessions.firstOutAt(slot), sessions.lastInAt(slot), state.now)
+    sessions.realInto(slot, real)
+    const outsidePort = sessions.outsidePort(slot)
+    sessions.outbound(slot, view.tcpFlags, state.now)
+    rewriteDestination(state.bytes, view, real, outsidePort)
+    this.forward()
+  }
+
+  /** The session that a packet opens, keeps, or moves to another real address; −1 when it was answered or parked. */
+  private place(
+    client: ClientEntry,
+    resource: ClientResource,
+    mapping: number,
+    known: number,
+    port: number,
+    syn: boolean
+  ): number {
+    const { state, view, real } = this
+    const { sessions, translations } = state
+    const established = known >= 0 && sessions.confirmed(known)
+    if (!established && translations.state(mapping) === MappingState.Resolving) {
+      if (!this.releasing && this.park(client, mapping)) return -1
+      this.refuse(client, "outbound.unresolved", networkUnreachable)
+      return -1
+    }
+    if (known >= 0) sessions.realInto(known, real)
+    const differs = known >= 0 && targetDiffers(translations, mapping, real)
+    if (known >= 0 && !(syn && sessions.mayRestart(known, state.now, differs)) && (established || !differs))
+      return known
+    if (!chooseAddress(translations, state.evidence, mapping, view.destination, port, state.now, real)) {
+      if (established) return known
+      state.suspect(mapping, "Unmapped")
+      this.refuse(client, "outbound.unresolved", networkUnreachable)
+      return -1
+    }
+    if (state.policy.judge(real, resource.optIns) !== undefined) {
+      this.refuse(client, "outbound.destination_refused", networkUnreachable)
+      return -1
+    }
+    if (several(translations, mapping, real)) state.evidence.started(client.index, mapping, port, real, state.now)
+    if (known >= 0 && !established && sessions.rebind(known, real)) return known
+    const slot = sessions.insert(
+      client.index,
+      view.protocol,
+      view.sourcePort,
+      view.destination,
+      port,
+      real,
+      mapping,
+      resource.index,
+      state.now
+    )
+    state.count(slot < 0 ? "outbound.ports_exhausted" : "sessions.created")
+    return slot
+  }
+
+  private park(client: ClientEntry, mapping: number): boolean {
+    const { state, view } = this
+    const parked = state.parking.park(mapping, client.index, state.bytes, view.offset, view.length, view, state.now)
+    if (parked) state.count("outbound.parked")
+    return parked
+  }
+
+  /** The first packet after the TTL asks for a refresh; the old addresses serve on. */
+  private stale(mapping: number): void {
+    if (this.state.translations.state(mapping) === MappingState.Resolved) this.state.suspect(mapping, "Stale")
+  }
+
+  private toNetwork(client: ClientEntry): void {
+    const { state, view } = this
+    const index = state.routes.choose(client.index, view.destination, view.protocol, view.destinationPort)
+    const resource = index < 0 ? undefined : client.resources.get(index)
+    if (resource === undefined) {
+      return this.refuse(client, index === filtered ? "outbound.filtered" : "outbound.unauthorized", prohibited)
+    }
+    const { sessions } = state
+    const port = view.echo ? 0 : view.destinationPort
+    let slot = sessions.findOutbound(client.index, view.protocol, view.sourcePort, view.destination, port)
+    if (slot < 0) {
+      if (this.refusedBy(resource)) {
+        return this.refuse(client, "outbound.destination_refused", networkUnreachable)
+      }
+      slot = sessions.insert(
+        client.index,
+        view.protocol,
+        view.sourcePort,
+        view.destination,
+        port,
+        view.destination,
+        -1,
+        resource.index,
+        state.now
+      )
+      if (slot < 0) return state.count("outbound.ports_exhausted")
+      state.count("sessions.created")
+    }
+    const outsidePort = sessions.outsidePort(slot)
+    sessions.outbound(slot, view.tcpFlags, state.now)
+    if (outsidePort !== view.sourcePort) rewriteDestination(state.bytes, view, view.destination, outsidePort)
+    this.forward()
+  }
+
+  private refusedBy(resource: ClientResource): boolean {
+    const { policy } = this.state
+    const { destination } = this.view
+    const refusal =
+      resource.kind === "internet"
+        ? policy.judgeForInternet(destination, resource.optIns)
+        : policy.judge(destination, resource.optIns)
+    return refusal !== undefined
+  }
+
+  private forward(): void {
+    const { state, view } = this
+    if (view.protocol === protocolTcp && (view.tcpFlags & tcpSyn) !== 0) clampMss(state.bytes, view, this.mtu)
+    state.count("outbound.forwarded")
+    state.add("outbound.bytes", view.length)
+    this.write()
+  }
+
+  private write(): void {
+    const { state, view } = this
+    state.count(state.io.writeTun(view.offset, view.length) ? "tun.written" : "tun.write_failed")
+  }
+
+  /** Counts why, and tells the client at once, at most 20 times a second. */
+  private refuse(client: ClientEntry, why: EngineCounter, kind: Unreachable): void {
+    const { state, view } = this
+    state.count(why)
+    const length = writeUnreachable(state.bytes, this.errorAt, view, view.destination, kind)
+    if (length === 0) return
+    if (!state.icmpErrors.take(client.index, state.now)) return state.count("icmp.rate_limited")
+    state.count("icmp.sent")
+    this.link.toClient(client, this.errorAt, length)
+  }
+}
+
+const isMulticast = (a: Readonly<Words>): boolean =>
+  isIpv4(a) ? a.w3 >>> 28 === 14 || a.w3 === -1 : a.w0 >>> 24 === 0xff

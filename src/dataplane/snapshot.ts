@@ -1,0 +1,117 @@
+/**
+ * The desired state of the packet path as main holds it: every command folded in by its key, and the list of commands
+ * that brings a new worker to the same state. Pure; one owner (the `DataPlane` layer).
+ */
+import type { ClientId } from "../model/Client.ts"
+import type { MappingId } from "../model/Mapping.ts"
+import type { Command, SetAddresses, SetMapping, SetPolicy, SetResource, UpsertClient } from "./commands.ts"
+import type { ClientState } from "./notices.ts"
+
+/** Clients heard of within this time are called by a new worker (design §5). */
+const activeMs = 180_000
+
+interface MappingEntry {
+  mapping: SetMapping
+  addresses: SetAddresses | undefined
+  lastTrafficAt: number
+}
+
+export class Snapshot {
+  private policy: SetPolicy | undefined
+  private readonly clients = new Map<ClientId, UpsertClient>()
+  private readonly resources = new Map<string, SetResource>()
+  private readonly mappings = new Map<MappingId, MappingEntry>()
+  private readonly states = new Map<ClientId, ClientState>()
+
+  apply(command: Command): void {
+    switch (command._tag) {
+      case "UpsertClient":
+        this.clients.set(command.client, command)
+        return
+      case "RemoveClient":
+        this.clients.delete(command.client)
+        this.states.delete(command.client)
+        for (const [key, resource] of this.resources) {
+          if (resource.client === command.client) this.resources.delete(key)
+        }
+        this.removeMappings((m) => m.client === command.client)
+        return
+      case "SetResource":
+        this.resources.set(resourceKey(command.client, command.resource), command)
+        return
+      case "RevokeResource":
+        this.resources.delete(resourceKey(command.client, command.resource))
+        this.removeMappings((m) => m.client === command.client && m.resource === command.resource)
+        return
+      case "SetMapping": {
+        const known = this.mappings.get(command.mapping)
+        if (known === undefined) {
+          this.mappings.set(command.mapping, { mapping: command, addresses: undefined, lastTrafficAt: 0 })
+        } else {
+          known.mapping = command
+        }
+        return
+      }
+      case "SetAddresses": {
+        const known = this.mappings.get(command.mapping)
+        if (known !== undefined && (known.addresses === undefined || known.addresses.lookup <= command.lookup)) {
+          known.addresses = command
+        }
+        return
+      }
+      case "RemoveMapping":
+        this.mappings.delete(command.mapping)
+        return
+      case "SetPolicy":
+        this.policy = command
+        return
+      case "Stop":
+        return
+    }
+  }
+
+  /** The worker's word on a client: kept for `status` and for the next worker. */
+  observe(state: ClientState): void {
+    if (this.clients.has(state.client)) this.states.set(state.client, state)
+  }
+
+  traffic(mapping: MappingId, now: number): void {
+    const known = this.mappings.get(mapping)
+    if (known !== undefined) known.lastTrafficAt = now
+  }
+
+  get clientStates(): ReadonlyMap<ClientId, ClientState> {
+    return this.states
+  }
+
+  /** Policy, clients and resources first, then mappings, those with recent traffic before the others. */
+  replay(now: number): Array<Command> {
+    const commands: Array<Command> = []
+    if (this.policy !== undefined) commands.push(this.policy)
+    for (const client of this.clients.values()) commands.push(this.revived(client, now))
+    commands.push(...this.resources.values())
+    const entries = [...this.mappings.values()].toSorted((a, b) => b.lastTrafficAt - a.lastTrafficAt)
+    for (const { mapping, addresses } of entries) {
+      commands.push(mapping)
+      if (addresses !== undefined) commands.push(addresses)
+    }
+    return commands
+  }
+
+  private revived(client: UpsertClient, now: number): UpsertClient {
+    const state = this.states.get(client.client)
+    if (state === undefined) return client
+    return {
+      ...client,
+      endpoint: state.endpoint ?? client.endpoint,
+      lastTai64n: state.lastTai64n ?? client.lastTai64n,
+      initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs
+    }
+  }
+
+  private removeMappings(where: (mapping: SetMapping) => boolean): void {
+    for (const [id, entry] of this.mappings) if (where(entry.mapping)) this.mappings.delete(id)
+  }
+}
+
+const resourceKey = (client: string, resource: string): string => JSON.stringify([client, resource])

@@ -1,0 +1,111 @@
+/** One gateway in memory with the addresses of the default ranges, and clients for it. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as DataPlaneMemory from "../../layers/DataPlaneMemory.ts"
+import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { SetAddresses, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
+import type { ClientId } from "../../src/model/Client.ts"
+import type { MappingId } from "../../src/model/Mapping.ts"
+import type { PortFilter } from "../../src/model/PortFilter.ts"
+import type { ResourceId } from "../../src/model/Resource.ts"
+import { MemoryClient } from "./memoryClient.ts"
+
+export const primitives = makeNodePrimitives(new Uint8Array(64))
+
+const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
+
+export const gatewayPrivateKey = key(0x41)
+export const gatewayPublicKey = primitives.x25519Public(gatewayPrivateKey)
+
+export const gateway4 = "100.64.0.1"
+export const gateway6 = "fd00:2021:1111::1"
+
+export const policy: SetPolicy = {
+  _tag: "SetPolicy",
+  mode: "standalone",
+  gateway4,
+  gateway6,
+  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
+  proxyNetworks: ["100.96.0.0/11", "fd00:2021:1111:8000::/107"],
+  ownAddresses: ["192.0.2.1", "10.20.0.1"]
+}
+
+export const layer: Layer.Layer<DataPlane | DataPlaneMemory.MemoryNetwork> = DataPlaneMemory.layer({
+  privateKey: gatewayPrivateKey,
+  maxSessions: 4_096
+})
+
+export const clientId = (n: number): ClientId => `client-${n}` as ClientId
+export const resourceId = (name: string): ResourceId => name as ResourceId
+export const mappingId = (client: number, domain: string): MappingId => `${clientId(client)}/app/${domain}` as MappingId
+
+export const tunnel4 = (n: number): string => `100.64.1.${n}`
+export const tunnel6 = (n: number): string => `fd00:2021:1111::1:${n}`
+
+/** Client `n` (1…9): its key, its addresses, its UDP port 40000 + n. */
+export const makeClient = (n: number): MemoryClient =>
+  new MemoryClient({ privateKey: key(n), gatewayKey: gatewayPublicKey, port: 40_000 + n })
+
+export const upsertClient = (n: number): UpsertClient => ({
+  _tag: "UpsertClient",
+  client: clientId(n),
+  publicKey: Buffer.from(primitives.x25519Public(key(n))).toString("base64"),
+  presharedKey: null,
+  tunnel4: tunnel4(n),
+  tunnel6: tunnel6(n),
+  endpoint: null,
+  lastTai64n: null,
+  keepalive: 0,
+  initiate: false
+})
+
+export const proxy4 = "100.96.0.4"
+export const proxy6 = "fd00:2021:1111:8000::4"
+
+/** Client, DNS resource `app` and a mapping of `domain` to the proxies; no lookup has ended. */
+export const setUp = Effect.fnUntraced(function* (
+  n: number,
+  options: {
+    readonly filters?: ReadonlyArray<PortFilter>
+    readonly domain?: string
+    readonly proxyIps?: ReadonlyArray<string>
+  } = {}
+) {
+  const dataPlane = yield* DataPlane
+  yield* dataPlane.start
+  yield* dataPlane.send(policy)
+  yield* dataPlane.send(upsertClient(n))
+  yield* dataPlane.send({
+    _tag: "SetResource",
+    client: clientId(n),
+    resource: resourceId("app"),
+    kind: "dns",
+    network: null,
+    filters: options.filters ?? [],
+    allow: []
+  })
+  yield* dataPlane.send({
+    _tag: "SetMapping",
+    mapping: mappingId(n, options.domain ?? "app.corp"),
+    client: clientId(n),
+    resource: resourceId("app"),
+    proxyIps: options.proxyIps ?? [proxy4, proxy6],
+    generation: 1
+  })
+})
+
+export const addresses = (
+  n: number,
+  lookup: number,
+  state: SetAddresses["state"],
+  list: ReadonlyArray<string> = [],
+  domain = "app.corp"
+): SetAddresses => ({
+  _tag: "SetAddresses",
+  mapping: mappingId(n, domain),
+  lookup,
+  state,
+  addresses: list,
+  staleAt: Number.MAX_SAFE_INTEGER
+})
