@@ -1,0 +1,42 @@
+import { AccessRefused, type AccessRequest } from "../model/AccessRequest.ts"
+import { canonicalDomain, matches } from "../model/DomainPattern.ts"
+import { formatAddress, parseAddress } from "../packet/address.ts"
+
+/** More proxy IPs than this for one name are an error of the control plane (clients use four per family). */
+export const maxProxies = 64
+
+/** What of a request is used once it is known to be fine. */
+export interface CheckedName {
+  readonly domain: string
+  readonly resolver: string
+  /** Canonical, without duplicates, in the order given. */
+  readonly proxyIps: ReadonlyArray<string>
+}
+
+/**
+ * Whether a request may be granted, before anything is changed: not expired, and for a name that the resource is a DNS
+ * resource whose pattern covers it and that every proxy IP is one of the proxy ranges. `null`: fine, without a name.
+ */
+export const checkRequest = (
+  request: AccessRequest,
+  now: number,
+  isProxy: (address: string) => boolean
+): CheckedName | AccessRefused | null => {
+  const { client, resource, name, expiresAt } = request
+  const refuse = (reason: AccessRefused["reason"]) =>
+    new AccessRefused({ reason, client: client.id, resource: resource.id, domain: name?.domain ?? null })
+  if (expiresAt !== null && expiresAt <= now) return refuse("Expired")
+  if (name === null) return null
+  if (resource.kind !== "dns") return refuse("NotADnsResource")
+  const domain = canonicalDomain(name.domain)
+  if (domain === undefined || !matches(resource.pattern, domain)) return refuse("DomainMismatch")
+  if (name.proxyIps.length === 0) return refuse("NoProxies")
+  if (name.proxyIps.length > maxProxies) return refuse("ProxyOutOfRange")
+  const proxyIps = new Set<string>()
+  for (const text of name.proxyIps) {
+    const address = parseAddress(text)
+    if (address === undefined || !isProxy(text)) return refuse("ProxyOutOfRange")
+    proxyIps.add(formatAddress(address))
+  }
+  return { domain, resolver: resource.resolver, proxyIps: Array.from(proxyIps) }
+}

@@ -1,0 +1,454 @@
+/**
+ * The names and mappings of the gateway and everything decided about them (design §6, §7), as a state machine without
+ * IO: time, timers, lookups and commands are asked of `Outside`. One owner, the `Resolutions` layer; every method runs
+ * to its end in one turn, so no two of them can interleave.
+ */
+import type { Command } from "../dataplane/commands.ts"
+import type { ClientId } from "../model/Client.ts"
+import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mapping.ts"
+import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
+import type { Cause } from "./Cause.ts"
+import { type LookupResult, nextState, outlived, type Step } from "./lookupResult.ts"
+import { type LookupLimits, LookupQueue } from "./lookupQueue.ts"
+import { mappingId, MappingTable } from "./mappingTable.ts"
+import {
+  addressesCommand,
+  afterRestart,
+  isFirstLookup,
+  type Lookup,
+  makeName,
+  makeSet,
+  type MappingEntry,
+  type NameEntry,
+  newestFirst,
+  type RefusedAddresses,
+  type ResolverSet,
+  viewOf
+} from "./nameEntry.ts"
+import type { NameState } from "./NameState.ts"
+import * as Policy from "./refreshPolicy.ts"
+import type { MappingStatus } from "./Resolutions.ts"
+import { type ResolutionReason, Throttled } from "./Resolver.ts"
+
+export interface Outside {
+  /** Monotonic milliseconds. */
+  readonly now: () => number
+  /** Epoch milliseconds. */
+  readonly wall: () => number
+  readonly send: (command: Command) => void
+  /** Starts the lookup in a later turn; its end is told by `NameBook.ended`. */
+  readonly start: (lookup: Lookup) => void
+  /** Nobody wants the lookup any more. */
+  readonly stop: (lookup: Lookup) => void
+  /** Calls back in a later turn, `delay` milliseconds from now. */
+  readonly wake: (delay: number, run: () => void) => void
+  /** See `AnswerPolicy`. */
+  readonly refused: RefusedAddresses
+  /** A resolver set stopped (`null`: began again) to answer. */
+  readonly setChanged: (resolver: string, failing: ResolutionReason | null) => void
+}
+
+export interface Subscription {
+  readonly client: ClientId
+  readonly resource: ResourceId
+  readonly resolver: string
+  readonly domain: string
+  readonly proxyIps: ReadonlyArray<string>
+  readonly cause: "ClientAsked" | "Restarted"
+  readonly allow?: ReadonlyArray<DestinationOptIn>
+}
+
+export class NameBook {
+  private readonly outside: Outside
+  private readonly names = new Map<string, NameEntry>()
+  private readonly mappings = new MappingTable<MappingEntry>()
+  private readonly sets = new Map<string, ResolverSet>()
+  private readonly queue: LookupQueue<Lookup>
+  private readonly counts = new Map<string, number>()
+  private sequence = 0
+  private queueWakeAt = Number.POSITIVE_INFINITY
+
+  constructor(outside: Outside, limits?: LookupLimits) {
+    this.outside = outside
+    this.queue = new LookupQueue(limits)
+  }
+
+  subscribe(request: Subscription): { readonly mapping: Mapping; readonly state: NameState } {
+    const id = mappingId(request.client, request.resource, request.domain)
+    let known = this.mappings.get(id)
+    if (known !== undefined && known.name.name.resolver !== request.resolver) {
+      this.release(id)
+      known = undefined
+    }
+    const entry = known ?? this.addMapping(id, request)
+    entry.allow = request.allow ?? []
+    const renumbered = known !== undefined && !sameTexts(known.mapping.proxyIps, request.proxyIps)
+    if (renumbered) {
+      this.mappings.disown(entry.mapping)
+      const { mapping } = entry
+      entry.mapping = { ...mapping, proxyIps: request.proxyIps, generation: mapping.generation + 1 }
+    }
+    if (known === undefined || renumbered) this.announce(entry)
+    const cause = request.cause === "Restarted" ? "Restarted" : known === undefined ? "First" : "ClientAsked"
+    this.ask(entry.name, request.client, cause)
+    return { mapping: entry.mapping, state: this.view(entry) }
+  }
+
+  /** The decision, in words for a span. */
+  refresh(id: MappingId, cause: Cause): string {
+    const entry = this.mappings.get(id)
+    if (entry === undefined) return this.count("unknown_mapping")
+    return this.ask(entry.name, entry.mapping.client, cause)
+  }
+
+  answered(id: MappingId): void {
+    const entry = this.mappings.get(id)?.name
+    if (entry !== undefined) entry.policy = Policy.answered(entry.policy, this.outside.now())
+  }
+
+  release(id: MappingId): void {
+    const entry = this.mappings.get(id)
+    if (entry === undefined) return
+    this.mappings.remove(entry)
+    this.outside.send({ _tag: "RemoveMapping", mapping: id })
+    entry.name.mappings.delete(id)
+    if (entry.name.mappings.size === 0) this.forget(entry.name)
+  }
+
+  releaseWhere(client: ClientId, resource: ResourceId | null): void {
+    for (const entry of this.mappings.of(client)) {
+      if (resource === null || entry.mapping.resource === resource) this.release(entry.mapping.id)
+    }
+  }
+
+  find(client: ClientId, resource: ResourceId, domain: string): MappingStatus | undefined {
+    const entry = this.mappings.get(mappingId(client, resource, domain))
+    return entry === undefined ? undefined : this.status(entry)
+  }
+
+  mappingsOf(client: ClientId): number {
+    return this.mappings.countOf(client)
+  }
+
+  list(): ReadonlyArray<MappingStatus> {
+    return Array.from(this.mappings.all(), (entry) => this.status(entry))
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return { ...Object.fromEntries(this.counts), queued: this.queue.queued }
+  }
+
+  /** A lookup came to its end, in whatever way. A late one, of a name forgotten meanwhile, changes nothing. */
+  ended(lookup: Lookup, result: LookupResult, random: number): void {
+    const entry = this.names.get(nameKey(lookup.name))
+    if (entry === undefined || entry.lookup !== lookup) {
+      this.count("late_answers")
+      return
+    }
+    const now = this.outside.now()
+    const step = nextState(entry.state, result, { now: this.outside.wall(), attempts: entry.attempts + 1 })
+    entry.lookup = null
+    this.queue.finish(lookup)
+    this.countOutcome(result, step)
+    const reopened = this.judgeSet(entry, step, now)
+    entry.policy = Policy.ended(entry.policy, step.outcome, entry.set.breaker, now, random)
+    entry.attempts = step.state._tag === "Unresolved" ? entry.attempts + 1 : 0
+    entry.state = step.state
+    entry.applied = lookup.number
+    for (const mapping of entry.mappings.values()) {
+      mapping.looked = true
+      this.sendAddresses(mapping)
+    }
+    if (step.outcome._tag === "Failed" && Policy.inDemand(entry.policy, now)) this.again(entry, now)
+    if (reopened) this.releaseWaiting(entry.set, now)
+    this.pump()
+  }
+
+  private ask(entry: NameEntry, client: ClientId, cause: Cause): string {
+    const now = this.outside.now()
+    if (cause !== "Restarted") {
+      entry.policy = Policy.demanded(entry.policy, now)
+      entry.lastClient = client
+    }
+    this.expire(entry)
+    if (entry.lookup !== null && entry.lookup.number === 0) return this.takeOver(entry.lookup, entry, client, now)
+    const decision = Policy.decide(entry.policy, entry.set.breaker, cause, now)
+    switch (decision._tag) {
+      case "Lookup":
+        this.enqueue(entry, client, cause)
+        this.pump()
+        if (entry.policy.inFlight) return "lookup"
+        return entry.lookup === null ? "resolver_failing" : this.overBudget(entry, now)
+      case "At":
+        this.remember(entry, decision.time, now)
+        return this.count("brake.remembered")
+      case "Ignore":
+        if (decision.brake === "resolver_failing") this.hold(entry)
+        return this.count(`brake.${decision.brake}`)
+    }
+  }
+
+  /** A queued lookup starts at once when a client asks that has the budget for it. */
+  private takeOver(queued: Lookup, entry: NameEntry, client: ClientId, now: number): string {
+    if (queued.client !== client && this.queue.stopped(client, queued.resolver, now) === null) {
+      this.queue.cancel(queued)
+      this.enqueue(entry, client, queued.cause)
+      this.pump()
+      if (entry.policy.inFlight) return "lookup"
+    }
+    return this.count("brake.queued")
+  }
+
+  private enqueue(entry: NameEntry, client: ClientId, cause: Cause): void {
+    const { name } = entry
+    const lookup: Lookup = { name, resolver: name.resolver, client, cause, first: isFirstLookup(entry), number: 0 }
+    entry.lookup = lookup
+    this.queue.offer(lookup)
+  }
+
+  private overBudget(entry: NameEntry, now: number): string {
+    const lookup = entry.lookup!
+    const budget = this.queue.stopped(lookup.client, lookup.resolver, now) ?? "queued"
+    if (entry.applied === 0) this.unresolve(entry, new Throttled({ budget }))
+    return this.count(`brake.${budget}`)
+  }
+
+  /** Starts what the budgets let through, then sleeps until they let through more. */
+  private pump(): void {
+    const now = this.outside.now()
+    for (let lookup = this.queue.next(now); lookup !== undefined; lookup = this.queue.next(now)) {
+      const entry = this.names.get(nameKey(lookup.name))!
+      const { breaker } = entry.set
+      if (breaker.open && now < breaker.probeAt) {
+        this.queue.finish(lookup)
+        entry.lookup = null
+        this.count("brake.resolver_failing")
+        this.hold(entry)
+      } else {
+        this.start(entry, lookup, now)
+      }
+    }
+    const at = this.queue.nextAt(now)
+    if (at === null || at >= this.queueWakeAt) return
+    this.queueWakeAt = at
+    this.outside.wake(at - now, () => {
+      if (this.queueWakeAt === at) this.queueWakeAt = Number.POSITIVE_INFINITY
+      this.pump()
+    })
+  }
+
+  private start(entry: NameEntry, lookup: Lookup, now: number): void {
+    if (entry.set.breaker.open) {
+      entry.set.breaker = Policy.probed(entry.set.breaker, now)
+      entry.set.waiting.add(entry)
+      this.probeLater(entry.set, now)
+      this.count("breaker.probes")
+    }
+    lookup.number = ++this.sequence
+    entry.lookups++
+    entry.policy = Policy.started(entry.policy)
+    this.count("lookups.started")
+    this.outside.start(lookup)
+    for (const mapping of entry.mappings.values()) if (!mapping.looked) this.sendAddresses(mapping)
+  }
+
+  /** After a failure the name is tried again without a new cause, as long as it is in demand. */
+  private again(entry: NameEntry, now: number): void {
+    if (entry.set.breaker.open) this.hold(entry)
+    else this.remember(entry, entry.policy.notBefore, now)
+  }
+
+  private remember(entry: NameEntry, at: number, now: number): void {
+    entry.policy = Policy.remembered(entry.policy)
+    entry.wakeAt = at
+    this.wakeName(entry, at, now)
+  }
+
+  private wakeName(entry: NameEntry, at: number, now: number): void {
+    this.outside.wake(at - now, () => {
+      if (entry.wakeAt !== at || !entry.policy.remembered || entry.lookup !== null) return
+      if (this.names.get(entry.key) !== entry) return
+      const then = this.outside.now()
+      if (then < at) return this.wakeName(entry, at, then)
+      entry.policy = { ...entry.policy, remembered: false }
+      if (Policy.decide(entry.policy, entry.set.breaker, "Unmapped", then)._tag !== "Lookup") return this.hold(entry)
+      this.enqueue(entry, entry.lastClient, "Unmapped")
+      this.pump()
+    })
+  }
+
+  private hold(entry: NameEntry): void {
+    entry.set.waiting.add(entry)
+    if (entry.applied === 0) this.unresolve(entry, entry.set.reason)
+    this.probeLater(entry.set, this.outside.now())
+  }
+
+  /** One timer per set, while something waits. */
+  private probeLater(set: ResolverSet, now: number): void {
+    if (set.probing) return
+    set.probing = true
+    this.outside.wake(Math.max(0, set.breaker.probeAt - now), () => {
+      set.probing = false
+      this.probe(set)
+    })
+  }
+
+  private probe(set: ResolverSet): void {
+    const now = this.outside.now()
+    for (const entry of set.waiting) if (!this.wanted(entry, now)) set.waiting.delete(entry)
+    if (!set.breaker.open || set.waiting.size === 0) return
+    if (now >= set.breaker.probeAt) {
+      const candidate = newestFirst(set.waiting).find((entry) => entry.lookup === null)
+      if (candidate === undefined) {
+        set.breaker = Policy.probed(set.breaker, now)
+      } else {
+        this.enqueue(candidate, candidate.lastClient, "Unmapped")
+        this.pump()
+      }
+      // Over budget: the queue starts it; look again in a second all the same.
+      if (set.breaker.probeAt <= now) set.breaker = Policy.probed(set.breaker, now)
+    }
+    this.probeLater(set, now)
+  }
+
+  private releaseWaiting(set: ResolverSet, now: number): void {
+    const waiting = newestFirst(set.waiting)
+    set.waiting.clear()
+    for (const entry of waiting) {
+      if (!this.wanted(entry, now) || entry.lookup !== null) continue
+      entry.policy = Policy.released(entry.policy, now)
+      this.enqueue(entry, entry.lastClient, "Unmapped")
+    }
+  }
+
+  /** Tells the breaker; `true` when this answer closed it. */
+  private judgeSet(entry: NameEntry, step: Step, now: number): boolean {
+    const { set } = entry
+    const wasOpen = set.breaker.open
+    if (step.outcome._tag === "Failed") {
+      set.reason = step.failure!
+      set.breaker = Policy.setFailed(set.breaker, now)
+      if (!wasOpen && set.breaker.open) {
+        this.count("breaker.opened")
+        this.outside.setChanged(entry.name.resolver, set.reason)
+      }
+      return false
+    }
+    set.breaker = Policy.setAnswered(set.breaker)
+    set.waiting.delete(entry)
+    if (!wasOpen) return false
+    this.count("breaker.closed")
+    this.outside.setChanged(entry.name.resolver, null)
+    return true
+  }
+
+  private wanted(entry: NameEntry, now: number): boolean {
+    return this.names.get(entry.key) === entry && Policy.inDemand(entry.policy, now)
+  }
+
+  /** The last good answer is served for a while although refreshes fail, not for ever. */
+  private expire(entry: NameEntry): void {
+    const reason = outlived(entry.state, this.outside.wall())
+    if (reason !== null) this.unresolve(entry, reason)
+  }
+
+  private unresolve(entry: NameEntry, reason: ResolutionReason): void {
+    const since = this.outside.wall()
+    entry.state = { _tag: "Unresolved", reason, attempts: entry.attempts, since, negativeUntil: since }
+    if (entry.applied === 0) entry.applied = ++this.sequence
+    for (const mapping of entry.mappings.values()) this.sendAddresses(mapping)
+  }
+
+  private addMapping(id: MappingId, request: Subscription): MappingEntry {
+    const name = this.nameOf({ resolver: request.resolver, domain: request.domain }, request)
+    const { client, resource, proxyIps } = request
+    const mapping: Mapping = { id, client, resource, name: name.name, proxyIps, generation: 1 }
+    const entry: MappingEntry = { mapping, name, allow: [], looked: false }
+    this.mappings.add(entry)
+    name.mappings.set(id, entry)
+    return entry
+  }
+
+  private nameOf(name: Name, request: Subscription): NameEntry {
+    const known = this.names.get(nameKey(name))
+    if (known !== undefined) return known
+    const entry = makeName(name, this.setOf(name.resolver), request.client, this.outside.wall())
+    this.names.set(entry.key, entry)
+    if (request.cause === "Restarted") this.unresolve(entry, afterRestart)
+    return entry
+  }
+
+  private setOf(resolver: string): ResolverSet {
+    let set = this.sets.get(resolver)
+    if (set === undefined) {
+      set = makeSet()
+      this.sets.set(resolver, set)
+    }
+    return set
+  }
+
+  private forget(entry: NameEntry): void {
+    this.names.delete(entry.key)
+    entry.set.waiting.delete(entry)
+    const { lookup } = entry
+    if (lookup === null) return
+    entry.lookup = null
+    if (lookup.number === 0) {
+      this.queue.cancel(lookup)
+    } else {
+      this.queue.finish(lookup)
+      this.outside.stop(lookup)
+      this.pump()
+    }
+  }
+
+  /** Takes the proxies from other mappings of the client, which must have renumbered, and tells the data plane. */
+  private announce(entry: MappingEntry): void {
+    for (const robbed of this.mappings.own(entry.mapping)) {
+      this.count("renumbered")
+      this.release(robbed)
+    }
+    const { id, client, resource, proxyIps, generation } = entry.mapping
+    this.outside.send({ _tag: "SetMapping", mapping: id, client, resource, proxyIps, generation })
+    if (entry.name.applied > 0 || entry.name.policy.inFlight) this.sendAddresses(entry)
+  }
+
+  private sendAddresses(entry: MappingEntry): void {
+    this.outside.send(addressesCommand(entry, this.view(entry)))
+  }
+
+  private view(entry: MappingEntry): NameState {
+    return viewOf(entry, this.outside.refused)
+  }
+
+  private status(entry: MappingEntry): MappingStatus {
+    return {
+      mapping: entry.mapping,
+      state: this.view(entry),
+      nextTryAt: this.nextTryAt(entry.name),
+      lookups: entry.name.lookups
+    }
+  }
+
+  private nextTryAt(entry: NameEntry): number | null {
+    const wall = this.outside.wall()
+    const now = this.outside.now()
+    if (entry.lookup !== null) return wall
+    if (entry.set.waiting.has(entry)) return wall + Math.max(0, entry.set.breaker.probeAt - now)
+    return entry.policy.remembered ? wall + Math.max(0, entry.policy.notBefore - now) : null
+  }
+
+  private countOutcome(result: LookupResult, step: Step): void {
+    this.count(result._tag === "Answer" ? "lookups.answered" : `lookups.${result.reason._tag}`)
+    if (step.outcome._tag === "Answered" && !step.outcome.changed) this.count("lookups.unchanged")
+  }
+
+  /** Returns the counter's last part, which is what it counts. */
+  private count(name: string): string {
+    this.counts.set(name, (this.counts.get(name) ?? 0) + 1)
+    return name.slice(name.indexOf(".") + 1)
+  }
+}
+
+const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
+  a.length === b.length && a.every((text, i) => text === b[i])

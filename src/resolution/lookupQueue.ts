@@ -1,0 +1,197 @@
+/**
+ * The budgets of lookups and the queue in front of them (design §7). No clock: `now` is monotonic milliseconds. First
+ * lookups go before refreshes; clients and resolver sets take turns, so that one client's backlog delays nobody else.
+ */
+
+export interface LookupLimits {
+  /** Lookups per second, and how many at once after a quiet time. */
+  readonly gatewayRate: number
+  readonly gatewayBurst: number
+  readonly clientRate: number
+  readonly clientBurst: number
+  readonly inFlight: number
+  readonly inFlightPerResolver: number
+  readonly inFlightPerClient: number
+}
+
+export const defaultLimits: LookupLimits = {
+  gatewayRate: 1_000,
+  gatewayBurst: 2_000,
+  clientRate: 10,
+  clientBurst: 100,
+  inFlight: 1_000,
+  inFlightPerResolver: 250,
+  inFlightPerClient: 64
+}
+
+/** A lookup that waits for its turn or has it. */
+export interface Job {
+  readonly client: string
+  readonly resolver: string
+  readonly first: boolean
+}
+
+/** Which budget stops a lookup; each has a counter `brake.<name>`. */
+export type Budget = "gateway_rate" | "client_rate" | "gateway_in_flight" | "resolver_in_flight" | "client_in_flight"
+
+interface Bucket {
+  tokens: number
+  at: number
+}
+
+interface Lane<J> {
+  readonly client: string
+  readonly resolver: string
+  readonly first: Array<J>
+  readonly refresh: Array<J>
+}
+
+export class LookupQueue<J extends Job> {
+  private readonly limits: LookupLimits
+  private readonly lanes = new Map<string, Lane<J>>()
+  private readonly clients = new Map<string, Bucket>()
+  private readonly gateway: Bucket
+  private readonly running = { total: 0, client: new Map<string, number>(), resolver: new Map<string, number>() }
+  private pruneAt = 1_024
+
+  constructor(limits: LookupLimits = defaultLimits) {
+    this.limits = limits
+    this.gateway = { tokens: limits.gatewayBurst, at: Number.NEGATIVE_INFINITY }
+  }
+
+  /** Behind the client's other jobs of its class. */
+  offer(job: J): void {
+    const key = JSON.stringify([job.client, job.resolver])
+    let lane = this.lanes.get(key)
+    if (lane === undefined) {
+      lane = { client: job.client, resolver: job.resolver, first: [], refresh: [] }
+      this.lanes.set(key, lane)
+    }
+    ;(job.first ? lane.first : lane.refresh).push(job)
+  }
+
+  /** Takes a job out of the queue that has not been taken by `next`. */
+  cancel(job: J): void {
+    const key = JSON.stringify([job.client, job.resolver])
+    const lane = this.lanes.get(key)
+    if (lane === undefined) return
+    const jobs = job.first ? lane.first : lane.refresh
+    const i = jobs.indexOf(job)
+    if (i >= 0) jobs.splice(i, 1)
+    this.dropEmpty(key, lane)
+  }
+
+  /** The next job that every budget lets through, already charged to them; `finish` gives its place back. */
+  next(now: number): J | undefined {
+    if (this.stoppedForAll(now) !== null) return undefined
+    for (const first of [true, false]) {
+      for (const [key, lane] of this.lanes) {
+        const jobs = first ? lane.first : lane.refresh
+        if (jobs.length === 0 || this.stopped(lane.client, lane.resolver, now) !== null) continue
+        const job = jobs.shift()!
+        // Last in the round now, so that the lanes take turns.
+        this.lanes.delete(key)
+        if (lane.first.length + lane.refresh.length > 0) this.lanes.set(key, lane)
+        this.charge(job, now)
+        return job
+      }
+    }
+    return undefined
+  }
+
+  finish(job: J): void {
+    this.running.total--
+    decrement(this.running.client, job.client)
+    decrement(this.running.resolver, job.resolver)
+  }
+
+  /** The budget that stops a lookup of this client at this resolver set just now. */
+  stopped(client: string, resolver: string, now: number): Budget | null {
+    const everyone = this.stoppedForAll(now)
+    if (everyone !== null) return everyone
+    if ((this.running.resolver.get(resolver) ?? 0) >= this.limits.inFlightPerResolver) return "resolver_in_flight"
+    if ((this.running.client.get(client) ?? 0) >= this.limits.inFlightPerClient) return "client_in_flight"
+    return this.clientTokens(client, now) < 1 ? "client_rate" : null
+  }
+
+  /** When a rate lets a queued job through that nothing else stops; `null`: not before some job has finished. */
+  nextAt(now: number): number | null {
+    const everyone = this.stoppedForAll(now)
+    if (this.lanes.size === 0 || everyone === "gateway_in_flight") return null
+    if (everyone === "gateway_rate") return now + wait(this.gateway.tokens, this.limits.gatewayRate)
+    let soonest: number | null = null
+    for (const lane of this.lanes.values()) {
+      const budget = this.stopped(lane.client, lane.resolver, now)
+      if (budget === "resolver_in_flight" || budget === "client_in_flight") continue
+      const at = budget === null ? now : now + wait(this.clientTokens(lane.client, now), this.limits.clientRate)
+      if (soonest === null || at < soonest) soonest = at
+    }
+    return soonest
+  }
+
+  get queued(): number {
+    let n = 0
+    for (const lane of this.lanes.values()) n += lane.first.length + lane.refresh.length
+    return n
+  }
+
+  private stoppedForAll(now: number): Budget | null {
+    if (this.running.total >= this.limits.inFlight) return "gateway_in_flight"
+    refill(this.gateway, this.limits.gatewayRate, this.limits.gatewayBurst, now)
+    return this.gateway.tokens < 1 ? "gateway_rate" : null
+  }
+
+  private clientTokens(client: string, now: number): number {
+    const bucket = this.clients.get(client)
+    if (bucket === undefined) return this.limits.clientBurst
+    refill(bucket, this.limits.clientRate, this.limits.clientBurst, now)
+    return bucket.tokens
+  }
+
+  private charge(job: J, now: number): void {
+    let bucket = this.clients.get(job.client)
+    if (bucket === undefined) {
+      this.prune(now)
+      bucket = { tokens: this.limits.clientBurst, at: now }
+      this.clients.set(job.client, bucket)
+    }
+    bucket.tokens--
+    this.gateway.tokens--
+    this.running.total++
+    increment(this.running.client, job.client)
+    increment(this.running.resolver, job.resolver)
+  }
+
+  /** A full bucket says nothing; forgetting it keeps the table as large as the number of recent clients. */
+  private prune(now: number): void {
+    if (this.clients.size < this.pruneAt) return
+    for (const client of this.clients.keys()) {
+      if (this.clientTokens(client, now) >= this.limits.clientBurst) this.clients.delete(client)
+    }
+    this.pruneAt = Math.max(1_024, this.clients.size * 2)
+  }
+
+  private dropEmpty(key: string, lane: Lane<J>): void {
+    if (lane.first.length + lane.refresh.length === 0) this.lanes.delete(key)
+  }
+}
+
+const refill = (bucket: Bucket, rate: number, burst: number, now: number): void => {
+  if (now <= bucket.at) return
+  const gained = ((now - bucket.at) / 1_000) * rate
+  bucket.tokens = Math.min(burst, bucket.tokens + gained)
+  bucket.at = now
+}
+
+/** Whole milliseconds until one token is there. */
+const wait = (tokens: number, rate: number): number => Math.max(1, Math.ceil(((1 - tokens) / rate) * 1_000))
+
+const increment = (counts: Map<string, number>, key: string): void => {
+  counts.set(key, (counts.get(key) ?? 0) + 1)
+}
+
+const decrement = (counts: Map<string, number>, key: string): void => {
+  const n = (counts.get(key) ?? 0) - 1
+  if (n > 0) counts.set(key, n)
+  else counts.delete(key)
+}

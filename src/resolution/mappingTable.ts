@@ -1,0 +1,70 @@
+import type { ClientId } from "../model/Client.ts"
+import { type Mapping, MappingId } from "../model/Mapping.ts"
+import type { ResourceId } from "../model/Resource.ts"
+
+/** Unique per gateway: `client/resource/domain`. A domain has no slash; in the ids one is written `%2F`. */
+export const mappingId = (client: ClientId, resource: ResourceId, domain: string): MappingId =>
+  MappingId.make(`${escapeSlash(client)}/${escapeSlash(resource)}/${domain}`)
+
+/** The mappings of all clients, and which of them owns a client's proxy IP. */
+export class MappingTable<E extends { readonly mapping: Mapping }> {
+  private readonly entries = new Map<MappingId, E>()
+  private readonly clients = new Map<ClientId, Map<MappingId, E>>()
+  private readonly owners = new Map<string, MappingId>()
+
+  get(id: MappingId): E | undefined {
+    return this.entries.get(id)
+  }
+
+  all(): Iterable<E> {
+    return this.entries.values()
+  }
+
+  of(client: ClientId): ReadonlyArray<E> {
+    return Array.from(this.clients.get(client)?.values() ?? [])
+  }
+
+  countOf(client: ClientId): number {
+    return this.clients.get(client)?.size ?? 0
+  }
+
+  add(entry: E): void {
+    const { id, client } = entry.mapping
+    this.entries.set(id, entry)
+    const siblings = this.clients.get(client)
+    if (siblings === undefined) this.clients.set(client, new Map([[id, entry]]))
+    else siblings.set(id, entry)
+  }
+
+  remove(entry: E): void {
+    const { id, client } = entry.mapping
+    this.disown(entry.mapping)
+    this.entries.delete(id)
+    const siblings = this.clients.get(client)
+    siblings?.delete(id)
+    if (siblings?.size === 0) this.clients.delete(client)
+  }
+
+  /** Makes the mapping the owner of its proxies; returns those that owned one before. */
+  own(mapping: Mapping): ReadonlyArray<MappingId> {
+    const robbed = new Set<MappingId>()
+    for (const proxy of mapping.proxyIps) {
+      const key = proxyKey(mapping.client, proxy)
+      const owner = this.owners.get(key)
+      if (owner !== undefined && owner !== mapping.id) robbed.add(owner)
+      this.owners.set(key, mapping.id)
+    }
+    return Array.from(robbed)
+  }
+
+  disown(mapping: Mapping): void {
+    for (const proxy of mapping.proxyIps) {
+      const key = proxyKey(mapping.client, proxy)
+      if (this.owners.get(key) === mapping.id) this.owners.delete(key)
+    }
+  }
+}
+
+const proxyKey = (client: ClientId, proxy: string): string => `${proxy} ${client}`
+
+const escapeSlash = (text: string): string => text.replaceAll("%", "%25").replaceAll("/", "%2F")

@@ -1,0 +1,114 @@
+/** A name, its mappings and its resolver set as `NameBook` keeps them, and how a mapping looks from outside. */
+import type { SetAddresses } from "../dataplane/commands.ts"
+import type { ClientId } from "../model/Client.ts"
+import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mapping.ts"
+import type { DestinationOptIn } from "../model/Resource.ts"
+import type { Cause } from "./Cause.ts"
+import type { Job } from "./lookupQueue.ts"
+import type { NameState } from "./NameState.ts"
+import { type Breaker, closedBreaker, type NamePolicy, newName } from "./refreshPolicy.ts"
+import { DestinationRefused, type ResolutionReason, Throttled } from "./Resolver.ts"
+
+/** One numbered attempt for a name. */
+export interface Lookup extends Job {
+  readonly name: Name
+  readonly cause: Cause
+  readonly client: ClientId
+  /** Grows with every lookup of the gateway; 0 while queued. */
+  number: number
+}
+
+export interface MappingEntry {
+  mapping: Mapping
+  readonly name: NameEntry
+  allow: ReadonlyArray<DestinationOptIn>
+  /** A lookup of the name has ended since the mapping exists: its packets are no longer parked. */
+  looked: boolean
+}
+
+export interface NameEntry {
+  readonly key: string
+  readonly name: Name
+  readonly set: ResolverSet
+  readonly mappings: Map<MappingId, MappingEntry>
+  policy: NamePolicy
+  state: NameState
+  /** The number that `state` goes by at the data plane; 0: nothing was told yet. */
+  applied: number
+  /** Queued or in flight. */
+  lookup: Lookup | null
+  lookups: number
+  /** Ended lookups in a row without an address. */
+  attempts: number
+  /** For whom a remembered cause is. */
+  lastClient: ClientId
+  /** The timer that counts, of those that were set. */
+  wakeAt: number
+}
+
+export interface ResolverSet {
+  breaker: Breaker
+  /** Why it last failed. */
+  reason: ResolutionReason
+  /** Names that the open breaker holds back. */
+  readonly waiting: Set<NameEntry>
+  /** A probe timer is set. */
+  probing: boolean
+}
+
+/** Persisted names wait for traffic before they are looked up. */
+export const afterRestart: ResolutionReason = new Throttled({ budget: "waits for traffic after the restart" })
+
+export const makeName = (name: Name, set: ResolverSet, client: ClientId, since: number): NameEntry => ({
+  key: nameKey(name),
+  name,
+  set,
+  mappings: new Map(),
+  policy: newName,
+  state: { _tag: "Resolving", since, attempts: 0 },
+  applied: 0,
+  lookup: null,
+  lookups: 0,
+  attempts: 0,
+  lastClient: client,
+  wakeAt: Number.NEGATIVE_INFINITY
+})
+
+export const makeSet = (): ResolverSet => ({
+  breaker: closedBreaker,
+  reason: afterRestart,
+  waiting: new Set(),
+  probing: false
+})
+
+export const isFirstLookup = (entry: NameEntry): boolean =>
+  entry.state._tag !== "Resolved" && Array.from(entry.mappings.values()).some((mapping) => !mapping.looked)
+
+export type RefusedAddresses = (
+  addresses: ReadonlyArray<string>,
+  allow: ReadonlyArray<DestinationOptIn>
+) => ReadonlyArray<string>
+
+/** The name's state as one mapping sees it: policy may refuse all of its addresses, its own first lookup parks packets. */
+export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses): NameState => {
+  const { state, policy, attempts } = entry.name
+  if (state._tag !== "Resolved") {
+    return !entry.looked && policy.inFlight ? { _tag: "Resolving", since: state.since, attempts } : state
+  }
+  const refused = refusedAddresses(state.addresses, entry.allow)
+  if (refused.length < state.addresses.length) return state
+  const reason = new DestinationRefused({ addresses: [...refused] })
+  return { _tag: "Unresolved", reason, attempts: 0, since: state.since, negativeUntil: state.since }
+}
+
+export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddresses => ({
+  _tag: "SetAddresses",
+  mapping: entry.mapping.id,
+  lookup: view._tag === "Resolving" ? (entry.name.lookup?.number ?? entry.name.applied) : entry.name.applied,
+  state: view._tag,
+  addresses: view._tag === "Resolved" ? view.addresses : [],
+  staleAt: view._tag === "Resolved" ? view.staleAt : 0
+})
+
+export const newestFirst = (entries: Iterable<NameEntry>): Array<NameEntry> =>
+  Array.from(entries).sort((a, b) => b.policy.demandAt - a.policy.demandAt)
