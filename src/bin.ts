@@ -1,2 +1,71 @@
 #!/usr/bin/env node
-export {}
+/**
+ * Starts `layers/main.ts` on a Node that is new enough: this one, or the one locked as a dependency. Written for old
+ * Nodes: nothing here may be newer than ES2019.
+ */
+import * as ChildProcess from "child_process"
+import * as Fs from "fs"
+import { createRequire } from "module"
+import * as Path from "path"
+import { fileURLToPath } from "url"
+
+const isNewEnough = (version: string): boolean => {
+  const parts = version.split(".").map(Number)
+  return parts[0]! > 22 || (parts[0] === 22 && parts[1]! >= 19)
+}
+
+/** The `node` of the package `node-<platform>-<arch>` beside us or above us; `undefined` when there is none new enough. */
+const findNode = (): string | undefined => {
+  const name = `node-${process.platform}-${process.arch}`
+  try {
+    const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`)
+    const { version }: { version: string } = JSON.parse(Fs.readFileSync(manifest, "utf8"))
+    const node = Path.join(Path.dirname(manifest), "bin", "node")
+    Fs.accessSync(node, Fs.constants.X_OK)
+    return isNewEnough(version) ? node : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const fail = (line: string): void => {
+  process.stderr.write(`sallyport: ${line}\n`)
+  process.exitCode = 1
+}
+
+/** Becomes the other node where the system lets us, else stands between it and whoever started us. */
+const become = (node: string): void => {
+  const args = [fileURLToPath(import.meta.url)].concat(process.argv.slice(2))
+  if (typeof process.execve === "function") {
+    process.execve(node, [node].concat(args), process.env)
+  }
+  const child = ChildProcess.spawn(node, args, { stdio: "inherit" })
+  const signals: Array<NodeJS.Signals> = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR2"]
+  const forward = (signal: NodeJS.Signals): void => {
+    // A terminal sends these to the child as well.
+    if (process.stdin.isTTY && (signal === "SIGINT" || signal === "SIGQUIT")) return
+    child.kill(signal)
+  }
+  for (const signal of signals) process.on(signal, forward)
+  child.on("error", (error) => fail(`${node} cannot be started (${error.message}) — install Node 22.19 or newer`))
+  child.on("exit", (code, signal) => {
+    for (const name of signals) process.removeListener(name, forward)
+    if (signal === null) process.exit(code === null ? 1 : code)
+    process.kill(process.pid, signal)
+  })
+}
+
+const start = (): void => {
+  if (isNewEnough(process.versions.node)) {
+    import("../layers/main.ts").then(
+      ({ main }) => main(process.argv.slice(2)),
+      (error: unknown) => fail(`cannot start: ${error instanceof Error ? error.message : String(error)} — reinstall it`)
+    )
+    return
+  }
+  const node = findNode()
+  if (node !== undefined) become(node)
+  else fail(`needs Node 22.19 or newer, this is ${process.versions.node} — install it, or run npm install beside us`)
+}
+
+start()

@@ -92,7 +92,7 @@ export const ConfigFile = Schema.Struct({
   firewall: Schema.optionalKey(oneOf({ nftables: "nftables", off: "off" } as const)),
   masquerade: Schema.optionalKey(Schema.Boolean),
   state_dir: Schema.optionalKey(text(values.parsePath(4000))),
-  control_socket: Schema.optionalKey(text(values.parsePath(107))),
+  control_socket: Schema.optionalKey(text(values.parsePath(94))),
   device: Schema.optionalKey(text(values.parseDevice)),
   other_names: Schema.optionalKey(oneOf({ forward: "forward", refuse: "refuse" } as const)),
   log_level: Schema.optionalKey(oneOf(logLevels))

@@ -5,6 +5,7 @@ import * as Base64 from "effect/encoding/Base64"
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as DomainPattern from "../model/DomainPattern.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
 import { formatAddress, formatNetwork, isIpv4, mask, parseAddress, parseNetwork } from "../packet/address.ts"
 import type { HostPort, ResolverServer } from "./GatewayConfig.ts"
@@ -111,26 +112,14 @@ export const parseAddressText = (text: string): Parsed<string> => {
     : Result.succeed(formatAddress(address))
 }
 
-/**
- * A DNS name, or a pattern over its labels: `*` any characters of one label, `?` one character, `**` any labels.
- * Lower case, no trailing dot.
- */
+/** A DNS name or a pattern (`DomainPattern`), lower case, no trailing dot; one that covers every name is refused. */
 export const parsePattern = (text: string): Parsed<string> => {
   const example = "write for example gitlab.corp.internal, *.svc.corp.internal or **.corp.internal"
+  const invalid = DomainPattern.validate(text)
+  if (invalid !== null) return complain(`${quote(text)}: ${invalid}`, `${example}; other scripts in xn-- form`)
   const pattern = text.toLowerCase().replace(/\.$/, "")
-  if (pattern.length === 0 || pattern.length > 253) return complain(`${quote(text)} is not a DNS name`, example)
   if (parseAddress(pattern) !== undefined) {
     return complain(`${quote(text)} is an address, not a name`, `write cidr: ${pattern} instead of name:`)
-  }
-  for (const label of pattern.split(".")) {
-    if (label === "") return complain(`${quote(text)} has an empty label`, "remove the extra dot")
-    if (label.length > 63) return complain(`${quote(text)} has a label longer than 63 characters`, example)
-    if (label !== "**" && label.includes("**")) {
-      return complain(`${quote(text)} has ** inside a label`, "let ** stand alone between dots")
-    }
-    if (!/^[a-z0-9_*?](?:[a-z0-9_*?-]*[a-z0-9_*?])?$/.test(label)) {
-      return complain(`${quote(text)} is not a DNS name or pattern`, `${example}; other scripts in xn-- form`)
-    }
   }
   if (/^[*?.]+$/.test(pattern)) {
     return complain(

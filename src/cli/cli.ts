@@ -1,0 +1,17 @@
+import * as Command from "effect/cli/Command"
+import { check } from "./check.ts"
+import { clientConfig } from "./clientConfig.ts"
+import { connect } from "./connect.ts"
+import { demo } from "./demo.ts"
+import { genkey } from "./genkey.ts"
+import { pubkey } from "./pubkey.ts"
+import { status } from "./status.ts"
+import { up } from "./up.ts"
+
+/** The `sallyport` command with everything below it; needs `Programs`, `StatusClient` and `Keys`. */
+export const cli = Command.make("sallyport").pipe(
+  Command.withDescription(
+    "A zero-trust gateway that lets clients in at once and resolves the names of what they may reach in the background"
+  ),
+  Command.withSubcommands([up, check, status, connect, demo, clientConfig, genkey, pubkey])
+)

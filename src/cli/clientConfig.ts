@@ -1,0 +1,59 @@
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { clientConf } from "../config/clientConf.ts"
+import { ConfigError, quote } from "../config/problem.ts"
+import { readConfig } from "../config/readConfig.ts"
+import { suggestFix } from "../config/suggest.ts"
+import { parseKey } from "../config/values.ts"
+import { configFlag } from "./configFlag.ts"
+import { StatusClient } from "./StatusClient.ts"
+
+/** `sallyport client-config NAME`: the WireGuard file for one client. */
+export const clientConfig = Command.make(
+  "client-config",
+  {
+    name: Argument.String("name").pipe(Argument.withDescription("A client of the configuration")),
+    config: configFlag,
+    gatewayKey: Flag.String("gateway-key").pipe(
+      Flag.withMetavar("<public key>"),
+      Flag.withDescription("The gateway's public key (default: asked from the running gateway)"),
+      Flag.optional
+    )
+  },
+  Effect.fnUntraced(function* ({ name, config: file, gatewayKey }) {
+    const config = yield* readConfig(file)
+    const client = config.clients.find((client) => client.id === name)
+    if (client === undefined) {
+      const names = config.clients.map((client) => client.id)
+      const fix = suggestFix(name, names, `add it to clients in ${file}`)
+      return yield* new ConfigError({ message: `no client is called ${quote(name)} in ${file} — ${fix}` })
+    }
+    const key = yield* Option.match(gatewayKey, {
+      onSome: (text) =>
+        Effect.fromResult(
+          Result.mapError(
+            parseKey(text),
+            ({ cause, fix }) => new ConfigError({ message: `--gateway-key: ${cause} — ${fix}` })
+          )
+        ),
+      onNone: () => askGateway(config.controlSocket)
+    })
+    yield* Console.log(clientConf(config, client, key).trimEnd())
+  })
+).pipe(Command.withDescription("Print the WireGuard file for a client"))
+
+const askGateway = Effect.fnUntraced(function* (socketPath: string) {
+  const { fetch } = yield* StatusClient
+  const report = yield* fetch(socketPath).pipe(
+    Effect.mapError(
+      ({ message }) =>
+        new ConfigError({ message: `the gateway's public key is unknown: ${message}; or give it with --gateway-key` })
+    )
+  )
+  return report.gateway.publicKey
+})

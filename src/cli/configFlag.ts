@@ -1,0 +1,12 @@
+import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
+import { defaultConfigPath } from "../config/GatewayConfig.ts"
+
+/** `--config FILE`, else `SALLYPORT_CONFIG`, else the default path. */
+export const configFlag = Flag.String("config").pipe(
+  Flag.withAlias("c"),
+  Flag.withMetavar("<file>"),
+  Flag.withDescription("The gateway's configuration"),
+  Flag.withFallbackConfig(Config.String("SALLYPORT_CONFIG")),
+  Flag.withDefault(defaultConfigPath)
+)

@@ -1,0 +1,21 @@
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { Programs } from "./Programs.ts"
+
+/** `sallyport demo`: the whole story on this host, in namespaces, checked step by step. */
+export const demo = Command.make(
+  "demo",
+  {
+    json: Flag.Boolean("json").pipe(Flag.withDescription("Print each step as a line of JSON"), Flag.withDefault(false)),
+    break: Flag.Literals("break", ["accept", "icmp", "heal"]).pipe(
+      Flag.withDescription("Break this part of the gateway on purpose: the demo must notice and fail"),
+      Flag.optional
+    )
+  },
+  Effect.fnUntraced(function* (flags) {
+    const programs = yield* Programs
+    yield* programs.demo({ json: flags.json, break: Option.getOrNull(flags.break) })
+  })
+).pipe(Command.withDescription("Show accept, answer and heal on this host with real packets"))
