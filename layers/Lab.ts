@@ -61,7 +61,6 @@ const programs: Readonly<Record<LabProgram, string>> = {
   "dns-server": "./lab/dnsServerMain",
   origin: "./lab/originMain",
   visitor: "./lab/visitorMain",
-  flood: "./lab/floodMain",
   capture: "./native/captureMain"
 }
 

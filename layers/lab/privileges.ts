@@ -9,15 +9,18 @@ const inside = "SALLYPORT_LAB_USER_NAMESPACE"
 
 /** Fails with the fix when a tool, the TUN device or the right to make network namespaces is missing. */
 export const checkPrivileges: Effect.Effect<void, LabError> = Effect.suspend(() =>
-  Effect.andThen(checkTools, refuse(lacking()))
+  Effect.andThen(checkTools, refuse(lackOf({ root: process.geteuid?.() === 0, tun: tunDevice() })))
 )
 
-const lacking = (): string | null => {
-  if (process.geteuid?.() !== 0) return needsRoot
-  if (mayUse("/dev/net/tun")) return null
-  return existsSync("/dev/net/tun")
-    ? "/dev/net/tun may not be opened by this user: run it with sudo"
-    : "there is no /dev/net/tun: load the module (sudo modprobe tun), or give the container --device /dev/net/tun"
+/** One line with the fix, or `null` when nothing is missing. */
+export const lackOf = (found: {
+  readonly root: boolean
+  readonly tun: "usable" | "denied" | "missing"
+}): string | null => {
+  if (!found.root) return needsRoot
+  if (found.tun === "denied") return "/dev/net/tun may not be opened by this user: run it with sudo"
+  if (found.tun === "usable") return null
+  return "there is no /dev/net/tun: load the module (sudo modprobe tun), or give the container --device /dev/net/tun"
 }
 
 /**
@@ -75,12 +78,12 @@ const checkTools = Effect.gen(function* () {
 const refuse = (problem: string | null): Effect.Effect<void, LabError> =>
   problem === null ? Effect.void : Effect.fail(new LabError({ message: problem }))
 
-const mayUse = (path: string): boolean => {
+const tunDevice = (): "usable" | "denied" | "missing" => {
   try {
-    accessSync(path, constants.R_OK | constants.W_OK)
-    return true
+    accessSync("/dev/net/tun", constants.R_OK | constants.W_OK)
+    return "usable"
   } catch {
-    return false
+    return existsSync("/dev/net/tun") ? "denied" : "missing"
   }
 }
 

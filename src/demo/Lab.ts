@@ -45,7 +45,7 @@ export const labAddresses = {
 } as const
 
 /** Programs that the lab knows how to start; the rest of the command line is the caller's. */
-export type LabProgram = "sallyport" | "dns-server" | "origin" | "visitor" | "capture" | "flood"
+export type LabProgram = "sallyport" | "dns-server" | "origin" | "visitor" | "capture"
 
 export interface CommandOptions {
   /** Default 10 seconds. */

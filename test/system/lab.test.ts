@@ -1,16 +1,14 @@
 import { assert, it } from "@effect/vitest"
-import { Effect, Schema, type Scope } from "effect"
+import { Effect, Schema } from "effect"
 import { existsSync, readFileSync } from "node:fs"
 import { startNameServer, startOrigins, startVisitor } from "../../src/demo/company.ts"
-import { Lab, labAddresses } from "../../src/demo/Lab.ts"
+import { Lab } from "../../src/demo/Lab.ts"
 import { dnsHeader, handshakeMessage, ipView, ports, tcpData, udpData } from "../../src/demo/packets.ts"
-import * as LabLayer from "../../layers/Lab.ts"
 import { runCommand } from "../../layers/lab/command.ts"
+import { startDnsmasq } from "../support/dnsmasq.ts"
+import { flood } from "../support/flood.ts"
+import { blackHoleDns, curl, dig, inLab, inner, outer } from "../support/lab.ts"
 import { startWireguardGo } from "../support/wireguardGo.ts"
-
-const { inner, outer } = labAddresses
-const inLab = <A, E>(effect: Effect.Effect<A, E, Lab | Scope.Scope>) =>
-  effect.pipe(Effect.scoped, Effect.provide(LabLayer.layer, { local: true }))
 
 /** A killed process whose new parent has not collected it yet runs no more. */
 const isRunning = (pid: number): boolean =>
@@ -50,7 +48,7 @@ it.live("has a name server that answers, changes, keeps silent, refuses and goes
   Effect.gen(function* () {
     const lab = yield* Lab
     const server = yield* startNameServer
-    const dig = (...parameters: ReadonlyArray<string>) =>
+    const ask = (...parameters: ReadonlyArray<string>) =>
       Effect.map(
         lab.attempt("gateway", ["dig", `@${inner.dns.v4}`, "+time=1", "+tries=1", ...parameters], {
           timeout: "15 seconds"
@@ -59,19 +57,19 @@ it.live("has a name server that answers, changes, keeps silent, refuses and goes
       )
 
     yield* server.set({ name: "app.corp.internal", a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })
-    assert.match(yield* dig("app.corp.internal", "A"), /app\.corp\.internal\.\s+5\s+IN\s+A\s+10\.20\.0\.10/)
-    assert.match(yield* dig("+short", "app.corp.internal", "AAAA"), /^fd5a:20::10$/m)
-    assert.match(yield* dig("other.corp.internal"), /NXDOMAIN/)
+    assert.match(yield* ask("app.corp.internal", "A"), /app\.corp\.internal\.\s+5\s+IN\s+A\s+10\.20\.0\.10/)
+    assert.match(yield* ask("+short", "app.corp.internal", "AAAA"), /^fd5a:20::10$/m)
+    assert.match(yield* ask("other.corp.internal"), /NXDOMAIN/)
     yield* server.set({ name: "app.corp.internal", a: [inner.otherOrigin.v4], ttl: 5 })
-    assert.match(yield* dig("+short", "app.corp.internal", "A"), /^10\.20\.0\.20$/m)
+    assert.match(yield* ask("+short", "app.corp.internal", "A"), /^10\.20\.0\.20$/m)
     yield* server.set({ mode: "servfail" })
-    assert.match(yield* dig("app.corp.internal"), /SERVFAIL/)
+    assert.match(yield* ask("app.corp.internal"), /SERVFAIL/)
     yield* server.set({ mode: "silent" })
-    assert.match(yield* dig("app.corp.internal"), /timed out/)
+    assert.match(yield* ask("app.corp.internal"), /timed out/)
     yield* server.set({ mode: "closed" })
-    assert.match(yield* dig("app.corp.internal"), /connection refused/)
+    assert.match(yield* ask("app.corp.internal"), /connection refused/)
     yield* server.set({ mode: "answer" })
-    assert.match(yield* dig("+short", "app.corp.internal", "A"), /^10\.20\.0\.20$/m)
+    assert.match(yield* ask("+short", "app.corp.internal", "A"), /^10\.20\.0\.20$/m)
     assert.isAtLeast((yield* server.queries)["app.corp.internal 1"] ?? 0, 5)
   }).pipe(inLab)
 )
@@ -160,6 +158,36 @@ it.live("sees, with the kernel's time stamps, what an independent WireGuard carr
     assert.strictEqual(yield* lan.lost, 0)
     const drip = yield* visitor.readDrip("old")
     assert.isNull(drip.ended)
+  }).pipe(inLab)
+)
+
+it.live("has the foreign programs of the system tests: dnsmasq, dig, curl, a flood from many addresses", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const names = { "app.corp.internal": [inner.origin.v4, inner.origin.v6] }
+    const server = yield* startDnsmasq({ names })
+    yield* startOrigins
+    const packets = yield* lab.capture("gateway", { devices: ["outer"] })
+
+    assert.deepStrictEqual(yield* dig("gateway", inner.dns.v4, "app.corp.internal", "A"), [inner.origin.v4])
+    assert.deepStrictEqual(yield* dig("gateway", inner.dns.v6, "app.corp.internal", "AAAA"), [inner.origin.v6])
+    yield* blackHoleDns(true)
+    assert.deepStrictEqual(yield* dig("gateway", inner.dns.v4, "app.corp.internal", "A"), [])
+    yield* blackHoleDns(false)
+    assert.deepStrictEqual(yield* dig("gateway", inner.dns.v4, "app.corp.internal", "A"), [inner.origin.v4])
+    yield* server.stop
+    assert.deepStrictEqual(yield* dig("gateway", inner.dns.v4, "app.corp.internal", "A"), [])
+
+    const page = yield* curl("gateway", `http://${inner.origin.v4}/bytes/100000`)
+    const refused = yield* curl("gateway", `http://${inner.dns.v4}/`)
+    assert.deepStrictEqual([page.exitcode, page.http_code, page.size_download], [0, 200, 100_000])
+    assert.strictEqual(refused.exitcode, 7)
+
+    const { sent } = yield* flood({ sources: 50, perSecond: 500, seconds: 1 })
+    const arrived = (yield* packets.packets).filter((p) => p.direction === "in" && handshakeMessage(p) === 1)
+    assert.isAbove(sent, 300)
+    assert.isAtLeast(arrived.length, sent * 0.95)
+    assert.strictEqual(new Set(arrived.map((p) => ipView(p.bytes)?.source)).size, 50)
   }).pipe(inLab)
 )
 
