@@ -1,0 +1,227 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Exit, FileSystem, Layer, References } from "effect"
+import { Command } from "effect/cli"
+import { TestConsole } from "effect/testing"
+import { cli } from "../../src/cli/cli.ts"
+import { type Failure, Programs } from "../../src/cli/Programs.ts"
+import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
+import { HostError } from "../../src/host/HostNetwork.ts"
+import * as Keys from "../../layers/Keys.ts"
+import { example, key } from "../config/fixtures.ts"
+import { report } from "./fixtures.ts"
+
+/** What the programs were asked to do. */
+interface Asked {
+  readonly calls: Array<ReadonlyArray<unknown>>
+}
+
+const layerPrograms = (asked: Asked, failure?: Failure) =>
+  Layer.succeed(Programs, {
+    up: (config, options) =>
+      Effect.gen(function* () {
+        asked.calls.push(["up", config.clients.length, options, yield* References.MinimumLogLevel])
+        if (failure !== undefined) return yield* Effect.fail(failure)
+      }),
+    connect: (conf) => Effect.sync(() => void asked.calls.push(["connect", conf.peer.endpoint.host])),
+    demo: (options) => Effect.sync(() => void asked.calls.push(["demo", options]))
+  })
+
+const layerStatus = Layer.succeed(StatusClient, {
+  fetch: (path) =>
+    path === "/dead" || path === "/run/sallyport/sallyport.sock"
+      ? Effect.fail(new StatusError({ message: `no gateway is running (nothing at ${path}) — start it` }))
+      : Effect.succeed(report)
+})
+
+const run = (
+  args: ReadonlyArray<string>,
+  options: { readonly failure?: Failure; readonly environment?: Record<string, string> } = {}
+) =>
+  Effect.gen(function* () {
+    const asked: Asked = { calls: [] }
+    const exit = yield* Command.runWith(cli, { version: "9.9.9" })(args).pipe(
+      Effect.provide(layerPrograms(asked, options.failure)),
+      Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(options.environment ?? {}))),
+      Effect.exit
+    )
+    const lines = (yield* TestConsole.logLines).map(String)
+    const error = Exit.isFailure(exit) ? yield* Effect.flip(exit) : undefined
+    return { calls: asked.calls, text: lines.join("\n"), error }
+  }).pipe(Effect.provide([NodeServices.layer, layerStatus, Keys.layer]))
+
+const withFile = <A, E, R>(text: string, use: (file: string) => Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const file = `${yield* fs.makeTempDirectoryScoped()}/a.file`
+    yield* fs.writeFileString(file, text)
+    return yield* use(file)
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+
+describe("sallyport up", () => {
+  it.effect("runs the gateway with the checked configuration and its log level", () =>
+    withFile(`${example}log_level: warn\n`, (file) =>
+      Effect.gen(function* () {
+        const { calls } = yield* run(["up", "--config", file, "--new-key"])
+        assert.deepStrictEqual(calls, [["up", 2, { devTools: false, newKey: true }, "Warn"]])
+      })
+    )
+  )
+
+  it.effect("takes the file from SALLYPORT_CONFIG and lets --log-level win over it", () =>
+    withFile(`${example}log_level: warn\n`, (file) =>
+      Effect.gen(function* () {
+        const { calls } = yield* run(["up", "--dev-tools", "--log-level", "trace"], {
+          environment: { SALLYPORT_CONFIG: file }
+        })
+        assert.deepStrictEqual(calls, [["up", 2, { devTools: true, newKey: false }, "Trace"]])
+      })
+    )
+  )
+
+  it.effect("starts nothing with a wrong file", () =>
+    withFile("endpoint: x\n", (file) =>
+      Effect.gen(function* () {
+        const { calls, error } = yield* run(["up", "--config", file])
+        assert.deepStrictEqual(calls, [])
+        assert.match(String(error?.message), /a\.file:1:11: endpoint: "x" is not host:port — /)
+      })
+    )
+  )
+
+  it.effect("fails as its program fails", () =>
+    withFile(example, (file) =>
+      Effect.gen(function* () {
+        const failure = new HostError({ message: "no CAP_NET_ADMIN — run as root" })
+        const { error } = yield* run(["up", "--config", file], { failure })
+        assert.strictEqual(error, failure)
+      })
+    )
+  )
+})
+
+describe("sallyport check", () => {
+  it.effect("shows what each client may reach", () =>
+    withFile(example, (file) =>
+      Effect.gen(function* () {
+        const { text, error, calls } = yield* run(["check", "-c", file])
+        assert.isUndefined(error)
+        assert.deepStrictEqual(calls, [])
+        assert.include(text, `${file} is correct: 2 clients, 4 resources`)
+        assert.match(text, /^alice-laptop +100\.\S+ +fd00:2021:1111:\S+ +gitlab services lab$/m)
+        assert.match(text, /^bob +100\.64\.0\.77 +fd00:2021:1111:\S+ +services web$/m)
+      })
+    )
+  )
+})
+
+describe("sallyport status", () => {
+  it.effect("prints tables for people and the whole report as JSON", () =>
+    Effect.gen(function* () {
+      const people = yield* run(["status", "--socket", "/alive"])
+      const json = yield* run(["status", "--json", "--socket", "/alive"])
+      assert.include(people.text, "gitlab.corp.internal")
+      assert.deepStrictEqual(JSON.parse(json.text.split("\n").at(-1)!), report)
+    })
+  )
+
+  it.effect("asks the socket of the configuration, else the default one", () =>
+    withFile(`${example}control_socket: /alive\n`, (file) =>
+      Effect.gen(function* () {
+        const configured = yield* run(["status", "--config", file])
+        const standard = yield* run(["status"])
+        assert.isUndefined(configured.error)
+        assert.match(
+          String(standard.error?.message),
+          /^no gateway is running \(nothing at \/run\/sallyport\/sallyport\.sock\)/
+        )
+      })
+    )
+  )
+})
+
+describe("sallyport client-config", () => {
+  it.effect("prints the file with the key that is given, or asked from the gateway", () =>
+    withFile(`${example}control_socket: /alive\n`, (file) =>
+      Effect.gen(function* () {
+        const given = yield* run(["client-config", "bob", "-c", file, "--gateway-key", key(8)])
+        const asked = yield* run(["client-config", "bob", "-c", file])
+        assert.include(given.text, `PublicKey = ${key(8)}`)
+        assert.include(asked.text, `PublicKey = ${report.gateway.publicKey}`)
+      })
+    )
+  )
+
+  it.effect("says what to do when the client, the key or the gateway is unknown", () =>
+    withFile(`${example}control_socket: /dead\n`, (file) =>
+      Effect.gen(function* () {
+        const client = yield* run(["client-config", "bobb", "-c", file])
+        const badKey = yield* run(["client-config", "bob", "-c", file, "--gateway-key", "abc"])
+        const gateway = yield* run(["client-config", "bob", "-c", file])
+        assert.match(String(client.error?.message), /^no client is called "bobb" in .* — did you mean bob\?$/)
+        assert.match(String(badKey.error?.message), /^--gateway-key: not a WireGuard key/)
+        assert.match(String(gateway.error?.message), /public key is unknown: .*; or give it with --gateway-key$/)
+      })
+    )
+  )
+})
+
+describe("sallyport connect and demo", () => {
+  it.effect("connect with a wg-quick file", () => {
+    const conf = `[Interface]\nPrivateKey=${key(1)}\nAddress=10.0.0.2\n[Peer]\nPublicKey=${key(2)}\nAllowedIPs=10.0.0.0/8\nEndpoint=a.example:1\n`
+    return withFile(conf, (file) =>
+      Effect.gen(function* () {
+        const { calls } = yield* run(["connect", file])
+        assert.deepStrictEqual(calls, [["connect", "a.example"]])
+      })
+    )
+  })
+
+  it.effect("refuse a wrong wg-quick file by line", () =>
+    withFile("[Interface]\nPrivateKy = x\n", (file) =>
+      Effect.gen(function* () {
+        const { calls, error } = yield* run(["connect", file])
+        assert.deepStrictEqual(calls, [])
+        assert.match(
+          String(error?.message),
+          /a\.file:2:1: unknown key "PrivateKy" in \[Interface\] — did you mean PrivateKey\?/
+        )
+      })
+    )
+  )
+
+  it.effect("pass the demo's choices on and refuse others", () =>
+    Effect.gen(function* () {
+      const plain = yield* run(["demo"])
+      const broken = yield* run(["demo", "--json", "--break", "heal"])
+      const other = yield* run(["demo", "--break", "all"])
+      assert.deepStrictEqual(plain.calls, [["demo", { json: false, break: null }]])
+      assert.deepStrictEqual(broken.calls, [["demo", { json: true, break: "heal" }]])
+      assert.deepStrictEqual([other.calls.length, other.error?._tag], [0, "ShowHelp"])
+    })
+  )
+})
+
+describe("sallyport genkey", () => {
+  it.effect("prints a clamped key, another one each time", () =>
+    Effect.gen(function* () {
+      const { text } = yield* run(["genkey"])
+      const both = (yield* run(["genkey"])).text.split("\n")
+      const bytes = Buffer.from(text, "base64")
+      assert.strictEqual(bytes.length, 32)
+      assert.strictEqual(bytes[0]! & 7, 0)
+      assert.strictEqual(bytes[31]! & 192, 64)
+      assert.strictEqual(new Set(both).size, 2)
+    })
+  )
+})
+
+it.effect("the command line never meets a wrong word silently", () =>
+  Effect.gen(function* () {
+    for (const args of [["upp"], ["up", "--confg", "x"], ["status", "--socket"], ["connect"]]) {
+      const { error, calls } = yield* run(args)
+      assert.strictEqual(error?._tag, "ShowHelp", args.join(" "))
+      assert.deepStrictEqual(calls, [])
+    }
+  })
+)

@@ -1,0 +1,96 @@
+import { makeStatusReport, type StatusInput } from "../../src/cli/statusReport.ts"
+import { ClientId } from "../../src/model/Client.ts"
+import { type Mapping, MappingId } from "../../src/model/Mapping.ts"
+import { ResourceId } from "../../src/model/Resource.ts"
+import { NameNotFound, Timeout } from "../../src/resolution/Resolver.ts"
+import { key } from "../config/fixtures.ts"
+
+const now = 1_800_000_000_000
+
+export const mapping = (domain: string, client = "alice"): Mapping => ({
+  id: MappingId.make(`${client}/gitlab/${domain}`),
+  client: ClientId.make(client),
+  resource: ResourceId.make("gitlab"),
+  name: { resolver: "corp", domain },
+  proxyIps: ["100.96.0.1", "fd00:2021:1111:8000::1"],
+  generation: 1
+})
+
+const client = (id: string, n: number) => ({
+  id: ClientId.make(id),
+  publicKey: key(n),
+  presharedKey: null,
+  tunnel4: `100.64.0.${n}`,
+  tunnel6: `fd00:2021:1111::${n}`
+})
+
+const resource = { id: ResourceId.make("gitlab"), kind: "cidr", network: "10.0.0.0/8", filters: [], allow: [] } as const
+
+export const input: StatusInput = {
+  now,
+  startedAt: now - 3_725_000,
+  publicKey: key(7),
+  endpoint: { host: "2001:db8::1", port: 51820 },
+  clients: [client("alice", 2), client("bob", 3)],
+  clientStates: new Map([
+    [
+      "alice",
+      {
+        _tag: "ClientState",
+        epoch: 2,
+        client: ClientId.make("alice"),
+        connected: true,
+        endpoint: { address: "198.51.100.7", port: 4500 },
+        lastTai64n: null,
+        handshakeAt: now - 95_000
+      }
+    ]
+  ]),
+  mappings: [
+    {
+      mapping: mapping("gitlab.corp.internal"),
+      state: { _tag: "Resolved", addresses: ["10.20.0.5"], since: now - 30_000, staleAt: now + 30_000, failure: null },
+      nextTryAt: null,
+      lookups: 3
+    },
+    {
+      mapping: mapping("old.corp.internal"),
+      state: {
+        _tag: "Resolved",
+        addresses: ["10.20.0.6"],
+        since: now - 600_000,
+        staleAt: now - 540_000,
+        failure: new Timeout({ afterMs: 10_000 })
+      },
+      nextTryAt: now + 4000,
+      lookups: 9
+    },
+    {
+      mapping: mapping("none.corp.internal"),
+      state: {
+        _tag: "Unresolved",
+        reason: new NameNotFound({ ttlSeconds: 60 }),
+        attempts: 2,
+        since: now - 5000,
+        negativeUntil: now + 55_000
+      },
+      nextTryAt: now + 2000,
+      lookups: 2
+    },
+    {
+      mapping: mapping("new.corp.internal", "bob"),
+      state: { _tag: "Resolving", since: now - 200, attempts: 1 },
+      nextTryAt: now,
+      lookups: 1
+    }
+  ],
+  authorizations: [
+    { client: client("alice", 2), resource, expiresAt: null },
+    { client: client("bob", 3), resource, expiresAt: now + 90_000 }
+  ],
+  workerEpoch: 2,
+  dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },
+  resolutionCounters: { lookups: 15 }
+}
+
+export const report = makeStatusReport(input)

@@ -1,0 +1,134 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import { formatAge, renderStatus, table } from "../../src/cli/renderStatus.ts"
+import { describeReason, makeStatusReport, maxMappingRows, StatusReport } from "../../src/cli/statusReport.ts"
+import * as Resolver from "../../src/resolution/Resolver.ts"
+import { input, mapping, report } from "./fixtures.ts"
+
+describe("the status report", () => {
+  it("goes through JSON unchanged", () => {
+    const text = JSON.stringify(report)
+    const decoded = Schema.decodeUnknownSync(Schema.fromJsonString(StatusReport))(text)
+    assert.deepStrictEqual(decoded, report)
+  })
+
+  it("tells a name that serves its last good answer from a fresh one", () => {
+    assert.deepStrictEqual(
+      report.mappings.map(
+        ({ state, addresses, reason }) => [state, addresses.length, reason] as ReadonlyArray<unknown>
+      ),
+      [
+        ["Resolved", 1, null],
+        ["Stale", 1, "no DNS answer within 10 s"],
+        ["Unresolved", 0, "the name does not exist"],
+        ["Resolving", 0, null]
+      ]
+    )
+  })
+
+  it("knows clients that never connected", () => {
+    assert.deepStrictEqual(
+      report.clients.map(
+        (row) => [row.name, row.connected, row.endpoint, row.lastHandshakeAt] as ReadonlyArray<unknown>
+      ),
+      [
+        ["alice", true, "198.51.100.7:4500", input.now - 95_000],
+        ["bob", false, null, null]
+      ]
+    )
+  })
+
+  it("keeps the newest names when there are too many, and counts the others", () => {
+    const state = (since: number) => ({ _tag: "Resolving", since, attempts: 1 }) as const
+    const mappings = Array.from({ length: maxMappingRows + 5 }, (_, i) => ({
+      mapping: mapping(`n${i}.example`),
+      state: state(i),
+      nextTryAt: null,
+      lookups: 1
+    }))
+    const large = makeStatusReport({ ...input, mappings })
+    assert.strictEqual(large.mappings.length, maxMappingRows)
+    assert.strictEqual(large.omitted.mappings, 5)
+    assert.isTrue(large.mappings.every((row) => row.since >= 5))
+  })
+
+  it("has one line for every reason", () => {
+    const reasons: ReadonlyArray<Resolver.ResolutionReason> = [
+      new Resolver.NameNotFound({ ttlSeconds: 1 }),
+      new Resolver.NoAddresses({ ttlSeconds: 1 }),
+      new Resolver.ServerFailure({ detail: "SERVFAIL" }),
+      new Resolver.Timeout({ afterMs: 10_000 }),
+      new Resolver.NoResolver({ detail: "corp has no server" }),
+      new Resolver.DestinationRefused({ addresses: ["127.0.0.1", "::1"] }),
+      new Resolver.Throttled({ budget: "10 lookups/s of the client" })
+    ]
+    assert.deepStrictEqual(reasons.map(describeReason), [
+      "the name does not exist",
+      "the name has no addresses",
+      "DNS server failed: SERVFAIL",
+      "no DNS answer within 10 s",
+      "no DNS server: corp has no server",
+      "refused by policy: 127.0.0.1, ::1",
+      "waiting: 10 lookups/s of the client used up"
+    ])
+  })
+})
+
+describe("the status for people", () => {
+  it("shows gateway, clients, names, authorizations and the counters that moved", () => {
+    assert.strictEqual(
+      renderStatus(report),
+      `gateway ${report.gateway.publicKey}
+endpoint [2001:db8::1]:51820, up 1h 2m, packet worker restarted 1 times
+
+clients: 2, 1 connected
+CLIENT  TUNNEL      ENDPOINT           HANDSHAKE
+alice   100.64.0.2  198.51.100.7:4500  1m 35s ago
+bob     100.64.0.3  -                  never
+
+names: 4
+CLIENT  NAME                  PROXY                              STATE       ADDRESSES OR REASON                   AGE     NEXT TRY  LOOKUPS
+alice   gitlab.corp.internal  100.96.0.1 fd00:2021:1111:8000::1  Resolved    10.20.0.5                             30s     -         3
+alice   old.corp.internal     100.96.0.1 fd00:2021:1111:8000::1  Stale       10.20.0.6; no DNS answer within 10 s  10m 0s  in 4s     9
+alice   none.corp.internal    100.96.0.1 fd00:2021:1111:8000::1  Unresolved  the name does not exist               5s      in 2s     2
+bob     new.corp.internal     100.96.0.1 fd00:2021:1111:8000::1  Resolving   -                                     0s      in 0s     1
+
+authorizations: 2
+CLIENT  RESOURCE  EXPIRES
+alice   gitlab    never
+bob     gitlab    in 1m 30s
+
+packet counters
+COUNTER             VALUE
+outbound.forwarded  12
+
+lookup counters
+COUNTER  VALUE
+lookups  15`
+    )
+  })
+
+  it("aligns columns by their width on the screen and obeys no control character", () => {
+    assert.strictEqual(
+      table(
+        ["A", "B"],
+        [
+          ["日本", "x"],
+          ["\u001b[2J", "y"]
+        ]
+      ),
+      "A     B\n日本  x\n?[2J  y"
+    )
+  })
+
+  it("writes ages in the two largest units", () => {
+    assert.deepStrictEqual([-5, 59_999, 60_000, 3_599_000, 3_600_000, 90_061_000].map(formatAge), [
+      "0s",
+      "59s",
+      "1m 0s",
+      "59m 59s",
+      "1h 0m",
+      "1d 1h"
+    ])
+  })
+})
