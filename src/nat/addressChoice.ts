@@ -1,4 +1,4 @@
-import { equal, type Words } from "../packet/address.ts"
+import { copyWords, equal, type Words } from "../packet/address.ts"
 import type { ReplyEvidence } from "./replyEvidence.ts"
 import type { Translations } from "./translations.ts"
 
@@ -21,7 +21,7 @@ export const chooseAddress = (
   if (addresses.length === 0) return false
   const base = proxyPosition(translations, mapping, proxy) % addresses.length
   const index = evidence.choose(translations.clientOf(mapping), mapping, port, addresses, base, now)
-  copy(addresses[index]!, to)
+  copyWords(addresses[index]!, to)
   return true
 }
 
@@ -44,11 +44,4 @@ const proxyPosition = (translations: Translations, mapping: number, proxy: Reado
     if (equal(proxies[i]!, proxy)) return i
   }
   return 0
-}
-
-const copy = (from: Readonly<Words>, to: Words): void => {
-  to.w0 = from.w0
-  to.w1 = from.w1
-  to.w2 = from.w2
-  to.w3 = from.w3
 }

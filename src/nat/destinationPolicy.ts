@@ -1,5 +1,8 @@
 import {
   contains,
+  isBroadcast,
+  isLoopback,
+  isMulticast,
   isIpv4,
   mappedPrefix,
   type Network,
@@ -68,10 +71,10 @@ export class DestinationPolicy {
     if (inAny(this.proxy, a)) return "proxy range"
     const v4 = isIpv4(a)
     if (v4 ? a.w3 >>> 24 === 0 : (a.w0 | a.w1 | a.w2 | a.w3) === 0) return "unspecified address"
-    if (v4 && a.w3 === -1) return "broadcast address"
-    if (v4 ? a.w3 >>> 28 === 14 : a.w0 >>> 24 === 0xff) return "multicast address"
+    if (isBroadcast(a)) return "broadcast address"
+    if (isMulticast(a)) return "multicast address"
     if (isMetadata(a, v4)) return (optIns & optInBit.metadata) === 0 ? "metadata service" : undefined
-    if (v4 ? a.w3 >>> 24 === 127 : (a.w0 | a.w1 | a.w2) === 0 && a.w3 === 1) {
+    if (isLoopback(a)) {
       return (optIns & optInBit.loopback) === 0 ? "loopback address" : undefined
     }
     if ((optIns & optInBit.gateway_host) === 0 && this.own.get(0, a) >= 0) return "the gateway's own address"

@@ -1,4 +1,5 @@
-import { equal, type Words, words } from "../packet/address.ts"
+import { equal, type Words } from "../packet/address.ts"
+import { protocolTcp } from "../packet/protocols.ts"
 import { isBareSyn } from "./sessions.ts"
 
 export interface ParkingLimits {
@@ -66,7 +67,7 @@ export class Parking {
     const { limits } = this
     const held = this.waiting.get(mapping)
     if (this.over.has(mapping) || (held !== undefined && now - held.since >= limits.holdFor)) return false
-    const syn = view.protocol === TCP && isBareSyn(view.tcpFlags)
+    const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
     if (syn && held?.packets.some((p) => sameSyn(p, view)) === true) return true
     const clientBytes = this.clientBytes.get(client) ?? 0
     if (
@@ -80,14 +81,13 @@ export class Parking {
     if (slot === undefined) return false
     this.memory ??= new Uint8Array(limits.total)
     this.memory.set(bytes.subarray(offset, offset + length), slot * parkedPacketSize)
-    const { w0, w1, w2, w3 } = view.destination
     const packet: Parked = {
       slot,
       length,
       syn,
       sourcePort: view.sourcePort,
       destinationPort: view.destinationPort,
-      destination: words(w0, w1, w2, w3)
+      destination: { ...view.destination }
     }
     if (held === undefined) this.waiting.set(mapping, { client, since: now, packets: [packet] })
     else held.packets.push(packet)
@@ -147,8 +147,6 @@ interface Parked {
   readonly destinationPort: number
   readonly destination: Readonly<Words>
 }
-
-const TCP = 6
 
 const sameSyn = (p: Parked, view: FlowView): boolean =>
   p.syn &&

@@ -1,4 +1,5 @@
 import type { PortFilter } from "../model/PortFilter.ts"
+import { protocolIcmp, protocolIcmpv6, protocolTcp, protocolUdp } from "../packet/protocols.ts"
 
 /** Filters made ready for the packet path. */
 export interface FilterSet {
@@ -23,9 +24,9 @@ export const compileFilters = (filters: ReadonlyArray<PortFilter>): FilterSet =>
  */
 export const permits = (set: FilterSet, protocol: number, destinationPort: number): boolean => {
   if (set.everything) return true
-  if (protocol === 6) return within(set.tcp, destinationPort)
-  if (protocol === 17) return within(set.udp, destinationPort)
-  return (protocol === 1 || protocol === 58) && set.icmp
+  if (protocol === protocolTcp) return within(set.tcp, destinationPort)
+  if (protocol === protocolUdp) return within(set.udp, destinationPort)
+  return (protocol === protocolIcmp || protocol === protocolIcmpv6) && set.icmp
 }
 
 const within = (bounds: Uint16Array, port: number): boolean => {

@@ -26,8 +26,6 @@ export const FIN_OUT = 2
 export const FIN_IN = 4
 export const LIVE = 8
 
-export const TCP = 6
-
 /** The memory of the sessions: fixed records in one block, and how to read a session by its slot. */
 export class SessionRecords {
   protected readonly records: Int32Array

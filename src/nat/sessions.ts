@@ -1,4 +1,14 @@
-import { equal, type Words } from "../packet/address.ts"
+import { equal, type Words, words } from "../packet/address.ts"
+import {
+  protocolIcmp,
+  protocolIcmpv6,
+  protocolTcp,
+  protocolUdp,
+  tcpAck,
+  tcpFin,
+  tcpRst,
+  tcpSyn
+} from "../packet/protocols.ts"
 import { HashIndex, hashFlow } from "./hashIndex.ts"
 import {
   CLASS_LINKS,
@@ -21,8 +31,7 @@ import {
   RESOURCE,
   SessionRecords,
   STATE,
-  STRIDE,
-  TCP
+  STRIDE
 } from "./sessionRecords.ts"
 import { grownInts, SlotLists } from "./slotLists.ts"
 
@@ -36,7 +45,7 @@ export const sessionTimeouts = { unconfirmed: 60_000, datagram: 120_000, tcp: 7_
 export const sessionGranularity = 1_000
 
 /** A new connection attempt: SYN without ACK, FIN or RST. */
-export const isBareSyn = (tcpFlags: number): boolean => (tcpFlags & (FIN | SYN | RST | ACK)) === SYN
+export const isBareSyn = (tcpFlags: number): boolean => (tcpFlags & (tcpFin | tcpSyn | tcpRst | tcpAck)) === tcpSyn
 
 export interface SessionsOptions {
   /** Sessions of the whole gateway. */
@@ -326,13 +335,13 @@ export class Sessions extends SessionRecords {
   private note(slot: number, time: number, flags: number, fin: number, confirmed: number, now: number): boolean {
     const { records } = this
     const at = slot * STRIDE
-    const tcpFlags = records[at + FLOW]! >>> 16 === TCP ? flags : 0
-    if ((tcpFlags & RST) !== 0) {
+    const tcpFlags = records[at + FLOW]! >>> 16 === protocolTcp ? flags : 0
+    if ((tcpFlags & tcpRst) !== 0) {
       this.remove(slot)
       return true
     }
     const before = records[at + STATE]!
-    const after = before | confirmed | ((tcpFlags & FIN) === 0 ? 0 : fin)
+    const after = before | confirmed | ((tcpFlags & tcpFin) === 0 ? 0 : fin)
     this.clock = now
     const second = Math.floor(this.lastUsedAt(slot) / sessionGranularity)
     if (after !== before || second !== Math.floor(now / sessionGranularity)) {
@@ -350,7 +359,7 @@ export class Sessions extends SessionRecords {
   private classOf(slot: number): number {
     const state = this.records[slot * STRIDE + STATE]!
     if ((state & CONFIRMED) === 0) return UNCONFIRMED
-    if (this.records[slot * STRIDE + FLOW]! >>> 16 !== TCP) return DATAGRAM
+    if (this.records[slot * STRIDE + FLOW]! >>> 16 !== protocolTcp) return DATAGRAM
     return (state & (FIN_IN | FIN_OUT)) === (FIN_IN | FIN_OUT) ? CLOSED : ESTABLISHED
   }
 
@@ -365,7 +374,12 @@ export class Sessions extends SessionRecords {
     real: Readonly<Words>,
     realPort: number
   ): number {
-    if (protocol !== TCP && protocol !== UDP && protocol !== ICMP && protocol !== ICMPV6) {
+    if (
+      protocol !== protocolTcp &&
+      protocol !== protocolUdp &&
+      protocol !== protocolIcmp &&
+      protocol !== protocolIcmpv6
+    ) {
       return this.findInbound(client, protocol, insidePort, real, realPort) < 0 ? insidePort : -1
     }
     let port = insidePort
@@ -419,15 +433,6 @@ export class Sessions extends SessionRecords {
   }
 }
 
-const FIN = 1
-const SYN = 2
-const RST = 4
-const ACK = 16
-
-const ICMP = 1
-const UDP = 17
-const ICMPV6 = 58
-
 const NEAR = 32
 const FAR_STRIDE = 0x9e3b
 
@@ -445,4 +450,4 @@ const classTimeout = (c: number): number =>
         ? sessionTimeouts.tcp
         : sessionTimeouts.closed
 
-const scratch: Words = { w0: 0, w1: 0, w2: 0, w3: 0 }
+const scratch = words()

@@ -1,3 +1,4 @@
+import { protocolUdp } from "../packet/protocols.ts"
 import { grownInts, grownTimes, SlotLists } from "./slotLists.ts"
 
 /** A session without any reply is unanswered this long after its first packet. */
@@ -34,7 +35,7 @@ export class Silence {
   outbound(mapping: number, protocol: number, port: number, firstOutAt: number, lastInAt: number, now: number): void {
     if (lastInAt >= 0 && now - lastInAt < confirmedSilence) return
     this.makeRoomFor(mapping)
-    if (protocol === UDP && !this.remembers(mapping, port)) return
+    if (protocol === protocolUdp && !this.remembers(mapping, port)) return
     const flags = this.flags[mapping]!
     const lastReply = this.times[mapping * TIMES + LAST_REPLY]!
     if (lastInAt < 0 && firstOutAt >= lastReply) {
@@ -54,7 +55,7 @@ export class Silence {
   inbound(mapping: number, protocol: number, port: number, now: number): boolean {
     this.makeRoomFor(mapping)
     this.times[mapping * TIMES + LAST_REPLY] = now
-    if (protocol === UDP && !this.remembers(mapping, port)) this.remember(mapping, port)
+    if (protocol === protocolUdp && !this.remembers(mapping, port)) this.remember(mapping, port)
     const flags = this.flags[mapping]!
     if (flags === 0) return false
     this.stopWaiting(mapping)
@@ -122,8 +123,6 @@ export class Silence {
     this.confirmed.adopt(this.links)
   }
 }
-
-const UDP = 17
 
 const LINKS = 4
 /** The ports, each plus one, and whose turn it is to be replaced. */
