@@ -1,0 +1,122 @@
+/** A gateway in its lab with everything around it: what most system tests start from. */
+import { Effect, type Scope } from "effect"
+import {
+  type NameServer,
+  type Origins,
+  startNameServer,
+  startOrigins,
+  startVisitor,
+  type Visitor
+} from "../../src/demo/company.ts"
+import { Lab, type LabError, type LabProcess } from "../../src/demo/Lab.ts"
+import {
+  clientConf,
+  type Gateway,
+  gatewayPort,
+  startClient,
+  startGateway,
+  tunnelAddresses
+} from "../../src/demo/tunnel.ts"
+import { gatewayConfig, inner, outer } from "./lab.ts"
+import { startWireguardGo, type WireguardGo, type WireguardGoError } from "./wireguardGo.ts"
+
+export const appName = "app.corp.internal"
+
+export interface World {
+  readonly nameServer: NameServer
+  readonly origins: Origins
+  readonly visitor: Visitor
+  readonly gateway: Gateway
+  readonly clientKeys: { readonly privateKey: string; readonly publicKey: string }
+  /** Asks the tunnel's DNS server for the name and yields its first proxy IP. */
+  readonly proxyOf: (name?: string, type?: "A" | "AAAA") => Effect.Effect<string, LabError>
+}
+
+export interface WorldOptions {
+  /** Lines below `resources:`; default: `app.corp.internal`, all ports. */
+  readonly resources?: string
+  /** More top-level lines of the configuration. */
+  readonly more?: string
+  readonly dns?: "answer" | "silent" | "closed" | "none"
+}
+
+/** Name server (with `app.corp.internal` at the first origin), origins, visitor and gateway; the client is the test's choice. */
+export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabError, Lab | Scope.Scope> =
+  Effect.fnUntraced(function* (options = {}) {
+    const lab = yield* Lab
+    const clientKeys = yield* lab.keyPair
+    const nameServer = yield* startNameServer
+    const mode = options.dns ?? "answer"
+    yield* nameServer.set({
+      mode: mode === "none" ? "closed" : mode,
+      name: appName,
+      a: [inner.origin.v4],
+      aaaa: [inner.origin.v6],
+      ttl: 5
+    })
+    const origins = yield* startOrigins
+    const gateway = yield* startGateway({ config: configOf(clientKeys.publicKey, options) })
+    const visitor = yield* startVisitor
+    const proxyOf = Effect.fnUntraced(function* (name: string = appName, type: "A" | "AAAA" = "A") {
+      const answer = yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name, type })
+      return (
+        answer.addresses?.[0] ?? (yield* Effect.die(new Error(`no proxy IP for ${name}: ${JSON.stringify(answer)}`)))
+      )
+    })
+    return { nameServer, origins, visitor, gateway, clientKeys, proxyOf }
+  })
+
+const configOf = (clientKey: string, { more, resources }: WorldOptions): string =>
+  gatewayConfig({
+    clientKey,
+    ...(resources === undefined ? {} : { resources }),
+    ...(more === undefined ? {} : { more })
+  })
+
+/** The same gateway again, with the state it left. */
+export const restartGateway = (
+  world: Pick<World, "clientKeys">,
+  options: WorldOptions = {}
+): Effect.Effect<Gateway, LabError, Lab | Scope.Scope> =>
+  startGateway({ config: configOf(world.clientKeys.publicKey, options) })
+
+/** Connects the lab's client with an independent WireGuard. */
+export const connectWireguardGo: (
+  world: World,
+  options?: { readonly endpoint?: string; readonly keepalive?: number; readonly allowedIps?: ReadonlyArray<string> }
+) => Effect.Effect<WireguardGo, LabError | WireguardGoError, Lab | Scope.Scope> = Effect.fnUntraced(function* (
+  world,
+  options = {}
+) {
+  const lab = yield* Lab
+  const allowedIps = [...tunnelAddresses.networks, ...(options.allowedIps ?? [])]
+  const [, , processId, serial] = lab.id.split("-")
+  return yield* startWireguardGo({
+    host: "client",
+    device: `wg${processId}x${serial}`,
+    privateKey: world.clientKeys.privateKey,
+    addresses: [`${tunnelAddresses.client.v4}/32`, `${tunnelAddresses.client.v6}/128`],
+    routes: allowedIps,
+    peers: [
+      {
+        publicKey: world.gateway.publicKey,
+        allowedIps,
+        endpoint: options.endpoint ?? `${outer.gateway.v4}:${gatewayPort}`,
+        ...(options.keepalive === undefined ? {} : { keepalive: options.keepalive })
+      }
+    ]
+  })
+})
+
+/** Connects the lab's client with `sallyport connect`. */
+export const connectSallyport = (
+  world: World,
+  endpoint?: string
+): Effect.Effect<LabProcess, LabError, Lab | Scope.Scope> =>
+  startClient(
+    clientConf({
+      privateKey: world.clientKeys.privateKey,
+      gatewayPublicKey: world.gateway.publicKey,
+      ...(endpoint === undefined ? {} : { endpoint })
+    })
+  )
