@@ -1,0 +1,89 @@
+import { spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "vitest"
+import packageJson from "../../package.json" with { type: "json" }
+
+const bin = fileURLToPath(new URL("../../src/bin.ts", import.meta.url))
+
+/** Makes bin.ts believe in another node; the node that it starts instead is not affected. */
+const pretend = (code: string): Array<string> => ["--import", `data:text/javascript,${encodeURIComponent(code)}`]
+const old = (execve: boolean) =>
+  pretend(
+    `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.20.2" } });${execve ? "" : "process.execve = undefined"}`
+  )
+const oldAndAlone = pretend(
+  `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.20.2" } });` +
+    `Object.defineProperty(process, "arch", { value: "none" })`
+)
+
+interface Ended {
+  readonly code: number | null
+  readonly signal: string | null
+  readonly out: string
+  readonly err: string
+}
+
+const start = (nodeArgs: ReadonlyArray<string>, args: ReadonlyArray<string>, input: string | null) => {
+  const child = spawn(process.execPath, [...nodeArgs, bin, ...args], { stdio: "pipe", timeout: 20_000 })
+  if (input !== null) child.stdin.end(input)
+  const ended = new Promise<Ended>((resolve, reject) => {
+    let out = ""
+    let err = ""
+    child.stdout.on("data", (data: Buffer) => (out += data.toString()))
+    child.stderr.on("data", (data: Buffer) => (err += data.toString()))
+    child.on("error", reject)
+    child.on("close", (code, signal) => resolve({ code, signal, out, err }))
+  })
+  return { child, ended }
+}
+
+const run = (nodeArgs: ReadonlyArray<string>, args: ReadonlyArray<string>, input = "") =>
+  start(nodeArgs, args, input).ended
+
+/** A pair as `wg pubkey` makes it. */
+const privateKey = "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8="
+const publicKey = "eaYx7t4b+cmPEgMs3q3Q56B5OY/HhriMyEbsia+FpRo="
+
+describe("bin.ts", { timeout: 30_000 }, () => {
+  it("starts the command line on a node that is new enough", async () => {
+    const { code, out } = await run([], ["--version"])
+    assert.deepStrictEqual([code, out], [0, `sallyport v${packageJson.version}\n`])
+  })
+
+  for (const [how, execve] of [
+    ["becomes the locked node", true],
+    ["stands in for the locked node where it cannot become it", false]
+  ] as const) {
+    it(`${how} when its own is too old, with the same arguments, streams and exit code`, async () => {
+      const good = await run(old(execve), ["pubkey"], `${privateKey}\n`)
+      const bad = await run(old(execve), ["pubkey"], "nothing")
+      assert.deepStrictEqual([good.code, good.out, good.err], [0, `${publicKey}\n`, ""])
+      assert.deepStrictEqual([bad.code, bad.out], [1, ""])
+      assert.match(bad.err, /^sallyport: standard input is not a WireGuard key .* — try: .*\n$/)
+    })
+
+    it(`${how} and ends with 0 on SIGTERM`, async () => {
+      // pubkey waits for standard input: as good as a gateway for a signal. The newline-less part shows that it reads.
+      const { child, ended } = start([...old(execve), "--no-warnings"], ["pubkey"], null)
+      child.stdin.write("abc")
+      await new Promise((resolve) => setTimeout(resolve, 1500))
+      child.kill("SIGTERM")
+      const { code, signal, err } = await ended
+      assert.deepStrictEqual([code, signal, err], [0, null, ""])
+    })
+  }
+
+  it("says in one line what is missing when no node is new enough", async () => {
+    const { code, out, err } = await run(oldAndAlone, ["--version"])
+    assert.deepStrictEqual([code, out], [1, ""])
+    assert.match(err, /^sallyport: needs Node 22\.19 or newer, this is 20\.20\.2 — [^\n]*\n$/)
+  })
+
+  it("fails with one line and no stack trace", async () => {
+    const { code, err } = await run([], ["check", "--config", "/does/not/exist.yaml"])
+    assert.deepStrictEqual(
+      [code, err],
+      [1, "sallyport: /does/not/exist.yaml does not exist — create it, or name another file\n"]
+    )
+  })
+})
