@@ -11,8 +11,16 @@ import type { TcpLimits } from "./dnsTcpServer.ts"
 import { defaultTcpLimits, dnsTcpServer } from "./dnsTcpServer.ts"
 
 export interface DnsSocketsOptions {
-  /** Sets SO_BINDTODEVICE on a socket; may throw. Without it the address alone binds. */
-  readonly bindToDevice?: (fd: number, device: string) => void
+  /**
+   * Opens and binds a socket, to the device as well; Node takes the descriptor over (`openServerSocket` of
+   * layers/native). Without it Node binds to the address alone.
+   */
+  readonly openSocket?: (options: {
+    readonly transport: "udp" | "tcp"
+    readonly address: string
+    readonly port: number
+    readonly device: string | null
+  }) => { readonly fd: number; readonly port: number } | { readonly errno: string; readonly message: string }
   /** UDP queries answered at a time; more are dropped and counted. */
   readonly maxInFlight?: number
   readonly tcp?: Partial<TcpLimits>
@@ -33,26 +41,27 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
       tcp_closed_oversize: 0,
       send_errors: 0
     }
-    const { bindToDevice, maxInFlight = 256 } = options
+    const { maxInFlight = 256, openSocket } = options
     const limits = { ...defaultTcpLimits, ...options.tcp }
 
-    const bindDevice = (service: DnsService, socket: object): Effect.Effect<void, DnsSocketError> =>
-      Effect.try({
-        try: () => {
-          if (service.device !== null && bindToDevice !== undefined) bindToDevice(fdOf(socket), service.device)
-        },
-        catch: (error) =>
-          new DnsSocketError({
-            message: `cannot bind the DNS service to ${service.device}: ${String(error)}. Does the process have CAP_NET_ADMIN?`
-          })
+    /** What Node is to listen on. */
+    const bindingOf = (
+      transport: "udp" | "tcp",
+      address: string,
+      port: number,
+      device: string | null
+    ): Effect.Effect<Binding, BindError> =>
+      Effect.suspend((): Effect.Effect<Binding, BindError> => {
+        if (openSocket === undefined) return Effect.succeed({ transport, address, port })
+        const opened = openSocket({ transport, address, port, device })
+        return "fd" in opened ? Effect.succeed({ transport, address, ...opened }) : Effect.fail(opened)
       })
 
     const serveUdp = Effect.fnUntraced(function* (service: DnsService, address: string, port: number) {
-      const socket = yield* openUdpServer(address, port).pipe(retrying)
+      const socket = yield* retrying(Effect.flatMap(bindingOf("udp", address, port, service.device), openUdpServer))
       // Made after the socket, so that at the end nothing sends on a closed one.
       const fibers = yield* FiberSet.make<void>()
       const run = yield* FiberSet.runtime(fibers)()
-      yield* bindDevice(service, socket)
       let inFlight = 0
       const answer = (bytes: Uint8Array, source: DnsSource): Effect.Effect<void> =>
         service.handler(bytes, source, "udp").pipe(
@@ -82,12 +91,11 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
         const bound: Array<DnsSource> = []
         for (const address of service.addresses) {
           const server = yield* dnsTcpServer({
-            listen: retrying(openTcpServer(address, service.port)),
+            listen: retrying(Effect.flatMap(bindingOf("tcp", address, service.port, service.device), openTcpServer)),
             handler: (bytes, source) => service.handler(bytes, source, "tcp").pipe(Effect.catchDefect(logBroken)),
             limits,
             counters
           })
-          yield* bindDevice(service, server)
           const port = portOf(server)
           yield* serveUdp(service, address, port)
           bound.push({ address, port })
@@ -101,44 +109,54 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
 const logBroken = (defect: unknown): Effect.Effect<null> =>
   Effect.as(Effect.logError("A DNS query broke its handler", defect), null)
 
-interface BindError {
-  readonly code: string
+interface Binding {
+  readonly transport: "udp" | "tcp"
   readonly address: string
   readonly port: number
-  readonly protocol: "udp" | "tcp"
+  /** Bound already. */
+  readonly fd?: number
 }
 
-/** Retries while the address is not up yet; says in one line what is wrong. */
+interface BindError {
+  readonly errno: string
+  readonly message: string
+}
+
+/** Retries while the address is not up yet. */
 const retrying = <A>(open: Effect.Effect<A, BindError, Scope.Scope>): Effect.Effect<A, DnsSocketError, Scope.Scope> =>
   open.pipe(
-    Effect.retry({ schedule: bindRetry, while: (error) => error.code === "EADDRNOTAVAIL" }),
-    Effect.mapError((error) => new DnsSocketError({ message: explain(error) }))
+    Effect.retry({ schedule: bindRetry, while: (error) => error.errno === "EADDRNOTAVAIL" }),
+    Effect.mapError(({ message }) => new DnsSocketError({ message }))
   )
 
-const explain = ({ address, code, port, protocol }: BindError): string => {
-  const at = `${address.includes(":") ? `[${address}]` : address}:${port}/${protocol}`
-  switch (code) {
-    case "EADDRINUSE":
-      return `cannot serve DNS at ${at}: another program listens there. Find it with "ss -l${protocol[0]}np sport = :${port}" and bind it to other addresses`
-    case "EACCES":
-      return `cannot serve DNS at ${at}: no permission. Give the process CAP_NET_BIND_SERVICE`
-    case "EADDRNOTAVAIL":
-      return `cannot serve DNS at ${at}: the host does not have this address. Is the tunnel device up?`
+const bindError = ({ address, port, transport }: Binding, errno: string): BindError => {
+  const at = `${address.includes(":") ? `[${address}]` : address}:${port}/${transport}`
+  const because = (): string => {
+    switch (errno) {
+      case "EADDRINUSE":
+        return `another program listens there. Find it with "ss -l${transport[0]}np sport = :${port}" and bind it to other addresses`
+      case "EACCES":
+        return "no permission. Give the process CAP_NET_BIND_SERVICE"
+      case "EADDRNOTAVAIL":
+        return "the host does not have this address. Is the tunnel device up?"
+    }
+    return errno
   }
-  return `cannot serve DNS at ${at}: ${code}`
+  return { errno, message: `cannot serve DNS at ${at}: ${because()}` }
 }
 
-const openUdpServer = (address: string, port: number): Effect.Effect<dgram.Socket, BindError, Scope.Scope> =>
+const openUdpServer = (binding: Binding): Effect.Effect<dgram.Socket, BindError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<dgram.Socket, BindError>((resume) => {
+      const { address, fd, port } = binding
       const v6 = net.isIPv6(address)
       const socket = dgram.createSocket({ type: v6 ? "udp6" : "udp4", ipv6Only: v6 })
       const refuse = (error: NodeJS.ErrnoException): void => {
         socket.close()
-        resume(Effect.fail({ code: error.code ?? error.message, address, port, protocol: "udp" }))
+        resume(Effect.fail(bindError(binding, error.code ?? error.message)))
       }
       socket.once("error", refuse)
-      socket.bind({ address, port, exclusive: true }, () => {
+      socket.bind(fd === undefined ? { address, port, exclusive: true } : { fd, exclusive: true }, () => {
         socket.off("error", refuse)
         resume(Effect.succeed(socket))
       })
@@ -146,10 +164,11 @@ const openUdpServer = (address: string, port: number): Effect.Effect<dgram.Socke
     (socket) => Effect.sync(() => socket.close())
   )
 
-const openTcpServer = (address: string, port: number): Effect.Effect<net.Server, BindError, Scope.Scope> =>
+const openTcpServer = (binding: Binding): Effect.Effect<net.Server, BindError, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
       Effect.callback<{ server: net.Server; sockets: Set<net.Socket> }, BindError>((resume) => {
+        const { address, fd, port } = binding
         const sockets = new Set<net.Socket>()
         // Half-open: a client may end its side and still wait for answers.
         const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
@@ -157,9 +176,10 @@ const openTcpServer = (address: string, port: number): Effect.Effect<net.Server,
           socket.once("close", () => sockets.delete(socket))
         })
         const refuse = (error: NodeJS.ErrnoException): void =>
-          resume(Effect.fail({ code: error.code ?? error.message, address, port, protocol: "tcp" }))
+          resume(Effect.fail(bindError(binding, error.code ?? error.message)))
         server.once("error", refuse)
-        server.listen({ host: address, port, ipv6Only: net.isIPv6(address), exclusive: true }, () => {
+        const how = fd === undefined ? { host: address, port, ipv6Only: net.isIPv6(address) } : { fd }
+        server.listen({ ...how, exclusive: true }, () => {
           server.off("error", refuse)
           server.on("error", () => undefined)
           resume(Effect.succeed({ server, sockets }))
@@ -177,12 +197,4 @@ const openTcpServer = (address: string, port: number): Effect.Effect<net.Server,
 const portOf = (server: net.Server): number => {
   const bound = server.address()
   return bound !== null && typeof bound === "object" ? bound.port : 0
-}
-
-/** Node keeps the number to itself. */
-const fdOf = (socket: object): number => {
-  const handle: unknown = Reflect.get(socket, "_handle")
-  const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined
-  if (typeof fd !== "number" || fd < 0) throw new Error("this Node version does not show the socket's file descriptor")
-  return fd
 }

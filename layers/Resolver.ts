@@ -61,7 +61,7 @@ const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, never, U
         let target = name.domain
         let ttl = Infinity
         for (let i = 0; i <= maxAliasQueries; i++) {
-          const left = Number((deadline - (yield* Clock.monotonicTimeNanos)) / 1_000_000n)
+          const left = Math.ceil(Number(deadline - (yield* Clock.monotonicTimeNanos)) / 1e6)
           const message = yield* upstream.exchange(name.resolver, target, type, left)
           const answer = readAddresses(target, type, message)
           if (answer._tag === "Unusable") return failed(new ServerFailure({ detail: answer.detail }))
@@ -73,7 +73,12 @@ const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, never, U
       })
 
       const family = (name: Name, type: number): Effect.Effect<FamilyOutcome<ResolutionReason>> =>
-        askFamily(name, type).pipe(Effect.catchTag("ResolutionError", (error) => Effect.succeed(failed(error.reason))))
+        askFamily(name, type).pipe(
+          Effect.catchTag("ResolutionError", ({ reason }) =>
+            // The last query of a chain had only the rest of the time.
+            Effect.succeed(failed(reason._tag === "Timeout" ? new Timeout({ afterMs: totalMs }) : reason))
+          )
+        )
 
       const lookup = Effect.fnUntraced(function* (name: Name) {
         // A server may answer one family and swallow the other: what is known then does not wait for its time-out.

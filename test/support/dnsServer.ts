@@ -19,6 +19,8 @@ export type DnsMode =
   | "nxdomain"
   /** TC and no records over UDP; the answer over TCP. */
   | "truncate"
+  /** TC over UDP; over TCP connected and silent. */
+  | "tcp-blackhole"
   /** The right id and then nonsense. */
   | "garbage"
   /** FORMERR without question to whoever uses EDNS. */
@@ -48,6 +50,7 @@ export interface DnsEntry {
 export type DnsZone = Readonly<Record<string, DnsEntry | DnsMode | undefined>> & { readonly mode?: DnsMode }
 
 export interface DnsTestQuery {
+  readonly id: number
   readonly name: string
   readonly type: number
   readonly transport: "udp" | "tcp"
@@ -61,6 +64,8 @@ export interface DnsTestServer {
   /** Everything asked so far; also what was not answered. */
   readonly queries: ReadonlyArray<DnsTestQuery>
   readonly count: (name: string, type?: number) => number
+  /** TCP connections that are open now. */
+  readonly connections: () => number
   readonly setZone: (zone: DnsZone) => void
   readonly close: () => Promise<void>
 }
@@ -81,7 +86,7 @@ export const startDnsServer = async (options: {
     const query = decode(bytes)
     if (isMalformed(query) || query.questions[0] === undefined) return
     const asked = { name: canonicalName(query.questions[0].name), type: query.questions[0].type }
-    const record = { ...asked, transport, edns: query.edns !== null, port }
+    const record = { id: query.id, ...asked, transport, edns: query.edns !== null, port }
     queries.push(record)
     onQuery?.(record)
     const { packets, delayMs } = answersTo(zone, query, query.questions[0], transport)
@@ -121,6 +126,7 @@ export const startDnsServer = async (options: {
     port,
     queries,
     count: (name, type) => queries.filter((q) => q.name === name && (type === undefined || q.type === type)).length,
+    connections: () => connections.size,
     setZone: (next) => {
       zone = next
     },
@@ -200,6 +206,8 @@ const answersTo = (
       return packets({ ...reply, rcode: rcode.NXDomain, authorities: soa(question, entry?.negativeTtl) })
     case "truncate":
       return packets(transport === "udp" ? { ...reply, truncated: true } : real)
+    case "tcp-blackhole":
+      return transport === "udp" ? packets({ ...reply, truncated: true }) : { packets: [], delayMs }
     case "garbage":
       return {
         packets: [Uint8Array.of(query.id >> 8, query.id & 255, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 0xc0)],

@@ -1,0 +1,86 @@
+import { assert, describe, it } from "@effect/vitest"
+import { parseHosts } from "../../src/dns/hosts.ts"
+import { maxServers, parseResolvConf } from "../../src/dns/resolvConf.ts"
+import { reverseAddress, reverseName } from "../../src/dns/reverse.ts"
+import { bytes, host4, host6 } from "../support/packetArbitraries.ts"
+
+describe("resolv.conf", () => {
+  it("gives the servers in order, canonical and once each", () => {
+    const text = [
+      "# nameserver 9.9.9.9",
+      "search corp.test",
+      "nameserver 10.0.0.53",
+      "  nameserver\t2001:DB8:0::1   # old",
+      "nameserver 10.0.0.53",
+      "options timeout:1"
+    ].join("\n")
+    assert.deepStrictEqual(parseResolvConf(text), ["10.0.0.53", "2001:db8::1"])
+  })
+
+  it("a link-local server keeps its zone; other zones, ports and names are no servers", () => {
+    const text =
+      "nameserver fe80::1%eth0\nnameserver fd00::1%eth0\nnameserver 10.0.0.1:5353\nnameserver dns.test\nnameserver"
+    assert.deepStrictEqual(parseResolvConf(text), ["fe80::1%eth0"])
+  })
+
+  it("stops at eight", () => {
+    const text = Array.from({ length: 20 }, (_, i) => `nameserver 10.0.0.${i}`).join("\n")
+    assert.strictEqual(parseResolvConf(text).length, maxServers)
+  })
+
+  it("carriage returns do no harm", () => {
+    assert.deepStrictEqual(parseResolvConf("nameserver 10.0.0.1\r\nnameserver 10.0.0.2\r\n"), ["10.0.0.1", "10.0.0.2"])
+  })
+})
+
+describe("hosts file", () => {
+  it("gives every name its addresses, whatever the case", () => {
+    const hosts = parseHosts("10.0.0.1 App.Corp.test app # the app\nfd00:0::1 app\n10.0.0.1\tapp\n#10.0.0.9 app\n")
+    assert.deepStrictEqual(
+      [...hosts],
+      [
+        ["app.corp.test", ["10.0.0.1"]],
+        ["app", ["10.0.0.1", "fd00::1"]]
+      ]
+    )
+  })
+
+  it("lines without an address are skipped", () => {
+    assert.strictEqual(parseHosts("app 10.0.0.1\n\n10.0.0 app\nfe80::1%lo app\n").size, 0)
+  })
+
+  it.prop("any text gives a table", [bytes(200)], ([data]) => {
+    const text = Buffer.from(data).toString("latin1")
+    parseHosts(text)
+    for (const server of parseResolvConf(text)) assert.isNotEmpty(server)
+  })
+})
+
+describe("reverse names", () => {
+  it.prop("an address is read back out of its name", [host4, host6], ([v4, v6]) => {
+    assert.strictEqual(reverseAddress(reverseName(v4)!), v4)
+    assert.strictEqual(reverseAddress(reverseName(v6)!), v6)
+  })
+
+  it("are those of RFC 1035 and RFC 3596", () => {
+    assert.strictEqual(reverseName("10.2.0.52"), "52.0.2.10.in-addr.arpa")
+    assert.strictEqual(
+      reverseName("4321:0:1:2:3:4:567:89ab"),
+      "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa"
+    )
+    assert.isUndefined(reverseName("app.test"))
+  })
+
+  it("other names spell no address", () => {
+    for (const name of [
+      "10.in-addr.arpa",
+      "1.2.3.256.in-addr.arpa",
+      "in-addr.arpa",
+      "1.ip6.arpa",
+      "a.test",
+      "x.1.2.3.4.in-addr.arpa"
+    ]) {
+      assert.isNull(reverseAddress(name), name)
+    }
+  })
+})
