@@ -21,6 +21,8 @@ export interface HostPlan {
   /** `off` leaves nftables alone. */
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
+  /** Some resource opts in to the gateway's own host: the firewall then leaves its addresses to the packet path. */
+  readonly allowGatewayHost?: boolean
 }
 
 /** Addresses, routes, nft table and sysctls (design §12). Undone when the scope closes; leftovers of a crash are cleaned first. */

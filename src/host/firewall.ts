@@ -1,0 +1,108 @@
+/**
+ * The gateway's own nftables table as an `nft -f` script (design §12). A packet has to pass it besides whatever else the
+ * host filters: it only ever takes away.
+ */
+import type { HostPlan } from "./HostNetwork.ts"
+
+/** Name of the table of one device (family `inet`). Characters that nft has no use for are written in hex. */
+export const firewallTable = (device: string): string =>
+  tablePrefix + device.replaceAll(/[^A-Za-z0-9]/g, (c) => `_${c.charCodeAt(0).toString(16).padStart(2, "0")}`)
+
+/** The device whose table this is; `undefined` for tables of others. */
+export const deviceOfTable = (table: string): string | undefined =>
+  table.startsWith(tablePrefix)
+    ? table
+        .slice(tablePrefix.length)
+        .replaceAll(/_([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+    : undefined
+
+/** Deletes the table whether it exists or not, in one transaction. */
+export const removeScript = (table: string): string => `table inet ${table}\ndelete table inet ${table}\n`
+
+/** Replaces the table, in one transaction. `ports`: what masqueraded flows may leave from. */
+export const firewallScript = (plan: HostPlan, ports: { readonly from: number; readonly to: number }): string => {
+  const { device, dnsPort, listenPort } = plan
+  const table = firewallTable(device)
+  const tunnel = byFamily(plan.tunnelNetworks)
+  const inside = byFamily([...plan.tunnelNetworks, ...plan.proxyNetworks])
+  return `${removeScript(table)}
+table inet ${table} {
+  counter from_tunnel_refused { }
+  counter spoofed { }
+  counter to_tunnel_refused { }
+  counter host_refused { }
+${set("tunnel4", "ipv4_addr", tunnel.v4)}
+${set("tunnel6", "ipv6_addr", tunnel.v6)}
+${set("inside4", "ipv4_addr", inside.v4)}
+${set("inside6", "ipv6_addr", inside.v6)}
+  chain untracked_in {
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "${device}" udp dport ${listenPort} fib daddr type local notrack
+  }
+  chain untracked_out {
+    type filter hook output priority raw; policy accept;
+    oifname != "${device}" udp sport ${listenPort} fib saddr type local notrack
+  }
+  chain antispoof {
+    meta nfproto ipv4 ip saddr != @tunnel4 counter name spoofed drop
+    meta nfproto ipv6 ip6 saddr != @tunnel6 counter name spoofed drop
+  }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "${device}" jump antispoof
+    iifname "${device}" oifname "${device}" counter name from_tunnel_refused drop
+    iifname "${device}" ip daddr @inside4 counter name from_tunnel_refused drop
+    iifname "${device}" ip6 daddr @inside6 counter name from_tunnel_refused drop
+    oifname "${device}" ct state established,related accept
+    oifname "${device}" counter name to_tunnel_refused drop
+    ip daddr @inside4 counter name to_tunnel_refused drop
+    ip6 daddr @inside6 counter name to_tunnel_refused drop
+  }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    iifname "${device}" jump from_tunnel
+    iifname "lo" accept
+    ip daddr @inside4 counter name to_tunnel_refused drop
+    ip6 daddr @inside6 counter name to_tunnel_refused drop
+  }
+  chain from_tunnel {
+    jump antispoof
+    ct state established,related accept
+    ip daddr @inside4 jump services
+    ip6 daddr @inside6 jump services
+${plan.allowGatewayHost === true ? ownHost : ""}    counter name host_refused drop
+  }
+  chain services {
+    udp dport ${dnsPort} accept
+    tcp dport ${dnsPort} accept
+    icmp type echo-request accept
+    icmpv6 type echo-request accept
+  }
+${plan.masquerade ? masquerade(device, ports) : ""}
+}
+`
+}
+
+const tablePrefix = "sallyport_"
+
+const ownHost = `    ip daddr != @inside4 accept
+    ip6 daddr != @inside6 accept
+`
+
+const masquerade = (device: string, { from, to }: { readonly from: number; readonly to: number }): string => `
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "${device}" accept
+    ip saddr @tunnel4 meta l4proto { tcp, udp } masquerade to :${from}-${to} fully-random
+    ip saddr @tunnel4 masquerade fully-random
+    ip6 saddr @tunnel6 meta l4proto { tcp, udp } masquerade to :${from}-${to} fully-random
+    ip6 saddr @tunnel6 masquerade fully-random
+  }`
+
+const byFamily = (networks: ReadonlyArray<string>) => ({
+  v4: networks.filter((n) => !n.includes(":")),
+  v6: networks.filter((n) => n.includes(":"))
+})
+
+const set = (name: string, type: string, elements: ReadonlyArray<string>): string =>
+  `  set ${name} { type ${type}; flags interval; auto-merge; ${elements.length === 0 ? "" : `elements = { ${elements.join(", ")} }`} }`

@@ -1,0 +1,24 @@
+/**
+ * The ports that masqueraded flows may leave from: the longest run without anything that listens, since a flow on a
+ * listener's port would take that port's packets from it.
+ */
+export const freePortRange = (listening: Iterable<number>): { readonly from: number; readonly to: number } => {
+  const taken = [...new Set(listening)].filter((port) => port >= lowest && port <= 65535).sort((a, b) => a - b)
+  let best = { from: lowest, to: lowest - 1 }
+  let from = lowest
+  for (const port of [...taken, 65536]) {
+    if (port - from > best.to - best.from + 1) best = { from, to: port - 1 }
+    from = port + 1
+  }
+  return best
+}
+
+/** Ports of a `/proc/net/{tcp,udp}{,6}` table on which a socket waits for anybody: TCP LISTEN (0A), UDP unconnected (07). */
+export const listeningPorts = (table: string): ReadonlyArray<number> =>
+  table.split("\n").flatMap((line) => {
+    const match = /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} (0A|07) /.exec(line)
+    return match === null ? [] : [Number.parseInt(match[1]!, 16)]
+  })
+
+/** Below are the ports that services are usually given. */
+const lowest = 10_240

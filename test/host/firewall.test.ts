@@ -1,0 +1,67 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
+import { deviceOfTable, firewallScript, firewallTable } from "../../src/host/firewall.ts"
+import type { HostPlan } from "../../src/host/HostNetwork.ts"
+
+const plan: HostPlan = {
+  device: "sally0",
+  mtu: 1280,
+  gateway4: "100.64.0.1",
+  gateway6: "fd00:2021:1111::1",
+  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
+  proxyNetworks: ["100.96.0.0/11"],
+  listenPort: 51820,
+  dnsPort: 53535,
+  firewall: "nftables",
+  masquerade: true
+}
+
+const ports = { from: 10_240, to: 51_819 }
+
+describe("firewallTable", () => {
+  it.prop(
+    "gives every device a table name of its own that nft accepts, and the device back",
+    [Schema.Array(Schema.Literals(["a", "B", "7", "-", ".", "_", "2d"]))],
+    ([parts]) => {
+      const device = parts.join("").slice(0, 15)
+      const table = firewallTable(device)
+
+      assert.match(table, /^sallyport_[A-Za-z0-9_]*$/)
+      assert.strictEqual(deviceOfTable(table), device)
+    }
+  )
+
+  it("does not claim tables of others", () => {
+    assert.isUndefined(deviceOfTable("filter"))
+    assert.isUndefined(deviceOfTable("my_sallyport_x"))
+  })
+})
+
+describe("firewallScript", () => {
+  it("replaces the whole table in one transaction", () => {
+    const script = firewallScript(plan, ports)
+
+    assert.match(
+      script,
+      /^table inet sallyport_sally0\ndelete table inet sallyport_sally0\n\s*table inet sallyport_sally0 \{/
+    )
+  })
+
+  it("masquerades into the given ports only when asked to", () => {
+    assert.include(firewallScript(plan, ports), "masquerade to :10240-51819 fully-random")
+    assert.notInclude(firewallScript({ ...plan, masquerade: false }, ports), "masquerade")
+  })
+
+  it("opens the host's own addresses only when a resource opts in", () => {
+    assert.notInclude(firewallScript(plan, ports), "ip daddr != @inside4 accept")
+    assert.include(firewallScript({ ...plan, allowGatewayHost: true }, ports), "ip daddr != @inside4 accept")
+  })
+
+  it("serves DNS on the plan's port and takes the plan's WireGuard port out of tracking", () => {
+    const script = firewallScript(plan, ports)
+
+    assert.include(script, "udp dport 53535 accept")
+    assert.include(script, "tcp dport 53535 accept")
+    assert.include(script, "udp dport 51820 fib daddr type local notrack")
+  })
+})

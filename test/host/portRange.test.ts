@@ -1,0 +1,48 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
+import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
+
+describe("freePortRange", () => {
+  it.prop(
+    "is the longest run of unprivileged ports on which nothing listens",
+    [
+      Schema.Array(
+        Schema.Union([
+          Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 65535 })),
+          Schema.Literals([10_239, 10_240, 10_241, 65_534, 65_535])
+        ])
+      )
+    ],
+    ([taken]) => {
+      const { from, to } = freePortRange(taken)
+
+      const blocked = new Set(taken)
+      let longest = 0
+      let run = 0
+      for (let port = 10_240; port <= 65_535; port++) {
+        run = blocked.has(port) ? 0 : run + 1
+        if (run > longest) longest = run
+      }
+      assert.isFalse(taken.some((port) => port >= from && port <= to))
+      assert.isAtLeast(from, 10_240)
+      assert.isAtMost(to, 65_535)
+      assert.strictEqual(to - from + 1, longest)
+    }
+  )
+
+  it("keeps clear of the WireGuard port", () => {
+    assert.deepStrictEqual(freePortRange([51_820]), { from: 10_240, to: 51_819 })
+  })
+})
+
+describe("listeningPorts", () => {
+  it("reads TCP listeners and unconnected UDP sockets of both families, nothing else", () => {
+    const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 2 1
+  12: 00000000000000000000000000000000:CA6C 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000
+`
+    assert.deepStrictEqual(listeningPorts(table), [8080, 51_820])
+    assert.deepStrictEqual(listeningPorts(""), [])
+  })
+})

@@ -1,0 +1,265 @@
+import { assert, describe, it } from "@effect/vitest"
+import { execFileSync } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { afterEach, beforeEach } from "vitest"
+import type { HostPlan } from "../../src/host/HostNetwork.ts"
+
+/** A gateway's namespace and a network behind it: 192.168.77.1 and fd77::1 — .2 and ::2, which routes everything back. */
+const gateway = `sphost${process.pid}`
+const lan = `splan${process.pid}`
+const script = fileURLToPath(new URL("scripts/hostNetworkProbe.ts", import.meta.url))
+
+const run = (command: string, ...args: ReadonlyArray<string>): string =>
+  execFileSync(command, args, {
+    encoding: "utf8",
+    timeout: 45_000,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, LAN_NAMESPACE: lan }
+  })
+
+const sh = (command: string): string => run("sh", "-ec", command)
+
+const inGateway = (command: string): string => run("ip", "netns", "exec", gateway, "sh", "-ec", command)
+
+const probe = (scenario: string, plan: Partial<HostPlan> = {}, ...wrapper: ReadonlyArray<string>) =>
+  JSON.parse(
+    run("ip", "netns", "exec", gateway, ...wrapper, process.execPath, script, scenario, JSON.stringify(plan))
+  ) as {
+    // oxlint-disable-next-line typescript/no-explicit-any
+    readonly value: any
+    readonly error: string
+  }
+
+beforeEach(() => {
+  sh(`
+    ip netns add ${gateway}; ip netns add ${lan}
+    ip -n ${gateway} link add v0 type veth peer name v1 netns ${lan}
+    ip -n ${gateway} link set lo up; ip -n ${lan} link set lo up
+    ip -n ${gateway} address add 192.168.77.1/24 dev v0; ip -n ${gateway} address add fd77::1/64 dev v0 nodad
+    ip -n ${lan} address add 192.168.77.2/24 dev v1; ip -n ${lan} address add fd77::2/64 dev v1 nodad
+    ip -n ${gateway} link set v0 up; ip -n ${lan} link set v1 up
+    ip -n ${gateway} route add default via 192.168.77.2; ip -n ${gateway} -6 route add default via fd77::2
+    ip -n ${lan} route add default via 192.168.77.1; ip -n ${lan} -6 route add default via fd77::1
+  `)
+})
+
+afterEach(() => {
+  sh(`ip netns delete ${gateway}; ip netns delete ${lan}`)
+})
+
+describe("HostNetwork", () => {
+  it("sets up device, routes, sysctls and table, and takes all but the sysctls back", () => {
+    const { value } = probe("configure")
+
+    assert.deepStrictEqual(value.warnings, [])
+    assert.deepStrictEqual(value.during.addresses, ["100.64.0.1/32", "fd00:2021:1111::1/128"])
+    assert.deepStrictEqual(value.during.link, ["1280", "UNKNOWN"])
+    assert.include(value.during.routes.join(), "100.64.0.0/11 scope link src 100.64.0.1")
+    assert.include(value.during.routes.join(), "fd00:2021:1111::/107 src fd00:2021:1111::1")
+    assert.deepStrictEqual(value.during.forwarding, ["1", "1"])
+    assert.deepStrictEqual(value.during.tables, ["table inet sallyport_sptest0"])
+    assert.includeMembers(value.own, ["127.0.0.1", "::1", "192.168.77.1", "fd77::1", "100.64.0.1", "fd00:2021:1111::1"])
+    assert.deepStrictEqual(value.after.addresses, [""])
+    assert.deepStrictEqual(value.after.link, ["1280", "DOWN"])
+    assert.deepStrictEqual(value.after.routes, [""])
+    assert.deepStrictEqual(value.after.forwarding, ["1", "1"])
+    assert.deepStrictEqual(value.after.tables, [""])
+  })
+
+  it("lets clients out under the gateway's address and to the gateway's services, and to nothing else", () => {
+    const { value } = probe("clients")
+
+    assert.deepStrictEqual(value.outside, ["192.168.77.2>100.64.0.2/1"])
+    // Nobody listens on that port, and the ICMP error about it finds its way back.
+    assert.deepStrictEqual(value.outsideUdp, ["192.168.77.2>100.64.0.2/1"])
+    assert.deepStrictEqual(value.gatewayEcho, ["100.64.0.1>100.64.0.2/1"])
+    assert.deepStrictEqual(value.gatewayDns, ["100.64.0.1>100.64.0.2/1"])
+    assert.deepStrictEqual(value.gatewayTcpDns, ["100.64.0.1>100.64.0.2/6"])
+    for (const refused of ["spoofed", "gatewayOther", "gatewayTcp", "hostEcho", "otherClient", "proxy"]) {
+      assert.deepStrictEqual(value[refused], [], refused)
+    }
+    assert.deepStrictEqual(value.counters, {
+      from_tunnel_refused: 2,
+      spoofed: 1,
+      to_tunnel_refused: 0,
+      host_refused: 3
+    })
+  })
+
+  it("masquerades flows from ports on which nothing listens", () => {
+    probe("clients")
+
+    const flows = inGateway("conntrack -L -p udp --dport 7 2>/dev/null || true")
+    const port = Number(/dst=192\.168\.77\.1 sport=7 dport=(\d+)/.exec(flows)?.[1])
+    assert.isAtLeast(port, 10_240)
+    assert.isBelow(port, 51_820)
+  })
+
+  it("lets the packet path decide about the host's own addresses once a resource opts in", () => {
+    const { value } = probe("clients", { allowGatewayHost: true })
+
+    assert.deepStrictEqual(value.hostEcho, ["192.168.77.1>100.64.0.2/1"])
+    assert.deepStrictEqual(value.gatewayOther, [])
+    assert.deepStrictEqual(value.gatewayTcp, [])
+  })
+
+  it("keeps its neighbours out of the tunnel and proxy ranges", () => {
+    const { value } = probe("lan")
+
+    assert.deepStrictEqual(value.seen, [])
+    assert.strictEqual(value.counters.to_tunnel_refused, 4)
+    assert.include(value.ping, " 0% packet loss")
+  })
+
+  it("does not track WireGuard's own packets", () => {
+    const { value } = probe("untracked")
+
+    assert.isTrue(value.exchanged)
+    assert.include(value.tracked.join("\n"), "icmp")
+    assert.notInclude(value.tracked.join("\n"), "51820")
+  })
+
+  it("leaves the host's firewall and its traffic alone when told so", () => {
+    const { value } = probe("configure", { firewall: "off" })
+
+    assert.deepStrictEqual(value.during.tables, [""])
+  })
+
+  it("cleans up after a crash, but not after another gateway that lives", () => {
+    inGateway(`
+      nft add table inet sallyport_gone0
+      nft add table inet sallyport_v0
+      nft add table inet sallyport_sptest0
+      nft add chain inet sallyport_sptest0 leftover
+      nft add table ip somebody
+    `)
+
+    const { value } = probe("configure")
+
+    assert.sameMembers(value.during.tables, [
+      "table inet sallyport_v0",
+      "table ip somebody",
+      "table inet sallyport_sptest0"
+    ])
+    assert.sameMembers(value.after.tables, ["table inet sallyport_v0", "table ip somebody"])
+  })
+
+  for (const [what, command, pattern] of [
+    [
+      "a route",
+      "ip route add 100.64.0.0/10 via 192.168.77.2",
+      /network 100\.64\.0\.0\/11 overlaps the host's route 100\.64\.0\.0\/10 via 192\.168\.77\.2 dev v0/
+    ],
+    [
+      "a narrow route",
+      "ip route add 100.100.3.0/24 dev v0",
+      /proxy network 100\.96\.0\.0\/11 overlaps the host's route 100\.100\.3\.0\/24 dev v0/
+    ],
+    ["an address", "ip address add 100.65.1.1/32 dev v0", /overlaps the host's own address 100\.65\.1\.1 \(v0\)/],
+    [
+      "an IPv6 route",
+      "ip -6 route add fd00::/16 dev v0",
+      /network fd00:2021:1111::\/107 overlaps the host's route fd00::\/16 dev v0/
+    ]
+  ] as const) {
+    it(`refuses ranges that overlap ${what} of the host, and changes nothing`, () => {
+      inGateway(command)
+
+      const { error } = probe("configure")
+
+      assert.match(error, pattern)
+      assert.notInclude(inGateway("nft list tables"), "sallyport")
+      assert.strictEqual(inGateway("cat /proc/sys/net/ipv4/ip_forward").trim(), "0")
+    })
+  }
+
+  it("keeps routes of router advertisements when it switches IPv6 forwarding on", () => {
+    inGateway(`
+      ip -6 route add fd78::/64 dev v0 proto ra
+      echo 1 > /proc/sys/net/ipv6/conf/v0/accept_ra
+      echo 1 > /proc/sys/net/ipv6/conf/lo/accept_ra
+    `)
+
+    probe("configure")
+
+    const read = (device: string) => inGateway(`cat /proc/sys/net/ipv6/conf/${device}/accept_ra`).trim()
+    assert.strictEqual(read("v0"), "2")
+    assert.strictEqual(read("lo"), "1")
+  })
+
+  describe("with a read-only /proc/sys", () => {
+    const readOnly = ["unshare", "--mount", "sh", "-c", 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"', "sh"]
+
+    it("says which sysctl the host must set", () => {
+      const { error } = probe("configure", {}, ...readOnly)
+
+      assert.match(error, /IPv4 forwarding .* read-only; set net\.ipv4\.ip_forward=1 on the host/)
+    })
+
+    it("is content when the values are right already", () => {
+      inGateway("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+
+      assert.deepStrictEqual(probe("configure", {}, ...readOnly).value.warnings, [])
+    })
+  })
+
+  it("goes on with IPv4 alone, and says so, where IPv6 is off and cannot be switched on", () => {
+    inGateway("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6; echo 1 > /proc/sys/net/ipv4/ip_forward")
+
+    const { value } = probe(
+      "configure",
+      {},
+      ...["unshare", "--mount", "sh", "-c", 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"', "sh"]
+    )
+
+    assert.match(value.warnings[0], /IPv6 is off/)
+    assert.deepStrictEqual(value.during.addresses, ["100.64.0.1/32"])
+  })
+
+  it("warns of a foreign firewall that drops, with the rules to add, and is quiet once they are there", () => {
+    inGateway(`
+      nft add table ip filter
+      nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'
+      nft 'add chain ip filter INPUT { type filter hook input priority 0; policy drop; }'
+    `)
+    const warnings: ReadonlyArray<string> = probe("configure").value.warnings
+
+    assert.lengthOf(warnings, 2)
+    for (const warning of warnings) {
+      const commands = [...warning.matchAll(/"(nft [^"]+)"/g)].map((match) => match[1]!)
+      assert.lengthOf(commands, 2)
+      for (const command of commands) inGateway(command)
+    }
+    const { value } = probe("clients")
+    assert.deepStrictEqual(value.outside, ["192.168.77.2>100.64.0.2/1"])
+    assert.deepStrictEqual(probe("configure").value.warnings, [])
+  })
+
+  it("says what is missing: capability, nft, the device", () => {
+    inGateway("ip tuntap add dev sptest0 mode tun")
+    const bare = probe("plain", {}, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    const noNft = probe(
+      "plain",
+      {},
+      "unshare",
+      "--mount",
+      "sh",
+      "-c",
+      'mount -t tmpfs none /usr/sbin && exec "$@"',
+      "sh"
+    )
+    const noDevice = probe("plain", { device: "absent0" })
+
+    assert.match(bare.error, /not permitted; run as root or grant CAP_NET_ADMIN/)
+    assert.match(noNft.error, /"nft" is not installed; run "apt install nftables" \(or set "firewall: off"\)/)
+    assert.match(noDevice.error, /absent0/)
+    for (const { error } of [bare, noNft, noDevice]) assert.notInclude(error, "\n")
+  })
+
+  it("tells when an address comes, and only then", () => {
+    const { value } = probe("changed")
+
+    assert.isFalse(value.before)
+    assert.include(value.own, "192.168.99.1")
+  })
+})

@@ -1,0 +1,222 @@
+/**
+ * Runs inside a gateway's namespace with the live `HostNetwork`, plays the clients by raw packets on the TUN device, and
+ * prints one JSON value. Arguments: scenario, plan overrides as JSON.
+ */
+import { execFile, execFileSync } from "node:child_process"
+import { createSocket } from "node:dgram"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { openEventFd, openTun } from "../../../layers/native/fds.ts"
+import { makeMemory } from "../../../layers/native/memory.ts"
+import { NativeError } from "../../../layers/native/nativeError.ts"
+import { makePacketIo } from "../../../layers/native/packetIo.ts"
+import * as Live from "../../../layers/HostNetwork.ts"
+import { type HostError, HostNetwork, type HostPlan } from "../../../src/host/HostNetwork.ts"
+
+const plan: HostPlan = {
+  device: "sptest0",
+  mtu: 1280,
+  gateway4: "100.64.0.1",
+  gateway6: "fd00:2021:1111::1",
+  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
+  proxyNetworks: ["100.96.0.0/11", "fd00:2021:1111:8000::/107"],
+  listenPort: 51820,
+  dnsPort: 53,
+  firewall: "nftables",
+  masquerade: true,
+  ...(JSON.parse(process.argv[3] ?? "{}") as Partial<HostPlan>)
+}
+
+const memory = makeMemory(1)
+const at = memory.arena.reserve(4096)
+const bytes = memory.arena.bytes
+
+const ok = <A>(value: A | NativeError): A => {
+  if (value instanceof NativeError) throw new Error(value.message)
+  return value
+}
+
+const openDevice = () => {
+  const { fd } = ok(openTun(plan.device, { vnetHeader: false }))
+  return makePacketIo({ memory, tun: fd, udp4: -1, udp6: -1, event: ok(openEventFd()) })
+}
+
+const sh = (command: string): string =>
+  execFileSync("sh", ["-c", command], { encoding: "utf8", timeout: 10_000, stdio: ["ignore", "pipe", "pipe"] })
+
+const address = (text: string): ReadonlyArray<number> => text.split(".").map(Number)
+
+const sum = (data: ReadonlyArray<number>): number => {
+  let total = 0
+  for (let i = 0; i < data.length; i += 2) total += (data[i]! << 8) | (data[i + 1] ?? 0)
+  while (total > 0xffff) total = (total & 0xffff) + (total >>> 16)
+  return ~total & 0xffff
+}
+
+const be16 = (n: number): ReadonlyArray<number> => [n >>> 8, n & 0xff]
+
+const ipv4 = (protocol: number, from: string, to: string, payload: ReadonlyArray<number>) => {
+  const start = [0x45, 0, ...be16(20 + payload.length), 0, 1, 0, 0, 64, protocol]
+  const ends = [...address(from), ...address(to)]
+  return [...start, ...be16(sum([...start, 0, 0, ...ends])), ...ends, ...payload]
+}
+
+const icmpEcho = (from: string, to: string) => {
+  const echo = [8, 0, 0, 0, 0x12, 0x34, 0, 1]
+  return ipv4(1, from, to, [8, 0, ...be16(sum(echo)), ...echo.slice(4)])
+}
+
+const udp = (from: string, to: string, port: number) =>
+  ipv4(17, from, to, [...be16(4000), ...be16(port), ...be16(12), 0, 0, 1, 2, 3, 4])
+
+const tcpSyn = (from: string, to: string, port: number) => {
+  const header = [...be16(4000), ...be16(port), 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 4, 0]
+  const pseudo = [...address(from), ...address(to), 0, 6, 0, 20]
+  return ipv4(6, from, to, [...header, ...be16(sum([...pseudo, ...header, 0, 0, 0, 0])), 0, 0])
+}
+
+/** Every `from>to/protocol` that comes out of the device, until the first batch or for `ms`. */
+const collect = (io: ReturnType<typeof openDevice>, ms = 300) =>
+  Effect.promise(async () => {
+    const seen: Array<string> = []
+    const end = performance.now() + ms
+    while (seen.length === 0 && performance.now() < end) {
+      io.poll(5)
+      for (let length = io.readTun(at, 2048); length > 0; length = io.readTun(at, 2048)) {
+        if (bytes[at]! >>> 4 !== 4) continue
+        const dotted = (offset: number) => bytes.subarray(at + offset, at + offset + 4).join(".")
+        seen.push(`${dotted(12)}>${dotted(16)}/${bytes[at + 9]}`)
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return seen
+  })
+
+const inject = (io: ReturnType<typeof openDevice>, packet: ReadonlyArray<number>): void => {
+  bytes.set(packet, at)
+  io.writeTun(at, packet.length)
+}
+
+/** Sends one packet as a client and tells what comes back. */
+const ask = Effect.fnUntraced(function* (io: ReturnType<typeof openDevice>, packet: ReadonlyArray<number>) {
+  inject(io, packet)
+  return yield* collect(io)
+})
+
+const counters = (): Record<string, number> => {
+  const list = JSON.parse(sh(`nft -j list counters table inet sallyport_${plan.device}`)) as {
+    readonly nftables: ReadonlyArray<{ readonly counter?: { readonly name: string; readonly packets: number } }>
+  }
+  return Object.fromEntries(
+    list.nftables.flatMap((e) => (e.counter === undefined ? [] : [[e.counter.name, e.counter.packets]]))
+  )
+}
+
+const lan = process.env["LAN_NAMESPACE"]!
+const host = "192.168.77.1"
+const server = "192.168.77.2"
+const client = "100.64.0.2"
+
+type Scenario = Effect.Effect<unknown, HostError, HostNetwork>
+
+const configured = <A>(
+  work: (io: ReturnType<typeof openDevice>, warnings: ReadonlyArray<string>) => Effect.Effect<A, HostError, HostNetwork>
+) =>
+  Effect.suspend(() => {
+    const io = openDevice()
+    return Effect.scoped(
+      Effect.gen(function* () {
+        const warnings = yield* (yield* HostNetwork).configure(plan)
+        return yield* work(io, warnings)
+      })
+    )
+  })
+
+const state = () => ({
+  addresses: sh(`ip -o address show dev ${plan.device} | awk '{print $4}'`).trim().split("\n").sort(),
+  link: /mtu (\d+).* state (\w+)/.exec(sh(`ip link show dev ${plan.device}`))?.slice(1),
+  routes: sh(`ip route show dev ${plan.device}; ip -6 route show dev ${plan.device}`).trim().split(/ *\n/),
+  forwarding: sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding").trim().split("\n"),
+  tables: sh("nft list tables").trim().split("\n")
+})
+
+const scenarios: Record<string, Scenario> = {
+  configure: configured((_, warnings) =>
+    Effect.gen(function* () {
+      const own = yield* (yield* HostNetwork).ownAddresses
+      return { warnings, own, during: state() }
+    })
+  ).pipe(Effect.map((result) => ({ ...result, after: state() }))),
+
+  clients: configured((io) =>
+    Effect.gen(function* () {
+      return {
+        outside: yield* ask(io, icmpEcho(client, server)),
+        outsideUdp: yield* ask(io, udp(client, server, 7)),
+        spoofed: yield* ask(io, icmpEcho("9.9.9.9", server)),
+        gatewayEcho: yield* ask(io, icmpEcho(client, "100.64.0.1")),
+        gatewayDns: yield* ask(io, udp(client, "100.64.0.1", 53)),
+        gatewayOther: yield* ask(io, udp(client, "100.64.0.1", 54)),
+        gatewayTcp: yield* ask(io, tcpSyn(client, "100.64.0.1", 22)),
+        gatewayTcpDns: yield* ask(io, tcpSyn(client, "100.64.0.1", 53)),
+        hostEcho: yield* ask(io, icmpEcho(client, host)),
+        otherClient: yield* ask(io, icmpEcho(client, "100.64.0.3")),
+        proxy: yield* ask(io, icmpEcho(client, "100.96.0.3")),
+        counters: counters()
+      }
+    })
+  ),
+
+  lan: configured((io) =>
+    Effect.gen(function* () {
+      const inLan = (command: string) => Effect.sync(() => sh(`ip netns exec ${lan} ${command} || true`))
+      for (const to of [client, "100.64.0.1", "100.96.0.1"]) yield* inLan(`ping -c 1 -W 0.3 ${to}`)
+      yield* inLan("ping -6 -c 1 -W 0.3 fd00:2021:1111::1")
+      return { seen: yield* collect(io), counters: counters(), ping: yield* inLan(`ping -c 1 -W 1 ${host}`) }
+    })
+  ),
+
+  untracked: configured(() =>
+    Effect.promise(async () => {
+      const socket = createSocket("udp4")
+      await new Promise<void>((resolve) => socket.bind(plan.listenPort, resolve))
+      const answered = new Promise<void>((resolve) =>
+        socket.once("message", (_, from) => socket.send("back", from.port, from.address, () => resolve()))
+      )
+      const client = `const s = require("dgram").createSocket("udp4"); s.on("message", () => s.close()); s.send("hi", ${plan.listenPort}, "${host}")`
+      const exchanged = new Promise<boolean>((resolve) =>
+        execFile("ip", ["netns", "exec", lan, process.execPath, "-e", client], { timeout: 10_000 }, (error) =>
+          resolve(error === null)
+        )
+      )
+      await answered
+      const result = await exchanged
+      socket.close()
+      sh(`ip netns exec ${lan} ping -c 1 -W 1 ${host}`)
+      return { exchanged: result, tracked: sh("conntrack -L 2>/dev/null").trim().split("\n") }
+    })
+  ),
+
+  changed: Effect.gen(function* () {
+    const network = yield* HostNetwork
+    yield* Effect.sleep("500 millis")
+    const fiber = yield* Effect.forkChild(network.changed)
+    yield* Effect.sleep("300 millis")
+    const before = fiber.pollUnsafe() !== undefined
+    sh("ip address add 192.168.99.1/24 dev lo")
+    yield* Fiber.join(fiber)
+    return { before, own: yield* network.ownAddresses }
+  }),
+
+  /** Sets up a device that exists already, or fails. */
+  plain: Effect.scoped(Effect.flatMap(HostNetwork, (network) => network.configure(plan)))
+}
+
+const outcome = await Effect.runPromise(
+  scenarios[process.argv[2]!]!.pipe(
+    Effect.match({ onSuccess: (value) => ({ value }), onFailure: (error) => ({ error: error.message }) }),
+    Effect.provide(Live.layer)
+  )
+)
+process.stdout.write(JSON.stringify(outcome))
+process.exit(0)
