@@ -1,6 +1,6 @@
 import * as dgram from "node:dgram"
 import * as net from "node:net"
-import { setTimeout as later } from "node:timers"
+import * as timers from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { decode } from "../../src/dns/decode.ts"
@@ -91,7 +91,7 @@ export const startDnsServer = async (options: {
     onQuery?.(record)
     const { packets, delayMs } = answersTo(zone, query, query.questions[0], transport)
     const send = (): void => packets.forEach(reply)
-    if (delayMs > 0) later(send, delayMs)
+    if (delayMs > 0) void timers.setTimeout(delayMs).then(send)
     else send()
   }
 

@@ -4,7 +4,7 @@
  * Prints `listening ADDRESS:PORT`, one `query N TYPE NAME TRANSPORT` line per query and `zone` when the file was read again.
  */
 import * as fs from "node:fs"
-import { setInterval } from "node:timers"
+import * as timers from "node:timers/promises"
 import { parseArgs } from "node:util"
 import type { DnsZone } from "./dnsServer.ts"
 import { startDnsServer } from "./dnsServer.ts"
@@ -30,11 +30,14 @@ const server = await startDnsServer({
 })
 print(`listening ${server.address}:${server.port}`)
 
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(0))
+
 // Content, not mtime: a test may write twice within one tick of the file system's clock.
-setInterval(() => {
+for (;;) {
+  await timers.setTimeout(50)
   try {
     const next = fs.readFileSync(path, "utf8")
-    if (next === text) return
+    if (next === text) continue
     // oxlint-disable-next-line no-unsafe-type-assertion -- a test's own file
     server.setZone(JSON.parse(next) as DnsZone)
     text = next
@@ -42,6 +45,4 @@ setInterval(() => {
   } catch {
     // Half written: the next look finds it whole.
   }
-}, 50)
-
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(0))
+}
