@@ -85,7 +85,8 @@ export interface RemoveMapping {
 
 export interface SetPolicy {
   readonly _tag: "SetPolicy"
-  readonly mode: "standalone" | "portal"
+  /** `client`: the other end of the tunnel; peers are gateways, and a CIDR resource is one of their allowed networks. */
+  readonly mode: "standalone" | "portal" | "client"
   /** The gateway's own tunnel addresses. */
   readonly gateway4: string
   readonly gateway6: string

@@ -3,7 +3,7 @@
  * Slot 0 is not used (its first address is the network's own), neither are the blocks that hold Firezone's DNS
  * sentinels (100.100.111.0/24 and its IPv6 twin), so that a mapping never collides with a client's resolver.
  */
-import { contains, formatAddress, type Network, parseNetwork, words } from "../../packet/address.ts"
+import { contains, formatAddress, type Network, parseAddress, parseNetwork, words } from "../../packet/address.ts"
 
 export const proxiesPerFamily = 4
 
@@ -34,8 +34,19 @@ export const proxyIpsOf = (slot: number, ranges: ProxyRanges): ReadonlyArray<str
   return proxies
 }
 
-/** True when every slot from this one on lies beyond a range. */
-export const isExhausted = (slot: number, ranges: ProxyRanges): boolean => {
+/** No slot from this one on lies within both ranges. */
+export const slotCapacity = (ranges: ProxyRanges): number => {
   const capacity = (range: Network) => 2 ** Math.min(31, 128 - range.prefix) / proxiesPerFamily
-  return slot >= Math.min(capacity(ranges.proxy4), capacity(ranges.proxy6))
+  return Math.min(capacity(ranges.proxy4), capacity(ranges.proxy6))
+}
+
+/** The slot whose block holds the address; −1 for one outside of the ranges. */
+export const slotOf = (address: string, ranges: ProxyRanges): number => {
+  const a = parseAddress(address)
+  if (a === undefined) return -1
+  const range = [ranges.proxy4, ranges.proxy6].find((r) => contains(r, a))
+  if (range === undefined) return -1
+  const offset = ((a.w2 >>> 0) - (range.address.w2 >>> 0)) * 2 ** 32 + (a.w3 >>> 0) - (range.address.w3 >>> 0)
+  const slot = Math.floor(offset / proxiesPerFamily)
+  return slot >= firstSlot && slot <= 0x7fffffff ? slot : -1
 }

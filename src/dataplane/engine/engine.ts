@@ -18,6 +18,7 @@ import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
 import { fromBase64, fromHex, toHex } from "./bytesText.ts"
+import { ClientRole } from "./clientRole.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
@@ -52,6 +53,7 @@ export class Engine {
   private readonly link: Link
   private readonly inbound: Inbound
   private readonly outbound: Outbound
+  private readonly client: ClientRole
   private readonly udpAt: number
   private readonly tunAt: number
   private readonly from = makeEndpoint()
@@ -84,6 +86,7 @@ export class Engine {
     this.link = new Link(this.state, this.wireguard, arena)
     this.inbound = new Inbound(this.state, this.link, options.mtu)
     this.outbound = new Outbound(this.state, this.link, arena, options.mtu)
+    this.client = new ClientRole(this.state, this.link)
     this.udpAt = arena.reserve(receiveCapacity + 64)
     this.tunAt = arena.reserve(receiveCapacity + 64)
   }
@@ -170,7 +173,9 @@ export class Engine {
         state.counters[receiveBase + code]!++
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
-        if (client !== undefined) this.outbound.packet(client, wireguard.plainOffset, wireguard.plainLength)
+        if (client === undefined) continue
+        if (state.mode === "client") this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)
+        else this.outbound.packet(client, wireguard.plainOffset, wireguard.plainLength)
       }
     }
     return reads
@@ -183,7 +188,8 @@ export class Engine {
       const length = state.io.readTun(tunAt, receiveCapacity)
       if (length === 0) break
       state.count("tun.received")
-      this.inbound.packet(tunAt, length)
+      if (state.mode === "client") this.client.toGateway(tunAt, length)
+      else this.inbound.packet(tunAt, length)
     }
     return reads
   }
@@ -353,7 +359,7 @@ export class Engine {
     }
     Object.assign(state.gateway4, gateway4)
     Object.assign(state.gateway6, gateway6)
-    state.standalone = command.mode === "standalone"
+    state.mode = command.mode
     state.tunnelNetworks = tunnel
     state.proxyNetworks = proxy
     const own = command.ownAddresses.map(parseAddress).filter((a) => a !== undefined)

@@ -1,4 +1,5 @@
 /** Everything that moves with packets, shared by the two directions. One instance per worker. */
+import type { SetPolicy } from "../commands.ts"
 import { counterIndex, type Counters, type EngineCounter } from "../counters.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { ResourceId } from "../../model/Resource.ts"
@@ -51,7 +52,7 @@ export class EngineState {
   now = 0
   wall = 0
 
-  standalone = true
+  mode: SetPolicy["mode"] = "standalone"
   readonly gateway4: Words = words()
   readonly gateway6: Words = words()
   tunnelNetworks: ReadonlyArray<Network> = []

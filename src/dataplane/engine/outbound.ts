@@ -98,7 +98,7 @@ export class Outbound {
     const { state, view, real } = this
     const mapping = state.translations.find(client.index, view.destination)
     if (mapping < 0) {
-      return this.refuse(client, "outbound.unmapped", state.standalone ? networkUnreachable : prohibited)
+      return this.refuse(client, "outbound.unmapped", state.mode === "standalone" ? networkUnreachable : prohibited)
     }
     const resource = client.resources.get(state.translations.resourceOf(mapping))
     if (resource === undefined) return this.refuse(client, "outbound.unauthorized", prohibited)

@@ -1,0 +1,137 @@
+/**
+ * The file control plane: access requests are made for every client × network resource at the start and for every
+ * tunnel DNS question about a resource's name. Remembers each client's endpoint and last handshake.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import { Clients } from "../src/access/Clients.ts"
+import { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
+import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
+import { ControlPlane } from "../src/control/ControlPlane.ts"
+import { TunnelNames } from "../src/control/standalone/TunnelNames.ts"
+import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import type { ClientState } from "../src/dataplane/notices.ts"
+import { handleQuery } from "../src/dns/tunnelServer.ts"
+import { type DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
+import { type StateError, StateStore } from "../src/host/StateStore.ts"
+import type { ClientId } from "../src/model/Client.ts"
+
+export interface StandaloneOptions {
+  readonly config: GatewayConfig
+  /** The tunnel's DNS sockets see only what comes from this device; `null` in memory. */
+  readonly device: string | null
+}
+
+/** A client heard of within this time before a restart is called by the gateway (design §5). */
+const activeMs = 180_000
+const persistEvery = "1 second"
+
+export const layer = (
+  options: StandaloneOptions
+): Layer.Layer<
+  ControlPlane,
+  StateError | DnsSocketError,
+  Clients | ConnectionAcceptor | DataPlane | DnsSockets | StateStore | TunnelNames
+> =>
+  Layer.effect(
+    ControlPlane,
+    Effect.gen(function* () {
+      const { config } = options
+      const names = yield* TunnelNames
+      const dataPlane = yield* DataPlane
+      const sockets = yield* DnsSockets
+
+      yield* restoreClients(config)
+      yield* names.restore
+      yield* grantNetworks(config)
+      yield* rememberClients
+      yield* dataPlane.start
+      yield* sockets.serve({
+        addresses: [config.gateway4, config.gateway6],
+        port: 53,
+        device: options.device,
+        handler: (query, source, transport) =>
+          handleQuery(query, transport, (question) => names.answer(source.address, question))
+      })
+      return ControlPlane.of({
+        health: Effect.succeed({ kind: "file", connected: true, detail: `${config.clients.length} clients configured` })
+      })
+    })
+  )
+
+const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const store = yield* StateStore
+  const clients = yield* Clients
+  const now = yield* Clock.currentTimeMillis
+  const stored = new Map((yield* store.clients).map((row) => [row.client, row]))
+  for (const client of config.clients) {
+    const row = stored.get(client.id)
+    const endpoint = row?.endpoint ?? null
+    yield* clients.upsert(client, {
+      endpoint,
+      lastTai64n: row?.lastTai64n ?? null,
+      keepalive: 0,
+      initiate: endpoint !== null && row !== undefined && now - row.lastSeenAt <= activeMs
+    })
+  }
+})
+
+/** CIDR and Internet resources need no question: they are open from the first handshake on. */
+const grantNetworks = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const acceptor = yield* ConnectionAcceptor
+  for (const grant of config.grants) {
+    if (grant.resource.kind === "dns") continue
+    yield* acceptor
+      .accept({ ...grant, name: null, credentials: null })
+      .pipe(
+        Effect.catch((refused) =>
+          Effect.logInfo(`${refused.resource} is not open to ${refused.client}: ${refused.reason}`)
+        )
+      )
+  }
+})
+
+/** Writes down where clients are, at most once a second each, and says when one comes or goes. */
+const rememberClients = Effect.gen(function* () {
+  const store = yield* StateStore
+  const notices = yield* (yield* DataPlane).notices
+  const dirty = new Map<ClientId, ClientState>()
+  const connected = new Set<ClientId>()
+
+  const note = Effect.fnUntraced(function* (state: ClientState) {
+    dirty.set(state.client, state)
+    if (state.connected === connected.has(state.client)) return
+    if (state.connected) connected.add(state.client)
+    else connected.delete(state.client)
+    yield* Effect.logInfo(state.connected ? "client connected" : "client is silent").pipe(
+      Effect.annotateLogs("client", state.client)
+    )
+  })
+
+  const write = Effect.gen(function* () {
+    const batch = [...dirty.values()]
+    dirty.clear()
+    for (const { client, endpoint, lastTai64n, handshakeAt } of batch) {
+      yield* store.putClient({ client, endpoint, lastTai64n, lastSeenAt: handshakeAt ?? 0 })
+    }
+  }).pipe(Effect.catch((error) => Effect.logError(`client endpoints are not remembered: ${error.message}`)))
+
+  yield* Queue.take(notices).pipe(
+    Effect.flatMap((notice) => {
+      switch (notice._tag) {
+        case "ClientState":
+          return note(notice)
+        case "Fault":
+          return Effect.logWarning(notice.message)
+        default:
+          return Effect.void
+      }
+    }),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(persistEvery), write)))
+  yield* Effect.addFinalizer(() => write)
+})

@@ -1,0 +1,209 @@
+/** A standalone gateway put together: which implementation stands behind each service. */
+import { join } from "node:path"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { Authorizations } from "../src/access/Authorizations.ts"
+import { ProxyRanges } from "../src/access/ProxyRanges.ts"
+import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
+import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import { HostNetwork } from "../src/host/HostNetwork.ts"
+import { StateStore } from "../src/host/StateStore.ts"
+import { proxyMembership } from "../src/model/ranges.ts"
+import { type Fault } from "../src/demo/story.ts"
+import { DestinationPolicy, optInBits } from "../src/nat/destinationPolicy.ts"
+import { type Network, parseAddress, parseNetwork } from "../src/packet/address.ts"
+import { AnswerPolicy } from "../src/resolution/AnswerPolicy.ts"
+import { Resolutions } from "../src/resolution/Resolutions.ts"
+import { makeStatusReport } from "../src/cli/statusReport.ts"
+import * as AuthorizationsLive from "./Authorizations.ts"
+import * as ClientsLive from "./Clients.ts"
+import * as ConnectionAcceptorLive from "./ConnectionAcceptor.ts"
+import * as ControlPlaneStandalone from "./ControlPlaneStandalone.ts"
+import * as DataPlaneLive from "./DataPlane.ts"
+import * as DnsSocketsLive from "./DnsSockets.ts"
+import * as HostNetworkLive from "./HostNetwork.ts"
+import { acceptWaits, healNever, icmpSilent } from "./lab/faults.ts"
+import { openServerSocket } from "./native/fds.ts"
+import { makeNodePrimitives } from "./nodePrimitives.ts"
+import * as RefreshLive from "./Refresh.ts"
+import * as ResolutionsLive from "./Resolutions.ts"
+import * as ResolverLive from "./Resolver.ts"
+import * as StateStoreLive from "./StateStore.ts"
+import * as StatusSocket from "./StatusSocket.ts"
+import * as TunnelNamesLive from "./TunnelNames.ts"
+
+export interface GatewayOptions {
+  readonly newKey: boolean
+  /** Breaks one promise on purpose; for the demo only. */
+  readonly fault: Fault | null
+}
+
+export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Schema.String }) {}
+
+/** Sessions of the whole gateway unless connection tracking allows fewer (design §9). */
+const maxSessions = 1_048_576
+const dnsPort = 53
+
+/** Runs a gateway until interrupted; everything it did to the host is undone then. */
+export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
+  Effect.gen(function* () {
+    const startedAt = yield* Clock.currentTimeMillis
+    const key = yield* privateKey(options.newKey)
+    const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(key)).toString("base64")
+    yield* Effect.gen(function* () {
+      const context = yield* Effect.context<Authorizations | DataPlane | Resolutions>()
+      const report = Effect.provide(statusReport(config, publicKey, startedAt), context)
+      yield* StatusSocket.serve(config.controlSocket, report)
+      yield* Effect.logInfo("ready").pipe(
+        Effect.annotateLogs({
+          port: config.listenPort,
+          device: config.device,
+          publicKey,
+          clients: config.clients.length
+        })
+      )
+      return yield* Effect.never
+    }).pipe(Effect.scoped, Effect.provide(services(config, key, options.fault)))
+  }).pipe(Effect.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
+
+const services = (config: GatewayConfig, key: Uint8Array, fault: Fault | null) => {
+  const policy = makePolicy(config)
+  const references = Layer.mergeAll(
+    Layer.succeed(ProxyRanges, proxyMembership([config.network.proxy4, config.network.proxy6])),
+    Layer.succeed(AnswerPolicy, (addresses, allow) => {
+      const bits = optInBits(allow)
+      return addresses.filter((text) => {
+        const address = parseAddress(text)
+        return address === undefined || policy.judge(address, bits) !== undefined
+      })
+    })
+  )
+  const live = DataPlaneLive.layer({
+    device: config.device,
+    port: config.listenPort,
+    privateKey: key,
+    mtu: config.network.mtu,
+    maxSessions
+  })
+  const dataPlane = fault === "icmp" ? icmpSilent.pipe(Layer.provide(live)) : live
+  const resolver = ResolverLive.layer({ sets: Object.fromEntries(config.resolvers) })
+  const acceptor =
+    fault === "accept" ? acceptWaits.pipe(Layer.provide(ConnectionAcceptorLive.layer)) : ConnectionAcceptorLive.layer
+  const refresh = fault === "heal" ? healNever : RefreshLive.layer
+  const refusesOutside = (text: string): boolean => {
+    const address = parseAddress(text)
+    return address === undefined || policy.judgeForInternet(address, 0) !== undefined
+  }
+  return ControlPlaneStandalone.layer({ config, device: config.device }).pipe(
+    Layer.provide(TunnelNamesLive.layer({ config, refusesOutside })),
+    Layer.provide(DnsSocketsLive.layer({ openSocket: openServerSocket })),
+    Layer.provideMerge(refresh),
+    Layer.provideMerge(acceptor),
+    Layer.provideMerge(AuthorizationsLive.layer),
+    Layer.provideMerge(ClientsLive.layer),
+    Layer.provideMerge(ResolutionsLive.layer),
+    Layer.provideMerge(hostLayer(config, policy)),
+    Layer.provideMerge(resolver),
+    Layer.provideMerge(references),
+    Layer.provideMerge(dataPlane),
+    Layer.provideMerge(HostNetworkLive.layer)
+  )
+}
+
+/** Prepares the host and keeps the packet path informed of the host's own addresses. */
+const hostLayer = (
+  config: GatewayConfig,
+  policy: DestinationPolicy
+): Layer.Layer<never, HostNetworkError, DataPlane | HostNetwork> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const host = yield* HostNetwork
+      const dataPlane = yield* DataPlane
+      const { network } = config
+      const tunnelNetworks = [network.tunnel4, network.tunnel6]
+      const proxyNetworks = [network.proxy4, network.proxy6]
+      const warnings = yield* host.configure({
+        device: config.device,
+        mtu: network.mtu,
+        gateway4: config.gateway4,
+        gateway6: config.gateway6,
+        tunnelNetworks,
+        proxyNetworks,
+        listenPort: config.listenPort,
+        dnsPort,
+        firewall: config.firewall,
+        masquerade: config.masquerade,
+        allowGatewayHost: config.resources.some((resource) => resource.allow.includes("gateway_host"))
+      })
+      for (const warning of warnings) yield* Effect.logWarning(warning)
+      const tell = Effect.gen(function* () {
+        const ownAddresses = yield* host.ownAddresses
+        policy.setOwnAddresses(ownAddresses.flatMap((text) => parseAddress(text) ?? []))
+        yield* dataPlane.send({
+          _tag: "SetPolicy",
+          mode: "standalone",
+          gateway4: config.gateway4,
+          gateway6: config.gateway6,
+          tunnelNetworks,
+          proxyNetworks,
+          ownAddresses
+        })
+      })
+      yield* tell
+      yield* host.changed.pipe(
+        Effect.andThen(Effect.catch(tell, (error) => Effect.logError(error.message))),
+        Effect.forever,
+        Effect.forkScoped
+      )
+    })
+  )
+
+type HostNetworkError = Effect.Error<HostNetwork["Service"]["ownAddresses"]>
+
+/** The one persisted key. A gateway whose clients know a lost key does not get another one silently. */
+const privateKey = Effect.fnUntraced(function* (newKey: boolean) {
+  const store = yield* StateStore
+  const stored = yield* store.privateKey
+  if (stored !== null) return new Uint8Array(Buffer.from(stored, "base64"))
+  if ((yield* store.clients).length > 0 && !newKey) {
+    return yield* new KeyError({
+      message:
+        "the gateway's private key is gone although clients know it: restore the state directory, or start once with --new-key and give every client the new public key"
+    })
+  }
+  const key = new Uint8Array(32)
+  makeNodePrimitives(new Uint8Array(0)).randomBytes(key)
+  yield* store.setPrivateKey(Buffer.from(key).toString("base64"))
+  return key
+})
+
+const makePolicy = (config: GatewayConfig): DestinationPolicy => {
+  const policy = new DestinationPolicy()
+  const { network } = config
+  policy.setRanges(networks(network.tunnel4, network.tunnel6), networks(network.proxy4, network.proxy6))
+  return policy
+}
+
+const networks = (...texts: ReadonlyArray<string>): ReadonlyArray<Network> =>
+  texts.flatMap((text) => parseNetwork(text) ?? [])
+
+const statusReport = Effect.fnUntraced(function* (config: GatewayConfig, publicKey: string, startedAt: number) {
+  const dataPlane = yield* DataPlane
+  const resolutions = yield* Resolutions
+  const authorizations = yield* Authorizations
+  return makeStatusReport({
+    now: yield* Clock.currentTimeMillis,
+    startedAt,
+    publicKey,
+    endpoint: config.endpoint,
+    clients: config.clients,
+    clientStates: yield* dataPlane.clients,
+    mappings: yield* resolutions.list,
+    authorizations: yield* authorizations.list,
+    workerEpoch: yield* dataPlane.epoch,
+    dataPlaneCounters: yield* dataPlane.counters,
+    resolutionCounters: yield* resolutions.counters
+  })
+})

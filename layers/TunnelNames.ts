@@ -1,0 +1,228 @@
+/** `TunnelNames` over the configuration, the state store and the acceptor. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import { Authorizations } from "../src/access/Authorizations.ts"
+import { Clients } from "../src/access/Clients.ts"
+import { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
+import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
+import { grantsOf } from "../src/config/GatewayConfig.ts"
+import { chooseGrant, type DnsGrant, dnsGrants, isPrivateName } from "../src/control/standalone/chooseResource.ts"
+import { type NameEntry, NameTable } from "../src/control/standalone/nameTable.ts"
+import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../src/control/standalone/proxyPool.ts"
+import { proxyTtl, tunnelAnswerOf } from "../src/control/standalone/tunnelAnswerOf.ts"
+import { TunnelNames } from "../src/control/standalone/TunnelNames.ts"
+import { recordType } from "../src/dns/registry.ts"
+import type { TunnelAnswer, TunnelQuestion } from "../src/dns/tunnelAnswer.ts"
+import { filterAddresses } from "../src/dns/tunnelServer.ts"
+import { Upstream } from "../src/dns/Upstream.ts"
+import { StateStore } from "../src/host/StateStore.ts"
+import type { Client } from "../src/model/Client.ts"
+import { ResourceId } from "../src/model/Resource.ts"
+import { RateLimits } from "../src/nat/rateLimits.ts"
+import { parseNetwork } from "../src/packet/address.ts"
+import { Resolutions } from "../src/resolution/Resolutions.ts"
+
+export interface TunnelNamesOptions {
+  readonly config: GatewayConfig
+  /** Addresses that an answer about an outside name must not contain. */
+  readonly refusesOutside: (address: string) => boolean
+}
+
+/** DNS questions of one client. */
+const questionLimit = { perSecond: 100, burst: 200 } as const
+/** Slots reserved at a time: one durable write per this many new names of a client. */
+const reserveCount = 64
+/** A name's use is written down again after this long. */
+const touchMs = 3_600_000
+
+interface ClientNames {
+  readonly client: Client
+  readonly index: number
+  readonly grants: ReadonlyArray<DnsGrant>
+  readonly names: NameTable
+  nextSlot: number
+  reservedUntil: number
+}
+
+export const layer = (
+  options: TunnelNamesOptions
+): Layer.Layer<
+  TunnelNames,
+  never,
+  Authorizations | Clients | ConnectionAcceptor | Resolutions | StateStore | Upstream
+> =>
+  Layer.effect(
+    TunnelNames,
+    Effect.gen(function* () {
+      const { config } = options
+      const store = yield* StateStore
+      const acceptor = yield* ConnectionAcceptor
+      const authorizations = yield* Authorizations
+      const clients = yield* Clients
+      const resolutions = yield* Resolutions
+      const upstream = yield* Upstream
+      const limits = new RateLimits(questionLimit)
+      const ranges = {
+        proxy4: parseNetwork(config.network.proxy4)!,
+        proxy6: parseNetwork(config.network.proxy6)!
+      }
+      const byAddress = new Map<string, ClientNames>()
+      for (const [index, client] of config.clients.entries()) {
+        const names: ClientNames = {
+          client,
+          index,
+          grants: dnsGrants(grantsOf(config, client.id)),
+          names: new NameTable(),
+          nextSlot: 0,
+          reservedUntil: 0
+        }
+        byAddress.set(client.tunnel4, names)
+        byAddress.set(client.tunnel6, names)
+      }
+
+      /** The store failing must not stop anybody: the name then lives in memory only, loudly. */
+      const persist = (what: Effect.Effect<void, { readonly message: string }>) =>
+        Effect.catch(what, (error) =>
+          Effect.logError(`a name is kept in memory only and will not survive a restart: ${error.message}`)
+        )
+
+      /**
+       * A slot that this client has never had; `undefined` when its ranges are used up. While the store cannot reserve,
+       * slots come from a random place of the last quarter, which reservations reach last.
+       */
+      const takeSlot = Effect.fnUntraced(function* (of: ClientNames) {
+        for (;;) {
+          if (of.nextSlot >= of.reservedUntil) {
+            of.nextSlot = yield* store
+              .reserveSlots(of.client.id, reserveCount)
+              .pipe(
+                Effect.catch((error) =>
+                  Effect.logError(`names live in memory only: ${error.message}`).pipe(
+                    Effect.andThen(
+                      Random.nextIntBetween(slotCapacity(ranges) * 0.75, slotCapacity(ranges) - reserveCount)
+                    )
+                  )
+                )
+              )
+            of.reservedUntil = of.nextSlot + reserveCount
+          }
+          const slot = of.nextSlot++
+          if (slot >= slotCapacity(ranges)) return undefined
+          if (slot >= firstSlot && proxyIpsOf(slot, ranges) !== undefined) return slot
+        }
+      })
+
+      const entryFor = Effect.fnUntraced(function* (of: ClientNames, grant: DnsGrant, domain: string, now: number) {
+        const known = of.names.find(grant.resource.id, domain)
+        if (known !== undefined) {
+          const old = known.lastUsedAt
+          of.names.touch(known, now)
+          if (now - old >= touchMs) yield* persist(store.putMapping({ ...known, client: of.client.id }))
+          return known
+        }
+        const slot = yield* takeSlot(of)
+        if (slot === undefined) return undefined
+        const entry: NameEntry = { resource: grant.resource.id, domain, slot, lastUsedAt: now }
+        const released = of.names.add(entry)
+        if (released !== undefined) yield* release(of, released)
+        yield* persist(store.putMapping({ ...entry, client: of.client.id }))
+        return entry
+      })
+
+      const release = Effect.fnUntraced(function* (of: ClientNames, entry: NameEntry) {
+        const status = yield* resolutions.find(of.client.id, ResourceId.make(entry.resource), entry.domain)
+        if (status !== undefined) yield* resolutions.release(status.mapping.id)
+        yield* persist(store.removeMapping({ ...entry, client: of.client.id }))
+      })
+
+      const forward = (set: string, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
+        upstream.exchange(set, question.domain, question.type, 4_000).pipe(
+          Effect.match({
+            onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message }),
+            onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })
+          })
+        )
+
+      const outside = Effect.fnUntraced(function* (question: TunnelQuestion): Effect.fn.Return<TunnelAnswer> {
+        if (config.otherNames === "refuse") return { _tag: "Refused" }
+        const answer = yield* forward("system", question)
+        if (answer._tag !== "Forwarded") return answer
+        return { ...answer, message: filterAddresses(answer.message, (address) => !options.refusesOutside(address)) }
+      })
+
+      const resourceName = Effect.fnUntraced(function* (
+        of: ClientNames,
+        grant: DnsGrant,
+        question: TunnelQuestion,
+        now: number
+      ): Effect.fn.Return<TunnelAnswer> {
+        const { family, domain } = question
+        if (family === null) return yield* forward(grant.resource.resolver, question)
+        const entry = yield* entryFor(of, grant, domain, now)
+        const proxyIps = entry === undefined ? undefined : proxyIpsOf(entry.slot, ranges)
+        if (proxyIps === undefined) return { _tag: "ServerFailure" }
+        const { client, resource, expiresAt } = grant
+        return yield* acceptor
+          .accept({ client, resource, expiresAt, name: { domain, proxyIps }, credentials: null })
+          .pipe(
+            Effect.match({
+              onSuccess: (reply): TunnelAnswer =>
+                reply.mapping === null
+                  ? { _tag: "ServerFailure" }
+                  : tunnelAnswerOf(reply.mapping.state, family, proxyIps, now),
+              onFailure: (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })
+            })
+          )
+      })
+
+      const reverse = (of: ClientNames, address: string): TunnelAnswer => {
+        const entry = of.names.ofSlot(slotOf(address, ranges))
+        return entry === undefined
+          ? { _tag: "NameError", ttl: 5 }
+          : { _tag: "Reverse", name: entry.domain, ttl: proxyTtl }
+      }
+
+      return TunnelNames.of({
+        restore: Effect.gen(function* () {
+          const byId = new Map([...byAddress.values()].map((names) => [String(names.client.id), names]))
+          for (const stored of yield* store.mappings) {
+            const of = byId.get(stored.client)
+            const proxyIps = proxyIpsOf(stored.slot, ranges)
+            if (of === undefined || proxyIps === undefined) continue
+            of.names.add({ ...stored })
+            const grant = of.grants.find((g) => g.resource.id === stored.resource)
+            const now = yield* Clock.currentTimeMillis
+            if (grant === undefined || chooseGrant([grant], stored.domain, now) === undefined) continue
+            yield* clients.upsert(of.client)
+            yield* authorizations.record(grant)
+            yield* resolutions.subscribe({
+              client: of.client.id,
+              resource: grant.resource.id,
+              resolver: grant.resource.resolver,
+              domain: stored.domain,
+              proxyIps,
+              cause: "Restarted",
+              allow: grant.resource.allow
+            })
+          }
+        }),
+        answer: Effect.fn("ControlPlane.question")(function* (source, question) {
+          const of = byAddress.get(source)
+          if (of === undefined) return { _tag: "Dropped" }
+          yield* Effect.annotateCurrentSpan({ client: of.client.id, domain: question.domain, type: question.type })
+          const now = yield* Clock.currentTimeMillis
+          if (!limits.take(of.index, now)) return { _tag: "Dropped" }
+          if (question.type === recordType.PTR && question.reverse !== null) {
+            if (slotOf(question.reverse, ranges) >= 0) return reverse(of, question.reverse)
+            return yield* outside(question)
+          }
+          const grant = chooseGrant(of.grants, question.domain, now)
+          if (grant !== undefined) return yield* resourceName(of, grant, question, now)
+          if (isPrivateName(config.resources, question.domain)) return { _tag: "NameError", ttl: 5 }
+          return yield* outside(question)
+        })
+      })
+    })
+  )

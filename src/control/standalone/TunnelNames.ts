@@ -1,0 +1,15 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
+import type { StateError } from "../../host/StateStore.ts"
+
+/** The names of standalone clients: which proxy IPs stand for which name, and what a client is told when it asks. */
+export class TunnelNames extends Context.Service<
+  TunnelNames,
+  {
+    /** Brings back what was stored: mappings of resources that a client may still reach, waiting for traffic. */
+    readonly restore: Effect.Effect<void, StateError>
+    /** Answers a question that came from a tunnel address. Never waits for a lookup of a resource's name. */
+    readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
+  }
+>()("sallyport/control/standalone/TunnelNames") {}

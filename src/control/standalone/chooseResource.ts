@@ -1,0 +1,22 @@
+/** Which DNS resource a client's question falls under. Pure. */
+import type { Authorization } from "../../model/Authorization.ts"
+import { compareSpecificity, matches } from "../../model/DomainPattern.ts"
+import type { DnsResource, Resource } from "../../model/Resource.ts"
+
+export interface DnsGrant extends Authorization {
+  readonly resource: DnsResource
+}
+
+/** The client's grants for DNS resources, the most specific pattern first; among equals the order given. */
+export const dnsGrants = (grants: ReadonlyArray<Authorization>): ReadonlyArray<DnsGrant> =>
+  grants
+    .flatMap((grant) => (grant.resource.kind === "dns" ? [{ ...grant, resource: grant.resource }] : []))
+    .toSorted((a, b) => compareSpecificity(a.resource.pattern, b.resource.pattern))
+
+/** The most specific grant that covers the name and has not expired. */
+export const chooseGrant = (grants: ReadonlyArray<DnsGrant>, domain: string, now: number): DnsGrant | undefined =>
+  grants.find((g) => (g.expiresAt === null || g.expiresAt > now) && matches(g.resource.pattern, domain))
+
+/** Whether any resource at all covers the name: it is private then, whoever asks. */
+export const isPrivateName = (resources: ReadonlyArray<Resource>, domain: string): boolean =>
+  resources.some((r) => r.kind === "dns" && matches(r.pattern, domain))

@@ -1,0 +1,45 @@
+/**
+ * The client's end of a tunnel: no translation, no sessions. What the host routes into the device goes to the gateway
+ * whose allowed networks have the destination; what comes from a gateway must have a source in its allowed networks.
+ */
+import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
+import type { ClientEntry } from "./clientTable.ts"
+import type { EngineState } from "./engineState.ts"
+import type { Link } from "./link.ts"
+
+/** Allowed networks have no port filters: any port will do. */
+const anyPort = 0
+
+export class ClientRole {
+  private readonly state: EngineState
+  private readonly link: Link
+  private readonly view: PacketView = makePacketView()
+
+  constructor(state: EngineState, link: Link) {
+    this.state = state
+    this.link = link
+  }
+
+  toGateway(offset: number, length: number): void {
+    const { state, view } = this
+    if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("inbound.malformed")
+    for (const gateway of state.clients.all()) {
+      if (state.routes.choose(gateway.index, view.destination, view.protocol, anyPort) < 0) continue
+      state.count("inbound.forwarded")
+      state.add("inbound.bytes", view.length)
+      return this.link.toClient(gateway, view.offset, view.length)
+    }
+    state.count("inbound.unknown_client")
+  }
+
+  fromGateway(gateway: ClientEntry, offset: number, length: number): void {
+    const { state, view } = this
+    if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("outbound.malformed")
+    if (state.routes.choose(gateway.index, view.source, view.protocol, anyPort) < 0) {
+      return state.count("outbound.source_spoofed")
+    }
+    state.count("outbound.forwarded")
+    state.add("outbound.bytes", view.length)
+    state.count(state.io.writeTun(view.offset, view.length) ? "tun.written" : "tun.write_failed")
+  }
+}
