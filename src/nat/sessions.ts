@@ -173,7 +173,7 @@ export class Sessions extends SessionRecords {
     this.makeRoomFor(client, mapping)
     const existing = this.findOutbound(client, protocol, insidePort, destination, destinationPort)
     if (existing >= 0) this.remove(existing)
-    const outsidePort = this.chooseOutsidePort(client, protocol, insidePort, real, destinationPort)
+    const outsidePort = this.chooseOutsidePort(client, protocol, insidePort, destination, real, destinationPort)
     if (outsidePort < 0) return -1
     if (this.clientSizes[client]! >= this.perClient) this.evictOf(client)
     else if (this.size >= this.capacity) this.evictAny()
@@ -241,7 +241,8 @@ export class Sessions extends SessionRecords {
     if (equal(scratch, real)) return true
     const flow = records[at + FLOW]!
     const port = records[at + PORTS]! >>> 16
-    const outsidePort = this.chooseOutsidePort(records[at + CLIENT]!, flow >>> 16, flow & 0xffff, real, port)
+    this.destinationInto(slot, scratch)
+    const outsidePort = this.chooseOutsidePort(records[at + CLIENT]!, flow >>> 16, flow & 0xffff, scratch, real, port)
     if (outsidePort < 0) return false
     this.outside.remove(this.outsideHash(slot), slot)
     records[at + PORTS] = (port << 16) | outsidePort
@@ -364,13 +365,14 @@ export class Sessions extends SessionRecords {
   }
 
   /**
-   * After `NEAR` taken ports in a row the search goes on in strides that reach every port, so that a client which
-   * fills a range of ports cannot make each further session cost a walk along that range.
+   * After `NEAR` taken ports in a row the search goes on from a place and in strides that depend on the flow, and
+   * reaches every port: a client that fills ports cannot make each further session cost a walk along them.
    */
   private chooseOutsidePort(
     client: number,
     protocol: number,
     insidePort: number,
+    destination: Readonly<Words>,
     real: Readonly<Words>,
     realPort: number
   ): number {
@@ -382,10 +384,14 @@ export class Sessions extends SessionRecords {
     ) {
       return this.findInbound(client, protocol, insidePort, real, realPort) < 0 ? insidePort : -1
     }
-    let port = insidePort
-    for (let tries = 0; tries < 0x10000 + NEAR; tries++) {
+    for (let n = 0; n < NEAR; n++) {
+      const port = (insidePort + n) & 0xffff
       if (port !== 0 && this.findInbound(client, protocol, port, real, realPort) < 0) return port
-      port = (port + (tries < NEAR ? 1 : FAR_STRIDE)) & 0xffff
+    }
+    const hash = hashFlow(this.insideSeed, client, (protocol << 16) | insidePort, destination, realPort)
+    const stride = (hash >>> 16) | 1
+    for (let n = 0, port = hash & 0xffff; n < 0x10000; n++, port = (port + stride) & 0xffff) {
+      if (port !== 0 && this.findInbound(client, protocol, port, real, realPort) < 0) return port
     }
     return -1
   }
@@ -434,7 +440,6 @@ export class Sessions extends SessionRecords {
 }
 
 const NEAR = 32
-const FAR_STRIDE = 0x9e3b
 
 const UNCONFIRMED = 0
 const DATAGRAM = 1
