@@ -10,7 +10,8 @@ import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { labAddresses } from "../../src/demo/Lab.ts"
-import { Refresh } from "../../src/resolution/Refresh.ts"
+import { nameKey } from "../../src/model/Mapping.ts"
+import { type ResolutionError, Resolver } from "../../src/resolution/Resolver.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** `accept`: the acceptor replies only when the name is looked up, as gateways do that resolve first. */
@@ -50,5 +51,22 @@ const intoTheVoid = (command: Command): Command =>
     ? { ...command, state: "Resolved", addresses: [labAddresses.inner.nobody.v4, labAddresses.inner.nobody.v6] }
     : command
 
-/** `heal`: traffic to a name without addresses is no reason to look it up again. */
-export const healNever: Layer.Layer<Refresh> = Layer.succeed(Refresh, Refresh.of({ traffic: () => Effect.void }))
+/** `heal`: the first failure of a name is its answer for ever, as in gateways that look up once. */
+export const healNever: Layer.Layer<Resolver, never, Resolver> = Layer.effect(
+  Resolver,
+  Effect.gen(function* () {
+    const inner = yield* Resolver
+    const failures = new Map<string, ResolutionError>()
+    return Resolver.of({
+      ...inner,
+      resolve: (name) =>
+        Effect.suspend(() => {
+          const failure = failures.get(nameKey(name))
+          if (failure !== undefined) return Effect.fail(failure)
+          return Effect.tapError(inner.resolve(name), (error) =>
+            Effect.sync(() => void failures.set(nameKey(name), error))
+          )
+        })
+    })
+  })
+)

@@ -79,7 +79,7 @@ const opening = `
 `
 
 const closing = `
-  That was all of it: let in at once, told the truth at once, healed by itself, and nobody's connection was cut.
+  That was all of it: let in at once, told the truth, healed by itself, and nobody's connection was cut.
 `
 
 const setUp = Effect.fnUntraced(function* (fault: Fault | null) {
@@ -159,7 +159,7 @@ const answerAtOnce = Effect.fnUntraced(function* (
   const fiber = yield* Effect.forkScoped(visitor.connect({ address: proxy, timeout: 5000 }), { startImmediately: true })
   const syn = yield* client.first((packet) => inTunnel(packet, "out") && isFlow(packet, proxy, "to"), patience)
   if (syn === null) return yield* wrong("icmp", "the client's SYN never reached its TUN")
-  yield* line("client", `connects to ${proxy}, port 80`)
+  yield* line("client", `connects to ${proxy}, port 80; the gateway may hold the packet for 2 s, hoping for DNS`)
   const answer = yield* client.first(
     (packet) => packet.at >= syn.at && inTunnel(packet, "in") && isUnreachable(packet, proxy),
     { timeout: "5 seconds" }
