@@ -76,6 +76,9 @@ class Ours {
   readonly events: Array<PeerEvent> = []
   readonly codes: Array<string> = []
   readonly privateKey = randomBytes(32)
+  readonly types: Array<number> = []
+  /** Sees every handshake message and keepalive that is sent. */
+  tap: (bytes: Uint8Array) => void = () => {}
   replies = 0
   private readonly inbound = this.arena.reserve(2048)
   private readonly echo = this.arena.reserve(2048)
@@ -92,8 +95,11 @@ class Ours {
       arena: this.arena,
       limits,
       event: (_peer, event) => this.events.push(event),
-      send: (to, offset, length) =>
-        this.socket.send(this.arena.bytes.slice(offset, offset + length), to.port, formatAddress(to.remote))
+      send: (to, offset, length) => {
+        const bytes = this.arena.bytes.slice(offset, offset + length)
+        this.tap(bytes)
+        this.socket.send(bytes, to.port, formatAddress(to.remote))
+      }
     })
     this.listen(socket)
   }
@@ -138,6 +144,7 @@ class Ours {
       this.from.port = info.port
       const code = receiveCodes[this.wg.receive(this.inbound, bytes.length, this.from, this.now(), this.wall())]!
       this.codes.push(code)
+      this.types.push(bytes[0]!)
       if (code === "Data") this.answer()
       this.turn()
     })
@@ -324,6 +331,36 @@ it.live("makes wireguard-go prove its address with a cookie before a handshake",
     assert.strictEqual(ours.codes[0], "CookieSent")
     assert.include(ours.codes.slice(1), "Handled")
     assert.deepStrictEqual(ours.events, ["EndpointChanged", "HandshakeDone"])
+  }).pipe(Effect.scoped)
+)
+
+it.live("uses the cookie that a loaded wireguard-go demands", () =>
+  Effect.gen(function* () {
+    const { here, ours, peer, there } = yield* connect({ dial: false })
+    Object.assign(peer.endpoint.remote, parseAddress(there))
+    peer.endpoint.port = 51820
+    peer.hasEndpoint = true
+    // One valid initiation, over and over from a port whose answers nobody reads: more than it can work off.
+    const flooder = yield* openSocket(here)
+    let message: Uint8Array | undefined
+    ours.tap = (bytes) => (message ??= bytes)
+    ours.wg.initiate(peer, ours.now(), ours.wall())
+    yield* eventually("the first handshake", () => ours.events.includes("HandshakeDone"))
+    yield* Effect.sync(() => {
+      for (let i = 0; i < 200; i++) flooder.send(message!, 51820, there)
+    }).pipe(Effect.repeat(Schedule.spaced("2 millis")), Effect.forkScoped)
+    yield* Effect.sleep("300 millis")
+
+    let last: Uint8Array | undefined
+    ours.tap = (bytes) => (last = bytes[0] === 1 ? bytes : last)
+    ours.events.length = 0
+    ours.wg.initiate(peer, ours.now(), ours.wall())
+    yield* eventually("a cookie", () => ours.types.includes(3))
+    assert.deepStrictEqual(ours.events, [])
+    ours.skip(5_400)
+    yield* eventually("a handshake under load", () => ours.events.includes("HandshakeDone"))
+
+    assert.isTrue(last!.subarray(132).some((byte) => byte !== 0))
   }).pipe(Effect.scoped)
 )
 

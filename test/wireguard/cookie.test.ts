@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
 import { CookieHolder, CookieIssuer, mac } from "../../src/wireguard/cookie.ts"
+import { defaultLimits, SourceBuckets } from "../../src/wireguard/handshakeLimits.ts"
 import { integer } from "../support/packetArbitraries.ts"
 import { Clock, endpoint, makePair, settle, Side } from "./sides.ts"
 
@@ -249,15 +250,31 @@ describe("a source", () => {
     assert.strictEqual(codes[40], "RateLimited")
   })
 
-  it("among 100,000 others costs no more memory and is still limited", () => {
-    const { b, initiation } = make()
-    const quiet = new Side({ clock: b.clock, limits: { loadMark: 1e9, queue: 1_000_000 } })
-    const a = new Side({ clock: b.clock, address: "192.0.2.2" })
-    a.initiate(a.meet(quiet))
-    const other = a.take()[0]!.bytes
-    for (let i = 0; i < 5_000; i++) quiet.receive(other, endpoint(`10.0.${i >> 8}.${i & 255}`, 1))
+  it("is limited in a table of fixed size: among 100,000 others each still has its burst", () => {
+    const buckets = new SourceBuckets(defaultLimits, p)
+    const from = endpoint("10.0.0.0", 1)
+    for (let i = 0; i < 100_000; i++) {
+      from.remote.w3 = i
+      assert.isTrue(buckets.take(from, false, 0))
+    }
+    from.remote.w3 = -1
 
-    assert.strictEqual(burst(quiet, other, "192.0.2.9", 60), 40)
-    assert.strictEqual(initiation.length, 148)
+    const taken = Array.from({ length: 60 }, () => buckets.take(from, false, 0))
+
+    assert.strictEqual(taken.filter(Boolean).length, 40)
+  })
+
+  it("that is busy is not displaced by quiet ones", () => {
+    const buckets = new SourceBuckets(defaultLimits, p)
+    const busy = endpoint("192.0.2.2", 1)
+    const quiet = endpoint("10.0.0.0", 1)
+    let admitted = 0
+    for (let i = 0; i < 60_000; i++) {
+      quiet.remote.w3 = i
+      buckets.take(quiet, false, i)
+      if (buckets.take(busy, false, i)) admitted++
+    }
+
+    assert.isAtMost(admitted, 40 + 1_200)
   })
 })

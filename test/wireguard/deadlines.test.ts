@@ -39,6 +39,24 @@ describe("the heap of deadlines", () => {
     { arbitrary: { runs: 300 } }
   )
 
+  it("keeps its order when the last item takes the place of one in a later branch", () => {
+    const heap = new Deadlines<Item>()
+    const items = [0, 10, 1, 11, 12, 2, 3].map((at, id) => {
+      const item: Item = { id, heapIndex: -1, deadline: 0 }
+      heap.atLatest(item, at)
+      return item
+    })
+
+    heap.remove(items[3]!)
+
+    const order = Array.from({ length: 6 }, () => {
+      const at = heap.next()
+      heap.takeDue(at)
+      return at
+    })
+    assert.deepStrictEqual(order, [0, 1, 2, 3, 10, 12])
+  })
+
   it("takes no item that waits for nothing", () => {
     const heap = new Deadlines<Item>()
     heap.atLatest({ id: 0, heapIndex: -1, deadline: 0 }, Number.POSITIVE_INFINITY)

@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { blake2s } from "@noble/hashes/blake2.js"
+import { mac } from "../../src/wireguard/cookie.ts"
 import { HandshakeOutcome } from "../../src/wireguard/WireGuard.ts"
 import { carry, Clock, makeConnected, makePair, pass, settle, Side, text } from "./sides.ts"
 
@@ -159,8 +161,9 @@ describe("a handshake", () => {
 
     a.initiate(toB)
     b.initiate(toA)
-    settle({ a, b })
+    const log = settle({ a, b })
 
+    assert.notInclude(log.join(), "UnknownReceiver")
     assert.isTrue(toB.hasSession(clock.now) && toA.hasSession(clock.now))
     for (let i = 0; i < 3; i++) {
       assert.deepStrictEqual(carry(a, toB, b, text("one")), text("one"))
@@ -191,6 +194,39 @@ describe("a handshake", () => {
 
     assert.strictEqual(a.take().length, 1)
     assert.strictEqual(b.take().length, 0)
+  })
+
+  it("is not started by packets more often than every 5 s", () => {
+    const { a, b, clock, toB } = makeConnected()
+    a.wg.addPeer({ publicKey: b.wg.publicKey, presharedKey: psk, keepalive: 0, user: 1 })
+    clock.advance(4_999)
+    a.seal(toB, text("too early"))
+    a.tick()
+    assert.deepStrictEqual(a.take(), [])
+
+    clock.advance(1)
+    a.seal(toB, text("now"))
+    a.tick()
+    assert.strictEqual(a.take().length, 1)
+  })
+
+  it("is not spoilt by a forged response that comes before the real one", () => {
+    const { a, b, clock, toB } = makePair()
+    a.initiate(toB)
+    const [initiation] = a.take()
+    b.receive(initiation!.bytes, a.at)
+    b.work()
+    const response = b.take()[0]!.bytes
+    const forged = response.slice()
+    forged[50]! ^= 1
+    const key = blake2s(Uint8Array.from([...text("mac1----"), ...a.wg.publicKey]))
+    forged.set(mac(key, forged.subarray(0, 60)), 60)
+
+    a.receive(forged, b.at)
+    a.receive(response, b.at)
+
+    assert.deepStrictEqual(a.work(), ["Completed", "Forged"])
+    assert.isTrue(toB.hasSession(clock.now))
   })
 
   it("is started by the next advance when a packet finds no session", () => {
