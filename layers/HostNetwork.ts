@@ -13,7 +13,7 @@ import { HostError, HostNetwork, type HostPlan } from "../src/host/HostNetwork.t
 import { describeOverlap, Route } from "../src/host/overlap.ts"
 import { freePortRange, listeningPorts } from "../src/host/portRange.ts"
 import { formatAddress, parseAddress } from "../src/packet/address.ts"
-import { type CommandFailed, helperEnvironment, runCommand } from "./hostCommand.ts"
+import { type CommandFailed, findProgram, runCommand } from "./hostCommand.ts"
 import { enableForwarding, ipv6Available } from "./hostSysctl.ts"
 
 export const layer: Layer.Layer<HostNetwork> = Layer.effect(
@@ -249,10 +249,7 @@ const readOr = (path: string, otherwise: string): string => {
 /** `ip monitor` as a trigger (its text is not for programs). Whatever ends it, news may have been missed by then. */
 const watch = (news: Queue.Queue<void>): Effect.Effect<never> =>
   Effect.callback<void>((resume) => {
-    const child = spawn("ip", ["monitor", "address", "route"], {
-      stdio: ["ignore", "pipe", "ignore"],
-      env: helperEnvironment()
-    })
+    const child = spawn(findProgram("ip"), ["monitor", "address", "route"], { stdio: ["ignore", "pipe", "ignore"] })
     child.stdout.on("data", () => void Queue.offerUnsafe(news, undefined))
     child.once("error", () => resume(Effect.void))
     child.once("exit", () => resume(Effect.void))

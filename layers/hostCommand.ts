@@ -1,5 +1,6 @@
 /** Short-lived helper programs (`ip`, `nft`): input in, output out, killed when they take too long or nobody waits. */
 import { execFile } from "node:child_process"
+import { existsSync } from "node:fs"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 
@@ -10,12 +11,9 @@ export class CommandFailed extends Data.TaggedError("CommandFailed")<{
   readonly output: string
 }> {}
 
-/** The environment of every helper: system programs found without a login shell, messages in English. */
-export const helperEnvironment = (): NodeJS.ProcessEnv => ({
-  ...process.env,
-  PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin`,
-  LC_ALL: "C"
-})
+/** Where the program is: system directories first, which a search path without `sbin` misses, then the search path. */
+export const findProgram = (name: string): string =>
+  systemDirectories.map((directory) => `${directory}/${name}`).find((path) => existsSync(path)) ?? name
 
 /** Standard output of the program; fails unless it exits with 0 within `timeoutMs` (default 10 s). */
 export const runCommand = (
@@ -26,9 +24,9 @@ export const runCommand = (
   Effect.callback((resume) => {
     const timeout = options?.timeoutMs ?? 10_000
     const child = execFile(
-      command,
+      findProgram(command),
       args,
-      { timeout, killSignal: "SIGKILL", maxBuffer: 64 * 1024 * 1024, env: helperEnvironment(), encoding: "utf8" },
+      { timeout, killSignal: "SIGKILL", maxBuffer: 64 * 1024 * 1024, encoding: "utf8" },
       (error, stdout, stderr) => {
         if (error === null) return resume(Effect.succeed(stdout))
         const kind = error.code === "ENOENT" ? "missing" : error.killed === true ? "timeout" : "failed"
@@ -41,6 +39,8 @@ export const runCommand = (
     child.stdin?.end(options?.input ?? "")
     return Effect.sync(() => void child.kill("SIGKILL"))
   })
+
+const systemDirectories = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
 
 const firstLine = (text: string): string | undefined =>
   text

@@ -13,8 +13,7 @@ const run = (command: string, ...args: ReadonlyArray<string>): string =>
   execFileSync(command, args, {
     encoding: "utf8",
     timeout: 45_000,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, LAN_NAMESPACE: lan }
+    stdio: ["ignore", "pipe", "pipe"]
   })
 
 const sh = (command: string): string => run("sh", "-ec", command)
@@ -23,7 +22,7 @@ const inGateway = (command: string): string => run("ip", "netns", "exec", gatewa
 
 const probe = (scenario: string, plan: Partial<HostPlan> = {}, ...wrapper: ReadonlyArray<string>) =>
   JSON.parse(
-    run("ip", "netns", "exec", gateway, ...wrapper, process.execPath, script, scenario, JSON.stringify(plan))
+    run("ip", "netns", "exec", gateway, ...wrapper, process.execPath, script, scenario, JSON.stringify(plan), lan)
   ) as {
     // oxlint-disable-next-line typescript/no-explicit-any
     readonly value: any
@@ -46,6 +45,8 @@ beforeEach(() => {
 afterEach(() => {
   sh(`ip netns delete ${gateway}; ip netns delete ${lan}`)
 })
+
+const readOnly = ["unshare", "--mount", "sh", "-c", 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"', "sh"]
 
 describe("HostNetwork", () => {
   it("sets up device, routes, sysctls and table, and takes all but the sysctls back", () => {
@@ -188,8 +189,6 @@ describe("HostNetwork", () => {
   })
 
   describe("with a read-only /proc/sys", () => {
-    const readOnly = ["unshare", "--mount", "sh", "-c", 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"', "sh"]
-
     it("says which sysctl the host must set", () => {
       const { error } = probe("configure", {}, ...readOnly)
 
@@ -206,11 +205,7 @@ describe("HostNetwork", () => {
   it("goes on with IPv4 alone, and says so, where IPv6 is off and cannot be switched on", () => {
     inGateway("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6; echo 1 > /proc/sys/net/ipv4/ip_forward")
 
-    const { value } = probe(
-      "configure",
-      {},
-      ...["unshare", "--mount", "sh", "-c", 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"', "sh"]
-    )
+    const { value } = probe("configure", {}, ...readOnly)
 
     assert.match(value.warnings[0], /IPv6 is off/)
     assert.deepStrictEqual(value.during.addresses, ["100.64.0.1/32"])

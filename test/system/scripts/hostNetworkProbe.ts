@@ -1,6 +1,7 @@
 /**
  * Runs inside a gateway's namespace with the live `HostNetwork`, plays the clients by raw packets on the TUN device, and
- * prints one JSON value. Arguments: scenario, plan overrides as JSON.
+ * prints one JSON value. Arguments: scenario, plan overrides as JSON, the
+ * neighbours' namespace.
  */
 import { execFile, execFileSync } from "node:child_process"
 import { createSocket } from "node:dgram"
@@ -112,7 +113,7 @@ const counters = (): Record<string, number> => {
   )
 }
 
-const lan = process.env["LAN_NAMESPACE"]!
+const lan = process.argv[4]!
 const host = "192.168.77.1"
 const server = "192.168.77.2"
 const client = "100.64.0.2"

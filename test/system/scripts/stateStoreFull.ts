@@ -31,14 +31,13 @@ const result = await Effect.runPromise(
     yield* store.setPrivateKey("the key")
     yield* store.putMapping(mapping(0))
     fill()
-    let stored = 1
-    let message = ""
     // What the write-ahead log has room for still goes in.
-    while (message === "") {
-      yield* store
-        .putMapping(mapping(stored))
-        .pipe(Effect.match({ onSuccess: () => void stored++, onFailure: (error) => void (message = error.message) }))
-    }
+    let stored = 1
+    const message = yield* Effect.suspend(() => store.putMapping(mapping(stored))).pipe(
+      Effect.tap(() => Effect.sync(() => void stored++)),
+      Effect.forever,
+      Effect.catch((error) => Effect.succeed(error.message))
+    )
     const kept = (yield* store.mappings).length
     const key = yield* store.privateKey
     fs.rmSync(filler)
