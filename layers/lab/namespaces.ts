@@ -1,9 +1,9 @@
 /** The lab's three hosts: network namespaces and the wires between them. */
-import { existsSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type Dual, type LabError, labAddresses, type LabHost, labHosts } from "../../src/demo/Lab.ts"
-import { attemptCommand, runCommand } from "./command.ts"
+import { removeAbandoned, removeNamespace } from "./abandoned.ts"
+import { runCommand } from "./command.ts"
 
 const prefix = "sallyport-lab"
 
@@ -43,32 +43,3 @@ const configure = (namespace: string, device: string, addresses: ReadonlyArray<D
       ""
     ].join("\n")
   })
-
-/** Ends what runs in the namespace, then removes it; never fails, since it cleans up. */
-const removeNamespace = (namespace: string): Effect.Effect<void> =>
-  attemptCommand(["ip", "netns", "pids", namespace]).pipe(
-    Effect.tap(({ stdout }) =>
-      Effect.sync(() => {
-        for (const pid of stdout.split("\n").map(Number)) if (pid > 1 && pid !== process.pid) killQuietly(pid)
-      })
-    ),
-    Effect.andThen(attemptCommand(["ip", "netns", "delete", namespace])),
-    Effect.ignore
-  )
-
-/** Labs whose process was killed before it could clean up. */
-const removeAbandoned = Effect.gen(function* () {
-  const { stdout } = yield* attemptCommand(["ip", "netns", "list"])
-  for (const line of stdout.split("\n")) {
-    const [, namespace, owner] = /^(sallyport-lab-(\d+)-\d+-[a-z]+)/.exec(line) ?? []
-    if (namespace !== undefined && !existsSync(`/proc/${owner}`)) yield* removeNamespace(namespace)
-  }
-})
-
-const killQuietly = (pid: number): void => {
-  try {
-    process.kill(pid, "SIGKILL")
-  } catch {
-    // Ended by itself in the meantime.
-  }
-}

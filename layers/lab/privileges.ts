@@ -30,6 +30,7 @@ export const lackOf = (found: {
 export const runUnprivileged: Effect.Effect<number | null, LabError> = Effect.gen(function* () {
   if (process.geteuid?.() === 0) return null
   yield* checkTools
+  yield* refuse(lackOf({ root: true, tun: tunDevice() }))
   const unshare = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
   const allowed = yield* attemptCommand([
     ...unshare,

@@ -37,6 +37,7 @@ export interface WorldOptions {
   readonly resources?: string
   /** More top-level lines of the configuration. */
   readonly more?: string
+  /** How the company's name server begins; `none` leaves its port free for another one. */
   readonly dns?: "answer" | "silent" | "closed" | "none"
 }
 

@@ -1,10 +1,12 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { startNameServer, startOrigins, startVisitor } from "../../src/demo/company.ts"
 import { Lab } from "../../src/demo/Lab.ts"
 import { dnsHeader, handshakeMessage, ipView, ports, tcpData, udpData } from "../../src/demo/packets.ts"
-import { runCommand } from "../../layers/lab/command.ts"
+import { attemptCommand, runCommand } from "../../layers/lab/command.ts"
+import { startProcess } from "../../layers/lab/process.ts"
 import { startDnsmasq } from "../support/dnsmasq.ts"
 import { flood } from "../support/flood.ts"
 import { blackHoleDns, curl, dig, inLab, inner, outer } from "../support/lab.ts"
@@ -42,6 +44,32 @@ it.live("leaves nothing behind: namespaces, files and processes are gone when th
     assert.isFalse(existsSync(left.directory))
     for (const pid of left.pids) assert.isFalse(isRunning(pid), `process ${pid} is still there`)
   })
+)
+
+it.live("removes what a killed lab left, and nothing of a living one", () =>
+  Effect.gen(function* () {
+    const dead = "sallyport-lab-99999999-0-client"
+    const living = `sallyport-lab-${process.pid}-999-client`
+    const directory = `${tmpdir()}/sallyport-lab-99999999-0-abc`
+    yield* Effect.acquireRelease(
+      Effect.andThen(runCommand(["ip", "netns", "add", dead]), runCommand(["ip", "netns", "add", living])),
+      () =>
+        Effect.andThen(
+          attemptCommand(["ip", "netns", "delete", dead]),
+          attemptCommand(["ip", "netns", "delete", living])
+        ).pipe(Effect.ignore)
+    )
+    mkdirSync(directory)
+    const gateway = yield* startProcess(["ip", "netns", "exec", dead, "sleep", "600"])
+    yield* runCommand(["ip", "netns", "exec", dead, "true"])
+
+    const namespaces = yield* Effect.andThen(Lab, runCommand(["ip", "netns", "list"])).pipe(inLab)
+
+    assert.notInclude(namespaces, dead)
+    assert.include(namespaces, living)
+    assert.isFalse(existsSync(directory))
+    assert.strictEqual(yield* gateway.exit, 128 + 9)
+  }).pipe(Effect.scoped)
 )
 
 it.live("has a name server that answers, changes, keeps silent, refuses and goes away", () =>
