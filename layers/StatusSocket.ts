@@ -33,15 +33,16 @@ export const serve = Effect.fn("StatusSocket.serve")(function* (
       server.net.close(() => resume(Effect.void))
     })
   )
+  const run = Effect.runForkWith(yield* Effect.context())
   const answer = (socket: Net.Socket) => {
-    const fiber = Effect.runFork(
+    const fiber = run(
       Effect.map(report, (value) => {
         socket.end(`${JSON.stringify(value)}\n`)
       })
     )
     // A report that dies leaves nothing to say: the reader sees the end.
     fiber.addObserver((exit) => exit._tag === "Failure" && socket.destroy())
-    socket.once("close", () => Effect.runFork(Fiber.interrupt(fiber)))
+    socket.once("close", () => run(Fiber.interrupt(fiber)))
   }
   server.net.on("connection", answer)
   yield* Effect.addFinalizer(() => Effect.sync(() => server.net.off("connection", answer)))
@@ -127,32 +128,32 @@ const makeRoom = (path: string): Effect.Effect<void, StatusError> =>
   }).pipe(Effect.catchDefect((error) => Effect.fail(cannotServe(path, error))))
 
 const read = (path: string): Effect.Effect<string, StatusError> =>
-  Effect.callback((resume) => {
+  Effect.callback<string, StatusError>((resume) => {
     const chunks: Array<Buffer> = []
     let length = 0
     const fail = (message: string) => {
       socket.destroy()
-      clearTimeout(timer)
       resume(Effect.fail(new StatusError({ message })))
     }
     const socket = Net.connect(path)
-    const timer = setTimeout(() => fail(`the gateway at ${path} does not answer — look at its log`), timeoutMs)
     socket.on("data", (chunk: Buffer) => {
       chunks.push(chunk)
       length += chunk.length
       if (length > maxReportLength) fail(`what listens at ${path} is no gateway — check the path`)
     })
     socket.once("end", () => {
-      clearTimeout(timer)
       socket.destroy()
       resume(Effect.succeed(Buffer.concat(chunks).toString("utf8")))
     })
     socket.once("error", (error) => fail(cannotAsk(path, error)))
-    return Effect.sync(() => {
-      clearTimeout(timer)
-      socket.destroy()
+    return Effect.sync(() => socket.destroy())
+  }).pipe(
+    Effect.timeoutOrElse({
+      duration: timeoutMs,
+      orElse: () =>
+        Effect.fail(new StatusError({ message: `the gateway at ${path} does not answer — look at its log` }))
     })
-  })
+  )
 
 const decodeReport = Schema.decodeUnknownResult(Schema.fromJsonString(StatusReport))
 

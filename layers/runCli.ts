@@ -41,8 +41,12 @@ const explain = (cause: Cause.Cause<Failure | CliError.CliError>): Effect.Effect
   if (Cause.hasInterruptsOnly(cause)) return Effect.void
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return Effect.void
-  const message = typeof error === "object" && error !== null && "message" in error ? String(error.message) : String(error)
-  if (cause.reasons.some((reason) => reason._tag === "Fail")) return Console.error(`sallyport: ${message}`)
+  const message =
+    typeof error === "object" && error !== null && "message" in error ? String(error.message) : String(error)
+  if (cause.reasons.some((reason) => reason._tag === "Fail")) {
+    // Lines that begin with a place in a file stay as they are, for editors that follow them.
+    return Console.error(/^\S+:\d+:\d+: /.test(message) ? message : `sallyport: ${message}`)
+  }
   return Console.error(`sallyport: internal error: ${message} — please report it; --log-level debug shows more`).pipe(
     Effect.andThen(Effect.logDebug(cause))
   )

@@ -41,8 +41,10 @@ const run = (
   Effect.gen(function* () {
     const asked: Asked = { calls: [] }
     const exit = yield* Command.runWith(cli, { version: "9.9.9" })(args).pipe(
-      Effect.provide(layerPrograms(asked, options.failure)),
-      Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(options.environment ?? {}))),
+      Effect.provide([
+        layerPrograms(asked, options.failure),
+        ConfigProvider.layer(ConfigProvider.fromUnknown(options.environment ?? {}))
+      ]),
       Effect.exit
     )
     const lines = (yield* TestConsole.logLines).map(String)

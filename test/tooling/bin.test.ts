@@ -79,6 +79,13 @@ describe("bin.ts", { timeout: 30_000 }, () => {
     assert.match(err, /^sallyport: needs Node 22\.19 or newer, this is 20\.20\.2 — [^\n]*\n$/)
   })
 
+  it("shows what is wrong in a file as file:line:column", async () => {
+    const { code, err } = await run([], ["connect", fileURLToPath(new URL("runtime.test.ts", import.meta.url))])
+    assert.strictEqual(code, 1)
+    assert.match(err, /^\S+runtime\.test\.ts:1:1: [^\n]+\n/)
+    assert.notMatch(err, / {4}at /)
+  })
+
   it("fails with one line and no stack trace", async () => {
     const { code, err } = await run([], ["check", "--config", "/does/not/exist.yaml"])
     assert.deepStrictEqual(
