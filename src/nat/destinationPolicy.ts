@@ -97,12 +97,14 @@ export class DestinationPolicy {
     if (a.w0 !== NAT64) return undefined
     if (a.w1 === 0 && a.w2 === 0) return this.judgeInner(a.w3, optIns, internet)
     if (a.w1 >>> 16 !== 1) return undefined
-    // RFC 8215: the operator chooses the prefix length (RFC 6052 §2.2), which nobody can tell from the address.
+    // RFC 8215: the operator chooses the prefix length (RFC 6052 §2.2), which nobody can tell from the address, so all
+    // forms that make sense are judged.
     const at48 = (a.w1 << 16) | ((a.w2 >>> 8) & 0xffff)
     const at56 = ((a.w1 & 0xff) << 24) | (a.w2 & 0xffffff)
     const at64 = (a.w2 << 8) | (a.w3 >>> 24)
+    const bySuffix = (a.w3 & 0xffffff) !== 0 || (at48 >>> 24 === 0 && at56 >>> 24 === 0 && at64 >>> 24 === 0)
     return (
-      this.judgeInner(a.w3, optIns, internet) ??
+      (bySuffix ? this.judgeInner(a.w3, optIns, internet) : undefined) ??
       (at48 >>> 24 === 0 ? undefined : this.judgeInner(at48, optIns, internet)) ??
       (at56 >>> 24 === 0 ? undefined : this.judgeInner(at56, optIns, internet)) ??
       (at64 >>> 24 === 0 ? undefined : this.judgeInner(at64, optIns, internet))

@@ -28,7 +28,7 @@ const address = (base: number, i: number, to: Words): Words => {
 const state = new Uint32Array([1])
 const random = (below: number): number => {
   state[0] = Math.imul(state[0]!, 1_664_525) + 1_013_904_223
-  return Math.floor((state[0]! / 0x1_0000_0000) * below)
+  return Math.floor((state[0] / 0x1_0000_0000) * below)
 }
 
 const insert = (sessions: Sessions, i: number, now: number): number =>
