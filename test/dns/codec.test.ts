@@ -171,6 +171,19 @@ describe("DNS codec", () => {
     })
   })
 
+  it("names far into a large message are read back: no pointer reaches beyond 16 KiB", () => {
+    const answers = Array.from({ length: 900 }, (_, i): ResourceRecord => ({
+      name: `host-number-${i >> 1}-of-many.some.zone-${i >> 4}.test`,
+      type: 1,
+      class: 1,
+      ttl: i,
+      data: { _tag: "Address", address: `10.0.${i >> 8}.${i & 255}` }
+    }))
+    const data = wire({ ...emptyMessage, answers })
+    assert.isAbove(data.length, 0x4000 + 8000)
+    assert.deepStrictEqual(read(data).answers, answers)
+  })
+
   it("an extended rcode needs EDNS", () => {
     const bad = { ...emptyMessage, rcode: 16 }
     assert.isNull(encode(bad))
@@ -240,6 +253,22 @@ describe("DNS codec, malformed", () => {
       data.push(1, 0x61, ...(i === 0 ? [0] : [0xc0 | (previous >> 8), previous & 255]), 0, 1, 0, 1)
     }
     assert.strictEqual(problemOf(Uint8Array.from(data)), "NameTooLong")
+  })
+
+  it("more than 127 pointers in a row, though each leads back", () => {
+    const chain = (n: number): string => {
+      // The first record's opaque data is a root label and n - 1 pointers, each to the one before.
+      const data = [0]
+      for (let i = 1; i < n; i++) data.push(...pointer(23 + (i === 1 ? 0 : 2 * i - 3)))
+      const last = 23 + (n === 1 ? 0 : 2 * n - 3)
+      const first = [0, 0, 16, 0, 1, 0, 0, 0, 0, data.length >> 8, data.length & 255, ...data]
+      return problemOf(
+        Uint8Array.from([...header([0, 2, 0, 0]), ...first, ...pointer(last), 0, 16, 0, 1, 0, 0, 0, 0, 0, 0])
+      )
+    }
+    const pointer = (to: number): Array<number> => [0xc0 | (to >> 8), to & 255]
+    assert.strictEqual(chain(127), "fine")
+    assert.strictEqual(chain(128), "BadPointer")
   })
 
   it("RDATA of the wrong length", () => {

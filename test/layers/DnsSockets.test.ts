@@ -195,8 +195,8 @@ describe("DnsSockets over TCP", () => {
       const drip = yield* Effect.forkChild(
         Effect.forever(
           Effect.andThen(
-            Effect.sync(() => dripping.socket.write(Buffer.from([0]))),
-            Effect.sleep(1000)
+            Effect.sync(() => dripping.socket.write(Buffer.from([1]))),
+            Effect.sleep(20)
           )
         )
       )

@@ -226,7 +226,11 @@ describe("Resolver, servers failing", () => {
   it.live("a late answer of a slow server still counts", () =>
     Effect.gen(function* () {
       const server = yield* dnsServer({ "app.test": { A: ["10.0.0.1"], delayMs: 170 } })
-      assert.deepStrictEqual((yield* resolve("app.test").pipe(using([server], quick))).addresses, ["10.0.0.1"])
+      assert.deepStrictEqual(
+        (yield* resolve("app.test").pipe(using([server], { ...quick, totalMs: 5000 }))).addresses,
+        ["10.0.0.1"]
+      )
+      assert.isAbove(server.count("app.test", recordType.A), 1)
     })
   )
 
@@ -234,7 +238,9 @@ describe("Resolver, servers failing", () => {
     Effect.gen(function* () {
       const silent = yield* dnsServer({ mode: "blackhole" })
       const good = yield* dnsServer({ "app.test": { A: ["10.0.0.1"] } })
-      assert.deepStrictEqual((yield* resolve("app.test").pipe(using([silent, good], quick))).addresses, ["10.0.0.1"])
+      assert.deepStrictEqual((yield* resolve("app.test").pipe(using([silent, good], { resendMs: 300 }))).addresses, [
+        "10.0.0.1"
+      ])
       assert.strictEqual(silent.count("app.test", recordType.A), 1)
     })
   )
@@ -273,15 +279,32 @@ describe("Resolver, servers failing", () => {
     })
   )
 
+  it.live("a server that fails does not end the wait for a silent one; the failure is told at the end", () =>
+    Effect.gen(function* () {
+      const servfail = yield* dnsServer({ mode: "servfail" })
+      const silent = yield* dnsServer({ mode: "blackhole" })
+      const [reason, ms] = yield* timed(reasonOf("app.test").pipe(using([servfail, silent], quick)))
+      assert.isAtLeast(ms, 295)
+      assert.match(reason._tag === "ServerFailure" ? reason.detail : "", /: SERVFAIL; 127.0.0.1:[0-9]+: no answer$/)
+      assert.strictEqual(servfail.count("app.test", recordType.A), 1)
+      assert.isAbove(silent.count("app.test", recordType.A), 1)
+    })
+  )
+
   it.live("a dead local server fails fast: NoResolver", () =>
     Effect.gen(function* () {
       const dead = yield* deadServer
       yield* Effect.gen(function* () {
         // The first use pays for loading code.
         yield* reasonOf("warm.test")
-        const [reason, ms] = yield* timed(reasonOf("app.test"))
-        assert.strictEqual(reason._tag, "NoResolver")
-        assert.isBelow(ms, 100)
+        const times: Array<number> = []
+        for (let i = 0; i < 5; i++) {
+          const [reason, ms] = yield* timed(reasonOf("app.test"))
+          assert.strictEqual(reason._tag, "NoResolver")
+          times.push(ms)
+        }
+        // The best of five: the machine may be busy.
+        assert.isBelow(Math.min(...times), 100)
       }).pipe(using([dead]))
     })
   )
@@ -432,11 +455,12 @@ describe("Upstream", () => {
           _tag: "Raw",
           bytes: Uint8Array.from(Buffer.from("\u0005hello"))
         })
-        const late = yield* upstream.exchange("corp", "dark.test", recordType.TXT, 80).pipe(Effect.flip)
+        const late = yield* upstream.exchange("corp", "dark.test", recordType.TXT, 300).pipe(Effect.flip)
         assert.strictEqual(late.reason._tag, "Timeout")
-        assert.deepStrictEqual(yield* upstream.counters, {
-          queries: 3,
-          resends: 1,
+        const { queries, resends, ...others } = yield* upstream.counters
+        assert.isAtLeast(resends!, 1)
+        assert.strictEqual(queries! - resends!, 2)
+        assert.deepStrictEqual(others, {
           tcp_queries: 0,
           answers: 1,
           failures: 1,
