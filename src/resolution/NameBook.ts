@@ -327,14 +327,14 @@ export class NameBook {
     const wasOpen = set.breaker.open
     if (step.outcome._tag === "Failed") {
       set.reason = step.failure!
-      set.breaker = Policy.setFailed(set.breaker, now)
+      set.breaker = Policy.setFailed(set.breaker, entry.key, entry.policy, now)
       if (!wasOpen && set.breaker.open) {
         this.count("breaker.opened")
         this.outside.setChanged(entry.name.resolver, set.reason)
       }
       return false
     }
-    set.breaker = Policy.setAnswered(set.breaker)
+    set.breaker = Policy.setAnswered(now)
     set.waiting.delete(entry)
     if (!wasOpen) return false
     this.count("breaker.closed")

@@ -10,8 +10,10 @@ export interface NamePolicy {
   readonly inFlight: boolean
   /** Lookups in a row that were answered and brought nothing new. */
   readonly unchanged: number
-  /** Lookups in a row that failed although the resolver set works. */
+  /** Lookups in a row that failed although the resolver set answered others between them. */
   readonly failures: number
+  /** When the last lookup failed; never (infinite) once one was answered. */
+  readonly failedAt: number
   /** No lookup before this time, except what `decide` exempts. */
   readonly notBefore: number
   /** Until when the answer (or the negative answer) need not be asked for again. */
@@ -29,8 +31,10 @@ export interface NamePolicy {
 /** One resolver set as the policy sees it. */
 export interface Breaker {
   readonly open: boolean
-  /** Failed lookups in a row, of any names. */
-  readonly failures: number
+  /** The name whose lookup failed since the last answer, if only one did. */
+  readonly failed: string | null
+  /** When the set last answered anything. */
+  readonly answeredAt: number
   /** While open: when the next probe may start. */
   readonly probeAt: number
 }
@@ -52,8 +56,6 @@ export type Outcome =
 export const demandMs = 30_000
 /** The distance of probes while a breaker is open. */
 export const probeMs = 1_000
-/** Failed lookups in a row that open a breaker: the second comes at most 1.2 s after the first. */
-export const failuresToOpen = 2
 
 const firstDelayMs = 1_000
 const maxDelayMs = 60_000
@@ -68,6 +70,7 @@ export const newName: NamePolicy = {
   inFlight: false,
   unchanged: 0,
   failures: 0,
+  failedAt: Number.POSITIVE_INFINITY,
   notBefore: Number.NEGATIVE_INFINITY,
   freshUntil: Number.NEGATIVE_INFINITY,
   remembered: false,
@@ -77,7 +80,12 @@ export const newName: NamePolicy = {
   resetAt: Number.NEGATIVE_INFINITY
 }
 
-export const closedBreaker: Breaker = { open: false, failures: 0, probeAt: Number.NEGATIVE_INFINITY }
+export const closedBreaker: Breaker = {
+  open: false,
+  failed: null,
+  answeredAt: Number.NEGATIVE_INFINITY,
+  probeAt: Number.NEGATIVE_INFINITY
+}
 
 /** What a cause leads to. Every lookup, first ones too, passes here. */
 export const decide = (name: NamePolicy, breaker: Breaker, cause: Cause, now: number): Decision => {
@@ -111,15 +119,17 @@ export const ended = (
 ): NamePolicy => {
   const after = { ...name, inFlight: false, endedAt: now }
   if (outcome._tag === "Failed") {
-    if (breaker.open) return { ...after, notBefore: now }
-    const failures = name.failures + 1
-    return { ...after, failures, notBefore: now + delay(failures, random) }
+    if (breaker.open) return { ...after, failedAt: now, notBefore: now }
+    // Without a sign that the set works the name may be the only one in demand: tried each second, like a probe.
+    const failures = isBroken(name, breaker) ? name.failures + 1 : 0
+    return { ...after, failures, failedAt: now, notBefore: now + delay(Math.max(1, failures), random) }
   }
   const reset = outcome.changed && mayReset(name, now)
   const unchanged = reset ? 1 : name.unchanged + 1
   return {
     ...after,
     failures: 0,
+    failedAt: Number.POSITIVE_INFINITY,
     unchanged,
     resetAt: reset ? now : name.resetAt,
     freshUntil: now + outcome.freshForMs,
@@ -138,15 +148,15 @@ export const answered = (name: NamePolicy, now: number): NamePolicy => {
 /** The set answered again: what waited for it need not wait longer. */
 export const released = (name: NamePolicy, now: number): NamePolicy => ({ ...name, notBefore: now })
 
-export const setFailed = (breaker: Breaker, now: number): Breaker => {
-  const failures = breaker.failures + 1
-  if (breaker.open) return { ...breaker, failures }
-  return failures >= failuresToOpen ? { open: true, failures, probeAt: now + probeMs } : { ...breaker, failures }
+/** Failures of two names without an answer between them open the breaker; one broken name alone never does. */
+export const setFailed = (breaker: Breaker, key: string, name: NamePolicy, now: number): Breaker => {
+  if (breaker.open || isBroken(name, breaker)) return breaker
+  if (breaker.failed === null || breaker.failed === key) return { ...breaker, failed: key }
+  return { ...breaker, open: true, probeAt: now + probeMs }
 }
 
 /** One answer closes the breaker. */
-export const setAnswered = (breaker: Breaker): Breaker =>
-  breaker.open || breaker.failures > 0 ? closedBreaker : breaker
+export const setAnswered = (now: number): Breaker => ({ ...closedBreaker, answeredAt: now })
 
 /** A lookup was started while the breaker was open. */
 export const probed = (breaker: Breaker, now: number): Breaker => ({ ...breaker, probeAt: now + probeMs })
@@ -154,6 +164,9 @@ export const probed = (breaker: Breaker, now: number): Breaker => ({ ...breaker,
 const lookup: Decision = { _tag: "Lookup" }
 
 const ignore = (brake: Brake): Decision => ({ _tag: "Ignore", brake })
+
+/** The set answered somebody between this failure and the last one: the name is broken, not the set. */
+const isBroken = (name: NamePolicy, breaker: Breaker): boolean => breaker.answeredAt > name.failedAt
 
 const mayReset = (name: NamePolicy, now: number): boolean => now - name.resetAt >= resetEveryMs
 

@@ -1,0 +1,133 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { TestClock } from "effect/testing"
+import { DataPlaneRecorder } from "../../layers/DataPlaneRecording.ts"
+import { Authorizations } from "../../src/access/Authorizations.ts"
+import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
+import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import { cidrResource, client, dnsResource, layerAccess, lookups, proxies, request } from "../support/access.ts"
+
+const names = (domain: string, n: number) => ({ domain, proxyIps: proxies(n) })
+
+const revokedAt = Effect.gen(function* () {
+  const recorder = yield* DataPlaneRecorder
+  return (yield* recorder.commands).filter((command) => command._tag === "RevokeResource")
+})
+
+describe("Authorizations", () => {
+  for (const expiresAt of [1, 999, 1_000, 1_001, 59_999, 60_500]) {
+    it.effect(`cuts resource and mappings at most a second after a deadline at ${expiresAt} ms, and not before`, () =>
+      Effect.gen(function* () {
+        const acceptor = yield* ConnectionAcceptor
+        const resolutions = yield* Resolutions
+        yield* acceptor.accept(request("db.corp", { expiresAt }))
+        yield* TestClock.adjust(expiresAt - 1)
+        assert.deepStrictEqual(yield* revokedAt, [])
+        assert.strictEqual((yield* resolutions.list).length, 1)
+        yield* TestClock.adjust(1_001)
+        assert.strictEqual((yield* revokedAt).length, 1)
+        assert.deepStrictEqual(yield* resolutions.list, [])
+      }).pipe(Effect.provide(layerAccess))
+    )
+  }
+
+  it.effect("does not show an authorization that has expired, even before it is cut", () =>
+    Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      const resource = cidrResource("10.0.0.0/8")
+      yield* authorizations.record({ client: client(0), resource, expiresAt: 500 })
+      assert.isDefined(yield* authorizations.find(client(0).id, resource.id))
+      yield* TestClock.adjust(500)
+      assert.isUndefined(yield* authorizations.find(client(0).id, resource.id))
+    }).pipe(Effect.provide(layerAccess))
+  )
+
+  it.effect("a new deadline replaces the old one", () =>
+    Effect.gen(function* () {
+      const acceptor = yield* ConnectionAcceptor
+      yield* acceptor.accept(request("db.corp", { expiresAt: 5_000 }))
+      yield* acceptor.accept(request("db.corp", { expiresAt: 60_000 }))
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(yield* revokedAt, [])
+      yield* acceptor.accept(request("db.corp", { expiresAt: 31_000 }))
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* revokedAt).length, 1)
+    }).pipe(Effect.provide(layerAccess))
+  )
+
+  it.effect("revoking cuts in the same turn: the resource, its mappings and the lookup in flight, nothing else", () =>
+    Effect.gen(function* () {
+      const acceptor = yield* ConnectionAcceptor
+      const authorizations = yield* Authorizations
+      const resolutions = yield* Resolutions
+      const recorder = yield* DataPlaneRecorder
+      const [one, two] = [dnsResource("*.one"), dnsResource("*.two")]
+      yield* acceptor.accept(request("x", { resource: one, name: names("a.one", 1) }))
+      yield* acceptor.accept(request("x", { resource: two, name: names("a.two", 2) }))
+      yield* TestClock.adjust(1)
+      yield* recorder.forget
+
+      yield* authorizations.revoke(client(0).id, one.id)
+      const tags = (yield* recorder.commands).map((command) => command._tag)
+      assert.deepStrictEqual(tags, ["RevokeResource", "RemoveMapping"])
+      assert.deepStrictEqual(
+        (yield* resolutions.list).map((row) => row.mapping.resource),
+        [two.id]
+      )
+
+      yield* authorizations.revoke(client(0).id, null)
+      assert.deepStrictEqual(yield* resolutions.list, [])
+      assert.deepStrictEqual(yield* authorizations.list, [])
+      const before = yield* lookups
+      yield* TestClock.adjust("2 minutes")
+      assert.strictEqual(yield* lookups, before)
+    }).pipe(Effect.provide(layerAccess))
+  )
+
+  it.effect("revoking what is not there does nothing", () =>
+    Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      const recorder = yield* DataPlaneRecorder
+      yield* authorizations.revoke(client(0).id, null)
+      yield* authorizations.revoke(client(0).id, cidrResource("10.0.0.0/8").id)
+      assert.deepStrictEqual(yield* recorder.commands, [])
+    }).pipe(Effect.provide(layerAccess))
+  )
+
+  it.effect("tells the data plane new filters, and nothing when nothing is new", () =>
+    Effect.gen(function* () {
+      const acceptor = yield* ConnectionAcceptor
+      const recorder = yield* DataPlaneRecorder
+      const resource = dnsResource("db.corp")
+      const filters = [{ protocol: "tcp", from: 22, to: 22 }] as const
+      yield* acceptor.accept(request("db.corp", { resource }))
+      yield* acceptor.accept(request("db.corp", { resource, expiresAt: 99_000 }))
+      yield* acceptor.accept(request("db.corp", { resource: { ...resource, filters } }))
+      const told = (yield* recorder.commands).filter((command) => command._tag === "SetResource")
+      assert.deepStrictEqual(
+        told.map((command) => command.filters),
+        [[], filters]
+      )
+      assert.strictEqual((yield* recorder.commands).filter((command) => command._tag === "RemoveMapping").length, 0)
+    }).pipe(Effect.provide(layerAccess))
+  )
+
+  it.effect("a changed pattern or resolver of a resource takes its old mappings away", () =>
+    Effect.gen(function* () {
+      const acceptor = yield* ConnectionAcceptor
+      const authorizations = yield* Authorizations
+      const resolutions = yield* Resolutions
+      const resource = dnsResource("*.corp")
+      for (const changed of [
+        { ...resource, pattern: "*.lab" },
+        { ...resource, resolver: "corp" }
+      ]) {
+        yield* acceptor.accept(request("x", { resource, name: names("db.corp", 1) }))
+        assert.strictEqual((yield* resolutions.list).length, 1)
+        yield* authorizations.record({ client: client(0), resource: changed, expiresAt: null })
+        assert.deepStrictEqual(yield* resolutions.list, [])
+        yield* authorizations.revoke(client(0).id, null)
+      }
+    }).pipe(Effect.provide(layerAccess))
+  )
+})

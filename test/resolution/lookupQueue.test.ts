@@ -1,0 +1,202 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import { defaultLimits, type Job, LookupQueue } from "../../src/resolution/lookupQueue.ts"
+
+interface Named extends Job {
+  readonly id: number
+}
+
+let ids = 0
+const job = (client: string, over: Partial<Job> = {}): Named => ({
+  id: ids++,
+  client,
+  resolver: "system",
+  first: true,
+  ...over
+})
+
+const fill = (queue: LookupQueue<Named>, jobs: ReadonlyArray<Named>) => jobs.forEach((each) => queue.offer(each))
+
+const many = (n: number, client: (i: number) => string, over: Partial<Job> = {}) =>
+  Array.from({ length: n }, (_, i) => job(client(i), over))
+
+/** Takes what the budgets let through; with `end`, every lookup ends at once. */
+const drain = (queue: LookupQueue<Named>, now: number, end = true): Array<Named> => {
+  const taken: Array<Named> = []
+  for (let next = queue.next(now); next !== undefined; next = queue.next(now)) {
+    taken.push(next)
+    if (end) queue.finish(next)
+  }
+  return taken
+}
+
+describe("LookupQueue", () => {
+  it("lets a client start 100 lookups at once, then 10 a second", () => {
+    const queue = new LookupQueue<Named>()
+    fill(
+      queue,
+      many(200, () => "a")
+    )
+    assert.strictEqual(drain(queue, 0).length, 100)
+    assert.strictEqual(queue.stopped("a", "system", 0), "client_rate")
+    assert.strictEqual(queue.nextAt(0), 100)
+    assert.strictEqual(drain(queue, 99).length, 0)
+    assert.strictEqual(drain(queue, 100).length, 1)
+    assert.strictEqual(drain(queue, 5_100).length, 50)
+  })
+
+  it("lets the gateway start 2,000 lookups at once, then 1,000 a second", () => {
+    const queue = new LookupQueue<Named>()
+    fill(
+      queue,
+      many(5_000, (i) => `client ${i % 100}`)
+    )
+    assert.strictEqual(drain(queue, 0).length, 2_000)
+    assert.strictEqual(queue.stopped("a new one", "system", 0), "gateway_rate")
+    assert.strictEqual(queue.nextAt(0), 1)
+    assert.strictEqual(drain(queue, 1_000).length, 1_000)
+  })
+
+  it("keeps 64 in flight per client, 250 per resolver set and 1,000 per gateway", () => {
+    const queue = new LookupQueue<Named>()
+    fill(
+      queue,
+      many(100, () => "greedy")
+    )
+    assert.strictEqual(drain(queue, 0, false).length, 64)
+    assert.strictEqual(queue.stopped("greedy", "system", 0), "client_in_flight")
+
+    fill(
+      queue,
+      many(300, (i) => `client ${i}`)
+    )
+    assert.strictEqual(drain(queue, 0, false).length, 186)
+    assert.strictEqual(queue.stopped("new", "system", 0), "resolver_in_flight")
+
+    for (const resolver of ["x", "y", "z", "w"])
+      fill(
+        queue,
+        many(250, (i) => `client ${i}`, { resolver })
+      )
+    assert.strictEqual(drain(queue, 0, false).length, 750)
+    assert.strictEqual(queue.stopped("new", "v", 0), "gateway_in_flight")
+    assert.isNull(queue.nextAt(0))
+  })
+
+  it("does not let one resolver set that never answers stop the others", () => {
+    const queue = new LookupQueue<Named>()
+    fill(
+      queue,
+      many(400, (i) => `client ${i % 20}`, { resolver: "dead" })
+    )
+    assert.strictEqual(drain(queue, 0, false).length, 250)
+    fill(queue, [job("client 0", { resolver: "alive" })])
+    assert.strictEqual(drain(queue, 0, false)[0]?.resolver, "alive")
+  })
+
+  it("takes first lookups before refreshes, and clients in turns", () => {
+    const queue = new LookupQueue<Named>()
+    const refresh = job("a", { first: false })
+    const firsts = [job("a"), job("a"), job("b")]
+    fill(queue, [refresh, ...firsts])
+    assert.deepStrictEqual(drain(queue, 0), [firsts[0], firsts[2], firsts[1], refresh])
+  })
+
+  it("forgets a cancelled job", () => {
+    const queue = new LookupQueue<Named>()
+    const [a, b] = [job("a"), job("a")]
+    fill(queue, [a, b])
+    queue.cancel(a)
+    queue.cancel(a)
+    assert.deepStrictEqual(drain(queue, 0), [b])
+    queue.cancel(b)
+    assert.strictEqual(queue.queued, 0)
+  })
+
+  it("does not give a client its burst again for coming back, however many clients there are", () => {
+    const queue = new LookupQueue<Named>()
+    fill(
+      queue,
+      many(100, () => "a")
+    )
+    drain(queue, 0)
+    for (let i = 0; i < 1_900; i++) fill(queue, [job(`client ${i}`)])
+    drain(queue, 1_000)
+    fill(
+      queue,
+      many(50, () => "a")
+    )
+    assert.strictEqual(drain(queue, 1_000).length, 10)
+  })
+
+  const step = Schema.Union([
+    Schema.TaggedStruct("Offer", {
+      client: Schema.Literals(["a", "b", "c"]),
+      resolver: Schema.Literals(["r", "s"]),
+      first: Schema.Boolean,
+      n: Schema.Literals([1, 2, 3, 7])
+    }),
+    Schema.TaggedStruct("Finish", {}),
+    Schema.TaggedStruct("Wait", { ms: Schema.Literals([1, 99, 100, 101, 999, 1_000]) })
+  ])
+  const limits = {
+    ...defaultLimits,
+    gatewayRate: 20,
+    gatewayBurst: 6,
+    clientBurst: 4,
+    inFlight: 9,
+    inFlightPerResolver: 5,
+    inFlightPerClient: 4
+  }
+
+  it.prop(
+    "never exceeds a budget, loses nothing, and wakes up by itself",
+    [Schema.Array(step).check(Schema.isMaxLength(40))],
+    ([steps]) => {
+      const queue = new LookupQueue<Named>(limits)
+      const running: Array<Named> = []
+      const starts: Array<readonly [number, string]> = []
+      let offered = 0
+      let now = 0
+      const pump = () => {
+        for (const taken of drain(queue, now, false)) {
+          running.push(taken)
+          starts.push([now, taken.client])
+        }
+        const perResolver = (r: string) => running.filter((j) => j.resolver === r).length
+        const perClient = (c: string) => running.filter((j) => j.client === c).length
+        assert.isAtMost(running.length, limits.inFlight)
+        for (const r of ["r", "s"]) assert.isAtMost(perResolver(r), limits.inFlightPerResolver)
+        for (const c of ["a", "b", "c"]) assert.isAtMost(perClient(c), limits.inFlightPerClient)
+        for (const [from] of starts) {
+          const span = now - from
+          const since = starts.filter(([t]) => t >= from)
+          assert.isAtMost(since.length, limits.gatewayBurst + (limits.gatewayRate * span) / 1_000)
+          const a = since.filter(([, c]) => c === "a").length
+          assert.isAtMost(a, limits.clientBurst + (limits.clientRate * span) / 1_000)
+        }
+      }
+      for (const each of steps) {
+        if (each._tag === "Wait") now += each.ms
+        if (each._tag === "Finish" && running.length > 0) queue.finish(running.shift()!)
+        if (each._tag === "Offer") {
+          fill(
+            queue,
+            Array.from({ length: each.n }, () => job(each.client, each))
+          )
+          offered += each.n
+        }
+        pump()
+      }
+      // Only waiting for the times that the queue itself names, everything is started in the end.
+      for (let i = 0; queue.queued > 0 && i < 2_000; i++) {
+        while (running.length > 0) queue.finish(running.shift()!)
+        now = queue.nextAt(now) ?? now
+        pump()
+      }
+      assert.strictEqual(queue.queued, 0)
+      assert.strictEqual(starts.length, offered)
+    },
+    { arbitrary: { runs: 200, seed: 5 } }
+  )
+})

@@ -1,0 +1,122 @@
+/** The access and resolution services over the in-memory resolver and the recording data plane, and what tests ask of them. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import * as Authorizations from "../../layers/Authorizations.ts"
+import * as Clients from "../../layers/Clients.ts"
+import * as ConnectionAcceptor from "../../layers/ConnectionAcceptor.ts"
+import * as DataPlaneRecording from "../../layers/DataPlaneRecording.ts"
+import * as Refresh from "../../layers/Refresh.ts"
+import * as Resolutions from "../../layers/Resolutions.ts"
+import * as ResolverMemory from "../../layers/ResolverMemory.ts"
+import type { SetAddresses } from "../../src/dataplane/commands.ts"
+import type { AccessRequest } from "../../src/model/AccessRequest.ts"
+import { type Client, ClientId } from "../../src/model/Client.ts"
+import { MappingId } from "../../src/model/Mapping.ts"
+import { type CidrResource, type DnsResource, ResourceId } from "../../src/model/Resource.ts"
+import {
+  NameNotFound,
+  NoAddresses,
+  NoResolver,
+  type ResolutionReason,
+  ServerFailure,
+  Timeout
+} from "../../src/resolution/Resolver.ts"
+
+export const layerResolutions = Refresh.layer.pipe(
+  Layer.provideMerge(Resolutions.layer),
+  Layer.provideMerge(Layer.merge(ResolverMemory.layer, DataPlaneRecording.layer))
+)
+
+export const layerGrants = Layer.merge(Authorizations.layer, Clients.layer).pipe(Layer.provideMerge(layerResolutions))
+
+export const layerAccess = ConnectionAcceptor.layer.pipe(Layer.provideMerge(layerGrants))
+
+/** Every delay has exactly its nominal length. */
+export const withoutJitter = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, Random.Random, { nextDoubleUnsafe: () => 0.5, nextIntUnsafe: () => 0 })
+
+export const client = (n: number): Client => ({
+  id: ClientId.make(`client-${n}`),
+  publicKey: Buffer.alloc(32, n + 1).toString("base64"),
+  presharedKey: null,
+  tunnel4: `100.64.${n >> 8}.${(n & 255) + 1}`,
+  tunnel6: `fd00:2021:1111::${(n + 1).toString(16)}`
+})
+
+export const dnsResource = (pattern: string, over: Partial<DnsResource> = {}): DnsResource => ({
+  kind: "dns",
+  id: ResourceId.make(`resource ${pattern}`),
+  pattern,
+  resolver: "system",
+  filters: [],
+  allow: [],
+  ...over
+})
+
+export const cidrResource = (network: string): CidrResource => ({
+  kind: "cidr",
+  id: ResourceId.make(`resource ${network}`),
+  network,
+  filters: [],
+  allow: []
+})
+
+/** The proxy IPs of a client's n-th name. */
+export const proxies = (n: number): ReadonlyArray<string> => [
+  `100.96.${n >> 8}.${n & 255}`,
+  `fd00:2021:1111:8000::${n.toString(16)}`
+]
+
+export const request = (domain: string, over: Partial<AccessRequest> = {}): AccessRequest => ({
+  client: client(0),
+  resource: dnsResource(domain),
+  expiresAt: null,
+  name: { domain, proxyIps: proxies(1) },
+  credentials: null,
+  ...over
+})
+
+export const subscription = (domain: string, n = 0) => ({
+  client: client(n).id,
+  resource: ResourceId.make("apps"),
+  resolver: "system",
+  domain,
+  proxyIps: proxies(1),
+  cause: "ClientAsked" as const
+})
+
+/** The data plane's latest word on every mapping, as a worker takes it: older lookups are ignored. */
+export const latestAddresses = Effect.gen(function* () {
+  const recorder = yield* DataPlaneRecording.DataPlaneRecorder
+  const latest = new Map<MappingId, SetAddresses>()
+  for (const command of yield* recorder.commands) {
+    if (command._tag === "RemoveMapping") latest.delete(command.mapping)
+    if (command._tag !== "SetAddresses") continue
+    const before = latest.get(command.mapping)
+    if (before === undefined || before.lookup <= command.lookup) latest.set(command.mapping, command)
+  }
+  return latest
+})
+
+/** How many times the resolver was asked so far. */
+export const lookups = Effect.gen(function* () {
+  const script = yield* ResolverMemory.ResolverScript
+  return (yield* script.calls).length
+})
+
+/** Every way in which a resolver can end without an address. */
+export const failures: ReadonlyArray<readonly [name: string, behaviour: ResolverMemory.Behaviour, reason: string]> = [
+  ...[
+    new NameNotFound({ ttlSeconds: 5 }),
+    new NoAddresses({ ttlSeconds: 5 }),
+    new ServerFailure({ detail: "SERVFAIL" }),
+    new Timeout({ afterMs: 10_000 }),
+    new NoResolver({ detail: "no server is configured" })
+  ].map((reason: ResolutionReason) => [`fails with ${reason._tag}`, ResolverMemory.fail(reason), reason._tag] as const),
+  ["hangs", { _tag: "Hang" }, "Timeout"],
+  ["is never answered", { _tag: "Silent" }, "Timeout"],
+  ["dies with a defect", { _tag: "Die", defect: new Error("boom") }, "ServerFailure"],
+  ["answers with nothing", ResolverMemory.answer([]), "NoAddresses"],
+  ["answers with what is no address", ResolverMemory.answer(["not-an-address"]), "NoAddresses"]
+]
