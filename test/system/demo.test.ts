@@ -1,9 +1,9 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Queue, Schema } from "effect"
-import { existsSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { attemptCommand, runCommand } from "../../layers/lab/command.ts"
 import { startProcess } from "../../layers/lab/process.ts"
+import { isRunning } from "../support/isRunning.ts"
 
 const bin = fileURLToPath(new URL("../../src/bin.ts", import.meta.url))
 const demo = (...flags: ReadonlyArray<string>) =>
@@ -82,7 +82,7 @@ it.live(
       assert.strictEqual(own.length, 3)
       assert.isAtLeast(children.length, 6)
       assert.notInclude(yield* runCommand(["ip", "netns", "list"]), `sallyport-lab-${child.pid}-`)
-      for (const pid of children) assert.isFalse(existsSync(`/proc/${pid}`), `process ${pid} is still there`)
+      for (const pid of children) assert.isFalse(isRunning(pid), `process ${pid} is still there`)
     }).pipe(Effect.scoped),
   { timeout: 60_000 }
 )

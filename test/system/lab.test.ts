@@ -1,6 +1,6 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { existsSync, mkdirSync, readFileSync } from "node:fs"
+import { existsSync, mkdirSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { startNameServer, startOrigins, startVisitor } from "../../src/demo/company.ts"
 import { Lab } from "../../src/demo/Lab.ts"
@@ -9,12 +9,9 @@ import { attemptCommand, runCommand } from "../../layers/lab/command.ts"
 import { startProcess } from "../../layers/lab/process.ts"
 import { startDnsmasq } from "../support/dnsmasq.ts"
 import { flood } from "../support/flood.ts"
+import { isRunning } from "../support/isRunning.ts"
 import { blackHoleDns, curl, dig, inLab, inner, outer } from "../support/lab.ts"
 import { startWireguardGo } from "../support/wireguardGo.ts"
-
-/** A killed process whose new parent has not collected it yet runs no more. */
-const isRunning = (pid: number): boolean =>
-  existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))
 
 it.live("gives each host its own network, joined by two wires in both families", () =>
   Effect.gen(function* () {
