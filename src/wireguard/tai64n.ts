@@ -6,9 +6,11 @@
 export const tai64nLength = 12
 
 /** The tick that `wall` (epoch milliseconds) falls into. */
-export const tickOf = (wall: number): number => Math.floor((wall * 1e6) / tickNanos)
+export const tickOf = (wall: number): number =>
+  // A tick is 2^18 / 15625 ms. In two parts: the product of the whole would exceed the safe integers.
+  Math.floor(wall / 0x4_0000) * 15_625 + Math.floor(((wall % 0x4_0000) * 15_625) / 0x4_0000)
 
-/** Writes the label of a tick to out[offset, offset+12). */
+/** Writes the label of a tick (0 is 1970) to out[offset, offset+12). */
 export const writeTick = (tick: number, out: Uint8Array, offset: number): void => {
   // Split at 2^20 ticks: a product of the whole would exceed the safe integers.
   const high = Math.floor(tick / 0x10_0000)

@@ -169,6 +169,10 @@ describe("a handshake", () => {
       assert.deepStrictEqual(carry(a, toB, b, text("one")), text("one"))
       assert.deepStrictEqual(carry(b, toA, a, text("two")), text("two"))
     }
+    clock.advance(180_000)
+    a.tick()
+    b.tick()
+    assert.isTrue([...a.keys, ...b.keys].every((key) => key.freed))
   })
 
   it("with a low-order public key fails at once instead of hanging", () => {

@@ -16,13 +16,27 @@ const expected = (wall: number): string => {
   return seconds.toString(16).padStart(16, "0") + (whole % 1_000_000_000n).toString(16).padStart(8, "0")
 }
 
-const wall = integer(0, 4_102_444_800)
+/** From 1970 to 2100, and a second later than its very start, so that there is an earlier tick. */
+const wall = integer(1, 4_102_444_800)
 
 describe("a TAI64N label", () => {
-  it.prop("is the time rounded down to 16.8 ms, plus the ten seconds", [wall, integer(0, 999)], ([seconds, ms]) => {
-    const time = seconds * 1_000 + ms
+  it.prop(
+    "is the time rounded down to 16.8 ms, plus the ten seconds",
+    [wall, integer(0, 999)],
+    ([seconds, ms]) => {
+      const time = seconds * 1_000 + ms
 
-    assert.strictEqual(Buffer.from(label(tickOf(time))).toString("hex"), expected(time))
+      assert.strictEqual(Buffer.from(label(tickOf(time))).toString("hex"), expected(time))
+    },
+    { arbitrary: { runs: 2_000 } }
+  )
+
+  it("is exact at the first millisecond of a tick and the last one before", () => {
+    for (let tick = 106_991_000_000; tick < 106_991_002_000; tick++) {
+      const first = Math.ceil((tick * 0x4_0000) / 15_625)
+      assert.strictEqual(tickOf(first), tick)
+      assert.strictEqual(tickOf(first - 1), tick - 1)
+    }
   })
 
   it.prop("is later than another exactly when its tick is", [wall, integer(-2, 2)], ([seconds, step]) => {
