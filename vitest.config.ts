@@ -8,7 +8,10 @@ export default defineConfig({
           name: "fast",
           include: ["test/**/*.test.ts"],
           exclude: ["test/system/**", "test/bench/**"],
-          pool: "threads"
+          pool: "threads",
+          // Generous: on a loaded machine a start of node alone takes seconds.
+          testTimeout: 20_000,
+          hookTimeout: 20_000
         }
       },
       {

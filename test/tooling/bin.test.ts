@@ -1,4 +1,8 @@
 import { spawn } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Net from "node:net"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "vitest"
 import packageJson from "../../package.json" with { type: "json" }
@@ -23,9 +27,9 @@ interface Ended {
   readonly err: string
 }
 
-const start = (nodeArgs: ReadonlyArray<string>, args: ReadonlyArray<string>, input: string | null) => {
+const start = (nodeArgs: ReadonlyArray<string>, args: ReadonlyArray<string>, input: string) => {
   const child = spawn(process.execPath, [...nodeArgs, bin, ...args], { stdio: "pipe", timeout: 20_000 })
-  if (input !== null) child.stdin.end(input)
+  child.stdin.end(input)
   const ended = new Promise<Ended>((resolve, reject) => {
     let out = ""
     let err = ""
@@ -63,13 +67,21 @@ describe("bin.ts", { timeout: 30_000 }, () => {
     })
 
     it(`${how} and ends with 0 on SIGTERM`, async () => {
-      // pubkey waits for standard input: as good as a gateway for a signal. The newline-less part shows that it reads.
-      const { child, ended } = start([...old(execve), "--no-warnings"], ["pubkey"], null)
-      child.stdin.write("abc")
-      await new Promise((resolve) => setTimeout(resolve, 1500))
-      child.kill("SIGTERM")
-      const { code, signal, err } = await ended
-      assert.deepStrictEqual([code, signal, err], [0, null, ""])
+      // A gateway that accepts and never answers: the connection shows that the program is running.
+      const directory = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bin-"))
+      const server = Net.createServer()
+      try {
+        const connected = new Promise((resolve) => server.once("connection", resolve))
+        await new Promise<void>((resolve) => server.listen(Path.join(directory, "s"), resolve))
+        const { child, ended } = start(old(execve), ["status", "--socket", Path.join(directory, "s")], "")
+        await connected
+        child.kill("SIGTERM")
+        const { code, signal, err } = await ended
+        assert.deepStrictEqual([code, signal, err], [0, null, ""])
+      } finally {
+        server.close()
+        Fs.rmSync(directory, { recursive: true, force: true })
+      }
     })
   }
 
