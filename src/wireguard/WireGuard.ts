@@ -8,26 +8,16 @@
 import type { Arena } from "../packet/arena.ts"
 import { copyEndpoint, type Endpoint, sameRemote } from "../packet/endpoint.ts"
 import { CookieHolder } from "./cookie.ts"
-import {
-  createInitiation,
-  createResponse,
-  type Identity,
-  openIntroduction,
-  openResponse,
-  openTimestamp,
-  type Remote
-} from "./handshake.ts"
 import { HandshakeGate } from "./handshakeGate.ts"
 import { defaultLimits, type HandshakeLimits } from "./handshakeLimits.ts"
+import { Handshakes } from "./handshakes.ts"
 import { Peer, type PeerEvent } from "./Peer.ts"
 import * as Timers from "./peerTimers.ts"
 import type { Primitives } from "./primitives.ts"
 import * as Protocol from "./protocol.ts"
 import { HandshakeOutcome, handshakeOutcomes, ReceiveCode } from "./receiveCode.ts"
 import { SessionTable } from "./sessionTable.ts"
-import { isLater, tickOf, writeTick } from "./tai64n.ts"
 import { Deadlines } from "./timers.ts"
-import { Keypair } from "./transport.ts"
 
 export { Peer, type PeerEvent } from "./Peer.ts"
 export { HandshakeOutcome, handshakeOutcomes, ReceiveCode, receiveCodes } from "./receiveCode.ts"
@@ -75,9 +65,10 @@ export class WireGuard {
   private readonly limits: HandshakeLimits
   private readonly mtu: number
   private readonly attemptTime: number
-  private readonly identity: Identity
+  private readonly privateKey: Uint8Array
   private readonly peers = new Map<string, Peer>()
   private readonly sessions: SessionTable
+  private readonly handshakes: Handshakes
   private readonly deadlines = new Deadlines<Peer>()
   /** Peers that wait for an initiation of ours, oldest first. */
   private readonly pending = new Set<Peer>()
@@ -94,8 +85,10 @@ export class WireGuard {
     this.mtu = options.mtu ?? 1420
     this.attemptTime = options.attemptTime ?? Protocol.rekeyAttemptTime
     this.publicKey = this.p.x25519Public(options.privateKey)
-    this.identity = { privateKey: options.privateKey.slice(), publicKey: this.publicKey }
+    this.privateKey = options.privateKey.slice()
     this.sessions = new SessionTable(this.p)
+    const identity = { privateKey: this.privateKey, publicKey: this.publicKey }
+    this.handshakes = new Handshakes(this.p, identity, this.sessions, (key) => this.findPeer(key))
     this.gate = new HandshakeGate(this.p, this.publicKey, this.limits)
   }
 
@@ -144,7 +137,7 @@ export class WireGuard {
   /** Removes all peers and zeroes our own key: this object is of no more use. */
   close(): void {
     for (const peer of this.peers.values()) this.removePeer(peer)
-    this.identity.privateKey.fill(0)
+    this.privateKey.fill(0)
   }
 
   /** Takes one datagram, in place. Returns a `ReceiveCode`. */
@@ -280,56 +273,22 @@ export class WireGuard {
   }
 
   private workInitiation(message: Uint8Array, from: Readonly<Endpoint>, now: number): number {
-    const introduced = openIntroduction(this.p, this.identity, message)
-    if (introduced === undefined) return HandshakeOutcome.Forged
-    const peer = this.peers.get(keyText(introduced.senderKey))
-    const remote = peer === undefined ? undefined : this.remoteOf(peer)
-    if (peer === undefined || remote === undefined) {
-      introduced.state.clear()
-      return HandshakeOutcome.UnknownPeer
-    }
-    const timestamp = openTimestamp(introduced, remote, message)
-    const refused = timestamp === undefined ? HandshakeOutcome.Forged : this.refusal(peer, timestamp, now)
-    if (timestamp === undefined || refused !== undefined) {
-      introduced.state.clear()
-      return refused ?? HandshakeOutcome.Forged
-    }
-    peer.latestTai64n.set(timestamp)
-    peer.acceptedAt = now
+    const outcome = this.handshakes.answer(message, now)
+    if (outcome !== HandshakeOutcome.Answered) return outcome
+    const { peer, response } = this.handshakes
     peer.rxBytes += message.length
-    const index = this.sessions.freeIndex()
-    const remoteIndex = Protocol.readWord(message, 4)
-    const response = createResponse(this.p, introduced, remote, index, remoteIndex)
-    if (response === undefined) return HandshakeOutcome.Forged
-    const keypair = new Keypair(this.p, peer, response.keys, index, remoteIndex, false, now)
-    this.sessions.installAnswered(peer, keypair)
     Timers.messageReceived(peer, now)
     this.moveEndpoint(peer, from)
-    if (peer.removed) return HandshakeOutcome.Answered
-    this.sendHandshake(peer, response.message, now)
+    if (peer.removed) return outcome
+    this.sendHandshake(peer, response, now)
     this.schedule(peer)
-    return HandshakeOutcome.Answered
-  }
-
-  /** Why an authentic initiation is not answered, if so. */
-  private refusal(peer: Peer, timestamp: Uint8Array, now: number): number | undefined {
-    if (!isLater(timestamp, peer.latestTai64n)) return HandshakeOutcome.Replayed
-    return now - peer.acceptedAt < Protocol.initiationSpacing ? HandshakeOutcome.TooFast : undefined
+    return outcome
   }
 
   private workResponse(message: Uint8Array, from: Readonly<Endpoint>, now: number, wall: number): number {
-    const index = Protocol.readWord(message, 8)
-    const peer = this.sessions.handshake(index)
-    const outgoing = peer?.outgoing
-    const remote = peer === undefined ? undefined : this.remoteOf(peer)
-    if (peer === undefined || outgoing === undefined || outgoing === null || remote === undefined) {
-      return HandshakeOutcome.Stale
-    }
-    const keys = openResponse(this.p, this.identity, remote, outgoing.initiated, message)
-    if (keys === undefined) return HandshakeOutcome.Forged
-    this.sessions.setOutgoing(peer, null)
-    const keypair = new Keypair(this.p, peer, keys, index, Protocol.readWord(message, 4), true, now)
-    this.sessions.installInitiated(peer, keypair)
+    const outcome = this.handshakes.complete(message, now)
+    if (outcome !== HandshakeOutcome.Completed) return outcome
+    const { keypair, peer } = this.handshakes
     peer.rxBytes += message.length
     Timers.messageReceived(peer, now)
     this.moveEndpoint(peer, from)
@@ -337,7 +296,7 @@ export class WireGuard {
     // The responder may send only after a packet of ours: if nothing was staged, it gets a keepalive.
     if (peer.current === keypair && keypair.counter === 0) this.sendKeepalive(peer, now)
     if (!peer.removed) this.schedule(peer)
-    return HandshakeOutcome.Completed
+    return outcome
   }
 
   /** The initiator proved that it has the keys of `next`. */
@@ -356,22 +315,12 @@ export class WireGuard {
   }
 
   private sendInitiation(peer: Peer, now: number, wall: number): void {
-    const startedAt = peer.outgoing?.startedAt ?? now
-    const remote = this.remoteOf(peer)
-    const timestamp = new Uint8Array(12)
-    peer.lastTick = Math.max(tickOf(wall), peer.lastTick + 1)
-    writeTick(peer.lastTick, timestamp, 0)
-    const index = this.sessions.freeIndex()
-    const initiated =
-      remote === undefined || !peer.hasEndpoint
-        ? undefined
-        : createInitiation(this.p, this.identity, remote, index, timestamp)
-    if (initiated === undefined) return this.giveUp(peer)
-    this.sessions.setOutgoing(peer, { index, initiated, startedAt })
+    const message = peer.hasEndpoint ? this.handshakes.begin(peer, now, wall) : undefined
+    if (message === undefined) return this.giveUp(peer)
     peer.initiatedAt = now
     peer.jitter = this.makeJitter()
     peer.retransmitAt = now + Protocol.rekeyTimeout + peer.jitter
-    this.sendHandshake(peer, initiated.message, now)
+    this.sendHandshake(peer, message, now)
     this.schedule(peer)
   }
 
@@ -441,13 +390,6 @@ export class WireGuard {
     copyEndpoint(from, peer.endpoint)
     peer.hasEndpoint = true
     if (moved) this.event(peer, "EndpointChanged")
-  }
-
-  /** The keys of the other side; `undefined` when its public key is a low-order point. */
-  private remoteOf(peer: Peer): Remote | undefined {
-    peer.staticSecret ??= this.p.x25519(this.identity.privateKey, peer.publicKey)
-    if (peer.staticSecret === undefined) return undefined
-    return { publicKey: peer.publicKey, staticSecret: peer.staticSecret, presharedKey: peer.presharedKey }
   }
 
   private schedule(peer: Peer): void {

@@ -12,6 +12,7 @@ import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"
+import { LabError } from "../../src/demo/Lab.ts"
 import type { HandshakeLimits } from "../../src/wireguard/handshakeLimits.ts"
 import { type Peer, type PeerEvent, receiveCodes, WireGuard } from "../../src/wireguard/WireGuard.ts"
 
@@ -208,7 +209,12 @@ const connect = Effect.fnUntraced(function* (options: { dial: boolean; limits?: 
   const set = (...parameters: ReadonlyArray<string>) => inside(["wg", "set", device, ...parameters])
   yield* set("private-key", privateKey, "listen-port", "51820")
   const setPeer = set(
-    ...["peer", key, "preshared-key", preshared, "allowed-ips", `${inner.ours}/32`],
+    "peer",
+    key,
+    "preshared-key",
+    preshared,
+    "allowed-ips",
+    `${inner.ours}/32`,
     ...(options.dial ? ["endpoint", `${here}:${ours.port}`] : [])
   )
   yield* setPeer
@@ -223,9 +229,9 @@ const connect = Effect.fnUntraced(function* (options: { dial: boolean; limits?: 
 })
 
 const eventually = (description: string, condition: () => boolean) =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.fail(new Error(`never came true: ${description}`)))).pipe(
-    Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 500 })
-  )
+  Effect.suspend(() =>
+    condition() ? Effect.void : Effect.fail(new LabError({ message: `never came true: ${description}` }))
+  ).pipe(Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 500 }))
 
 it.live("answers wireguard-go's handshake and carries pings of every size, without losing one", () =>
   Effect.gen(function* () {

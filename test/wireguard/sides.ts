@@ -59,8 +59,10 @@ export class Side {
   readonly wg: WireGuard
   readonly at: Endpoint
   readonly keys: Array<KeyRecord> = []
-  /** Secrets handed to X25519 (ephemeral and static), as the arrays themselves. */
+  /** Secrets whose public key was asked for, the private key first, then ephemeral ones: the arrays themselves. */
   readonly secrets = new Set<Uint8Array>()
+  /** Secrets used in key agreements. */
+  readonly agreed = new Set<Uint8Array>()
   readonly events: Array<readonly [Peer, PeerEvent]> = []
   /** Sent and not yet taken. */
   wire: Array<Datagram> = []
@@ -151,6 +153,10 @@ export class Side {
       x25519Public: (secret) => {
         this.secrets.add(secret)
         return p.x25519Public(secret)
+      },
+      x25519: (secret, publicKey) => {
+        this.agreed.add(secret)
+        return p.x25519(secret, publicKey)
       },
       aead: (key) => {
         const inner = p.aead(key)

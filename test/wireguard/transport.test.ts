@@ -300,6 +300,8 @@ describe("retired keys", () => {
 
     assert.strictEqual(freed(b), b.keys.length)
     assert.strictEqual(b.wg.findPeer(a.wg.publicKey), undefined)
+    assert.isAbove(b.agreed.size, 1)
+    for (const secret of b.agreed) assert.isTrue(secret.every((byte) => byte === 0))
     assert.isTrue(toA.presharedKey.every((byte) => byte === 0))
   })
 
@@ -316,7 +318,11 @@ describe("retired keys", () => {
       settle(pair)
     }
 
-    assert.isTrue(a.keys.filter((record) => record.key === first.sending || record.key === first.receiving)[0]!.freed)
+    const old = a.keys.filter((record) => record.key === first.sending || record.key === first.receiving)
+    assert.deepStrictEqual(
+      old.map((record) => record.freed),
+      [true, true]
+    )
     assert.strictEqual(a.keys.length - freed(a), 4)
     assert.strictEqual(b.keys.length - freed(b), 4)
   })

@@ -1,0 +1,121 @@
+/**
+ * Handshakes of known peers: from a message to new keys and back. Changes a peer only once its message proved
+ * authentic; timers, endpoints and sending are the caller's.
+ */
+import {
+  createInitiation,
+  createResponse,
+  type Identity,
+  openIntroduction,
+  openResponse,
+  openTimestamp,
+  type Remote
+} from "./handshake.ts"
+import type { Peer } from "./Peer.ts"
+import type { Primitives } from "./primitives.ts"
+import { initiationSpacing, readWord } from "./protocol.ts"
+import { HandshakeOutcome } from "./receiveCode.ts"
+import type { SessionTable } from "./sessionTable.ts"
+import { isLater, tai64nLength, tickOf, writeTick } from "./tai64n.ts"
+import { Keypair } from "./transport.ts"
+
+export class Handshakes {
+  /** Result registers of the last `Answered` (peer, response) or `Completed` (peer, keypair). */
+  peer!: Peer
+  response!: Uint8Array
+  keypair!: Keypair
+  private readonly p: Primitives
+  private readonly identity: Identity
+  private readonly sessions: SessionTable
+  private readonly findPeer: (publicKey: Uint8Array) => Peer | undefined
+
+  constructor(
+    p: Primitives,
+    identity: Identity,
+    sessions: SessionTable,
+    findPeer: (publicKey: Uint8Array) => Peer | undefined
+  ) {
+    this.p = p
+    this.identity = identity
+    this.sessions = sessions
+    this.findPeer = findPeer
+  }
+
+  /**
+   * Makes an initiation for the peer and remembers it as outstanding; the message lacks its MACs. `undefined` when the
+   * peer's public key is a low-order point.
+   */
+  begin(peer: Peer, now: number, wall: number): Uint8Array | undefined {
+    const remote = this.remoteOf(peer)
+    if (remote === undefined) return undefined
+    const timestamp = new Uint8Array(tai64nLength)
+    peer.lastTick = Math.max(tickOf(wall), peer.lastTick + 1)
+    writeTick(peer.lastTick, timestamp, 0)
+    const index = this.sessions.freeIndex()
+    const initiated = createInitiation(this.p, this.identity, remote, index, timestamp)
+    if (initiated === undefined) return undefined
+    this.sessions.setOutgoing(peer, { index, initiated, startedAt: peer.outgoing?.startedAt ?? now })
+    return initiated.message
+  }
+
+  /** Works off an initiation; returns a `HandshakeOutcome`. At `Answered` the session waits for its first packet. */
+  answer(message: Uint8Array, now: number): number {
+    const introduced = openIntroduction(this.p, this.identity, message)
+    if (introduced === undefined) return HandshakeOutcome.Forged
+    const peer = this.findPeer(introduced.senderKey)
+    const remote = peer === undefined ? undefined : this.remoteOf(peer)
+    if (peer === undefined || remote === undefined) {
+      introduced.state.clear()
+      return HandshakeOutcome.UnknownPeer
+    }
+    const timestamp = openTimestamp(introduced, remote, message)
+    const refused = refusal(peer, timestamp, now)
+    if (timestamp === undefined || refused !== undefined) {
+      introduced.state.clear()
+      return refused ?? HandshakeOutcome.Forged
+    }
+    peer.latestTai64n.set(timestamp)
+    peer.acceptedAt = now
+    const index = this.sessions.freeIndex()
+    const remoteIndex = readWord(message, 4)
+    const response = createResponse(this.p, introduced, remote, index, remoteIndex)
+    if (response === undefined) return HandshakeOutcome.Forged
+    this.peer = peer
+    this.response = response.message
+    this.keypair = new Keypair(this.p, peer, response.keys, index, remoteIndex, false, now)
+    this.sessions.installAnswered(peer, this.keypair)
+    return HandshakeOutcome.Answered
+  }
+
+  /** Works off a response; returns a `HandshakeOutcome`. At `Completed` the session is usable. */
+  complete(message: Uint8Array, now: number): number {
+    const index = readWord(message, 8)
+    const peer = this.sessions.handshake(index)
+    const outgoing = peer?.outgoing
+    const remote = peer === undefined ? undefined : this.remoteOf(peer)
+    if (peer === undefined || outgoing === undefined || outgoing === null || remote === undefined) {
+      return HandshakeOutcome.Stale
+    }
+    const keys = openResponse(this.p, this.identity, remote, outgoing.initiated, message)
+    if (keys === undefined) return HandshakeOutcome.Forged
+    this.sessions.setOutgoing(peer, null)
+    this.peer = peer
+    this.keypair = new Keypair(this.p, peer, keys, index, readWord(message, 4), true, now)
+    this.sessions.installInitiated(peer, this.keypair)
+    return HandshakeOutcome.Completed
+  }
+
+  /** The keys of the other side; `undefined` when its public key is a low-order point. */
+  private remoteOf(peer: Peer): Remote | undefined {
+    peer.staticSecret ??= this.p.x25519(this.identity.privateKey, peer.publicKey)
+    if (peer.staticSecret === undefined) return undefined
+    return { publicKey: peer.publicKey, staticSecret: peer.staticSecret, presharedKey: peer.presharedKey }
+  }
+}
+
+/** Why an initiation with this (opened) timestamp is not answered, if so. */
+const refusal = (peer: Peer, timestamp: Uint8Array | undefined, now: number): number | undefined => {
+  if (timestamp === undefined) return HandshakeOutcome.Forged
+  if (!isLater(timestamp, peer.latestTai64n)) return HandshakeOutcome.Replayed
+  return now - peer.acceptedAt < initiationSpacing ? HandshakeOutcome.TooFast : undefined
+}
