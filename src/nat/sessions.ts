@@ -153,7 +153,8 @@ export class Sessions extends SessionRecords {
 
   /**
    * A new session, unconfirmed, first used `now`; then call `outbound` for its first packet as for every other.
-   * The outside port is the inside port if that is free, else the next free one, never 0; −1 when none is left.
+   * The outside port is the inside port if that is free, else the next free one (after 32 taken ones in a row
+   * any free one), never 0; −1 when none is left.
    * At a bound the least recently used unconfirmed session goes, else the least recently used one: the client's own
    * at the client's bound, anybody's at the gateway's. A session with the same inside is replaced.
    * `mapping` is −1 for a flow without translation.

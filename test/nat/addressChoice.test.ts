@@ -87,6 +87,35 @@ describe("reply evidence", () => {
     assert.strictEqual(choose(1, 10_000), "10.0.0.2")
   })
 
+  it("moves nothing to a sibling of which nothing is known", () => {
+    const { open, choose } = scene()
+    open(0, 0)
+    assert.strictEqual(choose(0, 3_000), "10.0.0.1")
+  })
+
+  it("of one mapping says nothing about another that has the same addresses", () => {
+    const { open, evidence, replied } = scene()
+    open(0, 0)
+    open(1, 0)
+    replied(B, 10)
+    assert.strictEqual(evidence.choose(client, mapping, 443, [A, B], 0, 3_000), 1)
+    for (let m = 100; m < 300; m++) assert.strictEqual(evidence.choose(client, m, 443, [A, B], 0, 3_000), 0)
+  })
+
+  it("that is in use stays when the client has more than is kept", () => {
+    const { open, choose, replied, evidence } = scene()
+    open(0, 0)
+    open(1, 0)
+    replied(B, 10)
+    assert.strictEqual(choose(0, 3_000), "10.0.0.2")
+    for (let n = 0; n < 2_000; n++) {
+      evidence.started(client, 100 + n, 443, A, 3_000 + n / 4)
+      evidence.started(client, mapping, 443, A, 3_000 + n / 4)
+      replied(B, 3_000 + n / 4)
+    }
+    assert.strictEqual(choose(0, 3_600), "10.0.0.2")
+  })
+
   it("retries a silent address with one session after 1 s, then 2 s, doubling to 60 s", () => {
     const { open, choose, replied } = scene()
     open(0, 0)
