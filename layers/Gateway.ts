@@ -88,10 +88,10 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: Fault | null) =
     maxSessions
   })
   const dataPlane = fault === "icmp" ? icmpSilent.pipe(Layer.provide(live)) : live
-  const resolver = ResolverLive.layer({ sets: Object.fromEntries(config.resolvers) })
+  const servers = ResolverLive.layer({ sets: Object.fromEntries(config.resolvers) })
+  const resolver = fault === "heal" ? healNever.pipe(Layer.provideMerge(servers)) : servers
   const acceptor =
     fault === "accept" ? acceptWaits.pipe(Layer.provide(ConnectionAcceptorLive.layer)) : ConnectionAcceptorLive.layer
-  const refresh = fault === "heal" ? healNever : RefreshLive.layer
   const refusesOutside = (text: string): boolean => {
     const address = parseAddress(text)
     return address === undefined || policy.judgeForInternet(address, 0) !== undefined
@@ -99,7 +99,7 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: Fault | null) =
   return ControlPlaneStandalone.layer({ config, device: config.device }).pipe(
     Layer.provide(TunnelNamesLive.layer({ config, refusesOutside })),
     Layer.provide(DnsSocketsLive.layer({ openSocket: openServerSocket })),
-    Layer.provideMerge(refresh),
+    Layer.provideMerge(RefreshLive.layer),
     Layer.provideMerge(acceptor),
     Layer.provideMerge(AuthorizationsLive.layer),
     Layer.provideMerge(ClientsLive.layer),

@@ -8,7 +8,7 @@ import { Programs } from "./Programs.ts"
 export const demo = Command.make(
   "demo",
   {
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print each step as a line of JSON"), Flag.withDefault(false)),
+    json: Flag.Boolean("json").pipe(Flag.withDescription("End with one line of JSON: what was measured"), Flag.withDefault(false)),
     break: Flag.Literals("break", ["accept", "icmp", "heal"]).pipe(
       Flag.withDescription("Break this part of the gateway on purpose: the demo must notice and fail"),
       Flag.optional

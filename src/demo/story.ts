@@ -28,6 +28,8 @@ import { emptyResult, StoryFailed, type StoryResult, type StoryStep } from "./St
 const name = "app.corp.internal"
 const downloadBytes = 8 * 1024 * 1024
 const { inner, outer } = labAddresses
+/** How long the name server stays down while the client keeps trying. */
+const outageSeconds = 5
 const patience = { timeout: "2 seconds" } as const
 
 /** What the promises are held to, in milliseconds. */
@@ -86,7 +88,7 @@ const setUp = Effect.fnUntraced(function* (fault: Fault | null) {
   const lab = yield* Lab
   const keys = yield* lab.keyPair
   const nameServer = yield* startNameServer
-  yield* nameServer.set({ mode: "silent", name, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })
+  yield* nameServer.set({ mode: "closed", name, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })
   yield* startOrigins
   const client = yield* lab.capture("client")
   const lan = yield* lab.capture("lan")
@@ -96,7 +98,7 @@ const setUp = Effect.fnUntraced(function* (fault: Fault | null) {
   })
   yield* startClient(clientConf({ privateKey: keys.privateKey, gatewayPublicKey: gateway.publicKey }))
   const visitor = yield* startVisitor
-  yield* chapter("The company's name server is down: it hears every question and answers none.")
+  yield* chapter("The company's name server is down: nothing listens at its port.")
   return { gateway, nameServer, visitor, client, lan } satisfies Stage
 })
 
@@ -159,7 +161,7 @@ const answerAtOnce = Effect.fnUntraced(function* (
   const fiber = yield* Effect.forkScoped(visitor.connect({ address: proxy, timeout: 5000 }), { startImmediately: true })
   const syn = yield* client.first((packet) => inTunnel(packet, "out") && isFlow(packet, proxy, "to"), patience)
   if (syn === null) return yield* wrong("icmp", "the client's SYN never reached its TUN")
-  yield* line("client", `connects to ${proxy}, port 80; the gateway may hold the packet for 2 s, hoping for DNS`)
+  yield* line("client", `connects to ${proxy}, port 80`)
   const answer = yield* client.first(
     (packet) => packet.at >= syn.at && inTunnel(packet, "in") && isUnreachable(packet, proxy),
     { timeout: "5 seconds" }
@@ -181,9 +183,7 @@ const answerAtOnce = Effect.fnUntraced(function* (
 
 const heal = Effect.fnUntraced(function* (stage: Stage, proxy: string, measured: (part: Partial<StoryResult>) => void) {
   const { client, gateway, lan, nameServer, visitor } = stage
-  yield* chapter(
-    "The client tries again every 100 ms. The outage goes on until the gateway's first lookup has given up."
-  )
+  yield* chapter(`The client tries again every 100 ms, for ${outageSeconds} seconds, and is told the truth each time.`)
   const trying = yield* Effect.forkScoped(visitor.retry({ address: proxy, every: 100, deadline: 45_000 }))
   const row = yield* gateway.status.pipe(
     Effect.map((status) => status.mappings.find((mapping) => mapping.domain === name)),
@@ -194,6 +194,7 @@ const heal = Effect.fnUntraced(function* (stage: Stage, proxy: string, measured:
     })
   )
   yield* line("status", `${name}: ${row?.reason ?? "unresolved"}`)
+  yield* Effect.sleep(`${outageSeconds} seconds`)
 
   const mark = "sallyport demo: the name server is back"
   yield* nameServer.set({ mode: "answer", mark })
