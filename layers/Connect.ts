@@ -68,7 +68,7 @@ export const runConnect = (conf: WireguardConf) =>
         `ask ${conf.dns.join(", ")} for names behind the gateway; this host's resolver is left alone`
       )
     }
-    return yield* Effect.never
+    return yield* dataPlane.failure
   }).pipe(
     Effect.scoped,
     Effect.provide(

@@ -67,6 +67,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
           "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
         })),
+        failure: hub.failure,
         epoch: Effect.sync(() => supervisor.epoch())
       })
     })

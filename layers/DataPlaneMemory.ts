@@ -88,6 +88,7 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
         notices: hub.subscribe,
         clients: Effect.sync(() => hub.snapshot.clientStates),
         counters: Effect.sync(() => readCounters(counters)),
+        failure: hub.failure,
         epoch: Effect.succeed(1)
       })
       const network = MemoryNetwork.of({

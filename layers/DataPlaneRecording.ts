@@ -45,6 +45,7 @@ export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectCon
         notices,
         clients: Effect.sync(() => new Map()),
         counters: Effect.succeed({}),
+        failure: Effect.never,
         epoch: Effect.succeed(1)
       })
     ).pipe(

@@ -64,7 +64,7 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
           clients: config.clients.length
         })
       )
-      return yield* Effect.never
+      return yield* (yield* DataPlane).failure
     }).pipe(Effect.scoped, Effect.provide(services(config, key, options.fault)))
   }).pipe(Effect.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
 

@@ -1,7 +1,9 @@
 /** What every `DataPlane` implementation shares: the snapshot of the desired state and the fan-out of notices. */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Notice } from "../src/dataplane/notices.ts"
 import { Snapshot } from "../src/dataplane/snapshot.ts"
 
@@ -13,19 +15,26 @@ export interface DataPlaneHub {
   readonly deliver: (notices: ReadonlyArray<Notice>, now: number) => void
   readonly subscribe: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
   readonly dropped: () => number
+  /** Fails with the first fatal fault. */
+  readonly failure: Effect.Effect<never, DataPlaneError>
 }
 
 export const makeDataPlaneHub = (): DataPlaneHub => {
   const snapshot = new Snapshot()
   const subscribers = new Set<Queue.Queue<Notice>>()
+  const failure = Deferred.makeUnsafe<never, DataPlaneError>()
   let dropped = 0
   return {
+    failure: Deferred.await(failure),
     snapshot,
     dropped: () => dropped,
     deliver: (notices, now) => {
       for (const notice of notices) {
         if (notice._tag === "ClientState") snapshot.observe(notice)
         else if (notice._tag === "Traffic") snapshot.traffic(notice.mapping, now)
+        else if (notice._tag === "Fault" && notice.fatal === true) {
+          Deferred.doneUnsafe(failure, Effect.fail(new DataPlaneError({ message: notice.message })))
+        }
         for (const queue of subscribers) {
           if (Queue.sizeUnsafe(queue) >= noticeCapacity) dropped++
           Queue.offerUnsafe(queue, notice)

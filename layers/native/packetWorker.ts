@@ -66,6 +66,7 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
   if (warning !== null) post([{ _tag: "Fault", epoch: start.epoch, message: warning }])
 
   let replaying = true
+  let faulted = false
   for (;;) {
     Atomics.add(shared, heartbeat, 1)
     const now = performance.now()
@@ -88,6 +89,11 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
     }
     const busy = !replaying && engine.turn(now, wall)
     post(engine.takeNotices())
+    const broken = io.fault()
+    if (broken !== null && !faulted) {
+      faulted = true
+      post([{ _tag: "Fault", epoch: start.epoch, message: broken, fatal: true }])
+    }
     if (busy) continue
     const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - performance.now())
     io.poll(Math.max(0, Math.ceil(wait)))

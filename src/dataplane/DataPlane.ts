@@ -4,6 +4,7 @@ import type * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { ClientId } from "../model/Client.ts"
 import type { Command } from "./commands.ts"
+import type { DataPlaneError } from "./DataPlaneError.ts"
 import type { ClientState, Notice } from "./notices.ts"
 
 /**
@@ -23,6 +24,8 @@ export class DataPlane extends Context.Service<
     readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
     /** By name; see `counters.ts`. They survive a worker's death. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
+    /** Waits, and fails when no worker can go on: the TUN device was deleted, say. */
+    readonly failure: Effect.Effect<never, DataPlaneError>
     /** How many workers have been started, the current one included. */
     readonly epoch: Effect.Effect<number>
   }

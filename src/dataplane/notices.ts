@@ -36,4 +36,6 @@ export interface Fault {
   readonly _tag: "Fault"
   readonly epoch: number
   readonly message: string
+  /** No worker can go on: a descriptor is gone for good. The process ends, and whoever manages it starts it again. */
+  readonly fatal?: true
 }
