@@ -23,7 +23,10 @@ export class ClientRole {
   toGateway(offset: number, length: number): void {
     const { state, view } = this
     if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("inbound.malformed")
-    for (const gateway of state.clients.all()) {
+    const { clients } = state
+    for (let i = 0; i < clients.end; i++) {
+      const gateway = clients.get(i)
+      if (gateway === undefined) continue
       if (state.routes.choose(gateway.index, view.destination, view.protocol, anyPort) < 0) continue
       state.count("inbound.forwarded")
       state.add("inbound.bytes", view.length)

@@ -2,7 +2,7 @@
 import type { ClientId } from "../../model/Client.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import type { FilterSet } from "../../nat/portFilters.ts"
-import { isIpv4, type Words } from "../../packet/address.ts"
+import { isIpv4, type Network, type Words } from "../../packet/address.ts"
 import type { Peer } from "../../wireguard/WireGuard.ts"
 import { Interner } from "./interner.ts"
 import { Stage } from "./stage.ts"
@@ -12,6 +12,8 @@ export interface ClientResource {
   readonly id: ResourceId
   readonly index: number
   readonly kind: "dns" | "cidr" | "internet"
+  /** Of a CIDR resource. */
+  readonly network: Network | null
   readonly filters: FilterSet
   /** Destination opt-ins as bits. */
   readonly optIns: number
@@ -21,12 +23,15 @@ export interface ClientEntry {
   readonly index: number
   readonly id: ClientId
   peer: Peer
-  readonly tunnel4: Readonly<Words>
-  readonly tunnel6: Readonly<Words>
+  tunnel4: Readonly<Words>
+  tunnel6: Readonly<Words>
   readonly resources: Map<number, ClientResource>
   readonly mappings: Set<number>
   /** Packets that wait for a WireGuard session. */
   readonly stage: Stage
+  /** When its state was last told to main, and whether it has changed since. */
+  toldAt: number
+  untold: boolean
 }
 
 export class ClientTable {
@@ -57,8 +62,9 @@ export class ClientTable {
     return undefined
   }
 
-  *all(): Iterable<ClientEntry> {
-    for (const entry of this.entries) if (entry !== undefined) yield entry
+  /** Indices are below this; not each of them has a client. */
+  get end(): number {
+    return this.entries.length
   }
 
   indexFor(id: ClientId): number {
@@ -74,20 +80,38 @@ export class ClientTable {
       tunnel6,
       resources: new Map(),
       mappings: new Set(),
-      stage: new Stage()
+      stage: new Stage(),
+      toldAt: Number.NEGATIVE_INFINITY,
+      untold: false
     }
     this.entries[index] = entry
-    this.by4.set(tunnel4.w3, entry)
-    this.by6.set(tunnel6.w3, [...(this.by6.get(tunnel6.w3) ?? []), entry])
+    this.place(entry)
     return entry
+  }
+
+  /** The client goes on under other tunnel addresses. */
+  move(entry: ClientEntry, tunnel4: Words, tunnel6: Words): void {
+    this.displace(entry)
+    entry.tunnel4 = tunnel4
+    entry.tunnel6 = tunnel6
+    this.place(entry)
   }
 
   remove(entry: ClientEntry): void {
     this.entries[entry.index] = undefined
+    this.displace(entry)
+    this.names.remove(entry.id)
+  }
+
+  private place(entry: ClientEntry): void {
+    this.by4.set(entry.tunnel4.w3, entry)
+    this.by6.set(entry.tunnel6.w3, [entry, ...(this.by6.get(entry.tunnel6.w3) ?? [])])
+  }
+
+  private displace(entry: ClientEntry): void {
     if (this.by4.get(entry.tunnel4.w3) === entry) this.by4.delete(entry.tunnel4.w3)
     const rest = (this.by6.get(entry.tunnel6.w3) ?? []).filter((other) => other !== entry)
     if (rest.length === 0) this.by6.delete(entry.tunnel6.w3)
     else this.by6.set(entry.tunnel6.w3, rest)
-    this.names.remove(entry.id)
   }
 }

@@ -2,7 +2,7 @@
  * The packet engine: commands in, notices out, packets through. Plain synchronous code over one arena; time comes in
  * with each turn. The worker runs it over system calls, tests run the same over memory.
  */
-import { handshakeBase, receiveBase } from "../counters.ts"
+import { counterIndex, handshakeBase, receiveBase } from "../counters.ts"
 import type { Command, SetMapping, SetPolicy, SetResource, UpsertClient } from "../commands.ts"
 import type { Counters } from "../counters.ts"
 import type { Notice } from "../notices.ts"
@@ -11,7 +11,17 @@ import type { ResourceId } from "../../model/Resource.ts"
 import { optInBits } from "../../nat/destinationPolicy.ts"
 import { compileFilters, permits } from "../../nat/portFilters.ts"
 import { MappingState } from "../../nat/translations.ts"
-import { formatAddress, isIpv4, type Network, parseAddress, parseNetwork, type Words } from "../../packet/address.ts"
+import {
+  contains,
+  equal,
+  formatAddress,
+  isIpv4,
+  type Network,
+  parseAddress,
+  parseNetwork,
+  type Words,
+  words
+} from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
@@ -19,7 +29,7 @@ import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
 import { fromBase64, fromHex, toHex } from "./bytesText.ts"
 import { ClientRole } from "./clientRole.ts"
-import type { ClientEntry } from "./clientTable.ts"
+import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
 import { Link } from "./link.ts"
@@ -45,6 +55,8 @@ const receiveCapacity = 65_536
 const housekeepingMs = 100
 /** Handshakes started towards known clients after a restart, per second (design §5). */
 const initiationsPerSecond = 50
+/** A client that keeps moving is reported this often. */
+const stateIntervalMs = 1_000
 
 export class Engine {
   private readonly epoch: number
@@ -60,6 +72,12 @@ export class Engine {
   private readonly toInitiate: Array<ClientEntry> = []
   private initiatedAt = Number.NEGATIVE_INFINITY
   private housekeepingAt = 0
+  /** Clients with news that main was not told yet. */
+  private untold: Array<ClientEntry> = []
+  /** What this worker's own totals were when they were last added to the counters, which outlive it. */
+  private readonly counted = new Map<number, number>()
+  private policyText = ""
+  private readonly real: Words = words()
 
   constructor(options: EngineOptions) {
     const { arena, primitives } = options
@@ -78,6 +96,7 @@ export class Engine {
       primitives,
       privateKey: options.privateKey,
       arena,
+      mtu: options.mtu,
       send: (to, offset, length) => {
         this.state.count(this.state.io.send(to, offset, length, length) ? "udp.sent" : "udp.send_failed")
       },
@@ -108,7 +127,7 @@ export class Engine {
   /** Monotonic milliseconds of the next moment at which `turn` has something to do without any input. */
   nextDeadline(): number {
     const { state } = this
-    const idle = state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length === 0
+    const idle = state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length + this.untold.length === 0
     return Math.min(this.wireguard.nextDeadline(), idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
 
@@ -199,13 +218,19 @@ export class Engine {
     this.housekeepingAt = state.now + housekeepingMs
     state.sessions.expire(state.now, 1_000)
     state.set("sessions.live", state.sessions.size)
-    state.set("sessions.evicted", state.sessions.evictions)
-    state.set("notices.coalesced", state.notices.coalesced)
+    this.countUpTo(counterIndex["sessions.evicted"], state.sessions.evictions)
+    this.countUpTo(counterIndex["notices.coalesced"], state.notices.coalesced)
     this.outbound.expire()
     for (let m = state.silence.next(state.now); m >= 0; m = state.silence.next(state.now))
       state.suspect(m, "Unanswered")
     this.initiateSome()
-    for (const [i, n] of this.wireguard.handshakeCounts.entries()) state.counters[handshakeBase + i] = n
+    this.tellStates()
+    for (const [i, n] of this.wireguard.handshakeCounts.entries()) this.countUpTo(handshakeBase + i, n)
+  }
+
+  private countUpTo(counter: number, total: number): void {
+    this.state.counters[counter]! += total - (this.counted.get(counter) ?? 0)
+    this.counted.set(counter, total)
   }
 
   private initiateSome(): void {
@@ -213,7 +238,7 @@ export class Engine {
     this.initiatedAt = this.state.now
     const batch = Math.ceil((initiationsPerSecond * housekeepingMs) / 1_000)
     for (const client of this.toInitiate.splice(0, batch)) {
-      if (this.state.clients.get(client.index) === client) {
+      if (this.state.clients.get(client.index) === client && !client.peer.hasSession(this.state.now)) {
         this.wireguard.initiate(client.peer, this.state.now, this.state.wall)
       }
     }
@@ -223,6 +248,28 @@ export class Engine {
     const client = this.state.clients.get(peer.user)
     if (client === undefined) return
     if (event === "HandshakeDone") this.link.flush(client)
+    // Every datagram of a client may come from another address; the rest is rare by itself.
+    if (event !== "EndpointChanged" || this.state.now - client.toldAt >= stateIntervalMs) return this.tell(client)
+    if (client.untold) return
+    client.untold = true
+    this.untold.push(client)
+  }
+
+  private tellStates(): void {
+    if (this.untold.length === 0) return
+    const waiting = this.untold
+    this.untold = []
+    for (const client of waiting) {
+      if (!client.untold || this.state.clients.get(client.index) !== client) continue
+      if (this.state.now - client.toldAt >= stateIntervalMs) this.tell(client)
+      else this.untold.push(client)
+    }
+  }
+
+  private tell(client: ClientEntry): void {
+    const { peer } = client
+    client.toldAt = this.state.now
+    client.untold = false
     this.state.notices.put({
       _tag: "ClientState",
       epoch: this.epoch,
@@ -243,12 +290,20 @@ export class Engine {
     if (publicKey === undefined || presharedKey === undefined || tunnel4 === undefined || tunnel6 === undefined) {
       return this.fault(`client ${command.client} was ignored: malformed key or address`)
     }
-    const known = state.clients.find(command.client)
-    if (known !== undefined && !sameClient(known, publicKey, tunnel4, tunnel6)) this.removeClient(known)
     const index = state.clients.indexFor(command.client)
+    const holder = this.wireguard.findPeer(publicKey)
+    const robbed = holder === undefined || holder.user === index ? undefined : state.clients.get(holder.user)
+    if (robbed !== undefined) {
+      this.removeClient(robbed)
+      this.fault(`client ${robbed.id} was removed: its key belongs to client ${command.client} now`)
+    }
+    const known = state.clients.get(index)
+    if (known !== undefined) this.changeClient(known, publicKey, tunnel4, tunnel6)
+    const connected = known?.peer.hasSession(state.now) === true
     const peer = this.wireguard.addPeer({ publicKey, presharedKey, keepalive: command.keepalive, user: index })
-    const client = state.clients.get(index) ?? state.clients.add(index, command.client, peer, tunnel4, tunnel6)
+    const client = known ?? state.clients.add(index, command.client, peer, tunnel4, tunnel6)
     client.peer = peer
+    if (connected && !peer.hasSession(state.now)) this.tell(client)
     if (!peer.hasEndpoint && command.endpoint !== null) {
       const remote = parseAddress(command.endpoint.address)
       if (remote !== undefined) {
@@ -263,6 +318,18 @@ export class Engine {
       this.toInitiate.push(client)
       this.housekeepingAt = state.now
     }
+  }
+
+  /** Another key or other addresses: its flows end and its resources stay. */
+  private changeClient(client: ClientEntry, publicKey: Uint8Array, tunnel4: Words, tunnel6: Words): void {
+    const { state } = this
+    const sameKey = client.peer.publicKey.every((b, i) => b === publicKey[i])
+    const sameAddresses = equal(client.tunnel4, tunnel4) && equal(client.tunnel6, tunnel6)
+    if (sameKey && sameAddresses) return
+    state.sessions.removeClient(client.index)
+    client.stage.clear()
+    if (!sameKey) this.wireguard.removePeer(client.peer)
+    if (!sameAddresses) state.clients.move(client, tunnel4, tunnel6)
   }
 
   private removeClient(client: ClientEntry | undefined): void {
@@ -288,17 +355,30 @@ export class Engine {
     const filters = compileFilters(command.filters)
     const before = client.resources.get(index)
     const { kind } = command
-    client.resources.set(index, { id: command.resource, index, kind, filters, optIns: optInBits(command.allow) })
+    const optIns = optInBits(command.allow)
+    client.resources.set(index, { id: command.resource, index, kind, network, filters, optIns })
     if (kind === "dns") state.routes.remove(client.index, index)
     else state.routes.set(client.index, index, command.resource, network ?? undefined, filters)
-    if (before === undefined) return
+    if (before !== undefined) this.cutDenied(client)
+  }
+
+  /** Ends the flows that a new one like them would not be let through for. */
+  private cutDenied(client: ClientEntry): void {
+    const { sessions } = this.state
+    sessions.removeWhere(client.index, (slot) => {
+      const resource = client.resources.get(sessions.resourceOf(slot))
+      return resource === undefined || !this.covers(resource, slot)
+    })
+  }
+
+  private covers(resource: ClientResource, slot: number): boolean {
+    const { state, real } = this
     const { sessions } = state
-    sessions.removeWhere(
-      client.index,
-      (slot) =>
-        sessions.resourceOf(slot) === index &&
-        !permits(filters, sessions.protocolOf(slot), sessions.destinationPort(slot))
-    )
+    sessions.realInto(slot, real)
+    if ((resource.kind === "dns") !== sessions.mappingOf(slot) >= 0) return false
+    if (resource.network !== null && !contains(resource.network, real)) return false
+    if (!permits(resource.filters, sessions.protocolOf(slot), sessions.destinationPort(slot))) return false
+    return !state.refuses(resource, real)
   }
 
   private revokeResource(client: ClientEntry | undefined, id: ResourceId): void {
@@ -320,12 +400,14 @@ export class Engine {
     const proxies = command.proxyIps.map(parseAddress).filter((a) => a !== undefined)
     const resource = state.resourceNames.add(command.resource)
     const mapping = state.mappingNames.add(command.mapping)
+    state.clients.get(state.translations.clientOf(mapping))?.mappings.delete(mapping)
     client.mappings.add(mapping)
     const moved = state.translations.setMapping(mapping, client.index, resource, proxies, command.generation)
     for (const other of moved) {
       state.sessions.removeMapping(other)
       state.silence.forget(other)
       state.evidence.forgetMapping(other)
+      state.parking.forget(other)
     }
   }
 
@@ -365,6 +447,13 @@ export class Engine {
     const own = command.ownAddresses.map(parseAddress).filter((a) => a !== undefined)
     state.policy.setRanges(tunnel, proxy)
     state.policy.setOwnAddresses(own)
+    const text = JSON.stringify(command)
+    if (text === this.policyText) return
+    this.policyText = text
+    for (let i = 0; i < state.clients.end; i++) {
+      const client = state.clients.get(i)
+      if (client !== undefined) this.cutDenied(client)
+    }
   }
 
   private fault(message: string): void {
@@ -377,11 +466,6 @@ const networks = (texts: ReadonlyArray<string>): ReadonlyArray<Network> | undefi
   const parsed = texts.map(parseNetwork).filter((n) => n !== undefined)
   return parsed.length === texts.length ? parsed : undefined
 }
-
-const sameClient = (c: ClientEntry, publicKey: Uint8Array, tunnel4: Words, tunnel6: Words): boolean =>
-  c.peer.publicKey.every((b, i) => b === publicKey[i]) &&
-  formatAddress(c.tunnel4) === formatAddress(tunnel4) &&
-  formatAddress(c.tunnel6) === formatAddress(tunnel6)
 
 const laterThan = (a: Uint8Array, b: Uint8Array): boolean => {
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i]! > b[i]!

@@ -14,7 +14,7 @@ import { Translations } from "../../nat/translations.ts"
 import { contains, type Network, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makePacketView, type PacketView } from "../../packet/packetView.ts"
-import { ClientTable } from "./clientTable.ts"
+import { type ClientResource, ClientTable } from "./clientTable.ts"
 import { Interner } from "./interner.ts"
 import { NoticeBox } from "./noticeBox.ts"
 import type { PacketIo } from "./packetIo.ts"
@@ -92,6 +92,15 @@ export class EngineState {
 
   isGateway(address: Readonly<Words>): boolean {
     return same(address, this.gateway4) || same(address, this.gateway6)
+  }
+
+  /** Whether policy keeps a client of the resource from the real address. */
+  refuses(resource: ClientResource, real: Readonly<Words>): boolean {
+    const refusal =
+      resource.kind === "internet"
+        ? this.policy.judgeForInternet(real, resource.optIns)
+        : this.policy.judge(real, resource.optIns)
+    return refusal !== undefined
   }
 
   /** Tells main why a name should be looked up again. */

@@ -9,6 +9,10 @@ import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
 
+/** Nobody outside may ask a client anything; flows by identifier take replies only. */
+const isEchoRequest = (view: Readonly<PacketView>): boolean =>
+  view.echo && view.icmpType === (view.version === 4 ? 8 : 128)
+
 /** A flow that keeps answering proves its address this often. */
 const evidenceIntervalMs = 1_000
 
@@ -39,7 +43,9 @@ export class Inbound {
       return
     }
     if (state.isGateway(view.source)) {
-      this.forward(client)
+      // The kernel reports on the packets that it could not forward from its own tunnel address.
+      if (view.icmpError && !view.fragment) this.icmpError(client)
+      else this.forward(client)
       return
     }
     if (state.isTunnel(view.source) || state.isProxy(view.source)) {
@@ -56,13 +62,15 @@ export class Inbound {
 
   private reply(client: ClientEntry): void {
     const { state, view, destination } = this
-    const slot = state.sessions.findInbound(
-      client.index,
-      view.protocol,
-      view.destinationPort,
-      view.source,
-      view.echo ? 0 : view.sourcePort
-    )
+    const slot = isEchoRequest(view)
+      ? -1
+      : state.sessions.findInbound(
+          client.index,
+          view.protocol,
+          view.destinationPort,
+          view.source,
+          view.echo ? 0 : view.sourcePort
+        )
     if (slot < 0) {
       state.count("inbound.no_session")
       return
@@ -76,8 +84,12 @@ export class Inbound {
         state.evidence.replied(client.index, mapping, realPort, view.source, state.now)
       }
       if (state.silence.inbound(mapping, view.protocol, realPort, state.now)) state.answered(mapping)
+    }
+    const insidePort = state.sessions.insidePort(slot)
+    // Without a mapping the address is the same on both sides, the port need not be.
+    if (mapping >= 0 || insidePort !== view.destinationPort) {
       state.sessions.destinationInto(slot, destination)
-      rewriteSource(state.bytes, view, destination, state.sessions.insidePort(slot))
+      rewriteSource(state.bytes, view, destination, insidePort)
     }
     state.sessions.inbound(slot, view.tcpFlags, state.now)
     this.forward(client)
@@ -90,7 +102,12 @@ export class Inbound {
       state.count("inbound.malformed")
       return
     }
-    const slot = equal(quoted.source, view.destination)
+    const own = equal(quoted.source, view.destination)
+    if (own && state.isGateway(view.source) && state.isGateway(quoted.destination)) {
+      this.forward(client)
+      return
+    }
+    const slot = own
       ? state.sessions.findInbound(
           client.index,
           quoted.protocol,
@@ -106,7 +123,12 @@ export class Inbound {
     const mapping = state.sessions.mappingOf(slot)
     if (mapping >= 0 && isUnreachable(view)) state.suspect(mapping, "Unreachable")
     state.sessions.destinationInto(slot, destination)
-    if (!rewriteQuoted(state.bytes, view, quoted, destination, destination, state.sessions.insidePort(slot))) {
+    const insidePort = state.sessions.insidePort(slot)
+    const translated =
+      mapping < 0 && insidePort === quoted.sourcePort
+        ? rewriteSource(state.bytes, view, destination, 0)
+        : rewriteQuoted(state.bytes, view, quoted, destination, destination, insidePort)
+    if (!translated) {
       state.count("inbound.malformed")
       return
     }

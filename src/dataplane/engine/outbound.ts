@@ -4,7 +4,7 @@ import { permits } from "../../nat/portFilters.ts"
 import { filtered } from "../../nat/routes.ts"
 import { MappingState } from "../../nat/translations.ts"
 import { isBareSyn } from "../../nat/sessions.ts"
-import { isIpv4, type Words, words } from "../../packet/address.ts"
+import { copyWords, isIpv4, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { networkUnreachable, prohibited, type Unreachable, writeUnreachable } from "../../packet/icmp.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
@@ -17,6 +17,7 @@ import type { Link } from "./link.ts"
 
 /** The only service that a client may use at the gateway's own tunnel address, besides ping. */
 const dnsPort = 53
+const portalDnsPort = 53_535
 const errorCapacity = 1_280 + 64
 const parkedCapacity = 65_536 + 64
 
@@ -53,6 +54,8 @@ export class Outbound {
     if (view.icmpError) return state.count("outbound.icmp_error")
     if (state.isGateway(destination)) return this.toGateway(client)
     if (state.isTunnel(destination)) return this.refuse(client, "outbound.tunnel_address", prohibited)
+    // Nobody outside may have asked.
+    if (view.echo && view.icmpType === (view.version === 4 ? 0 : 129)) return state.count("outbound.echo_reply")
     if (state.isProxy(destination)) return this.toProxy(client)
     return this.toNetwork(client)
   }
@@ -88,7 +91,8 @@ export class Outbound {
 
   private toGateway(client: ClientEntry): void {
     const { state, view } = this
-    const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === dnsPort
+    const service = state.mode === "portal" ? portalDnsPort : dnsPort
+    const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === service
     if (!dns && !view.echo) return this.refuse(client, "outbound.gateway_service_denied", prohibited)
     state.count("outbound.to_gateway")
     this.write()
@@ -152,7 +156,7 @@ export class Outbound {
       this.refuse(client, "outbound.unresolved", networkUnreachable)
       return -1
     }
-    if (state.policy.judge(real, resource.optIns) !== undefined) {
+    if (state.refuses(resource, real) && !this.chooseAllowed(resource, mapping)) {
       this.refuse(client, "outbound.destination_refused", networkUnreachable)
       return -1
     }
@@ -173,6 +177,18 @@ export class Outbound {
     return slot
   }
 
+  /** The chosen address is refused: the first one of its family that is not, in their order. */
+  private chooseAllowed(resource: ClientResource, mapping: number): boolean {
+    const { state, view, real } = this
+    const addresses = state.translations.addresses(mapping, view.destination)
+    for (let i = 0; i < addresses.length; i++) {
+      if (state.refuses(resource, addresses[i]!)) continue
+      copyWords(addresses[i]!, real)
+      return true
+    }
+    return false
+  }
+
   private park(client: ClientEntry, mapping: number): boolean {
     const { state, view } = this
     const parked = state.parking.park(mapping, client.index, state.bytes, view.offset, view.length, view, state.now)
@@ -187,16 +203,18 @@ export class Outbound {
 
   private toNetwork(client: ClientEntry): void {
     const { state, view } = this
-    const index = state.routes.choose(client.index, view.destination, view.protocol, view.destinationPort)
-    const resource = index < 0 ? undefined : client.resources.get(index)
-    if (resource === undefined) {
-      return this.refuse(client, index === filtered ? "outbound.filtered" : "outbound.unauthorized", prohibited)
-    }
     const { sessions } = state
     const port = view.echo ? 0 : view.destinationPort
     let slot = sessions.findOutbound(client.index, view.protocol, view.sourcePort, view.destination, port)
-    if (slot < 0) {
-      if (this.refusedBy(resource)) {
+    const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
+    // A session is as good as its resource: it ends with it.
+    if (slot < 0 || (syn && sessions.mayRestart(slot, state.now, false))) {
+      const index = state.routes.choose(client.index, view.destination, view.protocol, view.destinationPort)
+      const resource = index < 0 ? undefined : client.resources.get(index)
+      if (resource === undefined) {
+        return this.refuse(client, index === filtered ? "outbound.filtered" : "outbound.unauthorized", prohibited)
+      }
+      if (state.refuses(resource, view.destination)) {
         return this.refuse(client, "outbound.destination_refused", networkUnreachable)
       }
       slot = sessions.insert(
@@ -219,16 +237,6 @@ export class Outbound {
     this.forward()
   }
 
-  private refusedBy(resource: ClientResource): boolean {
-    const { policy } = this.state
-    const { destination } = this.view
-    const refusal =
-      resource.kind === "internet"
-        ? policy.judgeForInternet(destination, resource.optIns)
-        : policy.judge(destination, resource.optIns)
-    return refusal !== undefined
-  }
-
   private forward(): void {
     const { state, view } = this
     if (view.protocol === protocolTcp && (view.tcpFlags & tcpSyn) !== 0) clampMss(state.bytes, view, this.mtu)
@@ -246,9 +254,9 @@ export class Outbound {
   private refuse(client: ClientEntry, why: EngineCounter, kind: Unreachable): void {
     const { state, view } = this
     state.count(why)
+    if (!state.icmpErrors.take(client.index, state.now)) return state.count("icmp.rate_limited")
     const length = writeUnreachable(state.bytes, this.errorAt, view, view.destination, kind)
     if (length === 0) return
-    if (!state.icmpErrors.take(client.index, state.now)) return state.count("icmp.rate_limited")
     state.count("icmp.sent")
     this.link.toClient(client, this.errorAt, length)
   }

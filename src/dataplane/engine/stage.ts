@@ -15,6 +15,10 @@ export class Stage {
     return true
   }
 
+  clear(): void {
+    this.packets = []
+  }
+
   get isEmpty(): boolean {
     return this.packets.length === 0
   }
