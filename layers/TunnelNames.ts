@@ -184,6 +184,26 @@ export const layer = (
           : { _tag: "Reverse", name: entry.domain, ttl: proxyTtl }
       }
 
+      const answerTo = Effect.fnUntraced(function* (
+        source: string,
+        question: TunnelQuestion
+      ): Effect.fn.Return<TunnelAnswer> {
+        const of = byAddress.get(source)
+        if (of === undefined) return { _tag: "Dropped" }
+        yield* Effect.annotateCurrentSpan({ client: of.client.id })
+        const now = yield* Clock.currentTimeMillis
+        if (!limits.take(of.index, now)) return { _tag: "Dropped" }
+        const grant = chooseGrant(of.grants, question.domain, now)
+        yield* Effect.annotateCurrentSpan({ resource: grant?.resource.id ?? null })
+        if (question.type === recordType.PTR && question.reverse !== null) {
+          if (slotOf(question.reverse, ranges) >= 0) return reverse(of, question.reverse)
+          return yield* outside(question)
+        }
+        if (grant !== undefined) return yield* resourceName(of, grant, question, now)
+        if (isPrivateName(config.resources, question.domain)) return { _tag: "NameError", ttl: 5 }
+        return yield* outside(question)
+      })
+
       return TunnelNames.of({
         restore: Effect.gen(function* () {
           const byId = new Map([...byAddress.values()].map((names) => [String(names.client.id), names]))
@@ -209,19 +229,10 @@ export const layer = (
           }
         }),
         answer: Effect.fn("ControlPlane.question")(function* (source, question) {
-          const of = byAddress.get(source)
-          if (of === undefined) return { _tag: "Dropped" }
-          yield* Effect.annotateCurrentSpan({ client: of.client.id, domain: question.domain, type: question.type })
-          const now = yield* Clock.currentTimeMillis
-          if (!limits.take(of.index, now)) return { _tag: "Dropped" }
-          if (question.type === recordType.PTR && question.reverse !== null) {
-            if (slotOf(question.reverse, ranges) >= 0) return reverse(of, question.reverse)
-            return yield* outside(question)
-          }
-          const grant = chooseGrant(of.grants, question.domain, now)
-          if (grant !== undefined) return yield* resourceName(of, grant, question, now)
-          if (isPrivateName(config.resources, question.domain)) return { _tag: "NameError", ttl: 5 }
-          return yield* outside(question)
+          yield* Effect.annotateCurrentSpan({ domain: question.domain, type: question.type })
+          const answer = yield* answerTo(source, question)
+          yield* Effect.annotateCurrentSpan({ outcome: answer._tag })
+          return answer
         })
       })
     })
