@@ -3,6 +3,7 @@
  * reads; what the engine sends is handed to callbacks as copies.
  */
 import type { PacketIo } from "../src/dataplane/engine/packetIo.ts"
+import { makeVirtioHeader } from "../src/dataplane/offload/virtioHeader.ts"
 import type { Arena } from "../src/packet/arena.ts"
 import { copyEndpoint, type Endpoint, makeEndpoint } from "../src/packet/endpoint.ts"
 
@@ -56,6 +57,12 @@ export const makeMemoryPacketIo = (
       const length = Math.min(next.length, capacity)
       arena.bytes.set(next.subarray(0, length), offset)
       return length
+    },
+    tunHeader: makeVirtioHeader(),
+    writeGathered: ({ lengths, offsets, parts }) => {
+      const pieces = Array.from({ length: parts }, (_, i) => arena.bytes.slice(offsets[i]!, offsets[i]! + lengths[i]!))
+      on.packet(new Uint8Array(Buffer.concat(pieces)))
+      return true
     },
     writeTun: (offset, length) => {
       on.packet(arena.bytes.slice(offset, offset + length))

@@ -9,14 +9,21 @@ import { bindToDeviceError, NativeError, serverError, tunError, udpError } from 
 
 export { NativeError } from "./nativeError.ts"
 
+export interface TunDevice {
+  readonly fd: number
+  readonly name: string
+  /** What the kernel agreed to leave to us: checksums and TCP segments, and UDP segments as well. */
+  readonly offloads: { readonly tcp: boolean; readonly udp: boolean }
+}
+
 /** Attaches to (or creates) the TUN device; `%d` in the name lets the kernel number it. It vanishes when closed. */
 export const openTun = (
   name: string,
   options: {
-    /** Each packet is preceded by a `virtio_net_hdr`. */
+    /** Each packet is preceded by a `virtio_net_hdr`, and super-packets of TCP and (kernel 6.2) UDP may come and go. */
     readonly vnetHeader: boolean
   }
-): { readonly fd: number; readonly name: string } | NativeError => {
+): TunDevice | NativeError => {
   if (!/^[^\s/:]{1,15}$/.test(name)) return tunError("ioctl", "EINVAL", JSON.stringify(name))
   const fd = libc.open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC, 0)
   if (fd < 0) return tunError("open", lastErrno(), name)
@@ -25,12 +32,17 @@ export const openTun = (
   view.setUint16(16, IFF_TUN | IFF_NO_PI | (options.vnetHeader ? IFF_VNET_HDR : 0), true)
   if (libc.ioctl(fd, TUNSETIFF, pointer) < 0) return closing(fd, tunError("ioctl", lastErrno(), name))
   const end = scratch.indexOf(0)
-  return { fd, name: String.fromCharCode(...scratch.subarray(0, end)) }
+  const attached = String.fromCharCode(...scratch.subarray(0, end))
+  const udp = options.vnetHeader && libc.ioctl(fd, TUNSETOFFLOAD, TUN_F_TCP | TUN_F_USO) >= 0
+  const tcp = udp || (options.vnetHeader && libc.ioctl(fd, TUNSETOFFLOAD, TUN_F_TCP) >= 0)
+  return { fd, name: attached, offloads: { tcp, udp } }
 }
 
 export interface UdpSocket {
   readonly fd: number
   readonly port: number
+  /** Several datagrams of one sender may be received at once (UDP GRO). */
+  readonly gro: boolean
   /** One line when the kernel granted smaller buffers than wanted. */
   readonly warning: string | null
 }
@@ -39,6 +51,8 @@ export interface UdpSocket {
 export const openUdp = (options: {
   readonly family: 4 | 6
   readonly port: number
+  /** Ask for UDP GRO. Default false. */
+  readonly gro?: boolean
   /** Wanted size of each socket buffer in bytes. Default 8 MiB. */
   readonly buffer?: number
 }): UdpSocket | NativeError => {
@@ -71,7 +85,9 @@ export const openUdp = (options: {
   if (libc.getsockname(fd, pointer, pointer + lengthOffset) < 0) {
     return closing(fd, udpError("getsockname", lastErrno(), family, port))
   }
-  return { fd, port: view.getUint16(2, false), warning }
+  const bound = view.getUint16(2, false)
+  const gro = options.gro === true && setOption(fd, SOL_UDP, UDP_GRO, 1)
+  return { fd, port: bound, gro, warning }
 }
 
 /**
@@ -145,6 +161,13 @@ const IFF_TUN = 1
 const IFF_NO_PI = 0x1000
 const IFF_VNET_HDR = 0x4000
 const TUNSETIFF = 0x400454ca
+const TUNSETOFFLOAD = 0x400454d0
+/** TUN_F_CSUM, TSO4, TSO6, TSO_ECN. */
+const TUN_F_TCP = 0x0f
+/** TUN_F_USO4, USO6. */
+const TUN_F_USO = 0x60
+const SOL_UDP = 17
+const UDP_GRO = 104
 const AF_INET = 2
 const AF_INET6 = 10
 const SOCK_STREAM = 1

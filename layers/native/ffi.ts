@@ -17,6 +17,7 @@ export const libc = {
   close: bind("int close(int)"),
   read: bind("long read(int, uintptr_t, size_t)"),
   write: bind("long write(int, uintptr_t, size_t)"),
+  writev: bind("long writev(int, uintptr_t, int)"),
   ioctl: bind("int ioctl(int, ulong, uintptr_t)"),
   poll: bind("int poll(uintptr_t, ulong, int)"),
   eventfd: bind("int eventfd(uint, int)"),

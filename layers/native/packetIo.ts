@@ -3,8 +3,14 @@
  * address) is laid out once in the arena; a call patches addresses and lengths in place and allocates nothing.
  */
 import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"
-import type { Words } from "../../src/packet/address.ts"
-import { isIpv4 } from "../../src/packet/address.ts"
+import { type Gathered, maxParts } from "../../src/dataplane/offload/coalescer.ts"
+import {
+  makeVirtioHeader,
+  readVirtioHeader,
+  virtioHeaderLength,
+  writeVirtioHeader
+} from "../../src/dataplane/offload/virtioHeader.ts"
+import { equal, isIpv4, type Words } from "../../src/packet/address.ts"
 import type { Endpoint } from "../../src/packet/endpoint.ts"
 import { errno, libc } from "./ffi.ts"
 import type { NativeMemory } from "./memory.ts"
@@ -30,6 +36,8 @@ export interface SystemDrops {
   tunWriteFull: number
   /** The device is down (EIO) or the kernel found the packet malformed (EINVAL). */
   tunWriteRefused: number
+  /** A batch that the kernel would not segment (GSO); it was sent datagram by datagram. Not a drop. */
+  sendUnsegmented: number
   tunReadOther: number
 }
 
@@ -53,8 +61,12 @@ export const makePacketIo = (options: {
   readonly udp4: number
   readonly udp6: number
   readonly event: number
+  /** The device was opened with a virtio header. Default false. */
+  readonly vnetHeader?: boolean
+  /** Hand batches to the kernel as one (UDP GSO). Default false. */
+  readonly udpSegment?: boolean
 }): NativePacketIo => {
-  const { memory, tun, event } = options
+  const { memory, tun, event, vnetHeader = false, udpSegment = false } = options
   const { arena, base } = memory
   const view = new DataView(memory.memory.buffer)
   const drops: SystemDrops = {
@@ -69,6 +81,7 @@ export const makePacketIo = (options: {
     receiveOther: 0,
     tunWriteFull: 0,
     tunWriteRefused: 0,
+    sendUnsegmented: 0,
     tunReadOther: 0
   }
   const four = makeSocket(memory, view, options.udp4, 4)
@@ -80,6 +93,13 @@ export const makePacketIo = (options: {
     view.setInt32(polled + 8 * i, descriptors[i]!, true)
     view.setInt16(polled + 8 * i + 4, POLLIN, true)
   }
+
+  const tunHeader = makeVirtioHeader()
+  const headerAt = arena.reserve(16, 16)
+  const vectors = arena.reserve(16 * (maxParts + 1), 16)
+  setIovec(view, vectors, base + headerAt, virtioHeaderLength)
+  const whole = { header: makeVirtioHeader(), offsets: new Int32Array(1), lengths: new Int32Array(1), parts: 1 }
+  const noSegments: Array<{ readonly remote: Words; readonly port: number }> = []
 
   let broken: string | null = null
   let segment = 0
@@ -118,10 +138,48 @@ export const makePacketIo = (options: {
       }
       // An empty datagram means nothing to anybody, and 0 says that none waits.
       if (length === 0) continue
-      readEndpoint(view, socket, from)
+      const size = readControl(view, socket, from)
+      segment = size > 0 && size < length ? size : length
       return length
     }
     return 0
+  }
+
+  /** A batch as one system call; false, and nothing is sent, when this destination does not take it. */
+  const sendBatch = (
+    socket: Socket,
+    to: Readonly<Endpoint>,
+    offset: number,
+    length: number,
+    segmentSize: number,
+    pinned: boolean
+  ): boolean => {
+    if (noSegments.length > 0 && noSegments.some((e) => e.port === to.port && equal(e.remote, to.remote))) return false
+    setIovec(view, socket.sendVector, base + offset, length)
+    view.setUint16(socket.sendControl + socket.controlLength + 16, segmentSize, true)
+    for (;;) {
+      const skip = pinned ? 0 : socket.controlLength
+      writePointer(view, socket.send + 32, base + socket.sendControl + skip)
+      view.setUint32(socket.send + 40, socket.controlLength - skip + segmentControlLength, true)
+      const sent = libc.sendmsg(socket.fd, socket.sendPointer, 0)
+      writePointer(view, socket.send + 32, base + socket.sendControl)
+      if (sent >= 0) return true
+      const error = errno()
+      if (error === EINTR) continue
+      if (pinned && (error === ENETUNREACH || error === EADDRNOTAVAIL)) {
+        pinned = false
+        drops.sendUnpinned++
+        continue
+      }
+      if (error !== EIO && error !== EINVAL && error !== EMSGSIZE) {
+        countSend(drops, error)
+        return true
+      }
+      drops.sendUnsegmented++
+      if (noSegments.length >= maxNoSegments) noSegments.shift()
+      noSegments.push({ remote: { ...to.remote }, port: to.port })
+      return false
+    }
   }
 
   const sendOne = (socket: Socket, offset: number, length: number, pinned: boolean): boolean => {
@@ -142,6 +200,26 @@ export const makePacketIo = (options: {
     }
   }
 
+  const writeGathered = (gathered: Readonly<Gathered>): boolean => {
+    if (tun < 0) return false
+    const { lengths, offsets, parts } = gathered
+    for (let i = 0; i < parts; i++) setIovec(view, vectors + 16 * (i + 1), base + offsets[i]!, lengths[i]!)
+    if (vnetHeader) writeVirtioHeader(arena.bytes, headerAt, gathered.header)
+    const first = vnetHeader ? 0 : 1
+    for (;;) {
+      const written =
+        !vnetHeader && parts === 1
+          ? libc.write(tun, base + offsets[0]!, lengths[0]!)
+          : libc.writev(tun, base + vectors + 16 * first, parts + 1 - first)
+      if (written >= 0) return true
+      const error = errno()
+      if (error === EINTR) continue
+      if (error === EAGAIN || error === ENOBUFS || error === ENOMEM) drops.tunWriteFull++
+      else drops.tunWriteRefused++
+      return false
+    }
+  }
+
   return {
     receive: (offset, capacity, from) => {
       for (let tried = 0; tried < 2; tried++) {
@@ -149,10 +227,7 @@ export const makePacketIo = (options: {
         next = socket === four ? six : four
         if (!socket.ready) continue
         const length = receiveFrom(socket, offset, capacity, from)
-        if (length > 0) {
-          segment = length
-          return length
-        }
+        if (length > 0) return length
       }
       // Both ran dry: the next call asks again unless a `poll` knows better by then.
       four.ready = four.fd >= 0
@@ -169,17 +244,25 @@ export const makePacketIo = (options: {
       }
       const pinned = writeEndpoint(view, socket, to)
       if (length <= segmentSize || segmentSize <= 0) return sendOne(socket, offset, length, pinned)
+      if (udpSegment && sendBatch(socket, to, offset, length, segmentSize, pinned)) return true
       let sent = true
       for (let at = 0; at < length; at += segmentSize) {
         sent = sendOne(socket, offset + at, Math.min(segmentSize, length - at), pinned) && sent
       }
       return sent
     },
+    tunHeader,
     readTun: (offset, capacity) => {
       if (tun < 0) return 0
+      const before = vnetHeader ? virtioHeaderLength : 0
       for (;;) {
-        const length = libc.read(tun, base + offset, capacity)
-        if (length >= 0) return length
+        const length = libc.read(tun, base + offset - before, capacity + before) - before
+        if (length > 0) {
+          if (!vnetHeader || readVirtioHeader(arena.bytes, offset - before, tunHeader)) return length
+          drops.tunReadOther++
+          continue
+        }
+        if (length > -1 - before) return 0
         const error = errno()
         if (error === EINTR) continue
         if (error !== EAGAIN) drops.tunReadOther++
@@ -187,16 +270,11 @@ export const makePacketIo = (options: {
       }
     },
     writeTun: (offset, length) => {
-      if (tun < 0) return false
-      for (;;) {
-        if (libc.write(tun, base + offset, length) >= 0) return true
-        const error = errno()
-        if (error === EINTR) continue
-        if (error === EAGAIN || error === ENOBUFS || error === ENOMEM) drops.tunWriteFull++
-        else drops.tunWriteRefused++
-        return false
-      }
+      whole.offsets[0] = offset
+      whole.lengths[0] = length
+      return writeGathered(whole)
     },
+    writeGathered,
     poll: (timeoutMs) => {
       for (let i = 0; i < 4; i++) view.setInt16(polled + 8 * i + 6, 0, true)
       const count = libc.poll(base + polled, 4, timeoutMs)
@@ -228,8 +306,12 @@ const IPPROTO_IP = 0
 const IP_PKTINFO = 8
 const IPPROTO_IPV6 = 41
 const IPV6_PKTINFO = 50
+const SOL_UDP = 17
+const UDP_SEGMENT = 103
+const UDP_GRO = 104
 const EPERM = 1
 const EINTR = 4
+const EIO = 5
 const EAGAIN = 11
 const ENOMEM = 12
 const EACCES = 13
@@ -241,7 +323,11 @@ const ENETUNREACH = 101
 const ENOBUFS = 105
 const EHOSTUNREACH = 113
 const EDESTADDRREQ = 89
-const controlCapacity = 64
+const controlCapacity = 128
+/** Space of the control message that holds the segment size. */
+const segmentControlLength = 24
+/** Destinations that do not take batches, remembered; the oldest is tried again when there are more. */
+const maxNoSegments = 64
 
 /** One family's socket with its structures in the arena (offsets). */
 interface Socket {
@@ -289,6 +375,10 @@ const makeSocket = (memory: NativeMemory, view: DataView, fd: number, family: 4 
   view.setUint32(send.control, 16 + (family === 4 ? 12 : 20), true)
   view.setInt32(send.control + 8, family === 4 ? IPPROTO_IP : IPPROTO_IPV6, true)
   view.setInt32(send.control + 12, family === 4 ? IP_PKTINFO : IPV6_PKTINFO, true)
+  const segmentControl = send.control + (family === 4 ? 32 : 40)
+  view.setUint32(segmentControl, 18, true)
+  view.setInt32(segmentControl + 8, SOL_UDP, true)
+  view.setInt32(segmentControl + 12, UDP_SEGMENT, true)
   return {
     fd,
     family,
@@ -314,29 +404,33 @@ const setIovec = (view: DataView, at: number, pointer: number, length: number): 
   view.setUint32(at + 12, 0, true)
 }
 
-const readEndpoint = (view: DataView, socket: Socket, from: Endpoint): void => {
+/** Fills the endpoint from address and control messages; returns the datagram size of a batch (UDP GRO), else 0. */
+const readControl = (view: DataView, socket: Socket, from: Endpoint): number => {
   const name = socket.receiveName
-  const control = socket.receiveControl
-  const known = view.getUint32(socket.receive + 40, true) >= 16
-  const kind = known ? view.getInt32(control + 12, true) : -1
   from.port = view.getUint16(name + 2, false)
-  if (socket.family === 4) {
-    setMapped(from.remote, view.getInt32(name + 4, false))
-    if (kind === IP_PKTINFO) {
-      from.interfaceIndex = view.getInt32(control + 16, true)
-      setMapped(from.local, view.getInt32(control + 20, false))
-      return
-    }
-  } else {
-    getWords(view, name + 8, from.remote)
-    if (kind === IPV6_PKTINFO) {
-      getWords(view, control + 16, from.local)
-      from.interfaceIndex = view.getInt32(control + 32, true)
-      return
-    }
-  }
+  if (socket.family === 4) setMapped(from.remote, view.getInt32(name + 4, false))
+  else getWords(view, name + 8, from.remote)
   from.local.w0 = from.local.w1 = from.local.w2 = from.local.w3 = 0
   from.interfaceIndex = 0
+  let segment = 0
+  const end = socket.receiveControl + view.getUint32(socket.receive + 40, true)
+  for (let at = socket.receiveControl; at + 16 <= end;) {
+    const length = view.getUint32(at, true)
+    if (length < 16) break
+    const level = view.getInt32(at + 8, true)
+    const type = view.getInt32(at + 12, true)
+    if (level === SOL_UDP && type === UDP_GRO) {
+      segment = view.getInt32(at + 16, true)
+    } else if (level === IPPROTO_IP && type === IP_PKTINFO) {
+      from.interfaceIndex = view.getInt32(at + 16, true)
+      setMapped(from.local, view.getInt32(at + 20, false))
+    } else if (level === IPPROTO_IPV6 && type === IPV6_PKTINFO) {
+      getWords(view, at + 16, from.local)
+      from.interfaceIndex = view.getInt32(at + 32, true)
+    }
+    at += (length + 7) & ~7
+  }
+  return segment
 }
 
 /**

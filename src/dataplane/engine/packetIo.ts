@@ -2,6 +2,8 @@
  * How the engine reaches UDP and the TUN device: non-blocking calls over arena offsets. One
  * implementation does system calls, one moves bytes between simulated hosts in tests.
  */
+import type { Gathered } from "../offload/coalescer.ts"
+import type { VirtioHeader } from "../offload/virtioHeader.ts"
 import type { Endpoint } from "../../packet/endpoint.ts"
 
 export interface PacketIo {
@@ -14,8 +16,14 @@ export interface PacketIo {
   readonly segmentSize: () => number
   /** Sends arena[offset, offset+length) as datagrams of `segmentSize` bytes. False: dropped by the system (counted). */
   readonly send: (to: Readonly<Endpoint>, offset: number, length: number, segmentSize: number) => boolean
-  /** Reads one IP packet from the TUN device; 0 when nothing waits. */
+  /**
+   * Reads one IP packet, or a super-packet, from the TUN device; 0 when nothing waits. `tunHeader` then tells what the
+   * kernel left undone. The ten bytes before `offset` may be overwritten.
+   */
   readonly readTun: (offset: number, capacity: number) => number
+  readonly tunHeader: Readonly<VirtioHeader>
   /** Writes one IP packet to the TUN device. False: dropped by the system (counted). */
   readonly writeTun: (offset: number, length: number) => boolean
+  /** Writes a packet, or a super-packet made of several parts, to the TUN device. */
+  readonly writeGathered: (gathered: Readonly<Gathered>) => boolean
 }
