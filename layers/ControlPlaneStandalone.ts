@@ -47,14 +47,14 @@ export const layer = (
       yield* names.restore
       yield* grantNetworks(config)
       yield* rememberClients
-      yield* dataPlane.start
-      yield* sockets.serve({
+      const serve = sockets.serve({
         addresses: [config.gateway4, config.gateway6],
         port: 53,
         device: options.device,
         handler: (query, source, transport) =>
           handleQuery(query, transport, (question) => names.answer(source.address, question))
       })
+      yield* Effect.all([dataPlane.start, serve], { concurrency: 2 })
       return ControlPlane.of({
         health: Effect.succeed({ kind: "file", connected: true, detail: `${config.clients.length} clients configured` })
       })
@@ -98,6 +98,8 @@ const rememberClients = Effect.gen(function* () {
   const store = yield* StateStore
   const notices = yield* (yield* DataPlane).notices
   const dirty = new Map<ClientId, ClientState>()
+  const seenAt = new Map((yield* store.clients).map((row) => [row.client, row.lastSeenAt]))
+  let failing = false
   const connected = new Set<ClientId>()
 
   const note = Effect.fnUntraced(function* (state: ClientState) {
@@ -111,12 +113,21 @@ const rememberClients = Effect.gen(function* () {
   })
 
   const write = Effect.gen(function* () {
-    const batch = [...dirty.values()]
-    dirty.clear()
-    for (const { client, endpoint, lastTai64n, handshakeAt } of batch) {
-      yield* store.putClient({ client, endpoint, lastTai64n, lastSeenAt: handshakeAt ?? 0 })
+    for (const state of dirty.values()) {
+      const { client, endpoint, lastTai64n, handshakeAt } = state
+      const lastSeenAt = handshakeAt ?? seenAt.get(client) ?? 0
+      seenAt.set(client, lastSeenAt)
+      yield* store.putClient({ client, endpoint, lastTai64n, lastSeenAt })
+      if (dirty.get(client) === state) dirty.delete(client)
+      failing = false
     }
-  }).pipe(Effect.catch((error) => Effect.logError(`client endpoints are not remembered: ${error.message}`)))
+  }).pipe(
+    Effect.catch((error) => {
+      if (failing) return Effect.void
+      failing = true
+      return Effect.logError(`client endpoints are not remembered for now: ${error.message}`)
+    })
+  )
 
   yield* Queue.take(notices).pipe(
     Effect.flatMap((notice) => {

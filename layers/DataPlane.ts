@@ -14,6 +14,7 @@ import { countersByteLength, readCounters } from "../src/dataplane/counters.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Command } from "../src/dataplane/commands.ts"
+import type { Notice } from "../src/dataplane/notices.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd } from "./native/fds.ts"
 import { type FromWorker, heartbeat, pending, type ToWorker, type WorkerStart } from "./native/packetWorker.ts"
@@ -30,6 +31,8 @@ export interface DataPlaneOptions {
   readonly workerUrl?: URL
 }
 
+/** A worker that has not made its first turn after this long never will. */
+const startMs = 10_000
 /** A worker is stalled when its heartbeat stands still for this long (design §5). */
 const stalledMs = 2_000
 const watchMs = 250
@@ -45,6 +48,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
       const descriptors = yield* openDescriptors(options)
       const hub = makeDataPlaneHub()
       const supervisor = makeSupervisor(options, descriptors, hub)
+      yield* supervisor.prepare
       const scope = yield* Effect.scope
       const clock = yield* Clock.Clock
       let started = false
@@ -52,7 +56,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
         start: Effect.suspend(() => {
           if (started) return Effect.void
           started = true
-          return Effect.asVoid(Effect.forkIn(supervisor.run, scope, { startImmediately: true }))
+          return Effect.andThen(Effect.forkIn(supervisor.run, scope, { startImmediately: true }), supervisor.firstReady)
         }),
         send: (command) =>
           Effect.sync(() => {
@@ -120,7 +124,11 @@ interface RunningWorker {
   readonly worker: Worker
   readonly port: MessagePort
   readonly shared: Int32Array
+  /** The worker has loaded and waits for the replay. */
+  readonly ready: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<string>
+  /** It reads no messages: no use in asking it to stop. */
+  stalled: boolean
 }
 
 const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub: DataPlaneHub) => {
@@ -129,6 +137,11 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
   let epoch = 0
   let startedAt = 0
   let current: RunningWorker | undefined
+  /** The first worker, which loads while the host is being set up. */
+  let prepared: RunningWorker | undefined
+  /** What it said before the start. */
+  const early: Array<Notice> = []
+  const firstReady = Deferred.makeUnsafe<void>()
   /** Commands of a replay that goes on; later ones queue behind it, so that order holds. */
   let backlog: Array<Command> | undefined
 
@@ -144,6 +157,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
   }
 
   const replay = Effect.fnUntraced(function* (to: RunningWorker, now: number) {
+    // What was sent since the worker's start is in the snapshot.
     backlog = hub.snapshot.replay(now)
     do {
       const chunk: Array<Command> = backlog.splice(0, replayChunk)
@@ -153,10 +167,11 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     backlog = undefined
   })
 
-  const spawn = Effect.fnUntraced(function* () {
+  const create = Effect.fnUntraced(function* () {
     const clock = yield* Clock.Clock
     const channel = new MessageChannel()
     const shared = new SharedArrayBuffer(8)
+    const ready = yield* Deferred.make<void>()
     const ended = yield* Deferred.make<string>()
     const start: WorkerStart = {
       epoch: ++epoch,
@@ -172,17 +187,46 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
       workerData: start,
       transferList: [channel.port2]
     })
-    const running: RunningWorker = { epoch, worker, port: channel.port1, shared: new Int32Array(shared), ended }
-    worker.once("error", (error: unknown) => {
+    const running: RunningWorker = {
+      epoch,
+      worker,
+      port: channel.port1,
+      shared: new Int32Array(shared),
+      ready,
+      ended,
+      stalled: false
+    }
+    worker.on("error", (error: unknown) => {
       Deferred.doneUnsafe(ended, Effect.succeed(`threw: ${error instanceof Error ? error.message : String(error)}`))
     })
     worker.once("exit", (code) => void Deferred.doneUnsafe(ended, Effect.succeed(`exited with code ${code}`)))
     channel.port1.on("message", (notices: FromWorker) => {
+      if (notices[0]?._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
       if (running === current) hub.deliver(notices, clock.currentTimeMillisUnsafe())
+      else if (running === prepared) early.push(...notices)
     })
     channel.port1.unref()
+    return running
+  })
+
+  const prepare = Effect.acquireRelease(
+    Effect.map(create(), (running) => {
+      prepared = running
+    }),
+    () =>
+      Effect.promise(async () => {
+        await prepared?.worker.terminate()
+        prepared?.port.close()
+      })
+  )
+
+  const spawn = Effect.fnUntraced(function* () {
+    const running = prepared ?? (yield* create())
+    prepared = undefined
     startedAt = yield* Clock.currentTimeMillis
+    backlog = []
     current = running
+    hub.deliver(early.splice(0), startedAt)
     return running
   })
 
@@ -190,32 +234,33 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     Effect.gen(function* () {
       current = undefined
       backlog = undefined
-      transmit(running, { commands: [{ _tag: "Stop" }], more: false })
-      yield* Deferred.await(running.ended).pipe(
-        Effect.timeoutOrElse({
-          duration: stopMs,
-          orElse: () =>
-            Effect.as(
-              Effect.promise(() => running.worker.terminate()),
-              "terminated"
-            )
-        })
-      )
+      const terminate = Effect.promise(() => running.worker.terminate())
+      if (running.stalled) {
+        yield* terminate
+      } else {
+        transmit(running, { commands: [{ _tag: "Stop" }], more: false })
+        yield* Effect.asVoid(Deferred.await(running.ended)).pipe(
+          Effect.timeoutOrElse({ duration: stopMs, orElse: () => Effect.asVoid(terminate) })
+        )
+      }
       running.port.close()
     })
 
   const watch = (running: RunningWorker) =>
     Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      const monotonic = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
       let last = -1
-      let changedAt = yield* Clock.currentTimeMillis
+      let changedAt = monotonic()
       for (;;) {
         yield* Effect.sleep(watchMs)
         const beat = Atomics.load(running.shared, heartbeat)
-        const now = yield* Clock.currentTimeMillis
+        const now = monotonic()
         if (beat !== last) {
           last = beat
           changedAt = now
-        } else if (now - changedAt >= stalledMs) {
+        } else if (now - changedAt >= (beat === 0 ? startMs : stalledMs)) {
+          running.stalled = true
           return `stalled: no turn for ${now - changedAt} ms`
         }
       }
@@ -226,6 +271,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     (running) =>
       Effect.gen(function* () {
         const replaying = yield* Effect.forkChild(replay(running, startedAt))
+        yield* Effect.forkChild(Effect.andThen(Deferred.await(running.ready), Deferred.succeed(firstReady, undefined)))
         const reason = yield* Effect.raceFirst(Deferred.await(running.ended), watch(running))
         yield* Fiber.interrupt(replaying)
         yield* Effect.logError(`packet worker ${running.epoch} ${reason}; starting another`)
@@ -241,10 +287,21 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     if (lived < youngMs && epoch > 1) yield* Effect.sleep(youngMs)
   }).pipe(Effect.repeat(Schedule.forever), Effect.asVoid)
 
-  return { run, post, counters, epoch: () => epoch, startedAt: () => startedAt }
+  return {
+    prepare,
+    run,
+    /** Waits until the first worker that loads has done so; a gateway without any has said why by then. */
+    firstReady: Deferred.await(firstReady).pipe(Effect.timeoutOption(loadMs), Effect.asVoid),
+    post,
+    counters,
+    epoch: () => epoch,
+    startedAt: () => startedAt
+  }
 }
 
 const youngMs = 500
+/** `start` does not wait longer than this for a worker that loads. */
+const loadMs = 10_000
 
 /** `tsc` does not rewrite URLs: take the extension this file itself has. */
 const defaultWorkerUrl = new URL(

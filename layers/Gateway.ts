@@ -1,4 +1,5 @@
 /** A standalone gateway put together: which implementation stands behind each service. */
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -45,11 +46,24 @@ export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { messa
 /** Sessions of the whole gateway unless connection tracking allows fewer (design §9). */
 const maxSessions = 1_048_576
 const dnsPort = 53
+const conntrackMax = "/proc/sys/net/netfilter/nf_conntrack_max"
+
+/** Masqueraded flows take a place in the kernel's connection tracking each; a fifth of it is left to the host. */
+const trackedSessions = (): number => {
+  try {
+    return Math.max(1_024, Math.floor(Number(readFileSync(conntrackMax, "utf8")) * 0.8)) || maxSessions
+  } catch {
+    // Connection tracking is not loaded yet: it sizes itself by the host's memory.
+    return maxSessions
+  }
+}
 
 /** Runs a gateway until interrupted; everything it did to the host is undone then. */
 export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
   Effect.gen(function* () {
     const startedAt = yield* Clock.currentTimeMillis
+    // Before anything is touched: a second gateway by mistake is told so, and the first one notices nothing.
+    yield* StatusSocket.makeRoom(config.controlSocket)
     const key = yield* privateKey(options.newKey)
     const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(key)).toString("base64")
     yield* Effect.gen(function* () {
@@ -85,7 +99,7 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: Fault | null) =
     port: config.listenPort,
     privateKey: key,
     mtu: config.network.mtu,
-    maxSessions
+    maxSessions: config.masquerade ? Math.min(maxSessions, trackedSessions()) : maxSessions
   })
   const dataPlane = fault === "icmp" ? icmpSilent.pipe(Layer.provide(live)) : live
   const servers = ResolverLive.layer({ sets: Object.fromEntries(config.resolvers) })

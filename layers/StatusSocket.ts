@@ -102,7 +102,7 @@ const listen = (path: string): Effect.Effect<Listening, StatusError> =>
   })
 
 /** Fails when something lives at the path, or when it is no socket. */
-const makeRoom = (path: string): Effect.Effect<void, StatusError> =>
+export const makeRoom = (path: string): Effect.Effect<void, StatusError> =>
   Effect.suspend(() => {
     const there = Fs.lstatSync(path, { throwIfNoEntry: false })
     if (there === undefined) return Effect.void

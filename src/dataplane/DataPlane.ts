@@ -14,7 +14,10 @@ import type { ClientState, Notice } from "./notices.ts"
 export class DataPlane extends Context.Service<
   DataPlane,
   {
-    /** Starts the packet worker. Until then commands are only recorded, so that it begins with the whole desired state. */
+    /**
+     * Starts the packet worker and waits until it runs. Until then commands are only recorded, so that it begins with
+     * the whole desired state.
+     */
     readonly start: Effect.Effect<void>
     /** Recorded in the snapshot and posted; never waits for the worker. */
     readonly send: (command: Command) => Effect.Effect<void>

@@ -1,0 +1,188 @@
+/** A gateway that goes away and comes back: what clients notice, what it leaves on the host, what it keeps. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import { existsSync } from "node:fs"
+import { type Capture, Lab, type LabHost, LabError } from "../../src/demo/Lab.ts"
+import { handshakeMessage } from "../../src/demo/packets.ts"
+import type { Gateway } from "../../src/demo/tunnel.ts"
+import { gatewayConfig, inLab, inner } from "../support/lab.ts"
+import { onlyLine } from "../support/operator.ts"
+import {
+  appName,
+  connectSallyport,
+  connectWireguardGo,
+  restartGateway,
+  startWorld,
+  type World
+} from "../support/labWorld.ts"
+
+const resources = `  intranet: { name: app.corp.internal, resolver: corp, allow: [visitor] }
+  services: { name: "*.svc.corp.internal", resolver: corp, allow: [visitor] }`
+
+/** Everything of a gateway that a host could be left with. */
+const traces = Effect.gen(function* () {
+  const lab = yield* Lab
+  const lines = (command: ReadonlyArray<string>, host: LabHost = "gateway") =>
+    Effect.map(lab.exec(host, command), (text) => text.split("\n").filter((line) => line.trim() !== ""))
+  const links = yield* lines(["ip", "-o", "link"])
+  return {
+    tables: yield* lines(["nft", "list", "tables"]),
+    routes: [
+      ...(yield* lines(["ip", "route", "show", "table", "all", "dev", "sallyport0"]).pipe(
+        Effect.orElseSucceed(() => [])
+      )),
+      ...(yield* lines(["ip", "route", "show", "root", "100.64.0.0/10"]))
+    ],
+    devices: links.filter((line) => /^\d+: sallyport/.test(line)),
+    sockets: (yield* lines(["ss", "-Hlntu"])).filter((line) => /:(53|51820)\s/.test(line)),
+    controlSocket: existsSync(`${lab.directory}/gateway.sock`)
+  }
+})
+
+const nothing = { tables: [], routes: [], devices: [], sockets: [], controlSocket: false }
+
+/** Epoch milliseconds of the gateway's own "ready". */
+const readyAt = (gateway: Gateway): Effect.Effect<number, LabError> =>
+  Effect.flatMap(gateway.process.output, (output) => {
+    const stamp = /^timestamp=(\S+) .*message=ready/m.exec(output)?.[1]
+    return stamp === undefined
+      ? Effect.fail(new LabError({ message: `the gateway never said that it is ready:\n${output}` }))
+      : Effect.succeed(Date.parse(stamp))
+  }).pipe(Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 100 }))
+
+/** When, after `since`, the gateway first called its client and when that answered. */
+const calledBack = Effect.fnUntraced(function* (wire: Capture, since: number) {
+  const call = yield* wire.first((p) => p.at > since && p.direction === "out" && handshakeMessage(p) === 1, {
+    timeout: "5 seconds"
+  })
+  const answer = yield* wire.first((p) => p.at > since && p.direction === "in" && handshakeMessage(p) === 2, {
+    timeout: "5 seconds"
+  })
+  if (call === null || answer === null) return yield* Effect.die(new Error("no handshake called for by the gateway"))
+  return { call: call.at, answer: answer.at }
+})
+
+/** The endpoint is written down once a second. */
+const endpointKnown = (world: World) =>
+  world.gateway.status.pipe(
+    Effect.filterOrFail(
+      (status) => status.clients[0]?.connected === true,
+      () => new LabError({ message: "the client is not connected" })
+    ),
+    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 50 }),
+    Effect.andThen(Effect.sleep("1200 millis"))
+  )
+
+const connectors = {
+  "wireguard-go": connectWireguardGo,
+  "sallyport connect": connectSallyport
+}
+
+for (const [client, connect] of Object.entries(connectors)) {
+  it.live(
+    `${client}: a proxy IP from before works after a restart and after kill -9, the gateway calls first, nothing is left`,
+    () =>
+      Effect.gen(function* () {
+        const lab = yield* Lab
+        const wire = yield* lab.capture("gateway", { devices: ["outer"] })
+        const world = yield* startWorld({ resources })
+        yield* connect(world)
+        const proxy = yield* world.proxyOf()
+        const proxy6 = yield* world.proxyOf(appName, "AAAA")
+        assert.strictEqual((yield* world.visitor.get({ address: proxy })).servedBy, inner.origin.v4)
+        yield* endpointKnown(world)
+
+        const terminated = Date.now()
+        const code = yield* world.gateway.process.stop
+        const stopMs = Date.now() - terminated
+        assert.strictEqual(code, 0, yield* world.gateway.process.output)
+        assert.isBelow(stopMs, 2000)
+        assert.deepStrictEqual(yield* traces, nothing)
+
+        const since = Date.now()
+        const second = yield* restartGateway(world, { resources })
+        const back = yield* world.visitor.retry({ address: proxy, every: 50, deadline: 5000 })
+        const ready = yield* readyAt(second)
+        const { answer } = yield* calledBack(wire, since)
+        assert.strictEqual(back.page?.servedBy, inner.origin.v4, JSON.stringify(back.errors))
+        assert.isBelow(answer - ready, 1000)
+
+        // Others get other addresses, the same name keeps its own.
+        const other = yield* world.proxyOf("one.svc.corp.internal")
+        assert.notInclude([proxy, proxy6], other)
+        assert.strictEqual(yield* world.proxyOf(), proxy)
+        yield* endpointKnown({ ...world, gateway: second })
+
+        yield* second.process.kill
+        const left = yield* traces
+        assert.deepStrictEqual(left.tables, ["table inet sallyport_sallyport0"])
+        assert.isTrue(left.controlSocket)
+        const killedAt = Date.now()
+        const third = yield* restartGateway(world, { resources })
+        const again = yield* world.visitor.retry({ address: proxy, every: 50, deadline: 5000 })
+        const thirdReady = yield* readyAt(third)
+        const afterKill = yield* calledBack(wire, killedAt)
+        assert.strictEqual(again.page?.servedBy, inner.origin.v4, JSON.stringify(again.errors))
+        assert.isBelow(afterKill.answer - thirdReady, 1000)
+        assert.strictEqual(yield* world.proxyOf(), proxy)
+        assert.strictEqual(yield* world.proxyOf(appName, "AAAA"), proxy6)
+        assert.strictEqual(yield* world.proxyOf("one.svc.corp.internal"), other)
+        const fresh = yield* Effect.forEach(["two", "three", "four"], (label) =>
+          world.proxyOf(`${label}.svc.corp.internal`)
+        )
+        assert.strictEqual(new Set([proxy, other, ...fresh]).size, 5)
+
+        assert.strictEqual(yield* third.process.stop, 0)
+        assert.deepStrictEqual(yield* traces, nothing)
+        yield* Effect.logInfo(
+          `${client}: stop ${stopMs} ms; handshake ${(answer - ready).toFixed(0)} ms after ready (kill -9: ${(afterKill.answer - thirdReady).toFixed(0)} ms)`
+        )
+      }).pipe(inLab),
+    { timeout: 90_000 }
+  )
+}
+
+it.live("a second gateway ends with one line that says what the first one has, and the first one goes on", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld()
+    yield* connectWireguardGo(world)
+    const proxy = yield* world.proxyOf()
+    const base = gatewayConfig({ clientKey: world.clientKeys.publicKey })
+    const moved = `network: { tunnel_ipv4: 10.64.0.0/16, tunnel_ipv6: "fd00:64::/64", proxy_ipv4: 10.96.0.0/16, proxy_ipv6: "fd00:96::/64" }
+clients: { visitor: { public_key: "${world.clientKeys.publicKey}" } }
+`
+    const second = Effect.fnUntraced(function* (name: string, config: string, more: string) {
+      const path = yield* lab.writeFile(`${name}.yaml`, `${config}\nstate_dir: ${lab.directory}/${name}-state\n${more}`)
+      const result = yield* lab.attempt("gateway", [...lab.program("sallyport"), "up", "--config", path], {
+        timeout: "20 seconds"
+      })
+      assert.strictEqual(result.code, 1, result.stderr)
+      return onlyLine(result)
+    })
+    const ownSocket = (name: string) => `control_socket: ${lab.directory}/${name}.sock`
+    const theirs = `control_socket: ${lab.directory}/gateway.sock`
+
+    assert.match(yield* second("again", base, theirs), /a gateway is already running .*gateway\.sock.* stop it/)
+    assert.match(
+      yield* second("device", base, `${ownSocket("device")}\nlisten: 51999`),
+      /TUN device sallyport0 is in use by another process: stop that process or choose another device name/
+    )
+    assert.match(
+      yield* second("port", base, `${ownSocket("port")}\ndevice: sallyport1`),
+      /UDP port 51820 is taken .*ss -lunp sport = :51820/
+    )
+    assert.match(
+      yield* second("range", base, `${ownSocket("range")}\ndevice: sallyport1\nlisten: 51999`),
+      /100\.64\.0\.0\/11.*sallyport0/
+    )
+    assert.match(
+      yield* second("socket", `endpoint: 192.0.2.1:51999\n${moved}`, `${theirs}\ndevice: sallyport1\nlisten: 51999`),
+      /a gateway is already running/
+    )
+
+    assert.strictEqual((yield* world.visitor.get({ address: proxy })).servedBy, inner.origin.v4)
+    assert.strictEqual((yield* world.gateway.status).gateway.publicKey, world.gateway.publicKey)
+    assert.deepStrictEqual((yield* traces).tables, ["table inet sallyport_sallyport0"])
+  }).pipe(inLab)
+)
