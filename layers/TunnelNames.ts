@@ -3,6 +3,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
+import * as Semaphore from "effect/Semaphore"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { Clients } from "../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
@@ -32,7 +34,7 @@ export interface TunnelNamesOptions {
 
 /** DNS questions of one client. */
 const questionLimit = { perSecond: 100, burst: 200 } as const
-/** Slots reserved at a time: one durable write per this many new names of a client. */
+/** Slots reserved at a time, at most: one durable write per this many new names of a client. */
 const reserveCount = 64
 /** A name's use is written down again after this long. */
 const touchMs = 3_600_000
@@ -44,6 +46,13 @@ interface ClientNames {
   readonly names: NameTable
   nextSlot: number
   reservedUntil: number
+  /** Where slots come from while none can be reserved; counts up, so that none of them comes twice. */
+  volatileSlot: number | null
+  readonly volatile: Set<number>
+  /** When each name's use was last written down. */
+  readonly storedAt: Map<NameEntry, number>
+  /** Two questions about one new name must not get two slots. */
+  readonly turn: Semaphore.Semaphore
 }
 
 export const layer = (
@@ -68,6 +77,7 @@ export const layer = (
         proxy4: parseNetwork(config.network.proxy4)!,
         proxy6: parseNetwork(config.network.proxy6)!
       }
+      const capacity = slotCapacity(ranges)
       const byAddress = new Map<string, ClientNames>()
       for (const [index, client] of config.clients.entries()) {
         const names: ClientNames = {
@@ -76,50 +86,72 @@ export const layer = (
           grants: dnsGrants(grantsOf(config, client.id)),
           names: new NameTable(),
           nextSlot: 0,
-          reservedUntil: 0
+          reservedUntil: 0,
+          volatileSlot: null,
+          volatile: new Set(),
+          storedAt: new Map(),
+          turn: Semaphore.makeUnsafe(1)
         }
         byAddress.set(client.tunnel4, names)
         byAddress.set(client.tunnel6, names)
       }
 
-      /** The store failing must not stop anybody: the name then lives in memory only, loudly. */
-      const persist = (what: Effect.Effect<void, { readonly message: string }>) =>
-        Effect.catch(what, (error) =>
-          Effect.logError(`a name is kept in memory only and will not survive a restart: ${error.message}`)
+      /** The store failing must not stop anybody: the name then lives in memory only, loudly, until its next use. */
+      const persist = (of: ClientNames, entry: NameEntry, now: number) =>
+        store.putMapping({ ...entry, client: of.client.id }).pipe(
+          Effect.andThen(Effect.sync(() => void of.storedAt.set(entry, now))),
+          Effect.catch((error) =>
+            Effect.logError(`a name is kept in memory only and will not survive a restart: ${error.message}`)
+          )
         )
 
-      /**
-       * A slot that this client has never had; `undefined` when its ranges are used up. While the store cannot reserve,
-       * slots come from a random place of the last quarter, which reservations reach last.
-       */
+      const isFree = (of: ClientNames, slot: number): boolean =>
+        slot >= firstSlot &&
+        !of.volatile.has(slot) &&
+        of.names.ofSlot(slot) === undefined &&
+        proxyIpsOf(slot, ranges) !== undefined
+
+      /** A slot of the last quarter, which reservations reach last, from a random place on. */
+      const volatileSlot = Effect.fnUntraced(function* (of: ClientNames) {
+        const first = Math.floor(capacity * 0.75)
+        of.volatileSlot ??= yield* Random.nextIntBetween(first, capacity)
+        for (let tried = first; tried < capacity; tried++) {
+          const slot: number = of.volatileSlot
+          of.volatileSlot = slot + 1 < capacity ? slot + 1 : first
+          if (!isFree(of, slot)) continue
+          of.volatile.add(slot)
+          return slot
+        }
+        return undefined
+      })
+
+      /** A slot that this client has never had; `undefined` when its ranges are used up. */
       const takeSlot = Effect.fnUntraced(function* (of: ClientNames) {
-        for (;;) {
+        while (of.nextSlot < capacity) {
           if (of.nextSlot >= of.reservedUntil) {
-            of.nextSlot = yield* store
-              .reserveSlots(of.client.id, reserveCount)
-              .pipe(
-                Effect.catch((error) =>
-                  Effect.logError(`names live in memory only: ${error.message}`).pipe(
-                    Effect.andThen(
-                      Random.nextIntBetween(slotCapacity(ranges) * 0.75, slotCapacity(ranges) - reserveCount)
-                    )
-                  )
-                )
-              )
-            of.reservedUntil = of.nextSlot + reserveCount
+            const count = Math.max(1, Math.min(reserveCount, capacity >>> 8))
+            const reserved = yield* Effect.result(store.reserveSlots(of.client.id, count))
+            if (Result.isFailure(reserved)) {
+              yield* Effect.logError(`names live in memory only: ${reserved.failure.message}`)
+              return yield* volatileSlot(of)
+            }
+            of.nextSlot = reserved.success
+            of.reservedUntil = of.nextSlot + count
           }
           const slot = of.nextSlot++
-          if (slot >= slotCapacity(ranges)) return undefined
-          if (slot >= firstSlot && proxyIpsOf(slot, ranges) !== undefined) return slot
+          if (slot < capacity && isFree(of, slot)) return slot
         }
+        yield* Effect.logError(
+          `${of.client.id} has used up its proxy addresses: give the gateway larger proxy ranges (network: in sallyport.yaml)`
+        )
+        return undefined
       })
 
       const entryFor = Effect.fnUntraced(function* (of: ClientNames, grant: DnsGrant, domain: string, now: number) {
         const known = of.names.find(grant.resource.id, domain)
         if (known !== undefined) {
-          const old = known.lastUsedAt
           of.names.touch(known, now)
-          if (now - old >= touchMs) yield* persist(store.putMapping({ ...known, client: of.client.id }))
+          if (now - (of.storedAt.get(known) ?? Number.NEGATIVE_INFINITY) >= touchMs) yield* persist(of, known, now)
           return known
         }
         const slot = yield* takeSlot(of)
@@ -127,14 +159,17 @@ export const layer = (
         const entry: NameEntry = { resource: grant.resource.id, domain, slot, lastUsedAt: now }
         const released = of.names.add(entry)
         if (released !== undefined) yield* release(of, released)
-        yield* persist(store.putMapping({ ...entry, client: of.client.id }))
+        yield* persist(of, entry, now)
         return entry
       })
 
       const release = Effect.fnUntraced(function* (of: ClientNames, entry: NameEntry) {
         const status = yield* resolutions.find(of.client.id, ResourceId.make(entry.resource), entry.domain)
         if (status !== undefined) yield* resolutions.release(status.mapping.id)
-        yield* persist(store.removeMapping({ ...entry, client: of.client.id }))
+        of.storedAt.delete(entry)
+        yield* Effect.catch(store.removeMapping({ ...entry, client: of.client.id }), (error) =>
+          Effect.logError(`a released name stays in the state: ${error.message}`)
+        )
       })
 
       const forward = (set: string, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
@@ -159,8 +194,14 @@ export const layer = (
         now: number
       ): Effect.fn.Return<TunnelAnswer> {
         const { family, domain } = question
-        if (family === null) return yield* forward(grant.resource.resolver, question)
-        const entry = yield* entryFor(of, grant, domain, now)
+        if (family === null) {
+          const answer = yield* forward(grant.resource.resolver, question)
+          // Addresses beside the answer are real ones; a client gets its proxy IPs when it asks for them.
+          return answer._tag === "Forwarded"
+            ? { ...answer, message: filterAddresses(answer.message, () => false) }
+            : answer
+        }
+        const entry = yield* of.turn.withPermit(entryFor(of, grant, domain, now))
         const proxyIps = entry === undefined ? undefined : proxyIpsOf(entry.slot, ranges)
         if (proxyIps === undefined) return { _tag: "ServerFailure" }
         const { client, resource, expiresAt } = grant
@@ -207,11 +248,14 @@ export const layer = (
       return TunnelNames.of({
         restore: Effect.gen(function* () {
           const byId = new Map([...byAddress.values()].map((names) => [String(names.client.id), names]))
-          for (const stored of yield* store.mappings) {
+          // In the order of use, so that the first to make room is the least recently used one.
+          for (const stored of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
             const of = byId.get(stored.client)
             const proxyIps = proxyIpsOf(stored.slot, ranges)
             if (of === undefined || proxyIps === undefined) continue
-            of.names.add({ ...stored })
+            const entry: NameEntry = { ...stored }
+            of.names.add(entry)
+            of.storedAt.set(entry, stored.lastUsedAt)
             const grant = of.grants.find((g) => g.resource.id === stored.resource)
             const now = yield* Clock.currentTimeMillis
             if (grant === undefined || chooseGrant([grant], stored.domain, now) === undefined) continue

@@ -3,6 +3,7 @@
  * event loop, and returns when it reads `Stop`. Anything it throws ends the thread; the supervisor starts another.
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
+import { systemBase, systemDrops } from "../../src/dataplane/counters.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
@@ -40,6 +41,9 @@ export const pending = 1
 /** Longest block in `poll`, so that the heartbeat shows life and `terminate` finds the thread in JavaScript. */
 const longestPollMs = 500
 
+/** The system's drops are counted this often. */
+const dropsMs = 250
+
 /** While the replay comes in, packets wait in the kernel. */
 const replayPollMs = 1
 
@@ -48,13 +52,14 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
   const io = makePacketIo({ memory, tun: start.tun, udp4: start.udp4, udp6: start.udp6, event: start.event })
   const { primitives, warning } = makePrimitives(memory)
   const shared = new Int32Array(start.shared)
+  const counters = new Float64Array(start.counters)
   const engine = new Engine({
     epoch: start.epoch,
     arena: memory.arena,
     io,
     primitives,
     privateKey: start.privateKey,
-    counters: new Float64Array(start.counters),
+    counters,
     mtu: start.mtu,
     maxSessions: start.maxSessions
   })
@@ -65,17 +70,34 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
   post([{ _tag: "Ready", epoch: start.epoch }])
   if (warning !== null) post([{ _tag: "Fault", epoch: start.epoch, message: warning }])
 
+  // The counters outlive this worker, its drops begin at zero.
+  const counted = new Float64Array(systemDrops.length)
+  const countDrops = (): void => {
+    for (let i = 0; i < systemDrops.length; i++) {
+      const total = io.drops[systemDrops[i]!]
+      counters[systemBase + i]! += total - counted[i]!
+      counted[i] = total
+    }
+  }
+
   let replaying = true
   let faulted = false
+  let dropsAt = 0
   for (;;) {
     Atomics.add(shared, heartbeat, 1)
     const now = performance.now()
-    const wall = performance.timeOrigin + now
+    // Not `timeOrigin`, which stays where it was when the system's clock is set.
+    const wall = Date.now()
+    if (now >= dropsAt) {
+      dropsAt = now + dropsMs
+      countDrops()
+    }
     if (Atomics.exchange(shared, pending, 0) === 1) {
       for (;;) {
         const message = receiveMessageOnPort(start.port)
         if (message === undefined) break
         const batch = message.message as ToWorker
+        Atomics.add(shared, heartbeat, 1)
         replaying = batch.more
         for (const command of batch.commands) {
           if (command._tag === "Stop") {

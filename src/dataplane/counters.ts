@@ -53,19 +53,39 @@ const engineCounters = [
 
 export type EngineCounter = (typeof engineCounters)[number]
 
+/** What the system dropped or refused: the worker's `SystemDrops`, in this order. */
+export const systemDrops = [
+  "sendFull",
+  "sendRefused",
+  "sendUnreachable",
+  "sendTooLong",
+  "sendNoSocket",
+  "sendOther",
+  "sendUnpinned",
+  "receiveTruncated",
+  "receiveOther",
+  "tunWriteFull",
+  "tunWriteRefused",
+  "tunReadOther"
+] as const
+
 const snake = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (c) => `_${c}`).toLowerCase()
 
 /** All names, in the order of the shared array. */
 export const counterNames: ReadonlyArray<string> = [
   ...engineCounters,
   ...receiveCodes.map((code) => `wireguard.${snake(code)}`),
-  ...handshakeOutcomes.map((outcome) => `wireguard.handshake_${snake(outcome)}`)
+  ...handshakeOutcomes.map((outcome) => `wireguard.handshake_${snake(outcome)}`),
+  ...systemDrops.map((drop) => `system.${snake(drop)}`)
 ]
 
 /** Index of the first receive code of WireGuard; the code is added to it. */
 export const receiveBase = engineCounters.length
 /** Index of the first handshake outcome. */
 export const handshakeBase = receiveBase + receiveCodes.length
+
+/** Index of the first of `systemDrops`. */
+export const systemBase = handshakeBase + handshakeOutcomes.length
 
 export type Counters = Float64Array
 

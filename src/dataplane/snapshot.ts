@@ -11,7 +11,7 @@ import type { ClientState } from "./notices.ts"
 const activeMs = 180_000
 
 interface MappingEntry {
-  mapping: SetMapping
+  readonly mapping: SetMapping
   addresses: SetAddresses | undefined
   lastTrafficAt: number
 }
@@ -26,6 +26,8 @@ export class Snapshot {
   apply(command: Command): void {
     switch (command._tag) {
       case "UpsertClient":
+        // The last one to claim a key or an address has it, also after a replay.
+        this.clients.delete(command.client)
         this.clients.set(command.client, command)
         return
       case "RemoveClient":
@@ -37,6 +39,7 @@ export class Snapshot {
         this.removeMappings((m) => m.client === command.client)
         return
       case "SetResource":
+        if (!this.clients.has(command.client)) return
         this.resources.set(resourceKey(command.client, command.resource), command)
         return
       case "RevokeResource":
@@ -44,12 +47,12 @@ export class Snapshot {
         this.removeMappings((m) => m.client === command.client && m.resource === command.resource)
         return
       case "SetMapping": {
+        if (!this.clients.has(command.client)) return
         const known = this.mappings.get(command.mapping)
-        if (known === undefined) {
-          this.mappings.set(command.mapping, { mapping: command, addresses: undefined, lastTrafficAt: 0 })
-        } else {
-          known.mapping = command
-        }
+        if (known !== undefined && !changes(known.mapping, command)) return
+        // To the end: of two that claim a proxy the later one has it.
+        this.mappings.delete(command.mapping)
+        this.mappings.set(command.mapping, { addresses: undefined, lastTrafficAt: 0, ...known, mapping: command })
         return
       }
       case "SetAddresses": {
@@ -75,6 +78,11 @@ export class Snapshot {
     if (this.clients.has(state.client)) this.states.set(state.client, state)
   }
 
+  /** A new worker has no sessions. */
+  disconnect(): void {
+    for (const [client, state] of this.states) this.states.set(client, { ...state, connected: false })
+  }
+
   traffic(mapping: MappingId, now: number): void {
     const known = this.mappings.get(mapping)
     if (known !== undefined) known.lastTrafficAt = now
@@ -90,12 +98,22 @@ export class Snapshot {
     if (this.policy !== undefined) commands.push(this.policy)
     for (const client of this.clients.values()) commands.push(this.revived(client, now))
     commands.push(...this.resources.values())
+    const owners = this.proxyOwners()
     const entries = [...this.mappings.values()].toSorted((a, b) => b.lastTrafficAt - a.lastTrafficAt)
     for (const { mapping, addresses } of entries) {
-      commands.push(mapping)
+      const own = mapping.proxyIps.filter((proxy) => owners.get(`${mapping.client} ${proxy}`) === mapping.mapping)
+      commands.push(own.length === mapping.proxyIps.length ? mapping : { ...mapping, proxyIps: own })
       if (addresses !== undefined) commands.push(addresses)
     }
     return commands
+  }
+
+  private proxyOwners(): ReadonlyMap<string, MappingId> {
+    const owners = new Map<string, MappingId>()
+    for (const { mapping } of this.mappings.values()) {
+      for (const proxy of mapping.proxyIps) owners.set(`${mapping.client} ${proxy}`, mapping.mapping)
+    }
+    return owners
   }
 
   private revived(client: UpsertClient, now: number): UpsertClient {
@@ -113,5 +131,10 @@ export class Snapshot {
     for (const [id, entry] of this.mappings) if (where(entry.mapping)) this.mappings.delete(id)
   }
 }
+
+/** As the worker decides it: an older generation, or the same again, changes nothing. */
+const changes = (known: SetMapping, next: SetMapping): boolean =>
+  next.generation > known.generation ||
+  (next.generation === known.generation && JSON.stringify(next) !== JSON.stringify(known))
 
 const resourceKey = (client: string, resource: string): string => JSON.stringify([client, resource])
