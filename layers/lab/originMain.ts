@@ -1,5 +1,5 @@
 /**
- * The company's servers, as a child process in the lab: HTTP on port 80 and a UDP echo on port 7 of every address
+ * The company's servers, as a child process in the lab: HTTP on ports 80 and 8080 and a UDP echo on port 7 of every address
  * given as argument. Each answer says which address served it.
  */
 import { createHash } from "node:crypto"
@@ -10,7 +10,8 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { serve, text } from "./lineProtocol.ts"
 
 const addresses = process.argv.slice(2)
-const servers = new Map<string, Server>()
+const httpPorts = [80, 8080]
+const servers = new Map<string, ReadonlyArray<Server>>()
 
 /** Deterministic bytes: the same length always has the same content, and no two blocks of it are alike. */
 const block = (index: number): Buffer => createHash("sha512").update(`block ${index}`).digest()
@@ -70,12 +71,15 @@ const receive = (request: IncomingMessage, done: (bytes: number, sum: string) =>
   request.on("end", () => done(bytes, hash.digest("hex")))
 }
 
-const openHttp = (address: string): Promise<void> =>
+const openHttp = async (address: string): Promise<void> => {
+  servers.set(address, await Promise.all(httpPorts.map((port) => listen(address, port))))
+}
+
+const listen = (address: string, port: number): Promise<Server> =>
   new Promise((resolve, reject) => {
     const server = createServer(handle)
     server.on("error", reject)
-    server.listen(80, address, resolve)
-    servers.set(address, server)
+    server.listen(port, address, () => resolve(server))
   })
 
 const openEcho = (address: string): Promise<void> =>
@@ -90,9 +94,10 @@ await Promise.all(addresses.flatMap((address) => [openHttp(address), openEcho(ad
 serve({
   /** Stops HTTP at one address: connections are refused from now on and the old ones are cut. */
   close: (p) => {
-    const server = servers.get(text(p, "address"))
-    server?.close()
-    server?.closeAllConnections()
+    for (const server of servers.get(text(p, "address")) ?? []) {
+      server.close()
+      server.closeAllConnections()
+    }
     servers.delete(text(p, "address"))
   },
   open: (p) => openHttp(text(p, "address"))

@@ -99,12 +99,17 @@ const tryConnect = (p: Parameters): Promise<unknown> =>
     socket.on("error", (error: NodeJS.ErrnoException) => end({ ok: false, code: error.code }))
   })
 
+/** The port to come from, when the caller wants a certain one. */
+const source = (p: Parameters): { localPort?: number } =>
+  p["localPort"] === undefined ? {} : { localPort: number(p, "localPort") }
+
 /** One request on a connection of its own. */
 const fetchPage = (p: Parameters, upload?: Buffer): Promise<Page> =>
   new Promise((done, fail) => {
     const sent = request({
       host: text(p, "address"),
       port: number(p, "port", 80),
+      ...source(p),
       path: p["path"] === undefined ? "/" : text(p, "path"),
       method: upload === undefined ? "GET" : "POST",
       agent: false,
@@ -174,8 +179,14 @@ const drips = new Map<string, Drip>()
 /** Opens an endless page and keeps reading it: the long-running flow. */
 const openDrip = (p: Parameters): Promise<unknown> =>
   new Promise((done, fail) => {
-    const sent = request({ host: text(p, "address"), port: number(p, "port", 80), path: "/drip", agent: false })
-    const drip: Drip = { lines: [], ended: null, close: () => sent.destroy() }
+    const sent = request({
+      host: text(p, "address"),
+      port: number(p, "port", 80),
+      ...source(p),
+      path: "/drip",
+      agent: false
+    })
+    const drip: Drip = { lines: [], ended: null, close: () => void sent.destroy() }
     const cancel = after(number(p, "timeout", 5000), () => sent.destroy(new Error("ETIMEDOUT")))
     drips.set(text(p, "id"), drip)
     sent.on("error", (error) => {

@@ -102,6 +102,7 @@ export interface Visitor {
     readonly port?: number
     readonly path?: string
     readonly timeout?: number
+    readonly localPort?: number
   }) => Effect.Effect<Page, LabError>
   /** A try every `every` ms, each on a new connection, until a page comes (from `servedBy`) or `deadline` ms are over. */
   readonly retry: (page: {
@@ -117,7 +118,11 @@ export interface Visitor {
     readonly timeout?: number
   }) => Effect.Effect<typeof Uploaded.Type, LabError>
   /** Opens an endless page, ten lines a second. */
-  readonly openDrip: (id: string, address: string) => Effect.Effect<void, LabError>
+  readonly openDrip: (
+    id: string,
+    address: string,
+    options?: { readonly port?: number; readonly localPort?: number }
+  ) => Effect.Effect<void, LabError>
   readonly readDrip: (id: string) => Effect.Effect<typeof DripState.Type, LabError>
   readonly closeDrip: (id: string) => Effect.Effect<void, LabError>
   /** Datagrams to a UDP echo port: how many came back unchanged. */
@@ -138,7 +143,7 @@ export const startVisitor: Effect.Effect<Visitor, LabError, Lab | Scope.Scope> =
     get: (page) => helper.call("get", page, Page, "2 minutes"),
     retry: (page) => helper.call("retry", page, Retried, page.deadline + 10_000),
     upload: (to) => helper.call("upload", to, Uploaded, "2 minutes"),
-    openDrip: (id, address) => Effect.asVoid(helper.call("drip", { id, address }, Schema.Unknown)),
+    openDrip: (id, address, options) => Effect.asVoid(helper.call("drip", { id, address, ...options }, Schema.Unknown)),
     readDrip: (id) => helper.call("readDrip", { id }, DripState),
     closeDrip: (id) => Effect.asVoid(helper.call("closeDrip", { id }, Schema.Unknown)),
     echo: (to) => helper.call("echo", to, Echoed)

@@ -13,6 +13,9 @@ export const { inner, outer } = labAddresses
 /** A `sallyport.yaml` for the lab: one client, `app.corp.internal` and more resources when wanted. */
 export const gatewayConfig = (options: {
   readonly clientKey: string
+  readonly presharedKey?: string
+  /** More lines below `clients:`. */
+  readonly clients?: string
   readonly resources?: string
   readonly resolver?: string
   readonly more?: string
@@ -20,9 +23,10 @@ export const gatewayConfig = (options: {
 resolvers: { corp: ["udp://${options.resolver ?? inner.dns.v4}"] }
 clients:
   visitor:
-    public_key: "${options.clientKey}"
+    public_key: "${options.clientKey}"${options.presharedKey === undefined ? "" : `\n    preshared_key: "${options.presharedKey}"`}
     tunnel_ipv4: ${tunnelAddresses.client.v4}
     tunnel_ipv6: "${tunnelAddresses.client.v6}"
+${options.clients ?? ""}
 resources:
 ${options.resources ?? `  intranet: { name: app.corp.internal, resolver: corp, allow: [visitor] }`}
 ${options.more ?? ""}

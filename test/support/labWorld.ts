@@ -17,6 +17,7 @@ import {
   startGateway,
   tunnelAddresses
 } from "../../src/demo/tunnel.ts"
+import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { gatewayConfig, inner, outer } from "./lab.ts"
 import { startWireguardGo, type WireguardGo, type WireguardGoError } from "./wireguardGo.ts"
 
@@ -37,6 +38,10 @@ export interface WorldOptions {
   readonly resources?: string
   /** More top-level lines of the configuration. */
   readonly more?: string
+  /** More lines below `clients:`. */
+  readonly clients?: string
+  /** The client's and the gateway's; base64 of 32 bytes. */
+  readonly presharedKey?: string
   /** How the company's name server begins; `none` leaves its port free for another one. */
   readonly dns?: "answer" | "silent" | "closed" | "none"
 }
@@ -60,16 +65,18 @@ export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabErr
     const visitor = yield* startVisitor
     const proxyOf = Effect.fnUntraced(function* (name: string = appName, type: "A" | "AAAA" = "A") {
       const answer = yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name, type })
-      return (
-        answer.addresses?.[0] ?? (yield* Effect.die(new Error(`no proxy IP for ${name}: ${JSON.stringify(answer)}`)))
-      )
+      const proxy = parseAddress(answer.addresses?.[0] ?? "")
+      if (proxy === undefined) return yield* Effect.die(new Error(`no proxy IP for ${name}: ${JSON.stringify(answer)}`))
+      return formatAddress(proxy)
     })
     return { nameServer, origins, visitor, gateway, clientKeys, proxyOf }
   })
 
-const configOf = (clientKey: string, { more, resources }: WorldOptions): string =>
+const configOf = (clientKey: string, { clients, more, presharedKey, resources }: WorldOptions): string =>
   gatewayConfig({
     clientKey,
+    ...(clients === undefined ? {} : { clients }),
+    ...(presharedKey === undefined ? {} : { presharedKey }),
     ...(resources === undefined ? {} : { resources }),
     ...(more === undefined ? {} : { more })
   })
@@ -84,7 +91,12 @@ export const restartGateway = (
 /** Connects the lab's client with an independent WireGuard. */
 export const connectWireguardGo: (
   world: World,
-  options?: { readonly endpoint?: string; readonly keepalive?: number; readonly allowedIps?: ReadonlyArray<string> }
+  options?: {
+    readonly endpoint?: string
+    readonly keepalive?: number
+    readonly allowedIps?: ReadonlyArray<string>
+    readonly presharedKey?: string
+  }
 ) => Effect.Effect<WireguardGo, LabError | WireguardGoError, Lab | Scope.Scope> = Effect.fnUntraced(function* (
   world,
   options = {}
@@ -103,7 +115,8 @@ export const connectWireguardGo: (
         publicKey: world.gateway.publicKey,
         allowedIps,
         endpoint: options.endpoint ?? `${outer.gateway.v4}:${gatewayPort}`,
-        ...(options.keepalive === undefined ? {} : { keepalive: options.keepalive })
+        ...(options.keepalive === undefined ? {} : { keepalive: options.keepalive }),
+        ...(options.presharedKey === undefined ? {} : { presharedKey: options.presharedKey })
       }
     ]
   })
