@@ -31,6 +31,8 @@ const decodeStatus = Schema.decodeUnknownEffect(Schema.fromJsonString(StatusRepo
 export const startGateway: (options: {
   readonly config: string
   readonly name?: string
+  /** More flags of `sallyport up`. */
+  readonly flags?: ReadonlyArray<string>
   readonly env?: Readonly<Record<string, string>>
 }) => Effect.Effect<Gateway, LabError, Lab | Scope.Scope> = Effect.fnUntraced(function* (options) {
   const lab = yield* Lab
@@ -41,7 +43,8 @@ export const startGateway: (options: {
     `${options.config.trimEnd()}\nstate_dir: ${lab.directory}/${name}-state\ncontrol_socket: ${socket}\n`
   )
   const sallyport = lab.program("sallyport")
-  const child = yield* lab.spawn("gateway", [...sallyport, "up", "--config", configPath], { env: options.env ?? {} })
+  const up = [...sallyport, "up", "--config", configPath, ...(options.flags ?? [])]
+  const child = yield* lab.spawn("gateway", up, { env: options.env ?? {} })
   const status = lab
     .exec("gateway", [...sallyport, "status", "--json", "--socket", socket])
     .pipe(

@@ -1,0 +1,118 @@
+import { assert, it } from "@effect/vitest"
+import { Clock, Effect, Queue, Schedule, Schema } from "effect"
+import { fileURLToPath } from "node:url"
+import { startNameServer, startOrigins, startVisitor } from "../../src/demo/company.ts"
+import { Lab } from "../../src/demo/Lab.ts"
+import { startGateway, tunnelAddresses } from "../../src/demo/tunnel.ts"
+import { gatewayConfig, inLab, inner } from "../support/lab.ts"
+import { appName, connectWireguardGo } from "../support/labWorld.ts"
+
+const ports = { devTools: 34437, collector: 4318 }
+
+const Line = Schema.fromJsonString(
+  Schema.Union([
+    Schema.Struct({ listening: Schema.Literal(true) }),
+    Schema.Struct({ span: Schema.String, attributes: Schema.Record(Schema.String, Schema.Unknown) }),
+    Schema.Struct({ post: Schema.String, body: Schema.Unknown })
+  ])
+)
+
+/** Dev tools and a collector on the gateway's own loopback; everything they were sent so far. */
+const startListeners = Effect.gen(function* () {
+  const lab = yield* Lab
+  const script = fileURLToPath(new URL("../support/tracingMain.ts", import.meta.url))
+  const child = yield* lab.spawn("gateway", [process.execPath, script, String(ports.devTools), String(ports.collector)])
+  const seen: Array<typeof Line.Type> = []
+  yield* Queue.take(child.lines).pipe(
+    Effect.flatMap(Schema.decodeEffect(Line)),
+    Effect.map((line) => void seen.push(line)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  const first = <A>(pick: (line: typeof Line.Type) => A | undefined) =>
+    Effect.suspend(() => Effect.fromNullishOr(seen.map(pick).find((found) => found !== undefined))).pipe(
+      Effect.retry(Schedule.spaced("20 millis")),
+      Effect.timeout("15 seconds")
+    )
+  yield* first((line) => ("listening" in line ? line : undefined))
+  return { seen, first }
+})
+
+/** Gateway, company and a connected client; the answer of one question through the tunnel. */
+const askOnce = Effect.fnUntraced(function* (options: {
+  readonly flags?: ReadonlyArray<string>
+  readonly env?: Readonly<Record<string, string>>
+}) {
+  const lab = yield* Lab
+  const clientKeys = yield* lab.keyPair
+  const nameServer = yield* startNameServer
+  yield* nameServer.set({ name: appName, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })
+  const origins = yield* startOrigins
+  const visitor = yield* startVisitor
+  const config = gatewayConfig({ clientKey: clientKeys.publicKey })
+  const started = yield* Clock.currentTimeMillis
+  const gateway = yield* startGateway({ config, ...options })
+  const startMs = (yield* Clock.currentTimeMillis) - started
+  yield* connectWireguardGo({ nameServer, origins, visitor, gateway, clientKeys, proxyOf: () => Effect.succeed("") })
+  const ask = visitor.resolve({ server: tunnelAddresses.gateway.v4, name: appName, type: "A" })
+  const answer = yield* ask
+  return { answer, config, gateway, startMs, visitor }
+})
+
+it.live(
+  "a client's question arrives as spans in the dev tools and, by OTLP, in a collector; its packets do not",
+  () =>
+    Effect.gen(function* () {
+      const listeners = yield* startListeners
+      const { answer, visitor } = yield* askOnce({
+        flags: ["--dev-tools"],
+        env: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${ports.collector}`, OTEL_BSP_SCHEDULE_DELAY: "200" }
+      })
+      const spanNamed = (name: string) =>
+        listeners.first((line) => ("span" in line && line.span === name ? line : undefined))
+
+      const { attributes } = yield* spanNamed("ConnectionAcceptor.accept")
+      assert.deepStrictEqual(attributes, {
+        client: "visitor",
+        resource: "intranet",
+        domain: appName,
+        outcome: "Resolving"
+      })
+      const looked = yield* spanNamed("Resolutions.lookup")
+      assert.deepInclude(looked.attributes, { domain: appName, cause: "First", outcome: "answer" })
+      yield* listeners.first((line) =>
+        "post" in line && line.post === "/v1/traces" && JSON.stringify(line.body).includes("ConnectionAcceptor.accept")
+          ? line
+          : undefined
+      )
+
+      const before = listeners.seen.filter((line) => "span" in line).length
+      const page = yield* visitor.get({ address: answer.addresses![0]!, path: "/bytes/3000000", timeout: 20_000 })
+      assert.strictEqual(page.sha256, page.expected)
+      // Thousands of packets; an answer past its TTL may lead to a decision and a lookup.
+      assert.isAtMost(listeners.seen.filter((line) => "span" in line).length - before, 10)
+    }).pipe(inLab),
+  { timeout: 90_000 }
+)
+
+it.live(
+  "nobody listening harms nothing: started within two seconds more, clients served, ended at once",
+  () =>
+    Effect.gen(function* () {
+      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${ports.collector}` }
+      const { answer, config, gateway, startMs } = yield* askOnce({ flags: ["--dev-tools"], env })
+
+      assert.isNotEmpty(answer.addresses)
+      const output = yield* gateway.process.output
+      assert.match(output, /level=WARN .*no dev tools listen at ws:\/\/localhost:34437/)
+      const stopping = yield* Clock.currentTimeMillis
+      assert.strictEqual(yield* gateway.process.stop, 0)
+      assert.isBelow((yield* Clock.currentTimeMillis) - stopping, 4500)
+
+      const plainFrom = yield* Clock.currentTimeMillis
+      yield* startGateway({ config })
+      const plainMs = (yield* Clock.currentTimeMillis) - plainFrom
+      assert.isBelow(startMs - plainMs, 2000)
+    }).pipe(inLab),
+  { timeout: 90_000 }
+)
