@@ -45,7 +45,7 @@ export const clientConfig = Command.make(
     })
     yield* Console.log(clientConf(config, client, key).trimEnd())
   })
-).pipe(Command.withDescription("Print the WireGuard file for a client"))
+).pipe(Command.withDescription("Print the WireGuard file for a client; its private key is for the client to fill in"))
 
 const askGateway = Effect.fnUntraced(function* (socketPath: string) {
   const { fetch } = yield* StatusClient

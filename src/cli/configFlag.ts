@@ -6,7 +6,7 @@ import { defaultConfigPath } from "../config/GatewayConfig.ts"
 export const configFlag = Flag.String("config").pipe(
   Flag.withAlias("c"),
   Flag.withMetavar("<file>"),
-  Flag.withDescription("The gateway's configuration"),
+  Flag.withDescription(`The gateway's configuration (default: SALLYPORT_CONFIG, else ${defaultConfigPath})`),
   Flag.withFallbackConfig(Config.String("SALLYPORT_CONFIG")),
   Flag.withDefault(defaultConfigPath)
 )

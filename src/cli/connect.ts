@@ -14,4 +14,6 @@ export const connect = Command.make(
     const programs = yield* Programs
     yield* programs.connect(conf)
   })
-).pipe(Command.withDescription("Connect this host to a gateway as a client"))
+).pipe(
+  Command.withDescription("Connect this host to a gateway as a client, until told to stop; needs root or CAP_NET_ADMIN")
+)

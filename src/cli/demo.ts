@@ -8,7 +8,10 @@ import { Programs } from "./Programs.ts"
 export const demo = Command.make(
   "demo",
   {
-    json: Flag.Boolean("json").pipe(Flag.withDescription("End with one line of JSON: what was measured"), Flag.withDefault(false)),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("End with one line of JSON: what was measured"),
+      Flag.withDefault(false)
+    ),
     break: Flag.Literals("break", ["accept", "icmp", "heal"]).pipe(
       Flag.withDescription("Break this part of the gateway on purpose: the demo must notice and fail"),
       Flag.optional
@@ -18,4 +21,8 @@ export const demo = Command.make(
     const programs = yield* Programs
     yield* programs.demo({ json: flags.json, break: Option.getOrNull(flags.break) })
   })
-).pipe(Command.withDescription("Show accept, answer and heal on this host with real packets"))
+).pipe(
+  Command.withDescription(
+    "Show accept, answer and heal on this host with real packets, in network namespaces; needs root"
+  )
+)

@@ -1,5 +1,6 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -23,7 +24,8 @@ export const status = Command.make(
     config: Flag.String("config").pipe(
       Flag.withAlias("c"),
       Flag.withMetavar("<file>"),
-      Flag.withDescription("Take the control socket from this configuration"),
+      Flag.withDescription("Take the control socket from this configuration (default: SALLYPORT_CONFIG)"),
+      Flag.withFallbackConfig(Config.String("SALLYPORT_CONFIG")),
       Flag.optional
     )
   },

@@ -12,7 +12,9 @@ export const up = Command.make(
   {
     config: configFlag,
     devTools: Flag.Boolean("dev-tools").pipe(
-      Flag.withDescription("Send spans and metrics to the Effect dev tools on this host"),
+      Flag.withDescription(
+        "Send spans to the Effect dev tools (at SALLYPORT_DEV_TOOLS_URL, else ws://localhost:34437)"
+      ),
       Flag.withDefault(false)
     ),
     newKey: Flag.Boolean("new-key").pipe(
@@ -25,4 +27,6 @@ export const up = Command.make(
     const programs = yield* Programs
     yield* withConfiguredLogLevel(programs.up(config, { devTools, newKey }), config.logLevel)
   })
-).pipe(Command.withDescription("Run the gateway"))
+).pipe(
+  Command.withDescription("Run the gateway until it is told to stop (SIGTERM, Ctrl-C); needs root or CAP_NET_ADMIN")
+)
