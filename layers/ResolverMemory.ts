@@ -15,8 +15,8 @@ export type Behaviour =
   | { readonly _tag: "Hang" }
   /** Dies with a defect. */
   | { readonly _tag: "Die"; readonly defect: unknown }
-  /** Behaves like `then`, some milliseconds late; `stubborn`: even when interrupted. */
-  | { readonly _tag: "Late"; readonly afterMs: number; readonly stubborn: boolean; readonly then: Behaviour }
+  /** Behaves like `as`, some milliseconds late; `stubborn`: even when interrupted. */
+  | { readonly _tag: "Late"; readonly afterMs: number; readonly stubborn: boolean; readonly as: Behaviour }
 
 export interface Call {
   readonly name: Name
@@ -66,7 +66,7 @@ export const layer: Layer.Layer<Resolver | ResolverScript> = Layer.effectContext
         case "Die":
           return Effect.die(behaviour.defect)
         case "Late": {
-          const late = Effect.andThen(Effect.sleep(behaviour.afterMs), behave(name, behaviour.then))
+          const late = Effect.andThen(Effect.sleep(behaviour.afterMs), behave(name, behaviour.as))
           return behaviour.stubborn ? Effect.uninterruptible(late) : late
         }
       }

@@ -39,13 +39,13 @@ const acceptAtOnce = Effect.fnUntraced(function* (asked: AccessRequest) {
   if (exit === undefined) yield* Fiber.interrupt(fiber)
   assert.isDefined(exit, "accept did not reply in the turn of its request")
   assert.strictEqual(returnedAtReply, returnedBefore, "a resolver call came back before accept replied")
-  return yield* exit!
+  return yield* exit
 })
 
 const emptyOrResolving = (reply: AccessReply) => {
   assert.isNotNull(reply.mapping)
-  assert.strictEqual(reply.mapping!.state._tag, "Resolving")
-  assert.deepStrictEqual(addressesOf(reply.mapping!.state), [])
+  assert.strictEqual(reply.mapping.state._tag, "Resolving")
+  assert.deepStrictEqual(addressesOf(reply.mapping.state), [])
 }
 
 describe("ConnectionAcceptor with a resolver that", () => {
@@ -108,7 +108,7 @@ describe("the assertion on accept catches an acceptor that", () => {
   const cases = [
     ...failures.filter(([name]) => name === "hangs" || name === "is never answered" || name.startsWith("fails")),
     ["answers", ResolverMemory.answer(["10.0.0.1"]), ""],
-    ["answers late", { _tag: "Late", afterMs: 1, stubborn: false, then: ResolverMemory.answer(["10.0.0.1"]) }, ""]
+    ["answers late", { _tag: "Late", afterMs: 1, stubborn: false, as: ResolverMemory.answer(["10.0.0.1"]) }, ""]
   ] as const
   for (const [name, behaviour] of cases) {
     it.effect(`waits for DNS that ${name}`, () =>
