@@ -8,7 +8,9 @@ import * as Schema from "effect/Schema"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { ProxyRanges } from "../src/access/ProxyRanges.ts"
 import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
+import { TunnelNames } from "../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import { DnsSockets } from "../src/host/DnsSockets.ts"
 import { HostNetwork } from "../src/host/HostNetwork.ts"
 import { StateStore } from "../src/host/StateStore.ts"
 import { proxyMembership } from "../src/model/ranges.ts"
@@ -67,7 +69,7 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
     const key = yield* privateKey(options.newKey)
     const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(key)).toString("base64")
     yield* Effect.gen(function* () {
-      const context = yield* Effect.context<Authorizations | DataPlane | Resolutions>()
+      const context = yield* Effect.context<Authorizations | DataPlane | DnsSockets | Resolutions | TunnelNames>()
       const report = Effect.provide(statusReport(config, publicKey, startedAt), context)
       yield* StatusSocket.serve(config.controlSocket, report)
       yield* Effect.logInfo("ready").pipe(
@@ -111,8 +113,8 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: Fault | null) =
     return address === undefined || policy.judgeForInternet(address, 0) !== undefined
   }
   return ControlPlaneStandalone.layer({ config, device: config.device }).pipe(
-    Layer.provide(TunnelNamesLive.layer({ config, refusesOutside })),
-    Layer.provide(DnsSocketsLive.layer({ openSocket: openServerSocket })),
+    Layer.provideMerge(TunnelNamesLive.layer({ config, refusesOutside })),
+    Layer.provideMerge(DnsSocketsLive.layer({ openSocket: openServerSocket })),
     Layer.provideMerge(RefreshLive.layer),
     Layer.provideMerge(acceptor),
     Layer.provideMerge(AuthorizationsLive.layer),
@@ -218,6 +220,7 @@ const statusReport = Effect.fnUntraced(function* (config: GatewayConfig, publicK
     authorizations: yield* authorizations.list,
     workerEpoch: yield* dataPlane.epoch,
     dataPlaneCounters: yield* dataPlane.counters,
-    resolutionCounters: yield* resolutions.counters
+    resolutionCounters: yield* resolutions.counters,
+    dnsCounters: { ...(yield* (yield* DnsSockets).counters), ...(yield* (yield* TunnelNames).counters) }
   })
 })

@@ -73,6 +73,7 @@ export const layer = (
       const resolutions = yield* Resolutions
       const upstream = yield* Upstream
       const limits = new RateLimits(questionLimit)
+      const counters = { questions: 0, unknown_source: 0, rate_limited: 0 }
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
         proxy6: parseNetwork(config.network.proxy6)!
@@ -230,10 +231,16 @@ export const layer = (
         question: TunnelQuestion
       ): Effect.fn.Return<TunnelAnswer> {
         const of = byAddress.get(source)
-        if (of === undefined) return { _tag: "Dropped" }
+        if (of === undefined) {
+          counters.unknown_source++
+          return { _tag: "Dropped" }
+        }
         yield* Effect.annotateCurrentSpan({ client: of.client.id })
         const now = yield* Clock.currentTimeMillis
-        if (!limits.take(of.index, now)) return { _tag: "Dropped" }
+        if (!limits.take(of.index, now)) {
+          counters.rate_limited++
+          return { _tag: "Dropped" }
+        }
         const grant = chooseGrant(of.grants, question.domain, now)
         yield* Effect.annotateCurrentSpan({ resource: grant?.resource.id ?? null })
         if (question.type === recordType.PTR && question.reverse !== null) {
@@ -246,6 +253,7 @@ export const layer = (
       })
 
       return TunnelNames.of({
+        counters: Effect.sync(() => ({ ...counters })),
         restore: Effect.gen(function* () {
           const byId = new Map([...byAddress.values()].map((names) => [String(names.client.id), names]))
           // In the order of use, so that the first to make room is the least recently used one.
@@ -274,6 +282,7 @@ export const layer = (
         }),
         answer: Effect.fn("ControlPlane.question")(function* (source, question) {
           yield* Effect.annotateCurrentSpan({ domain: question.domain, type: question.type })
+          counters.questions++
           const answer = yield* answerTo(source, question)
           yield* Effect.annotateCurrentSpan({ outcome: answer._tag })
           return answer

@@ -42,7 +42,8 @@ export const renderStatus = (report: StatusReport): string => {
       ])
     ),
     counterLines("packet counters", counters.dataPlane),
-    counterLines("lookup counters", counters.resolutions)
+    counterLines("lookup counters", counters.resolutions),
+    counterLines("tunnel DNS counters", counters.dns)
   ]
   return parts.filter((part) => part !== "").join("\n\n")
 }

@@ -62,7 +62,7 @@ export const StatusReport = Schema.Struct({
   authorizations: Schema.Array(AuthorizationRow),
   /** Rows that did not fit. */
   omitted: Schema.Struct({ mappings: Schema.Finite, authorizations: Schema.Finite }),
-  counters: Schema.Struct({ dataPlane: Counters, resolutions: Counters })
+  counters: Schema.Struct({ dataPlane: Counters, resolutions: Counters, dns: Counters })
 })
 export type StatusReport = typeof StatusReport.Type
 
@@ -79,6 +79,8 @@ export interface StatusInput {
   readonly workerEpoch: number
   readonly dataPlaneCounters: Readonly<Record<string, number>>
   readonly resolutionCounters: Readonly<Record<string, number>>
+  /** Of the tunnel's DNS server. */
+  readonly dnsCounters: Readonly<Record<string, number>>
 }
 
 /** Puts a report together; the newest mappings stay when there are too many. */
@@ -119,7 +121,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       mappings: input.mappings.length - mappings.length,
       authorizations: Math.max(0, input.authorizations.length - maxAuthorizationRows)
     },
-    counters: { dataPlane: input.dataPlaneCounters, resolutions: input.resolutionCounters }
+    counters: { dataPlane: input.dataPlaneCounters, resolutions: input.resolutionCounters, dns: input.dnsCounters }
   }
 }
 

@@ -90,7 +90,8 @@ export const input: StatusInput = {
   ],
   workerEpoch: 2,
   dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },
-  resolutionCounters: { lookups: 15 }
+  resolutionCounters: { lookups: 15 },
+  dnsCounters: { udp_queries: 0 }
 }
 
 export const report = makeStatusReport(input)

@@ -11,5 +11,7 @@ export class TunnelNames extends Context.Service<
     readonly restore: Effect.Effect<void, StateError>
     /** Answers a question that came from a tunnel address. Never waits for a lookup of a resource's name. */
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
+    /** By name: `questions`, `unknown_source` (no client's address), `rate_limited` (the client asks too fast). */
+    readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }
 >()("sallyport/control/standalone/TunnelNames") {}
