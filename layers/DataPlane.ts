@@ -16,8 +16,16 @@ import { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Command } from "../src/dataplane/commands.ts"
 import type { Notice } from "../src/dataplane/notices.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
+import { readOffloads } from "./offloads.ts"
 import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd } from "./native/fds.ts"
-import { type FromWorker, heartbeat, pending, type ToWorker, type WorkerStart } from "./native/packetWorker.ts"
+import {
+  type FromWorker,
+  heartbeat,
+  pending,
+  type ToWorker,
+  type WorkerOffloads,
+  type WorkerStart
+} from "./native/packetWorker.ts"
 
 export interface DataPlaneOptions {
   readonly device: string
@@ -78,6 +86,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
   )
 
 interface Descriptors {
+  readonly offloads: WorkerOffloads
   readonly tun: number
   readonly udp4: number
   readonly udp6: number
@@ -87,9 +96,10 @@ interface Descriptors {
 const openDescriptors = Effect.fnUntraced(function* (
   options: DataPlaneOptions
 ): Effect.fn.Return<Descriptors, DataPlaneError, Scope.Scope> {
-  const tun = yield* descriptor(() => openTun(options.device, { vnetHeader: false }))
-  const udp4 = yield* descriptor(() => openUdp({ family: 4, port: options.port }))
-  const udp6 = yield* descriptor(() => openUdp({ family: 6, port: udp4.port })).pipe(
+  const switches = yield* readOffloads
+  const tun = yield* descriptor(() => openTun(options.device, { vnetHeader: switches.tso }))
+  const udp4 = yield* descriptor(() => openUdp({ family: 4, port: options.port, gro: switches.gro }))
+  const udp6 = yield* descriptor(() => openUdp({ family: 6, port: udp4.port, gro: switches.gro })).pipe(
     Effect.catch((error) =>
       Effect.as(Effect.logWarning(`IPv6 is off for clients: ${error.message}`), {
         fd: -1,
@@ -103,7 +113,14 @@ const openDescriptors = Effect.fnUntraced(function* (
     const fd = openEventFd()
     return typeof fd === "number" ? { fd } : fd
   })
-  return { tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd }
+  const offloads: WorkerOffloads = {
+    vnetHeader: switches.tso,
+    joinTcp: switches.join && tun.offloads.tcp,
+    joinUdp: switches.join && tun.offloads.udp,
+    udpSegment: switches.gso,
+    simd: switches.simd
+  }
+  return { offloads, tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd }
 })
 
 const descriptor = <A extends { readonly fd: number }>(

@@ -7,9 +7,20 @@ import { systemBase, systemDrops } from "../../src/dataplane/counters.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
+import { makeNativeChecksum } from "./checksum.ts"
 import { makeMemory } from "./memory.ts"
 import { makePacketIo } from "./packetIo.ts"
 import { makePrimitives } from "./primitives.ts"
+
+/** What main found the system to take, and was not told to leave alone. */
+export interface WorkerOffloads {
+  /** The TUN device was opened with a virtio header. */
+  readonly vnetHeader: boolean
+  readonly joinTcp: boolean
+  readonly joinUdp: boolean
+  readonly udpSegment: boolean
+  readonly simd: boolean
+}
 
 /** What main hands to a new worker. Descriptors are opened, and later closed, by main. */
 export interface WorkerStart {
@@ -22,6 +33,7 @@ export interface WorkerStart {
   readonly privateKey: Uint8Array
   readonly mtu: number
   readonly maxSessions: number
+  readonly offloads: WorkerOffloads
   /** Int32: [0] grows with every turn, [1] is set by main before it signals the event descriptor. */
   readonly shared: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
@@ -49,19 +61,23 @@ const replayPollMs = 1
 
 export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command) => void = () => {}): void => {
   const memory = makeMemory(8)
-  const io = makePacketIo({ memory, tun: start.tun, udp4: start.udp4, udp6: start.udp6, event: start.event })
+  const { epoch, event, offloads, tun, udp4, udp6 } = start
+  const { udpSegment, vnetHeader } = offloads
+  const io = makePacketIo({ memory, tun, udp4, udp6, event, vnetHeader, udpSegment })
   const { primitives, warning } = makePrimitives(memory)
   const shared = new Int32Array(start.shared)
   const counters = new Float64Array(start.counters)
   const engine = new Engine({
-    epoch: start.epoch,
+    epoch,
     arena: memory.arena,
     io,
     primitives,
     privateKey: start.privateKey,
     counters,
     mtu: start.mtu,
-    maxSessions: start.maxSessions
+    maxSessions: start.maxSessions,
+    offloads: { joinTcp: offloads.joinTcp, joinUdp: offloads.joinUdp, batch: udpSegment },
+    ...(offloads.simd ? { checksum: makeNativeChecksum(memory).checksum } : {})
   })
   start.privateKey.fill(0)
   const post = (notices: FromWorker): void => {
@@ -85,7 +101,8 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
   let dropsAt = 0
   for (;;) {
     Atomics.add(shared, heartbeat, 1)
-    const now = performance.now()
+    // Whole milliseconds: fractions would be boxed on the packet path.
+    const now = Math.floor(performance.now())
     // Not `timeOrigin`, which stays where it was when the system's clock is set.
     const wall = Date.now()
     if (now >= dropsAt) {

@@ -6,6 +6,7 @@ import { makePacketView, type PacketView, parsePacket } from "../../packet/packe
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
+import type { TunWriter } from "./tunWriter.ts"
 
 /** Allowed networks have no port filters: any port will do. */
 const anyPort = 0
@@ -13,11 +14,13 @@ const anyPort = 0
 export class ClientRole {
   private readonly state: EngineState
   private readonly link: Link
+  private readonly tun: TunWriter
   private readonly view: PacketView = makePacketView()
 
-  constructor(state: EngineState, link: Link) {
+  constructor(state: EngineState, link: Link, tun: TunWriter) {
     this.state = state
     this.link = link
+    this.tun = tun
   }
 
   toGateway(offset: number, length: number): void {
@@ -30,7 +33,7 @@ export class ClientRole {
       if (state.routes.choose(gateway.index, view.destination, view.protocol, anyPort) < 0) continue
       state.count("inbound.forwarded")
       state.add("inbound.bytes", view.length)
-      return this.link.toClient(gateway, view.offset, view.length)
+      return this.link.deliver(gateway, view, state.io.tunHeader)
     }
     state.count("inbound.unknown_client")
   }
@@ -43,6 +46,6 @@ export class ClientRole {
     }
     state.count("outbound.forwarded")
     state.add("outbound.bytes", view.length)
-    state.count(state.io.writeTun(view.offset, view.length) ? "tun.written" : "tun.write_failed")
+    this.tun.packet(view)
   }
 }

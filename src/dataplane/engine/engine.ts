@@ -24,6 +24,8 @@ import {
 } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
+import { write16 } from "../../packet/bytes.ts"
+import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
@@ -35,6 +37,8 @@ import { Inbound } from "./inbound.ts"
 import { Link } from "./link.ts"
 import { Outbound } from "./outbound.ts"
 import type { PacketIo } from "./packetIo.ts"
+import { TunWriter } from "./tunWriter.ts"
+import { gsoNone } from "../offload/virtioHeader.ts"
 
 export interface EngineOptions {
   readonly epoch: number
@@ -46,6 +50,17 @@ export interface EngineOptions {
   readonly counters: Counters
   readonly mtu: number
   readonly maxSessions: number
+  /** The sum over the arena; the plain one unless given. */
+  readonly checksum?: Checksum
+  /** What the system beneath takes; nothing unless given. */
+  readonly offloads?: Offloads
+}
+
+/** Batches that the system takes: TCP and UDP super-packets on the TUN device, equal datagrams on the socket. */
+export interface Offloads {
+  readonly joinTcp: boolean
+  readonly joinUdp: boolean
+  readonly batch: boolean
 }
 
 /** Reads of each source per turn, so that none starves the others. */
@@ -66,6 +81,8 @@ export class Engine {
   private readonly inbound: Inbound
   private readonly outbound: Outbound
   private readonly client: ClientRole
+  private readonly tun: TunWriter
+  private readonly checksum: Checksum
   private readonly udpAt: number
   private readonly tunAt: number
   private readonly from = makeEndpoint()
@@ -102,12 +119,17 @@ export class Engine {
       },
       event: (peer, event) => this.peerEvent(peer, event)
     })
-    this.link = new Link(this.state, this.wireguard, arena)
+    const checksum = options.checksum ?? makeChecksum(arena.bytes)
+    const { batch, joinTcp, joinUdp } = options.offloads ?? { batch: false, joinTcp: false, joinUdp: false }
+    this.checksum = checksum
+    this.link = new Link(this.state, this.wireguard, arena, checksum, batch)
+    this.tun = new TunWriter(this.state, checksum, { tcp: joinTcp, udp: joinUdp })
     this.inbound = new Inbound(this.state, this.link, options.mtu)
-    this.outbound = new Outbound(this.state, this.link, arena, options.mtu)
-    this.client = new ClientRole(this.state, this.link)
+    this.outbound = new Outbound(this.state, this.link, this.tun, arena, options.mtu)
+    this.client = new ClientRole(this.state, this.link, this.tun)
     this.udpAt = arena.reserve(receiveCapacity + 64)
-    this.tunAt = arena.reserve(receiveCapacity + 64)
+    // The virtio header lies before the packet.
+    this.tunAt = arena.reserve(receiveCapacity + 128) + 64
   }
 
   /** Reads what waits (bounded), then timers and handshakes. True when more may be waiting. */
@@ -121,13 +143,15 @@ export class Engine {
     const more = this.wireguard.workHandshakes(now, wall)
     if (this.wireguard.nextDeadline() <= now) this.wireguard.advance(now, wall)
     if (now >= this.housekeepingAt) this.housekeeping()
+    this.link.flushBatch()
     return datagrams === readsPerTurn || packets === readsPerTurn || more
   }
 
   /** Monotonic milliseconds of the next moment at which `turn` has something to do without any input. */
   nextDeadline(): number {
     const { state } = this
-    const idle = state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length + this.untold.length === 0
+    const idle =
+      state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length + this.untold.length === 0
     return Math.min(this.wireguard.nextDeadline(), idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
 
@@ -167,6 +191,7 @@ export class Engine {
           command.staleAt
         )
         if (applied && command.state !== "Resolving") this.outbound.release(mapping)
+        this.link.flushBatch()
         return
       }
       case "RemoveMapping":
@@ -196,7 +221,10 @@ export class Engine {
         if (state.mode === "client") this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)
         else this.outbound.packet(client, wireguard.plainOffset, wireguard.plainLength)
       }
+      // The next read overwrites what was collected.
+      this.tun.flush()
     }
+    this.link.flushBatch()
     return reads
   }
 
@@ -207,10 +235,27 @@ export class Engine {
       const length = state.io.readTun(tunAt, receiveCapacity)
       if (length === 0) break
       state.count("tun.received")
+      if (!this.completeChecksum(length)) continue
       if (state.mode === "client") this.client.toGateway(tunAt, length)
       else this.inbound.packet(tunAt, length)
     }
+    this.link.flushBatch()
     return reads
+  }
+
+  /** The kernel leaves a checksum to us; that of a super-packet's segments is made when they are cut. */
+  private completeChecksum(length: number): boolean {
+    const { state, tunAt } = this
+    const { checksumOffset, checksumStart, kind, partial } = state.io.tunHeader
+    if (!partial || kind !== gsoNone) return true
+    const field = tunAt + checksumStart + checksumOffset
+    if (checksumStart + checksumOffset + 2 > length) {
+      state.count("inbound.malformed")
+      return false
+    }
+    const sum = ~this.checksum(tunAt + checksumStart, length - checksumStart, 0) & 0xffff
+    write16(state.bytes, field, sum === 0 ? 0xffff : sum)
+    return true
   }
 
   private housekeeping(): void {

@@ -140,6 +140,6 @@ export class Inbound {
     const { state, view } = this
     state.count("inbound.forwarded")
     state.add("inbound.bytes", view.length)
-    this.link.toClient(client, view.offset, view.length)
+    this.link.deliver(client, view, state.io.tunHeader)
   }
 }

@@ -1,36 +1,99 @@
-/** The way of an inner packet to its client: seal, send; or stage it until there is a WireGuard session. */
+/**
+ * The way of an inner packet to its client: cut if it is a super-packet, seal, and send in batches of one destination;
+ * or stage it until there is a WireGuard session.
+ */
 import type { Arena } from "../../packet/arena.ts"
-import type { WireGuard } from "../../wireguard/WireGuard.ts"
+import type { Checksum } from "../../packet/checksum.ts"
+import type { PacketView } from "../../packet/packetView.ts"
+import type { Peer, WireGuard } from "../../wireguard/WireGuard.ts"
+import { Segmenter } from "../offload/segmenter.ts"
+import { gsoNone, type VirtioHeader } from "../offload/virtioHeader.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 
-/** Largest datagram that is sealed: an inner packet of 65,535 bytes, header, padding and tag. */
+/** Room for a batch, or for one sealed packet of 65,535 bytes with header, padding and tag. */
 const outCapacity = 65_536 + 64
+/** Largest payload of one UDP_SEGMENT call, and datagrams in it (kernel: UDP_MAX_SEGMENTS). */
+const batchBytes = 65_000
+const batchDatagrams = 64
+const padding = 16
 
 export class Link {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
   private readonly out: number
   private readonly stagedAt: number
+  private readonly segmenter: Segmenter
+  private readonly batching: boolean
+  private readonly saved = new Uint8Array(padding)
+  /** The batch under way: sealed datagrams of one size (the last may be shorter) at `out`. */
+  private batchPeer: Peer | undefined = undefined
+  private batchLength = 0
+  private batchCount = 0
+  private batchSize = 0
 
-  constructor(state: EngineState, wireguard: WireGuard, arena: Arena) {
+  constructor(state: EngineState, wireguard: WireGuard, arena: Arena, checksum: Checksum, batching: boolean) {
     this.state = state
     this.wireguard = wireguard
     this.out = arena.reserve(outCapacity)
     this.stagedAt = arena.reserve(outCapacity)
+    this.segmenter = new Segmenter(arena.bytes, checksum)
+    this.batching = batching
+  }
+
+  /** Sends the packet in `view`, as read from the TUN device with `header`. Its bytes may be overwritten. */
+  deliver(client: ClientEntry, view: Readonly<PacketView>, header: Readonly<VirtioHeader>): void {
+    if (header.kind === gsoNone) return this.toClient(client, view.offset, view.length)
+    const { segmenter, state } = this
+    if (!segmenter.begin(view, header)) return state.count("inbound.malformed")
+    while (segmenter.next()) {
+      state.count("tun.segments")
+      // Padding would run into the next segment's payload.
+      const end = segmenter.offset + segmenter.length
+      const spill = segmenter.more && segmenter.length % padding !== 0
+      if (spill) for (let i = 0; i < padding; i++) this.saved[i] = state.bytes[end + i]!
+      this.toClient(client, segmenter.offset, segmenter.length)
+      if (spill) for (let i = 0; i < padding; i++) state.bytes[end + i] = this.saved[i]!
+    }
   }
 
   /** Sends arena[offset, offset + length); 16 bytes behind it may be overwritten. */
   toClient(client: ClientEntry, offset: number, length: number): void {
     const { state } = this
-    const sealed = this.wireguard.seal(client.peer, offset, length, this.out, state.now)
+    const { peer } = client
+    if (this.batchCount > 0 && (this.batchPeer !== peer || !this.hasRoom(length))) this.flushBatch()
+    const at = this.out + this.batchLength
+    const sealed = this.wireguard.seal(peer, offset, length, at, state.now)
     if (sealed === 0) {
       const kept = client.stage.put(state.bytes, offset, length, state.now)
       state.count(kept ? "inbound.staged" : "inbound.stage_full")
       return
     }
-    if (state.io.send(client.peer.endpoint, this.out, sealed, sealed)) state.count("udp.sent")
-    else state.count("udp.send_failed")
+    if (this.batchCount > 0 && sealed > this.batchSize) {
+      // The datagrams of a batch are of one size: what is larger begins the next.
+      const { batchLength } = this
+      this.flushBatch()
+      state.bytes.copyWithin(this.out, this.out + batchLength, this.out + batchLength + sealed)
+    }
+    if (this.batchCount === 0) {
+      this.batchPeer = peer
+      this.batchSize = sealed
+    }
+    this.batchLength += sealed
+    this.batchCount++
+    if (!this.batching || sealed < this.batchSize || this.batchCount === batchDatagrams) this.flushBatch()
+  }
+
+  /** Sends what has been sealed. To be called before the engine waits. */
+  flushBatch(): void {
+    const { batchCount, batchPeer, state } = this
+    if (batchPeer === undefined) return
+    const sent = state.io.send(batchPeer.endpoint, this.out, this.batchLength, this.batchSize)
+    state.add(sent ? "udp.sent" : "udp.send_failed", batchCount)
+    if (batchCount > 1) state.add("udp.batched", batchCount)
+    this.batchPeer = undefined
+    this.batchLength = 0
+    this.batchCount = 0
   }
 
   /** The session is there: everything staged goes out, in order. */
@@ -40,5 +103,11 @@ export class Link {
       this.state.bytes.set(packet, this.stagedAt)
       this.toClient(client, this.stagedAt, packet.length)
     }
+    this.flushBatch()
+  }
+
+  /** A packet of this length, header, padding and tag included, still fits behind the batch. */
+  private hasRoom(length: number): boolean {
+    return this.batchLength + length + 64 <= batchBytes
   }
 }

@@ -14,6 +14,7 @@ import type { EngineCounter } from "../counters.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
+import type { TunWriter } from "./tunWriter.ts"
 
 /** The only service that a client may use at the gateway's own tunnel address, besides ping. */
 const dnsPort = 53
@@ -24,6 +25,7 @@ const parkedCapacity = 65_536 + 64
 export class Outbound {
   private readonly state: EngineState
   private readonly link: Link
+  private readonly tun: TunWriter
   private readonly mtu: number
   private readonly view: PacketView = makePacketView()
   private readonly errorAt: number
@@ -32,9 +34,10 @@ export class Outbound {
   /** Parked packets that come out are told apart: they are never parked again. */
   private releasing = false
 
-  constructor(state: EngineState, link: Link, arena: Arena, mtu: number) {
+  constructor(state: EngineState, link: Link, tun: TunWriter, arena: Arena, mtu: number) {
     this.state = state
     this.link = link
+    this.tun = tun
     this.mtu = mtu
     this.errorAt = arena.reserve(errorCapacity)
     this.parkedAt = arena.reserve(parkedCapacity)
@@ -87,6 +90,7 @@ export class Outbound {
   private unpark(client: ClientEntry, bytes: Uint8Array, length: number): void {
     this.state.bytes.set(bytes.subarray(0, length), this.parkedAt)
     this.packet(client, this.parkedAt, length)
+    this.tun.flush()
   }
 
   private toGateway(client: ClientEntry): void {
@@ -246,8 +250,7 @@ export class Outbound {
   }
 
   private write(): void {
-    const { state, view } = this
-    state.count(state.io.writeTun(view.offset, view.length) ? "tun.written" : "tun.write_failed")
+    this.tun.packet(this.view)
   }
 
   /** Counts why, and tells the client at once, at most 20 times a second. */

@@ -69,6 +69,11 @@ export class Segmenter {
     return true
   }
 
+  /** Whether `next` will find another segment. */
+  get more(): boolean {
+    return this.done < this.payload
+  }
+
   /** Writes the next segment and tells where it is; false when there is none left. */
   next(): boolean {
     const { bytes, done, headerLength, payload } = this
