@@ -2,7 +2,9 @@ import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { readConfig } from "../config/readConfig.ts"
+import { formatPortFilter } from "../model/PortFilter.ts"
 import { configFlag } from "./configFlag.ts"
+import { formatEndpoint } from "./statusReport.ts"
 import { table } from "./renderStatus.ts"
 
 /** `sallyport check`: says what is wrong with the file, or what it means. Touches nothing. */
@@ -11,12 +13,29 @@ export const check = Command.make(
   { config: configFlag },
   Effect.fnUntraced(function* ({ config: file }) {
     const config = yield* readConfig(file)
-    const { clients, resources, grants } = config
-    const rows = clients.map((client) => {
-      const granted = grants.filter((grant) => grant.client.id === client.id).map((grant) => grant.resource.id)
-      return [client.id, client.tunnel4, client.tunnel6, granted.join(" ") || "nothing"]
-    })
-    yield* Console.log(`${file} is correct: ${clients.length} clients, ${resources.length} resources`)
-    if (rows.length > 0) yield* Console.log(table(["CLIENT", "IPV4", "IPV6", "MAY REACH"], rows))
+    const { clients, endpoint, grants, resources } = config
+    yield* Console.log(`${file} is correct: ${counted(clients, "client")}, ${counted(resources, "resource")}`)
+    yield* Console.log(
+      `clients dial ${formatEndpoint(endpoint.host, endpoint.port)}; the gateway listens on UDP port ${config.listenPort}`
+    )
+    if (clients.length > 0) {
+      const rows = clients.map((client) => {
+        const granted = grants.filter((grant) => grant.client.id === client.id).map((grant) => grant.resource.id)
+        return [client.id, client.tunnel4, client.tunnel6, granted.join(" ") || "nothing"]
+      })
+      yield* Console.log(`\n${table(["CLIENT", "IPV4", "IPV6", "MAY REACH"], rows)}`)
+    }
+    if (resources.length > 0) {
+      const rows = resources.map((resource) => [
+        resource.id,
+        resource.kind === "dns" ? resource.pattern : resource.kind === "cidr" ? resource.network : "the Internet",
+        resource.filters.map(formatPortFilter).join(" ") || "all",
+        resource.kind === "dns" ? resource.resolver : "-"
+      ])
+      yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER"], rows)}`)
+    }
   })
-).pipe(Command.withDescription("Check the configuration without touching anything"))
+).pipe(Command.withDescription("Check the configuration, and say what it means, without touching anything"))
+
+const counted = (items: ReadonlyArray<unknown>, what: string): string =>
+  `${items.length} ${what}${items.length === 1 ? "" : "s"}`

@@ -167,5 +167,6 @@ const reasonOf = (state: NameState): ResolutionReason | null => {
   return state._tag === "Unresolved" ? state.reason : null
 }
 
-const formatEndpoint = (host: string, port: number): string =>
+/** `host:port`, IPv6 in brackets. */
+export const formatEndpoint = (host: string, port: number): string =>
   host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`

@@ -103,7 +103,7 @@ describe("sallyport up", () => {
 })
 
 describe("sallyport check", () => {
-  it.effect("shows what each client may reach", () =>
+  it.effect("shows what each client may reach, and what that is", () =>
     withFile(example, (file) =>
       Effect.gen(function* () {
         const { text, error, calls } = yield* run(["check", "-c", file])
@@ -112,6 +112,9 @@ describe("sallyport check", () => {
         assert.include(text, `${file} is correct: 2 clients, 4 resources`)
         assert.match(text, /^alice-laptop +100\.\S+ +fd00:2021:1111:\S+ +gitlab services lab$/m)
         assert.match(text, /^bob +100\.64\.0\.77 +fd00:2021:1111:\S+ +services web$/m)
+        assert.match(text, /^clients dial vpn\.example\.com:51820; the gateway listens on UDP port 51820$/m)
+        assert.match(text, /^gitlab +gitlab\.corp\.internal +tcp\/22 udp\/8000-8100 tcp icmp +corp$/m)
+        assert.match(text, /^lab +10\.20\.0\.0\/16 +all +-$/m)
       })
     )
   )
