@@ -164,8 +164,8 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
 
   const transmit = (to: RunningWorker, message: ToWorker): void => {
     to.port.postMessage(message)
-    Atomics.store(to.shared, pending, 1)
-    signalEventFd(descriptors.event)
+    // A worker that has not yet seen the last signal will find this message too.
+    if (Atomics.exchange(to.shared, pending, 1) === 0) signalEventFd(descriptors.event)
   }
 
   const post = (command: Command): void => {

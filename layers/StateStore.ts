@@ -1,6 +1,10 @@
 /**
- * `StateStore` in one SQLite file (`node:sqlite`, WAL, every commit synced). The file holds the gateway's private key: it
- * is readable by its owner only, and a file that cannot be understood is refused, never replaced.
+ * `StateStore` in one SQLite file (`node:sqlite`, WAL). The file holds the gateway's private key: it is readable by its
+ * owner only, and a file that cannot be understood is refused, never replaced.
+ *
+ * A commit is a plain write to the log, microseconds long. What must outlive power loss then waits until the log is on
+ * the disk, in a thread of node's: everything else of the gateway goes on meanwhile, and those who wait together share
+ * one sync.
  */
 import * as fs from "node:fs"
 import { dirname } from "node:path"
@@ -8,6 +12,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
+import { makeFileSync } from "./fileSync.ts"
 
 /** Opens or creates the file at `path` (mode 0600, missing directories 0700) while the layer lives. */
 export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
@@ -19,15 +24,24 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
         (database) => Effect.sync(() => database.close())
       )
       const statements = prepare(database)
+      const log = yield* Effect.acquireRelease(
+        Effect.try({ try: () => makeFileSync(`${path}-wal`), catch: (cause) => explain(path, "open", cause) }),
+        (log) => Effect.sync(log.close)
+      )
 
       const read = <A>(run: () => A): Effect.Effect<A, StateError> =>
         Effect.try({ try: run, catch: (cause) => explain(path, "read", cause) })
       const write = (run: () => unknown): Effect.Effect<void, StateError> =>
         Effect.try({ try: () => void run(), catch: (cause) => explain(path, "write", cause) })
+      const synced = Effect.tryPromise({ try: log.sync, catch: (cause) => explain(path, "write", cause) })
 
       return StateStore.of({
         privateKey: read(() => (statements.getKey.get() as { readonly value: string } | undefined)?.value ?? null),
-        setPrivateKey: (base64) => write(() => statements.setKey.run(base64)),
+        setPrivateKey: (base64) =>
+          Effect.andThen(
+            write(() => statements.setKey.run(base64)),
+            synced
+          ),
         clients: read(() => statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClient: (c) =>
           write(() =>
@@ -46,7 +60,7 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
           Effect.try({
             try: () => (statements.reserve.get(client, count, count, count) as { readonly first: number }).first,
             catch: (cause) => explain(path, "write", cause)
-          })
+          }).pipe(Effect.tap(synced))
       })
     })
   )
@@ -56,6 +70,9 @@ const applicationId = 0x53616c79
 
 /** `user_version`. Grows with the tables; a newer file is refused. */
 const schemaVersion = 1
+
+/** Moving the log into the file holds everything up for some milliseconds: rarely, so that bursts of names go through. */
+const checkpointPages = 8_192
 
 const schema = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -84,11 +101,11 @@ const open = (path: string): DatabaseSync => {
   const database = new DatabaseSync(path, { timeout: 250 })
   try {
     check(database, path)
-    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-    if (pragma(database, "user_version") === 0) {
-      database.exec(`BEGIN IMMEDIATE; ${schema} COMMIT;`)
-      syncDirectory(directory)
-    }
+    database.exec(
+      `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages};`
+    )
+    if (pragma(database, "user_version") === 0) database.exec(`BEGIN IMMEDIATE; ${schema} COMMIT;`)
+    syncDirectory(directory)
     return database
   } catch (cause) {
     database.close()

@@ -27,12 +27,17 @@ export class StateStore extends Context.Service<
   {
     /** The base64 private key; `null` on a first start. */
     readonly privateKey: Effect.Effect<string | null, StateError>
+    /** Durable before it returns. */
     readonly setPrivateKey: (base64: string) => Effect.Effect<void, StateError>
     readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
     readonly putClient: (client: StoredClient) => Effect.Effect<void, StateError>
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
-    /** Durable before it returns. */
+    /**
+     * Written before it returns: whatever ends the process cannot take it back. Power loss may take the latest ones, which
+     * costs a name its proxy IPs, and nobody gets those: slots are reserved durably.
+     */
     readonly putMapping: (mapping: StoredMapping) => Effect.Effect<void, StateError>
+    /** Written as `putMapping` is. */
     readonly removeMapping: (mapping: StoredMapping) => Effect.Effect<void, StateError>
     /** Reserves `count` of the client's slots for ever, durably, and returns the first: none is handed out twice, even after power loss. */
     readonly reserveSlots: (client: string, count: number) => Effect.Effect<number, StateError>

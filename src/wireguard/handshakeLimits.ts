@@ -19,6 +19,8 @@ export interface HandshakeLimits {
   readonly queue: number
   /** Handshakes worked off per `workHandshakes` and started per `advance`. */
   readonly perTurn: number
+  /** Rows of the table of sources, 8 sources each; a power of two. */
+  readonly sourceRows: number
 }
 
 export const defaultLimits: HandshakeLimits = {
@@ -27,7 +29,8 @@ export const defaultLimits: HandshakeLimits = {
   loadMark: 1_000,
   cookieReplies: 10_000,
   queue: 4_096,
-  perTurn: 2
+  perTurn: 2,
+  sourceRows: 2_048
 }
 
 /** Counts the events of one second at a time. */
@@ -52,14 +55,20 @@ export class EventRate {
 export class SourceBuckets {
   private readonly limits: HandshakeLimits
   private readonly seed = new Int32Array(2)
-  private readonly kind = new Uint8Array(rows * ways)
-  private readonly high = new Int32Array(rows * ways)
-  private readonly low = new Int32Array(rows * ways)
-  private readonly tokens = new Float64Array(rows * ways)
-  private readonly at = new Float64Array(rows * ways)
+  private readonly kind: Uint8Array
+  private readonly high: Int32Array
+  private readonly low: Int32Array
+  private readonly tokens: Float64Array
+  private readonly at: Float64Array
 
   constructor(limits: HandshakeLimits, p: Primitives) {
     this.limits = limits
+    const sources = limits.sourceRows * ways
+    this.kind = new Uint8Array(sources)
+    this.high = new Int32Array(sources)
+    this.low = new Int32Array(sources)
+    this.tokens = new Float64Array(sources)
+    this.at = new Float64Array(sources)
     p.randomBytes(new Uint8Array(this.seed.buffer))
   }
 
@@ -81,7 +90,7 @@ export class SourceBuckets {
     let h = this.seed[0]! ^ kind
     h = mix(Math.imul(h ^ high, 0x85eb_ca6b) ^ this.seed[1]!)
     h = mix(Math.imul(h ^ low, 0xc2b2_ae35))
-    const row = (h & (rows - 1)) * ways
+    const row = (h & (this.limits.sourceRows - 1)) * ways
     let oldest = row
     for (let slot = row; slot < row + ways; slot++) {
       if (this.kind[slot] === kind && this.high[slot] === high && this.low[slot] === low) return slot
@@ -96,7 +105,6 @@ export class SourceBuckets {
   }
 }
 
-const rows = 2_048
 const ways = 8
 
 const mix = (h: number): number => {

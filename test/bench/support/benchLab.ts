@@ -1,0 +1,90 @@
+/** A gateway with many configured clients in the lab, and how the load generator reaches it. */
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { Effect, Schema } from "effect"
+import { Lab, labAddresses } from "../../../src/demo/Lab.ts"
+import { type Gateway, gatewayPort, startGateway } from "../../../src/demo/tunnel.ts"
+import { inLab } from "../../support/lab.ts"
+import type { FleetClient, FleetJob } from "./fleet.ts"
+
+export interface ConfiguredFleet {
+  readonly gateway: Gateway
+  readonly clients: ReadonlyArray<FleetClient>
+}
+
+/** Any address of it can be a client's source address. */
+const sourceNetwork = "198.18.0.0/16"
+
+/**
+ * Starts a gateway that knows `count` clients, all allowed to reach `*.svc.corp.internal`. With `--profile DIRECTORY` its
+ * threads leave their processor profiles there.
+ */
+export const startFleetGateway = Effect.fnUntraced(function* (count: number) {
+  const lab = yield* Lab
+  const { inner, outer } = labAddresses
+  yield* lab.exec("client", ["ip", "route", "replace", "local", sourceNetwork, "dev", "lo"])
+  yield* lab.exec("gateway", ["ip", "route", "replace", sourceNetwork, "via", outer.client.v4])
+  const clients: Array<FleetClient> = []
+  const lines: Array<string> = []
+  for (let i = 0; i < count; i++) {
+    const { privateKey, publicKey } = yield* lab.keyPair
+    const tunnel4 = `100.65.${i >>> 8}.${i & 255}`
+    clients.push({ privateKey, tunnel4 })
+    lines.push(
+      `  c${i}: { public_key: "${publicKey}", groups: [all], tunnel_ipv4: ${tunnel4}, tunnel_ipv6: "fd00:2021:1111::1:${i.toString(16)}" }`
+    )
+  }
+  const profile = process.argv.indexOf("--profile")
+  const gateway = yield* startGateway({
+    env: profile < 0 ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${process.argv[profile + 1]}` },
+    config: `endpoint: ${outer.gateway.v4}:${gatewayPort}
+resolvers: { corp: ["udp://${inner.dns.v4}"] }
+clients:
+${lines.join("\n")}
+resources:
+  services: { name: "*.svc.corp.internal", resolver: corp, allow: [all] }
+`
+  })
+  return { gateway, clients } satisfies ConfiguredFleet
+})
+
+/** Runs a load generator (a file of this directory) in the client's namespace and yields the JSON that it prints. */
+export const generate = Effect.fnUntraced(function* <A>(
+  file: string,
+  fleet: ConfiguredFleet,
+  options: {
+    readonly sources: number
+    readonly seconds: number
+    readonly parameters: FleetJob["parameters"]
+    readonly result: Schema.Decoder<A>
+  }
+) {
+  const lab = yield* Lab
+  const job: FleetJob = {
+    gateway: { address: labAddresses.outer.gateway.v4, port: gatewayPort, publicKey: fleet.gateway.publicKey },
+    clients: fleet.clients,
+    sources: Array.from({ length: options.sources }, (_, i) => `198.18.0.${i + 1}`),
+    parameters: options.parameters
+  }
+  const path = yield* lab.writeFile("job.json", JSON.stringify(job))
+  const output = yield* lab.exec(
+    "client",
+    [process.execPath, fileURLToPath(new URL(`./${file}`, import.meta.url)), path],
+    { timeout: `${options.seconds} seconds` }
+  )
+  return yield* Schema.decodeEffect(Schema.fromJsonString(options.result))(output)
+})
+
+/** Milliseconds of processor time that the process has used, all threads together. */
+export const cpuMs = (pid: number): number => {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+  // Clock ticks of 10 ms: utime and stime are fields 14 and 15 of the whole line.
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
+/** `ip netns exec` replaces itself by the program, so the child's id is the gateway's. */
+export const gatewayPid = (fleet: ConfiguredFleet): number => fleet.gateway.process.pid
+
+export const runBench = <E>(bench: Effect.Effect<void, E, Effect.Services<Parameters<typeof inLab<void, E>>[0]>>) =>
+  Effect.runPromise(inLab(bench))
