@@ -87,8 +87,13 @@ export const layer: Layer.Layer<Resolutions, never, Resolver | DataPlane> = Laye
     return Resolutions.of({
       subscribe: (request) => turn(() => book.subscribe(request)),
       refresh: Effect.fnUntraced(function* (mapping, cause) {
-        const decision = yield* turn(() => book.refresh(mapping, cause))
-        yield* Effect.annotateCurrentSpan({ decision })
+        const of = book.mapping(mapping)
+        if (of !== undefined) {
+          const { client, name, resource } = of
+          yield* Effect.annotateCurrentSpan({ client, resource, domain: name.domain })
+        }
+        const outcome = yield* turn(() => book.refresh(mapping, cause))
+        yield* Effect.annotateCurrentSpan({ outcome })
       }),
       answered: (mapping) => turn(() => book.answered(mapping)),
       release: (mapping) => turn(() => book.release(mapping)),

@@ -126,6 +126,10 @@ export class NameBook {
     return entry === undefined ? undefined : this.status(entry)
   }
 
+  mapping(id: MappingId): Mapping | undefined {
+    return this.mappings.get(id)?.mapping
+  }
+
   mappingsOf(client: ClientId): number {
     return this.mappings.countOf(client)
   }

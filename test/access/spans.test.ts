@@ -1,36 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Tracer } from "effect"
+import { Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import * as ResolverMemory from "../../layers/ResolverMemory.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import { Refresh } from "../../src/resolution/Refresh.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"
 import { layerAccess, request } from "../support/access.ts"
+import { attributesOf, layerRecorder, spansOf } from "../support/recordedSpans.ts"
 
-class EndedSpans extends Context.Service<EndedSpans, Array<Tracer.Span>>()("test/EndedSpans") {}
-
-const layerRecorder = Layer.effectContext(
-  Effect.sync(() => {
-    const ended: Array<Tracer.Span> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        const end = span.end.bind(span)
-        span.end = (time, exit) => {
-          end(time, exit)
-          ended.push(span)
-        }
-        return span
-      }
-    })
-    return Context.make(Tracer.Tracer, tracer).pipe(Context.add(EndedSpans, ended))
-  })
-)
-
-const attributes = (name: string) =>
-  Effect.map(EndedSpans, (spans) =>
-    spans.filter((span) => span.name === name).map((span) => Object.fromEntries(span.attributes))
-  )
+const attributes = (name: string) => Effect.map(spansOf(name), (spans) => spans.map(attributesOf))
 
 describe("spans", () => {
   it.effect("say who asked for what, why a name was looked up and how it ended, and what traffic led to", () =>
@@ -58,8 +36,8 @@ describe("spans", () => {
         { ...looked, cause: "Unmapped", lookup: 2 }
       ])
       assert.deepStrictEqual(yield* attributes("Refresh.decide"), [
-        { mapping: id, cause: "Unmapped", decision: "lookup" },
-        { mapping: id, cause: "Unmapped", decision: "in_flight" }
+        { ...asked, mapping: id, cause: "Unmapped", outcome: "lookup" },
+        { ...asked, mapping: id, cause: "Unmapped", outcome: "in_flight" }
       ])
     }).pipe(Effect.provide(layerAccess.pipe(Layer.provideMerge(layerRecorder))))
   )
