@@ -89,14 +89,20 @@ export type RefusedAddresses = (
   allow: ReadonlyArray<DestinationOptIn>
 ) => ReadonlyArray<string>
 
-/** The name's state as one mapping sees it: policy may refuse all of its addresses, its own first lookup parks packets. */
+/**
+ * The name's state as one mapping sees it: without the addresses that policy refuses for its resource, so that none of
+ * its proxy IPs leads to them while others would do; its own first lookup parks packets.
+ */
 export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses): NameState => {
   const { state, policy, attempts } = entry.name
   if (state._tag !== "Resolved") {
     return !entry.looked && policy.inFlight ? { _tag: "Resolving", since: state.since, attempts } : state
   }
   const refused = refusedAddresses(state.addresses, entry.allow)
-  if (refused.length < state.addresses.length) return state
+  if (refused.length === 0) return state
+  if (refused.length < state.addresses.length) {
+    return { ...state, addresses: state.addresses.filter((address) => !refused.includes(address)) }
+  }
   const reason = new DestinationRefused({ addresses: [...refused] })
   return { _tag: "Unresolved", reason, attempts: 0, since: state.since, negativeUntil: state.since }
 }
