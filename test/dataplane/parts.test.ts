@@ -47,17 +47,21 @@ describe("Interner", () => {
     assert.deepStrictEqual([interner.add("c"), interner.add("d"), interner.name(0)], [0, 2, "c"])
   })
 
-  it.prop("never gives two living names one index", [Schema.Array(Schema.Literals(["a", "b", "c", "d"]))], ([names]) => {
-    const interner = new Interner<string>()
-    const living = new Set<string>()
-    for (const name of names) {
-      if (living.delete(name)) interner.remove(name)
-      else if (living.add(name)) interner.add(name)
-      const indices = [...living].map((n) => interner.find(n))
-      assert.strictEqual(new Set(indices).size, living.size)
-      for (const n of living) assert.strictEqual(interner.name(interner.find(n)), n)
+  it.prop(
+    "never gives two living names one index",
+    [Schema.Array(Schema.Literals(["a", "b", "c", "d"]))],
+    ([names]) => {
+      const interner = new Interner<string>()
+      const living = new Set<string>()
+      for (const name of names) {
+        if (living.delete(name)) interner.remove(name)
+        else if (living.add(name)) interner.add(name)
+        const indices = [...living].map((n) => interner.find(n))
+        assert.strictEqual(new Set(indices).size, living.size)
+        for (const n of living) assert.strictEqual(interner.name(interner.find(n)), n)
+      }
     }
-  })
+  )
 })
 
 describe("Stage", () => {
@@ -93,15 +97,24 @@ describe("Stage", () => {
 })
 
 describe("keys as text", () => {
-  it.prop("base64 of 32 bytes is read as the runtime writes it, and nothing else is", [Schema.Array(Schema.Int)], ([
-    numbers
-  ]) => {
-    const bytes = Uint8Array.from({ length: 32 }, (_, i) => (numbers[i] ?? i * 7) & 255)
-    const text = Buffer.from(bytes).toString("base64")
-    assert.deepStrictEqual(fromBase64(text, 32), bytes)
-    for (const wrong of [text.slice(1), `${text}=`, text.replace("=", ""), `${text}AAAA`, ` ${text}`, text.slice(0, 40)])
-      assert.isUndefined(fromBase64(wrong, 32))
-  })
+  it.prop(
+    "base64 of 32 bytes is read as the runtime writes it, and nothing else is",
+    [Schema.Array(Schema.Int)],
+    ([numbers]) => {
+      const bytes = Uint8Array.from({ length: 32 }, (_, i) => (numbers[i] ?? i * 7) & 255)
+      const text = Buffer.from(bytes).toString("base64")
+      assert.deepStrictEqual(fromBase64(text, 32), bytes)
+      for (const wrong of [
+        text.slice(1),
+        `${text}=`,
+        text.replace("=", ""),
+        `${text}AAAA`,
+        ` ${text}`,
+        text.slice(0, 40)
+      ])
+        assert.isUndefined(fromBase64(wrong, 32))
+    }
+  )
 
   it.prop("hex goes both ways for any bytes", [Schema.Array(Schema.Int)], ([numbers]) => {
     const bytes = Uint8Array.from(numbers, (n) => n & 255)

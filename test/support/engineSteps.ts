@@ -78,8 +78,8 @@ export const udp = (destinationPort: number, destination = proxy4, sourcePort = 
   buildUdp({ source: tunnel4(1), destination, sourcePort, destinationPort })
 
 /** The answer to `tcp`, from the real address. */
-export const tcpBack = (sourcePort: number, flags: number, source = real4, destinationPort = 50_000) =>
-  buildTcp({ source, destination: tunnel4(1), sourcePort, destinationPort, flags })
+export const tcpBack = (sourcePort: number, flags: number, source = real4, destinationPort = 50_000, sequence = 1) =>
+  buildTcp({ source, destination: tunnel4(1), sourcePort, destinationPort, flags, sequence })
 
 export const udpBack = (sourcePort: number, source = real4, destinationPort = 50_000) =>
   buildUdp({ source, destination: tunnel4(1), sourcePort, destinationPort })

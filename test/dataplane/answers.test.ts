@@ -1,0 +1,441 @@
+/** The rows of design §8 that `engine.test.ts` does not show, in both families. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { TestClock } from "effect/testing"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { formatAddress } from "../../src/packet/address.ts"
+import { protocolTcp } from "../../src/packet/protocols.ts"
+import {
+  ack,
+  counter,
+  destinations,
+  icmpOf,
+  lan,
+  parsed,
+  quotedDestination,
+  ready,
+  real4,
+  real6,
+  reply,
+  reported,
+  send,
+  syn,
+  tcp,
+  tcpBack,
+  udp
+} from "../support/engineSteps.ts"
+import {
+  addresses,
+  clientId,
+  gateway4,
+  gateway6,
+  layer,
+  mappingId,
+  policy,
+  proxy4,
+  proxy6,
+  resourceId,
+  setUp,
+  tunnel4,
+  tunnel6
+} from "../support/engineWorld.ts"
+import { sendInner } from "../support/memoryClient.ts"
+import { addressBytes, buildEcho, buildFragment, buildIcmp, buildIp, buildTcp, buildUdp } from "../support/packets.ts"
+
+const tcp6 = (destination: string, destinationPort = 443, source = tunnel6(1)) =>
+  buildTcp({ source, destination, sourcePort: 50_000, destinationPort, flags: syn })
+
+describe("a packet over IPv6", () => {
+  it.effect("gets the same answers as over IPv4", () =>
+    Effect.gen(function* () {
+      const client = yield* ready({ filters: [{ protocol: "tcp", from: 443, to: 443 }] })
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Unresolved"))
+      yield* sendInner(
+        client,
+        tcp6(tunnel6(2)),
+        tcp6(gateway6, 22),
+        tcp6(proxy6, 22),
+        tcp6("fd00:2021:1111:8000::99"),
+        tcp6(proxy6),
+        tcp6("2001:db8::1")
+      )
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [1, 1],
+        [1, 1],
+        [1, 1],
+        [1, 3],
+        [1, 3],
+        [1, 1]
+      ])
+      assert.strictEqual(formatAddress(parsed(client.received[2]).source), proxy6)
+      yield* sendInner(
+        client,
+        tcp6(proxy6, 443, tunnel6(2)),
+        buildUdp({ source: tunnel6(1), destination: "ff02::fb", sourcePort: 1, destinationPort: 2 }),
+        buildIcmp({ source: tunnel6(1), destination: proxy6, type: 1, code: 4, payload: tcp6(proxy6) })
+      )
+      assert.strictEqual(client.received.length, 6)
+      assert.strictEqual(out.length, 0)
+      for (const name of ["source_spoofed", "multicast", "icmp_error", "filtered", "unmapped", "unauthorized"])
+        assert.strictEqual(yield* counter(`outbound.${name}`), 1, name)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("never reaches a metadata service or loopback, plain or wrapped, whatever DNS says", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const refused = ["fd00:ec2::254", "::1", "fe80::1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1", "fd00:2021:1111::9"]
+      for (const [i, address] of refused.entries()) {
+        yield* send(addresses(1, i + 1, "Resolved", [address]))
+        yield* sendInner(client, tcp6(proxy6))
+      }
+      assert.strictEqual(out.length, 0)
+      assert.deepStrictEqual(
+        icmpOf(client.received),
+        refused.map(() => [1, 3] as const)
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("brings back an ICMPv6 error of its flow from the proxy IP", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real6]))
+      yield* sendInner(client, tcp6(proxy6))
+      yield* reply(
+        client,
+        buildIcmp({ source: "fd5a:20::fe", destination: tunnel6(1), type: 1, code: 3, payload: out[0]! })
+      )
+      assert.deepStrictEqual(icmpOf(client.received), [[1, 3]])
+      assert.strictEqual(formatAddress(parsed(client.received[0]).source), proxy6)
+      assert.deepStrictEqual(quotedDestination(client.received[0]!), [...addressBytes(proxy6)])
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a packet to the gateway's own address", () => {
+  it.effect("reaches DNS over TCP and UDP and ping, in both families", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      for (const [source, destination] of [
+        [tunnel4(1), gateway4],
+        [tunnel6(1), gateway6]
+      ] as const) {
+        const to = { source, destination }
+        yield* sendInner(
+          client,
+          buildUdp({ ...to, sourcePort: 1, destinationPort: 53 }),
+          buildTcp({ ...to, sourcePort: 1, destinationPort: 53, flags: syn }),
+          buildEcho({ ...to, identifier: 7 }),
+          buildUdp({ ...to, sourcePort: 1, destinationPort: 53_535 })
+        )
+      }
+      assert.strictEqual(out.length, 6)
+      assert.strictEqual(yield* counter("outbound.gateway_service_denied"), 2)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("reaches DNS on port 53535 under a portal, and not on port 53", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send({ ...policy, mode: "portal" })
+      yield* sendInner(client, udp(53_535, gateway4), udp(53, gateway4))
+      assert.deepStrictEqual(
+        out.map((packet) => parsed(packet).destinationPort),
+        [53_535]
+      )
+      assert.deepStrictEqual(icmpOf(client.received), [[3, 13]])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is answered by the gateway's kernel, errors included", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const query = udp(53, gateway4)
+      const refused = buildIcmp({ source: gateway4, destination: tunnel4(1), type: 3, code: 3, payload: query })
+      yield* sendInner(client, query)
+      yield* reply(client, refused)
+      assert.deepStrictEqual(
+        client.received.map((packet) => [...packet.subarray(0, refused.length)]),
+        [[...refused]]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a packet that no mapping or authorization covers", () => {
+  it.effect("is prohibited under a portal when its proxy IP is unknown, so that newer clients ask again", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send({ ...policy, mode: "portal" })
+      yield* sendInner(client, tcp(443, syn, "100.96.7.7"), tcp6("fd00:2021:1111:8000::99"))
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [3, 13],
+        [1, 1]
+      ])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is prohibited when its resource was never granted, without a notice", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const notices = yield* (yield* DataPlane).notices
+      yield* send(
+        {
+          _tag: "SetMapping",
+          mapping: mappingId(1, "x.corp"),
+          client: clientId(1),
+          resource: resourceId("other"),
+          proxyIps: ["100.96.0.40"],
+          generation: 1
+        },
+        addresses(1, 1, "Unresolved", [], "x.corp")
+      )
+      yield* sendInner(client, tcp(443, syn, "100.96.0.40"))
+      assert.deepStrictEqual(icmpOf(client.received), [[3, 13]])
+      assert.strictEqual(yield* counter("outbound.unauthorized"), 1)
+      assert.deepStrictEqual(yield* reported(notices), [])
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("out of the filter makes no notice although the name has no address", () =>
+    Effect.gen(function* () {
+      const client = yield* ready({ filters: [{ protocol: "udp", from: 53, to: 53 }] })
+      const notices = yield* (yield* DataPlane).notices
+      yield* send(addresses(1, 1, "Unresolved"))
+      yield* sendInner(client, tcp(443, syn), buildEcho({ source: tunnel4(1), destination: proxy4, identifier: 1 }))
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [3, 13],
+        [3, 13]
+      ])
+      assert.deepStrictEqual(yield* reported(notices), [])
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("of a protocol without ports cannot be translated and is prohibited", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, buildIp({ source: tunnel4(1), destination: proxy4 }, 47, new Uint8Array(16)))
+      assert.strictEqual(out.length, 0)
+      assert.deepStrictEqual(icmpOf(client.received), [[3, 13]])
+      assert.strictEqual(yield* counter("outbound.untranslatable"), 1)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("ping through the tunnel", () => {
+  const ping = (identifier: number, reply = false) =>
+    buildEcho({ source: tunnel4(1), destination: proxy4, identifier, reply })
+  const pong = (identifier: number, reply = true) =>
+    buildEcho({ source: real4, destination: tunnel4(1), identifier, reply })
+
+  it.effect("is translated, and so is the answer", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, ping(77))
+      assert.deepStrictEqual(destinations(out), [real4])
+      yield* reply(client, pong(parsed(out[0]).sourcePort))
+      const back = parsed(client.received[0])
+      assert.deepStrictEqual([formatAddress(back.source), back.sourcePort], [proxy4, 77])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("works in one direction only: nobody outside can ask, and nothing is answered that nobody asked", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, ping(77), ping(78, true))
+      yield* reply(client, pong(77, false))
+      assert.strictEqual(out.length, 1)
+      assert.strictEqual(client.received.length, 0)
+      assert.strictEqual(yield* counter("outbound.echo_reply"), 1)
+      assert.strictEqual(yield* counter("inbound.no_session"), 1)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("an ICMP error of the gateway's own kernel", () => {
+  it.effect("about a forwarded packet is translated like any other, and is a reason to look again", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const notices = yield* (yield* DataPlane).notices
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, tcp(443, syn))
+      const error = { source: gateway4, destination: tunnel4(1), type: 3, code: 1 }
+      yield* reply(client, buildIcmp({ ...error, payload: out[0]!.slice(0, 28) }))
+      assert.strictEqual(formatAddress(parsed(client.received[0]).source), proxy4)
+      assert.deepStrictEqual(quotedDestination(client.received[0]!), [...addressBytes(proxy4)])
+      assert.deepStrictEqual(yield* reported(notices), ["Unreachable"])
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("that asks for smaller packets reaches the client and is no reason to look again", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const notices = yield* (yield* DataPlane).notices
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, tcp(443, ack))
+      const error = { source: gateway4, destination: tunnel4(1), type: 3, code: 4, rest: Uint8Array.of(0, 0, 4, 0) }
+      yield* reply(client, buildIcmp({ ...error, payload: out[0]!.slice(0, 28) }))
+      assert.deepStrictEqual(icmpOf(client.received), [[3, 4]])
+      assert.deepStrictEqual(yield* reported(notices), [])
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("about nothing that the client has sent is dropped", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const stranger = buildTcp({ source: tunnel4(1), destination: real4, sourcePort: 9, destinationPort: 9 })
+      const error = { destination: tunnel4(1), type: 3, code: 1, payload: stranger }
+      yield* reply(client, buildIcmp({ ...error, source: gateway4 }), buildIcmp({ ...error, source: real4 }))
+      assert.strictEqual(client.received.length, 0)
+      assert.strictEqual(yield* counter("inbound.no_session"), 2)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("packets parked during a first lookup", () => {
+  it.effect("are eight per mapping: the next is answered at once", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolving"))
+      yield* sendInner(client, ...Array.from({ length: 10 }, (_, i) => udp(53, proxy4, 50_000 + i)))
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [3, 0],
+        [3, 0]
+      ])
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      assert.deepStrictEqual(
+        out.map((packet) => parsed(packet).sourcePort),
+        Array.from({ length: 8 }, (_, i) => 50_000 + i)
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("are 64 KiB per client, over all of its mappings", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const names = Array.from({ length: 10 }, (_, i) => ({ domain: `n${i}.corp`, proxyIps: [`100.96.1.${i * 4}`] }))
+      for (const name of names) {
+        yield* setUp(1, name)
+        yield* send(addresses(1, 1, "Resolving", [], name.domain))
+        const large = { source: tunnel4(1), sourcePort: 9, destinationPort: 9, payload: new Uint8Array(1_200) }
+        yield* sendInner(
+          client,
+          ...Array.from({ length: 8 }, (_, i) =>
+            buildUdp({ ...large, destination: name.proxyIps[0]!, sourcePort: 9 + i })
+          )
+        )
+      }
+      assert.strictEqual(yield* counter("outbound.parked"), Math.floor(65_536 / 1_228))
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("are answered when the lookup fails, and go nowhere when their mapping or proxy does", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolving"))
+      yield* sendInner(client, tcp(443, syn))
+      yield* send(addresses(1, 1, "Unresolved"))
+      assert.deepStrictEqual(icmpOf(client.received), [[3, 0]])
+      yield* setUp(1, { domain: "b.corp", proxyIps: ["100.96.0.8"] })
+      yield* send(addresses(1, 2, "Resolving", [], "b.corp"))
+      yield* sendInner(client, tcp(443, syn, "100.96.0.8"))
+      yield* setUp(1, { domain: "c.corp", proxyIps: ["100.96.0.8"] })
+      yield* send(addresses(1, 3, "Resolved", ["10.20.0.30"], "c.corp"), addresses(1, 2, "Resolved", [real4], "b.corp"))
+      assert.deepStrictEqual(out, [])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("do not wait for a later lookup", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send(addresses(1, 1, "Unresolved"))
+      yield* sendInner(client, tcp(443, syn))
+      assert.strictEqual(client.received.length, 1)
+      assert.strictEqual(yield* counter("outbound.parked"), 0)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("notices", () => {
+  it.effect("come at most once per mapping, cause and second", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const notices = yield* (yield* DataPlane).notices
+      yield* send(addresses(1, 1, "Unresolved"))
+      for (let i = 0; i < 5; i++) {
+        yield* sendInner(client, tcp(443, syn), tcp(443, syn))
+        yield* TestClock.adjust("500 millis")
+      }
+      assert.deepStrictEqual(yield* reported(notices), ["Unmapped", "Unmapped", "Unmapped"])
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* counter("notices.coalesced"), 7)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("say that an answer is stale with the first packet after its TTL, while it is served on", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const notices = yield* (yield* DataPlane).notices
+      yield* send({ ...addresses(1, 1, "Resolved", [real4]), staleAt: 70_000 })
+      yield* sendInner(client, tcp(443, syn))
+      assert.deepStrictEqual(yield* reported(notices), [])
+      yield* TestClock.adjust("10 seconds")
+      yield* reported(notices)
+      yield* sendInner(client, tcp(443, syn, proxy4, 50_001))
+      assert.include(yield* reported(notices), "Stale")
+      assert.strictEqual(out.length, 2)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("tell of the first answer after trouble, once", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const notices = yield* (yield* DataPlane).notices
+      yield* send(addresses(1, 1, "Unresolved"))
+      yield* sendInner(client, tcp(443, syn))
+      yield* send(addresses(1, 2, "Resolved", [real4]))
+      yield* sendInner(client, tcp(443, syn))
+      yield* reply(client, tcpBack(443, syn | ack), tcpBack(443, ack))
+      assert.deepStrictEqual(yield* reported(notices), ["Unmapped", "Answered"])
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+})
+
+describe("a fragment", () => {
+  it.effect("of a client is dropped, first and later ones, in both families", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4, real6]))
+      for (const [source, destination] of [
+        [tunnel4(1), proxy4],
+        [tunnel6(1), proxy6]
+      ] as const) {
+        const data = new Uint8Array(48)
+        yield* sendInner(
+          client,
+          ...buildFragment({ source, destination, protocol: protocolTcp, size: 24, identification: 3, data })
+        )
+      }
+      assert.deepStrictEqual([out.length, client.received.length], [0, 0])
+      assert.strictEqual((yield* counter("outbound.fragment")) + (yield* counter("outbound.malformed")), 4)
+    }).pipe(Effect.provide(layer))
+  )
+})
