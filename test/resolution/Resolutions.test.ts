@@ -300,7 +300,9 @@ describe("Resolutions: what a lookup's end means", () => {
 
       yield* subscribed("web.corp", answer(["127.0.0.1", "10.0.0.1"]), 2)
       const mixed = (yield* resolutions.list).find((row) => row.mapping.name.domain === "web.corp")
-      assert.strictEqual(mixed?.state._tag, "Resolved")
+      assert(mixed?.state._tag === "Resolved")
+      assert.deepStrictEqual(mixed.state.addresses, ["10.0.0.1"])
+      assert.deepStrictEqual((yield* latestAddresses).get(mixed.mapping.id)?.addresses, ["10.0.0.1"])
     }).pipe(
       Effect.provide(layerResolutions),
       Effect.provideService(AnswerPolicy, (addresses, allow) =>
