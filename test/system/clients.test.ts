@@ -1,6 +1,6 @@
 /** A stock client that roams, that has a pre-shared key, and whose time is over. */
 import { assert, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Schedule } from "effect"
+import { Clock, Effect, Schedule } from "effect"
 import { randomBytes } from "node:crypto"
 import { Lab } from "../../src/demo/Lab.ts"
 import { handshakeMessage } from "../../src/demo/packets.ts"

@@ -6,15 +6,16 @@ import { appName, connectSallyport, connectWireguardGo, startWorld } from "../su
 import { inLab, inner } from "../support/lab.ts"
 
 const size = 100_000_000
+const smallSize = 20_000_000
 
 /** Downloads with curl and yields the checksum that the server names and the one of what came. */
-const download = Effect.fnUntraced(function* (address: string) {
+const download = Effect.fnUntraced(function* (address: string, bytes: number) {
   const lab = yield* Lab
   const headers = yield* lab.writeFile("headers", "")
   const literal = address.includes(":") ? `[${address}]` : address
   const text = yield* lab.exec(
     "client",
-    ["sh", "-c", `curl -sS --max-time 60 -D ${headers} http://${literal}/bytes/${size} | sha256sum; cat ${headers}`],
+    ["sh", "-c", `curl -sS --max-time 60 -D ${headers} http://${literal}/bytes/${bytes} | sha256sum; cat ${headers}`],
     { timeout: "70 seconds" }
   )
   return {
@@ -46,7 +47,7 @@ it.live(
       yield* connectWireguardGo(world)
       const proxy = yield* world.proxyOf()
 
-      const down = yield* download(proxy)
+      const down = yield* download(proxy, size)
       const up = yield* upload(proxy)
 
       assert.isString(down.received)
@@ -57,7 +58,7 @@ it.live(
 )
 
 it.live(
-  "`sallyport connect` as client downloads 100 MB over IPv6 and uploads 10 MB over IPv4, every byte right",
+  "`sallyport connect` as client downloads 20 MB over IPv6 and uploads 20 MB over IPv4, every byte right",
   () =>
     Effect.gen(function* () {
       const world = yield* startWorld()
@@ -65,12 +66,12 @@ it.live(
       const v6 = yield* world.proxyOf(appName, "AAAA")
       const v4 = yield* world.proxyOf(appName, "A")
 
-      const down = yield* download(v6)
-      const up = yield* world.visitor.upload({ address: v4, bytes: 10_000_000, timeout: 60_000 })
+      const down = yield* download(v6, smallSize)
+      const up = yield* world.visitor.upload({ address: v4, bytes: smallSize, timeout: 60_000 })
 
       assert.isString(down.received)
       assert.deepStrictEqual(down, { received: down.served, served: down.served, servedBy: inner.origin.v6 })
-      assert.deepStrictEqual(up, { bytes: 10_000_000, sent: up.sent, sha256: up.sent })
+      assert.deepStrictEqual(up, { bytes: smallSize, sent: up.sent, sha256: up.sent })
     }).pipe(inLab),
   { timeout: 180_000 }
 )
