@@ -1,8 +1,10 @@
 /**
  * `Primitives` over node:crypto for a given arena. Used by tests and wherever the native ones are not available; its
- * AEAD makes several objects per packet.
+ * packet AEAD and its X25519 make several objects per call. The rest makes none with a native part: those of some
+ * hundred handshakes would hold a garbage collection up for tens of milliseconds.
  */
 import * as Crypto from "node:crypto"
+import { chacha20poly1305 } from "@noble/ciphers/chacha.js"
 import type { AeadKey, Primitives } from "../src/wireguard/primitives.ts"
 
 export const makeNodePrimitives = (arena: Uint8Array): Primitives => ({
@@ -26,15 +28,20 @@ export const makeNodePrimitives = (arena: Uint8Array): Primitives => ({
       return undefined
     }
   },
-  blake2s: (...parts) => {
-    const hash = Crypto.createHash("blake2s256")
-    for (const part of parts) hash.update(part)
-    return new Uint8Array(hash.digest())
-  },
+  blake2s: (...parts) => hash(concat(0, parts)),
   hmacBlake2s: (key, ...parts) => {
-    const hmac = Crypto.createHmac("blake2s256", key)
-    for (const part of parts) hmac.update(part)
-    return new Uint8Array(hmac.digest())
+    const block = key.length > blockLength ? hash(key) : key
+    const inner = concat(blockLength, parts)
+    const outer = new Uint8Array(blockLength + hashLength)
+    for (let i = 0; i < blockLength; i++) {
+      inner[i] = (block[i] ?? 0) ^ 0x36
+      outer[i] = (block[i] ?? 0) ^ 0x5c
+    }
+    const digest = hash(inner)
+    outer.set(digest, blockLength)
+    const result = hash(outer)
+    for (const secret of [inner, outer, digest]) secret.fill(0)
+    return result
   },
   aead: (key) => new NodeAeadKey(arena, key),
   equal: (a, b) => a.length === b.length && Crypto.timingSafeEqual(a, b)
@@ -53,41 +60,39 @@ class NodeAeadKey implements AeadKey {
   }
 
   seal(counter: number, src: number, length: number, dst: number): void {
-    const sealed = this.sealValue(counter, this.arena.subarray(src, src + length), nothing)
-    this.arena.set(sealed, dst)
-  }
-
-  open(counter: number, offset: number, length: number): boolean {
-    const plain = this.openValue(counter, this.arena.subarray(offset, offset + length + tagLength), nothing)
-    if (plain === undefined) return false
-    this.arena.set(plain, offset)
-    return true
-  }
-
-  sealValue(counter: number, plain: Uint8Array, additional: Uint8Array): Uint8Array {
     const cipher = Crypto.createCipheriv(algorithm, this.usableKey(), this.nonceOf(counter), {
       authTagLength: tagLength
     })
-    cipher.setAAD(additional, { plaintextLength: plain.length })
-    const sealed = new Uint8Array(plain.length + tagLength)
-    sealed.set(cipher.update(plain))
+    const sealed = cipher.update(this.arena.subarray(src, src + length))
     cipher.final()
-    sealed.set(cipher.getAuthTag(), plain.length)
-    return sealed
+    this.arena.set(sealed, dst)
+    this.arena.set(cipher.getAuthTag(), dst + length)
   }
 
-  openValue(counter: number, sealed: Uint8Array, additional: Uint8Array): Uint8Array | undefined {
-    const length = sealed.length - tagLength
-    if (length < 0) return undefined
+  open(counter: number, offset: number, length: number): boolean {
     const decipher = Crypto.createDecipheriv(algorithm, this.usableKey(), this.nonceOf(counter), {
       authTagLength: tagLength
     })
-    decipher.setAAD(additional, { plaintextLength: length })
-    decipher.setAuthTag(sealed.subarray(length))
+    decipher.setAuthTag(this.arena.subarray(offset + length, offset + length + tagLength))
     try {
-      const plain = new Uint8Array(decipher.update(sealed.subarray(0, length)))
+      const plain = decipher.update(this.arena.subarray(offset, offset + length))
       decipher.final()
-      return plain
+      this.arena.set(plain, offset)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  sealValue(counter: number, plain: Uint8Array, additional: Uint8Array): Uint8Array {
+    return chacha20poly1305(this.usableKey(), this.nonceOf(counter), additional).encrypt(plain)
+  }
+
+  openValue(counter: number, sealed: Uint8Array, additional: Uint8Array): Uint8Array | undefined {
+    const key = this.usableKey()
+    if (sealed.length < tagLength) return undefined
+    try {
+      return chacha20poly1305(key, this.nonceOf(counter), additional).decrypt(sealed)
     } catch {
       return undefined
     }
@@ -113,7 +118,24 @@ class NodeAeadKey implements AeadKey {
 
 const algorithm = "chacha20-poly1305"
 const tagLength = 16
-const nothing = new Uint8Array(0)
+/** Of BLAKE2s. */
+const blockLength = 64
+const hashLength = 32
+
+const hash = (data: Uint8Array): Uint8Array => new Uint8Array(Crypto.hash("blake2s256", data, "buffer"))
+
+/** The parts behind `space` zero bytes. */
+const concat = (space: number, parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  let length = space
+  for (const part of parts) length += part.length
+  const all = new Uint8Array(length)
+  let at = space
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}
 
 /** RFC 8410 encodings of an X25519 key, up to its 32 bytes. */
 const spkiPrefix = Buffer.from("302a300506032b656e032100", "hex")

@@ -1,12 +1,13 @@
 /**
  * The live `Primitives`: transport packets by OpenSSL's EVP interface, straight on the arena (five times faster than a
- * `node:crypto` cipher per packet); everything short by `node:crypto`. The running node exports these symbols; where it
+ * `node:crypto` cipher per packet), and X25519; everything else is `makeNodePrimitives`. The running node exports these symbols; where it
  * does not, or a known answer comes out wrong, node's own ciphers do the work.
  */
 import type { AeadKey, Primitives } from "../../src/wireguard/primitives.ts"
 import { makeNodePrimitives } from "../nodePrimitives.ts"
 import { bind } from "./ffi.ts"
 import type { NativeMemory } from "./memory.ts"
+import { chooseX25519 } from "./x25519.ts"
 
 /** The EVP functions of the running process; throws when one is missing. */
 export const bindEvp = () => ({
@@ -40,7 +41,7 @@ export const makePrimitives = (
   } catch {
     return slow("this Node.js does not export OpenSSL's EVP functions")
   }
-  const fast: Primitives = { ...node, aead: makeAead(memory, evp, node) }
+  const fast: Primitives = { ...node, ...chooseX25519(memory, node), aead: makeAead(memory, evp, node) }
   return knownAnswer(memory, fast)
     ? { primitives: fast, warning: null }
     : slow("OpenSSL's EVP functions failed their known-answer test")

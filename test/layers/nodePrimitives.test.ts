@@ -1,6 +1,8 @@
 import { chacha20poly1305, xchacha20poly1305 } from "@noble/ciphers/chacha.js"
 import { x25519 } from "@noble/curves/ed25519.js"
 import { blake2s } from "@noble/hashes/blake2.js"
+import { hmac } from "@noble/hashes/hmac.js"
+import { createCipheriv } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
 import { bytes, integer } from "../support/packetArbitraries.ts"
@@ -74,6 +76,15 @@ describe("BLAKE2s", () => {
   })
 })
 
+describe("HMAC-BLAKE2s", () => {
+  it.prop("is what another implementation gives, for keys of every length", [bytes(150), bytes(200)], ([key, data]) => {
+    const before = hex(key)
+
+    assert.strictEqual(hex(p.hmacBlake2s(key, data)), hex(hmac(blake2s, key, data)))
+    assert.strictEqual(hex(key), before)
+  })
+})
+
 describe("ChaCha20-Poly1305", () => {
   it("has an oracle that knows RFC 8439 §2.8.2", () => {
     const plain = new TextEncoder().encode(
@@ -123,6 +134,14 @@ describe("ChaCha20-Poly1305", () => {
       assert.isUndefined(key.openValue(5, sealed.subarray(0, 15), range(0, 4)))
     }
   )
+
+  it.prop("seals short values like node's cipher", [bytes(64), bytes(64)], ([plain, additional]) => {
+    const cipher = createCipheriv("chacha20-poly1305", range(7, 39), nonceOf(5), { authTagLength: 16 })
+    cipher.setAAD(additional, { plaintextLength: plain.length })
+    const expected = Buffer.concat([cipher.update(plain), cipher.final(), cipher.getAuthTag()])
+
+    assert.strictEqual(hex(p.aead(range(7, 39)).sealValue(5, plain, additional)), hex(expected))
+  })
 
   it("copies the key it is given and is of no use once freed", () => {
     const given = range(7, 39)
