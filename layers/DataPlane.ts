@@ -17,6 +17,7 @@ import type { Command } from "../src/dataplane/commands.ts"
 import type { Notice } from "../src/dataplane/notices.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
+import { hasNativeChecksum } from "./native/checksum.ts"
 import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd } from "./native/fds.ts"
 import {
   type FromWorker,
@@ -75,6 +76,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
         clients: Effect.sync(() => hub.snapshot.clientStates),
         counters: Effect.sync(() => ({
           ...readCounters(supervisor.counters),
+          ...offloadGauges(descriptors.offloads),
           "notices.dropped": hub.dropped(),
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
           "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
@@ -93,6 +95,16 @@ interface Descriptors {
   readonly event: number
 }
 
+/** What is in use: 1, or 0 where it was switched off or the system does not have it. */
+const offloadGauges = (offloads: WorkerOffloads): Readonly<Record<string, number>> => ({
+  "offloads.udp_send": Number(offloads.udpSegment),
+  "offloads.udp_receive": Number(offloads.udpReceive),
+  "offloads.tun_read": Number(offloads.vnetHeader),
+  "offloads.tun_write_tcp": Number(offloads.joinTcp),
+  "offloads.tun_write_udp": Number(offloads.joinUdp),
+  "offloads.simd": Number(offloads.simd)
+})
+
 const openDescriptors = Effect.fnUntraced(function* (
   options: DataPlaneOptions
 ): Effect.fn.Return<Descriptors, DataPlaneError, Scope.Scope> {
@@ -104,6 +116,8 @@ const openDescriptors = Effect.fnUntraced(function* (
       Effect.as(Effect.logWarning(`IPv6 is off for clients: ${error.message}`), {
         fd: -1,
         port: udp4.port,
+        gro: udp4.gro,
+        gso: udp4.gso,
         warning: null
       })
     )
@@ -117,8 +131,9 @@ const openDescriptors = Effect.fnUntraced(function* (
     vnetHeader: switches.tso,
     joinTcp: switches.join && tun.offloads.tcp,
     joinUdp: switches.join && tun.offloads.udp,
-    udpSegment: switches.gso,
-    simd: switches.simd
+    udpReceive: udp4.gro && udp6.gro,
+    udpSegment: switches.gso && udp4.gso && udp6.gso,
+    simd: switches.simd && hasNativeChecksum()
   }
   return { offloads, tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd }
 })

@@ -9,7 +9,10 @@ export interface NativeChecksum {
   readonly copy: (to: number, from: number, length: number) => void
 }
 
-/** Needs SIMD and bulk memory, which every supported Node has. Throws when the engine refuses the module. */
+/** Every supported Node has SIMD and bulk memory, but an old processor may not. */
+export const hasNativeChecksum = (): boolean => WebAssembly.validate(Buffer.from(checksumBytes, "base64"))
+
+/** Throws without `hasNativeChecksum`. */
 export const makeNativeChecksum = ({ memory }: NativeMemory): NativeChecksum => {
   const module = new WebAssembly.Module(Buffer.from(checksumBytes, "base64"))
   const instance = new WebAssembly.Instance(module, { arena: { memory } })

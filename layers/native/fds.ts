@@ -43,6 +43,8 @@ export interface UdpSocket {
   readonly port: number
   /** Several datagrams of one sender may be received at once (UDP GRO). */
   readonly gro: boolean
+  /** The kernel knows UDP_SEGMENT (4.18); an older one would send a batch as one long datagram. */
+  readonly gso: boolean
   /** One line when the kernel granted smaller buffers than wanted. */
   readonly warning: string | null
 }
@@ -87,7 +89,9 @@ export const openUdp = (options: {
   }
   const bound = view.getUint16(2, false)
   const gro = options.gro === true && setOption(fd, SOL_UDP, UDP_GRO, 1)
-  return { fd, port: bound, gro, warning }
+  view.setUint32(lengthOffset, 4, true)
+  const gso = libc.getsockopt(fd, SOL_UDP, UDP_SEGMENT, pointer, pointer + lengthOffset) >= 0
+  return { fd, port: bound, gro, gso, warning }
 }
 
 /**
@@ -167,6 +171,7 @@ const TUN_F_TCP = 0x0f
 /** TUN_F_USO4, USO6. */
 const TUN_F_USO = 0x60
 const SOL_UDP = 17
+const UDP_SEGMENT = 103
 const UDP_GRO = 104
 const AF_INET = 2
 const AF_INET6 = 10

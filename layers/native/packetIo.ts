@@ -99,7 +99,7 @@ export const makePacketIo = (options: {
   const vectors = arena.reserve(16 * (maxParts + 1), 16)
   setIovec(view, vectors, base + headerAt, virtioHeaderLength)
   const whole = { header: makeVirtioHeader(), offsets: new Int32Array(1), lengths: new Int32Array(1), parts: 1 }
-  const noSegments: Array<{ readonly remote: Words; readonly port: number }> = []
+  const noSegments: Array<Unsegmented> = []
 
   let broken: string | null = null
   let segment = 0
@@ -145,7 +145,19 @@ export const makePacketIo = (options: {
     return 0
   }
 
-  /** A batch as one system call; false, and nothing is sent, when this destination does not take it. */
+  /** Whether this destination refused a batch lately; it is asked again after some more, since routes change. */
+  const refusesBatches = (to: Readonly<Endpoint>): boolean => {
+    for (let i = 0; i < noSegments.length; i++) {
+      const entry = noSegments[i]!
+      if (entry.port !== to.port || !equal(entry.remote, to.remote)) continue
+      if (++entry.skipped < batchesUntilRetry) return true
+      noSegments.splice(i, 1)
+      return false
+    }
+    return false
+  }
+
+  /** A batch as one system call. When this destination does not take it, nothing is sent. */
   const sendBatch = (
     socket: Socket,
     to: Readonly<Endpoint>,
@@ -153,32 +165,37 @@ export const makePacketIo = (options: {
     length: number,
     segmentSize: number,
     pinned: boolean
-  ): boolean => {
-    if (noSegments.length > 0 && noSegments.some((e) => e.port === to.port && equal(e.remote, to.remote))) return false
+  ): BatchResult => {
+    if (noSegments.length > 0 && refusesBatches(to)) return batchRefused
     setIovec(view, socket.sendVector, base + offset, length)
     view.setUint16(socket.sendControl + socket.controlLength + 16, segmentSize, true)
+    let unpinned = false
     for (;;) {
       const skip = pinned ? 0 : socket.controlLength
       writePointer(view, socket.send + 32, base + socket.sendControl + skip)
       view.setUint32(socket.send + 40, socket.controlLength - skip + segmentControlLength, true)
       const sent = libc.sendmsg(socket.fd, socket.sendPointer, 0)
       writePointer(view, socket.send + 32, base + socket.sendControl)
-      if (sent >= 0) return true
+      if (sent >= 0) {
+        if (unpinned) drops.sendUnpinned++
+        return batchSent
+      }
       const error = errno()
       if (error === EINTR) continue
-      if (pinned && (error === ENETUNREACH || error === EADDRNOTAVAIL)) {
+      // EINVAL may mean either: a local address that is gone, or a segment that is too long for the route.
+      if (pinned && (error === EINVAL || error === ENETUNREACH || error === EADDRNOTAVAIL)) {
         pinned = false
-        drops.sendUnpinned++
+        unpinned = true
         continue
       }
       if (error !== EIO && error !== EINVAL && error !== EMSGSIZE) {
         countSend(drops, error)
-        return true
+        return batchLost
       }
       drops.sendUnsegmented++
       if (noSegments.length >= maxNoSegments) noSegments.shift()
-      noSegments.push({ remote: { ...to.remote }, port: to.port })
-      return false
+      noSegments.push({ remote: { ...to.remote }, port: to.port, skipped: 0 })
+      return batchRefused
     }
   }
 
@@ -244,7 +261,10 @@ export const makePacketIo = (options: {
       }
       const pinned = writeEndpoint(view, socket, to)
       if (length <= segmentSize || segmentSize <= 0) return sendOne(socket, offset, length, pinned)
-      if (udpSegment && sendBatch(socket, to, offset, length, segmentSize, pinned)) return true
+      if (udpSegment) {
+        const result = sendBatch(socket, to, offset, length, segmentSize, pinned)
+        if (result !== batchRefused) return result === batchSent
+      }
       let sent = true
       for (let at = 0; at < length; at += segmentSize) {
         sent = sendOne(socket, offset + at, Math.min(segmentSize, length - at), pinned) && sent
@@ -326,8 +346,21 @@ const EDESTADDRREQ = 89
 const controlCapacity = 128
 /** Space of the control message that holds the segment size. */
 const segmentControlLength = 24
-/** Destinations that do not take batches, remembered; the oldest is tried again when there are more. */
+/** A destination that does not take batches, and how many were sent singly since. */
+interface Unsegmented {
+  readonly remote: Words
+  readonly port: number
+  skipped: number
+}
+/** As many are remembered; the oldest is tried again when there are more. */
 const maxNoSegments = 64
+const batchesUntilRetry = 4_096
+
+type BatchResult = 0 | 1 | 2
+const batchSent: BatchResult = 0
+/** Dropped by the system. */
+const batchLost: BatchResult = 1
+const batchRefused: BatchResult = 2
 
 /** One family's socket with its structures in the arena (offsets). */
 interface Socket {

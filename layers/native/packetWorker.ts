@@ -18,6 +18,8 @@ export interface WorkerOffloads {
   readonly vnetHeader: boolean
   readonly joinTcp: boolean
   readonly joinUdp: boolean
+  /** Sockets gather datagrams. */
+  readonly udpReceive: boolean
   readonly udpSegment: boolean
   readonly simd: boolean
 }

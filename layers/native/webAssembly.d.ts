@@ -1,5 +1,6 @@
 /** The part of the WebAssembly interface that the gateway uses (TypeScript has it in its DOM library only). */
 declare namespace WebAssembly {
+  function validate(bytes: Uint8Array): boolean
   class Memory {
     constructor(descriptor: { readonly initial: number; readonly maximum: number })
     readonly buffer: ArrayBuffer

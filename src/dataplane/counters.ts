@@ -14,6 +14,7 @@ const engineCounters = [
   "tun.joined",
   "tun.segments",
   "udp.batched",
+  "udp.gathered",
   "outbound.forwarded",
   "outbound.bytes",
   "outbound.to_gateway",
@@ -69,7 +70,8 @@ export const systemDrops = [
   "receiveOther",
   "tunWriteFull",
   "tunWriteRefused",
-  "tunReadOther"
+  "tunReadOther",
+  "sendUnsegmented"
 ] as const
 
 const snake = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (c) => `_${c}`).toLowerCase()

@@ -29,6 +29,7 @@ import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
+import { AddressCache } from "./addressCache.ts"
 import { fromBase64, fromHex, toHex } from "./bytesText.ts"
 import { ClientRole } from "./clientRole.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
@@ -94,6 +95,7 @@ export class Engine {
   /** What this worker's own totals were when they were last added to the counters, which outlive it. */
   private readonly counted = new Map<number, number>()
   private policyText = ""
+  private readonly addresses = new AddressCache()
   private readonly real: Words = words()
 
   constructor(options: EngineOptions) {
@@ -181,7 +183,7 @@ export class Engine {
       case "SetAddresses": {
         const mapping = this.state.mappingNames.find(command.mapping)
         if (mapping < 0) return
-        const addresses = command.addresses.map(parseAddress).filter((a) => a !== undefined)
+        const addresses = this.addresses.all(command.addresses)
         const applied = this.state.translations.setAddresses(
           mapping,
           command.lookup,
@@ -210,6 +212,7 @@ export class Engine {
       const received = state.io.receive(udpAt, receiveCapacity, from)
       if (received === 0) break
       const segment = state.io.segmentSize()
+      if (segment < received) state.add("udp.gathered", Math.ceil(received / segment))
       for (let at = 0; at < received; at += segment) {
         const length = received - at < segment ? received - at : segment
         state.count("udp.received")
@@ -442,7 +445,7 @@ export class Engine {
     const { state } = this
     const client = state.clients.find(command.client)
     if (client === undefined) return
-    const proxies = command.proxyIps.map(parseAddress).filter((a) => a !== undefined)
+    const proxies = this.addresses.all(command.proxyIps)
     const resource = state.resourceNames.add(command.resource)
     const mapping = state.mappingNames.add(command.mapping)
     state.clients.get(state.translations.clientOf(mapping))?.mappings.delete(mapping)

@@ -1,11 +1,18 @@
 /**
  * Joins consecutive packets of a flow into super-packets for the TUN device (what GRO does), without copying: a
  * super-packet is the first packet and the payloads of those behind it, written in one call. Several flows are collected
- * at a time; within a flow order is kept. Only what the kernel would split back into exactly the same packets is joined,
- * and only after its checksum was found right, since the kernel will not look at it again.
+ * at a time; within a flow order is kept. Only what the kernel would split back into exactly the same packets is joined
+ * (the identification of an IPv4 packet that must not be fragmented apart: RFC 6864 §4.1 gives it no meaning), and only
+ * after its checksums were found right, since the kernel will not look at them again.
  */
 import { read16, read32, write16 } from "../../packet/bytes.ts"
-import { type Checksum, fold, pseudoHeaderSum, transportChecksumOk } from "../../packet/checksum.ts"
+import {
+  type Checksum,
+  fold,
+  ipv4HeaderChecksumOk,
+  pseudoHeaderSum,
+  transportChecksumOk
+} from "../../packet/checksum.ts"
 import type { PacketView } from "../../packet/packetView.ts"
 import { protocolTcp, protocolUdp, tcpAck, tcpPsh } from "../../packet/protocols.ts"
 import { copyWords, equal, type Words, words } from "../../packet/address.ts"
@@ -16,6 +23,8 @@ export const maxGroups = 16
 export const maxParts = 64
 /** An IP packet's length field; the kernel refuses more. */
 const maxTotal = 65_535
+/** In the byte of the IPv4 header that holds the flags. */
+const dontFragment = 0x40
 
 /** Where a super-packet (or a single packet) goes: `parts` ranges of the array, described by the header. */
 export interface Gathered {
@@ -46,6 +55,8 @@ export class Coalescer {
 
   /** Takes a packet whose bytes stay untouched until `flush`. */
   add(view: Readonly<PacketView>): void {
+    // A later fragment does not tell its flow.
+    if (view.fragment) this.flush()
     const group = this.find(view)
     if (!this.fits(view)) {
       // Whatever it is, it must not overtake its own flow.
@@ -89,7 +100,7 @@ export class Coalescer {
     } else {
       return false
     }
-    return transportChecksumOk(bytes, view, this.checksum)
+    return ipv4HeaderChecksumOk(bytes, view) && transportChecksumOk(bytes, view, this.checksum)
   }
 
   private alone(view: Readonly<PacketView>): void {
@@ -166,7 +177,11 @@ class Group {
     if (this.version === 4) {
       // Type of service, time to live, flags: byte 1, 8 and the upper bits of 6.
       if (bytes[head + 1] !== bytes[view.offset + 1] || bytes[head + 8] !== bytes[view.offset + 8]) return false
-      if (bytes[head + 6] !== bytes[view.offset + 6]) return false
+      const flags = bytes[view.offset + 6]!
+      if (bytes[head + 6] !== flags) return false
+      // The kernel numbers the packets that it cuts; without "don't fragment" the numbers matter.
+      const next = (read16(bytes, head + 4) + this.gathered.parts) & 0xffff
+      if ((flags & dontFragment) === 0 && read16(bytes, view.offset + 4) !== next) return false
     } else if (read32(bytes, head) !== read32(bytes, view.offset) || bytes[head + 7] !== bytes[view.offset + 7]) {
       // Traffic class and flow label, hop limit.
       return false
@@ -176,7 +191,10 @@ class Group {
     const { transport } = view
     if (read32(bytes, transport + 4) !== this.sequence) return false
     if (read32(bytes, transport + 8) !== read32(bytes, first + 8)) return false
+    // Reserved bits behind the header length (one of them may be ECN's), window, urgent pointer.
+    if (bytes[transport + 12] !== bytes[first + 12]) return false
     if (read16(bytes, transport + 14) !== read16(bytes, first + 14)) return false
+    if (read16(bytes, transport + 18) !== read16(bytes, first + 18)) return false
     for (let at = 20; at < this.headerLength - this.transport; at += 4) {
       if (read32(bytes, transport + at) !== read32(bytes, first + at)) return false
     }
