@@ -8,7 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { countersByteLength, readCounters } from "../src/dataplane/counters.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
-import { Engine } from "../src/dataplane/engine/engine.ts"
+import { Engine, type Offloads } from "../src/dataplane/engine/engine.ts"
+import type { VirtioHeader } from "../src/dataplane/offload/virtioHeader.ts"
 import { Arena } from "../src/packet/arena.ts"
 import type { Endpoint } from "../src/packet/endpoint.ts"
 import { makeDataPlaneHub } from "./dataPlaneHub.ts"
@@ -20,11 +21,20 @@ export class MemoryNetwork extends Context.Service<
   {
     /** A datagram reaches the gateway's UDP port. Everything it causes has happened when the effect ends. */
     readonly arrive: (from: Readonly<Endpoint>, datagram: Uint8Array) => Effect.Effect<void>
-    /** The gateway's kernel routes a packet into the tunnel. */
-    readonly routeIn: (packet: Uint8Array) => Effect.Effect<void>
+    /** Datagrams of one size (the last may be shorter) reach it as one read. */
+    readonly arriveTogether: (from: Readonly<Endpoint>, datagrams: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
+    /** The gateway's kernel routes a packet into the tunnel; with a header, one that it has not finished. */
+    readonly routeIn: (packet: Uint8Array, header?: Readonly<VirtioHeader>) => Effect.Effect<void>
+    /** Several, all there when the gateway looks. */
+    readonly routeInTogether: (packets: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
     /** Where datagrams and forwarded packets go; replace to listen. Called synchronously, with copies. */
     readonly onDatagram: (listener: (to: Endpoint, datagram: Uint8Array) => void) => Effect.Effect<void>
-    readonly onPacket: (listener: (packet: Uint8Array) => void) => Effect.Effect<void>
+    /** The same by sends: one datagram, or a batch. */
+    readonly onBatch: (listener: (to: Endpoint, datagrams: ReadonlyArray<Uint8Array>) => void) => Effect.Effect<void>
+    /** One write to the TUN device each: a packet, or a super-packet if the header says so. */
+    readonly onPacket: (listener: (packet: Uint8Array, header: Readonly<VirtioHeader>) => void) => Effect.Effect<void>
+    /** Whether the gateway was given offloads: equal datagrams may then arrive together. */
+    readonly gathers: boolean
   }
 >()("sallyport/layers/MemoryNetwork") {}
 
@@ -33,6 +43,8 @@ export interface MemoryOptions {
   readonly privateKey: Uint8Array
   readonly mtu?: number
   readonly maxSessions?: number
+  /** Batches that the simulated system takes; none unless given. */
+  readonly offloads?: Offloads
 }
 
 /** How often the engine looks at its timers. */
@@ -46,10 +58,12 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
       const counters = new Float64Array(countersByteLength / 8)
       const arena = new Arena(new ArrayBuffer(1 << 20))
       let onDatagram: (to: Endpoint, datagram: Uint8Array) => void = () => {}
-      let onPacket: (packet: Uint8Array) => void = () => {}
+      let onBatch: (to: Endpoint, datagrams: ReadonlyArray<Uint8Array>) => void = () => {}
+      let onPacket: (packet: Uint8Array, header: Readonly<VirtioHeader>) => void = () => {}
       const io = makeMemoryPacketIo(arena, {
+        batch: (to, datagrams) => onBatch(to, datagrams),
         datagram: (to, datagram) => onDatagram(to, datagram),
-        packet: (packet) => onPacket(packet)
+        packet: (packet, header) => onPacket(packet, header)
       })
       const engine = new Engine({
         epoch: 1,
@@ -59,7 +73,8 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
         privateKey: options.privateKey,
         counters,
         mtu: options.mtu ?? 1280,
-        maxSessions: options.maxSessions ?? 65_536
+        maxSessions: options.maxSessions ?? 65_536,
+        ...(options.offloads === undefined ? {} : { offloads: options.offloads })
       })
       let turning = false
 
@@ -97,11 +112,23 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
             io.arrive(from, datagram)
             turn()
           }),
-        routeIn: (packet) =>
+        arriveTogether: (from, datagrams) =>
           Effect.sync(() => {
-            io.routeIn(packet)
+            io.arriveTogether(from, datagrams)
             turn()
           }),
+        routeIn: (packet, header) =>
+          Effect.sync(() => {
+            io.routeIn(packet, header)
+            turn()
+          }),
+        routeInTogether: (packets) =>
+          Effect.sync(() => {
+            for (const packet of packets) io.routeIn(packet)
+            turn()
+          }),
+        onBatch: (listener) => Effect.sync(() => void (onBatch = listener)),
+        gathers: options.offloads?.batch === true,
         onDatagram: (listener) => Effect.sync(() => void (onDatagram = listener)),
         onPacket: (listener) => Effect.sync(() => void (onPacket = listener))
       })

@@ -28,6 +28,12 @@ export interface IpOptions {
   readonly options?: Uint8Array
   /** IPv6 only, in order; a fragment header comes after them. */
   readonly extensions?: ReadonlyArray<Extension>
+  /** IPv4 only. */
+  readonly dontFragment?: boolean
+  /** IPv4 only; that of `fragment` goes first. */
+  readonly identification?: number
+  /** IPv6 only. */
+  readonly flowLabel?: number
   /** Adds the fragment field (IPv6: header), also for offset 0 without more: an atomic fragment. */
   readonly fragment?: FragmentField
   /** Bytes of zero after the packet's own length, as WireGuard pads. */
@@ -45,6 +51,9 @@ export interface TcpFields extends Ports {
   readonly sequence?: number
   readonly acknowledgement?: number
   readonly window?: number
+  /** The three bits behind the header length, and the fourth that was ECN's nonce. */
+  readonly reserved?: number
+  readonly urgent?: number
   /** Padded with zero to a multiple of 4. */
   readonly tcpOptions?: Uint8Array
 }
@@ -70,10 +79,10 @@ export const buildTcp = (o: IpOptions & TcpFields): Uint8Array => {
     be16(o.destinationPort),
     be32(o.sequence ?? 1),
     be32(o.acknowledgement ?? 0),
-    Uint8Array.of(((20 + options.length) / 4) << 4, o.flags ?? 0x10),
+    Uint8Array.of((((20 + options.length) / 4) << 4) | (o.reserved ?? 0), o.flags ?? 0x10),
     be16(o.window ?? 65535),
     be16(0),
-    be16(0),
+    be16(o.urgent ?? 0),
     options,
     o.payload ?? new Uint8Array()
   ])
@@ -179,12 +188,12 @@ const pseudoHeader = (o: IpOptions, protocol: number, length: number): Uint8Arra
 
 const buildIpv4 = (o: IpOptions, protocol: number, data: Uint8Array): Uint8Array => {
   const options = pad(o.options ?? new Uint8Array(), 4)
-  const f = o.fragment ?? { offset: 0, more: false, identification: 0 }
+  const f = o.fragment ?? { offset: 0, more: false, identification: o.identification ?? 0 }
   const header = concat([
     Uint8Array.of(0x40 | ((20 + options.length) / 4), o.trafficClass ?? 0),
     be16(20 + options.length + data.length),
     be16(f.identification),
-    be16((f.more ? 0x2000 : 0) | (f.offset / 8)),
+    be16((o.dontFragment ? 0x4000 : 0) | (f.more ? 0x2000 : 0) | (f.offset / 8)),
     Uint8Array.of(o.ttl ?? 64, protocol),
     be16(0),
     addressBytes(o.source),
@@ -209,7 +218,7 @@ const buildIpv6 = (o: IpOptions, protocol: number, data: Uint8Array): Uint8Array
   })
   const rest = concat([...headers, data])
   return concat([
-    be32(0x60000000 | ((o.trafficClass ?? 0) << 20)),
+    be32(0x60000000 | ((o.trafficClass ?? 0) << 20) | (o.flowLabel ?? 0)),
     be16(rest.length),
     Uint8Array.of(chain[0]?.type ?? protocol, o.ttl ?? 64),
     addressBytes(o.source),
