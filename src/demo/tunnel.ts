@@ -75,21 +75,22 @@ Endpoint = ${options.endpoint ?? `${labAddresses.outer.gateway.v4}:${gatewayPort
 `
 
 /** Starts `sallyport connect` on the client and yields when the tunnel's routes are there. Stopped with the scope. */
-export const startClient: (conf: string) => Effect.Effect<LabProcess, LabError, Lab | Scope.Scope> = Effect.fnUntraced(
-  function* (conf) {
-    const lab = yield* Lab
-    const path = yield* lab.writeFile("client.conf", conf)
-    const child = yield* lab.spawn("client", [...lab.program("sallyport"), "connect", path])
-    const routed = lab.exec("client", ["ip", "route", "get", tunnelAddresses.gateway.v4]).pipe(
-      Effect.filterOrFail(
-        (route) => / dev /.test(route) && !/ dev (outer|lo) /.test(route),
-        (route) => new LabError({ message: `no route into the tunnel yet: ${route.trim()}` })
-      )
+export const startClient: (
+  conf: string,
+  env?: Readonly<Record<string, string>>
+) => Effect.Effect<LabProcess, LabError, Lab | Scope.Scope> = Effect.fnUntraced(function* (conf, env = {}) {
+  const lab = yield* Lab
+  const path = yield* lab.writeFile("client.conf", conf)
+  const child = yield* lab.spawn("client", [...lab.program("sallyport"), "connect", path], { env })
+  const routed = lab.exec("client", ["ip", "route", "get", tunnelAddresses.gateway.v4]).pipe(
+    Effect.filterOrFail(
+      (route) => / dev /.test(route) && !/ dev (outer|lo) /.test(route),
+      (route) => new LabError({ message: `no route into the tunnel yet: ${route.trim()}` })
     )
-    yield* untilReady(child, "sallyport connect", routed)
-    return child
-  }
-)
+  )
+  yield* untilReady(child, "sallyport connect", routed)
+  return child
+})
 
 /** Repeats the probe for 20 seconds; a process that ends before is an error with what it said. */
 const untilReady = <A>(

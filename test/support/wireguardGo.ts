@@ -11,6 +11,8 @@ export interface WireguardPeer {
 }
 
 export interface WireguardGoOptions {
+  /** Default: the one in the path. */
+  readonly program?: string
   readonly host: LabHost
   /** Unique on this machine: the control sockets share one directory. */
   readonly device: string
@@ -45,7 +47,7 @@ export const startWireguardGo: (
   function* (options) {
     const lab = yield* Lab
     const { device, host } = options
-    const child = yield* lab.spawn(host, ["wireguard-go", "--foreground", device], {
+    const child = yield* lab.spawn(host, [options.program ?? "wireguard-go", "--foreground", device], {
       env: { WG_PROCESS_FOREGROUND: "1", LOG_LEVEL: "error" }
     })
     // The device exists before its control socket does; `wg show` needs both.

@@ -1,0 +1,110 @@
+/**
+ * How fast packets go through a gateway, beside wireguard-go: `npm run bench`. Each pair of client and gateway has a lab
+ * of its own; within a round all of them run each case, one after the other.
+ *
+ *   --quick        TCP 1 flow both ways and UDP 600 Mbit/s, 3 rounds of 2 s, one MTU
+ *   --rounds N     (5)      --seconds N  (3)      --mtu 1280,1420
+ *   --only TEXT    cases whose name contains it   --pairs sallyport,peer
+ *   --prof         profiles the gateway's threads and prints where their time goes
+ *   --json         ends with one line of JSON
+ *
+ * Needs root, iperf3, curl, ping, nft, wg; and wireguard-go: `WIREGUARD_GO=path`, else built by Go, else the path's.
+ */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import process from "node:process"
+import { NodeRuntime } from "@effect/platform-node"
+import { Effect } from "effect"
+import { type Case, cases } from "./support/cases.ts"
+import { checkIntegrity, measure, type Sample } from "./support/measure.ts"
+import { type PairName, pairNames, pairTitles, startPair } from "./support/pairs.ts"
+import { hottest } from "./support/profile.ts"
+import { option } from "./support/report.ts"
+import { document, type Measured, type Row, summarize, table } from "./support/table.ts"
+import { findWireguardGo, type WireguardBinary } from "./support/wireguardBinary.ts"
+
+const flag = (name: string): boolean => process.argv.includes(`--${name}`)
+const words = (name: string, otherwise: string): ReadonlyArray<string> => {
+  const at = process.argv.indexOf(`--${name}`)
+  return (at < 0 ? otherwise : (process.argv[at + 1] ?? "")).split(",")
+}
+
+const quick = flag("quick")
+const rounds = option("rounds", quick ? 3 : 5)
+const seconds = option("seconds", quick ? 2 : 3)
+const mtus = words("mtu", quick ? "1420" : "1420,1280").map(Number)
+const only = words("only", "").join(",")
+const wanted = words("pairs", quick ? "floor,sallyport,mixed,peer" : pairNames.join(","))
+const pairs = pairNames.filter((name) => wanted.includes(name))
+const chosen = cases.filter((c) => (quick ? c.quick : true) && c.name.includes(only))
+const integrityBytes = quick ? 20_000_000 : 50_000_000
+
+const say = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stderr.write(`${text}\n`))
+const print = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stdout.write(`${text}\n`))
+
+/** All rounds at one MTU, with labs of their own. */
+const runAt = Effect.fnUntraced(function* (mtu: number, wireguard: WireguardBinary, profile: string | null) {
+  const started = yield* Effect.forEach(
+    pairs.filter((name) => chosen.some((c) => c.pairs.includes(name))),
+    (name) => startPair(name, { mtu, wireguard, profile })
+  )
+  const problems: Array<string> = []
+  for (const pair of started) {
+    const problem = yield* checkIntegrity(pair, integrityBytes)
+    if (problem !== null) problems.push(`${pairTitles[pair.name]}, MTU ${mtu}: ${problem}`)
+  }
+  const samples = new Map<Case, Partial<Record<PairName, Array<Sample>>>>()
+  for (let round = 0; round < rounds; round++) {
+    yield* say(`MTU ${mtu}, round ${round + 1} of ${rounds}`)
+    for (const c of chosen) {
+      const collected = samples.get(c) ?? {}
+      samples.set(c, collected)
+      const line: Array<string> = []
+      for (let i = 0; i < started.length; i++) {
+        // Another one begins each round.
+        const pair = started[(i + round) % started.length]!
+        if (!c.pairs.includes(pair.name)) continue
+        const sample = yield* measure(pair, c.work, seconds)
+        ;(collected[pair.name] ??= []).push(sample)
+        line.push(`${pair.name} ${Math.round(sample.connectionsPerSecond ?? sample.mibps ?? Number.NaN)}`)
+      }
+      yield* say(`  ${c.name}: ${line.join(", ")}`)
+    }
+  }
+  return { measured: chosen.map((c): Measured => ({ case: c, mtu, samples: inOrder(samples.get(c) ?? {}) })), problems }
+}, Effect.scoped)
+
+const inOrder = (samples: Partial<Record<PairName, Array<Sample>>>): Measured["samples"] =>
+  Object.fromEntries(pairNames.flatMap((name) => (samples[name] === undefined ? [] : [[name, samples[name]]])))
+
+const profileDirectory = Effect.acquireRelease(
+  Effect.sync(() => (flag("prof") ? mkdtempSync(join(tmpdir(), "sallyport-bench-profile-")) : null)),
+  (path) => Effect.sync(() => path !== null && rmSync(path, { recursive: true, force: true }))
+)
+
+const bench = Effect.gen(function* () {
+  const wireguard = yield* findWireguardGo
+  yield* say(
+    `wireguard-go ${wireguard.version}, ${wireguard.offloads ? "with" : "WITHOUT"} offloads, sha256 ${wireguard.sha256}`
+  )
+  const profile = yield* profileDirectory
+  const rows: Array<Row> = []
+  const problems: Array<string> = []
+  for (const mtu of mtus) {
+    const result = yield* runAt(mtu, wireguard, profile)
+    rows.push(...result.measured.map((m) => summarize(m, wireguard.offloads)))
+    problems.push(...result.problems)
+  }
+  yield* print(`${rounds} rounds of ${seconds} s, medians; wireguard-go ${wireguard.version}`)
+  yield* print(table(rows))
+  yield* print(
+    problems.length === 0 ? `${integrityBytes} bytes each way through every pair: all right` : problems.join("\n")
+  )
+  if (!wireguard.offloads) yield* print("no ratios: this wireguard-go has no offloads")
+  if (profile !== null) yield* print(hottest(profile))
+  if (flag("json")) yield* print(document(rows, wireguard))
+  if (problems.length > 0) process.exitCode = 1
+}).pipe(Effect.scoped)
+
+NodeRuntime.runMain(bench)
