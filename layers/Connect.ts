@@ -1,6 +1,7 @@
 /** `sallyport connect`: the client role on the same engine, from a wg-quick file. */
 import { lookup } from "node:dns/promises"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type { HostPort } from "../src/config/GatewayConfig.ts"
 import type { WireguardConf } from "../src/config/wireguardConf.ts"
@@ -19,6 +20,7 @@ const gateway = ClientId.make("gateway")
 /** A client needs no sessions: its end translates nothing. */
 const maxSessions = 16
 const defaultMtu = 1280
+const noAnswerMs = 10_000
 
 /** Runs the client's end until interrupted. */
 export const runConnect = (conf: WireguardConf) =>
@@ -59,6 +61,7 @@ export const runConnect = (conf: WireguardConf) =>
       })
     }
     yield* configureClient(device, conf)
+    yield* tellOfConnection(dataPlane, `${conf.peer.endpoint.host}:${conf.peer.endpoint.port}`)
     yield* dataPlane.start
     yield* Effect.logInfo("connecting").pipe(
       Effect.annotateLogs({ device, endpoint: `${conf.peer.endpoint.host}:${conf.peer.endpoint.port}` })
@@ -81,6 +84,31 @@ export const runConnect = (conf: WireguardConf) =>
       })
     )
   )
+
+/** Says when the gateway answers and when it no longer does. */
+const tellOfConnection = Effect.fnUntraced(function* (dataPlane: DataPlane["Service"], endpoint: string) {
+  const notices = yield* dataPlane.notices
+  let connected = false
+  let everConnected = false
+  yield* Queue.take(notices).pipe(
+    Effect.flatMap((notice) => {
+      if (notice._tag === "Fault") return Effect.logWarning(notice.message)
+      if (notice._tag !== "ClientState" || notice.connected === connected) return Effect.void
+      connected = notice.connected
+      everConnected ||= connected
+      return Effect.logInfo(connected ? "connected" : "the gateway is silent")
+    }),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  yield* Effect.suspend(() =>
+    everConnected
+      ? Effect.void
+      : Effect.logWarning(
+          `no answer from ${endpoint} yet: check Endpoint, both ends' public keys, and that UDP gets through`
+        )
+  ).pipe(Effect.delay(noAnswerMs), Effect.forkScoped)
+})
 
 const resolveEndpoint = ({ host, port }: HostPort) => {
   const literal = parseAddress(host)

@@ -4,7 +4,8 @@ import type { StatusReport } from "./statusReport.ts"
 /** The report for people: three tables and the counters that are not zero. Ends without a newline. */
 export const renderStatus = (report: StatusReport): string => {
   const { at, gateway, clients, mappings, authorizations, omitted, counters } = report
-  const restarts = gateway.workerEpoch > 1 ? `, packet worker restarted ${gateway.workerEpoch - 1} times` : ""
+  const again = gateway.workerEpoch - 1
+  const restarts = again > 0 ? `, packet worker restarted ${again === 1 ? "once" : `${again} times`}` : ""
   const connected = clients.filter((client) => client.connected).length
   const parts = [
     `gateway ${gateway.publicKey}\nendpoint ${gateway.endpoint}, up ${formatAge(at - gateway.startedAt)}${restarts}`,

@@ -141,8 +141,18 @@ export const describeReason = (reason: ResolutionReason): string => {
     case "DestinationRefused":
       return `refused by policy: ${reason.addresses.join(", ")}`
     case "Throttled":
-      return `waiting: ${reason.budget} used up`
+      return `waiting: ${waitsFor[reason.budget] ?? reason.budget}`
   }
+}
+
+/** What a lookup that has not started waits for (`lookupQueue.Budget`). */
+const waitsFor: Readonly<Record<string, string>> = {
+  gateway_rate: "the gateway has used up its lookups per second",
+  client_rate: "the client has used up its lookups per second",
+  gateway_in_flight: "the gateway has too many lookups in flight",
+  resolver_in_flight: "its DNS servers have too many lookups in flight",
+  client_in_flight: "the client has too many lookups in flight",
+  queued: "other lookups come first"
 }
 
 const mappingRow = ({ mapping, state, nextTryAt, lookups }: MappingStatus): StatusReport["mappings"][number] => {

@@ -17,7 +17,7 @@ export class NoResolver extends Schema.TaggedError<NoResolver>()("NoResolver", {
 export class DestinationRefused extends Schema.TaggedError<DestinationRefused>()("DestinationRefused", {
   addresses: Schema.Array(Schema.String)
 }) {}
-/** The lookup was not started: a budget was used up. It is queued. */
+/** The lookup was not started: it waits for a budget, by name, or for what the text says. */
 export class Throttled extends Schema.TaggedError<Throttled>()("Throttled", { budget: Schema.String }) {}
 
 export const ResolutionReason = Schema.Union([

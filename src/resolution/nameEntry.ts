@@ -57,7 +57,7 @@ export interface ResolverSet {
 }
 
 /** Persisted names wait for traffic before they are looked up. */
-export const afterRestart: ResolutionReason = new Throttled({ budget: "waits for traffic after the restart" })
+export const afterRestart: ResolutionReason = new Throttled({ budget: "traffic, after the restart" })
 
 export const makeName = (name: Name, set: ResolverSet, client: ClientId, since: number): NameEntry => ({
   key: nameKey(name),

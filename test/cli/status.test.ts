@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import { formatAge, renderStatus, table } from "../../src/cli/renderStatus.ts"
 import { describeReason, makeStatusReport, maxMappingRows, StatusReport } from "../../src/cli/statusReport.ts"
+import { afterRestart } from "../../src/resolution/nameEntry.ts"
 import * as Resolver from "../../src/resolution/Resolver.ts"
 import { input, mapping, report } from "./fixtures.ts"
 
@@ -60,7 +61,8 @@ describe("the status report", () => {
       new Resolver.Timeout({ afterMs: 10_000 }),
       new Resolver.NoResolver({ detail: "corp has no server" }),
       new Resolver.DestinationRefused({ addresses: ["127.0.0.1", "::1"] }),
-      new Resolver.Throttled({ budget: "10 lookups/s of the client" })
+      new Resolver.Throttled({ budget: "client_rate" }),
+      afterRestart
     ]
     assert.deepStrictEqual(reasons.map(describeReason), [
       "the name does not exist",
@@ -69,7 +71,8 @@ describe("the status report", () => {
       "no DNS answer within 10 s",
       "no DNS server: corp has no server",
       "refused by policy: 127.0.0.1, ::1",
-      "waiting: 10 lookups/s of the client used up"
+      "waiting: the client has used up its lookups per second",
+      "waiting: traffic, after the restart"
     ])
   })
 })
@@ -79,7 +82,7 @@ describe("the status for people", () => {
     assert.strictEqual(
       renderStatus(report),
       `gateway ${report.gateway.publicKey}
-endpoint [2001:db8::1]:51820, up 1h 2m, packet worker restarted 1 times
+endpoint [2001:db8::1]:51820, up 1h 2m, packet worker restarted once
 
 clients: 2, 1 connected
 CLIENT  TUNNEL      ENDPOINT           HANDSHAKE
