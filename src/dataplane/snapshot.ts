@@ -12,6 +12,8 @@ const activeMs = 180_000
 
 interface MappingEntry {
   readonly mapping: SetMapping
+  /** The same without the proxies that other mappings took since. */
+  effective: SetMapping
   addresses: SetAddresses | undefined
   lastTrafficAt: number
 }
@@ -21,6 +23,8 @@ export class Snapshot {
   private readonly clients = new Map<ClientId, UpsertClient>()
   private readonly resources = new Map<string, SetResource>()
   private readonly mappings = new Map<MappingId, MappingEntry>()
+  /** Which mapping has a client's proxy. */
+  private readonly owners = new Map<string, MappingEntry>()
   private readonly states = new Map<ClientId, ClientState>()
 
   apply(command: Command): void {
@@ -50,9 +54,8 @@ export class Snapshot {
         if (!this.clients.has(command.client)) return
         const known = this.mappings.get(command.mapping)
         if (known !== undefined && !changes(known.mapping, command)) return
-        // To the end: of two that claim a proxy the later one has it.
-        this.mappings.delete(command.mapping)
-        this.mappings.set(command.mapping, { addresses: undefined, lastTrafficAt: 0, ...known, mapping: command })
+        if (known !== undefined) this.disown(known)
+        this.own({ addresses: undefined, lastTrafficAt: 0, ...known, mapping: command, effective: command })
         return
       }
       case "SetAddresses": {
@@ -63,7 +66,7 @@ export class Snapshot {
         return
       }
       case "RemoveMapping":
-        this.mappings.delete(command.mapping)
+        this.removeMapping(command.mapping)
         return
       case "SetPolicy":
         this.policy = command
@@ -98,22 +101,42 @@ export class Snapshot {
     if (this.policy !== undefined) commands.push(this.policy)
     for (const client of this.clients.values()) commands.push(this.revived(client, now))
     commands.push(...this.resources.values())
-    const owners = this.proxyOwners()
     const entries = [...this.mappings.values()].toSorted((a, b) => b.lastTrafficAt - a.lastTrafficAt)
-    for (const { mapping, addresses } of entries) {
-      const own = mapping.proxyIps.filter((proxy) => owners.get(`${mapping.client} ${proxy}`) === mapping.mapping)
-      commands.push(own.length === mapping.proxyIps.length ? mapping : { ...mapping, proxyIps: own })
+    for (const { effective, addresses } of entries) {
+      commands.push(effective)
       if (addresses !== undefined) commands.push(addresses)
     }
     return commands
   }
 
-  private proxyOwners(): ReadonlyMap<string, MappingId> {
-    const owners = new Map<string, MappingId>()
-    for (const { mapping } of this.mappings.values()) {
-      for (const proxy of mapping.proxyIps) owners.set(`${mapping.client} ${proxy}`, mapping.mapping)
+  /** A proxy that another mapping has changes hands. */
+  private own(entry: MappingEntry): void {
+    const { client, mapping, proxyIps } = entry.mapping
+    this.mappings.set(mapping, entry)
+    for (const proxy of proxyIps) {
+      const key = proxyKey(client, proxy)
+      const robbed = this.owners.get(key)
+      if (robbed !== undefined && robbed !== entry) {
+        const { effective } = robbed
+        robbed.effective = { ...effective, proxyIps: effective.proxyIps.filter((other) => other !== proxy) }
+      }
+      this.owners.set(key, entry)
     }
-    return owners
+  }
+
+  private disown(entry: MappingEntry): void {
+    const { client, proxyIps } = entry.mapping
+    for (const proxy of proxyIps) {
+      const key = proxyKey(client, proxy)
+      if (this.owners.get(key) === entry) this.owners.delete(key)
+    }
+  }
+
+  private removeMapping(id: MappingId): void {
+    const entry = this.mappings.get(id)
+    if (entry === undefined) return
+    this.disown(entry)
+    this.mappings.delete(id)
   }
 
   private revived(client: UpsertClient, now: number): UpsertClient {
@@ -128,7 +151,7 @@ export class Snapshot {
   }
 
   private removeMappings(where: (mapping: SetMapping) => boolean): void {
-    for (const [id, entry] of this.mappings) if (where(entry.mapping)) this.mappings.delete(id)
+    for (const [id, entry] of this.mappings) if (where(entry.mapping)) this.removeMapping(id)
   }
 }
 
@@ -136,5 +159,7 @@ export class Snapshot {
 const changes = (known: SetMapping, next: SetMapping): boolean =>
   next.generation > known.generation ||
   (next.generation === known.generation && JSON.stringify(next) !== JSON.stringify(known))
+
+const proxyKey = (client: string, proxy: string): string => `${proxy} ${client}`
 
 const resourceKey = (client: string, resource: string): string => JSON.stringify([client, resource])
