@@ -90,6 +90,7 @@ class Writer {
   #length = 0
   /** Names already written, by their exact labels, so that the case of each occurrence is kept. */
   readonly #names = new Map<string, number>()
+  readonly #texts = new Map<string, number>()
 
   finish(): Uint8Array | null {
     return this.bad || this.#length > 0xffff ? null : this.#bytes.slice(0, this.#length)
@@ -135,6 +136,10 @@ class Writer {
   }
 
   name(text: DomainText): void {
+    // Most records of an answer repeat the name of the question.
+    const before = this.#texts.get(text)
+    if (before !== undefined) return this.u16(0xc000 | before)
+    const start = this.#length
     const labels = labelsOf(text)
     if (labels === null) {
       this.bad = true
@@ -151,6 +156,7 @@ class Writer {
       this.u8(labels[i]!.length)
       this.raw(labels[i]!)
     }
+    if (labels.length > 0 && start < 0x4000) this.#texts.set(text, start)
     this.u8(0)
   }
 

@@ -39,16 +39,20 @@ interface Bucket {
   at: number
 }
 
+/** One client's jobs at one resolver set. */
 interface Lane<J> {
   readonly client: string
-  readonly resolver: string
   readonly first: Array<J>
   readonly refresh: Array<J>
 }
 
 export class LookupQueue<J extends Job> {
   private readonly limits: LookupLimits
-  private readonly lanes = new Map<string, Lane<J>>()
+  /**
+   * By resolver set and client; those served last are last. A set that is busy is passed over as a whole: behind a dead
+   * one thousands of clients may wait.
+   */
+  private readonly sets = new Map<string, Map<string, Lane<J>>>()
   private readonly clients = new Map<string, Bucket>()
   private readonly gateway: Bucket
   private readonly running = { total: 0, client: new Map<string, number>(), resolver: new Map<string, number>() }
@@ -61,39 +65,46 @@ export class LookupQueue<J extends Job> {
 
   /** Behind the client's other jobs of its class. */
   offer(job: J): void {
-    const key = JSON.stringify([job.client, job.resolver])
-    let lane = this.lanes.get(key)
+    let lanes = this.sets.get(job.resolver)
+    if (lanes === undefined) {
+      lanes = new Map()
+      this.sets.set(job.resolver, lanes)
+    }
+    let lane = lanes.get(job.client)
     if (lane === undefined) {
-      lane = { client: job.client, resolver: job.resolver, first: [], refresh: [] }
-      this.lanes.set(key, lane)
+      lane = { client: job.client, first: [], refresh: [] }
+      lanes.set(job.client, lane)
     }
     ;(job.first ? lane.first : lane.refresh).push(job)
   }
 
   /** Takes a job out of the queue that has not been taken by `next`. */
   cancel(job: J): void {
-    const key = JSON.stringify([job.client, job.resolver])
-    const lane = this.lanes.get(key)
-    if (lane === undefined) return
+    const lanes = this.sets.get(job.resolver)
+    const lane = lanes?.get(job.client)
+    if (lanes === undefined || lane === undefined) return
     const jobs = job.first ? lane.first : lane.refresh
     const i = jobs.indexOf(job)
     if (i >= 0) jobs.splice(i, 1)
-    this.dropEmpty(key, lane)
+    if (lane.first.length + lane.refresh.length > 0) return
+    lanes.delete(job.client)
+    if (lanes.size === 0) this.sets.delete(job.resolver)
   }
 
   /** The next job that every budget lets through, already charged to them; `finish` gives its place back. */
   next(now: number): J | undefined {
     if (this.stoppedForAll(now) !== null) return undefined
     for (const first of [true, false]) {
-      for (const [key, lane] of this.lanes) {
-        const jobs = first ? lane.first : lane.refresh
-        if (jobs.length === 0 || this.stopped(lane.client, lane.resolver, now) !== null) continue
-        const job = jobs.shift()!
-        // Last in the round now, so that the lanes take turns.
-        this.lanes.delete(key)
-        if (lane.first.length + lane.refresh.length > 0) this.lanes.set(key, lane)
-        this.charge(job, now)
-        return job
+      for (const [resolver, lanes] of this.sets) {
+        if (this.isBusy(resolver)) continue
+        for (const lane of lanes.values()) {
+          const jobs = first ? lane.first : lane.refresh
+          if (jobs.length === 0 || this.stopped(lane.client, resolver, now) !== null) continue
+          const job = jobs.shift()!
+          this.serveLast(resolver, lanes, lane)
+          this.charge(job, now)
+          return job
+        }
       }
     }
     return undefined
@@ -109,7 +120,7 @@ export class LookupQueue<J extends Job> {
   stopped(client: string, resolver: string, now: number): Budget | null {
     const everyone = this.stoppedForAll(now)
     if (everyone !== null) return everyone
-    if ((this.running.resolver.get(resolver) ?? 0) >= this.limits.inFlightPerResolver) return "resolver_in_flight"
+    if (this.isBusy(resolver)) return "resolver_in_flight"
     if ((this.running.client.get(client) ?? 0) >= this.limits.inFlightPerClient) return "client_in_flight"
     return this.clientTokens(client, now) < 1 ? "client_rate" : null
   }
@@ -117,21 +128,26 @@ export class LookupQueue<J extends Job> {
   /** When a rate lets a queued job through that nothing else stops; `null`: not before some job has finished. */
   nextAt(now: number): number | null {
     const everyone = this.stoppedForAll(now)
-    if (this.lanes.size === 0 || everyone === "gateway_in_flight") return null
+    if (this.sets.size === 0 || everyone === "gateway_in_flight") return null
     if (everyone === "gateway_rate") return now + wait(this.gateway.tokens, this.limits.gatewayRate)
     let soonest: number | null = null
-    for (const lane of this.lanes.values()) {
-      const budget = this.stopped(lane.client, lane.resolver, now)
-      if (budget === "resolver_in_flight" || budget === "client_in_flight") continue
-      const at = budget === null ? now : now + wait(this.clientTokens(lane.client, now), this.limits.clientRate)
-      if (soonest === null || at < soonest) soonest = at
+    for (const [resolver, lanes] of this.sets) {
+      if (this.isBusy(resolver)) continue
+      for (const { client } of lanes.values()) {
+        const budget = this.stopped(client, resolver, now)
+        if (budget === "client_in_flight") continue
+        const at = budget === null ? now : now + wait(this.clientTokens(client, now), this.limits.clientRate)
+        if (soonest === null || at < soonest) soonest = at
+      }
     }
     return soonest
   }
 
   get queued(): number {
     let n = 0
-    for (const lane of this.lanes.values()) n += lane.first.length + lane.refresh.length
+    for (const lanes of this.sets.values()) {
+      for (const lane of lanes.values()) n += lane.first.length + lane.refresh.length
+    }
     return n
   }
 
@@ -171,8 +187,16 @@ export class LookupQueue<J extends Job> {
     this.pruneAt = Math.max(1_024, this.clients.size * 2)
   }
 
-  private dropEmpty(key: string, lane: Lane<J>): void {
-    if (lane.first.length + lane.refresh.length === 0) this.lanes.delete(key)
+  private isBusy(resolver: string): boolean {
+    return (this.running.resolver.get(resolver) ?? 0) >= this.limits.inFlightPerResolver
+  }
+
+  /** Sets and their clients take turns. */
+  private serveLast(resolver: string, lanes: Map<string, Lane<J>>, lane: Lane<J>): void {
+    lanes.delete(lane.client)
+    if (lane.first.length + lane.refresh.length > 0) lanes.set(lane.client, lane)
+    this.sets.delete(resolver)
+    if (lanes.size > 0) this.sets.set(resolver, lanes)
   }
 }
 
