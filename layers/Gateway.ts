@@ -80,7 +80,7 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
           clients: config.clients.length
         })
       )
-      return yield* (yield* DataPlane).failure
+      return yield* Effect.tapError((yield* DataPlane).failure, (error) => Effect.logError(error.message))
     }).pipe(Effect.scoped, Effect.provide(services(config, key, options.fault)))
   }).pipe(Effect.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
 

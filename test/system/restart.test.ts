@@ -1,12 +1,11 @@
 /** A gateway that goes away and comes back: what clients notice, what it leaves on the host, what it keeps. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import { existsSync } from "node:fs"
-import { type Capture, Lab, type LabHost, LabError } from "../../src/demo/Lab.ts"
+import { type Capture, Lab, LabError } from "../../src/demo/Lab.ts"
 import { handshakeMessage } from "../../src/demo/packets.ts"
 import type { Gateway } from "../../src/demo/tunnel.ts"
 import { gatewayConfig, inLab, inner } from "../support/lab.ts"
-import { onlyLine } from "../support/operator.ts"
+import { nothing, onlyLine, traces } from "../support/operator.ts"
 import {
   appName,
   connectSallyport,
@@ -18,28 +17,6 @@ import {
 
 const resources = `  intranet: { name: app.corp.internal, resolver: corp, allow: [visitor] }
   services: { name: "*.svc.corp.internal", resolver: corp, allow: [visitor] }`
-
-/** Everything of a gateway that a host could be left with. */
-const traces = Effect.gen(function* () {
-  const lab = yield* Lab
-  const lines = (command: ReadonlyArray<string>, host: LabHost = "gateway") =>
-    Effect.map(lab.exec(host, command), (text) => text.split("\n").filter((line) => line.trim() !== ""))
-  const links = yield* lines(["ip", "-o", "link"])
-  return {
-    tables: yield* lines(["nft", "list", "tables"]),
-    routes: [
-      ...(yield* lines(["ip", "route", "show", "table", "all", "dev", "sallyport0"]).pipe(
-        Effect.orElseSucceed(() => [])
-      )),
-      ...(yield* lines(["ip", "route", "show", "root", "100.64.0.0/10"]))
-    ],
-    devices: links.filter((line) => /^\d+: sallyport/.test(line)),
-    sockets: (yield* lines(["ss", "-Hlntu"])).filter((line) => /:(53|51820)\s/.test(line)),
-    controlSocket: existsSync(`${lab.directory}/gateway.sock`)
-  }
-})
-
-const nothing = { tables: [], routes: [], devices: [], sockets: [], controlSocket: false }
 
 /** Epoch milliseconds of the gateway's own "ready". */
 const readyAt = (gateway: Gateway): Effect.Effect<number, LabError> =>
@@ -116,7 +93,7 @@ for (const [client, connect] of Object.entries(connectors)) {
         yield* second.process.kill
         const left = yield* traces
         assert.deepStrictEqual(left.tables, ["table inet sallyport_sallyport0"])
-        assert.isTrue(left.controlSocket)
+        assert.deepStrictEqual(left.control, ["gateway.sock"])
         const killedAt = Date.now()
         const third = yield* restartGateway(world, { resources })
         const again = yield* world.visitor.retry({ address: proxy, every: 50, deadline: 5000 })
