@@ -20,16 +20,16 @@ export const hottest = (directory: string): string => {
     .map((name) => selfTimes(JSON.parse(readFileSync(join(directory, name), "utf8")) as Profile))
   const worker = profiles.toSorted((a, b) => engineTime(b) - engineTime(a))[0]
   if (worker === undefined) return "no profile was written"
-  const idle = [...worker].filter(([name]) => name.startsWith("(idle)") || name.startsWith("poll ")).map(([, t]) => t)
-  const total = [...worker.values()].reduce((a, b) => a + b, 0) - idle.reduce((a, b) => a + b, 0)
-  const rows = [...worker]
+  const busy = [...worker].filter(([name]) => !/^\((idle|program)\)|^poll /.test(name))
+  const total = busy.reduce((sum, [, time]) => sum + time, 0)
+  const rows = busy
     .toSorted((a, b) => b[1] - a[1])
     .slice(0, shown)
     .map(
       ([name, time]) =>
         `${((time / total) * 100).toFixed(1).padStart(6)} %  ${(time / 1e6).toFixed(2).padStart(7)} s  ${name}`
     )
-  return ["the packet worker's own time by function", ...rows].join("\n")
+  return ["the packet worker's time by function, without waiting", ...rows].join("\n")
 }
 
 /** Microseconds by function. */
