@@ -1,0 +1,193 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
+import { chooseGrant, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
+import { maxNames, type NameEntry, NameTable } from "../../../src/control/standalone/nameTable.ts"
+import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
+import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
+import { defaultRanges, proxyMembership } from "../../../src/model/ranges.ts"
+import { contains, parseAddress, parseNetwork } from "../../../src/packet/address.ts"
+import type { NameState } from "../../../src/resolution/NameState.ts"
+import { NameNotFound, NoAddresses, ServerFailure, Timeout } from "../../../src/resolution/Resolver.ts"
+import { cidrResource, client, dnsResource, proxies } from "../../support/access.ts"
+
+const rangesOf = (proxy4: string, proxy6: string) => ({
+  proxy4: parseNetwork(proxy4)!,
+  proxy6: parseNetwork(proxy6)!
+})
+const standard = rangesOf(defaultRanges.proxy4, defaultRanges.proxy6)
+const capacity = slotCapacity(standard)
+const sentinelSlot = (parseAddress("100.100.111.0")!.w3 - parseAddress("100.96.0.0")!.w3) / 4
+
+describe("the proxy pool", () => {
+  it("gives a slot four addresses of each family, IPv4 first", () => {
+    assert.deepStrictEqual(proxyIpsOf(1, standard), [
+      "100.96.0.4",
+      "100.96.0.5",
+      "100.96.0.6",
+      "100.96.0.7",
+      "fd00:2021:1111:8000::4",
+      "fd00:2021:1111:8000::5",
+      "fd00:2021:1111:8000::6",
+      "fd00:2021:1111:8000::7"
+    ])
+  })
+
+  it("has no slot before the first, beyond the ranges, or on the clients' own resolvers", () => {
+    for (const slot of [0, -1, capacity, capacity + 1, 2 ** 31]) assert.isUndefined(proxyIpsOf(slot, standard))
+    assert.isDefined(proxyIpsOf(capacity - 1, standard))
+    for (let slot = sentinelSlot; slot < sentinelSlot + 64; slot++) assert.isUndefined(proxyIpsOf(slot, standard))
+    assert.isDefined(proxyIpsOf(sentinelSlot - 1, standard))
+    assert.isDefined(proxyIpsOf(sentinelSlot + 64, standard))
+  })
+
+  it("ends with the smaller of two ranges", () => {
+    assert.strictEqual(slotCapacity(rangesOf("10.0.0.0/24", "fd00::/64")), 64)
+    assert.strictEqual(slotCapacity(rangesOf("10.0.0.0/8", "fd00::/120")), 64)
+    assert.isUndefined(proxyIpsOf(64, rangesOf("10.0.0.0/24", "fd00::/64")))
+  })
+
+  it("knows no slot for an address outside of the ranges, or for none at all", () => {
+    for (const text of ["100.95.255.255", "100.128.0.0", "100.96.0.3", "8.8.8.8", "fd00::1", "x", ""])
+      assert.strictEqual(slotOf(text, standard), -1, text)
+  })
+
+  const Slots = Schema.Literals([
+    firstSlot,
+    2,
+    16_383,
+    16_384,
+    sentinelSlot - 1,
+    sentinelSlot + 64,
+    capacity >> 1,
+    capacity - 1
+  ])
+
+  it.prop("finds every address's own slot, and all of them are proxies", [Slots, Schema.Int], ([edge, n]) => {
+    const isProxy = proxyMembership([defaultRanges.proxy4, defaultRanges.proxy6])
+    for (const slot of [edge, Math.abs(n) % capacity]) {
+      for (const address of proxyIpsOf(slot, standard) ?? []) {
+        assert.strictEqual(slotOf(address, standard), slot)
+        assert.isTrue(isProxy(address), address)
+      }
+    }
+  })
+
+  it.prop("never gives two slots one address", [Slots, Slots], ([a, b]) => {
+    const all = [...proxyIpsOf(a, standard)!, ...proxyIpsOf(b, standard)!]
+    assert.strictEqual(new Set(all).size, a === b ? 8 : 16)
+    for (const address of all)
+      assert.isTrue([standard.proxy4, standard.proxy6].some((range) => contains(range, parseAddress(address)!)))
+  })
+})
+
+describe("the name table", () => {
+  const entry = (n: number, over: Partial<NameEntry> = {}): NameEntry => ({
+    resource: "app",
+    domain: `n${n}.corp`,
+    slot: n,
+    lastUsedAt: n,
+    ...over
+  })
+
+  it("finds a name by resource and domain, and by slot, until it is removed", () => {
+    const table = new NameTable()
+    const first = entry(1)
+    table.add(first)
+    assert.strictEqual(table.find("app", "n1.corp"), first)
+    assert.strictEqual(table.ofSlot(1), first)
+    assert.isUndefined(table.find("other", "n1.corp"))
+    table.remove(first)
+    assert.deepStrictEqual([table.find("app", "n1.corp"), table.ofSlot(1), table.size], [undefined, undefined, 0])
+  })
+
+  it("holds 4,096 names; the next one puts out the least recently asked for", () => {
+    const table = new NameTable()
+    for (let n = 1; n <= maxNames; n++) assert.isUndefined(table.add(entry(n)))
+    table.touch(table.find("app", "n1.corp")!, 99)
+    assert.deepStrictEqual(table.add(entry(5_000)), entry(2))
+    assert.strictEqual(table.size, maxNames)
+    assert.strictEqual(table.find("app", "n1.corp")?.lastUsedAt, 99)
+  })
+})
+
+describe("what a client is told about a name", () => {
+  const ips = proxies(3)
+  const answer = (state: NameState, family: 4 | 6 = 4, now = 1_000) => tunnelAnswerOf(state, family, ips, now)
+  const unresolved = (reason: Extract<NameState, { _tag: "Unresolved" }>["reason"], negativeUntil = 0): NameState => ({
+    _tag: "Unresolved",
+    reason,
+    attempts: 1,
+    since: 0,
+    negativeUntil
+  })
+  const resolved = (addresses: ReadonlyArray<string>, failed = false): NameState => ({
+    _tag: "Resolved",
+    addresses,
+    since: 0,
+    staleAt: 0,
+    failure: failed ? new Timeout({ afterMs: 1 }) : null
+  })
+  const own = (family: 4 | 6) => ({
+    _tag: "Addresses" as const,
+    addresses: ips.filter((ip) => ip.includes(":") === (family === 6)),
+    ttl: 30
+  })
+
+  it("is its proxy IPs of the asked family as long as nothing is known for sure", () => {
+    const unsure: ReadonlyArray<NameState> = [
+      { _tag: "Resolving", since: 0, attempts: 0 },
+      unresolved(new ServerFailure({ detail: "x" }), 99_000),
+      unresolved(new Timeout({ afterMs: 1 })),
+      resolved(["10.0.0.1", "fd5a::1"]),
+      resolved(["10.0.0.1"], true)
+    ]
+    for (const state of unsure) {
+      for (const family of [4, 6] as const) assert.deepStrictEqual(answer(state, family), own(family), state._tag)
+    }
+  })
+
+  it("is NXDOMAIN or NODATA within the negative TTL, for 60 seconds at most, and proxy IPs again after it", () => {
+    const missing = unresolved(new NameNotFound({ ttlSeconds: 5 }), 6_000)
+    assert.deepStrictEqual(answer(missing), { _tag: "NameError", ttl: 5 })
+    assert.deepStrictEqual(answer(missing, 4, 5_999), { _tag: "NameError", ttl: 1 })
+    assert.deepStrictEqual(answer(missing, 4, 6_000), own(4))
+    const empty = unresolved(new NoAddresses({ ttlSeconds: 5 }), 500_000)
+    assert.deepStrictEqual(answer(empty, 6), { _tag: "NoData", ttl: 60 })
+  })
+
+  it("is NODATA for a family that is known to be empty", () => {
+    assert.deepStrictEqual(answer(resolved(["10.0.0.1"]), 6), { _tag: "NoData", ttl: 30 })
+    assert.deepStrictEqual(answer(resolved(["10.0.0.1"]), 4), own(4))
+  })
+})
+
+describe("the choice among a client's resources", () => {
+  const grant = (resource: ReturnType<typeof dnsResource>, expiresAt: number | null = null) => ({
+    client: client(1),
+    resource,
+    expiresAt
+  })
+
+  it("is the most specific pattern that covers the name and has not expired", () => {
+    const grants = dnsGrants([
+      grant(dnsResource("**.corp")),
+      { client: client(1), resource: cidrResource("10.0.0.0/8"), expiresAt: null },
+      grant(dnsResource("git.corp"), 1_000),
+      grant(dnsResource("*.corp"))
+    ])
+    assert.deepStrictEqual(
+      grants.map((g) => g.resource.pattern),
+      ["git.corp", "*.corp", "**.corp"]
+    )
+    assert.strictEqual(chooseGrant(grants, "git.corp", 999)?.resource.pattern, "git.corp")
+    assert.strictEqual(chooseGrant(grants, "git.corp", 1_000)?.resource.pattern, "*.corp")
+    assert.strictEqual(chooseGrant(grants, "a.git.corp", 0)?.resource.pattern, "**.corp")
+    assert.isUndefined(chooseGrant(grants, "git.example", 0))
+  })
+
+  it("knows a name as private when any resource covers it", () => {
+    const resources = [cidrResource("10.0.0.0/8"), dnsResource("*.corp")]
+    assert.isTrue(isPrivateName(resources, "git.corp"))
+    assert.isFalse(isPrivateName(resources, "git.example"))
+  })
+})
