@@ -2,7 +2,7 @@
  * A user on the client host, as a child process in the lab: asks names, opens pages, downloads, uploads. It uses the
  * kernel's own network stack, so what it sees is what any program on a client sees.
  */
-import { createHash, randomInt } from "node:crypto"
+import { createCipheriv, createHash, randomInt } from "node:crypto"
 import { createSocket } from "node:dgram"
 import { request } from "node:http"
 import { connect, isIPv4 } from "node:net"
@@ -161,8 +161,8 @@ const retryPage = async (p: Parameters): Promise<unknown> => {
 }
 
 const uploadBytes = async (p: Parameters): Promise<unknown> => {
-  const body = Buffer.alloc(number(p, "bytes"))
-  for (let at = 0; at < body.length; at += 64) createHash("sha512").update(`up ${at}`).digest().copy(body, at)
+  const cipher = createCipheriv("aes-128-ctr", Buffer.alloc(16, 2), Buffer.alloc(16))
+  const body = cipher.update(Buffer.alloc(number(p, "bytes")))
   const page = await fetchPage(p, body)
   const received: { bytes: number; sha256: string } = JSON.parse(page.text)
   return { sent: createHash("sha256").update(body).digest("hex"), ...received }
