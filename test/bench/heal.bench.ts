@@ -42,7 +42,10 @@ await runBench(
       })
     )
     const everyName = fleet.gateway.status.pipe(
-      Effect.filterOrFail(({ mappings }) => mappings.length === names),
+      Effect.filterOrFail(
+        ({ mappings }) => mappings.length === names,
+        ({ mappings }) => new Error(`only ${mappings.length} of ${names} names were asked for`)
+      ),
       Effect.retry(Schedule.spaced("500 millis").pipe(Schedule.upTo({ times: 60 })))
     )
     yield* everyName
