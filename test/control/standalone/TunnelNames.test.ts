@@ -1,0 +1,384 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import * as DataPlaneRecording from "../../../layers/DataPlaneRecording.ts"
+import { answer, fail, ResolverScript } from "../../../layers/ResolverMemory.ts"
+import * as StateStoreMemory from "../../../layers/StateStoreMemory.ts"
+import { emptyMessage, type Message, type ResourceRecord } from "../../../src/dns/message.ts"
+import { classInternet, recordType } from "../../../src/dns/registry.ts"
+import { reverseName } from "../../../src/dns/reverse.ts"
+import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
+import { StateStore } from "../../../src/host/StateStore.ts"
+import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import { NameNotFound } from "../../../src/resolution/Resolver.ts"
+import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { dnsResource, lookups } from "../../support/access.ts"
+import { clientId, tunnel4, tunnel6 } from "../../support/engineWorld.ts"
+import { ask, configOf, Disk, layerDisk, layerNames, UpstreamScript, withLogLines } from "../../support/standalone.ts"
+
+const corp = dnsResource("**.corp", { resolver: "corp" })
+const config = configOf([corp])
+
+const layerStore = layerDisk(StateStoreMemory.layer)
+const layerOn = (config: GatewayConfig) =>
+  layerNames(config).pipe(Layer.provideMerge(DataPlaneRecording.layer), Layer.provideMerge(layerStore))
+const layer = layerOn(config)
+
+const script = Effect.fnUntraced(function* (...[domain, behaviour]: Parameters<ResolverScript["Service"]["set"]>) {
+  yield* (yield* ResolverScript).set(domain, behaviour)
+})
+
+const addresses = (answer: TunnelAnswer): ReadonlyArray<string> => {
+  if (answer._tag !== "Addresses") return assert.fail(answer._tag)
+  return answer.addresses
+}
+
+const record = (name: string, data: ResourceRecord["data"], type: number): ResourceRecord => ({
+  name,
+  type,
+  class: classInternet,
+  ttl: 60,
+  data
+})
+
+const addressRecord = (name: string, address: string): ResourceRecord =>
+  record(name, { _tag: "Address", address }, address.includes(":") ? recordType.AAAA : recordType.A)
+
+const reply = (over: Partial<Message>): Message => ({ ...emptyMessage, response: true, ...over })
+
+describe("a question about a resource's name", () => {
+  it.effect("is answered at once with the client's own proxy IPs while the resolver hangs", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      const four = yield* ask("git.corp")
+      const six = yield* ask("git.corp", recordType.AAAA)
+      assert.deepStrictEqual(four, {
+        _tag: "Addresses",
+        addresses: ["100.96.0.4", "100.96.0.5", "100.96.0.6", "100.96.0.7"],
+        ttl: 30
+      })
+      assert.deepStrictEqual(
+        addresses(six),
+        [4, 5, 6, 7].map((n) => `fd00:2021:1111:8000::${n}`)
+      )
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* ask("git.corp"), four)
+      assert.strictEqual(yield* lookups, 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("gets one slot when both families are asked for at the same time", () =>
+    Effect.gen(function* () {
+      const questions = Array.from({ length: 20 }, (_, i) =>
+        ask("git.corp", i % 2 === 0 ? recordType.A : recordType.AAAA)
+      )
+      const answers = yield* Effect.all(questions, { concurrency: "unbounded" })
+      assert.strictEqual(new Set(answers.flatMap(addresses)).size, 8)
+      assert.strictEqual((yield* (yield* StateStore).mappings).length, 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is NXDOMAIN for the negative TTL of a known one, then proxy IPs and a lookup again", () =>
+    Effect.gen(function* () {
+      yield* script("*", fail(new NameNotFound({ ttlSeconds: 20 })))
+      const proxies = yield* ask("no.corp")
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* ask("no.corp"), { _tag: "NameError", ttl: 19 })
+      assert.strictEqual(yield* lookups, 1)
+      yield* TestClock.adjust("20 seconds")
+      assert.deepStrictEqual(yield* ask("no.corp"), proxies)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* lookups, 2)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is NODATA for a family that is known to be empty", () =>
+    Effect.gen(function* () {
+      yield* script("*", answer(["10.0.0.1"]))
+      yield* ask("git.corp")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* ask("git.corp", recordType.AAAA))._tag, "NoData")
+      assert.strictEqual((yield* ask("git.corp"))._tag, "Addresses")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("has its row written before the answer leaves, once", () =>
+    Effect.gen(function* () {
+      const store = yield* StateStore
+      yield* ask("git.corp")
+      assert.deepStrictEqual(yield* store.mappings, [
+        { client: clientId(1), resource: corp.id, domain: "git.corp", slot: 1, lastUsedAt: 0 }
+      ])
+      const { writes } = yield* Disk
+      yield* ask("git.corp")
+      assert.strictEqual((yield* Disk).writes, writes)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("has its use written down again after an hour, also when it is asked all the time", () =>
+    Effect.gen(function* () {
+      for (let i = 0; i <= 7; i++) {
+        yield* ask("git.corp")
+        yield* TestClock.adjust("10 minutes")
+      }
+      assert.strictEqual((yield* (yield* StateStore).mappings)[0]?.lastUsedAt, 3_600_000)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("of a client that may not reach it is NXDOMAIN, and nobody is asked", () =>
+    Effect.gen(function* () {
+      for (const type of [recordType.A, recordType.AAAA, recordType.TXT]) {
+        assert.strictEqual((yield* ask("git.corp", type, tunnel4(2)))._tag, "NameError")
+      }
+      assert.deepStrictEqual((yield* UpstreamScript).asked, [])
+      assert.strictEqual(yield* lookups, 0)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is NXDOMAIN from the moment its grant expires", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* ask("git.corp"))._tag, "Addresses")
+      yield* TestClock.adjust("9999 millis")
+      assert.strictEqual((yield* ask("git.corp"))._tag, "Addresses")
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* ask("git.corp"))._tag, "NameError")
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* (yield* Resolutions).list, [])
+    }).pipe(
+      Effect.provide(layerOn({ ...config, grants: config.grants.map((grant) => ({ ...grant, expiresAt: 10_000 })) }))
+    )
+  )
+
+  it.effect("of another type goes to the resource's resolver, and brings no real addresses along", () =>
+    Effect.gen(function* () {
+      const { answers, asked } = yield* UpstreamScript
+      const srv = record("_x._tcp.corp", { _tag: "Name", name: "git.corp" }, recordType.CNAME)
+      answers.set(
+        `corp _x._tcp.corp ${recordType.SRV}`,
+        reply({ answers: [srv], additionals: [addressRecord("git.corp", "10.0.0.1")] })
+      )
+      const answered = yield* ask("_x._tcp.corp", recordType.SRV)
+      assert.deepInclude(answered, { _tag: "Forwarded" })
+      if (answered._tag !== "Forwarded") return
+      assert.deepStrictEqual([answered.message.answers, answered.message.additionals], [[srv], []])
+      assert.strictEqual((yield* ask("git.corp", recordType.TXT))._tag, "ServerFailure")
+      assert.deepStrictEqual(asked, [`corp _x._tcp.corp ${recordType.SRV}`, `corp git.corp ${recordType.TXT}`])
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("the address of a name", () => {
+  it.effect("asked backwards is the name, for its own client only", () =>
+    Effect.gen(function* () {
+      for (const address of addresses(yield* ask("git.corp")).concat(
+        addresses(yield* ask("git.corp", recordType.AAAA))
+      )) {
+        const name = reverseName(address)!
+        assert.deepStrictEqual(yield* ask(name, recordType.PTR), { _tag: "Reverse", name: "git.corp", ttl: 30 })
+        assert.strictEqual((yield* ask(name, recordType.PTR, tunnel4(2)))._tag, "NameError")
+      }
+      assert.strictEqual((yield* ask(reverseName("100.96.9.9")!, recordType.PTR))._tag, "NameError")
+      assert.deepStrictEqual((yield* UpstreamScript).asked, [])
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("any other question", () => {
+  it.effect("is forwarded, without private, link-local and own addresses in the answer", () =>
+    Effect.gen(function* () {
+      const { answers } = yield* UpstreamScript
+      const all = ["9.9.9.9", "10.0.0.1", "169.254.1.1", "127.0.0.1", "198.51.100.1", "100.64.0.9"]
+      answers.set(
+        `system example.org ${recordType.A}`,
+        reply({ answers: all.map((address) => addressRecord("example.org", address)) })
+      )
+      const answered = yield* ask("example.org")
+      assert.strictEqual(answered._tag, "Forwarded")
+      if (answered._tag !== "Forwarded") return
+      assert.deepStrictEqual(answered.message.answers, [addressRecord("example.org", "9.9.9.9")])
+      assert.strictEqual((yield* ask("example.net"))._tag, "ServerFailure")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is refused by option", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* ask("example.org"), { _tag: "Refused" })
+      assert.deepStrictEqual((yield* UpstreamScript).asked, [])
+    }).pipe(Effect.provide(layerOn({ ...config, otherNames: "refuse" })))
+  )
+
+  it.effect("from an address that is no client's is not answered", () =>
+    Effect.gen(function* () {
+      for (const source of ["100.64.1.99", "10.0.0.1", "::1"]) {
+        assert.deepStrictEqual(yield* ask("git.corp", recordType.A, source), { _tag: "Dropped" })
+      }
+      assert.strictEqual((yield* ask("git.corp", recordType.A, tunnel6(1)))._tag, "Addresses")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("beyond 200 at once and 100 a second is dropped, for that client only", () =>
+    Effect.gen(function* () {
+      const tags = yield* Effect.all(Array.from({ length: 250 }, () => ask("git.corp")))
+      assert.strictEqual(tags.filter((answer) => answer._tag === "Addresses").length, 200)
+      assert.strictEqual((yield* ask("git.corp", recordType.A, tunnel4(2)))._tag, "NameError")
+      yield* TestClock.adjust("100 millis")
+      const later = yield* Effect.all(Array.from({ length: 50 }, () => ask("git.corp")))
+      assert.strictEqual(later.filter((answer) => answer._tag === "Addresses").length, 10)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+/** Asks for many names, slowly enough for the rate limit; their first addresses. */
+const askMany = Effect.fnUntraced(function* (from: number, count: number) {
+  const all: Array<string> = []
+  for (let n = from; n < from + count; n++) {
+    if (n % 100 === 0) yield* TestClock.adjust("1 second")
+    all.push(addresses(yield* ask(`n${n}.corp`))[0]!)
+  }
+  return all
+})
+
+describe("the 4,097th name of a client", () => {
+  it.effect(
+    "releases the one that was asked for least recently, whose proxies nobody gets",
+    () =>
+      Effect.gen(function* () {
+        yield* script("*", answer(["10.0.0.1"]))
+        const first = yield* askMany(0, 4_096)
+        yield* ask("n0.corp")
+        const [next] = yield* askMany(5_000, 1)
+        const domains = (yield* (yield* StateStore).mappings).map((mapping) => mapping.domain)
+        assert.strictEqual(domains.length, 4_096)
+        assert.notInclude(domains, "n1.corp")
+        assert.include(domains, "n0.corp")
+        assert.strictEqual((yield* (yield* Resolutions).list).length, 4_096)
+        assert.notInclude(first, next)
+        assert.notInclude([...first, next], (yield* askMany(1, 1))[0])
+      }).pipe(Effect.provide(layer)),
+    30_000
+  )
+})
+
+describe("a restart", () => {
+  const session = <A, E>(run: Effect.Effect<A, E, Layer.Success<ReturnType<typeof layerNames>> | StateStore | Disk>) =>
+    run.pipe(Effect.provide(layerNames(config).pipe(Layer.provideMerge(DataPlaneRecording.layer)), { local: true }))
+
+  it.effect("gives every name the same proxies, and looks nothing up until there is traffic", () =>
+    Effect.gen(function* () {
+      const before = yield* session(askMany(0, 150))
+      const after = yield* session(
+        Effect.gen(function* () {
+          yield* (yield* TunnelNames).restore
+          yield* TestClock.adjust("10 minutes")
+          assert.strictEqual(yield* lookups, 0)
+          const mappings = yield* (yield* Resolutions).list
+          assert.strictEqual(mappings.length, 150)
+          assert.isTrue(mappings.every(({ state }) => state._tag === "Unresolved"))
+          yield* (yield* Resolutions).refresh(mappings[0]!.mapping.id, "Unmapped")
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(yield* lookups, 1)
+          return yield* askMany(0, 151)
+        })
+      )
+      assert.deepStrictEqual(after.slice(0, 150), before)
+      assert.notInclude(before, after[150])
+    }).pipe(Effect.provide(layerStore))
+  )
+
+  it.effect(
+    "keeps the order of use: the least recently used name makes room first",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* StateStore
+        for (let n = 1; n <= 4_096; n++) {
+          yield* store.putMapping({
+            client: clientId(1),
+            resource: corp.id,
+            domain: `n${n}.corp`,
+            slot: n,
+            lastUsedAt: 10_000 - n
+          })
+        }
+        yield* store.reserveSlots(clientId(1), 5_000)
+        yield* session(
+          Effect.gen(function* () {
+            yield* (yield* TunnelNames).restore
+            yield* ask("new.corp")
+          })
+        )
+        const domains = (yield* store.mappings).map((mapping) => mapping.domain)
+        assert.notInclude(domains, "n4096.corp")
+        assert.include(domains, "n1.corp")
+      }).pipe(Effect.provide(layerStore)),
+    30_000
+  )
+
+  it.effect("brings back nothing that its client may no longer reach, and gives its proxies to nobody", () =>
+    Effect.gen(function* () {
+      const store = yield* StateStore
+      yield* store.putMapping({ client: clientId(2), resource: corp.id, domain: "a.corp", slot: 3, lastUsedAt: 0 })
+      yield* store.putMapping({ client: "gone", resource: corp.id, domain: "a.corp", slot: 1, lastUsedAt: 0 })
+      yield* store.putMapping({ client: clientId(1), resource: "gone", domain: "a.corp", slot: 1, lastUsedAt: 0 })
+      yield* session(
+        Effect.gen(function* () {
+          yield* (yield* TunnelNames).restore
+          assert.deepStrictEqual(yield* (yield* Resolutions).list, [])
+          assert.strictEqual(addresses(yield* ask("b.corp"))[0], "100.96.0.8")
+        })
+      )
+    }).pipe(Effect.provide(layerStore))
+  )
+})
+
+describe("a state store that fails", () => {
+  it.effect("costs nobody an answer, is loud, and never leads to a proxy IP for two names", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const disk = yield* Disk
+        const before = yield* askMany(0, 70)
+        disk.full = true
+        const during = yield* askMany(100, 200)
+        assert.deepStrictEqual(yield* askMany(0, 70), before)
+        assert.isTrue(lines.some((line) => line.includes("level=ERROR") && line.includes("memory only")))
+        disk.full = false
+        const after = yield* askMany(400, 100)
+        disk.full = true
+        const again = yield* askMany(500, 100)
+        const all = [...before, ...during, ...after, ...again]
+        assert.strictEqual(new Set(all).size, all.length)
+      })
+    ).pipe(Effect.provide(layer))
+  )
+
+  it.effect("writes a name down as soon as it works again", () =>
+    Effect.gen(function* () {
+      const disk = yield* Disk
+      disk.full = true
+      const [proxy] = addresses(yield* ask("git.corp"))
+      disk.full = false
+      assert.strictEqual(addresses(yield* ask("git.corp"))[0], proxy)
+      assert.deepStrictEqual(
+        (yield* (yield* StateStore).mappings).map((mapping) => mapping.domain),
+        ["git.corp"]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("small proxy ranges", () => {
+  const small = { ...config, network: { ...config.network, proxy4: "10.9.0.0/24" } }
+
+  it.effect("serve as many names as there are slots; then one line names the fix, and old names go on", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const all = yield* askMany(0, 63)
+        assert.strictEqual(new Set(all).size, 63)
+        assert.deepStrictEqual(yield* ask("more.corp"), { _tag: "ServerFailure" })
+        assert.isTrue(lines.some((line) => line.includes("larger proxy ranges")))
+        assert.deepStrictEqual(yield* askMany(0, 63), all)
+      })
+    ).pipe(Effect.provide(layerOn(small)))
+  )
+})

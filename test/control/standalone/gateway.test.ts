@@ -1,0 +1,265 @@
+/** A whole standalone gateway in memory: only UDP, the TUN device, the clock and DNS servers are simulated. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import * as DataPlaneMemory from "../../../layers/DataPlaneMemory.ts"
+import { type Behaviour, answer, ResolverScript } from "../../../layers/ResolverMemory.ts"
+import * as StateStoreMemory from "../../../layers/StateStoreMemory.ts"
+import { Authorizations } from "../../../src/access/Authorizations.ts"
+import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { rcode, recordType } from "../../../src/dns/registry.ts"
+import { StateStore } from "../../../src/host/StateStore.ts"
+import { ClientId } from "../../../src/model/Client.ts"
+import { cidrResource, dnsResource, lookups } from "../../support/access.ts"
+import {
+  ack,
+  counter,
+  destinations,
+  icmpOf,
+  lan,
+  other4,
+  parsed,
+  real4,
+  reply,
+  send,
+  syn,
+  tcp,
+  tcpBack
+} from "../../support/engineSteps.ts"
+import { clientId, gateway4, gateway6, gatewayPrivateKey, makeClient, policy } from "../../support/engineWorld.ts"
+import { connect, sendInner } from "../../support/memoryClient.ts"
+import { addressesIn, configOf, Disk, layerDisk, layerGateway, query, withLogLines } from "../../support/standalone.ts"
+
+const corp = dnsResource("**.corp")
+const lab = cidrResource("10.30.0.0/16")
+const config = configOf([corp, lab])
+
+const onMemory = (config: GatewayConfig) =>
+  layerGateway(config, DataPlaneMemory.layer({ privateKey: gatewayPrivateKey, maxSessions: 4_096 }))
+const layerStore = layerDisk(StateStoreMemory.layer)
+const layerOf = (config: GatewayConfig) => onMemory(config).pipe(Layer.provideMerge(layerStore))
+const layer = layerOf(config)
+
+/** Every server of the system answers like this from now on. */
+const dns = Effect.fnUntraced(function* (behaviour: Behaviour) {
+  yield* (yield* ResolverScript).set("*", behaviour)
+})
+
+const online = Effect.gen(function* () {
+  yield* TestClock.adjust("1 minute")
+  yield* send({ ...policy, gateway4, gateway6 })
+  const client = makeClient(1)
+  yield* connect(client)
+  return { client, out: yield* lan }
+})
+
+const proxyOf = Effect.fnUntraced(function* (domain: string) {
+  const [proxy] = addressesIn(yield* query(domain))
+  assert.isDefined(proxy)
+  return proxy
+})
+
+describe("a client whose gateway has no DNS", () => {
+  it.effect("is answered at once, told by ICMP at once, and connected by its next packet when DNS is back", () =>
+    Effect.gen(function* () {
+      const { client, out } = yield* online
+      yield* dns({ _tag: "Silent" })
+      const proxy = yield* proxyOf("git.corp")
+      yield* sendInner(client, tcp(443, syn, proxy))
+      // The first lookup may still succeed: the packet waits for 2 seconds, later ones do not.
+      assert.deepStrictEqual([out.length, client.received.length], [0, 0])
+      yield* TestClock.adjust("2100 millis")
+      yield* sendInner(client, tcp(443, syn, proxy))
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [3, 0],
+        [3, 0]
+      ])
+      yield* TestClock.adjust("1 minute")
+      yield* sendInner(client, tcp(443, syn, proxy))
+      yield* dns(answer([real4]))
+      yield* TestClock.adjust("2 seconds")
+      yield* sendInner(client, tcp(443, syn, proxy))
+      assert.deepStrictEqual(destinations(out), [real4])
+      yield* reply(client, tcpBack(443, syn | ack))
+      assert.strictEqual(parsed(client.received.at(-1)).protocol, 6)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("finds the names it still asks for again within 2 seconds, after 5 seconds and after 10 minutes", () =>
+    Effect.gen(function* () {
+      for (const outage of ["5 seconds", "10 minutes"] as const) {
+        yield* dns({ _tag: "Silent" })
+        const proxy = yield* proxyOf(`${outage.replace(" ", "-")}.corp`)
+        yield* TestClock.adjust(outage)
+        const { client, out } = yield* online
+        for (let i = 0; i < 3; i++) {
+          yield* sendInner(client, tcp(443, syn, proxy))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.deepStrictEqual(out, [])
+        yield* dns(answer([real4]))
+        yield* TestClock.adjust("2 seconds")
+        yield* sendInner(client, tcp(443, syn, proxy, 50_002))
+        assert.deepStrictEqual(destinations(out), [real4], outage)
+      }
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a name that moves", () => {
+  it.effect("is found again by what is unanswered, after 3 seconds and not before; the flow follows", () =>
+    Effect.gen(function* () {
+      const { client, out } = yield* online
+      yield* dns(answer([real4], 3_600))
+      const proxy = yield* proxyOf("git.corp")
+      yield* TestClock.adjust("10 seconds")
+      yield* dns(answer([other4], 3_600))
+      yield* sendInner(client, tcp(443, syn, proxy))
+      yield* TestClock.adjust("2900 millis")
+      assert.strictEqual(yield* lookups, 1)
+      yield* TestClock.adjust("400 millis")
+      assert.strictEqual(yield* lookups, 2)
+      yield* sendInner(client, tcp(443, syn, proxy))
+      assert.deepStrictEqual(destinations(out), [real4, other4])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is never looked up while idle, whatever its TTL", () =>
+    Effect.gen(function* () {
+      const { client } = yield* online
+      yield* dns(answer([real4], 1))
+      const proxy = yield* proxyOf("git.corp")
+      yield* TestClock.adjust("1 second")
+      yield* sendInner(client, tcp(443, syn, proxy))
+      yield* reply(client, tcpBack(443, syn | ack))
+      yield* TestClock.adjust("10 seconds")
+      const before = yield* lookups
+      yield* TestClock.adjust("10 minutes")
+      assert.strictEqual(yield* lookups, before)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is not looked up each second because its host is unreachable", () =>
+    Effect.gen(function* () {
+      const { client, out } = yield* online
+      yield* dns(answer([real4], 3_600))
+      const proxy = yield* proxyOf("git.corp")
+      yield* TestClock.adjust("1 second")
+      for (let second = 0; second < 300; second++) {
+        yield* sendInner(client, tcp(443, syn, proxy, 50_000 + second))
+        yield* TestClock.adjust("1 second")
+      }
+      // A few meet the renewal of the WireGuard session.
+      assert.isAtLeast(out.length, 290)
+      assert.isAtMost(yield* lookups, 12)
+      assert.isAtLeast(yield* lookups, 3)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("an authorization", () => {
+  const live = Effect.gen(function* () {
+    const { client, out } = yield* online
+    yield* dns(answer([real4], 3_600))
+    const proxy = yield* proxyOf("git.corp")
+    yield* TestClock.adjust("1 second")
+    yield* sendInner(client, tcp(443, syn, proxy), tcp(22, syn, "10.30.0.5", 50_001))
+    yield* reply(client, tcpBack(443, syn | ack), tcpBack(22, syn | ack, "10.30.0.5", 50_001))
+    assert.deepStrictEqual(destinations(out), [real4, "10.30.0.5"])
+    assert.strictEqual(client.received.length, 2)
+    return { client, out, proxy }
+  })
+
+  const assertCut = Effect.fnUntraced(function* ({ client, out, proxy }: Effect.Success<typeof live>) {
+    yield* reply(client, tcpBack(443, ack), tcpBack(22, ack, "10.30.0.5", 50_001))
+    yield* sendInner(client, tcp(443, ack, proxy), tcp(22, ack, "10.30.0.5", 50_001))
+    assert.strictEqual(out.length, 2)
+    assert.strictEqual(client.received.filter((packet) => parsed(packet).protocol === 6).length, 2)
+    assert.strictEqual(yield* counter("sessions.live"), 0)
+    assert.strictEqual((yield* query("git.corp")).rcode, rcode.NXDomain)
+  })
+
+  it.effect("that expires cuts live flows of names and networks within a second, and not before", () =>
+    Effect.gen(function* () {
+      const flows = yield* live
+      yield* TestClock.adjust("28 seconds")
+      assert.strictEqual(yield* counter("sessions.live"), 2)
+      yield* TestClock.adjust("2 seconds")
+      yield* assertCut(flows)
+    }).pipe(
+      Effect.provide(layerOf({ ...config, grants: config.grants.map((grant) => ({ ...grant, expiresAt: 90_000 })) }))
+    )
+  )
+
+  it.effect("that is revoked cuts live flows at once", () =>
+    Effect.gen(function* () {
+      const flows = yield* live
+      yield* (yield* Authorizations).revoke(ClientId.make(clientId(1)), null)
+      yield* reply(flows.client, tcpBack(443, ack), tcpBack(22, ack, "10.30.0.5", 50_001))
+      yield* sendInner(flows.client, tcp(443, ack, flows.proxy))
+      assert.strictEqual(flows.out.length, 2)
+      assert.strictEqual(flows.client.received.filter((packet) => parsed(packet).protocol === 6).length, 2)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("the tunnel's DNS service", () => {
+  it.effect("answers both families, absence and foreign names over the wire format, without waiting", () =>
+    Effect.gen(function* () {
+      yield* dns({ _tag: "Hang" })
+      assert.strictEqual(addressesIn(yield* query("git.corp")).length, 4)
+      assert.strictEqual(addressesIn(yield* query("GIT.corp", recordType.AAAA)).length, 4)
+      assert.strictEqual((yield* query("git.corp", recordType.HTTPS)).rcode, rcode.NoError)
+      assert.strictEqual((yield* query("git.corp", recordType.A, "100.64.1.2")).rcode, rcode.NXDomain)
+      assert.strictEqual((yield* query("example.org")).rcode, rcode.Refused)
+    }).pipe(Effect.provide(layerOf({ ...config, otherNames: "refuse" })))
+  )
+})
+
+describe("what is remembered of clients", () => {
+  const remembered = Effect.gen(function* () {
+    return (yield* (yield* StateStore).clients).find((row) => row.client === clientId(1))
+  })
+
+  it.effect("is written within a second, and a gateway that starts within 3 minutes calls them", () =>
+    Effect.gen(function* () {
+      yield* online.pipe(
+        Effect.andThen(TestClock.adjust("1100 millis")),
+        Effect.provide(onMemory(config), { local: true })
+      )
+      const row = yield* remembered
+      assert.deepInclude(row, { endpoint: { address: "192.0.2.2", port: 40_001 }, lastSeenAt: 60_000 })
+      assert.match(row?.lastTai64n ?? "", /^40/)
+      yield* Effect.gen(function* () {
+        const network = yield* DataPlaneMemory.MemoryNetwork
+        const called: Array<number> = []
+        yield* network.onDatagram((to, datagram) => {
+          if (datagram[0] === 1) called.push(to.port)
+        })
+        // The first call was made before anybody listened; this is its repetition.
+        yield* TestClock.adjust("6 seconds")
+        assert.deepStrictEqual(called, [40_001])
+        // Nobody answers: what is known stays known.
+        yield* TestClock.adjust("3 minutes")
+      }).pipe(Effect.provide(onMemory(config), { local: true }))
+      assert.deepStrictEqual(yield* remembered, row)
+    }).pipe(Effect.provide(layerStore))
+  )
+
+  it.effect("is written as soon as the disk has room again, with one line about the time without", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const disk = yield* Disk
+        disk.full = true
+        yield* online
+        yield* TestClock.adjust("5 seconds")
+        assert.isUndefined(yield* remembered)
+        assert.strictEqual(lines.filter((line) => line.includes("not remembered")).length, 1)
+        disk.full = false
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* remembered)?.lastSeenAt, 60_000)
+      }).pipe(Effect.provide(layer))
+    )
+  )
+})

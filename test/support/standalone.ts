@@ -1,0 +1,204 @@
+/** The standalone control plane in memory: configuration, scripted upstream, a DNS service without sockets. */
+import { assert } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Authorizations from "../../layers/Authorizations.ts"
+import * as Clients from "../../layers/Clients.ts"
+import * as ConnectionAcceptor from "../../layers/ConnectionAcceptor.ts"
+import * as ControlPlaneStandalone from "../../layers/ControlPlaneStandalone.ts"
+import * as Refresh from "../../layers/Refresh.ts"
+import * as Resolutions from "../../layers/Resolutions.ts"
+import * as ResolverMemory from "../../layers/ResolverMemory.ts"
+import * as TunnelNamesLive from "../../layers/TunnelNames.ts"
+import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
+import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../src/config/GatewayConfig.ts"
+import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
+import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { emptyMessage, isMalformed, type Message } from "../../src/dns/message.ts"
+import { decode } from "../../src/dns/decode.ts"
+import { encode } from "../../src/dns/encode.ts"
+import { classInternet, recordType } from "../../src/dns/registry.ts"
+import { reverseAddress } from "../../src/dns/reverse.ts"
+import { Upstream } from "../../src/dns/Upstream.ts"
+import { type DnsHandler, DnsSockets } from "../../src/host/DnsSockets.ts"
+import { StateError, StateStore } from "../../src/host/StateStore.ts"
+import { ClientId } from "../../src/model/Client.ts"
+import type { Resource } from "../../src/model/Resource.ts"
+import { proxyMembership } from "../../src/model/ranges.ts"
+import { DestinationPolicy } from "../../src/nat/destinationPolicy.ts"
+import { parseAddress } from "../../src/packet/address.ts"
+import { ResolutionError, Timeout } from "../../src/resolution/Resolver.ts"
+import { clientId, gateway4, gateway6, tunnel4, tunnel6, upsertClient } from "./engineWorld.ts"
+
+/** Clients 1 and 2 of `engineWorld`; 1 may reach every resource, 2 none. */
+export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<GatewayConfig> = {}): GatewayConfig => {
+  const clients = [1, 2].map((n): ConfiguredClient => ({
+    id: ClientId.make(clientId(n)),
+    publicKey: upsertClient(n).publicKey,
+    presharedKey: null,
+    tunnel4: tunnel4(n),
+    tunnel6: tunnel6(n),
+    groups: []
+  }))
+  return {
+    endpoint: { host: "vpn.example.com", port: 51_820 },
+    listenPort: 51_820,
+    resolvers: new Map(),
+    clients,
+    resources,
+    grants: resources.map((resource) => ({ client: clients[0]!, resource, expiresAt: null })),
+    network: defaultNetwork,
+    gateway4,
+    gateway6,
+    firewall: "off",
+    masquerade: false,
+    stateDir: "",
+    controlSocket: "",
+    device: "sallyport0",
+    otherNames: "forward",
+    logLevel: "Info",
+    ...over
+  }
+}
+
+/** What the servers behind each resolver set answer; silent about anything else. */
+export class UpstreamScript extends Context.Service<
+  UpstreamScript,
+  { readonly answers: Map<string, Message>; readonly asked: Array<string> }
+>()("test/support/UpstreamScript") {}
+
+const upstream = Layer.effectContext(
+  Effect.sync(() => {
+    const answers = new Map<string, Message>()
+    const asked: Array<string> = []
+    return Context.make(
+      Upstream,
+      Upstream.of({
+        exchange: (set, domain, type) =>
+          Effect.suspend(() => {
+            asked.push(`${set} ${domain} ${type}`)
+            const answer = answers.get(`${set} ${domain} ${type}`)
+            return answer === undefined
+              ? new ResolutionError({ resolver: set, domain, reason: new Timeout({ afterMs: 4_000 }) })
+              : Effect.succeed(answer)
+          }),
+        counters: Effect.succeed({})
+      })
+    ).pipe(Context.add(UpstreamScript, UpstreamScript.of({ answers, asked })))
+  })
+)
+
+/** The handler that the control plane serves DNS with. */
+export class DnsHandlers extends Context.Service<DnsHandlers, { handler: DnsHandler }>()("test/support/DnsHandlers") {}
+
+const sockets = Layer.effectContext(
+  Effect.sync(() => {
+    const handlers = DnsHandlers.of({ handler: () => Effect.succeed(null) })
+    return Context.make(
+      DnsSockets,
+      DnsSockets.of({
+        serve: ({ addresses, handler, port }) =>
+          Effect.sync(() => {
+            handlers.handler = handler
+            return addresses.map((address) => ({ address, port }))
+          }),
+        counters: Effect.succeed({})
+      })
+    ).pipe(Context.add(DnsHandlers, handlers))
+  })
+)
+
+/** Everything above a data plane, a resolver and a state store. */
+export const layerNames = (config: GatewayConfig) => {
+  const policy = new DestinationPolicy()
+  policy.setOwnAddresses(["198.51.100.1"].flatMap((text) => parseAddress(text) ?? []))
+  const refusesOutside = (text: string): boolean => {
+    const address = parseAddress(text)
+    return address === undefined || policy.judgeForInternet(address, 0) !== undefined
+  }
+  return TunnelNamesLive.layer({ config, refusesOutside }).pipe(
+    Layer.provideMerge(Refresh.layer),
+    Layer.provideMerge(ConnectionAcceptor.layer),
+    Layer.provideMerge(Authorizations.layer),
+    Layer.provideMerge(Clients.layer),
+    Layer.provideMerge(Resolutions.layer),
+    Layer.provideMerge(ResolverMemory.layer),
+    Layer.provideMerge(upstream),
+    Layer.provideMerge(Layer.succeed(ProxyRanges, proxyMembership([config.network.proxy4, config.network.proxy6])))
+  )
+}
+
+/** A standalone gateway on any data plane. */
+export const layerGateway = <A, E>(config: GatewayConfig, dataPlane: Layer.Layer<DataPlane | A, E>) =>
+  ControlPlaneStandalone.layer({ config, device: null }).pipe(
+    Layer.provideMerge(sockets),
+    Layer.provideMerge(layerNames(config)),
+    Layer.provideMerge(dataPlane)
+  )
+
+/** A question as the tunnel server hands it on. */
+export const ask = Effect.fnUntraced(function* (domain: string, type: number = recordType.A, source = tunnel4(1)) {
+  const family = type === recordType.A ? 4 : type === recordType.AAAA ? 6 : null
+  const reverse = type === recordType.PTR ? reverseAddress(domain) : null
+  return yield* (yield* TunnelNames).answer(source, { domain, type, family, reverse })
+})
+
+/** A query in bytes to the running DNS service; the decoded answer. Fails when time passes before it. */
+export const query = Effect.fnUntraced(function* (domain: string, type: number = recordType.A, source = tunnel4(1)) {
+  const { handler } = yield* DnsHandlers
+  const bytes = encode({
+    ...emptyMessage,
+    id: 7,
+    recursionDesired: true,
+    questions: [{ name: domain, type, class: classInternet }]
+  })
+  assert.isNotNull(bytes)
+  const before = yield* Clock.currentTimeMillis
+  const answer = yield* handler(bytes, { address: source, port: 5_353 }, "udp")
+  assert.strictEqual(yield* Clock.currentTimeMillis, before)
+  assert.isNotNull(answer)
+  const message = decode(answer, 64)
+  if (isMalformed(message)) return assert.fail("malformed answer")
+  return message
+})
+
+export const addressesIn = (message: Message): ReadonlyArray<string> =>
+  message.answers.flatMap(({ data }) => (data._tag === "Address" ? [data.address] : []))
+
+/** A state store whose writes fail while `full` is set. */
+export class Disk extends Context.Service<Disk, { full: boolean; writes: number }>()("test/support/Disk") {}
+
+export const layerDisk = <E>(store: Layer.Layer<StateStore, E>) =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const inner = yield* StateStore
+      const disk = Disk.of({ full: false, writes: 0 })
+      const write = <A>(effect: Effect.Effect<A, StateError>): Effect.Effect<A, StateError> =>
+        Effect.suspend(() => {
+          if (disk.full) return new StateError({ message: "the disk is full" })
+          disk.writes++
+          return effect
+        })
+      return Context.make(
+        StateStore,
+        StateStore.of({
+          ...inner,
+          putClient: (client) => write(inner.putClient(client)),
+          putMapping: (mapping) => write(inner.putMapping(mapping)),
+          removeMapping: (mapping) => write(inner.removeMapping(mapping)),
+          reserveSlots: (client, count) => write(inner.reserveSlots(client, count))
+        })
+      ).pipe(Context.add(Disk, disk))
+    })
+  ).pipe(Layer.provide(store))
+
+/** Every log line from now on. */
+export const withLogLines = <A, E, R>(run: (lines: ReadonlyArray<string>) => Effect.Effect<A, E, R>) => {
+  const lines: Array<string> = []
+  return run(lines).pipe(
+    Effect.provide(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))]))
+  )
+}
