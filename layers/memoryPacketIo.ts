@@ -78,7 +78,7 @@ export const makeMemoryPacketIo = (
     },
     tunHeader,
     writeGathered: ({ header, lengths, offsets, parts }) => {
-      const pieces = Array.from({ length: parts }, (_, i) => arena.bytes.slice(offsets[i]!, offsets[i]! + lengths[i]!))
+      const pieces = Array.from({ length: parts }, (_, i) => arena.bytes.slice(offsets[i], offsets[i]! + lengths[i]!))
       on.packet(new Uint8Array(Buffer.concat(pieces)), { ...header })
       return true
     },
