@@ -1,0 +1,227 @@
+/**
+ * What a packet leaves on the heap: `npm run bench:engine` (needs `--expose-gc`). A client's datagram goes through the
+ * whole engine (WireGuard, classification, session, translation) to the TUN device, and the real host's reply back to
+ * the client; the device and the network are a few lines over the same arena that allocate nothing themselves. The
+ * client's own WireGuard is measured along. Options: `--packets` per round, `--rounds`, `--size` (bytes), `--json`.
+ */
+import process from "node:process"
+import { getHeapStatistics } from "node:v8"
+import { makeMemory } from "../../layers/native/memory.ts"
+import { makePrimitives } from "../../layers/native/primitives.ts"
+import type { Command } from "../../src/dataplane/commands.ts"
+import { countersByteLength } from "../../src/dataplane/counters.ts"
+import { Engine } from "../../src/dataplane/engine/engine.ts"
+import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"
+import { makeVirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"
+import { copyEndpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
+import { ReceiveCode } from "../../src/wireguard/receiveCode.ts"
+import { WireGuard } from "../../src/wireguard/WireGuard.ts"
+import {
+  addresses,
+  clientId,
+  mappingId,
+  policy,
+  proxy4,
+  resourceId,
+  tunnel4,
+  upsertClient
+} from "../support/engineWorld.ts"
+import { addressWords, buildUdp } from "../support/packets.ts"
+import { option, report } from "./support/report.ts"
+
+const packets = option("packets", 1_000_000)
+const rounds = option("rounds", 5)
+const size = option("size", 1_200)
+const collect = (globalThis as { readonly gc?: () => void }).gc
+if (collect === undefined) throw new Error("run this with node --expose-gc")
+
+const real = "10.20.0.10"
+const flows = 64
+const memory = makeMemory(8)
+const { arena } = memory
+const { bytes } = arena
+const view = new DataView(memory.memory.buffer)
+const { primitives } = makePrimitives(memory)
+
+// The client's side.
+const template = arena.reserve(2_048)
+const scratch = arena.reserve(256)
+const slots = 64
+const slotLength = 2_048
+const replies = arena.reserve(slots * slotLength)
+const clientKey = new Uint8Array(32).fill(1)
+const gatewayKey = new Uint8Array(32).fill(0x41)
+const clientEndpoint = makeEndpoint()
+Object.assign(clientEndpoint.remote, addressWords("192.0.2.2"))
+clientEndpoint.port = 40_001
+const gatewayEndpoint = makeEndpoint()
+Object.assign(gatewayEndpoint.remote, addressWords("192.0.2.1"))
+gatewayEndpoint.port = 51_820
+
+let now = 1_000
+const wall = 1_800_000_000_000
+let handshakeLength = 0
+let toSend = 0
+let sentPackets = 0
+let received = 0
+let replyAt = 0
+let replyCount = 0
+const replyLengths = new Int32Array(slots)
+
+const client = new WireGuard({
+  primitives,
+  privateKey: clientKey,
+  arena,
+  send: (_, offset, length) => {
+    bytes.copyWithin(scratch, offset, offset + length)
+    handshakeLength = length
+  },
+  event: () => undefined
+})
+const peer = client.addPeer({
+  publicKey: primitives.x25519Public(gatewayKey),
+  presharedKey: null,
+  keepalive: 0,
+  user: 0
+})
+copyEndpoint(gatewayEndpoint, peer.endpoint)
+peer.hasEndpoint = true
+
+const packet = buildUdp({
+  source: tunnel4(1),
+  destination: proxy4,
+  sourcePort: 20_000,
+  destinationPort: 7,
+  payload: new Uint8Array(size - 28),
+  // So that the port can be changed in place.
+  withoutChecksum: true
+})
+bytes.set(packet, template)
+
+const io: PacketIo = {
+  receive: (offset, _capacity, from) => {
+    copyEndpoint(clientEndpoint, from)
+    if (handshakeLength > 0) {
+      const length = handshakeLength
+      handshakeLength = 0
+      bytes.copyWithin(offset, scratch, scratch + length)
+      segment = length
+      return length
+    }
+    if (toSend === 0) return 0
+    toSend--
+    sentPackets++
+    view.setUint16(template + 20, 20_000 + (sentPackets % flows), false)
+    segment = client.seal(peer, template, size, offset, now)
+    return segment
+  },
+  segmentSize: () => segment,
+  send: (_to, offset, length) => {
+    const code = client.receive(offset, length, gatewayEndpoint, now, wall)
+    if (code === ReceiveCode.Data) received++
+    return true
+  },
+  readTun: (offset) => {
+    if (replyCount === 0) return 0
+    const slot = (replyAt - replyCount + slots) % slots
+    replyCount--
+    const from = replies + slot * slotLength
+    const length = replyLengths[slot]!
+    bytes.copyWithin(offset, from, from + length)
+    return length
+  },
+  tunHeader: makeVirtioHeader(),
+  writeTun: (offset, length) => {
+    if (replyCount === slots) return false
+    // The real host answers: addresses and ports change places, which leaves the header's checksum right.
+    const to = replies + replyAt * slotLength
+    bytes.copyWithin(to, offset, offset + length)
+    const source = view.getInt32(to + 12)
+    view.setInt32(to + 12, view.getInt32(to + 16))
+    view.setInt32(to + 16, source)
+    const port = view.getUint16(to + 20)
+    view.setUint16(to + 20, view.getUint16(to + 22))
+    view.setUint16(to + 22, port)
+    replyLengths[replyAt] = length
+    replyAt = (replyAt + 1) % slots
+    replyCount++
+    return true
+  },
+  writeGathered: () => false
+}
+let segment = 0
+
+const engine = new Engine({
+  epoch: 1,
+  arena,
+  io,
+  primitives,
+  privateKey: gatewayKey,
+  counters: new Float64Array(countersByteLength / 8),
+  mtu: 1_420,
+  maxSessions: 65_536
+})
+const owner = { client: clientId(1), resource: resourceId("app") }
+const commands: ReadonlyArray<Command> = [
+  policy,
+  upsertClient(1),
+  { _tag: "SetResource", ...owner, kind: "dns", network: null, filters: [], allow: [] },
+  { _tag: "SetMapping", ...owner, mapping: mappingId(1, "app.corp"), proxyIps: [proxy4], generation: 1 },
+  addresses(1, 1, "Resolved", [real])
+]
+for (const command of commands) engine.apply(command, now, wall)
+
+const turn = (): void => {
+  engine.turn(now, wall)
+  while (client.workHandshakes(now, wall)) {
+    // Until none waits.
+  }
+  if (client.nextDeadline() <= now) client.advance(now, wall)
+  engine.takeNotices()
+}
+client.initiate(peer, now, wall)
+for (let i = 0; i < 4; i++) turn()
+if (peer.current === null) throw new Error(`${clientId(1)} could not connect`)
+
+/** Sends `count` packets and takes as many replies; a millisecond passes every 64. */
+const run = (count: number): void => {
+  const end = received + count
+  let turns = 0
+  let idle = 0
+  for (let left = count; received < end; turns++) {
+    if (left > 0) {
+      toSend = Math.min(16, left)
+      left -= toSend
+    }
+    const before = received
+    turn()
+    idle = received === before ? idle + 1 : 0
+    if (idle > 10_000) throw new Error(`${end - received} packets were lost`)
+    if (turns % 4 === 0) now++
+  }
+}
+
+run(300_000)
+const grown: Array<number> = []
+const garbage: Array<number> = []
+const times: Array<number> = []
+for (let round = 0; round < rounds; round++) {
+  collect()
+  collect()
+  const heap = process.memoryUsage().heapUsed
+  const allocated = getHeapStatistics().total_allocated_bytes
+  const start = process.hrtime.bigint()
+  // Each sent packet and each reply is one.
+  run(packets / 2)
+  times.push(Number(process.hrtime.bigint() - start) / packets)
+  garbage.push((getHeapStatistics().total_allocated_bytes - allocated) / packets)
+  collect()
+  collect()
+  grown.push((process.memoryUsage().heapUsed - heap) / packets)
+}
+
+report(`${rounds} rounds of ${packets} packets of ${size} bytes through the engine, both ways`, [
+  { name: "heap growth, worst round", value: Math.max(...grown), unit: "B/packet", target: 1 },
+  { name: "garbage, median round", value: garbage.toSorted((a, b) => a - b)[rounds >> 1]!, unit: "B/packet" },
+  { name: "time with the client's half, best round", value: Math.min(...times), unit: "ns/packet" }
+])
