@@ -68,7 +68,7 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
     yield* StatusSocket.makeRoom(config.controlSocket)
     const key = yield* privateKey(options.newKey)
     const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(key)).toString("base64")
-    yield* Effect.gen(function* () {
+    return yield* Effect.gen(function* () {
       const context = yield* Effect.context<Authorizations | DataPlane | DnsSockets | Resolutions | TunnelNames>()
       const report = Effect.provide(statusReport(config, publicKey, startedAt), context)
       yield* StatusSocket.serve(config.controlSocket, report)
