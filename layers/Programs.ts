@@ -14,7 +14,7 @@ const fault = Config.withDefault(Config.Literals(["accept", "icmp", "heal", "non
 export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
   up: Effect.fnUntraced(function* (config, options) {
     const broken = yield* fault.pipe(Effect.orElseSucceed(() => "none" as const))
-    yield* runGateway(config, { newKey: options.newKey, fault: broken === "none" ? null : broken }).pipe(
+    return yield* runGateway(config, { newKey: options.newKey, fault: broken === "none" ? null : broken }).pipe(
       Effect.provide(telemetry.layer(options))
     )
   }),
