@@ -23,6 +23,6 @@ export const demo = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "Show accept, answer and heal on this host with real packets, in network namespaces; needs root"
+    "Show accept, answer and heal on this host with real packets, in network namespaces; needs root or user namespaces"
   )
 )
