@@ -27,6 +27,8 @@ export interface StandaloneOptions {
 /** A client heard of within this time before a restart is called by the gateway (design §5). */
 const activeMs = 180_000
 const persistEvery = "1 second"
+/** Clients that the log names when they come or go, each second; further ones are counted. */
+const maxNamed = 10
 
 export const layer = (
   options: StandaloneOptions
@@ -101,26 +103,44 @@ const rememberClients = Effect.gen(function* () {
   const seenAt = new Map((yield* store.clients).map((row) => [row.client, row.lastSeenAt]))
   let failing = false
   const connected = new Set<ClientId>()
+  let named = 0
+  const more = { connected: 0, silent: 0 }
 
   const note = Effect.fnUntraced(function* (state: ClientState) {
     dirty.set(state.client, state)
     if (state.connected === connected.has(state.client)) return
     if (state.connected) connected.add(state.client)
     else connected.delete(state.client)
+    if (named++ >= maxNamed) {
+      if (state.connected) more.connected++
+      else more.silent++
+      return
+    }
     yield* Effect.logInfo(state.connected ? "client connected" : "client is silent").pipe(
       Effect.annotateLogs("client", state.client)
     )
   })
 
+  const tellMore = Effect.suspend(() => {
+    const { connected, silent } = more
+    named = 0
+    more.connected = 0
+    more.silent = 0
+    if (connected + silent === 0) return Effect.void
+    return Effect.logInfo("more clients came or went").pipe(Effect.annotateLogs({ connected, silent }))
+  })
+
   const write = Effect.gen(function* () {
-    for (const state of dirty.values()) {
-      const { client, endpoint, lastTai64n, handshakeAt } = state
+    const states = [...dirty.values()]
+    if (states.length === 0) return
+    const rows = states.map(({ client, endpoint, handshakeAt, lastTai64n }) => {
       const lastSeenAt = handshakeAt ?? seenAt.get(client) ?? 0
       seenAt.set(client, lastSeenAt)
-      yield* store.putClient({ client, endpoint, lastTai64n, lastSeenAt })
-      if (dirty.get(client) === state) dirty.delete(client)
-      failing = false
-    }
+      return { client, endpoint, lastTai64n, lastSeenAt }
+    })
+    yield* store.putClients(rows)
+    for (const state of states) if (dirty.get(state.client) === state) dirty.delete(state.client)
+    failing = false
   }).pipe(
     Effect.catch((error) => {
       if (failing) return Effect.void
@@ -143,6 +163,6 @@ const rememberClients = Effect.gen(function* () {
     Effect.forever,
     Effect.forkScoped
   )
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(persistEvery), write)))
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(persistEvery), Effect.andThen(write, tellMore))))
   yield* Effect.addFinalizer(() => write)
 })

@@ -43,16 +43,26 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
             synced
           ),
         clients: read(() => statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
-        putClient: (c) =>
-          write(() =>
-            statements.putClient.run(
-              c.client,
-              c.endpoint?.address ?? null,
-              c.endpoint?.port ?? null,
-              c.lastTai64n,
-              c.lastSeenAt
-            )
-          ),
+        putClients: (rows) =>
+          write(() => {
+            database.exec("BEGIN IMMEDIATE")
+            try {
+              for (const { client, endpoint, lastSeenAt, lastTai64n } of rows) {
+                statements.putClient.run(
+                  client,
+                  endpoint?.address ?? null,
+                  endpoint?.port ?? null,
+                  lastTai64n,
+                  lastSeenAt
+                )
+              }
+              database.exec("COMMIT")
+            } catch (cause) {
+              // On a full disk SQLite has rolled back by itself.
+              if (database.isTransaction) database.exec("ROLLBACK")
+              throw cause
+            }
+          }),
         mappings: read(() => statements.mappings.all().map((row) => ({ ...(row as unknown as StoredMapping) }))),
         putMapping: (m) => write(() => statements.putMapping.run(m.client, m.resource, m.domain, m.slot, m.lastUsedAt)),
         removeMapping: (m) => write(() => statements.removeMapping.run(m.client, m.resource, m.domain, m.slot)),

@@ -17,7 +17,10 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
       privateKey: Effect.sync(() => key),
       setPrivateKey: (base64) => Effect.sync(() => void (key = base64)),
       clients: Effect.sync(() => [...clients.values()]),
-      putClient: (client) => Effect.sync(() => void clients.set(client.client, client)),
+      putClients: (rows) =>
+        Effect.sync(() => {
+          for (const row of rows) clients.set(row.client, row)
+        }),
       mappings: Effect.sync(() =>
         [...mappings.values()].sort((a, b) => (a.client === b.client ? a.slot - b.slot : a.client < b.client ? -1 : 1))
       ),

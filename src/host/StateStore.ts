@@ -30,7 +30,8 @@ export class StateStore extends Context.Service<
     /** Durable before it returns. */
     readonly setPrivateKey: (base64: string) => Effect.Effect<void, StateError>
     readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
-    readonly putClient: (client: StoredClient) => Effect.Effect<void, StateError>
+    /** All or none; written as `putMapping` is. */
+    readonly putClients: (clients: ReadonlyArray<StoredClient>) => Effect.Effect<void, StateError>
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
     /**
      * Written before it returns: whatever ends the process cannot take it back. Power loss may take the latest ones, which

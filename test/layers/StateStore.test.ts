@@ -51,9 +51,9 @@ describe("StateStore on disk", () => {
           Effect.all([
             store.setPrivateKey("first"),
             store.setPrivateKey("second"),
-            store.putClient(alice),
-            store.putClient({ ...bob, lastSeenAt: 5 }),
-            store.putClient(bob),
+            store.putClients([alice]),
+            store.putClients([{ ...bob, lastSeenAt: 5 }]),
+            store.putClients([bob]),
             store.putMapping(mapping(1)),
             store.putMapping(mapping(2)),
             store.putMapping({ ...mapping(1), lastUsedAt: 2 }),
@@ -70,6 +70,28 @@ describe("StateStore on disk", () => {
       assert.strictEqual(key, "second")
       assert.deepStrictEqual(clients, [alice, bob])
       assert.deepStrictEqual(mappings, [{ ...mapping(1), lastUsedAt: 2 }])
+    })
+  )
+
+  it.effect("takes all of a batch of clients or none, and goes on after a refused one", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const carol = { client: "carol", endpoint: null, lastTai64n: null, lastSeenAt: 1 }
+      const wrong = { ...carol, client: "dave", lastSeenAt: "never" as unknown as number }
+
+      const clients = yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            yield* messageOf(store.putClients([carol, wrong]))
+            const none = yield* store.clients
+            yield* store.putClients([carol, { ...carol, client: "erin" }])
+            return [none, yield* store.clients]
+          })
+        )
+      )
+
+      assert.deepStrictEqual(clients, [[], [carol, { ...carol, client: "erin" }]])
     })
   )
 

@@ -168,25 +168,27 @@ export const query = Effect.fnUntraced(function* (domain: string, type: number =
 export const addressesIn = (message: Message): ReadonlyArray<string> =>
   message.answers.flatMap(({ data }) => (data._tag === "Address" ? [data.address] : []))
 
-/** A state store whose writes fail while `full` is set. */
-export class Disk extends Context.Service<Disk, { full: boolean; writes: number }>()("test/support/Disk") {}
+/** A state store whose writes fail while `full` is set, and take a while when `slow` is. */
+export class Disk extends Context.Service<Disk, { full: boolean; slow: boolean; writes: number }>()(
+  "test/support/Disk"
+) {}
 
 export const layerDisk = <E>(store: Layer.Layer<StateStore, E>) =>
   Layer.effectContext(
     Effect.gen(function* () {
       const inner = yield* StateStore
-      const disk = Disk.of({ full: false, writes: 0 })
+      const disk = Disk.of({ full: false, slow: false, writes: 0 })
       const write = <A>(effect: Effect.Effect<A, StateError>): Effect.Effect<A, StateError> =>
         Effect.suspend(() => {
           if (disk.full) return new StateError({ message: "the disk is full" })
           disk.writes++
-          return effect
+          return disk.slow ? Effect.andThen(Effect.yieldNow, effect) : effect
         })
       return Context.make(
         StateStore,
         StateStore.of({
           ...inner,
-          putClient: (client) => write(inner.putClient(client)),
+          putClients: (clients) => write(inner.putClients(clients)),
           putMapping: (mapping) => write(inner.putMapping(mapping)),
           removeMapping: (mapping) => write(inner.removeMapping(mapping)),
           reserveSlots: (client, count) => write(inner.reserveSlots(client, count))
