@@ -69,8 +69,10 @@ describe("a question about a resource's name", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("gets one slot when both families are asked for at the same time", () =>
+  it.effect("gets one slot when both families are asked for at the same time, however slow the disk", () =>
     Effect.gen(function* () {
+      const disk = yield* Disk
+      disk.slow = true
       const questions = Array.from({ length: 20 }, (_, i) =>
         ask("git.corp", i % 2 === 0 ? recordType.A : recordType.AAAA)
       )

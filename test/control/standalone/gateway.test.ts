@@ -247,6 +247,19 @@ describe("what is remembered of clients", () => {
     }).pipe(Effect.provide(layerStore))
   )
 
+  it.effect("is written for all of them, those who connect in the same second included", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust("1 minute")
+      yield* connect(makeClient(1))
+      yield* connect(makeClient(2))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(
+        (yield* (yield* StateStore).clients).map((row) => row.client),
+        [clientId(1), clientId(2)]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("is written as soon as the disk has room again, with one line about the time without", () =>
     withLogLines((lines) =>
       Effect.gen(function* () {
