@@ -36,6 +36,8 @@ export interface TunnelNamesOptions {
 const questionLimit = { perSecond: 100, burst: 200 } as const
 /** Slots reserved at a time, at most: one durable write per this many new names of a client. */
 const reserveCount = 64
+/** Slots reserved for every client at the start, all in one go: its first names need not wait for the disk. */
+const reserveAtStart = 8
 /** A name's use is written down again after this long. */
 const touchMs = 3_600_000
 
@@ -126,18 +128,24 @@ export const layer = (
         return undefined
       })
 
+      /** Small ranges are given out in small pieces, since what is left of one at a restart is lost. */
+      const reserve = (of: ClientNames, atMost: number) => {
+        const count = Math.max(1, Math.min(atMost, capacity >>> 8))
+        return Effect.map(store.reserveSlots(of.client.id, count), (first) => {
+          of.nextSlot = first
+          of.reservedUntil = first + count
+        })
+      }
+
       /** A slot that this client has never had; `undefined` when its ranges are used up. */
       const takeSlot = Effect.fnUntraced(function* (of: ClientNames) {
         while (of.nextSlot < capacity) {
           if (of.nextSlot >= of.reservedUntil) {
-            const count = Math.max(1, Math.min(reserveCount, capacity >>> 8))
-            const reserved = yield* Effect.result(store.reserveSlots(of.client.id, count))
+            const reserved = yield* Effect.result(reserve(of, reserveCount))
             if (Result.isFailure(reserved)) {
               yield* Effect.logError(`names live in memory only: ${reserved.failure.message}`)
               return yield* volatileSlot(of)
             }
-            of.nextSlot = reserved.success
-            of.reservedUntil = of.nextSlot + count
           }
           const slot = of.nextSlot++
           if (slot < capacity && isFree(of, slot)) return slot
@@ -279,6 +287,12 @@ export const layer = (
               allow: grant.resource.allow
             })
           }
+          // Where it fails, the first question tries again and tells.
+          yield* Effect.forEach(
+            [...byId.values()].filter((of) => of.grants.length > 0),
+            (of) => Effect.ignore(reserve(of, reserveAtStart)),
+            { concurrency: "unbounded", discard: true }
+          )
         }),
         answer: Effect.fn("ControlPlane.question")(function* (source, question) {
           yield* Effect.annotateCurrentSpan({ domain: question.domain, type: question.type })
