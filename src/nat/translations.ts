@@ -110,8 +110,10 @@ export class Translations {
     return this.entries[mapping]?.resource ?? -1
   }
 
-  staleAt(mapping: number): number {
-    return this.entries[mapping]?.staleAt ?? 0
+  /** Whether the addresses are past their time at `clock.wall`; a clock, not a time, which would be boxed. */
+  isStale(mapping: number, clock: { readonly wall: number }): boolean {
+    const entry = this.entries[mapping]
+    return entry === undefined || clock.wall >= entry.staleAt
   }
 
   /** Real addresses in the family of `like`. */

@@ -12,22 +12,26 @@ export class ReplayWindow {
   isFresh(counter: number): boolean {
     if (counter > this.top) return true
     if (counter <= this.top - windowSize) return false
-    return (this.bits[Math.floor(counter / 32) % words]! & (1 << (counter % 32))) === 0
+    return (this.bits[slotOf(counter)]! & (1 << (counter & 31))) === 0
   }
 
   /** Records an authentic counter for which `isFresh` just held. */
   mark(counter: number): void {
-    const word = Math.floor(counter / 32)
+    const { bits } = this
+    const slot = slotOf(counter)
     if (counter > this.top) {
-      const topWord = Math.floor(this.top / 32)
-      const first = Math.max(topWord + 1, word - words + 1)
-      for (let w = first; w <= word; w++) this.bits[w % words] = 0
+      // At most one round of the ring word by word: the last word reached must not be the one that it began at.
+      if (counter - this.top > ringBits - 32) bits.fill(0)
+      else for (let s = slotOf(this.top); s !== slot;) bits[(s = (s + 1) & (words - 1))] = 0
       this.top = counter
     }
-    const slot = word % words
-    this.bits[slot] = this.bits[slot]! | (1 << (counter % 32))
+    bits[slot]! |= 1 << (counter & 31)
   }
 }
 
-/** One word more than the window needs, because its ends rarely fall on word boundaries. */
-const words = windowSize / 32 + 1
+/** More than the window needs: a power of two, so that a place in the ring is a matter of bits. */
+const words = 512
+const ringBits = words * 32
+
+/** The conversion to 32 bits is exact for all safe integers: modulo 2^32, which the ring divides. */
+const slotOf = (counter: number): number => ((counter | 0) >>> 5) & (words - 1)

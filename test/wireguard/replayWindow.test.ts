@@ -23,7 +23,10 @@ const accept = (window: ReplayWindow, counter: number): boolean => {
 }
 
 /** Distances around words, the window, and the ring of words; forwards and backwards. */
-const jumps = [0, 1, 2, 31, 32, 33, 255, 8159, 8160, 8190, 8191, 8192, 8193, 8223, 8224, 8225, 16_448, 100_000]
+const jumps = [
+  0, 1, 2, 31, 32, 33, 255, 8159, 8160, 8190, 8191, 8192, 8193, 8223, 8224, 8225, 16_351, 16_352, 16_353, 16_383,
+  16_384, 16_448, 100_000
+]
 
 describe("the replay window", () => {
   it.prop(
@@ -57,6 +60,18 @@ describe("the replay window", () => {
     const window = new ReplayWindow()
     for (let i = 0; i < 40_000; i += 2) assert.isTrue(accept(window, i + 1) && accept(window, i))
     for (let i = 40_000 - 8_192; i < 40_000; i++) assert.isFalse(window.isFresh(i))
+  })
+
+  it("forgets everything after a jump that ends in the word of its ring where it began", () => {
+    for (let from = 0; from < 64; from++) {
+      for (let jump = 16_352 - 33; jump <= 16_384 + 33; jump++) {
+        const window = new ReplayWindow()
+        for (let i = 0; i <= from; i++) window.mark(i)
+        window.mark(from + jump)
+
+        for (let i = 1; i < 64; i++) assert.isTrue(window.isFresh(from + jump - i), `${from} ${jump} ${i}`)
+      }
+    }
   })
 
   it("changes nothing by being asked", () => {

@@ -3,10 +3,16 @@
  * whose allowed networks have the destination; what comes from a gateway must have a source in its allowed networks.
  */
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
+import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
 import type { TunWriter } from "./tunWriter.ts"
+
+const toGateway = counterIndex["inbound.forwarded"]
+const toGatewayBytes = counterIndex["inbound.bytes"]
+const fromGateway = counterIndex["outbound.forwarded"]
+const fromGatewayBytes = counterIndex["outbound.bytes"]
 
 /** Allowed networks have no port filters: any port will do. */
 const anyPort = 0
@@ -31,8 +37,8 @@ export class ClientRole {
       const gateway = clients.get(i)
       if (gateway === undefined) continue
       if (state.routes.choose(gateway.index, view.destination, view.protocol, anyPort) < 0) continue
-      state.count("inbound.forwarded")
-      state.add("inbound.bytes", view.length)
+      state.counters[toGateway]!++
+      state.counters[toGatewayBytes]! += view.length
       return this.link.deliver(gateway, view, state.io.tunHeader)
     }
     state.count("inbound.unknown_client")
@@ -44,8 +50,8 @@ export class ClientRole {
     if (state.routes.choose(gateway.index, view.source, view.protocol, anyPort) < 0) {
       return state.count("outbound.source_spoofed")
     }
-    state.count("outbound.forwarded")
-    state.add("outbound.bytes", view.length)
+    state.counters[fromGateway]!++
+    state.counters[fromGatewayBytes]! += view.length
     this.tun.packet(view)
   }
 }

@@ -64,6 +64,10 @@ export interface Offloads {
   readonly batch: boolean
 }
 
+const udpReceived = counterIndex["udp.received"]
+const udpGathered = counterIndex["udp.gathered"]
+const tunReceived = counterIndex["tun.received"]
+
 /** Reads of each source per turn, so that none starves the others. */
 const readsPerTurn = 16
 const receiveCapacity = 65_536
@@ -140,7 +144,7 @@ export class Engine {
     state.now = now
     state.wall = wall
     state.count("worker.turns")
-    const datagrams = this.readUdp()
+    const datagrams = this.readUdp(now, wall)
     const packets = this.readTun()
     const more = this.wireguard.workHandshakes(now, wall)
     if (this.wireguard.nextDeadline() <= now) this.wireguard.advance(now, wall)
@@ -205,19 +209,21 @@ export class Engine {
     }
   }
 
-  private readUdp(): number {
+  /** The times come in as arguments: read from fields they would be boxed for every packet. */
+  private readUdp(now: number, wall: number): number {
     const { state, wireguard, from, udpAt } = this
+    const { counters } = state
     let reads = 0
     for (; reads < readsPerTurn; reads++) {
       const received = state.io.receive(udpAt, receiveCapacity, from)
       if (received === 0) break
       const segment = state.io.segmentSize()
-      if (segment < received) state.add("udp.gathered", Math.ceil(received / segment))
+      if (segment < received) counters[udpGathered]! += Math.ceil(received / segment)
       for (let at = 0; at < received; at += segment) {
         const length = received - at < segment ? received - at : segment
-        state.count("udp.received")
-        const code = wireguard.receive(udpAt + at, length, from, state.now, state.wall)
-        state.counters[receiveBase + code]!++
+        counters[udpReceived]!++
+        const code = wireguard.receive(udpAt + at, length, from, now, wall)
+        counters[receiveBase + code]!++
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
@@ -237,7 +243,7 @@ export class Engine {
     for (; reads < readsPerTurn; reads++) {
       const length = state.io.readTun(tunAt, receiveCapacity)
       if (length === 0) break
-      state.count("tun.received")
+      state.counters[tunReceived]!++
       if (!this.completeChecksum(length)) continue
       if (state.mode === "client") this.client.toGateway(tunAt, length)
       else this.inbound.packet(tunAt, length)
@@ -490,8 +496,7 @@ export class Engine {
     Object.assign(state.gateway4, gateway4)
     Object.assign(state.gateway6, gateway6)
     state.mode = command.mode
-    state.tunnelNetworks = tunnel
-    state.proxyNetworks = proxy
+    state.setNetworks(tunnel, proxy)
     const own = command.ownAddresses.map(parseAddress).filter((a) => a !== undefined)
     state.policy.setRanges(tunnel, proxy)
     state.policy.setOwnAddresses(own)

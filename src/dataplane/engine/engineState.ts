@@ -11,11 +11,12 @@ import { Routes } from "../../nat/routes.ts"
 import { Sessions } from "../../nat/sessions.ts"
 import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
-import { contains, type Network, type Words, words } from "../../packet/address.ts"
+import { type Network, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makePacketView, type PacketView } from "../../packet/packetView.ts"
 import { type ClientResource, ClientTable } from "./clientTable.ts"
 import { Interner } from "./interner.ts"
+import { NetworkSet } from "./networkSet.ts"
 import { NoticeBox } from "./noticeBox.ts"
 import type { PacketIo } from "./packetIo.ts"
 
@@ -55,8 +56,8 @@ export class EngineState {
   mode: SetPolicy["mode"] = "standalone"
   readonly gateway4: Words = words()
   readonly gateway6: Words = words()
-  tunnelNetworks: ReadonlyArray<Network> = []
-  proxyNetworks: ReadonlyArray<Network> = []
+  private tunnelNetworks: NetworkSet = new NetworkSet([])
+  private proxyNetworks: NetworkSet = new NetworkSet([])
 
   constructor(options: EngineOptions) {
     this.bytes = options.arena.bytes
@@ -82,12 +83,17 @@ export class EngineState {
     this.counters[counterIndex[counter]] = n
   }
 
+  setNetworks(tunnel: ReadonlyArray<Network>, proxy: ReadonlyArray<Network>): void {
+    this.tunnelNetworks = new NetworkSet(tunnel)
+    this.proxyNetworks = new NetworkSet(proxy)
+  }
+
   isTunnel(address: Readonly<Words>): boolean {
-    return inAny(this.tunnelNetworks, address)
+    return this.tunnelNetworks.has(address)
   }
 
   isProxy(address: Readonly<Words>): boolean {
-    return inAny(this.proxyNetworks, address)
+    return this.proxyNetworks.has(address)
   }
 
   isGateway(address: Readonly<Words>): boolean {
@@ -116,11 +122,6 @@ export class EngineState {
     const name = this.mappingNames.name(mapping)
     if (name !== undefined) this.notices.traffic(mapping, name, "Answered", this.now)
   }
-}
-
-const inAny = (networks: ReadonlyArray<Network>, address: Readonly<Words>): boolean => {
-  for (let i = 0; i < networks.length; i++) if (contains(networks[i]!, address)) return true
-  return false
 }
 
 const same = (a: Readonly<Words>, b: Readonly<Words>): boolean =>

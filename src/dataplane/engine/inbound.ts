@@ -5,6 +5,7 @@ import { makePacketView, type PacketView, parsePacket } from "../../packet/packe
 import { protocolTcp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteSource } from "../../packet/rewrite.ts"
 import { rewriteQuoted } from "../../packet/rewriteQuoted.ts"
+import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
@@ -12,6 +13,9 @@ import type { Link } from "./link.ts"
 /** Nobody outside may ask a client anything; flows by identifier take replies only. */
 const isEchoRequest = (view: Readonly<PacketView>): boolean =>
   view.echo && view.icmpType === (view.version === 4 ? 8 : 128)
+
+const forwarded = counterIndex["inbound.forwarded"]
+const bytes = counterIndex["inbound.bytes"]
 
 /** A flow that keeps answering proves its address this often. */
 const evidenceIntervalMs = 1_000
@@ -138,8 +142,8 @@ export class Inbound {
 
   private forward(client: ClientEntry): void {
     const { state, view } = this
-    state.count("inbound.forwarded")
-    state.add("inbound.bytes", view.length)
+    state.counters[forwarded]!++
+    state.counters[bytes]! += view.length
     this.link.deliver(client, view, state.io.tunHeader)
   }
 }

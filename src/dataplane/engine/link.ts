@@ -8,8 +8,14 @@ import type { PacketView } from "../../packet/packetView.ts"
 import type { Peer, WireGuard } from "../../wireguard/WireGuard.ts"
 import { Segmenter } from "../offload/segmenter.ts"
 import { gsoNone, type VirtioHeader } from "../offload/virtioHeader.ts"
+import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
+
+const segments = counterIndex["tun.segments"]
+const udpSent = counterIndex["udp.sent"]
+const udpSendFailed = counterIndex["udp.send_failed"]
+const udpBatched = counterIndex["udp.batched"]
 
 /** Room for a batch, or for one sealed packet of 65,535 bytes with header, padding and tag. */
 const outCapacity = 65_536 + 64
@@ -47,7 +53,7 @@ export class Link {
     const { segmenter, state } = this
     if (!segmenter.begin(view, header)) return state.count("inbound.malformed")
     while (segmenter.next()) {
-      state.count("tun.segments")
+      state.counters[segments]!++
       // Padding would run into the next segment's payload.
       const end = segmenter.offset + segmenter.length
       const spill = segmenter.more && segmenter.length % padding !== 0
@@ -89,8 +95,8 @@ export class Link {
     const { batchCount, batchPeer, state } = this
     if (batchPeer === undefined) return
     const sent = state.io.send(batchPeer.endpoint, this.out, this.batchLength, this.batchSize)
-    state.add(sent ? "udp.sent" : "udp.send_failed", batchCount)
-    if (batchCount > 1) state.add("udp.batched", batchCount)
+    state.counters[sent ? udpSent : udpSendFailed]! += batchCount
+    if (batchCount > 1) state.counters[udpBatched]! += batchCount
     this.batchPeer = undefined
     this.batchLength = 0
     this.batchCount = 0

@@ -2,6 +2,7 @@
 import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.ts"
 import { permits } from "../../nat/portFilters.ts"
 import { filtered } from "../../nat/routes.ts"
+import { confirmedSilence } from "../../nat/silence.ts"
 import { MappingState } from "../../nat/translations.ts"
 import { isBareSyn } from "../../nat/sessions.ts"
 import { copyWords, isIpv4, type Words, words } from "../../packet/address.ts"
@@ -10,11 +11,14 @@ import { networkUnreachable, prohibited, type Unreachable, writeUnreachable } fr
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteDestination } from "../../packet/rewrite.ts"
-import type { EngineCounter } from "../counters.ts"
+import { counterIndex, type EngineCounter } from "../counters.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
 import type { TunWriter } from "./tunWriter.ts"
+
+const forwarded = counterIndex["outbound.forwarded"]
+const bytes = counterIndex["outbound.bytes"]
 
 /** The only service that a client may use at the gateway's own tunnel address, besides ping. */
 const dnsPort = 53
@@ -124,8 +128,11 @@ export class Outbound {
       slot = this.place(client, resource, mapping, slot, port, syn)
       if (slot < 0) return
     }
-    if (state.wall >= state.translations.staleAt(mapping)) this.stale(mapping)
-    state.silence.outbound(mapping, view.protocol, port, sessions.firstOutAt(slot), sessions.lastInAt(slot), state.now)
+    if (state.translations.isStale(mapping, state)) this.stale(mapping)
+    const lastInAt = sessions.lastInAt(slot)
+    if (lastInAt < 0 || state.now - lastInAt >= confirmedSilence) {
+      state.silence.outbound(mapping, view.protocol, port, sessions.firstOutAt(slot), lastInAt, state.now)
+    }
     sessions.realInto(slot, real)
     const outsidePort = sessions.outsidePort(slot)
     sessions.outbound(slot, view.tcpFlags, state.now)
@@ -147,6 +154,11 @@ export class Outbound {
     const established = known >= 0 && sessions.confirmed(known)
     if (!established && translations.state(mapping) === MappingState.Resolving) {
       if (!this.releasing && this.park(client, mapping)) return -1
+      // The program repeats a SYN within a second, while an error would end its attempt for good.
+      if (!this.releasing && syn && state.parking.holds(mapping, state.now)) {
+        state.count("outbound.parking_full")
+        return -1
+      }
       this.refuse(client, "outbound.unresolved", networkUnreachable)
       return -1
     }
@@ -244,8 +256,8 @@ export class Outbound {
   private forward(): void {
     const { state, view } = this
     if (view.protocol === protocolTcp && (view.tcpFlags & tcpSyn) !== 0) clampMss(state.bytes, view, this.mtu)
-    state.count("outbound.forwarded")
-    state.add("outbound.bytes", view.length)
+    state.counters[forwarded]!++
+    state.counters[bytes]! += view.length
     this.write()
   }
 

@@ -173,8 +173,23 @@ export const makeEngineBench = () => {
     }
     return length
   }
+  /** A first packet each way, so that its session is an ordinary one. */
+  const open = (outward: Uint8Array, inward: Uint8Array): void => {
+    datagramBytes = segment = seal([outward])
+    counter = Math.max(counter, peer.current?.counter ?? 0)
+    datagrams = 1
+    turn()
+    bytes.set(inward, stock)
+    packetBytes = toCopy = inward.length
+    Object.assign(tunHeader, makeVirtioHeader())
+    packets = 1
+    turn()
+  }
   const outside = { source: tunnel4(1), destination: proxy4, ...ports }
   const inside = { source: real, destination: tunnel4(1), ...back }
+
+  open(buildTcp({ ...outside, flags: 0x02 }), buildTcp({ ...inside, flags: 0x12 }))
+  open(buildUdp(outside), buildUdp(inside))
 
   const outboundSteps = (inner: ReadonlyArray<Uint8Array>, perRead: number): Steps => {
     let prepared = false
