@@ -95,6 +95,12 @@ export class Parking {
     return true
   }
 
+  /** Whether packets of the mapping are waiting and more might be: it is full then, not over. */
+  holds(mapping: number, now: number): boolean {
+    const held = this.waiting.get(mapping)
+    return held !== undefined && now - held.since < this.limits.holdFor
+  }
+
   /** Hands out the mapping's packets in order and ends its waiting: the lookup is over. `bytes` is good until `each` returns. */
   release(mapping: number, each: (bytes: Uint8Array, length: number) => void): void {
     this.over.delete(mapping)

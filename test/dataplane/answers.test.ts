@@ -39,7 +39,7 @@ import {
   tunnel4,
   tunnel6
 } from "../support/engineWorld.ts"
-import { sendInner } from "../support/memoryClient.ts"
+import { exchange, sendInner } from "../support/memoryClient.ts"
 import { addressBytes, buildEcho, buildFragment, buildIcmp, buildIp, buildTcp, buildUdp } from "../support/packets.ts"
 
 const tcp6 = (destination: string, destinationPort = 443, source = tunnel6(1)) =>
@@ -322,6 +322,21 @@ describe("packets parked during a first lookup", () => {
         out.map((packet) => parsed(packet).sourcePort),
         Array.from({ length: 8 }, (_, i) => 50_000 + i)
       )
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("are eight per mapping: a ninth connection is not refused, since its SYN will be repeated", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send(addresses(1, 1, "Resolving"))
+      yield* sendInner(client, ...Array.from({ length: 9 }, (_, i) => tcp(443, syn, proxy4, 50_000 + i)))
+      assert.deepStrictEqual(client.received, [])
+      assert.strictEqual(yield* counter("outbound.parking_full"), 1)
+      yield* TestClock.adjust("2200 millis")
+      yield* exchange([client])
+      assert.strictEqual(client.received.length, 8)
+      yield* sendInner(client, tcp(443, syn, proxy4, 50_008))
+      assert.strictEqual(client.received.length, 9)
     }).pipe(Effect.provide(layer))
   )
 
