@@ -22,6 +22,7 @@ import {
   upsertClient
 } from "../support/engineWorld.ts"
 import { connect, exchange, type MemoryClient, sendInner } from "../support/memoryClient.ts"
+import { splitSuper } from "../support/superPackets.ts"
 import { buildEcho, buildFragment, buildIcmp, buildTcp, buildUdp, dataOf } from "../support/packets.ts"
 
 const real4 = "10.20.0.10"
@@ -40,7 +41,7 @@ const parsed = (packet: Uint8Array): PacketView => {
 const lan = Effect.gen(function* () {
   const network = yield* MemoryNetwork
   const packets: Array<Uint8Array> = []
-  yield* network.onPacket((packet) => void packets.push(packet))
+  yield* network.onPacket((packet, header) => void packets.push(...splitSuper(packet, header)))
   return packets
 })
 

@@ -12,6 +12,7 @@ import { makePacketView, type PacketView, parsePacket } from "../../src/packet/p
 import { clientId, makeClient, proxy4, resourceId, setUp, tunnel4 } from "./engineWorld.ts"
 import { connect, type MemoryClient } from "./memoryClient.ts"
 import { buildTcp, buildUdp } from "./packets.ts"
+import { splitSuper } from "./superPackets.ts"
 
 export const real4 = "10.20.0.10"
 export const other4 = "10.20.0.20"
@@ -35,11 +36,11 @@ export const destinations = (packets: ReadonlyArray<Uint8Array>): ReadonlyArray<
 export const icmpOf = (packets: ReadonlyArray<Uint8Array>): ReadonlyArray<readonly [type: number, code: number]> =>
   packets.map((packet) => [parsed(packet).icmpType, parsed(packet).icmpCode])
 
-/** Listens to what the gateway forwards to its LAN. */
+/** Listens to what the gateway forwards to its LAN; super-packets are cut as the kernel would. */
 export const lan = Effect.gen(function* () {
   const network = yield* MemoryNetwork
   const packets: Array<Uint8Array> = []
-  yield* network.onPacket((packet) => void packets.push(packet))
+  yield* network.onPacket((packet, header) => void packets.push(...splitSuper(packet, header)))
   return packets
 })
 

@@ -36,6 +36,13 @@ export const layer: Layer.Layer<DataPlane | DataPlaneMemory.MemoryNetwork> = Dat
   maxSessions: 4_096
 })
 
+/** The same over a system that takes batches of every kind. */
+export const offloadingLayer: Layer.Layer<DataPlane | DataPlaneMemory.MemoryNetwork> = DataPlaneMemory.layer({
+  privateKey: gatewayPrivateKey,
+  maxSessions: 4_096,
+  offloads: { joinTcp: true, joinUdp: true, batch: true }
+})
+
 export const clientId = (n: number): ClientId => `client-${n}` as ClientId
 export const resourceId = (name: string): ResourceId => name as ResourceId
 export const mappingId = (client: number, domain: string): MappingId => `${clientId(client)}/app/${domain}` as MappingId

@@ -73,10 +73,25 @@ export const exchange = Effect.fnUntraced(function* (clients: ReadonlyArray<Memo
     const busy = clients.filter((client) => client.outbox.length > 0)
     if (busy.length === 0) return
     for (const client of busy) {
-      for (const datagram of client.outbox.splice(0)) yield* network.arrive(client.endpoint, datagram)
+      const waiting = client.outbox.splice(0)
+      if (!network.gathers) for (const datagram of waiting) yield* network.arrive(client.endpoint, datagram)
+      else for (const run of equalRuns(waiting)) yield* network.arriveTogether(client.endpoint, run)
     }
   }
 })
+
+/** As a kernel gathers them: datagrams of one size, the last of which may be shorter, at most 64. */
+export const equalRuns = (datagrams: ReadonlyArray<Uint8Array>): ReadonlyArray<ReadonlyArray<Uint8Array>> => {
+  const runs: Array<Array<Uint8Array>> = []
+  for (const datagram of datagrams) {
+    const run = runs.at(-1)
+    const size = run?.[0]?.length ?? 0
+    const open = run !== undefined && run.length < 64 && run.at(-1)!.length === size
+    if (open && datagram.length <= size) run.push(datagram)
+    else runs.push([datagram])
+  }
+  return runs
+}
 
 /** Completes a handshake started by the client. */
 export const connect = Effect.fnUntraced(function* (client: MemoryClient) {

@@ -106,9 +106,7 @@ export const checksumsOk = (packet: Uint8Array): boolean => {
   const v4 = packet[0]! >>> 4 === 4
   const ip = v4 ? (packet[0]! & 15) * 4 : 40
   const sum = internetSum(packet.subarray(ip)) + pseudoSum(packet, ip)
-  return (
-    (!v4 || internetSum(packet.subarray(0, ip)) === 0xffff) && (sum > 0xffff ? (sum & 0xffff) + 1 : sum) === 0xffff
-  )
+  return (!v4 || internetSum(packet.subarray(0, ip)) === 0xffff) && (sum > 0xffff ? (sum & 0xffff) + 1 : sum) === 0xffff
 }
 
 const fixIpv4 = (packet: Uint8Array): void => {

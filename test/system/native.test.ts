@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { execFileSync } from "node:child_process"
+import { release } from "node:os"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll } from "vitest"
 
@@ -19,6 +20,42 @@ afterAll(() => void run("ip", "netns", "delete", namespace))
 describe("a TUN device", () => {
   it("carries packets both ways, is named by the kernel, and vanishes when closed", () => {
     assert.deepStrictEqual(scenario("echo"), { name: "specho0", emptyAfterAll: 0, lost: "0", gone: true })
+  })
+
+  /** UDP super-packets (USO) came with Linux 6.2. */
+  const [major = 0, minor = 0] = release().split(".").map(Number)
+  const uso = major > 6 || (major === 6 && minor >= 2)
+
+  it("with virtio header takes and gives super-packets: 20 MB of TCP per family arrive whole", () => {
+    const result = scenario("superPackets")
+
+    assert.deepStrictEqual(result.offloads, { tcp: true, udp: uso })
+    assert.deepStrictEqual(result.four, { bytes: 20_000_000, same: true })
+    assert.deepStrictEqual(result.six, { bytes: 20_000_000, same: true })
+    assert.includeMembers(result.kinds, [1, 4])
+    assert.isAbove(result.segments / result.superIn, 5)
+    assert.isAbove(result.superOut, 100)
+    assert.strictEqual(result.failed, 0)
+    assert.strictEqual(result.drops.tunReadOther, 0)
+  })
+
+  it("without it takes and gives packets only, and the same arrives", () => {
+    const result = scenario("plainPackets")
+
+    assert.deepStrictEqual(result.offloads, { tcp: false, udp: false })
+    assert.deepStrictEqual(result.four, { bytes: 20_000_000, same: true })
+    assert.deepStrictEqual(result.six, { bytes: 20_000_000, same: true })
+    assert.deepStrictEqual([result.superIn, result.superOut, result.failed], [0, 0, 0])
+  })
+
+  it("passes a batch of datagrams on whole where the kernel has UDP super-packets", () => {
+    const result = scenario("datagrams")
+
+    assert.deepStrictEqual(
+      [result.sent, result.received, result.same, result.sizes],
+      [true, 40 * 1_200 - 5, true, [1_200]]
+    )
+    assert.deepStrictEqual([result.kinds, result.segments, result.superOut], uso ? [[5], 40, 1] : [[], 0, 0])
   })
 
   it("that is taken, or whose name another interface has, is refused with cause and fix", () => {
@@ -55,4 +92,12 @@ describe("a TUN device", () => {
     assert.strictEqual(error.errno, "ENOENT")
     assert.match(error.message, /modprobe tun/)
   })
+})
+
+it("a batch of datagrams that are too long for the device is delivered one by one, in fragments", () => {
+  const result = scenario("longDatagrams")
+
+  assert.deepStrictEqual(result.sent, [true, true])
+  assert.deepStrictEqual(result.sizes, [1_452, 1_452, 1_452, 644, 1_452, 1_452, 1_452, 644])
+  assert.strictEqual(result.drops.sendUnsegmented, 1)
 })

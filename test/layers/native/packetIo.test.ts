@@ -22,10 +22,14 @@ const ok = <A>(value: A | NativeError): A => {
   return value
 }
 
-const makePeer = (families: ReadonlyArray<4 | 6> = [4, 6]) => {
+const makePeer = (
+  families: ReadonlyArray<4 | 6> = [4, 6],
+  batches: { readonly gro?: boolean; readonly gso?: boolean } = {}
+) => {
   const socket = (family: 4 | 6) => {
     if (!families.includes(family)) return { fd: -1, port: 0 }
-    const udp = ok(openUdp({ family, port: 0 }))
+    const udp = ok(openUdp({ family, port: 0, gro: batches.gro === true }))
+    assert.strictEqual(udp.gro, batches.gro === true)
     opened.push(udp.fd)
     return udp
   }
@@ -33,7 +37,14 @@ const makePeer = (families: ReadonlyArray<4 | 6> = [4, 6]) => {
   const udp6 = socket(6)
   const event = ok(openEventFd())
   opened.push(event)
-  const io = makePacketIo({ memory, tun: -1, udp4: udp4.fd, udp6: udp6.fd, event })
+  const io = makePacketIo({
+    memory,
+    tun: -1,
+    udp4: udp4.fd,
+    udp6: udp6.fd,
+    event,
+    udpSegment: batches.gso === true
+  })
   return { io, port4: udp4.port, port6: udp6.port, event }
 }
 
@@ -180,6 +191,180 @@ describe("packetIo over loopback sockets", () => {
     a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("late"), 4)
 
     assert.strictEqual(text(b.io.receive(inAt, 2048, makeEndpoint())), "late")
+  })
+})
+
+describe("batches over loopback sockets", () => {
+  /** Reads until `datagrams` have come: their bytes, and the sizes of each read. */
+  const readAll = (peer: ReturnType<typeof makePeer>, datagrams: number, from = makeEndpoint()) => {
+    const seen: Array<string> = []
+    const reads: Array<number> = []
+    while (seen.length < datagrams && peer.io.poll(1000)) {
+      for (let length = peer.io.receive(inAt, 65536, from); length > 0; length = peer.io.receive(inAt, 65536, from)) {
+        const size = peer.io.segmentSize()
+        reads.push(Math.ceil(length / size))
+        for (let at = 0; at < length; at += size) {
+          seen.push(Buffer.from(bytes.slice(inAt + at, inAt + Math.min(at + size, length))).toString("latin1"))
+        }
+      }
+    }
+    return { seen, reads }
+  }
+
+  const expected = (length: number, size: number): ReadonlyArray<string> =>
+    Array.from({ length: Math.ceil(length / size) }, (_, i) =>
+      Buffer.from(bytes.slice(outAt + i * size, outAt + Math.min((i + 1) * size, length))).toString("latin1")
+    )
+
+  const putNoise = (length: number): number => {
+    for (let i = 0; i < length; i++) bytes[outAt + i] = (i * 31 + (i >> 8)) & 255
+    return length
+  }
+
+  for (const [family, address] of [
+    [4, "127.0.0.1"],
+    [6, "::1"]
+  ] as const) {
+    const portOf = (peer: ReturnType<typeof makePeer>) => (family === 4 ? peer.port4 : peer.port6)
+
+    it(`go over IPv${family} as one send and come as one read, sizes and both ends told`, () => {
+      const a = makePeer([4, 6], { gso: true })
+      const b = makePeer([4, 6], { gro: true })
+      const from = makeEndpoint()
+      const length = putNoise(43 * 1452 + 77)
+
+      assert.isTrue(a.io.send(endpoint(address, portOf(b), address), outAt, length, 1452))
+
+      const { reads, seen } = readAll(b, 44, from)
+      assert.deepStrictEqual(seen, expected(length, 1452))
+      assert.deepStrictEqual(reads, [44])
+      assert.strictEqual(from.port, portOf(a))
+      assert.deepStrictEqual([formatAddress(from.remote), formatAddress(from.local)], [address, address])
+      assert.strictEqual(a.io.drops.sendUnsegmented, 0)
+    })
+
+    it(`over IPv${family} reach a socket that does not gather as single datagrams`, () => {
+      const a = makePeer([4, 6], { gso: true })
+      const b = makePeer()
+      const length = putNoise(10 * 200)
+
+      assert.isTrue(a.io.send(endpoint(address, portOf(b)), outAt, length, 200))
+
+      const { reads, seen } = readAll(b, 10)
+      assert.deepStrictEqual(seen, expected(length, 200))
+      assert.deepStrictEqual(reads, Array(10).fill(1))
+    })
+
+    it(`over IPv${family} whose local address is gone leave from another one, still as one send`, () => {
+      const a = makePeer([4, 6], { gso: true })
+      const b = makePeer([4, 6], { gro: true })
+      const gone = family === 4 ? "192.0.2.77" : "2001:db8::77"
+      const length = putNoise(5 * 300)
+
+      assert.isTrue(a.io.send(endpoint(address, portOf(b), gone), outAt, length, 300))
+
+      assert.deepStrictEqual(readAll(b, 5).reads, [5])
+      assert.strictEqual(a.io.drops.sendUnpinned, 1)
+      assert.strictEqual(a.io.drops.sendUnsegmented, 0)
+    })
+  }
+
+  it("leave from the address that was addressed", () => {
+    const a = makePeer([4, 6], { gso: true })
+    const b = makePeer([4, 6], { gro: true })
+    const from = makeEndpoint()
+
+    a.io.send(endpoint("127.0.0.1", b.port4, "127.7.7.7"), outAt, putNoise(400), 100)
+
+    assert.deepStrictEqual(readAll(b, 4, from).reads, [4])
+    assert.strictEqual(formatAddress(from.remote), "127.7.7.7")
+  })
+
+  it("and single datagrams may follow each other in any order", () => {
+    const a = makePeer([4, 6], { gso: true })
+    const b = makePeer([4, 6], { gro: true })
+    const to = endpoint("127.0.0.1", b.port4, "127.0.0.1")
+    putNoise(1000)
+
+    for (const [length, size] of [
+      [300, 300],
+      [900, 300],
+      [10, 10],
+      [1000, 300]
+    ] as const) {
+      assert.isTrue(a.io.send(to, outAt, length, size))
+    }
+
+    const { seen } = readAll(b, 9)
+    assert.deepStrictEqual(
+      seen.map((datagram) => datagram.length),
+      [300, 300, 300, 300, 10, 300, 300, 300, 100]
+    )
+  })
+
+  it("that the kernel refuses are delivered one by one, and that destination only gets no more of them", () => {
+    const a = makePeer([4, 6], { gso: true })
+    const b = makePeer([4, 6], { gro: true })
+    const c = makePeer([4, 6], { gro: true })
+    const length = putNoise(1000)
+    // More segments than one send may have.
+    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, 200, 1))
+    assert.deepStrictEqual(readAll(b, 200).seen, expected(200, 1))
+    assert.strictEqual(a.io.drops.sendUnsegmented, 1)
+
+    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, length, 100))
+    assert.isTrue(a.io.send(endpoint("127.0.0.1", c.port4), outAt, length, 100))
+
+    assert.deepStrictEqual(readAll(b, 10), { seen: [...expected(length, 100)], reads: Array(10).fill(1) })
+    assert.deepStrictEqual(readAll(c, 10).reads, [10])
+    assert.strictEqual(a.io.drops.sendUnsegmented, 1)
+  })
+
+  it("are tried again after 4,096 that were not", () => {
+    const a = makePeer([4], { gso: true })
+    const b = makePeer([4], { gro: true })
+    const to = endpoint("127.0.0.1", b.port4)
+    a.io.send(to, outAt, putNoise(200), 1)
+    const reads = new Set(readAll(b, 200).reads)
+    for (let i = 0; i < 4095; i++) {
+      a.io.send(to, outAt, 20, 10)
+      for (const read of readAll(b, 2).reads) reads.add(read)
+    }
+    assert.deepStrictEqual([...reads], [1])
+
+    a.io.send(to, outAt, 20, 10)
+
+    assert.deepStrictEqual(readAll(b, 2).reads, [2])
+  })
+
+  it("are refused by at most 64 remembered destinations", () => {
+    const a = makePeer([4], { gso: true })
+    const b = makePeer([4], { gro: true })
+    putNoise(200)
+    const refuse = (port: number) => a.io.send(endpoint("127.0.0.1", port), outAt, 200, 1)
+    refuse(b.port4)
+    readAll(b, 200)
+    for (let i = 0; i < 63; i++) refuse(1_000 + i)
+    a.io.send(endpoint("127.0.0.1", b.port4), outAt, 20, 10)
+    assert.deepStrictEqual(readAll(b, 2).reads, [1, 1])
+
+    refuse(2_000)
+    a.io.send(endpoint("127.0.0.1", b.port4), outAt, 20, 10)
+
+    assert.deepStrictEqual(readAll(b, 2).reads, [2])
+    assert.strictEqual(a.io.drops.sendUnsegmented, 65)
+  })
+
+  it("that the system drops are told and counted", () => {
+    const a = makePeer([4], { gso: true })
+    putNoise(200)
+
+    assert.isFalse(a.io.send(endpoint("255.255.255.255", 9), outAt, 200, 100))
+    assert.isFalse(a.io.send(endpoint("::1", 9), outAt, 200, 100))
+
+    assert.strictEqual(a.io.drops.sendRefused + a.io.drops.sendUnreachable, 1)
+    assert.strictEqual(a.io.drops.sendNoSocket, 1)
+    assert.strictEqual(a.io.drops.sendUnsegmented, 0)
   })
 })
 
