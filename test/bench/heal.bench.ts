@@ -5,7 +5,7 @@
  */
 import { Effect, Fiber, Schedule, Schema } from "effect"
 import { startOrigins } from "../../src/demo/company.ts"
-import { labAddresses } from "../../src/demo/Lab.ts"
+import { labAddresses, LabError } from "../../src/demo/Lab.ts"
 import { startDnsmasq } from "../support/dnsmasq.ts"
 import { blackHoleDns } from "../support/lab.ts"
 import { generate, runBench, startFleetGateway } from "./support/benchLab.ts"
@@ -44,7 +44,7 @@ await runBench(
     const everyName = fleet.gateway.status.pipe(
       Effect.filterOrFail(
         ({ mappings }) => mappings.length === names,
-        ({ mappings }) => new Error(`only ${mappings.length} of ${names} names were asked for`)
+        ({ mappings }) => new LabError({ message: `only ${mappings.length} of ${names} names were asked for` })
       ),
       Effect.retry(Schedule.spaced("500 millis").pipe(Schedule.upTo({ times: 60 })))
     )

@@ -45,7 +45,7 @@ const build: Effect.Effect<string | null, LabError> = Effect.gen(function* () {
   const built = yield* attemptCommand(["go", "install", `golang.zx2c4.com/wireguard@${builtVersion}`], {
     timeout: "5 minutes",
     env: { GOBIN: directory }
-  }).pipe(Effect.catch(() => Effect.succeed(null)))
+  }).pipe(Effect.orElseSucceed(() => null))
   return built?.code === 0 && existsSync(path) ? path : null
 })
 

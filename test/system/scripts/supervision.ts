@@ -7,6 +7,7 @@ import { randomBytes } from "node:crypto"
 import { createSocket } from "node:dgram"
 import { readdirSync, readlinkSync } from "node:fs"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as DataPlaneLive from "../../../layers/DataPlane.ts"
@@ -193,9 +194,8 @@ const result = await Effect.runPromise(
         mtu: 1_280,
         maxSessions: 65_536,
         workerUrl: new URL("hookedWorker.ts", import.meta.url)
-      })
-    ),
-    Effect.provide(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))]))
+      }).pipe(Layer.provideMerge(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))])))
+    )
   )
 )
 process.stdout.write(JSON.stringify({ ...result, lines }))
