@@ -217,6 +217,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     }
     const worker = new Worker(options.workerUrl ?? defaultWorkerUrl, {
       workerData: start,
+      resourceLimits: { maxYoungGenerationSizeMb: youngMb },
       transferList: [channel.port2]
     })
     const running: RunningWorker = {
@@ -332,6 +333,9 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
 }
 
 const youngMs = 500
+
+/** Young objects of a worker, in MiB: small, so that each collection holds packets up for less than a millisecond. */
+const youngMb = 6
 /** `start` does not wait longer than this for a worker that loads. */
 const loadMs = 10_000
 
