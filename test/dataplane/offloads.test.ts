@@ -393,6 +393,32 @@ describe("datagrams that arrive together", () => {
     }).pipe(Effect.provide(on))
   )
 
+  it.effect("one by one within a turn are joined as well", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const network = yield* MemoryNetwork
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, tcp(443, 2))
+      const seen = yield* writes
+      for (const packet of upload(60)) client.seal(packet)
+
+      yield* network.arriveInTurn(client.endpoint, client.outbox.splice(0))
+
+      const packets = seen.flatMap((write) => write.packets)
+      assert.deepStrictEqual(
+        packets.map((packet) => new DataView(packet.buffer).getUint32(24)),
+        Array.from({ length: 60 }, (_, i) => 1 + 1_000 * i)
+      )
+      assert.deepStrictEqual(
+        packets.map((packet) => packet.slice(40)),
+        packets.map(() => payloadOf(1_000))
+      )
+      assert.isTrue(packets.every(checksumsOk))
+      assert.isAtMost(seen.length, 4)
+      assert.strictEqual(yield* counter("udp.gathered"), 0)
+    }).pipe(Effect.provide(on))
+  )
+
   it.effect("leave one by one where the system does not take super-packets", () =>
     Effect.gen(function* () {
       const client = yield* ready()

@@ -44,6 +44,8 @@ export interface WorldOptions {
   readonly presharedKey?: string
   /** How the company's name server begins; `none` leaves its port free for another one. */
   readonly dns?: "answer" | "silent" | "closed" | "none"
+  /** More environment of the gateway. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** Name server (with `app.corp.internal` at the first origin), origins, visitor and gateway; the client is the test's choice. */
@@ -61,7 +63,10 @@ export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabErr
       ttl: 5
     })
     const origins = yield* startOrigins
-    const gateway = yield* startGateway({ config: configOf(clientKeys.publicKey, options) })
+    const gateway = yield* startGateway({
+      config: configOf(clientKeys.publicKey, options),
+      ...(options.env === undefined ? {} : { env: options.env })
+    })
     const visitor = yield* startVisitor
     const proxyOf = Effect.fnUntraced(function* (name: string = appName, type: "A" | "AAAA" = "A") {
       const answer = yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name, type })
@@ -125,12 +130,14 @@ export const connectWireguardGo: (
 /** Connects the lab's client with `sallyport connect`. */
 export const connectSallyport = (
   world: World,
-  endpoint?: string
+  endpoint?: string,
+  env?: Readonly<Record<string, string>>
 ): Effect.Effect<LabProcess, LabError, Lab | Scope.Scope> =>
   startClient(
     clientConf({
       privateKey: world.clientKeys.privateKey,
       gatewayPublicKey: world.gateway.publicKey,
       ...(endpoint === undefined ? {} : { endpoint })
-    })
+    }),
+    env
   )

@@ -71,6 +71,8 @@ const tunReceived = counterIndex["tun.received"]
 /** Reads of each source per turn, so that none starves the others. */
 const readsPerTurn = 16
 const receiveCapacity = 65_536
+/** Datagrams that come singly are collected over several reads, this many bytes of them, so that they can be joined. */
+const collectedBytes = 32_768
 /** Expiry, silence, parking and evidence are looked at this often while there is something to look at. */
 const housekeepingMs = 100
 /** Handshakes started towards known clients after a restart, per second (design §5). */
@@ -133,7 +135,7 @@ export class Engine {
     this.inbound = new Inbound(this.state, this.link, options.mtu)
     this.outbound = new Outbound(this.state, this.link, this.tun, arena, options.mtu)
     this.client = new ClientRole(this.state, this.link, this.tun)
-    this.udpAt = arena.reserve(receiveCapacity + 64)
+    this.udpAt = arena.reserve(collectedBytes + receiveCapacity + 64)
     // The virtio header lies before the packet.
     this.tunAt = arena.reserve(receiveCapacity + 128) + 64
   }
@@ -214,15 +216,16 @@ export class Engine {
     const { state, wireguard, from, udpAt } = this
     const { counters } = state
     let reads = 0
+    let start = udpAt
     for (; reads < readsPerTurn; reads++) {
-      const received = state.io.receive(udpAt, receiveCapacity, from)
+      const received = state.io.receive(start, receiveCapacity, from)
       if (received === 0) break
       const segment = state.io.segmentSize()
       if (segment < received) counters[udpGathered]! += Math.ceil(received / segment)
       for (let at = 0; at < received; at += segment) {
         const length = received - at < segment ? received - at : segment
         counters[udpReceived]!++
-        const code = wireguard.receive(udpAt + at, length, from, now, wall)
+        const code = wireguard.receive(start + at, length, from, now, wall)
         counters[receiveBase + code]!++
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
@@ -230,9 +233,14 @@ export class Engine {
         if (state.mode === "client") this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)
         else this.outbound.packet(client, wireguard.plainOffset, wireguard.plainLength)
       }
-      // The next read overwrites what was collected.
-      this.tun.flush()
+      start += (received + 63) & ~63
+      if (start - udpAt > collectedBytes) {
+        // The next read overwrites what was collected.
+        this.tun.flush()
+        start = udpAt
+      }
     }
+    this.tun.flush()
     this.link.flushBatch()
     return reads
   }
