@@ -17,48 +17,54 @@ export const hashFlow = (seed: number, client: number, flow: number, a: Readonly
 }
 
 /**
- * Open addressing from a hash to a slot number, at most half full. A bucket is a pair (slot + 1, hash): zeroed memory
- * is an empty table, and neither a probe past a stranger nor a removal has to look at the stranger's record.
- * Equality is the caller's: walk from `hash & mask` to the first empty bucket.
+ * Open addressing from a hash to a slot number, at most half full. What a lookup reads is one integer per bucket, so that
+ * much of a large table stays in the processor's cache: slot + 1 in the low bits (zeroed memory is an empty table), and
+ * above them the hash's own top bits, which keep nearly every stranger's record unread. The whole hashes lie apart, for
+ * removals. Equality is the caller's: walk from `hash & mask` to the first empty bucket.
  */
 export class HashIndex {
   readonly buckets: Int32Array
   readonly mask: number
+  /** The bits of a bucket that hold slot + 1; the others are the hash's. */
+  readonly slotMask: number
+  private readonly hashes: Int32Array
 
   constructor(capacity: number) {
     let size = 8
     while (size < capacity * 2) size *= 2
-    this.buckets = new Int32Array(size * 2)
+    this.buckets = new Int32Array(size)
+    this.hashes = new Int32Array(size)
     this.mask = size - 1
+    this.slotMask = size - 1
   }
 
   add(hash: number, slot: number): void {
-    const { buckets, mask } = this
+    const { buckets, hashes, mask, slotMask } = this
     let b = hash & mask
-    while (buckets[b * 2] !== 0) b = (b + 1) & mask
-    buckets[b * 2] = slot + 1
-    buckets[b * 2 + 1] = hash
+    while (buckets[b] !== 0) b = (b + 1) & mask
+    buckets[b] = (hash & ~slotMask) | (slot + 1)
+    hashes[b] = hash
   }
 
   /** Takes the slot out and closes the gap, so that no tombstones gather. */
   remove(hash: number, slot: number): void {
-    const { buckets, mask } = this
+    const { buckets, hashes, mask, slotMask } = this
+    const entry = (hash & ~slotMask) | (slot + 1)
     let gap = hash & mask
-    while (buckets[gap * 2] !== slot + 1) {
-      if (buckets[gap * 2] === 0) return
+    while (buckets[gap] !== entry) {
+      if (buckets[gap] === 0) return
       gap = (gap + 1) & mask
     }
     let b = gap
     for (;;) {
       b = (b + 1) & mask
-      if (buckets[b * 2] === 0) break
-      const home = buckets[b * 2 + 1]! & mask
+      if (buckets[b] === 0) break
+      const home = hashes[b]! & mask
       if (((b - home) & mask) < ((b - gap) & mask)) continue
-      buckets[gap * 2] = buckets[b * 2]!
-      buckets[gap * 2 + 1] = buckets[b * 2 + 1]!
+      buckets[gap] = buckets[b]!
+      hashes[gap] = hashes[b]!
       gap = b
     }
-    buckets[gap * 2] = 0
-    buckets[gap * 2 + 1] = 0
+    buckets[gap] = 0
   }
 }

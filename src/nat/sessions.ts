@@ -104,14 +104,15 @@ export class Sessions extends SessionRecords {
     destinationPort: number
   ): number {
     const { records, inside } = this
-    const { buckets, mask } = inside
+    const { buckets, mask, slotMask } = inside
     const flow = (protocol << 16) | insidePort
     const hash = hashFlow(this.insideSeed, client, flow, destination, destinationPort)
     for (let b = hash & mask; ; b = (b + 1) & mask) {
-      const entry = buckets[b * 2]!
+      const entry = buckets[b]!
       if (entry === 0) return -1
-      if (buckets[b * 2 + 1] !== hash) continue
-      const at = (entry - 1) * STRIDE
+      if (((entry ^ hash) & ~slotMask) !== 0) continue
+      const slot = (entry & slotMask) - 1
+      const at = slot * STRIDE
       if (
         records[at + FLOW] === flow &&
         records[at + CLIENT] === client &&
@@ -121,7 +122,7 @@ export class Sessions extends SessionRecords {
         records[at + DESTINATION] === destination.w0 &&
         records[at + PORTS]! >>> 16 === destinationPort
       ) {
-        return entry - 1
+        return slot
       }
     }
   }
@@ -129,14 +130,15 @@ export class Sessions extends SessionRecords {
   /** The session of a packet from outside, or −1: `outsidePort` is where it is going, `real` and `realPort` whence it came. */
   findInbound(client: number, protocol: number, outsidePort: number, real: Readonly<Words>, realPort: number): number {
     const { records, outside } = this
-    const { buckets, mask } = outside
+    const { buckets, mask, slotMask } = outside
     const hash = hashFlow(this.outsideSeed, client, (protocol << 16) | outsidePort, real, realPort)
     const ports = (realPort << 16) | outsidePort
     for (let b = hash & mask; ; b = (b + 1) & mask) {
-      const entry = buckets[b * 2]!
+      const entry = buckets[b]!
       if (entry === 0) return -1
-      if (buckets[b * 2 + 1] !== hash) continue
-      const at = (entry - 1) * STRIDE
+      if (((entry ^ hash) & ~slotMask) !== 0) continue
+      const slot = (entry & slotMask) - 1
+      const at = slot * STRIDE
       if (
         records[at + PORTS] === ports &&
         records[at + CLIENT] === client &&
@@ -146,7 +148,7 @@ export class Sessions extends SessionRecords {
         records[at + REAL + 1] === real.w1 &&
         records[at + REAL] === real.w0
       ) {
-        return entry - 1
+        return slot
       }
     }
   }
