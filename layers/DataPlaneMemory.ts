@@ -23,8 +23,11 @@ export class MemoryNetwork extends Context.Service<
     readonly arrive: (from: Readonly<Endpoint>, datagram: Uint8Array) => Effect.Effect<void>
     /** Datagrams of one size (the last may be shorter) reach it as one read. */
     readonly arriveTogether: (from: Readonly<Endpoint>, datagrams: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
-    /** Several that all wait in the socket when the gateway looks, each a read of its own. */
-    readonly arriveInTurn: (from: Readonly<Endpoint>, datagrams: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
+    /** Several reads that all wait in the socket when the gateway looks. */
+    readonly arriveInTurn: (
+      from: Readonly<Endpoint>,
+      reads: ReadonlyArray<ReadonlyArray<Uint8Array>>
+    ) => Effect.Effect<void>
     /** The gateway's kernel routes a packet into the tunnel; with a header, one that it has not finished. */
     readonly routeIn: (packet: Uint8Array, header?: Readonly<VirtioHeader>) => Effect.Effect<void>
     /** Several, all there when the gateway looks. */
@@ -119,9 +122,9 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
             io.arriveTogether(from, datagrams)
             turn()
           }),
-        arriveInTurn: (from, datagrams) =>
+        arriveInTurn: (from, reads) =>
           Effect.sync(() => {
-            for (const datagram of datagrams) io.arrive(from, datagram)
+            for (const datagrams of reads) io.arriveTogether(from, datagrams)
             turn()
           }),
         routeIn: (packet, header) =>

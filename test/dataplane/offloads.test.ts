@@ -365,7 +365,7 @@ describe("datagrams that arrive together", () => {
         sourcePort,
         destinationPort: 443,
         sequence: 1 + 1_000 * i,
-        payload: payloadOf(1_000),
+        payload: payloadOf(1_000).fill(i, 0, 500),
         dontFragment: true
       })
     )
@@ -386,38 +386,44 @@ describe("datagrams that arrive together", () => {
       assert.isTrue(packets.every((packet) => formatAddress(parsed(packet).destination) === real4))
       assert.deepStrictEqual(
         packets.map((packet) => packet.slice(40)),
-        packets.map(() => payloadOf(1_000))
+        upload(40).map((packet) => packet.slice(40))
       )
       assert.strictEqual(yield* counter("tun.joined"), 40)
       assert.strictEqual(yield* counter("udp.gathered"), 40)
     }).pipe(Effect.provide(on))
   )
 
-  it.effect("one by one within a turn are joined as well", () =>
-    Effect.gen(function* () {
-      const client = yield* ready()
-      const network = yield* MemoryNetwork
-      yield* send(addresses(1, 1, "Resolved", [real4]))
-      yield* sendInner(client, tcp(443, 2))
-      const seen = yield* writes
-      for (const packet of upload(60)) client.seal(packet)
+  for (const [name, count, together, writesAtMost] of [
+    ["one by one within a turn are joined as well", 60, 1, 4],
+    ["in several reads within a turn leave in order, none overwritten before it is written", 960, 60, 40]
+  ] as const) {
+    it.effect(name, () =>
+      Effect.gen(function* () {
+        const client = yield* ready()
+        const network = yield* MemoryNetwork
+        yield* send(addresses(1, 1, "Resolved", [real4]))
+        yield* sendInner(client, tcp(443, 2))
+        const seen = yield* writes
+        const segments = upload(count)
+        for (const packet of segments) client.seal(packet)
+        const datagrams = client.outbox.splice(0)
 
-      yield* network.arriveInTurn(client.endpoint, client.outbox.splice(0))
+        yield* network.arriveInTurn(
+          client.endpoint,
+          Array.from({ length: count / together }, (_, i) => datagrams.slice(i * together, (i + 1) * together))
+        )
 
-      const packets = seen.flatMap((write) => write.packets)
-      assert.deepStrictEqual(
-        packets.map((packet) => new DataView(packet.buffer).getUint32(24)),
-        Array.from({ length: 60 }, (_, i) => 1 + 1_000 * i)
-      )
-      assert.deepStrictEqual(
-        packets.map((packet) => packet.slice(40)),
-        packets.map(() => payloadOf(1_000))
-      )
-      assert.isTrue(packets.every(checksumsOk))
-      assert.isAtMost(seen.length, 4)
-      assert.strictEqual(yield* counter("udp.gathered"), 0)
-    }).pipe(Effect.provide(on))
-  )
+        const packets = seen.flatMap((write) => write.packets)
+        assert.deepStrictEqual(
+          packets.map((packet) => packet.slice(40)),
+          segments.map((packet) => packet.slice(40))
+        )
+        assert.isTrue(packets.every(checksumsOk))
+        assert.isAtMost(seen.length, writesAtMost)
+        assert.strictEqual(yield* counter("udp.gathered"), together === 1 ? 0 : count)
+      }).pipe(Effect.provide(on))
+    )
+  }
 
   it.effect("leave one by one where the system does not take super-packets", () =>
     Effect.gen(function* () {
@@ -486,7 +492,7 @@ describe("datagrams that arrive together", () => {
       )
       assert.deepStrictEqual(
         out.map((packet) => packet.slice(40)),
-        out.map(() => payloadOf(1_000))
+        segments.map((packet) => packet.slice(40))
       )
       assert.strictEqual(client.received.length, 1)
     }).pipe(Effect.provide(on))
