@@ -186,15 +186,15 @@ if (peer.current === null) throw new Error(`${clientId(1)} could not connect`)
 /** Sends `count` packets and takes as many replies; a millisecond passes every 64. */
 const run = (count: number): void => {
   const end = received + count
-  let turns = 0
+  let left = count
   let idle = 0
-  for (let left = count; received < end; turns++) {
-    if (left > 0) {
-      toSend = Math.min(16, left)
-      left -= toSend
-    }
+  for (let turns = 0; ; turns++) {
+    const more = Math.min(16 - toSend, left)
+    toSend += more
+    left -= more
     const before = received
     turn()
+    if (received >= end) return
     idle = received === before ? idle + 1 : 0
     if (idle > 10_000) throw new Error(`${end - received} packets were lost`)
     if (turns % 4 === 0) now++
