@@ -1,6 +1,10 @@
 /**
  * What a handshake message must pass before anyone spends public-key work on it: knowledge of our public key (mac1),
  * a proven address while under load or over the limit (mac2), a token of its source, and a place in the queue.
+ *
+ * Stock clients use a cookie only 5 s after they got it. So under load a source that was quiet is let in without one,
+ * as long as the queue is short and no more than `loadMark` of them come in a second: beside a flood from sources that
+ * keep sending, a client still connects at once, and what a forger of sources can cost stays bounded.
  */
 import type { Endpoint } from "../packet/endpoint.ts"
 import { CookieIssuer } from "./cookie.ts"
@@ -17,7 +21,9 @@ export class HandshakeGate {
   private readonly limits: HandshakeLimits
   private readonly issuer: CookieIssuer
   private readonly buckets: SourceBuckets
+  private readonly quiet: SourceBuckets
   private readonly handshakes = new EventRate()
+  private readonly admitted = new EventRate()
   private readonly replies = new EventRate()
   private loadedUntil = Number.NEGATIVE_INFINITY
 
@@ -25,6 +31,7 @@ export class HandshakeGate {
     this.limits = limits
     this.issuer = new CookieIssuer(p, publicKey)
     this.buckets = new SourceBuckets(limits, p)
+    this.quiet = new SourceBuckets({ ...limits, perSecond: quietPerSecond, burst: quietBurst }, p)
     this.queue = new HandshakeQueue(limits.queue)
   }
 
@@ -33,7 +40,7 @@ export class HandshakeGate {
     if (!this.issuer.hasMac1(message)) return ReceiveCode.BadMac1
     const loaded = this.isLoaded(now)
     const proven = this.issuer.hasMac2(message, from, now)
-    if (!proven && (loaded || !this.buckets.take(from, false, now))) {
+    if (!proven && !this.isWelcome(from, loaded, now)) {
       if (this.replies.count(now) > this.limits.cookieReplies) return ReceiveCode.RateLimited
       this.reply = this.issuer.reply(message, from, readWord(message, 4), now)
       return ReceiveCode.CookieSent
@@ -42,12 +49,24 @@ export class HandshakeGate {
     return this.queue.put(message, from) ? ReceiveCode.Handled : ReceiveCode.QueueFull
   }
 
+  /** Whether a source that has not proved its address is let in all the same. Every message counts, refused ones too. */
+  private isWelcome(from: Readonly<Endpoint>, loaded: boolean, now: number): boolean {
+    const wasQuiet = this.quiet.take(from, false, now)
+    if (!loaded) return this.buckets.take(from, false, now)
+    return wasQuiet && !this.isCrowded() && this.admitted.count(now) <= this.limits.loadMark
+  }
+
   /** Counts one message. Load lasts until a second after the mark was last exceeded. */
   private isLoaded(now: number): boolean {
-    const { loadMark, queue } = this.limits
-    if (this.handshakes.count(now) > loadMark || this.queue.size >= Math.ceil(queue / 8)) {
-      this.loadedUntil = now + 1_000
-    }
+    if (this.handshakes.count(now) > this.limits.loadMark || this.isCrowded()) this.loadedUntil = now + 1_000
     return now < this.loadedUntil
   }
+
+  private isCrowded(): boolean {
+    return this.queue.size >= Math.ceil(this.limits.queue / 8)
+  }
 }
+
+/** A source is quiet that sends a handshake message every 4 s, or two after a pause: a client's repetition comes after 5 s. */
+const quietPerSecond = 0.25
+const quietBurst = 2

@@ -11,7 +11,10 @@ export interface HandshakeLimits {
   readonly perSecond: number
   /** Handshake messages a source may send at once after a pause. */
   readonly burst: number
-  /** Handshake messages per second, all sources together, above which every source must prove its address; 0: always. */
+  /**
+   * Handshake messages per second, all sources together, above which sources must prove their address, and how many a
+   * second of sources that were quiet need not even then; 0: all must, always.
+   */
   readonly loadMark: number
   /** Cookie replies per second, all sources together. */
   readonly cookieReplies: number

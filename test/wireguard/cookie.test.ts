@@ -175,6 +175,64 @@ describe("a loaded responder", () => {
     assert.deepStrictEqual(codes, [...Array.from({ length: 8 }, () => "Handled"), "CookieSent"])
   })
 
+  const underLoad = (b: Side, initiation: Uint8Array) => {
+    for (let i = 0; i < 4_000; i++) b.receive(initiation, endpoint(`198.18.0.${i % 250}`, 1_000))
+    b.work()
+  }
+
+  it("lets a source that was quiet in without a cookie, twice, while the flood's sources have to prove theirs", () => {
+    const clock = new Clock()
+    const b = new Side({ clock })
+    const a = new Side({ clock, address: "192.0.2.2" })
+    a.initiate(a.meet(b))
+    const initiation = a.take()[0]!.bytes
+    underLoad(b, initiation)
+
+    const codes = [1, 2, 3].map(() => b.receive(initiation, a.at))
+
+    assert.deepStrictEqual(codes, ["Handled", "Handled", "CookieSent"])
+    assert.strictEqual(b.receive(initiation, endpoint("198.18.0.7", 1_000)), "CookieSent")
+    clock.advance(500)
+    underLoad(b, initiation)
+    clock.advance(500)
+    underLoad(b, initiation)
+    assert.strictEqual(b.receive(initiation, a.at), "CookieSent")
+  })
+
+  it("spends no more on quiet sources than the mark, however many a forger makes up", () => {
+    const clock = new Clock()
+    const b = new Side({ clock })
+    const a = new Side({ clock, address: "192.0.2.2" })
+    a.initiate(a.meet(b))
+    const initiation = a.take()[0]!.bytes
+    const handledEachSecond = Array.from({ length: 3 }, (_, second) => {
+      let handled = 0
+      for (let i = 0; i < 4_000; i++) {
+        const forged = endpoint(`10.${second}.${i >>> 8}.${i & 255}`, 1_000)
+        if (b.receive(initiation, forged) === "Handled") handled++
+        if (i % 4 === 0) b.work()
+        if (i % 4 === 0) clock.advance(1)
+      }
+      return handled
+    })
+
+    assert.isAtMost(Math.max(...handledEachSecond.slice(1)), 1_000)
+    assert.isAtMost(handledEachSecond[0]!, 2_000)
+  })
+
+  it("lets nobody in without a cookie while the queue is an eighth full", () => {
+    const clock = new Clock()
+    const b = new Side({ clock, limits: { queue: 64 } })
+    const a = new Side({ clock, address: "192.0.2.2" })
+    a.initiate(a.meet(b))
+    const initiation = a.take()[0]!.bytes
+    for (let i = 0; i < 8; i++) b.receive(initiation, endpoint(`198.18.0.${i}`, 1_000))
+
+    assert.strictEqual(b.receive(initiation, a.at), "CookieSent")
+    b.work()
+    assert.strictEqual(b.receive(initiation, a.at), "Handled")
+  })
+
   it("sends a bounded number of cookie replies a second", () => {
     const clock = new Clock()
     const b = new Side({ clock, limits: { loadMark: 0, cookieReplies: 3 } })
