@@ -267,6 +267,16 @@ describe("a restart", () => {
   const session = <A, E>(run: Effect.Effect<A, E, Layer.Success<ReturnType<typeof layerNames>> | StateStore | Disk>) =>
     run.pipe(Effect.provide(layerNames(config).pipe(Layer.provideMerge(DataPlaneRecording.layer)), { local: true }))
 
+  it.effect("reserves every client's first proxies, so that a first question costs one plain write", () =>
+    Effect.gen(function* () {
+      yield* (yield* TunnelNames).restore
+      const disk = yield* Disk
+      const before = disk.writes
+      yield* ask("git.corp")
+      assert.strictEqual(disk.writes, before + 1)
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("gives every name the same proxies, and looks nothing up until there is traffic", () =>
     Effect.gen(function* () {
       const before = yield* session(askMany(0, 150))
