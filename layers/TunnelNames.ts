@@ -34,10 +34,18 @@ export interface TunnelNamesOptions {
 
 /** DNS questions of one client. */
 const questionLimit = { perSecond: 100, burst: 200 } as const
+/**
+ * Questions that wait for other servers, of all clients and of one: their answers may take seconds, and the tunnel's
+ * DNS server answers no more than 256 questions at a time. Names of resources never wait.
+ */
+const maxForwards = 192
+const maxForwardsPerClient = 32
 /** Slots reserved at a time, at most: one durable write per this many new names of a client. */
 const reserveCount = 64
 /** Slots reserved for every client at the start, all in one go: its first names need not wait for the disk. */
 const reserveAtStart = 8
+/** The same trouble is logged again after this long. */
+const tellAgainMs = 60_000
 /** A name's use is written down again after this long. */
 const touchMs = 3_600_000
 
@@ -46,6 +54,8 @@ interface ClientNames {
   readonly index: number
   readonly grants: ReadonlyArray<DnsGrant>
   readonly names: NameTable
+  /** Questions that wait for other servers. */
+  forwards: number
   nextSlot: number
   reservedUntil: number
   /** Where slots come from while none can be reserved; counts up, so that none of them comes twice. */
@@ -75,7 +85,8 @@ export const layer = (
       const resolutions = yield* Resolutions
       const upstream = yield* Upstream
       const limits = new RateLimits(questionLimit)
-      const counters = { questions: 0, unknown_source: 0, rate_limited: 0 }
+      const counters = { questions: 0, unknown_source: 0, rate_limited: 0, forwards_refused: 0 }
+      let forwards = 0
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
         proxy6: parseNetwork(config.network.proxy6)!
@@ -88,6 +99,7 @@ export const layer = (
           index,
           grants: dnsGrants(grantsOf(config, client.id)),
           names: new NameTable(),
+          forwards: 0,
           nextSlot: 0,
           reservedUntil: 0,
           volatileSlot: null,
@@ -99,12 +111,21 @@ export const layer = (
         byAddress.set(client.tunnel6, names)
       }
 
+      const toldAt = new Map<string, number>()
+      /** Clients ask a hundred times a second: each trouble is told once a minute. */
+      const loudly = Effect.fnUntraced(function* (trouble: string, message: string) {
+        const now = yield* Clock.currentTimeMillis
+        if (now - (toldAt.get(trouble) ?? Number.NEGATIVE_INFINITY) < tellAgainMs) return
+        toldAt.set(trouble, now)
+        yield* Effect.logError(message)
+      })
+
       /** The store failing must not stop anybody: the name then lives in memory only, loudly, until its next use. */
       const persist = (of: ClientNames, entry: NameEntry, now: number) =>
         store.putMapping({ ...entry, client: of.client.id }).pipe(
           Effect.andThen(Effect.sync(() => void of.storedAt.set(entry, now))),
           Effect.catch((error) =>
-            Effect.logError(`a name is kept in memory only and will not survive a restart: ${error.message}`)
+            loudly("persist", `names are kept in memory only and will not survive a restart: ${error.message}`)
           )
         )
 
@@ -143,14 +164,15 @@ export const layer = (
           if (of.nextSlot >= of.reservedUntil) {
             const reserved = yield* Effect.result(reserve(of, reserveCount))
             if (Result.isFailure(reserved)) {
-              yield* Effect.logError(`names live in memory only: ${reserved.failure.message}`)
+              yield* loudly("reserve", `names live in memory only: ${reserved.failure.message}`)
               return yield* volatileSlot(of)
             }
           }
           const slot = of.nextSlot++
           if (slot < capacity && isFree(of, slot)) return slot
         }
-        yield* Effect.logError(
+        yield* loudly(
+          `slots of ${of.client.id}`,
           `${of.client.id} has used up its proxy addresses: give the gateway larger proxy ranges (network: in sallyport.yaml)`
         )
         return undefined
@@ -177,21 +199,38 @@ export const layer = (
         if (status !== undefined) yield* resolutions.release(status.mapping.id)
         of.storedAt.delete(entry)
         yield* Effect.catch(store.removeMapping({ ...entry, client: of.client.id }), (error) =>
-          Effect.logError(`a released name stays in the state: ${error.message}`)
+          loudly("release", `released names stay in the state: ${error.message}`)
         )
       })
 
-      const forward = (set: string, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
-        upstream.exchange(set, question.domain, question.type, 4_000).pipe(
-          Effect.match({
-            onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message }),
-            onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })
-          })
-        )
+      const forward = (of: ClientNames, set: string, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
+        Effect.suspend(() => {
+          if (forwards >= maxForwards || of.forwards >= maxForwardsPerClient) {
+            counters.forwards_refused++
+            return Effect.succeed<TunnelAnswer>({ _tag: "ServerFailure" })
+          }
+          forwards++
+          of.forwards++
+          return upstream.exchange(set, question.domain, question.type, 4_000).pipe(
+            Effect.match({
+              onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message }),
+              onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })
+            }),
+            Effect.ensuring(
+              Effect.sync(() => {
+                forwards--
+                of.forwards--
+              })
+            )
+          )
+        })
 
-      const outside = Effect.fnUntraced(function* (question: TunnelQuestion): Effect.fn.Return<TunnelAnswer> {
+      const outside = Effect.fnUntraced(function* (
+        of: ClientNames,
+        question: TunnelQuestion
+      ): Effect.fn.Return<TunnelAnswer> {
         if (config.otherNames === "refuse") return { _tag: "Refused" }
-        const answer = yield* forward("system", question)
+        const answer = yield* forward(of, "system", question)
         if (answer._tag !== "Forwarded") return answer
         return { ...answer, message: filterAddresses(answer.message, (address) => !options.refusesOutside(address)) }
       })
@@ -204,7 +243,7 @@ export const layer = (
       ): Effect.fn.Return<TunnelAnswer> {
         const { family, domain } = question
         if (family === null) {
-          const answer = yield* forward(grant.resource.resolver, question)
+          const answer = yield* forward(of, grant.resource.resolver, question)
           // Addresses beside the answer are real ones; a client gets its proxy IPs when it asks for them.
           return answer._tag === "Forwarded"
             ? { ...answer, message: filterAddresses(answer.message, () => false) }
@@ -253,11 +292,11 @@ export const layer = (
         yield* Effect.annotateCurrentSpan({ resource: grant?.resource.id ?? null })
         if (question.type === recordType.PTR && question.reverse !== null) {
           if (slotOf(question.reverse, ranges) >= 0) return reverse(of, question.reverse)
-          return yield* outside(question)
+          return yield* outside(of, question)
         }
         if (grant !== undefined) return yield* resourceName(of, grant, question, now)
         if (isPrivateName(config.resources, question.domain)) return { _tag: "NameError", ttl: 5 }
-        return yield* outside(question)
+        return yield* outside(of, question)
       })
 
       return TunnelNames.of({

@@ -67,19 +67,26 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
 /** What the servers behind each resolver set answer; silent about anything else. */
 export class UpstreamScript extends Context.Service<
   UpstreamScript,
-  { readonly answers: Map<string, Message>; readonly asked: Array<string> }
+  {
+    readonly answers: Map<string, Message>
+    readonly asked: Array<string>
+    /** Nothing comes back, not even a failure: the questioner waits. */
+    hangs: boolean
+  }
 >()("test/support/UpstreamScript") {}
 
 const upstream = Layer.effectContext(
   Effect.sync(() => {
     const answers = new Map<string, Message>()
     const asked: Array<string> = []
+    const script = UpstreamScript.of({ answers, asked, hangs: false })
     return Context.make(
       Upstream,
       Upstream.of({
         exchange: (set, domain, type) =>
           Effect.suspend(() => {
             asked.push(`${set} ${domain} ${type}`)
+            if (script.hangs) return Effect.never
             const answer = answers.get(`${set} ${domain} ${type}`)
             return answer === undefined
               ? new ResolutionError({ resolver: set, domain, reason: new Timeout({ afterMs: 4_000 }) })
@@ -87,7 +94,7 @@ const upstream = Layer.effectContext(
           }),
         counters: Effect.succeed({})
       })
-    ).pipe(Context.add(UpstreamScript, UpstreamScript.of({ answers, asked })))
+    ).pipe(Context.add(UpstreamScript, script))
   })
 )
 

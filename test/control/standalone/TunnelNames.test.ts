@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
 import * as DataPlaneRecording from "../../../layers/DataPlaneRecording.ts"
@@ -204,6 +205,29 @@ describe("any other question", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("that waits for servers which hang keeps neither another client's waiting nor a resource's name", () =>
+    Effect.gen(function* () {
+      const upstream = yield* UpstreamScript
+      upstream.hangs = true
+      const names = Array.from({ length: 100 }, (_, i) => `n${i}.example.org`)
+      const hostile = yield* Effect.forkScoped(
+        Effect.forEach(names, (name) => ask(name), { concurrency: "unbounded" }),
+        { startImmediately: true }
+      )
+      assert.strictEqual(upstream.asked.length, 32)
+      assert.strictEqual((yield* ask("more.example.org"))._tag, "ServerFailure")
+      assert.strictEqual((yield* ask("git.corp"))._tag, "Addresses")
+
+      yield* Effect.forkScoped(ask("example.org", recordType.A, tunnel4(2)), { startImmediately: true })
+      assert.strictEqual(upstream.asked.at(-1), `system example.org ${recordType.A}`)
+      assert.strictEqual((yield* (yield* TunnelNames).counters)["forwards_refused"], 69)
+
+      yield* Fiber.interrupt(hostile)
+      yield* Effect.forkScoped(ask("later.example.org"), { startImmediately: true })
+      assert.strictEqual(upstream.asked.at(-1), `system later.example.org ${recordType.A}`)
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("is refused by option", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* ask("example.org"), { _tag: "Refused" })
@@ -388,7 +412,8 @@ describe("small proxy ranges", () => {
         const all = yield* askMany(0, 63)
         assert.strictEqual(new Set(all).size, 63)
         assert.deepStrictEqual(yield* ask("more.corp"), { _tag: "ServerFailure" })
-        assert.isTrue(lines.some((line) => line.includes("larger proxy ranges")))
+        for (let n = 0; n < 20; n++) yield* ask(`more${n}.corp`)
+        assert.strictEqual(lines.filter((line) => line.includes("larger proxy ranges")).length, 1)
         assert.deepStrictEqual(yield* askMany(0, 63), all)
       })
     ).pipe(Effect.provide(layerOn(small)))
