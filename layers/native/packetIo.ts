@@ -100,6 +100,8 @@ export const makePacketIo = (options: {
   setIovec(view, vectors, base + headerAt, virtioHeaderLength)
   const whole = { header: makeVirtioHeader(), offsets: new Int32Array(1), lengths: new Int32Array(1), parts: 1 }
   const noSegments: Array<Unsegmented> = []
+  /** Batches still to be sent singly, whatever their destination. */
+  let suspended = 0
 
   let broken: string | null = null
   let segment = 0
@@ -147,6 +149,10 @@ export const makePacketIo = (options: {
 
   /** Whether this destination refused a batch lately; it is asked again after some more, since routes change. */
   const refusesBatches = (to: Readonly<Endpoint>): boolean => {
+    if (suspended > 0) {
+      suspended--
+      return true
+    }
     for (let i = 0; i < noSegments.length; i++) {
       const entry = noSegments[i]!
       if (entry.port !== to.port || !equal(entry.remote, to.remote)) continue
@@ -155,6 +161,16 @@ export const makePacketIo = (options: {
       return false
     }
     return false
+  }
+
+  const rememberRefusal = (to: Readonly<Endpoint>): void => {
+    if (noSegments.length < maxNoSegments) {
+      noSegments.push({ remote: { ...to.remote }, port: to.port, skipped: 0 })
+      return
+    }
+    // So many refuse that it is not for their sake: the network card cannot do it, say.
+    noSegments.length = 0
+    suspended = batchesUntilRetry
   }
 
   /** A batch as one system call. When this destination does not take it, nothing is sent. */
@@ -166,7 +182,7 @@ export const makePacketIo = (options: {
     segmentSize: number,
     pinned: boolean
   ): BatchResult => {
-    if (noSegments.length > 0 && refusesBatches(to)) return batchRefused
+    if ((suspended > 0 || noSegments.length > 0) && refusesBatches(to)) return batchRefused
     setIovec(view, socket.sendVector, base + offset, length)
     view.setUint16(socket.sendControl + socket.controlLength + 16, segmentSize, true)
     let unpinned = false
@@ -193,8 +209,7 @@ export const makePacketIo = (options: {
         return batchLost
       }
       drops.sendUnsegmented++
-      if (noSegments.length >= maxNoSegments) noSegments.shift()
-      noSegments.push({ remote: { ...to.remote }, port: to.port, skipped: 0 })
+      rememberRefusal(to)
       return batchRefused
     }
   }
@@ -352,7 +367,7 @@ interface Unsegmented {
   readonly port: number
   skipped: number
 }
-/** As many are remembered; the oldest is tried again when there are more. */
+/** As many are remembered; with one more, no destination is asked for a while. */
 const maxNoSegments = 64
 const batchesUntilRetry = 4_096
 
