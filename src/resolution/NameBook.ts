@@ -21,6 +21,7 @@ import {
   type MappingEntry,
   type NameEntry,
   newestFirst,
+  probeOf,
   type RefusedAddresses,
   type ResolverSet,
   viewOf
@@ -179,6 +180,11 @@ export class NameBook {
     const decision = Policy.decide(entry.policy, entry.set.breaker, cause, now)
     switch (decision._tag) {
       case "Lookup":
+        // Whose turn the next probe is, the probe decides.
+        if (entry.set.breaker.open && entry.set.waiting.size > 0) {
+          this.hold(entry)
+          return this.count("brake.resolver_failing")
+        }
         this.enqueue(entry, client, cause)
         this.pump()
         if (entry.policy.inFlight) return "lookup"
@@ -302,10 +308,11 @@ export class NameBook {
     for (const entry of set.waiting) if (!this.wanted(entry, now)) set.waiting.delete(entry)
     if (!set.breaker.open || set.waiting.size === 0) return
     if (now >= set.breaker.probeAt) {
-      const candidate = newestFirst(set.waiting).find((entry) => entry.lookup === null)
+      const candidate = probeOf(set)
       if (candidate === undefined) {
         set.breaker = Policy.probed(set.breaker, now)
       } else {
+        set.probedAt.set(candidate.lastClient, now)
         this.enqueue(candidate, candidate.lastClient, "Unmapped")
         this.pump()
       }
@@ -339,6 +346,7 @@ export class NameBook {
       return false
     }
     set.breaker = Policy.setAnswered(now)
+    set.probedAt.clear()
     set.waiting.delete(entry)
     if (!wasOpen) return false
     this.count("breaker.closed")

@@ -54,6 +54,8 @@ export interface ResolverSet {
   readonly waiting: Set<NameEntry>
   /** A probe timer is set. */
   probing: boolean
+  /** When a name was last probed for each client: they take turns. */
+  readonly probedAt: Map<ClientId, number>
 }
 
 /** Persisted names wait for traffic before they are looked up. */
@@ -78,7 +80,8 @@ export const makeSet = (): ResolverSet => ({
   breaker: closedBreaker,
   reason: afterRestart,
   waiting: new Set(),
-  probing: false
+  probing: false,
+  probedAt: new Map()
 })
 
 export const isFirstLookup = (entry: NameEntry): boolean =>
@@ -115,6 +118,21 @@ export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddre
   addresses: view._tag === "Resolved" ? view.addresses : [],
   staleAt: view._tag === "Resolved" ? view.staleAt : 0
 })
+
+/** The name to probe: of the client whose turn it is, the one that was asked for last. */
+export const probeOf = (set: ResolverSet): NameEntry | undefined => {
+  let best: NameEntry | undefined
+  let bestAt = Number.POSITIVE_INFINITY
+  for (const entry of set.waiting) {
+    if (entry.lookup !== null) continue
+    const at = set.probedAt.get(entry.lastClient) ?? Number.NEGATIVE_INFINITY
+    if (best !== undefined && (at > bestAt || (at === bestAt && entry.policy.demandAt <= best.policy.demandAt)))
+      continue
+    best = entry
+    bestAt = at
+  }
+  return best
+}
 
 export const newestFirst = (entries: Iterable<NameEntry>): Array<NameEntry> =>
   Array.from(entries).sort((a, b) => b.policy.demandAt - a.policy.demandAt)

@@ -43,6 +43,29 @@ const world = () => {
 }
 
 describe("NameBook", () => {
+  it("probes for each client in turn: names that always fail, asked for all the time, keep nobody else waiting", () => {
+    const { book, state, advance } = world()
+    const hostile = Array.from({ length: 50 }, (_, i) => `n${i}.dead.corp`)
+    const proxyIpsOf = (i: number) => [`100.96.1.${i}`]
+    const end = (lookup: Lookup) => book.ended(lookup, { _tag: "Failure", reason: new Timeout({ afterMs: 1 }) }, 0.5)
+    const ids = hostile.map(
+      (name, i) => book.subscribe({ ...subscription(name, 2), proxyIps: proxyIpsOf(i) }).mapping.id
+    )
+    for (const lookup of state.started.splice(0)) end(lookup)
+    assert.strictEqual(book.counters()["breaker.opened"], 1)
+
+    book.subscribe(subscription("git.corp", 1))
+    let waited = 0
+    while (!state.started.some((lookup) => lookup.name.domain === "git.corp") && waited < 20_000) {
+      for (const lookup of state.started.splice(0)) end(lookup)
+      for (const id of ids) book.refresh(id, "Unmapped")
+      advance(50)
+      waited += 50
+    }
+
+    assert.isAtMost(waited, 3_000)
+  })
+
   it("drops the late answer of a lookup whose name was released and asked for again", () => {
     const { book, state } = world()
     const first = book.subscribe(subscription("db.corp"))
