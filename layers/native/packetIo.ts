@@ -10,11 +10,20 @@ import {
   virtioHeaderLength,
   writeVirtioHeader
 } from "../../src/dataplane/offload/virtioHeader.ts"
-import { equal, isIpv4, type Words } from "../../src/packet/address.ts"
+import { isIpv4 } from "../../src/packet/address.ts"
 import type { Endpoint } from "../../src/packet/endpoint.ts"
+import { BatchRefusals } from "./batchRefusals.ts"
 import { errno, libc } from "./ffi.ts"
-import type { NativeMemory } from "./memory.ts"
-import { writePointer } from "./memory.ts"
+import { type NativeMemory, writePointer } from "./memory.ts"
+import {
+  controlCapacity,
+  makeSocket,
+  readControl,
+  segmentControlLength,
+  setIovec,
+  type Socket,
+  writeEndpoint
+} from "./udpMessages.ts"
 
 /** What the system dropped or refused, counted since the start. */
 export interface SystemDrops {
@@ -99,9 +108,7 @@ export const makePacketIo = (options: {
   const vectors = arena.reserve(16 * (maxParts + 1), 16)
   setIovec(view, vectors, base + headerAt, virtioHeaderLength)
   const whole = { header: makeVirtioHeader(), offsets: new Int32Array(1), lengths: new Int32Array(1), parts: 1 }
-  const noSegments: Array<Unsegmented> = []
-  /** Batches still to be sent singly, whatever their destination. */
-  let suspended = 0
+  const refusals = new BatchRefusals()
 
   let broken: string | null = null
   let segment = 0
@@ -147,32 +154,6 @@ export const makePacketIo = (options: {
     return 0
   }
 
-  /** Whether this destination refused a batch lately; it is asked again after some more, since routes change. */
-  const refusesBatches = (to: Readonly<Endpoint>): boolean => {
-    if (suspended > 0) {
-      suspended--
-      return true
-    }
-    for (let i = 0; i < noSegments.length; i++) {
-      const entry = noSegments[i]!
-      if (entry.port !== to.port || !equal(entry.remote, to.remote)) continue
-      if (++entry.skipped < batchesUntilRetry) return true
-      noSegments.splice(i, 1)
-      return false
-    }
-    return false
-  }
-
-  const rememberRefusal = (to: Readonly<Endpoint>): void => {
-    if (noSegments.length < maxNoSegments) {
-      noSegments.push({ remote: { ...to.remote }, port: to.port, skipped: 0 })
-      return
-    }
-    // So many refuse that it is not for their sake: the network card cannot do it, say.
-    noSegments.length = 0
-    suspended = batchesUntilRetry
-  }
-
   /** A batch as one system call. When this destination does not take it, nothing is sent. */
   const sendBatch = (
     socket: Socket,
@@ -182,7 +163,7 @@ export const makePacketIo = (options: {
     segmentSize: number,
     pinned: boolean
   ): BatchResult => {
-    if ((suspended > 0 || noSegments.length > 0) && refusesBatches(to)) return batchRefused
+    if (refusals.applies(to)) return batchRefused
     setIovec(view, socket.sendVector, base + offset, length)
     view.setUint16(socket.sendControl + socket.controlLength + 16, segmentSize, true)
     let unpinned = false
@@ -209,7 +190,7 @@ export const makePacketIo = (options: {
         return batchLost
       }
       drops.sendUnsegmented++
-      rememberRefusal(to)
+      refusals.add(to)
       return batchRefused
     }
   }
@@ -335,15 +316,6 @@ const POLLIN = 1
 const POLLERR = 8
 const POLLNVAL = 0x20
 const MSG_TRUNC = 0x20
-const AF_INET = 2
-const AF_INET6 = 10
-const IPPROTO_IP = 0
-const IP_PKTINFO = 8
-const IPPROTO_IPV6 = 41
-const IPV6_PKTINFO = 50
-const SOL_UDP = 17
-const UDP_SEGMENT = 103
-const UDP_GRO = 104
 const EPERM = 1
 const EINTR = 4
 const EIO = 5
@@ -358,174 +330,12 @@ const ENETUNREACH = 101
 const ENOBUFS = 105
 const EHOSTUNREACH = 113
 const EDESTADDRREQ = 89
-const controlCapacity = 128
-/** Space of the control message that holds the segment size. */
-const segmentControlLength = 24
-/** A destination that does not take batches, and how many were sent singly since. */
-interface Unsegmented {
-  readonly remote: Words
-  readonly port: number
-  skipped: number
-}
-/** As many are remembered; with one more, no destination is asked for a while. */
-const maxNoSegments = 64
-const batchesUntilRetry = 4_096
 
 type BatchResult = 0 | 1 | 2
 const batchSent: BatchResult = 0
 /** Dropped by the system. */
 const batchLost: BatchResult = 1
 const batchRefused: BatchResult = 2
-
-/** One family's socket with its structures in the arena (offsets). */
-interface Socket {
-  readonly fd: number
-  readonly family: 4 | 6
-  readonly addressLength: number
-  readonly controlLength: number
-  readonly receive: number
-  readonly receivePointer: number
-  readonly receiveVector: number
-  readonly receiveName: number
-  readonly receiveControl: number
-  readonly send: number
-  readonly sendPointer: number
-  readonly sendVector: number
-  readonly sendName: number
-  readonly sendControl: number
-  ready: boolean
-}
-
-/**
- * `msghdr`: name 0, namelen 8, iov 16, iovlen 24, control 32, controllen 40, flags 48. `cmsghdr`: len 0, level 8, type 12,
- * data 16. `in_pktinfo`: ifindex 0, spec_dst 4, addr 8. `in6_pktinfo`: addr 0, ifindex 16.
- */
-const makeSocket = (memory: NativeMemory, view: DataView, fd: number, family: 4 | 6): Socket => {
-  const { arena, base } = memory
-  const header = (): { message: number; vector: number; name: number; control: number } => {
-    const message = arena.reserve(64)
-    const vector = arena.reserve(16, 16)
-    const name = arena.reserve(32, 32)
-    const control = arena.reserve(controlCapacity)
-    arena.bytes.fill(0, message, message + 64)
-    arena.bytes.fill(0, name, name + 32)
-    arena.bytes.fill(0, control, control + controlCapacity)
-    writePointer(view, message, base + name)
-    view.setUint32(message + 8, family === 4 ? 16 : 28, true)
-    writePointer(view, message + 16, base + vector)
-    view.setUint32(message + 24, 1, true)
-    writePointer(view, message + 32, base + control)
-    return { message, vector, name, control }
-  }
-  const receive = header()
-  const send = header()
-  view.setUint16(send.name, family === 4 ? AF_INET : AF_INET6, true)
-  view.setUint32(send.control, 16 + (family === 4 ? 12 : 20), true)
-  view.setInt32(send.control + 8, family === 4 ? IPPROTO_IP : IPPROTO_IPV6, true)
-  view.setInt32(send.control + 12, family === 4 ? IP_PKTINFO : IPV6_PKTINFO, true)
-  const segmentControl = send.control + (family === 4 ? 32 : 40)
-  view.setUint32(segmentControl, 18, true)
-  view.setInt32(segmentControl + 8, SOL_UDP, true)
-  view.setInt32(segmentControl + 12, UDP_SEGMENT, true)
-  return {
-    fd,
-    family,
-    addressLength: family === 4 ? 16 : 28,
-    controlLength: family === 4 ? 32 : 40,
-    receive: receive.message,
-    receivePointer: base + receive.message,
-    receiveVector: receive.vector,
-    receiveName: receive.name,
-    receiveControl: receive.control,
-    send: send.message,
-    sendPointer: base + send.message,
-    sendVector: send.vector,
-    sendName: send.name,
-    sendControl: send.control,
-    ready: false
-  }
-}
-
-const setIovec = (view: DataView, at: number, pointer: number, length: number): void => {
-  writePointer(view, at, pointer)
-  view.setUint32(at + 8, length, true)
-  view.setUint32(at + 12, 0, true)
-}
-
-/** Fills the endpoint from address and control messages; returns the datagram size of a batch (UDP GRO), else 0. */
-const readControl = (view: DataView, socket: Socket, from: Endpoint): number => {
-  const name = socket.receiveName
-  from.port = view.getUint16(name + 2, false)
-  if (socket.family === 4) setMapped(from.remote, view.getInt32(name + 4, false))
-  else getWords(view, name + 8, from.remote)
-  from.local.w0 = from.local.w1 = from.local.w2 = from.local.w3 = 0
-  from.interfaceIndex = 0
-  let segment = 0
-  const end = socket.receiveControl + view.getUint32(socket.receive + 40, true)
-  for (let at = socket.receiveControl; at + 16 <= end;) {
-    const length = view.getUint32(at, true)
-    if (length < 16) break
-    const level = view.getInt32(at + 8, true)
-    const type = view.getInt32(at + 12, true)
-    if (level === SOL_UDP && type === UDP_GRO) {
-      segment = view.getInt32(at + 16, true)
-    } else if (level === IPPROTO_IP && type === IP_PKTINFO) {
-      from.interfaceIndex = view.getInt32(at + 16, true)
-      setMapped(from.local, view.getInt32(at + 20, false))
-    } else if (level === IPPROTO_IPV6 && type === IPV6_PKTINFO) {
-      getWords(view, at + 16, from.local)
-      from.interfaceIndex = view.getInt32(at + 32, true)
-    }
-    at += (length + 7) & ~7
-  }
-  return segment
-}
-
-/**
- * Fills the address and, with a known local address, the source to leave from; false: the kernel chooses. The interface
- * is asked for only where the address means nothing without it (link-local): elsewhere routing decides, since the way
- * back need not be the way in.
- */
-const writeEndpoint = (view: DataView, socket: Socket, to: Readonly<Endpoint>): boolean => {
-  const { local, remote } = to
-  const name = socket.sendName
-  const control = socket.sendControl
-  view.setUint16(name + 2, to.port, false)
-  if (socket.family === 4) {
-    view.setInt32(name + 4, remote.w3, false)
-    if (local.w3 === 0 || !isIpv4(local)) return false
-    view.setInt32(control + 20, local.w3, false)
-    return true
-  }
-  setWords(view, name + 8, remote)
-  const scoped = (remote.w0 & 0xffc00000) === (0xfe800000 | 0)
-  view.setUint32(name + 24, scoped ? to.interfaceIndex : 0, true)
-  if ((local.w0 | local.w1 | local.w2 | local.w3) === 0 || isIpv4(local)) return false
-  setWords(view, control + 16, local)
-  view.setInt32(control + 32, scoped ? to.interfaceIndex : 0, true)
-  return true
-}
-
-const setMapped = (a: Words, word: number): void => {
-  a.w0 = 0
-  a.w1 = 0
-  a.w2 = 0xffff
-  a.w3 = word
-}
-
-const getWords = (view: DataView, at: number, a: Words): void => {
-  a.w0 = view.getInt32(at, false)
-  a.w1 = view.getInt32(at + 4, false)
-  a.w2 = view.getInt32(at + 8, false)
-  a.w3 = view.getInt32(at + 12, false)
-}
-
-const setWords = (view: DataView, at: number, a: Readonly<Words>): void => {
-  view.setInt32(at, a.w0, false)
-  view.setInt32(at + 4, a.w1, false)
-  view.setInt32(at + 8, a.w2, false)
-  view.setInt32(at + 12, a.w3, false)
-}
 
 const countSend = (drops: SystemDrops, error: number): void => {
   switch (error) {
