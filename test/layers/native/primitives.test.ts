@@ -2,6 +2,7 @@ import { chacha20poly1305 } from "@noble/ciphers/chacha.js"
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { makeMemory } from "../../../layers/native/memory.ts"
+import { agree, bindChaChaPoly, type ChaChaPoly, makeChaChaPoly } from "../../../layers/native/chachaPoly.ts"
 import { bindEvp, type Evp, makePrimitives } from "../../../layers/native/primitives.ts"
 import { makeNodePrimitives } from "../../../layers/nodePrimitives.ts"
 
@@ -9,7 +10,10 @@ const memory = makeMemory(1)
 const { arena, base } = memory
 const bytes = arena.bytes
 const at = arena.reserve(16384)
-const { primitives, warning } = makePrimitives(memory)
+const withoutHalves = (): ChaChaPoly => {
+  throw new Error("Cannot find function")
+}
+const { primitives: evpPrimitives, warning } = makePrimitives(memory, bindEvp, withoutHalves)
 const node = makeNodePrimitives(bytes)
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replace(/\s/g, ""), "hex"))
@@ -63,11 +67,15 @@ describe("EVP as bound", () => {
   })
 })
 
-describe("the packet cipher", () => {
-  it("runs on OpenSSL's EVP interface in this node", () => {
-    assert.isNull(warning)
-  })
+it("the packet cipher runs on OpenSSL's EVP interface in this node, and on its halves", () => {
+  assert.isNull(warning)
+  assert.isTrue(agree(memory, makeChaChaPoly(memory, bindChaChaPoly(), evpPrimitives.aead), evpPrimitives.aead))
+})
 
+describe.each([
+  ["EVP", evpPrimitives],
+  ["ChaCha20 and Poly1305", makePrimitives(memory).primitives]
+] as const)("the packet cipher by %s", (_, primitives) => {
   it.prop(
     "seals what two other implementations seal, in place and from elsewhere, and opens it",
     [
@@ -179,6 +187,33 @@ describe("the packet cipher", () => {
 
     assert.deepStrictEqual(nodeKey.openValue(0, sealed, additional), new Uint8Array(12).fill(5))
     assert.isUndefined(key.openValue(0, sealed, new Uint8Array(32)))
+  })
+})
+
+describe("ChaCha20 and Poly1305 that do not agree with EVP", () => {
+  const broken: ReadonlyArray<readonly [string, Partial<ChaChaPoly>]> = [
+    ["encrypt nothing", { chacha20: () => 0 }],
+    ["authenticate nothing", { polyUpdate: () => 0 }],
+    ["make no tag", { polyFinal: () => 0 }]
+  ]
+  it.each(broken)("are not used: they %s", (_, part) => {
+    let used = 0
+    const evp = bindEvp()
+    const counting: Evp = { ...evp, encryptUpdate: (...args) => ((used += 1), evp.encryptUpdate(...args)) }
+    const made = makePrimitives(
+      memory,
+      () => counting,
+      () => ({ ...bindChaChaPoly(), ...part })
+    )
+    const key = made.primitives.aead(new Uint8Array(32).fill(1))
+    used = 0
+    bytes.fill(0x55, at, at + 1_420)
+    key.seal(9, at, 1_420, at)
+
+    assert.strictEqual(used, 1)
+    assert.isTrue(key.open(9, at, 1_420))
+    assert.strictEqual(bytes[at + 1_419], 0x55)
+    assert.isNull(made.warning)
   })
 })
 
