@@ -26,6 +26,7 @@ const engineCounters = [
   "outbound.echo_reply",
   "outbound.tunnel_address",
   "outbound.gateway_service_denied",
+  "outbound.gateway_rate_limited",
   "outbound.unauthorized",
   "outbound.filtered",
   "outbound.unmapped",

@@ -31,4 +31,7 @@ export class RateLimits {
 /** ICMP errors that the gateway sends to one client. */
 export const icmpErrorLimit = { perSecond: 20, burst: 20 } as const
 
+/** Packets of one client for the gateway itself (DNS, ping): what its DNS server on the main thread may have to read. */
+export const gatewayPacketLimit = { perSecond: 1_000, burst: 2_000 } as const
+
 const ROUNDING = 1e-9

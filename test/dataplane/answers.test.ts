@@ -45,6 +45,28 @@ import { addressBytes, buildEcho, buildFragment, buildIcmp, buildIp, buildTcp, b
 const tcp6 = (destination: string, destinationPort = 443, source = tunnel6(1)) =>
   buildTcp({ source, destination, sourcePort: 50_000, destinationPort, flags: syn })
 
+describe("a packet for the gateway itself", () => {
+  it.effect("beyond 2,000 at once and 1,000 a second is dropped, for that client only", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const question = (source: string, destination: string) =>
+        buildUdp({ source, destination, sourcePort: 40_000, destinationPort: 53, payload: new Uint8Array(12) })
+      for (let i = 0; i < 25; i++) {
+        yield* sendInner(client, ...Array.from({ length: 100 }, () => question(tunnel4(1), gateway4)))
+      }
+      assert.strictEqual(out.length, 2_000)
+      assert.strictEqual(yield* counter("outbound.gateway_rate_limited"), 500)
+      yield* TestClock.adjust("1 second")
+      for (let i = 0; i < 15; i++) {
+        yield* sendInner(client, ...Array.from({ length: 100 }, () => question(tunnel6(1), gateway6)))
+      }
+      assert.strictEqual(out.length, 3_000)
+      assert.strictEqual(client.received.length, 0)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
 describe("a packet over IPv6", () => {
   it.effect("gets the same answers as over IPv4", () =>
     Effect.gen(function* () {

@@ -79,6 +79,14 @@ const attacks: Record<string, () => Promise<unknown>> = {
     return { sent: perSecond * seconds, replies }
   },
 
+  /** `rest`: datagrams per second, seconds. Each has the head of a query and asks nothing that can be read. */
+  malformed: async () => {
+    const [perSecond = 0, seconds = 0] = rest.map(Number)
+    const head = Buffer.from([9, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+    await stream(perSecond * seconds, perSecond, () => [Buffer.concat([head, randomBytes(20)]), 53])
+    return { sent: perSecond * seconds, replies }
+  },
+
   /** `rest`: first and last port, datagrams per second. */
   scan: async () => {
     const [from = 0, to = 0, perSecond = 0] = rest.map(Number)

@@ -402,6 +402,7 @@ export class Engine {
     state.evidence.forgetClient(client.index)
     state.routes.removeClient(client.index)
     state.icmpErrors.forget(client.index)
+    state.gatewayPackets.forget(client.index)
     this.wireguard.removePeer(client.peer)
     state.clients.remove(client)
   }

@@ -6,7 +6,7 @@ import type { ResourceId } from "../../model/Resource.ts"
 import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
 import { Parking } from "../../nat/parking.ts"
 import { ReplyEvidence } from "../../nat/replyEvidence.ts"
-import { icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
+import { gatewayPacketLimit, icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
 import { Routes } from "../../nat/routes.ts"
 import { Sessions } from "../../nat/sessions.ts"
 import { Silence } from "../../nat/silence.ts"
@@ -47,6 +47,7 @@ export class EngineState {
   readonly parking = new Parking()
   readonly routes = new Routes()
   readonly icmpErrors = new RateLimits(icmpErrorLimit)
+  readonly gatewayPackets = new RateLimits(gatewayPacketLimit)
   readonly sessions: Sessions
   readonly view: PacketView = makePacketView()
   /** Monotonic and epoch milliseconds of this turn. */

@@ -102,6 +102,7 @@ export class Outbound {
     const service = state.mode === "portal" ? portalDnsPort : dnsPort
     const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === service
     if (!dns && !view.echo) return this.refuse(client, "outbound.gateway_service_denied", prohibited)
+    if (!state.gatewayPackets.take(client.index, state.now)) return state.count("outbound.gateway_rate_limited")
     state.count("outbound.to_gateway")
     this.write()
   }
