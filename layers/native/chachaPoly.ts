@@ -47,6 +47,14 @@ export const makeChaChaPoly = (
   const tag = own.base + tagAt
   const context = own.base + arena.reserve(polySize())
 
+  /** Of the additional data, which is empty, and of the ciphertext. */
+  const writeLengths = (at: number, length: number): void => {
+    view.setInt32(at, 0, true)
+    view.setInt32(at + 4, 0, true)
+    view.setInt32(at + 8, length, true)
+    view.setInt32(at + 12, 0, true)
+  }
+
   /**
    * Writes the tag of the ciphertext to the address `to`. Leaves the counter block at the data's first block, and
    * anything in the 16 bytes behind the ciphertext.
@@ -59,14 +67,27 @@ export const makeChaChaPoly = (
     words[blockAt >> 2] = 1
     polyInit(context, oneTime)
     const pad = -length & 15
+    const end = offset + length
     if (pad === 0) {
-      // What is to be authenticated behind the ciphertext has just the room of the tag: one call less.
-      const end = offset + length
+      // The lengths have just the room of the tag, so that one call does.
+      writeLengths(end, length)
+      polyUpdate(context, base + offset, length + 16)
+    } else if (end + 32 <= view.byteLength) {
+      // Padding and lengths reach beyond the tag's room: what is there comes back.
+      const kept0 = view.getInt32(end + 16, true)
+      const kept1 = view.getInt32(end + 20, true)
+      const kept2 = view.getInt32(end + 24, true)
+      const kept3 = view.getInt32(end + 28, true)
       view.setInt32(end, 0, true)
       view.setInt32(end + 4, 0, true)
-      view.setInt32(end + 8, length, true)
+      view.setInt32(end + 8, 0, true)
       view.setInt32(end + 12, 0, true)
-      polyUpdate(context, base + offset, length + 16)
+      writeLengths(end + pad, length)
+      polyUpdate(context, base + offset, length + pad + 16)
+      view.setInt32(end + 16, kept0, true)
+      view.setInt32(end + 20, kept1, true)
+      view.setInt32(end + 24, kept2, true)
+      view.setInt32(end + 28, kept3, true)
     } else {
       polyUpdate(context, base + offset, length)
       words[(trailerAt >> 2) + 6] = length

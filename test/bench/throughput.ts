@@ -67,7 +67,9 @@ const runAt = Effect.fnUntraced(function* (mtu: number, wireguard: WireguardBina
         if (!c.pairs.includes(pair.name)) continue
         const sample = yield* measure(pair, c.work, seconds)
         ;(collected[pair.name] ??= []).push(sample)
-        line.push(`${pair.name} ${Math.round(sample.connectionsPerSecond ?? sample.mibps ?? Number.NaN)}`)
+        line.push(
+          `${pair.name} ${Math.round(sample.connectionsPerSecond ?? sample.mibps ?? sample.times?.length ?? 0)}`
+        )
       }
       yield* say(`  ${c.name}: ${line.join(", ")}`)
     }

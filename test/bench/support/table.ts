@@ -139,7 +139,7 @@ export const table = (rows: ReadonlyArray<Row>): string => {
 export const document = (rows: ReadonlyArray<Row>, wireguard: WireguardBinary): string => {
   const floor: Record<string, Summary> = {}
   for (const { name, summaries } of rows) if (summaries.floor !== undefined) floor[name] = summaries.floor
-  return JSON.stringify({
+  const document = {
     cases: rows.map(({ name, ratio, summaries: { copy, mixed, peer, sallyport }, verdicts }) => ({
       name,
       sallyport,
@@ -151,7 +151,10 @@ export const document = (rows: ReadonlyArray<Row>, wireguard: WireguardBinary): 
     })),
     peer: { version: wireguard.version, sha256: wireguard.sha256, offloads: wireguard.offloads },
     floor
-  })
+  }
+  return JSON.stringify(document, (_, value: unknown) =>
+    typeof value === "number" ? Number(value.toPrecision(4)) : value
+  )
 }
 
 const middle = (sorted: ReadonlyArray<number>): number | undefined =>

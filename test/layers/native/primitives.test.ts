@@ -95,11 +95,13 @@ describe.each([
       const to = at + distance
 
       bytes.set(plain, at)
+      const beyond = Uint8Array.from({ length: 32 }, (_, i) => seed ^ i)
+      bytes.set(beyond, to + length + 16)
       key.seal(counter, at, length, to)
       const sealed = bytes.slice(to, to + length + 16)
-      const beyond = bytes[to + length + 16]
       const opened = key.open(counter, to, length)
       const result = bytes.slice(to, to + length)
+      const left = bytes.slice(to + length + 16, to + length + 48)
       bytes.set(plain, at)
       nodeKey.seal(counter, at, length, to)
 
@@ -107,12 +109,32 @@ describe.each([
       assert.deepStrictEqual(bytes.slice(to, to + length + 16), expected)
       assert.isTrue(opened)
       assert.deepStrictEqual(result, plain)
-      assert.strictEqual(bytes[to + length + 16], beyond)
+      assert.deepStrictEqual(left, beyond)
       key.free()
       nodeKey.free()
     },
     { arbitrary: { runs: 300, seed: 3 } }
   )
+
+  it("works up to the arena's last byte", () => {
+    const key = primitives.aead(new Uint8Array(32).fill(1))
+    for (const length of [1_417, 1_420, 1_424]) {
+      const end = bytes.length - length - 16
+      const before = bytes.slice(end)
+      bytes.fill(3, at, at + length)
+      key.seal(5, at, length, end)
+      const sealed = bytes.slice(end)
+
+      assert.deepStrictEqual(
+        sealed,
+        chacha20poly1305(new Uint8Array(32).fill(1), nonceOf(5)).encrypt(bytes.slice(at, at + length))
+      )
+      assert.isTrue(key.open(5, end, length))
+      assert.deepStrictEqual(bytes.slice(end, end + length), bytes.slice(at, at + length))
+      bytes.set(before, end)
+    }
+    key.free()
+  })
 
   it.prop(
     "refuses a packet with any one bit changed, and another counter",
