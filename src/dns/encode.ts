@@ -1,7 +1,7 @@
 import { isIpv4, parseAddress } from "../packet/address.ts"
 import type { Message, Question, ResourceRecord } from "./message.ts"
 import type { DomainText } from "./name.ts"
-import { labelsOf } from "./name.ts"
+import { labelsOf, maxNameBytes, parentName } from "./name.ts"
 import { recordType } from "./registry.ts"
 
 /**
@@ -88,9 +88,8 @@ class Writer {
   bad = false
   #bytes = new Uint8Array(512)
   #length = 0
-  /** Names already written, by their exact labels, so that the case of each occurrence is kept. */
-  readonly #names = new Map<string, number>()
-  readonly #texts = new Map<string, number>()
+  /** Names already written and the names above them, by their exact text, so that the case of each occurrence is kept. */
+  readonly #names = new Map<DomainText, { readonly at: number; readonly size: number }>()
 
   finish(): Uint8Array | null {
     return this.bad || this.#length > 0xffff ? null : this.#bytes.slice(0, this.#length)
@@ -135,29 +134,34 @@ class Writer {
     u32(a.w3)
   }
 
+  /** Takes apart only what was not written before: a hostile answer has a thousand long names that end alike. */
   name(text: DomainText): void {
-    // Most records of an answer repeat the name of the question.
-    const before = this.#texts.get(text)
-    if (before !== undefined) return this.u16(0xc000 | before)
     const start = this.#length
-    const labels = labelsOf(text)
-    if (labels === null) {
-      this.bad = true
-      return
+    let known = this.#names.get(text)
+    let size = 0
+    let rest = text
+    while (known === undefined && rest !== "." && rest !== "") {
+      const above = parentName(rest)
+      const labels = labelsOf(above === "." ? rest : rest.slice(0, -above.length - 1))
+      if (labels?.length !== 1) {
+        this.bad = true
+        return
+      }
+      size += labels[0]!.length + 1
+      this.u8(labels[0]!.length)
+      this.raw(labels[0]!)
+      rest = above
+      known = this.#names.get(rest)
     }
-    for (let i = 0; i < labels.length; i++) {
-      const key = labels
-        .slice(i)
-        .map((label) => String.fromCharCode(label.length, ...label))
-        .join("")
-      const known = this.#names.get(key)
-      if (known !== undefined) return this.u16(0xc000 | known)
-      if (this.#length < 0x4000) this.#names.set(key, this.#length)
-      this.u8(labels[i]!.length)
-      this.raw(labels[i]!)
+    size += known?.size ?? 1
+    if (size > maxNameBytes) this.bad = true
+    for (let at = start, above = text; above !== rest && at < 0x4000; above = parentName(above)) {
+      this.#names.set(above, { at, size })
+      size -= this.#bytes[at]! + 1
+      at += this.#bytes[at]! + 1
     }
-    if (labels.length > 0 && start < 0x4000) this.#texts.set(text, start)
-    this.u8(0)
+    if (known === undefined) this.u8(0)
+    else this.u16(0xc000 | known.at)
   }
 
   /** Writes what `body` writes, after its length in two bytes. */

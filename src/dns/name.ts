@@ -15,7 +15,8 @@ export interface NameCursor {
 }
 
 const headerBytes = 12
-const maxNameBytes = 255
+/** Of a name on the wire, lengths and root included. */
+export const maxNameBytes = 255
 const maxLabelBytes = 63
 /** A name has at most 127 labels, so more jumps cannot be honest. */
 const maxPointers = 127

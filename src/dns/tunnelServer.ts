@@ -154,12 +154,19 @@ const negative = (question: Question, ttl: number): Partial<Message> => ({
 
 /** An answer over the limit is sent empty with TC, so that the client comes back over TCP. */
 const fit = (message: Message, limit: number): Uint8Array | null => {
+  // No record is shorter: what cannot fit need not be written to know it.
+  if ((message.answers.length + message.authorities.length) * minRecordBytes > limit) {
+    return encode({ ...message, ...empty, truncated: true })
+  }
   const whole = encode(message)
   if (whole === null) return encode({ ...message, ...empty, rcode: rcode.ServFail })
   if (whole.length <= limit) return whole
-  const withoutExtras = encode({ ...message, additionals: [] })
+  const withoutExtras = message.additionals.length === 0 ? null : encode({ ...message, additionals: [] })
   if (withoutExtras !== null && withoutExtras.length <= limit) return withoutExtras
   return encode({ ...message, ...empty, truncated: true })
 }
+
+/** A name of one byte, type, class, TTL and the length of nothing. */
+const minRecordBytes = 11
 
 const empty = { answers: [], authorities: [], additionals: [] } as const
