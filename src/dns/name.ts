@@ -23,7 +23,7 @@ const maxPointers = 127
 
 /** Reads a name of a message. A pointer must point before the name's first byte, each further one before the last. */
 export const readName = (bytes: Uint8Array, offset: number, cursor: NameCursor): DomainText | NameFailure => {
-  let text = ""
+  let out = 0
   let at = offset
   let bound = offset
   let length = 0
@@ -34,7 +34,7 @@ export const readName = (bytes: Uint8Array, offset: number, cursor: NameCursor):
     if (head === undefined) return nameFailures.NameTruncated
     if (head === 0) {
       cursor.end = end < 0 ? at + 1 : end
-      return text === "" ? "." : text
+      return out === 0 ? "." : String.fromCharCode(...scratch.subarray(0, out))
     }
     if (head >= 0xc0) {
       const low = bytes[at + 1]
@@ -50,8 +50,8 @@ export const readName = (bytes: Uint8Array, offset: number, cursor: NameCursor):
     length += head + 1
     if (length + 1 > maxNameBytes) return nameFailures.NameTooLong
     if (at + 1 + head > bytes.length) return nameFailures.NameTruncated
-    if (text !== "") text += "."
-    for (let i = at + 1; i <= at + head; i++) text += escapeByte(bytes[i]!)
+    if (out > 0) scratch[out++] = 0x2e
+    for (let i = at + 1; i <= at + head; i++) out = writeByte(bytes[i]!, out)
     at += 1 + head
   }
 }
@@ -121,9 +121,19 @@ const nameFailures: { readonly [P in NameProblem]: NameFailure } = {
   BadPointer: { problem: "BadPointer" }
 }
 
-const escapeByte = (byte: number): string => {
-  if (byte === 0x2e) return "\\."
-  if (byte === 0x5c) return "\\\\"
-  if (byte > 0x20 && byte < 0x7f) return String.fromCharCode(byte)
-  return `\\${String(byte).padStart(3, "0")}`
+/** The text of the name that is read, flat: a string put together byte by byte is a chain of a thousand pieces. */
+const scratch = new Uint8Array(maxNameBytes * 4)
+
+/** Writes the byte's text form at `out`; returns where the next goes. */
+const writeByte = (byte: number, out: number): number => {
+  if (byte > 0x20 && byte < 0x7f) {
+    if (byte === 0x2e || byte === 0x5c) scratch[out++] = 0x5c
+    scratch[out] = byte
+    return out + 1
+  }
+  scratch[out] = 0x5c
+  scratch[out + 1] = 0x30 + Math.floor(byte / 100)
+  scratch[out + 2] = 0x30 + (Math.floor(byte / 10) % 10)
+  scratch[out + 3] = 0x30 + (byte % 10)
+  return out + 4
 }
