@@ -25,7 +25,10 @@ describe("translations", () => {
     assert.isTrue(t.setAddresses(5, 2, MappingState.Resolved, [r1], [], 77))
     assert.isFalse(t.setAddresses(5, 1, MappingState.Unresolved, [], [], 0))
     assert.strictEqual(t.state(5), MappingState.Resolved)
-    assert.deepStrictEqual([76, 77].map((wall) => t.isStale(5, { wall })), [false, true])
+    assert.deepStrictEqual(
+      [76, 77].map((wall) => t.isStale(5, { wall })),
+      [false, true]
+    )
     assert.deepStrictEqual(t.addresses(5, p1), [r1])
     assert.deepStrictEqual(t.addresses(5, p6), [])
     assert.isTrue(t.setAddresses(5, 2, MappingState.Resolved, [r2], [], 78))
