@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
-import { deviceOfTable, firewallScript, firewallTable, removeScript } from "../src/host/firewall.ts"
+import { deviceOfTable, firewallScript, firewallTable, removeScript, trackingScript } from "../src/host/firewall.ts"
 import { HostError, HostNetwork, type HostPlan } from "../src/host/HostNetwork.ts"
 import { describeOverlap, Route } from "../src/host/overlap.ts"
 import { freePortRange, listeningPorts } from "../src/host/portRange.ts"
@@ -206,7 +206,9 @@ const removeStaleTables = Effect.fnUntraced(function* (own: string) {
 const installFirewall = (plan: HostPlan) =>
   Effect.suspend(() => {
     const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
-    return nft(firewallScript(plan, freePortRange([...listening, plan.listenPort])))
+    return nft(firewallScript(plan, freePortRange([...listening, plan.listenPort]))).pipe(
+      Effect.andThen(Effect.ignore(nft(trackingScript(plan.device))))
+    )
   })
 
 /** Chains of others that drop by default and nowhere mention the gateway's device (or its port). */

@@ -2,6 +2,7 @@
  * The gateway's own nftables table as an `nft -f` script (design §12). A packet has to pass it besides whatever else the
  * host filters: it only ever takes away.
  */
+import { sessionTimeouts } from "../nat/sessions.ts"
 import type { HostPlan } from "./HostNetwork.ts"
 
 /** Name of the table of one device (family `inet`). Characters that nft has no use for are written in hex. */
@@ -82,6 +83,25 @@ ${plan.masquerade ? masquerade(device, ports) : ""}
 }
 `
 }
+
+/**
+ * Lets the kernel forget a client's TCP connections when the packet path does (RFC 5382: 2 h 4 min of silence), not after
+ * five days: clients that come and go would else fill the host's connection table. A script of its own, since not every
+ * kernel has connection timeouts; to be run after `firewallScript`.
+ */
+export const trackingScript = (device: string): string => `table inet ${firewallTable(device)} {
+  ct timeout tcp4 { protocol tcp; l3proto ip; policy = { established: ${establishedSeconds} }; }
+  ct timeout tcp6 { protocol tcp; l3proto ip6; policy = { established: ${establishedSeconds} }; }
+  chain tracked {
+    type filter hook prerouting priority mangle; policy accept;
+    iifname "${device}" meta nfproto ipv4 meta l4proto tcp ct state new ct timeout set "tcp4"
+    iifname "${device}" meta nfproto ipv6 meta l4proto tcp ct state new ct timeout set "tcp6"
+  }
+}
+`
+
+/** A little more than the session, which must not outlive its translation. */
+const establishedSeconds = sessionTimeouts.tcp / 1_000 + 60
 
 const tablePrefix = "sallyport_"
 

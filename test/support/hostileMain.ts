@@ -94,6 +94,13 @@ const attacks: Record<string, () => Promise<unknown>> = {
     return { sent: to - from + 1, replies }
   },
 
+  /** Opens a connection to port `rest`, says so, and keeps it; never ends by itself. */
+  hold: () =>
+    new Promise(() => {
+      const tcp = connect(Number(rest[0]), target, () => process.stdout.write("connected\n"))
+      tcp.on("error", (error) => process.stdout.write(`${error.message}\n`))
+    }),
+
   /** Listens where an sshd would, on every address, and prints a line for each connection; never ends by itself. */
   listen: async () => {
     for (const host of ["0.0.0.0", "::"]) {

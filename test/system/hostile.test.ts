@@ -485,6 +485,23 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       })
   )
 
+  it.effect("keeps a client's connection in the host's table no longer than its session lives", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const { world } = yield* Town
+      const holder = yield* lab.spawn("client", [process.execPath, hostileMain, "hold", yield* world.proxyOf(), "80"])
+      assert.strictEqual(yield* Effect.orDie(Queue.take(holder.lines)), "connected")
+      const table = yield* lab.exec("gateway", ["cat", "/proc/net/nf_conntrack"])
+      const seconds = table
+        .split("\n")
+        .filter((line) => line.includes(`ESTABLISHED src=${tunnelAddresses.client.v4}`))
+        .map((line) => Number(/tcp +6 (\d+)/.exec(line)?.[1]))
+
+      assert.isNotEmpty(seconds, table)
+      for (const left of seconds) assert.isAtMost(left, 7_500)
+    })
+  )
+
   it.effect("holds a bounded number of sessions for a client that scans ports, in bounded memory", () =>
     Effect.gen(function* () {
       const { status, world } = yield* Town
