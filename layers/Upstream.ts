@@ -48,6 +48,9 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
   const systemServers = watchedFile(resolvConf, parseResolvConf)
   const counters = { queries: 0, resends: 0, tcp_queries: 0, answers: 0, failures: 0, timeouts: 0, ignored: 0 }
   const silentSets = new Set<string>()
+  /** When each set last answered anything: monotonic milliseconds. */
+  const answeredAt = new Map<string, number>()
+  const monotonic = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1000n) / 1000)
 
   const serversOf = (set: string): Effect.Effect<ReadonlyArray<DnsServerAddress>, NoResolver> => {
     const configured = Object.hasOwn(sets, set) ? sets[set] : undefined
@@ -108,11 +111,10 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
       )
     }
 
-    const now = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1000n) / 1000)
-    const deadline = (yield* now) + withinMs
+    const deadline = (yield* monotonic) + withinMs
     let resendAt = 0
     for (;;) {
-      const time = yield* now
+      const time = yield* monotonic
       if (time >= deadline) {
         counters.timeouts++
         return yield* peers.some((p) => p.failure?.reached === true)
@@ -159,21 +161,24 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
   return Upstream.of({
     exchange: Effect.fn("Upstream.exchange")(function* (set, domain, type, withinMs = totalMs) {
       yield* Effect.annotateCurrentSpan({ set, domain, type })
+      const since = yield* monotonic
       const message = yield* ask(set, domain, type, Math.min(withinMs, totalMs)).pipe(
         Effect.scoped,
-        Effect.tapError((reason) => noteSilence(set, reason)),
+        Effect.tapError((reason) => noteSilence(set, reason, since)),
         Effect.mapError((reason) => new ResolutionError({ resolver: set, domain, reason }))
       )
+      answeredAt.set(set, yield* monotonic)
       if (silentSets.delete(set)) yield* Effect.logInfo(`Resolver ${set} answers again`)
       return message
     }),
     counters: Effect.sync(() => ({ ...counters }))
   })
 
-  function noteSilence(set: string, reason: ResolutionReason): Effect.Effect<void> {
+  /** One line when a set falls silent. One that answered others meanwhile has a name that is broken, no more. */
+  function noteSilence(set: string, reason: ResolutionReason, since: number): Effect.Effect<void> {
     counters.failures++
     if (reason._tag !== "Timeout" && reason._tag !== "NoResolver") return Effect.void
-    if (silentSets.has(set)) return Effect.void
+    if (silentSets.has(set) || (answeredAt.get(set) ?? Number.NEGATIVE_INFINITY) >= since) return Effect.void
     silentSets.add(set)
     const cause = reason._tag === "Timeout" ? `no answer within ${reason.afterMs} ms` : reason.detail
     return Effect.logWarning(`Resolver ${set} does not answer: ${cause}`)

@@ -18,6 +18,7 @@ import type { ResolverOptions } from "../../layers/Resolver.ts"
 import * as ResolverLive from "../../layers/Resolver.ts"
 import type { DnsTestServer } from "../support/dnsServer.ts"
 import { dnsServer } from "../support/dnsServer.ts"
+import { withLogLines } from "../support/standalone.ts"
 
 const empty = os.devNull
 
@@ -60,6 +61,30 @@ const temporaryFolder = Effect.acquireRelease(
 const write = (file: string, text: string) => Effect.promise(() => fs.writeFile(file, text))
 
 const asks = (server: DnsTestServer, type: number): number => server.queries.filter((q) => q.type === type).length
+
+describe("Upstream, its log", () => {
+  it.live("has no line for a name that never answers beside others that do, and two for servers that fall silent", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const server = yield* dnsServer({ "dead.test": { mode: "blackhole" }, "*": { A: ["10.0.0.1"] } })
+        yield* Effect.gen(function* () {
+          const upstream = yield* Upstream
+          const ask = (name: string) => Effect.exit(upstream.exchange("corp", name, recordType.A))
+          for (let n = 0; n < 5; n++) {
+            yield* Effect.all([ask("dead.test"), ask("app.test")], { concurrency: "unbounded" })
+          }
+          assert.deepStrictEqual(lines, [])
+
+          server.setZone({ "*": { mode: "blackhole" } })
+          yield* Effect.all([ask("app.test"), ask("git.test")], { concurrency: "unbounded" })
+          server.setZone({ "*": { A: ["10.0.0.1"] } })
+          yield* ask("app.test")
+          assert.strictEqual(lines.length, 2)
+        }).pipe(using([server], { resendMs: 50, totalMs: 200 }))
+      })
+    )
+  )
+})
 
 describe("Resolver, answers", () => {
   it.live("gives both families with the smallest TTL, from one query each, from different ports", () =>
