@@ -3,25 +3,9 @@
  * with each turn. The worker runs it over system calls, tests run the same over memory.
  */
 import { counterIndex, handshakeBase, receiveBase } from "../counters.ts"
-import type { Command, SetMapping, SetPolicy, SetResource, UpsertClient } from "../commands.ts"
+import type { Command } from "../commands.ts"
 import type { Counters } from "../counters.ts"
 import type { Notice } from "../notices.ts"
-import type { MappingId } from "../../model/Mapping.ts"
-import type { ResourceId } from "../../model/Resource.ts"
-import { optInBits } from "../../nat/destinationPolicy.ts"
-import { compileFilters, permits } from "../../nat/portFilters.ts"
-import { MappingState } from "../../nat/translations.ts"
-import {
-  contains,
-  equal,
-  formatAddress,
-  isIpv4,
-  type Network,
-  parseAddress,
-  parseNetwork,
-  type Words,
-  words
-} from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
 import { write16 } from "../../packet/bytes.ts"
@@ -29,10 +13,10 @@ import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
-import { AddressCache } from "./addressCache.ts"
-import { fromBase64, fromHex, toHex } from "./bytesText.ts"
 import { ClientRole } from "./clientRole.ts"
-import type { ClientEntry, ClientResource } from "./clientTable.ts"
+import { ClientReports } from "./clientReports.ts"
+import type { ClientEntry } from "./clientTable.ts"
+import { DesiredState } from "./desiredState.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
 import { Link } from "./link.ts"
@@ -77,11 +61,8 @@ const collectedBytes = 32_768
 const housekeepingMs = 100
 /** Handshakes started towards known clients after a restart, per second (design §5). */
 const initiationsPerSecond = 50
-/** A client that keeps moving is reported this often. */
-const stateIntervalMs = 1_000
 
 export class Engine {
-  private readonly epoch: number
   private readonly state: EngineState
   private readonly wireguard: WireGuard
   private readonly link: Link
@@ -89,6 +70,8 @@ export class Engine {
   private readonly outbound: Outbound
   private readonly client: ClientRole
   private readonly tun: TunWriter
+  private readonly reports: ClientReports
+  private readonly desired: DesiredState
   private readonly checksum: Checksum
   private readonly udpAt: number
   private readonly tunAt: number
@@ -96,17 +79,11 @@ export class Engine {
   private readonly toInitiate: Array<ClientEntry> = []
   private initiatedAt = Number.NEGATIVE_INFINITY
   private housekeepingAt = 0
-  /** Clients with news that main was not told yet. */
-  private untold: Array<ClientEntry> = []
   /** What this worker's own totals were when they were last added to the counters, which outlive it. */
   private readonly counted = new Map<number, number>()
-  private policyText = ""
-  private readonly addresses = new AddressCache()
-  private readonly real: Words = words()
 
   constructor(options: EngineOptions) {
     const { arena, primitives } = options
-    this.epoch = options.epoch
     const seed = new Uint8Array(4)
     primitives.randomBytes(seed)
     this.state = new EngineState({
@@ -135,6 +112,11 @@ export class Engine {
     this.inbound = new Inbound(this.state, this.link, options.mtu)
     this.outbound = new Outbound(this.state, this.link, this.tun, arena, options.mtu)
     this.client = new ClientRole(this.state, this.link, this.tun)
+    this.reports = new ClientReports(this.state)
+    this.desired = new DesiredState(this.state, this.wireguard, this.outbound, this.reports, (client) => {
+      this.toInitiate.push(client)
+      this.housekeepingAt = this.state.now
+    })
     this.udpAt = arena.reserve(collectedBytes + receiveCapacity + 64)
     // The virtio header lies before the packet.
     this.tunAt = arena.reserve(receiveCapacity + 128) + 64
@@ -159,7 +141,7 @@ export class Engine {
   nextDeadline(): number {
     const { state } = this
     const idle =
-      state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length + this.untold.length === 0
+      state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length === 0 && !this.reports.waiting
     return Math.min(this.wireguard.nextDeadline(), idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
 
@@ -172,43 +154,12 @@ export class Engine {
     this.wireguard.close()
   }
 
+  /** Takes what main wants from now on; the same again changes nothing. */
   apply(command: Command, now: number, wall: number): void {
     this.state.now = now
     this.state.wall = wall
-    switch (command._tag) {
-      case "UpsertClient":
-        return this.upsertClient(command)
-      case "RemoveClient":
-        return this.removeClient(this.state.clients.find(command.client))
-      case "SetResource":
-        return this.setResource(command)
-      case "RevokeResource":
-        return this.revokeResource(this.state.clients.find(command.client), command.resource)
-      case "SetMapping":
-        return this.setMapping(command)
-      case "SetAddresses": {
-        const mapping = this.state.mappingNames.find(command.mapping)
-        if (mapping < 0) return
-        const addresses = this.addresses.all(command.addresses)
-        const applied = this.state.translations.setAddresses(
-          mapping,
-          command.lookup,
-          MappingState[command.state],
-          addresses.filter(isIpv4),
-          addresses.filter((a) => !isIpv4(a)),
-          command.staleAt
-        )
-        if (applied && command.state !== "Resolving") this.outbound.release(mapping)
-        this.link.flushBatch()
-        return
-      }
-      case "RemoveMapping":
-        return this.removeMapping(command.mapping)
-      case "SetPolicy":
-        return this.setPolicy(command)
-      case "Stop":
-        return
-    }
+    this.desired.apply(command)
+    this.link.flushBatch()
   }
 
   /** The times come in as arguments: read from fields they would be boxed for every packet. */
@@ -286,7 +237,7 @@ export class Engine {
     for (let m = state.silence.next(state.now); m >= 0; m = state.silence.next(state.now))
       state.suspect(m, "Unanswered")
     this.initiateSome()
-    this.tellStates()
+    this.reports.tellDue()
     for (const [i, n] of this.wireguard.handshakeCounts.entries()) this.countUpTo(handshakeBase + i, n)
   }
 
@@ -310,226 +261,6 @@ export class Engine {
     const client = this.state.clients.get(peer.user)
     if (client === undefined) return
     if (event === "HandshakeDone") this.link.flush(client)
-    // Every datagram of a client may come from another address; the rest is rare by itself.
-    if (event !== "EndpointChanged" || this.state.now - client.toldAt >= stateIntervalMs) return this.tell(client)
-    if (client.untold) return
-    client.untold = true
-    this.untold.push(client)
+    this.reports.event(client, event)
   }
-
-  private tellStates(): void {
-    if (this.untold.length === 0) return
-    const waiting = this.untold
-    this.untold = []
-    for (const client of waiting) {
-      if (!client.untold || this.state.clients.get(client.index) !== client) continue
-      if (this.state.now - client.toldAt >= stateIntervalMs) this.tell(client)
-      else this.untold.push(client)
-    }
-  }
-
-  private tell(client: ClientEntry): void {
-    const { peer } = client
-    client.toldAt = this.state.now
-    client.untold = false
-    this.state.notices.put({
-      _tag: "ClientState",
-      epoch: this.epoch,
-      client: client.id,
-      connected: peer.hasSession(this.state.now),
-      endpoint: peer.hasEndpoint ? { address: formatAddress(peer.endpoint.remote), port: peer.endpoint.port } : null,
-      lastTai64n: peer.latestTai64n.some((b) => b !== 0) ? toHex(peer.latestTai64n) : null,
-      handshakeAt: peer.lastHandshakeAt === 0 ? null : peer.lastHandshakeAt
-    })
-  }
-
-  private upsertClient(command: UpsertClient): void {
-    const { state } = this
-    const publicKey = fromBase64(command.publicKey, 32)
-    const presharedKey = command.presharedKey === null ? null : fromBase64(command.presharedKey, 32)
-    const tunnel4 = parseAddress(command.tunnel4)
-    const tunnel6 = parseAddress(command.tunnel6)
-    if (publicKey === undefined || presharedKey === undefined || tunnel4 === undefined || tunnel6 === undefined) {
-      return this.fault(`client ${command.client} was ignored: malformed key or address`)
-    }
-    const index = state.clients.indexFor(command.client)
-    const holder = this.wireguard.findPeer(publicKey)
-    const robbed = holder === undefined || holder.user === index ? undefined : state.clients.get(holder.user)
-    if (robbed !== undefined) {
-      this.removeClient(robbed)
-      this.fault(`client ${robbed.id} was removed: its key belongs to client ${command.client} now`)
-    }
-    const known = state.clients.get(index)
-    if (known !== undefined) this.changeClient(known, publicKey, tunnel4, tunnel6)
-    const connected = known?.peer.hasSession(state.now) === true
-    const peer = this.wireguard.addPeer({ publicKey, presharedKey, keepalive: command.keepalive, user: index })
-    const client = known ?? state.clients.add(index, command.client, peer, tunnel4, tunnel6)
-    client.peer = peer
-    if (connected && !peer.hasSession(state.now)) this.tell(client)
-    if (!peer.hasEndpoint && command.endpoint !== null) {
-      const remote = parseAddress(command.endpoint.address)
-      if (remote !== undefined) {
-        Object.assign(peer.endpoint.remote, remote)
-        peer.endpoint.port = command.endpoint.port
-        peer.hasEndpoint = true
-      }
-    }
-    const tai64n = command.lastTai64n === null ? undefined : fromHex(command.lastTai64n, 12)
-    if (tai64n !== undefined && laterThan(tai64n, peer.latestTai64n)) peer.latestTai64n.set(tai64n)
-    if (command.initiate && peer.hasEndpoint && !peer.hasSession(state.now)) {
-      this.toInitiate.push(client)
-      this.housekeepingAt = state.now
-    }
-  }
-
-  /** Another key or other addresses: its flows end and its resources stay. */
-  private changeClient(client: ClientEntry, publicKey: Uint8Array, tunnel4: Words, tunnel6: Words): void {
-    const { state } = this
-    const sameKey = client.peer.publicKey.every((b, i) => b === publicKey[i])
-    const sameAddresses = equal(client.tunnel4, tunnel4) && equal(client.tunnel6, tunnel6)
-    if (sameKey && sameAddresses) return
-    state.sessions.removeClient(client.index)
-    client.stage.clear()
-    if (!sameKey) this.wireguard.removePeer(client.peer)
-    if (!sameAddresses) state.clients.move(client, tunnel4, tunnel6)
-  }
-
-  private removeClient(client: ClientEntry | undefined): void {
-    if (client === undefined) return
-    const { state } = this
-    state.sessions.removeClient(client.index)
-    for (const mapping of client.mappings) this.dropMapping(mapping)
-    state.evidence.forgetClient(client.index)
-    state.routes.removeClient(client.index)
-    state.icmpErrors.forget(client.index)
-    state.gatewayPackets.forget(client.index)
-    this.wireguard.removePeer(client.peer)
-    state.clients.remove(client)
-  }
-
-  private setResource(command: SetResource): void {
-    const { state } = this
-    const client = state.clients.find(command.client)
-    if (client === undefined) return
-    const network = command.network === null ? null : parseNetwork(command.network)
-    if (network === undefined || (command.kind === "cidr" && network === null))
-      return this.fault(`resource ${command.resource} was ignored: malformed network`)
-    const index = state.resourceNames.add(command.resource)
-    const filters = compileFilters(command.filters)
-    const before = client.resources.get(index)
-    const { kind } = command
-    const optIns = optInBits(command.allow)
-    client.resources.set(index, { id: command.resource, index, kind, network, filters, optIns })
-    if (kind === "dns") state.routes.remove(client.index, index)
-    else state.routes.set(client.index, index, command.resource, network ?? undefined, filters)
-    if (before !== undefined) this.cutDenied(client)
-  }
-
-  /** Ends the flows that a new one like them would not be let through for. */
-  private cutDenied(client: ClientEntry): void {
-    const { sessions } = this.state
-    sessions.removeWhere(client.index, (slot) => {
-      const resource = client.resources.get(sessions.resourceOf(slot))
-      return resource === undefined || !this.covers(resource, slot)
-    })
-  }
-
-  private covers(resource: ClientResource, slot: number): boolean {
-    const { state, real } = this
-    const { sessions } = state
-    sessions.realInto(slot, real)
-    if ((resource.kind === "dns") !== sessions.mappingOf(slot) >= 0) return false
-    if (resource.network !== null && !contains(resource.network, real)) return false
-    if (!permits(resource.filters, sessions.protocolOf(slot), sessions.destinationPort(slot))) return false
-    return !state.refuses(resource, real)
-  }
-
-  private revokeResource(client: ClientEntry | undefined, id: ResourceId): void {
-    const { state } = this
-    const index = state.resourceNames.find(id)
-    if (client === undefined || index < 0) return
-    client.resources.delete(index)
-    state.routes.remove(client.index, index)
-    state.sessions.removeResource(client.index, index)
-    for (const mapping of client.mappings) {
-      if (state.translations.resourceOf(mapping) === index) this.dropMapping(mapping)
-    }
-  }
-
-  private setMapping(command: SetMapping): void {
-    const { state } = this
-    const client = state.clients.find(command.client)
-    if (client === undefined) return
-    const proxies = this.addresses.all(command.proxyIps)
-    const resource = state.resourceNames.add(command.resource)
-    const mapping = state.mappingNames.add(command.mapping)
-    state.clients.get(state.translations.clientOf(mapping))?.mappings.delete(mapping)
-    client.mappings.add(mapping)
-    const moved = state.translations.setMapping(mapping, client.index, resource, proxies, command.generation)
-    for (const other of moved) {
-      state.sessions.removeMapping(other)
-      state.silence.forget(other)
-      state.evidence.forgetMapping(other)
-      state.parking.forget(other)
-    }
-  }
-
-  private removeMapping(id: MappingId): void {
-    const mapping = this.state.mappingNames.find(id)
-    if (mapping >= 0) this.dropMapping(mapping)
-  }
-
-  /** Its flows end too: the proxy IPs stand for nothing any more. */
-  private dropMapping(mapping: number): void {
-    const { state } = this
-    state.clients.get(state.translations.clientOf(mapping))?.mappings.delete(mapping)
-    state.sessions.removeMapping(mapping)
-    state.parking.forget(mapping)
-    state.translations.removeMapping(mapping)
-    state.silence.forget(mapping)
-    state.evidence.forgetMapping(mapping)
-    state.notices.forget(mapping)
-    const name = state.mappingNames.name(mapping)
-    if (name !== undefined) state.mappingNames.remove(name)
-  }
-
-  private setPolicy(command: SetPolicy): void {
-    const { state } = this
-    const gateway4 = parseAddress(command.gateway4)
-    const gateway6 = parseAddress(command.gateway6)
-    const tunnel = networks(command.tunnelNetworks)
-    const proxy = networks(command.proxyNetworks)
-    if (gateway4 === undefined || gateway6 === undefined || tunnel === undefined || proxy === undefined) {
-      return this.fault("a policy was ignored: malformed address")
-    }
-    Object.assign(state.gateway4, gateway4)
-    Object.assign(state.gateway6, gateway6)
-    state.mode = command.mode
-    state.setNetworks(tunnel, proxy)
-    const own = command.ownAddresses.map(parseAddress).filter((a) => a !== undefined)
-    state.policy.setRanges(tunnel, proxy)
-    state.policy.setOwnAddresses(own)
-    const text = JSON.stringify(command)
-    if (text === this.policyText) return
-    this.policyText = text
-    for (let i = 0; i < state.clients.end; i++) {
-      const client = state.clients.get(i)
-      if (client !== undefined) this.cutDenied(client)
-    }
-  }
-
-  private fault(message: string): void {
-    this.state.count("worker.faults")
-    this.state.notices.put({ _tag: "Fault", epoch: this.epoch, message })
-  }
-}
-
-const networks = (texts: ReadonlyArray<string>): ReadonlyArray<Network> | undefined => {
-  const parsed = texts.map(parseNetwork).filter((n) => n !== undefined)
-  return parsed.length === texts.length ? parsed : undefined
-}
-
-const laterThan = (a: Uint8Array, b: Uint8Array): boolean => {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i]! > b[i]!
-  return false
 }

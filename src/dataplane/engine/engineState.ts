@@ -20,7 +20,7 @@ import { NetworkSet } from "./networkSet.ts"
 import { NoticeBox } from "./noticeBox.ts"
 import type { PacketIo } from "./packetIo.ts"
 
-export interface EngineOptions {
+interface StateOptions {
   readonly epoch: number
   readonly arena: Arena
   readonly io: PacketIo
@@ -33,6 +33,7 @@ export interface EngineOptions {
 const sessionsPerClient = 16_384
 
 export class EngineState {
+  readonly epoch: number
   readonly bytes: Uint8Array
   readonly io: PacketIo
   readonly counters: Counters
@@ -60,7 +61,8 @@ export class EngineState {
   private tunnelNetworks: NetworkSet = new NetworkSet([])
   private proxyNetworks: NetworkSet = new NetworkSet([])
 
-  constructor(options: EngineOptions) {
+  constructor(options: StateOptions) {
+    this.epoch = options.epoch
     this.bytes = options.arena.bytes
     this.io = options.io
     this.counters = options.counters
