@@ -5,6 +5,7 @@
  *   --quick        TCP 1 flow both ways and UDP 600 Mbit/s, 3 rounds of 2 s, one MTU
  *   --rounds N     (5)      --seconds N  (3)      --mtu 1280,1420
  *   --only TEXT    cases whose name contains it   --pairs sallyport,peer
+ *   --calm N       waits up to N seconds (10) before each measurement until nothing else runs
  *   --prof         profiles the gateway's threads and prints where their time goes
  *   --json         ends with one line of JSON
  *
@@ -16,6 +17,7 @@ import { join } from "node:path"
 import process from "node:process"
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect } from "effect"
+import { untilCalm } from "./support/calm.ts"
 import { type Case, cases } from "./support/cases.ts"
 import { checkIntegrity, measure, type Sample } from "./support/measure.ts"
 import { type PairName, pairNames, pairTitles, startPair } from "./support/pairs.ts"
@@ -33,12 +35,16 @@ const words = (name: string, otherwise: string): ReadonlyArray<string> => {
 const quick = flag("quick")
 const rounds = option("rounds", quick ? 3 : 5)
 const seconds = option("seconds", quick ? 2 : 3)
+const calm = option("calm", 10)
 const mtus = words("mtu", quick ? "1420" : "1420,1280").map(Number)
 const only = words("only", "").join(",")
 const wanted = words("pairs", quick ? "floor,sallyport,mixed,peer" : pairNames.join(","))
 const pairs = pairNames.filter((name) => wanted.includes(name))
 const chosen = cases.filter((c) => (quick ? c.quick : true) && c.name.includes(only))
 const integrityBytes = quick ? 20_000_000 : 50_000_000
+
+let measurements = 0
+let disturbed = 0
 
 const say = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stderr.write(`${text}\n`))
 const print = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stdout.write(`${text}\n`))
@@ -65,6 +71,8 @@ const runAt = Effect.fnUntraced(function* (mtu: number, wireguard: WireguardBina
         // Another one begins each round.
         const pair = started[(i + round) % started.length]!
         if (!c.pairs.includes(pair.name)) continue
+        if (!(yield* untilCalm(calm))) disturbed++
+        measurements++
         const sample = yield* measure(pair, c.work, seconds)
         ;(collected[pair.name] ??= []).push(sample)
         line.push(
@@ -103,6 +111,9 @@ const bench = Effect.gen(function* () {
   yield* print(
     problems.length === 0 ? `${integrityBytes} bytes each way through every pair: all right` : problems.join("\n")
   )
+  if (calm > 0 && disturbed > 0) {
+    yield* print(`${disturbed} of ${measurements} measurements began while something else was running`)
+  }
   if (!wireguard.offloads) yield* print("no ratios: this wireguard-go has no offloads")
   if (profile !== null) yield* print(hottest(profile))
   if (flag("json")) yield* print(document(rows, wireguard))
