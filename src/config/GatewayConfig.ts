@@ -1,6 +1,7 @@
 import type { LogLevel } from "effect/LogLevel"
 import type { Authorization } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
+import { defaultRanges, type Ranges } from "../model/ranges.ts"
 import type { Resource } from "../model/Resource.ts"
 
 /** A host (name or canonical address, no brackets) and a UDP port. */
@@ -16,11 +17,7 @@ export interface ResolverServer {
 }
 
 /** The four ranges of design §1 as canonical network text, and the tunnel's MTU. */
-export interface NetworkConfig {
-  readonly tunnel4: string
-  readonly tunnel6: string
-  readonly proxy4: string
-  readonly proxy6: string
+export interface NetworkConfig extends Ranges {
   readonly mtu: number
 }
 
@@ -60,14 +57,7 @@ export const defaultStateDir = "/var/lib/sallyport"
 export const defaultDevice = "sallyport0"
 export const defaultListenPort = 51820
 
-/** Design §1. */
-export const defaultNetwork: NetworkConfig = {
-  tunnel4: "100.64.0.0/11",
-  tunnel6: "fd00:2021:1111::/107",
-  proxy4: "100.96.0.0/11",
-  proxy6: "fd00:2021:1111:8000::/107",
-  mtu: 1280
-}
+export const defaultNetwork: NetworkConfig = { ...defaultRanges, mtu: 1280 }
 
 /** The grants of one client, in the order of the file's resources. */
 export const grantsOf = (config: GatewayConfig, client: ClientId): ReadonlyArray<Authorization> =>

@@ -1,6 +1,6 @@
 import { contains, isIpv4, parseNetwork } from "../packet/address.ts"
 import type { NetworkConfig } from "./GatewayConfig.ts"
-import type { Report } from "./resolveConfig.ts"
+import type { Report } from "./report.ts"
 
 /** The four ranges with the names they have in the file. */
 export const rangesOf = (network: NetworkConfig): ReadonlyArray<{ readonly key: string; readonly network: string }> => [

@@ -3,7 +3,7 @@ import { parseAddress } from "../packet/address.ts"
 import { assignAddresses, refuseFixed } from "./assignAddresses.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import type { ConfiguredClient, NetworkConfig } from "./GatewayConfig.ts"
-import { checkName, type Report } from "./resolveConfig.ts"
+import { checkName, type Report } from "./report.ts"
 import { keyBytes } from "./values.ts"
 
 export const maxClients = 10_000

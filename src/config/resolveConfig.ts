@@ -5,16 +5,13 @@ import * as GatewayConfig from "./GatewayConfig.ts"
 import type { Problem } from "./problem.ts"
 import { checkRanges, overlaps, rangesOf } from "./ranges.ts"
 import { gatewayAddress } from "./assignAddresses.ts"
+import { checkName, type Report } from "./report.ts"
 import { resolveClients } from "./resolveClients.ts"
 import { resolveResources } from "./resolveResources.ts"
-import { parseIdentifier } from "./values.ts"
 import type { YamlSource } from "./yamlSource.ts"
 
 /** More would not fit a data plane's memory; a file this large is a mistake. */
 const maxGrants = 1_000_000
-
-/** Notes a problem at a place in the file. */
-export type Report = (path: ReadonlyArray<PropertyKey>, cause: string, fix: string, key?: boolean) => void
 
 /** What the file's parts mean together: references, ranges, addresses, grants, defaults. */
 export const resolveConfig = (
@@ -95,10 +92,4 @@ export const resolveConfig = (
     otherNames: file.other_names ?? "forward",
     logLevel: file.log_level ?? "Info"
   })
-}
-
-/** A key that names something must be a name. */
-export const checkName = (name: string, path: ReadonlyArray<PropertyKey>, report: Report): void => {
-  const checked = parseIdentifier(name)
-  if (Result.isFailure(checked)) report(path, checked.failure.cause, checked.failure.fix, true)
 }

@@ -3,7 +3,7 @@ import type { ConfigFile } from "./fileSchema.ts"
 import type { ConfiguredClient, NetworkConfig, ResolverServer } from "./GatewayConfig.ts"
 import { quote } from "./problem.ts"
 import { overlaps, rangesOf } from "./ranges.ts"
-import { checkName, type Report } from "./resolveConfig.ts"
+import { checkName, type Report } from "./report.ts"
 import { suggestFix } from "./suggest.ts"
 
 export const maxResources = 10_000

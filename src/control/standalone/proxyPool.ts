@@ -1,8 +1,9 @@
 /**
  * Which proxy IPs a slot stands for: four addresses per family, counted up from the start of the proxy ranges.
- * Slot 0 is not used (its first address is the network's own), neither are the blocks that hold Firezone's DNS
- * sentinels (100.100.111.0/24 and its IPv6 twin), so that a mapping never collides with a client's resolver.
+ * Slot 0 is not used (its first address is the network's own), neither are blocks in `reservedNetworks`, so that a mapping
+ * never collides with a client's resolver.
  */
+import { reservedNetworks } from "../../model/ranges.ts"
 import { contains, formatAddress, type Network, parseAddress, parseNetwork, words } from "../../packet/address.ts"
 
 export const proxiesPerFamily = 4
@@ -12,12 +13,12 @@ export interface ProxyRanges {
   readonly proxy6: Network
 }
 
-const sentinels = [parseNetwork("100.100.111.0/24")!, parseNetwork("fd00:2021:1111:8000:100:100:111:0/120")!]
+const reserved = reservedNetworks.map((text) => parseNetwork(text)!)
 
 /** The first slot that a client may be given. */
 export const firstSlot = 1
 
-/** Eight canonical addresses, IPv4 first; `undefined` when the slot lies beyond a range or on a sentinel. */
+/** Eight canonical addresses, IPv4 first; `undefined` when the slot lies beyond a range or is reserved. */
 export const proxyIpsOf = (slot: number, ranges: ProxyRanges): ReadonlyArray<string> | undefined => {
   const proxies: Array<string> = []
   for (const range of [ranges.proxy4, ranges.proxy6]) {
@@ -27,7 +28,7 @@ export const proxyIpsOf = (slot: number, ranges: ProxyRanges): ReadonlyArray<str
       const low = (base.w3 >>> 0) + offset
       const address = words(base.w0, base.w1, base.w2 + Math.floor(low / 2 ** 32), low | 0)
       if (slot < firstSlot || offset > 0x7fffffff || !contains(range, address)) return undefined
-      if (sentinels.some((sentinel) => contains(sentinel, address))) return undefined
+      if (reserved.some((network) => contains(network, address))) return undefined
       proxies.push(formatAddress(address))
     }
   }
