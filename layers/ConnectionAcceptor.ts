@@ -7,10 +7,10 @@ import * as Scheduler from "effect/Scheduler"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { type CheckedName, checkRequest } from "../src/access/checkRequest.ts"
 import { Clients } from "../src/access/Clients.ts"
-import { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
+import { type AccessReply, ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
 import { iceCredentials, passwordLength, usernameLength } from "../src/access/iceCredentials.ts"
 import { ProxyRanges } from "../src/access/ProxyRanges.ts"
-import { AccessRefused, type AccessReply, type AccessRequest } from "../src/model/AccessRequest.ts"
+import { AccessRefused, type AccessRequest } from "../src/model/AccessRequest.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
 
 /** How many names one client may have mapped at a time. */

@@ -1,7 +1,5 @@
 import * as Schema from "effect/Schema"
 import type { Authorization } from "./Authorization.ts"
-import type { Mapping } from "./Mapping.ts"
-import type { NameState } from "../resolution/NameState.ts"
 
 export interface IceCredentials {
   readonly username: string
@@ -17,13 +15,6 @@ export interface AccessRequest extends Authorization {
   } | null
   /** Credentials that the control plane chose for our side; `null`: the acceptor draws them. */
   readonly credentials: IceCredentials | null
-}
-
-/** The answer to every valid request, given in the same turn: no lookup has to end for it. */
-export interface AccessReply {
-  /** Our side of the connection. */
-  readonly credentials: IceCredentials
-  readonly mapping: { readonly mapping: Mapping; readonly state: NameState } | null
 }
 
 /** A request that must not be granted; never caused by DNS. */
