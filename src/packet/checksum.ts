@@ -55,18 +55,8 @@ export const addressSum = (a: Readonly<Words>): number => {
 /** What replacing a 16-bit word adds to a sum: `~m + m'` of RFC 1624 equation 3. Deltas of words may be added up. */
 export const delta16 = (from: number, to: number): number => (~from & 0xffff) + to
 
-/** The same for a 32-bit word. */
-export const delta32 = (from: number, to: number): number =>
-  (~from >>> 16) + (~from & 0xffff) + (to >>> 16) + (to & 0xffff)
-
 /** A checksum field after its data changed by `delta`: `HC' = ~(~HC + ~m + m')`, RFC 1624 equation 3. */
 export const applyDelta = (checksum: number, delta: number): number => ~fold((~checksum & 0xffff) + delta) & 0xffff
-
-/** A checksum field after one 16-bit word of its data changed. */
-export const update16 = (checksum: number, from: number, to: number): number => applyDelta(checksum, delta16(from, to))
-
-/** A checksum field after one 32-bit word of its data, aligned to 16 bits, changed. */
-export const update32 = (checksum: number, from: number, to: number): number => applyDelta(checksum, delta32(from, to))
 
 /** True for IPv6, which has no header checksum. */
 export const ipv4HeaderChecksumOk = (bytes: Uint8Array, view: Readonly<PacketView>): boolean =>

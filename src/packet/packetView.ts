@@ -1,4 +1,4 @@
-import { copyWords, isIpv4, readIpv4, readIpv6, type Words, words } from "./address.ts"
+import { isIpv4, readIpv4, readIpv6, type Words, words } from "./address.ts"
 import { read16, read32 } from "./bytes.ts"
 import { maxPacketLength, protocolIcmp, protocolIcmpv6, protocolTcp, protocolUdp } from "./protocols.ts"
 
@@ -60,27 +60,6 @@ export const makePacketView = (): PacketView => ({
   echo: false,
   icmpError: false
 })
-
-export const copyPacketView = (from: Readonly<PacketView>, to: PacketView): void => {
-  to.offset = from.offset
-  to.version = from.version
-  to.length = from.length
-  to.transport = from.transport
-  to.transportLength = from.transportLength
-  to.protocol = from.protocol
-  copyWords(from.source, to.source)
-  copyWords(from.destination, to.destination)
-  to.sourcePort = from.sourcePort
-  to.destinationPort = from.destinationPort
-  to.tcpFlags = from.tcpFlags
-  to.icmpType = from.icmpType
-  to.icmpCode = from.icmpCode
-  to.fragment = from.fragment
-  to.fragmentOffset = from.fragmentOffset
-  to.identification = from.identification
-  to.echo = from.echo
-  to.icmpError = from.icmpError
-}
 
 /** Why a packet was refused; `parseReasons[code]` is its name. */
 export const Truncated = 1

@@ -10,7 +10,6 @@ export const tcpSyn = 0x02
 export const tcpRst = 0x04
 export const tcpPsh = 0x08
 export const tcpAck = 0x10
-export const tcpUrg = 0x20
 
 /** Largest IP packet there is without IPv6 jumbograms, which are refused. */
 export const maxPacketLength = 65535

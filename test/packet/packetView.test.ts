@@ -5,7 +5,6 @@ import {
   BadHeaderLength,
   BadLength,
   BadVersion,
-  copyPacketView,
   makePacketView,
   MappedAddress,
   type PacketView,
@@ -347,26 +346,6 @@ describe("parseTruncated", () => {
   it("refuses fewer than 8 bytes of a transport header", () => {
     const packet = buildTcp({ ...v4, ...ports })
     assert.strictEqual(parseTruncated(packet, 0, 27, makePacketView()), TransportTruncated)
-  })
-})
-
-describe("copyPacketView", () => {
-  it.prop("a copy is equal and independent", [packetSpec], ([spec]) => {
-    const from = parse(build(spec))
-    const to = makePacketView()
-    copyPacketView(from, to)
-    assert.deepStrictEqual(to, from)
-    from.source.w3++
-    assert.notDeepEqual(to, from)
-  })
-
-  it("copies every field", () => {
-    const data = new Uint8Array(64).fill(0x50)
-    const from = parse(buildFragment({ ...v6, protocol: 6, data, size: 32, identification: 7 })[1]!)
-    const to = makePacketView()
-    Object.assign(from, { echo: true, icmpError: true, icmpType: 3, icmpCode: 4, tcpFlags: 5 })
-    copyPacketView(from, to)
-    assert.deepStrictEqual(to, from)
   })
 })
 
