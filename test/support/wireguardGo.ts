@@ -47,18 +47,7 @@ export const startWireguardGo: (
   function* (options) {
     const lab = yield* Lab
     const { device, host } = options
-    const child = yield* lab.spawn(host, [options.program ?? "wireguard-go", "--foreground", device], {
-      env: { WG_PROCESS_FOREGROUND: "1", LOG_LEVEL: "error" }
-    })
-    // The device exists before its control socket does; `wg show` needs both.
-    yield* lab.exec(host, ["wg", "show", device]).pipe(
-      Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 250 }),
-      Effect.catch(() =>
-        Effect.flatMap(child.output, (output) =>
-          Effect.fail(new WireguardGoError({ message: `wireguard-go did not start: ${output}` }))
-        )
-      )
-    )
+    const child = yield* launch(options).pipe(Effect.retry({ times: 2 }))
     const privateKey = yield* lab.writeFile(`${device}.key`, options.privateKey)
     yield* lab.exec(host, ["wg", "set", device, "private-key", privateKey])
     if (options.listenPort !== undefined) {
@@ -88,6 +77,25 @@ export const startWireguardGo: (
     }
   }
 )
+
+/**
+ * Waits until the device and its control socket are there; `wg show` needs both. The directory of control sockets is
+ * the whole machine's, and somebody else's end may take it away just when a socket is made: then it says so and ends.
+ */
+const launch = Effect.fnUntraced(function* ({ device, host, program }: WireguardGoOptions) {
+  const lab = yield* Lab
+  const child = yield* lab.spawn(host, [program ?? "wireguard-go", "--foreground", device], {
+    env: { WG_PROCESS_FOREGROUND: "1", LOG_LEVEL: "error" }
+  })
+  const ended = Effect.gen(function* () {
+    yield* child.exit
+    return yield* new WireguardGoError({ message: `wireguard-go did not start: ${yield* child.output}` })
+  })
+  yield* lab
+    .exec(host, ["wg", "show", device])
+    .pipe(Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 250 }), Effect.raceFirst(ended))
+  return child
+})
 
 const addPeer = Effect.fnUntraced(function* (host: LabHost, device: string, peer: WireguardPeer) {
   const lab = yield* Lab
