@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { DnsService, DnsSource } from "../src/host/DnsSockets.ts"
+import { formatHostPort } from "../src/packet/endpoint.ts"
 import { DnsSockets, DnsSocketError } from "../src/host/DnsSockets.ts"
 import type { TcpLimits } from "./dnsTcpServer.ts"
 import { defaultTcpLimits, dnsTcpServer } from "./dnsTcpServer.ts"
@@ -130,7 +131,7 @@ const retrying = <A>(open: Effect.Effect<A, BindError, Scope.Scope>): Effect.Eff
   )
 
 const bindError = ({ address, port, transport }: Binding, errno: string): BindError => {
-  const at = `${address.includes(":") ? `[${address}]` : address}:${port}/${transport}`
+  const at = `${formatHostPort(address, port)}/${transport}`
   const because = (): string => {
     switch (errno) {
       case "EADDRINUSE":

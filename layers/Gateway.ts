@@ -14,7 +14,7 @@ import { DnsSockets } from "../src/host/DnsSockets.ts"
 import { HostNetwork } from "../src/host/HostNetwork.ts"
 import { StateStore } from "../src/host/StateStore.ts"
 import { proxyMembership } from "../src/model/ranges.ts"
-import { type Fault } from "../src/demo/story.ts"
+import type { DemoBreak } from "../src/cli/Programs.ts"
 import { DestinationPolicy, optInBits } from "../src/nat/destinationPolicy.ts"
 import { type Network, parseAddress, parseNetwork } from "../src/packet/address.ts"
 import { AnswerPolicy } from "../src/resolution/AnswerPolicy.ts"
@@ -40,7 +40,7 @@ import * as TunnelNamesLive from "./TunnelNames.ts"
 export interface GatewayOptions {
   readonly newKey: boolean
   /** Breaks one promise on purpose; for the demo only. */
-  readonly fault: Fault | null
+  readonly fault: DemoBreak | null
 }
 
 export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Schema.String }) {}
@@ -84,7 +84,7 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
     }).pipe(Effect.scoped, Effect.provide(services(config, key, options.fault)))
   }).pipe(Effect.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
 
-const services = (config: GatewayConfig, key: Uint8Array, fault: Fault | null) => {
+const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | null) => {
   const policy = makePolicy(config)
   const references = Layer.mergeAll(
     Layer.succeed(ProxyRanges, proxyMembership([config.network.proxy4, config.network.proxy6])),

@@ -2,6 +2,7 @@ import * as dgram from "node:dgram"
 import * as net from "node:net"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { formatHostPort } from "../src/packet/endpoint.ts"
 
 export interface DnsServerAddress {
   /** An address text; link-local ones with their zone. */
@@ -9,8 +10,7 @@ export interface DnsServerAddress {
   readonly port: number
 }
 
-export const formatServer = (server: DnsServerAddress): string =>
-  server.address.includes(":") ? `[${server.address}]:${server.port}` : `${server.address}:${server.port}`
+export const formatServer = (server: DnsServerAddress): string => formatHostPort(server.address, server.port)
 
 export interface DnsUdpSocket {
   /** Sends, now or as soon as the socket is connected. Problems go to `onProblem`. */

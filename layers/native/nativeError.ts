@@ -1,3 +1,5 @@
+import { formatHostPort } from "../../src/packet/endpoint.ts"
+
 /** A system call that failed while the gateway was being set up. `message` is one line: what failed, why, the fix. */
 export class NativeError {
   readonly _tag = "NativeError"
@@ -81,7 +83,7 @@ export const serverError = (
   address: string,
   port: number
 ): NativeError => {
-  const where = `${transport.toUpperCase()} ${address.includes(":") ? `[${address}]` : address}:${port}`
+  const where = `${transport.toUpperCase()} ${formatHostPort(address, port)}`
   const because = (): string => {
     switch (errno) {
       case "EADDRINUSE":

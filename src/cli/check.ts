@@ -3,8 +3,8 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { readConfig } from "../config/readConfig.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
+import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
-import { formatEndpoint } from "./statusReport.ts"
 import { table } from "./renderStatus.ts"
 
 /** `sallyport check`: says what is wrong with the file, or what it means. Touches nothing. */
@@ -16,7 +16,7 @@ export const check = Command.make(
     const { clients, endpoint, grants, resources } = config
     yield* Console.log(`${file} is correct: ${counted(clients, "client")}, ${counted(resources, "resource")}`)
     yield* Console.log(
-      `clients dial ${formatEndpoint(endpoint.host, endpoint.port)}; the gateway listens on UDP port ${config.listenPort}`
+      `clients dial ${formatHostPort(endpoint.host, endpoint.port)}; the gateway listens on UDP port ${config.listenPort}`
     )
     if (clients.length > 0) {
       const rows = clients.map((client) => {

@@ -2,6 +2,7 @@ import * as Schema from "effect/Schema"
 import type { ConfiguredClient } from "../config/GatewayConfig.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { Authorization } from "../model/Authorization.ts"
+import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
@@ -94,7 +95,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     at: input.now,
     gateway: {
       publicKey: input.publicKey,
-      endpoint: formatEndpoint(input.endpoint.host, input.endpoint.port),
+      endpoint: formatHostPort(input.endpoint.host, input.endpoint.port),
       startedAt: input.startedAt,
       workerEpoch: input.workerEpoch
     },
@@ -107,7 +108,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         tunnel4: client.tunnel4,
         tunnel6: client.tunnel6,
         connected: state?.connected ?? false,
-        endpoint: endpoint === null ? null : formatEndpoint(endpoint.address, endpoint.port),
+        endpoint: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
         lastHandshakeAt: state?.handshakeAt ?? null
       }
     }),
@@ -176,7 +177,3 @@ const reasonOf = (state: NameState): ResolutionReason | null => {
   if (state._tag === "Resolved") return state.failure
   return state._tag === "Unresolved" ? state.reason : null
 }
-
-/** `host:port`, IPv6 in brackets. */
-export const formatEndpoint = (host: string, port: number): string =>
-  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`

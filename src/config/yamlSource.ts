@@ -1,12 +1,11 @@
 import * as Result from "effect/Result"
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from "yaml"
-import type { Problem } from "./problem.ts"
-import { quote } from "./problem.ts"
+import { type Problem, quote } from "./problem.ts"
 
 /** Longer files are refused unread. */
 export const maxFileLength = 1 << 20
 
-/** The files's plain value, and where in the text its parts are. */
+/** The file's plain value, and where in the text its parts are. */
 export interface YamlSource {
   readonly value: unknown
   /** Position of the value at `path` or, with `key`, of its key; the nearest enclosing thing when there is none. */

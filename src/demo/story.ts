@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import { contains, parseAddress, parseNetwork } from "../packet/address.ts"
+import type { DemoBreak } from "../cli/Programs.ts"
 import { defaultNetwork } from "../config/GatewayConfig.ts"
 import { type Gateway, startClient, startGateway, clientConf, gatewayPort, tunnelAddresses } from "./tunnel.ts"
 import { type NameServer, startNameServer, startOrigins, startVisitor, type Visitor } from "./company.ts"
@@ -35,8 +36,6 @@ const patience = { timeout: "2 seconds" } as const
 /** What the promises are held to, in milliseconds. */
 const limits = { accept: 1000, heal: 3000, move: 9000 }
 
-export type Fault = "accept" | "icmp" | "heal"
-
 /** Environment variable by which the demo asks `sallyport up` to break a promise. */
 export const faultVariable = "SALLYPORT_DEMO_FAULT"
 
@@ -50,7 +49,7 @@ interface Stage {
 
 /** Tells the whole story; `report` gets the measurements so far, also of a story that fails later. */
 export const tellStory = (options: {
-  readonly fault: Fault | null
+  readonly fault: DemoBreak | null
   readonly report: (measured: Partial<StoryResult>) => void
 }): Effect.Effect<StoryResult, StoryFailed, Lab> =>
   Effect.scoped(
@@ -84,7 +83,7 @@ const closing = `
   That was all of it: let in at once, told the truth, healed by itself, and nobody's connection was cut.
 `
 
-const setUp = Effect.fnUntraced(function* (fault: Fault | null) {
+const setUp = Effect.fnUntraced(function* (fault: DemoBreak | null) {
   const lab = yield* Lab
   const keys = yield* lab.keyPair
   const nameServer = yield* startNameServer

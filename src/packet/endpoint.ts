@@ -3,7 +3,7 @@
  * interface (so that a reply leaves from the address that was addressed). Mutable and reused, since
  * one is filled per datagram; keep one with `copyEndpoint`.
  */
-import { copyWords, equal, formatAddress, isIpv4, type Words, words } from "./address.ts"
+import { copyWords, equal, formatAddress, type Words, words } from "./address.ts"
 
 export interface Endpoint {
   readonly remote: Words
@@ -26,5 +26,9 @@ export const copyEndpoint = (from: Readonly<Endpoint>, to: Endpoint): void => {
 export const sameRemote = (a: Readonly<Endpoint>, b: Readonly<Endpoint>): boolean =>
   a.port === b.port && equal(a.remote, b.remote)
 
-export const formatEndpoint = (e: Readonly<Endpoint>): string =>
-  isIpv4(e.remote) ? `${formatAddress(e.remote)}:${e.port}` : `[${formatAddress(e.remote)}]:${e.port}`
+/** The remote side as text. */
+export const formatEndpoint = (e: Readonly<Endpoint>): string => formatHostPort(formatAddress(e.remote), e.port)
+
+/** `host:port` of a name or an address text, IPv6 in brackets. */
+export const formatHostPort = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`

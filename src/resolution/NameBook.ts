@@ -6,7 +6,7 @@
 import type { Command } from "../dataplane/commands.ts"
 import type { ClientId } from "../model/Client.ts"
 import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mapping.ts"
-import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
+import type { ResourceId } from "../model/Resource.ts"
 import type { Cause } from "./Cause.ts"
 import { type LookupResult, nextState, outlived, type Step } from "./lookupResult.ts"
 import { type LookupLimits, LookupQueue } from "./lookupQueue.ts"
@@ -28,7 +28,7 @@ import {
 } from "./nameEntry.ts"
 import type { NameState } from "./NameState.ts"
 import * as Policy from "./refreshPolicy.ts"
-import type { MappingStatus } from "./Resolutions.ts"
+import type { MappingStatus, Subscription } from "./Resolutions.ts"
 import { type ResolutionReason, Throttled } from "./Resolver.ts"
 
 export interface Outside {
@@ -47,16 +47,6 @@ export interface Outside {
   readonly refused: RefusedAddresses
   /** A resolver set stopped (`null`: began again) to answer. */
   readonly setChanged: (resolver: string, failing: ResolutionReason | null) => void
-}
-
-export interface Subscription {
-  readonly client: ClientId
-  readonly resource: ResourceId
-  readonly resolver: string
-  readonly domain: string
-  readonly proxyIps: ReadonlyArray<string>
-  readonly cause: "ClientAsked" | "Restarted"
-  readonly allow?: ReadonlyArray<DestinationOptIn>
 }
 
 export class NameBook {

@@ -15,6 +15,21 @@ export interface MappingStatus {
   readonly lookups: number
 }
 
+/** What a mapping is made of. */
+export interface Subscription {
+  readonly client: ClientId
+  readonly resource: ResourceId
+  readonly resolver: string
+  /** Lower case, no trailing dot. */
+  readonly domain: string
+  /** Canonical address texts. */
+  readonly proxyIps: ReadonlyArray<string>
+  /** `ClientAsked` looks up what is not known or no longer fresh; `Restarted` (a persisted mapping) waits for traffic. */
+  readonly cause: "ClientAsked" | "Restarted"
+  /** The resource's opt-ins, for `AnswerPolicy`; none when left out. */
+  readonly allow?: ReadonlyArray<DestinationOptIn>
+}
+
 /**
  * Owns names and mappings; one fiber per name looks it up. Every lookup passes `refreshPolicy.decide`.
  * Any typed error, time-out or defect of the resolver ends as an empty address list with its reason.
@@ -26,17 +41,9 @@ export class Resolutions extends Context.Service<
      * Makes (or finds again) the mapping of (client, resource, domain) and starts its first lookup when nothing is
      * known. Returns in the same turn. Other proxies than before mean a new generation.
      */
-    readonly subscribe: (request: {
-      readonly client: ClientId
-      readonly resource: ResourceId
-      readonly resolver: string
-      readonly domain: string
-      readonly proxyIps: ReadonlyArray<string>
-      /** `First` for a new mapping, `ClientAsked` when asked again, `Restarted` (no lookup until traffic) for persisted ones. */
-      readonly cause: "ClientAsked" | "Restarted"
-      /** The resource's opt-ins, for `AnswerPolicy`; none when left out. */
-      readonly allow?: ReadonlyArray<DestinationOptIn>
-    }) => Effect.Effect<{ readonly mapping: Mapping; readonly state: NameState }>
+    readonly subscribe: (
+      request: Subscription
+    ) => Effect.Effect<{ readonly mapping: Mapping; readonly state: NameState }>
     /** Traffic or a client gives a reason to look again. Unknown mappings are ignored. */
     readonly refresh: (mapping: MappingId, cause: Cause) => Effect.Effect<void>
     /** A reply came from the mapping's real host: back-off is reset. */

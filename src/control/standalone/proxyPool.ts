@@ -8,7 +8,7 @@ import { contains, formatAddress, type Network, parseAddress, parseNetwork, word
 
 export const proxiesPerFamily = 4
 
-export interface ProxyRanges {
+export interface ProxyNetworks {
   readonly proxy4: Network
   readonly proxy6: Network
 }
@@ -19,7 +19,7 @@ const reserved = reservedNetworks.map((text) => parseNetwork(text)!)
 export const firstSlot = 1
 
 /** Eight canonical addresses, IPv4 first; `undefined` when the slot lies beyond a range or is reserved. */
-export const proxyIpsOf = (slot: number, ranges: ProxyRanges): ReadonlyArray<string> | undefined => {
+export const proxyIpsOf = (slot: number, ranges: ProxyNetworks): ReadonlyArray<string> | undefined => {
   const proxies: Array<string> = []
   for (const range of [ranges.proxy4, ranges.proxy6]) {
     for (let i = 0; i < proxiesPerFamily; i++) {
@@ -36,13 +36,13 @@ export const proxyIpsOf = (slot: number, ranges: ProxyRanges): ReadonlyArray<str
 }
 
 /** No slot from this one on lies within both ranges. */
-export const slotCapacity = (ranges: ProxyRanges): number => {
+export const slotCapacity = (ranges: ProxyNetworks): number => {
   const capacity = (range: Network) => 2 ** Math.min(31, 128 - range.prefix) / proxiesPerFamily
   return Math.min(capacity(ranges.proxy4), capacity(ranges.proxy6))
 }
 
 /** The slot whose block holds the address; −1 for one outside of the ranges. */
-export const slotOf = (address: string, ranges: ProxyRanges): number => {
+export const slotOf = (address: string, ranges: ProxyNetworks): number => {
   const a = parseAddress(address)
   if (a === undefined) return -1
   const range = [ranges.proxy4, ranges.proxy6].find((r) => contains(r, a))
