@@ -121,7 +121,8 @@ export const ended = (
   if (outcome._tag === "Failed") {
     if (breaker.open) return { ...after, failedAt: now, notBefore: now }
     // Without a sign that the set works the name may be the only one in demand: tried each second, like a probe.
-    const failures = isBroken(name, breaker) ? name.failures + 1 : 0
+    // What was counted stays: a retry may be quicker than the next answer to somebody else.
+    const failures = isBroken(name, breaker) ? name.failures + 1 : name.failures
     return { ...after, failures, failedAt: now, notBefore: now + delay(Math.max(1, failures), random) }
   }
   const reset = outcome.changed && mayReset(name, now)
