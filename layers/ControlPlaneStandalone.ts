@@ -27,6 +27,8 @@ export interface StandaloneOptions {
 /** A client heard of within this time before a restart is called by the gateway (design §5). */
 const activeMs = 180_000
 const persistEvery = "1 second"
+const rowsPerWrite = 20
+const betweenWrites = "20 millis"
 /** Clients that the log names when they come or go, each second; further ones are counted. */
 const maxNamed = 10
 
@@ -130,18 +132,23 @@ const rememberClients = Effect.gen(function* () {
     return Effect.logInfo("more clients came or went").pipe(Effect.annotateLogs({ connected, silent }))
   })
 
-  const write = Effect.gen(function* () {
-    const states = [...dirty.values()]
-    if (states.length === 0) return
-    const rows = states.map(({ client, endpoint, handshakeAt, lastTai64n }) => {
-      const lastSeenAt = handshakeAt ?? seenAt.get(client) ?? 0
-      seenAt.set(client, lastSeenAt)
-      return { client, endpoint, lastTai64n, lastSeenAt }
-    })
-    yield* store.putClients(rows)
-    for (const state of states) if (dirty.get(state.client) === state) dirty.delete(state.client)
-    failing = false
-  }).pipe(
+  /** A few rows at a time, so that no question waits behind hundreds. */
+  const write = Effect.fnUntraced(
+    function* (pause: Effect.Effect<void>) {
+      const states = [...dirty.values()]
+      for (let at = 0; at < states.length; at += rowsPerWrite) {
+        if (at > 0) yield* pause
+        const some = states.slice(at, at + rowsPerWrite)
+        const rows = some.map(({ client, endpoint, handshakeAt, lastTai64n }) => {
+          const lastSeenAt = handshakeAt ?? seenAt.get(client) ?? 0
+          seenAt.set(client, lastSeenAt)
+          return { client, endpoint, lastTai64n, lastSeenAt }
+        })
+        yield* store.putClients(rows)
+        for (const state of some) if (dirty.get(state.client) === state) dirty.delete(state.client)
+        failing = false
+      }
+    },
     Effect.catch((error) => {
       if (failing) return Effect.void
       failing = true
@@ -163,6 +170,10 @@ const rememberClients = Effect.gen(function* () {
     Effect.forever,
     Effect.forkScoped
   )
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(persistEvery), Effect.andThen(write, tellMore))))
-  yield* Effect.addFinalizer(() => write)
+  yield* Effect.forkScoped(
+    Effect.forever(
+      Effect.andThen(Effect.sleep(persistEvery), Effect.andThen(write(Effect.sleep(betweenWrites)), tellMore))
+    )
+  )
+  yield* Effect.addFinalizer(() => write(Effect.void))
 })
