@@ -60,7 +60,8 @@ const attacks: Record<string, () => Promise<unknown>> = {
     response[2] = 0x81
     const odd = [loop, many, response, Buffer.alloc(12), Buffer.alloc(1200, 0xff)]
     for (const bytes of odd) await send(bytes, 53)
-    for (let i = 0; i < 500; i++) await send(randomBytes(randomInt(1200)), 53)
+    // Not in one burst: what a full socket drops is nobody's answer to garbage.
+    await stream(500, 1000, () => [randomBytes(randomInt(1200)), 53])
     for (let i = 0; i < 20; i++) {
       await new Promise<void>((resolve) => {
         const tcp = connect(53, target, () => tcp.write(randomBytes(1 + randomInt(2000)), () => tcp.destroy()))
