@@ -39,7 +39,8 @@ const maxAliasQueries = 4
 export const layer = (options: ResolverOptions): Layer.Layer<Resolver | Upstream> =>
   layerResolver(options).pipe(Layer.provideMerge(UpstreamLive.layer(options)))
 
-const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, never, Upstream> =>
+/** On any `Upstream`. */
+export const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, never, Upstream> =>
   Layer.effect(
     Resolver,
     Effect.gen(function* () {
@@ -98,6 +99,9 @@ const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, never, U
             )
           )
         const [v4, v6] = yield* Effect.all([patient(recordType.A), patient(recordType.AAAA)], { concurrency: 2 })
+        // The server came back between the two: what it would say of the other family is a question away.
+        if (isUnreached(v4) && v6._tag === "Addresses") return combineFamilies(yield* patient(recordType.A), v6)
+        if (isUnreached(v6) && v4._tag === "Addresses") return combineFamilies(v4, yield* patient(recordType.AAAA))
         return combineFamilies(v4, v6)
       })
 
@@ -117,6 +121,9 @@ const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, never, U
   )
 
 const failed = (failure: ResolutionReason): FamilyOutcome<ResolutionReason> => ({ _tag: "Failed", failure })
+
+const isUnreached = (outcome: FamilyOutcome<ResolutionReason>): boolean =>
+  outcome._tag === "Failed" && outcome.failure._tag === "NoResolver"
 
 const reasonOf = (outcome: Exclude<FamilyOutcome<ResolutionReason>, { _tag: "Addresses" }>): ResolutionReason => {
   if (outcome._tag === "Failed") return outcome.failure

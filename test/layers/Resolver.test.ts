@@ -6,13 +6,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { encode } from "../../src/dns/encode.ts"
 import { emptyMessage } from "../../src/dns/message.ts"
 import { rcode, recordType } from "../../src/dns/registry.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
-import type { Answer, ResolutionError } from "../../src/resolution/Resolver.ts"
-import { Resolver } from "../../src/resolution/Resolver.ts"
+import { type Answer, NoResolver, ResolutionError, Resolver } from "../../src/resolution/Resolver.ts"
 import type { DnsServerAddress } from "../../layers/dnsClient.ts"
 import type { ResolverOptions } from "../../layers/Resolver.ts"
 import * as ResolverLive from "../../layers/Resolver.ts"
@@ -218,6 +218,44 @@ describe("Resolver, one family failing", () => {
       assert.strictEqual((yield* reasonOf("app.test").pipe(using([server])))._tag, "ServerFailure")
     })
   )
+})
+
+describe("Resolver, a server that comes back in the middle of a lookup", () => {
+  const addressOf = (type: number): string => (type === recordType.A ? "10.0.0.1" : "fd00::1")
+
+  /** Refuses the first question of the type, as a closed port does, and answers everything else. */
+  const returning = (refused: number, asked: Array<number>) =>
+    Layer.mock(Upstream, {
+      exchange: (resolver, domain, type) => {
+        asked.push(type)
+        if (type === refused && asked.filter((t) => t === type).length === 1) {
+          const reason = new NoResolver({ detail: "no DNS server listens there" })
+          return Effect.fail(new ResolutionError({ resolver, domain, reason }))
+        }
+        const data = { _tag: "Address" as const, address: addressOf(type) }
+        return Effect.succeed({
+          ...emptyMessage,
+          response: true,
+          answers: [{ name: domain, type, class: 1, ttl: 60, data }]
+        })
+      }
+    })
+
+  for (const refused of [recordType.A, recordType.AAAA]) {
+    it.effect(`is asked again for the family that it refused (${addressOf(refused)})`, () =>
+      Effect.gen(function* () {
+        const asked: Array<number> = []
+        const layer = ResolverLive.layerResolver({ sets: {}, hosts: empty }).pipe(
+          Layer.provide(returning(refused, asked))
+        )
+
+        const answer = yield* resolve("app.test").pipe(Effect.provide(layer))
+
+        assert.sameMembers([...answer.addresses], ["10.0.0.1", "fd00::1"])
+        assert.strictEqual(asked.length, 3)
+      })
+    )
+  }
 })
 
 describe("Resolver, servers failing", () => {
