@@ -34,7 +34,7 @@ const outageSeconds = 5
 const patience = { timeout: "2 seconds" } as const
 
 /** What the promises are held to, in milliseconds. */
-const limits = { accept: 1000, heal: 3000, move: 9000 }
+const limits = { accept: 1000, heal: 2000, move: 9000 }
 
 /** Environment variable by which the demo asks `sallyport up` to break a promise. */
 export const faultVariable = "SALLYPORT_DEMO_FAULT"

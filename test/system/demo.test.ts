@@ -43,7 +43,7 @@ it.live(
       })
       assert.isBelow(result.acceptMs ?? Infinity, 1000)
       assert.isBelow(result.handshakeMs ?? Infinity, 1000)
-      assert.isBelow(result.healMs ?? Infinity, 3000)
+      assert.isBelow(result.healMs ?? Infinity, 2000)
       assert.isBelow(result.movedMs ?? Infinity, 9000)
     }),
   { timeout: 110_000 }
