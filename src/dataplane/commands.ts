@@ -3,9 +3,11 @@
  * nothing, so a new worker gets the whole desired state replayed. Plain data (structured clone); addresses are
  * canonical text, keys base64, times epoch milliseconds.
  */
+import type { IceCredentials } from "../model/AccessRequest.ts"
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
+import type { RelayId } from "../model/Relay.ts"
 import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
 
 export type Command =
@@ -17,6 +19,11 @@ export type Command =
   | SetAddresses
   | RemoveMapping
   | SetPolicy
+  | SetRelays
+  | SetHostCandidates
+  | AddCandidate
+  | RemoveCandidate
+  | SendControl
   | Stop
 
 export interface UpsertClient {
@@ -33,6 +40,19 @@ export interface UpsertClient {
   readonly keepalive: number
   /** Start a handshake towards `endpoint` (the client was active when the worker or the gateway went away). */
   readonly initiate: boolean
+  /**
+   * The path to the client is found by ICE; absent or `null`: a plain endpoint that follows the client's packets. The same
+   * parameters, keys and addresses again keep the connection (local candidates are told again); others replace it, and
+   * the client's resources, mappings and sessions stay.
+   */
+  readonly ice?: IceParameters | null
+}
+
+/** Both sides' credentials and our role (RFC 8445). */
+export interface IceParameters {
+  readonly local: IceCredentials
+  readonly remote: IceCredentials
+  readonly role: "controlled" | "controlling"
 }
 
 export interface RemoveClient {
@@ -95,6 +115,54 @@ export interface SetPolicy {
   readonly proxyNetworks: ReadonlyArray<string>
   /** All addresses of the gateway's host. */
   readonly ownAddresses: ReadonlyArray<string>
+}
+
+/** All relays from now on. One known by its id with the same addresses and credentials keeps its allocation. */
+export interface SetRelays {
+  readonly _tag: "SetRelays"
+  readonly relays: ReadonlyArray<Relay>
+}
+
+/** A TURN server (RFC 8656). */
+export interface Relay {
+  readonly id: RelayId
+  /** One per family at most. */
+  readonly addresses: ReadonlyArray<TransportAddress>
+  readonly username: string
+  readonly password: string
+}
+
+export interface TransportAddress {
+  readonly address: string
+  readonly port: number
+}
+
+/** Addresses of this host that clients may reach it at, besides those learned from relays' answers. */
+export interface SetHostCandidates {
+  readonly _tag: "SetHostCandidates"
+  readonly addresses: ReadonlyArray<TransportAddress>
+}
+
+/** A candidate of the client's side, in the text form of firezone-protocol §2.3. */
+export interface AddCandidate {
+  readonly _tag: "AddCandidate"
+  readonly client: ClientId
+  readonly candidate: string
+}
+
+export interface RemoveCandidate {
+  readonly _tag: "RemoveCandidate"
+  readonly client: ClientId
+  readonly candidate: string
+}
+
+/** Sends an in-tunnel control event (firezone-protocol §3.2); dropped and counted when there is no tunnel. Not replayed. */
+export interface SendControl {
+  readonly _tag: "SendControl"
+  readonly client: ClientId
+  /** 0 AssignedIps, 1 DomainStatus, 2 Goodbye. */
+  readonly event: number
+  readonly payload: Uint8Array
 }
 
 export interface Stop {

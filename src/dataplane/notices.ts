@@ -1,8 +1,18 @@
 /** What the packet worker tells the main thread. `epoch` numbers the worker; notices of an older one are dropped. */
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
+import type { RelayId } from "../model/Relay.ts"
 
-export type Notice = Ready | Traffic | ClientState | Fault
+export type Notice =
+  | Ready
+  | Traffic
+  | ClientState
+  | CandidateFound
+  | CandidateLost
+  | RelayLost
+  | ConnectionLost
+  | Control
+  | Fault
 
 export interface Ready {
   readonly _tag: "Ready"
@@ -29,6 +39,51 @@ export interface ClientState {
   /** The last accepted handshake timestamp of this client, 24 hex digits. */
   readonly lastTai64n: string | null
   readonly handshakeAt: number | null
+  /** How packets go to the client, where ICE chose: `null` while no path is nominated. */
+  readonly path?: "direct" | "relayed" | null
+}
+
+/** A candidate of our side of the client's connection: to be told to the client. */
+export interface CandidateFound {
+  readonly _tag: "CandidateFound"
+  readonly epoch: number
+  readonly client: ClientId
+  readonly candidate: string
+}
+
+/** One told before is no more; in the same text. */
+export interface CandidateLost {
+  readonly _tag: "CandidateLost"
+  readonly epoch: number
+  readonly client: ClientId
+  readonly candidate: string
+}
+
+/** A relay that does not answer or refuses; it is tried again when it is set anew or, unless refused, by itself. */
+export interface RelayLost {
+  readonly _tag: "RelayLost"
+  readonly epoch: number
+  readonly relay: RelayId
+  readonly reason: "Unreachable" | "WrongCredentials" | "Refused"
+  /** Relays that still work. */
+  readonly left: number
+}
+
+/** The path to the client is gone; its resources, mappings and sessions stay until their authorizations end. */
+export interface ConnectionLost {
+  readonly _tag: "ConnectionLost"
+  readonly epoch: number
+  readonly client: ClientId
+  readonly reason: "NoCandidates" | "IceFailed" | "HandshakeFailed" | "Goodbye"
+}
+
+/** An in-tunnel control event of a client, authenticated by its tunnel (firezone-protocol §3.2). Rate-limited. */
+export interface Control {
+  readonly _tag: "Control"
+  readonly epoch: number
+  readonly client: ClientId
+  readonly event: number
+  readonly payload: Uint8Array
 }
 
 /** Something that an operator should know; the worker goes on unless it also exits. */
