@@ -9,23 +9,27 @@ import * as Layer from "effect/Layer"
 import { Lab, LabError, type LabProgram } from "../src/demo/Lab.ts"
 import { startCapture } from "./lab/capture.ts"
 import { attemptCommand, runCommand } from "./lab/command.ts"
-import { labId, makeNamespaces, namespaceOf } from "./lab/namespaces.ts"
+import { labId, type MakeNamespaces, makeNamespaces, makeWideNamespaces, namespaceOf } from "./lab/namespaces.ts"
 import { checkPrivileges } from "./lab/privileges.ts"
 import { startProcess } from "./lab/process.ts"
 
 let serial = 0
 
 /** One new lab each time the layer is built. */
-export const layer: Layer.Layer<Lab, LabError> = Layer.effect(
-  Lab,
-  Effect.gen(function* () {
+export const layer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeNamespaces))
+
+/** The same with client and gateway behind routers of their own. */
+export const wideLayer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeWideNamespaces))
+
+function makeLab(makeHosts: MakeNamespaces) {
+  return Effect.gen(function* () {
     yield* checkPrivileges
     const id = labId(process.pid, serial++)
     const directory = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), `${id}-`))),
       (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
     )
-    yield* makeNamespaces(id)
+    yield* makeHosts(id)
 
     const namespace: Lab["Service"]["namespace"] = (host) => namespaceOf(id, host)
     const at: (host: Parameters<typeof namespace>[0], command: ReadonlyArray<string>) => ReadonlyArray<string> = (
@@ -54,7 +58,7 @@ export const layer: Layer.Layer<Lab, LabError> = Layer.effect(
       keyPair: Effect.sync(makeKeyPair)
     })
   })
-)
+}
 
 const programs: Readonly<Record<LabProgram, string>> = {
   sallyport: "../src/bin",

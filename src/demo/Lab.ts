@@ -14,10 +14,14 @@ import type { CapturedPacket } from "./packets.ts"
 /** The lab could not do it. `message` is one line: what failed, why and, where there is one, the fix. */
 export class LabError extends Schema.TaggedError<LabError>()("LabError", { message: Schema.String }) {}
 
-export const labHosts = ["client", "gateway", "lan"] as const
+/**
+ * `client` ── outer network ── `gateway` ── company network ── `lan` (name server and origins). In the wide-area lab the
+ * outer network is `clientRouter` ── `internet` ── `gatewayRouter`.
+ */
+export type LabHost = "client" | "gateway" | "lan" | WideHost
 
-/** `client` ── outer network ── `gateway` ── company network ── `lan` (name server and origins). */
-export type LabHost = (typeof labHosts)[number]
+/** Hosts of the wide-area lab only. */
+export type WideHost = "clientRouter" | "internet" | "gatewayRouter"
 
 /** One address per family. */
 export interface Dual {
@@ -41,6 +45,22 @@ export const labAddresses = {
     otherOrigin: { v4: "10.20.0.20", v6: "fd5a:20::20" },
     /** An address of the LAN that no host has. */
     nobody: { v4: "10.20.0.99", v6: "fd5a:20::99" }
+  },
+  /** The wide-area lab: client and gateway each at home behind a router (device `outer`), the routers on one network. */
+  wide: {
+    client: { v4: "192.168.1.2", v6: "fd5a:11::2" },
+    clientRouter: {
+      home: { v4: "192.168.1.1", v6: "fd5a:11::1" },
+      wide: { v4: "203.0.113.1", v6: "2001:db8:113::1" }
+    },
+    gateway: { v4: "192.168.2.2", v6: "fd5a:12::2" },
+    gatewayRouter: {
+      home: { v4: "192.168.2.1", v6: "fd5a:12::1" },
+      wide: { v4: "203.0.113.2", v6: "2001:db8:113::2" }
+    },
+    portal: { v4: "203.0.113.10", v6: "2001:db8:113::10" },
+    relay: { v4: "203.0.113.20", v6: "2001:db8:113::20" },
+    otherRelay: { v4: "203.0.113.21", v6: "2001:db8:113::21" }
   }
 } as const
 
