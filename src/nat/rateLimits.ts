@@ -34,4 +34,7 @@ export const icmpErrorLimit = { perSecond: 20, burst: 20 } as const
 /** Packets of one client for the gateway itself (DNS, ping): what its DNS server on the main thread may have to read. */
 export const gatewayPacketLimit = { perSecond: 1_000, burst: 2_000 } as const
 
+/** In-tunnel control events of one client: one per name that it uses, each time that it asks DNS for it. */
+export const controlEventLimit = { perSecond: 100, burst: 400 } as const
+
 const ROUNDING = 1e-9

@@ -11,20 +11,32 @@ export interface Endpoint {
   /** All zero when unknown: the kernel chooses. */
   readonly local: Words
   interfaceIndex: number
+  /**
+   * 0: reached directly. Else the handle of a relay's channel: `remote` is then the peer behind the relay, `local` our
+   * address at the relay, and datagrams travel as ChannelData (RFC 8656 §12) to and from the relay itself.
+   */
+  channel: number
 }
 
-export const makeEndpoint = (): Endpoint => ({ remote: words(), port: 0, local: words(), interfaceIndex: 0 })
+export const makeEndpoint = (): Endpoint => ({
+  remote: words(),
+  port: 0,
+  local: words(),
+  interfaceIndex: 0,
+  channel: 0
+})
 
 export const copyEndpoint = (from: Readonly<Endpoint>, to: Endpoint): void => {
   copyWords(from.remote, to.remote)
   copyWords(from.local, to.local)
   to.port = from.port
   to.interfaceIndex = from.interfaceIndex
+  to.channel = from.channel
 }
 
-/** Same remote address and port; the local side does not count. */
+/** Same remote address and port on the same way, directly or by the same channel; the local address does not count. */
 export const sameRemote = (a: Readonly<Endpoint>, b: Readonly<Endpoint>): boolean =>
-  a.port === b.port && equal(a.remote, b.remote)
+  a.port === b.port && a.channel === b.channel && equal(a.remote, b.remote)
 
 /** The remote side as text. */
 export const formatEndpoint = (e: Readonly<Endpoint>): string => formatHostPort(formatAddress(e.remote), e.port)

@@ -2,9 +2,11 @@
  * The client's end of a tunnel: no translation, no sessions. What the host routes into the device goes to the gateway
  * whose allowed networks have the destination; what comes from a gateway must have a source in its allowed networks.
  */
+import { isControl } from "../../packet/controlPacket.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
+import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
 import type { TunWriter } from "./tunWriter.ts"
@@ -21,17 +23,20 @@ export class ClientRole {
   private readonly state: EngineState
   private readonly link: Link
   private readonly tun: TunWriter
+  private readonly control: ControlEvents
   private readonly view: PacketView = makePacketView()
 
-  constructor(state: EngineState, link: Link, tun: TunWriter) {
+  constructor(state: EngineState, link: Link, tun: TunWriter, control: ControlEvents) {
     this.state = state
     this.link = link
     this.tun = tun
+    this.control = control
   }
 
   toGateway(offset: number, length: number): void {
     const { state, view } = this
     if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("inbound.malformed")
+    if (isControl(view)) return state.count("control.from_device")
     const { clients } = state
     for (let i = 0; i < clients.end; i++) {
       const gateway = clients.get(i)
@@ -47,6 +52,7 @@ export class ClientRole {
   fromGateway(gateway: ClientEntry, offset: number, length: number): void {
     const { state, view } = this
     if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("outbound.malformed")
+    if (isControl(view)) return this.control.received(gateway, view)
     if (state.routes.choose(gateway.index, view.source, view.protocol, anyPort) < 0) {
       return state.count("outbound.source_spoofed")
     }

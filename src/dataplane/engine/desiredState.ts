@@ -24,6 +24,7 @@ import { AddressCache } from "./addressCache.ts"
 import { fromBase64, fromHex } from "./bytesText.ts"
 import type { ClientReports } from "./clientReports.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
+import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Outbound } from "./outbound.ts"
 
@@ -31,6 +32,7 @@ export class DesiredState {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
   private readonly outbound: Outbound
+  private readonly control: ControlEvents
   private readonly reports: ClientReports
   private readonly initiate: (client: ClientEntry) => void
   private readonly addresses = new AddressCache()
@@ -42,12 +44,14 @@ export class DesiredState {
     state: EngineState,
     wireguard: WireGuard,
     outbound: Outbound,
+    control: ControlEvents,
     reports: ClientReports,
     initiate: (client: ClientEntry) => void
   ) {
     this.state = state
     this.wireguard = wireguard
     this.outbound = outbound
+    this.control = control
     this.reports = reports
     this.initiate = initiate
   }
@@ -70,6 +74,8 @@ export class DesiredState {
         return this.removeMapping(command.mapping)
       case "SetPolicy":
         return this.setPolicy(command)
+      case "SendControl":
+        return this.control.send(command)
       case "Stop":
         return
     }
@@ -132,6 +138,7 @@ export class DesiredState {
     state.routes.removeClient(client.index)
     state.icmpErrors.forget(client.index)
     state.gatewayPackets.forget(client.index)
+    this.control.forget(client)
     this.wireguard.removePeer(client.peer)
     state.clients.remove(client)
   }

@@ -16,6 +16,7 @@ import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.
 import { ClientRole } from "./clientRole.ts"
 import { ClientReports } from "./clientReports.ts"
 import type { ClientEntry } from "./clientTable.ts"
+import { ControlEvents } from "./controlEvents.ts"
 import { DesiredState } from "./desiredState.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
@@ -69,6 +70,7 @@ export class Engine {
   private readonly inbound: Inbound
   private readonly outbound: Outbound
   private readonly client: ClientRole
+  private readonly control: ControlEvents
   private readonly tun: TunWriter
   private readonly reports: ClientReports
   private readonly desired: DesiredState
@@ -110,10 +112,11 @@ export class Engine {
     this.link = new Link(this.state, this.wireguard, arena, checksum, batch)
     this.tun = new TunWriter(this.state, checksum, { tcp: joinTcp, udp: joinUdp })
     this.inbound = new Inbound(this.state, this.link, options.mtu)
-    this.outbound = new Outbound(this.state, this.link, this.tun, arena, options.mtu)
-    this.client = new ClientRole(this.state, this.link, this.tun)
+    this.control = new ControlEvents(this.state, this.link, arena, () => {})
+    this.outbound = new Outbound(this.state, this.link, this.tun, this.control, arena, options.mtu)
+    this.client = new ClientRole(this.state, this.link, this.tun, this.control)
     this.reports = new ClientReports(this.state)
-    this.desired = new DesiredState(this.state, this.wireguard, this.outbound, this.reports, (client) => {
+    this.desired = new DesiredState(this.state, this.wireguard, this.outbound, this.control, this.reports, (client) => {
       this.toInitiate.push(client)
       this.housekeepingAt = this.state.now
     })

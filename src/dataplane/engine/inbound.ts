@@ -1,5 +1,6 @@
 /** The way of a packet from the TUN device to a client (design §8, "from outside"). */
 import { equal, type Words, words } from "../../packet/address.ts"
+import { isControl } from "../../packet/controlPacket.ts"
 import { isUnreachable, parseQuoted } from "../../packet/icmp.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, tcpSyn } from "../../packet/protocols.ts"
@@ -43,7 +44,7 @@ export class Inbound {
     }
     const client = state.clients.owner(view.destination)
     if (client === undefined) {
-      state.count("inbound.unknown_client")
+      state.count(isControl(view) ? "control.from_device" : "inbound.unknown_client")
       return
     }
     if (state.isGateway(view.source)) {

@@ -7,12 +7,14 @@ import { MappingState } from "../../nat/translations.ts"
 import { isBareSyn } from "../../nat/sessions.ts"
 import { copyWords, isIpv4, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
+import { isControl } from "../../packet/controlPacket.ts"
 import { networkUnreachable, prohibited, type Unreachable, writeUnreachable } from "../../packet/icmp.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteDestination } from "../../packet/rewrite.ts"
 import { counterIndex, type EngineCounter } from "../counters.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
+import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
 import type { TunWriter } from "./tunWriter.ts"
@@ -30,6 +32,7 @@ export class Outbound {
   private readonly state: EngineState
   private readonly link: Link
   private readonly tun: TunWriter
+  private readonly control: ControlEvents
   private readonly mtu: number
   private readonly view: PacketView = makePacketView()
   private readonly errorAt: number
@@ -38,10 +41,11 @@ export class Outbound {
   /** Parked packets that come out are told apart: they are never parked again. */
   private releasing = false
 
-  constructor(state: EngineState, link: Link, tun: TunWriter, arena: Arena, mtu: number) {
+  constructor(state: EngineState, link: Link, tun: TunWriter, control: ControlEvents, arena: Arena, mtu: number) {
     this.state = state
     this.link = link
     this.tun = tun
+    this.control = control
     this.mtu = mtu
     this.errorAt = arena.reserve(errorCapacity)
     this.parkedAt = arena.reserve(parkedCapacity)
@@ -54,6 +58,8 @@ export class Outbound {
     const own = view.version === 4 ? client.tunnel4 : client.tunnel6
     const { source, destination } = view
     if (source.w3 !== own.w3 || source.w2 !== own.w2 || source.w1 !== own.w1 || source.w0 !== own.w0) {
+      // Control packets have no source; they must not cost the others a comparison.
+      if (state.mode === "portal" && isControl(view)) return this.control.received(client, view)
       return state.count("outbound.source_spoofed")
     }
     if (view.fragment) return state.count("outbound.fragment")

@@ -52,7 +52,8 @@ const endpoint = (address: string, port: number, local = "::", interfaceIndex = 
   remote: parseAddress(address)!,
   port,
   local: parseAddress(local)!,
-  interfaceIndex
+  interfaceIndex,
+  channel: 0
 })
 
 const put = (text: string): number => {
