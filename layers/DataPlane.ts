@@ -1,6 +1,6 @@
 /**
  * The live data plane: TUN and UDP descriptors, and a supervised packet worker. A worker that throws, exits or stalls
- * is replaced; the new one gets the whole desired state, the descriptors stay.
+ * is replaced by one that has been loaded before and stood by; it gets the whole desired state, the descriptors stay.
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads"
 import * as Clock from "effect/Clock"
@@ -14,7 +14,6 @@ import { countersByteLength, readCounters } from "../src/dataplane/counters.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Command } from "../src/dataplane/commands.ts"
-import type { Notice } from "../src/dataplane/notices.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
 import { hasNativeChecksum } from "./native/checksum.ts"
@@ -25,6 +24,7 @@ import {
   pending,
   type ToWorker,
   type WorkerOffloads,
+  type WorkerSeat,
   type WorkerStart
 } from "./native/packetWorker.ts"
 
@@ -47,6 +47,10 @@ const stalledMs = 2_000
 const watchMs = 250
 /** Commands per message of a replay; main's other work runs in between. */
 const replayChunk = 500
+/** The next worker is loaded this long after the one at work was ready: start and replay have the processor first. */
+const standbyAfterMs = 3_000
+/** A worker that ended while it stood by is replaced after this long. */
+const standbyAgainMs = 60_000
 /** A worker that is told to stop gets this long before it is terminated. */
 const stopMs = 1_000
 
@@ -78,6 +82,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           ...readCounters(supervisor.counters),
           ...offloadGauges(descriptors.offloads),
           "notices.dropped": hub.dropped(),
+          "worker.standby": Number(supervisor.standsBy()),
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
           "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
         })),
@@ -151,12 +156,13 @@ const descriptor = <A extends { readonly fd: number }>(
     ({ fd }) => Effect.sync(() => close(fd))
   )
 
-interface RunningWorker {
-  readonly epoch: number
+interface PacketWorker {
+  /** 0 while it stands by. */
+  epoch: number
   readonly worker: Worker
   readonly port: MessagePort
   readonly shared: Int32Array
-  /** The worker has loaded and waits for the replay. */
+  /** The worker has its descriptors and waits for the replay. */
   readonly ready: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<string>
   /** It reads no messages: no use in asking it to stop. */
@@ -168,16 +174,14 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
   const counters = new Float64Array(counterMemory)
   let epoch = 0
   let startedAt = 0
-  let current: RunningWorker | undefined
-  /** The first worker, which loads while the host is being set up. */
-  let prepared: RunningWorker | undefined
-  /** What it said before the start. */
-  const early: Array<Notice> = []
+  let current: PacketWorker | undefined
+  /** The next worker: the first one, which loads while the host is being set up, or one for when the current dies. */
+  let standby: PacketWorker | undefined
   const firstReady = Deferred.makeUnsafe<void>()
   /** Commands of a replay that goes on; later ones queue behind it, so that order holds. */
   let backlog: Array<Command> | undefined
 
-  const transmit = (to: RunningWorker, message: ToWorker): void => {
+  const transmit = (to: PacketWorker, message: ToWorker): void => {
     to.port.postMessage(message)
     // A worker that has not yet seen the last signal will find this message too.
     if (Atomics.exchange(to.shared, pending, 1) === 0) signalEventFd(descriptors.event)
@@ -188,7 +192,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     else if (current !== undefined) transmit(current, { commands: [command], more: false })
   }
 
-  const replay = Effect.fnUntraced(function* (to: RunningWorker, now: number) {
+  const replay = Effect.fnUntraced(function* (to: PacketWorker, now: number) {
     // What was sent since the worker's start is in the snapshot.
     backlog = hub.snapshot.replay(now)
     do {
@@ -199,71 +203,85 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     backlog = undefined
   })
 
-  const create = Effect.fnUntraced(function* () {
-    const clock = yield* Clock.Clock
+  /** A worker that loads and then stands by. */
+  const create = Effect.map(Clock.Clock, (clock): PacketWorker => {
     const channel = new MessageChannel()
-    const shared = new SharedArrayBuffer(8)
-    const ready = yield* Deferred.make<void>()
-    const ended = yield* Deferred.make<string>()
-    const start: WorkerStart = {
-      epoch: ++epoch,
-      ...descriptors,
-      port: channel.port2,
-      privateKey: options.privateKey.slice(),
-      mtu: options.mtu,
-      maxSessions: options.maxSessions,
-      shared,
-      counters: counterMemory
-    }
+    const sharedMemory = new SharedArrayBuffer(8)
+    const ready = Deferred.makeUnsafe<void>()
+    const ended = Deferred.makeUnsafe<string>()
+    const seat: WorkerSeat = { port: channel.port2, shared: sharedMemory }
     const worker = new Worker(options.workerUrl ?? defaultWorkerUrl, {
-      workerData: start,
+      workerData: seat,
       resourceLimits: { maxYoungGenerationSizeMb: youngMb },
       transferList: [channel.port2]
     })
-    const running: RunningWorker = {
-      epoch,
-      worker,
-      port: channel.port1,
-      shared: new Int32Array(shared),
-      ready,
-      ended,
-      stalled: false
-    }
+    const shared = new Int32Array(sharedMemory)
+    const made: PacketWorker = { epoch: 0, worker, port: channel.port1, shared, ready, ended, stalled: false }
     worker.on("error", (error: unknown) => {
       Deferred.doneUnsafe(ended, Effect.succeed(`threw: ${error instanceof Error ? error.message : String(error)}`))
     })
     worker.once("exit", (code) => void Deferred.doneUnsafe(ended, Effect.succeed(`exited with code ${code}`)))
     channel.port1.on("message", (notices: FromWorker) => {
       if (notices[0]?._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
-      if (running === current) hub.deliver(notices, clock.currentTimeMillisUnsafe())
-      else if (running === prepared) early.push(...notices)
+      if (made === current) hub.deliver(notices, clock.currentTimeMillisUnsafe())
     })
     channel.port1.unref()
-    return running
+    return made
   })
 
-  const prepare = Effect.acquireRelease(
-    Effect.map(create(), (running) => {
-      prepared = running
-    }),
-    () =>
-      Effect.promise(async () => {
-        await prepared?.worker.terminate()
-        prepared?.port.close()
-      })
+  const loadStandby = Effect.uninterruptible(
+    Effect.map(create, (made) => {
+      standby = made
+    })
   )
 
-  const spawn = Effect.fnUntraced(function* () {
-    const running = prepared ?? (yield* create())
-    prepared = undefined
+  /** The first worker begins to load; who stands by at the end goes. */
+  const prepare = Effect.acquireRelease(loadStandby, () =>
+    Effect.promise(async () => {
+      await standby?.worker.terminate()
+      standby?.port.close()
+    })
+  )
+
+  /** Sees to it that a worker stands by for the one at work. */
+  const keepStandby = (running: PacketWorker) =>
+    Effect.gen(function* () {
+      yield* Deferred.await(running.ready)
+      yield* Effect.sleep(standbyAfterMs)
+      for (;;) {
+        if (standby === undefined) yield* loadStandby
+        const reason = yield* Deferred.await(standby!.ended)
+        standby!.port.close()
+        standby = undefined
+        yield* Effect.logWarning(`a packet worker on standby ${reason}; another follows`)
+        yield* Effect.sleep(standbyAgainMs)
+      }
+    })
+
+  /** Sets the one that stands by to work, or a new one. */
+  const spawn = Effect.gen(function* () {
+    const fit = standby !== undefined && !Deferred.isDoneUnsafe(standby.ended)
+    const running = fit ? standby! : yield* create
+    standby = undefined
+    running.epoch = ++epoch
     startedAt = yield* Clock.currentTimeMillis
     backlog = []
     current = running
-    hub.deliver(early.splice(0), startedAt)
+    const start: WorkerStart = {
+      epoch,
+      ...descriptors,
+      privateKey: options.privateKey.slice(),
+      mtu: options.mtu,
+      maxSessions: options.maxSessions,
+      counters: counterMemory
+    }
+    running.port.postMessage(start, [start.privateKey.buffer as ArrayBuffer])
+    Atomics.store(running.shared, pending, 1)
+    Atomics.notify(running.shared, pending)
     return running
   })
 
-  const stop = (running: RunningWorker): Effect.Effect<void> =>
+  const stop = (running: PacketWorker): Effect.Effect<void> =>
     Effect.gen(function* () {
       current = undefined
       backlog = undefined
@@ -279,7 +297,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
       running.port.close()
     })
 
-  const watch = (running: RunningWorker) =>
+  const watch = (running: PacketWorker) =>
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
       const monotonic = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
@@ -300,12 +318,12 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     })
 
   const incarnation = Effect.acquireUseRelease(
-    spawn(),
+    spawn,
     (running) =>
       Effect.gen(function* () {
         const replaying = yield* Effect.forkChild(replay(running, startedAt))
         yield* Effect.forkChild(Effect.andThen(Deferred.await(running.ready), Deferred.succeed(firstReady, undefined)))
-        const reason = yield* Effect.raceFirst(Deferred.await(running.ended), watch(running))
+        const reason = yield* Effect.raceAllFirst([Deferred.await(running.ended), watch(running), keepStandby(running)])
         yield* Fiber.interrupt(replaying)
         yield* Effect.logError(`packet worker ${running.epoch} ${reason}; starting another`)
       }),
@@ -328,7 +346,9 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
     post,
     counters,
     epoch: () => epoch,
-    startedAt: () => startedAt
+    startedAt: () => startedAt,
+    /** Whether the next worker has loaded. */
+    standsBy: () => standby !== undefined && Atomics.load(standby.shared, heartbeat) > 0
   }
 }
 

@@ -24,24 +24,28 @@ export interface WorkerOffloads {
   readonly simd: boolean
 }
 
-/** What main hands to a new worker. Descriptors are opened, and later closed, by main. */
+/** What a worker is made with: enough to load and to wait. It has no key, no descriptor and no state yet. */
+export interface WorkerSeat {
+  readonly port: MessagePort
+  /** Int32: [0] grows when the worker has loaded and with every turn, [1] is set by main when it has sent something. */
+  readonly shared: SharedArrayBuffer
+}
+
+/** The first message, which sets a loaded worker to work. Descriptors are opened, and later closed, by main. */
 export interface WorkerStart {
   readonly epoch: number
   readonly tun: number
   readonly udp4: number
   readonly udp6: number
   readonly event: number
-  readonly port: MessagePort
   readonly privateKey: Uint8Array
   readonly mtu: number
   readonly maxSessions: number
   readonly offloads: WorkerOffloads
-  /** Int32: [0] grows with every turn, [1] is set by main before it signals the event descriptor. */
-  readonly shared: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
 }
 
-/** Messages to the worker: a batch of commands. While `more` follow, no packet is touched. */
+/** Later messages to the worker: a batch of commands. While `more` follow, no packet is touched. */
 export interface ToWorker {
   readonly commands: ReadonlyArray<Command>
   readonly more: boolean
@@ -61,13 +65,19 @@ const dropsMs = 250
 /** While the replay comes in, packets wait in the kernel. */
 const replayPollMs = 1
 
-export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command) => void = () => {}): void => {
+/** Loads, then stands by without a turn of the processor until the first message; then works until `Stop`. */
+export const runPacketWorker = (
+  { port, shared: sharedMemory }: WorkerSeat,
+  onCommand: (command: Command, epoch: number) => void = () => {}
+): void => {
+  const shared = new Int32Array(sharedMemory)
   const memory = makeMemory(8)
+  const { primitives, warning } = makePrimitives(memory)
+  Atomics.add(shared, heartbeat, 1)
+  const start = firstMessage(port, shared)
   const { epoch, event, offloads, tun, udp4, udp6 } = start
   const { udpSegment, vnetHeader } = offloads
   const io = makePacketIo({ memory, tun, udp4, udp6, event, vnetHeader, udpSegment })
-  const { primitives, warning } = makePrimitives(memory)
-  const shared = new Int32Array(start.shared)
   const counters = new Float64Array(start.counters)
   const engine = new Engine({
     epoch,
@@ -83,10 +93,10 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
   })
   start.privateKey.fill(0)
   const post = (notices: FromWorker): void => {
-    if (notices.length > 0) start.port.postMessage(notices)
+    if (notices.length > 0) port.postMessage(notices)
   }
-  post([{ _tag: "Ready", epoch: start.epoch }])
-  if (warning !== null) post([{ _tag: "Fault", epoch: start.epoch, message: warning }])
+  post([{ _tag: "Ready", epoch }])
+  if (warning !== null) post([{ _tag: "Fault", epoch, message: warning }])
 
   // The counters outlive this worker, its drops begin at zero.
   const counted = new Float64Array(systemDrops.length)
@@ -113,7 +123,7 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
     }
     if (Atomics.exchange(shared, pending, 0) === 1) {
       for (;;) {
-        const message = receiveMessageOnPort(start.port)
+        const message = receiveMessageOnPort(port)
         if (message === undefined) break
         const batch = message.message as ToWorker
         Atomics.add(shared, heartbeat, 1)
@@ -123,7 +133,7 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
             engine.close()
             return
           }
-          onCommand(command)
+          onCommand(command, epoch)
           engine.apply(command, now, wall)
         }
       }
@@ -133,11 +143,21 @@ export const runPacketWorker = (start: WorkerStart, onCommand: (command: Command
     const broken = io.fault()
     if (broken !== null && !faulted) {
       faulted = true
-      post([{ _tag: "Fault", epoch: start.epoch, message: broken, fatal: true }])
+      post([{ _tag: "Fault", epoch, message: broken, fatal: true }])
     }
     if (busy) continue
     const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - performance.now())
     io.poll(Math.max(0, Math.ceil(wait)))
     io.drainEvent()
+  }
+}
+
+/** Blocks the thread; `terminate` ends the wait. */
+const firstMessage = (port: MessagePort, shared: Int32Array): WorkerStart => {
+  for (;;) {
+    Atomics.wait(shared, pending, 0)
+    const message = receiveMessageOnPort(port)
+    if (message !== undefined) return message.message as WorkerStart
+    Atomics.store(shared, pending, 0)
   }
 }

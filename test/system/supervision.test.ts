@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
+import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll } from "vitest"
 
@@ -21,46 +22,90 @@ interface Outcome {
   readonly before: ReadonlyArray<string>
   readonly after: ReadonlyArray<string>
   readonly lines: ReadonlyArray<string>
+  /** How long the data plane took to end, in milliseconds. */
+  readonly closing: number
 }
 
-const run = (command: string, ...args: ReadonlyArray<string>): string =>
-  execFileSync(command, args, { encoding: "utf8", timeout: 50_000, stdio: ["ignore", "pipe", "pipe"] })
-
-let outcome: Outcome
-
-/** The best of several: other programs of the host may have taken the processor during one. */
-const gapAfter = (how: Result["how"]): number =>
-  Math.min(...outcome.results.filter((result) => result.how === how).map((result) => result.gap))
-
-beforeAll(() => {
-  run("ip", "netns", "add", namespace)
-  const breaks = ["throw", "exit", "spin", "throw", "exit", "spin", "throw", "exit"]
-  outcome = JSON.parse(run("ip", "netns", "exec", namespace, process.execPath, script, ...breaks))
-})
-afterAll(() => void run("ip", "netns", "delete", namespace))
-
-describe("a packet worker with 1,000 clients and 10,000 mappings", () => {
-  it("that throws is replaced, and traffic flows again within a second", () => {
-    assert.isAtMost(gapAfter("throw"), 1_000)
+const run = (command: string, args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}): string =>
+  execFileSync(command, args, {
+    encoding: "utf8",
+    timeout: 50_000,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env }
   })
 
-  it("that exits is replaced, and traffic flows again within a second", () => {
-    assert.isAtMost(gapAfter("exit"), 1_000)
+let outcome: Outcome
+let busy: Outcome
+
+const breakWorkers = (how: ReadonlyArray<Result["how"]>, env?: Readonly<Record<string, string>>): Outcome =>
+  JSON.parse(run("ip", ["netns", "exec", namespace, process.execPath, script, ...how], env))
+
+/** As many programs as there are processors take what they can get. */
+const beside = <A>(work: () => A): A => {
+  const others = Array.from({ length: availableParallelism() }, () =>
+    spawn(process.execPath, ["-e", "for (;;) {}"], { stdio: "ignore", timeout: 60_000 })
+  )
+  try {
+    return work()
+  } finally {
+    for (const other of others) other.kill("SIGKILL")
+  }
+}
+
+const gapsAfter = (how: Result["how"], of = outcome): ReadonlyArray<number> =>
+  of.results.filter((result) => result.how === how).map((result) => result.gap)
+
+beforeAll(() => {
+  run("ip", ["netns", "add", namespace])
+  // A worker that takes longer to load than there is time: only one that has loaded before can be there.
+  outcome = breakWorkers(["throw", "exit", "spin", "throw", "exit"], { LOAD_MS: "1500" })
+})
+beforeAll(() => {
+  busy = beside(() => breakWorkers(["throw", "exit", "throw", "exit"]))
+})
+afterAll(() => void run("ip", ["netns", "delete", namespace]))
+
+describe("a packet worker with 1,000 clients and 10,000 mappings", () => {
+  it("that throws is replaced, and traffic flows again within a second, every time", () => {
+    assert.isAtMost(Math.max(...gapsAfter("throw")), 1_000)
+  })
+
+  it("that exits is replaced, and traffic flows again within a second, every time", () => {
+    assert.isAtMost(Math.max(...gapsAfter("exit")), 1_000)
+  })
+
+  it("is replaced within that second on a busy machine, too", () => {
+    const gaps = [...gapsAfter("throw", busy), ...gapsAfter("exit", busy)]
+    assert.strictEqual(gaps.length, 4)
+    assert.isAtMost(Math.max(...gaps), 1_000)
   })
 
   it("that stalls is replaced, and traffic flows again within a second after the 2 that it takes to tell", () => {
-    assert.isAtLeast(gapAfter("spin"), 1_900)
-    assert.isAtMost(gapAfter("spin"), 3_500)
+    for (const gap of gapsAfter("spin")) {
+      assert.isAtLeast(gap, 1_900)
+      assert.isAtMost(gap, 3_250)
+    }
   })
 
   it("is replaced by one that knows the last mapping, too, and by exactly one", () => {
-    for (const [i, result] of outcome.results.entries()) {
-      assert.deepInclude(
-        result,
-        { epoch: 1, answers: 1, told: ["client-1/app/n9.corp Unmapped"], restarts: i + 1 },
-        result.how
-      )
+    for (const { results } of [outcome, busy]) {
+      for (const [i, result] of results.entries()) {
+        const expected = { epoch: 1, answers: 1, told: ["client-1/app/n9.corp Unmapped"], restarts: i + 1 }
+        assert.deepInclude(result, expected, result.how)
+      }
     }
+  })
+
+  it("is replaced by a new one where the one that stood by has died before, which is said in one line", () => {
+    const { lines, results } = breakWorkers(["throw"], { LAME_THREAD: "2" })
+    assert.deepInclude(results[0], { epoch: 1, answers: 1, restarts: 1 })
+    const said = lines.filter((line) => line.includes("level=WARN"))
+    assert.lengthOf(said, 1)
+    assert.include(said[0], "a packet worker on standby exited with code 4; another follows")
+  })
+
+  it("keeps nobody waiting at the end, though another one stands by", () => {
+    assert.isAtMost(outcome.closing, 1_000)
   })
 
   it("works on the same device and sockets as the one before", () => {

@@ -1,14 +1,19 @@
-/** A packet worker that breaks at a command: a policy whose first own address reads `<epoch>:<throw|exit|spin>`. */
-import { workerData } from "node:worker_threads"
-import { runPacketWorker, type WorkerStart } from "../../../layers/native/packetWorker.ts"
+/**
+ * A packet worker that breaks at a command: a policy whose first own address reads `<epoch>:<throw|exit|spin>`. The
+ * thread of number `LAME_THREAD` does not even load; all take `LOAD_MS` for it.
+ */
+import { threadId, workerData } from "node:worker_threads"
+import { runPacketWorker, type WorkerSeat } from "../../../layers/native/packetWorker.ts"
 
-const start = workerData as WorkerStart
+if (process.env["LAME_THREAD"] === String(threadId)) process.exit(4)
 
-runPacketWorker(start, (command) => {
+Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(process.env["LOAD_MS"] ?? 0))
+
+runPacketWorker(workerData as WorkerSeat, (command, current) => {
   if (command._tag !== "SetPolicy") return
   const [epoch, how] = (command.ownAddresses[0] ?? "").split(":")
   // The next worker gets the same policy.
-  if (Number(epoch) !== start.epoch) return
+  if (Number(epoch) !== current) return
   if (how === "throw") throw new Error("broken on purpose")
   if (how === "exit") process.exit(3)
   for (;;) {

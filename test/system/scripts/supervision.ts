@@ -93,6 +93,9 @@ const crowd: ReadonlyArray<Command> = Array.from({ length: clients }, (_, i) => 
   ...mappings(n)
 ])
 
+const lines: Array<string> = []
+let closingAt = 0
+
 const program = Effect.gen(function* () {
   const dataPlane = yield* DataPlane
   const notices = yield* dataPlane.notices
@@ -144,10 +147,22 @@ const program = Effect.gen(function* () {
   )
   yield* settled
   const before = descriptors()
+  /** Another worker has loaded, or has died of it. */
+  const standby = Effect.sleep("50 millis").pipe(
+    Effect.repeat({
+      until: () =>
+        Effect.map(
+          dataPlane.counters,
+          (counters) => counters["worker.standby"] === 1 || lines.some((line) => line.includes("on standby"))
+        )
+    }),
+    Effect.timeout("20 seconds")
+  )
 
   const results: Array<Readonly<Record<string, unknown>>> = []
   for (const how of process.argv.slice(2)) {
     const epoch = yield* dataPlane.epoch
+    yield* standby
     longest = 0
     yield* dataPlane.send({ ...policy, ownAddresses: [`${epoch}:${how}`] })
     yield* Effect.sleep("20 millis").pipe(
@@ -177,12 +192,13 @@ const program = Effect.gen(function* () {
     })
   }
   const after = descriptors()
+  yield* standby
   clearInterval(timer)
   socket.close()
+  closingAt = performance.now()
   return { results, before, after }
 })
 
-const lines: Array<string> = []
 const result = await Effect.runPromise(
   program.pipe(
     Effect.scoped,
@@ -198,4 +214,4 @@ const result = await Effect.runPromise(
     )
   )
 )
-process.stdout.write(JSON.stringify({ ...result, lines }))
+process.stdout.write(JSON.stringify({ ...result, lines, closing: Math.round(performance.now() - closingAt) }))
