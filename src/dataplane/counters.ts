@@ -15,6 +15,8 @@ const engineCounters = [
   "tun.segments",
   "udp.batched",
   "udp.gathered",
+  "relay.sent",
+  "relay.no_channel",
   "outbound.forwarded",
   "outbound.bytes",
   "outbound.to_gateway",

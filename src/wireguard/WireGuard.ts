@@ -45,6 +45,12 @@ export interface PeerConfig {
   /** Persistent keepalive in seconds, 0 for none. */
   readonly keepalive: number
   readonly user: number
+  /**
+   * Our role when ICE finds the path; absent or `null`: the endpoint is all there is. A handshake is then tried for 20 s
+   * only, and a response that does not authenticate ends it at once (the sides were told different keys, and somebody
+   * must ask for others). The controlled side does not start the first handshake.
+   */
+  readonly ice?: "controlled" | "controlling" | null
 }
 
 export class WireGuard {
@@ -108,12 +114,31 @@ export class WireGuard {
     }
     peer.user = config.user
     peer.presharedKey.set(psk)
+    const ice = config.ice ?? null
+    peer.impatient = ice !== null
+    peer.passive = ice === "controlled" && peer.lastHandshakeAt === 0
     if (peer.keepalive !== config.keepalive) {
       peer.keepalive = config.keepalive
       peer.persistentAt = config.keepalive > 0 && peer.current !== null ? 0 : Number.POSITIVE_INFINITY
       this.schedule(peer)
     }
     return peer
+  }
+
+  /** Ends its sessions and forgets where it is, as if it had just been added; old initiations stay refused. */
+  resetPeer(peer: Peer): void {
+    this.pending.delete(peer)
+    this.deadlines.remove(peer)
+    this.sessions.drop(peer)
+    Timers.disarm(peer)
+    peer.hasEndpoint = false
+    peer.lastHandshakeAt = 0
+    peer.initiatedAt = Number.NEGATIVE_INFINITY
+  }
+
+  /** Sends go there until an authentic message comes from elsewhere. */
+  setEndpoint(peer: Peer, to: Readonly<Endpoint>): void {
+    if (!peer.removed) this.moveEndpoint(peer, to)
   }
 
   /** Forgets the peer and zeroes its keys. */
@@ -177,7 +202,10 @@ export class WireGuard {
     const total = size + Protocol.transportMinimum
     peer.txBytes += total
     Timers.messageSent(peer, now)
-    if (length > 0) Timers.dataSent(peer, now)
+    if (length > 0) {
+      peer.dataAt = now
+      Timers.dataSent(peer, now)
+    }
     this.schedule(peer)
     if (keypair.wantsRekey(now)) this.want(peer, now)
     return total
@@ -243,7 +271,10 @@ export class WireGuard {
     const peer = keypair.peer
     peer.rxBytes += length
     Timers.messageReceived(peer, now)
-    if (plain > 0) Timers.dataReceived(peer, now)
+    if (plain > 0) {
+      peer.dataAt = now
+      Timers.dataReceived(peer, now)
+    }
     this.moveEndpoint(peer, from)
     if (keypair === peer.next) this.confirm(peer, wall)
     if (peer.removed) return ReceiveCode.UnknownReceiver
@@ -286,7 +317,9 @@ export class WireGuard {
   }
 
   private workResponse(message: Uint8Array, from: Readonly<Endpoint>, now: number, wall: number): number {
+    const sender = this.sessions.handshake(Protocol.readWord(message, 8))
     const outcome = this.handshakes.complete(message, now)
+    if (outcome === HandshakeOutcome.Forged && sender?.impatient === true) this.giveUp(sender)
     if (outcome !== HandshakeOutcome.Completed) return outcome
     const { keypair, peer } = this.handshakes
     peer.rxBytes += message.length
@@ -311,6 +344,7 @@ export class WireGuard {
     this.pending.delete(peer)
     peer.retransmitAt = Number.POSITIVE_INFINITY
     peer.lastHandshakeAt = wall
+    peer.passive = false
     this.event(peer, "HandshakeDone")
   }
 
@@ -349,7 +383,8 @@ export class WireGuard {
   private runTimers(peer: Peer, now: number): void {
     if (peer.retransmitAt <= now) {
       peer.retransmitAt = Number.POSITIVE_INFINITY
-      if (peer.outgoing === null || now - peer.outgoing.startedAt >= this.attemptTime) this.giveUp(peer)
+      const patience = peer.impatient ? Protocol.iceAttemptTime : this.attemptTime
+      if (peer.outgoing === null || now - peer.outgoing.startedAt >= patience) this.giveUp(peer)
       else this.pending.add(peer)
     }
     if (peer.expireAt <= now && this.sessions.expire(peer, now)) this.event(peer, "Expired")
@@ -371,7 +406,7 @@ export class WireGuard {
 
   /** Asks for an initiation, at most one per 5 s and none while one is under way. */
   private want(peer: Peer, now: number): void {
-    if (peer.removed || !peer.hasEndpoint || peer.outgoing !== null) return
+    if (peer.removed || peer.passive || !peer.hasEndpoint || peer.outgoing !== null) return
     if (now - peer.initiatedAt < Protocol.rekeyTimeout) return
     this.pending.add(peer)
   }

@@ -6,6 +6,7 @@ import { counterIndex, handshakeBase, receiveBase } from "../counters.ts"
 import type { Command } from "../commands.ts"
 import type { Counters } from "../counters.ts"
 import type { Notice } from "../notices.ts"
+import { ChannelTable } from "../../ice/channelTable.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
 import { write16 } from "../../packet/bytes.ts"
@@ -24,6 +25,7 @@ import { Link } from "./link.ts"
 import { Outbound } from "./outbound.ts"
 import type { PacketIo } from "./packetIo.ts"
 import { TunWriter } from "./tunWriter.ts"
+import { Uplink } from "./uplink.ts"
 import { gsoNone } from "../offload/virtioHeader.ts"
 
 export interface EngineOptions {
@@ -66,6 +68,8 @@ const initiationsPerSecond = 50
 export class Engine {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
+  private readonly channels = new ChannelTable()
+  private readonly uplink: Uplink
   private readonly link: Link
   private readonly inbound: Inbound
   private readonly outbound: Outbound
@@ -96,20 +100,19 @@ export class Engine {
       maxSessions: options.maxSessions,
       hashSeed: new DataView(seed.buffer).getInt32(0)
     })
+    this.uplink = new Uplink(this.state, this.channels, arena)
     this.wireguard = new WireGuard({
       primitives,
       privateKey: options.privateKey,
       arena,
       mtu: options.mtu,
-      send: (to, offset, length) => {
-        this.state.count(this.state.io.send(to, offset, length, length) ? "udp.sent" : "udp.send_failed")
-      },
+      send: (to, offset, length) => this.uplink.send(to, offset, length),
       event: (peer, event) => this.peerEvent(peer, event)
     })
     const checksum = options.checksum ?? makeChecksum(arena.bytes)
     const { batch, joinTcp, joinUdp } = options.offloads ?? { batch: false, joinTcp: false, joinUdp: false }
     this.checksum = checksum
-    this.link = new Link(this.state, this.wireguard, arena, checksum, batch)
+    this.link = new Link(this.state, this.wireguard, this.uplink, arena, checksum, batch)
     this.tun = new TunWriter(this.state, checksum, { tcp: joinTcp, udp: joinUdp })
     this.inbound = new Inbound(this.state, this.link, options.mtu)
     this.control = new ControlEvents(this.state, this.link, arena, () => {})
@@ -263,6 +266,7 @@ export class Engine {
   private peerEvent(peer: Peer, event: PeerEvent): void {
     const client = this.state.clients.get(peer.user)
     if (client === undefined) return
+    if (event === "EndpointChanged") this.link.moved(peer)
     if (event === "HandshakeDone") this.link.flush(client)
     this.reports.event(client, event)
   }

@@ -2,8 +2,10 @@
  * The way of an inner packet to its client: cut if it is a super-packet, seal, and send in batches of one destination;
  * or stage it until there is a WireGuard session.
  */
+import { channelHeaderLength } from "../../ice/channelTable.ts"
 import type { Arena } from "../../packet/arena.ts"
 import type { Checksum } from "../../packet/checksum.ts"
+import { copyEndpoint, makeEndpoint } from "../../packet/endpoint.ts"
 import type { PacketView } from "../../packet/packetView.ts"
 import type { Peer, WireGuard } from "../../wireguard/WireGuard.ts"
 import { Segmenter } from "../offload/segmenter.ts"
@@ -11,10 +13,9 @@ import { gsoNone, type VirtioHeader } from "../offload/virtioHeader.ts"
 import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
+import type { Uplink } from "./uplink.ts"
 
 const segments = counterIndex["tun.segments"]
-const udpSent = counterIndex["udp.sent"]
-const udpSendFailed = counterIndex["udp.send_failed"]
 const udpBatched = counterIndex["udp.batched"]
 
 /** Room for a batch, or for one sealed packet of 65,535 bytes with header, padding and tag. */
@@ -27,20 +28,30 @@ const padding = 16
 export class Link {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
+  private readonly uplink: Uplink
   private readonly out: number
   private readonly stagedAt: number
   private readonly segmenter: Segmenter
   private readonly batching: boolean
   private readonly saved = new Uint8Array(padding)
-  /** The batch under way: sealed datagrams of one size (the last may be shorter) at `out`. */
+  /** The batch under way: sealed datagrams of one size (the last may be shorter), all to `batchTo`, at `out`. */
   private batchPeer: Peer | undefined = undefined
+  private readonly batchTo = makeEndpoint()
   private batchLength = 0
   private batchCount = 0
   private batchSize = 0
 
-  constructor(state: EngineState, wireguard: WireGuard, arena: Arena, checksum: Checksum, batching: boolean) {
+  constructor(
+    state: EngineState,
+    wireguard: WireGuard,
+    uplink: Uplink,
+    arena: Arena,
+    checksum: Checksum,
+    batching: boolean
+  ) {
     this.state = state
     this.wireguard = wireguard
+    this.uplink = uplink
     this.out = arena.reserve(outCapacity)
     this.stagedAt = arena.reserve(outCapacity)
     this.segmenter = new Segmenter(arena.bytes, checksum)
@@ -69,37 +80,45 @@ export class Link {
     const { peer } = client
     if (this.batchCount > 0 && (this.batchPeer !== peer || !this.hasRoom(length))) this.flushBatch()
     const at = this.out + this.batchLength
-    const sealed = this.wireguard.seal(peer, offset, length, at, state.now)
+    const header = peer.endpoint.channel === 0 ? 0 : channelHeaderLength
+    const sealed = this.wireguard.seal(peer, offset, length, at + header, state.now)
     if (sealed === 0) {
       const kept = client.stage.put(state.bytes, offset, length, state.now)
       state.count(kept ? "inbound.staged" : "inbound.stage_full")
       return
     }
-    if (this.batchCount > 0 && sealed > this.batchSize) {
+    if (header > 0) this.uplink.writeHeader(peer.endpoint, at, sealed)
+    const whole = sealed + header
+    if (this.batchCount > 0 && whole > this.batchSize) {
       // The datagrams of a batch are of one size: what is larger begins the next.
       const { batchLength } = this
       this.flushBatch()
-      state.bytes.copyWithin(this.out, this.out + batchLength, this.out + batchLength + sealed)
+      state.bytes.copyWithin(this.out, this.out + batchLength, this.out + batchLength + whole)
     }
     if (this.batchCount === 0) {
       this.batchPeer = peer
-      this.batchSize = sealed
+      copyEndpoint(peer.endpoint, this.batchTo)
+      this.batchSize = whole
     }
-    this.batchLength += sealed
+    this.batchLength += whole
     this.batchCount++
-    if (!this.batching || sealed < this.batchSize || this.batchCount === batchDatagrams) this.flushBatch()
+    if (!this.batching || whole < this.batchSize || this.batchCount === batchDatagrams) this.flushBatch()
   }
 
   /** Sends what has been sealed. To be called before the engine waits. */
   flushBatch(): void {
-    const { batchCount, batchPeer, state } = this
-    if (batchPeer === undefined) return
-    const sent = state.io.send(batchPeer.endpoint, this.out, this.batchLength, this.batchSize)
-    state.counters[sent ? udpSent : udpSendFailed]! += batchCount
-    if (batchCount > 1) state.counters[udpBatched]! += batchCount
+    const { batchCount } = this
+    if (this.batchPeer === undefined) return
+    this.uplink.sendBatch(this.batchTo, this.out, this.batchLength, this.batchSize, batchCount)
+    if (batchCount > 1) this.state.counters[udpBatched]! += batchCount
     this.batchPeer = undefined
     this.batchLength = 0
     this.batchCount = 0
+  }
+
+  /** The peer is reached elsewhere from now on: what was sealed for it before still goes where it was sealed for. */
+  moved(peer: Peer): void {
+    if (this.batchPeer === peer) this.flushBatch()
   }
 
   /** The session is there: everything staged goes out, in order. */

@@ -1,0 +1,63 @@
+/**
+ * The way of sealed datagrams to the network: directly, or as ChannelData to the relay that has the channel (RFC 8656
+ * §12). A batch has the header before each of its datagrams, so that relayed ones leave as many at once as direct ones.
+ */
+import { type ChannelTable, channelHeaderLength, writeChannelHeader } from "../../ice/channelTable.ts"
+import type { Arena } from "../../packet/arena.ts"
+import type { Endpoint } from "../../packet/endpoint.ts"
+import { counterIndex } from "../counters.ts"
+import type { EngineState } from "./engineState.ts"
+
+const udpSent = counterIndex["udp.sent"]
+const udpSendFailed = counterIndex["udp.send_failed"]
+const relaySent = counterIndex["relay.sent"]
+const relayNoChannel = counterIndex["relay.no_channel"]
+
+/** WireGuard's own messages and ICE's are shorter. */
+const scratchLength = 2_048
+
+export class Uplink {
+  private readonly state: EngineState
+  private readonly channels: ChannelTable
+  private readonly at: number
+
+  constructor(state: EngineState, channels: ChannelTable, arena: Arena) {
+    this.state = state
+    this.channels = channels
+    this.at = arena.reserve(scratchLength)
+  }
+
+  /** Writes what goes right before a datagram of `length` bytes to a channel. */
+  writeHeader(to: Readonly<Endpoint>, at: number, length: number): void {
+    const channel = this.channels.get(to.channel)
+    if (channel !== undefined) writeChannelHeader(this.state.bytes, at, channel.number, length)
+  }
+
+  /** Sends `count` datagrams of `size` bytes (the last may be shorter), each behind its header if it goes to a channel. */
+  sendBatch(to: Readonly<Endpoint>, offset: number, length: number, size: number, count: number): void {
+    const { counters, io } = this.state
+    if (to.channel === 0) {
+      counters[io.send(to, offset, length, size) ? udpSent : udpSendFailed]! += count
+      return
+    }
+    const channel = this.channels.get(to.channel)
+    if (channel === undefined) {
+      counters[relayNoChannel]! += count
+      return
+    }
+    channel.used = true
+    counters[relaySent]! += count
+    counters[io.send(channel.server, offset, length, size) ? udpSent : udpSendFailed]! += count
+  }
+
+  /** Sends one datagram, which has no header yet. */
+  send(to: Readonly<Endpoint>, offset: number, length: number): void {
+    if (to.channel === 0) return this.sendBatch(to, offset, length, length, 1)
+    const { at } = this
+    const whole = length + channelHeaderLength
+    if (whole > scratchLength) return this.state.count("udp.send_failed")
+    this.writeHeader(to, at, length)
+    this.state.bytes.copyWithin(at + channelHeaderLength, offset, offset + length)
+    this.sendBatch(to, at, whole, whole, 1)
+  }
+}
