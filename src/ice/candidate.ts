@@ -37,6 +37,10 @@ export const localCandidate = (kind: CandidateKind, address: TransportAddress, i
 export const candidatePriority = (kind: CandidateKind, v4: boolean, index: number): number =>
   (typePreference[kind] << 24) | (Math.max(0, firstPreference[kind] - (v4 ? 1 : 0) - 2 * index) << 8) | 255
 
+/** What checks from this candidate say as PRIORITY: that of a peer-reflexive candidate with its local preference. */
+export const reflexivePriority = (local: Candidate): number =>
+  (typePreference.prflx << 24) | (local.priority & 0xffffff)
+
 /** `candidate:<foundation> 1 udp <priority> <ip> <port> typ <kind>[ raddr <ip> rport <port>]`. */
 export const formatCandidate = (c: Candidate): string => {
   const related = c.related === null ? "" : ` raddr ${formatAddress(c.related.address)} rport ${c.related.port}`

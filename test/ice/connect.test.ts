@@ -1,0 +1,65 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Candidate } from "../../src/ice/candidate.ts"
+import { at, Nat, type NatKind, Network, Side } from "./network.ts"
+
+/** A client behind one NAT and a gateway behind another, each with an address at a relay. */
+const behindNats = (clientNat: NatKind, gatewayNat: NatKind, seed = 1) => {
+  const network = new Network(seed)
+  const client = new Side(network, "controlling", new Nat(network, clientNat, "203.0.113.1"))
+  const gateway = new Side(network, "controlled", new Nat(network, gatewayNat, "203.0.113.2"))
+  const clientBase = at("10.0.0.1", 1000)
+  const gatewayBase = at("192.168.0.1", 52_625)
+  const told = {
+    client: [client.host(clientBase), client.reflexive(clientBase), client.relay(at("198.51.100.1", 50_000))],
+    gateway: [gateway.host(gatewayBase), gateway.reflexive(gatewayBase), gateway.relay(at("198.51.100.2", 50_000))]
+  }
+  return { network, client, gateway, told }
+}
+
+const trickle = (network: Network, to: Side, candidates: ReadonlyArray<Candidate>, every: number) => {
+  for (const [i, candidate] of candidates.entries()) network.later(i * every, () => to.hear(candidate))
+}
+
+describe("two agents", () => {
+  it("on one network connect in two round trips, and use the same path", () => {
+    const network = new Network()
+    const client = new Side(network, "controlling")
+    const gateway = new Side(network, "controlled")
+    gateway.hear(client.host(at("192.0.2.1", 1000)))
+    client.hear(gateway.host(at("192.0.2.2", 52_625)))
+
+    network.run(40)
+
+    assert.strictEqual(client.path, "192.0.2.1:1000 > 192.0.2.2:52625")
+    assert.strictEqual(gateway.path, "192.0.2.2:52625 > 192.0.2.1:1000")
+    assert.strictEqual(client.agent.state, "connected")
+    assert.strictEqual(gateway.agent.state, "connected")
+    assert.lengthOf(client.nominated, 1)
+    assert.lengthOf(gateway.nominated, 1)
+  })
+
+  for (const [clientNat, gatewayNat, relayed] of [
+    ["fullCone", "fullCone", false],
+    ["fullCone", "portRestricted", false],
+    ["portRestricted", "portRestricted", false],
+    ["fullCone", "symmetric", false],
+    ["symmetric", "fullCone", false],
+    ["portRestricted", "symmetric", true],
+    ["symmetric", "portRestricted", true],
+    ["symmetric", "symmetric", true]
+  ] as const) {
+    it(`behind NATs ${clientNat} and ${gatewayNat} connect ${relayed ? "through a relay" : "directly"}`, () => {
+      const { client, gateway, network, told } = behindNats(clientNat, gatewayNat)
+      trickle(network, gateway, told.client, 5)
+      trickle(network, client, told.gateway, 7)
+
+      network.run(5_000)
+
+      assert.strictEqual(client.agent.state, "connected")
+      assert.strictEqual(gateway.agent.state, "connected")
+      const direct = !client.agent.path!.relayed && !gateway.agent.path!.relayed
+      const viaRelay = [client.path, gateway.path].some((path) => path!.includes("198.51.100."))
+      assert.strictEqual(direct && !viaRelay, !relayed, `${client.path} ${gateway.path}`)
+    })
+  }
+})
