@@ -59,10 +59,8 @@ export class CandidatePair {
 
   /** When the next check is due, or the pair has to be given up. `spare`: another pair is in use. */
   dueAt(timings: CheckTimings, spare: boolean): number {
-    const patience = this.patience(timings, spare)
-    return (
-      this.sentAt + (this.triggered && !this.exhausted(timings, spare) ? Math.min(triggerPace, patience) : patience)
-    )
+    const due = this.sentAt + this.patience(timings, spare)
+    return this.exhausted(timings, spare) ? due : Math.min(due, this.triggeredAt)
   }
 
   /** All checks that the pair gets were sent without an answer. */
