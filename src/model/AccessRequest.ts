@@ -15,6 +15,8 @@ export interface AccessRequest extends Authorization {
   } | null
   /** Credentials that the control plane chose for our side; `null`: the acceptor draws them. */
   readonly credentials: IceCredentials | null
+  /** The client's credentials: the path to it is found by ICE. Absent: the connection, if there is one, stays as it is. */
+  readonly remoteCredentials?: IceCredentials
 }
 
 /** A request that must not be granted; never caused by DNS. */

@@ -1,0 +1,39 @@
+/** What client and gateway tell each other inside the tunnel (firezone-protocol §3.2, §3.3). */
+import * as Result from "effect/Result"
+import * as SchemaParser from "effect/SchemaParser"
+import { type ResourceId, ResourceId as ResourceIds } from "../../model/Resource.ts"
+import * as wire from "./wire.ts"
+
+export const controlEvent = { AssignedIps: 0, DomainStatus: 1, Goodbye: 2 } as const
+
+/** A client's name with the proxy IPs it has given to it. */
+export interface AssignedIps {
+  readonly resource: ResourceId
+  /** As the client wrote both: they go back unchanged. */
+  readonly echo: { readonly resource: string; readonly domain: string }
+  readonly proxyIps: ReadonlyArray<string>
+}
+
+/** An inner packet has 1280 bytes at most. */
+const maxPayload = 1_280
+
+/** `undefined` for whatever is none. */
+export const readAssignedIps = (payload: Uint8Array): AssignedIps | undefined => {
+  if (payload.length > maxPayload) return undefined
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(utf8.decode(payload))
+  } catch {
+    return undefined
+  }
+  const decoded = decode(parsed)
+  if (Result.isFailure(decoded)) return undefined
+  const { domain, proxy_ips: proxyIps, resource } = decoded.success
+  return { resource: ResourceIds.make(resource.toLowerCase()), echo: { resource, domain }, proxyIps }
+}
+
+export const domainStatus = (status: "Active" | "Inactive", echo: AssignedIps["echo"]): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify({ status, resource: echo.resource, domain: echo.domain }))
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+const decode = SchemaParser.decodeUnknownResult(wire.AssignedIps)

@@ -1,0 +1,194 @@
+/**
+ * The gateway's side of a portal session without IO: a message in, what has to be done out, in order. Replies belong to
+ * the action they answer; nothing in here waits for anything (firezone-protocol §1.6 to §1.9, §4.4).
+ */
+import type { Relay } from "../../dataplane/commands.ts"
+import type { AccessRequest, IceCredentials } from "../../model/AccessRequest.ts"
+import type { Client, ClientId } from "../../model/Client.ts"
+import type { Resource, ResourceId } from "../../model/Resource.ts"
+import { EarlyRequests } from "./earlyRequests.ts"
+import type {
+  AllowAccess,
+  AuthorizeFlow,
+  Grant,
+  Init,
+  NameRequest,
+  PortalMessage,
+  RequestConnection
+} from "./messages.ts"
+import * as outbound from "./outbound.ts"
+import { RelayTable } from "./relayTable.ts"
+
+export type Action =
+  /** The gateway's own tunnel addresses. */
+  | { readonly _tag: "Configure"; readonly tunnel4: string; readonly tunnel6: string }
+  | { readonly _tag: "SetRelays"; readonly relays: ReadonlyArray<Relay> }
+  /** Pairs that are not listed are revoked; the others get their expiry. */
+  | { readonly _tag: "Reconcile"; readonly authorizations: ReadonlyArray<Grant> }
+  /** To be accepted, and answered with `reply` in the same turn. */
+  | {
+      readonly _tag: "Accept"
+      readonly request: AccessRequest
+      /** `ours`: the credentials of our side of the connection. */
+      readonly reply: (ours: IceCredentials) => outbound.Outbound | null
+    }
+  | { readonly _tag: "Send"; readonly message: outbound.Outbound }
+  | { readonly _tag: "Revoke"; readonly client: ClientId; readonly resource: ResourceId }
+  | { readonly _tag: "UpdateResource"; readonly resource: Resource }
+  | { readonly _tag: "SetExpiry"; readonly grant: Grant }
+  | {
+      readonly _tag: "AddCandidates" | "RemoveCandidates"
+      readonly client: ClientId
+      readonly candidates: ReadonlyArray<string>
+    }
+  | { readonly _tag: "Warn"; readonly message: string }
+  /** The portal does not want this gateway any more. */
+  | { readonly _tag: "End"; readonly reason: string }
+
+/** What the session asks about the rest of the gateway. */
+export interface Surroundings {
+  /** Epoch milliseconds. */
+  readonly now: number
+  /** A client that has (or had) a connection. */
+  readonly client: (id: ClientId) => Client | undefined
+}
+
+/** Asking more often would not help a portal that has none. */
+const askRelaysMs = 10_000
+
+export class Session {
+  private readonly relays = new RelayTable()
+  private readonly early = new EarlyRequests()
+  private askedRelaysAt = Number.NEGATIVE_INFINITY
+  private warnedOfOldClients = false
+
+  handle(message: PortalMessage, around: Surroundings): ReadonlyArray<Action> {
+    switch (message._tag) {
+      case "Init":
+        return this.init(message, around)
+      case "RelaysPresence": {
+        const removed = this.relays.remove(message.disconnected)
+        const added = this.relays.upsert(message.connected)
+        return [...(removed || added ? [this.setRelays()] : []), ...this.askForRelays(around.now)]
+      }
+      case "RequestConnection":
+        return this.requestConnection(message, around)
+      case "AllowAccess":
+        return this.allowAccess(message, around)
+      case "AuthorizeFlow":
+        return [this.authorizeFlow(message), ...this.askForRelays(around.now)]
+      case "Candidates":
+      case "InvalidatedCandidates": {
+        const { client, candidates } = message
+        if (candidates.length === 0 || around.client(client) === undefined) return []
+        return [{ _tag: message._tag === "Candidates" ? "AddCandidates" : "RemoveCandidates", client, candidates }]
+      }
+      case "RejectAccess":
+        this.early.reject(message.client, message.resource)
+        return [{ _tag: "Revoke", client: message.client, resource: message.resource }]
+      case "ResourceUpdated":
+        this.early.update(message.resource)
+        return [{ _tag: "UpdateResource", resource: message.resource }]
+      case "ExpiryUpdated": {
+        const { client, resource, expiresAt } = message
+        this.early.setExpiry(message)
+        return [{ _tag: "SetExpiry", grant: { client, resource, expiresAt } }]
+      }
+      case "Disconnect":
+        return [{ _tag: "End", reason: message.reason }]
+    }
+  }
+
+  /** The gateway has no working relay left (or `left` of them). */
+  relayLost(left: number, now: number): ReadonlyArray<Action> {
+    return left > 0 ? [] : this.ask(now)
+  }
+
+  private init(init: Init, around: Surroundings): ReadonlyArray<Action> {
+    const { tunnel4, tunnel6, relays, authorizations } = init
+    this.relays.upsert(relays)
+    const reconcile: Array<Action> = []
+    if (authorizations !== null) {
+      this.early.keepOnly(authorizations)
+      reconcile.push({ _tag: "Reconcile", authorizations })
+    }
+    return [{ _tag: "Configure", tunnel4, tunnel6 }, this.setRelays(), ...reconcile, ...this.askForRelays(around.now)]
+  }
+
+  private authorizeFlow(flow: AuthorizeFlow): Action {
+    const { client, expiresAt, local, ref, remote, resource } = flow
+    const reply = flow.generation === "B" ? outbound.flowAuthorized(ref) : outbound.authorizationCreated(ref)
+    return {
+      _tag: "Accept",
+      request: { client, resource, expiresAt, name: null, credentials: local, remoteCredentials: remote },
+      reply: () => reply
+    }
+  }
+
+  private requestConnection(message: RequestConnection, around: Surroundings): ReadonlyArray<Action> {
+    const { client, expiresAt, name, ref, remote, resource } = message
+    // Portals of 2024 draw other credentials each time: known relays keep theirs.
+    const more = this.relays.add(message.relays)
+    const domain = name?._tag === "Question" ? name.domain : null
+    return [
+      ...(more ? [this.setRelays()] : []),
+      {
+        _tag: "Accept",
+        request: { client, resource, expiresAt, name: assigned(name), credentials: null, remoteCredentials: remote },
+        reply: (ours) => outbound.connectionAccepted(ref, ours, domain)
+      },
+      ...this.warnOfOldClient(domain),
+      ...this.early.take(client.id).map((early) => this.allow(early, client, false)),
+      ...this.askForRelays(around.now)
+    ]
+  }
+
+  /** Before its `request_connection` the client is not known: the portal does not keep the order. */
+  private allowAccess(message: AllowAccess, around: Surroundings): ReadonlyArray<Action> {
+    const client = around.client(message.client)
+    const domain = message.name?._tag === "Question" ? message.name.domain : null
+    if (client !== undefined) return [this.allow(message, client, true), ...this.warnOfOldClient(domain)]
+    this.early.add(message)
+    const answer: Array<Action> =
+      domain === null ? [] : [{ _tag: "Send", message: outbound.resourceAccepted(message.ref, domain) }]
+    return [...answer, ...this.warnOfOldClient(domain)]
+  }
+
+  private allow({ expiresAt, name, ref, resource }: AllowAccess, client: Client, answer: boolean): Action {
+    const domain = answer && name?._tag === "Question" ? name.domain : null
+    return {
+      _tag: "Accept",
+      request: { client, resource, expiresAt, name: assigned(name), credentials: null },
+      reply: () => (domain === null ? null : outbound.resourceAccepted(ref, domain))
+    }
+  }
+
+  private warnOfOldClient(domain: string | null): ReadonlyArray<Action> {
+    if (domain === null || this.warnedOfOldClients) return []
+    this.warnedOfOldClients = true
+    return [
+      {
+        _tag: "Warn",
+        message:
+          "a client of version 1.0 asks for the addresses of a name; it gets none: update it to 1.1 or later (said once)"
+      }
+    ]
+  }
+
+  private setRelays(): Action {
+    return { _tag: "SetRelays", relays: this.relays.list }
+  }
+
+  private askForRelays(now: number): ReadonlyArray<Action> {
+    return this.relays.size > 0 ? [] : this.ask(now)
+  }
+
+  private ask(now: number): ReadonlyArray<Action> {
+    if (now - this.askedRelaysAt < askRelaysMs) return []
+    this.askedRelaysAt = now
+    return [{ _tag: "Send", message: outbound.noRelays }]
+  }
+}
+
+const assigned = (name: NameRequest | null): AccessRequest["name"] =>
+  name?._tag === "Assigned" ? { domain: name.domain, proxyIps: name.proxyIps } : null
