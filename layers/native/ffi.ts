@@ -11,6 +11,10 @@ const library = koffi.load(null)
 export const bind = (prototype: string): ((...args: ReadonlyArray<number | string>) => number) =>
   library.func(prototype) as (...args: ReadonlyArray<number | string>) => number
 
+/** The same for a function that lies at an address. */
+export const bindAt = (address: number, prototype: string): ((...args: ReadonlyArray<number>) => number) =>
+  koffi.decode(BigInt(address), koffi.proto(prototype)) as (...args: ReadonlyArray<number>) => number
+
 /** libc as prototypes name it. Each returns −1 on failure, the cause is in `errno()`. */
 export const libc = {
   open: bind("int open(str, int, int)"),
