@@ -32,6 +32,8 @@ export interface PacketView {
   fragment: boolean
   /** In bytes. When not 0 the packet has no transport header: ports, flags and ICMP fields are 0. */
   fragmentOffset: number
+  /** Where a fragment ends within its datagram, in bytes; 0 for other packets. */
+  fragmentEnd: number
   /** The fragment identification as a signed word (IPv4: 16 bits); 0 for IPv6 without a fragment header. */
   identification: number
   /** ICMP or ICMPv6 echo request or reply. */
@@ -56,6 +58,7 @@ export const makePacketView = (): PacketView => ({
   icmpCode: 0,
   fragment: false,
   fragmentOffset: 0,
+  fragmentEnd: 0,
   identification: 0,
   echo: false,
   icmpError: false
@@ -74,7 +77,7 @@ export const BadExtension = 7
 export const SourceRouted = 8
 /** An IPv6 header with an IPv4-mapped address would be taken for the IPv4 host of that address. */
 export const MappedAddress = 9
-/** A fragment that ends beyond the largest packet. */
+/** A fragment that ends beyond the largest packet, or not the last one and of no multiple of 8 bytes (RFC 791, RFC 8200). */
 export const BadFragment = 10
 
 /** Names of the codes above for counters; index 0 is success. */
@@ -147,7 +150,9 @@ const parseIpv4 = (bytes: Uint8Array, offset: number, length: number, view: Pack
   view.fragment = (flags & 0x3fff) !== 0
   view.fragmentOffset = (flags & 0x1fff) << 3
   view.identification = read16(bytes, offset + 4)
+  view.fragmentEnd = view.fragment ? view.fragmentOffset + total - headerLength : 0
   if (view.fragmentOffset + total > maxPacketLength) return BadFragment
+  if ((flags & 0x2000) !== 0 && isNoUnit(total - headerLength)) return BadFragment
   return headerLength === 20 ? 0 : checkIpv4Options(bytes, offset + 20, view.transport)
 }
 
@@ -180,15 +185,16 @@ const parseIpv6 = (bytes: Uint8Array, offset: number, length: number, view: Pack
   readIpv6(bytes, offset + 24, view.destination)
   view.fragment = false
   view.fragmentOffset = 0
+  view.fragmentEnd = 0
   view.identification = 0
   if (isIpv4(view.source) || isIpv4(view.destination)) return MappedAddress
-  return walkExtensions(bytes, view)
+  return walkExtensions(bytes, view, cut)
 }
 
 const maxExtensions = 8
 
 /** RFC 8200 §4. Stops at the first header that is no extension, at ESP and at the data of a later fragment. */
-const walkExtensions = (bytes: Uint8Array, view: PacketView): number => {
+const walkExtensions = (bytes: Uint8Array, view: PacketView, cut: boolean): number => {
   const end = view.offset + view.length
   let at = view.offset + 40
   let next = bytes[view.offset + 6]!
@@ -207,7 +213,10 @@ const walkExtensions = (bytes: Uint8Array, view: PacketView): number => {
       view.fragmentOffset = field & 0xfff8
       view.fragment = (field & 0xfff9) !== 0
       view.identification = read32(bytes, at + 4)
-      if (view.fragmentOffset + (end - at - 8) > maxPacketLength) return BadFragment
+      const fragmentEnd = view.fragmentOffset + end - at - 8
+      if (fragmentEnd > maxPacketLength) return BadFragment
+      view.fragmentEnd = view.fragment ? fragmentEnd : 0
+      if ((field & 1) !== 0 && !cut && isNoUnit(end - at - 8)) return BadFragment
     }
     next = bytes[at]!
     at += size
@@ -217,6 +226,9 @@ const walkExtensions = (bytes: Uint8Array, view: PacketView): number => {
   view.transportLength = end - at
   return 0
 }
+
+/** Whether another fragment cannot begin after so many bytes. */
+const isNoUnit = (length: number): boolean => length === 0 || (length & 7) !== 0
 
 /** Hop-by-hop options, routing, fragment, authentication, destination options. */
 const isExtension = (next: number): boolean => next === 0 || next === 43 || next === 44 || next === 51 || next === 60

@@ -73,6 +73,7 @@ describe("parsePacket", () => {
       icmpCode: 0,
       fragment: false,
       fragmentOffset: 0,
+      fragmentEnd: 0,
       identification: 0,
       echo,
       icmpError: false
@@ -282,6 +283,10 @@ describe("fragments", () => {
           [true, 64, 0, 0x1234, 6, 16]
         ]
       )
+      assert.deepStrictEqual(
+        views.map((v) => v.fragmentEnd),
+        [32, 64, 80]
+      )
     })
 
     it(`${name}: a view used for a later fragment keeps nothing of the packet before`, () => {
@@ -303,6 +308,14 @@ describe("fragments", () => {
       const udp = dataOf(buildUdp({ ...family, ...ports, payload: new Uint8Array(100) }))
       const first = buildFragment({ ...family, protocol: 17, data: udp, size: 48, identification: 1 })[0]!
       assert.strictEqual(parse(first).destinationPort, 443)
+    })
+
+    it(`${name}: a fragment before others is refused when none can begin behind it`, () => {
+      for (const length of [0, 7, 9]) {
+        const fragment = { offset: 8, more: true, identification: 1 }
+        parse(buildIp({ ...family, fragment }, 17, new Uint8Array(length)), BadFragment)
+        parse(buildIp({ ...family, fragment: { ...fragment, more: false } }, 17, new Uint8Array(length)))
+      }
     })
 
     it(`${name}: a fragment that ends beyond 65535 is refused`, () => {

@@ -15,8 +15,8 @@ const world = stage({
   clients: `  stranger: { public_key: "${Buffer.alloc(32, 7).toString("base64")}" }`,
   resources: `  intranet: { name: "*.corp.internal", resolver: corp, allow: [visitor] }
   vault: { name: vault.prod.internal, resolver: corp, allow: [stranger] }
-  web4: { cidr: ${inner.network.v4}, ports: [tcp/80, icmp], allow: [visitor] }
-  web6: { cidr: "${inner.network.v6}", ports: [tcp/80, icmp], allow: [visitor] }`,
+  web4: { cidr: ${inner.network.v4}, ports: [tcp/80, udp/7, icmp], allow: [visitor] }
+  web6: { cidr: "${inner.network.v6}", ports: [tcp/80, udp/7, icmp], allow: [visitor] }`,
   allowedIps: [inner.network.v4, inner.network.v6]
 })
 
@@ -97,6 +97,28 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
         assert.match(output, /3 packets transmitted, 3 received, 0% packet loss/)
         const reply = yield* tunnel.first(isEchoReply(proxy), { timeout: "2 seconds" })
         assert.isNotNull(reply)
+      }
+    })
+  )
+
+  it.effect("gets answers that are longer than the tunnel's packets, by name and by address, in both families", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const { visitor, ...world } = (yield* Stage).world
+      const names = [yield* world.proxyOf(appName, "A"), yield* world.proxyOf(appName, "AAAA")]
+      for (const address of names) yield* visitor.get({ address })
+      for (const address of [...names, inner.otherOrigin.v4, inner.otherOrigin.v6]) {
+        // The first answer over IPv6 tells its sender the path's MTU, as between any two networks.
+        yield* Effect.ignore(lab.exec("client", ["ping", "-s", "3000", "-c", "1", "-W", "1", address]))
+        const pings = yield* lab.exec("client", ["ping", "-s", "3000", "-c", "3", "-i", "0.2", "-W", "2", address])
+        const echo = yield* visitor.echo({ address, count: 20, size: 4000 })
+
+        assert.match(pings, /3 packets transmitted, 3 received, 0% packet loss/)
+        assert.deepStrictEqual(echo, { sent: 20, received: 20 })
+      }
+      for (const address of [gateway.v4, gateway.v6]) {
+        const pings = yield* lab.exec("client", ["ping", "-s", "3000", "-c", "1", "-W", "2", address])
+        assert.match(pings, /1 packets transmitted, 1 received/)
       }
     })
   )

@@ -136,6 +136,7 @@ export class DesiredState {
     for (const mapping of client.mappings) this.dropMapping(mapping)
     state.evidence.forgetClient(client.index)
     state.routes.removeClient(client.index)
+    state.fragments.forget(client.index)
     state.icmpErrors.forget(client.index)
     state.gatewayPackets.forget(client.index)
     this.control.forget(client)
@@ -163,7 +164,8 @@ export class DesiredState {
 
   /** Ends the flows that a new one like them would not be let through for. */
   private cutDenied(client: ClientEntry): void {
-    const { sessions } = this.state
+    const { fragments, sessions } = this.state
+    fragments.forget(client.index)
     sessions.removeWhere(client.index, (slot) => {
       const resource = client.resources.get(sessions.resourceOf(slot))
       return resource === undefined || !this.covers(resource, slot)
@@ -186,6 +188,7 @@ export class DesiredState {
     if (client === undefined || index < 0) return
     client.resources.delete(index)
     state.routes.remove(client.index, index)
+    state.fragments.forget(client.index)
     state.sessions.removeResource(client.index, index)
     for (const mapping of client.mappings) {
       if (state.translations.resourceOf(mapping) === index) this.dropMapping(mapping)
@@ -202,6 +205,7 @@ export class DesiredState {
     state.clients.get(state.translations.clientOf(mapping))?.mappings.delete(mapping)
     client.mappings.add(mapping)
     const moved = state.translations.setMapping(mapping, client.index, resource, proxies, command.generation)
+    if (moved.length > 0) state.fragments.forget(client.index)
     for (const other of moved) {
       state.sessions.removeMapping(other)
       state.silence.forget(other)
@@ -234,7 +238,9 @@ export class DesiredState {
   /** Its flows end too: the proxy IPs stand for nothing any more. */
   private dropMapping(mapping: number): void {
     const { state } = this
-    state.clients.get(state.translations.clientOf(mapping))?.mappings.delete(mapping)
+    const client = state.clients.get(state.translations.clientOf(mapping))
+    client?.mappings.delete(mapping)
+    if (client !== undefined) state.fragments.forget(client.index)
     state.sessions.removeMapping(mapping)
     state.parking.forget(mapping)
     state.translations.removeMapping(mapping)

@@ -4,6 +4,7 @@ import { counterIndex, type Counters, type EngineCounter } from "../counters.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
+import { Fragments } from "../../nat/fragments.ts"
 import { Parking } from "../../nat/parking.ts"
 import { ReplyEvidence } from "../../nat/replyEvidence.ts"
 import { gatewayPacketLimit, icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
@@ -46,6 +47,7 @@ export class EngineState {
   readonly silence = new Silence()
   readonly policy = new DestinationPolicy()
   readonly parking = new Parking()
+  readonly fragments = new Fragments()
   readonly routes = new Routes()
   readonly icmpErrors = new RateLimits(icmpErrorLimit)
   readonly gatewayPackets = new RateLimits(gatewayPacketLimit)

@@ -1,6 +1,7 @@
 /** The way of a packet from the TUN device to a client (design §8, "from outside"). */
 import { equal, type Words, words } from "../../packet/address.ts"
 import { isControl } from "../../packet/controlPacket.ts"
+import { toClient } from "../../nat/fragments.ts"
 import { isUnreachable, parseQuoted } from "../../packet/icmp.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, tcpSyn } from "../../packet/protocols.ts"
@@ -57,11 +58,8 @@ export class Inbound {
       state.count("inbound.tunnel_source")
       return
     }
-    if (view.fragment) {
-      state.count("inbound.fragment")
-      return
-    }
-    if (view.icmpError) this.icmpError(client)
+    if (view.fragment && view.fragmentOffset !== 0) this.laterFragment(client)
+    else if (view.icmpError) this.icmpError(client)
     else this.reply(client)
   }
 
@@ -91,12 +89,23 @@ export class Inbound {
       if (state.silence.inbound(mapping, view.protocol, realPort, state.now)) state.answered(mapping)
     }
     const insidePort = state.sessions.insidePort(slot)
+    state.sessions.destinationInto(slot, destination)
+    if (view.fragment) state.fragments.begin(toClient, client.index, view, view.source, destination, state.now)
     // Without a mapping the address is the same on both sides, the port need not be.
     if (mapping >= 0 || insidePort !== view.destinationPort) {
-      state.sessions.destinationInto(slot, destination)
       rewriteSource(state.bytes, view, destination, insidePort)
     }
     state.sessions.inbound(slot, view.tcpFlags, state.now)
+    this.forward(client)
+  }
+
+  private laterFragment(client: ClientEntry): void {
+    const { state, view, destination } = this
+    if (!state.fragments.follow(toClient, client.index, view, view.source, destination, state.now)) {
+      state.count("inbound.fragment")
+      return
+    }
+    if (!equal(destination, view.source)) rewriteSource(state.bytes, view, destination, 0)
     this.forward(client)
   }
 

@@ -1,11 +1,12 @@
 /** The way of a decrypted packet from its client to a resource: the table of design §8, first matching row wins. */
 import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.ts"
+import { fromClient } from "../../nat/fragments.ts"
 import { permits } from "../../nat/portFilters.ts"
 import { filtered } from "../../nat/routes.ts"
 import { confirmedSilence } from "../../nat/silence.ts"
 import { MappingState } from "../../nat/translations.ts"
 import { isBareSyn } from "../../nat/sessions.ts"
-import { copyWords, isIpv4, type Words, words } from "../../packet/address.ts"
+import { copyWords, equal, isIpv4, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { isControl } from "../../packet/controlPacket.ts"
 import { networkUnreachable, prohibited, type Unreachable, writeUnreachable } from "../../packet/icmp.ts"
@@ -62,7 +63,7 @@ export class Outbound {
       if (state.mode === "portal" && isControl(view)) return this.control.received(client, view)
       return state.count("outbound.source_spoofed")
     }
-    if (view.fragment) return state.count("outbound.fragment")
+    if (view.fragment && view.fragmentOffset !== 0) return this.laterFragment(client)
     if (isMulticast(destination)) return state.count("outbound.multicast")
     if (view.icmpError) return state.count("outbound.icmp_error")
     if (state.isGateway(destination)) return this.toGateway(client)
@@ -110,6 +111,7 @@ export class Outbound {
     if (!dns && !view.echo) return this.refuse(client, "outbound.gateway_service_denied", prohibited)
     if (!state.gatewayPackets.take(client.index, state.now)) return state.count("outbound.gateway_rate_limited")
     state.count("outbound.to_gateway")
+    if (view.fragment) this.beginFragments(client, view.destination)
     this.write()
   }
 
@@ -143,6 +145,7 @@ export class Outbound {
     sessions.realInto(slot, real)
     const outsidePort = sessions.outsidePort(slot)
     sessions.outbound(slot, view.tcpFlags, state.now)
+    if (view.fragment) this.beginFragments(client, real)
     rewriteDestination(state.bytes, view, real, outsidePort)
     this.forward()
   }
@@ -160,6 +163,11 @@ export class Outbound {
     const { sessions, translations } = state
     const established = known >= 0 && sessions.confirmed(known)
     if (!established && translations.state(mapping) === MappingState.Resolving) {
+      // The rest of the datagram would not wait with it.
+      if (view.fragment) {
+        state.count("outbound.fragment")
+        return -1
+      }
       if (!this.releasing && this.park(client, mapping)) return -1
       // The program repeats a SYN within a second, while an error would end its attempt for good.
       if (!this.releasing && syn && state.parking.holds(mapping, state.now)) {
@@ -256,7 +264,23 @@ export class Outbound {
     }
     const outsidePort = sessions.outsidePort(slot)
     sessions.outbound(slot, view.tcpFlags, state.now)
+    if (view.fragment) this.beginFragments(client, view.destination)
     if (outsidePort !== view.sourcePort) rewriteDestination(state.bytes, view, view.destination, outsidePort)
+    this.forward()
+  }
+
+  /** The first fragment of a datagram goes to `destination`: the later ones will follow it. */
+  private beginFragments(client: ClientEntry, destination: Readonly<Words>): void {
+    const { state, view } = this
+    state.fragments.begin(fromClient, client.index, view, view.destination, destination, state.now)
+  }
+
+  private laterFragment(client: ClientEntry): void {
+    const { state, view, real } = this
+    if (!state.fragments.follow(fromClient, client.index, view, view.destination, real, state.now)) {
+      return state.count("outbound.fragment")
+    }
+    if (!equal(real, view.destination)) rewriteDestination(state.bytes, view, real, 0)
     this.forward()
   }
 
