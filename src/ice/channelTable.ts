@@ -28,10 +28,9 @@ export interface Channel {
    * request, and at a relay that refuses.
    */
   bound: boolean
-  /** Data went either way since the last binding: set by whoever sends and receives, else the channel expires. */
-  used: boolean
-  /** Data came in since the relay was last heard of otherwise. */
-  heard: boolean
+  /** Data went out or came in since the last look: set by whoever sends and receives, else the channel expires. */
+  sent: boolean
+  received: boolean
 }
 
 /** All channels of all relays. */
@@ -80,8 +79,8 @@ export class ChannelTable {
       relayed,
       server,
       bound: false,
-      used: false,
-      heard: false
+      sent: false,
+      received: false
     }
     this.channels[slot] = channel
     return channel
