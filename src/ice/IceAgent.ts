@@ -171,6 +171,7 @@ export class IceAgent {
     this.activeAt = now
     if (!this.idle) return
     this.idle = false
+    this.current?.trigger()
     this.reschedule(now)
   }
 
@@ -179,7 +180,7 @@ export class IceAgent {
     if (now < this.due || this.currentState === "failed") return
     if (!this.idle && this.current !== null && now >= this.activeAt + this.timings.idleAfter) {
       this.idle = true
-      for (const pair of this.pairs) pair.restart()
+      for (const pair of this.pairs) if (pair.succeeded) pair.restart()
     }
     const due = this.pairs.filter((pair) => pair.dueAt(this.pace, this.current !== null) <= now)
     const [given, checked] = [due.filter((pair) => this.exhausted(pair)), due.filter((pair) => !this.exhausted(pair))]
