@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import { Programs } from "../src/cli/Programs.ts"
 import { faultVariable } from "../src/demo/story.ts"
 import { runConnect } from "./Connect.ts"
+import { runDevPortal } from "./DevPortal.ts"
 import { runGateway } from "./Gateway.ts"
 import { runDemo } from "./lab/demo.ts"
 import * as telemetry from "./telemetry.ts"
@@ -19,5 +20,6 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
     )
   }),
   connect: (conf) => runConnect(conf),
-  demo: runDemo
+  demo: runDemo,
+  devPortal: runDevPortal
 })

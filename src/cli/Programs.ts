@@ -2,6 +2,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { WireguardConf } from "../config/wireguardConf.ts"
+import type { PortalConfig } from "../devPortal/PortalConfig.ts"
 
 /** Any typed error whose `message` is one line for the operator: what failed, why, and the fix. */
 export interface Failure {
@@ -34,5 +35,6 @@ export class Programs extends Context.Service<
     readonly up: (config: GatewayConfig, options: UpOptions) => Effect.Effect<void, Failure>
     readonly connect: (conf: WireguardConf) => Effect.Effect<void, Failure>
     readonly demo: (options: DemoOptions) => Effect.Effect<void, Failure>
+    readonly devPortal: (config: PortalConfig) => Effect.Effect<void, Failure>
   }
 >()("sallyport/cli/Programs") {}

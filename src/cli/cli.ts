@@ -3,6 +3,7 @@ import { check } from "./check.ts"
 import { clientConfig } from "./clientConfig.ts"
 import { connect } from "./connect.ts"
 import { demo } from "./demo.ts"
+import { devPortal } from "./devPortal.ts"
 import { genkey } from "./genkey.ts"
 import { pubkey } from "./pubkey.ts"
 import { status } from "./status.ts"
@@ -13,5 +14,5 @@ export const cli = Command.make("sallyport").pipe(
   Command.withDescription(
     "A zero-trust gateway that lets clients in at once and resolves the names of what they may reach in the background"
   ),
-  Command.withSubcommands([up, check, status, connect, demo, clientConfig, genkey, pubkey])
+  Command.withSubcommands([up, check, status, connect, demo, clientConfig, genkey, pubkey, devPortal])
 )

@@ -1,46 +1,7 @@
-import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as SchemaGetter from "effect/SchemaGetter"
-import * as SchemaIssue from "effect/SchemaIssue"
 import type { LogLevel } from "effect/LogLevel"
-import { quote } from "./problem.ts"
-import { suggestFix } from "./suggest.ts"
+import { oneOf, text, whole } from "./fields.ts"
 import * as values from "./values.ts"
-
-/** A codec from what YAML gives to a checked value; its complaint travels in the issue's annotations. */
-const parsed = <A, E>(from: Schema.Codec<E>, parse: (value: E) => values.Parsed<A>) =>
-  from.pipe(
-    Schema.decodeTo(
-      Schema.declare((_value: unknown): _value is A => true),
-      {
-        decode: SchemaGetter.transformEffect((value: E) => {
-          const result = parse(value)
-          return Result.isSuccess(result)
-            ? Effect.succeed(result.success)
-            : Effect.fail(new SchemaIssue.InvalidValue({ message: result.failure.cause, fix: result.failure.fix }))
-        }),
-        encode: SchemaGetter.forbidden(() => "a configuration is never written back")
-      }
-    )
-  )
-
-const text = <A>(parse: (value: string) => values.Parsed<A>) => parsed(Schema.String, parse)
-
-const whole = (what: string, from: number, to: number) =>
-  parsed(Schema.Finite, (value) =>
-    Number.isInteger(value) && value >= from && value <= to
-      ? Result.succeed(value)
-      : Result.fail({ cause: `${value} is not ${what}`, fix: `use a whole number from ${from} to ${to}` })
-  )
-
-const oneOf = <A>(choices: Readonly<Record<string, A>>) =>
-  text((value): values.Parsed<A> => {
-    const known = Object.keys(choices)
-    return known.includes(value)
-      ? Result.succeed(choices[value]!)
-      : Result.fail({ cause: `${quote(value)} is not a choice here`, fix: suggestFix(value, known, "") })
-  })
 
 const logLevels: Readonly<Record<string, LogLevel>> = {
   trace: "Trace",

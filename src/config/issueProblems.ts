@@ -7,8 +7,19 @@ import type { YamlSource } from "./yamlSource.ts"
 /** More are not looked at: locating each costs time, and only a few are shown. */
 const maxIssues = 200
 
-/** A schema's issue as problems at their places in the file. */
-export const issueProblems = (issue: SchemaIssue.Issue, source: YamlSource): ReadonlyArray<Problem> => {
+/** What to write under a key, and what to say when no key is known. */
+export interface Examples {
+  readonly keys: Readonly<Record<string, string>>
+  readonly none: string
+}
+
+/** A schema's issue as problems at their places in the file; `examples` default to those of `sallyport.yaml`. */
+export const issueProblems = (
+  issue: SchemaIssue.Issue,
+  source: YamlSource,
+  examples: Examples = gatewayExamples
+): ReadonlyArray<Problem> => {
+  const example = (path: ReadonlyArray<PropertyKey>) => exampleOf(examples, path)
   const problems: Array<Problem> = []
   const walk = (issue: SchemaIssue.Issue, path: ReadonlyArray<PropertyKey>): void => {
     if (problems.length >= maxIssues) return
@@ -63,31 +74,34 @@ export const issueProblems = (issue: SchemaIssue.Issue, source: YamlSource): Rea
   return problems
 }
 
-const examples: Readonly<Record<string, string>> = {
-  endpoint: "endpoint: vpn.example.com:51820",
-  listen: "listen: 51820",
-  resolvers: "resolvers: { corp: [udp://10.0.0.53] }",
-  clients: 'clients: { alice-laptop: { public_key: "…=", groups: [eng] } }',
-  resources: "resources: { gitlab: { name: gitlab.corp.internal, allow: [eng] } }",
-  network: "network: { tunnel_ipv4: 100.64.0.0/11 }",
-  public_key: 'public_key: "…=", as printed by wg pubkey',
-  preshared_key: 'preshared_key: "…=", as printed by wg genpsk',
-  groups: "groups: [eng]",
-  name: "name: gitlab.corp.internal",
-  cidr: "cidr: 10.20.0.0/16",
-  ports: "ports: [tcp/443, udp/8000-8100, icmp]",
-  allow: "allow: [eng], a list of groups or clients",
-  expires: "expires: 2027-01-31",
-  mtu: "mtu: 1280",
-  state_dir: "state_dir: /var/lib/sallyport"
+const gatewayExamples: Examples = {
+  none: "write endpoint:, clients: and resources:, each at the start of a line",
+  keys: {
+    endpoint: "endpoint: vpn.example.com:51820",
+    listen: "listen: 51820",
+    resolvers: "resolvers: { corp: [udp://10.0.0.53] }",
+    clients: 'clients: { alice-laptop: { public_key: "…=", groups: [eng] } }',
+    resources: "resources: { gitlab: { name: gitlab.corp.internal, allow: [eng] } }",
+    network: "network: { tunnel_ipv4: 100.64.0.0/11 }",
+    public_key: 'public_key: "…=", as printed by wg pubkey',
+    preshared_key: 'preshared_key: "…=", as printed by wg genpsk',
+    groups: "groups: [eng]",
+    name: "name: gitlab.corp.internal",
+    cidr: "cidr: 10.20.0.0/16",
+    ports: "ports: [tcp/443, udp/8000-8100, icmp]",
+    allow: "allow: [eng], a list of groups or clients",
+    expires: "expires: 2027-01-31",
+    mtu: "mtu: 1280",
+    state_dir: "state_dir: /var/lib/sallyport"
+  }
 }
 
-const example = (path: ReadonlyArray<PropertyKey>): string => {
+const exampleOf = ({ keys, none }: Examples, path: ReadonlyArray<PropertyKey>): string => {
   for (const step of path.toReversed()) {
-    const known = typeof step === "string" && Object.hasOwn(examples, step) ? examples[step] : undefined
+    const known = typeof step === "string" && Object.hasOwn(keys, step) ? keys[step] : undefined
     if (known !== undefined) return `write for example ${known}`
   }
-  return "write endpoint:, clients: and resources:, each at the start of a line"
+  return none
 }
 
 const nameOf = (path: ReadonlyArray<PropertyKey>): string => {

@@ -24,7 +24,8 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
         if (failure !== undefined) return yield* Effect.fail(failure)
       }),
     connect: (conf) => Effect.sync(() => void asked.calls.push(["connect", conf.peer.endpoint.host])),
-    demo: (options) => Effect.sync(() => void asked.calls.push(["demo", options]))
+    demo: (options) => Effect.sync(() => void asked.calls.push(["demo", options])),
+    devPortal: (config) => Effect.sync(() => void asked.calls.push(["devPortal", config]))
   })
 
 const layerStatus = Layer.succeed(StatusClient, {

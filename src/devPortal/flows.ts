@@ -1,0 +1,365 @@
+/** Requests of clients for access, what gateways answer, and candidates between them (firezone-protocol §1.7–1.10, §8.2). */
+import * as Base64Url from "effect/encoding/Base64Url"
+import * as Result from "effect/Result"
+import { deriveIceCredentials, derivePresharedKey } from "./credentials.ts"
+import type { Frame } from "./frame.ts"
+import { clientMessages, gatewayMessages } from "./messages.ts"
+import type { PortalResource } from "./PortalConfig.ts"
+import {
+  type Authorization,
+  authorizationKey,
+  authorize,
+  type Connection,
+  joined,
+  log,
+  type Pending,
+  type PortalState,
+  push,
+  related,
+  reply,
+  withdraw
+} from "./portalState.ts"
+import { resourceForGateway } from "./views.ts"
+
+type FailureReason = "not_found" | "forbidden" | "offline"
+
+/** A gateway that has not answered by then does not get the authorization. */
+export const answerTimeoutMs = 15_000
+const maxPending = 8192
+
+/** `create_flow`: generation B (and C under another name). */
+export const createFlow = (state: PortalState, client: Connection, frame: Frame, now: number): boolean => {
+  const message = clientMessages.create_flow(frame.payload)
+  if (Result.isFailure(message)) return false
+  const { resource_id, connected_gateway_ids = [] } = message.success
+  const found = findGateway(state, client, resource_id, connected_gateway_ids)
+  if (typeof found === "string") {
+    failFlow(state, client, resource_id, found)
+    return true
+  }
+  const { resource, gateway } = found
+  const ref = wait(state, { kind: "flow", client, gateway, resource, frame, now })
+  if (ref === null) {
+    failFlow(state, client, resource_id, "offline")
+    return true
+  }
+  const expires_at = grant(state, client, gateway, resource, now)
+  const pair = pairOf(client, gateway)
+  const event = gateway.endpoint === 2 ? "create_authorization" : "authorize_flow"
+  push(state, gateway, event, {
+    ref,
+    flow_id: flowId(state),
+    actor: { id: client.device.group.id },
+    resource: resourceForGateway(resource),
+    client: {
+      id: client.device.id,
+      public_key: client.publicKey,
+      preshared_key: pair.preshared_key,
+      ipv4: client.device.ipv4,
+      ipv6: client.device.ipv6,
+      version: client.agent,
+      ...(gateway.endpoint === 2 ? { name: client.device.name } : {})
+    },
+    client_ice_credentials: pair.client_ice_credentials,
+    gateway_ice_credentials: pair.gateway_ice_credentials,
+    subject: { actor_id: client.device.group.id, actor_name: client.device.group.name },
+    expires_at,
+    ...(gateway.endpoint === 2 ? { use_iceless: false, flow_logs_ingest_token: "none" } : {})
+  })
+  return true
+}
+
+/** `prepare_connection`: generation A asks which gateway serves a resource. */
+export const prepareConnection = (state: PortalState, client: Connection, frame: Frame): boolean => {
+  const message = clientMessages.prepare_connection(frame.payload)
+  if (Result.isFailure(message)) return false
+  const { resource_id, connected_gateway_ids = [] } = message.success
+  const found = findGateway(state, client, resource_id, connected_gateway_ids)
+  if (typeof found === "string") {
+    reply(state, client, frame, "error", { reason: found })
+    return true
+  }
+  const { gateway } = found
+  reply(state, client, frame, "ok", {
+    resource_id,
+    gateway_group_id: gateway.device.group.id,
+    gateway_id: gateway.device.id,
+    gateway_remote_ip: gateway.remote
+  })
+  return true
+}
+
+/** `request_connection`: generation A, to a gateway without a connection yet. */
+export const requestConnection = (state: PortalState, client: Connection, frame: Frame, now: number): boolean => {
+  const message = clientMessages.request_connection(frame.payload)
+  if (Result.isFailure(message)) return false
+  const { gateway_id, resource_id, client_payload, client_preshared_key } = message.success
+  const asked = askGateway(state, client, frame, "connection", gateway_id, resource_id, now)
+  if (asked === null) return true
+  push(state, asked.gateway, "request_connection", {
+    ref: asked.ref,
+    flow_id: flowId(state),
+    actor: { id: client.device.group.id },
+    resource: resourceForGateway(asked.resource),
+    client: {
+      id: client.device.id,
+      peer: {
+        persistent_keepalive: 25,
+        public_key: client.publicKey,
+        preshared_key: client_preshared_key,
+        ipv4: client.device.ipv4,
+        ipv6: client.device.ipv6
+      },
+      payload: client_payload
+    },
+    expires_at: asked.expires_at
+  })
+  return true
+}
+
+/** `reuse_connection`: generation A, another resource or name over the connection that is there. */
+export const reuseConnection = (state: PortalState, client: Connection, frame: Frame, now: number): boolean => {
+  const message = clientMessages.reuse_connection(frame.payload)
+  if (Result.isFailure(message)) return false
+  const { gateway_id, resource_id, payload = null } = message.success
+  const asked = askGateway(state, client, frame, "reuse", gateway_id, resource_id, now)
+  if (asked === null) return true
+  push(state, asked.gateway, "allow_access", {
+    ref: asked.ref,
+    flow_id: flowId(state),
+    client_id: client.device.id,
+    resource: resourceForGateway(asked.resource),
+    expires_at: asked.expires_at,
+    payload,
+    client_ipv4: client.device.ipv4,
+    client_ipv6: client.device.ipv6
+  })
+  return true
+}
+
+/** `flow_authorized` of a gateway. */
+export const flowAuthorized = (state: PortalState, gateway: Connection, frame: Frame, now: number): boolean => {
+  const message = gatewayMessages.flow_authorized(frame.payload)
+  if (Result.isFailure(message)) return false
+  const pending = answered(state, gateway, message.success.ref, ["flow"])
+  if (pending === null) {
+    reply(state, gateway, frame, "error", { reason: "invalid_ref" })
+    return true
+  }
+  reply(state, gateway, frame, "ok", {})
+  const authorization = state.authorizations.get(authorizationKey(pending))
+  if (authorization !== undefined) authorize(state, { ...authorization, answeredAt: now })
+  const client = waitingClient(state, pending)
+  if (client === undefined) return true
+  const event = client.endpoint === 2 ? "authorization_created" : "flow_created"
+  push(state, client, event, {
+    resource_id: pending.resource,
+    gateway_id: gateway.device.id,
+    gateway_group_id: gateway.device.group.id,
+    gateway_public_key: gateway.publicKey,
+    gateway_ipv4: gateway.device.ipv4,
+    gateway_ipv6: gateway.device.ipv6,
+    ...pairOf(client, gateway)
+  })
+  return true
+}
+
+/** `connection_ready` of a gateway: generation A's answer to both requests. */
+export const connectionReady = (state: PortalState, gateway: Connection, frame: Frame): boolean => {
+  const message = gatewayMessages.connection_ready(frame.payload)
+  if (Result.isFailure(message)) return false
+  const pending = answered(state, gateway, message.success.ref, ["connection", "reuse"])
+  if (pending === null) {
+    reply(state, gateway, frame, "error", { reason: "invalid_ref" })
+    return true
+  }
+  reply(state, gateway, frame, "ok", {})
+  const client = waitingClient(state, pending)
+  if (client === undefined) return true
+  reply(state, client, pending.request, "ok", {
+    resource_id: pending.resource,
+    persistent_keepalive: 25,
+    gateway_public_key: gateway.publicKey,
+    gateway_payload: message.success.gateway_payload
+  })
+  return true
+}
+
+/** Candidates of one side to devices of the other that it has to do with; `event` is what they are told. */
+export const forwardCandidates = (
+  state: PortalState,
+  from: Connection,
+  frame: Frame,
+  event: "ice_candidates" | "invalidate_ice_candidates"
+): boolean => {
+  const toClients = from.device.role === "gateway"
+  const message = toClients
+    ? Result.map(gatewayMessages.candidates(frame.payload), (m) => ({ ids: m.client_ids, candidates: m.candidates }))
+    : Result.map(clientMessages.candidates(frame.payload), (m) => ({ ids: m.gateway_ids, candidates: m.candidates }))
+  if (Result.isFailure(message)) return false
+  const { ids, candidates } = message.success
+  for (const id of new Set(ids)) {
+    const to = joined(state, id, toClients ? "client" : "gateway")
+    if (to === undefined) continue
+    if (!related(state, toClients ? id : from.device.id, toClients ? from.device.id : id)) {
+      log(state, `${from.device.name}: candidates for ${to.device.name}, which it has nothing to do with`, "Warn")
+      continue
+    }
+    push(state, to, event, { [toClients ? "gateway_id" : "client_id"]: from.device.id, candidates })
+  }
+  return true
+}
+
+/** Gives up on gateways that do not answer. Authorizations of flows are withdrawn, their clients told. */
+export const expirePending = (state: PortalState, now: number): void => {
+  for (const [ref, pending] of state.pending) {
+    if (now - pending.since < answerTimeoutMs) continue
+    state.pending.delete(ref)
+    if (pending.kind !== "flow") continue
+    const authorization = state.authorizations.get(authorizationKey(pending))
+    if (authorization !== undefined && (authorization.answeredAt ?? 0) < pending.since) withdraw(state, authorization)
+    const client = waitingClient(state, pending)
+    if (client !== undefined) failFlow(state, client, pending.resource, "offline")
+    log(state, `gateway ${nameOf(state, pending.gateway)} did not answer a request within 15 s: withdrawn`, "Warn")
+  }
+}
+
+/** Authorizations past their end are dropped; gateways know the end themselves. */
+export const expireAuthorizations = (state: PortalState, now: number): void => {
+  for (const [key, { expiresAt }] of state.authorizations) {
+    if (expiresAt === null || expiresAt * 1000 > now) continue
+    state.authorizations.delete(key)
+    state.revision++
+  }
+}
+
+const pairOf = (client: Connection, gateway: Connection) => {
+  const a = { id: client.device.id, publicKey: client.publicKey, pskBase: client.device.pskBase }
+  const b = { id: gateway.device.id, publicKey: gateway.publicKey, pskBase: gateway.device.pskBase }
+  const ice = deriveIceCredentials(a, b)
+  return {
+    preshared_key: derivePresharedKey(a, b),
+    client_ice_credentials: ice.client,
+    gateway_ice_credentials: ice.gateway
+  }
+}
+
+const findGateway = (
+  state: PortalState,
+  client: Connection,
+  resourceId: string,
+  preferred: ReadonlyArray<string>
+): FailureReason | { readonly resource: PortalResource; readonly gateway: Connection } => {
+  const resource = state.resources.get(resourceId)
+  if (resource === undefined) return "not_found"
+  if (!resource.allow.includes(client.device.group.name)) return "forbidden"
+  const serving = [...state.online.values()].filter((c) => serves(c, resource))
+  const gateway =
+    serving.find((c) => preferred.includes(c.device.id)) ??
+    (serving.length === 0 ? undefined : serving[(state.random(1)[0] ?? 0) % serving.length])
+  return gateway === undefined ? "offline" : { resource, gateway }
+}
+
+const serves = (connection: Connection, resource: PortalResource): boolean =>
+  connection.joined && connection.device.role === "gateway" && resource.gateways.includes(connection.device.group.name)
+
+/** The common part of generation A's two requests; `null`: the client has its error. */
+const askGateway = (
+  state: PortalState,
+  client: Connection,
+  frame: Frame,
+  kind: "connection" | "reuse",
+  gatewayId: string,
+  resourceId: string,
+  now: number
+) => {
+  const fail = (reason: FailureReason) => {
+    reply(state, client, frame, "error", { reason })
+    log(state, `${client.device.name} asked for ${nameOfResource(state, resourceId)}: ${reason}`, "Warn")
+    return null
+  }
+  const resource = state.resources.get(resourceId)
+  if (resource === undefined) return fail("not_found")
+  if (!resource.allow.includes(client.device.group.name)) return fail("forbidden")
+  const gateway = joined(state, gatewayId, "gateway")
+  if (gateway === undefined || !serves(gateway, resource)) return fail("offline")
+  const ref = wait(state, { kind, client, gateway, resource, frame, now })
+  if (ref === null) return fail("offline")
+  return { resource, gateway, ref, expires_at: grant(state, client, gateway, resource, now) }
+}
+
+const grant = (
+  state: PortalState,
+  client: Connection,
+  gateway: Connection,
+  resource: PortalResource,
+  now: number
+): number | null => {
+  const { expiresAfter } = state.config
+  const key = { client: client.device.id, resource: resource.id, gateway: gateway.device.id }
+  const authorization: Authorization = {
+    ...key,
+    expiresAt: expiresAfter === null ? null : Math.floor(now / 1000) + expiresAfter,
+    answeredAt: state.authorizations.get(authorizationKey(key))?.answeredAt ?? null
+  }
+  authorize(state, authorization)
+  log(state, `${client.device.name} asks for ${resource.name}: gateway ${gateway.device.name}`)
+  return authorization.expiresAt
+}
+
+const failFlow = (state: PortalState, client: Connection, resourceId: string, reason: FailureReason): void => {
+  const event = client.endpoint === 2 ? "authorization_creation_failed" : "flow_creation_failed"
+  push(state, client, event, { resource_id: resourceId, reason, violated_properties: [] })
+  log(state, `${client.device.name} asked for ${nameOfResource(state, resourceId)}: ${reason}`, "Warn")
+}
+
+const wait = (
+  state: PortalState,
+  of: {
+    readonly kind: Pending["kind"]
+    readonly client: Connection
+    readonly gateway: Connection
+    readonly resource: PortalResource
+    readonly frame: Frame
+    readonly now: number
+  }
+): string | null => {
+  if (state.pending.size >= maxPending) return null
+  const ref = Base64Url.encode(state.random(18))
+  state.pending.set(ref, {
+    kind: of.kind,
+    client: of.client.device.id,
+    gateway: of.gateway.device.id,
+    resource: of.resource.id,
+    since: of.now,
+    request: { topic: of.frame.topic, ref: of.frame.ref },
+    socket: of.client.socket
+  })
+  return ref
+}
+
+/** What a gateway answers, if it was asked that. */
+const answered = (
+  state: PortalState,
+  gateway: Connection,
+  ref: string,
+  kinds: ReadonlyArray<Pending["kind"]>
+): Pending | null => {
+  const pending = state.pending.get(ref)
+  if (pending === undefined || pending.gateway !== gateway.device.id || !kinds.includes(pending.kind)) return null
+  state.pending.delete(ref)
+  return pending
+}
+
+const waitingClient = (state: PortalState, pending: Pending): Connection | undefined => {
+  const client = joined(state, pending.client, "client")
+  return client?.socket === pending.socket ? client : undefined
+}
+
+const flowId = (state: PortalState): string => {
+  const hex = Array.from(state.random(16), (byte) => byte.toString(16).padStart(2, "0")).join("")
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20)}`
+}
+
+const nameOf = (state: PortalState, device: string): string => state.devices.get(device)?.name ?? device
+const nameOfResource = (state: PortalState, id: string): string => state.resources.get(id)?.name ?? id

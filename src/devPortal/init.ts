@@ -1,0 +1,45 @@
+/** `init`: all that a device must know, after each join and whenever something of it changes (firezone-protocol §1.6, §8.2). */
+import { type Connection, log, type PortalState, push } from "./portalState.ts"
+import { relayEntries, resourceForClient } from "./views.ts"
+
+export const pushInit = (state: PortalState, to: Connection, now: number): void => {
+  push(state, to, "init", to.device.role === "gateway" ? gatewayInit(state, to, now) : clientInit(state, to, now))
+  log(state, `init sent to ${to.device.name}`, "Debug")
+}
+
+const gatewayInit = (state: PortalState, to: Connection, now: number) => ({
+  interface: { ipv4: to.device.ipv4, ipv6: to.device.ipv6 },
+  config: { ipv4_masquerade_enabled: true, ipv6_masquerade_enabled: true },
+  relays: relaysFor(state, to, now),
+  account_slug: "dev",
+  ...(state.config.reconcile
+    ? {
+        authorizations: [...state.authorizations.values()]
+          .filter(({ gateway }) => gateway === to.device.id)
+          .map(({ client, resource, expiresAt }) => ({
+            client_id: client,
+            resource_id: resource,
+            expires_at: expiresAt
+          }))
+      }
+    : {}),
+  ...(to.endpoint === 2
+    ? { flow_logs: { api_url: "http://localhost/", upload_interval_secs: 3600, upload_batch_size: 1 } }
+    : {})
+})
+
+const clientInit = (state: PortalState, to: Connection, now: number) => ({
+  interface: {
+    ipv4: to.device.ipv4,
+    ipv6: to.device.ipv6,
+    upstream_dns: state.config.upstreamDns.map((address) => ({ protocol: "ip_port", address }))
+  },
+  resources: [...state.resources.values()]
+    .filter(({ allow }) => allow.includes(to.device.group.name))
+    .map((resource) => resourceForClient(resource, state.config.gateways)),
+  relays: relaysFor(state, to, now),
+  ...(to.endpoint === 2 ? { account_slug: "dev" } : {})
+})
+
+const relaysFor = (state: PortalState, to: Connection, now: number) =>
+  state.relays.flatMap((relay) => relayEntries(relay, to.device.id, now))

@@ -1,0 +1,60 @@
+/** What gateways and clients send (firezone-protocol §1.7–1.10, §8.2). Unknown keys are dropped, sizes bounded. */
+import * as Schema from "effect/Schema"
+import * as SchemaParser from "effect/SchemaParser"
+
+const Word = Schema.String.check(Schema.isMaxLength(256))
+const Id = Schema.String.check(Schema.isPattern(/^[0-9a-fA-F-]{36}$/))
+const Ids = Schema.Array(Id).check(Schema.isMaxLength(4096))
+const Candidates = Schema.Array(Schema.String.check(Schema.isMaxLength(512))).check(Schema.isMaxLength(256))
+const Ice = Schema.Struct({ username: Word, password: Word })
+const Addresses = Schema.Array(Schema.String.check(Schema.isMaxLength(45))).check(Schema.isMaxLength(16))
+
+/** A name that the client asks about: for an answer (1.0), or with the proxy IPs that stand for it. */
+const Domain = Schema.NullOr(Schema.Union([Word, Schema.Struct({ name: Word, proxy_ips: Addresses })]))
+const DomainResponse = Schema.optionalKey(
+  Schema.NullOr(Schema.Struct({ domain: Word, address: Schema.Array(Word).check(Schema.isMaxLength(64)) }))
+)
+
+const Ref = Schema.Struct({ ref: Word })
+const Nothing = Schema.Struct({})
+
+export const gatewayMessages = {
+  connection_ready: SchemaParser.decodeUnknownResult(
+    Schema.Struct({
+      ref: Word,
+      gateway_payload: Schema.Union([
+        Schema.Struct({
+          ConnectionAccepted: Schema.Struct({ ice_parameters: Ice, domain_response: DomainResponse })
+        }),
+        Schema.Struct({ ResourceAccepted: Schema.Struct({ domain_response: DomainResponse }) })
+      ])
+    })
+  ),
+  flow_authorized: SchemaParser.decodeUnknownResult(Ref),
+  authorization_created: SchemaParser.decodeUnknownResult(Ref),
+  candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ client_ids: Ids, candidates: Candidates })),
+  no_relays: SchemaParser.decodeUnknownResult(Nothing),
+  set_snownet_capabilities: SchemaParser.decodeUnknownResult(Schema.Struct({ iceless: Schema.Boolean }))
+} as const
+
+export const clientMessages = {
+  create_flow: SchemaParser.decodeUnknownResult(
+    Schema.Struct({ resource_id: Id, connected_gateway_ids: Schema.optionalKey(Ids) })
+  ),
+  prepare_connection: SchemaParser.decodeUnknownResult(
+    Schema.Struct({ resource_id: Id, connected_gateway_ids: Schema.optionalKey(Ids) })
+  ),
+  request_connection: SchemaParser.decodeUnknownResult(
+    Schema.Struct({
+      gateway_id: Id,
+      resource_id: Id,
+      client_preshared_key: Schema.String.check(Schema.isPattern(/^[A-Za-z0-9+/]{43}=$/)),
+      client_payload: Schema.Struct({ ice_parameters: Ice, domain: Schema.optionalKey(Domain) })
+    })
+  ),
+  reuse_connection: SchemaParser.decodeUnknownResult(
+    Schema.Struct({ gateway_id: Id, resource_id: Id, payload: Schema.optionalKey(Domain) })
+  ),
+  candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ gateway_ids: Ids, candidates: Candidates })),
+  no_relays: SchemaParser.decodeUnknownResult(Nothing)
+} as const
