@@ -22,7 +22,7 @@ export const layer: Layer.Layer<Authorizations, never, Resolutions | DataPlane> 
       if (held?.delete(resource) !== true) return
       if (held.size === 0) clients.delete(client)
       yield* dataPlane.send({ _tag: "RevokeResource", client, resource })
-      yield* resolutions.releaseWhere(client, resource)
+      yield* resolutions.revoked(client, resource)
     })
 
     const cutExpired = Effect.gen(function* () {

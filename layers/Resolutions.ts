@@ -98,6 +98,7 @@ export const layer: Layer.Layer<Resolutions, never, Resolver | DataPlane> = Laye
       answered: (mapping) => turn(() => book.answered(mapping)),
       release: (mapping) => turn(() => book.release(mapping)),
       releaseWhere: (client, resource) => turn(() => book.releaseWhere(client, resource)),
+      revoked: (client, resource) => turn(() => book.revoked(client, resource)),
       find: (client, resource, domain) => Effect.sync(() => book.find(client, resource, domain)),
       count: (client) => Effect.sync(() => book.mappingsOf(client)),
       list: Effect.sync(() => book.list()),

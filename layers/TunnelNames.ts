@@ -24,6 +24,7 @@ import type { Client } from "../src/model/Client.ts"
 import { ResourceId } from "../src/model/Resource.ts"
 import { RateLimits } from "../src/nat/rateLimits.ts"
 import { parseNetwork } from "../src/packet/address.ts"
+import { mappingId } from "../src/resolution/mappingTable.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
 
 export interface TunnelNamesOptions {
@@ -195,8 +196,7 @@ export const layer = (
       })
 
       const release = Effect.fnUntraced(function* (of: ClientNames, entry: NameEntry) {
-        const status = yield* resolutions.find(of.client.id, ResourceId.make(entry.resource), entry.domain)
-        if (status !== undefined) yield* resolutions.release(status.mapping.id)
+        yield* resolutions.release(mappingId(of.client.id, ResourceId.make(entry.resource), entry.domain))
         of.storedAt.delete(entry)
         yield* Effect.catch(store.removeMapping({ ...entry, client: of.client.id }), (error) =>
           loudly("release", `released names stay in the state: ${error.message}`)

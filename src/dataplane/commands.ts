@@ -71,7 +71,10 @@ export interface SetResource {
   readonly allow: ReadonlyArray<DestinationOptIn>
 }
 
-/** Takes the resource, its mappings and its sessions from the client. */
+/**
+ * Takes the resource, its sessions and its mappings from the client. In mode `standalone` the mappings' proxies are
+ * remembered until `RemoveMapping`, for an answer to who still uses them: "prohibited", not "unreachable".
+ */
 export interface RevokeResource {
   readonly _tag: "RevokeResource"
   readonly client: ClientId

@@ -4,6 +4,7 @@
  */
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
+import type { ResourceId } from "../model/Resource.ts"
 import type { Command, SetAddresses, SetMapping, SetPolicy, SetResource, UpsertClient } from "./commands.ts"
 import type { ClientState } from "./notices.ts"
 
@@ -11,7 +12,7 @@ import type { ClientState } from "./notices.ts"
 const activeMs = 180_000
 
 interface MappingEntry {
-  readonly mapping: SetMapping
+  mapping: SetMapping
   /** The same without the proxies that other mappings took since. */
   effective: SetMapping
   addresses: SetAddresses | undefined
@@ -48,7 +49,8 @@ export class Snapshot {
         return
       case "RevokeResource":
         this.resources.delete(resourceKey(command.client, command.resource))
-        this.removeMappings((m) => m.client === command.client && m.resource === command.resource)
+        if (this.policy?.mode === "standalone") this.suspendMappings(command.client, command.resource)
+        else this.removeMappings((m) => m.client === command.client && m.resource === command.resource)
         return
       case "SetMapping": {
         if (!this.clients.has(command.client)) return
@@ -147,6 +149,16 @@ export class Snapshot {
       endpoint: state.endpoint ?? client.endpoint,
       lastTai64n: state.lastTai64n ?? client.lastTai64n,
       initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs
+    }
+  }
+
+  /** As the worker does it: what comes later for such a mapping is new. */
+  private suspendMappings(client: ClientId, resource: ResourceId): void {
+    for (const entry of this.mappings.values()) {
+      if (entry.mapping.client !== client || entry.mapping.resource !== resource) continue
+      entry.mapping = { ...entry.mapping, generation: 0 }
+      entry.effective = { ...entry.effective, generation: 0 }
+      entry.addresses = undefined
     }
   }
 

@@ -80,6 +80,15 @@ export class Translations {
     return true
   }
 
+  /** The proxies stay the mapping's; everything else is forgotten, so that whatever comes later for it is new. */
+  suspendMapping(mapping: number): void {
+    const entry = this.entries[mapping]
+    if (entry === undefined) return
+    const { client, resource, proxies4, proxies6 } = entry
+    const nothing = { generation: 0, lookup: -1, state: MappingState.Unresolved, staleAt: 0 }
+    this.entries[mapping] = { client, resource, proxies4, proxies6, addresses4: none, addresses6: none, ...nothing }
+  }
+
   removeMapping(mapping: number): void {
     const entry = this.entries[mapping]
     if (entry === undefined) return

@@ -98,12 +98,13 @@ export class NameBook {
   }
 
   release(id: MappingId): void {
-    const entry = this.mappings.get(id)
-    if (entry === undefined) return
-    this.mappings.remove(entry)
     this.outside.send({ _tag: "RemoveMapping", mapping: id })
-    entry.name.mappings.delete(id)
-    if (entry.name.mappings.size === 0) this.forget(entry.name)
+    this.drop(this.mappings.get(id))
+  }
+
+  /** The resource's mappings end here; the packet path has been told by `RevokeResource`. */
+  revoked(client: ClientId, resource: ResourceId): void {
+    for (const entry of this.mappings.of(client)) if (entry.mapping.resource === resource) this.drop(entry)
   }
 
   releaseWhere(client: ClientId, resource: ResourceId | null): void {
@@ -157,6 +158,13 @@ export class NameBook {
     if (step.outcome._tag === "Failed" && Policy.inDemand(entry.policy, now)) this.again(entry, now)
     if (reopened) this.releaseWaiting(entry.set, now)
     this.pump()
+  }
+
+  private drop(entry: MappingEntry | undefined): void {
+    if (entry === undefined) return
+    this.mappings.remove(entry)
+    entry.name.mappings.delete(entry.mapping.id)
+    if (entry.name.mappings.size === 0) this.forget(entry.name)
   }
 
   private ask(entry: NameEntry, client: ClientId, cause: Cause): string {

@@ -48,8 +48,11 @@ export class Resolutions extends Context.Service<
     readonly refresh: (mapping: MappingId, cause: Cause) => Effect.Effect<void>
     /** A reply came from the mapping's real host: back-off is reset. */
     readonly answered: (mapping: MappingId) => Effect.Effect<void>
+    /** The packet path is told in any case: it may remember a mapping of a revoked resource that is not known here. */
     readonly release: (mapping: MappingId) => Effect.Effect<void>
     readonly releaseWhere: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
+    /** The same after `RevokeResource`, by which the packet path knows what becomes of the mappings. */
+    readonly revoked: (client: ClientId, resource: ResourceId) => Effect.Effect<void>
     readonly find: (client: ClientId, resource: ResourceId, domain: string) => Effect.Effect<MappingStatus | undefined>
     /** How many mappings a client has. */
     readonly count: (client: ClientId) => Effect.Effect<number>

@@ -55,33 +55,35 @@ describe("Authorizations", () => {
     }).pipe(Effect.provide(layerAccess))
   )
 
-  it.effect("revoking cuts in the same turn: the resource, its mappings and the lookup in flight, nothing else", () =>
-    Effect.gen(function* () {
-      const acceptor = yield* ConnectionAcceptor
-      const authorizations = yield* Authorizations
-      const resolutions = yield* Resolutions
-      const recorder = yield* DataPlaneRecorder
-      const [one, two] = [dnsResource("*.one"), dnsResource("*.two")]
-      yield* acceptor.accept(request("x", { resource: one, name: names("a.one", 1) }))
-      yield* acceptor.accept(request("x", { resource: two, name: names("a.two", 2) }))
-      yield* TestClock.adjust(1)
-      yield* recorder.forget
+  it.effect(
+    "revoking cuts in the same turn: the resource with its mappings and the lookup in flight, nothing else",
+    () =>
+      Effect.gen(function* () {
+        const acceptor = yield* ConnectionAcceptor
+        const authorizations = yield* Authorizations
+        const resolutions = yield* Resolutions
+        const recorder = yield* DataPlaneRecorder
+        const [one, two] = [dnsResource("*.one"), dnsResource("*.two")]
+        yield* acceptor.accept(request("x", { resource: one, name: names("a.one", 1) }))
+        yield* acceptor.accept(request("x", { resource: two, name: names("a.two", 2) }))
+        yield* TestClock.adjust(1)
+        yield* recorder.forget
 
-      yield* authorizations.revoke(client(0).id, one.id)
-      const tags = (yield* recorder.commands).map((command) => command._tag)
-      assert.deepStrictEqual(tags, ["RevokeResource", "RemoveMapping"])
-      assert.deepStrictEqual(
-        (yield* resolutions.list).map((row) => row.mapping.resource),
-        [two.id]
-      )
+        yield* authorizations.revoke(client(0).id, one.id)
+        const tags = (yield* recorder.commands).map((command) => command._tag)
+        assert.deepStrictEqual(tags, ["RevokeResource"])
+        assert.deepStrictEqual(
+          (yield* resolutions.list).map((row) => row.mapping.resource),
+          [two.id]
+        )
 
-      yield* authorizations.revoke(client(0).id, null)
-      assert.deepStrictEqual(yield* resolutions.list, [])
-      assert.deepStrictEqual(yield* authorizations.list, [])
-      const before = yield* lookups
-      yield* TestClock.adjust("2 minutes")
-      assert.strictEqual(yield* lookups, before)
-    }).pipe(Effect.provide(layerAccess))
+        yield* authorizations.revoke(client(0).id, null)
+        assert.deepStrictEqual(yield* resolutions.list, [])
+        assert.deepStrictEqual(yield* authorizations.list, [])
+        const before = yield* lookups
+        yield* TestClock.adjust("2 minutes")
+        assert.strictEqual(yield* lookups, before)
+      }).pipe(Effect.provide(layerAccess))
   )
 
   it.effect("revoking what is not there does nothing", () =>

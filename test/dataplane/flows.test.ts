@@ -16,6 +16,7 @@ import {
   parsed,
   ready,
   real4,
+  real6,
   reply,
   reported,
   rst,
@@ -33,6 +34,7 @@ import {
   mappingId,
   policy,
   proxy4,
+  proxy6,
   resourceId,
   setUp,
   tunnel4,
@@ -348,5 +350,41 @@ describe("two clients with the same proxy IP", () => {
       yield* reply(first, tcpBack(443, syn | ack))
       assert.strictEqual(formatAddress(parsed(first.received[0]).source), proxy4)
     }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("what a client sends to a proxy IP", () => {
+  it.effect.each(["standalone", "portal"] as const)(
+    "is prohibited from its authorization's end on, in mode %s, until it is granted anew",
+    (mode) =>
+      Effect.gen(function* () {
+        const client = yield* ready()
+        const out = yield* lan
+        yield* send({ ...policy, mode }, addresses(1, 9, "Resolved", [real4, real6]))
+        yield* send({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
+        yield* sendInner(
+          client,
+          tcp(443, syn),
+          buildTcp({ source: tunnel6(1), destination: proxy6, sourcePort: 9, destinationPort: 443, flags: syn })
+        )
+        const prohibited = [
+          [3, 13],
+          [1, 1]
+        ] as const
+        assert.deepStrictEqual(icmpOf(client.received), prohibited)
+        // Its name has made room, or what it stood for is forgotten: nobody knows of it any more.
+        yield* send({ _tag: "RemoveMapping", mapping: mappingId(1, "app.corp") })
+        yield* sendInner(client, tcp(443, syn))
+        assert.deepStrictEqual(icmpOf(client.received).slice(2), [mode === "portal" ? [3, 13] : [3, 0]])
+        assert.lengthOf(out, 0)
+
+        yield* setUp(1)
+        yield* send({ ...policy, mode }, addresses(1, 9, "Resolved", [other4]))
+        yield* send({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
+        yield* setUp(1)
+        yield* send(addresses(1, 1, "Resolved", [real4]))
+        yield* sendInner(client, tcp(443, syn))
+        assert.deepStrictEqual(destinations(out), [real4])
+      }).pipe(Effect.provide(layer))
   )
 })

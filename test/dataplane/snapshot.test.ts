@@ -93,12 +93,25 @@ describe("Snapshot", () => {
     assert.strictEqual(snapshot.clientStates.size, 0)
   })
 
-  it("replays nothing of a resource that was revoked, and all of the others", () => {
-    const lab = network("lab", "10.20.0.0/16")
-    const snapshot = snapshotOf(upsertClient(1), app(1), lab, mapping(1, "a.corp", ["100.96.0.4"]))
-    snapshot.apply({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
-    assert.deepStrictEqual(snapshot.replay(0), [upsertClient(1), lab])
-  })
+  it.each(["portal", "standalone"] as const)(
+    "replays of a resource that was revoked in mode %s no more than which proxies it had, and all of the others",
+    (mode) => {
+      const lab = network("lab", "10.20.0.0/16")
+      const granted = mapping(1, "a.corp", ["100.96.0.4"], 2)
+      const snapshot = snapshotOf({ ...policy, mode }, upsertClient(1), app(1), lab, granted)
+      snapshot.apply(addresses(1, 7, "Resolved", ["10.20.0.10"], "a.corp"))
+      snapshot.apply({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
+      const kept = mode === "standalone" ? [{ ...granted, generation: 0 }] : []
+      assert.deepStrictEqual(snapshot.replay(0).slice(1), [upsertClient(1), lab, ...kept])
+
+      const again = [app(1), { ...granted, generation: 1 }, addresses(1, 1, "Resolved", ["10.20.0.11"], "a.corp")]
+      for (const command of again) snapshot.apply(command)
+      assert.deepStrictEqual(snapshot.replay(0).slice(3), again)
+      snapshot.apply({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
+      snapshot.apply(remove(1, "a.corp"))
+      assert.deepStrictEqual(snapshot.replay(0).slice(1), [upsertClient(1), lab])
+    }
+  )
 
   it("keeps the latest lookup and the latest generation, whatever comes late", () => {
     const second = mapping(1, "a.corp", ["100.96.0.9"], 2)

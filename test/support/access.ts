@@ -14,6 +14,7 @@ import type { AccessRequest } from "../../src/model/AccessRequest.ts"
 import { type Client, ClientId } from "../../src/model/Client.ts"
 import { MappingId } from "../../src/model/Mapping.ts"
 import { type CidrResource, type DnsResource, ResourceId } from "../../src/model/Resource.ts"
+import { mappingId } from "../../src/resolution/mappingTable.ts"
 import {
   NameNotFound,
   NoAddresses,
@@ -92,6 +93,10 @@ export const latestAddresses = Effect.gen(function* () {
   const latest = new Map<MappingId, SetAddresses>()
   for (const command of yield* recorder.commands) {
     if (command._tag === "RemoveMapping") latest.delete(command.mapping)
+    if (command._tag === "RevokeResource") {
+      const ended = mappingId(command.client, command.resource, "")
+      for (const mapping of latest.keys()) if (mapping.startsWith(ended)) latest.delete(mapping)
+    }
     if (command._tag !== "SetAddresses") continue
     const before = latest.get(command.mapping)
     if (before === undefined || before.lookup <= command.lookup) latest.set(command.mapping, command)

@@ -112,7 +112,7 @@ it.live("an authorization's expiry cuts a live connection within a second, and o
     assert.isBelow(last!.at, deadline + 1_000)
     assert.isAbove((yield* visitor.readDrip("kept")).lines, kept.lines)
     assert.isFalse(again.ok)
-    assert.strictEqual(unreachableAbout(told!, proxy), "3/0")
+    assert.strictEqual(unreachableAbout(told!, proxy), "3/13")
     assert.match(answer, /status: NXDOMAIN/)
     assert.deepStrictEqual(
       authorizations.map((row) => row.resource),

@@ -191,7 +191,13 @@ export class DesiredState {
     state.fragments.forget(client.index)
     state.sessions.removeResource(client.index, index)
     for (const mapping of client.mappings) {
-      if (state.translations.resourceOf(mapping) === index) this.dropMapping(mapping)
+      if (state.translations.resourceOf(mapping) !== index) continue
+      if (state.mode === "standalone") {
+        this.forgetFlows(mapping)
+        state.translations.suspendMapping(mapping)
+      } else {
+        this.dropMapping(mapping)
+      }
     }
   }
 
@@ -206,12 +212,15 @@ export class DesiredState {
     client.mappings.add(mapping)
     const moved = state.translations.setMapping(mapping, client.index, resource, proxies, command.generation)
     if (moved.length > 0) state.fragments.forget(client.index)
-    for (const other of moved) {
-      state.sessions.removeMapping(other)
-      state.silence.forget(other)
-      state.evidence.forgetMapping(other)
-      state.parking.forget(other)
-    }
+    for (const other of moved) this.forgetFlows(other)
+  }
+
+  private forgetFlows(mapping: number): void {
+    const { state } = this
+    state.sessions.removeMapping(mapping)
+    state.silence.forget(mapping)
+    state.evidence.forgetMapping(mapping)
+    state.parking.forget(mapping)
   }
 
   private setAddresses(command: SetAddresses): void {
@@ -241,11 +250,8 @@ export class DesiredState {
     const client = state.clients.get(state.translations.clientOf(mapping))
     client?.mappings.delete(mapping)
     if (client !== undefined) state.fragments.forget(client.index)
-    state.sessions.removeMapping(mapping)
-    state.parking.forget(mapping)
+    this.forgetFlows(mapping)
     state.translations.removeMapping(mapping)
-    state.silence.forget(mapping)
-    state.evidence.forgetMapping(mapping)
     state.notices.forget(mapping)
     const name = state.mappingNames.name(mapping)
     if (name !== undefined) state.mappingNames.remove(name)
