@@ -45,7 +45,7 @@ export class Uplink {
       counters[relayNoChannel]! += count
       return
     }
-    channel.used = true
+    channel.sent = true
     counters[relaySent]! += count
     counters[io.send(channel.server, offset, length, size) ? udpSent : udpSendFailed]! += count
   }
