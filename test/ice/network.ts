@@ -55,6 +55,11 @@ export class Network {
     this.later(this.latency, () => realm.receivers.get(formatTransport(to))?.(from, bytes))
   }
 
+  /** Somebody is at `address`, and says nothing. */
+  internetReceives(address: TransportAddress): void {
+    this.internet.receivers.set(formatTransport(address), () => {})
+  }
+
   later(delay: number, run: () => void): void {
     this.events.push({ at: this.now + delay, run })
   }
@@ -204,6 +209,11 @@ export class Side {
       }
       this.agent.addRemote(candidate, this.network.now)
     }
+  }
+
+  /** Binds a channel to `peer` at every relay. */
+  letThrough(peer: TransportAddress): void {
+    for (const peers of this.relays.values()) peers.add(formatTransport(peer))
   }
 
   receive(bytes: Uint8Array, local: TransportAddress, remote: TransportAddress): void {
