@@ -50,7 +50,7 @@ export const layer = (
       yield* restoreClients(config)
       yield* names.restore
       yield* grantNetworks(config)
-      yield* rememberClients
+      yield* rememberClients(names)
       const serve = sockets.serve({
         addresses: [config.gateway4, config.gateway6],
         port: 53,
@@ -98,7 +98,7 @@ const grantNetworks = Effect.fnUntraced(function* (config: GatewayConfig) {
 })
 
 /** Writes down where clients are, at most once a second each, and says when one comes or goes. */
-const rememberClients = Effect.gen(function* () {
+const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service"]) {
   const store = yield* StateStore
   const notices = yield* (yield* DataPlane).notices
   const dirty = new Map<ClientId, ClientState>()
@@ -161,6 +161,8 @@ const rememberClients = Effect.gen(function* () {
       switch (notice._tag) {
         case "ClientState":
           return note(notice)
+        case "InUse":
+          return names.inUse(notice.client, notice.mappings)
         case "Fault":
           return Effect.logWarning(notice.message)
         default:

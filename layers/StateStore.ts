@@ -11,7 +11,7 @@ import { dirname } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
+import { maxRested, StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
 import { makeFileSync } from "./fileSync.ts"
 
 /** Opens or creates the file at `path` (mode 0600, missing directories 0700) while the layer lives. */
@@ -33,6 +33,19 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
         Effect.try({ try: run, catch: (cause) => explain(path, "read", cause) })
       const write = (run: () => unknown): Effect.Effect<void, StateError> =>
         Effect.try({ try: () => void run(), catch: (cause) => explain(path, "write", cause) })
+      /** All of it or nothing. */
+      const together = (run: () => void): Effect.Effect<void, StateError> =>
+        write(() => {
+          database.exec("BEGIN IMMEDIATE")
+          try {
+            run()
+            database.exec("COMMIT")
+          } catch (cause) {
+            // On a full disk SQLite has rolled back by itself.
+            if (database.isTransaction) database.exec("ROLLBACK")
+            throw cause
+          }
+        })
       const synced = Effect.tryPromise({ try: log.sync, catch: (cause) => explain(path, "write", cause) })
 
       return StateStore.of({
@@ -44,28 +57,30 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
           ),
         clients: read(() => statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClients: (rows) =>
-          write(() => {
-            database.exec("BEGIN IMMEDIATE")
-            try {
-              for (const { client, endpoint, lastSeenAt, lastTai64n } of rows) {
-                statements.putClient.run(
-                  client,
-                  endpoint?.address ?? null,
-                  endpoint?.port ?? null,
-                  lastTai64n,
-                  lastSeenAt
-                )
-              }
-              database.exec("COMMIT")
-            } catch (cause) {
-              // On a full disk SQLite has rolled back by itself.
-              if (database.isTransaction) database.exec("ROLLBACK")
-              throw cause
+          together(() => {
+            for (const { client, endpoint, lastSeenAt, lastTai64n } of rows) {
+              statements.putClient.run(
+                client,
+                endpoint?.address ?? null,
+                endpoint?.port ?? null,
+                lastTai64n,
+                lastSeenAt
+              )
             }
           }),
         mappings: read(() => statements.mappings.all().map((row) => ({ ...(row as unknown as StoredMapping) }))),
         putMapping: (m) => write(() => statements.putMapping.run(m.client, m.resource, m.domain, m.slot, m.lastUsedAt)),
-        removeMapping: (m) => write(() => statements.removeMapping.run(m.client, m.resource, m.domain, m.slot)),
+        removeMapping: (m, releasedAt) =>
+          together(() => {
+            const { changes } = statements.removeMapping.run(m.client, m.resource, m.domain, m.slot)
+            if (changes > 0) statements.rest.run(m.client, m.slot, releasedAt, m.client, maxRested)
+          }),
+        takeRested: (client, before) =>
+          Effect.try({
+            try: () =>
+              (statements.takeRested.get(client, before) as { readonly slot: number } | undefined)?.slot ?? null,
+            catch: (cause) => explain(path, "write", cause)
+          }).pipe(Effect.tap((slot) => (slot === null ? Effect.void : synced))),
         reserveSlots: (client, count) =>
           Effect.try({
             try: () => (statements.reserve.get(client, count, count, count) as { readonly first: number }).first,
@@ -79,7 +94,7 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
 const applicationId = 0x53616c79
 
 /** `user_version`. Grows with the tables; a newer file is refused. */
-const schemaVersion = 1
+const schemaVersion = 2
 
 /** Moving the log into the file holds everything up for some milliseconds: rarely, so that bursts of names go through. */
 const checkpointPages = 8_192
@@ -95,6 +110,13 @@ const schema = `
     PRIMARY KEY (client, resource, domain), UNIQUE (client, slot)
   ) STRICT, WITHOUT ROWID;
   PRAGMA application_id = ${applicationId};
+`
+
+/** What version 2 added. */
+const restedTable = `
+  CREATE TABLE rested (
+    client TEXT NOT NULL, slot INTEGER NOT NULL, since REAL NOT NULL, PRIMARY KEY (client, slot)
+  ) STRICT, WITHOUT ROWID;
   PRAGMA user_version = ${schemaVersion};
 `
 
@@ -114,7 +136,10 @@ const open = (path: string): DatabaseSync => {
     database.exec(
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages};`
     )
-    if (pragma(database, "user_version") === 0) database.exec(`BEGIN IMMEDIATE; ${schema} COMMIT;`)
+    const version = pragma(database, "user_version")
+    if (version < schemaVersion) {
+      database.exec(`BEGIN IMMEDIATE; ${version === 0 ? schema : ""} ${restedTable} COMMIT;`)
+    }
     syncDirectory(directory)
     return database
   } catch (cause) {
@@ -171,6 +196,15 @@ const prepare = (database: DatabaseSync) => {
        slot = excluded.slot, last_used = excluded.last_used`
     ),
     removeMapping: sql("DELETE FROM mapping WHERE client = ? AND resource = ? AND domain = ? AND slot = ?"),
+    rest: sql(
+      `INSERT INTO rested SELECT ?, ?, ? WHERE (SELECT count(*) FROM rested WHERE client = ?) < ?
+       ON CONFLICT (client, slot) DO UPDATE SET since = excluded.since`
+    ),
+    takeRested: sql(
+      `DELETE FROM rested WHERE (client, slot) = (
+         SELECT client, slot FROM rested WHERE client = ? AND since <= ? ORDER BY since, slot LIMIT 1
+       ) RETURNING slot`
+    ),
     reserve: sql(
       `INSERT INTO reserved VALUES (?, ?) ON CONFLICT (client) DO UPDATE SET next = next + ?
        RETURNING next - ? AS first`

@@ -1,7 +1,7 @@
 /** `StateStore` in memory: for tests, the demo, and a gateway that runs without a state file. Forgets all at its end. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
+import { maxRested, StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
 
 /** A fresh store per build, with the same rule as the file: one name per (client, slot). */
 export const layer: Layer.Layer<StateStore> = Layer.effect(
@@ -11,6 +11,7 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
     const clients = new Map<string, StoredClient>()
     const mappings = new Map<string, StoredMapping>()
     const reserved = new Map<string, number>()
+    const rested = new Map<string, Map<number, number>>()
     const idOf = (m: StoredMapping): string => JSON.stringify([m.client, m.resource, m.domain])
 
     return StateStore.of({
@@ -37,10 +38,21 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
           mappings.set(id, mapping)
           return Effect.void
         }),
-      removeMapping: (mapping) =>
+      removeMapping: (mapping, releasedAt) =>
         Effect.sync(() => {
           const id = idOf(mapping)
-          if (mappings.get(id)?.slot === mapping.slot) mappings.delete(id)
+          if (mappings.get(id)?.slot !== mapping.slot) return
+          mappings.delete(id)
+          const slots = rested.get(mapping.client) ?? new Map<number, number>()
+          if (slots.size < maxRested) rested.set(mapping.client, slots.set(mapping.slot, releasedAt))
+        }),
+      takeRested: (client, before) =>
+        Effect.sync(() => {
+          const slots = rested.get(client)
+          const [oldest] = [...(slots ?? [])].toSorted(([a, x], [b, y]) => x - y || a - b)
+          if (oldest === undefined || oldest[1] > before) return null
+          slots!.delete(oldest[0])
+          return oldest[0]
         }),
       reserveSlots: (client, count) =>
         Effect.sync(() => {

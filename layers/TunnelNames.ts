@@ -21,10 +21,8 @@ import { filterAddresses } from "../src/dns/tunnelServer.ts"
 import { Upstream } from "../src/dns/Upstream.ts"
 import { StateStore } from "../src/host/StateStore.ts"
 import type { Client } from "../src/model/Client.ts"
-import { ResourceId } from "../src/model/Resource.ts"
 import { RateLimits } from "../src/nat/rateLimits.ts"
 import { parseNetwork } from "../src/packet/address.ts"
-import { mappingId } from "../src/resolution/mappingTable.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
 
 export interface TunnelNamesOptions {
@@ -49,6 +47,10 @@ const reserveAtStart = 8
 const tellAgainMs = 60_000
 /** A name's use is written down again after this long. */
 const touchMs = 3_600_000
+/** Names seen in use that are written down in one go. */
+const touchesAtOnce = 32
+/** Slots of released names come back after this long, when the client has had all others. */
+const restMs = 86_400_000
 
 interface ClientNames {
   readonly client: Client
@@ -94,12 +96,13 @@ export const layer = (
       }
       const capacity = slotCapacity(ranges)
       const byAddress = new Map<string, ClientNames>()
+      const byClient = new Map<string, ClientNames>()
       for (const [index, client] of config.clients.entries()) {
         const names: ClientNames = {
           client,
           index,
           grants: dnsGrants(grantsOf(config, client.id)),
-          names: new NameTable(),
+          names: new NameTable(client.id),
           forwards: 0,
           nextSlot: 0,
           reservedUntil: 0,
@@ -108,6 +111,7 @@ export const layer = (
           storedAt: new Map(),
           turn: Semaphore.makeUnsafe(1)
         }
+        byClient.set(client.id, names)
         byAddress.set(client.tunnel4, names)
         byAddress.set(client.tunnel6, names)
       }
@@ -159,8 +163,8 @@ export const layer = (
         })
       }
 
-      /** A slot that this client has never had; `undefined` when its ranges are used up. */
-      const takeSlot = Effect.fnUntraced(function* (of: ClientNames) {
+      /** A slot that this client has never had, else one that rested; `undefined` when its ranges are used up. */
+      const takeSlot = Effect.fnUntraced(function* (of: ClientNames, now: number) {
         while (of.nextSlot < capacity) {
           if (of.nextSlot >= of.reservedUntil) {
             const reserved = yield* Effect.result(reserve(of, reserveCount))
@@ -171,6 +175,15 @@ export const layer = (
           }
           const slot = of.nextSlot++
           if (slot < capacity && isFree(of, slot)) return slot
+        }
+        for (;;) {
+          const rested = yield* Effect.result(store.takeRested(of.client.id, now - restMs))
+          if (Result.isFailure(rested)) {
+            yield* loudly("reserve", `names live in memory only: ${rested.failure.message}`)
+            return yield* volatileSlot(of)
+          }
+          if (rested.success === null) break
+          if (isFree(of, rested.success)) return rested.success
         }
         yield* loudly(
           `slots of ${of.client.id}`,
@@ -186,19 +199,19 @@ export const layer = (
           if (now - (of.storedAt.get(known) ?? Number.NEGATIVE_INFINITY) >= touchMs) yield* persist(of, known, now)
           return known
         }
-        const slot = yield* takeSlot(of)
+        const slot = yield* takeSlot(of, now)
         if (slot === undefined) return undefined
         const entry: NameEntry = { resource: grant.resource.id, domain, slot, lastUsedAt: now }
         const released = of.names.add(entry)
-        if (released !== undefined) yield* release(of, released)
+        if (released !== undefined) yield* release(of, released, now)
         yield* persist(of, entry, now)
         return entry
       })
 
-      const release = Effect.fnUntraced(function* (of: ClientNames, entry: NameEntry) {
-        yield* resolutions.release(mappingId(of.client.id, ResourceId.make(entry.resource), entry.domain))
+      const release = Effect.fnUntraced(function* (of: ClientNames, entry: NameEntry, now: number) {
+        yield* resolutions.release(of.names.idOf(entry))
         of.storedAt.delete(entry)
-        yield* Effect.catch(store.removeMapping({ ...entry, client: of.client.id }), (error) =>
+        yield* Effect.catch(store.removeMapping({ ...entry, client: of.client.id }, now), (error) =>
           loudly("release", `released names stay in the state: ${error.message}`)
         )
       })
@@ -302,17 +315,17 @@ export const layer = (
       return TunnelNames.of({
         counters: Effect.sync(() => ({ ...counters })),
         restore: Effect.gen(function* () {
-          const byId = new Map([...byAddress.values()].map((names) => [String(names.client.id), names]))
           // In the order of use, so that the first to make room is the least recently used one.
           for (const stored of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
-            const of = byId.get(stored.client)
+            const of = byClient.get(stored.client)
             const proxyIps = proxyIpsOf(stored.slot, ranges)
             if (of === undefined || proxyIps === undefined) continue
             const entry: NameEntry = { ...stored }
-            of.names.add(entry)
+            const now = yield* Clock.currentTimeMillis
+            const released = of.names.add(entry)
+            if (released !== undefined) yield* release(of, released, now)
             of.storedAt.set(entry, stored.lastUsedAt)
             const grant = of.grants.find((g) => g.resource.id === stored.resource)
-            const now = yield* Clock.currentTimeMillis
             if (grant === undefined || chooseGrant([grant], stored.domain, now) === undefined) continue
             yield* clients.upsert(of.client)
             yield* authorizations.record(grant)
@@ -328,10 +341,24 @@ export const layer = (
           }
           // Where it fails, the first question tries again and tells.
           yield* Effect.forEach(
-            [...byId.values()].filter((of) => of.grants.length > 0),
+            [...byClient.values()].filter((of) => of.grants.length > 0),
             (of) => Effect.ignore(reserve(of, reserveAtStart)),
             { concurrency: "unbounded", discard: true }
           )
+        }),
+        inUse: Effect.fnUntraced(function* (client, mappings) {
+          const of = byClient.get(client)
+          if (of === undefined) return
+          const now = yield* Clock.currentTimeMillis
+          let written = 0
+          for (const id of mappings) {
+            const entry = of.names.ofMapping(id)
+            if (entry === undefined) continue
+            of.names.touch(entry, now)
+            if (written === touchesAtOnce || now - (of.storedAt.get(entry) ?? 0) < touchMs) continue
+            written++
+            yield* persist(of, entry, now)
+          }
         }),
         answer: Effect.fn("ControlPlane.question")(function* (source, question) {
           yield* Effect.annotateCurrentSpan({ domain: question.domain, type: question.type })

@@ -6,6 +6,7 @@ import type { RelayId } from "../model/Relay.ts"
 export type Notice =
   | Ready
   | Traffic
+  | InUse
   | ClientState
   | CandidateFound
   | CandidateLost
@@ -27,6 +28,14 @@ export interface Traffic {
   readonly epoch: number
   readonly mapping: MappingId
   readonly cause: TrafficCause
+}
+
+/** Every 10 s, for clients with 2,048 mappings or more: those of them that have sessions. */
+export interface InUse {
+  readonly _tag: "InUse"
+  readonly epoch: number
+  readonly client: ClientId
+  readonly mappings: ReadonlyArray<MappingId>
 }
 
 /** After each handshake, endpoint change or expiry. Times are epoch milliseconds. */

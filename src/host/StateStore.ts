@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 /** The state cannot be read or written; `message` is one line with the path, the cause and the fix. */
 export class StateError extends Schema.TaggedError<StateError>()("StateError", { message: Schema.String }) {}
 
-/** A persisted standalone mapping. `slot` numbers the client's block of proxy IPs (4 per family) and is never given to another name. */
+/** A persisted standalone mapping. `slot` numbers the client's block of proxy IPs (4 per family); no two names have the same. */
 export interface StoredMapping {
   readonly client: string
   readonly resource: string
@@ -13,6 +13,9 @@ export interface StoredMapping {
   readonly slot: number
   readonly lastUsedAt: number
 }
+
+/** Released slots of one client that are remembered; further ones never come back. */
+export const maxRested = 4_096
 
 export interface StoredClient {
   readonly client: string
@@ -38,8 +41,13 @@ export class StateStore extends Context.Service<
      * costs a name its proxy IPs, and nobody gets those: slots are reserved durably.
      */
     readonly putMapping: (mapping: StoredMapping) => Effect.Effect<void, StateError>
-    /** Written as `putMapping` is. */
-    readonly removeMapping: (mapping: StoredMapping) => Effect.Effect<void, StateError>
+    /** Written as `putMapping` is. The slot rests from `releasedAt` on, one of `maxRested` at most per client. */
+    readonly removeMapping: (mapping: StoredMapping, releasedAt: number) => Effect.Effect<void, StateError>
+    /**
+     * The client's slot that has rested longest, and since `before` at least; `null`: there is none. Durable before it
+     * returns: it is not handed out twice.
+     */
+    readonly takeRested: (client: string, before: number) => Effect.Effect<number | null, StateError>
     /** Reserves `count` of the client's slots for ever, durably, and returns the first: none is handed out twice, even after power loss. */
     readonly reserveSlots: (client: string, count: number) => Effect.Effect<number, StateError>
   }

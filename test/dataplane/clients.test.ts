@@ -5,6 +5,7 @@ import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
 import { MemoryNetwork } from "../../layers/DataPlaneMemory.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { Command } from "../../src/dataplane/commands.ts"
 import type { ClientState, Notice } from "../../src/dataplane/notices.ts"
 import {
   counter,
@@ -25,8 +26,10 @@ import {
   gatewayPublicKey,
   layer,
   makeClient,
+  mappingId,
   primitives,
   proxy4,
+  resourceId,
   setUp,
   tunnel4,
   tunnel6,
@@ -323,5 +326,41 @@ describe("after a restart", () => {
       yield* network.arrive(later.endpoint, later.outbox[0]!)
       assert.strictEqual(answers.length, 1)
     }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a client with many names", () => {
+  const many = (count: number): ReadonlyArray<Command> =>
+    Array.from({ length: count }, (_, i) => ({
+      _tag: "SetMapping",
+      mapping: mappingId(1, `n${i}.corp`),
+      client: clientId(1),
+      resource: resourceId("app"),
+      proxyIps: [`100.97.${i >> 8}.${i & 255}`],
+      generation: 1
+    }))
+
+  it.effect.each([
+    [2_046, []],
+    [2_047, [["n7.corp", "n9.corp"]]]
+  ] as const)("beside %i others has those told that have sessions, every 10 seconds", ([count, expected]) =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send(...many(count))
+      const notices = yield* (yield* DataPlane).notices
+      for (const i of [7, 9]) {
+        yield* send(addresses(1, 1, "Resolved", [real4], `n${i}.corp`))
+        yield* sendInner(client, tcp(443, syn, `100.97.0.${i}`))
+      }
+      yield* TestClock.adjust("10 seconds")
+      yield* Queue.clear(notices)
+      yield* TestClock.adjust("10 seconds")
+      const told = (yield* Queue.clear(notices)).flatMap((notice) => (notice._tag === "InUse" ? [notice] : []))
+      assert.deepStrictEqual(
+        told.map(({ mappings }) => mappings),
+        expected.map((domains) => domains.map((domain) => mappingId(1, domain)))
+      )
+      for (const notice of told) assert.strictEqual(notice.client, clientId(1))
+    }).pipe(Effect.scoped, Effect.provide(layer))
   )
 })

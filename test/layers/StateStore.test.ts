@@ -57,7 +57,7 @@ describe("StateStore on disk", () => {
             store.putMapping(mapping(1)),
             store.putMapping(mapping(2)),
             store.putMapping({ ...mapping(1), lastUsedAt: 2 }),
-            store.removeMapping(mapping(2))
+            store.removeMapping(mapping(2), 0)
           ])
         )
       )
@@ -92,6 +92,26 @@ describe("StateStore on disk", () => {
       )
 
       assert.deepStrictEqual(clients, [[], [carol, { ...carol, client: "erin" }]])
+    })
+  )
+
+  it.effect("goes on with the file of the version before, and remembers released slots in it across lives", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(
+        path,
+        use((store) => store.putMapping(mapping(3)))
+      )
+      execute(path, "DROP TABLE rested; PRAGMA user_version = 1")
+      yield* life(
+        path,
+        use((store) => store.removeMapping(mapping(3), 5))
+      )
+      const slots = yield* life(
+        path,
+        use((store) => Effect.all([store.takeRested("alice", 5), store.takeRested("alice", 5)]))
+      )
+      assert.deepStrictEqual(slots, [3, null])
     })
   )
 
@@ -168,8 +188,8 @@ describe("StateStore on disk", () => {
     [
       "was written by a newer version",
       (path: string) =>
-        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 2`),
-      /newer version \(schema 2, this version knows 1\)/
+        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 3`),
+      /newer version \(schema 3, this version knows 2\)/
     ]
   ] as const) {
     it.effect(`refuses a file that ${what} and leaves every byte of it`, () =>
@@ -285,6 +305,47 @@ for (const [name, withStore] of [
                 ["bob", "one.example"]
               ]
             )
+          })
+        )
+      )
+    )
+
+    it.effect("gives a released slot back once, the one that rested longest first, and none before its time", () =>
+      withStore(
+        use((store) =>
+          Effect.gen(function* () {
+            for (const slot of [7, 8, 9]) yield* store.putMapping(mapping(slot))
+            yield* store.removeMapping(mapping(8), 100)
+            yield* store.removeMapping(mapping(7), 200)
+            // It has another slot by now.
+            yield* store.removeMapping({ ...mapping(9), slot: 10 }, 50)
+            assert.deepStrictEqual(
+              [
+                yield* store.takeRested("bob", 999),
+                yield* store.takeRested("alice", 99),
+                yield* store.takeRested("alice", 200),
+                yield* store.takeRested("alice", 199),
+                yield* store.takeRested("alice", 200),
+                yield* store.takeRested("alice", 999)
+              ],
+              [null, null, 8, null, 7, null]
+            )
+          })
+        )
+      )
+    )
+
+    it.effect("remembers 4,096 released slots of a client, the first ones", () =>
+      withStore(
+        use((store) =>
+          Effect.gen(function* () {
+            for (let slot = 1; slot <= 4_097; slot++) {
+              yield* store.putMapping(mapping(slot))
+              yield* store.removeMapping(mapping(slot), slot)
+            }
+            const taken: Array<number | null> = []
+            for (let n = 0; n < 4_097; n++) taken.push(yield* store.takeRested("alice", 9_999))
+            assert.deepStrictEqual(taken.slice(4_094), [4_095, 4_096, null])
           })
         )
       )

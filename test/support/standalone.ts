@@ -197,7 +197,8 @@ export const layerDisk = <E>(store: Layer.Layer<StateStore, E>) =>
           ...inner,
           putClients: (clients) => write(inner.putClients(clients)),
           putMapping: (mapping) => write(inner.putMapping(mapping)),
-          removeMapping: (mapping) => write(inner.removeMapping(mapping)),
+          removeMapping: (mapping, releasedAt) => write(inner.removeMapping(mapping, releasedAt)),
+          takeRested: (client, before) => write(inner.takeRested(client, before)),
           reserveSlots: (client, count) => write(inner.reserveSlots(client, count))
         })
       ).pipe(Context.add(Disk, disk))

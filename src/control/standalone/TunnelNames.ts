@@ -1,6 +1,8 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
+import type { ClientId } from "../../model/Client.ts"
+import type { MappingId } from "../../model/Mapping.ts"
 import type { StateError } from "../../host/StateStore.ts"
 
 /** The names of standalone clients: which proxy IPs stand for which name, and what a client is told when it asks. */
@@ -11,6 +13,8 @@ export class TunnelNames extends Context.Service<
     readonly restore: Effect.Effect<void, StateError>
     /** Answers a question that came from a tunnel address. Never waits for a lookup of a resource's name. */
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
+    /** The packet path tells which names of a client have sessions: they are not the ones to make room. */
+    readonly inUse: (client: ClientId, mappings: ReadonlyArray<MappingId>) => Effect.Effect<void>
     /** By name: `questions`, `unknown_source` (no client's address), `rate_limited` (the client asks too fast). */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }

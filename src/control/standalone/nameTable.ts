@@ -1,8 +1,12 @@
 /**
- * The names a client has asked for and the slot of proxy IPs each was given. A slot belongs to one (resource, domain)
- * for ever: released names keep nothing, and their slots rest for good. Pure; slots come from outside because they are
- * reserved durably.
+ * The names a client has asked for and the slot of proxy IPs each was given. Pure; slots come from outside because they
+ * are reserved durably.
  */
+import type { ClientId } from "../../model/Client.ts"
+import type { MappingId } from "../../model/Mapping.ts"
+import { ResourceId } from "../../model/Resource.ts"
+import { mappingId } from "../../resolution/mappingTable.ts"
+
 export interface NameEntry {
   readonly resource: string
   readonly domain: string
@@ -10,32 +14,41 @@ export interface NameEntry {
   lastUsedAt: number
 }
 
-/** Design §11: at most this many names per client; the least recently asked for makes room. */
+/** Design §11: at most this many names per client; the least recently used makes room. */
 export const maxNames = 4_096
 
 export class NameTable {
-  private readonly byName = new Map<string, NameEntry>()
+  private readonly client: ClientId
+  private readonly byName = new Map<MappingId, NameEntry>()
   private readonly bySlot = new Map<number, NameEntry>()
 
+  constructor(client: ClientId) {
+    this.client = client
+  }
+
   find(resource: string, domain: string): NameEntry | undefined {
-    return this.byName.get(key(resource, domain))
+    return this.byName.get(this.idOf({ resource, domain }))
+  }
+
+  ofMapping(id: MappingId): NameEntry | undefined {
+    return this.byName.get(id)
   }
 
   ofSlot(slot: number): NameEntry | undefined {
     return this.bySlot.get(slot)
   }
 
-  /** Marks the name as just asked for. */
+  /** Marks the name as just asked for, or seen in use. */
   touch(entry: NameEntry, now: number): void {
     entry.lastUsedAt = now
-    const k = key(entry.resource, entry.domain)
-    this.byName.delete(k)
-    this.byName.set(k, entry)
+    const id = this.idOf(entry)
+    this.byName.delete(id)
+    this.byName.set(id, entry)
   }
 
   /** Adds a name; returns the one that had to make room, if any. */
   add(entry: NameEntry): NameEntry | undefined {
-    this.byName.set(key(entry.resource, entry.domain), entry)
+    this.byName.set(this.idOf(entry), entry)
     this.bySlot.set(entry.slot, entry)
     if (this.byName.size <= maxNames) return undefined
     const oldest = this.byName.values().next().value!
@@ -44,13 +57,16 @@ export class NameTable {
   }
 
   remove(entry: NameEntry): void {
-    this.byName.delete(key(entry.resource, entry.domain))
+    this.byName.delete(this.idOf(entry))
     this.bySlot.delete(entry.slot)
   }
 
   get size(): number {
     return this.byName.size
   }
-}
 
-const key = (resource: string, domain: string): string => `${resource} ${domain}`
+  /** What the rest of the gateway calls the name's mapping. */
+  idOf(entry: Pick<NameEntry, "resource" | "domain">): MappingId {
+    return mappingId(this.client, ResourceId.make(entry.resource), entry.domain)
+  }
+}

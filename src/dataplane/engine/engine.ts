@@ -22,6 +22,7 @@ import { DesiredState } from "./desiredState.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
 import { Link } from "./link.ts"
+import { NamesInUse } from "./namesInUse.ts"
 import { Outbound } from "./outbound.ts"
 import type { PacketIo } from "./packetIo.ts"
 import { TunWriter } from "./tunWriter.ts"
@@ -77,6 +78,7 @@ export class Engine {
   private readonly control: ControlEvents
   private readonly tun: TunWriter
   private readonly reports: ClientReports
+  private readonly namesInUse: NamesInUse
   private readonly desired: DesiredState
   private readonly checksum: Checksum
   private readonly udpAt: number
@@ -119,6 +121,7 @@ export class Engine {
     this.outbound = new Outbound(this.state, this.link, this.tun, this.control, arena, options.mtu)
     this.client = new ClientRole(this.state, this.link, this.tun, this.control)
     this.reports = new ClientReports(this.state)
+    this.namesInUse = new NamesInUse(this.state)
     this.desired = new DesiredState(this.state, this.wireguard, this.outbound, this.control, this.reports, (client) => {
       this.toInitiate.push(client)
       this.housekeepingAt = this.state.now
@@ -244,6 +247,7 @@ export class Engine {
       state.suspect(m, "Unanswered")
     this.initiateSome()
     this.reports.tellDue()
+    this.namesInUse.tellDue()
     for (const [i, n] of this.wireguard.handshakeCounts.entries()) this.countUpTo(handshakeBase + i, n)
   }
 

@@ -13,6 +13,7 @@ import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import { ClientId } from "../../../src/model/Client.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { dnsResource, lookups } from "../../support/access.ts"
@@ -287,6 +288,49 @@ describe("the 4,097th name of a client", () => {
   )
 })
 
+describe("names in use", () => {
+  it.effect(
+    "make no room, though nobody asks for them",
+    () =>
+      Effect.gen(function* () {
+        yield* script("*", answer(["10.0.0.1"]))
+        const names = yield* TunnelNames
+        yield* askMany(0, 4_096)
+        const used = (yield* (yield* Resolutions).list).slice(0, 2).map(({ mapping }) => mapping.id)
+        yield* names.inUse(ClientId.make(clientId(1)), used)
+        yield* askMany(5_000, 3)
+        const left = (yield* (yield* Resolutions).list).map(({ mapping }) => mapping.id)
+        assert.includeMembers(left, used)
+        const domains = (yield* (yield* StateStore).mappings).map((mapping) => mapping.domain)
+        assert.notIncludeMembers(domains, ["n2.corp", "n3.corp", "n4.corp"])
+        assert.lengthOf(domains, 4_096)
+      }).pipe(Effect.provide(layer)),
+    30_000
+  )
+
+  it.effect("have their use written down after an hour, some at a time; strangers change nothing", () =>
+    Effect.gen(function* () {
+      const names = yield* TunnelNames
+      const disk = yield* Disk
+      yield* askMany(0, 40)
+      const used = (yield* (yield* Resolutions).list).map(({ mapping }) => mapping.id)
+      const before = disk.writes
+      const tell = names.inUse(ClientId.make(clientId(1)), used)
+      yield* tell
+      assert.strictEqual(disk.writes, before)
+      yield* TestClock.adjust("1 hour")
+      yield* names.inUse(ClientId.make(clientId(2)), used)
+      yield* names.inUse(ClientId.make("gone"), used)
+      assert.strictEqual(disk.writes, before)
+      yield* tell
+      assert.strictEqual(disk.writes, before + 32)
+      yield* tell
+      assert.strictEqual(disk.writes, before + 40)
+      assert.isTrue((yield* (yield* StateStore).mappings).every((mapping) => mapping.lastUsedAt >= 3_600_000))
+    }).pipe(Effect.provide(layer))
+  )
+})
+
 describe("a restart", () => {
   const session = <A, E>(run: Effect.Effect<A, E, Layer.Success<ReturnType<typeof layerNames>> | StateStore | Disk>) =>
     run.pipe(Effect.provide(layerNames(config).pipe(Layer.provideMerge(DataPlaneRecording.layer)), { local: true }))
@@ -417,5 +461,22 @@ describe("small proxy ranges", () => {
         assert.deepStrictEqual(yield* askMany(0, 63), all)
       })
     ).pipe(Effect.provide(layerOn(small)))
+  )
+
+  it.effect("give a released name's proxies to another one when all others are used up, after 24 hours", () =>
+    Effect.gen(function* () {
+      const store = yield* StateStore
+      const released = { client: clientId(1), resource: corp.id, domain: "old.corp", slot: 5, lastUsedAt: 0 }
+      yield* store.putMapping(released)
+      yield* store.removeMapping(released, 1_000)
+      assert.strictEqual(addresses(yield* ask("fresh.corp"))[0], "10.9.0.4")
+      yield* store.reserveSlots(clientId(1), 64)
+      yield* TestClock.adjust(86_400_999)
+      assert.deepStrictEqual(yield* ask("next.corp"), { _tag: "ServerFailure" })
+      yield* TestClock.adjust(1)
+      assert.strictEqual(addresses(yield* ask("next.corp"))[0], "10.9.0.20")
+      assert.deepStrictEqual(yield* ask("last.corp"), { _tag: "ServerFailure" })
+      assert.strictEqual(addresses(yield* ask("next.corp"))[0], "10.9.0.20")
+    }).pipe(Effect.provide(layerOn(small)))
   )
 })

@@ -90,18 +90,19 @@ describe("the name table", () => {
   })
 
   it("finds a name by resource and domain, and by slot, until it is removed", () => {
-    const table = new NameTable()
+    const table = new NameTable(client(0).id)
     const first = entry(1)
     table.add(first)
     assert.strictEqual(table.find("app", "n1.corp"), first)
     assert.strictEqual(table.ofSlot(1), first)
+    assert.strictEqual(table.ofMapping(table.idOf(first)), first)
     assert.isUndefined(table.find("other", "n1.corp"))
     table.remove(first)
     assert.deepStrictEqual([table.find("app", "n1.corp"), table.ofSlot(1), table.size], [undefined, undefined, 0])
   })
 
-  it("holds 4,096 names; the next one puts out the least recently asked for", () => {
-    const table = new NameTable()
+  it("holds 4,096 names; the next one puts out the least recently used", () => {
+    const table = new NameTable(client(0).id)
     for (let n = 1; n <= maxNames; n++) assert.isUndefined(table.add(entry(n)))
     table.touch(table.find("app", "n1.corp")!, 99)
     assert.deepStrictEqual(table.add(entry(5_000)), entry(2))

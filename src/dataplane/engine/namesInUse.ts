@@ -1,0 +1,35 @@
+/**
+ * Which names have sessions, for clients with so many names that main will soon let go of the least recently used one:
+ * main sees questions, the worker sees traffic.
+ */
+import type { MappingId } from "../../model/Mapping.ts"
+import type { EngineState } from "./engineState.ts"
+
+const intervalMs = 10_000
+/** Half of what a client may have: at the rate that questions are answered at, several notices come before the bound. */
+const manyNames = 2_048
+
+export class NamesInUse {
+  private readonly state: EngineState
+  private dueAt = 0
+
+  constructor(state: EngineState) {
+    this.state = state
+  }
+
+  tellDue(): void {
+    const { clients, epoch, mappingNames, notices, now, sessions } = this.state
+    if (now < this.dueAt) return
+    this.dueAt = now + intervalMs
+    for (let i = 0; i < clients.end; i++) {
+      const client = clients.get(i)
+      if (client === undefined || client.mappings.size < manyNames) continue
+      const mappings: Array<MappingId> = []
+      for (const mapping of client.mappings) {
+        const name = sessions.sizeOfMapping(mapping) > 0 ? mappingNames.name(mapping) : undefined
+        if (name !== undefined) mappings.push(name)
+      }
+      if (mappings.length > 0) notices.put({ _tag: "InUse", epoch, client: client.id, mappings })
+    }
+  }
+}
