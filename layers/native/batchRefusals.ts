@@ -5,7 +5,7 @@ import type { Endpoint } from "../../src/packet/endpoint.ts"
 /** As many are remembered; with one more, no destination is asked for a while. */
 const capacity = 64
 /** Batches sent singly before the next one is tried again, since routes change. */
-const untilRetry = 4_096
+export const untilRetry = 4_096
 
 export class BatchRefusals {
   private readonly entries: Array<{ readonly remote: Words; readonly port: number; skipped: number }> = []

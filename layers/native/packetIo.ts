@@ -3,7 +3,7 @@
  * address) is laid out once in the arena; a call patches addresses and lengths in place and allocates nothing.
  */
 import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"
-import { type Gathered, maxParts } from "../../src/dataplane/offload/coalescer.ts"
+import { type Gathered, maxParts, takeApart } from "../../src/dataplane/offload/coalescer.ts"
 import {
   makeVirtioHeader,
   readVirtioHeader,
@@ -12,7 +12,7 @@ import {
 } from "../../src/dataplane/offload/virtioHeader.ts"
 import { isIpv4 } from "../../src/packet/address.ts"
 import type { Endpoint } from "../../src/packet/endpoint.ts"
-import { BatchRefusals } from "./batchRefusals.ts"
+import { BatchRefusals, untilRetry } from "./batchRefusals.ts"
 import { errno, libc } from "./ffi.ts"
 import { type NativeMemory, writePointer } from "./memory.ts"
 import {
@@ -47,6 +47,8 @@ export interface SystemDrops {
   tunWriteRefused: number
   /** A batch that the kernel would not segment (GSO); it was sent datagram by datagram. Not a drop. */
   sendUnsegmented: number
+  /** A super-packet that the device would not take; it was written packet by packet. Not a drop. */
+  tunWriteUnjoined: number
   tunReadOther: number
 }
 
@@ -91,6 +93,7 @@ export const makePacketIo = (options: {
     tunWriteFull: 0,
     tunWriteRefused: 0,
     sendUnsegmented: 0,
+    tunWriteUnjoined: 0,
     tunReadOther: 0
   }
   const four = makeSocket(memory, view, options.udp4, 4)
@@ -107,7 +110,15 @@ export const makePacketIo = (options: {
   const headerAt = arena.reserve(16, 16)
   const vectors = arena.reserve(16 * (maxParts + 1), 16)
   setIovec(view, vectors, base + headerAt, virtioHeaderLength)
-  const whole = { header: makeVirtioHeader(), offsets: new Int32Array(1), lengths: new Int32Array(1), parts: 1 }
+  const whole: Gathered = {
+    header: makeVirtioHeader(),
+    offsets: new Int32Array(1),
+    lengths: new Int32Array(1),
+    first: new Uint8Array(0),
+    parts: 1
+  }
+  /** Super-packets of each kind still to be taken apart before the next one is tried whole. */
+  const apart = new Int32Array(256)
   const refusals = new BatchRefusals()
 
   let broken: string | null = null
@@ -213,24 +224,57 @@ export const makePacketIo = (options: {
     }
   }
 
-  const writeGathered = (gathered: Readonly<Gathered>): boolean => {
-    if (tun < 0) return false
-    const { lengths, offsets, parts } = gathered
+  /** One packet or super-packet as one system call: 0, or the error. */
+  const writeOnce = ({ header, lengths, offsets, parts }: Readonly<Gathered>): number => {
     for (let i = 0; i < parts; i++) setIovec(view, vectors + 16 * (i + 1), base + offsets[i]!, lengths[i]!)
-    if (vnetHeader) writeVirtioHeader(arena.bytes, headerAt, gathered.header)
+    if (vnetHeader) writeVirtioHeader(arena.bytes, headerAt, header)
     const first = vnetHeader ? 0 : 1
     for (;;) {
       const written =
         !vnetHeader && parts === 1
           ? libc.write(tun, base + offsets[0]!, lengths[0]!)
           : libc.writev(tun, base + vectors + 16 * first, parts + 1 - first)
-      if (written >= 0) return true
+      if (written >= 0) return 0
       const error = errno()
-      if (error === EINTR) continue
-      if (error === EAGAIN || error === ENOBUFS || error === ENOMEM) drops.tunWriteFull++
-      else drops.tunWriteRefused++
+      if (error !== EINTR) return error
+    }
+  }
+
+  const countTunWrite = (error: number): void => {
+    if (error === EAGAIN || error === ENOBUFS || error === ENOMEM) drops.tunWriteFull++
+    else drops.tunWriteRefused++
+  }
+
+  const writeTun = (offset: number, length: number): boolean => {
+    if (tun < 0) return false
+    whole.offsets[0] = offset
+    whole.lengths[0] = length
+    const error = writeOnce(whole)
+    if (error !== 0) countTunWrite(error)
+    return error === 0
+  }
+
+  const writeGathered = (gathered: Readonly<Gathered>): boolean => {
+    const { header, parts } = gathered
+    if (tun < 0) return false
+    if (parts === 1) return writeTun(gathered.offsets[0]!, gathered.lengths[0]!)
+    if (apart[header.kind]! > 0) {
+      apart[header.kind]!--
+      return takeApart(arena.bytes, gathered, writeTun) === parts
+    }
+    const error = writeOnce(gathered)
+    if (error === 0) return true
+    if (error !== EINVAL && error !== EIO) {
+      countTunWrite(error)
       return false
     }
+    // The device does not take such super-packets, or takes nothing (it is down, say), which its first packet shows.
+    const written = takeApart(arena.bytes, gathered, writeTun)
+    if (written > 0) {
+      drops.tunWriteUnjoined++
+      apart[header.kind] = untilRetry
+    }
+    return written === parts
   }
 
   return {
@@ -285,11 +329,7 @@ export const makePacketIo = (options: {
         return 0
       }
     },
-    writeTun: (offset, length) => {
-      whole.offsets[0] = offset
-      whole.lengths[0] = length
-      return writeGathered(whole)
-    },
+    writeTun,
     writeGathered,
     poll: (timeoutMs) => {
       for (let i = 0; i < 4; i++) view.setInt16(polled + 8 * i + 6, 0, true)

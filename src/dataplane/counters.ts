@@ -81,7 +81,8 @@ export const systemDrops = [
   "tunWriteFull",
   "tunWriteRefused",
   "tunReadOther",
-  "sendUnsegmented"
+  "sendUnsegmented",
+  "tunWriteUnjoined"
 ] as const
 
 const snake = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (c) => `_${c}`).toLowerCase()

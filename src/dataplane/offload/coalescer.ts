@@ -26,12 +26,36 @@ const maxTotal = 65_535
 /** In the byte of the IPv4 header that holds the flags. */
 const dontFragment = 0x40
 
+/** Longest headers that are joined: IPv6 and TCP with all its options. */
+const maxHeader = 100
+
 /** Where a super-packet (or a single packet) goes: `parts` ranges of the array, described by the header. */
 export interface Gathered {
   readonly header: VirtioHeader
   readonly offsets: Int32Array
   readonly lengths: Int32Array
+  /** The first packet's own header, which gave way to that of the whole. */
+  readonly first: Uint8Array
   parts: number
+}
+
+/**
+ * Undoes the joining for a system that does not take the whole: `write` gets each packet as it came, in order. Returns how
+ * many it took; when it does not take the first, the others are not tried.
+ */
+export const takeApart = (
+  bytes: Uint8Array,
+  { first, header, lengths, offsets, parts }: Readonly<Gathered>,
+  write: (offset: number, length: number) => boolean
+): number => {
+  bytes.set(first.subarray(0, header.headerLength), offsets[0])
+  if (!write(offsets[0]!, lengths[0]!)) return 0
+  let written = 1
+  for (let i = 1; i < parts; i++) {
+    // A packet's own header still stands before its payload.
+    if (write(offsets[i]! - header.headerLength, lengths[i]! + header.headerLength)) written++
+  }
+  return written
 }
 
 export class Coalescer {
@@ -65,7 +89,7 @@ export class Coalescer {
     }
     if (group !== undefined) {
       if (group.takes(this.bytes, view)) {
-        group.append(this.bytes, view)
+        group.append(view)
         this.joined++
         if (group.closed) this.finish(group)
         return
@@ -128,6 +152,7 @@ export class Coalescer {
 class Group {
   readonly gathered: Gathered = makeGathered(maxParts)
   closed = false
+  private push = false
   private readonly source: Words = words()
   private readonly destination: Words = words()
   private protocol = 0
@@ -153,6 +178,7 @@ class Group {
     this.size = view.length - this.headerLength
     this.total = view.length
     this.sequence = view.protocol === protocolTcp ? (read32(bytes, view.transport + 4) + this.size) | 0 : 0
+    this.push = false
     this.closed = (view.tcpFlags & tcpPsh) !== 0
     gathered.offsets[0] = view.offset
     gathered.lengths[0] = view.length
@@ -201,7 +227,7 @@ class Group {
     return true
   }
 
-  append(bytes: Uint8Array, view: Readonly<PacketView>): void {
+  append(view: Readonly<PacketView>): void {
     const { gathered } = this
     const payload = view.length - this.headerLength
     gathered.offsets[gathered.parts] = view.offset + this.headerLength
@@ -210,7 +236,7 @@ class Group {
     this.total += payload
     this.sequence = (this.sequence + payload) | 0
     if ((view.tcpFlags & tcpPsh) !== 0) {
-      bytes[this.head + this.transport + 13]! |= tcpPsh
+      this.push = true
       this.closed = true
     }
     // A short packet can only be the last of a super-packet.
@@ -227,7 +253,9 @@ class Group {
       header.headerLength = header.segmentSize = header.checksumStart = header.checksumOffset = 0
       return
     }
+    for (let i = 0; i < this.headerLength; i++) gathered.first[i] = bytes[head + i]!
     const tcp = this.protocol === protocolTcp
+    if (this.push) bytes[head + this.transport + 13]! |= tcpPsh
     const transportLength = this.total - this.transport
     if (this.version === 4) {
       write16(bytes, head + 2, this.total)
@@ -256,6 +284,7 @@ const makeGathered = (parts: number): Gathered => ({
   header: makeVirtioHeader(),
   offsets: new Int32Array(parts),
   lengths: new Int32Array(parts),
+  first: new Uint8Array(maxHeader),
   parts: 0
 })
 

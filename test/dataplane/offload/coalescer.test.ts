@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { Coalescer, type Gathered, maxParts } from "../../../src/dataplane/offload/coalescer.ts"
+import { Coalescer, type Gathered, maxParts, takeApart } from "../../../src/dataplane/offload/coalescer.ts"
 import { formatAddress } from "../../../src/packet/address.ts"
 import { makeChecksum } from "../../../src/packet/checksum.ts"
 import { makePacketView, parsePacket } from "../../../src/packet/packetView.ts"
@@ -24,17 +24,22 @@ const makeWorld = (capacity = 1 << 20) => {
   const places: Array<{ readonly from: number; readonly to: number }> = []
   const view = makePacketView()
   let top = gap
-  const coalescer = new Coalescer(bytes, makeChecksum(bytes), ({ header, lengths, offsets, parts }) => {
+  const apart: Array<Uint8Array> = []
+  const coalescer = new Coalescer(bytes, makeChecksum(bytes), (gathered) => {
+    const { header, lengths, offsets, parts } = gathered
     const pieces = Array.from({ length: parts }, (_, i) => {
       const [from, to] = [offsets[i]!, offsets[i]! + lengths[i]!]
       assert.isTrue(places.some((place) => place.from <= from && to <= place.to))
       return bytes.slice(from, to)
     })
     written.push({ bytes: new Uint8Array(Buffer.concat(pieces)), header: { ...header }, parts })
+    takeApart(bytes, gathered, (at, length) => apart.push(bytes.slice(at, at + length)) > 0)
   })
   return {
     coalescer,
     written,
+    /** What was written, taken apart instead. */
+    apart,
     /** False when it is no packet at all. */
     add: (packet: Uint8Array): boolean => {
       const at = top
@@ -126,6 +131,7 @@ describe("what the kernel gets", () => {
       world.coalescer.flush()
 
       assert.deepStrictEqual(byFlow(world.packets()), byFlow(sent))
+      assert.deepStrictEqual(byFlow(world.apart), byFlow(sent))
       world.assertNothingElseTouched()
       assert.strictEqual(
         world.coalescer.joined,

@@ -1,11 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { afterEach } from "vitest"
 import { close, openEventFd, openUdp, signalEventFd } from "../../../layers/native/fds.ts"
+import { bind } from "../../../layers/native/ffi.ts"
 import { makeMemory } from "../../../layers/native/memory.ts"
 import { NativeError } from "../../../layers/native/nativeError.ts"
 import { makePacketIo } from "../../../layers/native/packetIo.ts"
+import { Coalescer, type Gathered } from "../../../src/dataplane/offload/coalescer.ts"
 import { formatAddress, parseAddress } from "../../../src/packet/address.ts"
+import { makeChecksum } from "../../../src/packet/checksum.ts"
 import { type Endpoint, makeEndpoint } from "../../../src/packet/endpoint.ts"
+import { makePacketView, parsePacket } from "../../../src/packet/packetView.ts"
+import { buildTcp, buildUdp } from "../../support/packets.ts"
 
 const memory = makeMemory(1)
 const bytes = memory.arena.bytes
@@ -370,6 +375,104 @@ describe("batches over loopback sockets", () => {
     assert.strictEqual(a.io.drops.sendRefused + a.io.drops.sendUnreachable, 1)
     assert.strictEqual(a.io.drops.sendNoSocket, 1)
     assert.strictEqual(a.io.drops.sendUnsegmented, 0)
+  })
+})
+
+describe("super-packets that the device does not take", () => {
+  /**
+   * Stands in for a device: a socket that cuts what is written into datagrams of `size` bytes, at most 64 or 128 of them by
+   * kernel, and refuses more with EINVAL. The other end puts them together again: `take` gives the next message without its
+   * virtio header.
+   */
+  const makeDevice = (size: number) => {
+    const setOption = bind("int setsockopt(int, int, int, uintptr_t, uint)")
+    const connect = bind("int connect(int, uintptr_t, uint)")
+    const [device, far] = [ok(openUdp({ family: 4, port: 0 })), ok(openUdp({ family: 4, port: 0, gro: true }))]
+    const event = openEventFd()
+    opened.push(device.fd, far.fd, ok(event))
+    const view = new DataView(memory.memory.buffer, outAt)
+    view.setInt32(0, size, true)
+    assert.strictEqual(setOption(device.fd, 17, 103, memory.base + outAt, 4), 0)
+    view.setUint16(0, 2, true)
+    view.setUint16(2, far.port)
+    view.setUint32(4, 0x7f000001)
+    assert.strictEqual(connect(device.fd, memory.base + outAt, 16), 0)
+    const io = makePacketIo({ memory, tun: device.fd, udp4: far.fd, udp6: -1, event: ok(event), vnetHeader: true })
+    const take = (): string | null => {
+      const length = io.poll(0) ? io.receive(inAt, 65_536, makeEndpoint()) : 0
+      return length === 0 ? null : Buffer.from(bytes.slice(inAt + 10, inAt + length)).toString("hex")
+    }
+    return { io, take }
+  }
+
+  /** Three segments of a flow as the engine hands them over; and as they were. */
+  const join = (protocol: "tcp" | "udp") => {
+    const built = [0, 1, 2].map((i) =>
+      protocol === "tcp"
+        ? buildTcp({
+            ...ends,
+            flags: i === 2 ? 0x18 : 0x10,
+            sequence: 1 + 300 * i,
+            payload: new Uint8Array(300).fill(i)
+          })
+        : buildUdp({ ...ends, payload: new Uint8Array(300).fill(i) })
+    )
+    const view = makePacketView()
+    let result: Gathered | undefined
+    const coalescer = new Coalescer(bytes, makeChecksum(bytes), (gathered) => (result = gathered))
+    for (const [i, packet] of built.entries()) {
+      bytes.set(packet, outAt + 400 * i)
+      parsePacket(bytes, outAt + 400 * i, packet.length, view)
+      coalescer.add(view)
+    }
+    coalescer.flush()
+    assert.strictEqual(result!.parts, 3)
+    return { gathered: result!, packets: built.map((packet) => Buffer.from(packet).toString("hex")) }
+  }
+  const ends = {
+    source: "10.0.0.1",
+    destination: "10.1.0.1",
+    sourcePort: 5_000,
+    destinationPort: 443,
+    dontFragment: true
+  }
+
+  it("are taken apart, in order and unchanged, and are no longer tried, but others are", () => {
+    const { io, take } = makeDevice(6)
+    const { gathered, packets } = join("tcp")
+
+    assert.isTrue(io.writeGathered(gathered))
+    assert.deepStrictEqual([take(), take(), take(), take()], [...packets, null])
+    assert.isTrue(io.writeGathered(join("tcp").gathered))
+    assert.deepStrictEqual([take(), take(), take(), take()], [...packets, null])
+    assert.strictEqual(io.drops.tunWriteUnjoined, 1)
+    assert.isTrue(io.writeGathered(join("udp").gathered))
+    assert.strictEqual(io.drops.tunWriteUnjoined, 2)
+    assert.strictEqual(io.drops.tunWriteRefused, 0)
+  })
+
+  it("are tried again after 4,096", () => {
+    const { io, take } = makeDevice(6)
+    for (let i = 0; i < 4_097; i++) {
+      assert.isTrue(io.writeGathered(join("udp").gathered))
+      while (take() !== null);
+    }
+    assert.strictEqual(io.drops.tunWriteUnjoined, 1)
+
+    io.writeGathered(join("udp").gathered)
+
+    assert.strictEqual(io.drops.tunWriteUnjoined, 2)
+  })
+
+  it("nor anything else, are lost, counted, and tried whole the next time", () => {
+    const { io, take } = makeDevice(1)
+
+    assert.isFalse(io.writeGathered(join("tcp").gathered))
+    assert.isFalse(io.writeGathered(join("tcp").gathered))
+
+    assert.isNull(take())
+    assert.strictEqual(io.drops.tunWriteRefused, 2)
+    assert.strictEqual(io.drops.tunWriteUnjoined, 0)
   })
 })
 
