@@ -469,7 +469,10 @@ const makeServer = (address: TransportAddress): Server => {
 
 /** What families to ask for: both; else, at a relay that takes 440 for an answer, one. */
 const plans: ReadonlyArray<(message: StunWriter) => void> = [
-  (message) => message.addressFamily(StunAttribute.additionalAddressFamily, AddressFamily.ipv6),
+  (message) =>
+    message
+      .addressFamily(StunAttribute.additionalAddressFamily, AddressFamily.ipv6)
+      .addressFamily(draftAdditionalAddressFamily, AddressFamily.ipv6),
   () => {},
   (message) => message.addressFamily(StunAttribute.requestedAddressFamily, AddressFamily.ipv6)
 ]
@@ -480,6 +483,8 @@ const isPeer = ({ address, port }: TransportAddress): boolean =>
 const sameCandidate = (a: RelayCandidate, b: RelayCandidate): boolean =>
   a.kind === b.kind && sameTransport(a.address, b.address) && sameTransport(a.base, b.base)
 
+/** ADDITIONAL-ADDRESS-FAMILY as coturn 4 numbers it, after a draft (draft-martinsen-tram-ssoda). */
+const draftAdditionalAddressFamily = 0x8032
 const allocationMismatch = 437
 const familyNotSupported = 440
 /** A nonce may go stale while the request is under way; not always. */
