@@ -28,6 +28,9 @@ describe("two agents", () => {
     gateway.hear(client.host(at("192.0.2.1", 1000)))
     client.hear(gateway.host(at("192.0.2.2", 52_625)))
 
+    network.run(30)
+    assert.strictEqual(gateway.agent.state, "connected")
+    assert.isNull(client.path, "its nomination is not answered yet")
     network.run(40)
 
     assert.strictEqual(client.path, "192.0.2.1:1000 > 192.0.2.2:52625")
@@ -62,4 +65,52 @@ describe("two agents", () => {
       assert.strictEqual(direct && !viaRelay, !relayed, `${client.path} ${gateway.path}`)
     })
   }
+
+  it("connect when the first nomination is lost, after the first time-out", () => {
+    const network = new Network()
+    const client = new Side(network, "controlling")
+    const gateway = new Side(network, "controlled")
+    gateway.hear(client.host(at("192.0.2.1", 1000)))
+    client.hear(gateway.host(at("192.0.2.2", 52_625)))
+    network.run(19)
+    network.later(2, () => (network.blocked = () => false))
+    network.blocked = () => true
+
+    network.run(400)
+
+    assert.strictEqual(client.agent.state, "connected")
+    assert.strictEqual(gateway.agent.state, "connected")
+  })
+
+  it("connect at 30 % loss in each direction within 5 s, mostly within 1 s", () => {
+    const times = Array.from({ length: 50 }, (_, i) => {
+      const { client, gateway, network, told } = behindNats("portRestricted", "fullCone", i + 1)
+      network.loss = 0.3
+      trickle(network, gateway, told.client, 5)
+      trickle(network, client, told.gateway, 5)
+      network.run(60_000, () => client.path !== null && gateway.path !== null)
+      return network.now
+    }).toSorted((a, b) => a - b)
+
+    assert.isBelow(times[25]!, 1_000)
+    assert.isBelow(times[49]!, 5_000)
+  })
+
+  it("connect whatever the order and delay of their candidates", () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const { client, gateway, network, told } = behindNats("portRestricted", "portRestricted", seed)
+      for (const [to, candidates] of [
+        [gateway, told.client],
+        [client, told.gateway]
+      ] as const) {
+        for (const candidate of candidates)
+          network.later(Math.floor(network.random() * 3_000), () => to.hear(candidate))
+      }
+
+      network.run(10_000)
+
+      assert.strictEqual(client.path, "10.0.0.1:1000 > 203.0.113.2:20000", `seed ${seed}`)
+      assert.strictEqual(gateway.path, "192.168.0.1:52625 > 203.0.113.1:20000", `seed ${seed}`)
+    }
+  })
 })

@@ -283,7 +283,12 @@ describe("a check", () => {
   })
 
   it("nominates nothing at the controlling side", () => {
-    const { client, network } = connected()
+    const network = new Network()
+    const client = new Side(network, "controlling")
+    const gateway = new Side(network, "controlled")
+    client.host(clientHost)
+    client.hear(gateway.host(gatewayHost), gateway.host(at("192.0.2.3", 1), 1))
+    network.run(1_000)
     const before = observe(client, network)
     const message = writeCheck(
       {
@@ -297,7 +302,7 @@ describe("a check", () => {
       clientKey
     )
 
-    client.receive(message, clientHost, gatewayHost)
+    client.receive(message, clientHost, at("192.0.2.3", 1))
 
     assert.isTrue(client.used.at(-1))
     assert.deepStrictEqual(observe(client, network), before)

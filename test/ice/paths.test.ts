@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { formatTransport } from "../../src/packet/transportAddress.ts"
 import { at, Nat, Network, Side } from "./network.ts"
 
 const clientBase = at("10.0.0.1", 1000)
@@ -145,6 +146,29 @@ describe("a candidate that comes later", () => {
   })
 })
 
+describe("a candidate that was learned from a check", () => {
+  it("has the priority that is told later", () => {
+    const network = new Network()
+    const client = new Side(network, "controlling")
+    const gateway = new Side(network, "controlled")
+    const first = client.host(at("192.0.2.1", 1000))
+    client.host(at("192.0.2.7", 1000), 1)
+    client.hear(gateway.host(gatewayHost))
+    network.run(1_000)
+    assert.strictEqual(gateway.path, "192.0.2.2:52625 > 192.0.2.1:1000")
+    // The worse one is nominated as well, since the better one does not work for a while.
+    network.blocked = (from, to) => from.address.w3 === first.address.address.w3 && to.port === gatewayHost.port
+    network.run(20_000, () => gateway.path === "192.0.2.2:52625 > 192.0.2.7:1000")
+    network.blocked = () => false
+    network.run(40_000)
+    assert.strictEqual(gateway.path, "192.0.2.2:52625 > 192.0.2.1:1000")
+
+    gateway.hear({ ...first, priority: 1 })
+
+    assert.strictEqual(gateway.path, "192.0.2.2:52625 > 192.0.2.7:1000")
+  })
+})
+
 describe("moving to another relay", () => {
   it("keeps a relayed connection, without a moment without path, when the new candidate comes first", () => {
     const network = new Network()
@@ -204,6 +228,28 @@ describe("moving to another relay", () => {
   })
 })
 
+describe("an idle agent", () => {
+  it("that loses its path checks a new one at full speed", () => {
+    const network = new Network()
+    const client = new Side(network, "controlling")
+    const gateway = new Side(network, "controlled")
+    const first = gateway.host(gatewayHost)
+    gateway.hear(client.host(at("192.0.2.1", 1000)))
+    client.hear(first)
+    network.run(100_000)
+    assert.strictEqual(client.agent.state, "connected")
+
+    client.agent.removeRemote(first, network.now)
+    network.blocked = () => true
+    client.hear(gateway.host(at("192.0.2.3", 52_625)))
+    network.run(100_600)
+    network.blocked = () => false
+    network.run(101_000)
+
+    assert.strictEqual(client.path, "192.0.2.1:1000 > 192.0.2.3:52625")
+  })
+})
+
 describe("what an agent sends", () => {
   it("leaves from the address that it is paired with, and answers from the one addressed", () => {
     const network = new Network()
@@ -227,16 +273,16 @@ describe("what an agent sends", () => {
   it("stays in one family, and never goes through a relay to a host candidate", () => {
     const network = new Network()
     const client = new Side(network, "controlling")
-    const gateway = new Side(network, "controlled")
+    const used = new Set<string>()
+    const gateway = new Side(network, "controlled", undefined, {
+      transmit: (path) => void used.add(`${formatTransport(path.local)} ${formatTransport(path.remote)}`)
+    })
     gateway.hear(client.host(at("192.0.2.1", 1000)), client.host(at("2001:db8::1", 1000)))
     gateway.host(at("192.0.2.2", 52_625))
     gateway.relay(at("2001:db8:9::2", 50_000))
 
     network.run(2_000)
 
-    const pairs = new Set(
-      network.sent.filter((sent) => sent.from !== "192.0.2.1:1000").map((sent) => `${sent.from} ${sent.to}`)
-    )
-    assert.deepStrictEqual([...pairs], ["192.0.2.2:52625 192.0.2.1:1000"])
+    assert.deepStrictEqual([...used], ["192.0.2.2:52625 192.0.2.1:1000"])
   })
 })
