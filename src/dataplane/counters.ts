@@ -38,6 +38,7 @@ const engineCounters = [
   "outbound.parked",
   "outbound.parking_full",
   "outbound.ports_exhausted",
+  "outbound.sessions_limited",
   "inbound.forwarded",
   "inbound.bytes",
   "inbound.malformed",
@@ -61,6 +62,7 @@ const engineCounters = [
   "sessions.evicted",
   "parking.expired",
   "notices.coalesced",
+  "notices.limited",
   "worker.turns",
   "worker.faults"
 ] as const

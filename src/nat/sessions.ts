@@ -325,6 +325,11 @@ export class Sessions extends SessionRecords {
     return this.clientSizes[client] ?? 0
   }
 
+  /** Whether another session of the client would cost it one that has been answered. */
+  displacesConfirmed(client: number): boolean {
+    return this.sizeOf(client) >= this.perClient && this.byClient.first(client * 2) < 0
+  }
+
   sizeOfMapping(mapping: number): number {
     return this.mappingSizes[mapping] ?? 0
   }

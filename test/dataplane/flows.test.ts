@@ -12,6 +12,7 @@ import {
   fin,
   icmpOf,
   lan,
+  network,
   other4,
   parsed,
   ready,
@@ -386,5 +387,31 @@ describe("what a client sends to a proxy IP", () => {
         yield* sendInner(client, tcp(443, syn))
         assert.deepStrictEqual(destinations(out), [real4])
       }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a client that opens sessions without end", () => {
+  it.effect("has what is too much dropped and counted; its old flows and other clients go on", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      // A quarter of the 4,096 sessions that this gateway has room for.
+      const many = Array.from({ length: 1_100 }, (_, i) => udp(1_000 + i))
+      yield* send(addresses(1, 1, "Resolved", [real4]), network("lab", "10.30.0.0/16"))
+      yield* sendInner(client, ...many)
+      assert.isAtLeast(out.length, 1_024)
+      assert.isBelow(out.length, 1_100)
+      const limited = yield* counter("outbound.sessions_limited")
+      assert.strictEqual(out.length + limited, 1_100)
+      assert.lengthOf(client.received, 0)
+
+      out.length = 0
+      yield* sendInner(client, udp(7, "10.30.0.1"), ...many.slice(0, 3))
+      assert.deepStrictEqual(destinations(out), [real4, real4, real4])
+      assert.strictEqual(yield* counter("outbound.sessions_limited"), limited + 1)
+      yield* TestClock.adjust("1 second")
+      yield* sendInner(client, udp(7, "10.30.0.1"))
+      assert.strictEqual(destinations(out)[3], "10.30.0.1")
+    }).pipe(Effect.provide(layer))
   )
 })

@@ -11,16 +11,29 @@ const mapping = MappingId.make("alice/app/app.corp")
 describe("NoticeBox", () => {
   it("lets one notice per mapping, cause and second through and counts the others", () => {
     const box = new NoticeBox(7)
-    const put = [0, 999, 1_000, 1_999].map((now) => box.traffic(3, mapping, "Unmapped", now))
+    const put = [0, 999, 1_000, 1_999].map((now) => box.traffic(1, 3, mapping, "Unmapped", now))
     assert.deepStrictEqual(put, [true, false, true, false])
     assert.strictEqual(box.coalesced, 2)
-    assert.isTrue(box.traffic(3, mapping, "Unanswered", 1_000))
-    assert.isTrue(box.traffic(4, mapping, "Unmapped", 1_000))
+    assert.isTrue(box.traffic(1, 3, mapping, "Unanswered", 1_000))
+    assert.isTrue(box.traffic(1, 4, mapping, "Unmapped", 1_000))
+  })
+
+  it("lets 1,024 at once and 128 a second of one client through, and all of another one", () => {
+    const box = new NoticeBox(7)
+    const put = (client: number, from: number, count: number, now: number): number =>
+      Array.from({ length: count }, (_, i) => box.traffic(client, from + i, mapping, "Unmapped", now)).filter(Boolean)
+        .length
+    assert.strictEqual(put(1, 0, 4_096, 0), 1_024)
+    assert.strictEqual(put(1, 1_024, 3_072, 1_000), 128)
+    assert.deepStrictEqual([box.limited, box.coalesced], [3_072 + 2_944, 0])
+    assert.strictEqual(put(2, 5_000, 1_000, 1_000), 1_000)
+    box.forgetClient(1)
+    assert.strictEqual(put(1, 2_000, 1_000, 1_000), 1_000)
   })
 
   it("hands everything out once, in order, with the worker's epoch", () => {
     const box = new NoticeBox(7)
-    box.traffic(0, mapping, "Stale", 0)
+    box.traffic(1, 0, mapping, "Stale", 0)
     box.put({ _tag: "Fault", epoch: 7, message: "x" })
     assert.deepStrictEqual(box.take(), [
       { _tag: "Traffic", epoch: 7, mapping, cause: "Stale" },
@@ -31,9 +44,9 @@ describe("NoticeBox", () => {
 
   it("starts anew for an index that another mapping gets", () => {
     const box = new NoticeBox(1)
-    box.traffic(0, mapping, "Stale", 0)
+    box.traffic(1, 0, mapping, "Stale", 0)
     box.forget(0)
-    assert.isTrue(box.traffic(0, mapping, "Stale", 1))
+    assert.isTrue(box.traffic(1, 0, mapping, "Stale", 1))
   })
 })
 

@@ -502,33 +502,41 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
     })
   )
 
-  it.effect("holds a bounded number of sessions for a client that scans ports, in bounded memory", () =>
-    Effect.gen(function* () {
-      const { status, world } = yield* Town
-      const proxy = yield* world.proxyOf()
-      const resident = Effect.sync(
-        () =>
-          Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${world.gateway.process.pid}/status`, "utf8"))?.[1]) / 1024
-      )
-      yield* attack("client", "scan", proxy, 1, 20_000, 6000)
-      const first = { sessions: (yield* status).counters.dataPlane["sessions.live"]!, mib: yield* resident }
-      const { grown } = yield* counted(
-        ["sessions.evicted"],
-        Effect.gen(function* () {
-          yield* attack("client", "scan", proxy, 20_001, 40_000, 6000)
-          yield* attack("client", "scan", proxy, 40_001, 60_000, 6000)
-        })
-      )
-      const second = { sessions: (yield* status).counters.dataPlane["sessions.live"]!, mib: yield* resident }
-      const nobody = yield* counted(["outbound.unmapped"], attack("client", "scan", "100.96.77.77", 1, 1000, 2000))
+  it.effect(
+    "holds a bounded number of sessions for a client that scans ports, in bounded memory, here and in the host",
+    () =>
+      Effect.gen(function* () {
+        const lab = yield* Lab
+        const { status, world } = yield* Town
+        const proxy = yield* world.proxyOf()
+        const resident = Effect.sync(
+          () =>
+            Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${world.gateway.process.pid}/status`, "utf8"))?.[1]) / 1024
+        )
+        yield* attack("client", "scan", proxy, 1, 20_000, 6000)
+        const first = { sessions: (yield* status).counters.dataPlane["sessions.live"]!, mib: yield* resident }
+        const { grown } = yield* counted(
+          ["sessions.evicted", "outbound.sessions_limited"],
+          Effect.gen(function* () {
+            yield* attack("client", "scan", proxy, 20_001, 40_000, 6000)
+            yield* attack("client", "scan", proxy, 40_001, 60_000, 6000)
+          })
+        )
+        const second = { sessions: (yield* status).counters.dataPlane["sessions.live"]!, mib: yield* resident }
+        const tracked = (yield* lab.exec("gateway", ["cat", "/proc/net/nf_conntrack"]))
+          .split("\n")
+          .filter((line) => line.includes(`src=${tunnelAddresses.client.v4}`)).length
+        const nobody = yield* counted(["outbound.unmapped"], attack("client", "scan", "100.96.77.77", 1, 1000, 2000))
 
-      assert.isAbove(first.sessions, 10_000)
-      assert.isAtMost(second.sessions, 16_384 + 100)
-      assert.isAtLeast(grown["sessions.evicted"]!, 20_000)
-      assert.isBelow(second.mib - first.mib, 48, JSON.stringify({ first, second }))
-      assert.isAtLeast(nobody.grown["outbound.unmapped"]!, 900)
-      yield* stillServes
-    })
+        assert.isAbove(first.sessions, 10_000)
+        assert.isAtMost(second.sessions, 16_384 + 100)
+        assert.isAtLeast(grown["sessions.evicted"]!, 1_000)
+        assert.isAtLeast(grown["outbound.sessions_limited"]!, 20_000)
+        assert.isBelow(tracked, 32_000)
+        assert.isBelow(second.mib - first.mib, 48, JSON.stringify({ first, second }))
+        assert.isAtLeast(nobody.grown["outbound.unmapped"]!, 900)
+        yield* stillServes
+      })
   )
 
   it.effect(

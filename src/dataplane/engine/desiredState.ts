@@ -137,6 +137,8 @@ export class DesiredState {
     state.evidence.forgetClient(client.index)
     state.routes.removeClient(client.index)
     state.fragments.forget(client.index)
+    state.births.forget(client.index)
+    state.notices.forgetClient(client.index)
     state.icmpErrors.forget(client.index)
     state.gatewayPackets.forget(client.index)
     this.control.forget(client)

@@ -242,6 +242,7 @@ export class Engine {
     state.set("sessions.live", state.sessions.size)
     this.countUpTo(counterIndex["sessions.evicted"], state.sessions.evictions)
     this.countUpTo(counterIndex["notices.coalesced"], state.notices.coalesced)
+    this.countUpTo(counterIndex["notices.limited"], state.notices.limited)
     this.outbound.expire()
     for (let m = state.silence.next(state.now); m >= 0; m = state.silence.next(state.now))
       state.suspect(m, "Unanswered")

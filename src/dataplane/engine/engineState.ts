@@ -9,6 +9,7 @@ import { Parking } from "../../nat/parking.ts"
 import { ReplyEvidence } from "../../nat/replyEvidence.ts"
 import { gatewayPacketLimit, icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
 import { Routes } from "../../nat/routes.ts"
+import { SessionBirths } from "../../nat/sessionBirths.ts"
 import { Sessions } from "../../nat/sessions.ts"
 import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
@@ -52,6 +53,7 @@ export class EngineState {
   readonly icmpErrors = new RateLimits(icmpErrorLimit)
   readonly gatewayPackets = new RateLimits(gatewayPacketLimit)
   readonly sessions: Sessions
+  readonly births: SessionBirths
   readonly view: PacketView = makePacketView()
   /** Monotonic and epoch milliseconds of this turn. */
   now = 0
@@ -74,6 +76,7 @@ export class EngineState {
       perClient: sessionsPerClient,
       seed: options.hashSeed
     })
+    this.births = new SessionBirths(this.sessions, options.maxSessions)
   }
 
   count(counter: EngineCounter): void {
@@ -119,13 +122,14 @@ export class EngineState {
     const name = this.mappingNames.name(mapping)
     if (name === undefined) return
     this.silence.reported(mapping)
-    this.notices.traffic(mapping, name, cause, this.now)
+    this.notices.traffic(this.translations.clientOf(mapping), mapping, name, cause, this.now)
   }
 
   /** The first reply since something was reported: main may forget its back-off for the name. */
   answered(mapping: number): void {
     const name = this.mappingNames.name(mapping)
-    if (name !== undefined) this.notices.traffic(mapping, name, "Answered", this.now)
+    if (name === undefined) return
+    this.notices.traffic(this.translations.clientOf(mapping), mapping, name, "Answered", this.now)
   }
 }
 

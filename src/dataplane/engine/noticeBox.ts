@@ -1,4 +1,8 @@
-/** Collects notices of one turn; at most one `Traffic` per (mapping, cause) and second (design §5). */
+/**
+ * Collects notices of one turn; at most one `Traffic` per (mapping, cause) and second (design §5), and so many per client
+ * that one with thousands of dead names does not keep main busy.
+ */
+import { RateLimits, trafficLimit } from "../../nat/rateLimits.ts"
 import type { Notice, TrafficCause } from "../notices.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 
@@ -11,14 +15,18 @@ export class NoticeBox {
   /** Per mapping index × cause: when the last one was put in. */
   private readonly sentAt: Array<Float64Array | undefined> = []
 
+  /** Not put in: one of its kind was, within the last second. */
   coalesced = 0
+  /** Not put in: too many of the client were. */
+  limited = 0
+  private readonly limits = new RateLimits(trafficLimit)
 
   constructor(epoch: number) {
     this.epoch = epoch
   }
 
-  /** True when the notice was put in, false when one of its kind was within the last second. */
-  traffic(index: number, mapping: MappingId, cause: TrafficCause, now: number): boolean {
+  /** True when the notice was put in. Client and mapping by their indices, the mapping also by its name. */
+  traffic(client: number, index: number, mapping: MappingId, cause: TrafficCause, now: number): boolean {
     const which = causes.indexOf(cause)
     let times = this.sentAt[index]
     if (times === undefined) {
@@ -29,6 +37,10 @@ export class NoticeBox {
       this.coalesced++
       return false
     }
+    if (!this.limits.take(client, now)) {
+      this.limited++
+      return false
+    }
     times[which] = now
     this.box.push({ _tag: "Traffic", epoch: this.epoch, mapping, cause })
     return true
@@ -37,6 +49,10 @@ export class NoticeBox {
   /** The index may be given to another mapping. */
   forget(index: number): void {
     this.sentAt[index] = undefined
+  }
+
+  forgetClient(client: number): void {
+    this.limits.forget(client)
   }
 
   put(notice: Notice): void {

@@ -193,7 +193,23 @@ export class Outbound {
     }
     if (several(translations, mapping, real)) state.evidence.started(client.index, mapping, port, real, state.now)
     if (known >= 0 && !established && sessions.rebind(known, real)) return known
-    const slot = sessions.insert(
+    return this.open(client, port, real, mapping, resource)
+  }
+
+  /** A new session for the packet, or −1, counted: the client opens too many, or no port is left. */
+  private open(
+    client: ClientEntry,
+    port: number,
+    real: Readonly<Words>,
+    mapping: number,
+    resource: ClientResource
+  ): number {
+    const { state, view } = this
+    if (!state.births.take(client.index, state.now)) {
+      state.count("outbound.sessions_limited")
+      return -1
+    }
+    const slot = state.sessions.insert(
       client.index,
       view.protocol,
       view.sourcePort,
@@ -248,19 +264,8 @@ export class Outbound {
       if (state.refuses(resource, view.destination)) {
         return this.refuse(client, "outbound.destination_refused", networkUnreachable)
       }
-      slot = sessions.insert(
-        client.index,
-        view.protocol,
-        view.sourcePort,
-        view.destination,
-        port,
-        view.destination,
-        -1,
-        resource.index,
-        state.now
-      )
-      if (slot < 0) return state.count("outbound.ports_exhausted")
-      state.count("sessions.created")
+      slot = this.open(client, port, view.destination, -1, resource)
+      if (slot < 0) return
     }
     const outsidePort = sessions.outsidePort(slot)
     sessions.outbound(slot, view.tcpFlags, state.now)
