@@ -130,19 +130,30 @@ export const parsePattern = (text: string): Parsed<string> => {
   return Result.succeed(pattern)
 }
 
-/** A date (its first moment in UTC) or an ISO date-time (UTC unless it says otherwise), in epoch milliseconds. */
+/**
+ * A date (its first moment in UTC) or an RFC 3339 date-time, in whole epoch milliseconds; seconds and offset may be left
+ * out (UTC then). A leap second is the one after it.
+ */
 export const parseExpiry = (text: string): Parsed<number> => {
   const fix = "write for example 2027-01-31 or 2027-01-31T18:00:00Z"
-  const match = /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(Z|[+-]\d{2}:\d{2})?)?$/.exec(text)
+  const match = expiryFormat.exec(text)
   if (match === null) return complain(`${quote(text)} is not a date`, fix)
-  const [, year, month, day, time = "00:00", zone = "Z"] = match
-  const midnight = DateTime.make(`${year}-${month}-${day}T00:00:00Z`)
-  const at = DateTime.make(`${year}-${month}-${day}T${time}${zone}`)
-  if (Option.isNone(at) || Option.isNone(midnight)) return complain(`${quote(text)} is not a date`, fix)
-  if (DateTime.toPartsUtc(midnight.value).day !== Number(day))
+  const [, date, hour = "0", minute = "0", second = "0", fraction = "", sign, offsetHour = "0", offsetMinute = "0"] =
+    match
+  const midnight = DateTime.make(`${date}T00:00:00Z`)
+  if (Option.isNone(midnight) || DateTime.toPartsUtc(midnight.value).day !== Number(date!.slice(-2))) {
     return complain(`${quote(text)} is not in the calendar`, fix)
-  return Result.succeed(DateTime.toEpochMillis(at.value))
+  }
+  if (+hour > 23 || +minute > 59 || +second > 60 || +offsetHour > 23 || +offsetMinute > 59) {
+    return complain(`${quote(text)} is not a time of day`, fix)
+  }
+  const minutes = +hour * 60 + +minute - (sign === "-" ? -1 : 1) * (+offsetHour * 60 + +offsetMinute)
+  const milliseconds = +second * 1_000 + Number(fraction.slice(0, 3).padEnd(3, "0"))
+  return Result.succeed(DateTime.toEpochMillis(midnight.value) + minutes * 60_000 + milliseconds)
 }
+
+const expiryFormat =
+  /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,32}))?)?(?:Z|([+-])(\d{2}):(\d{2}))?)?$/i
 
 /** A name of a network device as Linux takes it. */
 export const parseDevice = (text: string): Parsed<string> =>

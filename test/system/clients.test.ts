@@ -86,7 +86,7 @@ it.live("an authorization's expiry cuts a live connection within a second, and o
     const lab = yield* Lab
     const deadline = Math.ceil((yield* Clock.currentTimeMillis) / 1000) * 1000 + 14_000
     const world = yield* startWorld({
-      resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString().replace(".000", "")} }
+      resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString()} }
   docs: { name: docs.corp.internal, resolver: corp, allow: [visitor] }`
     })
     const { visitor } = world
