@@ -3,24 +3,17 @@
  * learn our addresses, allocates a relayed address of each family over the socket that answered first, keeps both, and
  * repairs what the relay forgot. It never gives up: what failed is tried again with back-off.
  */
-import { copyWords, isIpv4, isMulticast, isUnspecified } from "../packet/address.ts"
-import { type Endpoint, makeEndpoint } from "../packet/endpoint.ts"
-import { sameTransport, type TransportAddress } from "../packet/transportAddress.ts"
+import { isIpv4 } from "../packet/address.ts"
+import type { TransportAddress } from "../packet/transportAddress.ts"
 import { type Binding, Channels } from "./Channels.ts"
 import type { Channel, ChannelTable } from "./channelTable.ts"
 import { backOff } from "./relayBackOff.ts"
+import { candidatesWithout, isUsable, type RelayCandidate, RelayServer } from "./RelayServer.ts"
 import type { StunMessage } from "./stun.ts"
 import { AddressFamily, StunAttribute, StunMethod } from "./stunProtocol.ts"
 import { StunWriter } from "./StunWriter.ts"
 import { type Transaction, Transactions } from "./Transactions.ts"
 import { TurnCredentials } from "./turnCredentials.ts"
-
-/** An address of ours that the relay taught us. `base` is where we really send from (RFC 8445 §5.1.1). */
-export interface RelayCandidate {
-  readonly kind: "host" | "srflx" | "relay"
-  readonly address: TransportAddress
-  readonly base: TransportAddress
-}
 
 export type FailureReason = "Unreachable" | "WrongCredentials" | "Refused"
 
@@ -48,13 +41,11 @@ export interface AllocationEvents {
   readonly channelRefused: (channel: Channel) => void
 }
 
-/** Keeps the NAT's hole open, and tells when our address changed. */
-export const keepaliveInterval = 25_000
 export const defaultLifetime = 600_000
 
 export class Allocation {
   private readonly options: AllocationOptions
-  private readonly servers: ReadonlyArray<Server>
+  private readonly servers: ReadonlyArray<RelayServer>
   private readonly transactions: Transactions<About>
   private readonly channels: Channels
   private credentials: TurnCredentials
@@ -62,7 +53,7 @@ export class Allocation {
   private newest: TurnCredentials
   private state: "waiting" | "allocating" | "releasing" | "allocated" | "resting" = "waiting"
   /** The one that requests other than Binding go to. */
-  private active: Server | undefined
+  private active: RelayServer | undefined
   private relayed: ReadonlyArray<RelayCandidate> = []
   private plan = 0
   /** When to refresh, or when the rest is over. */
@@ -71,8 +62,8 @@ export class Allocation {
   /** Since an allocation last held for a while. */
   private failures = 0
   /** Not answered lately where it should have: another one is tried first. */
-  private avoided: Server | undefined
-  private released = false
+  private avoided: RelayServer | undefined
+  private releases = 0
   private reported: FailureReason | undefined
 
   constructor(options: AllocationOptions) {
@@ -81,7 +72,7 @@ export class Allocation {
     this.newest = this.credentials
     this.transactions = new Transactions(options.transmit)
     this.channels = new Channels(options.table)
-    this.servers = options.addresses.map(makeServer)
+    this.servers = options.addresses.map((address) => new RelayServer(address))
   }
 
   /** True while it has relayed addresses. */
@@ -127,7 +118,7 @@ export class Allocation {
   open(peer: TransportAddress, now: number): Channel | undefined {
     const { active } = this
     const ours = this.relayed.find((candidate) => isIpv4(candidate.address.address) === isIpv4(peer.address))
-    if (this.state !== "allocated" || active === undefined || ours === undefined || !isPeer(peer)) return undefined
+    if (this.state !== "allocated" || active === undefined || ours === undefined || !isUsable(peer)) return undefined
     const channel = this.channels.open(peer, ours.address, active.endpoint, now)
     this.requestChannels(now)
     return channel
@@ -194,12 +185,11 @@ export class Allocation {
     else this.onError(about, error, now)
   }
 
-  private onBinding(server: Server, message: StunMessage, local: TransportAddress, now: number): void {
+  private onBinding(server: RelayServer, message: StunMessage, local: TransportAddress, now: number): void {
     const cameBack = !server.answers
-    server.answers = true
-    server.failures = 0
-    server.bindAt = now + keepaliveInterval
-    const moved = this.learn(server, message.address(StunAttribute.xorMappedAddress), local)
+    const before = server.candidates
+    const moved = server.answered(message.address(StunAttribute.xorMappedAddress), local, now)
+    this.tellChange(before, server.candidates)
     if (this.state === "waiting" || (cameBack && this.state === "resting" && this.reported === "Unreachable")) {
       this.connect(now)
     } else if (moved && server === this.active && this.state === "allocated") {
@@ -238,7 +228,7 @@ export class Allocation {
   }
 
   private onAllocated(message: StunMessage, now: number): void {
-    const addresses = message.addresses(StunAttribute.xorRelayedAddress).filter(isPeer)
+    const addresses = message.addresses(StunAttribute.xorRelayedAddress).filter(isUsable)
     const ofFamily = (v4: boolean) => addresses.find((address) => isIpv4(address.address) === v4)
     const relayed = [ofFamily(true), ofFamily(false)].filter((address) => address !== undefined)
     if (relayed.length === 0) return this.fail("Refused", now)
@@ -276,10 +266,10 @@ export class Allocation {
     this.fail("Unreachable", now)
   }
 
-  private onUnbound(server: Server, now: number): void {
-    server.answers = false
-    server.bindAt = now + Math.min(keepaliveInterval, this.backOff("Unreachable", ++server.failures))
-    this.learn(server, undefined, undefined)
+  private onUnbound(server: RelayServer, now: number): void {
+    const before = server.candidates
+    server.silent(this.backOff("Unreachable", server.failures + 1), now)
+    this.tellChange(before, [])
     if (this.state === "resting" || (this.active !== undefined && this.active !== server)) return
     this.drop(now)
     this.connect(now)
@@ -294,7 +284,7 @@ export class Allocation {
     this.timer = Infinity
     this.credentials = this.newest
     this.plan = 0
-    this.released = false
+    this.releases = 0
     if (this.active !== undefined) this.allocate(now)
     else if (!this.servers.some((server) => this.isBinding(server))) this.report("Unreachable")
   }
@@ -304,10 +294,9 @@ export class Allocation {
     this.send({ method: StunMethod.allocate, challenges: 0 }, now)
   }
 
-  /** The relay still has an allocation for our address, of an earlier life of ours. */
+  /** The relay has an allocation for our address, of an earlier life of ours or by a request whose answer was lost. */
   private release(now: number): void {
-    if (this.released) return this.repair(now)
-    this.released = true
+    if (++this.releases > mostReleases) return this.repair(now)
     this.state = "releasing"
     this.send({ method: StunMethod.refresh, release: true, challenges: 0 }, now)
   }
@@ -364,22 +353,9 @@ export class Allocation {
     for (const candidate of lost) this.options.events.lost(candidate)
   }
 
-  /** Takes over what a Binding showed. True when our address was known and is another now. */
-  private learn(server: Server, mapped: TransportAddress | undefined, local: TransportAddress | undefined): boolean {
-    const base = local !== undefined && isPeer(local) ? local : undefined
-    const next: Array<RelayCandidate> = []
-    if (base !== undefined) next.push({ kind: "host", address: base, base })
-    if (mapped !== undefined && isPeer(mapped) && !(base !== undefined && sameTransport(base, mapped))) {
-      next.push({ kind: "srflx", address: mapped, base: base ?? mapped })
-    }
-    const before = server.candidates
-    server.candidates = next
-    const { found, lost } = this.options.events
-    for (const candidate of before) if (!next.some((other) => sameCandidate(other, candidate))) lost(candidate)
-    for (const candidate of next) if (!before.some((other) => sameCandidate(other, candidate))) found(candidate)
-    const moved = server.mapped !== undefined && mapped !== undefined && !sameTransport(server.mapped, mapped)
-    server.mapped = mapped
-    return moved
+  private tellChange(before: ReadonlyArray<RelayCandidate>, after: ReadonlyArray<RelayCandidate>): void {
+    for (const candidate of candidatesWithout(before, after)) this.options.events.lost(candidate)
+    for (const candidate of candidatesWithout(after, before)) this.options.events.found(candidate)
   }
 
   private requestChannels(now: number): void {
@@ -391,7 +367,7 @@ export class Allocation {
     }
   }
 
-  private sendBinding(server: Server, now: number): void {
+  private sendBinding(server: RelayServer, now: number): void {
     server.bindAt = Infinity
     if (this.isBinding(server)) return
     const about = { method: StunMethod.binding, server } as const
@@ -399,7 +375,7 @@ export class Allocation {
     this.transactions.send(message.finish(undefined, false), { about, to: server.address, sentAt: now, key: undefined })
   }
 
-  private isBinding(server: Server): boolean {
+  private isBinding(server: RelayServer): boolean {
     return this.transactions.some((about) => about.method === StunMethod.binding && about.server === server)
   }
 
@@ -436,22 +412,11 @@ export class Allocation {
   }
 }
 
-/** One of the relay's addresses. */
-interface Server {
-  readonly address: TransportAddress
-  readonly endpoint: Readonly<Endpoint>
-  answers: boolean
-  failures: number
-  bindAt: number
-  mapped: TransportAddress | undefined
-  candidates: ReadonlyArray<RelayCandidate>
-}
-
 type About = BindingRequest | TurnRequest
 
 interface BindingRequest {
   readonly method: typeof StunMethod.binding
-  readonly server: Server
+  readonly server: RelayServer
 }
 
 /** `challenges`: how often the relay already asked to make the request anew, with its nonce. */
@@ -459,13 +424,6 @@ type TurnRequest =
   | { readonly method: typeof StunMethod.allocate; readonly challenges: number }
   | { readonly method: typeof StunMethod.refresh; readonly release: boolean; readonly challenges: number }
   | { readonly method: typeof StunMethod.channelBind; readonly binding: Binding; readonly challenges: number }
-
-const makeServer = (address: TransportAddress): Server => {
-  const endpoint = makeEndpoint()
-  copyWords(address.address, endpoint.remote)
-  endpoint.port = address.port
-  return { address, endpoint, answers: false, failures: 0, bindAt: Infinity, mapped: undefined, candidates: [] }
-}
 
 /** What families to ask for: both; else, at a relay that takes 440 for an answer, one. */
 const plans: ReadonlyArray<(message: StunWriter) => void> = [
@@ -477,18 +435,14 @@ const plans: ReadonlyArray<(message: StunWriter) => void> = [
   (message) => message.addressFamily(StunAttribute.requestedAddressFamily, AddressFamily.ipv6)
 ]
 
-const isPeer = ({ address, port }: TransportAddress): boolean =>
-  port > 0 && !isUnspecified(address) && !isMulticast(address)
-
-const sameCandidate = (a: RelayCandidate, b: RelayCandidate): boolean =>
-  a.kind === b.kind && sameTransport(a.address, b.address) && sameTransport(a.base, b.base)
-
 /** ADDITIONAL-ADDRESS-FAMILY as coturn 4 numbers it, after a draft (draft-martinsen-tram-ssoda). */
 const draftAdditionalAddressFamily = 0x8032
 const allocationMismatch = 437
 const familyNotSupported = 440
 /** A nonce may go stale while the request is under way; not always. */
 const mostChallenges = 3
+/** How often one is given back in order to get another, before that waits. */
+const mostReleases = 3
 /** In flight at once, so that a thousand channels after a relay's restart are no burst of a thousand requests. */
 const mostRequests = 32
 /** Repairs in a row that are nobody's concern. */

@@ -9,8 +9,9 @@ import { isIpv4 } from "../packet/address.ts"
 import { read16 } from "../packet/bytes.ts"
 import type { Endpoint } from "../packet/endpoint.ts"
 import { sameTransport, type TransportAddress, transportAddress } from "../packet/transportAddress.ts"
-import { Allocation, type FailureReason, type RelayCandidate } from "./Allocation.ts"
+import { Allocation, type FailureReason } from "./Allocation.ts"
 import { type Channel, channelHeaderLength, ChannelTable, isChannelData } from "./channelTable.ts"
+import type { RelayCandidate } from "./RelayServer.ts"
 import { looksLikeStun, parseStun } from "./stun.ts"
 
 /** More are left out; a portal names two. */

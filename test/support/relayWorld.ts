@@ -1,6 +1,6 @@
 /** Our TURN client and reference servers on a simulated network with a simulated clock. */
 import type { Relay } from "../../src/dataplane/commands.ts"
-import type { RelayCandidate } from "../../src/ice/Allocation.ts"
+import type { RelayCandidate } from "../../src/ice/RelayServer.ts"
 import { channelHeaderLength, writeChannelHeader } from "../../src/ice/channelTable.ts"
 import { Relays } from "../../src/ice/Relays.ts"
 import { RelayId } from "../../src/model/Relay.ts"

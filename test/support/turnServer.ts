@@ -19,6 +19,8 @@ export interface Datagram {
 interface ServerChannel {
   readonly number: number
   readonly peer: TransportAddress
+  /** The peer as text. */
+  readonly name: string
   expiresAt: number
 }
 
@@ -247,13 +249,14 @@ export class TurnServer {
     for (const [other, channel] of allocation.channels) {
       if (channel.expiresAt + 300_000 <= now) allocation.channels.delete(other)
     }
-    if (this.forbidden.has(formatTransport(peer))) return 403
+    const name = formatTransport(peer)
+    if (this.forbidden.has(name)) return 403
     if (!allocation.relayed.some((relayed) => sameFamily(relayed, peer))) return this.violation("other family", 443)
     const holder = allocation.channels.get(number)
-    if (holder !== undefined && !same(holder.peer, peer)) return this.violation(`number ${number} is another peer's`)
-    const others = [...allocation.channels.values()].filter((c) => c.number !== number && same(c.peer, peer))
-    if (others.length > 0) return this.violation(`${formatTransport(peer)} has another number`)
-    allocation.channels.set(number, { number, peer, expiresAt: now + 600_000 })
+    if (holder !== undefined && holder.name !== name) return this.violation(`number ${number} is another peer's`)
+    const others = [...allocation.channels.values()].filter((c) => c.number !== number && c.name === name)
+    if (others.length > 0) return this.violation(`${name} has another number`)
+    allocation.channels.set(number, { number, peer, name, expiresAt: now + 600_000 })
     allocation.permissions.set(hostOf(peer), now + 300_000)
     return 0
   }
