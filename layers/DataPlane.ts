@@ -32,6 +32,8 @@ export interface DataPlaneOptions {
   readonly device: string
   /** UDP port for WireGuard, on every address of both families; 0 takes any free one. */
   readonly port: number
+  /** Take any free port when that one is taken, instead of failing. Default false. */
+  readonly portFallback?: boolean
   /** 32 bytes. Copied to each worker. */
   readonly privateKey: Uint8Array
   readonly mtu: number
@@ -87,7 +89,8 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
         })),
         failure: hub.failure,
-        epoch: Effect.sync(() => supervisor.epoch())
+        epoch: Effect.sync(() => supervisor.epoch()),
+        port: descriptors.udpPort
       })
     })
   )
@@ -98,6 +101,7 @@ interface Descriptors {
   readonly udp4: number
   readonly udp6: number
   readonly event: number
+  readonly udpPort: number
 }
 
 /** What is in use: 1, or 0 where it was switched off or the system does not have it. */
@@ -115,7 +119,14 @@ const openDescriptors = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Descriptors, DataPlaneError, Scope.Scope> {
   const switches = yield* readOffloads
   const tun = yield* descriptor(() => openTun(options.device, { vnetHeader: switches.tso }))
-  const udp4 = yield* descriptor(() => openUdp({ family: 4, port: options.port, gro: switches.gro }))
+  const udp4 = yield* descriptor(() => {
+    const opened = openUdp({ family: 4, port: options.port, gro: switches.gro })
+    const taken = opened instanceof NativeError && opened.errno === "EADDRINUSE" && options.portFallback === true
+    return taken ? openUdp({ family: 4, port: 0, gro: switches.gro }) : opened
+  })
+  if (options.port !== 0 && udp4.port !== options.port) {
+    yield* Effect.logInfo(`UDP port ${options.port} is taken: using ${udp4.port}`)
+  }
   const udp6 = yield* descriptor(() => openUdp({ family: 6, port: udp4.port, gro: switches.gro })).pipe(
     Effect.catch((error) =>
       Effect.as(Effect.logWarning(`IPv6 is off for clients: ${error.message}`), {
@@ -140,7 +151,7 @@ const openDescriptors = Effect.fnUntraced(function* (
     udpSegment: switches.gso && udp4.gso && udp6.gso,
     simd: switches.simd && hasNativeChecksum()
   }
-  return { offloads, tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd }
+  return { offloads, tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd, udpPort: udp4.port }
 })
 
 const descriptor = <A extends { readonly fd: number }>(

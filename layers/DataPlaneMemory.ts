@@ -52,6 +52,9 @@ export interface MemoryOptions {
   readonly offloads?: Offloads
 }
 
+/** Of the simulated socket. */
+export const udpPort = 52_625
+
 /** How often the engine looks at its timers. */
 const tickMs = 50
 
@@ -79,6 +82,7 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
         counters,
         mtu: options.mtu ?? 1280,
         maxSessions: options.maxSessions ?? 65_536,
+        sockets: { port: udpPort, ipv4: true, ipv6: true },
         ...(options.offloads === undefined ? {} : { offloads: options.offloads })
       })
       let turning = false
@@ -109,7 +113,8 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
         clients: Effect.sync(() => hub.snapshot.clientStates),
         counters: Effect.sync(() => readCounters(counters)),
         failure: hub.failure,
-        epoch: Effect.succeed(1)
+        epoch: Effect.succeed(1),
+        port: udpPort
       })
       const network = MemoryNetwork.of({
         arrive: (from, datagram) =>

@@ -46,7 +46,8 @@ export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectCon
         clients: Effect.sync(() => new Map()),
         counters: Effect.succeed({}),
         failure: Effect.never,
-        epoch: Effect.succeed(1)
+        epoch: Effect.succeed(1),
+        port: 52_625
       })
     ).pipe(
       Context.add(

@@ -38,6 +38,8 @@ export interface WorkerStart {
   readonly udp4: number
   readonly udp6: number
   readonly event: number
+  /** Of both families. */
+  readonly udpPort: number
   readonly privateKey: Uint8Array
   readonly mtu: number
   readonly maxSessions: number
@@ -88,6 +90,7 @@ export const runPacketWorker = (
     counters,
     mtu: start.mtu,
     maxSessions: start.maxSessions,
+    sockets: { port: start.udpPort, ipv4: udp4 >= 0, ipv6: udp6 >= 0 },
     offloads: { joinTcp: offloads.joinTcp, joinUdp: offloads.joinUdp, batch: udpSegment },
     ...(offloads.simd ? { checksum: makeNativeChecksum(memory).checksum } : {})
   })

@@ -31,5 +31,7 @@ export class DataPlane extends Context.Service<
     readonly failure: Effect.Effect<never, DataPlaneError>
     /** How many workers have been started, the current one included. */
     readonly epoch: Effect.Effect<number>
+    /** The UDP port in use, of both families. */
+    readonly port: number
   }
 >()("sallyport/dataplane/DataPlane") {}

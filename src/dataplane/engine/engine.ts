@@ -39,10 +39,18 @@ export interface EngineOptions {
   readonly counters: Counters
   readonly mtu: number
   readonly maxSessions: number
+  /** Our UDP port, and the families that have a socket; needed for ICE and relays only. Both families unless given. */
+  readonly sockets?: Sockets
   /** The sum over the arena; the plain one unless given. */
   readonly checksum?: Checksum
   /** What the system beneath takes; nothing unless given. */
   readonly offloads?: Offloads
+}
+
+export interface Sockets {
+  readonly port: number
+  readonly ipv4: boolean
+  readonly ipv6: boolean
 }
 
 /** Batches that the system takes: TCP and UDP super-packets on the TUN device, equal datagrams on the socket. */
