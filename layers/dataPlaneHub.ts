@@ -32,6 +32,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
       for (const notice of notices) {
         if (notice._tag === "Ready") snapshot.disconnect()
         else if (notice._tag === "ClientState") snapshot.observe(notice)
+        else if (notice._tag === "ConnectionLost") snapshot.lost(notice.client)
         else if (notice._tag === "Traffic") snapshot.traffic(notice.mapping, now)
         else if (notice._tag === "Fault" && notice.fatal === true) {
           Deferred.doneUnsafe(failure, Effect.fail(new DataPlaneError({ message: notice.message })))

@@ -5,11 +5,22 @@
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { ResourceId } from "../model/Resource.ts"
-import type { Command, SetAddresses, SetMapping, SetPolicy, SetResource, UpsertClient } from "./commands.ts"
+import type {
+  Command,
+  SetAddresses,
+  SetHostCandidates,
+  SetMapping,
+  SetPolicy,
+  SetRelays,
+  SetResource,
+  UpsertClient
+} from "./commands.ts"
 import type { ClientState } from "./notices.ts"
 
 /** Clients heard of within this time are called by a new worker (design §5). */
 const activeMs = 180_000
+/** Candidates kept per client; the worker takes no more either. */
+const mostCandidates = 64
 
 interface MappingEntry {
   mapping: SetMapping
@@ -21,6 +32,10 @@ interface MappingEntry {
 
 export class Snapshot {
   private policy: SetPolicy | undefined
+  private relays: SetRelays | undefined
+  private hosts: SetHostCandidates | undefined
+  /** Of clients whose path ICE finds: what they told of theirs. */
+  private readonly candidates = new Map<ClientId, Set<string>>()
   private readonly clients = new Map<ClientId, UpsertClient>()
   private readonly resources = new Map<string, SetResource>()
   private readonly mappings = new Map<MappingId, MappingEntry>()
@@ -31,12 +46,10 @@ export class Snapshot {
   apply(command: Command): void {
     switch (command._tag) {
       case "UpsertClient":
-        // The last one to claim a key or an address has it, also after a replay.
-        this.clients.delete(command.client)
-        this.clients.set(command.client, command)
-        return
+        return this.upsertClient(command)
       case "RemoveClient":
         this.clients.delete(command.client)
+        this.candidates.delete(command.client)
         this.states.delete(command.client)
         for (const [key, resource] of this.resources) {
           if (resource.client === command.client) this.resources.delete(key)
@@ -73,9 +86,29 @@ export class Snapshot {
       case "SetPolicy":
         this.policy = command
         return
+      case "SetRelays":
+        this.relays = command
+        return
+      case "SetHostCandidates":
+        this.hosts = command
+        return
+      case "AddCandidate": {
+        const known = this.candidates.get(command.client)
+        if (known !== undefined && known.size < mostCandidates) known.add(command.candidate)
+        return
+      }
+      case "RemoveCandidate":
+        this.candidates.get(command.client)?.delete(command.candidate)
+        return
+      case "SendControl":
       case "Stop":
         return
     }
+  }
+
+  /** The client's connection is gone: what it told of its candidates belongs to the past. */
+  lost(client: ClientId): void {
+    this.candidates.delete(client)
   }
 
   /** The worker's word on a client: kept for `status` and for the next worker. */
@@ -101,7 +134,14 @@ export class Snapshot {
   replay(now: number): Array<Command> {
     const commands: Array<Command> = []
     if (this.policy !== undefined) commands.push(this.policy)
-    for (const client of this.clients.values()) commands.push(this.revived(client, now))
+    if (this.hosts !== undefined) commands.push(this.hosts)
+    if (this.relays !== undefined) commands.push(this.relays)
+    for (const client of this.clients.values()) {
+      commands.push(this.revived(client, now))
+      for (const candidate of this.candidates.get(client.client) ?? []) {
+        commands.push({ _tag: "AddCandidate", client: client.client, candidate })
+      }
+    }
     commands.push(...this.resources.values())
     const entries = [...this.mappings.values()].toSorted((a, b) => b.lastTrafficAt - a.lastTrafficAt)
     for (const { effective, addresses } of entries) {
@@ -109,6 +149,18 @@ export class Snapshot {
       if (addresses !== undefined) commands.push(addresses)
     }
     return commands
+  }
+
+  private upsertClient(command: UpsertClient): void {
+    const { client } = command
+    const known = this.clients.get(client)
+    const kept = known !== undefined && this.candidates.has(client) && sameConnection(known, command)
+    // The last one to claim a key or an address has it, also after a replay.
+    this.clients.delete(client)
+    this.clients.set(client, kept ? { ...command, presharedKey: known.presharedKey } : command)
+    if (kept) return
+    if ((command.ice ?? null) === null) this.candidates.delete(client)
+    else this.candidates.set(client, new Set())
   }
 
   /** A proxy that another mapping has changes hands. */
@@ -144,9 +196,11 @@ export class Snapshot {
   private revived(client: UpsertClient, now: number): UpsertClient {
     const state = this.states.get(client.client)
     if (state === undefined) return client
+    // What a relay was asked to pass on is asked for anew, and a channel of the last worker's has another number then.
+    const reachable = state.path !== "relayed" && state.endpoint !== null
     return {
       ...client,
-      endpoint: state.endpoint ?? client.endpoint,
+      endpoint: reachable ? state.endpoint : client.endpoint,
       lastTai64n: state.lastTai64n ?? client.lastTai64n,
       initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs
     }
@@ -171,6 +225,14 @@ export class Snapshot {
 const changes = (known: SetMapping, next: SetMapping): boolean =>
   next.generation > known.generation ||
   (next.generation === known.generation && JSON.stringify(next) !== JSON.stringify(known))
+
+/** As the worker decides it: a connection by ICE stays, and its preshared key with it. */
+const sameConnection = (known: UpsertClient, next: UpsertClient): boolean =>
+  (next.ice ?? null) !== null &&
+  JSON.stringify(next.ice) === JSON.stringify(known.ice) &&
+  next.publicKey === known.publicKey &&
+  next.tunnel4 === known.tunnel4 &&
+  next.tunnel6 === known.tunnel6
 
 const proxyKey = (client: string, proxy: string): string => `${proxy} ${client}`
 

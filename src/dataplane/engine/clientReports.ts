@@ -54,7 +54,13 @@ export class ClientReports {
       connected: peer.hasSession(this.state.now),
       endpoint: peer.hasEndpoint ? { address: formatAddress(peer.endpoint.remote), port: peer.endpoint.port } : null,
       lastTai64n: peer.latestTai64n.some((b) => b !== 0) ? toHex(peer.latestTai64n) : null,
-      handshakeAt: peer.lastHandshakeAt === 0 ? null : peer.lastHandshakeAt
+      handshakeAt: peer.lastHandshakeAt === 0 ? null : peer.lastHandshakeAt,
+      ...(client.byIce ? { path: pathOf(client) } : {})
     })
   }
+}
+
+const pathOf = ({ agent, peer }: ClientEntry): "direct" | "relayed" | null => {
+  if (agent === undefined || agent.path === null) return null
+  return peer.endpoint.channel === 0 ? "direct" : "relayed"
 }

@@ -1,4 +1,5 @@
 /** The clients of the packet path, found by index, by name and by tunnel address. */
+import type { IceAgent } from "../../ice/IceAgent.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import type { FilterSet } from "../../nat/portFilters.ts"
@@ -23,6 +24,9 @@ export interface ClientEntry {
   readonly index: number
   readonly id: ClientId
   peer: Peer
+  /** Whether ICE finds the path to it, and the agent while it does. */
+  byIce: boolean
+  agent: IceAgent | undefined
   tunnel4: Readonly<Words>
   tunnel6: Readonly<Words>
   readonly resources: Map<number, ClientResource>
@@ -76,6 +80,8 @@ export class ClientTable {
       index,
       id,
       peer,
+      byIce: false,
+      agent: undefined,
       tunnel4,
       tunnel6,
       resources: new Map(),

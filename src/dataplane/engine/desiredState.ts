@@ -2,7 +2,15 @@
  * Turns commands into the tables that packets meet: clients and their WireGuard peers, resources, mappings, addresses and
  * policy. Whatever a command takes away, the flows that lived by it end with it.
  */
-import type { Command, SetAddresses, SetMapping, SetPolicy, SetResource, UpsertClient } from "../commands.ts"
+import type {
+  Command,
+  IceParameters,
+  SetAddresses,
+  SetMapping,
+  SetPolicy,
+  SetResource,
+  UpsertClient
+} from "../commands.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import { optInBits } from "../../nat/destinationPolicy.ts"
@@ -24,6 +32,7 @@ import { AddressCache } from "./addressCache.ts"
 import { fromBase64, fromHex } from "./bytesText.ts"
 import type { ClientReports } from "./clientReports.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
+import type { Connections } from "./connections.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Outbound } from "./outbound.ts"
@@ -33,6 +42,7 @@ export class DesiredState {
   private readonly wireguard: WireGuard
   private readonly outbound: Outbound
   private readonly control: ControlEvents
+  private readonly connections: Connections
   private readonly reports: ClientReports
   private readonly initiate: (client: ClientEntry) => void
   private readonly addresses = new AddressCache()
@@ -45,6 +55,7 @@ export class DesiredState {
     wireguard: WireGuard,
     outbound: Outbound,
     control: ControlEvents,
+    connections: Connections,
     reports: ClientReports,
     initiate: (client: ClientEntry) => void
   ) {
@@ -52,6 +63,7 @@ export class DesiredState {
     this.wireguard = wireguard
     this.outbound = outbound
     this.control = control
+    this.connections = connections
     this.reports = reports
     this.initiate = initiate
   }
@@ -74,6 +86,14 @@ export class DesiredState {
         return this.removeMapping(command.mapping)
       case "SetPolicy":
         return this.setPolicy(command)
+      case "SetRelays":
+        return this.connections.setRelays(command)
+      case "SetHostCandidates":
+        return this.connections.setHosts(command)
+      case "AddCandidate":
+        return this.connections.addRemote(command.client, command.candidate)
+      case "RemoveCandidate":
+        return this.connections.removeRemote(command.client, command.candidate)
       case "SendControl":
         return this.control.send(command)
       case "Stop":
@@ -98,11 +118,23 @@ export class DesiredState {
       this.fault(`client ${robbed.id} was removed: its key belongs to client ${command.client} now`)
     }
     const known = state.clients.get(index)
-    if (known !== undefined) this.changeClient(known, publicKey, tunnel4, tunnel6)
+    const ice = command.ice ?? null
     const connected = known?.peer.hasSession(state.now) === true
-    const peer = this.wireguard.addPeer({ publicKey, presharedKey, keepalive: command.keepalive, user: index })
+    const kept = known !== undefined && this.keepsConnection(known, ice, publicKey, tunnel4, tunnel6)
+    if (known !== undefined && !kept) this.connections.forget(known)
+    if (known !== undefined) this.changeClient(known, publicKey, tunnel4, tunnel6, ice)
+    const peer = this.wireguard.addPeer({
+      publicKey,
+      // Some portals make up another one each time that they are asked, while the client goes on with the first.
+      presharedKey: kept ? known.peer.presharedKey : presharedKey,
+      keepalive: command.keepalive,
+      user: index,
+      ice: ice?.role ?? null
+    })
     const client = known ?? state.clients.add(index, command.client, peer, tunnel4, tunnel6)
     client.peer = peer
+    client.byIce = ice !== null
+    if (ice !== null) this.connections.upsert(client, ice, command.initiate)
     if (connected && !peer.hasSession(state.now)) this.reports.tell(client)
     if (!peer.hasEndpoint && command.endpoint !== null) {
       const remote = parseAddress(command.endpoint.address)
@@ -117,13 +149,33 @@ export class DesiredState {
     if (command.initiate && peer.hasEndpoint && !peer.hasSession(state.now)) this.initiate(client)
   }
 
-  /** Another key or other addresses: its flows end and its resources stay. */
-  private changeClient(client: ClientEntry, publicKey: Uint8Array, tunnel4: Words, tunnel6: Words): void {
+  private keepsConnection(
+    client: ClientEntry,
+    ice: IceParameters | null,
+    publicKey: Uint8Array,
+    tunnel4: Words,
+    tunnel6: Words
+  ): boolean {
+    const same = hasKey(client, publicKey) && hasAddresses(client, tunnel4, tunnel6)
+    return ice !== null && same && this.connections.keeps(client, ice)
+  }
+
+  /**
+   * Another key or other addresses: its flows end and its resources stay. A portal's client has another key each time
+   * that it starts, and its flows go on.
+   */
+  private changeClient(
+    client: ClientEntry,
+    publicKey: Uint8Array,
+    tunnel4: Words,
+    tunnel6: Words,
+    ice: IceParameters | null
+  ): void {
     const { state } = this
-    const sameKey = client.peer.publicKey.every((b, i) => b === publicKey[i])
-    const sameAddresses = equal(client.tunnel4, tunnel4) && equal(client.tunnel6, tunnel6)
+    const sameKey = hasKey(client, publicKey)
+    const sameAddresses = hasAddresses(client, tunnel4, tunnel6)
     if (sameKey && sameAddresses) return
-    state.sessions.removeClient(client.index)
+    if (ice === null || !sameAddresses) state.sessions.removeClient(client.index)
     client.stage.clear()
     if (!sameKey) this.wireguard.removePeer(client.peer)
     if (!sameAddresses) state.clients.move(client, tunnel4, tunnel6)
@@ -142,6 +194,7 @@ export class DesiredState {
     state.icmpErrors.forget(client.index)
     state.gatewayPackets.forget(client.index)
     this.control.forget(client)
+    this.connections.forget(client)
     this.wireguard.removePeer(client.peer)
     state.clients.remove(client)
   }
@@ -289,6 +342,12 @@ export class DesiredState {
     this.state.notices.put({ _tag: "Fault", epoch: this.state.epoch, message })
   }
 }
+
+const hasKey = (client: ClientEntry, publicKey: Uint8Array): boolean =>
+  client.peer.publicKey.every((b, i) => b === publicKey[i])
+
+const hasAddresses = (client: ClientEntry, tunnel4: Words, tunnel6: Words): boolean =>
+  equal(client.tunnel4, tunnel4) && equal(client.tunnel6, tunnel6)
 
 const networks = (texts: ReadonlyArray<string>): ReadonlyArray<Network> | undefined => {
   const parsed = texts.map(parseNetwork).filter((n) => n !== undefined)

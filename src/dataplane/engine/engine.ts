@@ -6,10 +6,10 @@ import { counterIndex, handshakeBase, receiveBase } from "../counters.ts"
 import type { Command } from "../commands.ts"
 import type { Counters } from "../counters.ts"
 import type { Notice } from "../notices.ts"
-import { ChannelTable } from "../../ice/channelTable.ts"
+import { channelHeaderLength, ChannelTable } from "../../ice/channelTable.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
-import { write16 } from "../../packet/bytes.ts"
+import { read16, write16 } from "../../packet/bytes.ts"
 import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
@@ -18,12 +18,14 @@ import { ClientRole } from "./clientRole.ts"
 import { ClientReports } from "./clientReports.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import { ControlEvents } from "./controlEvents.ts"
+import { Connections } from "./connections.ts"
 import { DesiredState } from "./desiredState.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
 import { Link } from "./link.ts"
 import { NamesInUse } from "./namesInUse.ts"
 import { Outbound } from "./outbound.ts"
+import type { Sockets } from "./ownAddresses.ts"
 import type { PacketIo } from "./packetIo.ts"
 import { TunWriter } from "./tunWriter.ts"
 import { Uplink } from "./uplink.ts"
@@ -47,12 +49,6 @@ export interface EngineOptions {
   readonly offloads?: Offloads
 }
 
-export interface Sockets {
-  readonly port: number
-  readonly ipv4: boolean
-  readonly ipv6: boolean
-}
-
 /** Batches that the system takes: TCP and UDP super-packets on the TUN device, equal datagrams on the socket. */
 export interface Offloads {
   readonly joinTcp: boolean
@@ -62,6 +58,7 @@ export interface Offloads {
 
 const udpReceived = counterIndex["udp.received"]
 const udpGathered = counterIndex["udp.gathered"]
+const relayReceived = counterIndex["relay.received"]
 const tunReceived = counterIndex["tun.received"]
 
 /** Reads of each source per turn, so that none starves the others. */
@@ -84,6 +81,7 @@ export class Engine {
   private readonly outbound: Outbound
   private readonly client: ClientRole
   private readonly control: ControlEvents
+  private readonly connections: Connections
   private readonly tun: TunWriter
   private readonly reports: ClientReports
   private readonly namesInUse: NamesInUse
@@ -125,15 +123,32 @@ export class Engine {
     this.link = new Link(this.state, this.wireguard, this.uplink, arena, checksum, batch)
     this.tun = new TunWriter(this.state, checksum, { tcp: joinTcp, udp: joinUdp })
     this.inbound = new Inbound(this.state, this.link, options.mtu)
-    this.control = new ControlEvents(this.state, this.link, arena, () => {})
+    this.reports = new ClientReports(this.state)
+    this.connections = new Connections(
+      this.state,
+      this.wireguard,
+      this.uplink,
+      this.reports,
+      primitives,
+      this.channels,
+      options.sockets ?? { port: 0, ipv4: true, ipv6: true }
+    )
+    this.control = new ControlEvents(this.state, this.link, arena, (client) => this.connections.lost(client, "Goodbye"))
     this.outbound = new Outbound(this.state, this.link, this.tun, this.control, arena, options.mtu)
     this.client = new ClientRole(this.state, this.link, this.tun, this.control)
-    this.reports = new ClientReports(this.state)
     this.namesInUse = new NamesInUse(this.state)
-    this.desired = new DesiredState(this.state, this.wireguard, this.outbound, this.control, this.reports, (client) => {
-      this.toInitiate.push(client)
-      this.housekeepingAt = this.state.now
-    })
+    this.desired = new DesiredState(
+      this.state,
+      this.wireguard,
+      this.outbound,
+      this.control,
+      this.connections,
+      this.reports,
+      (client) => {
+        this.toInitiate.push(client)
+        this.housekeepingAt = this.state.now
+      }
+    )
     this.udpAt = arena.reserve(collectedBytes + receiveCapacity + 64)
     // The virtio header lies before the packet.
     this.tunAt = arena.reserve(receiveCapacity + 128) + 64
@@ -149,6 +164,7 @@ export class Engine {
     const packets = this.readTun()
     const more = this.wireguard.workHandshakes(now, wall)
     if (this.wireguard.nextDeadline() <= now) this.wireguard.advance(now, wall)
+    if (this.connections.active) this.connections.advance()
     if (now >= this.housekeepingAt) this.housekeeping()
     this.link.flushBatch()
     return datagrams === readsPerTurn || packets === readsPerTurn || more
@@ -159,7 +175,8 @@ export class Engine {
     const { state } = this
     const idle =
       state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length === 0 && !this.reports.waiting
-    return Math.min(this.wireguard.nextDeadline(), idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
+    const deadline = Math.min(this.wireguard.nextDeadline(), this.connections.nextDeadline())
+    return Math.min(deadline, idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
 
   takeNotices(): ReadonlyArray<Notice> {
@@ -168,6 +185,7 @@ export class Engine {
 
   /** Forgets every key. The engine must not be used afterwards. */
   close(): void {
+    this.connections.close()
     this.wireguard.close()
   }
 
@@ -181,7 +199,7 @@ export class Engine {
 
   /** The times come in as arguments: read from fields they would be boxed for every packet. */
   private readUdp(now: number, wall: number): number {
-    const { state, wireguard, from, udpAt } = this
+    const { connections, state, wireguard, from, udpAt } = this
     const { counters } = state
     let reads = 0
     let start = udpAt
@@ -190,14 +208,29 @@ export class Engine {
       if (received === 0) break
       const segment = state.io.segmentSize()
       if (segment < received) counters[udpGathered]! += Math.ceil(received / segment)
+      const ice = connections.active
+      const relayed = ice && connections.isRelay(from)
+      const source = relayed ? connections.behind : from
       for (let at = 0; at < received; at += segment) {
-        const length = received - at < segment ? received - at : segment
+        let offset = start + at
+        let length = received - at < segment ? received - at : segment
         counters[udpReceived]!++
-        const code = wireguard.receive(start + at, length, from, now, wall)
+        if (relayed) {
+          if (!connections.fromRelay(offset, length, from)) continue
+          counters[relayReceived]!++
+          length = read16(state.bytes, offset + 2)
+          offset += channelHeaderLength
+        }
+        if (ice && connections.isStun(offset, length)) {
+          connections.stun(offset, length, source)
+          continue
+        }
+        const code = wireguard.receive(offset, length, source, now, wall)
         counters[receiveBase + code]!++
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
+        if (client.agent !== undefined) client.agent.activity(now)
         if (state.mode === "client") this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)
         else this.outbound.packet(client, wireguard.plainOffset, wireguard.plainLength)
       }
@@ -279,6 +312,9 @@ export class Engine {
   private peerEvent(peer: Peer, event: PeerEvent): void {
     const client = this.state.clients.get(peer.user)
     if (client === undefined) return
+    if (event === "HandshakeFailed" && client.agent !== undefined) {
+      return this.connections.lost(client, "HandshakeFailed")
+    }
     if (event === "EndpointChanged") this.link.moved(peer)
     if (event === "HandshakeDone") this.link.flush(client)
     this.reports.event(client, event)

@@ -88,6 +88,7 @@ export class Link {
       return
     }
     if (header > 0) this.uplink.writeHeader(peer.endpoint, at, sealed)
+    if (client.agent !== undefined) client.agent.activity(state.now)
     const whole = sealed + header
     if (this.batchCount > 0 && whole > this.batchSize) {
       // The datagrams of a batch are of one size: what is larger begins the next.

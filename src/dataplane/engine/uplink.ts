@@ -53,11 +53,16 @@ export class Uplink {
   /** Sends one datagram, which has no header yet. */
   send(to: Readonly<Endpoint>, offset: number, length: number): void {
     if (to.channel === 0) return this.sendBatch(to, offset, length, length, 1)
-    const { at } = this
-    const whole = length + channelHeaderLength
-    if (whole > scratchLength) return this.state.count("udp.send_failed")
-    this.writeHeader(to, at, length)
-    this.state.bytes.copyWithin(at + channelHeaderLength, offset, offset + length)
-    this.sendBatch(to, at, whole, whole, 1)
+    this.sendBytes(to, this.state.bytes.subarray(offset, offset + length))
+  }
+
+  /** Sends bytes from outside of the arena as one datagram. */
+  sendBytes(to: Readonly<Endpoint>, bytes: Uint8Array): void {
+    const { length } = bytes
+    if (length > scratchLength - channelHeaderLength) return this.state.count("udp.send_failed")
+    const header = to.channel === 0 ? 0 : channelHeaderLength
+    if (header > 0) this.writeHeader(to, this.at, length)
+    this.state.bytes.set(bytes, this.at + header)
+    this.sendBatch(to, this.at, length + header, length + header, 1)
   }
 }

@@ -1,0 +1,90 @@
+/**
+ * The addresses that clients may reach us at: this host's own ones, those that a relay saw us come from, and those that
+ * a relay gave us (firezone-protocol §2.3).
+ */
+import type { Relays } from "../../ice/Relays.ts"
+import type { RelayId } from "../../model/Relay.ts"
+import { isIpv4 } from "../../packet/address.ts"
+import { formatTransport, type TransportAddress, transportAddress } from "../../packet/transportAddress.ts"
+import type { Relay, SetHostCandidates } from "../commands.ts"
+
+export interface OwnAddress {
+  readonly kind: "host" | "srflx" | "relay"
+  readonly address: TransportAddress
+  /** Kind and address as text. */
+  readonly key: string
+}
+
+/** Our socket, as far as candidates are about it. */
+export interface Sockets {
+  /** Of both families. */
+  readonly port: number
+  readonly ipv4: boolean
+  readonly ipv6: boolean
+}
+
+/** More addresses of a host are left out. */
+const mostHosts = 16
+
+export class OwnAddresses {
+  private readonly relays: Relays
+  private readonly sockets: Sockets
+  private hosts: ReadonlyArray<OwnAddress> = []
+  private relayIds: ReadonlyArray<RelayId> = []
+  private readonly known = new Map<RelayId | undefined, ReadonlyArray<OwnAddress>>()
+
+  constructor(relays: Relays, sockets: Sockets) {
+    this.relays = relays
+    this.sockets = sockets
+  }
+
+  setHosts(addresses: SetHostCandidates["addresses"]): void {
+    const usable = addresses.flatMap(({ address, port }) => transportAddress(address, port) ?? [])
+    this.hosts = usable
+      .filter((a) => a.port > 0 && (isIpv4(a.address) ? this.sockets.ipv4 : this.sockets.ipv6))
+      .slice(0, mostHosts)
+      .map((address) => own("host", address))
+    this.known.clear()
+  }
+
+  setRelays(relays: ReadonlyArray<Relay>): void {
+    this.relayIds = relays.map(({ id }) => id)
+    this.known.clear()
+  }
+
+  /** Relays found or lost some. */
+  changed(): void {
+    this.known.clear()
+  }
+
+  /**
+   * Those of a connection that uses this relay; one that uses none has no relayed ones, and what all relays saw. None
+   * comes twice, and what a relay saw is left out where it is the host's own.
+   */
+  of(relay: RelayId | undefined): ReadonlyArray<OwnAddress> {
+    const known = this.known.get(relay)
+    if (known !== undefined) return known
+    const all = new Map(this.hosts.map((host) => [host.key, host]))
+    const seen = (ids: ReadonlyArray<RelayId>, kind: OwnAddress["kind"]): void => {
+      for (const id of ids) {
+        for (const candidate of this.relays.candidates(id)) {
+          const address = own(kind, candidate.address)
+          const ours = kind === "srflx" && all.has(own("host", candidate.address).key)
+          if (candidate.kind === kind && !ours) all.set(address.key, address)
+        }
+      }
+    }
+    seen(this.relayIds, "host")
+    seen(relay === undefined ? this.relayIds : [relay], "srflx")
+    if (relay !== undefined) seen([relay], "relay")
+    const addresses = [...all.values()]
+    this.known.set(relay, addresses)
+    return addresses
+  }
+}
+
+const own = (kind: OwnAddress["kind"], address: TransportAddress): OwnAddress => ({
+  kind,
+  address,
+  key: `${kind} ${formatTransport(address)}`
+})
