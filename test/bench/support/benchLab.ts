@@ -5,6 +5,7 @@ import { Effect, Schema } from "effect"
 import { Lab, labAddresses } from "../../../src/demo/Lab.ts"
 import { type Gateway, gatewayPort, startGateway } from "../../../src/demo/tunnel.ts"
 import { inLab } from "../../support/lab.ts"
+import { processors } from "./calm.ts"
 import type { FleetClient, FleetJob } from "./fleet.ts"
 
 export interface ConfiguredFleet {
@@ -76,11 +77,30 @@ export const generate = Effect.fnUntraced(function* <A>(
 })
 
 /** Milliseconds of processor time that the process has used, all threads together. */
-export const cpuMs = (pid: number): number => {
+export const cpuMs = (pid: number): number => sumTicks(pid, [utime, stime]) * tickMs
+
+/**
+ * Share of the machine's processor time, since the call, that went to none of ours: the gateway, this bench, and the
+ * programs that it has waited for. Others' work delays what is measured.
+ */
+export const watchOthers = (gateway: number): (() => number) => {
+  const own = (): number => sumTicks(gateway, [utime, stime]) + sumTicks(process.pid, [utime, stime, cutime, cstime])
+  const before = { own: own(), ...processors() }
+  return () => {
+    const { all, idle } = processors()
+    const elapsed = all - before.all
+    return (elapsed - (idle - before.idle) - (own() - before.own)) / elapsed
+  }
+}
+
+/** Fields 14 to 17 of the line in `stat`, counted from the one behind the name: clock ticks. */
+const [utime, stime, cutime, cstime] = [11, 12, 13, 14]
+const tickMs = 10
+
+const sumTicks = (pid: number, wanted: ReadonlyArray<number>): number => {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-  // Clock ticks of 10 ms: utime and stime are fields 14 and 15 of the whole line.
-  return (Number(fields[11]) + Number(fields[12])) * 10
+  return wanted.reduce((sum, field) => sum + Number(fields[field]), 0)
 }
 
 /** `ip netns exec` replaces itself by the program, so the child's id is the gateway's. */

@@ -17,8 +17,8 @@ export const untilCalm = Effect.fnUntraced(function* (seconds: number) {
   return false
 })
 
-/** Ticks since the start; waiting for a disk counts as idle. */
-const processors = (): { readonly idle: number; readonly all: number } => {
+/** Ticks of 10 ms since the start; waiting for a disk counts as idle. */
+export const processors = (): { readonly idle: number; readonly all: number } => {
   const [, ...fields] = readFileSync("/proc/stat", "utf8").split("\n", 1)[0]!.trim().split(/\s+/)
   const ticks = fields.slice(0, 8).map(Number)
   return { idle: ticks[3]! + ticks[4]!, all: ticks.reduce((a, b) => a + b, 0) }

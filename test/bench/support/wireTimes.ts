@@ -1,0 +1,32 @@
+/** Times of new clients taken on the gateway's outer wire (`wireMain.ts`, a process in the gateway's namespace). */
+import { fileURLToPath } from "node:url"
+import { Effect, Queue, Schema } from "effect"
+import { Lab } from "../../../src/demo/Lab.ts"
+
+/** Seconds since the first client, and milliseconds that it took. */
+export const Sample = Schema.Tuple([Schema.Finite, Schema.Finite])
+
+export const WireTimes = Schema.Struct({
+  /** Handshake initiation in → response out. */
+  handshakes: Schema.Array(Sample),
+  /** First data packet in → first data packet out, keepalives aside: the question and its answer. */
+  queries: Schema.Array(Sample),
+  /** Packets that the kernel could not keep for us. */
+  lost: Schema.Finite
+})
+export type WireTimes = typeof WireTimes.Type
+
+/** Watches from now on, until the effect that it yields is run. */
+export const watchWire = Effect.gen(function* () {
+  const lab = yield* Lab
+  const child = yield* lab.spawn("gateway", [
+    process.execPath,
+    fileURLToPath(new URL("./wireMain.ts", import.meta.url))
+  ])
+  yield* Queue.take(child.lines)
+  return Effect.gen(function* () {
+    yield* child.send("end")
+    const line = yield* Queue.take(child.lines)
+    return yield* Schema.decodeEffect(Schema.fromJsonString(WireTimes))(line)
+  })
+})
