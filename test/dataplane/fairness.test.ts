@@ -1,0 +1,167 @@
+/** A turn has an end however much traffic waits, so that handshakes, timers and commands get theirs. */
+import { assert, describe, it } from "@effect/vitest"
+import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
+import { Engine } from "../../src/dataplane/engine/engine.ts"
+import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"
+import { makeVirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"
+import { Arena } from "../../src/packet/arena.ts"
+import { copyEndpoint } from "../../src/packet/endpoint.ts"
+import {
+  addresses,
+  clientId,
+  gatewayPrivateKey,
+  makeClient,
+  mappingId,
+  policy,
+  proxy4
+} from "../support/engineWorld.ts"
+import { resourceId, tunnel4, upsertClient } from "../support/engineWorld.ts"
+import { buildUdp } from "../support/packets.ts"
+
+const real = "10.20.0.10"
+/** Reads of each source in a turn. */
+const most = 16
+
+/** A gateway to which client 1 sends without end, and the real host back; other datagrams wait their turn in `others`. */
+const makeBusyGateway = () => {
+  const arena = new Arena(new ArrayBuffer(1 << 20))
+  const { bytes } = arena
+  const flooding = makeClient(1)
+  const late = makeClient(2)
+  const clients = [flooding, late]
+  const question = buildUdp({ source: tunnel4(1), destination: proxy4, sourcePort: 50_000, destinationPort: 53 })
+  const answer = buildUdp({ source: real, destination: tunnel4(1), sourcePort: 53, destinationPort: 50_000 })
+  let flood = false
+  let segment = 0
+  const reads = { udp: 0, tun: 0 }
+  const io: PacketIo = {
+    receive: (offset, _, from) => {
+      // What came first is read first, as from a socket.
+      const sender = late.outbox.length > 0 ? late : flooding
+      if (sender === flooding && flood) flooding.seal(question)
+      const datagram = sender.outbox.shift()
+      if (datagram === undefined) return 0
+      reads.udp++
+      bytes.set(datagram, offset)
+      copyEndpoint(sender.endpoint, from)
+      segment = datagram.length
+      return datagram.length
+    },
+    segmentSize: () => segment,
+    send: (to, offset, length) => {
+      for (const client of clients)
+        if (client.endpoint.port === to.port) client.deliver(bytes.slice(offset, offset + length))
+      return true
+    },
+    readTun: (offset) => {
+      if (!flood) return 0
+      reads.tun++
+      bytes.set(answer, offset)
+      return answer.length
+    },
+    tunHeader: makeVirtioHeader(),
+    writeTun: () => true,
+    writeGathered: () => true
+  }
+  const counters = new Float64Array(countersByteLength / 8)
+  const engine = new Engine({
+    epoch: 1,
+    arena,
+    io,
+    primitives: makeNodePrimitives(bytes),
+    privateKey: gatewayPrivateKey,
+    counters,
+    mtu: 1_420,
+    maxSessions: 64
+  })
+  let now = 60_000
+  const apply = (command: Parameters<Engine["apply"]>[0]): void => engine.apply(command, now, now)
+  const turn = (): boolean => engine.turn(now, now)
+  const connect = (client: typeof late): void => {
+    client.now = now
+    client.wireguard.initiate(client.peer, now, now)
+  }
+  apply(policy)
+  apply(upsertClient(1))
+  const app = { client: clientId(1), resource: resourceId("app") }
+  apply({ _tag: "SetResource", ...app, kind: "dns", network: null, filters: [], allow: [] })
+  apply({ _tag: "SetMapping", ...app, mapping: mappingId(1, "app.corp"), proxyIps: [proxy4], generation: 1 })
+  apply(addresses(1, 1, "Resolved", [real]))
+  connect(flooding)
+  for (let i = 0; i < 4; i++) turn()
+  flood = true
+  turn()
+  return {
+    late,
+    flooding,
+    apply,
+    connect,
+    reads,
+    /** A turn under full load, a millisecond later. */
+    turn: () => {
+      now++
+      flooding.now = late.now = now
+      reads.udp = reads.tun = 0
+      return turn()
+    },
+    pass: (milliseconds: number) => void (now += milliseconds),
+    count: (name: string): number => readCounters(counters)[name]!
+  }
+}
+
+describe("under traffic without end in both directions", () => {
+  it("a turn reads a bounded number of each and says that more waits", () => {
+    const gateway = makeBusyGateway()
+    const before = gateway.count("outbound.forwarded") + gateway.count("inbound.forwarded")
+
+    assert.isTrue(gateway.turn())
+
+    assert.deepStrictEqual(gateway.reads, { udp: most, tun: most })
+    assert.strictEqual(gateway.count("outbound.forwarded") + gateway.count("inbound.forwarded"), before + 2 * most)
+  })
+
+  it("a command takes effect between two turns, and a handshake is answered in the turn that reads it", () => {
+    const gateway = makeBusyGateway()
+    gateway.turn()
+
+    gateway.apply(upsertClient(2))
+    gateway.connect(gateway.late)
+    gateway.turn()
+
+    assert.isNotNull(gateway.late.peer.current)
+  })
+
+  it("copies of an initiation do not keep it waiting for more than a few turns", () => {
+    const gateway = makeBusyGateway()
+    gateway.apply(upsertClient(2))
+    gateway.connect(gateway.late)
+    const [initiation] = gateway.late.outbox.splice(0)
+    gateway.late.outbox.push(...Array.from({ length: 8 }, () => initiation!.slice()), initiation!)
+
+    let turns = 0
+    while (gateway.late.peer.current === null && turns < 10) {
+      gateway.turn()
+      turns++
+    }
+
+    assert.isAtMost(turns, 4)
+  })
+
+  it("timers run: keys that are too old are given up, and the client gets new ones", () => {
+    const gateway = makeBusyGateway()
+    gateway.turn()
+    const first = gateway.flooding.peer.current
+    gateway.pass(181_000)
+    gateway.turn()
+    assert.isAbove(gateway.count("inbound.staged") + gateway.count("inbound.stage_full"), 0)
+
+    gateway.connect(gateway.flooding)
+    gateway.turn()
+
+    assert.notStrictEqual(gateway.flooding.peer.current, first)
+    const forwarded = gateway.count("inbound.forwarded")
+    gateway.turn()
+    assert.strictEqual(gateway.count("inbound.forwarded"), forwarded + most)
+  })
+})
