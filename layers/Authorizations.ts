@@ -1,7 +1,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Authorizations } from "../src/access/Authorizations.ts"
+import { Authorizations, LastAuthorizationEnded } from "../src/access/Authorizations.ts"
 import type { SetResource } from "../src/dataplane/commands.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { Authorization } from "../src/model/Authorization.ts"
@@ -15,6 +15,7 @@ export const layer: Layer.Layer<Authorizations, never, Resolutions | DataPlane> 
   Effect.gen(function* () {
     const dataPlane = yield* DataPlane
     const resolutions = yield* Resolutions
+    const lastEnded = yield* LastAuthorizationEnded
     const clients = new Map<ClientId, Map<ResourceId, Authorization>>()
 
     const cut = Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
@@ -23,6 +24,19 @@ export const layer: Layer.Layer<Authorizations, never, Resolutions | DataPlane> 
       if (held.size === 0) clients.delete(client)
       yield* dataPlane.send({ _tag: "RevokeResource", client, resource })
       yield* resolutions.revoked(client, resource)
+      if (held.size === 0) yield* lastEnded(client)
+    })
+
+    const record = Effect.fnUntraced(function* (authorization: Authorization) {
+      const { client, resource } = authorization
+      const held = clients.get(client.id) ?? new Map<ResourceId, Authorization>()
+      const before = held.get(resource.id)?.resource
+      clients.set(client.id, held.set(resource.id, authorization))
+      if (before !== undefined && namesOf(before) !== namesOf(resource)) {
+        yield* resolutions.releaseWhere(client.id, resource.id)
+      }
+      const command = setResource(client.id, resource)
+      if (before === undefined || !sameCommand(setResource(client.id, before), command)) yield* dataPlane.send(command)
     })
 
     const cutExpired = Effect.gen(function* () {
@@ -45,17 +59,25 @@ export const layer: Layer.Layer<Authorizations, never, Resolutions | DataPlane> 
     )
 
     return Authorizations.of({
-      record: Effect.fnUntraced(function* (authorization) {
-        const { client, resource } = authorization
-        const held = clients.get(client.id) ?? new Map<ResourceId, Authorization>()
-        const before = held.get(resource.id)?.resource
-        clients.set(client.id, held.set(resource.id, authorization))
-        if (before !== undefined && namesOf(before) !== namesOf(resource)) {
-          yield* resolutions.releaseWhere(client.id, resource.id)
+      record,
+      update: Effect.fnUntraced(function* (resource) {
+        for (const held of clients.values()) {
+          const before = held.get(resource.id)
+          if (before !== undefined) yield* record({ ...before, resource })
         }
-        const command = setResource(client.id, resource)
-        if (before === undefined || !sameCommand(setResource(client.id, before), command))
-          yield* dataPlane.send(command)
+      }),
+      reconcile: Effect.fnUntraced(function* (listed) {
+        const kept = new Map<ClientId, Set<ResourceId>>()
+        for (const { client, expiresAt, resource } of listed) {
+          const resources = kept.get(client)
+          if (resources === undefined) kept.set(client, new Set([resource]))
+          else resources.add(resource)
+          const before = clients.get(client)?.get(resource)
+          if (before !== undefined && before.expiresAt !== expiresAt) yield* record({ ...before, expiresAt })
+        }
+        for (const { client, resource } of all(clients)) {
+          if (kept.get(client.id)?.has(resource.id) !== true) yield* cut(client.id, resource.id)
+        }
       }),
       revoke: Effect.fnUntraced(function* (client, resource) {
         const resources = resource === null ? Array.from(clients.get(client)?.keys() ?? []) : [resource]
@@ -66,7 +88,12 @@ export const layer: Layer.Layer<Authorizations, never, Resolutions | DataPlane> 
           const held = clients.get(client)?.get(resource)
           return held === undefined || isExpired(held, now) ? undefined : held
         }),
-      list: Effect.sync(() => all(clients))
+      list: Effect.sync(() => all(clients)),
+      count: Effect.sync(() => {
+        let count = 0
+        for (const held of clients.values()) count += held.size
+        return count
+      })
     })
   })
 )

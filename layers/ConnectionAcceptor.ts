@@ -46,7 +46,11 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
 
     const grant = Effect.fnUntraced(function* (request: AccessRequest, name: CheckedName | null) {
       const { client, resource, expiresAt } = request
-      yield* clients.upsert(client)
+      const draw = () => iceCredentials(credentialBytes(usernameLength + passwordLength))
+      const { credentials: local, remoteCredentials: remote } = request
+      if (remote === undefined) yield* clients.upsert(client)
+      const credentials =
+        remote === undefined ? (local ?? draw()) : yield* clients.connect({ client, remote, local, draw })
       yield* authorizations.record({ client, resource, expiresAt })
       const mapping =
         name === null
@@ -58,7 +62,6 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
               allow: resource.allow,
               cause: "ClientAsked"
             })
-      const credentials = request.credentials ?? iceCredentials(credentialBytes(usernameLength + passwordLength))
       return { credentials, mapping } satisfies AccessReply
     })
 

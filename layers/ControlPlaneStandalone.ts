@@ -60,7 +60,12 @@ export const layer = (
       })
       yield* Effect.all([dataPlane.start, serve], { concurrency: 2 })
       return ControlPlane.of({
-        health: Effect.succeed({ kind: "file", connected: true, detail: `${config.clients.length} clients configured` })
+        health: Effect.succeed({
+          kind: "file",
+          connected: true,
+          detail: `${config.clients.length} clients configured`
+        }),
+        failure: Effect.never
       })
     })
   )

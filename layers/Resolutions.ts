@@ -8,6 +8,7 @@ import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import type { Command } from "../src/dataplane/commands.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import type { MappingId } from "../src/model/Mapping.ts"
 import { AnswerPolicy } from "../src/resolution/AnswerPolicy.ts"
 import { defaultLimits } from "../src/resolution/lookupQueue.ts"
 import type { LookupResult } from "../src/resolution/lookupResult.ts"
@@ -41,6 +42,17 @@ export const layer: Layer.Layer<Resolutions, never, Resolver | DataPlane> = Laye
     const flush = inOneTurn(
       Effect.whileLoop({ while: () => outbox.length > 0, body: () => outbox.shift()!, step: () => {} })
     )
+    /** Who waits for a mapping's first lookup. */
+    const waiting = new Map<MappingId, Set<() => void>>()
+    const wakeWaiting = (command: Command): void => {
+      if (command._tag !== "RemoveMapping" && (command._tag !== "SetAddresses" || command.state === "Resolving")) return
+      wakeFor(command.mapping)
+    }
+    const wakeFor = (mapping: MappingId): void => {
+      const waiters = waiting.get(mapping)
+      waiting.delete(mapping)
+      waiters?.forEach((wake) => wake())
+    }
     const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
 
     const lookUp = Effect.fn("Resolutions.lookup")(function* (lookup: Lookup) {
@@ -63,7 +75,10 @@ export const layer: Layer.Layer<Resolutions, never, Resolver | DataPlane> = Laye
       {
         now,
         wall: () => clock.currentTimeMillisUnsafe(),
-        send: (command: Command) => void outbox.push(dataPlane.send(command)),
+        send: (command: Command) => {
+          outbox.push(dataPlane.send(command))
+          wakeWaiting(command)
+        },
         start: (lookup) => void runLookup(lookup.number, lookUpAndTell(lookup), { onlyIfMissing: true }),
         stop: (lookup) => void outbox.push(Effect.asVoid(Effect.forkIn(FiberMap.remove(fibers, lookup.number), scope))),
         wake: (delay, run) =>
@@ -98,8 +113,26 @@ export const layer: Layer.Layer<Resolutions, never, Resolver | DataPlane> = Laye
       answered: (mapping) => turn(() => book.answered(mapping)),
       release: (mapping) => turn(() => book.release(mapping)),
       releaseWhere: (client, resource) => turn(() => book.releaseWhere(client, resource)),
-      revoked: (client, resource) => turn(() => book.revoked(client, resource)),
+      revoked: (client, resource) =>
+        turn(() => {
+          book.revoked(client, resource)
+          for (const mapping of waiting.keys()) if (!book.isResolving(mapping)) wakeFor(mapping)
+        }),
       find: (client, resource, domain) => Effect.sync(() => book.find(client, resource, domain)),
+      settled: (mapping) =>
+        Effect.callback<void>((resume) => {
+          if (!book.isResolving(mapping)) return resume(Effect.void)
+          const wake = () => resume(Effect.void)
+          const waiters = waiting.get(mapping)
+          if (waiters === undefined) waiting.set(mapping, new Set([wake]))
+          else waiters.add(wake)
+          return Effect.sync(() => {
+            const left = waiting.get(mapping)
+            if (left?.delete(wake) === true && left.size === 0) waiting.delete(mapping)
+          })
+        }),
+      mappingOf: (mapping) => Effect.sync(() => book.mapping(mapping)),
+      ownerOf: (client, proxyIp) => Effect.sync(() => book.ownerOf(client, proxyIp)),
       count: (client) => Effect.sync(() => book.mappingsOf(client)),
       list: Effect.sync(() => book.list()),
       counters: Effect.sync(() => book.counters())

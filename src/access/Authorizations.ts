@@ -1,8 +1,21 @@
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type { Authorization } from "../model/Authorization.ts"
 import type { ClientId } from "../model/Client.ts"
-import type { ResourceId } from "../model/Resource.ts"
+import type { Resource, ResourceId } from "../model/Resource.ts"
+
+/** `expiresAt` in epoch milliseconds, `null` never. */
+export interface ListedAuthorization {
+  readonly client: ClientId
+  readonly resource: ResourceId
+  readonly expiresAt: number | null
+}
+
+/** What becomes of a client whose last authorization has ended; nothing unless a composition root says otherwise. */
+export const LastAuthorizationEnded = Context.Reference<(client: ClientId) => Effect.Effect<void>>(
+  "sallyport/access/LastAuthorizationEnded",
+  { defaultValue: () => () => Effect.void }
+)
 
 /**
  * Who may reach what until when. Its layer checks expiry once a second and cuts (flows included) within that second.
@@ -14,7 +27,12 @@ export class Authorizations extends Context.Service<
     readonly record: (authorization: Authorization) => Effect.Effect<void>
     /** Takes one resource (or, with `null`, all) from a client: its mappings and flows go. The client stays known. */
     readonly revoke: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
+    /** The resource has changed for everybody who may reach it. */
+    readonly update: (resource: Resource) => Effect.Effect<void>
+    /** Only the listed pairs stay, with the listed expiry; pairs that nobody has are ignored. */
+    readonly reconcile: (listed: ReadonlyArray<ListedAuthorization>) => Effect.Effect<void>
     readonly find: (client: ClientId, resource: ResourceId) => Effect.Effect<Authorization | undefined>
     readonly list: Effect.Effect<ReadonlyArray<Authorization>>
+    readonly count: Effect.Effect<number>
   }
 >()("sallyport/access/Authorizations") {}

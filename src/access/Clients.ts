@@ -1,5 +1,6 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type { IceCredentials } from "../model/AccessRequest.ts"
 import type { Client, ClientId } from "../model/Client.ts"
 
 /** What a control plane remembers of a client from before the gateway's start. */
@@ -13,6 +14,17 @@ export interface ClientRestore {
   readonly initiate: boolean
 }
 
+/** A connection whose path ICE finds. */
+export interface ConnectRequest {
+  readonly client: Client
+  /** The client's credentials. */
+  readonly remote: IceCredentials
+  /** Ours, where the control plane chose them. */
+  readonly local: IceCredentials | null
+  /** Makes ours, where it did not. */
+  readonly draw: () => IceCredentials
+}
+
 /**
  * The only sender of `UpsertClient` and `RemoveClient`: it knows what the data plane was told, so that an access request
  * of a known client never overwrites the endpoint and timestamp that were restored at the start.
@@ -22,7 +34,18 @@ export class Clients extends Context.Service<
   {
     /** Tells the data plane only what is new: an unknown client, other keys or other tunnel addresses, or a `restore`. */
     readonly upsert: (client: Client, restore?: ClientRestore) => Effect.Effect<void>
+    /**
+     * Makes or keeps the client's connection by ICE and returns the credentials of our side. The same key and credentials
+     * keep it, with the preshared key that it was made with: portals before mid 2025 draw another for every request
+     * (firezone-protocol §2.1). Where ours are drawn, another preshared key means another connection.
+     */
+    readonly connect: (request: ConnectRequest) => Effect.Effect<IceCredentials>
+    /** The connection is gone: the next `connect` makes a new one, whatever its credentials. */
+    readonly lost: (client: ClientId) => Effect.Effect<void>
+    /** As the data plane was told it last. */
+    readonly find: (client: ClientId) => Effect.Effect<Client | undefined>
     readonly remove: (client: ClientId) => Effect.Effect<void>
     readonly list: Effect.Effect<ReadonlyArray<Client>>
+    readonly count: Effect.Effect<number>
   }
 >()("sallyport/access/Clients") {}

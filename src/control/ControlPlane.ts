@@ -1,18 +1,28 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 
 /** Whether access requests can arrive just now, in words for `status`. */
 export interface ControlPlaneHealth {
-  readonly kind: "file"
+  readonly kind: "file" | "portal"
   readonly connected: boolean
   readonly detail: string
 }
 
+/** No access request will ever arrive again. `message` is one line: what failed, why, and the fix. */
+export class ControlPlaneEnded extends Schema.TaggedError<ControlPlaneEnded>()("ControlPlaneEnded", {
+  message: Schema.String
+}) {}
+
 /**
  * Where access requests come from. Its layer calls `ConnectionAcceptor.accept` for each and carries the reply back.
- * There is one so far, `file`: it answers tunnel DNS queries of the clients in `sallyport.yaml`.
+ * `file` answers tunnel DNS queries of the clients in `sallyport.yaml`; `portal` is told by a Firezone portal.
  */
 export class ControlPlane extends Context.Service<
   ControlPlane,
-  { readonly health: Effect.Effect<ControlPlaneHealth> }
+  {
+    readonly health: Effect.Effect<ControlPlaneHealth>
+    /** Waits, and fails when the process had better end: the portal refuses the token, say. */
+    readonly failure: Effect.Effect<never, ControlPlaneEnded>
+  }
 >()("sallyport/control/ControlPlane") {}

@@ -122,6 +122,16 @@ export class NameBook {
     return this.mappings.get(id)?.mapping
   }
 
+  ownerOf(client: ClientId, proxyIp: string): Mapping | undefined {
+    return this.mappings.ownerOf(client, proxyIp)?.mapping
+  }
+
+  /** Whether the mapping exists and its first lookup has not ended yet. */
+  isResolving(id: MappingId): boolean {
+    const entry = this.mappings.get(id)
+    return entry !== undefined && this.view(entry)._tag === "Resolving"
+  }
+
   mappingsOf(client: ClientId): number {
     return this.mappings.countOf(client)
   }

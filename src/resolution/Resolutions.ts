@@ -54,6 +54,11 @@ export class Resolutions extends Context.Service<
     /** The same after `RevokeResource`, by which the packet path knows what becomes of the mappings. */
     readonly revoked: (client: ClientId, resource: ResourceId) => Effect.Effect<void>
     readonly find: (client: ClientId, resource: ResourceId, domain: string) => Effect.Effect<MappingStatus | undefined>
+    /** Waits until the mapping's first lookup has ended, in whatever way, or the mapping is gone. */
+    readonly settled: (mapping: MappingId) => Effect.Effect<void>
+    readonly mappingOf: (mapping: MappingId) => Effect.Effect<Mapping | undefined>
+    /** The mapping that a client's proxy IP (canonical text) stands for. */
+    readonly ownerOf: (client: ClientId, proxyIp: string) => Effect.Effect<Mapping | undefined>
     /** How many mappings a client has. */
     readonly count: (client: ClientId) => Effect.Effect<number>
     readonly list: Effect.Effect<ReadonlyArray<MappingStatus>>

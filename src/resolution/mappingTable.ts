@@ -57,6 +57,11 @@ export class MappingTable<E extends { readonly mapping: Mapping }> {
     return Array.from(robbed)
   }
 
+  ownerOf(client: ClientId, proxyIp: string): E | undefined {
+    const id = this.owners.get(proxyKey(client, proxyIp))
+    return id === undefined ? undefined : this.entries.get(id)
+  }
+
   disown(mapping: Mapping): void {
     for (const proxy of mapping.proxyIps) {
       const key = proxyKey(mapping.client, proxy)

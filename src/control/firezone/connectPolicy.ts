@@ -71,7 +71,7 @@ export const decide = (
   const next = { ...link, attempts: link.attempts + 1 }
   const asked = failure._tag === "Http" ? retryAfterMs(failure.retryAfter, now) : undefined
   const wanted = asked === undefined ? backOff(link, now, random) : Math.max(firstDelayMs, asked)
-  return { _tag: "Retry", afterMs: Math.min(wanted, left), link: next }
+  return { _tag: "Retry", afterMs: Math.ceil(Math.min(wanted, left)), link: next }
 }
 
 /** One line, without anything secret. */

@@ -49,7 +49,7 @@ describe("connecting to the portal", () => {
       assert.closeTo(retry(link, network, 50_000, 0).afterMs, delays[n]! / 2, 15_001)
       link = retry(link, network, 50_000).link
     }
-    assert.deepStrictEqual(delays.slice(0, 4), [500, 750, 1_125, 1_687.5])
+    assert.deepStrictEqual(delays.slice(0, 4), [500, 750, 1_125, 1_688])
     assert.strictEqual(delays.at(-1), 60_000)
     const first = lost(joined(initialLink(0, false), 0), 0)
     assert.strictEqual(retry(first, network, 0, 0).afterMs, 250)

@@ -1,0 +1,94 @@
+/** A gateway of the portal mode over a portal in memory, the recording data plane and the scripted resolver. */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import * as Authorizations from "../../layers/Authorizations.ts"
+import * as Clients from "../../layers/Clients.ts"
+import * as ConnectionAcceptor from "../../layers/ConnectionAcceptor.ts"
+import * as ControlPlaneFirezone from "../../layers/ControlPlaneFirezone.ts"
+import { DataPlaneRecorder } from "../../layers/DataPlaneRecording.ts"
+import * as PortalSocketMemory from "../../layers/PortalSocketMemory.ts"
+import { PortalMemory } from "../../layers/PortalSocketMemory.ts"
+import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
+import type { Command } from "../../src/dataplane/commands.ts"
+import type { ClientId } from "../../src/model/Client.ts"
+import * as wire from "./portalMessages.ts"
+import { layerResolutions } from "./access.ts"
+
+/** What the tunnel interface was told. */
+export class TunnelRecord extends Context.Service<TunnelRecord, { readonly told: Array<string> }>()(
+  "test/TunnelRecord"
+) {}
+
+const layerTunnel = Layer.effectContext(
+  Effect.sync(() => {
+    const told: Array<string> = []
+    return Context.make(
+      TunnelInterface,
+      TunnelInterface.of({
+        configure: (tunnel4, tunnel6) => Effect.sync(() => void told.push(`${tunnel4} ${tunnel6}`)),
+        reachedFrom: (address) => Effect.sync(() => void told.push(`from ${address}`)),
+        failure: Effect.never
+      })
+    ).pipe(Context.add(TunnelRecord, TunnelRecord.of({ told })))
+  })
+)
+
+export const layerPortal = (options: Partial<ControlPlaneFirezone.PortalOptions> = {}) =>
+  ControlPlaneFirezone.layer({ legacy: false, maxPartition: Duration.hours(24), ...options }).pipe(
+    Layer.provideMerge(ConnectionAcceptor.layer),
+    Layer.provideMerge(Authorizations.layer),
+    Layer.provideMerge(ControlPlaneFirezone.dismissal),
+    Layer.provideMerge(Clients.layer),
+    Layer.provideMerge(layerResolutions),
+    Layer.provideMerge(Layer.merge(PortalSocketMemory.layer, layerTunnel))
+  )
+
+/** Lets everything run that needs no time. */
+export const settle = TestClock.adjust(0)
+
+/** Joined, with `init` handled. */
+export const start = Effect.fnUntraced(function* (over: object = {}) {
+  const portal = yield* PortalMemory
+  yield* settle
+  yield* portal.push("init", wire.init(over))
+  yield* settle
+  return portal
+})
+
+/** Pushes a message and gives back what the gateway sent for it without any time passing. */
+export const ask = Effect.fnUntraced(function* (event: string, payload: unknown) {
+  const portal = yield* PortalMemory
+  const before = portal.sent.length
+  yield* portal.push(event, payload)
+  yield* settle
+  return portal.sent.slice(before).map(({ event, payload }) => ({ event, payload }))
+})
+
+export const commands = Effect.flatMap(DataPlaneRecorder, (recorder) => recorder.commands)
+
+/** Those of one kind, since the start or the last `forget`. */
+export const commandsOf = <T extends Command["_tag"]>(tag: T) =>
+  Effect.map(commands, (all) => all.filter((c): c is Extract<Command, { _tag: T }> => c._tag === tag))
+
+/** What the gateway told clients inside their tunnels: event and text. */
+export const inTunnel = Effect.map(commandsOf("SendControl"), (sent) =>
+  sent.map(({ client, event, payload }) => ({ client, event, text: new TextDecoder().decode(payload) }))
+)
+
+export const assignedIps = (client: ClientId, resource: string, domain: string, proxyIps: ReadonlyArray<string>) =>
+  control(client, 0, JSON.stringify({ resource, domain, proxy_ips: proxyIps }))
+
+export const control = Effect.fnUntraced(function* (client: ClientId, event: number, text: string) {
+  const recorder = yield* DataPlaneRecorder
+  yield* recorder.publish({
+    _tag: "Control",
+    epoch: 1,
+    client,
+    event,
+    payload: new TextEncoder().encode(text)
+  })
+  yield* settle
+})
