@@ -141,6 +141,18 @@ describe("agents behind one socket", () => {
     assert.strictEqual(gateway.nextDeadline(), 20_000)
   })
 
+  it("may be removed while they are advanced, and are not advanced again", () => {
+    const agents = new IceAgents()
+    const agent: IceAgent = agents.create(options("x", "controlling", { transmit: () => agents.remove(agent) }))
+    agent.addLocal(localCandidate("host", at("10.0.0.1", 1)), 0)
+    agent.addRemote(localCandidate("host", gatewayHost), 0)
+    assert.strictEqual(agents.nextDeadline(), 0)
+
+    agents.advance(0)
+
+    assert.strictEqual(agents.nextDeadline(), Number.POSITIVE_INFINITY)
+  })
+
   it("with nobody there: nothing is due and nothing is found", () => {
     const gateway = new IceAgents()
     const message = parseStun(crowdMessage())!

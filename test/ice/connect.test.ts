@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Candidate } from "../../src/ice/candidate.ts"
+import { type Candidate, localCandidate } from "../../src/ice/candidate.ts"
 import { at, Nat, type NatKind, Network, Side } from "./network.ts"
 
 /** A client behind one NAT and a gateway behind another, each with an address at a relay. */
@@ -65,6 +65,23 @@ describe("two agents", () => {
       assert.strictEqual(direct && !viaRelay, !relayed, `${client.path} ${gateway.path}`)
     })
   }
+
+  it("connect at once when the first check gets through, however long the other side has waited", () => {
+    const network = new Network()
+    const gateway = new Side(network, "controlled", new Nat(network, "portRestricted", "203.0.113.2"))
+    const base = at("192.168.0.1", 52_625)
+    const told = [gateway.host(base), gateway.reflexive(base)]
+    gateway.hear(localCandidate("host", at("192.0.2.1", 1000)))
+    network.run(33_000)
+
+    const client = new Side(network, "controlling")
+    client.host(at("192.0.2.1", 1000))
+    client.hear(...told)
+    network.run(33_100)
+
+    assert.strictEqual(client.agent.state, "connected")
+    assert.strictEqual(gateway.agent.state, "connected")
+  })
 
   it("connect when the first nomination is lost, after the first time-out", () => {
     const network = new Network()
