@@ -296,7 +296,7 @@ export class Allocation {
 
   /** The relay has an allocation for our address, of an earlier life of ours or by a request whose answer was lost. */
   private release(now: number): void {
-    if (++this.releases > mostReleases) return this.repair(now)
+    if (++this.releases > mostReleases) return this.repair(now, false)
     this.state = "releasing"
     this.send({ method: StunMethod.refresh, release: true, challenges: 0 }, now)
   }
@@ -314,10 +314,10 @@ export class Allocation {
   }
 
   /** The allocation is gone at a relay that answers: a new one, at once unless that was done just before. */
-  private repair(now: number): void {
+  private repair(now: number, atOnce = true): void {
     this.drop(now)
     this.failures++
-    if (this.failures === 1) return this.connect(now)
+    if (atOnce && this.failures === 1) return this.connect(now)
     if (this.failures > quietRepairs) this.report("Refused")
     this.rest("Unreachable", now)
   }
