@@ -5,6 +5,7 @@ import { StunMethod } from "../../src/ice/stunProtocol.ts"
 import { RelayId } from "../../src/model/Relay.ts"
 import { copyWords, isIpv4 } from "../../src/packet/address.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"
+import { formatTransport } from "../../src/packet/transportAddress.ts"
 import { bytes as arbitraryBytes, integer } from "../support/packetArbitraries.ts"
 import { at, randomFrom, relayA, relayB, RelayWorld } from "../support/relayWorld.ts"
 import type { Datagram } from "../support/turnServer.ts"
@@ -254,7 +255,7 @@ describe("what arrives from a relay's address", () => {
       return datagram.from.port === 3478
     }
     world.run(26_000)
-    const [answer] = answers
+    const answer = answers.find(({ from }) => formatTransport(from) === "203.0.113.1:3478")
     world.drops = () => false
     const receive = (from: string, bytes: Uint8Array) =>
       world.relays.receive(bytes, 0, bytes.length, at(from), at("192.0.2.10:52625"), world.now)
@@ -263,6 +264,7 @@ describe("what arrives from a relay's address", () => {
     other[19]! ^= 1
     assert.isFalse(receive("203.0.113.2:3478", answer!.bytes))
     assert.isFalse(receive("203.0.113.99:3478", answer!.bytes))
+    assert.isFalse(receive("[2001:db8:1::1]:3478", answer!.bytes), "the relay's other address")
     assert.isFalse(receive("203.0.113.1:3478", other))
     assert.isTrue(receive("203.0.113.1:3478", answer!.bytes))
     assert.isFalse(receive("203.0.113.1:3478", answer!.bytes), "a second time")
