@@ -31,7 +31,8 @@ export const libc = {
   setsockopt: bind("int setsockopt(int, int, int, uintptr_t, uint)"),
   getsockopt: bind("int getsockopt(int, int, int, uintptr_t, uintptr_t)"),
   recvmsg: bind("long recvmsg(int, uintptr_t, int)"),
-  sendmsg: bind("long sendmsg(int, uintptr_t, int)")
+  sendmsg: bind("long sendmsg(int, uintptr_t, int)"),
+  madvise: bind("int madvise(uintptr_t, size_t, int)")
 }
 
 /** Number of the last failed call of this thread. */

@@ -8,7 +8,7 @@ import type { Command } from "../../src/dataplane/commands.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
 import { makeNativeChecksum } from "./checksum.ts"
-import { makeMemory } from "./memory.ts"
+import { makeMemory, reserveTable } from "./memory.ts"
 import { makePacketIo } from "./packetIo.ts"
 import { makePrimitives } from "./primitives.ts"
 
@@ -90,6 +90,7 @@ export const runPacketWorker = (
     counters,
     mtu: start.mtu,
     maxSessions: start.maxSessions,
+    reserve: reserveTable,
     sockets: { port: start.udpPort, ipv4: udp4 >= 0, ipv6: udp6 >= 0 },
     offloads: { joinTcp: offloads.joinTcp, joinUdp: offloads.joinUdp, batch: udpSegment },
     ...(offloads.simd ? { checksum: makeNativeChecksum(memory).checksum } : {})

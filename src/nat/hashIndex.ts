@@ -1,4 +1,5 @@
 import type { Words } from "../packet/address.ts"
+import type { Reserve } from "./sessionRecords.ts"
 
 /**
  * One end of a flow as a 32-bit hash. `flow` packs protocol and port. Seeded, so that a client cannot work out
@@ -29,11 +30,11 @@ export class HashIndex {
   readonly slotMask: number
   private readonly hashes: Int32Array
 
-  constructor(capacity: number) {
+  constructor(capacity: number, reserve: Reserve) {
     let size = 8
     while (size < capacity * 2) size *= 2
-    this.buckets = new Int32Array(size)
-    this.hashes = new Int32Array(size)
+    this.buckets = reserve(size)
+    this.hashes = reserve(size)
     this.mask = size - 1
     this.slotMask = size - 1
   }

@@ -26,6 +26,12 @@ export const FIN_OUT = 2
 export const FIN_IN = 4
 export const LIVE = 8
 
+/**
+ * This many zeroed integers. A table that is visited at random wants them to begin at a cache line, in large pages:
+ * `layers/native` knows how.
+ */
+export type Reserve = (length: number) => Int32Array
+
 /** The memory of the sessions: fixed records in one block, and how to read a session by its slot. */
 export class SessionRecords {
   protected readonly records: Int32Array
@@ -34,10 +40,10 @@ export class SessionRecords {
   /** The latest time seen, from which the stored low 32 bits of a time are completed. */
   protected clock = 0
 
-  constructor(capacity: number) {
-    this.records = new Int32Array(capacity * STRIDE)
-    this.cold = new Int32Array(capacity * COLD_STRIDE)
-    this.firstOut = new Float64Array(this.cold.buffer)
+  constructor(capacity: number, reserve: Reserve) {
+    this.records = reserve(capacity * STRIDE)
+    this.cold = reserve(capacity * COLD_STRIDE)
+    this.firstOut = new Float64Array(this.cold.buffer, this.cold.byteOffset, capacity * FIRST_OUT_STRIDE)
   }
 
   clientOf(slot: number): number {

@@ -28,6 +28,7 @@ import {
   MAPPING,
   PORTS,
   REAL,
+  type Reserve,
   RESOURCE,
   SessionRecords,
   STATE,
@@ -54,6 +55,8 @@ export interface SessionsOptions {
   readonly perClient: number
   /** Any 32 random bits: makes the place of a flow in the table unpredictable. */
   readonly seed?: number
+  /** Where the table's memory comes from; plain buffers unless given. */
+  readonly reserve?: Reserve
 }
 
 /**
@@ -84,13 +87,14 @@ export class Sessions extends SessionRecords {
   private free = 0
 
   constructor(options: SessionsOptions) {
-    super(options.capacity)
+    const reserve = options.reserve ?? plain
+    super(options.capacity, reserve)
     this.capacity = options.capacity
     this.perClient = options.perClient
     this.insideSeed = (options.seed ?? 0x5a11) | 0
     this.outsideSeed = Math.imul(this.insideSeed ^ 0x2545f491, 0x9e3779b1)
-    this.inside = new HashIndex(options.capacity)
-    this.outside = new HashIndex(options.capacity)
+    this.inside = new HashIndex(options.capacity, reserve)
+    this.outside = new HashIndex(options.capacity, reserve)
     this.byClass = new SlotLists(this.cold, COLD_STRIDE, CLASS_LINKS, 4)
     this.byClient = new SlotLists(this.cold, COLD_STRIDE, CLIENT_LINKS, 128)
   }
@@ -446,6 +450,8 @@ export class Sessions extends SessionRecords {
     }
   }
 }
+
+const plain: Reserve = (length) => new Int32Array(length)
 
 const NEAR = 32
 

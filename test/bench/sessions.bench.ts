@@ -6,6 +6,7 @@
 import { performance } from "node:perf_hooks"
 import process from "node:process"
 import { type Words, words } from "../../src/packet/address.ts"
+import { reserveTable } from "../../layers/native/memory.ts"
 import { Sessions } from "../../src/nat/sessions.ts"
 import { type Measure, option, report } from "./support/report.ts"
 
@@ -47,7 +48,7 @@ const insert = (sessions: Sessions, i: number, now: number): number =>
   )
 
 const fill = (): Sessions => {
-  const sessions = new Sessions({ capacity: 1_048_576, perClient })
+  const sessions = new Sessions({ capacity: 1_048_576, perClient, reserve: reserveTable })
   for (let i = 0; i < live; i++) insert(sessions, i, 0)
   return sessions
 }
@@ -147,7 +148,7 @@ best("insert that evicts (remove, insert)", () =>
 best(
   "insert, from none to that size",
   () => {
-    const fresh = new Sessions({ capacity: 1_048_576, perClient })
+    const fresh = new Sessions({ capacity: 1_048_576, perClient, reserve: reserveTable })
     const start = performance.now()
     for (let i = 0; i < live; i++) insert(fresh, i, 0)
     return ((performance.now() - start) * 1e6) / live

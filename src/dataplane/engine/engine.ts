@@ -7,6 +7,7 @@ import type { Command } from "../commands.ts"
 import type { Counters } from "../counters.ts"
 import type { Notice } from "../notices.ts"
 import { channelHeaderLength, ChannelTable } from "../../ice/channelTable.ts"
+import type { Reserve } from "../../nat/sessionRecords.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
 import { read16, write16 } from "../../packet/bytes.ts"
@@ -41,6 +42,8 @@ export interface EngineOptions {
   readonly counters: Counters
   readonly mtu: number
   readonly maxSessions: number
+  /** Where the session table's memory comes from; plain arrays unless given. */
+  readonly reserve?: Reserve
   /** Our UDP port, and the families that have a socket; needed for ICE and relays only. Both families unless given. */
   readonly sockets?: Sockets
   /** The sum over the arena; the plain one unless given. */
@@ -106,6 +109,7 @@ export class Engine {
       io: options.io,
       counters: options.counters,
       maxSessions: options.maxSessions,
+      ...(options.reserve === undefined ? {} : { reserve: options.reserve }),
       hashSeed: new DataView(seed.buffer).getInt32(0)
     })
     this.uplink = new Uplink(this.state, this.channels, arena)

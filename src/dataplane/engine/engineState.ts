@@ -10,6 +10,7 @@ import { ReplyEvidence } from "../../nat/replyEvidence.ts"
 import { gatewayPacketLimit, icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
 import { Routes } from "../../nat/routes.ts"
 import { SessionBirths } from "../../nat/sessionBirths.ts"
+import type { Reserve } from "../../nat/sessionRecords.ts"
 import { Sessions } from "../../nat/sessions.ts"
 import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
@@ -28,6 +29,7 @@ interface StateOptions {
   readonly io: PacketIo
   readonly counters: Counters
   readonly maxSessions: number
+  readonly reserve?: Reserve
   readonly hashSeed: number
 }
 
@@ -74,7 +76,8 @@ export class EngineState {
     this.sessions = new Sessions({
       capacity: options.maxSessions,
       perClient: sessionsPerClient,
-      seed: options.hashSeed
+      seed: options.hashSeed,
+      ...(options.reserve === undefined ? {} : { reserve: options.reserve })
     })
     this.births = new SessionBirths(this.sessions, options.maxSessions)
   }
