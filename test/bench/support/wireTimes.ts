@@ -16,7 +16,7 @@ export const WireTimes = Schema.Struct({
 })
 export type WireTimes = typeof WireTimes.Type
 
-/** Watches from now on, until the effect that it yields is run. */
+/** Watches from now on; `stop` ends it and yields what was seen. */
 export const watchWire = Effect.gen(function* () {
   const lab = yield* Lab
   const child = yield* lab.spawn("gateway", [
@@ -24,9 +24,10 @@ export const watchWire = Effect.gen(function* () {
     fileURLToPath(new URL("./wireMain.ts", import.meta.url))
   ])
   yield* Queue.take(child.lines)
-  return Effect.gen(function* () {
+  const stop = Effect.gen(function* () {
     yield* child.send("end")
     const line = yield* Queue.take(child.lines)
     return yield* Schema.decodeEffect(Schema.fromJsonString(WireTimes))(line)
   })
+  return { stop }
 })
