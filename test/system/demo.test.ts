@@ -1,5 +1,8 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Queue, Schema } from "effect"
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { attemptCommand, runCommand } from "../../layers/lab/command.ts"
 import { startProcess } from "../../layers/lab/process.ts"
@@ -85,4 +88,64 @@ it.live(
       for (const pid of children) assert.isFalse(isRunning(pid), `process ${pid} is still there`)
     }).pipe(Effect.scoped),
   { timeout: 60_000 }
+)
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+/** An ordinary user on a machine with a TUN device of these rights, who can read this repository wherever it lies. */
+const asUser = (tunMode: string, path: string, ...command: ReadonlyArray<string>): ReadonlyArray<string> => [
+  "unshare",
+  "--mount",
+  "sh",
+  "-ec",
+  `mount --bind "$1" /mnt; mount -t tmpfs none /dev/net; mknod /dev/net/tun c 10 200; chmod ${tunMode} /dev/net/tun
+   PATH="$2:$PATH"; shift 2; exec setpriv --reuid 54321 --regid 54321 --clear-groups "$@"`,
+  "sh",
+  root,
+  path,
+  ...command
+]
+const demoAsUser = (tunMode: string, path = "/") =>
+  attemptCommand(asUser(tunMode, path, process.execPath.replace(root, "/mnt/"), "/mnt/src/bin.ts", "demo", "--json"), {
+    timeout: "100 seconds"
+  })
+
+it.live(
+  "tells the whole story to an ordinary user, too, where TUN device and user namespaces are open to everybody",
+  () =>
+    Effect.gen(function* () {
+      const allowed = yield* attemptCommand(asUser("666", "/", "unshare", "--user", "--map-root-user", "--net", "true"))
+
+      const { code, stderr, stdout } = yield* demoAsUser("666")
+
+      if (allowed.code === 0) {
+        assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
+        assert.deepInclude(yield* lastLine(stdout), { answerWhileDnsDown: "icmp-unreachable", ok: true, failed: null })
+      } else {
+        assert.deepStrictEqual([code, stdout], [1, ""])
+        assert.match(stderr, /^[^\n]*the kernel allows no user namespace for it: run it with sudo\n$/)
+      }
+    }),
+  { timeout: 110_000 }
+)
+
+it.live("tells an ordinary user in one line why there is no story, and what helps", () =>
+  Effect.gen(function* () {
+    const directory = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "sallyport-user-"))),
+      (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+    )
+    chmodSync(directory, 0o755)
+    writeFileSync(join(directory, "unshare"), "#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2; exit 1\n")
+    chmodSync(join(directory, "unshare"), 0o755)
+    for (const [mode, path, line] of [
+      ["600", "/", /^[^\n]*\/dev\/net\/tun may not be opened by this user: run it with sudo\n$/],
+      ["666", directory, /^[^\n]*the kernel allows no user namespace for it: run it with sudo\n$/]
+    ] as const) {
+      const { code, stderr, stdout } = yield* demoAsUser(mode, path)
+
+      assert.strictEqual(code, 1)
+      assert.strictEqual(stdout, "")
+      assert.match(stderr, line)
+    }
+  }).pipe(Effect.scoped)
 )
