@@ -1,5 +1,5 @@
 /**
- * The gateway's side of a Phoenix channel in the V1 object envelope (firezone-protocol §1.3, §1.4), without IO: frames in
+ * A gateway's (or a client's) side of a Phoenix channel in the V1 object envelope (firezone-protocol §1.3, §1.4), without IO: frames in
  * and out are texts, time is an argument. One owner, which passes every frame and every deadline on and sends what
  * `takeFrames` gives.
  */
@@ -13,6 +13,8 @@ export type ChannelEvent =
   | { readonly _tag: "Skipped"; readonly problem: string }
   /** The portal refused one of our messages. */
   | { readonly _tag: "Refused"; readonly event: string; readonly reason: string }
+  /** What the portal answered to one of our messages; only for an owner that wants it. */
+  | { readonly _tag: "Answered"; readonly event: string; readonly request: unknown; readonly response: unknown }
   /** This connection is of no more use. */
   | { readonly _tag: "Broken"; readonly reason: string }
 
@@ -24,7 +26,12 @@ const joinMs = 5_000
 /** Joining again at once would be a loop when the portal's side dies each time. */
 const rejoinMs = 1_000
 const maxAttempts = 3
-const topic = "gateway"
+
+export interface ChannelOptions {
+  readonly topic: "gateway" | "client"
+  /** Whether `Answered` is wanted: clients of generation A live by replies. */
+  readonly answers: boolean
+}
 
 interface Message extends Outbound {
   readonly text: string
@@ -45,6 +52,13 @@ export class Channel {
   private rejoinAt = 0
   /** Messages lost because the queue was full. */
   dropped = 0
+  private readonly topic: string
+  private readonly answers: boolean
+
+  constructor(options: ChannelOptions = { topic: "gateway", answers: false }) {
+    this.topic = options.topic
+    this.answers = options.answers
+  }
 
   get joined(): boolean {
     return this.state === "joined"
@@ -93,7 +107,7 @@ export class Channel {
     if (frame === undefined) return [{ _tag: "Skipped", problem: "a frame is not a Phoenix message" }]
     const { event, payload, ref } = frame
     if (event === "phx_reply") return ref === null ? [] : this.replied(ref, payload, now)
-    if (frame.topic !== topic) return []
+    if (frame.topic !== this.topic) return []
     if (event === "phx_close") return [{ _tag: "Broken", reason: "the portal closed the channel" }]
     if (event === "phx_error") {
       if (this.state === "joined") this.rejoinLater(now)
@@ -137,7 +151,10 @@ export class Channel {
     const message = this.unanswered.get(ref)
     if (message === undefined) return []
     this.unanswered.delete(ref)
-    if (reason === null) return []
+    if (reason === null) {
+      const { event, payload: request } = message
+      return this.answers ? [{ _tag: "Answered", event, request, response: responseOf(payload) }] : []
+    }
     if (reason !== "unmatched topic") return [{ _tag: "Refused", event: message.event, reason }]
     // The portal's side of the channel has died and never saw the message.
     if (message.attempts + 1 < maxAttempts)
@@ -153,7 +170,7 @@ export class Channel {
     this.state = "joining"
     this.lastJoinAt = now
     this.joinedBy = now + joinMs
-    this.joinRef = this.push(topic, "phx_join", "null")
+    this.joinRef = this.push(this.topic, "phx_join", "null")
   }
 
   private rejoinLater(now: number): void {
@@ -162,7 +179,7 @@ export class Channel {
   }
 
   private transmit(message: Message): void {
-    const ref = this.push(topic, message.event, message.text)
+    const ref = this.push(this.topic, message.event, message.text)
     this.unanswered.set(ref, message)
     // Some messages get no reply at all.
     for (const oldest of this.unanswered.keys()) {
@@ -206,6 +223,9 @@ const parseFrame = (text: string): Frame | undefined => {
   const number = typeof ref === "number" ? ref : typeof ref === "string" && /^\d{1,15}$/.test(ref) ? Number(ref) : null
   return { topic, event, payload: "payload" in parsed ? parsed.payload : null, ref: number }
 }
+
+const responseOf = (payload: unknown): unknown =>
+  typeof payload === "object" && payload !== null && "response" in payload ? payload.response : null
 
 /** Why the portal refused, in at most 100 characters; `null` when it did not. */
 const refusalOf = (payload: unknown): string | null => {

@@ -11,6 +11,8 @@ import * as Result from "effect/Result"
 export const portalVersion = "1.4.19"
 
 export interface HandshakeRequest {
+  /** Absent: a gateway. */
+  readonly role?: "gateway" | "client"
   /** A base URL: ws, wss, http or https. */
   readonly apiUrl: string
   /** v2 renames messages (generation C). */
@@ -43,7 +45,8 @@ export const handshakeOf = (request: HandshakeRequest): Handshake => {
   const base = readApiUrl(request.apiUrl)
   if (Result.isFailure(base)) throw new TypeError(base.failure)
   const url = new URL(base.success)
-  const path = request.endpoint === "v2" ? "gateway/v2/websocket" : "gateway/websocket"
+  const role = request.role ?? "gateway"
+  const path = request.endpoint === "v2" ? `${role}/v2/websocket` : `${role}/websocket`
   url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path}`
   const token = request.token.replaceAll(/\s/g, "")
   if (request.legacy) url.searchParams.set("token", token)
@@ -52,7 +55,7 @@ export const handshakeOf = (request: HandshakeRequest): Handshake => {
   url.searchParams.set("name", request.name)
   return {
     url: url.href,
-    headers: { "User-Agent": userAgent(request.host, request.legacy), "X-Authorization": `Bearer ${token}` }
+    headers: { "User-Agent": userAgent(request.host, request.legacy, role), "X-Authorization": `Bearer ${token}` }
   }
 }
 
@@ -69,9 +72,9 @@ export const readApiUrl = (text: string): Result.Result<string, string> => {
 }
 
 /** As newer portals read it, or (`legacy`) in the order that those of 2024 want. Only printable ASCII without blanks. */
-export const userAgent = (host: HostFacts, legacy: boolean): string => {
+export const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "client" = "gateway"): string => {
   const { os, osVersion, arch, kernel } = host
-  const component = legacy ? "connlib" : "gateway"
+  const component = legacy ? "connlib" : role === "gateway" ? "gateway" : "headless-client"
   return `${word(os)}/${word(osVersion)} ${component}/${portalVersion} (${word(arch)}; ${word(kernel)})`
 }
 

@@ -116,8 +116,8 @@ export type PortalMessage =
   | ExpiryUpdated
   | Disconnect
 
-export type Decoded =
-  | { readonly _tag: "Message"; readonly message: PortalMessage; readonly skipped: number }
+export type Decoded<A = PortalMessage> =
+  | { readonly _tag: "Message"; readonly message: A; readonly skipped: number }
   | { readonly _tag: "Unknown" }
   /** `problem` names the place, never what stood there: it may be a secret. */
   | { readonly _tag: "Malformed"; readonly problem: string }
@@ -133,13 +133,13 @@ export const decodeMessage = (event: string, payload: unknown): Decoded => {
     : { _tag: "Malformed", problem: decoded.failure }
 }
 
-interface Notes {
+export interface Notes {
   skipped: number
 }
 
-type Decode<A> = (payload: unknown, notes: Notes) => Result.Result<A, string>
+export type Decode<A> = (payload: unknown, notes: Notes) => Result.Result<A, string>
 
-const message = <S extends Schema.ConstraintDecoder<unknown>, A>(
+export const message = <S extends Schema.ConstraintDecoder<unknown>, A>(
   schema: S,
   build: (wire: S["Type"], notes: Notes) => Result.Result<A, string>
 ): Decode<A> => {
@@ -154,13 +154,13 @@ const clientId = (uuid: string): ClientId => ClientId.make(uuid.toLowerCase())
 const resourceId = (uuid: string): ResourceId => ResourceId.make(uuid.toLowerCase())
 const millis = (seconds: number | null | undefined): number | null =>
   seconds === null || seconds === undefined ? null : Math.round(seconds * 1_000)
-const canonical = (address: string): string => formatAddress(parseAddress(address)!)
+export const canonical = (address: string): string => formatAddress(parseAddress(address)!)
 
 const decodeTurn = SchemaParser.decodeUnknownResult(wire.TurnRelay)
 const decodeCandidate = SchemaParser.decodeUnknownResult(wire.Candidate)
 
 /** One relay per id with an address per family; the last word on a family and on the credentials holds. */
-const relaysOf = (entries: ReadonlyArray<unknown> | null | undefined, notes: Notes): ReadonlyArray<Relay> => {
+export const relaysOf = (entries: ReadonlyArray<unknown> | null | undefined, notes: Notes): ReadonlyArray<Relay> => {
   const relays = new Map<RelayId, Relay>()
   for (const entry of entries ?? []) {
     const decoded = decodeTurn(entry)
@@ -221,7 +221,7 @@ const resourceOf = (resource: typeof wire.Resource.Type): Result.Result<Resource
   })
 
 /** Canonical text, also of an address with bits behind its prefix. */
-const networkOf = (text: string): string | undefined => {
+export const networkOf = (text: string): string | undefined => {
   const plain = parseNetwork(text)
   if (plain !== undefined) return formatNetwork(plain)
   const slash = text.indexOf("/")

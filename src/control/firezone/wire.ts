@@ -11,24 +11,25 @@ export const maxAuthorizations = 50_000
 /** Bytes of one frame from the portal: the largest `init`. Everything else is far below 64 KiB. */
 export const maxFrame = 8 * 1024 * 1024
 
-const text = (max: number) => Schema.String.check(Schema.isMaxLength(max))
+export const text = (max: number) => Schema.String.check(Schema.isMaxLength(max))
 const textWhere = (max: number, test: (value: string) => boolean) =>
   text(max).check(Schema.makeFilter((value: string) => value.length <= max && test(value)))
-const list = <S extends Schema.Constraint>(item: S, max: number) => Schema.Array(item).check(Schema.isMaxLength(max))
+export const list = <S extends Schema.Constraint>(item: S, max: number) =>
+  Schema.Array(item).check(Schema.isMaxLength(max))
 /** Absent, `null` or a value. */
-const maybe = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
+export const maybe = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
 export const Uuid = textWhere(36, (value) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value))
 /** A signed reference of the portal, carried back unchanged. */
 const Ref = text(8_192)
-const Key = textWhere(44, (value) => /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(value))
-const Ipv4 = textWhere(15, (value) => !value.includes(":") && parseAddress(value) !== undefined)
-const Ipv6 = textWhere(45, (value) => value.includes(":") && parseAddress(value) !== undefined)
+export const Key = textWhere(44, (value) => /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(value))
+export const Ipv4 = textWhere(15, (value) => !value.includes(":") && parseAddress(value) !== undefined)
+export const Ipv6 = textWhere(45, (value) => value.includes(":") && parseAddress(value) !== undefined)
 /** Unix seconds. */
 const Instant = Schema.Finite.check(
   Schema.makeFilter((value: number) => value >= 0 && value <= Number.MAX_SAFE_INTEGER / 1_000)
 )
-const Domain = text(255)
+export const Domain = text(255)
 const Port = Schema.Int.check(Schema.makeFilter((value: number) => value >= 0 && value <= 65_535))
 
 /** ICE characters and whatever else is printable; a colon would take a STUN username apart. */
@@ -46,7 +47,7 @@ export const TurnRelay = Schema.Struct({
 })
 
 /** Each one is read by itself: a relay of a kind unknown here must not cost the others. */
-const Relays = list(Schema.Unknown, 256)
+export const Relays = list(Schema.Unknown, 256)
 
 const Filter = Schema.Union([
   Schema.Struct({

@@ -209,3 +209,22 @@ describe("the Phoenix channel", () => {
     }
   )
 })
+
+describe("the Phoenix channel of a client", () => {
+  it("joins its own topic and is told what the portal answered to which message", () => {
+    const channel = new Channel({ topic: "client", answers: true })
+    channel.open(0)
+    assert.deepStrictEqual(frames(channel), [{ topic: "client", event: "phx_join", payload: null, ref: 0 }])
+    channel.receive(reply(0, "ok", {}, "client"), 0)
+    channel.send({ event: "prepare_connection", payload: { resource_id: "r" } })
+    assert.deepStrictEqual(channel.receive(reply(1, "ok", { gateway_id: "g" }, "client"), 1), [
+      {
+        _tag: "Answered",
+        event: "prepare_connection",
+        request: { resource_id: "r" },
+        response: { gateway_id: "g" }
+      }
+    ])
+    assert.deepStrictEqual(channel.receive(push("init", {}), 1), [])
+  })
+})
