@@ -49,6 +49,22 @@ const find = (sessions: Sessions, port: number, o: Partial<Opening> = {}): numbe
   sessions.findOutbound(o.client ?? 1, o.protocol ?? tcp, port, o.destination ?? proxy, o.port ?? 443)
 
 describe("a session", () => {
+  it("is kept whole in memory that does not begin at byte 0 of its buffers", () => {
+    const sessions = new Sessions({
+      capacity: 64,
+      perClient: 32,
+      reserve: (length) => new Int32Array(new ArrayBuffer(length * 4 + 8), 8, length)
+    })
+    const slots = [50_000, 50_001, 50_002].map((port) => open(sessions, port, port + 0.5))
+
+    assert.deepStrictEqual(
+      slots.map((slot) => sessions.firstOutAt(slot)),
+      [50_000.5, 50_001.5, 50_002.5]
+    )
+    assert.strictEqual(sessions.removeClient(1), 3)
+    assert.strictEqual(sessions.size, 0)
+  })
+
   it("is found from both sides and tells what it was made of", () => {
     const sessions = make()
     const slot = open(sessions, 50_000, 5)
