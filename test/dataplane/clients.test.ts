@@ -302,6 +302,43 @@ describe("after a restart", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect(
+    "a client that is sending already is called before the others, and a stranger's datagrams call nobody",
+    () =>
+      Effect.gen(function* () {
+        yield* TestClock.adjust("1 minute")
+        const network = yield* MemoryNetwork
+        const called: Array<number> = []
+        yield* network.onDatagram((to) => void called.push(to.port))
+        yield* setUp(1)
+        for (let n = 0; n < 120; n++) {
+          yield* send({
+            ...upsertClient(1),
+            client: clientId(100 + n),
+            publicKey: keyOf(100 + n),
+            tunnel4: `100.64.2.${n}`,
+            tunnel6: `fd00:2021:1111::2:${n}`,
+            endpoint: { address: "192.0.2.2", port: 40_000 + n },
+            initiate: true
+          })
+        }
+        // A transport message of a session that nobody knows any more.
+        const lost = new Uint8Array(64)
+        lost.set([4, 0, 0, 0, 9, 9, 9, 9])
+        for (const n of [119, 118, 119]) {
+          const { endpoint } = device(1, n)
+          yield* network.arrive(endpoint, lost)
+          yield* network.arrive({ ...endpoint, port: 50_000 + n }, lost)
+        }
+        yield* TestClock.adjust("200 millis")
+        assert.includeMembers(called, [40_118, 40_119])
+        assert.isAtMost(called.length, 15)
+        yield* TestClock.adjust("3 seconds")
+        assert.lengthOf(new Set(called), 120)
+        assert.isTrue(called.every((port) => port >= 40_000 && port < 40_120))
+      }).pipe(Effect.provide(layer))
+  )
+
   it.effect("an initiation recorded before it is refused, and the next one is not", () =>
     Effect.gen(function* () {
       yield* TestClock.adjust("1 minute")

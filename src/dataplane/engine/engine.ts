@@ -17,12 +17,12 @@ import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
 import { ClientRole } from "./clientRole.ts"
 import { ClientReports } from "./clientReports.ts"
-import type { ClientEntry } from "./clientTable.ts"
 import { ControlEvents } from "./controlEvents.ts"
 import { Connections } from "./connections.ts"
 import { DesiredState } from "./desiredState.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
+import { Initiations } from "./initiations.ts"
 import { Link } from "./link.ts"
 import { NamesInUse } from "./namesInUse.ts"
 import { Outbound } from "./outbound.ts"
@@ -71,8 +71,6 @@ const receiveCapacity = 65_536
 const collectedBytes = 32_768
 /** Expiry, silence, parking and evidence are looked at this often while there is something to look at. */
 const housekeepingMs = 100
-/** Handshakes started towards known clients after a restart, per second (design §5). */
-const initiationsPerSecond = 50
 
 export class Engine {
   private readonly state: EngineState
@@ -93,8 +91,7 @@ export class Engine {
   private readonly udpAt: number
   private readonly tunAt: number
   private readonly from = makeEndpoint()
-  private readonly toInitiate: Array<ClientEntry> = []
-  private initiatedAt = Number.NEGATIVE_INFINITY
+  private readonly initiations: Initiations
   private housekeepingAt = 0
   /** What this worker's own totals were when they were last added to the counters, which outlive it. */
   private readonly counted = new Map<number, number>()
@@ -140,6 +137,7 @@ export class Engine {
     this.control = new ControlEvents(this.state, this.link, arena, (client) => this.connections.lost(client, "Goodbye"))
     this.outbound = new Outbound(this.state, this.link, this.tun, this.control, arena, options.mtu)
     this.client = new ClientRole(this.state, this.link, this.tun, this.control)
+    this.initiations = new Initiations(this.state, this.wireguard, housekeepingMs)
     this.namesInUse = new NamesInUse(this.state)
     this.desired = new DesiredState(
       this.state,
@@ -149,7 +147,7 @@ export class Engine {
       this.connections,
       this.reports,
       (client) => {
-        this.toInitiate.push(client)
+        this.initiations.add(client)
         this.housekeepingAt = this.state.now
       }
     )
@@ -178,7 +176,7 @@ export class Engine {
   nextDeadline(): number {
     const { state } = this
     const idle =
-      state.sessions.size === 0 && state.parking.size === 0 && this.toInitiate.length === 0 && !this.reports.waiting
+      state.sessions.size === 0 && state.parking.size === 0 && !this.initiations.waiting && !this.reports.waiting
     const deadline = Math.min(this.wireguard.nextDeadline(), this.connections.nextDeadline())
     return Math.min(deadline, idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
@@ -231,6 +229,7 @@ export class Engine {
         }
         const code = wireguard.receive(offset, length, source, now, wall)
         counters[receiveBase + code]!++
+        if (code === ReceiveCode.UnknownReceiver) this.initiations.heard(source)
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
@@ -291,7 +290,7 @@ export class Engine {
     this.outbound.expire()
     for (let m = state.silence.next(state.now); m >= 0; m = state.silence.next(state.now))
       state.suspect(m, "Unanswered")
-    this.initiateSome()
+    this.initiations.work()
     this.reports.tellDue()
     this.namesInUse.tellDue()
     for (const [i, n] of this.wireguard.handshakeCounts.entries()) this.countUpTo(handshakeBase + i, n)
@@ -300,17 +299,6 @@ export class Engine {
   private countUpTo(counter: number, total: number): void {
     this.state.counters[counter]! += total - (this.counted.get(counter) ?? 0)
     this.counted.set(counter, total)
-  }
-
-  private initiateSome(): void {
-    if (this.toInitiate.length === 0 || this.state.now - this.initiatedAt < 1_000 / initiationsPerSecond) return
-    this.initiatedAt = this.state.now
-    const batch = Math.ceil((initiationsPerSecond * housekeepingMs) / 1_000)
-    for (const client of this.toInitiate.splice(0, batch)) {
-      if (this.state.clients.get(client.index) === client && !client.peer.hasSession(this.state.now)) {
-        this.wireguard.initiate(client.peer, this.state.now, this.state.wall)
-      }
-    }
   }
 
   private peerEvent(peer: Peer, event: PeerEvent): void {
