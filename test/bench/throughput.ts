@@ -43,6 +43,19 @@ const pairs = pairNames.filter((name) => wanted.includes(name))
 const chosen = cases.filter((c) => (quick ? c.quick : true) && c.name.includes(only))
 const integrityBytes = quick ? 20_000_000 : 50_000_000
 
+/** Seconds, roughly: what a measurement needs beside its own time, and a lab to come up. */
+const perMeasurement = 1.2
+const perLab = 12
+const perPing = 2
+const estimate =
+  mtus.length *
+  (pairs.length * perLab +
+    rounds *
+      chosen.reduce((sum, c) => {
+        const own = c.work.kind === "ping" ? seconds + perPing : seconds
+        return sum + c.pairs.filter((pair) => pairs.includes(pair)).length * (own + perMeasurement)
+      }, 0))
+
 let measurements = 0
 let disturbed = 0
 
@@ -98,6 +111,7 @@ const bench = Effect.gen(function* () {
   yield* say(
     `wireguard-go ${wireguard.version}, ${wireguard.offloads ? "with" : "WITHOUT"} offloads, sha256 ${wireguard.sha256}`
   )
+  yield* say(`takes about ${Math.ceil(estimate / 60)} minutes, longer on a machine that is not idle`)
   const profile = yield* profileDirectory
   const rows: Array<Row> = []
   const problems: Array<string> = []

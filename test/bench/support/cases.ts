@@ -93,3 +93,6 @@ export const cases: ReadonlyArray<Case> = [
 
 /** User CPU per GiB of the pair without cipher. */
 export const plainUserTarget = 0.25
+
+/** How late the gateway's main loop may come round under full load, the slowest hundredth, in milliseconds. */
+export const loopTargetMs = 10

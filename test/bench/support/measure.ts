@@ -1,6 +1,8 @@
 /** One measurement: a load through one pair, and what it cost the gateway. */
+import { readFileSync, rmSync } from "node:fs"
+import process from "node:process"
 import { fileURLToPath } from "node:url"
-import { Effect, Schema } from "effect"
+import { Effect, Schedule, Schema } from "effect"
 import { LabError } from "../../../src/demo/Lab.ts"
 import type { Work } from "./cases.ts"
 import { connectPort, iperfPort, type Pair, processorTime } from "./pairs.ts"
@@ -17,6 +19,8 @@ export interface Sample {
   /** Round-trip times, in milliseconds. */
   readonly times?: ReadonlyArray<number>
   readonly connectionsPerSecond?: number
+  /** How late the gateway's main loop came round, the slowest hundredth, in milliseconds. */
+  readonly loopP99?: number
 }
 
 const mebibyte = 1024 * 1024
@@ -33,6 +37,8 @@ const Report = Schema.fromJsonString(
     })
   })
 )
+
+const MainThread = Schema.fromJsonString(Schema.Struct({ p99: Schema.Finite, heapMiB: Schema.Finite }))
 
 const Connections = Schema.fromJsonString(
   Schema.Struct({ made: Schema.Finite, failed: Schema.Finite, seconds: Schema.Finite })
@@ -51,11 +57,13 @@ export const measure = (pair: Pair, work: Work, seconds: number): Effect.Effect<
 }
 
 const transfer = Effect.fnUntraced(function* (pair: Pair, work: Work & { kind: "tcp" | "udp" }, seconds: number) {
+  if (pair.delays !== null) yield* mainThread(pair)
   const gateway = processorTime(pair.gateway)
   const client = processorTime(pair.client)
   const { delivered, loss, took } = yield* iperf(pair, work, seconds)
   const gatewayAfter = processorTime(pair.gateway)
   const clientAfter = processorTime(pair.client)
+  const loopP99 = pair.delays === null ? null : (yield* mainThread(pair)).p99
   const gibibytes = delivered / mebibyte / 1024
   const user = gatewayAfter.user - gateway.user
   const all = user + gatewayAfter.system - gateway.system
@@ -64,8 +72,22 @@ const transfer = Effect.fnUntraced(function* (pair: Pair, work: Work & { kind: "
     cpuPerGiB: all / gibibytes,
     userPerGiB: user / gibibytes,
     clientPerGiB: (clientAfter.user + clientAfter.system - client.user - client.system) / gibibytes,
-    ...(loss === null ? {} : { loss })
+    ...(loss === null ? {} : { loss }),
+    ...(loopP99 === null ? {} : { loopP99 })
   }
+})
+
+/** What the gateway's main thread says of itself: how late its loop came round since the last call (p99, ms), its heap. */
+export const mainThread = Effect.fnUntraced(function* ({ delays, gateway }: Pair) {
+  if (delays === null || gateway === null)
+    return yield* new LabError({ message: "this pair's gateway is not Sallyport" })
+  rmSync(delays, { force: true })
+  process.kill(gateway, "SIGUSR2")
+  return yield* Effect.suspend(() => Schema.decodeEffect(MainThread)(readFileSync(delays, "utf8"))).pipe(
+    Effect.catchDefect(() => Effect.fail(new LabError({ message: "the gateway says nothing of its main thread" }))),
+    Effect.mapError(() => new LabError({ message: "the gateway says nothing of its main thread" })),
+    Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 100 })
+  )
 })
 
 const iperf = Effect.fnUntraced(function* (pair: Pair, work: Work & { kind: "tcp" | "udp" }, seconds: number) {

@@ -33,6 +33,8 @@ export interface Pair {
   /** Processes at the two ends; `null` without a tunnel. */
   readonly gateway: number | null
   readonly client: number | null
+  /** Where a Sallyport gateway writes its main loop's delays when it gets SIGUSR2. */
+  readonly delays: string | null
 }
 
 export interface PairOptions {
@@ -86,7 +88,7 @@ const plain = Effect.gen(function* () {
   yield* lab.exec("gateway", ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
   yield* lab.exec("client", ["ip", "route", "replace", inner.network.v4, "via", outer.gateway.v4])
   yield* lab.exec("lan", ["ip", "route", "replace", "192.0.2.0/24", "via", inner.gateway.v4])
-  return { target: inner.origin.v4, gateway: null, client: null }
+  return { target: inner.origin.v4, gateway: null, client: null, delays: null }
 })
 
 const sallyport = Effect.fnUntraced(function* (pair: PairName, { mtu, profile, wireguard }: PairOptions) {
@@ -95,13 +97,16 @@ const sallyport = Effect.fnUntraced(function* (pair: PairName, { mtu, profile, w
   const nameServer = yield* startNameServer
   yield* nameServer.set({ mode: "answer", name, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 300 })
   const copy = fileURLToPath(new URL("./noCipher.ts", import.meta.url))
+  const loopDelay = fileURLToPath(new URL("./loopDelay.ts", import.meta.url))
+  const delays = `${lab.directory}/delays.json`
   const nodeOptions = [
+    `--import=${loopDelay}`,
     ...(profile === null ? [] : [`--cpu-prof --cpu-prof-dir=${profile}`]),
     ...(pair === "copy" ? [`--import=${copy}`] : [])
   ].join(" ")
   const gateway = yield* startGateway({
     config: gatewayConfig({ clientKey: keys.publicKey, more: `network: { mtu: ${mtu} }` }),
-    env: nodeOptions === "" ? {} : { NODE_OPTIONS: nodeOptions }
+    env: { NODE_OPTIONS: nodeOptions, SALLYPORT_BENCH_DELAYS: delays }
   })
   const client =
     pair === "mixed"
@@ -137,7 +142,7 @@ const sallyport = Effect.fnUntraced(function* (pair: PairName, { mtu, profile, w
     ),
     Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
   )
-  return { target, gateway: gateway.process.pid, client: client.pid }
+  return { target, gateway: gateway.process.pid, client: client.pid, delays }
 })
 
 /** wireguard-go at both ends; nftables does what the gateway's translation does. */
@@ -184,7 +189,7 @@ const peer = Effect.fnUntraced(function* ({ mtu, wireguard }: PairOptions) {
     ]
   })
   yield* lab.exec("client", ["ping", "-c1", "-W10", peerProxy], { timeout: "15 seconds" })
-  return { target: peerProxy, gateway: gateway.process.pid, client: client.process.pid }
+  return { target: peerProxy, gateway: gateway.process.pid, client: client.process.pid, delays: null }
 })
 
 /** Unique on this machine, and no longer than a device name may be. */

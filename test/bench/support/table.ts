@@ -1,5 +1,5 @@
 /** The results of a run: medians and spread per case and pair, ratios, targets; as one table and as one line of JSON. */
-import { type Case, plainUserTarget } from "./cases.ts"
+import { type Case, loopTargetMs, plainUserTarget } from "./cases.ts"
 import type { Sample } from "./measure.ts"
 import { type PairName, pairTitles } from "./pairs.ts"
 import { percentile } from "./report.ts"
@@ -24,6 +24,7 @@ export interface Summary {
   readonly max?: number
   readonly probes?: number
   readonly connectionsPerSecond?: number
+  readonly loopP99?: number
 }
 
 export interface Verdict {
@@ -75,6 +76,7 @@ const summary = (samples: ReadonlyArray<Sample>): Summary => {
     ...median("clientPerGiB", (s) => s.clientPerGiB),
     ...median("loss", (s) => s.loss),
     ...median("connectionsPerSecond", (s) => s.connectionsPerSecond),
+    ...median("loopP99", (s) => s.loopP99),
     ...(times.length === 0
       ? {}
       : { p50: percentile(times, 0.5), p99: percentile(times, 0.99), max: times.at(-1)!, probes: times.length })
@@ -101,6 +103,7 @@ const judge = ({ targets }: Case, summaries: Row["summaries"], ratio: Row["ratio
     else atMost("p99, the peer's", sallyport.p99, peer?.p99, " ms")
   }
   atMost("user CPU without cipher", copy?.userPerGiB, plainUserTarget)
+  atMost("main loop late, p99", sallyport?.loopP99, loopTargetMs, " ms")
   return verdicts
 }
 
