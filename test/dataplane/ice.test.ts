@@ -1,55 +1,390 @@
 /** Clients whose path ICE finds: two engines, a portal between them, relays beside them (firezone-protocol §2). */
 import { assert, describe, it } from "@effect/vitest"
-import { clientId } from "../support/engineWorld.ts"
+import type { Notice } from "../../src/dataplane/notices.ts"
 import { syn } from "../support/engineSteps.ts"
-import { IcePair } from "../support/iceWorld.ts"
-import { buildTcp } from "../support/packets.ts"
-import { clientAddress, gatewayAddress } from "../support/iceWorld.ts"
+import { clientId } from "../support/engineWorld.ts"
+import {
+  clientAddress,
+  credentials,
+  gatewayAddress,
+  type Host,
+  IcePair,
+  isAt,
+  lab,
+  World
+} from "../support/iceWorld.ts"
+import { addressWords, buildTcp } from "../support/packets.ts"
 
 const there = (sourcePort = 50_000) =>
   buildTcp({ source: "100.64.1.1", destination: "10.20.0.10", sourcePort, destinationPort: 443, flags: syn })
 const back = buildTcp({ source: "10.20.0.10", destination: "100.64.1.1", sourcePort: 443, destinationPort: 50_000 })
 
-describe("a client on the same network", () => {
-  it("is reached directly", () => {
+/** Both hosts told their own addresses and each other. */
+const direct = (): IcePair => {
+  const pair = new IcePair()
+  pair.introduce()
+  pair.hosts(pair.gateway, gatewayAddress)
+  pair.hosts(pair.client, clientAddress)
+  pair.world.run(1_000)
+  return pair
+}
+
+/** Only relays connect them. */
+const relayed = (relays = 1) => {
+  const pair = new IcePair()
+  pair.world.drops = ({ from, to }) => from.port === 52_625 && to.port === 52_625
+  const all = Array.from({ length: relays }, (_, i) =>
+    pair.addRelay(`r${i}`, `203.0.113.${i + 1}`, `198.51.100.${i + 1}`)
+  )
+  pair.relays(...all.map(({ relay }) => relay))
+  pair.introduce()
+  pair.world.run(1_000)
+  return { pair, servers: all.map(({ server }) => server), relays: all.map(({ relay }) => relay) }
+}
+
+/** Whether a packet passes now, both ways. */
+const passes = ({ client, gateway, world }: IcePair): boolean => {
+  const before = [gateway.received.length, client.received.length]
+  client.route(there())
+  world.settle()
+  gateway.route(back)
+  world.settle()
+  return gateway.received.length === before[0]! + 1 && client.received.length === before[1]! + 1
+}
+
+/** Milliseconds until packets pass; `limit` when they never do. */
+const healsIn = (pair: IcePair, limit: number): number => {
+  for (let passed = 0; passed < limit; passed += 100) {
+    if (passes(pair)) return passed
+    pair.world.run(100)
+  }
+  return limit
+}
+
+const handshakes = (host: Host): number => host.count("wireguard.handshake_answered")
+
+const kinds = (notices: ReadonlyArray<Notice>): ReadonlyArray<string> =>
+  notices.flatMap((notice) =>
+    notice._tag === "CandidateFound" || notice._tag === "CandidateLost"
+      ? [`${notice._tag} ${/typ (\w+)/.exec(notice.candidate)![1]}`]
+      : []
+  )
+
+describe("a path that ICE finds", () => {
+  it("is direct where the hosts reach each other", () => {
+    const pair = direct()
+    pair.client.route(there())
+    pair.world.settle()
+    assert.deepStrictEqual(
+      pair.gateway.received.map((p) => [...p]),
+      [[...there()]]
+    )
+    pair.gateway.route(back)
+    pair.world.settle()
+    assert.deepStrictEqual(
+      pair.client.received.map((p) => [...p]),
+      [[...back]]
+    )
+    assert.deepInclude(pair.gateway.state, {
+      client: clientId(1),
+      connected: true,
+      path: "direct",
+      endpoint: { address: clientAddress, port: 52_625 }
+    })
+    assert.strictEqual(pair.client.state?.path, "direct")
+  })
+
+  it("takes IPv6 where that is all there is, and leaves from the address that was addressed", () => {
     const pair = new IcePair()
     pair.introduce()
+    pair.hosts(pair.gateway, "2001:db8::1")
+    pair.hosts(pair.client, "2001:db8::2")
+    pair.world.run(1_000)
+    assert.isTrue(passes(pair))
+    assert.strictEqual(pair.gateway.state?.endpoint?.address, "2001:db8::2")
+  })
+
+  it("leads through a relay where nothing else does", () => {
+    const { pair, servers } = relayed()
+    assert.isTrue(passes(pair))
+    assert.deepStrictEqual([pair.gateway.state?.path, pair.client.state?.path], ["relayed", "relayed"])
+    assert.deepStrictEqual(servers[0]!.violations, [])
+    assert.isAbove(pair.gateway.count("relay.received"), 0)
+    // The peer behind the relay is whom the client is seen as.
+    assert.strictEqual(pair.gateway.state?.endpoint?.address, "198.51.100.1")
+  })
+
+  it("moves from the relay to the direct one when that opens", () => {
+    const { pair } = relayed()
+    assert.strictEqual(pair.gateway.state?.path, "relayed")
+    pair.world.drops = () => false
+    pair.hosts(pair.client, clientAddress, "2001:db8::2")
+    pair.hosts(pair.gateway, gatewayAddress, "2001:db8::1")
+    pair.world.run(3_000)
+    assert.isTrue(passes(pair))
+    pair.world.run(2_000)
+    assert.deepStrictEqual([pair.gateway.state?.path, pair.client.state?.path], ["direct", "direct"])
+    assert.strictEqual(handshakes(pair.gateway), 1)
+  })
+
+  it("is found with candidates that the relay's answers taught, and each is told once", () => {
+    const { pair } = relayed()
+    assert.deepStrictEqual(kinds(pair.gateway.notices), ["CandidateFound host", "CandidateFound relay"])
+  })
+
+  it("crosses a NAT whose address only the relay sees", () => {
+    const world = new World()
+    const pair = new IcePair(world)
+    const { relay } = pair.addRelay("a", "203.0.113.1", "198.51.100.9")
+    const outside = "198.51.100.77"
+    const isClient = isAt(clientAddress)
+    world.outside = (from, to) =>
+      isClient({ from, to, bytes: there() }) ? { ...from, address: addressWords(outside) } : from
+    world.inside = (to) =>
+      isAt(outside)({ from: to, to, bytes: there() }) ? { ...to, address: addressWords(clientAddress) } : to
+    // Nothing reaches the client's own address from outside.
+    world.drops = ({ to }) => isClient({ from: to, to, bytes: there() })
+    pair.relays(relay)
+    pair.introduce()
+    world.run(1_000)
+    assert.includeMembers([...kinds(pair.client.notices)], ["CandidateFound srflx"])
+    assert.isTrue(passes(pair))
+    assert.deepInclude(pair.gateway.state, { path: "direct", endpoint: { address: outside, port: 52_625 } })
+  })
+})
+
+describe("a gateway", () => {
+  it("starts no handshake and sends nothing before the client's came, and then sends what waited", () => {
+    const pair = direct()
+    const quiet = new IcePair()
+    quiet.gateway.send(quiet.upsertAtGateway(), lab)
+    quiet.hosts(quiet.gateway, gatewayAddress)
+    quiet.gateway.route(back)
+    quiet.world.run(2_000)
+    assert.deepStrictEqual(quiet.world.wire, [])
+    assert.isTrue(passes(pair))
+  })
+
+  it("keeps the connection when it is told the same again, even with another preshared key, and tells its candidates again", () => {
+    const pair = direct()
+    pair.gateway.told("CandidateFound")
+    pair.gateway.send(pair.upsertAtGateway({ presharedKey: Buffer.alloc(32, 9).toString("base64") }))
+    assert.isTrue(passes(pair))
+    assert.strictEqual(handshakes(pair.gateway), 1)
+    pair.world.settle()
+    assert.deepStrictEqual(
+      pair.gateway.told("CandidateFound").map(({ candidate }) => candidate.split(" ")[4]),
+      [gatewayAddress]
+    )
+    assert.deepStrictEqual(pair.gateway.told("ConnectionLost"), [])
+  })
+
+  it("replaces the connection when the credentials are others, and the client's flows go on", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    const other = { username: "othe", password: "anotherpasswordanother" }
+    const gatewayIce = { local: other, remote: credentials.client, role: "controlled" } as const
+    const clientIce = { local: credentials.client, remote: other, role: "controlling" } as const
+    pair.gateway.send(pair.upsertAtGateway({ ice: gatewayIce }))
+    pair.client.send(pair.upsertAtClient({ ice: clientIce }))
+    pair.world.run(7_000)
+    // The reply to a flow that began before.
+    pair.gateway.route(back)
+    pair.world.settle()
+    assert.strictEqual(pair.client.received.length, 2)
+    assert.strictEqual(handshakes(pair.gateway), 2)
+  })
+
+  it("keeps the flows of a client that starts again with another key", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    pair.gateway.send(pair.upsertAtGateway({ publicKey: Buffer.alloc(32, 3).toString("base64") }))
+    pair.world.run(200)
+    assert.strictEqual(pair.gateway.count("sessions.live"), 1)
+    assert.isFalse(pair.gateway.state?.connected)
+    pair.gateway.send(pair.upsertAtGateway())
+    pair.client.start()
+    assert.isBelow(healsIn(pair, 10_000), 10_000)
+    assert.strictEqual(pair.gateway.count("sessions.created"), 1)
+  })
+
+  it("reports a client that never told of a way to it", () => {
+    const pair = new IcePair()
+    pair.gateway.send(pair.upsertAtGateway(), lab)
+    pair.hosts(pair.gateway, gatewayAddress)
+    pair.world.run(9_900)
+    assert.deepStrictEqual(pair.gateway.told("ConnectionLost"), [])
+    pair.world.run(200)
+    assert.deepStrictEqual(
+      pair.gateway.told("ConnectionLost").map(({ reason }) => reason),
+      ["NoCandidates"]
+    )
+  })
+
+  it("gives a client up that does not answer its packets, keeps its flows, and takes it back", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    pair.world.drops = isAt(clientAddress)
+    pair.world.run(60_000)
+    assert.strictEqual(pair.gateway.told("ConnectionLost")[0]?.reason, "HandshakeFailed")
+    pair.world.drops = () => false
+    pair.introduce()
+    pair.world.run(1_000)
+    pair.gateway.route(back)
+    pair.world.settle()
+    assert.strictEqual(pair.client.received.length, 2)
+  })
+
+  it("loses an idle client that is gone, and takes it back by the same credentials", () => {
+    const pair = direct()
+    pair.world.drops = isAt(clientAddress)
+    pair.world.run(20 * 60_000)
+    assert.strictEqual(pair.gateway.told("ConnectionLost")[0]?.reason, "IceFailed")
+    assert.deepInclude(pair.gateway.state, { connected: false, path: null, endpoint: null })
+    assert.strictEqual(pair.client.told("ConnectionLost")[0]?.reason, "IceFailed")
+    pair.world.drops = () => false
+    pair.introduce()
+    pair.world.run(1_000)
+    assert.isTrue(passes(pair))
+  })
+
+  it("lets go of a client that says goodbye, at once", () => {
+    const pair = direct()
+    pair.client.send({ _tag: "SendControl", client: clientId(1), event: 2, payload: new Uint8Array() })
+    pair.world.settle()
+    assert.strictEqual(pair.gateway.told("Control")[0]?.event, 2)
+    assert.strictEqual(pair.gateway.told("ConnectionLost")[0]?.reason, "Goodbye")
+    assert.isFalse(pair.gateway.state?.connected)
+    const before = pair.gateway.count("stun.handled")
+    pair.world.run(3_000)
+    assert.strictEqual(pair.gateway.count("stun.handled"), before)
+  })
+
+  it("forgets a client that is removed: no check is answered, nothing is told", () => {
+    const pair = direct()
+    pair.gateway.send({ _tag: "RemoveClient", client: clientId(1) })
+    pair.gateway.notices.length = 0
+    pair.world.wire.length = 0
+    pair.client.route(there())
+    pair.world.run(3_000)
+    assert.deepStrictEqual(pair.gateway.notices, [])
+    assert.deepStrictEqual(
+      pair.world.wire.filter(({ from }) => isAt(gatewayAddress)({ from, to: from, bytes: back })),
+      []
+    )
+  })
+})
+
+describe("a client", () => {
+  it("whose preshared key is another one is told at once that the handshake failed", () => {
+    const pair = new IcePair()
+    pair.gateway.send(pair.upsertAtGateway(), lab)
+    pair.client.send(pair.upsertAtClient({ presharedKey: Buffer.alloc(32, 9).toString("base64") }), lab)
     pair.hosts(pair.gateway, gatewayAddress)
     pair.hosts(pair.client, clientAddress)
     pair.world.run(1_000)
-    pair.client.route(there())
-    pair.world.settle()
-    assert.deepStrictEqual(
-      pair.gateway.received.map((p) => [...p]),
-      [[...there()]]
-    )
-    pair.gateway.route(back)
-    pair.world.settle()
-    assert.deepStrictEqual(
-      pair.client.received.map((p) => [...p]),
-      [[...back]]
-    )
-    assert.deepInclude(pair.gateway.state, { connected: true, path: "direct", client: clientId(1) })
+    assert.strictEqual(pair.client.told("ConnectionLost")[0]?.reason, "HandshakeFailed")
+    assert.strictEqual(pair.gateway.count("wireguard.handshake_answered"), 1)
+    assert.isFalse(pair.gateway.state?.connected)
   })
-  it("is reached by relay", () => {
+
+  it("that roams keeps its session", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    pair.client.addresses = ["192.0.2.99"]
+    pair.hosts(pair.client, "192.0.2.99")
+    assert.isBelow(healsIn(pair, 5_000), 1_000)
+    assert.strictEqual(handshakes(pair.gateway), 1)
+    pair.world.run(2_000)
+    assert.deepInclude(pair.gateway.state, { path: "direct", endpoint: { address: "192.0.2.99", port: 52_625 } })
+  })
+
+  it("that roams without a word from the portal keeps its session too", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    pair.passes = false
+    pair.client.addresses = ["192.0.2.99"]
+    pair.hosts(pair.client, "192.0.2.99")
+    assert.isBelow(healsIn(pair, 5_000), 1_000)
+    assert.strictEqual(handshakes(pair.gateway), 1)
+  })
+})
+
+describe("relays", () => {
+  it("that go silent are left for another one, whose candidates are told, and flows go on", () => {
+    const { pair, servers } = relayed(2)
+    assert.isTrue(passes(pair))
+    for (const host of [pair.gateway, pair.client]) host.notices.length = 0
+    const used = servers.filter((server) => server.liveAllocations(pair.world.now).some((a) => a.channels.size > 0))
+    assert.isNotEmpty(used)
+    used[0]!.silent = true
+    pair.insists = true
+    assert.isBelow(healsIn(pair, 60_000), 25_000)
+    pair.world.run(20_000)
+    assert.isTrue(passes(pair))
+    assert.isNotEmpty([...pair.gateway.told("RelayLost"), ...pair.client.told("RelayLost")])
+    assert.strictEqual(pair.gateway.count("sessions.created"), 1)
+    for (const server of servers) assert.deepStrictEqual(server.violations, [])
+  })
+
+  it("that are restarted and forgot everything are used again", () => {
+    const { pair, servers } = relayed(1)
+    assert.isTrue(passes(pair))
+    servers[0]!.restart()
+    assert.isBelow(healsIn(pair, 60_000), 20_000)
+    assert.deepStrictEqual(servers[0]!.violations, [])
+  })
+
+  it("that the portal takes away take their candidates with them", () => {
+    const { pair, relays, servers } = relayed(2)
+    const sampled = pair.gateway.told("CandidateFound").find(({ candidate }) => candidate.includes("typ relay"))!
+    const index = servers.findIndex((server) => sampled.candidate.includes(` ${server.relayed4} `))
+    pair.gateway.notices.length = 0
+    pair.relays(...relays.filter((_, i) => i !== index))
+    pair.world.run(2_000)
+    assert.includeMembers([...kinds(pair.gateway.notices)], ["CandidateLost relay", "CandidateFound relay"])
+    const lost = pair.gateway.told("CandidateLost").find(({ candidate }) => candidate.includes("typ relay"))
+    assert.strictEqual(lost?.candidate, sampled.candidate)
+    assert.isBelow(healsIn(pair, 20_000), 20_000)
+    assert.deepStrictEqual(pair.gateway.told("RelayLost"), [])
+  })
+
+  it("that refuse our credentials are reported, and connections do without", () => {
     const pair = new IcePair()
     const { relay } = pair.addRelay("a", "203.0.113.1", "198.51.100.9")
-    pair.world.drops = ({ from, to }) => [from, to].every((a) => a.port === 52_625)
-    pair.relays(relay)
+    pair.relays({ ...relay, password: "wrong" })
     pair.introduce()
+    pair.world.run(2_000)
+    assert.deepInclude(pair.gateway.told("RelayLost")[0], { relay: relay.id, reason: "WrongCredentials", left: 0 })
+    // The relay still showed us our own address.
+    assert.isTrue(passes(pair))
+    assert.strictEqual(pair.gateway.state?.path, "direct")
+  })
+})
+
+describe("a new worker", () => {
+  it("calls a client that was reached directly: flows go on within a second", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    pair.gateway.start()
+    assert.isBelow(healsIn(pair, 10_000), 1_000)
     pair.world.run(3_000)
-    pair.client.route(there())
-    pair.world.settle()
-    assert.deepStrictEqual(
-      pair.gateway.received.map((p) => [...p]),
-      [[...there()]]
-    )
-    pair.gateway.route(back)
-    pair.world.settle()
-    assert.deepStrictEqual(
-      pair.client.received.map((p) => [...p]),
-      [[...back]]
-    )
-    assert.deepInclude(pair.gateway.state, { connected: true, path: "relayed", client: clientId(1) })
+    assert.deepInclude(pair.gateway.state, { connected: true, path: "direct" })
+  })
+
+  it("allocates anew at the relay, tells the new candidate, and flows go on", () => {
+    const { pair, servers } = relayed(1)
+    assert.isTrue(passes(pair))
+    pair.gateway.start()
+    assert.isBelow(healsIn(pair, 30_000), 5_000)
+    assert.strictEqual(pair.gateway.state?.path, "relayed")
+    assert.deepStrictEqual(servers[0]!.violations, [])
+  })
+
+  it("of the client connects again", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    pair.client.start()
+    assert.isBelow(healsIn(pair, 10_000), 1_000)
   })
 })

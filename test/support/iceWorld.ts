@@ -262,14 +262,17 @@ export class IcePair {
   readonly world: World
   readonly gateway: Host
   readonly client: Host
-  /** What the portal does with a candidate; replace to lose or delay them. */
+  /** Whether the portal passes candidates on. */
   passes = true
+  /** Whether the client asks the portal again when its connection is lost. */
+  insists = false
 
   constructor(world = new World()) {
     this.world = world
     this.gateway = world.host("gateway", 11, gatewayAddress, "2001:db8::1")
     this.client = world.host("client", 12, clientAddress, "2001:db8::2")
     world.listen = (host, notice) => {
+      if (this.insists && host === this.client && notice._tag === "ConnectionLost") this.introduce()
       const other = host === this.gateway ? this.client : this.gateway
       if (!this.passes || (notice._tag !== "CandidateFound" && notice._tag !== "CandidateLost")) return
       const { candidate } = notice
