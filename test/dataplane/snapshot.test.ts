@@ -181,3 +181,60 @@ describe("Snapshot", () => {
     assert.strictEqual(last?.lookup, numbers.length === 0 ? undefined : Math.max(...numbers))
   })
 })
+
+describe("Snapshot of connections by ICE", () => {
+  const ice = {
+    local: { username: "gw", password: "gateway" },
+    remote: { username: "cl", password: "client" },
+    role: "controlled"
+  } as const
+  const byIce = { ...upsertClient(1), ice }
+  const add = (candidate: string, n = 1): Command => ({ _tag: "AddCandidate", client: clientId(n), candidate })
+  const remove = (candidate: string): Command => ({ _tag: "RemoveCandidate", client: clientId(1), candidate })
+  const relays: Command = { _tag: "SetRelays", relays: [] }
+  const hosts: Command = { _tag: "SetHostCandidates", addresses: [{ address: "192.0.2.1", port: 1 }] }
+  const candidatesOf = (snapshot: Snapshot) =>
+    snapshot.replay(0).flatMap((command) => (command._tag === "AddCandidate" ? [command.candidate] : []))
+
+  it("replays hosts and relays before clients, and each client before its candidates; control events never", () => {
+    const control: Command = { _tag: "SendControl", client: clientId(1), event: 1, payload: new Uint8Array() }
+    const snapshot = snapshotOf(byIce, add("a"), control, relays, hosts, policy)
+    assert.deepStrictEqual(snapshot.replay(0), [policy, hosts, relays, byIce, add("a")])
+  })
+
+  it("keeps 64 candidates of a client at most, without those removed, and none of a client without ICE", () => {
+    const many = Array.from({ length: 70 }, (_, i) => `c${i}`)
+    const snapshot = snapshotOf(byIce, ...many.map((text) => add(text)), remove("c3"), upsertClient(2), add("x", 2))
+    assert.deepStrictEqual(
+      candidatesOf(snapshot),
+      many.slice(0, 64).filter((text) => text !== "c3")
+    )
+  })
+
+  it("keeps candidates and preshared key while the connection is the same, as the worker does", () => {
+    const snapshot = snapshotOf({ ...byIce, presharedKey: "first" }, add("a"), { ...byIce, presharedKey: "second" })
+    assert.deepStrictEqual(snapshot.replay(0), [{ ...byIce, presharedKey: "first" }, add("a")])
+    const other = { ...byIce, ice: { ...ice, local: { username: "gw", password: "other" } } }
+    snapshot.apply(other)
+    assert.deepStrictEqual(snapshot.replay(0), [other])
+  })
+
+  it("forgets the candidates of a lost connection, and takes the next preshared key then", () => {
+    const snapshot = snapshotOf({ ...byIce, presharedKey: "first" }, add("a"))
+    snapshot.lost(clientId(1))
+    snapshot.apply(add("b"))
+    assert.deepStrictEqual(candidatesOf(snapshot), [])
+    snapshot.apply({ ...byIce, presharedKey: "second" })
+    snapshot.apply(add("c"))
+    assert.deepStrictEqual(snapshot.replay(0), [{ ...byIce, presharedKey: "second" }, add("c")])
+  })
+
+  it("has a client that was reached directly called where it was; not one that was reached by relay", () => {
+    const snapshot = snapshotOf(byIce)
+    const seen = { ...state(1), endpoint: { address: "198.51.100.1", port: 5 }, handshakeAt: 1_000 }
+    snapshot.observe({ ...seen, path: "direct" })
+    assert.deepInclude(snapshot.replay(2_000)[0], { endpoint: seen.endpoint, initiate: true })
+    snapshot.observe({ ...seen, path: "relayed" })
+    assert.deepInclude(snapshot.replay(2_000)[0], { endpoint: null, initiate: true })
+  })
+})
