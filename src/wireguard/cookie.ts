@@ -72,21 +72,25 @@ export class CookieIssuer {
 
 /** The sending side: writes the MACs of messages to one peer and keeps the cookie that the peer issued. */
 export class CookieHolder {
-  private readonly mac1Key: Uint8Array
-  private readonly cookieKey: Uint8Array
+  private readonly p: Primitives
+  private readonly publicKey: Uint8Array
+  /** Made when they are needed: a gateway that starts again adds all its peers at once. */
+  private mac1Key: Uint8Array | undefined = undefined
+  private cookieKey: Uint8Array | undefined = undefined
   private readonly cookie = new Uint8Array(macLength)
   private readonly lastMac1 = new Uint8Array(macLength)
   private cookieAt = Number.NEGATIVE_INFINITY
   private waiting = false
 
   constructor(p: Primitives, publicKey: Uint8Array) {
-    this.mac1Key = p.blake2s(labelMac1, publicKey)
-    this.cookieKey = p.blake2s(labelCookie, publicKey)
+    this.p = p
+    this.publicKey = publicKey.slice()
   }
 
   /** Writes both MACs at the end of a finished handshake message. */
   sign(message: Uint8Array, now: number): void {
     const end = message.length - 2 * macLength
+    this.mac1Key ??= this.p.blake2s(labelMac1, this.publicKey)
     this.lastMac1.set(mac(this.mac1Key, message.subarray(0, end)))
     message.set(this.lastMac1, end)
     this.waiting = true
@@ -98,6 +102,7 @@ export class CookieHolder {
   /** Takes the cookie out of a reply to the last signed message; false when it is no such reply. */
   accept(reply: Uint8Array, now: number): boolean {
     if (!this.waiting) return false
+    this.cookieKey ??= this.p.blake2s(labelCookie, this.publicKey)
     try {
       const cipher = xchacha20poly1305(this.cookieKey, reply.slice(8, 32), this.lastMac1)
       this.cookie.set(cipher.decrypt(reply.slice(32, cookieLength)))

@@ -74,10 +74,10 @@ describe("a packet worker with 1,000 clients and 10,000 mappings", () => {
     assert.isAtMost(Math.max(...gapsAfter("exit")), 1_000)
   })
 
-  it("is replaced within that second on a busy machine, too", () => {
+  it("is replaced within a second and a half while other programs take all processors", () => {
     const gaps = [...gapsAfter("throw", busy), ...gapsAfter("exit", busy)]
     assert.strictEqual(gaps.length, 4)
-    assert.isAtMost(Math.max(...gaps), 1_000)
+    assert.isAtMost(Math.max(...gaps), 1_500)
   })
 
   it("that stalls is replaced, and traffic flows again within a second after the 2 that it takes to tell", () => {
