@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import { Programs } from "../src/cli/Programs.ts"
 import { faultVariable } from "../src/demo/story.ts"
 import { runConnect } from "./Connect.ts"
+import { runConnectPortal } from "./ConnectPortal.ts"
 import { runDevPortal } from "./DevPortal.ts"
 import { runGateway } from "./Gateway.ts"
 import { runDemo } from "./lab/demo.ts"
@@ -20,6 +21,7 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
     )
   }),
   connect: (conf) => runConnect(conf),
+  connectPortal: runConnectPortal,
   demo: runDemo,
   devPortal: runDevPortal
 })

@@ -5,13 +5,15 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import { Channel, type ChannelEvent } from "../src/control/firezone/channel.ts"
+import { Channel, type ChannelEvent, type ChannelOptions } from "../src/control/firezone/channel.ts"
 import * as Policy from "../src/control/firezone/connectPolicy.ts"
 import type { Outbound } from "../src/control/firezone/outbound.ts"
 import { type PortalConnection, PortalSocket } from "../src/control/firezone/PortalSocket.ts"
 import { ControlPlaneEnded } from "../src/control/ControlPlane.ts"
 
 export interface PortalLinkOptions {
+  /** Absent: a gateway's. */
+  readonly channel?: ChannelOptions
   /** Whether the token goes where portals of 2024 look for it, from the start. */
   readonly legacy: boolean
   /** How long the portal may be away. */
@@ -40,7 +42,7 @@ const connectTimeout = Duration.seconds(15)
 
 export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOptions) {
   const socket = yield* PortalSocket
-  const channel = new Channel()
+  const channel = new Channel(options.channel)
   const counters = { connects: 0, joins: 0, frames: 0, refused: 0 }
   let connection: PortalConnection | null = null
   let detail = "not connected yet"

@@ -1,5 +1,6 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type { PortalClientConfig } from "../client/clientEnvironment.ts"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { WireguardConf } from "../config/wireguardConf.ts"
 import type { PortalConfig } from "../devPortal/PortalConfig.ts"
@@ -34,6 +35,7 @@ export class Programs extends Context.Service<
   {
     readonly up: (config: GatewayConfig, options: UpOptions) => Effect.Effect<void, Failure>
     readonly connect: (conf: WireguardConf) => Effect.Effect<void, Failure>
+    readonly connectPortal: (config: PortalClientConfig) => Effect.Effect<void, Failure>
     readonly demo: (options: DemoOptions) => Effect.Effect<void, Failure>
     readonly devPortal: (config: PortalConfig) => Effect.Effect<void, Failure>
   }

@@ -1,17 +1,36 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { readClientEnvironment } from "../client/clientEnvironment.ts"
+import { ConfigError } from "../config/problem.ts"
 import { readBounded } from "../config/readConfig.ts"
 import { parseWireguardConf } from "../config/wireguardConf.ts"
 import { Programs } from "./Programs.ts"
 
-/** `sallyport connect FILE.conf`: be a client, with a wg-quick file, until told to stop. */
+/** `sallyport connect FILE.conf`, with a wg-quick file, or `--portal`: be a client until told to stop. */
 export const connect = Command.make(
   "connect",
-  { file: Argument.String("file").pipe(Argument.withDescription("A WireGuard client file (wg-quick)")) },
-  Effect.fnUntraced(function* ({ file }) {
-    const conf = yield* Effect.fromResult(parseWireguardConf(yield* readBounded(file), file))
+  {
+    file: Argument.String("file").pipe(
+      Argument.withDescription("A WireGuard client file (wg-quick)"),
+      Argument.optional
+    ),
+    portal: Flag.Boolean("portal").pipe(
+      Flag.withDescription(
+        "Be a client of the portal at FIREZONE_API_URL, with FIREZONE_TOKEN (and FIREZONE_ID, FIREZONE_NAME)"
+      ),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fnUntraced(function* ({ file, portal }) {
     const programs = yield* Programs
+    if (portal === Option.isSome(file)) {
+      return yield* new ConfigError({ message: "connect takes either a file or --portal — name one of them" })
+    }
+    if (Option.isNone(file)) return yield* programs.connectPortal(yield* readClientEnvironment())
+    const conf = yield* Effect.fromResult(parseWireguardConf(yield* readBounded(file.value), file.value))
     yield* programs.connect(conf)
   })
 ).pipe(

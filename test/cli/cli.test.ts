@@ -8,6 +8,7 @@ import { type Failure, Programs } from "../../src/cli/Programs.ts"
 import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
 import * as Keys from "../../layers/Keys.ts"
+import { portalConfig, portalFile } from "../support/portalWorld.ts"
 import { example, key } from "../config/fixtures.ts"
 import { report } from "./fixtures.ts"
 
@@ -24,6 +25,7 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
         if (failure !== undefined) return yield* Effect.fail(failure)
       }),
     connect: (conf) => Effect.sync(() => void asked.calls.push(["connect", conf.peer.endpoint.host])),
+    connectPortal: (config) => Effect.sync(() => void asked.calls.push(["connectPortal", config.apiUrl, config.name])),
     demo: (options) => Effect.sync(() => void asked.calls.push(["demo", options])),
     devPortal: (config) => Effect.sync(() => void asked.calls.push(["devPortal", config]))
   })
@@ -196,6 +198,36 @@ describe("sallyport connect and demo", () => {
     )
   )
 
+  it.effect("connect to the portal that the environment names", () =>
+    Effect.gen(function* () {
+      const environment = { FIREZONE_TOKEN: "t", FIREZONE_API_URL: "http://portal.test:8081", FIREZONE_NAME: "laptop" }
+      const { calls } = yield* run(["connect", "--portal"], { environment })
+      assert.deepStrictEqual(calls, [["connectPortal", "ws://portal.test:8081/", "laptop"]])
+      for (const [wrong, expected] of [
+        [{}, /FIREZONE_TOKEN is not set — put/],
+        [{ ...environment, FIREZONE_API_URL: "ftp://portal.test" }, /FIREZONE_API_URL: the scheme .* — write/],
+        [{ ...environment, FIREZONE_ID: "a b" }, /FIREZONE_ID: it is no id — use/]
+      ] as const) {
+        const { calls, error } = yield* run(["connect", "--portal"], { environment: wrong })
+        assert.deepStrictEqual(calls, [])
+        assert.match(String(error?.message), expected)
+      }
+      const neither = yield* run(["connect"])
+      assert.match(String(neither.error?.message), /either a file or --portal — name one/)
+    })
+  )
+
+  it.effect("run the development portal with its checked file", () =>
+    withFile(portalFile, (file) =>
+      Effect.gen(function* () {
+        const { calls } = yield* run(["dev-portal", "--config", file])
+        assert.deepStrictEqual(calls, [["devPortal", portalConfig()]])
+        const wrong = yield* run(["dev-portal", "--config", "/nowhere.yaml"])
+        assert.match(String(wrong.error?.message), /\/nowhere.yaml does not exist/)
+      })
+    )
+  )
+
   it.effect("pass the demo's choices on and refuse others", () =>
     Effect.gen(function* () {
       const plain = yield* run(["demo"])
@@ -224,7 +256,7 @@ describe("sallyport genkey", () => {
 
 it.effect("the command line never meets a wrong word silently", () =>
   Effect.gen(function* () {
-    for (const args of [["upp"], ["up", "--confg", "x"], ["status", "--socket"], ["connect"]]) {
+    for (const args of [["upp"], ["up", "--confg", "x"], ["status", "--socket"], ["dev-portal"]]) {
       const { error, calls } = yield* run(args)
       assert.strictEqual(error?._tag, "ShowHelp", args.join(" "))
       assert.deepStrictEqual(calls, [])

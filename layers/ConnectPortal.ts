@@ -1,0 +1,208 @@
+/** `sallyport connect --portal`: a client of a portal on the same engine, as far as tests and benches need one. */
+import { randomBytes } from "node:crypto"
+import * as os from "node:os"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import type { PortalClientConfig } from "../src/client/clientEnvironment.ts"
+import { type Action, ClientSession } from "../src/client/ClientSession.ts"
+import { decodeClientMessage } from "../src/client/portalMessages.ts"
+import { ControlPlaneEnded } from "../src/control/ControlPlane.ts"
+import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import type { TunnelAnswer, TunnelQuestion } from "../src/dns/tunnelAnswer.ts"
+import { handleQuery } from "../src/dns/tunnelServer.ts"
+import { DnsSockets } from "../src/host/DnsSockets.ts"
+import { isLoopback, parseAddress } from "../src/packet/address.ts"
+import * as DataPlaneLive from "./DataPlane.ts"
+import * as DnsSocketsLive from "./DnsSockets.ts"
+import { openServerSocket } from "./native/fds.ts"
+import { makeNodePrimitives } from "./nodePrimitives.ts"
+import { configurePortalClient, type PortalClientAddresses, sentinels } from "./PortalClientNetwork.ts"
+import { makePortalLink } from "./portalLink.ts"
+import * as PortalSocketLive from "./PortalSocket.ts"
+
+const device = "sallyport-c0"
+/** As the clients of the portal; any other port when it is taken. */
+const port = 52_625
+const mtu = 1_280
+/** A client needs no sessions: its end translates nothing. */
+const maxSessions = 16
+/** A question waits this long for the gateway to have the name; then the answer goes out all the same. */
+const readyMs = 3_000
+const tickMs = 500
+const answerTtl = 30
+/** For the last words to leave the worker. */
+const lastWordsMs = 100
+
+/** Runs the client until interrupted. */
+export const runConnectPortal = (config: PortalClientConfig) => {
+  const privateKey = new Uint8Array(randomBytes(32))
+  const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(privateKey)).toString("base64")
+  const { apiUrl, token } = config
+  const name = config.name ?? os.hostname()
+  return run.pipe(
+    Effect.scoped,
+    Effect.provide(
+      Layer.mergeAll(
+        DataPlaneLive.layer({ device, port, portFallback: true, privateKey, mtu, maxSessions }),
+        DnsSocketsLive.layer({ openSocket: openServerSocket }),
+        PortalSocketLive.layer({
+          role: "client",
+          apiUrl,
+          endpoint: "v1",
+          token,
+          publicKey,
+          firezoneId: config.firezoneId ?? name,
+          name,
+          host: { os: os.type(), osVersion: os.release().split("-")[0]!, arch: os.machine(), kernel: os.release() }
+        })
+      )
+    )
+  )
+}
+
+const run = Effect.gen(function* () {
+  const dataPlane = yield* DataPlane
+  const session = new ClientSession()
+  const ended = yield* Deferred.make<never, ControlPlaneEnded>()
+  const wanted = yield* Queue.sliding<PortalClientAddresses>(1)
+  /** Questions that wait for their name to be ready. */
+  const waiting = new Map<string, Set<Deferred.Deferred<void>>>()
+
+  const perform = Effect.fnUntraced(function* (actions: ReadonlyArray<Action>) {
+    for (const action of actions) {
+      switch (action._tag) {
+        case "Send":
+          link.send(action.message)
+          break
+        case "Command":
+          yield* dataPlane.send(action.command)
+          break
+        case "Configure":
+          yield* Queue.offer(wanted, action)
+          break
+        case "Ready":
+          for (const question of waiting.get(action.domain) ?? []) yield* Deferred.succeed(question, undefined)
+          break
+        case "Log":
+          yield* Effect.logInfo(action.message)
+          break
+        case "End":
+          yield* Deferred.fail(
+            ended,
+            new ControlPlaneEnded({ message: `the portal ended this client: ${action.reason}` })
+          )
+      }
+    }
+  })
+
+  const link = yield* makePortalLink({
+    channel: { topic: "client", answers: false },
+    legacy: false,
+    maxPartition: Duration.days(1),
+    onMessage: Effect.fnUntraced(function* (event, payload) {
+      const decoded = decodeClientMessage(event, payload)
+      if (decoded._tag === "Message") yield* perform(session.handle(decoded.message, yield* Clock.currentTimeMillis))
+      else if (decoded._tag === "Malformed") yield* Effect.logWarning(`the portal's ${event}: ${decoded.problem}`)
+    }),
+    onJoined: ({ localAddress }) => {
+      const address = localAddress === null ? undefined : parseAddress(localAddress)
+      return address === undefined || isLoopback(address)
+        ? Effect.void
+        : dataPlane.send({ _tag: "SetHostCandidates", addresses: [{ address: localAddress!, port: dataPlane.port }] })
+    },
+    onOdd: (_kind, message) => Effect.logWarning(message)
+  })
+
+  const lookup = Effect.fnUntraced(function* ({ domain, family }: TunnelQuestion): Effect.fn.Return<TunnelAnswer> {
+    const answer = session.ask(domain, yield* Clock.currentTimeMillis)
+    if (answer === null) return { _tag: "Refused" }
+    yield* perform(answer.actions)
+    if (!answer.ready) yield* untilReady(waiting, domain)
+    return family === null
+      ? { _tag: "NoData", ttl: answerTtl }
+      : { _tag: "Addresses", addresses: answer.proxyIps, ttl: answerTtl }
+  })
+
+  yield* dataPlane.send({
+    _tag: "SetPolicy",
+    mode: "client",
+    gateway4: "0.0.0.0",
+    gateway6: "::",
+    tunnelNetworks: [],
+    proxyNetworks: [],
+    ownAddresses: []
+  })
+  const notices = yield* dataPlane.notices
+  yield* Queue.take(notices).pipe(
+    Effect.flatMap((notice) =>
+      notice._tag === "Fault"
+        ? Effect.logWarning(notice.message)
+        : Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.notice(notice, now)))
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  yield* dataPlane.start
+  yield* Effect.addFinalizer(() =>
+    Effect.andThen(
+      Effect.suspend(() => perform(session.goodbye())),
+      Effect.sleep(lastWordsMs)
+    )
+  )
+  yield* Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.tick(now))).pipe(
+    Effect.repeat(Schedule.spaced(tickMs)),
+    Effect.forkScoped
+  )
+  return yield* Effect.raceAllFirst([
+    link.run,
+    Deferred.await(ended),
+    dataPlane.failure,
+    serveHost(wanted, (bytes, transport) => handleQuery(bytes, transport, lookup))
+  ])
+})
+
+const untilReady = (waiting: Map<string, Set<Deferred.Deferred<void>>>, domain: string) =>
+  Effect.gen(function* () {
+    const ready = yield* Deferred.make<void>()
+    const others = waiting.get(domain) ?? new Set()
+    waiting.set(domain, others.add(ready))
+    yield* Deferred.await(ready).pipe(
+      Effect.timeoutOption(readyMs),
+      Effect.ensuring(
+        Effect.sync(() => {
+          others.delete(ready)
+          if (others.size === 0) waiting.delete(domain)
+        })
+      )
+    )
+  })
+
+/** Sets the device up as the portal says, and once it has addresses serves DNS there. */
+const serveHost = Effect.fnUntraced(function* (
+  wanted: Queue.Dequeue<PortalClientAddresses>,
+  answer: (bytes: Uint8Array, transport: "udp" | "tcp") => Effect.Effect<Uint8Array | null>
+) {
+  const dns = yield* DnsSockets
+  let current: PortalClientAddresses | null = null
+  for (;;) {
+    const next = yield* Queue.take(wanted)
+    yield* configurePortalClient(device, current, next)
+    if (current === null) {
+      yield* dns.serve({
+        addresses: sentinels,
+        port: 53,
+        device: null,
+        handler: (bytes, _source, transport) => answer(bytes, transport)
+      })
+      yield* Effect.logInfo("ready").pipe(
+        Effect.annotateLogs({ device, tunnel4: next.tunnel4, tunnel6: next.tunnel6, dns: sentinels[0] })
+      )
+    }
+    current = next
+  }
+})

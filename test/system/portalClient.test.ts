@@ -1,0 +1,58 @@
+/** Our client role at the development portal, each in its own namespace. */
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { Lab } from "../../src/demo/Lab.ts"
+import { onlyLine } from "../support/operator.ts"
+import { dig, digFully, inLab, inner } from "../support/lab.ts"
+import { portalUrl, says, startPortal, startPortalClient } from "../support/portalLab.ts"
+
+const resources = `  web: { name: "*.corp.internal" }
+  net: { cidr: ${inner.network.v4} }`
+const server = "100.100.111.1"
+
+it.live("a client gets addresses, routes and a DNS server from the portal, and leaves nothing behind", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const portal = yield* startPortal(resources)
+    const client = yield* startPortalClient()
+    yield* says(client.output, "message=ready")
+
+    const addresses = yield* lab.exec("client", ["ip", "-o", "address", "show", "dev", "sallyport-c0"])
+    const routes = yield* lab.exec("client", ["ip", "route"])
+    // Nobody serves the name: the question waits for a gateway for a while, and is answered all the same.
+    const proxies = yield* dig("client", server, "+time=6", "www.corp.internal")
+    const proxies6 = yield* dig("client", server, "+time=6", "www.corp.internal", "AAAA")
+    const others = yield* digFully("client", server, "www.example.com")
+    yield* says(client.output, "no gateway for resource")
+    const code = yield* client.stop
+    const left = yield* lab.attempt("client", ["ip", "link", "show", "dev", "sallyport-c0"])
+
+    assert.match(addresses, /inet 100\.(6[4-9]|[78]\d|9[0-5])\.\d+\.\d+\/32/)
+    assert.match(addresses, /inet6 fd00:2021:1111::[0-9a-f:]+\/128/)
+    for (const network of ["100.96.0.0/11", inner.network.v4]) {
+      assert.match(routes, new RegExp(`^${network} dev sallyport-c0 .*src 100\\.`, "m"))
+    }
+    assert.deepStrictEqual(proxies, ["100.96.0.1", "100.96.0.2", "100.96.0.3", "100.96.0.4"])
+    assert.deepStrictEqual(
+      proxies6,
+      [1, 2, 3, 4].map((n) => `fd00:2021:1111:8000::${n}`)
+    )
+    assert.include(others, "status: REFUSED")
+    assert.deepStrictEqual([code, left.code], [0, 1])
+    assert.match(yield* portal.output, /client laptop \(1\.4\.\d+, alice\) connected/)
+  }).pipe(inLab)
+)
+
+it.live("a client that the portal does not know is told so in one line", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    yield* startPortal(resources)
+    const result = yield* lab.attempt("client", [...lab.program("sallyport"), "connect", "--portal"], {
+      timeout: "20 seconds",
+      env: { FIREZONE_TOKEN: "wrong", FIREZONE_API_URL: portalUrl }
+    })
+    const line = onlyLine(result)
+    assert.match(line, /the portal refuses the token \(HTTP status 401\)/)
+    assert.notInclude(line, "wrong")
+  }).pipe(inLab)
+)
