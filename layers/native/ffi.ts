@@ -32,7 +32,8 @@ export const libc = {
   getsockopt: bind("int getsockopt(int, int, int, uintptr_t, uintptr_t)"),
   recvmsg: bind("long recvmsg(int, uintptr_t, int)"),
   sendmsg: bind("long sendmsg(int, uintptr_t, int)"),
-  madvise: bind("int madvise(uintptr_t, size_t, int)")
+  madvise: bind("int madvise(uintptr_t, size_t, int)"),
+  clock_gettime: bind("int clock_gettime(int, uintptr_t)")
 }
 
 /** Number of the last failed call of this thread. */

@@ -7,6 +7,7 @@ import { systemBase, systemDrops } from "../../src/dataplane/counters.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
+import { makeBootClock, makeBootTime } from "./bootClock.ts"
 import { makeNativeChecksum } from "./checksum.ts"
 import { makeMemory, reserveTable } from "./memory.ts"
 import { makePacketIo } from "./packetIo.ts"
@@ -61,8 +62,8 @@ export const pending = 1
 /** Longest block in `poll`, so that the heartbeat shows life and `terminate` finds the thread in JavaScript. */
 const longestPollMs = 500
 
-/** The system's drops are counted this often. */
-const dropsMs = 250
+/** The system's drops are counted, and a sleep of the host is found out, this often. */
+const lookMs = 250
 
 /** While the replay comes in, packets wait in the kernel. */
 const replayPollMs = 1
@@ -112,18 +113,20 @@ export const runPacketWorker = (
     }
   }
 
+  const clock = makeBootClock(() => performance.now(), makeBootTime(memory))
   let replaying = true
   let faulted = false
-  let dropsAt = 0
+  let lookAt = 0
   for (;;) {
     Atomics.add(shared, heartbeat, 1)
     // Whole milliseconds: fractions would be boxed on the packet path.
-    const now = Math.floor(performance.now())
+    const now = Math.floor(clock.now())
     // Not `timeOrigin`, which stays where it was when the system's clock is set.
     const wall = Date.now()
-    if (now >= dropsAt) {
-      dropsAt = now + dropsMs
+    if (now >= lookAt) {
+      lookAt = now + lookMs
       countDrops()
+      clock.look()
     }
     if (Atomics.exchange(shared, pending, 0) === 1) {
       for (;;) {
@@ -150,7 +153,7 @@ export const runPacketWorker = (
       post([{ _tag: "Fault", epoch, message: broken, fatal: true }])
     }
     if (busy) continue
-    const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - performance.now())
+    const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - clock.now())
     io.poll(Math.max(0, Math.ceil(wait)))
     io.drainEvent()
   }

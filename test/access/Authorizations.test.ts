@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Clock, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { DataPlaneRecorder } from "../../layers/DataPlaneRecording.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
@@ -30,6 +30,32 @@ describe("Authorizations", () => {
       }).pipe(Effect.provide(layerAccess))
     )
   }
+
+  it.effect("are cut within a second of waking up when they ended while the host slept", () =>
+    Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      let slept = 0
+      // Timers and the monotonic clock stand still in the meantime.
+      const wall = () => clock.currentTimeMillisUnsafe() + slept
+      const sleeper: Clock.Clock = {
+        currentTimeMillisUnsafe: wall,
+        currentTimeMillis: Effect.sync(wall),
+        currentTimeNanosUnsafe: () => BigInt(wall()) * 1_000_000n,
+        currentTimeNanos: Effect.sync(() => BigInt(wall()) * 1_000_000n),
+        monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+        monotonicTimeNanos: clock.monotonicTimeNanos,
+        sleep: (duration) => clock.sleep(duration)
+      }
+      yield* Effect.gen(function* () {
+        const acceptor = yield* ConnectionAcceptor
+        yield* acceptor.accept(request("db.corp", { expiresAt: 3_600_000 }))
+        yield* TestClock.adjust("5 seconds")
+        slept = 3_600_000
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* revokedAt).length, 1)
+      }).pipe(Effect.provide(layerAccess.pipe(Layer.provide(Layer.succeed(Clock.Clock, sleeper)))))
+    })
+  )
 
   it.effect("does not show an authorization that has expired, even before it is cut", () =>
     Effect.gen(function* () {
