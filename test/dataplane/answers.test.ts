@@ -11,6 +11,7 @@ import {
   destinations,
   icmpOf,
   lan,
+  network,
   parsed,
   quotedDestination,
   ready,
@@ -203,6 +204,18 @@ describe("a packet that no mapping or authorization covers", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("is unreachable under a portal, too, when only its address is missing: asking again would not help", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send({ ...policy, mode: "portal" }, addresses(1, 1, "Unresolved"))
+      yield* sendInner(client, tcp(443, syn), tcp6(proxy6))
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [3, 0],
+        [1, 3]
+      ])
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("is prohibited when its resource was never granted, without a notice", () =>
     Effect.gen(function* () {
       const client = yield* ready()
@@ -282,6 +295,103 @@ describe("ping through the tunnel", () => {
       assert.strictEqual(client.received.length, 0)
       assert.strictEqual(yield* counter("outbound.echo_reply"), 1)
       assert.strictEqual(yield* counter("inbound.no_session"), 1)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a name with addresses of one family", () => {
+  for (const [family, real, way, other] of [
+    ["IPv6", real6, tcp6(proxy6), tcp(443, syn)],
+    ["IPv4", real4, tcp(443, syn), tcp6(proxy6)]
+  ] as const) {
+    it.effect(`is reached over ${family}, and over the other family told to be unreachable`, () =>
+      Effect.gen(function* () {
+        const client = yield* ready()
+        const out = yield* lan
+        yield* send(addresses(1, 1, "Resolved", [real]))
+        yield* sendInner(client, way, other)
+        assert.deepStrictEqual(destinations(out), [real])
+        assert.deepStrictEqual(icmpOf(client.received), [family === "IPv6" ? [3, 0] : [1, 3]])
+      }).pipe(Effect.provide(layer))
+    )
+  }
+})
+
+describe("a packet from the gateway's network", () => {
+  it.effect("that comes after its flow's end is dropped, not passed on from the real address", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, udp(53))
+      const back = buildUdp({ source: real4, destination: tunnel4(1), sourcePort: 53, destinationPort: 50_000 })
+      yield* reply(client, back)
+      yield* TestClock.adjust("122 seconds")
+      yield* reply(client, back)
+      assert.strictEqual(client.received.length, 1)
+      assert.strictEqual(yield* counter("inbound.no_session"), 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("for an address that is no client's goes nowhere", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(network("internet", null))
+      const strays = ["9.9.9.9", "100.64.7.7", "100.96.0.4", "fd00:2021:1111::77", "2606:4700::1"]
+      for (const destination of strays) {
+        const source = destination.includes(":") ? real6 : real4
+        yield* reply(client, buildUdp({ source, destination, sourcePort: 53, destinationPort: 50_000 }))
+      }
+      assert.deepStrictEqual([client.received.length, out.length], [0, 0])
+      assert.strictEqual(yield* counter("inbound.unknown_client"), strays.length)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("that is an ICMP error of an open flow arrives, whatever the port filter permits", () =>
+    Effect.gen(function* () {
+      const client = yield* ready({ filters: [{ protocol: "udp", from: 53, to: 53 }] })
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, udp(53))
+      const error = { source: "10.20.0.254", destination: tunnel4(1), type: 3, code: 3 }
+      yield* reply(client, buildIcmp({ ...error, payload: out[0]!.slice(0, 28) }))
+      assert.deepStrictEqual(icmpOf(client.received), [[3, 3]])
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("an ECN mark", () => {
+  it.effect("goes through translation unchanged, both ways, under right checksums", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4, real6]))
+      const ports = { sourcePort: 50_000, destinationPort: 443 }
+      const back = { sourcePort: 443, destinationPort: 50_000 }
+      const pairs = [
+        [tunnel4(1), proxy4, real4],
+        [tunnel6(1), proxy6, real6]
+      ] as const
+      for (const [source, destination] of pairs) {
+        for (const ecn of [0, 1, 2, 3]) {
+          yield* sendInner(client, buildUdp({ source, destination, ...ports, trafficClass: 0xb8 | ecn }))
+        }
+      }
+      // Built by the test's own code, checksums included.
+      const expected = pairs.flatMap(([source, , real]) =>
+        [0, 1, 2, 3].map((ecn) => buildUdp({ source, destination: real, ...ports, trafficClass: 0xb8 | ecn }))
+      )
+      assert.deepStrictEqual(
+        out.map((p) => [...p]),
+        expected.map((p) => [...p])
+      )
+      for (const [inner, proxy, real] of pairs) {
+        client.received.length = 0
+        const answer = (source: string) => buildUdp({ source, destination: inner, ...back, trafficClass: 3 })
+        yield* reply(client, answer(real))
+        const whole = answer(proxy)
+        assert.deepStrictEqual([...client.received[0]!.subarray(0, whole.length)], [...whole])
+      }
     }).pipe(Effect.provide(layer))
   )
 })

@@ -221,6 +221,29 @@ describe("the Internet resource", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("leads to no other client, no proxy IP and nothing else of the tunnel's ranges, nor from there", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const other = yield* ready({}, 2)
+      const out = yield* lan
+      yield* send(network("internet", null), network("internet", null, { client: clientId(2) }))
+      yield* sendInner(
+        client,
+        ...[tunnel4(2), "100.64.7.7", "100.96.7.7"].map((to) => udp(53, to)),
+        ...[tunnel6(2), "fd00:2021:1111::7", "fd00:2021:1111:8000::77"].map((destination) =>
+          buildUdp({ source: tunnel6(1), destination, sourcePort: 1, destinationPort: 53 })
+        )
+      )
+      assert.strictEqual(client.received.length, 6)
+      yield* reply(
+        other,
+        buildUdp({ source: tunnel4(1), destination: tunnel4(2), sourcePort: 53, destinationPort: 9 }),
+        buildUdp({ source: tunnel6(1), destination: tunnel6(2), sourcePort: 53, destinationPort: 9 })
+      )
+      assert.deepStrictEqual([out.length, other.received.length], [0, 0])
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("gives way to a network resource, also where it is private", () =>
     Effect.gen(function* () {
       const client = yield* ready()

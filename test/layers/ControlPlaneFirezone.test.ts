@@ -10,7 +10,7 @@ import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { RelayId } from "../../src/model/Relay.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
-import { failures, withoutJitter } from "../support/access.ts"
+import { failures, latestAddresses, withoutJitter } from "../support/access.ts"
 import { Mutation, mutate } from "../support/mutate.ts"
 import * as wire from "../support/portalMessages.ts"
 import {
@@ -389,6 +389,20 @@ describe("the portal control plane", () => {
     { arbitrary: { runs: 150 } }
   )
 
+  it.effect("a client whose lookup hangs stays until its authorization ends", () =>
+    Effect.gen(function* () {
+      const script = yield* ResolverMemory.ResolverScript
+      yield* script.set("*", { _tag: "Hang" })
+      yield* start()
+      yield* ask("request_connection", wire.requestConnection(1, { expires_at: 30 }))
+      yield* TestClock.adjust("29 seconds")
+      assert.lengthOf(yield* commandsOf("RemoveClient"), 0)
+      assert.lengthOf(yield* commandsOf("RemoveMapping"), 0)
+      yield* TestClock.adjust("2 seconds")
+      assert.lengthOf(yield* commandsOf("RemoveClient"), 1)
+    }).pipe(Effect.provide(layerPortal()))
+  )
+
   it.effect("says goodbye to everybody when it stops", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
@@ -476,6 +490,30 @@ describe("names announced inside the tunnel", () => {
       }).pipe(Effect.provide(layerPortal()))
     )
   }
+
+  it.effect("stay mapped when the lookup times out: unresolved at first, by the last good answer later", () =>
+    Effect.gen(function* () {
+      const script = yield* ResolverMemory.ResolverScript
+      yield* authorized
+      yield* script.set("web.corp.example", { _tag: "Hang" })
+      yield* script.set("app.corp.example", ResolverMemory.answer(["10.0.0.1"], 60))
+      yield* assignedIps(one, apps, "web.corp.example", ["100.96.0.9"])
+      yield* assignedIps(one, apps, "app.corp.example", proxies)
+      yield* TestClock.adjust("61 seconds")
+      yield* script.set("*", { _tag: "Hang" })
+      yield* script.set("app.corp.example", { _tag: "Hang" })
+      // Asked again past the TTL, as by a client that was started again.
+      yield* assignedIps(one, apps, "app.corp.example", proxies)
+      yield* TestClock.adjust("11 seconds")
+      const latest = Array.from((yield* latestAddresses).values(), ({ addresses, state }) => [state, ...addresses])
+      assert.deepStrictEqual(latest, [["Unresolved"], ["Resolved", "10.0.0.1"]])
+      assert.lengthOf(yield* commandsOf("RemoveMapping"), 0)
+      assert.sameMembers(
+        (yield* statuses).map((s) => s.status),
+        ["Active", "Active", "Active"]
+      )
+    }).pipe(Effect.provide(layerPortal()))
+  )
 
   it.effect("are Inactive at once, with nothing changed, when not authorized, not matching, or out of range", () =>
     Effect.gen(function* () {
@@ -616,6 +654,29 @@ describe("the connection to the portal", () => {
       yield* TestClock.adjust("1 minute")
       assert.isTrue(portal.isOpen())
       assert.lengthOf(yield* ask("authorize_flow", wire.authorizeFlow(1)), 1)
+    }).pipe(Effect.provide(layerPortal()), withoutJitter)
+  )
+
+  it.effect("makes no loop of a portal that hangs up at once, before the join or after it, nor of missing relays", () =>
+    Effect.gen(function* () {
+      const portal = yield* PortalMemory
+      yield* settle
+      yield* portal.push("init", wire.init({ relays: [] }))
+      for (let n = 0; n < 500; n++) yield* ask("authorize_flow", wire.authorizeFlow(1))
+      assert.lengthOf(
+        portal.sent.filter((f) => f.event === "no_relays"),
+        1
+      )
+      for (const answering of [true, false]) {
+        portal.answering(answering)
+        const before = portal.connects.length
+        for (let ms = 0; ms < 60_000; ms += 50) {
+          if (portal.isOpen()) yield* portal.close
+          yield* TestClock.adjust(50)
+        }
+        assert.isAtMost(portal.connects.length - before, 120)
+        assert.isAtLeast(portal.connects.length - before, 3)
+      }
     }).pipe(Effect.provide(layerPortal()), withoutJitter)
   )
 

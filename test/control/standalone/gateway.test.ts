@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import { TestClock } from "effect/testing"
 import * as DataPlaneMemory from "../../../layers/DataPlaneMemory.ts"
 import { type Behaviour, answer, ResolverScript } from "../../../layers/ResolverMemory.ts"
@@ -22,13 +23,23 @@ import {
   parsed,
   real4,
   reply,
+  rst,
   send,
   syn,
   tcp,
   tcpBack
 } from "../../support/engineSteps.ts"
-import { clientId, gateway4, gateway6, gatewayPrivateKey, makeClient, policy } from "../../support/engineWorld.ts"
+import {
+  clientId,
+  gateway4,
+  gateway6,
+  gatewayPrivateKey,
+  makeClient,
+  policy,
+  tunnel4
+} from "../../support/engineWorld.ts"
 import { connect, sendInner } from "../../support/memoryClient.ts"
+import { buildIcmp, buildTcp } from "../../support/packets.ts"
 import { addressesIn, configOf, Disk, layerDisk, layerGateway, query, withLogLines } from "../../support/standalone.ts"
 
 const corp = dnsResource("**.corp")
@@ -155,6 +166,46 @@ describe("a name that moves", () => {
       assert.isAtMost(yield* lookups, 12)
       assert.isAtLeast(yield* lookups, 3)
     }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("the log", () => {
+  it.effect("says nothing about packets, at any level: neither of dead hosts nor of what is not allowed", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const { client } = yield* online
+        yield* dns(answer([real4], 3_600))
+        const proxy = yield* proxyOf("git.corp")
+        yield* TestClock.adjust("1 second")
+        const before = lines.length
+        for (let second = 0; second < 60; second++) {
+          const port = 40_000 + second
+          yield* sendInner(client, tcp(443, syn, proxy, port))
+          yield* sendInner(client, ...["100.96.7.7", "10.99.0.1", "100.64.7.7"].map((to) => tcp(443, syn, to, port)))
+          const error = { source: "10.20.0.254", destination: tunnel4(1), type: 3, code: 1 }
+          const sent = buildTcp({
+            source: tunnel4(1),
+            destination: real4,
+            sourcePort: port,
+            destinationPort: 443,
+            flags: syn
+          })
+          yield* reply(client, buildIcmp({ ...error, payload: sent }), tcpBack(443, rst, "10.99.0.9", 1))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.deepStrictEqual(
+          [
+            yield* counter("inbound.icmp_error"),
+            yield* counter("inbound.no_session"),
+            yield* counter("outbound.unmapped"),
+            yield* counter("outbound.unauthorized"),
+            yield* counter("outbound.tunnel_address")
+          ],
+          [60, 60, 60, 60, 60]
+        )
+        assert.deepStrictEqual(lines.slice(before), [])
+      }).pipe(Effect.provide(layer), Effect.provideService(References.MinimumLogLevel, "All"))
+    )
   )
 })
 
