@@ -46,12 +46,12 @@ export interface GatewayOptions {
 export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Schema.String }) {}
 
 /** Sessions of the whole gateway unless connection tracking allows fewer (design §9). */
-const maxSessions = 1_048_576
+export const maxSessions = 1_048_576
 const dnsPort = 53
 const conntrackMax = "/proc/sys/net/netfilter/nf_conntrack_max"
 
 /** Masqueraded flows take a place in the kernel's connection tracking each; a fifth of it is left to the host. */
-const trackedSessions = (): number => {
+export const trackedSessions = (): number => {
   try {
     return Math.max(1_024, Math.floor(Number(readFileSync(conntrackMax, "utf8")) * 0.8)) || maxSessions
   } catch {

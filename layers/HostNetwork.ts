@@ -12,6 +12,7 @@ import { deviceOfTable, firewallScript, firewallTable, removeScript, trackingScr
 import { HostError, HostNetwork, type HostPlan } from "../src/host/HostNetwork.ts"
 import { describeOverlap, Route } from "../src/host/overlap.ts"
 import { freePortRange, listeningPorts } from "../src/host/portRange.ts"
+import { Interface, uplinkAddresses } from "../src/host/uplinks.ts"
 import { formatAddress, parseAddress } from "../src/packet/address.ts"
 import { type CommandFailed, findProgram, runCommand } from "./hostCommand.ts"
 import { enableForwarding, ipv6Available } from "./hostSysctl.ts"
@@ -24,6 +25,7 @@ export const layer: Layer.Layer<HostNetwork> = Layer.effect(
     return HostNetwork.of({
       configure,
       ownAddresses,
+      uplinkAddresses: uplinks,
       // A change comes as a burst of lines: one completion for all of it.
       changed: Queue.take(news).pipe(Effect.andThen(Effect.sleep("200 millis")), Effect.andThen(Queue.clear(news)))
     })
@@ -68,14 +70,28 @@ const ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError> = Effect.sus
   )
 )
 
-const Interfaces = Schema.fromJsonString(
-  Schema.Array(
-    Schema.Struct({
-      ifname: Schema.optionalKey(Schema.String),
-      addr_info: Schema.optionalKey(Schema.Array(Schema.Struct({ local: Schema.optionalKey(Schema.String) })))
-    })
-  )
-)
+const uplinks = Effect.fnUntraced(function* (reachedFrom: string | null) {
+  const interfaces = yield* ip(["-j", "address"]).pipe(Effect.flatMap(decode(Interfaces, "ip -j address")))
+  const defaults: Array<typeof DefaultRoute.Type> = []
+  for (const family of ["-4", "-6"]) {
+    const routes = ip(["-j", family, "route", "show", "default"]).pipe(
+      Effect.flatMap(decode(DefaultRoutes, "ip -j route"))
+    )
+    // A host without IPv6 has nothing to say about it.
+    defaults.push(...(yield* Effect.orElseSucceed(routes, () => [])))
+  }
+  return uplinkAddresses(reachedFrom, defaults, interfaces, isTunnelDevice)
+})
+
+/** TUN, TAP and WireGuard devices. */
+const isTunnelDevice = (device: string): boolean =>
+  fs.existsSync(`/sys/class/net/${device}/tun_flags`) ||
+  readOr(`/sys/class/net/${device}/uevent`, "").includes("DEVTYPE=wireguard")
+
+const Interfaces = Schema.fromJsonString(Schema.Array(Interface))
+
+const DefaultRoute = Schema.Struct({ ...Route.fields, prefsrc: Schema.optionalKey(Schema.String) })
+const DefaultRoutes = Schema.fromJsonString(Schema.Array(DefaultRoute))
 
 const Routes = Schema.fromJsonString(Schema.Array(Route))
 

@@ -70,7 +70,7 @@ export const layer: Layer.Layer<PortalSocket | PortalMemory> = Layer.effectConte
 
     const connect = Effect.fnUntraced(function* (legacy: boolean) {
       connects.push({ legacy })
-      if (outcome._tag === "Hang") yield* Effect.never
+      if (outcome._tag === "Hang") return yield* Effect.never
       if (outcome._tag === "Refuse") {
         const { retryAfter = null, status } = outcome
         return yield* new PortalUnreachable({ status, retryAfter, detail: "refused by the test" })

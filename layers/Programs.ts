@@ -7,6 +7,7 @@ import { faultVariable } from "../src/demo/story.ts"
 import { runConnect } from "./Connect.ts"
 import { runConnectPortal } from "./ConnectPortal.ts"
 import { runDevPortal } from "./DevPortal.ts"
+import { runFirezoneGateway } from "./FirezoneGateway.ts"
 import { runGateway } from "./Gateway.ts"
 import { runDemo } from "./lab/demo.ts"
 import * as telemetry from "./telemetry.ts"
@@ -20,6 +21,7 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
       Effect.provide(telemetry.layer(options))
     )
   }),
+  upFirezone: (config, options) => runFirezoneGateway(config).pipe(Effect.provide(telemetry.layer(options))),
   connect: (conf) => runConnect(conf),
   connectPortal: runConnectPortal,
   demo: runDemo,

@@ -149,9 +149,7 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
   })
 
   const run: Effect.Effect<never, ControlPlaneEnded> = Effect.forever(
-    Effect.catch(connectOnce, (failure) =>
-      failure._tag === "ControlPlaneEnded" ? Effect.fail(failure) : retry(failure)
-    )
+    Effect.catchTag(connectOnce, ["Network", "Http"], retry)
   )
 
   return {

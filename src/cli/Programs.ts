@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { PortalClientConfig } from "../client/clientEnvironment.ts"
+import type { FirezoneConfig } from "../config/firezoneConfig.ts"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { WireguardConf } from "../config/wireguardConf.ts"
 import type { PortalConfig } from "../devPortal/PortalConfig.ts"
@@ -34,6 +35,8 @@ export class Programs extends Context.Service<
   Programs,
   {
     readonly up: (config: GatewayConfig, options: UpOptions) => Effect.Effect<void, Failure>
+    /** A gateway of a Firezone portal. */
+    readonly upFirezone: (config: FirezoneConfig, options: Pick<UpOptions, "devTools">) => Effect.Effect<void, Failure>
     readonly connect: (conf: WireguardConf) => Effect.Effect<void, Failure>
     readonly connectPortal: (config: PortalClientConfig) => Effect.Effect<void, Failure>
     readonly demo: (options: DemoOptions) => Effect.Effect<void, Failure>

@@ -1,7 +1,10 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import { readConfig } from "../config/readConfig.ts"
+import { readFirezoneConfig, readToken } from "../config/firezoneConfig.ts"
+import { defaultConfigPath } from "../config/GatewayConfig.ts"
 import { configFlag } from "./configFlag.ts"
 import { withConfiguredLogLevel } from "./logLevel.ts"
 import { Programs } from "./Programs.ts"
@@ -23,10 +26,25 @@ export const up = Command.make(
     )
   },
   Effect.fnUntraced(function* ({ config: file, devTools, newKey }) {
-    const config = yield* readConfig(file)
     const programs = yield* Programs
+    const token = yield* portalToken(file)
+    if (token !== null) {
+      const config = yield* readFirezoneConfig(token)
+      return yield* withConfiguredLogLevel(programs.upFirezone(config, { devTools }), config.logLevel)
+    }
+    const config = yield* readConfig(file)
     yield* withConfiguredLogLevel(programs.up(config, { devTools, newKey }), config.logLevel)
   })
 ).pipe(
   Command.withDescription("Run the gateway until it is told to stop (SIGTERM, Ctrl-C); needs root or CAP_NET_ADMIN")
 )
+
+/** The token of the portal that this gateway belongs to; `null` where a configuration file says what it does. */
+const portalToken = Effect.fnUntraced(function* (file: string) {
+  const token = yield* readToken
+  if (token === null || file !== defaultConfigPath) return null
+  const fs = yield* FileSystem.FileSystem
+  if (!(yield* fs.exists(file).pipe(Effect.orElseSucceed(() => false)))) return token
+  yield* Effect.logWarning(`FIREZONE_TOKEN is not used: ${file} makes this a gateway of its own; remove one of the two`)
+  return null
+})

@@ -33,6 +33,11 @@ export class HostNetwork extends Context.Service<
     readonly configure: (plan: HostPlan) => Effect.Effect<ReadonlyArray<string>, HostError, Scope.Scope>
     /** All addresses of the host's interfaces, canonical text. */
     readonly ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError>
+    /**
+     * Addresses of this host that others may reach it at, canonical text, best first: `reachedFrom` (where a far host is
+     * reached from) and those of the default routes; never of tunnels.
+     */
+    readonly uplinkAddresses: (reachedFrom: string | null) => Effect.Effect<ReadonlyArray<string>, HostError>
     /** Completes whenever addresses or routes have changed since the last completion. */
     readonly changed: Effect.Effect<void>
   }

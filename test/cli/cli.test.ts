@@ -24,6 +24,11 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
         asked.calls.push(["up", config.clients.length, options, yield* References.MinimumLogLevel])
         if (failure !== undefined) return yield* Effect.fail(failure)
       }),
+    upFirezone: (config, options) =>
+      Effect.gen(function* () {
+        asked.calls.push(["upFirezone", config.apiUrl, options, yield* References.MinimumLogLevel])
+        if (failure !== undefined) return yield* Effect.fail(failure)
+      }),
     connect: (conf) => Effect.sync(() => void asked.calls.push(["connect", conf.peer.endpoint.host])),
     connectPortal: (config) => Effect.sync(() => void asked.calls.push(["connectPortal", config.apiUrl, config.name])),
     demo: (options) => Effect.sync(() => void asked.calls.push(["demo", options])),
@@ -64,6 +69,38 @@ const withFile = <A, E, R>(text: string, use: (file: string) => Effect.Effect<A,
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
 describe("sallyport up", () => {
+  it.effect("runs a gateway of the portal where there is a token and no configuration file", () =>
+    Effect.gen(function* () {
+      const environment = { FIREZONE_TOKEN: "t0ken", FIREZONE_API_URL: "ws://127.0.0.1:8081", RUST_LOG: "debug" }
+      const { calls } = yield* run(["up", "--dev-tools"], { environment })
+      assert.deepStrictEqual(calls, [["upFirezone", "ws://127.0.0.1:8081/", { devTools: true }, "Debug"]])
+    })
+  )
+
+  it.effect("takes a named configuration file before the token", () =>
+    Effect.scoped(
+      withFile(example, (file) =>
+        Effect.gen(function* () {
+          const { calls } = yield* run(["up", "--config", file], { environment: { FIREZONE_TOKEN: "t0ken" } })
+          assert.deepStrictEqual(
+            calls.map((call) => call[0]),
+            ["up"]
+          )
+        })
+      )
+    )
+  )
+
+  it.effect("says what is wrong with the environment in one line, without the token", () =>
+    Effect.gen(function* () {
+      const environment = { FIREZONE_TOKEN: "t0ken", FIREZONE_MAX_PARTITION_TIME: "soon" }
+      const { calls, error } = yield* run(["up"], { environment })
+      assert.lengthOf(calls, 0)
+      assert.match(error?.message ?? "", /^FIREZONE_MAX_PARTITION_TIME: "soon" is no duration — write .*$/)
+      assert.notInclude(error?.message, "t0ken")
+    })
+  )
+
   it.effect("runs the gateway with the checked configuration and its log level", () =>
     withFile(`${example}log_level: warn\n`, (file) =>
       Effect.gen(function* () {

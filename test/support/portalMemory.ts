@@ -30,6 +30,7 @@ const layerTunnel = Layer.effectContext(
       TunnelInterface.of({
         configure: (tunnel4, tunnel6) => Effect.sync(() => void told.push(`${tunnel4} ${tunnel6}`)),
         reachedFrom: (address) => Effect.sync(() => void told.push(`from ${address}`)),
+        ready: () => true,
         failure: Effect.never
       })
     ).pipe(Context.add(TunnelRecord, TunnelRecord.of({ told })))

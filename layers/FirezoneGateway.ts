@@ -1,0 +1,188 @@
+/** A gateway of a Firezone portal put together: which implementation stands behind each service. */
+import { randomBytes } from "node:crypto"
+import * as os from "node:os"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import { Authorizations } from "../src/access/Authorizations.ts"
+import { Clients } from "../src/access/Clients.ts"
+import { ProxyRanges } from "../src/access/ProxyRanges.ts"
+import { makeStatusReport } from "../src/cli/statusReport.ts"
+import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
+import { ControlPlane } from "../src/control/ControlPlane.ts"
+import type { HostFacts } from "../src/control/firezone/handshake.ts"
+import { TunnelInterface } from "../src/control/firezone/TunnelInterface.ts"
+import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import { DnsSockets } from "../src/host/DnsSockets.ts"
+import { defaultRanges, proxyMembership } from "../src/model/ranges.ts"
+import { DestinationPolicy, optInBits } from "../src/nat/destinationPolicy.ts"
+import { parseAddress, parseNetwork } from "../src/packet/address.ts"
+import { AnswerPolicy } from "../src/resolution/AnswerPolicy.ts"
+import { Resolutions } from "../src/resolution/Resolutions.ts"
+import * as AuthorizationsLive from "./Authorizations.ts"
+import * as ClientsLive from "./Clients.ts"
+import * as ConnectionAcceptorLive from "./ConnectionAcceptor.ts"
+import * as ControlPlaneFirezone from "./ControlPlaneFirezone.ts"
+import * as DataPlaneLive from "./DataPlane.ts"
+import * as DnsSocketsLive from "./DnsSockets.ts"
+import { maxSessions, trackedSessions } from "./Gateway.ts"
+import { gatewayId } from "./gatewayId.ts"
+import { serveHealth } from "./healthServer.ts"
+import * as HostNetworkLive from "./HostNetwork.ts"
+import { openServerSocket } from "./native/fds.ts"
+import { makeNodePrimitives } from "./nodePrimitives.ts"
+import { makePortalDns } from "./portalDns.ts"
+import * as PortalSocketLive from "./PortalSocket.ts"
+import * as RefreshLive from "./Refresh.ts"
+import * as ResolutionsLive from "./Resolutions.ts"
+import * as ResolverLive from "./Resolver.ts"
+import * as StatusSocket from "./StatusSocket.ts"
+import * as TunnelInterfaceLive from "./TunnelInterface.ts"
+
+/** Runs a gateway of the portal until interrupted; everything it did to the host is undone then. */
+export const runFirezoneGateway = Effect.fnUntraced(function* (config: FirezoneConfig) {
+  const startedAt = yield* Clock.currentTimeMillis
+  yield* StatusSocket.makeRoom(config.controlSocket)
+  const firezoneId = config.firezoneId ?? (yield* gatewayId(config.stateDir))
+  // A new one per process: what the clients have of an old one is worth nothing.
+  const privateKey = new Uint8Array(randomBytes(32))
+  const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(privateKey)).toString("base64")
+  const name = config.name ?? os.hostname()
+  return yield* Effect.gen(function* () {
+    const tunnel = yield* TunnelInterface
+    const controlPlane = yield* ControlPlane
+    const dataPlane = yield* DataPlane
+    const report = statusReport(config, publicKey, startedAt)
+    const context = yield* Effect.context<Authorizations | Clients | DataPlane | DnsSockets | Resolutions>()
+    yield* StatusSocket.serve(config.controlSocket, Effect.provide(report, context))
+    yield* serveHealth(config.healthAddress, tunnel.ready)
+    yield* Effect.logInfo("started").pipe(
+      Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })
+    )
+    return yield* Effect.raceAllFirst([dataPlane.failure, controlPlane.failure, tunnel.failure]).pipe(
+      Effect.tapError((error) => Effect.logError(error.message))
+    )
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(services(config, { firezoneId, name, privateKey, publicKey })),
+    withLogFormat(config.logFormat)
+  )
+})
+
+interface Identity {
+  readonly firezoneId: string
+  readonly name: string
+  readonly privateKey: Uint8Array
+  readonly publicKey: string
+}
+
+const services = (config: FirezoneConfig, identity: Identity) => {
+  const { device, firewall, masquerade, mtu } = config
+  const policy = makePolicy()
+  const references = Layer.mergeAll(
+    Layer.succeed(ProxyRanges, proxyMembership([defaultRanges.proxy4, defaultRanges.proxy6])),
+    Layer.succeed(AnswerPolicy, (addresses, allow) => {
+      const bits = optInBits(allow)
+      return addresses.filter((text) => {
+        const address = parseAddress(text)
+        return address === undefined || policy.judge(address, bits) !== undefined
+      })
+    })
+  )
+  const tunnel = Layer.unwrap(
+    Effect.map(makePortalDns, (dns) =>
+      TunnelInterfaceLive.layer({
+        device,
+        mtu,
+        firewall,
+        masquerade,
+        bindToDevice: true,
+        dns,
+        onOwnAddresses: (addresses) => policy.setOwnAddresses(addresses.flatMap((text) => parseAddress(text) ?? []))
+      })
+    )
+  )
+  return ControlPlaneFirezone.layer({
+    legacy: config.legacy,
+    maxPartition: Duration.millis(config.maxPartitionMs)
+  }).pipe(
+    Layer.provideMerge(tunnel),
+    Layer.provideMerge(DnsSocketsLive.layer({ openSocket: openServerSocket })),
+    Layer.provideMerge(RefreshLive.layer),
+    Layer.provideMerge(ConnectionAcceptorLive.layer),
+    Layer.provideMerge(AuthorizationsLive.layer),
+    Layer.provideMerge(ControlPlaneFirezone.dismissal),
+    Layer.provideMerge(ClientsLive.layer),
+    Layer.provideMerge(ResolutionsLive.layer),
+    Layer.provideMerge(ResolverLive.layer({ sets: {} })),
+    Layer.provideMerge(references),
+    Layer.provideMerge(
+      DataPlaneLive.layer({
+        device,
+        port: config.listenPort,
+        portFallback: true,
+        privateKey: identity.privateKey,
+        mtu,
+        maxSessions: masquerade ? Math.min(maxSessions, trackedSessions()) : maxSessions
+      })
+    ),
+    Layer.provideMerge(HostNetworkLive.layer),
+    Layer.provideMerge(
+      PortalSocketLive.layer({
+        apiUrl: config.apiUrl,
+        endpoint: config.endpoint,
+        token: config.token,
+        publicKey: identity.publicKey,
+        firezoneId: identity.firezoneId,
+        name: identity.name,
+        host: hostFacts()
+      })
+    )
+  )
+}
+
+const makePolicy = (): DestinationPolicy => {
+  const policy = new DestinationPolicy()
+  const { proxy4, proxy6, tunnel4, tunnel6 } = defaultRanges
+  const networks = (...texts: ReadonlyArray<string>) => texts.flatMap((text) => parseNetwork(text) ?? [])
+  policy.setRanges(networks(tunnel4, tunnel6), networks(proxy4, proxy6))
+  return policy
+}
+
+const hostFacts = (): HostFacts => ({
+  os: os.type(),
+  osVersion: os.release().split("-", 1)[0] ?? os.release(),
+  arch: os.machine(),
+  kernel: os.release()
+})
+
+const withLogFormat = (format: "human" | "json") =>
+  format === "json"
+    ? Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatJson)]))
+    : <A, E, R>(effect: Effect.Effect<A, E, R>) => effect
+
+const statusReport = Effect.fnUntraced(function* (config: FirezoneConfig, publicKey: string, startedAt: number) {
+  const dataPlane = yield* DataPlane
+  const resolutions = yield* Resolutions
+  const authorizations = yield* Authorizations
+  const portal = new URL(config.apiUrl)
+  return makeStatusReport({
+    now: yield* Clock.currentTimeMillis,
+    startedAt,
+    publicKey,
+    endpoint: {
+      host: portal.hostname.replaceAll(/[[\]]/g, ""),
+      port: Number(portal.port) || (portal.protocol === "wss:" ? 443 : 80)
+    },
+    clients: yield* (yield* Clients).list,
+    clientStates: yield* dataPlane.clients,
+    mappings: yield* resolutions.list,
+    authorizations: yield* authorizations.list,
+    workerEpoch: yield* dataPlane.epoch,
+    dataPlaneCounters: yield* dataPlane.counters,
+    resolutionCounters: yield* resolutions.counters,
+    dnsCounters: yield* (yield* DnsSockets).counters
+  })
+})

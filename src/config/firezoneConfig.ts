@@ -1,0 +1,162 @@
+/** The environment of the portal mode: the variables of the gateway that this one replaces (firezone-protocol §5.1). */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import type { LogLevel } from "effect/LogLevel"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import { readApiUrl } from "../control/firezone/handshake.ts"
+import { parseAddress } from "../packet/address.ts"
+import { defaultControlSocket, type HostPort } from "./GatewayConfig.ts"
+import { parseHumantime } from "./humantime.ts"
+import { ConfigError } from "./problem.ts"
+
+export interface FirezoneConfig {
+  readonly token: Redacted.Redacted
+  /** `FIREZONE_ID`; `null`: the id file. */
+  readonly firezoneId: string | null
+  /** `FIREZONE_NAME`; `null`: the host's name. */
+  readonly name: string | null
+  readonly apiUrl: string
+  readonly endpoint: "v1" | "v2"
+  /** The token goes where portals of 2024 look for it, from the start. */
+  readonly legacy: boolean
+  /** Where health is asked for. */
+  readonly healthAddress: HostPort
+  readonly maxPartitionMs: number
+  readonly logFormat: "human" | "json"
+  readonly logLevel: LogLevel
+  readonly device: string
+  /** Tried first; any other port when it is taken. */
+  readonly listenPort: number
+  readonly mtu: number
+  readonly stateDir: string
+  readonly controlSocket: string
+  readonly firewall: "nftables" | "off"
+  readonly masquerade: boolean
+}
+
+export const tokenVariable = "FIREZONE_TOKEN"
+export const defaultApiUrl = "wss://api.firezone.dev"
+const day = 86_400_000
+
+/** The token of `FIREZONE_TOKEN` or of the systemd credential of that name; `null`: this is no gateway of a portal. */
+export const readToken = Effect.gen(function* () {
+  const variable = yield* optional(tokenVariable)
+  if (variable !== null) return Redacted.make(variable, { label: tokenVariable })
+  const directory = yield* optional("CREDENTIALS_DIRECTORY")
+  if (directory === null) return null
+  const fs = yield* FileSystem.FileSystem
+  const path = `${directory}/${tokenVariable}`
+  const found = yield* fs.exists(path).pipe(Effect.orElseSucceed(() => false))
+  if (!found) return null
+  const text = yield* fs
+    .readFileString(path)
+    .pipe(
+      Effect.mapError(
+        (error) => new ConfigError({ message: `the credential ${path} cannot be read: ${error.reason._tag}` })
+      )
+    )
+  const token = text.trim()
+  if (token === "") return yield* new ConfigError({ message: `the credential ${path} is empty — put the token in it` })
+  return Redacted.make(token, { label: tokenVariable })
+})
+
+/** Everything else; a value that makes no sense is an error of one line. */
+export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* (
+  token: Redacted.Redacted
+): Effect.fn.Return<FirezoneConfig, ConfigError> {
+  if (!/^[!-~\s]{1,4096}$/.test(Redacted.value(token))) {
+    return yield* wrong(tokenVariable, "it is no token", "copy it from the portal again")
+  }
+  const apiUrl = (yield* optional("FIREZONE_API_URL")) ?? defaultApiUrl
+  const url = readApiUrl(apiUrl)
+  if (Result.isFailure(url)) {
+    return yield* wrong("FIREZONE_API_URL", url.failure, `write for example ${defaultApiUrl}`)
+  }
+  const firezoneId = yield* optional("FIREZONE_ID")
+  if (firezoneId !== null && !/^[!-~]{1,256}$/.test(firezoneId)) {
+    return yield* wrong("FIREZONE_ID", "it is no id", "use letters, digits and dashes")
+  }
+  const name = yield* optional("FIREZONE_NAME")
+  if (name !== null && name.length > 255) {
+    return yield* wrong("FIREZONE_NAME", "it is longer than 255 characters", "use a shorter name")
+  }
+  return {
+    token,
+    firezoneId,
+    name,
+    apiUrl: url.success,
+    endpoint: yield* choice("SALLYPORT_PORTAL_ENDPOINT", { v1: "v1", v2: "v2" } as const, "v1"),
+    legacy: yield* flag("SALLYPORT_PORTAL_TOKEN_IN_URL", false),
+    healthAddress: yield* address("HEALTH_CHECK_ADDR", { host: "0.0.0.0", port: 8080 }),
+    maxPartitionMs: yield* duration("FIREZONE_MAX_PARTITION_TIME", day),
+    logFormat: yield* choice("FIREZONE_LOG_FORMAT", { human: "human", json: "json" } as const, "human"),
+    logLevel: levels[((yield* optional("RUST_LOG")) ?? "info").toLowerCase()] ?? "Info",
+    device: "tun-firezone",
+    listenPort: yield* port("SALLYPORT_PORT", 52_625),
+    mtu: 1_280,
+    stateDir: (yield* optional("STATE_DIRECTORY")) ?? "/var/lib/firezone",
+    controlSocket: (yield* optional("SALLYPORT_CONTROL_SOCKET")) ?? defaultControlSocket,
+    firewall: yield* choice("SALLYPORT_FIREWALL", { nftables: "nftables", off: "off" } as const, "nftables"),
+    masquerade: yield* flag("SALLYPORT_MASQUERADE", true)
+  }
+})
+
+/** A variable that is not set, or set to nothing, is absent. */
+const optional = (variable: string) =>
+  Config.withDefault(Config.String(variable), "").pipe(
+    Effect.map((text) => (text.trim() === "" ? null : text.trim())),
+    Effect.orElseSucceed(() => null)
+  )
+
+const wrong = (variable: string, cause: string, fix: string) =>
+  Effect.fail(new ConfigError({ message: `${variable}: ${cause} — ${fix}` }))
+
+const choice = Effect.fnUntraced(function* <A>(variable: string, choices: Readonly<Record<string, A>>, otherwise: A) {
+  const text = yield* optional(variable)
+  if (text === null) return otherwise
+  const known = Object.hasOwn(choices, text.toLowerCase()) ? choices[text.toLowerCase()] : undefined
+  return (
+    known ?? (yield* wrong(variable, `${quote(text)} is unknown`, `use one of: ${Object.keys(choices).join(", ")}`))
+  )
+})
+
+const flag = (variable: string, otherwise: boolean) =>
+  choice(variable, { true: true, "1": true, yes: true, false: false, "0": false, no: false }, otherwise)
+
+const duration = Effect.fnUntraced(function* (variable: string, otherwise: number) {
+  const text = yield* optional(variable)
+  if (text === null) return otherwise
+  const millis = parseHumantime(text)
+  if (millis !== undefined && millis > 0) return millis
+  return yield* wrong(variable, `${quote(text)} is no duration`, "write for example 24h or 15min")
+})
+
+const port = Effect.fnUntraced(function* (variable: string, otherwise: number) {
+  const text = yield* optional(variable)
+  if (text === null) return otherwise
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
+  return yield* wrong(variable, `${quote(text)} is no port`, "write a number from 0 to 65535")
+})
+
+const address = Effect.fnUntraced(function* (variable: string, otherwise: HostPort) {
+  const text = yield* optional(variable)
+  if (text === null) return otherwise
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  if (host !== undefined && parseAddress(host) !== undefined && Number(match![3]) <= 65_535) {
+    return { host, port: Number(match![3]) }
+  }
+  return yield* wrong(variable, `${quote(text)} is no address with a port`, "write for example 0.0.0.0:8080")
+})
+
+const quote = (text: string): string => JSON.stringify(text.slice(0, 100))
+
+const levels: Readonly<Record<string, LogLevel>> = {
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error"
+}
