@@ -206,6 +206,20 @@ describe("a client at a portal", () => {
     assert.strictEqual(client.assigned().length, 1)
   })
 
+  it("tells a gateway that refused a name nothing more about it until there is another flow", () => {
+    const client = clientWorld()
+    client.ask("git.corp.internal")
+    client.state(true)
+    client.advance(3_000)
+    client.assigned()
+    client.hold(true)
+    client.tell(1, { status: "Inactive", resource: gitlab, domain: "git.corp.internal" })
+    client.advance(5_000)
+    assert.deepStrictEqual(client.assigned(), [])
+    client.hold(false)
+    assert.strictEqual(client.assigned().length, 1)
+  })
+
   it("connects anew after Goodbye, a lost connection, and to the gateway's new key", () => {
     const client = clientWorld()
     client.ask("git.corp.internal")
