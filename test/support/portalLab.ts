@@ -38,3 +38,18 @@ export const says = (output: Effect.Effect<string>, words: string) =>
     Effect.timeout("20 seconds"),
     Effect.catch(() => Effect.flatMap(output, (text) => Effect.die(new Error(`never said ${words}:\n${text}`))))
   )
+
+/** Starts a gateway of the portal at the gateway's host. */
+export const startPortalGateway = Effect.fnUntraced(function* () {
+  const lab = yield* Lab
+  return yield* lab.spawn("gateway", [...lab.program("sallyport"), "up"], {
+    env: {
+      FIREZONE_TOKEN: "gateway-secret",
+      FIREZONE_API_URL: portalUrl,
+      FIREZONE_ID: "gateway",
+      FIREZONE_NAME: "gateway",
+      STATE_DIRECTORY: `${lab.directory}/state`,
+      SALLYPORT_CONTROL_SOCKET: `${lab.directory}/gateway.sock`
+    }
+  })
+})

@@ -1,10 +1,11 @@
 /** Our client role at the development portal, each in its own namespace. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { startOrigins } from "../../src/demo/company.ts"
 import { Lab } from "../../src/demo/Lab.ts"
 import { onlyLine } from "../support/operator.ts"
-import { dig, digFully, inLab, inner } from "../support/lab.ts"
-import { portalUrl, says, startPortal, startPortalClient } from "../support/portalLab.ts"
+import { curl, dig, digFully, inLab, inner } from "../support/lab.ts"
+import { portalUrl, says, startPortal, startPortalClient, startPortalGateway } from "../support/portalLab.ts"
 
 const resources = `  web: { name: "*.corp.internal" }
   net: { cidr: ${inner.network.v4} }`
@@ -54,5 +55,32 @@ it.live("a client that the portal does not know is told so in one line", () =>
     const line = onlyLine(result)
     assert.match(line, /the portal refuses the token \(HTTP status 401\)/)
     assert.notInclude(line, "wrong")
+  }).pipe(inLab)
+)
+
+it.live("a client reaches a network behind a gateway of the portal, also while the portal is away", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    yield* startOrigins
+    const portal = yield* startPortal(resources)
+    const gateway = yield* startPortalGateway()
+    yield* says(gateway.output, "message=ready")
+    const client = yield* startPortalClient()
+    yield* says(client.output, "connected, direct")
+
+    const page = yield* curl("client", `http://${inner.origin.v4}/`)
+    // No name server answers the gateway: the name is accepted all the same.
+    const proxies = yield* dig("client", server, "+time=6", "www.corp.internal")
+    yield* portal.kill
+    const without = yield* curl("client", `http://${inner.origin.v4}/`)
+    const told = yield* says(gateway.output, "no connection to the portal")
+
+    assert.deepStrictEqual([page.exitcode, page.http_code], [0, 200])
+    assert.strictEqual(proxies.length, 4)
+    assert.deepStrictEqual([without.exitcode, without.http_code], [0, 200])
+    assert.notInclude(told, "gateway-secret")
+    assert.strictEqual(yield* client.stop, 0)
+    assert.strictEqual(yield* gateway.stop, 0)
+    assert.strictEqual((yield* lab.attempt("client", ["ip", "link", "show", "dev", "sallyport-c0"])).code, 1)
   }).pipe(inLab)
 )
