@@ -2,7 +2,8 @@
  * What a packet leaves on the heap: `npm run bench:engine` (needs `--expose-gc`). A client's datagram goes through the
  * whole engine (WireGuard, classification, session, translation) to the TUN device, and the real host's reply back to
  * the client; the device and the network are a few lines over the same arena that allocate nothing themselves. The
- * client's own WireGuard is measured along. Options: `--packets` per round, `--rounds`, `--size` (bytes), `--json`.
+ * client's own WireGuard is measured along. Options: `--packets` per round, `--rounds`, `--size` (bytes), `--relayed` (the
+ * client is behind a relay's channel), `--json`.
  */
 import process from "node:process"
 import { getHeapStatistics } from "node:v8"
@@ -14,6 +15,10 @@ import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"
 import { makeVirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"
 import { copyEndpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
+import { channelHeaderLength, firstChannelNumber, writeChannelHeader } from "../../src/ice/channelTable.ts"
+import { StunMethod } from "../../src/ice/stunProtocol.ts"
+import { RelayId } from "../../src/model/Relay.ts"
+import { transportAddress } from "../../src/packet/transportAddress.ts"
 import { ReceiveCode } from "../../src/wireguard/receiveCode.ts"
 import { WireGuard } from "../../src/wireguard/WireGuard.ts"
 import {
@@ -27,11 +32,13 @@ import {
   upsertClient
 } from "../support/engineWorld.ts"
 import { addressWords, buildUdp } from "../support/packets.ts"
+import { TurnServer } from "../support/turnServer.ts"
 import { option, report } from "./support/report.ts"
 
 const packets = option("packets", 1_000_000)
 const rounds = option("rounds", 5)
 const size = option("size", 1_200)
+const relayed = process.argv.includes("--relayed")
 const collect = (globalThis as { readonly gc?: () => void }).gc
 if (collect === undefined) throw new Error("run this with node --expose-gc")
 
@@ -57,6 +64,20 @@ clientEndpoint.port = 40_001
 const gatewayEndpoint = makeEndpoint()
 Object.assign(gatewayEndpoint.remote, addressWords("192.0.2.1"))
 gatewayEndpoint.port = 51_820
+
+// The relay, for `--relayed`: its answers wait here until the gateway reads them.
+const relay = new TurnServer({
+  addresses: [transportAddress("203.0.113.1", 3_478)!],
+  users: { ann: "secret" },
+  relayed6: null
+})
+const relayEndpoint = makeEndpoint()
+Object.assign(relayEndpoint.remote, addressWords("203.0.113.1"))
+relayEndpoint.port = 3_478
+const gatewayTransport = transportAddress("192.0.2.1", 51_820)!
+const answers: Array<Uint8Array> = []
+/** Bytes before each datagram of the client's. */
+const header = relayed ? channelHeaderLength : 0
 
 let now = 1_000
 const wall = 1_800_000_000_000
@@ -100,24 +121,37 @@ bytes.set(packet, template)
 
 const io: PacketIo = {
   receive: (offset, _capacity, from) => {
-    copyEndpoint(clientEndpoint, from)
+    copyEndpoint(relayed ? relayEndpoint : clientEndpoint, from)
+    if (answers.length > 0) {
+      const answer = answers.shift()!
+      bytes.set(answer, offset)
+      segment = answer.length
+      return segment
+    }
     if (handshakeLength > 0) {
-      const length = handshakeLength
+      segment = handshakeLength + header
+      bytes.copyWithin(offset + header, scratch, scratch + handshakeLength)
+      if (relayed) writeChannelHeader(bytes, offset, firstChannelNumber, handshakeLength)
       handshakeLength = 0
-      bytes.copyWithin(offset, scratch, scratch + length)
-      segment = length
-      return length
+      return segment
     }
     if (toSend === 0) return 0
     toSend--
     sentPackets++
     view.setUint16(template + 20, 20_000 + (sentPackets % flows), false)
-    segment = client.seal(peer, template, size, offset, now)
+    const sealed = client.seal(peer, template, size, offset + header, now)
+    if (relayed) writeChannelHeader(bytes, offset, firstChannelNumber, sealed)
+    segment = sealed + header
     return segment
   },
   segmentSize: () => segment,
   send: (_to, offset, length) => {
-    const code = client.receive(offset, length, gatewayEndpoint, now, wall)
+    if (relayed && bytes[offset]! < 0x40) {
+      const request = { from: gatewayTransport, to: relay.addresses[0]!, bytes: bytes.slice(offset, offset + length) }
+      for (const answer of relay.receive(request, now)) answers.push(answer.bytes)
+      return true
+    }
+    const code = client.receive(offset + header, length - header, gatewayEndpoint, now, wall)
     if (code === ReceiveCode.Data) received++
     return true
   },
@@ -170,6 +204,27 @@ const commands: ReadonlyArray<Command> = [
   addresses(1, 1, "Resolved", [real])
 ]
 for (const command of commands) engine.apply(command, now, wall)
+if (relayed) connectByRelay()
+
+/** The gateway learns of the client's relayed address and binds the first channel to it. */
+function connectByRelay(): void {
+  const ice = {
+    local: { username: "gateway", password: "gateway's" },
+    remote: { username: "client", password: "client's" },
+    role: "controlled"
+  } as const
+  const candidate = `candidate:1 1 udp 1000 192.0.2.2 ${clientEndpoint.port} typ relay raddr 0.0.0.0 rport 0`
+  const addresses = [{ address: "203.0.113.1", port: 3_478 }]
+  engine.apply({ ...upsertClient(1), ice }, now, wall)
+  engine.apply(
+    { _tag: "SetRelays", relays: [{ id: RelayId.make("a"), addresses, username: "ann", password: "secret" }] },
+    now,
+    wall
+  )
+  engine.apply({ _tag: "AddCandidate", client: clientId(1), candidate }, now, wall)
+  for (let i = 0; i < 100; i++) engine.turn(now++, wall)
+  if (relay.count(StunMethod.channelBind) !== 1) throw new Error("the relay bound no channel")
+}
 
 const turn = (): void => {
   engine.turn(now, wall)
@@ -220,8 +275,11 @@ for (let round = 0; round < rounds; round++) {
   grown.push((process.memoryUsage().heapUsed - heap) / packets)
 }
 
-report(`${rounds} rounds of ${packets} packets of ${size} bytes through the engine, both ways`, [
-  { name: "heap growth, worst round", value: Math.max(...grown), unit: "B/packet", target: 1 },
-  { name: "garbage, median round", value: garbage.toSorted((a, b) => a - b)[rounds >> 1]!, unit: "B/packet" },
-  { name: "time with the client's half, best round", value: Math.min(...times), unit: "ns/packet" }
-])
+report(
+  `${relayed ? "relayed: " : ""}${rounds} rounds of ${packets} packets of ${size} bytes through the engine, both ways`,
+  [
+    { name: "heap growth, worst round", value: Math.max(...grown), unit: "B/packet", target: 1 },
+    { name: "garbage, median round", value: garbage.toSorted((a, b) => a - b)[rounds >> 1]!, unit: "B/packet" },
+    { name: "time with the client's half, best round", value: Math.min(...times), unit: "ns/packet" }
+  ]
+)
