@@ -235,6 +235,7 @@ describe("the Internet resource", () => {
         )
       )
       assert.strictEqual(client.received.length, 6)
+      assert.strictEqual(yield* counter("outbound.tunnel_address"), 4)
       yield* reply(
         other,
         buildUdp({ source: tunnel4(1), destination: tunnel4(2), sourcePort: 53, destinationPort: 9 }),

@@ -221,6 +221,15 @@ describe("the end of a session", () => {
     assert.strictEqual(sessions.findInbound(1, protocol, 50_000, real, 443), -1)
   })
 
+  it("of an idle TCP connection comes after 2 hours and 4 minutes, not before (RFC 5382, REQ-5)", () => {
+    const sessions = make()
+    const hours = 3_600_000
+    const slot = open(sessions, 50_000)
+    sessions.inbound(slot, ack, 0)
+    assert.strictEqual(sessions.expire(2 * hours + 239_000, 10), 0)
+    assert.strictEqual(sessions.expire(2 * hours + 241_000, 10), 1)
+  })
+
   it("is put off by packets of either direction", () => {
     const sessions = make()
     const slot = open(sessions, 50_000, 0, { protocol: udp })

@@ -26,6 +26,7 @@ const bootClock = "test/layers/native/bootClock.test.ts"
 const engine = "test/dataplane/engine.test.ts"
 const flows = "test/dataplane/flows.test.ts"
 const gateway = "test/control/standalone/gateway.test.ts"
+const ice = "test/dataplane/ice.test.ts"
 const icmp = "test/packet/icmp.test.ts"
 const names = "test/resolution/NameBook.test.ts"
 const networks = "test/dataplane/networks.test.ts"
@@ -205,7 +206,7 @@ const bugs: ReadonlyArray<Bug> = [
   {
     row: 22,
     symptom: "an idle TCP connection is dropped after a minute",
-    heldBy: [[sessions, "comes after the time-out: "]]
+    heldBy: [[sessions, "of an idle TCP connection comes after 2 hours and 4 minutes, not before (RFC 5382, REQ-5)"]]
   },
   {
     row: 23,
@@ -242,6 +243,7 @@ const bugs: ReadonlyArray<Bug> = [
     symptom: "a short loss of the path ends the client's TCP connections",
     heldBy: [
       [outage, " s that cost the client its path, with the same session"],
+      [ice, "gives a client up that does not answer its packets, keeps its flows, and takes it back"],
       [portal, "other keys or credentials, or a lost connection, make a new one; mappings and resources stay"]
     ]
   },
@@ -331,7 +333,7 @@ const bugs: ReadonlyArray<Bug> = [
     symptom: "after the host has slept, time-outs count as if no time had passed",
     heldBy: [
       [bootClock, "goes on over a sleep of the host"],
-      [outage, "goes on after the gateway's host slept for an hour: keys of before are refused, new ones are made"],
+      [outage, "goes on after the gateway's host slept for an hour, "],
       [authorizations, "are cut within a second of waking up when they ended while the host slept"]
     ]
   }
@@ -375,7 +377,8 @@ const flaws: ReadonlyArray<Bug> = [
     symptom: "a client that connects again loses its resources and flows",
     heldBy: [
       [portal, "other keys or credentials, or a lost connection, make a new one; mappings and resources stay"],
-      [outage, " s that cost the client its path, with the same session"]
+      [ice, "replaces the connection when the credentials are others, and the client's flows go on"],
+      [ice, "keeps the flows of a client that starts again with another key"]
     ]
   },
   {
