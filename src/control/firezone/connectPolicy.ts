@@ -34,6 +34,8 @@ const factor = 1.5
 /** While the first connection is being made, a person may be watching. */
 const eagerMs = 15_000
 const eagerDelayMs = 1_000
+/** A connection that was up for this long was a good one. */
+const steadyMs = 10_000
 /** No portal is obeyed for longer. */
 const maxRetryAfterMs = 600_000
 
@@ -44,11 +46,18 @@ export const initialLink = (now: number, legacy: boolean): Link => ({
   legacy
 })
 
-/** The join was answered: failures start over. */
-export const joined = (link: Link, now: number): Link => ({ ...link, everJoined: true, downSince: now, attempts: 0 })
+/** The join was answered. */
+export const joined = (link: Link, now: number): Link => ({ ...link, everJoined: true, downSince: now })
 
-/** The moment from which a connection that was up counts as down. */
-export const lost = (link: Link, now: number): Link => ({ ...link, downSince: now })
+/**
+ * The moment from which a connection that was up counts as down. Failures start over, unless it was up so shortly that it
+ * is one of them: a portal that hangs up on everybody is not called twice a second by all its gateways.
+ */
+export const lost = (link: Link, now: number): Link => ({
+  ...link,
+  downSince: now,
+  attempts: now - link.downSince >= steadyMs ? 0 : link.attempts
+})
 
 /** `random` is from 0 to 1. */
 export const decide = (
