@@ -15,7 +15,7 @@ export const renderStatus = (report: StatusReport): string => {
       clients.map((client) => [
         client.name,
         client.tunnel4,
-        client.connected ? (client.endpoint ?? "?") : "-",
+        client.connected ? `${client.endpoint ?? "?"}${client.path === null ? "" : `, ${client.path}`}` : "-",
         client.lastHandshakeAt === null ? "never" : `${formatAge(at - client.lastHandshakeAt)} ago`
       ])
     ),

@@ -22,6 +22,8 @@ export const ClientRow = Schema.Struct({
   connected: Schema.Boolean,
   /** `address:port`, IPv6 in brackets. */
   endpoint: Schema.NullOr(Schema.String),
+  /** Where ICE chooses the path; `null`: it does not, or has none. */
+  path: Schema.NullOr(Schema.Literals(["direct", "relayed"])),
   lastHandshakeAt: Schema.NullOr(Millis)
 })
 
@@ -109,6 +111,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         tunnel6: client.tunnel6,
         connected: state?.connected ?? false,
         endpoint: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
+        path: state?.path ?? null,
         lastHandshakeAt: state?.handshakeAt ?? null
       }
     }),

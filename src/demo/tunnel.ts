@@ -1,10 +1,10 @@
 /** Both ends of the tunnel in the lab: `sallyport up` on the gateway and `sallyport connect` on the client. */
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { StatusReport } from "../cli/statusReport.ts"
 import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
+import { untilReady } from "./untilReady.ts"
 
 export const tunnelAddresses = {
   gateway: { v4: "100.64.0.1", v6: "fd00:2021:1111::1" },
@@ -91,28 +91,3 @@ export const startClient: (
   yield* untilReady(child, "sallyport connect", routed)
   return child
 })
-
-/** Repeats the probe for 20 seconds; a process that ends before is an error with what it said. */
-const untilReady = <A>(
-  child: LabProcess,
-  what: string,
-  probe: Effect.Effect<A, LabError>
-): Effect.Effect<A, LabError> =>
-  probe.pipe(
-    Effect.retry(Schedule.spaced("100 millis")),
-    Effect.timeoutOrElse({
-      duration: "20 seconds",
-      orElse: () =>
-        Effect.flatMap(child.output, (output) =>
-          Effect.fail(new LabError({ message: `${what} was not ready within 20 s: ${lastLine(output)}` }))
-        )
-    }),
-    Effect.raceFirst(
-      Effect.gen(function* () {
-        const code = yield* child.exit
-        return yield* new LabError({ message: `${what} ended with code ${code}: ${lastLine(yield* child.output)}` })
-      })
-    )
-  )
-
-const lastLine = (output: string): string => output.trim().split("\n").at(-1) || "it said nothing"

@@ -42,7 +42,8 @@ export const input: StatusInput = {
         connected: true,
         endpoint: { address: "198.51.100.7", port: 4500 },
         lastTai64n: null,
-        handshakeAt: now - 95_000
+        handshakeAt: now - 95_000,
+        path: "relayed"
       }
     ]
   ]),

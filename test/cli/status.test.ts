@@ -30,11 +30,11 @@ describe("the status report", () => {
   it("knows clients that never connected", () => {
     assert.deepStrictEqual(
       report.clients.map(
-        (row) => [row.name, row.connected, row.endpoint, row.lastHandshakeAt] as ReadonlyArray<unknown>
+        (row) => [row.name, row.connected, row.endpoint, row.path, row.lastHandshakeAt] as ReadonlyArray<unknown>
       ),
       [
-        ["alice", true, "198.51.100.7:4500", input.now - 95_000],
-        ["bob", false, null, null]
+        ["alice", true, "198.51.100.7:4500", "relayed", input.now - 95_000],
+        ["bob", false, null, null, null]
       ]
     )
   })
@@ -85,9 +85,9 @@ describe("the status for people", () => {
 endpoint [2001:db8::1]:51820, up 1h 2m, packet worker restarted once
 
 clients: 2, 1 connected
-CLIENT  TUNNEL      ENDPOINT           HANDSHAKE
-alice   100.64.0.2  198.51.100.7:4500  1m 35s ago
-bob     100.64.0.3  -                  never
+CLIENT  TUNNEL      ENDPOINT                    HANDSHAKE
+alice   100.64.0.2  198.51.100.7:4500, relayed  1m 35s ago
+bob     100.64.0.3  -                           never
 
 names: 4
 CLIENT  NAME                  PROXY                              STATE       ADDRESSES OR REASON                   AGE     NEXT TRY  LOOKUPS

@@ -90,8 +90,8 @@ export const blackHoleDns = Effect.fnUntraced(function* (on: boolean) {
   })
 })
 
-/** Loses `percent` of the packets that the host receives from its wire, by chance. */
-export const losePackets = Effect.fnUntraced(function* (host: LabHost, device: string, percent: number) {
+/** Loses `percent` of the packets (of those that `match` is true for) that the host receives from its wire, by chance. */
+export const losePackets = Effect.fnUntraced(function* (host: LabHost, device: string, percent: number, match = "") {
   const lab = yield* Lab
   yield* lab.attempt(host, ["nft", "delete", "table", "inet", "loss"])
   if (percent === 0) return
@@ -99,7 +99,7 @@ export const losePackets = Effect.fnUntraced(function* (host: LabHost, device: s
     input: `table inet loss {
   chain in {
     type filter hook prerouting priority -300;
-    iifname ${device} numgen random mod 100 < ${percent} drop
+    iifname ${device} ${match} numgen random mod 100 < ${percent} drop
   }
 }
 `
