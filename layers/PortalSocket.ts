@@ -20,8 +20,9 @@ export interface PortalSocketOptions extends Omit<HandshakeRequest, "legacy" | "
 
 /** TCP, TLS and upgrade. */
 const handshakeTimeout = 15_000
-/** Frames read ahead; then the portal has to wait. */
+/** Frames read ahead, and characters of them; then the portal has to wait. */
 const maxWaitingFrames = 64
+const maxWaitingLength = 2 * maxFrame
 /** Bytes that the portal has not taken: it is of no more use. */
 const maxUnsent = 4 * 1024 * 1024
 const normalClosure = 1_000
@@ -76,12 +77,15 @@ const open = (request: HandshakeRequest): Effect.Effect<WebSocket, PortalUnreach
 
 const connection = (socket: WebSocket, frames: Queue.Queue<string, PortalClosed>, token: string): PortalConnection => {
   let waiting = 0
+  let waitingLength = 0
   const end = (detail: string) =>
     void Queue.failCauseUnsafe(frames, Cause.fail(new PortalClosed({ detail: detail.replaceAll(token, "…") })))
   socket.on("message", (data, isBinary) => {
     if (isBinary) return
-    Queue.offerUnsafe(frames, textOf(data))
-    if (++waiting >= maxWaitingFrames) socket.pause()
+    const text = textOf(data)
+    Queue.offerUnsafe(frames, text)
+    waitingLength += text.length
+    if (++waiting >= maxWaitingFrames || waitingLength >= maxWaitingLength) socket.pause()
   })
   socket.on("error", (error) => end(error.message))
   socket.on("close", (code, reason) => {
@@ -91,9 +95,12 @@ const connection = (socket: WebSocket, frames: Queue.Queue<string, PortalClosed>
   socket.resume()
   return {
     localAddress: localAddressOf(socket),
-    receive: Effect.tap(Queue.take(frames), () =>
+    receive: Effect.tap(Queue.take(frames), ({ length }) =>
       Effect.sync(() => {
-        if (--waiting === maxWaitingFrames >> 1 && socket.isPaused) socket.resume()
+        waiting--
+        waitingLength -= length
+        const calm = waiting <= maxWaitingFrames >> 1 && waitingLength <= maxWaitingLength >> 1
+        if (calm && socket.isPaused) socket.resume()
       })
     ),
     send: (text) => {

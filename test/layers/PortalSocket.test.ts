@@ -164,6 +164,19 @@ describe("the WebSocket to the portal", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("makes a portal wait after a few of the largest messages", () =>
+    Effect.gen(function* () {
+      const portal = yield* localPortal()
+      const connection = yield* connect(portal.url)
+      const server = yield* Effect.promise(() => portal.socket)
+      const text = "x".repeat(4 * 1024 * 1024)
+      for (let n = 0; n < 20; n++) server.send(`${n} ${text}`)
+      yield* Effect.sleep("500 millis")
+      assert.isAbove(server.bufferedAmount, 40 * 1024 * 1024, "everything was read ahead")
+      for (let n = 0; n < 20; n++) assert.isTrue((yield* connection.receive).startsWith(`${n} `))
+    }).pipe(Effect.scoped)
+  )
+
   it.live("gives up a portal that takes nothing any more", () =>
     Effect.gen(function* () {
       const portal = yield* localPortal()
