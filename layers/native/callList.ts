@@ -1,7 +1,7 @@
 /**
  * Several C functions with one crossing from JavaScript: going over costs as much as a short function does, and a packet
- * takes ten of them. A list of calls lies in memory, and a few instructions of machine code work it off. Linux on x86-64
- * only; elsewhere, and where the system lets nobody make code, there are no lists.
+ * takes ten of them. A list of calls lies in memory, and a few instructions of machine code work it off: on x86-64, where
+ * the system lets a program make code. Elsewhere the calls of a list are made one by one.
  */
 import process from "node:process"
 import { bind, bindAt } from "./ffi.ts"
@@ -23,9 +23,38 @@ export const addressOfFunction = (name: string): number => {
   return address
 }
 
-/** Makes lists whose calls lie in the given memory; throws where there can be none. */
-export const makeCallLists = ({ arena, base, memory }: NativeMemory): ((calls: ReadonlyArray<Call>) => CallList) => {
-  const runAt = (runner ??= makeRunner())
+/** Makes lists: with one crossing for all calls of a list where that can be, else with one for each. */
+export const makeCallLists = (memory: NativeMemory): MakeCallList => {
+  if (runner === undefined) {
+    try {
+      runner = makeRunner()
+    } catch {
+      runner = null
+    }
+  }
+  return runner === null ? makeSingleCalls : makeJoinedCalls(memory, runner)
+}
+
+export type MakeCallList = (calls: ReadonlyArray<Call>) => CallList
+
+/** Each call crosses over by itself. */
+export const makeSingleCalls: MakeCallList = (calls) => {
+  const functions = calls.map(([address]) => bindAt(address, maxArguments))
+  const given = calls.map(([, ...args]) => Float64Array.from({ length: maxArguments }, (_, i) => args[i] ?? 0))
+  return {
+    set: (call, argument, value) => {
+      given[call]![argument] = value
+    },
+    run: () => {
+      for (let i = 0; i < functions.length; i++) {
+        const args = given[i]!
+        functions[i]!(args[0]!, args[1]!, args[2]!, args[3]!, args[4]!)
+      }
+    }
+  }
+}
+
+const makeJoinedCalls = ({ arena, base, memory }: NativeMemory, runAt: (list: number) => void): MakeCallList => {
   const words = new Int32Array(memory.buffer)
   return (calls) => {
     const at = arena.reserve((calls.length + 1) * callBytes)
@@ -40,13 +69,14 @@ export const makeCallLists = ({ arena, base, memory }: NativeMemory): ((calls: R
     }
     return {
       set: (call, argument, value) => write((at + call * callBytes + argument * 8 + 8) >> 2, value),
-      run: () => void runAt(pointer)
+      run: () => runAt(pointer)
     }
   }
 }
 
-/** A function and five arguments, 8 bytes each; a list ends with an address of zero. */
-const callBytes = 48
+const maxArguments = 5
+/** A function and its arguments, 8 bytes each; a list ends with an address of zero. */
+const callBytes = 8 + 8 * maxArguments
 
 const dlsym = bind("uintptr_t dlsym(uintptr_t, str)")
 
@@ -73,26 +103,20 @@ const machineCode = Buffer.from(
   "hex"
 )
 
-/** One page, written first and executable after that, never both at once. */
-const makeRunner = (): ((list: number) => number) => {
-  if (process.platform !== "linux" || process.arch !== "x64") throw new Error("no call lists for this processor")
-  const mmap = bind("uintptr_t mmap(uintptr_t, size_t, int, int, int, long)")
+/** One page, written first and executable after that, never both at once. It goes with its thread, as all memory does. */
+const makeRunner = (): ((list: number) => void) => {
+  if (process.platform !== "linux" || process.arch !== "x64") throw new Error("no machine code for this processor")
   const mprotect = bind("int mprotect(uintptr_t, size_t, int)")
-  const memcpy = bind("uintptr_t memcpy(uintptr_t, uintptr_t, size_t)")
-  const page = mmap(0, pageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-  if (page > Number.MAX_SAFE_INTEGER) throw new Error("no memory for machine code")
   const { arena, base } = makeMemory(1)
-  arena.bytes.set(machineCode)
-  memcpy(page, base, machineCode.length)
-  if (mprotect(page, pageBytes, PROT_READ | PROT_EXEC) !== 0) throw new Error("the system lets nobody make code")
-  return bindAt(page, "void sallyport_run_calls(uintptr_t)")
+  const at = arena.reserve(pageBytes, pageBytes)
+  arena.bytes.set(machineCode, at)
+  if (mprotect(base + at, pageBytes, PROT_READ | PROT_EXEC) !== 0) throw new Error("the system lets nobody make code")
+  return bindAt(base + at, 1)
 }
 
-let runner: ((list: number) => number) | undefined
+/** Of this thread; `null` where there can be none. */
+let runner: ((list: number) => void) | null | undefined
 
 const pageBytes = 4_096
 const PROT_READ = 1
-const PROT_WRITE = 2
 const PROT_EXEC = 4
-const MAP_PRIVATE = 2
-const MAP_ANONYMOUS = 0x20

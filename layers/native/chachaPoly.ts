@@ -4,7 +4,7 @@
  * but promised by nobody, so the caller has to hold the results against another implementation first.
  */
 import type { AeadKey, Primitives } from "../../src/wireguard/primitives.ts"
-import { addressOfFunction, type CallList, makeCallLists } from "./callList.ts"
+import { addressOfFunction, type CallList, makeCallLists, type MakeCallList } from "./callList.ts"
 import { bind } from "./ffi.ts"
 import { makeMemory, type NativeMemory } from "./memory.ts"
 
@@ -28,11 +28,15 @@ export type ChaChaPoly = ReturnType<typeof findChaChaPoly>
 const blockBytes = 64
 const roomBytes = 65_536 + 2 * blockBytes
 
-/** The packet cipher; short values with additional data are the business of `values`. Throws where it cannot be. */
+/**
+ * The packet cipher; short values with additional data are the business of `values`. How calls are made can be told by
+ * tests: one by one, as where no machine code can be, it still takes less time than EVP.
+ */
 export const makeChaChaPoly = (
   memory: NativeMemory,
   functions: ChaChaPoly,
-  values: Primitives["aead"]
+  values: Primitives["aead"],
+  makeLists: (memory: NativeMemory) => MakeCallList = makeCallLists
 ): Primitives["aead"] => {
   const { base } = memory
   const view = new DataView(memory.memory.buffer)
@@ -40,8 +44,9 @@ export const makeChaChaPoly = (
   const own = makeMemory(1)
   const words = new Int32Array(own.memory.buffer)
   const tagAt = own.arena.reserve(16)
-  const sealing = new Direction(own, functions, "seal", own.base + tagAt)
-  const opening = new Direction(own, functions, "open", own.base + tagAt)
+  const makeList = makeLists(own)
+  const sealing = new Direction(own, functions, makeList, "seal", own.base + tagAt)
+  const opening = new Direction(own, functions, makeList, "open", own.base + tagAt)
 
   return (secret) => {
     const other = values(secret)
@@ -103,7 +108,7 @@ class Direction {
   private length = -1
 
   /** The tag goes behind a sealed packet, and of an opened one to the address `tag`. */
-  constructor(own: NativeMemory, functions: ChaChaPoly, kind: "seal" | "open", tag: number) {
+  constructor(own: NativeMemory, functions: ChaChaPoly, makeList: MakeCallList, kind: "seal" | "open", tag: number) {
     const { arena, base } = own
     const { chacha20, move, polyFinal, polyInit, polySize, polyUpdate } = functions
     this.kind = kind
@@ -118,7 +123,7 @@ class Direction {
     const after = base + this.after
     const sealed = (kind === "seal" ? after : before) + blockBytes
     // The zeros are filled in by `prepare` and `run`.
-    this.calls = makeCallLists(own)([
+    this.calls = makeList([
       [move, before + blockBytes, 0, 0],
       [chacha20, after, before, 0, base + this.keyAt, base + this.counterAt],
       [polyInit, context, after],

@@ -11,9 +11,14 @@ const library = koffi.load(null)
 export const bind = (prototype: string): ((...args: ReadonlyArray<number | string>) => number) =>
   library.func(prototype) as (...args: ReadonlyArray<number | string>) => number
 
-/** The same for a function that lies at an address. */
-export const bindAt = (address: number, prototype: string): ((...args: ReadonlyArray<number>) => number) =>
-  koffi.decode(BigInt(address), koffi.proto(prototype)) as (...args: ReadonlyArray<number>) => number
+/** The same for a function that lies at an address, takes so many integers or pointers and whose result is of no interest. */
+export const bindAt = (address: number, count: number): ((...args: ReadonlyArray<number>) => void) => {
+  const prototype = koffi.proto(
+    "void",
+    Array.from({ length: count }, () => "uintptr_t")
+  )
+  return koffi.decode(BigInt(address), prototype) as (...args: ReadonlyArray<number>) => void
+}
 
 /** libc as prototypes name it. Each returns −1 on failure, the cause is in `errno()`. */
 export const libc = {

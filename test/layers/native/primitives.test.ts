@@ -1,7 +1,7 @@
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js"
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { addressOfFunction } from "../../../layers/native/callList.ts"
+import { addressOfFunction, makeSingleCalls } from "../../../layers/native/callList.ts"
 import { makeMemory } from "../../../layers/native/memory.ts"
 import { agree, findChaChaPoly, type ChaChaPoly, makeChaChaPoly } from "../../../layers/native/chachaPoly.ts"
 import { bindEvp, type Evp, makePrimitives } from "../../../layers/native/primitives.ts"
@@ -15,6 +15,10 @@ const withoutHalves = (): ChaChaPoly => {
   throw new Error("Cannot find function")
 }
 const { primitives: evpPrimitives, warning } = makePrimitives(memory, bindEvp, withoutHalves)
+const callByCall = {
+  ...evpPrimitives,
+  aead: makeChaChaPoly(memory, findChaChaPoly(), evpPrimitives.aead, () => makeSingleCalls)
+}
 const node = makeNodePrimitives(bytes)
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replace(/\s/g, ""), "hex"))
@@ -75,7 +79,8 @@ it("the packet cipher runs on OpenSSL's EVP interface in this node, and on its h
 
 describe.each([
   ["EVP", evpPrimitives],
-  ["ChaCha20 and Poly1305", makePrimitives(memory).primitives]
+  ["ChaCha20 and Poly1305", makePrimitives(memory).primitives],
+  ["ChaCha20 and Poly1305, called one by one", callByCall]
 ] as const)("the packet cipher by %s", (_, primitives) => {
   it.prop(
     "seals what two other implementations seal, in place and from elsewhere, and opens it",
