@@ -53,6 +53,10 @@ export const maxPairs = 100
 /** Candidates learned from requests that never answered: all that replayed requests can bring in. */
 export const maxUnproven = 16
 
+/** New sources of requests at once, and per millisecond; what a peer's NATs make are fewer, and told ones are not new. */
+const maxLearned = 64
+const learnedPerMs = 4 / 1_000
+
 /** A better nominated pair that was not heard of for so long is checked when the peer nominates a worse one. */
 const quietTime = 4_000
 
@@ -73,6 +77,9 @@ export class IceAgent {
   private current: CandidatePair | null = null
   private currentState: IceState = "checking"
   private nominations = 0
+  /** Sources learned lately, as tokens that are missing, and when that was so. */
+  private learned = 0
+  private learnedAt = 0
   private idle = false
   private activeAt: number
   /** When it fails unless something happens. */
@@ -123,7 +130,8 @@ export class IceAgent {
 
   removeLocal(candidate: Candidate, now: number): void {
     const known = this.localAt(candidate.address)
-    if (known === undefined) return
+    // What a relay saw or gave may be, or be claimed to be, the address of another kind.
+    if (known === undefined || known.kind !== candidate.kind) return
     this.locals.splice(this.locals.indexOf(known), 1)
     this.drop((pair) => pair.local === known)
     this.settle(now)
@@ -194,7 +202,8 @@ export class IceAgent {
     if (message.text(StunAttribute.username) !== this.username || !message.verify(this.localKey)) return false
     const candidate = this.localAt(local)
     if (candidate === undefined || this.remotes.isDiscarded(remote)) return false
-    const known = this.remotes.at(remote) ?? this.learn(remote, message)
+    const known = this.remotes.at(remote) ?? (this.mayLearn(now) ? this.learn(remote, message) : undefined)
+    if (known === undefined) return false
     const pair = this.pair(candidate, known)
     if (pair === undefined) {
       this.forgetAlone(known)
@@ -331,6 +340,17 @@ export class IceAgent {
     this.pairs.push(pair)
     this.everPaired = true
     return pair
+  }
+
+  /**
+   * Each new source of requests gets an answer and checks, and a request that was seen can be repeated from any: there
+   * are only so many.
+   */
+  private mayLearn(now: number): boolean {
+    const missing = Math.max(0, this.learned - (now - this.learnedAt) * learnedPerMs)
+    this.learnedAt = now
+    this.learned = missing + 1 > maxLearned ? missing : missing + 1
+    return this.learned !== missing
   }
 
   /** A peer-reflexive candidate (RFC 8445 §7.3.1.3); the oldest that never answered makes room for it. */

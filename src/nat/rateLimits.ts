@@ -37,6 +37,9 @@ export const gatewayPacketLimit = { perSecond: 1_000, burst: 2_000 } as const
 /** In-tunnel control events of one client: one per name that it uses, each time that it asks DNS for it. */
 export const controlEventLimit = { perSecond: 100, burst: 400 } as const
 
+/** Peers behind a relay that one client names: a relay has 4,096 channel numbers for all, each taken for 15 minutes. */
+export const relayPeerLimit = { perSecond: 64 / 900, burst: 64 } as const
+
 /** `Traffic` notices about one client's mappings: what main may have to decide about. */
 export const trafficLimit = { perSecond: 128, burst: 1_024 } as const
 

@@ -47,8 +47,8 @@ export interface PeerConfig {
   readonly user: number
   /**
    * Our role when ICE finds the path; absent or `null`: the endpoint is all there is. A handshake is then tried for 20 s
-   * only, and a response that does not authenticate ends it at once (the sides were told different keys, and somebody
-   * must ask for others). The controlled side does not start the first handshake.
+   * only, and a response that does not authenticate ends it at once where there is no session (the sides were told
+   * different keys, and somebody must ask for others). The controlled side does not start the first handshake.
    */
   readonly ice?: "controlled" | "controlling" | null
 }
@@ -319,7 +319,9 @@ export class WireGuard {
   private workResponse(message: Uint8Array, from: Readonly<Endpoint>, now: number, wall: number): number {
     const sender = this.sessions.handshake(Protocol.readWord(message, 8))
     const outcome = this.handshakes.complete(message, now)
-    if (outcome === HandshakeOutcome.Forged && sender?.impatient === true) this.giveUp(sender)
+    // Anybody who saw the initiation can make such an answer: it must not end a session that works.
+    if (outcome === HandshakeOutcome.Forged && sender?.impatient === true && !sender.hasSession(now))
+      this.giveUp(sender)
     if (outcome !== HandshakeOutcome.Completed) return outcome
     const { keypair, peer } = this.handshakes
     peer.rxBytes += message.length

@@ -27,6 +27,7 @@ import {
   layer,
   makeClient,
   mappingId,
+  policy,
   primitives,
   proxy4,
   resourceId,
@@ -221,6 +222,43 @@ describe("a client", () => {
       yield* sendInner(first, buildTcp({ ...inner, source: tunnel4(1) }), buildTcp({ ...inner, source: tunnel4(2) }))
       assert.strictEqual(out.length, 1)
     }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("whose key another claims may still reach what it might when it comes with its key again", () =>
+    Effect.gen(function* () {
+      yield* ready()
+      const out = yield* lan
+      yield* setUp(2)
+      yield* send({ ...upsertClient(2), publicKey: keyOf(1) }, upsertClient(1), addresses(1, 1, "Resolved", [real4]))
+      yield* TestClock.adjust("1 second")
+      const again = makeClient(1)
+      again.now = 120_000
+      yield* connect(again)
+      yield* sendInner(again, tcp(443, syn))
+      assert.deepStrictEqual(destinations(out), [real4])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("at a portal, of two with one address only the later one can use it", () =>
+    Effect.gen(function* () {
+      const first = yield* ready()
+      const out = yield* lan
+      yield* send({ ...policy, mode: "portal" })
+      yield* setUp(2)
+      yield* send({ ...policy, mode: "portal" }, addresses(1, 1, "Resolved", [real4]))
+      yield* send({ ...upsertClient(2), tunnel4: tunnel4(1) }, addresses(2, 1, "Resolved", [real4]))
+      const second = makeClient(2)
+      yield* connect(second)
+      yield* sendInner(first, tcp(443, syn))
+      assert.deepStrictEqual(out, [])
+      yield* sendInner(second, tcp(443, syn))
+      assert.strictEqual(out.length, 1)
+      yield* reply(second, tcpBack(443, syn | ack))
+      assert.strictEqual(second.received.length, 1)
+      yield* send(upsertClient(1))
+      yield* sendInner(second, tcp(443, ack))
+      assert.strictEqual(out.length, 1)
+    }).pipe(Effect.provide(layer))
   )
 
   it.effect("that was removed sends and gets nothing, in either family", () =>

@@ -180,6 +180,38 @@ describe("candidates of a client", () => {
     assert.strictEqual(pair.gateway.count("ice.bad_candidate"), 6)
   })
 
+  it("at our loopback, at link-local and metadata addresses and in the tunnel are dropped", () => {
+    const pair = new IcePair()
+    pair.gateway.send(pair.upsertAtGateway(), lab)
+    pair.hosts(pair.gateway, gatewayAddress, "2001:db8::1")
+    const inside = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1", "100.64.1.2", "100.96.0.1"]
+    for (const address of inside) {
+      const text = `candidate:1 1 udp 2130706431 ${address} 80 typ host`
+      pair.gateway.send({ _tag: "AddCandidate", client: clientId(1), candidate: text })
+    }
+    pair.world.run(5_000)
+    assert.strictEqual(pair.gateway.count("ice.bad_candidate"), inside.length)
+    assert.deepStrictEqual(pair.world.wire, [])
+  })
+
+  it("cannot use up a relay's channels, by one connection after the other", () => {
+    const { pair, server } = connected()
+    const other = (n: number) => ({ username: `u${n}`, password: credentials.gateway.password })
+    for (let n = 0; n < 20; n++) {
+      pair.gateway.send(
+        pair.upsertAtGateway({ ice: { local: other(n), remote: credentials.client, role: "controlled" } })
+      )
+      for (let i = 0; i < 32; i++) {
+        const text = `candidate:1 1 udp 1694498815 203.0.113.99 ${1_000 + n * 32 + i} typ srflx`
+        pair.gateway.send({ _tag: "AddCandidate", client: clientId(1), candidate: text })
+      }
+      pair.world.run(2_000)
+    }
+    const taken = server.liveAllocations(pair.world.now).map(({ channels }) => channels.size)
+    assert.isBelow(Math.max(...taken), 80)
+    assert.isAbove(Math.max(...taken), 32)
+  })
+
   it("that are nobody's get checks for a while, and no more packets than that", () => {
     const pair = new IcePair()
     pair.gateway.send(pair.upsertAtGateway(), lab)

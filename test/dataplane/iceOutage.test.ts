@@ -1,4 +1,4 @@
-/** What of a portal's client outlives its path: an outage, a new connection, and the sleep of the gateway's host. */
+/** What of a portal's client outlives its path (an outage, a new connection, a sleep of the host), and what that costs. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { parsePacket, makePacketView } from "../../src/packet/packetView.ts"
@@ -138,4 +138,25 @@ describe("a TCP connection through a portal's gateway", () => {
       assertGoesOn(pair, ack)
     })
   }
+})
+
+describe("a gateway whose relay and client are gone", () => {
+  it("waits: it neither works in a loop nor fills the wire, also while its kernel routes packets for the client", () => {
+    const pair = connected("relayed")
+    pair.world.drops = () => true
+    let steps = 0
+    const settle = pair.world.settle.bind(pair.world)
+    pair.world.settle = () => {
+      steps++
+      settle()
+    }
+    const before = pair.world.wire.length
+    for (let second = 0; second < 600; second++) {
+      pair.gateway.route(back(ack))
+      pair.world.run(1_000)
+    }
+    // Ten times a second while there are flows that may end.
+    assert.isAtMost(steps, 600 * 15)
+    assert.isAtMost(pair.world.wire.length - before, 600)
+  })
 })

@@ -208,6 +208,44 @@ describe("a replayed check", () => {
   })
 })
 
+describe("a recorded check", () => {
+  it("repeated from ever new sources is not answered to all of them, and what a peer tells of still is", () => {
+    const { client, gateway, network } = connected()
+    const start = network.now
+    for (let i = 0; i < 5_000; i++) gateway.receive(check({ id: i % 256 }), gatewayHost, at("203.0.113.9", 1 + i))
+    network.run(start + 10_000)
+    const reflected = network.sent.filter((sent) => sent.at >= start && sent.to.startsWith("203.0.113.9:"))
+    assert.isBelow(reflected.length, 64 + maxUnproven * 10)
+
+    const told = client.host(at("192.0.2.9", 9))
+    gateway.hear(told)
+    gateway.receive(check({ id: 3 }), gatewayHost, told.address)
+    network.run(network.now + 1)
+    assert.isNotEmpty(
+      network.sent.filter((sent) => sent.to === "192.0.2.9:9" && parseStun(sent.bytes)?.class === "success")
+    )
+  })
+
+  it("leaves room for the peer's own new sources a moment later", () => {
+    const { gateway, network } = connected()
+    for (let i = 0; i < 5_000; i++) gateway.receive(check({ id: i % 256 }), gatewayHost, at("203.0.113.9", 1 + i))
+    network.run(network.now + 1_000)
+    gateway.receive(check(), gatewayHost, at("192.0.2.77", 7))
+    assert.isNotEmpty(network.sent.filter((sent) => sent.to === "192.0.2.77:7"))
+  })
+})
+
+describe("a local address", () => {
+  it("that a relay claims to have given goes with the relay, and our own stays", () => {
+    const { gateway, network } = connected()
+    const claimed = localCandidate("relay", gatewayHost)
+    gateway.agent.addLocal(claimed, network.now)
+    gateway.agent.removeLocal(claimed, network.now)
+    assert.isNotNull(gateway.path)
+    assert.strictEqual(gateway.agent.state, "connected")
+  })
+})
+
 describe("a peer's candidates", () => {
   it("are ignored once removed, also as the source of checks, until they are told again", () => {
     const { client, gateway, network, told } = connected()

@@ -63,7 +63,8 @@ describe("the portal control plane", () => {
         yield* script.set("*", behaviour)
         const portal = yield* start()
         let atReply = -1
-        portal.onSend(() => (atReply = Effect.runSync(script.returned)))
+        const runSync = Effect.runSyncWith(yield* Effect.context())
+        portal.onSend(() => (atReply = runSync(script.returned)))
         const asked: ReadonlyArray<readonly [string, unknown, string]> = [
           ["request_connection", wire.requestConnection(1), "connection_ready"],
           ["request_connection", wire.withDomain(wire.requestConnection(2), "app.corp.example"), "connection_ready"],

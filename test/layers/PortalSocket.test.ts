@@ -70,7 +70,7 @@ describe("the WebSocket to the portal", () => {
   it.live("sends the token in a header, carries texts both ways, and closes normally", () =>
     Effect.gen(function* () {
       const portal = yield* localPortal()
-      const closed = yield* Effect.gen(function* () {
+      const { closed } = yield* Effect.gen(function* () {
         const connection = yield* connect(portal.url)
         const server = yield* Effect.promise(() => portal.socket)
         const heard = new Promise<string>((resolve) =>
@@ -85,7 +85,7 @@ describe("the WebSocket to the portal", () => {
         assert.strictEqual(yield* connection.receive, "one")
         assert.strictEqual(yield* connection.receive, "two")
         assert.strictEqual(connection.localAddress, "127.0.0.1")
-        return closed
+        return { closed }
       }).pipe(Effect.scoped)
       assert.strictEqual(yield* Effect.promise(() => closed), 1000)
       const [request] = portal.requests

@@ -101,6 +101,28 @@ describe("a peer whose path ICE finds", () => {
     assert.deepStrictEqual(p.client.take(), [])
   })
 
+  it("keeps a session that works when an answer does not authenticate: anybody can make one", () => {
+    const p = pair()
+    connect(p)
+    p.clock.advance(60_000)
+    // The same that somebody without keys would write: right on the outside, with a wrong tag inside.
+    p.gateway.wg.addPeer({
+      publicKey: p.client.wg.publicKey,
+      presharedKey: randomBytes(32),
+      keepalive: 0,
+      user: 1,
+      ice: "controlled"
+    })
+    p.client.initiate(p.toGateway)
+    for (const { bytes } of p.client.take()) p.gateway.receive(bytes, p.client.at)
+    p.gateway.work()
+    const [forged] = p.gateway.take()
+    p.client.receive(forged!.bytes, p.gateway.at)
+    assert.deepStrictEqual(p.client.work(), ["Forged"])
+    assert.notInclude(events(p.client), "HandshakeFailed")
+    assert.isTrue(p.toGateway.hasSession(p.clock.now))
+  })
+
   it("starts anew after a reset: no session, no endpoint, silent again; but an old initiation stays refused", () => {
     const p = pair()
     p.client.initiate(p.toGateway)

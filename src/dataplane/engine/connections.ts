@@ -14,6 +14,8 @@ import { headerLength, magicCookie } from "../../ice/stunProtocol.ts"
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { RelayId } from "../../model/Relay.ts"
+import { optInBits } from "../../nat/destinationPolicy.ts"
+import { RateLimits, relayPeerLimit } from "../../nat/rateLimits.ts"
 import { copyWords, words } from "../../packet/address.ts"
 import { read16, read32 } from "../../packet/bytes.ts"
 import { type Endpoint, makeEndpoint } from "../../packet/endpoint.ts"
@@ -38,7 +40,7 @@ interface Connection {
   readonly told: Map<string, Told>
   /** The client's candidates, as text. */
   readonly remotes: Set<string>
-  /** Peers that it has had channels to at its relay. */
+  /** Peers that it has had channels to at its relay since the connection began. */
   readonly relayPeers: Set<string>
   /** A handshake is due as soon as there is a path. */
   calls: boolean
@@ -72,6 +74,8 @@ export class Connections {
   private readonly agents = new IceAgents()
   private readonly own: OwnAddresses
   private readonly connections = new Map<number, Connection>()
+  /** Of clients, however many connections they have one after the other. */
+  private readonly peerLimits = new RateLimits(relayPeerLimit)
   private readonly to: Endpoint = makeEndpoint()
   /** Some address of ours, or some relay, came or went. */
   private stale = false
@@ -198,7 +202,8 @@ export class Connections {
     if (connection.remotes.has(text)) return
     const parsed = parseCandidate(text)
     const foreign = parsed !== undefined && parsed.ufrag !== null && parsed.ufrag !== connection.ice.remote.username
-    if (parsed === undefined || foreign || connection.remotes.size >= mostRemotes) {
+    const refused = parsed === undefined || this.state.policy.judge(parsed.candidate.address.address, onHost)
+    if (parsed === undefined || refused || foreign || connection.remotes.size >= mostRemotes) {
       return this.state.count("ice.bad_candidate")
     }
     connection.remotes.add(text)
@@ -322,6 +327,8 @@ export class Connections {
   /** Another relay only when the one in use has no allocation: paths through it are gone then. */
   private chooseRelay(connection: Connection): void {
     if (connection.relay !== undefined && this.relays.isAllocated(connection.relay)) return
+    // The numbers of its channels went with the allocation.
+    if (connection.relay !== undefined) this.peerLimits.forget(connection.client.index)
     const random = new Uint8Array(2)
     this.primitives.randomBytes(random)
     connection.relay = this.relays.pick(read16(random, 0) / 0x1_0000)
@@ -337,10 +344,13 @@ export class Connections {
 
   /** 0 when there is none to be had. */
   private channelTo(connection: Connection, peer: TransportAddress): number {
-    const { relay, relayPeers } = connection
+    const { client, relay, relayPeers } = connection
     const text = formatTransport(peer)
-    if (relay === undefined || (relayPeers.size >= mostRelayPeers && !relayPeers.has(text))) return 0
-    relayPeers.add(text)
+    if (relay === undefined) return 0
+    if (!relayPeers.has(text)) {
+      if (relayPeers.size >= mostRelayPeers || !this.peerLimits.take(client.index, this.state.now)) return 0
+      relayPeers.add(text)
+    }
     return this.relays.open(relay, peer, this.state.now)
   }
 
@@ -410,6 +420,12 @@ export class Connections {
 }
 
 const unspecified = words()
+
+/**
+ * Nobody is to be found at our loopback, at the metadata service or in our own tunnel: a client that names such an
+ * address has us send there. A relay may well run on this host.
+ */
+const onHost = optInBits(["gateway_host"])
 
 const remoteOf = (from: Readonly<Endpoint>): TransportAddress => ({ address: { ...from.remote }, port: from.port })
 

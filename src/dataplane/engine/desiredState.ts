@@ -111,11 +111,10 @@ export class DesiredState {
       return this.fault(`client ${command.client} was ignored: malformed key or address`)
     }
     const index = state.clients.indexFor(command.client)
-    const holder = this.wireguard.findPeer(publicKey)
-    const robbed = holder === undefined || holder.user === index ? undefined : state.clients.get(holder.user)
-    if (robbed !== undefined) {
-      this.removeClient(robbed)
-      this.fault(`client ${robbed.id} was removed: its key belongs to client ${command.client} now`)
+    const others = this.holdersOf(publicKey, tunnel4, tunnel6).filter((holder) => holder.index !== index)
+    for (const robbed of others) {
+      this.disconnect(robbed)
+      this.fault(`client ${robbed.id} was disconnected: its key or address belongs to client ${command.client} now`)
     }
     const known = state.clients.get(index)
     const ice = command.ice ?? null
@@ -123,6 +122,7 @@ export class DesiredState {
     const kept = known !== undefined && this.keepsConnection(known, ice, publicKey, tunnel4, tunnel6)
     if (known !== undefined && !kept) this.connections.forget(known)
     if (known !== undefined) this.changeClient(known, publicKey, tunnel4, tunnel6, ice)
+    if (known !== undefined && others.length > 0) state.clients.move(known, tunnel4, tunnel6)
     const peer = this.wireguard.addPeer({
       publicKey,
       // Some portals make up another one each time that they are asked, while the client goes on with the first.
@@ -147,6 +147,18 @@ export class DesiredState {
     const tai64n = command.lastTai64n === null ? undefined : fromHex(command.lastTai64n, 12)
     if (tai64n !== undefined && isLater(tai64n, peer.latestTai64n)) peer.latestTai64n.set(tai64n)
     if (command.initiate && peer.hasEndpoint && !peer.hasSession(state.now)) this.initiate(client)
+  }
+
+  /**
+   * Who has the key; at a portal also who has an address: it names clients one by one, and two with one address would
+   * get each other's replies. In a file all change at once, and addresses may be swapped.
+   */
+  private holdersOf(publicKey: Uint8Array, tunnel4: Words, tunnel6: Words): ReadonlyArray<ClientEntry> {
+    const { clients, mode } = this.state
+    const peer = this.wireguard.findPeer(publicKey)
+    const byKey = peer === undefined ? undefined : clients.get(peer.user)
+    const byAddress = mode === "portal" ? [clients.owner(tunnel4), clients.owner(tunnel6)] : []
+    return [...new Set([byKey, ...byAddress])].filter((holder) => holder !== undefined)
   }
 
   private keepsConnection(
@@ -179,6 +191,15 @@ export class DesiredState {
     client.stage.clear()
     if (!sameKey) this.wireguard.removePeer(client.peer)
     if (!sameAddresses) state.clients.move(client, tunnel4, tunnel6)
+  }
+
+  /** It has no key, or no address, of its own any more. What it may reach stays, for when it comes with one that is its own. */
+  private disconnect(client: ClientEntry): void {
+    this.state.sessions.removeClient(client.index)
+    this.connections.forget(client)
+    client.stage.clear()
+    this.wireguard.removePeer(client.peer)
+    this.reports.tell(client)
   }
 
   private removeClient(client: ClientEntry | undefined): void {

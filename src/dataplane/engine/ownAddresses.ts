@@ -59,7 +59,7 @@ export class OwnAddresses {
 
   /**
    * Those of a connection that uses this relay; one that uses none has no relayed ones, and what all relays saw. None
-   * comes twice, and what a relay saw is left out where it is the host's own.
+   * comes twice, and what a relay saw or claims to have given is left out where it is the host's own.
    */
   of(relay: RelayId | undefined): ReadonlyArray<OwnAddress> {
     const known = this.known.get(relay)
@@ -69,7 +69,7 @@ export class OwnAddresses {
       for (const id of ids) {
         for (const candidate of this.relays.candidates(id)) {
           const address = own(kind, candidate.address)
-          const ours = kind === "srflx" && all.has(own("host", candidate.address).key)
+          const ours = kind !== "host" && all.has(own("host", candidate.address).key)
           if (candidate.kind === kind && !ours) all.set(address.key, address)
         }
       }

@@ -111,7 +111,11 @@ const bugs: ReadonlyArray<Bug> = [
     symptom: "the gateway spins when the portal goes away or has no relays",
     heldBy: [
       [portal, "makes no loop of a portal that hangs up at once, before the join or after it, nor of missing relays"],
-      [portal, "asks for relays when the last one is lost"]
+      [portal, "asks for relays when the last one is lost"],
+      [
+        outage,
+        "waits: it neither works in a loop nor fills the wire, also while its kernel routes packets for the client"
+      ]
     ]
   },
   {
