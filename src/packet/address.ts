@@ -79,23 +79,33 @@ export const parseAddress = (text: string): Words | undefined =>
 /** Canonical text: dotted quad, or RFC 5952. */
 export const formatAddress = (a: Readonly<Words>): string => {
   if (isIpv4(a)) return formatQuad(a.w3)
-  const groups = [a.w0, a.w1, a.w2, a.w3].flatMap((w) => [(w >>> 16) & 0xffff, w & 0xffff])
   let start = -1
   let longest = 1
   for (let i = 0; i < 8; i++) {
     let n = 0
-    while (i + n < 8 && groups[i + n] === 0) n++
+    while (i + n < 8 && groupOf(a, i + n) === 0) n++
     if (n > longest) {
       start = i
       longest = n
     }
   }
-  const hex = (from: number, to: number) =>
-    groups
-      .slice(from, to)
-      .map((g) => g.toString(16))
-      .join(":")
-  return start < 0 ? hex(0, 8) : `${hex(0, start)}::${hex(start + longest, 8)}`
+  let text = ""
+  for (let i = 0; i < 8; i++) {
+    if (i === start) {
+      text += "::"
+      i += longest - 1
+    } else {
+      text += i === 0 || i === start + longest ? "" : ":"
+      text += groupOf(a, i).toString(16)
+    }
+  }
+  return text
+}
+
+/** The i-th 16 bits. */
+const groupOf = (a: Readonly<Words>, i: number): number => {
+  const word = i < 2 ? a.w0 : i < 4 ? a.w1 : i < 6 ? a.w2 : a.w3
+  return (i & 1) === 0 ? word >>> 16 : word & 0xffff
 }
 
 /** A network as address words plus prefix length counted in the 128-bit mapped form (an IPv4 /8 is 104). */
@@ -138,48 +148,88 @@ const maskWord = (bits: number): number => (bits <= 0 ? 0 : bits >= 32 ? -1 : -1
 const formatQuad = (w: number): string => `${w >>> 24}.${(w >>> 16) & 255}.${(w >>> 8) & 255}.${w & 255}`
 
 const parseIpv4 = (text: string): Words | undefined => {
-  const parts = text.split(".")
-  if (parts.length !== 4) return undefined
-  let w = 0
-  for (const part of parts) {
-    const octet = decimal(part, 255)
-    if (octet < 0) return undefined
-    w = (w << 8) | octet
+  const quad = readQuad(text, 0)
+  return quad < 0 ? undefined : words(0, 0, mappedPrefix, quad | 0)
+}
+
+/** A dotted quad from there to the text's end, unsigned; −1 when it is none. */
+const readQuad = (text: string, from: number): number => {
+  if (text.length - from > 15) return -1
+  let quad = 0
+  let octet = -1
+  let octets = 0
+  for (let i = from; i <= text.length; i++) {
+    const digit = text.charCodeAt(i) - 0x30
+    if (digit >= 0 && digit <= 9) {
+      // Zero stands alone.
+      if (octet === 0) return -1
+      octet = Math.max(octet, 0) * 10 + digit
+      if (octet > 255) return -1
+    } else {
+      if (octet < 0 || (i < text.length && (text[i] !== "." || octets === 3))) return -1
+      quad = quad * 256 + octet
+      octet = -1
+      octets++
+    }
   }
-  return words(0, 0, mappedPrefix, w)
+  return octets === 4 ? quad : -1
 }
 
 const parseIpv6 = (text: string): Words | undefined => {
   if (text.length > 45) return undefined
-  const halves = text.split("::")
-  if (halves.length > 2) return undefined
-  const head = parseGroups(halves[0]!)
-  const tail = halves.length === 2 ? parseGroups(halves[1]!) : []
-  if (head === undefined || tail === undefined) return undefined
-  if (halves.length === 2 && halves[0]!.includes(".")) return undefined
-  const gap = 8 - head.length - tail.length
-  if (halves.length === 2 ? gap < 1 : gap !== 0) return undefined
-  const g = [...head, ...Array.from({ length: gap }, () => 0), ...tail]
-  const word = (i: number) => (g[i]! << 16) | g[i + 1]!
-  return words(word(0), word(2), word(4), word(6))
-}
-
-const parseGroups = (text: string): Array<number> | undefined => {
-  if (text === "") return []
-  const groups: Array<number> = []
-  const parts = text.split(":")
-  for (const [i, part] of parts.entries()) {
-    if (i === parts.length - 1 && part.includes(".")) {
-      const quad = parseIpv4(part)
-      if (quad === undefined) return undefined
-      groups.push(quad.w3 >>> 16, quad.w3 & 0xffff)
-    } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
-      groups.push(Number.parseInt(part, 16))
-    } else {
+  const groups = [0, 0, 0, 0, 0, 0, 0, 0]
+  let n = 0
+  /** Where `::` stands for zeros. */
+  let gap = -1
+  let i = 0
+  if (text.startsWith("::")) {
+    gap = 0
+    i = 2
+  }
+  while (i < text.length) {
+    if (n === 8) return undefined
+    let group = 0
+    let end = i
+    for (; end < text.length && end < i + 5; end++) {
+      const digit = hexDigit(text.charCodeAt(end))
+      if (digit < 0) break
+      group = group * 16 + digit
+    }
+    if (text[end] === ".") {
+      const quad = n <= 6 ? readQuad(text, i) : -1
+      if (quad < 0) return undefined
+      groups[n++] = Math.floor(quad / 0x10000)
+      groups[n++] = quad & 0xffff
+      break
+    }
+    if (end === i || end > i + 4) return undefined
+    groups[n++] = group
+    i = end
+    if (i === text.length) break
+    if (text[i] !== ":") return undefined
+    i++
+    if (text[i] === ":") {
+      if (gap >= 0) return undefined
+      gap = n
+      i++
+    } else if (i === text.length) {
       return undefined
     }
   }
-  return groups
+  if (gap < 0 ? n !== 8 : n > 7) return undefined
+  if (gap >= 0) {
+    groups.copyWithin(8 - (n - gap), gap, n)
+    groups.fill(0, gap, 8 - (n - gap))
+  }
+  const word = (at: number) => (groups[at]! << 16) | groups[at + 1]!
+  return words(word(0), word(2), word(4), word(6))
+}
+
+/** Its value; −1 for another character. */
+const hexDigit = (code: number): number => {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30
+  const letter = code | 0x20
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1
 }
 
 /** A decimal number without leading zeros, at most `max`; −1 otherwise. */

@@ -227,7 +227,7 @@ export class NameBook {
   private overBudget(entry: NameEntry, now: number): string {
     const lookup = entry.lookup!
     const budget = this.queue.stopped(lookup.client, lookup.resolver, now) ?? "queued"
-    if (entry.applied === 0) this.unresolve(entry, new Throttled({ budget }))
+    if (entry.applied === 0) this.unresolve(entry, overBudget(budget))
     return this.count(`brake.${budget}`)
   }
 
@@ -469,6 +469,15 @@ export class NameBook {
     return name.slice(name.indexOf(".") + 1)
   }
 }
+
+/** A reason carries no name: it is made once for each budget, since an error takes long to make and holds its stack. */
+const overBudget = (budget: string): ResolutionReason => {
+  let reason = throttled.get(budget)
+  if (reason === undefined) throttled.set(budget, (reason = new Throttled({ budget })))
+  return reason
+}
+
+const throttled = new Map<string, ResolutionReason>()
 
 const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
   a.length === b.length && a.every((text, i) => text === b[i])
