@@ -2,13 +2,14 @@
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as DevToolsClient from "effect/devtools/DevToolsClient"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
 import * as Otlp from "effect/observability/Otlp"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as Socket from "effect/socket/Socket"
 import * as Tracer from "effect/Tracer"
@@ -19,7 +20,16 @@ import { version } from "./version.ts"
  * or a variable that makes no sense, costs a warning and the spans, nothing else.
  */
 export const layer = (options: { readonly devTools: boolean }): Layer.Layer<never> =>
-  (options.devTools ? devTools : Layer.empty).pipe(Layer.provideMerge(otlp))
+  options.devTools ? Layer.provideMerge(devTools, otlp) : Layer.provideMerge(noSpansUnheard, otlp)
+
+/** A span that nobody collects is not made. */
+const noSpansUnheard: Layer.Layer<never> = Layer.unwrap(
+  Effect.map(Effect.context(), (context) =>
+    Context.getOrUndefined(context, Tracer.Tracer) === undefined
+      ? Layer.succeed(References.TracerEnabled, false)
+      : Layer.empty
+  )
+)
 
 class TelemetryError extends Schema.TaggedError<TelemetryError>()("TelemetryError", { message: Schema.String }) {}
 

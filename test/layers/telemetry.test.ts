@@ -186,6 +186,24 @@ const logged = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E,
 })
 
 describe("telemetry", () => {
+  it.live("makes no spans where nobody collects them", () =>
+    Effect.gen(function* () {
+      const traced = Effect.withSpan(
+        Effect.map(Effect.currentSpan, (it) => it.sampled),
+        "asked"
+      )
+      const collector = yield* collect
+
+      const alone = yield* Effect.provide(traced, telemetry.layer({ devTools: false })).pipe(withEnvironment({}))
+      const collected = yield* Effect.provide(traced, telemetry.layer({ devTools: false })).pipe(
+        withEnvironment({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}` })
+      )
+
+      assert.isFalse(alone)
+      assert.isTrue(collected)
+    })
+  )
+
   it.live("sends spans to the dev tools that the environment names and, by OTLP, to a collector as well", () =>
     Effect.gen(function* () {
       const tools = yield* listen(0)
