@@ -55,7 +55,9 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (config: FirezoneC
     const controlPlane = yield* ControlPlane
     const dataPlane = yield* DataPlane
     const report = statusReport(config, publicKey, startedAt)
-    const context = yield* Effect.context<Authorizations | Clients | DataPlane | DnsSockets | Resolutions>()
+    const context = yield* Effect.context<
+      Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
+    >()
     yield* StatusSocket.serve(config.controlSocket, Effect.provide(report, context))
     yield* serveHealth(config.healthAddress, tunnel.ready)
     yield* Effect.logInfo("started").pipe(
@@ -181,6 +183,7 @@ const statusReport = Effect.fnUntraced(function* (config: FirezoneConfig, public
     mappings: yield* resolutions.list,
     authorizations: yield* authorizations.list,
     workerEpoch: yield* dataPlane.epoch,
+    controlPlane: yield* (yield* ControlPlane).health,
     dataPlaneCounters: yield* dataPlane.counters,
     resolutionCounters: yield* resolutions.counters,
     dnsCounters: yield* (yield* DnsSockets).counters

@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { ProxyRanges } from "../src/access/ProxyRanges.ts"
 import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
+import { ControlPlane } from "../src/control/ControlPlane.ts"
 import { TunnelNames } from "../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../src/host/DnsSockets.ts"
@@ -69,7 +70,9 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
     const key = yield* privateKey(options.newKey)
     const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(key)).toString("base64")
     return yield* Effect.gen(function* () {
-      const context = yield* Effect.context<Authorizations | DataPlane | DnsSockets | Resolutions | TunnelNames>()
+      const context = yield* Effect.context<
+        Authorizations | ControlPlane | DataPlane | DnsSockets | Resolutions | TunnelNames
+      >()
       const report = Effect.provide(statusReport(config, publicKey, startedAt), context)
       yield* StatusSocket.serve(config.controlSocket, report)
       yield* Effect.logInfo("ready").pipe(
@@ -219,6 +222,7 @@ const statusReport = Effect.fnUntraced(function* (config: GatewayConfig, publicK
     mappings: yield* resolutions.list,
     authorizations: yield* authorizations.list,
     workerEpoch: yield* dataPlane.epoch,
+    controlPlane: yield* (yield* ControlPlane).health,
     dataPlaneCounters: yield* dataPlane.counters,
     resolutionCounters: yield* resolutions.counters,
     dnsCounters: { ...(yield* (yield* DnsSockets).counters), ...(yield* (yield* TunnelNames).counters) }

@@ -3,12 +3,16 @@ import type { StatusReport } from "./statusReport.ts"
 
 /** The report for people: three tables and the counters that are not zero. Ends without a newline. */
 export const renderStatus = (report: StatusReport): string => {
-  const { at, gateway, clients, mappings, authorizations, omitted, counters } = report
+  const { at, gateway, clients, controlPlane, mappings, authorizations, omitted, counters } = report
   const again = gateway.workerEpoch - 1
   const restarts = again > 0 ? `, packet worker restarted ${again === 1 ? "once" : `${again} times`}` : ""
   const connected = clients.filter((client) => client.connected).length
+  const where =
+    controlPlane.kind === "file"
+      ? `endpoint ${gateway.endpoint}`
+      : `portal ${gateway.endpoint}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
   const parts = [
-    `gateway ${gateway.publicKey}\nendpoint ${gateway.endpoint}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
+    `gateway ${gateway.publicKey}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
     section(
       `clients: ${clients.length}, ${connected} connected`,
       ["CLIENT", "TUNNEL", "ENDPOINT", "HANDSHAKE"],
@@ -60,13 +64,15 @@ export const formatAge = (ms: number): string => {
 
 /** Columns as wide as their widest cell, two spaces between, nothing behind the last; control characters shown as `?`. */
 export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?")))
+  const cells = [head, ...rows].map((row) => row.map(clean))
   const widths = head.map((_, column) =>
     cells.reduce((widest, row) => Math.max(widest, displayWidth(row[column] ?? "")), 0)
   )
   const pad = (cell: string, column: number) => cell + " ".repeat(Math.max(0, widths[column]! - displayWidth(cell)))
   return cells.map((row) => row.map(pad).join("  ").trimEnd()).join("\n")
 }
+
+const clean = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?")
 
 const section = (title: string, head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
   rows.length === 0 ? title : `${title}\n${table(head, rows)}`

@@ -1,5 +1,6 @@
 import * as Schema from "effect/Schema"
 import type { ConfiguredClient } from "../config/GatewayConfig.ts"
+import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
@@ -60,6 +61,12 @@ export const StatusReport = Schema.Struct({
     /** How many packet workers have been started; above 1 means that it was restarted. */
     workerEpoch: Schema.Finite
   }),
+  /** Where access requests come from. */
+  controlPlane: Schema.Struct({
+    kind: Schema.Literals(["file", "portal"]),
+    connected: Schema.Boolean,
+    detail: Schema.String
+  }),
   clients: Schema.Array(ClientRow),
   mappings: Schema.Array(MappingRow),
   authorizations: Schema.Array(AuthorizationRow),
@@ -80,6 +87,7 @@ export interface StatusInput {
   readonly mappings: ReadonlyArray<MappingStatus>
   readonly authorizations: ReadonlyArray<Authorization>
   readonly workerEpoch: number
+  readonly controlPlane: ControlPlaneHealth
   readonly dataPlaneCounters: Readonly<Record<string, number>>
   readonly resolutionCounters: Readonly<Record<string, number>>
   /** Of the tunnel's DNS server. */
@@ -101,6 +109,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       startedAt: input.startedAt,
       workerEpoch: input.workerEpoch
     },
+    controlPlane: { ...input.controlPlane },
     clients: input.clients.map((client) => {
       const state = input.clientStates.get(client.id)
       const endpoint = state?.endpoint ?? null

@@ -90,6 +90,7 @@ export const input: StatusInput = {
     { client: client("bob", 3), resource, expiresAt: now + 90_000 }
   ],
   workerEpoch: 2,
+  controlPlane: { kind: "file", connected: true, detail: "2 clients configured" },
   dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },
   resolutionCounters: { lookups: 15 },
   dnsCounters: { udp_queries: 0 }

@@ -39,6 +39,14 @@ describe("the status report", () => {
     )
   })
 
+  it("says which portal a gateway belongs to, and why it is not connected to it", () => {
+    const said = (connected: boolean, detail: string): string =>
+      renderStatus(makeStatusReport({ ...input, controlPlane: { kind: "portal", connected, detail } })).split("\n")[1]!
+
+    assert.match(said(true, "joined"), /^portal \[2001:db8::1\]:51820: connected, up 1h 2m/)
+    assert.match(said(false, "it refuses\nfor now"), /^portal \[2001:db8::1\]:51820: it refuses\?for now, up/)
+  })
+
   it("keeps the newest names when there are too many, and counts the others", () => {
     const state = (since: number) => ({ _tag: "Resolving", since, attempts: 1 }) as const
     const mappings = Array.from({ length: maxMappingRows + 5 }, (_, i) => ({
