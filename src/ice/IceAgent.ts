@@ -22,6 +22,7 @@ import { RemoteCandidates } from "./remoteCandidates.ts"
 import type { StunMessage } from "./stun.ts"
 import { shortTermKey } from "./stunIntegrity.ts"
 import { StunAttribute, transactionLength } from "./stunProtocol.ts"
+import { TokenBucket } from "./TokenBucket.ts"
 
 export interface IceAgentOptions {
   readonly role: IceRole
@@ -53,9 +54,17 @@ export const maxPairs = 100
 /** Candidates learned from requests that never answered: all that replayed requests can bring in. */
 export const maxUnproven = 16
 
-/** New sources of requests at once, and per millisecond; what a peer's NATs make are fewer, and told ones are not new. */
-const maxLearned = 64
-const learnedPerMs = 4 / 1_000
+/**
+ * Requests from known sources: each costs three HMACs, and neither a peer that floods nor a request that was seen and is
+ * repeated may keep the packet path busy. Not fewer: the peer's own share them with whoever repeats those.
+ */
+const requestLimit = { perSecond: 1_024, burst: 1_024 }
+
+/**
+ * Requests from other sources. Each may make a new candidate, which gets an answer and checks, and a request that was
+ * seen can be repeated from any. What a peer's NATs make are fewer.
+ */
+const strangerLimit = { perSecond: 4, burst: 64 }
 
 /** A better nominated pair that was not heard of for so long is checked when the peer nominates a worse one. */
 const quietTime = 4_000
@@ -72,14 +81,13 @@ export class IceAgent {
   private readonly rescheduled: (agent: IceAgent) => void
   private readonly locals: Array<Candidate> = []
   private readonly remotes = new RemoteCandidates()
+  private readonly requests = new TokenBucket(requestLimit)
+  private readonly strangers = new TokenBucket(strangerLimit)
   private pairs: Array<CandidatePair> = []
   private readonly checks = new Map<string, Check>()
   private current: CandidatePair | null = null
   private currentState: IceState = "checking"
   private nominations = 0
-  /** Sources learned lately, as tokens that are missing, and when that was so. */
-  private learned = 0
-  private learnedAt = 0
   private idle = false
   private activeAt: number
   /** When it fails unless something happens. */
@@ -199,11 +207,12 @@ export class IceAgent {
   }
 
   private handleCheck(message: StunMessage, local: TransportAddress, remote: TransportAddress, now: number): boolean {
-    if (message.text(StunAttribute.username) !== this.username || !message.verify(this.localKey)) return false
     const candidate = this.localAt(local)
-    if (candidate === undefined || this.remotes.isDiscarded(remote)) return false
-    const known = this.remotes.at(remote) ?? (this.mayLearn(now) ? this.learn(remote, message) : undefined)
-    if (known === undefined) return false
+    if (message.text(StunAttribute.username) !== this.username || candidate === undefined) return false
+    const told = this.remotes.at(remote)
+    if (!(told === undefined ? this.strangers : this.requests).take(now)) return false
+    if (!message.verify(this.localKey) || this.remotes.isDiscarded(remote)) return false
+    const known = told ?? this.learn(remote, message)
     const pair = this.pair(candidate, known)
     if (pair === undefined) {
       this.forgetAlone(known)
@@ -340,17 +349,6 @@ export class IceAgent {
     this.pairs.push(pair)
     this.everPaired = true
     return pair
-  }
-
-  /**
-   * Each new source of requests gets an answer and checks, and a request that was seen can be repeated from any: there
-   * are only so many.
-   */
-  private mayLearn(now: number): boolean {
-    const missing = Math.max(0, this.learned - (now - this.learnedAt) * learnedPerMs)
-    this.learnedAt = now
-    this.learned = missing + 1 > maxLearned ? missing : missing + 1
-    return this.learned !== missing
   }
 
   /** A peer-reflexive candidate (RFC 8445 §7.3.1.3); the oldest that never answered makes room for it. */

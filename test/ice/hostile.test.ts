@@ -52,6 +52,13 @@ const check = (
     change.key ?? gatewayKey
   )
 
+const isAnswerTo = (request: Uint8Array, answer: Uint8Array): boolean => {
+  const message = parseStun(answer)
+  return message?.class === "success" && formatBytes(message.transaction) === formatBytes(request.subarray(8, 20))
+}
+
+const formatBytes = (all: Uint8Array): string => [...all].join()
+
 /** Everything that can be seen of a side, and that goes out of it in the next minute. */
 const observe = (side: Side, network: Network) => ({
   state: side.agent.state,
@@ -224,6 +231,18 @@ describe("a recorded check", () => {
     assert.isNotEmpty(
       network.sent.filter((sent) => sent.to === "192.0.2.9:9" && parseStun(sent.bytes)?.class === "success")
     )
+  })
+
+  it("repeated from the peer's address without end is answered a thousand times a second, and costs no connection", () => {
+    const { client, gateway, network } = connected()
+    const start = network.now
+    for (let i = 0; i < 10_000; i++) gateway.receive(check(), gatewayHost, clientHost)
+    const answers = network.sent.filter(
+      (sent) => sent.at >= start && sent.from === formatTransport(gatewayHost) && isAnswerTo(check(), sent.bytes)
+    )
+    assert.strictEqual(answers.length, 1_024)
+    network.run(start + 30_000)
+    assert.deepStrictEqual([gateway.agent.state, client.agent.state], ["connected", "connected"])
   })
 
   it("leaves room for the peer's own new sources a moment later", () => {
