@@ -27,6 +27,11 @@ export const setNat = Effect.fnUntraced(function* (home: "client" | "gateway", n
     type nat hook postrouting priority srcnat;
     oifname wide masquerade ${nat === "symmetric" ? "fully-random" : ""}
   }
+  chain input {
+    # What nobody asked for leaves no trace: else its flow would keep the port that the home's answer needs.
+    type filter hook input priority 0;
+    iifname wide meta l4proto udp drop
+  }
   chain forward {
     type filter hook forward priority 0;
     ct state established,related accept
