@@ -193,7 +193,7 @@ export class WireGuard {
       return 0
     }
     const size = length >= this.mtu ? length : Math.min((length + 15) & ~15, this.mtu)
-    this.bytes.fill(0, src + length, src + size)
+    for (let at = src + length; at < src + size; at++) this.bytes[at] = 0
     Protocol.writeWord(this.bytes, dst, Protocol.messageTransport)
     Protocol.writeWord(this.bytes, dst + 4, keypair.remoteIndex)
     Protocol.writeCounter(this.bytes, dst + 8, keypair.counter)

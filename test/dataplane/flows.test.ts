@@ -219,6 +219,23 @@ describe("a flow that is cut", () => {
     flags: syn
   })
 
+  it.effect("by its proxy being none any more passes nothing in either direction", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, tcp(443, syn))
+      yield* reply(client, tcpBack(443, syn | ack))
+
+      yield* send({ ...policy, proxyNetworks: ["100.112.0.0/12"] })
+      yield* reply(client, tcpBack(443, ack))
+      yield* sendInner(client, tcp(443, ack))
+
+      assert.strictEqual(client.received.filter((packet) => parsed(packet).protocol === 6).length, 1)
+      assert.strictEqual(out.length, 1)
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("is none when the same policy, resource or mapping is sent again", () =>
     Effect.gen(function* () {
       const client = yield* ready()

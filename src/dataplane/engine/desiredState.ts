@@ -47,6 +47,7 @@ export class DesiredState {
   private readonly initiate: (client: ClientEntry) => void
   private readonly addresses = new AddressCache()
   private readonly real: Words = words()
+  private readonly inside: Words = words()
   private policyText = ""
 
   /** `initiate` is called for clients towards whom a handshake should start soon. */
@@ -249,10 +250,13 @@ export class DesiredState {
   }
 
   private covers(resource: ClientResource, slot: number): boolean {
-    const { state, real } = this
+    const { state, inside, real } = this
     const { sessions } = state
     sessions.realInto(slot, real)
-    if ((resource.kind === "dns") !== sessions.mappingOf(slot) >= 0) return false
+    const mapped = sessions.mappingOf(slot) >= 0
+    if ((resource.kind === "dns") !== mapped) return false
+    sessions.destinationInto(slot, inside)
+    if (state.isProxy(inside) !== mapped) return false
     if (resource.network !== null && !contains(resource.network, real)) return false
     if (!permits(resource.filters, sessions.protocolOf(slot), sessions.destinationPort(slot))) return false
     return !state.refuses(resource, real)

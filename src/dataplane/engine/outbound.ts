@@ -117,26 +117,16 @@ export class Outbound {
 
   private toProxy(client: ClientEntry): void {
     const { state, view, real } = this
-    const mapping = state.translations.find(client.index, view.destination)
-    if (mapping < 0) {
-      return this.refuse(client, "outbound.unmapped", state.mode === "standalone" ? networkUnreachable : prohibited)
-    }
-    const resource = client.resources.get(state.translations.resourceOf(mapping))
-    if (resource === undefined) return this.refuse(client, "outbound.unauthorized", prohibited)
-    if (!permits(resource.filters, view.protocol, view.destinationPort)) {
-      return this.refuse(client, "outbound.filtered", prohibited)
-    }
-    if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.echo) {
-      return this.refuse(client, "outbound.untranslatable", prohibited)
-    }
-    const port = view.echo ? 0 : view.destinationPort
     const { sessions } = state
+    const port = view.echo ? 0 : view.destinationPort
     let slot = sessions.findOutbound(client.index, view.protocol, view.sourcePort, view.destination, port)
     const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
+    // A confirmed session is as good as its mapping, its resource and the resource's filters: it ends with them.
     if (slot < 0 || syn || !sessions.confirmed(slot)) {
-      slot = this.place(client, resource, mapping, slot, port, syn)
+      slot = this.place(client, slot, port, syn)
       if (slot < 0) return
     }
+    const mapping = sessions.mappingOf(slot)
     if (state.translations.isStale(mapping, state)) this.stale(mapping)
     const lastInAt = sessions.lastInAt(slot)
     if (lastInAt < 0 || state.now - lastInAt >= confirmedSilence) {
@@ -151,16 +141,21 @@ export class Outbound {
   }
 
   /** The session that a packet opens, keeps, or moves to another real address; −1 when it was answered or parked. */
-  private place(
-    client: ClientEntry,
-    resource: ClientResource,
-    mapping: number,
-    known: number,
-    port: number,
-    syn: boolean
-  ): number {
+  private place(client: ClientEntry, known: number, port: number, syn: boolean): number {
     const { state, view, real } = this
     const { sessions, translations } = state
+    const mapping = translations.find(client.index, view.destination)
+    if (mapping < 0) {
+      return this.answer(client, "outbound.unmapped", state.mode === "standalone" ? networkUnreachable : prohibited)
+    }
+    const resource = client.resources.get(translations.resourceOf(mapping))
+    if (resource === undefined) return this.answer(client, "outbound.unauthorized", prohibited)
+    if (!permits(resource.filters, view.protocol, view.destinationPort)) {
+      return this.answer(client, "outbound.filtered", prohibited)
+    }
+    if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.echo) {
+      return this.answer(client, "outbound.untranslatable", prohibited)
+    }
     const established = known >= 0 && sessions.confirmed(known)
     if (!established && translations.state(mapping) === MappingState.Resolving) {
       // The rest of the datagram would not wait with it.
@@ -174,8 +169,7 @@ export class Outbound {
         state.count("outbound.parking_full")
         return -1
       }
-      this.refuse(client, "outbound.unresolved", networkUnreachable)
-      return -1
+      return this.answer(client, "outbound.unresolved", networkUnreachable)
     }
     if (known >= 0) sessions.realInto(known, real)
     const differs = known >= 0 && targetDiffers(translations, mapping, real)
@@ -184,12 +178,10 @@ export class Outbound {
     if (!chooseAddress(translations, state.evidence, mapping, view.destination, port, state.now, real)) {
       if (established) return known
       state.suspect(mapping, "Unmapped")
-      this.refuse(client, "outbound.unresolved", networkUnreachable)
-      return -1
+      return this.answer(client, "outbound.unresolved", networkUnreachable)
     }
     if (state.refuses(resource, real) && !this.chooseAllowed(resource, mapping)) {
-      this.refuse(client, "outbound.destination_refused", networkUnreachable)
-      return -1
+      return this.answer(client, "outbound.destination_refused", networkUnreachable)
     }
     if (several(translations, mapping, real)) state.evidence.started(client.index, mapping, port, real, state.now)
     if (known >= 0 && !established && sessions.rebind(known, real)) return known
@@ -299,6 +291,12 @@ export class Outbound {
 
   private write(): void {
     this.tun.packet(this.view)
+  }
+
+  /** Refuses; and what a packet gets that has no session then. */
+  private answer(client: ClientEntry, why: EngineCounter, kind: Unreachable): -1 {
+    this.refuse(client, why, kind)
+    return -1
   }
 
   /** Counts why, and tells the client at once, at most 20 times a second. */
