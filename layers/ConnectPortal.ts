@@ -9,8 +9,10 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type { PortalClientConfig } from "../src/client/clientEnvironment.ts"
-import { type Action, ClientSession } from "../src/client/ClientSession.ts"
-import { decodeClientMessage } from "../src/client/portalMessages.ts"
+import type { Action } from "../src/client/actions.ts"
+import { ClientSession } from "../src/client/ClientSession.ts"
+import { type ClientMessage, decodeClientMessage, decodeRefusal, decodeReply } from "../src/client/portalMessages.ts"
+import type { Decoded } from "../src/control/firezone/messages.ts"
 import { ControlPlaneEnded } from "../src/control/ControlPlane.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../src/dns/tunnelAnswer.ts"
@@ -44,7 +46,7 @@ export const runConnectPortal = (config: PortalClientConfig) => {
   const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(privateKey)).toString("base64")
   const { apiUrl, token } = config
   const name = config.name ?? os.hostname()
-  return run.pipe(
+  return run(config.generation).pipe(
     Effect.scoped,
     Effect.provide(
       Layer.mergeAll(
@@ -65,9 +67,11 @@ export const runConnectPortal = (config: PortalClientConfig) => {
   )
 }
 
-const run = Effect.gen(function* () {
+const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generation"]) {
   const dataPlane = yield* DataPlane
-  const session = new ClientSession()
+  const session = new ClientSession(
+    generation === "A" ? { generationA: (length) => new Uint8Array(randomBytes(length)) } : {}
+  )
   const ended = yield* Deferred.make<never, ControlPlaneEnded>()
   const wanted = yield* Queue.sliding<PortalClientAddresses>(1)
   /** Questions that wait for their name to be ready. */
@@ -100,15 +104,24 @@ const run = Effect.gen(function* () {
     }
   })
 
+  const handle = (message: ClientMessage) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.handle(message, now)))
+
+  const told = Effect.fnUntraced(function* (event: string, decoded: Decoded<ClientMessage>) {
+    if (decoded._tag === "Message") yield* handle(decoded.message)
+    else if (decoded._tag === "Malformed") yield* Effect.logWarning(`the portal's ${event}: ${decoded.problem}`)
+  })
+
   const link = yield* makePortalLink({
-    channel: { topic: "client", answers: false },
+    channel: { topic: "client", answers: generation === "A" },
     legacy: false,
     maxPartition: Duration.days(1),
-    onMessage: Effect.fnUntraced(function* (event, payload) {
-      const decoded = decodeClientMessage(event, payload)
-      if (decoded._tag === "Message") yield* perform(session.handle(decoded.message, yield* Clock.currentTimeMillis))
-      else if (decoded._tag === "Malformed") yield* Effect.logWarning(`the portal's ${event}: ${decoded.problem}`)
-    }),
+    onMessage: (event, payload) => told(event, decodeClientMessage(event, payload)),
+    onReply: (reply) => {
+      if (reply._tag === "Answered") return told(reply.event, decodeReply(reply.event, reply.request, reply.response))
+      const refusal = decodeRefusal(reply.request, reply.reason)
+      return refusal === null ? Effect.void : handle(refusal)
+    },
     onJoined: ({ localAddress }) => {
       const address = localAddress === null ? undefined : parseAddress(localAddress)
       return address === undefined || isLoopback(address)

@@ -20,11 +20,15 @@ export interface PortalLinkOptions {
   readonly maxPartition: Duration.Duration
   /** Called for every message, one after the other, in the turn of its frame. */
   readonly onMessage: (event: string, payload: unknown) => Effect.Effect<void, ControlPlaneEnded>
+  /** What the portal answered to a message of ours or refused; answers only when `channel` wants them. */
+  readonly onReply?: (reply: PortalReply) => Effect.Effect<void, ControlPlaneEnded>
   /** After each join that was answered. */
   readonly onJoined: (connection: PortalConnection) => Effect.Effect<void>
   /** Something in the portal's messages was not understood. */
   readonly onOdd: (kind: string, message: string) => Effect.Effect<void>
 }
+
+export type PortalReply = Extract<ChannelEvent, { readonly _tag: "Answered" | "Refused" }>
 
 export interface PortalLink {
   /** Sent in this turn when joined; else kept, bounded. */
@@ -75,8 +79,12 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
         case "Skipped":
           yield* options.onOdd("frame", `skipped a frame of the portal: ${event.problem}`)
           break
+        case "Answered":
+          if (options.onReply !== undefined) yield* options.onReply(event)
+          break
         case "Refused":
           counters.refused++
+          if (options.onReply !== undefined) yield* options.onReply(event)
           yield* options.onOdd(`refused ${event.reason}`, `the portal refused ${event.event}: ${event.reason}`)
           break
         case "Broken":

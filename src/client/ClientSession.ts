@@ -1,40 +1,18 @@
 /**
- * A client's side of a portal session without IO, generation B (firezone-protocol §3.3, §8.2): messages, notices and
- * questions in, what has to be done out, in order. Flows are asked for when a name is asked for; networks at once.
+ * A client's side of a portal session without IO, generation B or A (firezone-protocol §3.3, §8.2): messages, notices
+ * and questions in, what has to be done out, in order. Flows are asked for when a name is asked for; networks at once.
  */
 import { controlEvent } from "../control/firezone/inTunnel.ts"
-import type { Outbound } from "../control/firezone/outbound.ts"
 import { RelayTable } from "../control/firezone/relayTable.ts"
-import type { Command } from "../dataplane/commands.ts"
 import type { Notice } from "../dataplane/notices.ts"
 import * as DomainPattern from "../model/DomainPattern.ts"
-import { ResourceId } from "../model/Resource.ts"
+import type { ResourceId } from "../model/Resource.ts"
+import { type Action, Actions, type NameAnswer } from "./actions.ts"
+import { answerMs, ConnectionRequests, prepareConnection, reuseConnection } from "./ConnectionRequests.ts"
 import { readDomainStatus } from "./domainStatus.ts"
-import type { ClientMessage, ClientResource, FlowCreated, Gateway, GatewayId } from "./portalMessages.ts"
-import { ProxyPool } from "./ProxyPool.ts"
-
-export type Action =
-  | { readonly _tag: "Send"; readonly message: Outbound }
-  | { readonly _tag: "Command"; readonly command: Command }
-  /** This host's tunnel addresses, and the networks that it routes into the tunnel. */
-  | {
-      readonly _tag: "Configure"
-      readonly tunnel4: string
-      readonly tunnel6: string
-      readonly networks: ReadonlyArray<string>
-    }
-  /** The gateway has the name: packets to its proxy IPs go through from now on. */
-  | { readonly _tag: "Ready"; readonly domain: string }
-  | { readonly _tag: "Log"; readonly message: string }
-  | { readonly _tag: "End"; readonly reason: string }
-
-/** What a question for a name under a resource is answered with. */
-export interface NameAnswer {
-  readonly proxyIps: ReadonlyArray<string>
-  /** Whether the gateway has it; else `Ready` will tell. */
-  readonly ready: boolean
-  readonly actions: ReadonlyArray<Action>
-}
+import { connectGateway, route, unroute } from "./gatewayCommands.ts"
+import { type Name, Names, untold } from "./Names.ts"
+import type { ClientMessage, ClientResource, ConnectionAccepted, Gateway, GatewayId } from "./portalMessages.ts"
 
 /** Requests and `AssignedIps` are repeated no sooner (firezone-protocol §3.3, §8.2). */
 export const repeatMs = 2_000
@@ -42,7 +20,6 @@ export const repeatMs = 2_000
 const interestMs = 30_000
 /** A portal that said no for now is asked again after this. */
 const refusedMs = 10_000
-export const maxNames = 4_096
 const proxyNetworks = ["100.96.0.0/11", "fd00:2021:1111:8000::/107"]
 
 interface ResourceEntry {
@@ -58,23 +35,24 @@ interface GatewayEntry {
   connected: boolean
 }
 
-interface Name {
-  readonly domain: string
-  readonly resource: ResourceId
-  readonly proxyIps: ReadonlyArray<string>
-  confirmed: boolean
-  askedAt: number
-  sentAt: number
+export interface ClientSessionOptions {
+  /** Generation A, with this source of keys and credentials: it has to be cryptographically secure. Absent: B. */
+  readonly generationA?: (length: number) => Uint8Array
 }
 
 export class ClientSession {
   private readonly relays = new RelayTable()
-  private readonly pool = new ProxyPool()
   private readonly resources = new Map<string, ResourceEntry>()
-  private readonly gateways = new Map<string, GatewayEntry>()
-  private readonly names = new Map<string, Name>()
+  private readonly gateways = new Map<GatewayId, GatewayEntry>()
+  private readonly names = new Names()
+  /** `null` in generation B. */
+  private readonly requests: ConnectionRequests | null
   private tunnel: { readonly tunnel4: string; readonly tunnel6: string } | null = null
-  private actions: Array<Action> = []
+  private readonly actions = new Actions()
+
+  constructor({ generationA }: ClientSessionOptions = {}) {
+    this.requests = generationA === undefined ? null : new ConnectionRequests(generationA)
+  }
 
   handle(message: ClientMessage, now: number): ReadonlyArray<Action> {
     switch (message._tag) {
@@ -82,23 +60,37 @@ export class ClientSession {
         this.init(message, now)
         break
       case "FlowCreated":
-        this.flowCreated(message, now)
+        this.connect(message.gateway)
+        this.open(message.resource, message.gateway.id, now)
+        break
+      case "GatewayNamed":
+        this.gatewayNamed(message.resource, message.gateway, now)
+        break
+      case "ConnectionAccepted":
+        this.connectionAccepted(message, now)
         break
       case "FlowFailed": {
+        this.requests?.refused(message.resource)
         const entry = this.resources.get(message.resource)
         if (entry === undefined) break
+        if (this.requests !== null) this.close(entry)
         entry.wanted = entry.resource.kind === "cidr" && message.reason === "offline"
         entry.askAt = now + refusedMs
-        this.log(`the portal gives no gateway for resource ${message.resource}: ${message.reason}`)
+        this.actions.log(`the portal gives no gateway for resource ${message.resource}: ${message.reason}`)
         break
       }
       case "Candidates":
-      case "InvalidatedCandidates": {
-        if (!this.gateways.has(message.gateway)) break
-        const _tag = message._tag === "Candidates" ? "AddCandidate" : "RemoveCandidate"
-        for (const candidate of message.candidates) this.command({ _tag, client: message.gateway, candidate })
+        for (const candidate of message.candidates) {
+          this.requests?.addCandidate(message.gateway, candidate)
+          this.candidate("AddCandidate", message.gateway, candidate)
+        }
         break
-      }
+      case "InvalidatedCandidates":
+        for (const candidate of message.candidates) {
+          this.requests?.removeCandidate(message.gateway, candidate)
+          this.candidate("RemoveCandidate", message.gateway, candidate)
+        }
+        break
       case "RelaysPresence": {
         const removed = this.relays.remove(message.disconnected)
         if (this.relays.upsert(message.connected) || removed) this.setRelays()
@@ -119,10 +111,10 @@ export class ClientSession {
         break
       }
       case "Disconnect":
-        this.actions.push({ _tag: "End", reason: message.reason })
+        this.actions.add({ _tag: "End", reason: message.reason })
         break
     }
-    return this.take()
+    return this.actions.take()
   }
 
   /** A name that an application asks for; `null`: it is under no resource, or there is no room. */
@@ -135,7 +127,7 @@ export class ClientSession {
     const entry = this.resources.get(name.resource)
     if (entry?.gateway === null) this.want(entry, now)
     else this.assign(name, now)
-    return { proxyIps: name.proxyIps, ready: name.confirmed, actions: this.take() }
+    return { proxyIps: name.proxyIps, ready: name.confirmed, actions: this.actions.take() }
   }
 
   /** What the data plane tells. */
@@ -148,7 +140,7 @@ export class ClientSession {
         this.tellCandidate("broadcast_invalidated_ice_candidates", notice.client, notice.candidate)
         break
       case "RelayLost":
-        if (notice.left === 0) this.send({ event: "no_relays", payload: {} })
+        if (notice.left === 0) this.actions.send({ event: "no_relays", payload: {} })
         break
       case "ConnectionLost":
         this.lose(notice.client, notice.reason, now)
@@ -157,7 +149,9 @@ export class ClientSession {
         const entry = this.gateways.get(notice.client)
         if (entry === undefined || entry.connected === notice.connected) break
         entry.connected = notice.connected
-        this.log(`gateway ${notice.client}: ${notice.connected ? `connected, ${notice.path ?? "direct"}` : "silent"}`)
+        this.actions.log(
+          `gateway ${notice.client}: ${notice.connected ? `connected, ${notice.path ?? "direct"}` : "silent"}`
+        )
         if (notice.connected) this.assignAll(notice.client, now)
         break
       }
@@ -165,7 +159,7 @@ export class ClientSession {
         this.control(notice.client, notice.event, notice.payload, now)
         break
     }
-    return this.take()
+    return this.actions.take()
   }
 
   /** To be called about every 500 ms. */
@@ -174,14 +168,14 @@ export class ClientSession {
     for (const name of this.names.values()) {
       if (!name.confirmed && now - name.askedAt < interestMs) this.assign(name, now)
     }
-    return this.take()
+    return this.actions.take()
   }
 
   /** This client leaves: its gateways are told. */
   goodbye(): ReadonlyArray<Action> {
     for (const { gateway } of this.gateways.values())
       this.sendControl(gateway.id, controlEvent.Goodbye, new Uint8Array())
-    return this.take()
+    return this.actions.take()
   }
 
   private init(init: Extract<ClientMessage, { _tag: "Init" }>, now: number): void {
@@ -196,38 +190,69 @@ export class ClientSession {
     this.configure()
   }
 
-  private flowCreated({ gateway, resource }: FlowCreated, now: number): void {
+  /** Makes the connection to a gateway, unless it is there. */
+  private connect(gateway: Gateway): void {
+    const known = this.gateways.get(gateway.id)
+    if (known !== undefined && JSON.stringify(known.gateway) === JSON.stringify(gateway)) return
+    this.gateways.set(gateway.id, { gateway, connected: false })
+    this.actions.command(connectGateway(gateway))
+    for (const address of [gateway.tunnel4, gateway.tunnel6]) this.actions.command(route(gateway.id, address))
+    // A new connection at the gateway does not know yet what the old one had been told.
+    if (known !== undefined) for (const name of this.namesAt(gateway.id)) name.confirmed = false
+  }
+
+  /** The gateway serves the resource for us. */
+  private open(resource: ResourceId, gateway: GatewayId, now: number): void {
     const entry = this.resources.get(resource)
     if (entry === undefined) return
-    const known = this.gateways.get(gateway.id)
-    if (known === undefined || JSON.stringify(known.gateway) !== JSON.stringify(gateway)) {
-      this.gateways.set(gateway.id, { gateway, connected: false })
-      this.command({
-        _tag: "UpsertClient",
-        client: gateway.id,
-        publicKey: gateway.publicKey,
-        presharedKey: gateway.presharedKey,
-        tunnel4: gateway.tunnel4,
-        tunnel6: gateway.tunnel6,
-        endpoint: null,
-        lastTai64n: null,
-        keepalive: 0,
-        initiate: true,
-        ice: { local: gateway.local, remote: gateway.remote, role: "controlling" }
-      })
-      for (const address of [gateway.tunnel4, gateway.tunnel6]) this.route(gateway.id, address)
-      // A new connection at the gateway does not know yet what the old one had been told.
-      if (known !== undefined) for (const name of this.namesAt(gateway.id)) name.confirmed = false
-    }
-    entry.gateway = gateway.id
+    entry.gateway = gateway
     entry.wanted = false
-    if (entry.resource.kind === "cidr") this.route(gateway.id, entry.resource.network, entry.resource.id)
-    for (const name of this.names.values()) {
-      if (name.resource !== resource) continue
-      this.routeName(gateway.id, name)
+    if (entry.resource.kind === "cidr") this.actions.command(route(gateway, entry.resource.network, resource))
+    for (const name of this.names.of(resource)) {
+      this.routeName(gateway, name)
       name.confirmed = false
     }
-    this.assignAll(gateway.id, now)
+    this.assignAll(gateway, now)
+  }
+
+  /** The gateway does not serve the resource any more. */
+  private close(entry: ResourceEntry): void {
+    entry.gateway = null
+    for (const name of this.names.of(entry.resource.id)) untold(name)
+  }
+
+  /** Generation A: the portal says which gateway to ask. */
+  private gatewayNamed(resource: ResourceId, gateway: GatewayId, now: number): void {
+    const entry = this.resources.get(resource)
+    if (this.requests === null || entry === undefined || entry.gateway !== null) return
+    if (this.gateways.has(gateway)) {
+      // Names are asked for one by one.
+      if (entry.resource.kind !== "dns") this.actions.send(reuseConnection(gateway, resource, null))
+      return this.open(resource, gateway, now)
+    }
+    const name = this.names
+      .of(resource)
+      .reduce<Name | null>((a, b) => (a === null || b.askedAt > a.askedAt ? b : a), null)
+    if (entry.resource.kind === "dns" && name === null) return
+    const request = this.requests.request(gateway, resource, name, now)
+    if (request === undefined) return
+    if (name !== null) name.sentAt = now
+    entry.askAt = now + answerMs
+    this.actions.send(request)
+  }
+
+  private connectionAccepted(accepted: ConnectionAccepted, now: number): void {
+    const [gateway, candidates] = this.requests?.accept(accepted) ?? []
+    if (gateway === undefined || candidates === undefined) return
+    this.connect(gateway)
+    for (const candidate of candidates) this.candidate("AddCandidate", gateway.id, candidate)
+    this.open(accepted.resource, gateway.id, now)
+    // What else is at that gateway had to wait for this.
+    for (const entry of this.resources.values()) {
+      if (!entry.wanted) continue
+      entry.askAt = now
+      this.want(entry, now)
+    }
   }
 
   private control(gateway: GatewayId, event: number, payload: Uint8Array, now: number): void {
@@ -240,27 +265,26 @@ export class ClientSession {
     if (status.resource.toLowerCase() !== name.resource) return
     name.confirmed = status.active
     if (status.active) {
-      this.actions.push({ _tag: "Ready", domain: name.domain })
+      this.actions.add({ _tag: "Ready", domain: name.domain })
       return
     }
     // Not authorized there any more: by another flow it may be.
     entry.gateway = null
-    this.log(`gateway ${gateway} does not serve ${name.domain}`)
+    this.actions.log(`gateway ${gateway} does not serve ${name.domain}`)
     this.want(entry, now)
   }
 
   /** The connection to a gateway is gone; what is still of interest is asked for anew. */
   private lose(id: GatewayId, reason: string, now: number): void {
     if (!this.gateways.delete(id)) return
-    this.log(`gateway ${id} lost: ${reason}`)
-    this.command({ _tag: "RemoveClient", client: id })
+    this.actions.log(`gateway ${id} lost: ${reason}`)
+    this.actions.command({ _tag: "RemoveClient", client: id })
     for (const entry of this.resources.values()) {
       if (entry.gateway !== id) continue
       entry.gateway = null
       let interest = entry.resource.kind === "cidr"
-      for (const name of this.names.values()) {
-        if (name.resource !== entry.resource.id) continue
-        name.confirmed = false
+      for (const name of this.names.of(entry.resource.id)) {
+        untold(name)
         interest ||= now - name.askedAt < interestMs
       }
       if (interest) this.want(entry, now)
@@ -272,47 +296,36 @@ export class ClientSession {
     entry.wanted = true
     if (now < entry.askAt) return
     entry.askAt = now + repeatMs
-    this.send({
-      event: "create_flow",
-      payload: { resource_id: entry.resource.id, connected_gateway_ids: [...this.gateways.keys()] }
-    })
+    const { id } = entry.resource
+    const connected = [...this.gateways.keys()]
+    this.actions.send(
+      this.requests === null
+        ? { event: "create_flow", payload: { resource_id: id, connected_gateway_ids: connected } }
+        : prepareConnection(id, connected)
+    )
   }
 
   private addResource(resource: ClientResource, now: number): void {
     const entry: ResourceEntry = { resource, gateway: null, wanted: false, askAt: now }
     this.resources.set(resource.id, entry)
     if (resource.kind === "cidr") this.want(entry, now)
-    if (resource.kind === "internet") this.log("the Internet resource is left alone: nothing is routed for it")
+    if (resource.kind === "internet") this.actions.log("the Internet resource is left alone: nothing is routed for it")
   }
 
   private removeResource({ gateway, resource }: ResourceEntry): void {
     this.resources.delete(resource.id)
     const routes = resource.kind === "cidr" ? [resource.id as string] : []
-    for (const [domain, name] of this.names) {
-      if (name.resource !== resource.id) continue
-      this.names.delete(domain)
+    for (const name of this.names.of(resource.id)) {
+      this.names.remove(name)
       routes.push(...name.proxyIps)
     }
-    if (gateway === null) return
-    for (const route of routes) {
-      this.command({ _tag: "RevokeResource", client: gateway, resource: ResourceId.make(route) })
-    }
+    if (gateway !== null) for (const id of routes) this.actions.command(unroute(gateway, id))
   }
 
   private addName(domain: string, now: number): Name | undefined {
     const resource = this.resourceFor(domain)
-    if (resource === undefined || this.names.size >= maxNames) return undefined
-    const proxyIps = this.pool.take()
-    if (proxyIps === undefined) return undefined
-    const name: Name = {
-      domain,
-      resource,
-      proxyIps,
-      confirmed: false,
-      askedAt: now,
-      sentAt: Number.NEGATIVE_INFINITY
-    }
-    this.names.set(domain, name)
+    const name = resource === undefined ? undefined : this.names.add(domain, resource, now)
+    if (resource === undefined || name === undefined) return undefined
     const gateway = this.resources.get(resource)?.gateway ?? null
     if (gateway !== null) this.routeName(gateway, name)
     return name
@@ -330,13 +343,23 @@ export class ClientSession {
     for (const name of this.namesAt(gateway)) if (!name.confirmed) this.assign(name, now)
   }
 
-  /** Tells the name's gateway its proxy IPs, if there is one to be told and it has not just been told. */
+  /**
+   * Tells the name's gateway its proxy IPs, if there is one to be told and it has not just been told. In generation A
+   * by way of the portal and without an answer.
+   */
   private assign(name: Name, now: number): void {
     const gateway = this.resources.get(name.resource)?.gateway ?? null
-    if (gateway === null || this.gateways.get(gateway)?.connected !== true || now - name.sentAt < repeatMs) return
-    name.sentAt = now
-    const content = { resource: name.resource, domain: name.domain, proxy_ips: name.proxyIps }
-    this.sendControl(gateway, controlEvent.AssignedIps, new TextEncoder().encode(JSON.stringify(content)))
+    if (gateway === null || this.gateways.get(gateway)?.connected !== true) return
+    const due = now - name.sentAt >= repeatMs
+    if (due) name.sentAt = now
+    if (this.requests === null) {
+      if (due) this.sendControl(gateway, controlEvent.AssignedIps, assignedIps(name))
+      return
+    }
+    if (due) this.actions.send(reuseConnection(gateway, name.resource, name))
+    if (name.confirmed) return
+    name.confirmed = true
+    this.actions.add({ _tag: "Ready", domain: name.domain })
   }
 
   private namesAt(gateway: GatewayId): ReadonlyArray<Name> {
@@ -344,20 +367,7 @@ export class ClientSession {
   }
 
   private routeName(gateway: GatewayId, name: Name): void {
-    for (const address of name.proxyIps) this.route(gateway, address)
-  }
-
-  /** What goes to `network` goes to the gateway, and may come from there. */
-  private route(gateway: GatewayId, network: string, id: string = network): void {
-    this.command({
-      _tag: "SetResource",
-      client: gateway,
-      resource: ResourceId.make(id),
-      kind: "cidr",
-      network,
-      filters: [],
-      allow: []
-    })
+    for (const address of name.proxyIps) this.actions.command(route(gateway, address))
   }
 
   private configure(): void {
@@ -365,39 +375,28 @@ export class ClientSession {
     const networks = [...this.resources.values()].flatMap(({ resource }) =>
       resource.kind === "cidr" ? [resource.network] : []
     )
-    this.actions.push({ _tag: "Configure", ...this.tunnel, networks: [...proxyNetworks, ...networks] })
+    this.actions.add({ _tag: "Configure", ...this.tunnel, networks: [...proxyNetworks, ...networks] })
+  }
+
+  private candidate(_tag: "AddCandidate" | "RemoveCandidate", gateway: GatewayId, candidate: string): void {
+    if (this.gateways.has(gateway)) this.actions.command({ _tag, client: gateway, candidate })
   }
 
   private tellCandidate(event: string, gateway: GatewayId, candidate: string): void {
     if (!this.gateways.has(gateway)) return
-    this.send({ event, payload: { gateway_ids: [gateway], candidates: [candidate] } })
+    this.actions.send({ event, payload: { gateway_ids: [gateway], candidates: [candidate] } })
   }
 
   private setRelays(): void {
-    this.command({ _tag: "SetRelays", relays: this.relays.list })
+    this.actions.command({ _tag: "SetRelays", relays: this.relays.list })
   }
 
   private sendControl(gateway: GatewayId, event: number, payload: Uint8Array): void {
-    this.command({ _tag: "SendControl", client: gateway, event, payload })
-  }
-
-  private command(command: Command): void {
-    this.actions.push({ _tag: "Command", command })
-  }
-
-  private send(message: Outbound): void {
-    this.actions.push({ _tag: "Send", message })
-  }
-
-  private log(message: string): void {
-    this.actions.push({ _tag: "Log", message })
-  }
-
-  private take(): ReadonlyArray<Action> {
-    const { actions } = this
-    this.actions = []
-    return actions
+    this.actions.command({ _tag: "SendControl", client: gateway, event, payload })
   }
 }
 
 const sameTarget = (a: ClientResource, b: ClientResource): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+const assignedIps = ({ domain, proxyIps, resource }: Name): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify({ resource, domain, proxy_ips: proxyIps }))

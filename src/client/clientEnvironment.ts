@@ -12,6 +12,8 @@ export interface PortalClientConfig {
   /** `null`: the host's name stands for both. */
   readonly firezoneId: string | null
   readonly name: string | null
+  /** Which clients this one is like: A, those up to 1.3, or B (firezone-protocol §0). */
+  readonly generation: "A" | "B"
 }
 
 const wrong = (message: string) => new ConfigError({ message })
@@ -33,7 +35,11 @@ export const readClientEnvironment = Effect.fn("Config.readClientEnvironment")(f
     return yield* wrong("FIREZONE_ID: it is no id — use letters, digits and dashes")
   }
   const name = yield* optional("FIREZONE_NAME")
-  return { token: Redacted.make(token), apiUrl: apiUrl.success, firezoneId, name }
+  const generation = (yield* optional("SALLYPORT_PORTAL_GENERATION")) ?? "B"
+  if (generation !== "A" && generation !== "B") {
+    return yield* wrong("SALLYPORT_PORTAL_GENERATION: there are A and B — write one of them or leave it out")
+  }
+  return { token: Redacted.make(token), apiUrl: apiUrl.success, firezoneId, name, generation }
 })
 
 /** A variable that is set to nothing is absent. */

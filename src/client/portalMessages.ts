@@ -36,6 +36,8 @@ export type ClientMessage =
       readonly relays: ReadonlyArray<Relay>
     }
   | FlowCreated
+  | { readonly _tag: "GatewayNamed"; readonly resource: ResourceId; readonly gateway: GatewayId }
+  | ConnectionAccepted
   | { readonly _tag: "FlowFailed"; readonly resource: ResourceId; readonly reason: string }
   | {
       readonly _tag: "Candidates" | "InvalidatedCandidates"
@@ -55,6 +57,15 @@ export interface FlowCreated {
   readonly _tag: "FlowCreated"
   readonly resource: ResourceId
   readonly gateway: Gateway
+}
+
+/** Generation A: a gateway's answer to our request for a connection. */
+export interface ConnectionAccepted {
+  readonly _tag: "ConnectionAccepted"
+  readonly resource: ResourceId
+  readonly gateway: GatewayId
+  readonly publicKey: string
+  readonly remote: IceCredentials
 }
 
 /** A gateway with what is needed to reach it. */
@@ -79,6 +90,23 @@ export const decodeClientMessage = (event: string, payload: unknown): Decoded<Cl
     : { _tag: "Malformed", problem: decoded.failure }
 }
 
+/** What the portal replied to one of our messages of generation A; `request` is that message's content. */
+export const decodeReply = (event: string, request: unknown, response: unknown): Decoded<ClientMessage> => {
+  if (event !== "prepare_connection" && event !== "request_connection") return { _tag: "Unknown" }
+  const decoded = replies[event]({ request, response }, { skipped: 0 })
+  return Result.isSuccess(decoded)
+    ? { _tag: "Message", message: decoded.success, skipped: 0 }
+    : { _tag: "Malformed", problem: decoded.failure }
+}
+
+/** The resource that one of our messages was about and the portal refused it. */
+export const decodeRefusal = (request: unknown, reason: string): ClientMessage | null => {
+  const about = decodeAbout(request)
+  return Result.isFailure(about)
+    ? null
+    : { _tag: "FlowFailed", resource: resourceId(about.success.resource_id), reason }
+}
+
 const ResourceWire = Schema.Union([
   Schema.Struct({ type: Schema.Literals(["dns", "cidr"]), id: wire.Uuid, address: wire.text(1024) }),
   Schema.Struct({ type: Schema.Literal("internet"), id: wire.Uuid })
@@ -97,6 +125,17 @@ const FlowWire = Schema.Struct({
   preshared_key: wire.Key,
   client_ice_credentials: wire.Ice,
   gateway_ice_credentials: wire.Ice
+})
+
+const AboutWire = Schema.Struct({ resource_id: wire.Uuid })
+const decodeAbout = SchemaParser.decodeUnknownResult(AboutWire)
+const PreparedWire = Schema.Struct({ request: AboutWire, response: Schema.Struct({ gateway_id: wire.Uuid }) })
+const AcceptedWire = Schema.Struct({
+  request: Schema.Struct({ resource_id: wire.Uuid, gateway_id: wire.Uuid }),
+  response: Schema.Struct({
+    gateway_public_key: wire.Key,
+    gateway_payload: Schema.Struct({ ConnectionAccepted: Schema.Struct({ ice_parameters: wire.Ice }) })
+  })
 })
 
 const gatewayId = (uuid: string): GatewayId => ClientId.make(uuid.toLowerCase())
@@ -192,3 +231,22 @@ const decoders: Readonly<Record<string, Decode<ClientMessage>>> = {
   ),
   disconnect: message(wire.Disconnect, ({ reason }) => Result.succeed<ClientMessage>({ _tag: "Disconnect", reason }))
 }
+
+const replies = {
+  prepare_connection: message(PreparedWire, ({ request, response }) =>
+    Result.succeed<ClientMessage>({
+      _tag: "GatewayNamed",
+      resource: resourceId(request.resource_id),
+      gateway: gatewayId(response.gateway_id)
+    })
+  ),
+  request_connection: message(AcceptedWire, ({ request, response }) =>
+    Result.succeed<ClientMessage>({
+      _tag: "ConnectionAccepted",
+      resource: resourceId(request.resource_id),
+      gateway: gatewayId(request.gateway_id),
+      publicKey: response.gateway_public_key,
+      remote: response.gateway_payload.ConnectionAccepted.ice_parameters
+    })
+  )
+} as const

@@ -11,8 +11,8 @@ export type ChannelEvent =
   | { readonly _tag: "Message"; readonly event: string; readonly payload: unknown }
   /** A frame that is none, for the log. */
   | { readonly _tag: "Skipped"; readonly problem: string }
-  /** The portal refused one of our messages. */
-  | { readonly _tag: "Refused"; readonly event: string; readonly reason: string }
+  /** The portal refused one of our messages, whose content `request` is. */
+  | { readonly _tag: "Refused"; readonly event: string; readonly request: unknown; readonly reason: string }
   /** What the portal answered to one of our messages; only for an owner that wants it. */
   | { readonly _tag: "Answered"; readonly event: string; readonly request: unknown; readonly response: unknown }
   /** This connection is of no more use. */
@@ -151,11 +151,11 @@ export class Channel {
     const message = this.unanswered.get(ref)
     if (message === undefined) return []
     this.unanswered.delete(ref)
+    const { event, payload: request } = message
     if (reason === null) {
-      const { event, payload: request } = message
       return this.answers ? [{ _tag: "Answered", event, request, response: responseOf(payload) }] : []
     }
-    if (reason !== "unmatched topic") return [{ _tag: "Refused", event: message.event, reason }]
+    if (reason !== "unmatched topic") return [{ _tag: "Refused", event, request, reason }]
     // The portal's side of the channel has died and never saw the message.
     if (message.attempts + 1 < maxAttempts)
       this.enqueue([{ ...message, attempts: message.attempts + 1 }, ...this.queue])

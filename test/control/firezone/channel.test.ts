@@ -179,7 +179,7 @@ describe("the Phoenix channel", () => {
     channel.send({ event: "flow_authorized", payload: { ref: "forged" } })
     const [frame] = frames(channel)
     assert.deepStrictEqual(channel.receive(reply(frame!.ref, "error", { reason: "invalid_ref" }), 1), [
-      { _tag: "Refused", event: "flow_authorized", reason: "invalid_ref" }
+      { _tag: "Refused", event: "flow_authorized", request: { ref: "forged" }, reason: "invalid_ref" }
     ])
     assert.isTrue(channel.joined)
   })
