@@ -207,6 +207,7 @@ export class ClientSession {
     if (entry === undefined) return
     entry.gateway = gateway
     entry.wanted = false
+    entry.askAt = Math.min(entry.askAt, now + repeatMs)
     if (entry.resource.kind === "cidr") this.actions.command(route(gateway, entry.resource.network, resource))
     for (const name of this.names.of(resource)) {
       this.routeName(gateway, name)

@@ -68,7 +68,7 @@ export class ConnectionRequests {
     for (const [gateway, asked] of this.asked) if (asked.resource === resource) this.asked.delete(gateway)
   }
 
-  /** Whether the candidate has to wait for the gateway's answer. */
+  /** A candidate of the gateway, to be kept if its answer is still to come. */
   addCandidate(gateway: GatewayId, candidate: string): void {
     const candidates = this.asked.get(gateway)?.candidates
     if (candidates !== undefined && candidates.size < maxEarlyCandidates) candidates.add(candidate)

@@ -24,10 +24,13 @@ ${resources}
 })
 
 /** Starts a client of the portal at the client's host. */
-export const startPortalClient = Effect.fnUntraced(function* (token = "client-secret") {
+export const startPortalClient = Effect.fnUntraced(function* (
+  token = "client-secret",
+  env: Readonly<Record<string, string>> = {}
+) {
   const lab = yield* Lab
   return yield* lab.spawn("client", [...lab.program("sallyport"), "connect", "--portal"], {
-    env: { FIREZONE_TOKEN: token, FIREZONE_API_URL: portalUrl, FIREZONE_ID: "laptop", FIREZONE_NAME: "laptop" }
+    env: { FIREZONE_TOKEN: token, FIREZONE_API_URL: portalUrl, FIREZONE_ID: "laptop", FIREZONE_NAME: "laptop", ...env }
   })
 })
 
