@@ -11,6 +11,7 @@ import { dirname } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import { maxRested, StateError, StateStore, type StoredClient, type StoredMapping } from "../src/host/StateStore.ts"
 import { makeFileSync } from "./fileSync.ts"
 
@@ -47,6 +48,18 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
           }
         })
       const synced = Effect.tryPromise({ try: log.sync, catch: (cause) => explain(path, "write", cause) })
+
+      yield* Effect.forkScoped(
+        checkpointWhenQuiet({
+          changes: Effect.sync(() => Number(statements.changes.get()?.["n"])),
+          // A thread puts the log on the disk first: of the two syncs of a checkpoint that leaves the file's own.
+          checkpoint: Effect.andThen(
+            synced,
+            write(() => database.exec("PRAGMA wal_checkpoint(PASSIVE)"))
+          )
+        }),
+        { startImmediately: true }
+      )
 
       return StateStore.of({
         privateKey: read(() => (statements.getKey.get() as { readonly value: string } | undefined)?.value ?? null),
@@ -96,8 +109,32 @@ const applicationId = 0x53616c79
 /** `user_version`. Grows with the tables; a newer file is refused. */
 const schemaVersion = 2
 
-/** Moving the log into the file holds everything up for some milliseconds: rarely, so that bursts of names go through. */
-const checkpointPages = 8_192
+/**
+ * Moving the log into the file holds questions up for some tens of milliseconds: it is done in a quiet second. Only a
+ * log of this many pages (64 MiB) does not wait for one.
+ */
+const checkpointPages = 16_384
+/** Changed rows of a second in which few questions come, and those that are worth a checkpoint. */
+const quietRows = 64
+
+/** Trouble is told by the next write; a minute later it is tried again. */
+const checkpointWhenQuiet = (log: {
+  readonly changes: Effect.Effect<number>
+  readonly checkpoint: Effect.Effect<void, StateError>
+}): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    let moved = 0
+    let before = yield* log.changes
+    for (;;) {
+      yield* Effect.sleep("1 second")
+      const changes = yield* log.changes
+      const quiet = changes - before <= quietRows
+      before = changes
+      if (!quiet || changes - moved < quietRows) continue
+      yield* log.checkpoint
+      moved = changes
+    }
+  }).pipe(Effect.retry(Schedule.spaced("1 minute")), Effect.ignore)
 
 const schema = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -183,6 +220,7 @@ const syncDirectory = (directory: string): void => {
 const prepare = (database: DatabaseSync) => {
   const sql = (text: string): StatementSync => database.prepare(text)
   return {
+    changes: sql("SELECT total_changes() AS n"),
     getKey: sql("SELECT value FROM meta WHERE name = 'private_key'"),
     setKey: sql("INSERT INTO meta VALUES ('private_key', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
     clients: sql("SELECT id, address, port, tai64n, last_seen FROM client"),

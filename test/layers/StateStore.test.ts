@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as TestClock from "effect/testing/TestClock"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -70,6 +71,50 @@ describe("StateStore on disk", () => {
       assert.strictEqual(key, "second")
       assert.deepStrictEqual(clients, [alice, bob])
       assert.deepStrictEqual(mappings, [{ ...mapping(1), lastUsedAt: 2 }])
+    })
+  )
+
+  it.effect("moves what was written from the log into the file in a quiet second, and not before", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const copy = join(yield* directory, "copy.db")
+      /** What somebody finds who has the file without its log. */
+      const inFile = () => {
+        fs.copyFileSync(path, copy)
+        const database = new DatabaseSync(copy)
+        try {
+          return database.prepare("SELECT count(*) AS n FROM mapping").get()?.["n"]
+        } catch {
+          return 0
+        } finally {
+          database.close()
+        }
+      }
+      const put = (store: StateStore["Service"], from: number) =>
+        Effect.forEach(
+          Array.from({ length: 100 }, (_, i) => mapping(from + i)),
+          store.putMapping,
+          { discard: true }
+        )
+      yield* life(
+        path,
+        Effect.gen(function* () {
+          const store = yield* StateStore
+          yield* put(store, 1)
+          yield* TestClock.adjust("1 second")
+          yield* put(store, 101)
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(inFile(), 0)
+
+          yield* TestClock.adjust("1 second")
+          // The sync of the log takes real time, in a thread.
+          for (let turn = 0; turn < 1_000 && inFile() !== 200; turn++) {
+            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+          }
+
+          assert.strictEqual(inFile(), 200)
+        })
+      )
     })
   )
 
