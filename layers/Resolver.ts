@@ -94,7 +94,7 @@ export const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, n
             Effect.raceFirst(
               Deferred.await(settled).pipe(
                 Effect.andThen(Effect.sleep(graceMs)),
-                Effect.as(failed(new Timeout({ afterMs: graceMs })))
+                Effect.map(() => failed(new Timeout({ afterMs: graceMs })))
               )
             )
           )
