@@ -54,6 +54,18 @@ describe("bin.ts", { timeout: 30_000 }, () => {
     assert.deepStrictEqual([code, out], [0, `sallyport v${packageJson.version}\n`])
   })
 
+  it("keeps the young generation small however much lives, so that no collection holds questions up", async () => {
+    const newSpaceAtExit = pretend(
+      `import { getHeapSpaceStatistics } from "node:v8"
+      process.on("exit", () => {
+        globalThis.living = Array.from({ length: 1_000_000 }, (_, i) => ({ i }))
+        process.stderr.write(String(getHeapSpaceStatistics().find((s) => s.space_name === "new_space").space_size))
+      })`
+    )
+    const { err } = await run(newSpaceAtExit, ["--version"])
+    assert.isBelow(Number(err), 8 * 2 ** 20)
+  })
+
   for (const [how, execve] of [
     ["becomes the locked node", true],
     ["stands in for the locked node where it cannot become it", false]
