@@ -37,6 +37,7 @@ import * as ResolverLive from "./Resolver.ts"
 import * as StateStoreLive from "./StateStore.ts"
 import * as StatusSocket from "./StatusSocket.ts"
 import * as TunnelNamesLive from "./TunnelNames.ts"
+import { warmUp } from "./warmUp.ts"
 
 export interface GatewayOptions {
   readonly newKey: boolean
@@ -123,7 +124,7 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | nul
     Layer.provideMerge(AuthorizationsLive.layer),
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
-    Layer.provideMerge(hostLayer(config, policy)),
+    Layer.provideMerge(Layer.merge(hostLayer(config, policy), Layer.effectDiscard(warmUp))),
     Layer.provideMerge(resolver),
     Layer.provideMerge(references),
     Layer.provideMerge(dataPlane),
