@@ -22,6 +22,8 @@ export interface StandaloneOptions {
   readonly config: GatewayConfig
   /** The tunnel's DNS sockets see only what comes from this device; `null` in memory. */
   readonly device: string | null
+  /** Done before the first question is read, while the packet worker takes up its work. */
+  readonly warmUp?: Effect.Effect<unknown>
 }
 
 /** A client heard of within this time before a restart is called by the gateway (design §5). */
@@ -58,7 +60,7 @@ export const layer = (
         handler: (query, source, transport) =>
           handleQuery(query, transport, (question) => names.answer(source.address, question))
       })
-      yield* Effect.all([dataPlane.start, serve], { concurrency: 2 })
+      yield* Effect.all([dataPlane.start, Effect.andThen(options.warmUp ?? Effect.void, serve)], { concurrency: 2 })
       return ControlPlane.of({
         health: Effect.succeed({
           kind: "file",

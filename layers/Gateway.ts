@@ -116,7 +116,7 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | nul
     const address = parseAddress(text)
     return address === undefined || policy.judgeForInternet(address, 0) !== undefined
   }
-  return ControlPlaneStandalone.layer({ config, device: config.device }).pipe(
+  return ControlPlaneStandalone.layer({ config, device: config.device, warmUp }).pipe(
     Layer.provideMerge(TunnelNamesLive.layer({ config, refusesOutside })),
     Layer.provideMerge(DnsSocketsLive.layer({ openSocket: openServerSocket })),
     Layer.provideMerge(RefreshLive.layer),
@@ -124,7 +124,7 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | nul
     Layer.provideMerge(AuthorizationsLive.layer),
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
-    Layer.provideMerge(Layer.merge(hostLayer(config, policy), Layer.effectDiscard(warmUp))),
+    Layer.provideMerge(hostLayer(config, policy)),
     Layer.provideMerge(resolver),
     Layer.provideMerge(references),
     Layer.provideMerge(dataPlane),

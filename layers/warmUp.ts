@@ -44,7 +44,7 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
       const reply = yield* handleQuery(query, "udp", (question) => names.answer(tunnel4, question))
       // Answer records, as the header counts them.
       if (reply !== null && reply[7]! > 0) answered++
-      // The host is being set up meanwhile.
+      // Handshakes and replies of the packet worker go on meanwhile.
       if (i % 8 === 7) yield* Effect.yieldNow
     }
     return answered
