@@ -18,9 +18,10 @@ import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../src/dns/tunnelAnswer.ts"
 import { handleQuery } from "../src/dns/tunnelServer.ts"
 import { DnsSockets } from "../src/host/DnsSockets.ts"
-import { isLoopback, parseAddress } from "../src/packet/address.ts"
+import { HostNetwork } from "../src/host/HostNetwork.ts"
 import * as DataPlaneLive from "./DataPlane.ts"
 import * as DnsSocketsLive from "./DnsSockets.ts"
+import * as HostNetworkLive from "./HostNetwork.ts"
 import { openServerSocket } from "./native/fds.ts"
 import { makeNodePrimitives } from "./nodePrimitives.ts"
 import { configurePortalClient, type PortalClientAddresses, sentinels } from "./PortalClientNetwork.ts"
@@ -52,6 +53,7 @@ export const runConnectPortal = (config: PortalClientConfig) => {
       Layer.mergeAll(
         DataPlaneLive.layer({ device, port, portFallback: true, privateKey, mtu, maxSessions }),
         DnsSocketsLive.layer({ openSocket: openServerSocket }),
+        HostNetworkLive.layer,
         PortalSocketLive.layer({
           role: "client",
           apiUrl,
@@ -69,6 +71,7 @@ export const runConnectPortal = (config: PortalClientConfig) => {
 
 const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generation"]) {
   const dataPlane = yield* DataPlane
+  const host = yield* HostNetwork
   const session = new ClientSession(
     generation === "A" ? { generationA: (length) => new Uint8Array(randomBytes(length)) } : {}
   )
@@ -112,6 +115,19 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     else if (decoded._tag === "Malformed") yield* Effect.logWarning(`the portal's ${event}: ${decoded.problem}`)
   })
 
+  let reachedFrom: string | null = null
+  let candidates: ReadonlyArray<string> = []
+  const moved = yield* Queue.sliding<void>(1)
+  const tellCandidates = Effect.gen(function* () {
+    const addresses = yield* host.uplinkAddresses(reachedFrom)
+    if (addresses.join() === candidates.join()) return
+    candidates = addresses
+    yield* dataPlane.send({
+      _tag: "SetHostCandidates",
+      addresses: addresses.map((address) => ({ address, port: dataPlane.port }))
+    })
+  }).pipe(Effect.catch((error) => Effect.logWarning(error.message)))
+
   const link = yield* makePortalLink({
     channel: { topic: "client", answers: generation === "A" },
     legacy: false,
@@ -122,12 +138,11 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
       const refusal = decodeRefusal(reply.request, reply.reason)
       return refusal === null ? Effect.void : handle(refusal)
     },
-    onJoined: ({ localAddress }) => {
-      const address = localAddress === null ? undefined : parseAddress(localAddress)
-      return address === undefined || isLoopback(address)
-        ? Effect.void
-        : dataPlane.send({ _tag: "SetHostCandidates", addresses: [{ address: localAddress!, port: dataPlane.port }] })
-    },
+    onJoined: ({ localAddress }) =>
+      Effect.suspend(() => {
+        reachedFrom = localAddress
+        return tellCandidates
+      }),
     onOdd: (_kind, message) => Effect.logWarning(message)
   })
 
@@ -161,7 +176,6 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     Effect.forkScoped
   )
   yield* dataPlane.start
-  yield* Effect.logInfo("asking the portal").pipe(Effect.annotateLogs({ generation }))
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
       Effect.suspend(() => perform(session.goodbye())),
@@ -172,8 +186,19 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     Effect.repeat(Schedule.spaced(tickMs)),
     Effect.forkScoped
   )
+  yield* host.changed.pipe(
+    Effect.andThen(tellCandidates),
+    Effect.andThen(host.ownAddresses),
+    // The portal is connected from an address that this host has no more: nothing would come any longer.
+    Effect.flatMap((own) =>
+      reachedFrom === null || own.includes(reachedFrom) ? Effect.void : Queue.offer(moved, undefined)
+    ),
+    Effect.catch((error) => Effect.logWarning(error.message)),
+    Effect.forever,
+    Effect.forkScoped
+  )
   return yield* Effect.raceAllFirst([
-    link.run,
+    Effect.forever(Effect.raceFirst(link.run, Queue.take(moved))),
     Deferred.await(ended),
     dataPlane.failure,
     serveHost(wanted, (bytes, transport) => handleQuery(bytes, transport, lookup))

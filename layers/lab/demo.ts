@@ -10,5 +10,7 @@ import { runUnprivileged } from "./privileges.ts"
 export const runDemo = (options: DemoOptions): Effect.Effect<void, StoryFailed | LabError> =>
   Effect.flatMap(runUnprivileged, (code) =>
     // The other process has told everything, its failure too.
-    code === null ? demo(options).pipe(Effect.provide(Lab.layer)) : Effect.sync(() => process.exit(code))
+    code === null
+      ? demo(options).pipe(Effect.provide(options.portal ? Lab.wideLayer : Lab.layer))
+      : Effect.sync(() => process.exit(code))
   )

@@ -23,6 +23,8 @@ export interface UpOptions {
 export type DemoBreak = "accept" | "icmp" | "heal"
 
 export interface DemoOptions {
+  /** The portal mode instead of the standalone one. */
+  readonly portal: boolean
   readonly json: boolean
   readonly break: DemoBreak | null
 }

@@ -2,6 +2,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { ConfigError } from "../config/problem.ts"
 import { Programs } from "./Programs.ts"
 
 /** `sallyport demo`: the whole story on this host, in namespaces, checked step by step. */
@@ -12,6 +13,10 @@ export const demo = Command.make(
       Flag.withDescription("End with one line of JSON: what was measured"),
       Flag.withDefault(false)
     ),
+    portal: Flag.Boolean("portal").pipe(
+      Flag.withDescription("The portal mode: a portal, relays (coturn, when it is installed), a gateway and a client"),
+      Flag.withDefault(false)
+    ),
     break: Flag.Literals("break", ["accept", "icmp", "heal"]).pipe(
       Flag.withDescription("Break this part of the gateway on purpose: the demo must notice and fail"),
       Flag.optional
@@ -19,7 +24,10 @@ export const demo = Command.make(
   },
   Effect.fnUntraced(function* (flags) {
     const programs = yield* Programs
-    yield* programs.demo({ json: flags.json, break: Option.getOrNull(flags.break) })
+    if (flags.portal && (flags.json || Option.isSome(flags.break))) {
+      return yield* new ConfigError({ message: "demo --portal takes neither --json nor --break — leave them out" })
+    }
+    yield* programs.demo({ json: flags.json, portal: flags.portal, break: Option.getOrNull(flags.break) })
   })
 ).pipe(
   Command.withDescription(

@@ -74,8 +74,9 @@ export class ClientSession {
         const entry = this.resources.get(message.resource)
         if (entry === undefined) break
         if (this.requests !== null) this.close(entry)
-        entry.wanted = entry.resource.kind === "cidr" && message.reason === "offline"
-        entry.askAt = now + refusedMs
+        // A gateway that is away comes back: it is asked for as long as somebody wants to reach something there.
+        entry.wanted = message.reason === "offline" && this.isOfInterest(entry, now)
+        entry.askAt = now + (entry.wanted ? repeatMs : refusedMs)
         this.actions.log(`the portal gives no gateway for resource ${message.resource}: ${message.reason}`)
         break
       }
@@ -166,7 +167,9 @@ export class ClientSession {
   tick(now: number): ReadonlyArray<Action> {
     for (const entry of this.resources.values()) if (entry.wanted && now >= entry.askAt) this.want(entry, now)
     for (const name of this.names.values()) {
-      if (!name.confirmed && now - name.askedAt < interestMs) this.assign(name, now)
+      // A name that is asked for again may be authorized no more: only its gateway knows.
+      const due = !name.confirmed || name.askedAt > name.sentAt
+      if (due && now - name.askedAt < interestMs) this.assign(name, now)
     }
     return this.actions.take()
   }
@@ -283,13 +286,14 @@ export class ClientSession {
     for (const entry of this.resources.values()) {
       if (entry.gateway !== id) continue
       entry.gateway = null
-      let interest = entry.resource.kind === "cidr"
-      for (const name of this.names.of(entry.resource.id)) {
-        untold(name)
-        interest ||= now - name.askedAt < interestMs
-      }
-      if (interest) this.want(entry, now)
+      for (const name of this.names.of(entry.resource.id)) untold(name)
+      if (this.isOfInterest(entry, now)) this.want(entry, now)
     }
+  }
+
+  private isOfInterest({ resource }: ResourceEntry, now: number): boolean {
+    if (resource.kind === "cidr") return true
+    return this.names.of(resource.id).some((name) => now - name.askedAt < interestMs)
   }
 
   /** Asks the portal for a flow, now or when it may be asked again. */

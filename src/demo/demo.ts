@@ -2,6 +2,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type { DemoOptions } from "../cli/Programs.ts"
 import type { Lab } from "./Lab.ts"
+import { tellPortalStory } from "./portalStory.ts"
 import { tellStory } from "./story.ts"
 import { emptyResult, type StoryFailed, type StoryResult } from "./StoryResult.ts"
 
@@ -16,7 +17,10 @@ export const demo = (options: DemoOptions): Effect.Effect<void, StoryFailed, Lab
       measured = { ...measured, ...part }
     }
     const print = (result: StoryResult) => (options.json ? Console.log(JSON.stringify(result)) : Effect.void)
-    return tellStory({ fault: options.break, report }).pipe(
+    const story = options.portal
+      ? Effect.as(tellPortalStory, { ...emptyResult, ok: true })
+      : tellStory({ fault: options.break, report })
+    return story.pipe(
       Effect.flatMap(print),
       Effect.tapError((error) => print({ ...measured, ok: false, failed: error.step }))
     )

@@ -11,7 +11,7 @@ import type { DemoBreak } from "../cli/Programs.ts"
 import { defaultNetwork } from "../config/GatewayConfig.ts"
 import { type Gateway, startClient, startGateway, clientConf, gatewayPort, tunnelAddresses } from "./tunnel.ts"
 import { type NameServer, startNameServer, startOrigins, startVisitor, type Visitor } from "./company.ts"
-import { type Capture, Lab, labAddresses, type LabError } from "./Lab.ts"
+import { type Capture, Lab, labAddresses } from "./Lab.ts"
 import {
   ascii,
   type CapturedPacket,
@@ -24,7 +24,8 @@ import {
   udpData,
   unreachable
 } from "./packets.ts"
-import { emptyResult, StoryFailed, type StoryResult, type StoryStep } from "./StoryResult.ts"
+import { emptyResult, type StoryFailed, type StoryResult } from "./StoryResult.ts"
+import { chapter, line, ms, step, wrong } from "./telling.ts"
 
 const name = "app.corp.internal"
 const downloadBytes = 8 * 1024 * 1024
@@ -276,24 +277,9 @@ const move = Effect.fnUntraced(function* (stage: Stage, proxy: string, measured:
   yield* line("client", `still reads from ${inner.origin.v4} on the connection from before`, true)
 })
 
-const step = <A, R>(
-  at: StoryStep,
-  effect: Effect.Effect<A, StoryFailed | LabError, R>
-): Effect.Effect<A, StoryFailed, R> => Effect.catchTag(effect, "LabError", (error) => wrong(at, error.message))
-
-const wrong = (at: StoryStep, message: string): Effect.Effect<never, StoryFailed> =>
-  Effect.fail(new StoryFailed({ step: at, message: `step "${at}" failed: ${message}` }))
-
-const chapter = (text: string) => Console.log(`\n  ${text}`)
-
-const line = (who: string, text: string, kept = false) => Console.log(`  ${kept ? "✔" : " "} ${who.padEnd(8)} ${text}`)
-
 const between = (from: CapturedPacket, to: CapturedPacket): number => to.at - from.at
 
 const round = (milliseconds: number): number => Math.round(milliseconds * 1000) / 1000
-
-const ms = (milliseconds: number): string =>
-  milliseconds < 1000 ? `${milliseconds.toFixed(1)} ms` : `${(milliseconds / 1000).toFixed(2)} s`
 
 const isProxy = (text: string): boolean => {
   const address = parseAddress(text)

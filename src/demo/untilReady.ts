@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { LabError, type LabProcess } from "./Lab.ts"
 
-/** Repeats the probe for 20 seconds; a process that ends before is an error with what it said. */
+/** Repeats the probe for 40 seconds; a process that ends before is an error with what it said. */
 export const untilReady = <A>(
   child: LabProcess,
   what: string,
@@ -11,10 +11,10 @@ export const untilReady = <A>(
   probe.pipe(
     Effect.retry(Schedule.spaced("100 millis")),
     Effect.timeoutOrElse({
-      duration: "20 seconds",
+      duration: "40 seconds",
       orElse: () =>
         Effect.flatMap(child.output, (output) =>
-          Effect.fail(new LabError({ message: `${what} was not ready within 20 s: ${lastLine(output)}` }))
+          Effect.fail(new LabError({ message: `${what} was not ready within 40 s: ${lastLine(output)}` }))
         )
     }),
     Effect.raceFirst(

@@ -289,7 +289,7 @@ describe("a client at a portal", () => {
     const client = clientWorld({ gateway: false })
     assert.strictEqual(client.took("UpsertClient").length, 0)
     const gateway = client.world.connect("gateway", { publicKey: key(6) })
-    client.advance(9_500)
+    client.advance(1_500)
     assert.isFalse(gateway.inbox.some(({ event }) => event === "authorize_flow"))
     client.advance(500)
     gateway.send("flow_authorized", { ref: gateway.take("authorize_flow").ref })

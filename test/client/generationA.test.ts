@@ -223,10 +223,10 @@ describe("a client of generation A", () => {
     )
   })
 
-  it("asks again for a network 10 s after the portal had no gateway for it", () => {
+  it("asks again for a network 2 s after the portal had no gateway for it", () => {
     const client = worldA({ gateway: false })
     assert.lengthOf(client.said, 1)
-    client.advance(9_500)
+    client.advance(1_500)
     assert.lengthOf(client.said, 1)
     client.advance(500)
     assert.lengthOf(client.said, 2)

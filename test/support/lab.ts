@@ -99,7 +99,7 @@ export const losePackets = Effect.fnUntraced(function* (host: LabHost, device: s
     input: `table inet loss {
   chain in {
     type filter hook prerouting priority -300;
-    iifname ${device} ${match} numgen random mod 100 < ${percent} drop
+    iifname ${device} ${match} numgen random mod 100 < ${percent} counter drop
   }
 }
 `

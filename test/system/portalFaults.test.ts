@@ -1,0 +1,219 @@
+/** What goes wrong around a portal's gateway, and how its client fares: one world, one fault after the other. */
+import { assert, layer } from "@effect/vitest"
+import { Clock, Effect } from "effect"
+import { deviceNames } from "../../src/demo/deployment.ts"
+import { Lab, type LabError } from "../../src/demo/Lab.ts"
+import { inner, losePackets } from "../support/lab.ts"
+import {
+  appName,
+  assertQuiet,
+  download,
+  eventually,
+  PortalWorld,
+  portalWorldLayer
+} from "../support/portalDeployment.ts"
+import { wide } from "../support/wide.ts"
+import { isUnreachableAbout, unreachableAbout } from "../support/wire.ts"
+
+const client = deviceNames.client
+/** A portal that does not answer is worth a line. */
+const aboutPortal = [/portal/]
+
+/** Once `cause` has happened, tries to connect and yields `type/code` of the ICMP answer and how long it took. */
+const refusal = Effect.fnUntraced(function* (address: string, cause: Effect.Effect<unknown, LabError>) {
+  const lab = yield* Lab
+  const { visitor } = yield* PortalWorld
+  return yield* Effect.scoped(
+    Effect.gen(function* () {
+      const capture = yield* lab.capture("client")
+      yield* cause
+      const startedAt = yield* Clock.currentTimeMillis
+      const result = yield* visitor.connect({ address, timeout: 4_000 })
+      const took = (yield* Clock.currentTimeMillis) - startedAt
+      const answer = yield* capture.first(isUnreachableAbout(address), { timeout: "1 second" })
+      return { ok: result.ok, answer: answer === null ? null : unreachableAbout(answer, address), took }
+    })
+  )
+})
+
+/** Downloads again and again until it works. */
+const worksWithin = Effect.fnUntraced(function* (seconds: number, address: string) {
+  const { visitor } = yield* PortalWorld
+  const { errors, page } = yield* visitor.retry({ address, every: 200, deadline: seconds * 1_000 })
+  assert(page !== null, `no page within ${seconds} s: ${JSON.stringify(errors)}`)
+  return page.servedBy
+})
+
+layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("faults around a portal's gateway", (it) => {
+  it.effect("three names on one real address, downloaded at once from one source port", () =>
+    Effect.gen(function* () {
+      const { nameServer, proxyOf } = yield* PortalWorld
+      const names = ["one", "two", "three"].map((label) => `${label}.corp.internal`)
+      for (const name of names) yield* nameServer.set({ name, a: [inner.origin.v4], aaaa: [], ttl: 30 })
+      const proxies = yield* Effect.forEach(names, (name) => proxyOf(name))
+
+      const servers = yield* Effect.forEach(proxies, (proxy) => download(proxy, 2_000_000, { localPort: 41_000 }), {
+        concurrency: 3
+      })
+
+      assert.strictEqual(new Set(proxies).size, 3)
+      assert.deepStrictEqual(servers, [inner.origin.v4, inner.origin.v4, inner.origin.v4])
+      yield* assertQuiet()
+    })
+  )
+
+  it.effect("a revoked resource is prohibited at once, and works again once it is authorized again", () =>
+    Effect.gen(function* () {
+      const { portal, proxyOf } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+      yield* download(proxy, 100_000)
+
+      const refused = yield* refusal(proxy, portal.command({ command: "revoke", client, resource: "names" }))
+      // Its application asks for the name again.
+      const again = yield* proxyOf()
+
+      assert.deepStrictEqual([refused.ok, refused.answer], [false, "3/13"])
+      assert.isBelow(refused.took, 1_000)
+      assert.strictEqual(yield* worksWithin(5, again), inner.origin.v4)
+      yield* assertQuiet()
+    })
+  )
+
+  it.effect("an authorization that ends is cut off, and works again once renewed", () =>
+    Effect.gen(function* () {
+      const { portal, proxyOf, visitor } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+      yield* worksWithin(5, proxy)
+
+      // Later than what the client may still tell the gateway about this question.
+      const at = Math.floor((yield* Clock.currentTimeMillis) / 1_000) + 4
+      yield* portal.command({ command: "expire", client, resource: "names", at })
+      const before = yield* download(proxy, 100_000)
+      const refused = yield* refusal(
+        proxy,
+        Effect.gen(function* () {
+          yield* Effect.sleep(at * 1_000 - (yield* Clock.currentTimeMillis))
+          // Within a second; on a busy machine checks come late.
+          yield* eventually("the end", 3, visitor.connect({ address: proxy, timeout: 500 }), ({ ok }) => !ok)
+        })
+      )
+      const again = yield* proxyOf()
+
+      assert.strictEqual(before, inner.origin.v4)
+      assert.deepStrictEqual([refused.ok, refused.answer], [false, "3/13"])
+      assert.strictEqual(yield* worksWithin(5, again), inner.origin.v4)
+      yield* assertQuiet()
+    })
+  )
+
+  it.effect("an origin that resets its connections is seen to do so at once", () =>
+    Effect.gen(function* () {
+      const { origins, proxyOf, visitor } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+      yield* visitor.openDrip("cut", proxy)
+
+      yield* origins.close(inner.origin.v4)
+      const drip = yield* eventually("the end of the page", 2, visitor.readDrip("cut"), ({ ended }) => ended !== null)
+      const refused = yield* visitor.connect({ address: proxy })
+      yield* origins.open(inner.origin.v4)
+
+      assert.isNotNull(drip.ended)
+      assert.strictEqual(refused.code, "ECONNREFUSED")
+      assert.strictEqual(yield* download(proxy, 2_000_000), inner.origin.v4)
+      yield* assertQuiet()
+    })
+  )
+
+  it.effect("a fifth of all datagrams lost: the download ends with the right checksum", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const { proxyOf } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+
+      yield* losePackets("client", "outer", 20, "meta l4proto udp")
+      yield* losePackets("gateway", "outer", 20, "meta l4proto udp")
+      const servedBy = yield* download(proxy, 1_000_000, { timeout: 40_000 })
+      const rules = yield* lab.exec("client", ["nft", "list", "table", "inet", "loss"])
+      yield* losePackets("client", "outer", 0)
+      yield* losePackets("gateway", "outer", 0)
+
+      assert.isAtLeast(Number(/counter packets (\d+)/.exec(rules)?.[1]), 1)
+      assert.strictEqual(servedBy, inner.origin.v4)
+      yield* assertQuiet()
+    })
+  )
+
+  it.effect("a client that changes its address keeps its flows", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const { proxyOf, visitor } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+      yield* visitor.openDrip("roaming", proxy)
+
+      yield* lab.exec("client", ["ip", "-batch", "-"], {
+        input: `address del ${wide.client.v4}/24 dev outer
+address add 192.168.1.77/24 dev outer
+route replace default via ${wide.clientRouter.home.v4}
+`
+      })
+      // Another network: its router knows nothing of the flows of before.
+      yield* lab.exec("clientRouter", ["conntrack", "-F"])
+      const before = yield* visitor.readDrip("roaming")
+      const after = yield* eventually(
+        "more of the page",
+        15,
+        visitor.readDrip("roaming"),
+        ({ lines }) => lines > before.lines + 20
+      )
+
+      assert.isNull(after.ended)
+      assert.strictEqual(yield* download(proxy, 2_000_000), inner.origin.v4)
+      yield* visitor.closeDrip("roaming")
+      yield* assertQuiet(aboutPortal)
+    })
+  )
+
+  it.effect("while the portal is away data goes on; when it is back, new names work", () =>
+    Effect.gen(function* () {
+      const { nameServer, portal, proxyOf, visitor } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+      yield* visitor.openDrip("portal", proxy)
+
+      yield* portal.stop
+      yield* Effect.sleep("2 seconds")
+      const served = yield* download(proxy, 2_000_000)
+      yield* portal.start
+      const joined = yield* eventually(
+        "both back",
+        15,
+        Effect.suspend(() => portal.command({ command: "status" })),
+        ({ devices = [] }) => devices.filter((device) => device.joined).length === 2
+      )
+      yield* nameServer.set({ name: "later.corp.internal", a: [inner.otherOrigin.v4], aaaa: [], ttl: 30 })
+      const later = yield* proxyOf("later.corp.internal")
+
+      assert.strictEqual(served, inner.origin.v4)
+      assert.lengthOf(joined.authorizations ?? [], 2)
+      assert.strictEqual(yield* worksWithin(5, later), inner.otherOrigin.v4)
+      assert.isNull((yield* visitor.readDrip("portal")).ended)
+      yield* visitor.closeDrip("portal")
+      yield* assertQuiet(aboutPortal)
+    })
+  )
+
+  it.effect("a gateway that is restarted is asked again, and the name's proxy IPs work on", () =>
+    Effect.gen(function* () {
+      const { gateway, path, proxyOf } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+      yield* download(proxy, 100_000)
+
+      yield* gateway.restart
+
+      assert.strictEqual(yield* worksWithin(15, proxy), inner.origin.v4)
+      assert.strictEqual(yield* download(proxy, 2_000_000), inner.origin.v4)
+      yield* eventually("a direct path", 15, path, (way) => way === "direct")
+      assert.strictEqual(yield* proxyOf(appName), proxy)
+      yield* assertQuiet(aboutPortal)
+    })
+  )
+})
