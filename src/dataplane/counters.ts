@@ -57,6 +57,7 @@ const engineCounters = [
   "inbound.icmp_error",
   "inbound.staged",
   "inbound.stage_full",
+  "inbound.no_path",
   "control.received",
   "control.sent",
   "control.unsent",

@@ -65,6 +65,9 @@ export class Allocation {
   private avoided: RelayServer | undefined
   private releases = 0
   private reported: FailureReason | undefined
+  /** Since when the relay is asked whether it is still there, because nothing comes from it; Infinity: no doubt. */
+  private doubted = Infinity
+  private heard = -Infinity
 
   constructor(options: AllocationOptions) {
     this.options = options
@@ -78,6 +81,16 @@ export class Allocation {
   /** True while it has relayed addresses. */
   get allocated(): boolean {
     return this.state === "allocated"
+  }
+
+  /** When it began to look as if the relay were gone; Infinity while nothing says so. */
+  get doubtedAt(): number {
+    return this.doubted
+  }
+
+  /** When the relay last answered a request in a way that only it can. */
+  get heardAt(): number {
+    return this.heard
   }
 
   /** All addresses that are valid now. */
@@ -145,8 +158,23 @@ export class Allocation {
       if (this.state === "allocated") this.refresh(now)
       else if (this.state === "resting") this.connect(now)
     }
-    if (this.channels.sweep(now)) this.refresh(now)
+    const heard = this.channels.sweep(now)
+    if (heard === "data") this.doubted = Infinity
+    else if (heard === "silence" && this.state === "allocated") {
+      this.doubted = Math.min(this.doubted, now)
+      this.probe(now)
+    }
     this.requestChannels(now)
+  }
+
+  /** Asks the relay whether it still has the allocation, in quick succession. */
+  probe(now: number): void {
+    this.refresh(now, true)
+  }
+
+  /** The relay does not answer, and there is one that does: no more patience with it. */
+  giveUp(now: number): void {
+    if (this.state === "allocated") this.onSilence(now)
   }
 
   nextDeadline(): number {
@@ -181,8 +209,14 @@ export class Allocation {
     // What is not authenticated can refuse us before we have authenticated, and do nothing else.
     if (key === undefined ? error === 0 : !message.verify(key)) return
     this.transactions.settle(message)
+    if (key !== undefined) this.heardFrom(now)
     if (error === 0) this.onSuccess(about, request.sentAt, message, now)
     else this.onError(about, error, now)
+  }
+
+  private heardFrom(now: number): void {
+    this.heard = now
+    this.doubted = Infinity
   }
 
   private onBinding(server: RelayServer, message: StunMessage, local: TransportAddress, now: number): void {
@@ -298,13 +332,13 @@ export class Allocation {
   private release(now: number): void {
     if (++this.releases > mostReleases) return this.repair(now, false)
     this.state = "releasing"
-    this.send({ method: StunMethod.refresh, release: true, challenges: 0 }, now)
+    this.send({ method: StunMethod.refresh, release: true, urgent: false, challenges: 0 }, now)
   }
 
-  private refresh(now: number): void {
+  private refresh(now: number, urgent = false): void {
     const isRefresh = (about: About) => about.method === StunMethod.refresh
     if (this.state !== "allocated" || this.transactions.some(isRefresh)) return
-    this.send({ method: StunMethod.refresh, release: false, challenges: 0 }, now)
+    this.send({ method: StunMethod.refresh, release: false, urgent, challenges: 0 }, now)
   }
 
   private scheduleRefresh(message: StunMessage, now: number): void {
@@ -346,6 +380,7 @@ export class Allocation {
     if (this.state === "allocated" && now - this.allocatedAt >= stableAfter) this.failures = 0
     const lost = this.relayed
     this.relayed = []
+    this.doubted = Infinity
     this.state = "waiting"
     this.timer = Infinity
     this.channels.clear()
@@ -396,7 +431,8 @@ export class Allocation {
         message.channelNumber(about.binding.number).address(StunAttribute.xorPeerAddress, about.binding.peer)
     }
     const { key } = credentials
-    this.transactions.send(credentials.finish(message), { about, to: active.address, sentAt: now, key })
+    const urgent = about.method === StunMethod.refresh && about.urgent
+    this.transactions.send(credentials.finish(message), { about, to: active.address, sentAt: now, key, urgent })
   }
 
   private request(method: number): StunWriter {
@@ -422,7 +458,12 @@ interface BindingRequest {
 /** `challenges`: how often the relay already asked to make the request anew, with its nonce. */
 type TurnRequest =
   | { readonly method: typeof StunMethod.allocate; readonly challenges: number }
-  | { readonly method: typeof StunMethod.refresh; readonly release: boolean; readonly challenges: number }
+  | {
+      readonly method: typeof StunMethod.refresh
+      readonly release: boolean
+      readonly urgent: boolean
+      readonly challenges: number
+    }
   | { readonly method: typeof StunMethod.channelBind; readonly binding: Binding; readonly challenges: number }
 
 /** What families to ask for: both; else, at a relay that takes 440 for an answer, one. */

@@ -13,7 +13,7 @@ export const channelRebind = 240_000
 /** Number and peer of an expired one may come together again at once, with others only after 5 minutes (§12). */
 export const channelRest = 300_000
 /** How often use is looked at. */
-export const sweepInterval = 5_000
+export const sweepInterval = 2_000
 
 /** A number and the peer it belongs to, also while they rest. */
 export interface Binding {
@@ -40,6 +40,8 @@ export class Channels {
   private readonly waiting: Array<Binding> = []
   private next = 0
   private sweepAt = Infinity
+  /** Something came through a channel before the last sweep. */
+  private heard = false
 
   constructor(table: ChannelTable) {
     this.table = table
@@ -126,6 +128,7 @@ export class Channels {
     this.byNumber.fill(undefined)
     this.waiting.length = 0
     this.sweepAt = Infinity
+    this.heard = false
   }
 
   nextDeadline(): number {
@@ -133,11 +136,12 @@ export class Channels {
   }
 
   /**
-   * Renews what was used, lets expire what was not, frees what has rested. True when data went out since the last sweep
-   * and none came back through any channel: the server may have forgotten us.
+   * Renews what was used, lets expire what was not, frees what has rested. Says what was heard since the last sweep:
+   * `silence` when nothing came through any channel although data went out, or did come before: the server may be gone,
+   * or may have forgotten us.
    */
-  sweep(now: number): boolean {
-    if (now < this.sweepAt) return false
+  sweep(now: number): "data" | "silence" | "nothing" {
+    if (now < this.sweepAt) return "nothing"
     this.sweepAt = now + sweepInterval
     let sent = false
     let received = false
@@ -163,7 +167,9 @@ export class Channels {
       }
     }
     if (this.byPeer.size === 0) this.sweepAt = Infinity
-    return sent && !received
+    const expected = sent || this.heard
+    this.heard = received
+    return received ? "data" : expected ? "silence" : "nothing"
   }
 
   private ask(binding: Binding): void {

@@ -37,6 +37,8 @@ export interface IceAgentOptions {
   readonly transmit: (path: IcePath, bytes: Uint8Array) => void
   /** The path for data from now on; `null` while there is none. */
   readonly nominated: (path: IcePath | null) => void
+  /** The peer just nominated, or took our nomination of, the path that is in use already. */
+  readonly affirmed?: (path: IcePath) => void
   /** Once, from `advance`: the agent is of no use any more. */
   readonly failed: (reason: IceFailure) => void
   /** When absent, patient ones for the controlled side and eager ones for the controlling side. */
@@ -222,7 +224,10 @@ export class IceAgent {
     this.options.transmit(pair.path, writeAnswer(message.transaction, remote, this.localKey))
     if (!pair.succeeded) pair.trigger()
     const nominating = message.has(StunAttribute.useCandidate) && message.has(StunAttribute.iceControlling)
-    if (nominating && this.role === "controlled") this.nominatedByPeer(pair, now)
+    if (nominating && this.role === "controlled") {
+      if (pair === this.current) this.options.affirmed?.(pair.path)
+      this.nominatedByPeer(pair, now)
+    }
     return true
   }
 
@@ -234,6 +239,7 @@ export class IceAgent {
     if (!sameTransport(pair.path.local, local) || !sameTransport(pair.path.remote, remote)) return false
     this.checks.delete(key)
     pair.answered(check.nominating, now)
+    if (check.nominating && pair === this.current) this.options.affirmed?.(pair.path)
     return true
   }
 

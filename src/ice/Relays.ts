@@ -17,6 +17,9 @@ import { looksLikeStun, parseStun } from "./stun.ts"
 /** More are left out; a portal names two. */
 export const mostRelays = 8
 
+/** A relay that does not answer for so long is given up, if another one did answer meanwhile. */
+export const relayPatience = 3_000
+
 /** Told synchronously from within `set`, `receive` and `advance`. */
 export interface RelayEvents {
   /** A new address of ours, as this relay sees or made it. Several relays may find the same host or reflexive address. */
@@ -48,6 +51,8 @@ export class Relays {
   private readonly slots: Array<Slot | undefined> = Array.from({ length: mostRelays })
   /** (port, address) → slot × 2 + index of the address. */
   private readonly servers = new WordsIndex()
+  /** When a relay in doubt is to be judged. */
+  private judgeAt = Infinity
 
   constructor(options: RelaysOptions, channels: ChannelTable = new ChannelTable()) {
     this.options = options
@@ -146,12 +151,31 @@ export class Relays {
   }
 
   advance(now: number): void {
-    for (const slot of this.slots) slot?.allocation.advance(now)
+    const allocations = this.slots.flatMap((slot) => (slot === undefined ? [] : [slot.allocation]))
+    for (const allocation of allocations) {
+      const { doubtedAt } = allocation
+      allocation.advance(now)
+      if (doubtedAt < Infinity || allocation.doubtedAt === Infinity) continue
+      // Whether it is the relay, or our own link.
+      for (const other of allocations) if (other !== allocation) other.probe(now)
+      this.judgeAt = Math.min(this.judgeAt, now + relayPatience)
+    }
+    if (now >= this.judgeAt) this.judge(allocations, now)
+  }
+
+  private judge(allocations: ReadonlyArray<Allocation>, now: number): void {
+    this.judgeAt = Infinity
+    for (const allocation of allocations) {
+      const { doubtedAt } = allocation
+      if (doubtedAt === Infinity) continue
+      if (now < doubtedAt + relayPatience) this.judgeAt = Math.min(this.judgeAt, doubtedAt + relayPatience)
+      else if (allocations.some((other) => other.allocated && other.heardAt >= doubtedAt)) allocation.giveUp(now)
+    }
   }
 
   /** When `advance` has something to do next; Infinity for never. */
   nextDeadline(): number {
-    let deadline = Infinity
+    let deadline = this.judgeAt
     for (const slot of this.slots) {
       if (slot !== undefined) deadline = Math.min(deadline, slot.allocation.nextDeadline())
     }

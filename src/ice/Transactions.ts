@@ -1,5 +1,6 @@
 /**
  * Requests that wait for their answer: sent again after 1 s, then after 1.5 times as long each time, given up after 8 s.
+ * Urgent ones are sent again after 250 ms, 500 ms, and then every second.
  * An answer counts when it carries the transaction id of a request that waits, and comes from where that went.
  */
 import { sameTransport, type TransportAddress } from "../packet/transportAddress.ts"
@@ -12,10 +13,13 @@ export interface Transaction<About> {
   readonly sentAt: number
   /** What the answer's MESSAGE-INTEGRITY is made with; `undefined` when the request had none. */
   readonly key: Uint8Array | undefined
+  readonly urgent?: boolean
 }
 
 export const firstInterval = 1_000
 export const intervalFactor = 1.5
+const urgentInterval = 250
+const longestUrgentInterval = 1_000
 /** From the first transmission until the request counts as unanswered. */
 export const requestTimeout = 8_000
 
@@ -37,7 +41,8 @@ export class Transactions<About> {
   /** Sends `bytes`, whose transaction id must be fresh. */
   send(bytes: Uint8Array, transaction: Transaction<About>): void {
     const { sentAt } = transaction
-    const entry = { ...transaction, bytes, interval: firstInterval, next: sentAt + firstInterval }
+    const interval = transaction.urgent === true ? urgentInterval : firstInterval
+    const entry = { ...transaction, bytes, interval, next: sentAt + interval }
     this.waiting.set(textOf(bytes.subarray(8, 20)), entry)
     this.deadline = Math.min(this.deadline, entry.next)
     this.transmit(transaction.to, bytes)
@@ -78,7 +83,8 @@ export class Transactions<About> {
         this.waiting.delete(id)
         unanswered.push(entry.about)
       } else if (now >= entry.next) {
-        entry.interval *= intervalFactor
+        entry.interval =
+          entry.urgent === true ? Math.min(entry.interval * 2, longestUrgentInterval) : entry.interval * intervalFactor
         entry.next = Math.min(now + entry.interval, entry.sentAt + requestTimeout)
         this.transmit(entry.to, entry.bytes)
       }

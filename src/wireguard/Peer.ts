@@ -35,6 +35,7 @@ export class Peer implements Timed {
   /** @internal */ staticSecret: Uint8Array | undefined = undefined
   /** @internal */ removed = false
   /** @internal */ keepalive = 0
+  /** @internal Its handshakes are not answered. */ deaf = false
   /** @internal Does not start a handshake; until the first one is complete. */ passive = false
   /** @internal Gives a handshake up early. */ impatient = false
   /** Monotonic milliseconds of the last inner packet either way; -Infinity before. */

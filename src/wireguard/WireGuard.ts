@@ -94,7 +94,7 @@ export class WireGuard {
     this.privateKey = options.privateKey.slice()
     this.sessions = new SessionTable(this.p)
     const identity = { privateKey: this.privateKey, publicKey: this.publicKey }
-    this.handshakes = new Handshakes(this.p, identity, this.sessions, (key) => this.findPeer(key))
+    this.handshakes = new Handshakes(this.p, identity, this.sessions, (key) => this.hearing(key))
     this.gate = new HandshakeGate(this.p, this.publicKey, this.limits)
   }
 
@@ -113,6 +113,7 @@ export class WireGuard {
       Timers.disarm(peer)
     }
     peer.user = config.user
+    peer.deaf = false
     peer.presharedKey.set(psk)
     const ice = config.ice ?? null
     peer.impatient = ice !== null
@@ -125,8 +126,12 @@ export class WireGuard {
     return peer
   }
 
-  /** Ends its sessions and forgets where it is, as if it had just been added; old initiations stay refused. */
+  /**
+   * Ends its sessions, forgets where it is, and takes no handshake of it until it is added again: to its sender it looks
+   * as if the peer had been removed. Old initiations stay refused.
+   */
   resetPeer(peer: Peer): void {
+    peer.deaf = true
     this.pending.delete(peer)
     this.deadlines.remove(peer)
     this.sessions.drop(peer)
@@ -157,6 +162,11 @@ export class WireGuard {
 
   findPeer(publicKey: Uint8Array): Peer | undefined {
     return this.peers.get(keyText(publicKey))
+  }
+
+  private hearing(publicKey: Uint8Array): Peer | undefined {
+    const peer = this.findPeer(publicKey)
+    return peer?.deaf === true ? undefined : peer
   }
 
   /** Removes all peers and zeroes our own key: this object is of no more use. */

@@ -1,23 +1,22 @@
 /** Clients whose path ICE finds: two engines, a portal between them, relays beside them (firezone-protocol §2). */
 import { assert, describe, it } from "@effect/vitest"
 import type { Notice } from "../../src/dataplane/notices.ts"
-import { syn } from "../support/engineSteps.ts"
 import { clientId } from "../support/engineWorld.ts"
 import {
   clientAddress,
   credentials,
+  back,
   gatewayAddress,
+  healsIn,
   type Host,
   IcePair,
   isAt,
   lab,
+  passes,
+  there,
   World
 } from "../support/iceWorld.ts"
-import { addressWords, buildTcp } from "../support/packets.ts"
-
-const there = (sourcePort = 50_000) =>
-  buildTcp({ source: "100.64.1.1", destination: "10.20.0.10", sourcePort, destinationPort: 443, flags: syn })
-const back = buildTcp({ source: "10.20.0.10", destination: "100.64.1.1", sourcePort: 443, destinationPort: 50_000 })
+import { addressWords } from "../support/packets.ts"
 
 /** Both hosts told their own addresses and each other. */
 const direct = (): IcePair => {
@@ -40,25 +39,6 @@ const relayed = (relays = 1) => {
   pair.introduce()
   pair.world.run(1_000)
   return { pair, servers: all.map(({ server }) => server), relays: all.map(({ relay }) => relay) }
-}
-
-/** Whether a packet passes now, both ways. */
-const passes = ({ client, gateway, world }: IcePair): boolean => {
-  const before = [gateway.received.length, client.received.length]
-  client.route(there())
-  world.settle()
-  gateway.route(back)
-  world.settle()
-  return gateway.received.length === before[0]! + 1 && client.received.length === before[1]! + 1
-}
-
-/** Milliseconds until packets pass; `limit` when they never do. */
-const healsIn = (pair: IcePair, limit: number): number => {
-  for (let passed = 0; passed < limit; passed += 100) {
-    if (passes(pair)) return passed
-    pair.world.run(100)
-  }
-  return limit
 }
 
 const handshakes = (host: Host): number => host.count("wireguard.handshake_answered")
@@ -307,6 +287,99 @@ describe("a client", () => {
     pair.hosts(pair.client, "192.0.2.99")
     assert.isBelow(healsIn(pair, 5_000), 1_000)
     assert.strictEqual(handshakes(pair.gateway), 1)
+  })
+})
+
+describe("a packet that was late on the old path", () => {
+  it("turns the gateway's away from the new one for less than 2 s, though the client only receives", () => {
+    const { pair } = relayed()
+    const { world } = pair
+    const { drops } = world
+    assert.isTrue(passes(pair))
+    const held: Array<Parameters<typeof drops>[0]> = []
+    const isLate = ({ bytes, to }: Parameters<typeof drops>[0]) =>
+      isAt(gatewayAddress)({ from: to, to, bytes }) && bytes[0]! >= 0x40 && bytes[4] === 4
+    world.drops = (datagram) => (isLate(datagram) ? held.push(datagram) > 0 : drops(datagram))
+    pair.client.route(there())
+    world.settle()
+    world.drops = () => false
+    pair.hosts(pair.client, "2001:db8::2")
+    pair.hosts(pair.gateway, "2001:db8::1")
+    world.run(3_000)
+    // Whether the gateway's next packet goes straight to the client.
+    const straight = () => {
+      const before = world.wire.length
+      pair.gateway.route(back)
+      world.settle()
+      return world.wire
+        .slice(before)
+        .some(({ bytes, to }) => bytes[0] === 4 && isAt("2001:db8::2")({ from: to, to, bytes }))
+    }
+    assert.isTrue(straight())
+
+    world.put(held[0]!)
+    world.settle()
+
+    assert.isFalse(straight())
+    const received = pair.client.received.length
+    for (let i = 0; i < 20; i++) {
+      pair.gateway.route(back)
+      world.run(100)
+    }
+    assert.strictEqual(pair.client.received.length, received + 20)
+    assert.isTrue(straight())
+    world.run(2_000)
+    assert.strictEqual(pair.gateway.state?.path, "direct")
+  })
+})
+
+describe("a client whose connection is lost", () => {
+  /** The gateway's handshakes went unanswered; the client's last one is still under way. */
+  const lost = () => {
+    const pair = direct()
+    const { world } = pair
+    assert.isTrue(passes(pair))
+    let held: Parameters<typeof world.put>[0] | undefined
+    world.drops = (datagram) => {
+      const { bytes, from, to } = datagram
+      if (bytes[0] === 1 && isAt(clientAddress)({ from, to: from, bytes })) held = datagram
+      return (bytes[0] === 1 || bytes[0] === 2) && from.port === to.port
+    }
+    pair.client.start()
+    for (let second = 0; second < 50; second++) {
+      pair.gateway.route(back)
+      world.run(1_000)
+    }
+    assert.strictEqual(pair.gateway.told("ConnectionLost")[0]?.reason, "HandshakeFailed")
+    world.drops = () => false
+    return { pair, held: held! }
+  }
+
+  it("is not answered a handshake before the portal has introduced it again", () => {
+    const { held, pair } = lost()
+    const answered = handshakes(pair.gateway)
+    const unknown = pair.gateway.count("wireguard.handshake_unknown_peer")
+
+    pair.world.put(held)
+    pair.world.run(2_000)
+
+    assert.strictEqual(handshakes(pair.gateway), answered)
+    assert.strictEqual(pair.gateway.count("wireguard.handshake_unknown_peer"), unknown + 1)
+    assert.deepInclude(pair.gateway.state, { connected: false, path: null, endpoint: null })
+    pair.introduce()
+    assert.isBelow(healsIn(pair, 10_000), 6_000)
+    assert.strictEqual(pair.gateway.count("sessions.created"), 1)
+  })
+
+  it("has its packets counted as without a path, once no more of them can wait", () => {
+    const { pair } = lost()
+    const before = pair.gateway.count("inbound.no_path")
+    const full = pair.gateway.count("inbound.stage_full")
+    pair.world.run(6_000)
+    for (let i = 0; i < 20; i++) pair.gateway.route(back)
+    pair.world.settle()
+    assert.strictEqual(pair.gateway.count("inbound.no_path"), before + 4)
+    assert.strictEqual(pair.gateway.count("inbound.stage_full"), full)
   })
 })
 

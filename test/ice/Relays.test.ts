@@ -8,7 +8,7 @@ import { makeEndpoint } from "../../src/packet/endpoint.ts"
 import { formatTransport } from "../../src/packet/transportAddress.ts"
 import { bytes as arbitraryBytes, integer } from "../support/packetArbitraries.ts"
 import { at, randomFrom, relayA, relayB, RelayWorld } from "../support/relayWorld.ts"
-import type { Datagram } from "../support/turnServer.ts"
+import type { Datagram, TurnServer } from "../support/turnServer.ts"
 
 const second = {
   addresses: [at("203.0.113.2:3478"), at("[2001:db8:2::2]:3478")],
@@ -46,6 +46,57 @@ describe("the relays", () => {
       [relayB, relayB]
     )
     assert.deepStrictEqual(world.relays.candidates(relayA), [])
+  })
+
+  /** Data goes out each 100 ms through a channel at the first relay, and comes back while anything does. */
+  const transfers = (world: RelayWorld, a: TurnServer, milliseconds: number) => {
+    for (let i = 0; i < milliseconds; i += 100) {
+      const handle = world.relays.open(relayA, peer, world.now)
+      if (world.sendData(handle, "x") && !world.drops({ from: peer, to: peer, bytes: new Uint8Array() })) {
+        world.peerSends(a, peer, world.relayed(), "y")
+      }
+      world.run(100)
+    }
+  }
+
+  it("of which one falls silent in mid-transfer are tried at once, and that one is left after 3 to 7 s", () => {
+    const { a, b, world } = twoRelays()
+    transfers(world, a, 3_300)
+    world.news()
+    a.silent = true
+    const asked = b.count(StunMethod.refresh)
+    transfers(world, a, 3_000)
+    assert.deepStrictEqual(world.news(), [])
+    transfers(world, a, 4_000)
+    assert.include(world.news(), "relay a lost: Unreachable, 1 left")
+    assert.strictEqual(b.count(StunMethod.refresh), asked + 1)
+    assert.deepStrictEqual(world.relays.allocated, [relayB])
+  })
+
+  it("that all fall silent for 7 s keep their allocations: it is our own link", () => {
+    const { a, world } = twoRelays()
+    transfers(world, a, 3_300)
+    world.news()
+    world.drops = () => true
+    transfers(world, a, 7_000)
+    world.drops = () => false
+    transfers(world, a, 10_000)
+    assert.deepStrictEqual(world.news(), [])
+    assert.deepStrictEqual(world.relays.allocated, [relayA, relayB])
+  })
+
+  it("of which there is only one are given 8 s to answer", () => {
+    const world = new RelayWorld()
+    const a = world.addServer()
+    world.set({ a })
+    world.run(200)
+    transfers(world, a, 3_300)
+    world.news()
+    a.silent = true
+    transfers(world, a, 8_000)
+    assert.deepStrictEqual(world.news(), [])
+    transfers(world, a, 4_100)
+    assert.include(world.news(), "relay a lost: Unreachable, 0 left")
   })
 
   it("give nothing to pick while none has an allocation", () => {

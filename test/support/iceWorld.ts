@@ -15,8 +15,9 @@ import { Arena } from "../../src/packet/arena.ts"
 import { read16, write16 } from "../../src/packet/bytes.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { formatTransport, type TransportAddress, transportAddress } from "../../src/packet/transportAddress.ts"
-import { network } from "./engineSteps.ts"
+import { network, syn } from "./engineSteps.ts"
 import { clientId, policy, primitives, upsertClient } from "./engineWorld.ts"
+import { buildTcp } from "./packets.ts"
 import { TurnServer } from "./turnServer.ts"
 
 /** `1.2.3.4:5` or `[::1]:5`. */
@@ -339,6 +340,35 @@ export class IcePair {
 }
 
 export const lab: SetResource = network("10.20.0.0/16", "10.20.0.0/16")
+
+/** A SYN of the client to the lab, and an answer. */
+export const there = (sourcePort = 50_000) =>
+  buildTcp({ source: "100.64.1.1", destination: "10.20.0.10", sourcePort, destinationPort: 443, flags: syn })
+export const back = buildTcp({
+  source: "10.20.0.10",
+  destination: "100.64.1.1",
+  sourcePort: 443,
+  destinationPort: 50_000
+})
+
+/** Whether a packet passes now, both ways. */
+export const passes = ({ client, gateway, world }: IcePair): boolean => {
+  const before = [gateway.received.length, client.received.length]
+  client.route(there())
+  world.settle()
+  gateway.route(back)
+  world.settle()
+  return gateway.received.length === before[0]! + 1 && client.received.length === before[1]! + 1
+}
+
+/** Milliseconds until packets pass; `limit` when they never do. */
+export const healsIn = (pair: IcePair, limit: number): number => {
+  for (let passed = 0; passed < limit; passed += 100) {
+    if (passes(pair)) return passed
+    pair.world.run(100)
+  }
+  return limit
+}
 
 export const isAt = (address: string) => (datagram: Datagram) => {
   const words = parseAddress(address)!

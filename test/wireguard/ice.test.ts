@@ -123,12 +123,17 @@ describe("a peer whose path ICE finds", () => {
     assert.isTrue(p.toGateway.hasSession(p.clock.now))
   })
 
-  it("starts anew after a reset: no session, no endpoint, silent again; but an old initiation stays refused", () => {
+  it("is ignored after a reset, and starts anew once added again: no session, no endpoint, silent again; but an old initiation stays refused", () => {
     const p = pair()
     p.client.initiate(p.toGateway)
     const [recorded] = p.client.wire
     settle(p)
     p.gateway.wg.resetPeer(p.toClient)
+    p.clock.advance(6_000)
+    p.client.initiate(p.toGateway)
+    settle(p)
+    assert.isFalse(p.toClient.hasSession(p.clock.now))
+    assert.isFalse(p.toClient.hasEndpoint)
     p.gateway.wg.addPeer({
       publicKey: p.client.wg.publicKey,
       presharedKey: new Uint8Array(32).fill(7),

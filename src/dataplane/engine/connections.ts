@@ -1,7 +1,8 @@
 /**
  * The paths to clients that ICE finds: one agent per such client, our candidates (this host's addresses, and those that
  * relays showed or gave us), the client's candidates, and the relay that each connection uses (firezone-protocol §2).
- * Packets go to the endpoint of the client's WireGuard peer: nominations set it, and authentic arrivals move it.
+ * Packets go to the endpoint of the client's WireGuard peer: nominations set it, authentic arrivals move it, and each
+ * check that nominates the same path again moves it back, since those arrivals may have been late ones on an old path.
  */
 import { type Candidate, formatCandidate, localCandidate, parseCandidate } from "../../ice/candidate.ts"
 import type { IcePath } from "../../ice/candidatePair.ts"
@@ -18,7 +19,7 @@ import { optInBits } from "../../nat/destinationPolicy.ts"
 import { RateLimits, relayPeerLimit } from "../../nat/rateLimits.ts"
 import { copyWords, words } from "../../packet/address.ts"
 import { read16, read32 } from "../../packet/bytes.ts"
-import { type Endpoint, makeEndpoint } from "../../packet/endpoint.ts"
+import { type Endpoint, makeEndpoint, sameRemote } from "../../packet/endpoint.ts"
 import { formatTransport, type TransportAddress } from "../../packet/transportAddress.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import type { WireGuard } from "../../wireguard/WireGuard.ts"
@@ -140,7 +141,6 @@ export class Connections {
       for (const { text } of known.told.values()) this.tell("CandidateFound", client, text)
       return
     }
-    if (known !== undefined) this.end(known)
     const tieBreaker = new Uint8Array(8)
     this.primitives.randomBytes(tieBreaker)
     const connection: Connection = {
@@ -160,6 +160,7 @@ export class Connections {
         now: this.state.now,
         transmit: (path, bytes) => this.check(connection, path, bytes),
         nominated: (path) => this.nominated(connection, path),
+        affirmed: (path) => this.affirmed(connection, path),
         failed: (reason) => this.lose(connection, reason)
       })
     }
@@ -380,15 +381,29 @@ export class Connections {
     const { client } = connection
     const { now, wall } = this.state
     if (path !== null) {
-      const channel = path.relayed ? this.channelTo(connection, path.remote) : 0
-      if (path.relayed && channel === 0) return this.state.count("relay.no_channel")
-      this.fill(this.to, path.remote, path.local, channel)
+      if (!this.aim(connection, path)) return
       this.wireguard.setEndpoint(client.peer, this.to)
       const calls = connection.calls || connection.ice.role === "controlling"
       connection.calls = false
       if (calls && !client.peer.hasSession(now)) this.wireguard.initiate(client.peer, now, wall)
     }
     this.reports.event(client, "EndpointChanged")
+  }
+
+  private affirmed(connection: Connection, path: IcePath): void {
+    const { peer } = connection.client
+    if (this.aim(connection, path) && !sameRemote(peer.endpoint, this.to)) this.wireguard.setEndpoint(peer, this.to)
+  }
+
+  /** Makes `to` the endpoint of the path; false when its relay has no channel for it. */
+  private aim(connection: Connection, { local, relayed, remote }: IcePath): boolean {
+    const channel = relayed ? this.channelTo(connection, remote) : 0
+    if (relayed && channel === 0) {
+      this.state.count("relay.no_channel")
+      return false
+    }
+    this.fill(this.to, remote, local, channel)
+    return true
   }
 
   private lose(connection: Connection, reason: ConnectionLost["reason"]): void {

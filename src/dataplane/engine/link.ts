@@ -84,7 +84,8 @@ export class Link {
     const sealed = this.wireguard.seal(peer, offset, length, at + header, state.now)
     if (sealed === 0) {
       const kept = client.stage.put(state.bytes, offset, length, state.now)
-      state.count(kept ? "inbound.staged" : "inbound.stage_full")
+      const pathless = client.byIce && (client.agent === undefined || client.agent.path === null)
+      state.count(kept ? "inbound.staged" : pathless ? "inbound.no_path" : "inbound.stage_full")
       return
     }
     if (header > 0) this.uplink.writeHeader(peer.endpoint, at, sealed)
