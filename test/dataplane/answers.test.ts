@@ -263,6 +263,16 @@ describe("a packet that no mapping or authorization covers", () => {
       assert.strictEqual(yield* counter("outbound.untranslatable"), 1)
     }).pipe(Effect.provide(layer))
   )
+
+  it.effect("of a protocol without ports is dropped without a word at a portal: no new authorization would help", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send({ ...policy, mode: "portal" }, addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(client, buildIp({ source: tunnel4(1), destination: proxy4 }, 47, new Uint8Array(16)))
+      assert.deepStrictEqual(icmpOf(client.received), [])
+      assert.strictEqual(yield* counter("outbound.untranslatable"), 1)
+    }).pipe(Effect.provide(layer))
+  )
 })
 
 describe("ping through the tunnel", () => {

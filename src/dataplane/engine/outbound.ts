@@ -154,7 +154,10 @@ export class Outbound {
       return this.answer(client, "outbound.filtered", prohibited)
     }
     if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.echo) {
-      return this.answer(client, "outbound.untranslatable", prohibited)
+      // A portal's client takes "prohibited" for a lost authorization, and asks for it again.
+      if (state.mode === "standalone") return this.answer(client, "outbound.untranslatable", prohibited)
+      state.count("outbound.untranslatable")
+      return -1
     }
     const established = known >= 0 && sessions.confirmed(known)
     if (!established && translations.state(mapping) === MappingState.Resolving) {
