@@ -49,7 +49,11 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
     }
     return answered
   })
-  return answers.pipe(Effect.provide([services(config), Logger.layer([])]), Effect.withTracerEnabled(false))
+  return answers.pipe(
+    // `local`: the layers have the running gateway's names, and its services must not be taken for them.
+    Effect.provide([services(config), Logger.layer([])], { local: true }),
+    Effect.withTracerEnabled(false)
+  )
 })
 
 const services = (config: GatewayConfig): Layer.Layer<TunnelNames> =>
