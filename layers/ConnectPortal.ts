@@ -176,6 +176,7 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     Effect.forkScoped
   )
   yield* dataPlane.start
+  yield* Effect.logInfo("asking the portal").pipe(Effect.annotateLogs({ generation }))
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
       Effect.suspend(() => perform(session.goodbye())),

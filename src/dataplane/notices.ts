@@ -48,7 +48,7 @@ export interface ClientState {
   /** The last accepted handshake timestamp of this client, 24 hex digits. */
   readonly lastTai64n: string | null
   readonly handshakeAt: number | null
-  /** How packets go to the client, where ICE chose: `null` while no path is nominated. */
+  /** How packets go to the client, where ICE chose: `relayed` by either side; `null` while no path is nominated. */
   readonly path?: "direct" | "relayed" | null
 }
 

@@ -124,6 +124,11 @@ export class IceAgent {
     return this.current?.path ?? null
   }
 
+  /** Whether the path in use goes through a relay, ours or the peer's. */
+  get relayed(): boolean {
+    return this.current !== null && (this.current.local.kind === "relay" || this.current.remote.kind === "relay")
+  }
+
   /** When `advance` has something to do, or earlier; `Infinity` once failed. */
   nextDeadline(): number {
     return this.due

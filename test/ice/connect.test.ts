@@ -63,6 +63,7 @@ describe("two agents", () => {
       const direct = !client.agent.path!.relayed && !gateway.agent.path!.relayed
       const viaRelay = [client.path, gateway.path].some((path) => path!.includes("198.51.100."))
       assert.strictEqual(direct && !viaRelay, !relayed, `${client.path} ${gateway.path}`)
+      assert.deepStrictEqual([client.agent.relayed, gateway.agent.relayed], [relayed, relayed])
     })
   }
 

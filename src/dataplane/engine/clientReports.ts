@@ -62,5 +62,5 @@ export class ClientReports {
 
 const pathOf = ({ agent, peer }: ClientEntry): "direct" | "relayed" | null => {
   if (agent === undefined || agent.path === null) return null
-  return peer.endpoint.channel === 0 ? "direct" : "relayed"
+  return agent.relayed || peer.endpoint.channel !== 0 ? "relayed" : "direct"
 }

@@ -208,7 +208,11 @@ export class Connections {
       return this.state.count("ice.bad_candidate")
     }
     connection.remotes.add(text)
-    connection.agent.addRemote(parsed.candidate, now)
+    const { agent } = connection
+    const { relayed } = agent
+    agent.addRemote(parsed.candidate, now)
+    // A peer that was met before its candidate was told turns out to be behind a relay.
+    if (agent.relayed !== relayed) this.reports.event(connection.client, "EndpointChanged")
   }
 
   removeRemote(client: ClientId, text: string): void {
