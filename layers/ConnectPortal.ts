@@ -21,6 +21,7 @@ import { DnsSockets } from "../src/host/DnsSockets.ts"
 import { HostNetwork } from "../src/host/HostNetwork.ts"
 import * as DataPlaneLive from "./DataPlane.ts"
 import * as DnsSocketsLive from "./DnsSockets.ts"
+import { makeHostCandidates } from "./hostCandidates.ts"
 import * as HostNetworkLive from "./HostNetwork.ts"
 import { openServerSocket } from "./native/fds.ts"
 import { makeNodePrimitives } from "./nodePrimitives.ts"
@@ -115,18 +116,9 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     else if (decoded._tag === "Malformed") yield* Effect.logWarning(`the portal's ${event}: ${decoded.problem}`)
   })
 
-  let reachedFrom: string | null = null
-  let candidates: ReadonlyArray<string> = []
   const moved = yield* Queue.sliding<void>(1)
-  const tellCandidates = Effect.gen(function* () {
-    const addresses = yield* host.uplinkAddresses(reachedFrom)
-    if (addresses.join() === candidates.join()) return
-    candidates = addresses
-    yield* dataPlane.send({
-      _tag: "SetHostCandidates",
-      addresses: addresses.map((address) => ({ address, port: dataPlane.port }))
-    })
-  }).pipe(Effect.catch((error) => Effect.logWarning(error.message)))
+  const candidates = yield* makeHostCandidates
+  const tellCandidates = Effect.catch(candidates.tell, (error) => Effect.logWarning(error.message))
 
   const link = yield* makePortalLink({
     channel: { topic: "client", answers: generation === "A" },
@@ -140,7 +132,7 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     },
     onJoined: ({ localAddress }) =>
       Effect.suspend(() => {
-        reachedFrom = localAddress
+        candidates.setReachedFrom(localAddress)
         return tellCandidates
       }),
     onOdd: (_kind, message) => Effect.logWarning(message)
@@ -191,9 +183,10 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     Effect.andThen(tellCandidates),
     Effect.andThen(host.ownAddresses),
     // The portal is connected from an address that this host has no more: nothing would come any longer.
-    Effect.flatMap((own) =>
-      reachedFrom === null || own.includes(reachedFrom) ? Effect.void : Queue.offer(moved, undefined)
-    ),
+    Effect.flatMap((own) => {
+      const reachedFrom = candidates.reachedFrom()
+      return reachedFrom === null || own.includes(reachedFrom) ? Effect.void : Queue.offer(moved, undefined)
+    }),
     Effect.catch((error) => Effect.logWarning(error.message)),
     Effect.forever,
     Effect.forkScoped

@@ -67,6 +67,7 @@ export const layer = (
           connected: true,
           detail: `${config.clients.length} clients configured`
         }),
+        counters: names.counters,
         failure: Effect.never
       })
     })

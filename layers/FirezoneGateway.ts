@@ -170,6 +170,7 @@ const statusReport = Effect.fnUntraced(function* (config: FirezoneConfig, public
   const resolutions = yield* Resolutions
   const authorizations = yield* Authorizations
   const portal = new URL(config.apiUrl)
+  const controlPlane = yield* ControlPlane
   return makeStatusReport({
     now: yield* Clock.currentTimeMillis,
     startedAt,
@@ -183,7 +184,8 @@ const statusReport = Effect.fnUntraced(function* (config: FirezoneConfig, public
     mappings: yield* resolutions.list,
     authorizations: yield* authorizations.list,
     workerEpoch: yield* dataPlane.epoch,
-    controlPlane: yield* (yield* ControlPlane).health,
+    controlPlane: yield* controlPlane.health,
+    controlPlaneCounters: yield* controlPlane.counters,
     dataPlaneCounters: yield* dataPlane.counters,
     resolutionCounters: yield* resolutions.counters,
     dnsCounters: yield* (yield* DnsSockets).counters

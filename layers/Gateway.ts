@@ -213,6 +213,7 @@ const statusReport = Effect.fnUntraced(function* (config: GatewayConfig, publicK
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
   const authorizations = yield* Authorizations
+  const controlPlane = yield* ControlPlane
   return makeStatusReport({
     now: yield* Clock.currentTimeMillis,
     startedAt,
@@ -223,9 +224,10 @@ const statusReport = Effect.fnUntraced(function* (config: GatewayConfig, publicK
     mappings: yield* resolutions.list,
     authorizations: yield* authorizations.list,
     workerEpoch: yield* dataPlane.epoch,
-    controlPlane: yield* (yield* ControlPlane).health,
+    controlPlane: yield* controlPlane.health,
+    controlPlaneCounters: yield* controlPlane.counters,
     dataPlaneCounters: yield* dataPlane.counters,
     resolutionCounters: yield* resolutions.counters,
-    dnsCounters: { ...(yield* (yield* DnsSockets).counters), ...(yield* (yield* TunnelNames).counters) }
+    dnsCounters: yield* (yield* DnsSockets).counters
   })
 })

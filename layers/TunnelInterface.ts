@@ -11,6 +11,7 @@ import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import { type DnsHandler, type DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
 import { type HostError, HostNetwork } from "../src/host/HostNetwork.ts"
 import { defaultRanges } from "../src/model/ranges.ts"
+import { makeHostCandidates } from "./hostCandidates.ts"
 
 export interface TunnelInterfaceOptions {
   readonly device: string
@@ -49,18 +50,7 @@ export const layer = (
       const outer = yield* Effect.scope
       let current: Addresses | null = null
       let inner: Scope.Closeable | null = null
-      let reachedFrom: string | null = null
-      let candidates: ReadonlyArray<string> = []
-
-      const tellCandidates = Effect.gen(function* () {
-        const addresses = yield* host.uplinkAddresses(reachedFrom)
-        if (addresses.join() === candidates.join()) return
-        candidates = addresses
-        yield* dataPlane.send({
-          _tag: "SetHostCandidates",
-          addresses: addresses.map((address) => ({ address, port: dataPlane.port }))
-        })
-      })
+      const candidates = yield* makeHostCandidates
 
       const tellPolicy = Effect.fnUntraced(function* ({ tunnel4, tunnel6 }: Addresses) {
         const ownAddresses = yield* host.ownAddresses
@@ -100,7 +90,7 @@ export const layer = (
         for (const warning of warnings) yield* Effect.logWarning(warning)
         current = addresses
         yield* tellPolicy(addresses)
-        yield* tellCandidates
+        yield* candidates.tell
         const serve = dnsSockets
           .serve({
             addresses: [tunnel4, tunnel6],
@@ -121,7 +111,7 @@ export const layer = (
       )
       yield* host.changed.pipe(
         Effect.andThen(Effect.suspend(() => (current === null ? Effect.void : tellPolicy(current)))),
-        Effect.andThen(tellCandidates),
+        Effect.andThen(candidates.tell),
         Effect.catch((error) => Effect.logError(error.message)),
         Effect.forever,
         Effect.forkScoped
@@ -131,10 +121,10 @@ export const layer = (
         configure: (tunnel4, tunnel6) => Effect.asVoid(Queue.offer(wanted, { tunnel4, tunnel6 })),
         reachedFrom: (address) =>
           Effect.suspend(() => {
-            if (address === reachedFrom) return Effect.void
-            reachedFrom = address
+            if (address === candidates.reachedFrom()) return Effect.void
+            candidates.setReachedFrom(address)
             // Asking the host takes a while; nothing waits for it.
-            return tellCandidates.pipe(
+            return candidates.tell.pipe(
               Effect.catch((error) => Effect.logError(error.message)),
               Effect.forkIn(outer),
               Effect.asVoid

@@ -18,12 +18,13 @@ import { TunnelNames } from "../src/control/standalone/TunnelNames.ts"
 import { recordType } from "../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../src/dns/tunnelAnswer.ts"
 import { filterAddresses } from "../src/dns/tunnelServer.ts"
-import { Upstream } from "../src/dns/Upstream.ts"
+import type { Upstream } from "../src/dns/Upstream.ts"
 import { StateStore } from "../src/host/StateStore.ts"
 import type { Client } from "../src/model/Client.ts"
 import { RateLimits } from "../src/nat/rateLimits.ts"
 import { parseNetwork } from "../src/packet/address.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
+import { makeDnsForwarder, questionLimit } from "./dnsForwarder.ts"
 
 export interface TunnelNamesOptions {
   readonly config: GatewayConfig
@@ -31,14 +32,8 @@ export interface TunnelNamesOptions {
   readonly refusesOutside: (address: string) => boolean
 }
 
-/** DNS questions of one client. */
-const questionLimit = { perSecond: 100, burst: 200 } as const
-/**
- * Questions that wait for other servers, of all clients and of one: their answers may take seconds, and the tunnel's
- * DNS server answers no more than 256 questions at a time. Names of resources never wait.
- */
-const maxForwards = 192
-const maxForwardsPerClient = 32
+/** How long another server may take for a question. */
+const forwardMs = 4_000
 /** Slots reserved at a time, at most: one durable write per this many new names of a client. */
 const reserveCount = 64
 /** Slots reserved for every client at the start, all in one go: its first names need not wait for the disk. */
@@ -86,10 +81,9 @@ export const layer = (
       const authorizations = yield* Authorizations
       const clients = yield* Clients
       const resolutions = yield* Resolutions
-      const upstream = yield* Upstream
+      const forwarder = yield* makeDnsForwarder
       const limits = new RateLimits(questionLimit)
-      const counters = { questions: 0, unknown_source: 0, rate_limited: 0, forwards_refused: 0 }
-      let forwards = 0
+      const counters = { questions: 0, unknown_source: 0, rate_limited: 0 }
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
         proxy6: parseNetwork(config.network.proxy6)!
@@ -216,34 +210,12 @@ export const layer = (
         )
       })
 
-      const forward = (of: ClientNames, set: string, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
-        Effect.suspend(() => {
-          if (forwards >= maxForwards || of.forwards >= maxForwardsPerClient) {
-            counters.forwards_refused++
-            return Effect.succeed<TunnelAnswer>({ _tag: "ServerFailure" })
-          }
-          forwards++
-          of.forwards++
-          return upstream.exchange(set, question.domain, question.type, 4_000).pipe(
-            Effect.match({
-              onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message }),
-              onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })
-            }),
-            Effect.ensuring(
-              Effect.sync(() => {
-                forwards--
-                of.forwards--
-              })
-            )
-          )
-        })
-
       const outside = Effect.fnUntraced(function* (
         of: ClientNames,
         question: TunnelQuestion
       ): Effect.fn.Return<TunnelAnswer> {
         if (config.otherNames === "refuse") return { _tag: "Refused" }
-        const answer = yield* forward(of, "system", question)
+        const answer = yield* forwarder.forward(of, "system", question, forwardMs)
         if (answer._tag !== "Forwarded") return answer
         return { ...answer, message: filterAddresses(answer.message, (address) => !options.refusesOutside(address)) }
       })
@@ -256,7 +228,7 @@ export const layer = (
       ): Effect.fn.Return<TunnelAnswer> {
         const { family, domain } = question
         if (family === null) {
-          const answer = yield* forward(of, grant.resource.resolver, question)
+          const answer = yield* forwarder.forward(of, grant.resource.resolver, question, forwardMs)
           // Addresses beside the answer are real ones; a client gets its proxy IPs when it asks for them.
           return answer._tag === "Forwarded"
             ? { ...answer, message: filterAddresses(answer.message, () => false) }
@@ -313,7 +285,7 @@ export const layer = (
       })
 
       return TunnelNames.of({
-        counters: Effect.sync(() => ({ ...counters })),
+        counters: Effect.sync(() => ({ ...counters, forwards_refused: forwarder.refused() })),
         restore: Effect.gen(function* () {
           // In the order of use, so that the first to make room is the least recently used one.
           for (const stored of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {

@@ -46,6 +46,7 @@ export const renderStatus = (report: StatusReport): string => {
         expiresAt === null ? "never" : expiresAt <= at ? "now" : `in ${formatAge(expiresAt - at)}`
       ])
     ),
+    counterLines("access counters", counters.controlPlane),
     counterLines("packet counters", counters.dataPlane),
     counterLines("lookup counters", counters.resolutions),
     counterLines("tunnel DNS counters", counters.dns)

@@ -72,7 +72,7 @@ export const StatusReport = Schema.Struct({
   authorizations: Schema.Array(AuthorizationRow),
   /** Rows that did not fit. */
   omitted: Schema.Struct({ mappings: Schema.Finite, authorizations: Schema.Finite }),
-  counters: Schema.Struct({ dataPlane: Counters, resolutions: Counters, dns: Counters })
+  counters: Schema.Struct({ controlPlane: Counters, dataPlane: Counters, resolutions: Counters, dns: Counters })
 })
 export type StatusReport = typeof StatusReport.Type
 
@@ -88,6 +88,7 @@ export interface StatusInput {
   readonly authorizations: ReadonlyArray<Authorization>
   readonly workerEpoch: number
   readonly controlPlane: ControlPlaneHealth
+  readonly controlPlaneCounters: Readonly<Record<string, number>>
   readonly dataPlaneCounters: Readonly<Record<string, number>>
   readonly resolutionCounters: Readonly<Record<string, number>>
   /** Of the tunnel's DNS server. */
@@ -134,7 +135,12 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       mappings: input.mappings.length - mappings.length,
       authorizations: Math.max(0, input.authorizations.length - maxAuthorizationRows)
     },
-    counters: { dataPlane: input.dataPlaneCounters, resolutions: input.resolutionCounters, dns: input.dnsCounters }
+    counters: {
+      controlPlane: input.controlPlaneCounters,
+      dataPlane: input.dataPlaneCounters,
+      resolutions: input.resolutionCounters,
+      dns: input.dnsCounters
+    }
   }
 }
 

@@ -22,6 +22,8 @@ export class ControlPlane extends Context.Service<
   ControlPlane,
   {
     readonly health: Effect.Effect<ControlPlaneHealth>
+    /** What came and was refused since the start, by name; for `status`. */
+    readonly counters: Effect.Effect<Readonly<Record<string, number>>>
     /** Waits, and fails when the process had better end: the portal refuses the token, say. */
     readonly failure: Effect.Effect<never, ControlPlaneEnded>
   }

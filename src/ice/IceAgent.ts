@@ -22,7 +22,7 @@ import { RemoteCandidates } from "./remoteCandidates.ts"
 import type { StunMessage } from "./stun.ts"
 import { shortTermKey } from "./stunIntegrity.ts"
 import { StunAttribute, transactionLength } from "./stunProtocol.ts"
-import { TokenBucket } from "./TokenBucket.ts"
+import { TokenBucket } from "../nat/TokenBucket.ts"
 
 export interface IceAgentOptions {
   readonly role: IceRole

@@ -91,6 +91,7 @@ export const input: StatusInput = {
   ],
   workerEpoch: 2,
   controlPlane: { kind: "file", connected: true, detail: "2 clients configured" },
+  controlPlaneCounters: { questions: 3, unknown_source: 0 },
   dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },
   resolutionCounters: { lookups: 15 },
   dnsCounters: { udp_queries: 0 }

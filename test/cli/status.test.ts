@@ -109,6 +109,10 @@ CLIENT  RESOURCE  EXPIRES
 alice   gitlab    never
 bob     gitlab    in 1m 30s
 
+access counters
+COUNTER    VALUE
+questions  3
+
 packet counters
 COUNTER             VALUE
 outbound.forwarded  12

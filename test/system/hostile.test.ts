@@ -117,7 +117,7 @@ const nftCounter = Effect.fnUntraced(function* (name: string) {
 const counted = Effect.fnUntraced(function* <A, E, R>(names: ReadonlyArray<string>, action: Effect.Effect<A, E, R>) {
   const { status } = yield* Town
   const read = Effect.map(status, ({ counters }) =>
-    names.map((name) => ({ ...counters.dataPlane, ...counters.resolutions, ...counters.dns })[name] ?? -1)
+    names.map((name) => Object.assign({}, ...Object.values(counters))[name] ?? -1)
   )
   const before = yield* read
   const result = yield* action
