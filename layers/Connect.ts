@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 import type { HostPort } from "../src/config/GatewayConfig.ts"
 import type { WireguardConf } from "../src/config/wireguardConf.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
-import type { UpsertClient } from "../src/dataplane/commands.ts"
+import { clientPolicy, type UpsertClient } from "../src/dataplane/commands.ts"
 import { ClientId } from "../src/model/Client.ts"
 import { ResourceId } from "../src/model/Resource.ts"
 import { formatAddress, parseAddress } from "../src/packet/address.ts"
@@ -27,15 +27,7 @@ export const runConnect = (conf: WireguardConf) =>
   Effect.gen(function* () {
     const dataPlane = yield* DataPlane
     const endpoint = yield* resolveEndpoint(conf.peer.endpoint)
-    yield* dataPlane.send({
-      _tag: "SetPolicy",
-      mode: "client",
-      gateway4: "0.0.0.0",
-      gateway6: "::",
-      tunnelNetworks: [],
-      proxyNetworks: [],
-      ownAddresses: []
-    })
+    yield* dataPlane.send(clientPolicy)
     const peer: UpsertClient = {
       _tag: "UpsertClient",
       client: gateway,

@@ -14,6 +14,7 @@ import { ClientSession } from "../src/client/ClientSession.ts"
 import { type ClientMessage, decodeClientMessage, decodeRefusal, decodeReply } from "../src/client/portalMessages.ts"
 import type { Decoded } from "../src/control/firezone/messages.ts"
 import { ControlPlaneEnded } from "../src/control/ControlPlane.ts"
+import { clientPolicy } from "../src/dataplane/commands.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../src/dns/tunnelAnswer.ts"
 import { handleQuery } from "../src/dns/tunnelServer.ts"
@@ -148,15 +149,7 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
       : { _tag: "Addresses", addresses: answer.proxyIps, ttl: answerTtl }
   })
 
-  yield* dataPlane.send({
-    _tag: "SetPolicy",
-    mode: "client",
-    gateway4: "0.0.0.0",
-    gateway6: "::",
-    tunnelNetworks: [],
-    proxyNetworks: [],
-    ownAddresses: []
-  })
+  yield* dataPlane.send(clientPolicy)
   const notices = yield* dataPlane.notices
   yield* Queue.take(notices).pipe(
     Effect.flatMap((notice) =>

@@ -26,7 +26,7 @@ export interface StandaloneOptions {
   readonly warmUp?: Effect.Effect<unknown>
 }
 
-/** A client heard of within this time before a restart is called by the gateway (design §5). */
+/** A client heard of within this time before a restart is called by the gateway. */
 const activeMs = 180_000
 const persistEvery = "1 second"
 const rowsPerWrite = 20

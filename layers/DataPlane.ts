@@ -44,7 +44,7 @@ export interface DataPlaneOptions {
 
 /** A worker that has not made its first turn after this long never will. */
 const startMs = 10_000
-/** A worker is stalled when its heartbeat stands still for this long (design §5). */
+/** A worker is stalled when its heartbeat stands still for this long. */
 const stalledMs = 2_000
 const watchMs = 250
 /** Commands per message of a replay; main's other work runs in between. */

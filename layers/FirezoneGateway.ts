@@ -8,26 +8,24 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { Clients } from "../src/access/Clients.ts"
-import { ProxyRanges } from "../src/access/ProxyRanges.ts"
-import { makeStatusReport } from "../src/cli/statusReport.ts"
 import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
+import type { HostPort } from "../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
 import type { HostFacts } from "../src/control/firezone/handshake.ts"
 import { TunnelInterface } from "../src/control/firezone/TunnelInterface.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../src/host/DnsSockets.ts"
-import { defaultRanges, proxyMembership } from "../src/model/ranges.ts"
-import { DestinationPolicy, optInBits } from "../src/nat/destinationPolicy.ts"
-import { parseAddress, parseNetwork } from "../src/packet/address.ts"
-import { AnswerPolicy } from "../src/resolution/AnswerPolicy.ts"
+import { defaultRanges } from "../src/model/ranges.ts"
+import { parseAddress } from "../src/packet/address.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
 import * as AuthorizationsLive from "./Authorizations.ts"
 import * as ClientsLive from "./Clients.ts"
 import * as ConnectionAcceptorLive from "./ConnectionAcceptor.ts"
 import * as ControlPlaneFirezone from "./ControlPlaneFirezone.ts"
 import * as DataPlaneLive from "./DataPlane.ts"
+import { destinationRules, makePolicy } from "./destinationRules.ts"
 import * as DnsSocketsLive from "./DnsSockets.ts"
-import { maxSessions, trackedSessions } from "./Gateway.ts"
+import { gatewayReport } from "./gatewayReport.ts"
 import { gatewayId } from "./gatewayId.ts"
 import { serveHealth } from "./healthServer.ts"
 import * as HostNetworkLive from "./HostNetwork.ts"
@@ -38,6 +36,7 @@ import * as PortalSocketLive from "./PortalSocket.ts"
 import * as RefreshLive from "./Refresh.ts"
 import * as ResolutionsLive from "./Resolutions.ts"
 import * as ResolverLive from "./Resolver.ts"
+import { sessionLimit } from "./sessionLimit.ts"
 import * as StatusSocket from "./StatusSocket.ts"
 import * as TunnelInterfaceLive from "./TunnelInterface.ts"
 
@@ -54,7 +53,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (config: FirezoneC
     const tunnel = yield* TunnelInterface
     const controlPlane = yield* ControlPlane
     const dataPlane = yield* DataPlane
-    const report = statusReport(config, publicKey, startedAt)
+    const report = gatewayReport({ startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) })
     const context = yield* Effect.context<
       Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
     >()
@@ -82,17 +81,7 @@ interface Identity {
 
 const services = (config: FirezoneConfig, identity: Identity) => {
   const { device, firewall, masquerade, mtu } = config
-  const policy = makePolicy()
-  const references = Layer.mergeAll(
-    Layer.succeed(ProxyRanges, proxyMembership([defaultRanges.proxy4, defaultRanges.proxy6])),
-    Layer.succeed(AnswerPolicy, (addresses, allow) => {
-      const bits = optInBits(allow)
-      return addresses.filter((text) => {
-        const address = parseAddress(text)
-        return address === undefined || policy.judge(address, bits) !== undefined
-      })
-    })
-  )
+  const policy = makePolicy(defaultRanges)
   const tunnel = Layer.unwrap(
     Effect.map(makePortalDns, (dns) =>
       TunnelInterfaceLive.layer({
@@ -119,7 +108,7 @@ const services = (config: FirezoneConfig, identity: Identity) => {
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
     Layer.provideMerge(ResolverLive.layer({ sets: {} })),
-    Layer.provideMerge(references),
+    Layer.provideMerge(destinationRules(policy, defaultRanges)),
     Layer.provideMerge(
       DataPlaneLive.layer({
         device,
@@ -127,7 +116,7 @@ const services = (config: FirezoneConfig, identity: Identity) => {
         portFallback: true,
         privateKey: identity.privateKey,
         mtu,
-        maxSessions: masquerade ? Math.min(maxSessions, trackedSessions()) : maxSessions
+        maxSessions: sessionLimit(masquerade)
       })
     ),
     Layer.provideMerge(HostNetworkLive.layer),
@@ -145,12 +134,9 @@ const services = (config: FirezoneConfig, identity: Identity) => {
   )
 }
 
-const makePolicy = (): DestinationPolicy => {
-  const policy = new DestinationPolicy()
-  const { proxy4, proxy6, tunnel4, tunnel6 } = defaultRanges
-  const networks = (...texts: ReadonlyArray<string>) => texts.flatMap((text) => parseNetwork(text) ?? [])
-  policy.setRanges(networks(tunnel4, tunnel6), networks(proxy4, proxy6))
-  return policy
+const portalEndpoint = (apiUrl: string): HostPort => {
+  const { hostname, port, protocol } = new URL(apiUrl)
+  return { host: hostname.replaceAll(/[[\]]/g, ""), port: Number(port) || (protocol === "wss:" ? 443 : 80) }
 }
 
 const hostFacts = (): HostFacts => ({
@@ -164,30 +150,3 @@ const withLogFormat = (format: "human" | "json") =>
   format === "json"
     ? Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatJson)]))
     : <A, E, R>(effect: Effect.Effect<A, E, R>) => effect
-
-const statusReport = Effect.fnUntraced(function* (config: FirezoneConfig, publicKey: string, startedAt: number) {
-  const dataPlane = yield* DataPlane
-  const resolutions = yield* Resolutions
-  const authorizations = yield* Authorizations
-  const portal = new URL(config.apiUrl)
-  const controlPlane = yield* ControlPlane
-  return makeStatusReport({
-    now: yield* Clock.currentTimeMillis,
-    startedAt,
-    publicKey,
-    endpoint: {
-      host: portal.hostname.replaceAll(/[[\]]/g, ""),
-      port: Number(portal.port) || (portal.protocol === "wss:" ? 443 : 80)
-    },
-    clients: yield* (yield* Clients).list,
-    clientStates: yield* dataPlane.clients,
-    mappings: yield* resolutions.list,
-    authorizations: yield* authorizations.list,
-    workerEpoch: yield* dataPlane.epoch,
-    controlPlane: yield* controlPlane.health,
-    controlPlaneCounters: yield* controlPlane.counters,
-    dataPlaneCounters: yield* dataPlane.counters,
-    resolutionCounters: yield* resolutions.counters,
-    dnsCounters: yield* (yield* DnsSockets).counters
-  })
-})

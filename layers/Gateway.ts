@@ -1,32 +1,29 @@
 /** A standalone gateway put together: which implementation stands behind each service. */
-import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Authorizations } from "../src/access/Authorizations.ts"
-import { ProxyRanges } from "../src/access/ProxyRanges.ts"
+import { Clients } from "../src/access/Clients.ts"
 import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
-import { TunnelNames } from "../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../src/host/DnsSockets.ts"
 import { HostNetwork } from "../src/host/HostNetwork.ts"
 import { StateStore } from "../src/host/StateStore.ts"
-import { proxyMembership } from "../src/model/ranges.ts"
 import type { DemoBreak } from "../src/cli/Programs.ts"
-import { DestinationPolicy, optInBits } from "../src/nat/destinationPolicy.ts"
-import { type Network, parseAddress, parseNetwork } from "../src/packet/address.ts"
-import { AnswerPolicy } from "../src/resolution/AnswerPolicy.ts"
+import type { DestinationPolicy } from "../src/nat/destinationPolicy.ts"
+import { parseAddress } from "../src/packet/address.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
-import { makeStatusReport } from "../src/cli/statusReport.ts"
 import * as AuthorizationsLive from "./Authorizations.ts"
 import * as ClientsLive from "./Clients.ts"
 import * as ConnectionAcceptorLive from "./ConnectionAcceptor.ts"
 import * as ControlPlaneStandalone from "./ControlPlaneStandalone.ts"
 import * as DataPlaneLive from "./DataPlane.ts"
+import { destinationRules, makePolicy } from "./destinationRules.ts"
 import * as DnsSocketsLive from "./DnsSockets.ts"
+import { gatewayReport } from "./gatewayReport.ts"
 import * as HostNetworkLive from "./HostNetwork.ts"
 import { acceptWaits, healNever, icmpSilent } from "./lab/faults.ts"
 import { openServerSocket } from "./native/fds.ts"
@@ -34,6 +31,7 @@ import { makeNodePrimitives } from "./nodePrimitives.ts"
 import * as RefreshLive from "./Refresh.ts"
 import * as ResolutionsLive from "./Resolutions.ts"
 import * as ResolverLive from "./Resolver.ts"
+import { sessionLimit } from "./sessionLimit.ts"
 import * as StateStoreLive from "./StateStore.ts"
 import * as StatusSocket from "./StatusSocket.ts"
 import * as TunnelNamesLive from "./TunnelNames.ts"
@@ -47,20 +45,7 @@ export interface GatewayOptions {
 
 export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Schema.String }) {}
 
-/** Sessions of the whole gateway unless connection tracking allows fewer (design §9). */
-export const maxSessions = 1_048_576
 const dnsPort = 53
-const conntrackMax = "/proc/sys/net/netfilter/nf_conntrack_max"
-
-/** Masqueraded flows take a place in the kernel's connection tracking each; a fifth of it is left to the host. */
-export const trackedSessions = (): number => {
-  try {
-    return Math.max(1_024, Math.floor(Number(readFileSync(conntrackMax, "utf8")) * 0.8)) || maxSessions
-  } catch {
-    // Connection tracking is not loaded yet: it sizes itself by the host's memory.
-    return maxSessions
-  }
-}
 
 /** Runs a gateway until interrupted; everything it did to the host is undone then. */
 export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
@@ -72,9 +57,9 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
     const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(key)).toString("base64")
     return yield* Effect.gen(function* () {
       const context = yield* Effect.context<
-        Authorizations | ControlPlane | DataPlane | DnsSockets | Resolutions | TunnelNames
+        Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
       >()
-      const report = Effect.provide(statusReport(config, publicKey, startedAt), context)
+      const report = Effect.provide(gatewayReport({ startedAt, publicKey, endpoint: config.endpoint }), context)
       yield* StatusSocket.serve(config.controlSocket, report)
       yield* Effect.logInfo("ready").pipe(
         Effect.annotateLogs({
@@ -89,23 +74,13 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
   }).pipe(Effect.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
 
 const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | null) => {
-  const policy = makePolicy(config)
-  const references = Layer.mergeAll(
-    Layer.succeed(ProxyRanges, proxyMembership([config.network.proxy4, config.network.proxy6])),
-    Layer.succeed(AnswerPolicy, (addresses, allow) => {
-      const bits = optInBits(allow)
-      return addresses.filter((text) => {
-        const address = parseAddress(text)
-        return address === undefined || policy.judge(address, bits) !== undefined
-      })
-    })
-  )
+  const policy = makePolicy(config.network)
   const live = DataPlaneLive.layer({
     device: config.device,
     port: config.listenPort,
     privateKey: key,
     mtu: config.network.mtu,
-    maxSessions: config.masquerade ? Math.min(maxSessions, trackedSessions()) : maxSessions
+    maxSessions: sessionLimit(config.masquerade)
   })
   const dataPlane = fault === "icmp" ? icmpSilent.pipe(Layer.provide(live)) : live
   const servers = ResolverLive.layer({ sets: Object.fromEntries(config.resolvers) })
@@ -126,7 +101,7 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | nul
     Layer.provideMerge(ResolutionsLive.layer),
     Layer.provideMerge(hostLayer(config, policy)),
     Layer.provideMerge(resolver),
-    Layer.provideMerge(references),
+    Layer.provideMerge(destinationRules(policy, config.network)),
     Layer.provideMerge(dataPlane),
     Layer.provideMerge(HostNetworkLive.layer)
   )
@@ -197,37 +172,4 @@ const privateKey = Effect.fnUntraced(function* (newKey: boolean) {
   makeNodePrimitives(new Uint8Array(0)).randomBytes(key)
   yield* store.setPrivateKey(Buffer.from(key).toString("base64"))
   return key
-})
-
-const makePolicy = (config: GatewayConfig): DestinationPolicy => {
-  const policy = new DestinationPolicy()
-  const { network } = config
-  policy.setRanges(networks(network.tunnel4, network.tunnel6), networks(network.proxy4, network.proxy6))
-  return policy
-}
-
-const networks = (...texts: ReadonlyArray<string>): ReadonlyArray<Network> =>
-  texts.flatMap((text) => parseNetwork(text) ?? [])
-
-const statusReport = Effect.fnUntraced(function* (config: GatewayConfig, publicKey: string, startedAt: number) {
-  const dataPlane = yield* DataPlane
-  const resolutions = yield* Resolutions
-  const authorizations = yield* Authorizations
-  const controlPlane = yield* ControlPlane
-  return makeStatusReport({
-    now: yield* Clock.currentTimeMillis,
-    startedAt,
-    publicKey,
-    endpoint: config.endpoint,
-    clients: config.clients,
-    clientStates: yield* dataPlane.clients,
-    mappings: yield* resolutions.list,
-    authorizations: yield* authorizations.list,
-    workerEpoch: yield* dataPlane.epoch,
-    controlPlane: yield* controlPlane.health,
-    controlPlaneCounters: yield* controlPlane.counters,
-    dataPlaneCounters: yield* dataPlane.counters,
-    resolutionCounters: yield* resolutions.counters,
-    dnsCounters: yield* (yield* DnsSockets).counters
-  })
 })

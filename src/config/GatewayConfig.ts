@@ -16,7 +16,7 @@ export interface ResolverServer {
   readonly port: number
 }
 
-/** The four ranges of design §1 as canonical network text, and the tunnel's MTU. */
+/** The four ranges of the gateway as canonical network text, and the tunnel's MTU. */
 export interface NetworkConfig extends Ranges {
   readonly mtu: number
 }

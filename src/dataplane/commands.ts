@@ -120,6 +120,17 @@ export interface SetPolicy {
   readonly ownAddresses: ReadonlyArray<string>
 }
 
+/** The policy of a client's end: it has no ranges of its own, and its host may be reached by all its gateways allow. */
+export const clientPolicy: SetPolicy = {
+  _tag: "SetPolicy",
+  mode: "client",
+  gateway4: "0.0.0.0",
+  gateway6: "::",
+  tunnelNetworks: [],
+  proxyNetworks: [],
+  ownAddresses: []
+}
+
 /** All relays from now on. One known by its id with the same addresses and credentials keeps its allocation. */
 export interface SetRelays {
   readonly _tag: "SetRelays"

@@ -17,7 +17,7 @@ import type {
 } from "./commands.ts"
 import type { ClientState } from "./notices.ts"
 
-/** Clients heard of within this time are called by a new worker (design §5). */
+/** Clients heard of within this time are called by a new worker. */
 const activeMs = 180_000
 /** Candidates kept per client; the worker takes no more either. */
 const mostCandidates = 64

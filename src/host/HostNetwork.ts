@@ -25,7 +25,7 @@ export interface HostPlan {
   readonly allowGatewayHost?: boolean
 }
 
-/** Addresses, routes, nft table and sysctls (design §12). Undone when the scope closes; leftovers of a crash are cleaned first. */
+/** Addresses, routes, nft table and sysctls. Undone when the scope closes; leftovers of a crash are cleaned first. */
 export class HostNetwork extends Context.Service<
   HostNetwork,
   {

@@ -1,5 +1,5 @@
 /**
- * The gateway's own nftables table as an `nft -f` script (design §12). A packet has to pass it besides whatever else the
+ * The gateway's own nftables table as an `nft -f` script. A packet has to pass it besides whatever else the
  * host filters: it only ever takes away.
  */
 import { sessionTimeouts } from "../nat/sessions.ts"

@@ -5,7 +5,7 @@ import type { PortFilter } from "./PortFilter.ts"
 export const ResourceId = Schema.String.pipe(Schema.brand("ResourceId"))
 export type ResourceId = typeof ResourceId.Type
 
-/** A destination class that policy refuses unless the resource opts in (design: destination policy). */
+/** A destination class that policy refuses unless the resource opts in. */
 export type DestinationOptIn = "gateway_host" | "loopback" | "link_local" | "metadata"
 
 interface ResourceBase {

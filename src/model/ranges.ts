@@ -1,4 +1,4 @@
-/** The four networks of the gateway (design §1), and which of their addresses may be proxy IPs. */
+/** The four networks of the gateway, and which of their addresses may be proxy IPs. */
 import { contains, parseAddress, parseNetwork } from "../packet/address.ts"
 
 /** Canonical network texts. */

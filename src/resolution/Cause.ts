@@ -1,2 +1,2 @@
-/** Why a name is looked up (design §7). */
+/** Why a name is looked up. */
 export type Cause = "First" | "Unmapped" | "Unanswered" | "Unreachable" | "Stale" | "ClientAsked" | "Restarted"

@@ -1,5 +1,5 @@
 /**
- * The names and mappings of the gateway and everything decided about them (design §6, §7), as a state machine without
+ * The names and mappings of the gateway and everything decided about them, as a state machine without
  * IO: time, timers, lookups and commands are asked of `Outside`. One owner, the `Resolutions` layer; every method runs
  * to its end in one turn, so no two of them can interleave.
  */

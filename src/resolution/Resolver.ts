@@ -46,7 +46,7 @@ export interface Answer {
 
 /**
  * Looks a name up: A and AAAA side by side. Interruption cancels the queries. The query is sent again
- * every second and given up after 10 s (design §7).
+ * every second and given up after 10 s.
  */
 export class Resolver extends Context.Service<
   Resolver,

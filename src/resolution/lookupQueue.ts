@@ -1,5 +1,5 @@
 /**
- * The budgets of lookups and the queue in front of them (design §7). No clock: `now` is monotonic milliseconds. First
+ * The budgets of lookups and the queue in front of them. No clock: `now` is monotonic milliseconds. First
  * lookups go before refreshes; clients and resolver sets take turns, so that one client's backlog delays nobody else.
  */
 

@@ -1,5 +1,5 @@
 /**
- * When a name may be looked up (design §7). Pure: states in, states out; `now` is monotonic milliseconds, `random` is in
+ * When a name may be looked up. Pure: states in, states out; `now` is monotonic milliseconds, `random` is in
  * [0, 1). Two brakes that do not mix: the back-off of a name whose answer is known, and the circuit breaker of a
  * resolver set that fails. Budgets are a third thing, see `lookupQueue.ts`.
  */

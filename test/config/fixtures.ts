@@ -1,7 +1,7 @@
 /** Keys for tests: 32 equal bytes, in base64. */
 export const key = (n: number): string => Buffer.alloc(32, n).toString("base64")
 
-/** The example of the design, with real keys. */
+/** A whole file with every section, with real keys. */
 export const example = `endpoint: vpn.example.com:51820
 resolvers: { corp: [udp://10.0.0.53, "udp://[fd12::53]:5353"] }
 clients:

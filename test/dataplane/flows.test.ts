@@ -1,4 +1,4 @@
-/** When a flow keeps its real address, when it gets another, and what ends it (design §6, §9). */
+/** When a flow keeps its real address, when it gets another, and what ends it. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { TestClock } from "effect/testing"

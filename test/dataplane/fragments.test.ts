@@ -1,4 +1,4 @@
-/** Fragments of a datagram take the way of its first one, both ways (design §8). */
+/** Fragments of a datagram take the way of its first one, both ways. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { formatAddress } from "../../src/packet/address.ts"

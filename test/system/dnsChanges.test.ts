@@ -8,7 +8,7 @@ import { isDataFrom, isDns, isSyn, isUnreachableAbout, unreachableAbout } from "
 
 const { gateway } = tunnelAddresses
 const wait = { timeout: "5 seconds" } as const
-/** How fast a name heals once DNS is back (design §13), from the change itself to the first byte. */
+/** How fast a name heals once DNS is back, from the change itself to the first byte. */
 const healMs = 2_000
 
 const world = stage({

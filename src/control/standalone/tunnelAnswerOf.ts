@@ -2,7 +2,7 @@
 import type { TunnelAnswer } from "../../dns/tunnelAnswer.ts"
 import type { NameState } from "../../resolution/NameState.ts"
 
-/** Seconds that a client may keep a proxy IP (design §11). */
+/** Seconds that a client may keep a proxy IP. */
 export const proxyTtl = 30
 /** A negative answer is never kept longer than this many seconds. */
 const maxNegativeTtl = 60

@@ -33,7 +33,7 @@ interface StateOptions {
   readonly hashSeed: number
 }
 
-/** Sessions of one client (design §9). */
+/** Sessions of one client. */
 const sessionsPerClient = 16_384
 
 export class EngineState {

@@ -1,4 +1,4 @@
-/** The way of a packet from the TUN device to a client (design §8, "from outside"). */
+/** The way of a packet from the TUN device to a client. */
 import { equal, type Words, words } from "../../packet/address.ts"
 import { isControl } from "../../packet/controlPacket.ts"
 import { toClient } from "../../nat/fragments.ts"

@@ -1,5 +1,5 @@
 /**
- * Handshakes that a new worker starts towards clients who were there before: few a second (design §5), first those who are
+ * Handshakes that a new worker starts towards clients who were there before: few a second, first those who are
  * sending right now, since they do not know yet that their session is gone.
  */
 import { type Endpoint, sameRemote } from "../../packet/endpoint.ts"

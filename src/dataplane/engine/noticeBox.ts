@@ -1,5 +1,5 @@
 /**
- * Collects notices of one turn; at most one `Traffic` per (mapping, cause) and second (design §5), and so many per client
+ * Collects notices of one turn; at most one `Traffic` per (mapping, cause) and second, and so many per client
  * that one with thousands of dead names does not keep main busy.
  */
 import { RateLimits, trafficLimit } from "../../nat/rateLimits.ts"

@@ -1,4 +1,4 @@
-/** The way of a decrypted packet from its client to a resource: the table of design §8, first matching row wins. */
+/** The way of a decrypted packet from its client to a resource: the first matching row of the README's packet table wins. */
 import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.ts"
 import { fromClient } from "../../nat/fragments.ts"
 import { permits } from "../../nat/portFilters.ts"
