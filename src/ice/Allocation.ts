@@ -68,6 +68,8 @@ export class Allocation {
   /** Since when the relay is asked whether it is still there, because nothing comes from it; Infinity: no doubt. */
   private doubted = Infinity
   private heard = -Infinity
+  /** The relay has signed an answer: from then on, those without a signature are nobody's. */
+  private signs = false
 
   constructor(options: AllocationOptions) {
     this.options = options
@@ -207,11 +209,22 @@ export class Allocation {
     }
     if (error === 401 || error === 438) return this.onChallenge(about, key !== undefined, error, message, now)
     // What is not authenticated can refuse us before we have authenticated, and do nothing else.
-    if (key === undefined ? error === 0 : !message.verify(key)) return
+    if (key === undefined ? error === 0 : !this.isAuthentic(message, key)) return
     this.transactions.settle(message)
     if (key !== undefined) this.heardFrom(now)
     if (error === 0) this.onSuccess(about, request.sentAt, message, now)
     else this.onError(about, error, now)
+  }
+
+  /**
+   * The portal's relays sign their answers since November 2024, those before do not sign any. Without a signature, an
+   * answer is known by the transaction id, which only those on the way have seen.
+   */
+  private isAuthentic(message: StunMessage, key: Uint8Array): boolean {
+    if (!message.hasIntegrity) return !this.signs
+    const right = message.verify(key)
+    this.signs ||= right
+    return right
   }
 
   private heardFrom(now: number): void {

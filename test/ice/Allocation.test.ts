@@ -126,6 +126,43 @@ describe("making an allocation", () => {
     assert.include(world.news(), "relay a lost: Unreachable, 0 left")
   })
 
+  it("is made, refreshed and repaired at a relay that signs nothing, as the portal's did until November 2024", () => {
+    const first = new RelayWorld()
+    const server = first.addServer()
+    server.unsigned = true
+    first.set({ a: server })
+    first.run(100)
+    assert.isTrue(first.relays.isAllocated(relayA))
+    first.run(400_000)
+    assert.isAbove(server.count(refresh), 0)
+    server.log.length = 0
+
+    const second = new RelayWorld()
+    second.servers.push(server)
+    second.set({ a: server })
+    second.run(200)
+
+    assert.deepStrictEqual(requests(server, allocate, refresh), [
+      [allocate, 401],
+      [allocate, 437],
+      [refresh, 0],
+      [allocate, 0]
+    ])
+    assert.isTrue(second.relays.isAllocated(relayA))
+  })
+
+  it("does not believe unsigned answers of a relay that has signed one", () => {
+    const { world, server } = allocated()
+    server.unsigned = true
+    server.refuse.set(refresh, 437)
+
+    world.run(305_000)
+
+    assert.isAbove(server.count(refresh, 437), 0)
+    assert.isTrue(world.relays.isAllocated(relayA))
+    assert.deepStrictEqual(world.news(), [])
+  })
+
   it("with wrong credentials is lost after one try, and made once they are right", () => {
     const world = new RelayWorld()
     const server = world.addServer()

@@ -71,6 +71,8 @@ export class TurnServer {
   readonly forbidden = new Set<string>()
   /** Breaks MESSAGE-INTEGRITY of all answers. */
   forge = false
+  /** Signs no answer, as the portal's relays did until November 2024. */
+  unsigned = false
   /** The next so many authenticated requests find their nonce stale. */
   staleNext = 0
   /** A server that cannot do both families at once answers 440. */
@@ -198,6 +200,7 @@ export class TurnServer {
   }
 
   private signing(key: Uint8Array | undefined): Uint8Array | undefined {
+    if (this.unsigned) return undefined
     return this.forge ? new Uint8Array(16).fill(7) : key
   }
 
