@@ -180,6 +180,27 @@ describe("candidates of a client", () => {
     assert.strictEqual(pair.gateway.count("ice.bad_candidate"), 6)
   })
 
+  it("are taken back by kind and address: what is told then has another priority, and may come again", () => {
+    const pair = new IcePair()
+    pair.gateway.send(pair.upsertAtGateway())
+    pair.hosts(pair.gateway, gatewayAddress)
+    const relayed = (priority: number, port: number) =>
+      `candidate:1 1 udp ${priority} 203.0.113.7 ${port} typ relay raddr 0.0.0.0 rport 0`
+    const send = (_tag: "AddCandidate" | "RemoveCandidate", candidate: string) =>
+      pair.gateway.send({ _tag, client: clientId(1), candidate })
+    for (let i = 0; i < 70; i++) {
+      send("AddCandidate", relayed(37_748_991, 50_000 + i))
+      send("RemoveCandidate", relayed(33_554_687, 50_000 + i))
+    }
+    assert.strictEqual(pair.gateway.count("ice.bad_candidate"), 0)
+
+    const before = pair.world.wire.length
+    send("AddCandidate", relayed(37_748_991, 50_000))
+    pair.world.run(100)
+
+    assert.isAbove(pair.world.wire.slice(before).filter(({ to }) => to.port === 50_000).length, 0)
+  })
+
   it("at our loopback, at link-local and metadata addresses and in the tunnel are dropped", () => {
     const pair = new IcePair()
     pair.gateway.send(pair.upsertAtGateway(), lab)

@@ -39,7 +39,7 @@ interface Connection {
   relay: RelayId | undefined
   /** Our candidates that the client was told of, by kind and address. */
   readonly told: Map<string, Told>
-  /** The client's candidates, as text. */
+  /** The client's candidates, by kind and address: one is taken back with another priority than it was told with. */
   readonly remotes: Set<string>
   /** Peers that it has had channels to at its relay since the connection began. */
   readonly relayPeers: Set<string>
@@ -200,15 +200,15 @@ export class Connections {
     const { now } = this.state
     const connection = this.find(client)
     if (connection === undefined) return this.state.count("ice.early_candidate")
-    if (connection.remotes.has(text)) return
+    const { agent, remotes } = connection
     const parsed = parseCandidate(text)
     const foreign = parsed !== undefined && parsed.ufrag !== null && parsed.ufrag !== connection.ice.remote.username
     const refused = parsed === undefined || this.state.policy.judge(parsed.candidate.address.address, onHost)
-    if (parsed === undefined || refused || foreign || connection.remotes.size >= mostRemotes) {
+    const key = parsed === undefined ? "" : nameOf(parsed.candidate)
+    if (parsed === undefined || refused || foreign || (remotes.size >= mostRemotes && !remotes.has(key))) {
       return this.state.count("ice.bad_candidate")
     }
-    connection.remotes.add(text)
-    const { agent } = connection
+    remotes.add(key)
     const { relayed } = agent
     agent.addRemote(parsed.candidate, now)
     // A peer that was met before its candidate was told turns out to be behind a relay.
@@ -219,7 +219,7 @@ export class Connections {
     const connection = this.find(client)
     const parsed = parseCandidate(text)
     if (connection === undefined || parsed === undefined) return
-    connection.remotes.delete(text)
+    connection.remotes.delete(nameOf(parsed.candidate))
     connection.agent.removeRemote(parsed.candidate, this.state.now)
   }
 
@@ -447,6 +447,8 @@ const unspecified = words()
 const onHost = optInBits(["gateway_host"])
 
 const remoteOf = (from: Readonly<Endpoint>): TransportAddress => ({ address: { ...from.remote }, port: from.port })
+
+const nameOf = ({ address, kind }: Candidate): string => `${kind} ${formatTransport(address)}`
 
 const sameParameters = (a: IceParameters, b: IceParameters): boolean =>
   a.role === b.role && sameCredentials(a.local, b.local) && sameCredentials(a.remote, b.remote)
