@@ -26,16 +26,11 @@ import {
   dataOf,
   partialChecksum
 } from "../support/packets.ts"
+import { parse } from "../support/parsed.ts"
 
 const v4 = { source: "100.64.0.2", destination: "100.96.0.1" }
 const v6 = { source: "fd00:2021:1111::2", destination: "fd00:2021:1111:8000::1" }
 const ports = { sourcePort: 40000, destinationPort: 443 }
-
-const parse = (packet: Uint8Array): PacketView => {
-  const view = makePacketView()
-  assert.strictEqual(parsePacket(packet, 0, packet.length, view), 0)
-  return view
-}
 
 const assertSound = (packet: Uint8Array): void => {
   assert.isTrue(ipv4HeaderChecksumOk(packet, parse(packet)), "IPv4 header checksum")

@@ -7,7 +7,6 @@ import {
   BadVersion,
   makePacketView,
   MappedAddress,
-  type PacketView,
   parsePacket,
   parseReasons,
   parseTruncated,
@@ -29,16 +28,11 @@ import {
   concat,
   dataOf
 } from "../support/packets.ts"
+import { parse } from "../support/parsed.ts"
 
 const v4 = { source: "10.0.0.1", destination: "192.0.2.7" }
 const v6 = { source: "fd00::1", destination: "2001:db8::7" }
 const ports = { sourcePort: 40000, destinationPort: 443 }
-
-const parse = (packet: Uint8Array, expected = 0): PacketView => {
-  const view = makePacketView()
-  assert.strictEqual(parseReasons[parsePacket(packet, 0, packet.length, view)], parseReasons[expected])
-  return view
-}
 
 /** A copy with one byte replaced. */
 const withByte = (packet: Uint8Array, at: number, value: number): Uint8Array => {

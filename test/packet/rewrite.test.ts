@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ipv4HeaderChecksumOk, makeChecksum, transportChecksumOk } from "../../src/packet/checksum.ts"
-import { makePacketView, type PacketView, parsePacket } from "../../src/packet/packetView.ts"
+import type { PacketView } from "../../src/packet/packetView.ts"
 import { clampMss, rewriteDestination, rewriteSource } from "../../src/packet/rewrite.ts"
 import { build, bytes, packetSpec, port } from "../support/packetArbitraries.ts"
 import {
@@ -15,16 +15,11 @@ import {
   dataOf,
   partialChecksum
 } from "../support/packets.ts"
+import { parse } from "../support/parsed.ts"
 
 const v4 = { source: "100.64.0.2", destination: "100.96.0.1" }
 const v6 = { source: "fd00:2021:1111::2", destination: "fd00:2021:1111:8000::1" }
 const ports = { sourcePort: 40000, destinationPort: 443 }
-
-const parse = (packet: Uint8Array): PacketView => {
-  const view = makePacketView()
-  assert.strictEqual(parsePacket(packet, 0, packet.length, view), 0)
-  return view
-}
 
 const assertSound = (packet: Uint8Array, view: PacketView): void => {
   assert.isTrue(ipv4HeaderChecksumOk(packet, view), "IPv4 header checksum")
