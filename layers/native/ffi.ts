@@ -37,6 +37,7 @@ export const libc = {
   getsockopt: bind("int getsockopt(int, int, int, uintptr_t, uintptr_t)"),
   recvmsg: bind("long recvmsg(int, uintptr_t, int)"),
   sendmsg: bind("long sendmsg(int, uintptr_t, int)"),
+  sched_yield: bind("int sched_yield()"),
   madvise: bind("int madvise(uintptr_t, size_t, int)"),
   clock_gettime: bind("int clock_gettime(int, uintptr_t)")
 }
