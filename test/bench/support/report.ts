@@ -7,6 +7,8 @@ export interface Measure {
   readonly unit: string
   /** The value must not be greater. */
   readonly target?: number
+  /** The value must not be less. */
+  readonly atLeast?: number
 }
 
 /** The value below which `share` (0 to 1) of the sorted numbers lie. */
@@ -29,11 +31,15 @@ export const report = (title: string, measures: ReadonlyArray<Measure>): void =>
     process.stdout.write(`${JSON.stringify({ title, measures })}\n`)
     return
   }
-  const rows = measures.map(({ name, target, unit, value }) => [
+  const rows = measures.map(({ atLeast, name, target, unit, value }) => [
     name,
     value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 2 : value < 1_000 ? 1 : 0 }),
     unit,
-    target === undefined ? "" : `${value <= target ? "ok" : "MISSED"} (≤ ${target.toLocaleString("en")})`
+    target !== undefined
+      ? `${value <= target ? "ok" : "MISSED"} (≤ ${target.toLocaleString("en")})`
+      : atLeast !== undefined
+        ? `${value >= atLeast ? "ok" : "MISSED"} (≥ ${atLeast.toLocaleString("en")})`
+        : ""
   ])
   const width = (column: number): number => Math.max(...rows.map((row) => row[column]!.length))
   const [names, values, units] = [width(0), width(1), width(2)]

@@ -1,0 +1,237 @@
+/**
+ * The portal mode's numbers: `npm run bench:portal`. Client and gateway at two homes behind routers, everything on one
+ * machine. Rounds go through all ways in turn; reported are medians.
+ *
+ * - Direct through ICE beside standalone: the same topology, MTU 1280, the same client engine.
+ * - Relayed through coturn beside coturn alone: two bare ends at the same coturn on the same hosts exchange datagrams as
+ *   long as WireGuard's, in the same batches, without cipher or tunnel; one of them has an allocation and a channel, as
+ *   in the relayed connection, so each payload byte costs coturn the same datagrams. For TCP the bare ends keep a window
+ *   of datagrams under way and acknowledge (of several windows the fastest counts); for UDP they are offered the same
+ *   rate. Counted is the payload that those datagrams would carry.
+ * - Set-up: from the client's DNS question to the first byte, each time with a name never asked for on a connection that
+ *   the portal had taken away.
+ * - Requests while DNS is a black hole: from request to reply on the gateway's wire, by the kernel's time stamps.
+ *
+ * Options: `--quick`, `--rounds`, `--seconds`, `--set-ups`, `--requests`, `--only direct,relayed,setup,dns`, `--json`.
+ */
+import process from "node:process"
+import { Effect, Schema, type Scope } from "effect"
+import { clientDns, deviceNames, portalUrl, tokens } from "../../src/demo/deployment.ts"
+import { Lab, labAddresses, type LabError } from "../../src/demo/Lab.ts"
+import { blackHoleDns } from "../support/lab.ts"
+import { untilCalm } from "./support/calm.ts"
+import type { Direction, Work } from "./support/cases.ts"
+import { measure, type Sample } from "./support/measure.ts"
+import { startBarePair, startPortalLab, startProgram, startStandalone } from "./support/portalLabs.ts"
+import { latencies, type Measure, option, percentile, report } from "./support/report.ts"
+
+const quick = process.argv.includes("--quick")
+const rounds = option("rounds", quick ? 3 : 5)
+const seconds = option("seconds", quick ? 1 : 2)
+const setUps = option("set-ups", quick ? 10 : 50)
+const requests = option("requests", quick ? 400 : 2_000)
+const onlyAt = process.argv.indexOf("--only")
+const wanted = (onlyAt < 0 ? "direct,relayed,setup,dns" : (process.argv[onlyAt + 1] ?? "")).split(",")
+const wants = (name: string): boolean => wanted.includes(name)
+
+const directions: ReadonlyArray<Direction> = ["up", "down"]
+/** iperf3's payload of a datagram, and of a TCP segment at MTU 1280 (20 IPv4, 20 TCP, 12 time stamps). */
+const udpPayload = 1_200
+const tcpPayload = 1_228
+/** WireGuard's: padded to 16, 32 around it. */
+const udpDatagram = 1_264
+const tcpDatagram = 1_312
+const windows = [16, 32, 64, 128]
+const rates = quick ? [200] : [200, 400]
+const mebibyte = 1_024 * 1_024
+
+const say = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stderr.write(`${text}\n`))
+const median = (numbers: ReadonlyArray<number>): number =>
+  percentile(
+    numbers.toSorted((a, b) => a - b),
+    0.5
+  )
+
+/** Name of a case → a sample per round. */
+type Samples = Map<string, Array<Sample>>
+const add = (samples: Samples, name: string, sample: Sample): void => {
+  samples.set(name, [...(samples.get(name) ?? []), sample])
+}
+const speed = (samples: Samples, name: string): number => median(samples.get(name)!.map(({ mibps }) => mibps!))
+
+const tcp = (direction: Direction): Work => ({ kind: "tcp", direction, flows: 1 })
+const udp = (direction: Direction, megabits: number): Work => ({ kind: "udp", direction, megabits, size: udpPayload })
+
+/** Each round another one begins. */
+const inTurn = Effect.fnUntraced(function* (
+  samples: Samples,
+  round: number,
+  ways: ReadonlyArray<readonly [name: string, run: Effect.Effect<Sample, LabError>]>
+) {
+  for (let i = 0; i < ways.length; i++) {
+    const [name, run] = ways[(i + round) % ways.length]!
+    yield* untilCalm(10)
+    const sample = yield* run
+    add(samples, name, sample)
+    yield* say(`  ${name}: ${sample.mibps!.toFixed(1)} MiB/s, loss ${((sample.loss ?? 0) * 100).toFixed(2)} %`)
+  }
+})
+
+const line = (samples: Samples, name: string): ReadonlyArray<Measure> => {
+  const of = samples.get(name)!
+  const losses = of.flatMap(({ loss }) => loss ?? [])
+  return [
+    { name, value: speed(samples, name), unit: "MiB/s" },
+    ...(losses.length === 0 ? [] : [{ name: `${name}, loss`, value: median(losses) * 100, unit: "%" }])
+  ]
+}
+
+const ratio = (samples: Samples, name: string, ours: string, base: string, atLeast: number): Measure => ({
+  name,
+  value: speed(samples, ours) / speed(samples, base),
+  unit: "×",
+  atLeast
+})
+
+const direct = Effect.gen(function* () {
+  const standalone = yield* startStandalone
+  const ice = yield* startPortalLab("direct")
+  const samples: Samples = new Map()
+  const cases = directions.flatMap((direction) => [
+    [`TCP ${direction}`, tcp(direction)] as const,
+    ...rates.slice(-1).map((rate) => [`UDP ${rate} Mbit/s ${direction}`, udp(direction, rate)] as const)
+  ])
+  for (let round = 0; round < rounds; round++) {
+    yield* say(`direct, round ${round + 1} of ${rounds}`)
+    for (const [name, work] of cases) {
+      yield* inTurn(samples, round, [
+        [`${name}, standalone`, measure(standalone, work, seconds)],
+        [`${name}, ICE`, measure(ice, work, seconds)]
+      ])
+    }
+  }
+  report(
+    `direct: ICE beside standalone, medians of ${rounds} rounds of ${seconds} s`,
+    cases.flatMap(([name]) => [
+      ...line(samples, `${name}, standalone`),
+      ...line(samples, `${name}, ICE`),
+      ratio(samples, `${name}, ICE ÷ standalone`, `${name}, ICE`, `${name}, standalone`, 0.98)
+    ])
+  )
+})
+
+const relayed = Effect.gen(function* () {
+  const through = yield* startPortalLab("relayed")
+  const alone = yield* startBarePair(through.lab, "client")
+  const samples: Samples = new Map()
+  const bare = (direction: Direction, size: number, payload: number, load: { window?: number; megabits?: number }) =>
+    Effect.map(alone.carry(direction, { size, seconds, ...load }), ({ loss, perSecond }): Sample => ({
+      mibps: (perSecond * payload) / mebibyte,
+      loss
+    }))
+  for (let round = 0; round < rounds; round++) {
+    yield* say(`relayed, round ${round + 1} of ${rounds}`)
+    for (const direction of directions) {
+      yield* inTurn(samples, round, [
+        [`TCP ${direction}`, measure(through, tcp(direction), seconds)],
+        ...windows.map(
+          (window) =>
+            [
+              `coturn alone, ${window} datagrams under way, ${direction}`,
+              bare(direction, tcpDatagram, tcpPayload, { window })
+            ] as const
+        )
+      ])
+      for (const rate of rates) {
+        yield* inTurn(samples, round, [
+          [`UDP ${rate} Mbit/s ${direction}`, measure(through, udp(direction, rate), seconds)],
+          [
+            `coturn alone, ${rate} Mbit/s, ${direction}`,
+            bare(direction, udpDatagram, udpPayload, { megabits: (rate * udpDatagram) / udpPayload })
+          ]
+        ])
+      }
+    }
+  }
+  report(
+    `relayed through coturn beside coturn alone, medians of ${rounds} rounds of ${seconds} s`,
+    directions.flatMap((direction) => {
+      const names = windows.map((window) => `coturn alone, ${window} datagrams under way, ${direction}`)
+      const best = names.toSorted((a, b) => speed(samples, b) - speed(samples, a))[0]!
+      return [
+        ...names.flatMap((name) => line(samples, name)),
+        ...line(samples, `TCP ${direction}`),
+        ratio(samples, `TCP ${direction} ÷ fastest of coturn alone`, `TCP ${direction}`, best, 0.9),
+        ...rates.flatMap((rate) => {
+          const [ours, base] = [`UDP ${rate} Mbit/s ${direction}`, `coturn alone, ${rate} Mbit/s, ${direction}`]
+          return [
+            ...line(samples, base),
+            ...line(samples, ours),
+            ratio(samples, `${ours} ÷ coturn alone`, ours, base, 0.9)
+          ]
+        })
+      ]
+    })
+  )
+})
+
+const SetUp = Schema.Struct({ dns: Schema.Finite, first: Schema.Finite })
+
+const setUp = Effect.gen(function* () {
+  const { lab, nameServer, portal } = yield* startPortalLab("direct")
+  const client = yield* startProgram(lab, "client", "./setUpMain.ts", clientDns.v4)
+  const times: Array<typeof SetUp.Type> = []
+  yield* untilCalm(30)
+  for (let i = 0; i < setUps; i++) {
+    const name = `fresh${i}.corp.internal`
+    yield* nameServer.set({ name, a: [labAddresses.inner.origin.v4], aaaa: [], ttl: 300 })
+    yield* portal.command({ command: "revoke", client: deviceNames.client })
+    yield* Effect.sleep("300 millis")
+    times.push(yield* client.ask(name, SetUp))
+  }
+  const sorted = times.map(({ first }) => first).toSorted((a, b) => a - b)
+  report(`connection set-up, direct, DNS healthy, ${setUps} fresh connections`, [
+    { name: "DNS question → first byte, p50", value: percentile(sorted, 0.5), unit: "ms", target: 150 },
+    { name: "DNS question → first byte, p90", value: percentile(sorted, 0.9), unit: "ms" },
+    { name: "DNS question → first byte, max", value: sorted.at(-1)!, unit: "ms" },
+    { name: "of it, DNS question → proxy IPs, p50", value: median(times.map(({ dns }) => dns)), unit: "ms" }
+  ])
+})
+
+const Counted = Schema.Struct({ asked: Schema.Finite, answered: Schema.Finite })
+const Seen = Schema.Struct({ requests: Schema.Finite, answers: Schema.Array(Schema.Finite), lost: Schema.Finite })
+
+const silentDns = Effect.gen(function* () {
+  const { lab } = yield* startPortalLab("direct")
+  yield* Effect.provideService(blackHoleDns(true), Lab, lab)
+  const each = 5
+  const clients = String(requests / each)
+  const fleet = yield* startProgram(
+    lab,
+    "internet",
+    "../../support/portalFleetMain.ts",
+    portalUrl,
+    tokens.client,
+    clients,
+    String(each),
+    "200"
+  )
+  const wire = yield* startProgram(lab, "gateway", "../../support/portalWireMain.ts", "8081")
+  yield* untilCalm(30)
+  const { answered, asked } = yield* fleet.ask("go", Counted)
+  const { answers, lost } = yield* wire.ask("go", Seen)
+  report(`${requests} requests at 200/s of both generations, upstream DNS black-holed, a gateway that just started`, [
+    ...latencies("request → reply, gateway's wire", answers, 5),
+    { name: "requests without reply", value: asked - answered, unit: "", target: 0 },
+    { name: "not seen on the wire", value: requests - answers.length, unit: "", target: 0 },
+    { name: "packets lost by the capture", value: lost, unit: "" }
+  ])
+})
+
+const parts: ReadonlyArray<readonly [string, Effect.Effect<void, LabError, Scope.Scope>]> = [
+  ["dns", silentDns],
+  ["setup", setUp],
+  ["direct", direct],
+  ["relayed", relayed]
+]
+for (const [name, part] of parts) if (wants(name)) await Effect.runPromise(Effect.scoped(part))
