@@ -5,7 +5,6 @@ import * as LabLayer from "../../../layers/Lab.ts"
 import { type NameServer, startNameServer, startOrigins, startVisitor } from "../../../src/demo/company.ts"
 import {
   clientDns,
-  type Portal,
   type PortalGateway,
   relayEntries,
   startPortal,
@@ -13,7 +12,7 @@ import {
   startPortalGateway,
   startRelay
 } from "../../../src/demo/deployment.ts"
-import { Lab, labAddresses, LabError, type LabHost, type LabProcess } from "../../../src/demo/Lab.ts"
+import { Lab, labAddresses, LabError, type LabHost } from "../../../src/demo/Lab.ts"
 import { blockDirect, setNat } from "../../../src/demo/routers.ts"
 import { clientConf, gatewayPort, startClient, startGateway, tunnelAddresses } from "../../../src/demo/tunnel.ts"
 import { gatewayConfig } from "../../support/lab.ts"
@@ -23,15 +22,10 @@ const { inner, wide } = labAddresses
 const appName = "app.corp.internal"
 const mtu = 1_280
 
-export interface World extends Pair {
-  readonly gatewayProcess: LabProcess
-}
-
-export interface PortalLab extends World {
-  readonly portal: Portal
+export interface PortalGatewayLab {
+  readonly lab: Lab["Service"]
   readonly portalGateway: PortalGateway
   readonly nameServer: NameServer
-  readonly clientProcess: LabProcess
 }
 
 /** A wide-area lab with routers that keep ports and let anybody in, the company's servers and what `make` adds. */
@@ -66,7 +60,7 @@ const proxyOf = Effect.fnUntraced(function* (server: string) {
 })
 
 /** A gateway with a file of its own; the client dials it. */
-export const startStandalone: Effect.Effect<World, LabError, Scope.Scope> = inLabOfItsOwn(() =>
+export const startStandalone: Effect.Effect<Pair, LabError, Scope.Scope> = inLabOfItsOwn(() =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const keys = yield* lab.keyPair
@@ -87,9 +81,8 @@ export const startStandalone: Effect.Effect<World, LabError, Scope.Scope> = inLa
       target,
       gateway: gateway.process.pid,
       client: client.pid,
-      delays: null,
-      gatewayProcess: gateway.process
-    } satisfies World
+      delays: null
+    } satisfies Pair
   })
 )
 
@@ -97,15 +90,24 @@ const resources = ["*.corp.internal", ...[1, 2, 3, 4].map((n) => `*.fleet${n}.in
   .map((pattern, index) => `  names${index}: { name: "${pattern}" }`)
   .join("\n")
 
-/** Portal, one relay, gateway and client; `relayed`: nothing goes directly between the two homes. */
-export const startPortalLab = (path: "direct" | "relayed"): Effect.Effect<PortalLab, LabError, Scope.Scope> =>
+/** Portal, one relay and gateway. */
+const startPortalEnd = Effect.fnUntraced(function* (nameServer: NameServer) {
+  const lab = yield* Lab
+  yield* startRelay("one")
+  yield* startPortal({ resources, relays: ["one"] })
+  return { lab, nameServer, portalGateway: yield* startPortalGateway() } satisfies PortalGatewayLab
+})
+
+/** Without a client. */
+export const startPortalGatewayLab: Effect.Effect<PortalGatewayLab, LabError, Scope.Scope> =
+  inLabOfItsOwn(startPortalEnd)
+
+/** With a connected client; `relayed`: nothing goes directly between the two homes. */
+export const startPortalLab = (path: "direct" | "relayed"): Effect.Effect<Pair, LabError, Scope.Scope> =>
   inLabOfItsOwn((nameServer) =>
     Effect.gen(function* () {
-      const lab = yield* Lab
       yield* blockDirect(path === "relayed")
-      yield* startRelay("one")
-      const portal = yield* startPortal({ resources, relays: ["one"] })
-      const gateway = yield* startPortalGateway()
+      const { lab, portalGateway: gateway } = yield* startPortalEnd(nameServer)
       const client = yield* startPortalClient()
       const target = yield* proxyOf(clientDns.v4)
       yield* Effect.ignore(lab.exec("client", ["curl", "-s", "--max-time", "5", `http://${target}/bytes/1`]))
@@ -122,13 +124,8 @@ export const startPortalLab = (path: "direct" | "relayed"): Effect.Effect<Portal
         target,
         gateway: gateway.process.pid,
         client: client.pid,
-        delays: null,
-        gatewayProcess: gateway.process,
-        portal,
-        portalGateway: gateway,
-        nameServer,
-        clientProcess: client
-      } satisfies PortalLab
+        delays: null
+      } satisfies Pair
     })
   )
 
