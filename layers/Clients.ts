@@ -44,9 +44,8 @@ export const layer: Layer.Layer<Clients, never, DataPlane> = Layer.effect(
         Effect.suspend(() => {
           const before = told.get(client.id)
           const kept = before !== undefined && keeps(before, client, remote, local) ? before.ice : null
-          const presharedKey = kept === null ? client.presharedKey : before!.client.presharedKey
           const ice = kept ?? { local: local ?? draw(), remote, role: "controlled" as const }
-          return Effect.as(tell({ ...client, presharedKey }, ice, unknown), ice.local)
+          return Effect.as(tell(client, ice, unknown), ice.local)
         }),
       lost: (client) =>
         Effect.sync(() => {

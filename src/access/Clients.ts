@@ -36,8 +36,8 @@ export class Clients extends Context.Service<
     readonly upsert: (client: Client, restore?: ClientRestore) => Effect.Effect<void>
     /**
      * Makes or keeps the client's connection by ICE and returns the credentials of our side. The same key and credentials
-     * keep it, with the preshared key that it was made with: portals before mid 2025 draw another for every request
-     * (firezone-protocol §2.1). Where ours are drawn, another preshared key means another connection.
+     * keep it, whatever the preshared key: portals before mid 2025 draw another for every request (firezone-protocol §2.1),
+     * and only the data plane sees which one the client has. Where ours are drawn, another one means another connection.
      */
     readonly connect: (request: ConnectRequest) => Effect.Effect<IceCredentials>
     /** The connection is gone: the next `connect` makes a new one, whatever its credentials. */

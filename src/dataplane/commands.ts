@@ -42,8 +42,9 @@ export interface UpsertClient {
   readonly initiate: boolean
   /**
    * The path to the client is found by ICE; absent or `null`: a plain endpoint that follows the client's packets. The same
-   * parameters, keys and addresses again keep the connection (local candidates are told again); others replace it, and
-   * the client's resources, mappings and sessions stay.
+   * parameters, key and addresses again keep the connection (local candidates are told again), and a preshared key that is
+   * another one is tried when the client does not take the first; others replace it, and the client's resources, mappings
+   * and sessions stay.
    */
   readonly ice?: IceParameters | null
 }

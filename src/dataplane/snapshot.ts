@@ -2,9 +2,11 @@
  * The desired state of the packet path as main holds it: every command folded in by its key, and the list of commands
  * that brings a new worker to the same state. Pure; one owner (the `DataPlane` layer).
  */
+import { parseCandidate } from "../ice/candidate.ts"
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { ResourceId } from "../model/Resource.ts"
+import { formatTransport } from "../packet/transportAddress.ts"
 import type {
   Command,
   SetAddresses,
@@ -35,8 +37,10 @@ export class Snapshot {
   private relays: SetRelays | undefined
   private hosts: SetHostCandidates | undefined
   /** Of clients whose path ICE finds: what they told of theirs. */
-  private readonly candidates = new Map<ClientId, Set<string>>()
+  private readonly candidates = new Map<ClientId, Map<string, string>>()
   private readonly clients = new Map<ClientId, UpsertClient>()
+  /** Preshared keys told after the one that the connection was made with. */
+  private readonly laterKeys = new Map<ClientId, string | null>()
   private readonly resources = new Map<string, SetResource>()
   private readonly mappings = new Map<MappingId, MappingEntry>()
   /** Which mapping has a client's proxy. */
@@ -49,6 +53,7 @@ export class Snapshot {
         return this.upsertClient(command)
       case "RemoveClient":
         this.clients.delete(command.client)
+        this.laterKeys.delete(command.client)
         this.candidates.delete(command.client)
         this.states.delete(command.client)
         for (const [key, resource] of this.resources) {
@@ -94,11 +99,12 @@ export class Snapshot {
         return
       case "AddCandidate": {
         const known = this.candidates.get(command.client)
-        if (known !== undefined && known.size < mostCandidates) known.add(command.candidate)
+        const key = candidateKey(command.candidate)
+        if (known !== undefined && (known.size < mostCandidates || known.has(key))) known.set(key, command.candidate)
         return
       }
       case "RemoveCandidate":
-        this.candidates.get(command.client)?.delete(command.candidate)
+        this.candidates.get(command.client)?.delete(candidateKey(command.candidate))
         return
       case "SendControl":
       case "Stop":
@@ -137,8 +143,11 @@ export class Snapshot {
     if (this.hosts !== undefined) commands.push(this.hosts)
     if (this.relays !== undefined) commands.push(this.relays)
     for (const client of this.clients.values()) {
-      commands.push(this.revived(client, now))
-      for (const candidate of this.candidates.get(client.client) ?? []) {
+      const revived = this.revived(client, now)
+      commands.push(revived)
+      const presharedKey = this.laterKeys.get(client.client)
+      if (presharedKey !== undefined) commands.push({ ...revived, presharedKey })
+      for (const candidate of this.candidates.get(client.client)?.values() ?? []) {
         commands.push({ _tag: "AddCandidate", client: client.client, candidate })
       }
     }
@@ -158,9 +167,11 @@ export class Snapshot {
     // The last one to claim a key or an address has it, also after a replay.
     this.clients.delete(client)
     this.clients.set(client, kept ? { ...command, presharedKey: known.presharedKey } : command)
+    if (kept && command.presharedKey !== known.presharedKey) this.laterKeys.set(client, command.presharedKey)
     if (kept) return
+    this.laterKeys.delete(client)
     if ((command.ice ?? null) === null) this.candidates.delete(client)
-    else this.candidates.set(client, new Set())
+    else this.candidates.set(client, new Map())
   }
 
   /** A proxy that another mapping has changes hands. */
@@ -226,13 +237,19 @@ const changes = (known: SetMapping, next: SetMapping): boolean =>
   next.generation > known.generation ||
   (next.generation === known.generation && JSON.stringify(next) !== JSON.stringify(known))
 
-/** As the worker decides it: a connection by ICE stays, and its preshared key with it. */
+/** As the worker decides it: a connection by ICE stays, whatever preshared key is told. */
 const sameConnection = (known: UpsertClient, next: UpsertClient): boolean =>
   (next.ice ?? null) !== null &&
   JSON.stringify(next.ice) === JSON.stringify(known.ice) &&
   next.publicKey === known.publicKey &&
   next.tunnel4 === known.tunnel4 &&
   next.tunnel6 === known.tunnel6
+
+/** As the worker knows them: by kind and address, since one may be taken back with another priority. */
+const candidateKey = (text: string): string => {
+  const candidate = parseCandidate(text)?.candidate
+  return candidate === undefined ? text : `${candidate.kind} ${formatTransport(candidate.address)}`
+}
 
 const proxyKey = (client: string, proxy: string): string => `${proxy} ${client}`
 

@@ -32,6 +32,8 @@ export class Peer implements Timed {
 
   /** @internal */ readonly cookies: CookieHolder
   /** @internal */ readonly presharedKey = new Uint8Array(32)
+  /** @internal Tried in turns with `presharedKey` until one of them has proven right. */ otherKey: Uint8Array | null =
+    null
   /** @internal */ staticSecret: Uint8Array | undefined = undefined
   /** @internal */ removed = false
   /** @internal */ keepalive = 0

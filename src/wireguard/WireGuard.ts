@@ -42,6 +42,8 @@ export interface WireGuardOptions {
 export interface PeerConfig {
   readonly publicKey: Uint8Array
   readonly presharedKey: Uint8Array | null
+  /** The peer may start with this preshared key instead; which one it has, the first completed handshake shows. */
+  readonly otherPresharedKey?: Uint8Array | null
   /** Persistent keepalive in seconds, 0 for none. */
   readonly keepalive: number
   readonly user: number
@@ -115,6 +117,8 @@ export class WireGuard {
     peer.user = config.user
     peer.deaf = false
     peer.presharedKey.set(psk)
+    const other = config.otherPresharedKey ?? null
+    peer.otherKey = other === null || this.p.equal(other, psk) ? null : other.slice()
     const ice = config.ice ?? null
     peer.impatient = ice !== null
     peer.passive = ice === "controlled" && peer.lastHandshakeAt === 0
@@ -156,6 +160,7 @@ export class WireGuard {
     this.sessions.drop(peer)
     Timers.disarm(peer)
     peer.presharedKey.fill(0)
+    peer.otherKey?.fill(0)
     peer.staticSecret?.fill(0)
     peer.cookies.clear()
   }
@@ -346,6 +351,7 @@ export class WireGuard {
 
   /** The initiator proved that it has the keys of `next`. */
   private confirm(peer: Peer, wall: number): void {
+    peer.otherKey = null
     this.sessions.promote(peer)
     this.sessions.setOutgoing(peer, null)
     this.completed(peer, wall)

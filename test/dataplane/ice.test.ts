@@ -159,6 +159,38 @@ describe("a gateway", () => {
     assert.deepStrictEqual(pair.gateway.told("ConnectionLost"), [])
   })
 
+  it("is reached by a client that began anew with the same credentials, and got another preshared key for that", () => {
+    const pair = direct()
+    assert.isTrue(passes(pair))
+    const beginAnew = (n: number) => {
+      const presharedKey = Buffer.alloc(32, n).toString("base64")
+      pair.client.send({ _tag: "RemoveClient", client: clientId(1) })
+      pair.gateway.send(pair.upsertAtGateway({ presharedKey }))
+      pair.client.send(pair.upsertAtClient({ presharedKey }), lab)
+      pair.world.run(6_000)
+    }
+    beginAnew(9)
+    // A client that was answered with the first key asks the portal once more.
+    if (pair.client.told("ConnectionLost").length > 0) beginAnew(10)
+    assert.isTrue(passes(pair))
+    beginAnew(11)
+    if (pair.client.told("ConnectionLost").length > 0) beginAnew(12)
+    assert.isTrue(passes(pair))
+  })
+
+  it("goes on with a client that keeps its first preshared key over every rekey", () => {
+    const pair = direct()
+    for (let n = 20; n < 24; n++) {
+      pair.gateway.send(pair.upsertAtGateway({ presharedKey: Buffer.alloc(32, n).toString("base64") }))
+      for (let i = 0; i < 13; i++) {
+        pair.world.run(10_000)
+        assert.isTrue(passes(pair))
+      }
+    }
+    assert.isAbove(handshakes(pair.gateway), 3)
+    assert.deepStrictEqual(pair.client.told("ConnectionLost"), [])
+  })
+
   it("replaces the connection when the credentials are others, and the client's flows go on", () => {
     const pair = direct()
     assert.isTrue(passes(pair))

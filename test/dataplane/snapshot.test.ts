@@ -211,9 +211,20 @@ describe("Snapshot of connections by ICE", () => {
     )
   })
 
-  it("keeps candidates and preshared key while the connection is the same, as the worker does", () => {
+  it("forgets a candidate that is taken back with another priority than it was told with", () => {
+    const relayed = (priority: number) =>
+      `candidate:1 1 udp ${priority} 203.0.113.7 50000 typ relay raddr 0.0.0.0 rport 0`
+    const snapshot = snapshotOf(byIce, add(relayed(37_748_991)), remove(relayed(33_554_687)))
+    assert.deepStrictEqual(candidatesOf(snapshot), [])
+  })
+
+  it("keeps candidates, the first preshared key and the last one while the connection is the same, as the worker does", () => {
     const snapshot = snapshotOf({ ...byIce, presharedKey: "first" }, add("a"), { ...byIce, presharedKey: "second" })
-    assert.deepStrictEqual(snapshot.replay(0), [{ ...byIce, presharedKey: "first" }, add("a")])
+    assert.deepStrictEqual(snapshot.replay(0), [
+      { ...byIce, presharedKey: "first" },
+      { ...byIce, presharedKey: "second" },
+      add("a")
+    ])
     const other = { ...byIce, ice: { ...ice, local: { username: "gw", password: "other" } } }
     snapshot.apply(other)
     assert.deepStrictEqual(snapshot.replay(0), [other])

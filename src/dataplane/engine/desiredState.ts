@@ -126,8 +126,10 @@ export class DesiredState {
     if (known !== undefined && others.length > 0) state.clients.move(known, tunnel4, tunnel6)
     const peer = this.wireguard.addPeer({
       publicKey,
-      // Some portals make up another one each time that they are asked, while the client goes on with the first.
+      // Some portals make up another one each time that they are asked. The client goes on with the first, unless it has
+      // begun its side of the connection anew.
       presharedKey: kept ? known.peer.presharedKey : presharedKey,
+      otherPresharedKey: kept ? presharedKey : null,
       keepalive: command.keepalive,
       user: index,
       ice: ice?.role ?? null
