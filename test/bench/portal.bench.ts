@@ -4,10 +4,10 @@
  *
  * - Direct through ICE beside standalone: the same topology, MTU 1280, the same client engine.
  * - Relayed through coturn beside coturn alone: two bare ends at the same coturn on the same hosts exchange datagrams as
- *   long as WireGuard's, in the same batches, without cipher or tunnel; one of them has an allocation and a channel, as
- *   in the relayed connection, so each payload byte costs coturn the same datagrams. For TCP the bare ends keep a window
- *   of datagrams under way and acknowledge (of several windows the fastest without loss counts); for UDP they are offered the same
- *   rate. Counted is the payload that those datagrams would carry.
+ *   long as WireGuard's, in the same batches, without cipher or tunnel. The gateway's has the allocation and a channel,
+ *   as ICE chooses it here, so each payload byte costs coturn the same datagrams. For TCP the bare ends keep a window of
+ *   datagrams under way and acknowledge (of several windows the fastest without loss counts); for UDP they are offered
+ *   the same rate. Counted is the payload that those datagrams would carry.
  * - Set-up: from the client's DNS question to the first byte, each time of a client that has just started and for a name
  *   never asked for. Its answer waits for the portal, ICE, WireGuard's handshake and the gateway's lookup.
  * - Requests while DNS is a black hole: from request to reply on the gateway's wire, by the kernel's time stamps.
@@ -131,7 +131,7 @@ const direct = Effect.gen(function* () {
 
 const relayed = Effect.gen(function* () {
   const through = yield* startPortalLab("relayed")
-  const alone = yield* startBarePair(through.lab, "client")
+  const alone = yield* startBarePair(through.lab, "gateway")
   const samples: Samples = new Map()
   const bare = (direction: Direction, size: number, payload: number, load: { window?: number; megabits?: number }) =>
     Effect.map(alone.carry(direction, { size, seconds, ...load }), ({ loss, perSecond }): Sample => ({
