@@ -39,12 +39,13 @@ describe("the README", () => {
   })
 
   it("names every environment variable of the gateway", () => {
-    const files = [...readdirSync(`${root}/layers`), ...readdirSync(`${root}/src/cli`).map((f) => `../src/cli/${f}`)]
-    const variables = files
-      .filter((file) => file.endsWith(".ts"))
-      .flatMap((file) => matches(read(`layers/${file}`), /"(SALLYPORT_[A-Z_]+)"/g))
+    const variables = ["layers", "src/cli", "src/client", "src/config"].flatMap((directory) =>
+      readdirSync(`${root}/${directory}`)
+        .filter((file) => file.endsWith(".ts"))
+        .flatMap((file) => matches(read(`${directory}/${file}`), /"(SALLYPORT_[A-Z_]+)"/g))
+    )
 
-    assert.isAtLeast(variables.length, 3)
+    assert.isAtLeast(variables.length, 9)
     for (const variable of variables) assert.include(readme, `\`${variable}\``)
   })
 
