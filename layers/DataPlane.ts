@@ -17,7 +17,7 @@ import type { Command } from "../src/dataplane/commands.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
 import { hasNativeChecksum } from "./native/checksum.ts"
-import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd } from "./native/fds.ts"
+import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd, type UdpSocket } from "./native/fds.ts"
 import {
   type FromWorker,
   heartbeat,
@@ -119,25 +119,12 @@ const openDescriptors = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Descriptors, DataPlaneError, Scope.Scope> {
   const switches = yield* readOffloads
   const tun = yield* descriptor(() => openTun(options.device, { vnetHeader: switches.tso }))
-  const udp4 = yield* descriptor(() => {
-    const opened = openUdp({ family: 4, port: options.port, gro: switches.gro })
-    const taken = opened instanceof NativeError && opened.errno === "EADDRINUSE" && options.portFallback === true
-    return taken ? openUdp({ family: 4, port: 0, gro: switches.gro }) : opened
-  })
+  const { udp4, udp6: opened6 } = yield* bothFamilies(options, switches.gro)
   if (options.port !== 0 && udp4.port !== options.port) {
     yield* Effect.logInfo(`UDP port ${options.port} is taken: using ${udp4.port}`)
   }
-  const udp6 = yield* descriptor(() => openUdp({ family: 6, port: udp4.port, gro: switches.gro })).pipe(
-    Effect.catch((error) =>
-      Effect.as(Effect.logWarning(`IPv6 is off for clients: ${error.message}`), {
-        fd: -1,
-        port: udp4.port,
-        gro: udp4.gro,
-        gso: udp4.gso,
-        warning: null
-      })
-    )
-  )
+  if (opened6 instanceof NativeError) yield* Effect.logWarning(`IPv6 is off for clients: ${opened6.message}`)
+  const udp6 = opened6 instanceof NativeError ? { ...udp4, fd: -1 } : opened6
   if (udp4.warning !== null) yield* Effect.logWarning(udp4.warning)
   const event = yield* descriptor(() => {
     const fd = openEventFd()
@@ -153,6 +140,32 @@ const openDescriptors = Effect.fnUntraced(function* (
   }
   return { offloads, tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd, udpPort: udp4.port }
 })
+
+/** UDP at the same port for both families, closed with the scope; IPv6 may be missing. */
+const bothFamilies = (options: DataPlaneOptions, gro: boolean) =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const open = (port: number) => {
+        const udp4 = openUdp({ family: 4, port, gro })
+        return { udp4, udp6: udp4 instanceof NativeError ? udp4 : openUdp({ family: 6, port: udp4.port, gro }) }
+      }
+      const isTaken = (socket: UdpSocket | NativeError) =>
+        socket instanceof NativeError && socket.errno === "EADDRINUSE"
+      let { udp4, udp6 } = open(options.port)
+      if (options.portFallback === true && (isTaken(udp4) || isTaken(udp6))) {
+        if (!(udp4 instanceof NativeError)) close(udp4.fd)
+        ;({ udp4, udp6 } = open(0))
+      }
+      return udp4 instanceof NativeError
+        ? Effect.fail(new DataPlaneError({ message: udp4.message }))
+        : Effect.succeed({ udp4, udp6 })
+    }),
+    ({ udp4, udp6 }) =>
+      Effect.sync(() => {
+        close(udp4.fd)
+        if (!(udp6 instanceof NativeError)) close(udp6.fd)
+      })
+  )
 
 const descriptor = <A extends { readonly fd: number }>(
   open: () => A | NativeError

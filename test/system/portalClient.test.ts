@@ -1,10 +1,11 @@
 /** Our client role at the development portal, each in its own namespace. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { startOrigins } from "../../src/demo/company.ts"
+import { startOrigins, startVisitor } from "../../src/demo/company.ts"
 import { Lab } from "../../src/demo/Lab.ts"
 import { onlyLine } from "../support/operator.ts"
 import { curl, dig, digFully, inLab, inner } from "../support/lab.ts"
+import { eventually } from "../support/portalDeployment.ts"
 import { portalUrl, says, startPortal, startPortalClient, startPortalGateway } from "../support/portalLab.ts"
 
 const resources = `  web: { name: "*.corp.internal" }
@@ -103,3 +104,38 @@ it.live("a client of generation A reaches a network behind a gateway, and asks f
     assert.include(yield* portal.output, "laptop asks for web")
   }).pipe(inLab)
 )
+
+for (const families of ["both families", "IPv6 alone"]) {
+  it.live(`a gateway whose port is taken in ${families} says which one it has instead, and is reached there`, () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const socket = `require("dgram").createSocket({ type: "udp6", ipv6Only: ${families === "IPv6 alone"} })`
+      yield* lab.spawn("gateway", [process.execPath, "-e", `${socket}.bind(52625)`])
+      yield* eventually(
+        "the port is taken",
+        5,
+        lab.exec("gateway", ["ss", "-Hlun", "sport = :52625"]),
+        (rows) => rows !== ""
+      )
+      yield* startOrigins
+      const visitor = yield* startVisitor
+      yield* startPortal(resources)
+      const gateway = yield* startPortalGateway()
+      yield* says(gateway.output, "message=ready")
+      const client = yield* startPortalClient()
+      yield* says(client.output, "connected, direct")
+
+      const page = yield* visitor.get({ address: inner.origin.v4, path: "/bytes/2000000" })
+      const log = yield* gateway.output
+      const told = [...log.matchAll(/UDP port 52625 is taken: using (\d+)/g)].map((match) => match[1])
+      const own = yield* lab.exec("gateway", ["ss", "-Hlun", `sport = :${told[0]}`])
+
+      assert.strictEqual(page.sha256, page.expected)
+      assert.lengthOf(told, 1, log)
+      assert.notStrictEqual(told[0], "52625")
+      assert.match(own, /0\.0\.0\.0:/)
+      assert.match(own, /\[::\]:/)
+      assert.notInclude(log, "IPv6 is off")
+    }).pipe(inLab)
+  )
+}
