@@ -68,7 +68,7 @@ export class DevPortal {
     this.state.online.set(device.id, connection)
     log(
       this.state,
-      `${device.role} ${device.name} (${ticket.agent}, ${device.group.name}) connected from ${ticket.remote}`
+      `${device.role} ${device.name} (${ticket.agent}, ${device.group.name}) connected from ${ticket.remote}${ticket.endpoint === 2 ? " at v2" : ""}`
     )
     return connection.socket
   }

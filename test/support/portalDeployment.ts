@@ -39,6 +39,7 @@ export interface PortalWorldOptions {
   /** More top-level lines of the portal's file. */
   readonly more?: string
   readonly gatewayEnv?: Readonly<Record<string, string>>
+  readonly clientEnv?: Readonly<Record<string, string>>
   /** `false`: the test starts its own. */
   readonly client?: boolean
 }
@@ -136,7 +137,7 @@ export const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorl
   )
   const makeGateway = startPortalGateway(options.gatewayEnv === undefined ? {} : { env: options.gatewayEnv })
   const [gateway, clientProcess] = yield* Effect.all(
-    [restartable(makeGateway, true), restartable(startPortalClient(), options.client ?? true)],
+    [restartable(makeGateway, true), restartable(startPortalClient(options.clientEnv), options.client ?? true)],
     { concurrency: 2 }
   )
   const proxyOf = Effect.fnUntraced(function* (name: string = appName, type: "A" | "AAAA" = "A") {
