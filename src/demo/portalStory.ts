@@ -17,7 +17,7 @@ import {
   startRelay
 } from "./deployment.ts"
 import { Lab, labAddresses, type LabError } from "./Lab.ts"
-import { blockDirect, setNat } from "./routers.ts"
+import { blockDirect, routePlainly, setNat } from "./routers.ts"
 import type { StoryFailed } from "./StoryResult.ts"
 import { chapter, line, ms, step, wrong } from "./telling.ts"
 
@@ -35,7 +35,7 @@ interface Stage {
   readonly relays: ReadonlyArray<RelayName>
 }
 
-/** Tells the whole story; without coturn on this machine the part about relays is left out. */
+/** Tells the whole story; without coturn on this machine nothing is translated, and the part about relays is left out. */
 export const tellPortalStory: Effect.Effect<void, StoryFailed, Lab> = Effect.scoped(
   Effect.gen(function* () {
     yield* Console.log(opening)
@@ -46,7 +46,7 @@ export const tellPortalStory: Effect.Effect<void, StoryFailed, Lab> = Effect.sco
     yield* step("download", download(stage, proxy))
     yield* step("revoke", revoke(stage, proxy))
     if (stage.relays.length > 0) yield* step("relay", relay(stage, proxy))
-    else yield* chapter("There is no coturn on this machine: the part about relays is left out.")
+    else yield* chapter("Without coturn the part about relays is left out.")
     yield* Console.log(closing)
   })
 )
@@ -64,10 +64,15 @@ const closing = `
 
 const setUp = Effect.gen(function* () {
   const lab = yield* Lab
-  yield* setNat("client", "restricted")
-  yield* setNat("gateway", "restricted")
   const found = yield* lab.attempt("internet", ["sh", "-c", "command -v turnserver"])
   const relays: ReadonlyArray<RelayName> = found.code === 0 ? ["one", "two"] : []
+  if (relays.length === 0) {
+    yield* chapter("There is no coturn on this machine: no relays, and both routers let everything through.")
+    yield* routePlainly
+  } else {
+    yield* setNat("client", "restricted")
+    yield* setNat("gateway", "restricted")
+  }
   for (const relay of relays) yield* startRelay(relay)
   const nameServer = yield* startNameServer
   yield* nameServer.set({ mode: "closed", name, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })

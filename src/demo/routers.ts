@@ -45,6 +45,23 @@ export const setNat = Effect.fnUntraced(function* (home: "client" | "gateway", n
   if (forget) yield* lab.attempt(router, ["conntrack", "-F"])
 })
 
+/** The routers translate nothing: both homes are networks of the internet. For when nobody tells a host its public address. */
+export const routePlainly = Effect.gen(function* () {
+  const lab = yield* Lab
+  const add = (host: "clientRouter" | "internet" | "gatewayRouter", home: "client" | "gateway") => {
+    const { v4, v6 } = wide[`${home}Router`].wide
+    return lab.exec(host, ["ip", "-batch", "-"], {
+      input: `route replace ${wide[home].v4.replace(/\d+$/, "0")}/24 via ${v4}
+route replace ${wide[home].v6.replace(/::.*$/, "::")}/64 via ${v6}
+`
+    })
+  }
+  yield* add("clientRouter", "gateway")
+  yield* add("gatewayRouter", "client")
+  yield* add("internet", "client")
+  yield* add("internet", "gateway")
+})
+
 /** Drops what goes directly between the two homes: only relays are left. */
 export const blockDirect = Effect.fnUntraced(function* (on: boolean) {
   const lab = yield* Lab

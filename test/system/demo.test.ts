@@ -67,6 +67,58 @@ for (const step of ["accept", "icmp", "heal"] as const) {
   )
 }
 
+const portalSteps = [
+  /client {2,}asks for app\.corp\.internal: through portal, ICE and handshake in .* it is 100\.96\./,
+  /gateway {2,}says after .* that it does not know where that is: E(HOST|NET)UNREACH/,
+  /client {2,}has the page .* later, at try \d+/,
+  /status {2,}the client is reached directly, through both routers/,
+  /client {2,}downloads 8 MiB, SHA-256 .* is right/,
+  /client {2,}gets in no more, .* later/,
+  /client {2,}asks again, is authorized again, and has the page/
+]
+
+it.live(
+  "tells the story of a portal's gateway, with the relay's part in it",
+  () =>
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* demo("--portal")
+
+      assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
+      for (const told of portalSteps) assert.match(stdout, told)
+      assert.match(stdout, /client {2,}reads on through a relay; the way was changed within/)
+      assert.include(stdout, "That was all of it")
+    }),
+  { timeout: 110_000 }
+)
+
+it.live(
+  "leaves the relay's part out of a portal's story where there is no coturn, and says so",
+  () =>
+    Effect.gen(function* () {
+      const hidden = 'mount --bind /dev/null "$(command -v turnserver)"; exec "$@"'
+      const { code, stderr, stdout } = yield* attemptCommand(
+        ["unshare", "--mount", "sh", "-ec", hidden, "sh", process.execPath, bin, "demo", "--portal"],
+        { timeout: "100 seconds" }
+      )
+
+      assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
+      for (const told of portalSteps) assert.match(stdout, told)
+      assert.include(stdout, "There is no coturn on this machine")
+      assert.include(stdout, "Without coturn the part about relays is left out.")
+      assert.notInclude(stdout, "reads on through a relay")
+    }),
+  { timeout: 110_000 }
+)
+
+it.live("refuses a portal's story in JSON, in one line", () =>
+  Effect.gen(function* () {
+    const { code, stderr, stdout } = yield* demo("--portal", "--json")
+
+    assert.deepStrictEqual([code, stdout], [1, ""])
+    assert.match(stderr, /^[^\n]*demo --portal takes neither --json nor --break — leave them out\n$/)
+  })
+)
+
 it.live(
   "leaves nothing behind when it is interrupted in the middle",
   () =>
