@@ -208,7 +208,8 @@ export const layer = (
           Effect.forEach(all, ({ id }) => dataPlane.send(goodbye(id)), { discard: true })
         )
       )
-      yield* Effect.forkScoped(Effect.catch(link.run, (error) => Deferred.fail(ended, error)))
+      const run = Effect.forever(Effect.raceFirst(link.run, tunnel.moved))
+      yield* Effect.forkScoped(Effect.catch(run, (error) => Deferred.fail(ended, error)))
 
       return ControlPlane.of({
         health: Effect.sync(() => ({ kind: "portal", connected: link.joined(), detail: link.detail() })),

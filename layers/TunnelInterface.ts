@@ -51,6 +51,7 @@ export const layer = (
       let current: Addresses | null = null
       let inner: Scope.Closeable | null = null
       const candidates = yield* makeHostCandidates
+      const moved = yield* Queue.sliding<void>(1)
 
       const tellPolicy = Effect.fnUntraced(function* ({ tunnel4, tunnel6 }: Addresses) {
         const ownAddresses = yield* host.ownAddresses
@@ -112,6 +113,8 @@ export const layer = (
       yield* host.changed.pipe(
         Effect.andThen(Effect.suspend(() => (current === null ? Effect.void : tellPolicy(current)))),
         Effect.andThen(candidates.tell),
+        Effect.andThen(host.ownAddresses),
+        Effect.flatMap((own) => (candidates.hasLost(own) ? Queue.offer(moved, undefined) : Effect.void)),
         Effect.catch((error) => Effect.logError(error.message)),
         Effect.forever,
         Effect.forkScoped
@@ -130,6 +133,7 @@ export const layer = (
               Effect.asVoid
             )
           }),
+        moved: Queue.take(moved),
         ready: () => current !== null,
         failure: Deferred.await(failed)
       })

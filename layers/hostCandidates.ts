@@ -14,6 +14,12 @@ export const makeHostCandidates = Effect.gen(function* () {
     setReachedFrom: (address: string | null): void => {
       reachedFrom = address
     },
+    /** Whether the address from which the portal was reached is none of the host's any more; said once. */
+    hasLost: (own: ReadonlyArray<string>): boolean => {
+      if (reachedFrom === null || own.includes(reachedFrom)) return false
+      reachedFrom = null
+      return true
+    },
     /** Asks the host, and tells what is new. */
     tell: Effect.gen(function* () {
       const addresses = yield* host.uplinkAddresses(reachedFrom)

@@ -618,6 +618,18 @@ describe("the connection to the portal", () => {
     }).pipe(Effect.provide(layerPortal()), withoutJitter)
   )
 
+  it.effect("is made anew at once when the host has lost the address that it was made from", () =>
+    Effect.gen(function* () {
+      const portal = yield* start()
+      const tunnel = yield* TunnelRecord
+      tunnel.move()
+      yield* settle
+      assert.deepStrictEqual([portal.connects.length, portal.isOpen()], [2, true])
+      assert.deepStrictEqual(tunnel.told.filter((told) => told.startsWith("from")).length, 2)
+      assert.isTrue((yield* (yield* ControlPlane).health).connected)
+    }).pipe(Effect.provide(layerPortal()), withoutJitter)
+  )
+
   it.effect("is given up after 5 s without an answer to the join, and after 15 s without a handshake", () =>
     Effect.gen(function* () {
       const portal = yield* PortalMemory

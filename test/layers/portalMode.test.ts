@@ -152,6 +152,27 @@ describe("the gateway's end of the tunnel", () => {
     })
   )
 
+  it.effect("notices once that the address from which the portal is reached has gone", () =>
+    Effect.suspend(() => {
+      const host = HostNetworkMemory.make(["192.0.2.10", "192.0.2.20"])
+      return Effect.gen(function* () {
+        const tunnel = yield* TunnelInterface
+        const moves: Array<number> = []
+        yield* tunnel.moved.pipe(Effect.andThen(Effect.sync(() => moves.push(1))), Effect.forever, Effect.forkScoped)
+        yield* tunnel.reachedFrom("192.0.2.10")
+        host.setAddresses(["192.0.2.10", "192.0.2.30"])
+        yield* TestClock.adjust("1 second")
+        const before = moves.length
+        host.setAddresses(["192.0.2.30"])
+        yield* TestClock.adjust("1 second")
+        host.setAddresses(["192.0.2.40"])
+        yield* TestClock.adjust("1 second")
+
+        assert.deepStrictEqual([before, moves.length], [0, 1])
+      }).pipe(Effect.scoped, Effect.provide(layerOver(host.layer)))
+    })
+  )
+
   it.effect("fails with the host's one line", () =>
     Effect.gen(function* () {
       const tunnel = yield* TunnelInterface

@@ -3,6 +3,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
 import * as Authorizations from "../../layers/Authorizations.ts"
 import * as Clients from "../../layers/Clients.ts"
@@ -17,23 +18,26 @@ import type { ClientId } from "../../src/model/Client.ts"
 import * as wire from "./portalMessages.ts"
 import { layerResolutions } from "./access.ts"
 
-/** What the tunnel interface was told. */
-export class TunnelRecord extends Context.Service<TunnelRecord, { readonly told: Array<string> }>()(
-  "test/TunnelRecord"
-) {}
+/** What the tunnel interface was told; `move`: the host has lost the address from which the portal is reached. */
+export class TunnelRecord extends Context.Service<
+  TunnelRecord,
+  { readonly told: Array<string>; readonly move: () => void }
+>()("test/TunnelRecord") {}
 
 const layerTunnel = Layer.effectContext(
   Effect.sync(() => {
     const told: Array<string> = []
+    const moved = Effect.runSync(Queue.sliding<void>(1))
     return Context.make(
       TunnelInterface,
       TunnelInterface.of({
         configure: (tunnel4, tunnel6) => Effect.sync(() => void told.push(`${tunnel4} ${tunnel6}`)),
         reachedFrom: (address) => Effect.sync(() => void told.push(`from ${address}`)),
+        moved: Queue.take(moved),
         ready: () => true,
         failure: Effect.never
       })
-    ).pipe(Context.add(TunnelRecord, TunnelRecord.of({ told })))
+    ).pipe(Context.add(TunnelRecord, TunnelRecord.of({ told, move: () => void Queue.offerUnsafe(moved, undefined) })))
   })
 )
 

@@ -12,6 +12,8 @@ export class TunnelInterface extends Context.Service<
     readonly configure: (tunnel4: string, tunnel6: string) => Effect.Effect<void>
     /** The address that the portal is reached from: clients may reach the gateway there too. */
     readonly reachedFrom: (localAddress: string | null) => Effect.Effect<void>
+    /** Waits until that address is none of the host's any more: nothing comes through that connection then. */
+    readonly moved: Effect.Effect<void>
     /** Whether it has been set up. */
     readonly ready: () => boolean
     /** Waits, and fails when the host cannot be set up. */
