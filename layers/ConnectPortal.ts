@@ -10,7 +10,7 @@ import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type { PortalClientConfig } from "../src/client/clientEnvironment.ts"
 import type { Action } from "../src/client/actions.ts"
-import { ClientSession } from "../src/client/ClientSession.ts"
+import { ClientSession, everything } from "../src/client/ClientSession.ts"
 import { type ClientMessage, decodeClientMessage, decodeRefusal, decodeReply } from "../src/client/portalMessages.ts"
 import type { Decoded } from "../src/control/firezone/messages.ts"
 import { ControlPlaneEnded } from "../src/control/ControlPlane.ts"
@@ -22,6 +22,7 @@ import { DnsSockets } from "../src/host/DnsSockets.ts"
 import { HostNetwork } from "../src/host/HostNetwork.ts"
 import * as DataPlaneLive from "./DataPlane.ts"
 import * as DnsSocketsLive from "./DnsSockets.ts"
+import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
 import * as HostNetworkLive from "./HostNetwork.ts"
 import { openServerSocket } from "./native/fds.ts"
@@ -49,11 +50,11 @@ export const runConnectPortal = (config: PortalClientConfig) => {
   const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(privateKey)).toString("base64")
   const { apiUrl, token } = config
   const name = config.name ?? os.hostname()
-  return run(config.generation).pipe(
+  return run(config).pipe(
     Effect.scoped,
     Effect.provide(
       Layer.mergeAll(
-        DataPlaneLive.layer({ device, port, portFallback: true, privateKey, mtu, maxSessions }),
+        DataPlaneLive.layer({ device, port, portFallback: true, privateKey, mtu, maxSessions, mark: ownMark }),
         DnsSocketsLive.layer({ openSocket: openServerSocket }),
         HostNetworkLive.layer,
         PortalSocketLive.layer({
@@ -71,12 +72,14 @@ export const runConnectPortal = (config: PortalClientConfig) => {
   )
 }
 
-const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generation"]) {
+const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientConfig) {
   const dataPlane = yield* DataPlane
   const host = yield* HostNetwork
-  const session = new ClientSession(
-    generation === "A" ? { generationA: (length) => new Uint8Array(randomBytes(length)) } : {}
-  )
+  const session = new ClientSession({
+    internet,
+    ...(generation === "A" ? { generationA: (length) => new Uint8Array(randomBytes(length)) } : {})
+  })
+  const defaultRoute = yield* makeDefaultRoute
   const ended = yield* Deferred.make<never, ControlPlaneEnded>()
   const wanted = yield* Queue.sliding<PortalClientAddresses>(1)
   /** Questions that wait for their name to be ready. */
@@ -131,11 +134,13 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
       const refusal = decodeRefusal(reply.request, reply.reason)
       return refusal === null ? Effect.void : handle(refusal)
     },
-    onJoined: ({ localAddress }) =>
-      Effect.suspend(() => {
-        candidates.setReachedFrom(localAddress)
-        return tellCandidates
-      }),
+    onJoined: Effect.fnUntraced(function* ({ localAddress, remoteAddress }) {
+      if (internet && remoteAddress !== null) {
+        yield* Effect.catch(defaultRoute.spare(remoteAddress), (error) => Effect.logWarning(error.message))
+      }
+      candidates.setReachedFrom(localAddress)
+      yield* tellCandidates
+    }),
     onOdd: (_kind, message) => Effect.logWarning(message)
   })
 
@@ -176,10 +181,7 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     Effect.andThen(tellCandidates),
     Effect.andThen(host.ownAddresses),
     // The portal is connected from an address that this host has no more: nothing would come any longer.
-    Effect.flatMap((own) => {
-      const reachedFrom = candidates.reachedFrom()
-      return reachedFrom === null || own.includes(reachedFrom) ? Effect.void : Queue.offer(moved, undefined)
-    }),
+    Effect.flatMap((own) => (candidates.hasLost(own) ? Queue.offer(moved, undefined) : Effect.void)),
     Effect.catch((error) => Effect.logWarning(error.message)),
     Effect.forever,
     Effect.forkScoped
@@ -188,7 +190,7 @@ const run = Effect.fnUntraced(function* (generation: PortalClientConfig["generat
     Effect.forever(Effect.raceFirst(link.run, Queue.take(moved))),
     Deferred.await(ended),
     dataPlane.failure,
-    serveHost(wanted, (bytes, transport) => handleQuery(bytes, transport, lookup))
+    serveHost(wanted, defaultRoute, (bytes, transport) => handleQuery(bytes, transport, lookup))
   ])
 })
 
@@ -211,13 +213,20 @@ const untilReady = (waiting: Map<string, Set<Deferred.Deferred<void>>>, domain: 
 /** Sets the device up as the portal says, and once it has addresses serves DNS there. */
 const serveHost = Effect.fnUntraced(function* (
   wanted: Queue.Dequeue<PortalClientAddresses>,
+  defaultRoute: DefaultRoute,
   answer: (bytes: Uint8Array, transport: "udp" | "tcp") => Effect.Effect<Uint8Array | null>
 ) {
   const dns = yield* DnsSockets
   let current: PortalClientAddresses | null = null
+  let hasInternet = false
   for (;;) {
     const next = yield* Queue.take(wanted)
-    yield* configurePortalClient(device, current, next)
+    const networks = next.networks.filter((network) => !everything.includes(network))
+    yield* configurePortalClient(device, current, { ...next, networks })
+    const wantsInternet = networks.length < next.networks.length
+    if (wantsInternet) yield* defaultRoute.set(device, next.tunnel4, next.tunnel6)
+    else if (hasInternet) yield* defaultRoute.clear(device)
+    hasInternet = wantsInternet
     if (current === null) {
       yield* dns.serve({
         addresses: sentinels,
@@ -229,6 +238,6 @@ const serveHost = Effect.fnUntraced(function* (
         Effect.annotateLogs({ device, tunnel4: next.tunnel4, tunnel6: next.tunnel6, dns: sentinels[0] })
       )
     }
-    current = next
+    current = { ...next, networks }
   }
 })

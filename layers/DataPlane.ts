@@ -34,6 +34,8 @@ export interface DataPlaneOptions {
   readonly port: number
   /** Take any free port when that one is taken, instead of failing. Default false. */
   readonly portFallback?: boolean
+  /** What the host's routing rules know the packets of this port by (SO_MARK). */
+  readonly mark?: number
   /** 32 bytes. Copied to each worker. */
   readonly privateKey: Uint8Array
   readonly mtu: number
@@ -146,8 +148,9 @@ const bothFamilies = (options: DataPlaneOptions, gro: boolean) =>
   Effect.acquireRelease(
     Effect.suspend(() => {
       const open = (port: number) => {
-        const udp4 = openUdp({ family: 4, port, gro })
-        return { udp4, udp6: udp4 instanceof NativeError ? udp4 : openUdp({ family: 6, port: udp4.port, gro }) }
+        const more = { gro, ...(options.mark === undefined ? {} : { mark: options.mark }) }
+        const udp4 = openUdp({ family: 4, port, ...more })
+        return { udp4, udp6: udp4 instanceof NativeError ? udp4 : openUdp({ family: 6, port: udp4.port, ...more }) }
       }
       const isTaken = (socket: UdpSocket | NativeError) =>
         socket instanceof NativeError && socket.errno === "EADDRINUSE"

@@ -94,7 +94,8 @@ const connection = (socket: WebSocket, frames: Queue.Queue<string, PortalClosed>
   })
   socket.resume()
   return {
-    localAddress: localAddressOf(socket),
+    localAddress: addressOf(socket, "localAddress"),
+    remoteAddress: addressOf(socket, "remoteAddress"),
     receive: Effect.tap(Queue.take(frames), ({ length }) =>
       Effect.sync(() => {
         waiting--
@@ -127,10 +128,9 @@ const textOf = (data: unknown): string =>
   Buffer.isBuffer(data) ? data.toString("utf8") : Array.isArray(data) ? Buffer.concat(data).toString("utf8") : ""
 
 /** `ws` keeps its socket to itself, but it is there. */
-const localAddressOf = (socket: WebSocket): string | null => {
+const addressOf = (socket: WebSocket, which: "localAddress" | "remoteAddress"): string | null => {
   const inner: unknown = Reflect.get(socket, "_socket")
-  const address: unknown =
-    typeof inner === "object" && inner !== null && "localAddress" in inner ? inner.localAddress : null
+  const address: unknown = typeof inner === "object" && inner !== null ? Reflect.get(inner, which) : null
   return typeof address === "string" ? address.replace(/^::ffff:/, "") : null
 }
 

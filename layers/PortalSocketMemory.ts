@@ -82,6 +82,7 @@ export const layer: Layer.Layer<PortalSocket | PortalMemory> = Layer.effectConte
       )
       return {
         localAddress: "192.0.2.10",
+        remoteAddress: "192.0.2.1",
         receive: Queue.take(queue),
         send: (text: string) => receive(queue, text)
       }

@@ -57,6 +57,8 @@ export const openUdp = (options: {
   readonly gro?: boolean
   /** Wanted size of each socket buffer in bytes. Default 8 MiB. */
   readonly buffer?: number
+  /** What the host's routing rules know its packets by (SO_MARK). */
+  readonly mark?: number
 }): UdpSocket | NativeError => {
   const { family, port } = options
   const fd = libc.socket(family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM | O_NONBLOCK | O_CLOEXEC, 0)
@@ -75,6 +77,9 @@ export const openUdp = (options: {
         ]
   for (const [level, option, value] of required) {
     if (!setOption(fd, level, option, value)) return closing(fd, udpError("setsockopt", lastErrno(), family, port))
+  }
+  if (options.mark !== undefined && !setOption(fd, SOL_SOCKET, SO_MARK, options.mark)) {
+    return closing(fd, udpError("setsockopt", lastErrno(), family, port))
   }
   const wanted = options.buffer ?? 8 * 1024 * 1024
   const warning = grow(fd, wanted)
@@ -182,6 +187,7 @@ const SO_REUSEADDR = 2
 const SO_SNDBUF = 7
 const SO_RCVBUF = 8
 const SO_BINDTODEVICE = 25
+const SO_MARK = 36
 const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
 const IPPROTO_IP = 0

@@ -10,7 +10,7 @@ import type { ResourceId } from "../model/Resource.ts"
 import { type Action, Actions, type NameAnswer } from "./actions.ts"
 import { answerMs, ConnectionRequests, prepareConnection, reuseConnection } from "./ConnectionRequests.ts"
 import { readDomainStatus } from "./domainStatus.ts"
-import { connectGateway, route, unroute } from "./gatewayCommands.ts"
+import { connectGateway, route, routeInternet, unroute } from "./gatewayCommands.ts"
 import { type Name, Names, untold } from "./Names.ts"
 import type { ClientMessage, ClientResource, ConnectionAccepted, Gateway, GatewayId } from "./portalMessages.ts"
 
@@ -20,14 +20,19 @@ export const repeatMs = 2_000
 const interestMs = 30_000
 /** A portal that said no for now is asked again after this. */
 const refusedMs = 10_000
+/** The networks of the Internet resource in `Configure`. */
+export const everything: ReadonlyArray<string> = ["0.0.0.0/0", "::/0"]
 const proxyNetworks = ["100.96.0.0/11", "fd00:2021:1111:8000::/107"]
 
 interface ResourceEntry {
   readonly resource: ClientResource
   gateway: GatewayId | null
   /** A flow is to be asked for, not before then. */
+  /** Who its packets go to, also while we ask anew; `null` for names. */
+  routedTo: GatewayId | null
   wanted: boolean
   askAt: number
+  prohibitedAt: number
 }
 
 interface GatewayEntry {
@@ -38,6 +43,8 @@ interface GatewayEntry {
 export interface ClientSessionOptions {
   /** Generation A, with this source of keys and credentials: it has to be cryptographically secure. Absent: B. */
   readonly generationA?: (length: number) => Uint8Array
+  /** Whether the Internet resource is made use of: everything then goes through its gateway. Default false. */
+  readonly internet?: boolean
 }
 
 export class ClientSession {
@@ -49,8 +56,10 @@ export class ClientSession {
   private readonly requests: ConnectionRequests | null
   private tunnel: { readonly tunnel4: string; readonly tunnel6: string } | null = null
   private readonly actions = new Actions()
+  private readonly internet: boolean
 
-  constructor({ generationA }: ClientSessionOptions = {}) {
+  constructor({ generationA, internet = false }: ClientSessionOptions = {}) {
+    this.internet = internet
     this.requests = generationA === undefined ? null : new ConnectionRequests(generationA)
   }
 
@@ -159,6 +168,9 @@ export class ClientSession {
       case "Control":
         this.control(notice.client, notice.event, notice.payload, now)
         break
+      case "Prohibited":
+        this.prohibited(notice.client, notice.resource, now)
+        break
     }
     return this.actions.take()
   }
@@ -211,7 +223,15 @@ export class ClientSession {
     entry.gateway = gateway
     entry.wanted = false
     entry.askAt = Math.min(entry.askAt, now + repeatMs)
-    if (entry.resource.kind === "cidr") this.actions.command(route(gateway, entry.resource.network, resource))
+    if (entry.resource.kind !== "dns") {
+      this.unroute(entry, gateway)
+      entry.routedTo = gateway
+      this.actions.command(
+        entry.resource.kind === "cidr"
+          ? route(gateway, entry.resource.network, resource)
+          : routeInternet(gateway, resource)
+      )
+    }
     for (const name of this.names.of(resource)) {
       this.routeName(gateway, name)
       name.confirmed = false
@@ -278,12 +298,25 @@ export class ClientSession {
     this.want(entry, now)
   }
 
+  /** The gateway does not let us to a network of the portal, or lets us no more; names are asked about in the tunnel. */
+  private prohibited(gateway: GatewayId, id: ResourceId, now: number): void {
+    const entry = this.resources.get(id)
+    if (entry?.gateway !== gateway || entry.resource.kind === "dns") return
+    entry.gateway = null
+    this.actions.log(`gateway ${gateway} does not serve resource ${id}`)
+    // Its port filters may be the cause: another flow changes nothing then.
+    entry.askAt = Math.max(entry.askAt, entry.prohibitedAt + refusedMs)
+    entry.prohibitedAt = now
+    this.want(entry, now)
+  }
+
   /** The connection to a gateway is gone; what is still of interest is asked for anew. */
   private lose(id: GatewayId, reason: string, now: number): void {
     if (!this.gateways.delete(id)) return
     this.actions.log(`gateway ${id} lost: ${reason}`)
     this.actions.command({ _tag: "RemoveClient", client: id })
     for (const entry of this.resources.values()) {
+      if (entry.routedTo === id) entry.routedTo = null
       if (entry.gateway !== id) continue
       entry.gateway = null
       for (const name of this.names.of(entry.resource.id)) untold(name)
@@ -292,7 +325,7 @@ export class ClientSession {
   }
 
   private isOfInterest({ resource }: ResourceEntry, now: number): boolean {
-    if (resource.kind === "cidr") return true
+    if (this.isRouted(resource)) return true
     return this.names.of(resource.id).some((name) => now - name.askedAt < interestMs)
   }
 
@@ -311,15 +344,23 @@ export class ClientSession {
   }
 
   private addResource(resource: ClientResource, now: number): void {
-    const entry: ResourceEntry = { resource, gateway: null, wanted: false, askAt: now }
+    const prohibitedAt = Number.NEGATIVE_INFINITY
+    const entry: ResourceEntry = { resource, gateway: null, routedTo: null, wanted: false, askAt: now, prohibitedAt }
     this.resources.set(resource.id, entry)
-    if (resource.kind === "cidr") this.want(entry, now)
-    if (resource.kind === "internet") this.actions.log("the Internet resource is left alone: nothing is routed for it")
+    if (this.isRouted(resource)) this.want(entry, now)
+    else if (resource.kind === "internet") this.actions.log("the Internet resource is not activated")
   }
 
-  private removeResource({ gateway, resource }: ResourceEntry): void {
+  /** Takes the network from the gateway that its packets go to, unless it is this one. */
+  private unroute({ resource, routedTo }: ResourceEntry, except: GatewayId | null): void {
+    if (routedTo !== null && routedTo !== except) this.actions.command(unroute(routedTo, resource.id))
+  }
+
+  private removeResource(entry: ResourceEntry): void {
+    const { gateway, resource } = entry
     this.resources.delete(resource.id)
-    const routes = resource.kind === "cidr" ? [resource.id as string] : []
+    this.unroute(entry, null)
+    const routes: Array<string> = []
     for (const name of this.names.of(resource.id)) {
       this.names.remove(name)
       routes.push(...name.proxyIps)
@@ -378,9 +419,14 @@ export class ClientSession {
   private configure(): void {
     if (this.tunnel === null) return
     const networks = [...this.resources.values()].flatMap(({ resource }) =>
-      resource.kind === "cidr" ? [resource.network] : []
+      resource.kind === "cidr" ? [resource.network] : this.isRouted(resource) ? everything : []
     )
     this.actions.add({ _tag: "Configure", ...this.tunnel, networks: [...proxyNetworks, ...networks] })
+  }
+
+  /** A network, or the Internet where it is wanted. */
+  private isRouted({ kind }: ClientResource): boolean {
+    return kind === "cidr" || (kind === "internet" && this.internet)
   }
 
   private candidate(_tag: "AddCandidate" | "RemoveCandidate", gateway: GatewayId, candidate: string): void {

@@ -14,6 +14,8 @@ export interface PortalClientConfig {
   readonly name: string | null
   /** Which clients this one is like: A, those up to 1.3, or B (firezone-protocol §0). */
   readonly generation: "A" | "B"
+  /** Whether the Internet resource is made use of. */
+  readonly internet: boolean
 }
 
 const wrong = (message: string) => new ConfigError({ message })
@@ -39,7 +41,12 @@ export const readClientEnvironment = Effect.fn("Config.readClientEnvironment")(f
   if (generation !== "A" && generation !== "B") {
     return yield* wrong("SALLYPORT_PORTAL_GENERATION: there are A and B — write one of them or leave it out")
   }
-  return { token: Redacted.make(token), apiUrl: apiUrl.success, firezoneId, name, generation }
+  const activate = (yield* optional("FIREZONE_ACTIVATE_INTERNET_RESOURCE")) ?? "false"
+  if (activate !== "true" && activate !== "false") {
+    return yield* wrong("FIREZONE_ACTIVATE_INTERNET_RESOURCE: write true or false, or leave it out")
+  }
+  const internet = activate === "true"
+  return { token: Redacted.make(token), apiUrl: apiUrl.success, firezoneId, name, generation, internet }
 })
 
 /** A variable that is set to nothing is absent. */

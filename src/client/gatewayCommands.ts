@@ -29,7 +29,18 @@ export const route = (gateway: GatewayId, network: string, id: string = network)
   allow: []
 })
 
-/** Undoes `route`. */
+/** What no gateway has a network for goes to this one. */
+export const routeInternet = (gateway: GatewayId, id: ResourceId): Command => ({
+  _tag: "SetResource",
+  client: gateway,
+  resource: id,
+  kind: "internet",
+  network: null,
+  filters: [],
+  allow: []
+})
+
+/** Undoes `route` and `routeInternet`. */
 export const unroute = (gateway: GatewayId, id: string): Command => ({
   _tag: "RevokeResource",
   client: gateway,

@@ -2,6 +2,7 @@
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { RelayId } from "../model/Relay.ts"
+import type { ResourceId } from "../model/Resource.ts"
 
 export type Notice =
   | Ready
@@ -13,6 +14,7 @@ export type Notice =
   | RelayLost
   | ConnectionLost
   | Control
+  | Prohibited
   | Fault
 
 export interface Ready {
@@ -93,6 +95,17 @@ export interface Control {
   readonly client: ClientId
   readonly event: number
   readonly payload: Uint8Array
+}
+
+/**
+ * Mode `client`: a gateway says that it may not forward to the allowed network (ICMP 3/13, ICMPv6 1/1), so that the
+ * authorization may have ended. Rate-limited.
+ */
+export interface Prohibited {
+  readonly _tag: "Prohibited"
+  readonly epoch: number
+  readonly client: ClientId
+  readonly resource: ResourceId
 }
 
 /** Something that an operator should know; the worker goes on unless it also exits. */

@@ -9,17 +9,20 @@ import { ProxyPool } from "../../src/client/ProxyPool.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { uuidOf } from "../../src/devPortal/identity.ts"
 import { ClientId } from "../../src/model/Client.ts"
+import { ResourceId } from "../../src/model/Resource.ts"
 import { key } from "../config/fixtures.ts"
-import { portalWorld } from "../support/portalWorld.ts"
+import { portalFile, portalWorld } from "../support/portalWorld.ts"
 
 const gitlab = uuidOf("resource", "gitlab")
 const net = uuidOf("resource", "net")
 
 /** A client session at the development portal, with a gateway that authorizes what it is asked. */
-const clientWorld = (options: { readonly gateway?: boolean } = {}) => {
-  const world = portalWorld()
+const clientWorld = (
+  options: { readonly gateway?: boolean; readonly internet?: boolean; readonly file?: string } = {}
+) => {
+  const world = portalWorld(...(options.file === undefined ? [] : [options.file]))
   const gateway = options.gateway === false ? undefined : world.connect("gateway")
-  const session = new ClientSession()
+  const session = new ClientSession(options.internet === undefined ? {} : { internet: options.internet })
   const peer = world.connect("client")
   const commands: Array<Command> = []
   const other: Array<Action> = []
@@ -295,6 +298,59 @@ describe("a client at a portal", () => {
     gateway.send("flow_authorized", { ref: gateway.take("authorize_flow").ref })
     client.settle()
     assert.strictEqual(client.took("UpsertClient")[0]!.publicKey, key(6))
+  })
+
+  it("asks again for a network that the gateway prohibits: at once, then every 10 s at most", () => {
+    const client = clientWorld()
+    client.state(true)
+    const asked = () => client.world.logs.filter((line) => line.includes("asks for net")).length
+    const prohibited = (resource = net, gateway = client.id) =>
+      client.perform(
+        client.session.notice(
+          { _tag: "Prohibited", epoch: 1, client: gateway, resource: ResourceId.make(resource) },
+          client.world.now()
+        )
+      )
+    client.advance(3_000)
+    client.commands.length = 0
+
+    prohibited()
+    assert.strictEqual(asked(), 2)
+    assert.deepStrictEqual(client.took("SetResource").at(-1)?.resource, ResourceId.make(net))
+    prohibited()
+    client.advance(9_000)
+    prohibited()
+    assert.strictEqual(asked(), 2)
+    client.advance(1_500)
+    assert.strictEqual(asked(), 3)
+    // Of no concern: another gateway's word, and a name's resource.
+    client.advance(20_000)
+    prohibited(net, ClientId.make(net))
+    prohibited(gitlab)
+    assert.strictEqual(asked(), 3)
+    assert.deepStrictEqual(client.took("RemoveClient"), [])
+  })
+
+  it("routes the Internet to the gateway of that resource, and takes it back with the resource", () => {
+    const file = portalFile.replace("all: { internet: true, gateways: [lab], allow: [bob] }", "all: { internet: true }")
+    const all = uuidOf("resource", "all")
+    const idle = clientWorld({ file })
+    const client = clientWorld({ file, internet: true })
+    const networks = (world: typeof client) =>
+      world.other.findLast((action) => action._tag === "Configure")?.networks ?? []
+
+    assert.notInclude(networks(idle), "0.0.0.0/0")
+    assert.strictEqual(idle.commands.filter((c) => c._tag === "SetResource" && c.kind === "internet").length, 0)
+    assert.includeMembers([...networks(client)], ["0.0.0.0/0", "::/0", "10.20.0.0/16"])
+    const routed = client.took("SetResource").find(({ kind }) => kind === "internet")
+    assert.deepStrictEqual([routed?.client, routed?.resource, routed?.network], [client.id, ResourceId.make(all), null])
+    const deleted = { _tag: "ResourceDeleted", resource: ResourceId.make(all) } as const
+    client.perform(client.session.handle(deleted, client.world.now()))
+    assert.deepStrictEqual(
+      client.took("RevokeResource").map(({ resource }) => resource as string),
+      [all]
+    )
+    assert.notInclude(networks(client), "0.0.0.0/0")
   })
 
   it("holds a bounded number of names", () => {

@@ -7,7 +7,7 @@ import { Engine } from "../../src/dataplane/engine/engine.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { network, parsed, syn } from "../support/engineSteps.ts"
-import { clientId, policy, primitives, upsertClient } from "../support/engineWorld.ts"
+import { clientId, policy, primitives, resourceId, upsertClient } from "../support/engineWorld.ts"
 import { addressWords, buildTcp, buildUdp } from "../support/packets.ts"
 
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
@@ -85,6 +85,10 @@ const pair = () => {
   return { client, gateway, now }
 }
 
+/** Whose networks were prohibited, as main is told. */
+const prohibitions = (side: Side) =>
+  side.engine.takeNotices().flatMap((notice) => (notice._tag === "Prohibited" ? [notice.resource] : []))
+
 const there = buildTcp({
   source: "100.64.1.1",
   destination: "10.20.0.10",
@@ -136,6 +140,39 @@ describe("the client role", () => {
     settle([client, gateway], now)
     const answer = parsed(client.toDevice[0])
     assert.deepStrictEqual([answer.icmpType, answer.icmpCode], [3, 13])
+    assert.deepStrictEqual(prohibitions(client), [resourceId("10.20.0.0/16")])
+  })
+
+  it("tells of no other ICMP error, and of 20 prohibitions at once at most", () => {
+    const { client, gateway, now } = pair()
+    gateway.engine.apply({ ...policy, ownAddresses: ["10.20.0.10"] }, now, now)
+    client.io.routeIn(there)
+    settle([client, gateway], now)
+    assert.strictEqual(parsed(client.toDevice[0]).icmpError, true)
+    assert.deepStrictEqual(prohibitions(client), [])
+    const lab = network("lab", "10.20.0.0/16").resource
+    gateway.engine.apply({ _tag: "RevokeResource", client: clientId(1), resource: lab }, now, now)
+    for (let i = 0; i < 60; i++) client.io.routeIn(there)
+    settle([client, gateway], now)
+    assert.isAtMost(prohibitions(client).length, 20)
+  })
+
+  it("sends what no gateway has a network for to the one that has the Internet, whichever came first", () => {
+    const { client, gateway, now } = pair()
+    const other = "198.51.100.1"
+    client.engine.apply({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("10.20.0.0/16") }, now, now)
+    client.engine.apply(network("world", null), now, now)
+    client.engine.apply({ ...upsertClient(2), tunnel4: "169.254.0.2", tunnel6: "fe80::2" }, now, now)
+    client.engine.apply(network("theirs", "198.51.100.0/24", { client: clientId(2) }), now, now)
+
+    client.io.routeIn(there)
+    settle([client, gateway], now)
+    client.io.routeIn(buildUdp({ source: "100.64.1.1", destination: other, sourcePort: 1, destinationPort: 2 }))
+    settle([client, gateway], now)
+
+    // The second gateway has no session yet: what is for it waits there and is not given to the first one.
+    assert.strictEqual(gateway.toDevice.length, 1)
+    assert.strictEqual(client.count()["inbound.forwarded"], 2)
   })
 
   it("drops malformed packets of either side", () => {

@@ -84,7 +84,7 @@ describe("the WebSocket to the portal", () => {
         server.send("two")
         assert.strictEqual(yield* connection.receive, "one")
         assert.strictEqual(yield* connection.receive, "two")
-        assert.strictEqual(connection.localAddress, "127.0.0.1")
+        assert.deepStrictEqual([connection.localAddress, connection.remoteAddress], ["127.0.0.1", "127.0.0.1"])
         return { closed }
       }).pipe(Effect.scoped)
       assert.strictEqual(yield* Effect.promise(() => closed), 1000)

@@ -79,6 +79,22 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("fault
     })
   )
 
+  it.effect("a revoked network is prohibited at once, and asked for again by itself when it is used", () =>
+    Effect.gen(function* () {
+      const { portal, proxyOf } = yield* PortalWorld
+      const { v4 } = inner.otherOrigin
+      // With its last resource a client would lose its connection, too.
+      yield* download(yield* proxyOf(), 1_000)
+      yield* worksWithin(5, v4)
+
+      const refused = yield* refusal(v4, portal.command({ command: "revoke", client, resource: "net" }))
+
+      assert.deepStrictEqual([refused.ok, refused.answer], [false, "3/13"])
+      assert.strictEqual(yield* worksWithin(5, v4), v4)
+      yield* assertQuiet()
+    })
+  )
+
   it.effect("an authorization that ends is cut off, and works again once renewed", () =>
     Effect.gen(function* () {
       const { portal, proxyOf, visitor } = yield* PortalWorld
@@ -130,12 +146,12 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("fault
       const { proxyOf } = yield* PortalWorld
       const proxy = yield* proxyOf()
 
-      yield* losePackets("client", "outer", 20, "meta l4proto udp")
-      yield* losePackets("gateway", "outer", 20, "meta l4proto udp")
+      const ends = ["client", "gateway"] as const
+      yield* Effect.addFinalizer(() => Effect.ignore(Effect.forEach(ends, (end) => losePackets(end, "outer", 0))))
+      yield* Effect.forEach(ends, (end) => losePackets(end, "outer", 20, "meta l4proto udp"))
       const servedBy = yield* download(proxy, 1_000_000, { timeout: 40_000 })
       const rules = yield* lab.exec("client", ["nft", "list", "table", "inet", "loss"])
-      yield* losePackets("client", "outer", 0)
-      yield* losePackets("gateway", "outer", 0)
+      yield* Effect.forEach(ends, (end) => losePackets(end, "outer", 0))
 
       assert.isAtLeast(Number(/counter packets (\d+)/.exec(rules)?.[1]), 1)
       assert.strictEqual(servedBy, inner.origin.v4)
@@ -216,4 +232,45 @@ route replace default via ${wide.clientRouter.home.v4}
       yield* assertQuiet(aboutPortal)
     })
   )
+
+  it.effect(
+    "a gateway killed in the middle of a page: the same proxy IPs work again, and nothing is left at its end",
+    () =>
+      Effect.gen(function* () {
+        const { gateway, path, proxyOf, visitor } = yield* PortalWorld
+        const proxy = yield* proxyOf()
+        const proxy6 = yield* proxyOf(appName, "AAAA")
+        yield* visitor.openDrip("killed", proxy)
+
+        yield* gateway.current().process.kill
+        const afterKill = yield* leftOvers
+        yield* gateway.restart
+
+        assert.deepStrictEqual([afterKill.tables, afterKill.devices], [["table inet sallyport_tun_2dfirezone"], []])
+        assert.strictEqual(yield* worksWithin(15, proxy), inner.origin.v4)
+        assert.strictEqual(yield* worksWithin(5, proxy6), inner.origin.v6)
+        assert.strictEqual(yield* download(proxy, 2_000_000), inner.origin.v4)
+        assert.deepStrictEqual([yield* proxyOf(), yield* proxyOf(appName, "AAAA")], [proxy, proxy6])
+        yield* eventually("a direct path", 15, path, (way) => way === "direct")
+        yield* visitor.closeDrip("killed")
+        yield* assertQuiet(aboutPortal)
+        assert.strictEqual(yield* gateway.current().process.stop, 0)
+        assert.deepStrictEqual(yield* leftOvers, { tables: [], devices: [], routes: [], rules: [], sockets: [] })
+        yield* gateway.restart
+      })
+  )
+})
+
+/** What a gateway may leave behind on its host. */
+const leftOvers = Effect.gen(function* () {
+  const lab = yield* Lab
+  const lines = (command: ReadonlyArray<string>, about: RegExp) =>
+    Effect.map(lab.exec("gateway", command), (text) => text.split("\n").filter((line) => about.test(line)))
+  return {
+    tables: yield* lines(["nft", "list", "tables"], /sallyport/),
+    devices: yield* lines(["ip", "-o", "link"], /^\d+: (tun|sallyport)/),
+    routes: yield* lines(["ip", "route", "show", "table", "all"], /tun-firezone|100\.(64|96)\.|fd00:2021/),
+    rules: yield* lines(["ip", "rule"], /lookup (?!local|main|default)/),
+    sockets: yield* lines(["ss", "-Hlntu"], /:(53535|52625|8080)\s/)
+  }
 })

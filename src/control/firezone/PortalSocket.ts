@@ -16,6 +16,8 @@ export class PortalUnreachable extends Schema.TaggedError<PortalUnreachable>()("
 export interface PortalConnection {
   /** The address of this host that the portal is reached from. */
   readonly localAddress: string | null
+  /** The portal's address; `null`: unknown. */
+  readonly remoteAddress: string | null
   /** The next text frame; fails with one line when the connection is closed or of no more use. Frames wait, bounded. */
   readonly receive: Effect.Effect<string, PortalClosed>
   /** Never waits. */
