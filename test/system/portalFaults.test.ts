@@ -247,7 +247,7 @@ route replace default via ${wide.clientRouter.home.v4}
         yield* gateway.restart
 
         assert.deepStrictEqual([afterKill.tables, afterKill.devices], [["table inet sallyport_tun_2dfirezone"], []])
-        assert.strictEqual(yield* worksWithin(15, proxy), inner.origin.v4)
+        assert.strictEqual(yield* worksWithin(20, proxy), inner.origin.v4)
         assert.strictEqual(yield* worksWithin(5, proxy6), inner.origin.v6)
         assert.strictEqual(yield* download(proxy, 2_000_000), inner.origin.v4)
         assert.deepStrictEqual([yield* proxyOf(), yield* proxyOf(appName, "AAAA")], [proxy, proxy6])
