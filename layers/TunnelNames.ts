@@ -287,6 +287,7 @@ export const layer = (
       return TunnelNames.of({
         counters: Effect.sync(() => ({ ...counters, forwards_refused: forwarder.refused() })),
         restore: Effect.gen(function* () {
+          const expired = new Set<DnsGrant>()
           // In the order of use, so that the first to make room is the least recently used one.
           for (const stored of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
             const of = byClient.get(stored.client)
@@ -298,7 +299,9 @@ export const layer = (
             if (released !== undefined) yield* release(of, released, now)
             of.storedAt.set(entry, stored.lastUsedAt)
             const grant = of.grants.find((g) => g.resource.id === stored.resource)
-            if (grant === undefined || chooseGrant([grant], stored.domain, now) === undefined) continue
+            if (grant === undefined || chooseGrant([{ ...grant, expiresAt: null }], stored.domain, now) === undefined)
+              continue
+            if (chooseGrant([grant], stored.domain, now) === undefined) expired.add(grant)
             yield* clients.upsert(of.client)
             yield* authorizations.record(grant)
             yield* resolutions.subscribe({
@@ -311,6 +314,8 @@ export const layer = (
               allow: grant.resource.allow
             })
           }
+          // Cut like those that expire while the gateway runs: packets to their names are told so (design §8).
+          for (const { client, resource } of expired) yield* authorizations.revoke(client.id, resource.id)
           // Where it fails, the first question tries again and tells.
           yield* Effect.forEach(
             [...byClient.values()].filter((of) => of.grants.length > 0),

@@ -243,6 +243,26 @@ describe("an authorization", () => {
     )
   )
 
+  it.effect("that has expired is told as such after a restart, too: its names are prohibited, not unreachable", () => {
+    const expiring = { ...config, grants: config.grants.map((grant) => ({ ...grant, expiresAt: 90_000 })) }
+    return Effect.gen(function* () {
+      const proxy = yield* Effect.provide(Effect.andThen(online, proxyOf("git.corp")), onMemory(expiring), {
+        local: true
+      })
+      yield* TestClock.adjust("1 minute")
+      yield* Effect.gen(function* () {
+        const { client, out } = yield* online
+        yield* sendInner(client, tcp(443, syn, proxy), tcp(443, syn, "100.96.200.1"))
+        assert.deepStrictEqual(icmpOf(client.received), [
+          [3, 13],
+          [3, 0]
+        ])
+        assert.deepStrictEqual(out, [])
+        assert.strictEqual(yield* lookups, 0)
+      }).pipe(Effect.provide(onMemory(expiring), { local: true }))
+    }).pipe(Effect.provide(layerStore))
+  })
+
   it.effect("that is revoked cuts live flows at once", () =>
     Effect.gen(function* () {
       const flows = yield* live
