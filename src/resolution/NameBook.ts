@@ -49,6 +49,9 @@ export interface Outside {
   readonly setChanged: (resolver: string, failing: ResolutionReason | null) => void
 }
 
+/** Queued lookups that an open breaker sends to those who wait, in one turn: thousands would hold up every answer. */
+const heldPerTurn = 50
+
 export class NameBook {
   private readonly outside: Outside
   private readonly names = new Map<string, NameEntry>()
@@ -234,7 +237,10 @@ export class NameBook {
   /** Starts what the budgets let through, then sleeps until they let through more. */
   private pump(): void {
     const now = this.outside.now()
-    for (let lookup = this.queue.next(now); lookup !== undefined; lookup = this.queue.next(now)) {
+    let held = 0
+    while (held < heldPerTurn) {
+      const lookup = this.queue.next(now)
+      if (lookup === undefined) break
       const entry = this.names.get(nameKey(lookup.name))!
       const { breaker } = entry.set
       if (breaker.open && now < breaker.probeAt) {
@@ -242,11 +248,12 @@ export class NameBook {
         entry.lookup = null
         this.count("brake.resolver_failing")
         this.hold(entry)
+        held++
       } else {
         this.start(entry, lookup, now)
       }
     }
-    const at = this.queue.nextAt(now)
+    const at = held === heldPerTurn ? now : this.queue.nextAt(now)
     if (at === null || at >= this.queueWakeAt) return
     this.queueWakeAt = at
     this.outside.wake(at - now, () => {

@@ -43,6 +43,25 @@ const world = () => {
 }
 
 describe("NameBook", () => {
+  it("holds queued names back a few at a time when their resolver set stops answering, and all of them in the end", () => {
+    const { book, state, advance } = world()
+    for (let i = 0; i < 1_000; i++) book.subscribe({ ...subscription(`n${i}.corp`, i), proxyIps: [`100.96.1.${i}`] })
+    const queued = () => book.counters()["queued"]!
+    let before = queued()
+    for (const lookup of state.started.splice(0)) {
+      before = queued()
+      book.ended(lookup, { _tag: "Failure", reason: new Timeout({ afterMs: 1 }) }, 0.5)
+      if (book.counters()["breaker.opened"] === 1) break
+    }
+    assert.isAbove(before, 500)
+    assert.isBelow(queued(), before)
+    assert.isAtLeast(queued(), before - 50)
+    const { length } = state.started
+    advance(1)
+    assert.strictEqual(queued(), 0)
+    assert.lengthOf(state.started, length)
+  })
+
   it("probes for each client in turn: names that always fail, asked for all the time, keep nobody else waiting", () => {
     const { book, state, advance } = world()
     const hostile = Array.from({ length: 50 }, (_, i) => `n${i}.dead.corp`)
