@@ -48,6 +48,8 @@ export interface MemoryOptions {
   readonly privateKey: Uint8Array
   readonly mtu?: number
   readonly maxSessions?: number
+  /** As of the engine. */
+  readonly lookAheadFrom?: number
   /** Batches that the simulated system takes; none unless given. */
   readonly offloads?: Offloads
 }
@@ -83,6 +85,7 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
         mtu: options.mtu ?? 1280,
         maxSessions: options.maxSessions ?? 65_536,
         sockets: { port: udpPort, ipv4: true, ipv6: true },
+        ...(options.lookAheadFrom === undefined ? {} : { lookAheadFrom: options.lookAheadFrom }),
         ...(options.offloads === undefined ? {} : { offloads: options.offloads })
       })
       let turning = false

@@ -10,6 +10,7 @@ import {
   tcpSyn
 } from "../packet/protocols.ts"
 import { HashIndex, hashFlow } from "./hashIndex.ts"
+import { LookAhead } from "./lookAhead.ts"
 import {
   CLASS_LINKS,
   CLIENT,
@@ -72,6 +73,9 @@ export class Sessions extends SessionRecords {
   evictions = 0
   /** Live sessions. */
   size = 0
+  /** For the packets that `findOutbound`, and `findInbound`, will be asked about next. */
+  readonly outboundAhead: LookAhead
+  readonly inboundAhead: LookAhead
   private readonly capacity: number
   private readonly perClient: number
   private readonly insideSeed: number
@@ -95,6 +99,8 @@ export class Sessions extends SessionRecords {
     this.outsideSeed = Math.imul(this.insideSeed ^ 0x2545f491, 0x9e3779b1)
     this.inside = new HashIndex(options.capacity, reserve)
     this.outside = new HashIndex(options.capacity, reserve)
+    this.outboundAhead = new LookAhead(this.inside, this.records, this.cold, this.insideSeed)
+    this.inboundAhead = new LookAhead(this.outside, this.records, this.cold, this.outsideSeed)
     this.byClass = new SlotLists(this.cold, COLD_STRIDE, CLASS_LINKS, 4)
     this.byClient = new SlotLists(this.cold, COLD_STRIDE, CLIENT_LINKS, 128)
   }

@@ -43,6 +43,17 @@ export const offloadingLayer: Layer.Layer<DataPlane | DataPlaneMemory.MemoryNetw
   offloads: { joinTcp: true, joinUdp: true, batch: true }
 })
 
+/** Both again with every packet looked at ahead of its turn, as in a large table of sessions. */
+export const lookingAhead = {
+  layer: DataPlaneMemory.layer({ privateKey: gatewayPrivateKey, maxSessions: 4_096, lookAheadFrom: 0 }),
+  offloadingLayer: DataPlaneMemory.layer({
+    privateKey: gatewayPrivateKey,
+    maxSessions: 4_096,
+    offloads: { joinTcp: true, joinUdp: true, batch: true },
+    lookAheadFrom: 0
+  })
+}
+
 export const clientId = (n: number): ClientId => `client-${n}` as ClientId
 export const resourceId = (name: string): ResourceId => name as ResourceId
 export const mappingId = (client: number, domain: string): MappingId => `${clientId(client)}/app/${domain}` as MappingId

@@ -7,6 +7,7 @@ import type { Command } from "../commands.ts"
 import type { Counters } from "../counters.ts"
 import type { Notice } from "../notices.ts"
 import { channelHeaderLength, ChannelTable } from "../../ice/channelTable.ts"
+import { lookAheadFrom } from "../../nat/lookAhead.ts"
 import type { Reserve } from "../../nat/sessionRecords.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
@@ -42,6 +43,8 @@ export interface EngineOptions {
   readonly counters: Counters
   readonly mtu: number
   readonly maxSessions: number
+  /** From so many sessions on, packets that are read together are looked at ahead of their turn; see `LookAhead`. */
+  readonly lookAheadFrom?: number
   /** Where the session table's memory comes from; plain arrays unless given. */
   readonly reserve?: Reserve
   /** Our UDP port, and the families that have a socket; needed for ICE and relays only. Both families unless given. */
@@ -88,6 +91,7 @@ export class Engine {
   private readonly namesInUse: NamesInUse
   private readonly desired: DesiredState
   private readonly checksum: Checksum
+  private readonly lookAheadFrom: number
   private readonly udpAt: number
   private readonly tunAt: number
   private readonly from = makeEndpoint()
@@ -151,9 +155,10 @@ export class Engine {
         this.housekeepingAt = this.state.now
       }
     )
+    this.lookAheadFrom = options.lookAheadFrom ?? lookAheadFrom
     this.udpAt = arena.reserve(collectedBytes + receiveCapacity + 64)
     // The virtio header lies before the packet.
-    this.tunAt = arena.reserve(receiveCapacity + 128) + 64
+    this.tunAt = arena.reserve(collectedBytes + receiveCapacity + 256) + 64
   }
 
   /** Reads what waits (bounded), then timers and handshakes. True when more may be waiting. */
@@ -203,6 +208,7 @@ export class Engine {
   private readUdp(now: number, wall: number): number {
     const { connections, state, wireguard, from, udpAt } = this
     const { counters } = state
+    const ahead = state.sessions.size >= this.lookAheadFrom
     let reads = 0
     let start = udpAt
     for (; reads < readsPerTurn; reads++) {
@@ -235,46 +241,64 @@ export class Engine {
         if (client === undefined) continue
         if (client.agent !== undefined) client.agent.activity(now)
         if (state.mode === "client") this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)
-        else this.outbound.packet(client, wireguard.plainOffset, wireguard.plainLength)
+        else this.outbound.add(client, wireguard.plainOffset, wireguard.plainLength)
+        if (!ahead) this.outbound.work()
       }
       start += (received + 63) & ~63
       if (start - udpAt > collectedBytes) {
         // The next read overwrites what was collected.
+        this.outbound.work()
         this.tun.flush()
         start = udpAt
       }
     }
+    this.outbound.work()
     this.tun.flush()
     this.link.flushBatch()
     return reads
   }
 
   private readTun(): number {
-    const { state, tunAt } = this
+    const { inbound, state, tunAt } = this
+    const ahead = state.mode !== "client" && state.sessions.size >= this.lookAheadFrom
     let reads = 0
+    let start = tunAt
     for (; reads < readsPerTurn; reads++) {
-      const length = state.io.readTun(tunAt, receiveCapacity)
+      const length = state.io.readTun(start, receiveCapacity)
       if (length === 0) break
       state.counters[tunReceived]!++
-      if (!this.completeChecksum(length)) continue
-      if (state.mode === "client") this.client.toGateway(tunAt, length)
-      else this.inbound.packet(tunAt, length)
+      if (!this.completeChecksum(start, length)) continue
+      if (state.mode === "client") {
+        this.client.toGateway(start, length)
+      } else if (ahead && state.io.tunHeader.kind === gsoNone) {
+        inbound.add(start, length)
+        // Room for padding behind it, and for the next one's virtio header.
+        start += (length + 127) & ~63
+        if (start - tunAt <= collectedBytes) continue
+        inbound.work()
+        start = tunAt
+      } else {
+        inbound.work()
+        inbound.packet(start, length)
+        start = tunAt
+      }
     }
+    inbound.work()
     this.link.flushBatch()
     return reads
   }
 
   /** The kernel leaves a checksum to us; that of a super-packet's segments is made when they are cut. */
-  private completeChecksum(length: number): boolean {
-    const { state, tunAt } = this
+  private completeChecksum(at: number, length: number): boolean {
+    const { state } = this
     const { checksumOffset, checksumStart, kind, partial } = state.io.tunHeader
     if (!partial || kind !== gsoNone) return true
-    const field = tunAt + checksumStart + checksumOffset
+    const field = at + checksumStart + checksumOffset
     if (checksumStart + checksumOffset + 2 > length) {
       state.count("inbound.malformed")
       return false
     }
-    const sum = ~this.checksum(tunAt + checksumStart, length - checksumStart, 0) & 0xffff
+    const sum = ~this.checksum(at + checksumStart, length - checksumStart, 0) & 0xffff
     write16(state.bytes, field, sum === 0 ? 0xffff : sum)
     return true
   }

@@ -2,12 +2,14 @@
 import { equal, type Words, words } from "../../packet/address.ts"
 import { isControl } from "../../packet/controlPacket.ts"
 import { toClient } from "../../nat/fragments.ts"
+import { lookAheadPackets } from "../../nat/lookAhead.ts"
 import { isUnreachable, parseQuoted } from "../../packet/icmp.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteSource } from "../../packet/rewrite.ts"
 import { rewriteQuoted } from "../../packet/rewriteQuoted.ts"
 import { counterIndex } from "../counters.ts"
+import { makeVirtioHeader, type VirtioHeader } from "../offload/virtioHeader.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
@@ -22,6 +24,9 @@ const bytes = counterIndex["inbound.bytes"]
 /** A flow that keeps answering proves its address this often. */
 const evidenceIntervalMs = 1_000
 
+/** Of a packet that is no super-packet. */
+const whole = makeVirtioHeader()
+
 export class Inbound {
   private readonly state: EngineState
   private readonly link: Link
@@ -30,10 +35,37 @@ export class Inbound {
   private readonly quoted: PacketView = makePacketView()
   private readonly destination: Words = words()
 
+  /** Packets that were added. */
+  private readonly offsets = new Int32Array(lookAheadPackets)
+  private readonly lengths = new Int32Array(lookAheadPackets)
+  private count = 0
+  /** What the kernel left undone of the packet at hand. */
+  private header: Readonly<VirtioHeader>
+
   constructor(state: EngineState, link: Link, mtu: number) {
     this.state = state
     this.link = link
     this.mtu = mtu
+    this.header = state.io.tunHeader
+  }
+
+  /** As `packet`, but by `work` at the latest, together with others; its bytes stay until then. No super-packet. */
+  add(offset: number, length: number): void {
+    const n = this.count++
+    this.offsets[n] = offset
+    this.lengths[n] = length
+    if (this.count === lookAheadPackets) this.work()
+  }
+
+  /** The packets that were added, in order. */
+  work(): void {
+    const { count, lengths, offsets } = this
+    if (count === 0) return
+    if (count > 1) this.lookAhead()
+    this.count = 0
+    this.header = whole
+    for (let i = 0; i < count; i++) this.packet(offsets[i]!, lengths[i]!)
+    this.header = this.state.io.tunHeader
   }
 
   /** One packet of `length` bytes at `offset`, read from the TUN device. */
@@ -61,6 +93,19 @@ export class Inbound {
     if (view.fragment && view.fragmentOffset !== 0) this.laterFragment(client)
     else if (view.icmpError) this.icmpError(client)
     else this.reply(client)
+  }
+
+  private lookAhead(): void {
+    const { count, lengths, offsets, state, view } = this
+    const { inboundAhead } = state.sessions
+    for (let i = 0; i < count; i++) {
+      if (parsePacket(state.bytes, offsets[i]!, lengths[i]!, view) !== 0) continue
+      const client = state.clients.owner(view.destination)
+      if (client === undefined) continue
+      const flow = (view.protocol << 16) | view.destinationPort
+      inboundAhead.add(client.index, flow, view.source, view.echo ? 0 : view.sourcePort)
+    }
+    inboundAhead.fetch()
   }
 
   private reply(client: ClientEntry): void {
@@ -154,6 +199,6 @@ export class Inbound {
     const { state, view } = this
     state.counters[forwarded]!++
     state.counters[bytes]! += view.length
-    this.link.deliver(client, view, state.io.tunHeader)
+    this.link.deliver(client, view, this.header)
   }
 }

@@ -1,6 +1,7 @@
 /** The way of a decrypted packet from its client to a resource: the first matching row of the README's packet table wins. */
 import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.ts"
 import { fromClient } from "../../nat/fragments.ts"
+import { lookAheadPackets } from "../../nat/lookAhead.ts"
 import { permits } from "../../nat/portFilters.ts"
 import { filtered } from "../../nat/routes.ts"
 import { confirmedSilence } from "../../nat/silence.ts"
@@ -41,6 +42,11 @@ export class Outbound {
   private readonly real: Words = words()
   /** Parked packets that come out are told apart: they are never parked again. */
   private releasing = false
+  /** Packets that were added. */
+  private readonly clients: Array<ClientEntry> = []
+  private readonly offsets = new Int32Array(lookAheadPackets)
+  private readonly lengths = new Int32Array(lookAheadPackets)
+  private count = 0
 
   constructor(state: EngineState, link: Link, tun: TunWriter, control: ControlEvents, arena: Arena, mtu: number) {
     this.state = state
@@ -50,6 +56,23 @@ export class Outbound {
     this.mtu = mtu
     this.errorAt = arena.reserve(errorCapacity)
     this.parkedAt = arena.reserve(parkedCapacity)
+  }
+
+  /** As `packet`, but by `work` at the latest, together with others; its bytes must stay as they are until then. */
+  add(client: ClientEntry, offset: number, length: number): void {
+    const n = this.count++
+    this.clients[n] = client
+    this.offsets[n] = offset
+    this.lengths[n] = length
+    if (this.count === lookAheadPackets) this.work()
+  }
+
+  /** The packets that were added, in order. */
+  work(): void {
+    const { clients, count, lengths, offsets } = this
+    if (count > 1) this.lookAhead()
+    this.count = 0
+    for (let i = 0; i < count; i++) this.packet(clients[i]!, offsets[i]!, lengths[i]!)
   }
 
   /** One authentic inner packet (padding may follow) of `client`. */
@@ -96,6 +119,17 @@ export class Outbound {
       if (client !== undefined) this.unpark(client, bytes, length)
     })
     this.releasing = false
+  }
+
+  private lookAhead(): void {
+    const { clients, count, lengths, offsets, state, view } = this
+    const { outboundAhead } = state.sessions
+    for (let i = 0; i < count; i++) {
+      if (parsePacket(state.bytes, offsets[i]!, lengths[i]!, view) !== 0) continue
+      const flow = (view.protocol << 16) | view.sourcePort
+      outboundAhead.add(clients[i]!.index, flow, view.destination, view.echo ? 0 : view.destinationPort)
+    }
+    outboundAhead.fetch()
   }
 
   private unpark(client: ClientEntry, bytes: Uint8Array, length: number): void {
