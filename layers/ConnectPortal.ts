@@ -141,7 +141,8 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
       candidates.setReachedFrom(localAddress)
       yield* tellCandidates
     }),
-    onOdd: (_kind, message) => Effect.logWarning(message)
+    // A gateway that is away is nothing odd: the session says so and asks again.
+    onOdd: (kind, message) => (kind === "refused offline" ? Effect.void : Effect.logWarning(message))
   })
 
   const lookup = Effect.fnUntraced(function* ({ domain, family }: TunnelQuestion): Effect.fn.Return<TunnelAnswer> {

@@ -249,7 +249,7 @@ const end = (reason: string): Effect.Effect<void, ControlPlaneEnded> =>
   /token|revoked|disabled/.test(reason)
     ? Effect.fail(
         new ControlPlaneEnded({
-          message: `the portal ends this gateway (${quoted(reason)}): make a new token in the portal and put it into FIREZONE_TOKEN`
+          message: `the portal ends this gateway (${quoted(reason)}): make a new token in the portal and put it into FIREZONE_TOKEN, or end the other gateway with this FIREZONE_ID`
         })
       )
     : Effect.logWarning(`the portal will disconnect: ${quoted(reason)}`)
