@@ -1,13 +1,7 @@
 /** The client's host for `sallyport connect`: addresses, MTU and routes of the TUN device. They vanish with the device. */
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import type { WireguardConf } from "../src/config/wireguardConf.ts"
-import { type CommandFailed, runCommand } from "./hostCommand.ts"
-
-/** One line: what failed, why, and the fix. */
-export class ClientNetworkError extends Schema.TaggedError<ClientNetworkError>()("ClientNetworkError", {
-  message: Schema.String
-}) {}
+import { ClientNetworkError, ipBatch } from "./ipBatch.ts"
 
 const defaultMtu = 1280
 
@@ -27,13 +21,5 @@ export const configureClient = Effect.fn("ClientNetwork.configure")(function* (d
     `link set dev ${device} mtu ${conf.mtu ?? defaultMtu} up`,
     ...conf.peer.allowedIps.map((network) => `route replace ${network} dev ${device}`)
   ]
-  yield* runCommand("ip", ["-batch", "-"], { input: `${lines.join("\n")}\n` }).pipe(Effect.mapError(explain))
+  yield* ipBatch("the tunnel's addresses and routes", lines)
 })
-
-const explain = (error: CommandFailed): ClientNetworkError =>
-  new ClientNetworkError({
-    message:
-      error.kind === "missing"
-        ? "the program ip is missing: apt-get install iproute2"
-        : `the tunnel's addresses and routes could not be set: ip ${error.kind === "timeout" ? "took too long" : `says "${error.output}"`}`
-  })

@@ -3,8 +3,7 @@
  * They vanish with the device.
  */
 import * as Effect from "effect/Effect"
-import { ClientNetworkError } from "./ClientNetwork.ts"
-import { runCommand } from "./hostCommand.ts"
+import { ipBatch } from "./ipBatch.ts"
 
 /** Where this host asks for the names of resources (firezone-protocol §3.1). */
 export const sentinels = ["100.100.111.1", "fd00:2021:1111:8000:100:100:111:1"] as const
@@ -41,16 +40,5 @@ export const configurePortalClient = Effect.fn("PortalClientNetwork.configure")(
         (network) => `route replace ${network} dev ${device} src ${network.includes(":") ? now.tunnel6 : now.tunnel4}`
       )
   ]
-  if (lines.length === 0) return
-  yield* runCommand("ip", ["-batch", "-"], { input: `${lines.join("\n")}\n` }).pipe(
-    Effect.mapError(
-      ({ kind, output }) =>
-        new ClientNetworkError({
-          message:
-            kind === "missing"
-              ? "the program ip is missing: apt-get install iproute2"
-              : `the tunnel's addresses and routes could not be set: ip ${kind === "timeout" ? "took too long" : `says "${output}"`}`
-        })
-    )
-  )
+  yield* ipBatch("the tunnel's addresses and routes", lines)
 })

@@ -21,6 +21,7 @@ import { filterAddresses } from "../src/dns/tunnelServer.ts"
 import type { Upstream } from "../src/dns/Upstream.ts"
 import { StateStore } from "../src/host/StateStore.ts"
 import type { Client } from "../src/model/Client.ts"
+import { matches } from "../src/model/DomainPattern.ts"
 import { RateLimits } from "../src/nat/rateLimits.ts"
 import { parseNetwork } from "../src/packet/address.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
@@ -299,9 +300,8 @@ export const layer = (
             if (released !== undefined) yield* release(of, released, now)
             of.storedAt.set(entry, stored.lastUsedAt)
             const grant = of.grants.find((g) => g.resource.id === stored.resource)
-            if (grant === undefined || chooseGrant([{ ...grant, expiresAt: null }], stored.domain, now) === undefined)
-              continue
-            if (chooseGrant([grant], stored.domain, now) === undefined) expired.add(grant)
+            if (grant === undefined || !matches(grant.resource.pattern, stored.domain)) continue
+            if (grant.expiresAt !== null && grant.expiresAt <= now) expired.add(grant)
             yield* clients.upsert(of.client)
             yield* authorizations.record(grant)
             yield* resolutions.subscribe({
@@ -314,7 +314,7 @@ export const layer = (
               allow: grant.resource.allow
             })
           }
-          // Cut like those that expire while the gateway runs: packets to their names are told so (design §8).
+          // Cut like those that expire while the gateway runs: packets to their names are told so.
           for (const { client, resource } of expired) yield* authorizations.revoke(client.id, resource.id)
           // Where it fails, the first question tries again and tells.
           yield* Effect.forEach(

@@ -6,8 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { ClientNetworkError } from "./ClientNetwork.ts"
-import { runCommand } from "./hostCommand.ts"
+import { type ClientNetworkError, ipBatch } from "./ipBatch.ts"
 
 /** SO_MARK of the sockets that stay outside. */
 export const ownMark = 0xfd002021
@@ -71,17 +70,4 @@ type Family = "-4" | "-6"
 const families: ReadonlyArray<Family> = ["-4", "-6"]
 
 const ip = (family: Family, flags: ReadonlyArray<string>, lines: ReadonlyArray<string>) =>
-  lines.length === 0
-    ? Effect.void
-    : runCommand("ip", [family, ...flags, "-batch", "-"], { input: `${lines.join("\n")}\n` }).pipe(
-        Effect.asVoid,
-        Effect.mapError(
-          ({ kind, output }) =>
-            new ClientNetworkError({
-              message:
-                kind === "missing"
-                  ? "the program ip is missing: apt-get install iproute2"
-                  : `the way to the Internet could not be set: ip ${kind === "timeout" ? "took too long" : `says "${output}"`}`
-            })
-        )
-      )
+  ipBatch("the way to the Internet", lines, [family, ...flags])

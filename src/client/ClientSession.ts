@@ -27,9 +27,9 @@ const proxyNetworks = ["100.96.0.0/11", "fd00:2021:1111:8000::/107"]
 interface ResourceEntry {
   readonly resource: ClientResource
   gateway: GatewayId | null
-  /** A flow is to be asked for, not before then. */
   /** Who its packets go to, also while we ask anew; `null` for names. */
   routedTo: GatewayId | null
+  /** A flow is to be asked for, not before then. */
   wanted: boolean
   askAt: number
   prohibitedAt: number

@@ -32,8 +32,8 @@ export class Peer implements Timed {
 
   /** @internal */ readonly cookies: CookieHolder
   /** @internal */ readonly presharedKey = new Uint8Array(32)
-  /** @internal Tried in turns with `presharedKey` until one of them has proven right. */ otherKey: Uint8Array | null =
-    null
+  /** @internal Tried in turns with `presharedKey` until one of them has proven right; see `setOtherKey`. */
+  otherKey: Uint8Array | null = null
   /** @internal */ staticSecret: Uint8Array | undefined = undefined
   /** @internal */ removed = false
   /** @internal */ keepalive = 0
@@ -64,6 +64,23 @@ export class Peer implements Timed {
     this.publicKey = publicKey.slice()
     this.cookies = cookies
     this.user = user
+  }
+
+  /** @internal Takes the array; zeroes the one before. */
+  setOtherKey(key: Uint8Array | null): void {
+    this.otherKey?.fill(0)
+    this.otherKey = key
+  }
+
+  /** @internal */
+  swapKeys(): void {
+    const { otherKey, presharedKey } = this
+    if (otherKey === null) return
+    for (let i = 0; i < presharedKey.length; i++) {
+      const byte = presharedKey[i]!
+      presharedKey[i] = otherKey[i]!
+      otherKey[i] = byte
+    }
   }
 
   /** True when `seal` would succeed. */

@@ -118,7 +118,7 @@ export class WireGuard {
     peer.deaf = false
     peer.presharedKey.set(psk)
     const other = config.otherPresharedKey ?? null
-    peer.otherKey = other === null || this.p.equal(other, psk) ? null : other.slice()
+    peer.setOtherKey(other === null || this.p.equal(other, psk) ? null : other.slice())
     const ice = config.ice ?? null
     peer.impatient = ice !== null
     peer.passive = ice === "controlled" && peer.lastHandshakeAt === 0
@@ -160,7 +160,7 @@ export class WireGuard {
     this.sessions.drop(peer)
     Timers.disarm(peer)
     peer.presharedKey.fill(0)
-    peer.otherKey?.fill(0)
+    peer.setOtherKey(null)
     peer.staticSecret?.fill(0)
     peer.cookies.clear()
   }
@@ -351,7 +351,7 @@ export class WireGuard {
 
   /** The initiator proved that it has the keys of `next`. */
   private confirm(peer: Peer, wall: number): void {
-    peer.otherKey = null
+    peer.setOtherKey(null)
     this.sessions.promote(peer)
     this.sessions.setOutgoing(peer, null)
     this.completed(peer, wall)

@@ -77,7 +77,7 @@ export class Handshakes {
     peer.latestTai64n.set(timestamp)
     peer.acceptedAt = now
     // It starts again instead of taking our answer, which is what one with the wrong key looks like from here.
-    if (peer.next !== null) swapKeys(peer)
+    if (peer.next !== null) peer.swapKeys()
     const index = this.sessions.freeIndex()
     const remoteIndex = readWord(message, 4)
     const response = createResponse(this.p, introduced, remote, index, remoteIndex)
@@ -113,13 +113,6 @@ export class Handshakes {
     if (peer.staticSecret === undefined) return undefined
     return { publicKey: peer.publicKey, staticSecret: peer.staticSecret, presharedKey: peer.presharedKey }
   }
-}
-
-const swapKeys = (peer: Peer): void => {
-  if (peer.otherKey === null) return
-  const key = peer.presharedKey.slice()
-  peer.presharedKey.set(peer.otherKey)
-  peer.otherKey = key
 }
 
 /** Why an initiation with this (opened) timestamp is not answered, if so. */

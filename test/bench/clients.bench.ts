@@ -16,7 +16,7 @@ import type { ClientId } from "../../src/model/Client.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
 import { copyEndpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { type Peer, WireGuard } from "../../src/wireguard/WireGuard.ts"
-import { addresses, gatewayPrivateKey, gatewayPublicKey, policy, proxy4, resourceId } from "../support/engineWorld.ts"
+import { addresses, gatewayPrivateKey, gatewayPublicKey, nameCommands, policy, proxy4 } from "../support/engineWorld.ts"
 import { addressWords, buildUdp } from "../support/packets.ts"
 import { type Measure, option, report } from "./support/report.ts"
 
@@ -114,7 +114,6 @@ engine.apply(policy, now, wall)
 const configuring = performance.now()
 for (const [i, { key }] of fleet.entries()) {
   const client = idOf(i)
-  const resource = resourceId("app")
   engine.apply(
     {
       _tag: "UpsertClient",
@@ -132,8 +131,7 @@ for (const [i, { key }] of fleet.entries()) {
     wall
   )
   const mapping = `${client}/app/app.corp` as MappingId
-  engine.apply({ _tag: "SetResource", client, resource, kind: "dns", network: null, filters: [], allow: [] }, now, wall)
-  engine.apply({ _tag: "SetMapping", mapping, client, resource, proxyIps: [proxy4], generation: 1 }, now, wall)
+  for (const command of nameCommands(client, mapping, { proxyIps: [proxy4] })) engine.apply(command, now, wall)
   engine.apply({ ...addresses(1, 1, "Resolved", ["10.20.0.10"]), mapping }, now, wall)
 }
 const configured = performance.now() - configuring

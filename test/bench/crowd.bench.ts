@@ -19,7 +19,7 @@ import {
   mappingId,
   policy,
   proxy4,
-  resourceId,
+  nameCommands,
   tunnel4,
   upsertClient
 } from "../support/engineWorld.ts"
@@ -157,15 +157,10 @@ const engine = new Engine({
 engine.apply(policy, now, wall)
 for (let n = 1; n <= clients; n++) {
   senders.push(makeSender(n))
-  const owner = { client: clientId(n), resource: resourceId("app") }
-  engine.apply(upsertClient(n), now, wall)
-  engine.apply({ _tag: "SetResource", ...owner, kind: "dns", network: null, filters: [], allow: [] }, now, wall)
-  engine.apply(
-    { _tag: "SetMapping", ...owner, mapping: mappingId(n, "app.corp"), proxyIps: [proxy4], generation: 1 },
-    now,
-    wall
-  )
-  engine.apply(addresses(n, 1, "Resolved", [real]), now, wall)
+  const name = nameCommands(clientId(n), mappingId(n, "app.corp"), { proxyIps: [proxy4] })
+  for (const command of [upsertClient(n), ...name, addresses(n, 1, "Resolved", [real])]) {
+    engine.apply(command, now, wall)
+  }
   const { peer, wireguard } = senders[n - 1]!
   handshakeOf = n - 1
   wireguard.initiate(peer, now, wall)

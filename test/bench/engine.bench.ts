@@ -27,7 +27,7 @@ import {
   mappingId,
   policy,
   proxy4,
-  resourceId,
+  nameCommands,
   tunnel4,
   upsertClient
 } from "../support/engineWorld.ts"
@@ -195,12 +195,10 @@ const engine = new Engine({
   mtu: 1_420,
   maxSessions: 65_536
 })
-const owner = { client: clientId(1), resource: resourceId("app") }
 const commands: ReadonlyArray<Command> = [
   policy,
   upsertClient(1),
-  { _tag: "SetResource", ...owner, kind: "dns", network: null, filters: [], allow: [] },
-  { _tag: "SetMapping", ...owner, mapping: mappingId(1, "app.corp"), proxyIps: [proxy4], generation: 1 },
+  ...nameCommands(clientId(1), mappingId(1, "app.corp"), { proxyIps: [proxy4] }),
   addresses(1, 1, "Resolved", [real])
 ]
 for (const command of commands) engine.apply(command, now, wall)

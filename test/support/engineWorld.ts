@@ -4,7 +4,7 @@ import * as Layer from "effect/Layer"
 import * as DataPlaneMemory from "../../layers/DataPlaneMemory.ts"
 import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
-import type { SetAddresses, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
+import type { Command, SetAddresses, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
 import type { PortFilter } from "../../src/model/PortFilter.ts"
@@ -81,10 +81,38 @@ export const upsertClient = (n: number): UpsertClient => ({
 export const proxy4 = "100.96.0.4"
 export const proxy6 = "fd00:2021:1111:8000::4"
 
+/** DNS resource `app` of this client and a mapping of `domain` to the proxies. */
+export const nameCommands = (
+  client: ClientId,
+  mapping: MappingId,
+  options: { readonly filters?: ReadonlyArray<PortFilter>; readonly proxyIps?: ReadonlyArray<string> } = {}
+): ReadonlyArray<Command> => [
+  {
+    _tag: "SetResource",
+    client,
+    resource: resourceId("app"),
+    kind: "dns",
+    network: null,
+    filters: options.filters ?? [],
+    allow: []
+  },
+  {
+    _tag: "SetMapping",
+    mapping,
+    client,
+    resource: resourceId("app"),
+    proxyIps: options.proxyIps ?? [proxy4, proxy6],
+    generation: 1
+  }
+]
+
 /** Client, DNS resource `app` and a mapping of `domain` to the proxies; no lookup has ended. */
 export const setUp = Effect.fnUntraced(function* (
   n: number,
-  options: {
+  {
+    domain = "app.corp",
+    ...options
+  }: {
     readonly filters?: ReadonlyArray<PortFilter>
     readonly domain?: string
     readonly proxyIps?: ReadonlyArray<string>
@@ -92,25 +120,8 @@ export const setUp = Effect.fnUntraced(function* (
 ) {
   const dataPlane = yield* DataPlane
   yield* dataPlane.start
-  yield* dataPlane.send(policy)
-  yield* dataPlane.send(upsertClient(n))
-  yield* dataPlane.send({
-    _tag: "SetResource",
-    client: clientId(n),
-    resource: resourceId("app"),
-    kind: "dns",
-    network: null,
-    filters: options.filters ?? [],
-    allow: []
-  })
-  yield* dataPlane.send({
-    _tag: "SetMapping",
-    mapping: mappingId(n, options.domain ?? "app.corp"),
-    client: clientId(n),
-    resource: resourceId("app"),
-    proxyIps: options.proxyIps ?? [proxy4, proxy6],
-    generation: 1
-  })
+  for (const command of [policy, upsertClient(n), ...nameCommands(clientId(n), mappingId(n, domain), options)])
+    yield* dataPlane.send(command)
 })
 
 export const addresses = (

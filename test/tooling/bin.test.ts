@@ -66,7 +66,7 @@ describe("bin.ts", { timeout: 30_000 }, () => {
     )
     const { err } = await run(newSpaceAtExit, ["--version"])
     const [before, after] = JSON.parse(err)
-    assert.isAtMost(after, Math.max(before, 8 * 2 ** 20), err)
+    assert.isBelow(after, 8 * 2 ** 20, `${before} bytes before`)
   })
 
   for (const [how, execve] of [

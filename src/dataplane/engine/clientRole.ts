@@ -1,6 +1,7 @@
 /**
  * The client's end of a tunnel: no translation, no sessions. What the host routes into the device goes to the gateway
- * whose allowed networks have the destination, or that has the Internet; what comes from a gateway must have a source in its allowed networks.
+ * whose allowed networks have the destination, or that has the Internet; what comes from a gateway must have a source in
+ * its allowed networks.
  */
 import { isControl } from "../../packet/controlPacket.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"

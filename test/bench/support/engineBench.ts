@@ -18,7 +18,7 @@ import {
   mappingId,
   policy,
   proxy4,
-  resourceId,
+  nameCommands,
   tunnel4,
   upsertClient
 } from "../../support/engineWorld.ts"
@@ -121,23 +121,7 @@ export const makeEngineBench = () => {
   for (const command of [
     policy,
     upsertClient(1),
-    {
-      _tag: "SetResource",
-      client: clientId(1),
-      resource: resourceId("app"),
-      kind: "dns",
-      network: null,
-      filters: [],
-      allow: []
-    } as const,
-    {
-      _tag: "SetMapping",
-      mapping: mappingId(1, "app.corp"),
-      client: clientId(1),
-      resource: resourceId("app"),
-      proxyIps: [proxy4],
-      generation: 1
-    } as const,
+    ...nameCommands(clientId(1), mappingId(1, "app.corp"), { proxyIps: [proxy4] }),
     addresses(1, 1, "Resolved", [real])
   ]) {
     engine.apply(command, now, wall)

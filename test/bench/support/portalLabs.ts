@@ -59,6 +59,13 @@ const proxyOf = Effect.fnUntraced(function* (server: string) {
   )
 })
 
+const pairOf = (
+  lab: Lab["Service"],
+  target: string,
+  gateway: { readonly process: { readonly pid: number } },
+  client: { readonly pid: number }
+): Pair => ({ name: "sallyport", lab, target, gateway: gateway.process.pid, client: client.pid, delays: null })
+
 /** A gateway with a file of its own; the client dials it. */
 export const startStandalone: Effect.Effect<Pair, LabError, Scope.Scope> = inLabOfItsOwn(() =>
   Effect.gen(function* () {
@@ -75,14 +82,7 @@ export const startStandalone: Effect.Effect<Pair, LabError, Scope.Scope> = inLab
       })
     )
     const target = yield* proxyOf(tunnelAddresses.gateway.v4)
-    return {
-      name: "sallyport",
-      lab,
-      target,
-      gateway: gateway.process.pid,
-      client: client.pid,
-      delays: null
-    } satisfies Pair
+    return pairOf(lab, target, gateway, client)
   })
 )
 
@@ -118,14 +118,7 @@ export const startPortalLab = (path: "direct" | "relayed"): Effect.Effect<Pair, 
         ),
         Effect.retry({ schedule: Schedule.spaced("200 millis"), times: 50 })
       )
-      return {
-        name: "sallyport",
-        lab,
-        target,
-        gateway: gateway.process.pid,
-        client: client.pid,
-        delays: null
-      } satisfies Pair
+      return pairOf(lab, target, gateway, client)
     })
   )
 
