@@ -22,13 +22,13 @@ export const rewriteDestination = (
   partial = false
 ): boolean => {
   if (!canRewrite(view, address)) return false
-  const addressDelta = replaceAddress(bytes, view, addressAt(view, true), view.destination, address)
+  const delta = replaceAddress(bytes, view, addressAt(view, true), view.destination, address)
   const portDelta = replacePort(bytes, view, 0, view.sourcePort, newSourcePort)
   if (hasPort(view)) {
     view.sourcePort = newSourcePort
     if (view.echo) view.destinationPort = newSourcePort
   }
-  fixTransport(bytes, view, addressDelta, portDelta, partial)
+  fixTransport(bytes, view, delta, portDelta, partial)
   return true
 }
 
@@ -41,18 +41,23 @@ export const rewriteSource = (
   partial = false
 ): boolean => {
   if (!canRewrite(view, address)) return false
-  const addressDelta = replaceAddress(bytes, view, addressAt(view, false), view.source, address)
+  const delta = replaceAddress(bytes, view, addressAt(view, false), view.source, address)
   const portDelta = replacePort(bytes, view, 2, view.destinationPort, newDestinationPort)
   if (hasPort(view)) {
     view.destinationPort = newDestinationPort
     if (view.echo) view.sourcePort = newDestinationPort
   }
-  fixTransport(bytes, view, addressDelta, portDelta, partial)
+  fixTransport(bytes, view, delta, portDelta, partial)
   return true
 }
 
+/** What replacing an address adds to a sum (RFC 1624), folded. */
+export const addressDelta = (held: Readonly<Words>, address: Readonly<Words>): number =>
+  // An address is replaced whole, so ~m summed over its words is the inverse of the folded sum of m.
+  fold((~fold(addressSum(held)) & 0xffff) + addressSum(address))
+
 /** Adds a delta of address words to the checksum of an IPv4 header; nothing to do for IPv6. */
-const fixIpv4Header = (bytes: Uint8Array, view: Readonly<PacketView>, delta: number): void => {
+export const fixIpv4Header = (bytes: Uint8Array, view: Readonly<PacketView>, delta: number): void => {
   if (view.version !== 4) return
   const at = view.offset + 10
   write16(bytes, at, applyDelta(read16(bytes, at), delta))
@@ -66,8 +71,7 @@ export const replaceAddress = (
   held: Words,
   address: Readonly<Words>
 ): number => {
-  // An address is replaced whole, so ~m summed over its words is the inverse of the folded sum of m.
-  const delta = fold((~fold(addressSum(held)) & 0xffff) + addressSum(address))
+  const delta = addressDelta(held, address)
   writeAddress(bytes, at, address)
   copyWords(address, held)
   fixIpv4Header(bytes, view, delta)

@@ -13,10 +13,12 @@ import {
   gatewayPrivateKey,
   makeClient,
   mappingId,
+  nameCommands,
   policy,
-  proxy4
+  proxy4,
+  tunnel4,
+  upsertClient
 } from "../support/engineWorld.ts"
-import { resourceId, tunnel4, upsertClient } from "../support/engineWorld.ts"
 import { buildUdp } from "../support/packets.ts"
 
 const real = "10.20.0.10"
@@ -84,9 +86,7 @@ const makeBusyGateway = () => {
   }
   apply(policy)
   apply(upsertClient(1))
-  const app = { client: clientId(1), resource: resourceId("app") }
-  apply({ _tag: "SetResource", ...app, kind: "dns", network: null, filters: [], allow: [] })
-  apply({ _tag: "SetMapping", ...app, mapping: mappingId(1, "app.corp"), proxyIps: [proxy4], generation: 1 })
+  for (const command of nameCommands(clientId(1), mappingId(1, "app.corp"), { proxyIps: [proxy4] })) apply(command)
   apply(addresses(1, 1, "Resolved", [real]))
   connect(flooding)
   for (let i = 0; i < 4; i++) turn()

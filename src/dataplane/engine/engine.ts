@@ -247,13 +247,11 @@ export class Engine {
       start += (received + 63) & ~63
       if (start - udpAt > collectedBytes) {
         // The next read overwrites what was collected.
-        this.outbound.work()
-        this.tun.flush()
+        this.outbound.flush()
         start = udpAt
       }
     }
-    this.outbound.work()
-    this.tun.flush()
+    this.outbound.flush()
     this.link.flushBatch()
     return reads
   }

@@ -11,6 +11,7 @@ import { copyWords, equal, isIpv4, type Words, words } from "../../packet/addres
 import type { Arena } from "../../packet/arena.ts"
 import { isControl } from "../../packet/controlPacket.ts"
 import { networkUnreachable, prohibited, type Unreachable, writeUnreachable } from "../../packet/icmp.ts"
+import { PacketTrain } from "../../packet/packetTrain.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteDestination } from "../../packet/rewrite.ts"
@@ -37,6 +38,10 @@ export class Outbound {
   private readonly control: ControlEvents
   private readonly mtu: number
   private readonly view: PacketView = makePacketView()
+  /** Of the packet before, if it was forwarded, and whose it was. */
+  private readonly train = new PacketTrain()
+  private trainOf: ClientEntry | undefined
+  private readonly aheadView: PacketView = makePacketView()
   private readonly errorAt: number
   private readonly parkedAt: number
   private readonly real: Words = words()
@@ -75,9 +80,19 @@ export class Outbound {
     for (let i = 0; i < count; i++) this.packet(clients[i]!, offsets[i]!, lengths[i]!)
   }
 
+  /** All that was added is worked off and written; its bytes may be used again, and state and clock may go on. */
+  flush(): void {
+    this.work()
+    this.train.end()
+    this.tun.flush()
+  }
+
   /** One authentic inner packet (padding may follow) of `client`. */
   packet(client: ClientEntry, offset: number, length: number): void {
-    const { state, view } = this
+    const { state, train, view } = this
+    if (this.trainOf === client && train.next(state.bytes, offset, length, view)) return this.forward()
+    train.end()
+    this.trainOf = client
     if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("outbound.malformed")
     const own = view.version === 4 ? client.tunnel4 : client.tunnel6
     const { source, destination } = view
@@ -122,7 +137,7 @@ export class Outbound {
   }
 
   private lookAhead(): void {
-    const { clients, count, lengths, offsets, state, view } = this
+    const { aheadView: view, clients, count, lengths, offsets, state } = this
     const { outboundAhead } = state.sessions
     for (let i = 0; i < count; i++) {
       if (parsePacket(state.bytes, offsets[i]!, lengths[i]!, view) !== 0) continue
@@ -135,7 +150,7 @@ export class Outbound {
   private unpark(client: ClientEntry, bytes: Uint8Array, length: number): void {
     this.state.bytes.set(bytes.subarray(0, length), this.parkedAt)
     this.packet(client, this.parkedAt, length)
-    this.tun.flush()
+    this.flush()
   }
 
   private toGateway(client: ClientEntry): void {
@@ -170,6 +185,7 @@ export class Outbound {
     const outsidePort = sessions.outsidePort(slot)
     sessions.outbound(slot, view.tcpFlags, state.now)
     if (view.fragment) this.beginFragments(client, real)
+    this.train.begin(state.bytes, view, real, outsidePort)
     rewriteDestination(state.bytes, view, real, outsidePort)
     this.forward()
   }
@@ -299,6 +315,7 @@ export class Outbound {
     const outsidePort = sessions.outsidePort(slot)
     sessions.outbound(slot, view.tcpFlags, state.now)
     if (view.fragment) this.beginFragments(client, view.destination)
+    this.train.begin(state.bytes, view, view.destination, outsidePort)
     if (outsidePort !== view.sourcePort) rewriteDestination(state.bytes, view, view.destination, outsidePort)
     this.forward()
   }
