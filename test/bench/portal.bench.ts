@@ -2,7 +2,9 @@
  * The portal mode's numbers: `npm run bench:portal`. Client and gateway at two homes behind routers, everything on one
  * machine. Rounds go through all ways in turn, after one whose results are not kept; reported are medians.
  *
- * - Direct through ICE beside standalone: the same topology, MTU 1280, the same client engine.
+ * - Direct through ICE beside standalone: the same topology, MTU 1280, the same client engine. They are so alike that
+ *   TCP's own ups and downs (10 % from one second to the next) hide the difference: `directRounds` rounds of a second each,
+ *   and the mean of the rounds' ratios with its standard error.
  * - Relayed through coturn beside coturn alone: two bare ends at the same coturn on the same hosts exchange datagrams as
  *   long as WireGuard's, in the same batches, without cipher or tunnel. The gateway's has the allocation and a channel,
  *   as ICE chooses it here, so each payload byte costs coturn the same datagrams. For TCP the bare ends keep a window of
@@ -12,8 +14,8 @@
  *   never asked for. Its answer waits for the portal, ICE, WireGuard's handshake and the gateway's lookup.
  * - Requests while DNS is a black hole: from request to reply on the gateway's wire, by the kernel's time stamps.
  *
- * Options: `--quick`, `--rounds`, `--seconds`, `--set-ups`, `--requests`, `--only direct,relayed,setup,dns`, `--timeline`,
- * `--json`.
+ * Options: `--quick`, `--rounds`, `--seconds`, `--set-ups`, `--requests`, `--direct-rounds`, `--only direct,relayed,setup,dns`,
+ * `--timeline`, `--json`.
  */
 import process from "node:process"
 import { Effect, Schema, type Scope } from "effect"
@@ -40,6 +42,9 @@ const requests = option("requests", quick ? 400 : 2_000)
 const onlyAt = process.argv.indexOf("--only")
 const wanted = (onlyAt < 0 ? "direct,relayed,setup,dns" : (process.argv[onlyAt + 1] ?? "")).split(",")
 const wants = (name: string): boolean => wanted.includes(name)
+
+/** Rounds of a second each for two ways that hardly differ. */
+const directRounds = option("direct-rounds", quick ? 6 : 40)
 
 const directions: ReadonlyArray<Direction> = ["up", "down"]
 /** iperf3's payload of a datagram, and of a TCP segment at MTU 1280 (20 IPv4, 20 TCP, 12 time stamps). */
@@ -86,11 +91,20 @@ const inTurn = Effect.fnUntraced(function* (
   }
 })
 
+const processors = [
+  ["gateway", "cpuPerGiB"],
+  ["client", "clientPerGiB"]
+] as const
+
 const line = (samples: Samples, name: string): ReadonlyArray<Measure> => {
   const of = samples.get(name)!
   const losses = of.flatMap(({ loss }) => loss ?? [])
   return [
     { name, value: speed(samples, name), unit: "MiB/s" },
+    ...processors.flatMap(([end, key]) => {
+      const times = of.flatMap((sample) => sample[key] ?? [])
+      return times.length === 0 ? [] : [{ name: `${name}, ${end}'s processor`, value: median(times), unit: "s/GiB" }]
+    }),
     ...(losses.length === 0 ? [] : [{ name: `${name}, loss`, value: median(losses) * 100, unit: "%" }])
   ]
 }
@@ -102,29 +116,44 @@ const ratio = (samples: Samples, name: string, ours: string, base: string, atLea
   atLeast
 })
 
+/** Neighbours in time are compared, since the machine's own speed changes between rounds; their geometric mean. */
+const ratioByRounds = (samples: Samples, name: string): ReadonlyArray<Measure> => {
+  const base = samples.get(`${name}, standalone`)!
+  const logs = samples.get(`${name}, ICE`)!.map(({ mibps }, round) => Math.log(mibps! / base[round]!.mibps!))
+  const mean = logs.reduce((sum, log) => sum + log, 0) / logs.length
+  const variance = logs.reduce((sum, log) => sum + (log - mean) ** 2, 0) / (logs.length - 1)
+  return [
+    { name: `${name}, ICE ÷ standalone`, value: Math.exp(mean), unit: "×", atLeast: 0.98 },
+    { name: `${name}, ICE ÷ standalone, standard error`, value: Math.sqrt(variance / logs.length), unit: "×" }
+  ]
+}
+
 const direct = Effect.gen(function* () {
   const standalone = yield* startStandalone
   const ice = yield* startPortalLab("direct")
   const samples: Samples = new Map()
   const cases = directions.flatMap((direction) => [
-    [`TCP ${direction}`, tcp(direction)] as const,
-    ...rates.slice(-1).map((rate) => [`UDP ${rate} Mbit/s ${direction}`, udp(direction, rate)] as const)
+    [`TCP ${direction}`, tcp(direction), directRounds, 1] as const,
+    ...rates
+      .slice(-1)
+      .map((rate) => [`UDP ${rate} Mbit/s ${direction}`, udp(direction, rate), rounds, seconds] as const)
   ])
-  for (let round = -1; round < rounds; round++) {
-    yield* say(round < 0 ? "direct, warm-up" : `direct, round ${round + 1} of ${rounds}`)
-    for (const [name, work] of cases) {
+  for (let round = -1; round < Math.max(rounds, directRounds); round++) {
+    yield* say(round < 0 ? "direct, warm-up" : `direct, round ${round + 1}`)
+    for (const [name, work, of, long] of cases) {
+      if (round >= of) continue
       yield* inTurn(samples, round, [
-        [`${name}, standalone`, measure(standalone, work, seconds)],
-        [`${name}, ICE`, measure(ice, work, seconds)]
+        [`${name}, standalone`, measure(standalone, work, long)],
+        [`${name}, ICE`, measure(ice, work, long)]
       ])
     }
   }
   report(
-    `direct: ICE beside standalone, medians of ${rounds} rounds of ${seconds} s`,
+    `direct: ICE beside standalone, TCP ${directRounds} rounds of 1 s, UDP ${rounds} of ${seconds} s`,
     cases.flatMap(([name]) => [
       ...line(samples, `${name}, standalone`),
       ...line(samples, `${name}, ICE`),
-      ratio(samples, `${name}, ICE ÷ standalone`, `${name}, ICE`, `${name}, standalone`, 0.98)
+      ...ratioByRounds(samples, name)
     ])
   )
 })

@@ -66,7 +66,7 @@ const pairOf = (
   client: { readonly pid: number }
 ): Pair => ({ name: "sallyport", lab, target, gateway: gateway.process.pid, client: client.pid, delays: null })
 
-/** A gateway with a file of its own; the client dials it. */
+/** A gateway with a file of its own; the client dials it, over IPv6 as ICE does here: its packets cost more than IPv4's. */
 export const startStandalone: Effect.Effect<Pair, LabError, Scope.Scope> = inLabOfItsOwn(() =>
   Effect.gen(function* () {
     const lab = yield* Lab
@@ -78,7 +78,7 @@ export const startStandalone: Effect.Effect<Pair, LabError, Scope.Scope> = inLab
       clientConf({
         privateKey: keys.privateKey,
         gatewayPublicKey: gateway.publicKey,
-        endpoint: `${wide.gatewayRouter.wide.v4}:${gatewayPort}`
+        endpoint: `[${wide.gatewayRouter.wide.v6}]:${gatewayPort}`
       })
     )
     const target = yield* proxyOf(tunnelAddresses.gateway.v4)
