@@ -51,8 +51,11 @@ const stalledMs = 2_000
 const watchMs = 250
 /** Commands per message of a replay; main's other work runs in between. */
 const replayChunk = 500
-/** The next worker is loaded this long after the one at work was ready: start and replay have the processor first. */
-const standbyAfterMs = 3_000
+/**
+ * The next worker is loaded this long after the one at work was ready: start, replay and, after a start of the gateway,
+ * its clients' return have the processors first.
+ */
+const standbyAfterMs = { start: 10_000, restart: 3_000 } as const
 /** A worker that ended while it stood by is replaced after this long. */
 const standbyAgainMs = 60_000
 /** A worker that is told to stop gets this long before it is terminated. */
@@ -274,7 +277,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
   const keepStandby = (running: PacketWorker) =>
     Effect.gen(function* () {
       yield* Deferred.await(running.ready)
-      yield* Effect.sleep(standbyAfterMs)
+      yield* Effect.sleep(running.epoch === 1 ? standbyAfterMs.start : standbyAfterMs.restart)
       for (;;) {
         if (standby === undefined) yield* loadStandby
         const reason = yield* Deferred.await(standby!.ended)

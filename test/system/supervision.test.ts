@@ -29,7 +29,7 @@ interface Outcome {
 const run = (command: string, args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}): string =>
   execFileSync(command, args, {
     encoding: "utf8",
-    timeout: 50_000,
+    timeout: 80_000,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env }
   })
@@ -43,7 +43,7 @@ const breakWorkers = (how: ReadonlyArray<Result["how"]>, env?: Readonly<Record<s
 /** As many programs as there are processors take what they can get. */
 const beside = <A>(work: () => A): A => {
   const others = Array.from({ length: availableParallelism() }, () =>
-    spawn(process.execPath, ["-e", "for (;;) {}"], { stdio: "ignore", timeout: 60_000 })
+    spawn(process.execPath, ["-e", "for (;;) {}"], { stdio: "ignore", timeout: 90_000 })
   )
   try {
     return work()
