@@ -26,7 +26,7 @@ import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
 import * as HostNetworkLive from "./HostNetwork.ts"
 import { openServerSocket } from "./native/fds.ts"
-import { makeNodePrimitives } from "./nodePrimitives.ts"
+import { x25519Public } from "./nodePrimitives.ts"
 import { configurePortalClient, type PortalClientAddresses, sentinels } from "./PortalClientNetwork.ts"
 import { makePortalLink } from "./portalLink.ts"
 import * as PortalSocketLive from "./PortalSocket.ts"
@@ -47,7 +47,7 @@ const lastWordsMs = 100
 /** Runs the client until interrupted. */
 export const runConnectPortal = (config: PortalClientConfig) => {
   const privateKey = new Uint8Array(randomBytes(32))
-  const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(privateKey)).toString("base64")
+  const publicKey = Buffer.from(x25519Public(privateKey)).toString("base64")
   const { apiUrl, token } = config
   const name = config.name ?? os.hostname()
   return run(config).pipe(

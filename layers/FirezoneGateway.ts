@@ -30,7 +30,7 @@ import { gatewayId } from "./gatewayId.ts"
 import { serveHealth } from "./healthServer.ts"
 import * as HostNetworkLive from "./HostNetwork.ts"
 import { openServerSocket } from "./native/fds.ts"
-import { makeNodePrimitives } from "./nodePrimitives.ts"
+import { x25519Public } from "./nodePrimitives.ts"
 import { makePortalDns } from "./portalDns.ts"
 import * as PortalSocketLive from "./PortalSocket.ts"
 import * as RefreshLive from "./Refresh.ts"
@@ -47,7 +47,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (config: FirezoneC
   const firezoneId = config.firezoneId ?? (yield* gatewayId(config.stateDir))
   // A new one per process: what the clients have of an old one is worth nothing.
   const privateKey = new Uint8Array(randomBytes(32))
-  const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(privateKey)).toString("base64")
+  const publicKey = Buffer.from(x25519Public(privateKey)).toString("base64")
   const name = config.name ?? os.hostname()
   return yield* Effect.gen(function* () {
     const tunnel = yield* TunnelInterface

@@ -27,7 +27,7 @@ import { gatewayReport } from "./gatewayReport.ts"
 import * as HostNetworkLive from "./HostNetwork.ts"
 import { acceptWaits, healNever, icmpSilent } from "./lab/faults.ts"
 import { openServerSocket } from "./native/fds.ts"
-import { makeNodePrimitives } from "./nodePrimitives.ts"
+import { makeNodePrimitives, x25519Public } from "./nodePrimitives.ts"
 import * as RefreshLive from "./Refresh.ts"
 import * as ResolutionsLive from "./Resolutions.ts"
 import * as ResolverLive from "./Resolver.ts"
@@ -54,7 +54,7 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
     // Before anything is touched: a second gateway by mistake is told so, and the first one notices nothing.
     yield* StatusSocket.makeRoom(config.controlSocket)
     const key = yield* privateKey(options.newKey)
-    const publicKey = Buffer.from(makeNodePrimitives(new Uint8Array(0)).x25519Public(key)).toString("base64")
+    const publicKey = Buffer.from(x25519Public(key)).toString("base64")
     return yield* Effect.gen(function* () {
       const context = yield* Effect.context<
         Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions

@@ -2,9 +2,7 @@ import * as Crypto from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Keys } from "../src/cli/Keys.ts"
-import { makeNodePrimitives } from "./nodePrimitives.ts"
-
-const { x25519Public } = makeNodePrimitives(new Uint8Array(0))
+import { x25519Public } from "./nodePrimitives.ts"
 
 /** Key pairs from node's crypto. */
 export const layer: Layer.Layer<Keys> = Layer.succeed(Keys, {

@@ -5,29 +5,13 @@
  */
 import * as Crypto from "node:crypto"
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js"
-import type { AeadKey, Primitives } from "../src/wireguard/primitives.ts"
+import type { AeadKey, Primitives, X25519Secret } from "../src/wireguard/primitives.ts"
 
 export const makeNodePrimitives = (arena: Uint8Array): Primitives => ({
   randomBytes: (out) => {
     Crypto.randomFillSync(out)
   },
-  x25519Public: (secret) => {
-    const spki = Crypto.createPublicKey(privateKey(secret)).export({ format: "der", type: "spki" })
-    return new Uint8Array(spki.subarray(spki.length - 32))
-  },
-  x25519: (secret, publicKey) => {
-    try {
-      const key = Crypto.createPublicKey({
-        key: Buffer.concat([spkiPrefix, publicKey]),
-        format: "der",
-        type: "spki"
-      })
-      return new Uint8Array(Crypto.diffieHellman({ privateKey: privateKey(secret), publicKey: key }))
-    } catch {
-      // OpenSSL refuses an all-zero result, which only low-order points give.
-      return undefined
-    }
-  },
+  x25519: (secret) => new NodeX25519Secret(secret),
   blake2s: (...parts) => hash(concat(0, parts)),
   hmacBlake2s: (key, ...parts) => {
     const block = key.length > blockLength ? hash(key) : key
@@ -43,9 +27,49 @@ export const makeNodePrimitives = (arena: Uint8Array): Primitives => ({
     for (const secret of [inner, outer, digest]) secret.fill(0)
     return result
   },
+  sealOnce: (key, plain, additional) => chacha20poly1305(key, zeroNonce, additional).encrypt(plain),
+  openOnce: (key, sealed, additional) => {
+    if (sealed.length < tagLength) return undefined
+    try {
+      return chacha20poly1305(key, zeroNonce, additional).decrypt(sealed)
+    } catch {
+      return undefined
+    }
+  },
   aead: (key) => new NodeAeadKey(arena, key),
   equal: (a, b) => a.length === b.length && Crypto.timingSafeEqual(a, b)
 })
+
+/** The X25519 public key of a 32-byte secret. */
+export const x25519Public = (secret: Uint8Array): Uint8Array => new NodeX25519Secret(secret).publicKey
+
+class NodeX25519Secret implements X25519Secret {
+  readonly publicKey: Uint8Array
+  private key: Crypto.KeyObject | undefined
+
+  constructor(secret: Uint8Array) {
+    const der = Buffer.concat([pkcs8Prefix, secret])
+    this.key = Crypto.createPrivateKey({ key: der, format: "der", type: "pkcs8" })
+    der.fill(0)
+    const spki = Crypto.createPublicKey(this.key).export({ format: "der", type: "spki" })
+    this.publicKey = new Uint8Array(spki.subarray(spki.length - 32))
+  }
+
+  agree(publicKey: Uint8Array): Uint8Array | undefined {
+    if (this.key === undefined) throw new Error("this X25519 secret was freed")
+    try {
+      const key = Crypto.createPublicKey({ key: Buffer.concat([spkiPrefix, publicKey]), format: "der", type: "spki" })
+      return new Uint8Array(Crypto.diffieHellman({ privateKey: this.key, publicKey: key }))
+    } catch {
+      // OpenSSL refuses an all-zero result, which only low-order points give.
+      return undefined
+    }
+  }
+
+  free(): void {
+    this.key = undefined
+  }
+}
 
 class NodeAeadKey implements AeadKey {
   private readonly arena: Uint8Array
@@ -84,20 +108,6 @@ class NodeAeadKey implements AeadKey {
     }
   }
 
-  sealValue(counter: number, plain: Uint8Array, additional: Uint8Array): Uint8Array {
-    return chacha20poly1305(this.usableKey(), this.nonceOf(counter), additional).encrypt(plain)
-  }
-
-  openValue(counter: number, sealed: Uint8Array, additional: Uint8Array): Uint8Array | undefined {
-    const key = this.usableKey()
-    if (sealed.length < tagLength) return undefined
-    try {
-      return chacha20poly1305(key, this.nonceOf(counter), additional).decrypt(sealed)
-    } catch {
-      return undefined
-    }
-  }
-
   free(): void {
     this.key.fill(0)
     this.freed = true
@@ -118,6 +128,7 @@ class NodeAeadKey implements AeadKey {
 
 const algorithm = "chacha20-poly1305"
 const tagLength = 16
+const zeroNonce = new Uint8Array(12)
 /** Of BLAKE2s. */
 const blockLength = 64
 const hashLength = 32
@@ -140,10 +151,3 @@ const concat = (space: number, parts: ReadonlyArray<Uint8Array>): Uint8Array => 
 /** RFC 8410 encodings of an X25519 key, up to its 32 bytes. */
 const spkiPrefix = Buffer.from("302a300506032b656e032100", "hex")
 const pkcs8Prefix = Buffer.from("302e020100300506032b656e04220420", "hex")
-
-const privateKey = (secret: Uint8Array): Crypto.KeyObject => {
-  const der = Buffer.concat([pkcs8Prefix, secret])
-  const key = Crypto.createPrivateKey({ key: der, format: "der", type: "pkcs8" })
-  der.fill(0)
-  return key
-}

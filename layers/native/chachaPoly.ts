@@ -29,13 +29,12 @@ const blockBytes = 64
 const roomBytes = 65_536 + 2 * blockBytes
 
 /**
- * The packet cipher; short values with additional data are the business of `values`. How calls are made can be told by
- * tests: one by one, as where no machine code can be, it still takes less time than EVP.
+ * The packet cipher. How calls are made can be told by tests: one by one, as where no machine code can be, it still takes
+ * less time than EVP.
  */
 export const makeChaChaPoly = (
   memory: NativeMemory,
   functions: ChaChaPoly,
-  values: Primitives["aead"],
   makeLists: (memory: NativeMemory) => MakeCallList = makeCallLists
 ): Primitives["aead"] => {
   const { base } = memory
@@ -49,7 +48,7 @@ export const makeChaChaPoly = (
   const opening = new Direction(own, functions, makeList, "open", own.base + tagAt)
 
   return (secret) => {
-    const other = values(secret)
+    if (secret.length !== 32) throw new RangeError(`a ChaCha20-Poly1305 key has 32 bytes, not ${secret.length}`)
     const key = new Int32Array(secret.slice().buffer)
     let freed = false
     const use = (direction: Direction): void => {
@@ -75,12 +74,9 @@ export const makeChaChaPoly = (
           0
         )
       },
-      sealValue: other.sealValue,
-      openValue: other.openValue,
       free: () => {
         freed = true
         key.fill(0)
-        other.free()
         if (sealing.holder === aead) sealing.clear()
         if (opening.holder === aead) opening.clear()
       }

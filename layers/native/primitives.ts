@@ -1,12 +1,13 @@
 /**
  * The live `Primitives`: transport packets by OpenSSL's EVP interface, straight on the arena (five times faster than a
  * `node:crypto` cipher per packet), or by the functions beneath it where they are there and agree with it (more than
- * twice as fast again); and X25519.
+ * twice as fast again); X25519 and BLAKE2s.
  * Everything else is `makeNodePrimitives`. The running node exports these symbols; where it does not, or a known answer
  * comes out wrong, node's own ciphers do the work.
  */
-import type { AeadKey, Primitives } from "../../src/wireguard/primitives.ts"
+import type { Primitives } from "../../src/wireguard/primitives.ts"
 import { makeNodePrimitives } from "../nodePrimitives.ts"
+import { chooseBlake2s } from "./blake2s.ts"
 import { agree, findChaChaPoly, type ChaChaPoly, makeChaChaPoly } from "./chachaPoly.ts"
 import { bind } from "./ffi.ts"
 import type { NativeMemory } from "./memory.ts"
@@ -45,7 +46,12 @@ export const makePrimitives = (
   } catch {
     return slow("this Node.js does not export OpenSSL's EVP functions")
   }
-  const fast: Primitives = { ...node, ...chooseX25519(memory, node), aead: makeAead(memory, evp, node) }
+  const fast: Primitives = {
+    ...node,
+    ...chooseBlake2s(memory, node),
+    x25519: chooseX25519(memory, node.x25519),
+    aead: makeAead(memory, evp)
+  }
   if (!knownAnswer(memory, fast)) return slow("OpenSSL's EVP functions failed their known-answer test")
   return { primitives: { ...fast, aead: fastest(memory, fast.aead, loadHalves) }, warning: null }
 }
@@ -53,14 +59,14 @@ export const makePrimitives = (
 /** EVP where its halves cannot be called or do otherwise: packets cost more then, but nothing that anybody can mend. */
 const fastest = (memory: NativeMemory, evp: Primitives["aead"], load: () => ChaChaPoly): Primitives["aead"] => {
   try {
-    const halves = makeChaChaPoly(memory, load(), evp)
+    const halves = makeChaChaPoly(memory, load())
     return agree(memory, halves, evp) ? halves : evp
   } catch {
     return evp
   }
 }
 
-const makeAead = (memory: NativeMemory, evp: Evp, node: Primitives): Primitives["aead"] => {
+const makeAead = (memory: NativeMemory, evp: Evp): Primitives["aead"] => {
   const { arena, base } = memory
   const { decryptFinal, decryptInit, decryptUpdate, encryptFinal, encryptInit, encryptUpdate, control } = evp
   const bytes = arena.bytes
@@ -92,9 +98,8 @@ const makeAead = (memory: NativeMemory, evp: Evp, node: Primitives): Primitives[
 
   return (key) => {
     if (key.length !== 32) throw new RangeError(`a ChaCha20-Poly1305 key has 32 bytes, not ${key.length}`)
-    // A key seals or opens, rarely both, and most handshake keys do neither in the arena: contexts are made on first use.
+    // A key seals or opens, rarely both: contexts are made on first use.
     const own = key.slice()
-    let values: AeadKey | undefined
     let sealing = 0
     let opening = 0
     let freed = false
@@ -131,14 +136,6 @@ const makeAead = (memory: NativeMemory, evp: Evp, node: Primitives): Primitives[
           decryptFinal(opening, spare, written) === 1
         )
       },
-      sealValue: (counter, plain, additional) => {
-        alive()
-        return (values ??= node.aead(own)).sealValue(counter, plain, additional)
-      },
-      openValue: (counter, sealed, additional) => {
-        alive()
-        return (values ??= node.aead(own)).openValue(counter, sealed, additional)
-      },
       free: () => {
         // Freeing a context wipes the key schedule in it.
         if (sealing !== 0) evp.freeContext(sealing)
@@ -146,8 +143,6 @@ const makeAead = (memory: NativeMemory, evp: Evp, node: Primitives): Primitives[
         sealing = 0
         opening = 0
         freed = true
-        values?.free()
-        values = undefined
         own.fill(0)
       }
     }

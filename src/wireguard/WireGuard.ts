@@ -13,7 +13,7 @@ import { defaultLimits, type HandshakeLimits } from "./handshakeLimits.ts"
 import { Handshakes } from "./handshakes.ts"
 import { Peer, type PeerEvent } from "./Peer.ts"
 import * as Timers from "./peerTimers.ts"
-import type { Primitives } from "./primitives.ts"
+import type { Primitives, X25519Secret } from "./primitives.ts"
 import * as Protocol from "./protocol.ts"
 import { HandshakeOutcome, handshakeOutcomes, ReceiveCode } from "./receiveCode.ts"
 import { SessionTable } from "./sessionTable.ts"
@@ -73,7 +73,7 @@ export class WireGuard {
   private readonly limits: HandshakeLimits
   private readonly mtu: number
   private readonly attemptTime: number
-  private readonly privateKey: Uint8Array
+  private readonly identity: X25519Secret
   private readonly peers = new Map<string, Peer>()
   private readonly sessions: SessionTable
   private readonly handshakes: Handshakes
@@ -92,11 +92,10 @@ export class WireGuard {
     this.limits = { ...defaultLimits, ...options.limits }
     this.mtu = options.mtu ?? 1420
     this.attemptTime = options.attemptTime ?? Protocol.rekeyAttemptTime
-    this.publicKey = this.p.x25519Public(options.privateKey)
-    this.privateKey = options.privateKey.slice()
+    this.identity = this.p.x25519(options.privateKey)
+    this.publicKey = this.identity.publicKey
     this.sessions = new SessionTable(this.p)
-    const identity = { privateKey: this.privateKey, publicKey: this.publicKey }
-    this.handshakes = new Handshakes(this.p, identity, this.sessions, (key) => this.hearing(key))
+    this.handshakes = new Handshakes(this.p, this.identity, this.sessions, (key) => this.hearing(key))
     this.gate = new HandshakeGate(this.p, this.publicKey, this.limits)
   }
 
@@ -174,10 +173,10 @@ export class WireGuard {
     return peer?.deaf === true ? undefined : peer
   }
 
-  /** Removes all peers and zeroes our own key: this object is of no more use. */
+  /** Removes all peers and frees our own key: this object is of no more use. */
   close(): void {
     for (const peer of this.peers.values()) this.removePeer(peer)
-    this.privateKey.fill(0)
+    this.identity.free()
   }
 
   /** Takes one datagram, in place. Returns a `ReceiveCode`. */

@@ -3,14 +3,8 @@
  * function returns `undefined` for forged input and low-order points, having changed nothing.
  */
 import { SymmetricState } from "./noise.ts"
-import type { Primitives } from "./primitives.ts"
+import type { Primitives, X25519Secret } from "./primitives.ts"
 import { initiationLength, messageInitiation, messageResponse, responseLength, writeWord } from "./protocol.ts"
-
-/** Our long-term key pair. */
-export interface Identity {
-  readonly privateKey: Uint8Array
-  readonly publicKey: Uint8Array
-}
 
 /** The other side: its public key, the shared secret of both static keys, and the preshared key (zeros for none). */
 export interface Remote {
@@ -19,10 +13,10 @@ export interface Remote {
   readonly presharedKey: Uint8Array
 }
 
-/** What an initiator keeps until the response comes. */
+/** What an initiator keeps until the response comes; `ephemeral` is to be freed then. */
 export interface Initiated {
   readonly message: Uint8Array
-  readonly ephemeral: Uint8Array
+  readonly ephemeral: X25519Secret
   readonly state: SymmetricState
 }
 
@@ -41,21 +35,24 @@ export interface TransportKeys {
 
 export const createInitiation = (
   p: Primitives,
-  identity: Identity,
+  identity: X25519Secret,
   remote: Remote,
   index: number,
   timestamp: Uint8Array
 ): Initiated | undefined => {
-  const { ephemeral, ephemeralPublic } = makeEphemeral(p)
-  const secret = p.x25519(ephemeral, remote.publicKey)
-  if (secret === undefined) return undefined
+  const ephemeral = makeEphemeral(p)
+  const secret = ephemeral.agree(remote.publicKey)
+  if (secret === undefined) {
+    ephemeral.free()
+    return undefined
+  }
   const message = new Uint8Array(initiationLength)
   writeWord(message, 0, messageInitiation)
   writeWord(message, 4, index)
   const state = SymmetricState.initial(p, remote.publicKey)
-  message.set(ephemeralPublic, 8)
-  state.mixHash(ephemeralPublic)
-  state.mixKey(ephemeralPublic)
+  message.set(ephemeral.publicKey, 8)
+  state.mixHash(ephemeral.publicKey)
+  state.mixKey(ephemeral.publicKey)
   message.set(state.seal(state.mixKeyAndDerive(secret), identity.publicKey), 40)
   secret.fill(0)
   message.set(state.seal(state.mixKeyAndDerive(remote.staticSecret), timestamp), 88)
@@ -63,12 +60,16 @@ export const createInitiation = (
 }
 
 /** Opens the sender's public key of an initiation (whose length and type were checked). */
-export const openIntroduction = (p: Primitives, identity: Identity, message: Uint8Array): Introduced | undefined => {
+export const openIntroduction = (
+  p: Primitives,
+  identity: X25519Secret,
+  message: Uint8Array
+): Introduced | undefined => {
   const state = SymmetricState.initial(p, identity.publicKey)
   const ephemeral = message.slice(8, 40)
   state.mixHash(ephemeral)
   state.mixKey(ephemeral)
-  const secret = p.x25519(identity.privateKey, ephemeral)
+  const secret = identity.agree(ephemeral)
   const senderKey =
     secret === undefined ? undefined : state.open(state.mixKeyAndDerive(secret), message.subarray(40, 88))
   secret?.fill(0)
@@ -92,10 +93,10 @@ export const createResponse = (
   receiver: number
 ): { readonly message: Uint8Array; readonly keys: TransportKeys } | undefined => {
   const { state } = introduced
-  const { ephemeral, ephemeralPublic } = makeEphemeral(p)
-  const first = p.x25519(ephemeral, introduced.ephemeral)
-  const second = p.x25519(ephemeral, remote.publicKey)
-  ephemeral.fill(0)
+  const ephemeral = makeEphemeral(p)
+  const first = ephemeral.agree(introduced.ephemeral)
+  const second = ephemeral.agree(remote.publicKey)
+  ephemeral.free()
   if (first === undefined || second === undefined) {
     state.clear()
     return undefined
@@ -104,9 +105,9 @@ export const createResponse = (
   writeWord(message, 0, messageResponse)
   writeWord(message, 4, index)
   writeWord(message, 8, receiver)
-  message.set(ephemeralPublic, 12)
-  state.mixHash(ephemeralPublic)
-  state.mixKey(ephemeralPublic)
+  message.set(ephemeral.publicKey, 12)
+  state.mixHash(ephemeral.publicKey)
+  state.mixKey(ephemeral.publicKey)
   mixSecrets(state, first, second)
   message.set(state.seal(state.mixPresharedKey(remote.presharedKey), nothing), 44)
   const [receiving, sending] = state.split()
@@ -115,15 +116,14 @@ export const createResponse = (
 
 /** Reads the answer to `initiated`, which stays usable when the answer is forged. */
 export const openResponse = (
-  p: Primitives,
-  identity: Identity,
+  identity: X25519Secret,
   remote: Remote,
   initiated: Initiated,
   message: Uint8Array
 ): TransportKeys | undefined => {
   const ephemeral = message.slice(12, 44)
-  const first = p.x25519(initiated.ephemeral, ephemeral)
-  const second = p.x25519(identity.privateKey, ephemeral)
+  const first = initiated.ephemeral.agree(ephemeral)
+  const second = identity.agree(ephemeral)
   if (first === undefined || second === undefined) return undefined
   const state = initiated.state.clone()
   state.mixHash(ephemeral)
@@ -144,10 +144,12 @@ const mixSecrets = (state: SymmetricState, first: Uint8Array, second: Uint8Array
   second.fill(0)
 }
 
-const makeEphemeral = (p: Primitives) => {
-  const ephemeral = new Uint8Array(32)
-  p.randomBytes(ephemeral)
-  return { ephemeral, ephemeralPublic: p.x25519Public(ephemeral) }
+const makeEphemeral = (p: Primitives): X25519Secret => {
+  const secret = new Uint8Array(32)
+  p.randomBytes(secret)
+  const ephemeral = p.x25519(secret)
+  secret.fill(0)
+  return ephemeral
 }
 
 const nothing = new Uint8Array(0)

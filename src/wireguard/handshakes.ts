@@ -5,14 +5,13 @@
 import {
   createInitiation,
   createResponse,
-  type Identity,
   openIntroduction,
   openResponse,
   openTimestamp,
   type Remote
 } from "./handshake.ts"
 import type { Peer } from "./Peer.ts"
-import type { Primitives } from "./primitives.ts"
+import type { Primitives, X25519Secret } from "./primitives.ts"
 import { initiationSpacing, readWord } from "./protocol.ts"
 import { HandshakeOutcome } from "./receiveCode.ts"
 import type { SessionTable } from "./sessionTable.ts"
@@ -25,13 +24,13 @@ export class Handshakes {
   response!: Uint8Array
   keypair!: Keypair
   private readonly p: Primitives
-  private readonly identity: Identity
+  private readonly identity: X25519Secret
   private readonly sessions: SessionTable
   private readonly findPeer: (publicKey: Uint8Array) => Peer | undefined
 
   constructor(
     p: Primitives,
-    identity: Identity,
+    identity: X25519Secret,
     sessions: SessionTable,
     findPeer: (publicKey: Uint8Array) => Peer | undefined
   ) {
@@ -98,7 +97,7 @@ export class Handshakes {
     if (peer === undefined || outgoing === undefined || outgoing === null || remote === undefined) {
       return HandshakeOutcome.Stale
     }
-    const keys = openResponse(this.p, this.identity, remote, outgoing.initiated, message)
+    const keys = openResponse(this.identity, remote, outgoing.initiated, message)
     if (keys === undefined) return HandshakeOutcome.Forged
     this.sessions.setOutgoing(peer, null)
     this.peer = peer
@@ -109,7 +108,7 @@ export class Handshakes {
 
   /** The keys of the other side; `undefined` when its public key is a low-order point. */
   private remoteOf(peer: Peer): Remote | undefined {
-    peer.staticSecret ??= this.p.x25519(this.identity.privateKey, peer.publicKey)
+    peer.staticSecret ??= this.identity.agree(peer.publicKey)
     if (peer.staticSecret === undefined) return undefined
     return { publicKey: peer.publicKey, staticSecret: peer.staticSecret, presharedKey: peer.presharedKey }
   }

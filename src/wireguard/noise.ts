@@ -72,20 +72,16 @@ export class SymmetricState {
 
   /** Seals a field under `key` (which is zeroed) and mixes the result into the hash. */
   seal(key: Uint8Array, plain: Uint8Array): Uint8Array {
-    const aead = this.p.aead(key)
+    const sealed = this.p.sealOnce(key, plain, this.hash)
     key.fill(0)
-    const sealed = aead.sealValue(0, plain, this.hash)
-    aead.free()
     this.mixHash(sealed)
     return sealed
   }
 
   /** Opens a field under `key` (which is zeroed) and mixes the sealed form into the hash; `undefined` when forged. */
   open(key: Uint8Array, sealed: Uint8Array): Uint8Array | undefined {
-    const aead = this.p.aead(key)
+    const plain = this.p.openOnce(key, sealed, this.hash)
     key.fill(0)
-    const plain = aead.openValue(0, sealed, this.hash)
-    aead.free()
     if (plain !== undefined) this.mixHash(sealed)
     return plain
   }

@@ -40,12 +40,12 @@ export class SessionTable {
     }
   }
 
-  /** Replaces the outstanding initiation; its ephemeral key and chain are zeroed. */
+  /** Replaces the outstanding initiation; its ephemeral key is freed and its chain zeroed. */
   setOutgoing(peer: Peer, outgoing: Outgoing | null): void {
     const old = peer.outgoing
     if (old !== null) {
       this.handshakes.delete(old.index)
-      old.initiated.ephemeral.fill(0)
+      old.initiated.ephemeral.free()
       old.initiated.state.clear()
     }
     peer.outgoing = outgoing

@@ -17,9 +17,9 @@ import {
   addresses,
   clientId,
   mappingId,
+  nameCommands,
   policy,
   proxy4,
-  nameCommands,
   tunnel4,
   upsertClient
 } from "../support/engineWorld.ts"
@@ -81,7 +81,7 @@ const makeSender = (n: number): Sender => {
     },
     event: () => undefined
   })
-  const config = { publicKey: primitives.x25519Public(gatewayKey), presharedKey: null, keepalive: 0, user: n }
+  const config = { publicKey: primitives.x25519(gatewayKey).publicKey, presharedKey: null, keepalive: 0, user: n }
   const peer = wireguard.addPeer(config)
   copyEndpoint(gatewayEndpoint, peer.endpoint)
   peer.hasEndpoint = true

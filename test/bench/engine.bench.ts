@@ -25,9 +25,9 @@ import {
   addresses,
   clientId,
   mappingId,
+  nameCommands,
   policy,
   proxy4,
-  nameCommands,
   tunnel4,
   upsertClient
 } from "../support/engineWorld.ts"
@@ -100,7 +100,7 @@ const client = new WireGuard({
   event: () => undefined
 })
 const peer = client.addPeer({
-  publicKey: primitives.x25519Public(gatewayKey),
+  publicKey: primitives.x25519(gatewayKey).publicKey,
   presharedKey: null,
   keepalive: 0,
   user: 0

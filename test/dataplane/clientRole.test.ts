@@ -11,7 +11,7 @@ import { clientId, policy, primitives, resourceId, upsertClient } from "../suppo
 import { addressWords, buildTcp, buildUdp } from "../support/packets.ts"
 
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
-const publicKey = (fill: number): string => Buffer.from(primitives.x25519Public(key(fill))).toString("base64")
+const publicKey = (fill: number): string => Buffer.from(primitives.x25519(key(fill)).publicKey).toString("base64")
 
 const endpointOf = (address: string, port: number): Endpoint => {
   const endpoint = makeEndpoint()

@@ -40,7 +40,7 @@ import { connect, exchange, MemoryClient, sendInner } from "../support/memoryCli
 import { buildTcp } from "../support/packets.ts"
 
 const keyOf = (fill: number): string =>
-  Buffer.from(primitives.x25519Public(new Uint8Array(32).fill(fill))).toString("base64")
+  Buffer.from(primitives.x25519(new Uint8Array(32).fill(fill)).publicKey).toString("base64")
 
 /** A device with the private key of `fill` bytes at port 40000 + `port`. */
 const device = (fill: number, port = fill) =>

@@ -16,7 +16,7 @@ export const primitives = makeNodePrimitives(new Uint8Array(64))
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
 
 export const gatewayPrivateKey = key(0x41)
-export const gatewayPublicKey = primitives.x25519Public(gatewayPrivateKey)
+export const gatewayPublicKey = primitives.x25519(gatewayPrivateKey).publicKey
 
 export const gateway4 = "100.64.0.1"
 export const gateway6 = "fd00:2021:1111::1"
@@ -68,7 +68,7 @@ export const makeClient = (n: number): MemoryClient =>
 export const upsertClient = (n: number): UpsertClient => ({
   _tag: "UpsertClient",
   client: clientId(n),
-  publicKey: Buffer.from(primitives.x25519Public(key(n))).toString("base64"),
+  publicKey: Buffer.from(primitives.x25519(key(n)).publicKey).toString("base64"),
   presharedKey: null,
   tunnel4: tunnel4(n),
   tunnel6: tunnel6(n),

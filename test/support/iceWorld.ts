@@ -59,7 +59,7 @@ export class Host {
   }
 
   get publicKey(): string {
-    return Buffer.from(primitives.x25519Public(this.privateKey)).toString("base64")
+    return Buffer.from(primitives.x25519(this.privateKey).publicKey).toString("base64")
   }
 
   /** A new worker with the desired state; the one before, if any, is dead. */

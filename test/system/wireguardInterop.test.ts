@@ -8,7 +8,7 @@ import { spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { createSocket, type Socket } from "node:dgram"
 import { attemptCommand, runCommand } from "../../layers/lab/command.ts"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { makeNodePrimitives, x25519Public } from "../../layers/nodePrimitives.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"
@@ -219,7 +219,7 @@ const connect = Effect.fnUntraced(function* (options: { dial: boolean; limits?: 
   )
   yield* setPeer
   yield* inside(["ip", "-batch", "-"], `address add ${inner.theirs}/24 dev ${device}\nlink set ${device} mtu 1420 up\n`)
-  const publicKey = makeNodePrimitives(new Uint8Array(0)).x25519Public(foreign.privateKey)
+  const publicKey = x25519Public(foreign.privateKey)
   const peer = ours.wg.addPeer({ publicKey, presharedKey: psk, keepalive: 0, user: 1 })
   const shown = (field: string) =>
     Effect.map(inside(["wg", "show", device, field]), (text) => text.trim().split("\t").slice(1).join(" "))

@@ -53,16 +53,22 @@ export interface KeyRecord {
   freed: boolean
 }
 
+export interface SecretRecord {
+  /** The array that was given. */
+  readonly given: Uint8Array
+  freed: boolean
+}
+
 export class Side {
   readonly clock: Clock
   readonly arena = new Arena(new ArrayBuffer(1 << 17))
   readonly wg: WireGuard
   readonly at: Endpoint
   readonly keys: Array<KeyRecord> = []
-  /** Secrets whose public key was asked for, the private key first, then ephemeral ones: the arrays themselves. */
-  readonly secrets = new Set<Uint8Array>()
-  /** Secrets used in key agreements. */
-  readonly agreed = new Set<Uint8Array>()
+  /** What agrees on keys, the private key first, then the ephemeral ones. */
+  readonly secrets: Array<SecretRecord> = []
+  /** Keys of a handshake's fields: the arrays themselves. */
+  readonly fieldKeys: Array<Uint8Array> = []
   readonly events: Array<readonly [Peer, PeerEvent]> = []
   /** Sent and not yet taken. */
   wire: Array<Datagram> = []
@@ -150,13 +156,26 @@ export class Side {
   private watch(p: Primitives): Primitives {
     return {
       ...p,
-      x25519Public: (secret) => {
-        this.secrets.add(secret)
-        return p.x25519Public(secret)
+      x25519: (given) => {
+        const inner = p.x25519(given)
+        const record: SecretRecord = { given, freed: false }
+        this.secrets.push(record)
+        return {
+          publicKey: inner.publicKey,
+          agree: (publicKey) => inner.agree(publicKey),
+          free: () => {
+            record.freed = true
+            inner.free()
+          }
+        }
       },
-      x25519: (secret, publicKey) => {
-        this.agreed.add(secret)
-        return p.x25519(secret, publicKey)
+      sealOnce: (key, ...a) => {
+        this.fieldKeys.push(key)
+        return p.sealOnce(key, ...a)
+      },
+      openOnce: (key, ...a) => {
+        this.fieldKeys.push(key)
+        return p.openOnce(key, ...a)
       },
       aead: (key) => {
         const inner = p.aead(key)
@@ -164,8 +183,6 @@ export class Side {
           key: {
             seal: (...a) => inner.seal(...a),
             open: (...a) => inner.open(...a),
-            sealValue: (...a) => inner.sealValue(...a),
-            openValue: (...a) => inner.openValue(...a),
             free: () => {
               record.freed = true
               inner.free()

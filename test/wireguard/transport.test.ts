@@ -281,13 +281,13 @@ describe("retired keys", () => {
   it("are zeroed when the peer is removed, with every handshake secret", () => {
     const { a, b, clock, toB } = makeConnected()
     a.initiate(toB)
-    const ephemeral = [...a.secrets].at(-1)!
-    assert.isTrue(ephemeral.some((byte) => byte !== 0))
+    const ephemeral = a.secrets.at(-1)!
+    assert.isFalse(ephemeral.freed)
 
     a.wg.removePeer(toB)
 
     assert.strictEqual(freed(a), a.keys.length)
-    assert.isTrue(ephemeral.every((byte) => byte === 0))
+    assert.isTrue(ephemeral.freed)
     assert.isFalse(toB.hasSession(clock.now))
     assert.isUndefined(a.seal(toB, text("x")))
     assert.isUndefined(a.wg.findPeer(b.wg.publicKey))
@@ -300,16 +300,23 @@ describe("retired keys", () => {
 
     assert.strictEqual(freed(b), b.keys.length)
     assert.strictEqual(b.wg.findPeer(a.wg.publicKey), undefined)
-    assert.isAbove(b.agreed.size, 1)
-    for (const secret of b.agreed) assert.isTrue(secret.every((byte) => byte === 0))
+    assert.isAbove(b.secrets.length, 1)
+    for (const secret of b.secrets) assert.isTrue(secret.freed)
     assert.isTrue(toA.presharedKey.every((byte) => byte === 0))
   })
 
   it("are the ephemeral one right after a handshake, and sessions at the second rekey after them", () => {
     const pair = makeConnected()
     const { a, b, toB } = pair
-    assert.isTrue([...a.secrets].slice(1).every((secret) => secret.every((byte) => byte === 0)))
-    assert.isTrue([...b.secrets].slice(1).every((secret) => secret.every((byte) => byte === 0)))
+    for (const side of [a, b]) {
+      assert.isAbove(side.secrets.length, 1)
+      for (const { freed, given } of side.secrets.slice(1)) {
+        assert.isTrue(freed)
+        assert.isTrue(given.every((byte) => byte === 0))
+      }
+      assert.isAbove(side.fieldKeys.length, 2)
+      for (const key of side.fieldKeys) assert.isTrue(key.every((byte) => byte === 0))
+    }
     const first = toB.current!
 
     for (let i = 0; i < 2; i++) {

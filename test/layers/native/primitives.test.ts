@@ -17,7 +17,7 @@ const withoutHalves = (): ChaChaPoly => {
 const { primitives: evpPrimitives, warning } = makePrimitives(memory, bindEvp, withoutHalves)
 const callByCall = {
   ...evpPrimitives,
-  aead: makeChaChaPoly(memory, findChaChaPoly(), evpPrimitives.aead, () => makeSingleCalls)
+  aead: makeChaChaPoly(memory, findChaChaPoly(), () => makeSingleCalls)
 }
 const node = makeNodePrimitives(bytes)
 
@@ -74,7 +74,7 @@ describe("EVP as bound", () => {
 
 it("the packet cipher runs on OpenSSL's EVP interface in this node, and on its halves", () => {
   assert.isNull(warning)
-  assert.isTrue(agree(memory, makeChaChaPoly(memory, findChaChaPoly(), evpPrimitives.aead), evpPrimitives.aead))
+  assert.isTrue(agree(memory, makeChaChaPoly(memory, findChaChaPoly()), evpPrimitives.aead))
 })
 
 describe.each([
@@ -182,7 +182,6 @@ describe.each([
 
     assert.throws(() => one.seal(0, at, 100, at), "freed key")
     assert.throws(() => one.open(0, at, 100), "freed key")
-    assert.throws(() => one.sealValue(0, new Uint8Array(4), new Uint8Array(0)), "freed key")
     two.free()
   })
 
@@ -204,17 +203,6 @@ describe.each([
     key.open(1, at, 64)
 
     assert.strictEqual(Buffer.from(bytes.buffer).indexOf(secret), -1)
-  })
-
-  it("seals short values with additional data like the node implementation", () => {
-    const key = primitives.aead(new Uint8Array(32).fill(3))
-    const nodeKey = node.aead(new Uint8Array(32).fill(3))
-    const additional = new Uint8Array(32).fill(4)
-
-    const sealed = key.sealValue(0, new Uint8Array(12).fill(5), additional)
-
-    assert.deepStrictEqual(nodeKey.openValue(0, sealed, additional), new Uint8Array(12).fill(5))
-    assert.isUndefined(key.openValue(0, sealed, new Uint8Array(32)))
   })
 })
 

@@ -1,6 +1,7 @@
 /**
  * Runs inside a network namespace: a live data plane with one WireGuard client that pings the gateway through the tunnel
- * every 10 ms, while the packet worker is broken. Prints one JSON value.
+ * every 10 ms, while the packet worker is broken: each time when another stands by, or with `ALONE=1` before one does.
+ * Prints one JSON value.
  */
 import { execFileSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
@@ -101,7 +102,7 @@ const program = Effect.gen(function* () {
   const notices = yield* dataPlane.notices
   const client = new MemoryClient({
     privateKey: new Uint8Array(32).fill(1),
-    gatewayKey: primitives.x25519Public(gatewayPrivateKey),
+    gatewayKey: primitives.x25519(gatewayPrivateKey).publicKey,
     port: 0
   })
   const socket = createSocket("udp4")
@@ -159,10 +160,12 @@ const program = Effect.gen(function* () {
     Effect.timeout("20 seconds")
   )
 
+  const ready = process.env["ALONE"] === "1" ? Effect.void : standby
+
   const results: Array<Readonly<Record<string, unknown>>> = []
   for (const how of process.argv.slice(2)) {
     const epoch = yield* dataPlane.epoch
-    yield* standby
+    yield* ready
     longest = 0
     yield* dataPlane.send({ ...policy, ownAddresses: [`${epoch}:${how}`] })
     yield* Effect.sleep("20 millis").pipe(
@@ -192,7 +195,7 @@ const program = Effect.gen(function* () {
     })
   }
   const after = descriptors()
-  yield* standby
+  yield* ready
   clearInterval(timer)
   socket.close()
   closingAt = performance.now()
