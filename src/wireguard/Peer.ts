@@ -72,7 +72,7 @@ export class Peer implements Timed {
     this.otherKey = key
   }
 
-  /** @internal */
+  /** @internal The other key's turn, if there is one. */
   swapKeys(): void {
     const { otherKey, presharedKey } = this
     if (otherKey === null) return

@@ -80,6 +80,19 @@ describe("a packet worker with 1,000 clients and 10,000 mappings", () => {
     assert.isAtMost(Math.max(...gaps), 1_500)
   })
 
+  it("that dies before another stands by is replaced by a new one within a second", () => {
+    const { results } = breakWorkers(["throw", "exit"], { ALONE: "1" })
+
+    assert.deepStrictEqual(
+      results.map(({ how, restarts }) => [how, restarts]),
+      [
+        ["throw", 1],
+        ["exit", 2]
+      ]
+    )
+    assert.isAtMost(Math.max(...results.map(({ gap }) => gap)), 1_000)
+  })
+
   it("that stalls is replaced, and traffic flows again within a second after the 2 that it takes to tell", () => {
     for (const gap of gapsAfter("spin")) {
       assert.isAtLeast(gap, 1_900)

@@ -16,9 +16,9 @@ import {
   gatewayPrivateKey,
   gatewayPublicKey,
   mappingId,
+  nameCommands,
   policy,
   proxy4,
-  nameCommands,
   tunnel4,
   upsertClient
 } from "../../support/engineWorld.ts"

@@ -77,7 +77,10 @@ const transfer = Effect.fnUntraced(function* (pair: Pair, work: Work & { kind: "
   }
 })
 
-/** What the gateway's main thread says of itself: its heap, and every second time how late its loop came round since the call before (p99, ms). */
+/**
+ * What the gateway's main thread says of itself: its heap, and every second time how late its loop came round since the
+ * call before (p99, ms).
+ */
 export const mainThread = Effect.fnUntraced(function* ({ delays, gateway }: Pair) {
   if (delays === null || gateway === null)
     return yield* new LabError({ message: "this pair's gateway is not Sallyport" })
