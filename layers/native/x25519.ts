@@ -1,6 +1,6 @@
 /**
  * X25519 by OpenSSL's EVP interface: a secret's own objects live until it is freed, all others until the call returns,
- * where `node:crypto` leaves several per agreement to the garbage collector. To import a secret costs as much as half an
+ * where `node:crypto` leaves several per agreement to the garbage collector. To import a secret costs as much as an
  * agreement, since OpenSSL computes its public key.
  */
 import { bind } from "./ffi.ts"
