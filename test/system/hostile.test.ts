@@ -113,7 +113,7 @@ const nftCounter = Effect.fnUntraced(function* (name: string) {
   return Number(/packets (\d+)/.exec(text)?.[1])
 })
 
-/** By how much the named packet counters have grown over `action`, as soon as all have, or after 3 s. */
+/** By how much the named packet counters have grown over `action`, as soon as all have and stand still, or after 6 s. */
 const counted = Effect.fnUntraced(function* <A, E, R>(names: ReadonlyArray<string>, action: Effect.Effect<A, E, R>) {
   const { status } = yield* Town
   const read = Effect.map(status, ({ counters }) =>
@@ -121,9 +121,18 @@ const counted = Effect.fnUntraced(function* <A, E, R>(names: ReadonlyArray<strin
   )
   const before = yield* read
   const result = yield* action
+  let last: ReadonlyArray<number> = []
   const grown = yield* read.pipe(
     Effect.map((after) => after.map((value, i) => value - before[i]!)),
-    Effect.repeat({ until: (by) => by.every((n) => n > 0), schedule: Schedule.spaced("50 millis"), times: 60 })
+    Effect.repeat({
+      until: (by) => {
+        const still = by.every((n, i) => n > 0 && n === last[i])
+        last = by
+        return still
+      },
+      schedule: Schedule.spaced("100 millis"),
+      times: 60
+    })
   )
   return { result, grown: Object.fromEntries(names.map((name, i) => [name, grown[i]!])) }
 })
