@@ -16,6 +16,7 @@ import { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Command } from "../src/dataplane/commands.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
+import { readRealTime } from "./realTime.ts"
 import { hasNativeChecksum } from "./native/checksum.ts"
 import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd, type UdpSocket } from "./native/fds.ts"
 import {
@@ -67,7 +68,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
     Effect.gen(function* () {
       const descriptors = yield* openDescriptors(options)
       const hub = makeDataPlaneHub()
-      const supervisor = makeSupervisor(options, descriptors, hub)
+      const supervisor = makeSupervisor(options, descriptors, yield* readRealTime, hub)
       yield* supervisor.prepare
       const scope = yield* Effect.scope
       const clock = yield* Clock.Clock
@@ -199,7 +200,7 @@ interface PacketWorker {
   stalled: boolean
 }
 
-const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub: DataPlaneHub) => {
+const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, realTime: boolean, hub: DataPlaneHub) => {
   const counterMemory = new SharedArrayBuffer(countersByteLength)
   const counters = new Float64Array(counterMemory)
   let epoch = 0
@@ -303,6 +304,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, hub
       privateKey: options.privateKey.slice(),
       mtu: options.mtu,
       maxSessions: options.maxSessions,
+      realTime,
       counters: counterMemory
     }
     running.port.postMessage(start, [start.privateKey.buffer as ArrayBuffer])

@@ -38,6 +38,7 @@ export const libc = {
   recvmsg: bind("long recvmsg(int, uintptr_t, int)"),
   sendmsg: bind("long sendmsg(int, uintptr_t, int)"),
   sched_yield: bind("int sched_yield()"),
+  sched_setscheduler: bind("int sched_setscheduler(int, int, uintptr_t)"),
   madvise: bind("int madvise(uintptr_t, size_t, int)"),
   clock_gettime: bind("int clock_gettime(int, uintptr_t)")
 }

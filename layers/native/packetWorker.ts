@@ -3,7 +3,7 @@
  * event loop, and returns when it reads `Stop`. Anything it throws ends the thread; the supervisor starts another.
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
-import { systemBase, systemDrops } from "../../src/dataplane/counters.ts"
+import { counterIndex, systemBase, systemDrops } from "../../src/dataplane/counters.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
@@ -13,6 +13,7 @@ import { libc } from "./ffi.ts"
 import { makeMemory, reserveTable } from "./memory.ts"
 import { makePacketIo } from "./packetIo.ts"
 import { makePrimitives } from "./primitives.ts"
+import { makeSchedulingPolicy, thisThread } from "./schedulingPolicy.ts"
 
 /** What main found the system to take, and was not told to leave alone. */
 export interface WorkerOffloads {
@@ -46,6 +47,8 @@ export interface WorkerStart {
   readonly mtu: number
   readonly maxSessions: number
   readonly offloads: WorkerOffloads
+  /** Be a real-time thread while there is little to do, where the system permits it. */
+  readonly realTime: boolean
   readonly counters: SharedArrayBuffer
 }
 
@@ -65,6 +68,8 @@ const longestPollMs = 500
 
 /** The system's drops are counted, and a sleep of the host is found out, this often. */
 const lookMs = 250
+
+const realTimeCounter = counterIndex["worker.real_time"]
 
 /** While the replay comes in, packets wait in the kernel. */
 const replayPollMs = 1
@@ -115,6 +120,7 @@ export const runPacketWorker = (
   }
 
   const clock = makeBootClock(() => performance.now(), makeBootTime(memory))
+  const scheduling = start.realTime ? makeSchedulingPolicy(thisThread(memory), Math.floor(clock.now())) : null
   let replaying = true
   let faulted = false
   let lookAt = 0
@@ -124,6 +130,7 @@ export const runPacketWorker = (
     const now = Math.floor(clock.now())
     // Not `timeOrigin`, which stays where it was when the system's clock is set.
     const wall = Date.now()
+    if (scheduling !== null) counters[realTimeCounter] = scheduling(now) ? 1 : 0
     if (now >= lookAt) {
       lookAt = now + lookMs
       countDrops()

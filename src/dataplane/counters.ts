@@ -73,6 +73,7 @@ const engineCounters = [
   "notices.coalesced",
   "notices.limited",
   "worker.turns",
+  "worker.real_time",
   "worker.faults"
 ] as const
 
