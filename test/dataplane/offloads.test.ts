@@ -395,7 +395,8 @@ describe("datagrams that arrive together", () => {
 
   for (const [name, count, together, writesAtMost] of [
     ["one by one within a turn are joined as well", 60, 1, 4],
-    ["in several reads within a turn leave in order, none overwritten before it is written", 960, 60, 40]
+    ["in short reads within a turn are joined beyond their reads", 640, 40, 12],
+    ["in several reads within a turn leave in order, none overwritten before it is written", 960, 60, 18]
   ] as const) {
     it.effect(name, () =>
       Effect.gen(function* () {

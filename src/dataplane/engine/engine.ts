@@ -70,8 +70,13 @@ const tunReceived = counterIndex["tun.received"]
 /** Reads of each source per turn, so that none starves the others. */
 const readsPerTurn = 16
 const receiveCapacity = 65_536
-/** Datagrams that come singly are collected over several reads, this many bytes of them, so that they can be joined. */
-const collectedBytes = 32_768
+/**
+ * Datagrams are collected over several reads, this many bytes of them, before what became of them is written: a sender's
+ * super-packet is longer than its longest batch of datagrams and comes in two reads, and some datagrams come singly.
+ */
+const collectedBytes = 524_288
+/** Packets that are looked at ahead: this many bytes. */
+const aheadBytes = 32_768
 /** Expiry, silence, parking and evidence are looked at this often while there is something to look at. */
 const housekeepingMs = 100
 
@@ -158,7 +163,7 @@ export class Engine {
     this.lookAheadFrom = options.lookAheadFrom ?? lookAheadFrom
     this.udpAt = arena.reserve(collectedBytes + receiveCapacity + 64)
     // The virtio header lies before the packet.
-    this.tunAt = arena.reserve(collectedBytes + receiveCapacity + 256) + 64
+    this.tunAt = arena.reserve(aheadBytes + receiveCapacity + 256) + 64
   }
 
   /** Reads what waits (bounded), then timers and handshakes. True when more may be waiting. */
@@ -272,7 +277,7 @@ export class Engine {
         inbound.add(start, length)
         // Room for padding behind it, and for the next one's virtio header.
         start += (length + 127) & ~63
-        if (start - tunAt <= collectedBytes) continue
+        if (start - tunAt <= aheadBytes) continue
         inbound.work()
         start = tunAt
       } else {
