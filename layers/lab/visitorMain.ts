@@ -86,7 +86,10 @@ const addressesOf = (message: Buffer): Array<string> => {
   return found
 }
 
-/** Opens a TCP connection and closes it; `{ok}` or the error's code. */
+/**
+ * Opens a TCP connection and closes it; `{ok}` or the error's code. A refusal by ICMP wakes the program a moment before the
+ * kernel (6.18) has its error, about once in a hundred times: then there is no error yet, and nobody at the other end.
+ */
 const tryConnect = (p: Parameters): Promise<unknown> =>
   new Promise((done) => {
     const socket = connect({ host: text(p, "address"), port: number(p, "port", 80) })
@@ -95,8 +98,11 @@ const tryConnect = (p: Parameters): Promise<unknown> =>
       done(result)
     }
     socket.setTimeout(number(p, "timeout", 5000), () => end({ ok: false, code: "ETIMEDOUT" }))
-    socket.on("connect", () => end({ ok: true, localPort: socket.localPort }))
+    socket.on("connect", () => {
+      if (socket.remoteAddress !== undefined) end({ ok: true, localPort: socket.localPort })
+    })
     socket.on("error", (error: NodeJS.ErrnoException) => end({ ok: false, code: error.code }))
+    socket.on("close", () => end({ ok: false, code: "ENOTCONN" }))
   })
 
 /** The port to come from, when the caller wants a certain one. */
