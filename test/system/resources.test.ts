@@ -196,8 +196,10 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
         [inner.otherOrigin.v4, "3/13"],
         [inner.otherOrigin.v6, "1/1"]
       ] as const) {
+        const allowed = yield* world.visitor.connect({ address, port: 80, timeout: 3000 })
         const connected = yield* world.visitor.connect({ address, port: 8080, timeout: 3000 })
 
+        assert.isTrue(allowed.ok)
         assert.isFalse(connected.ok, `connected to ${address} as port ${connected.localPort}`)
         const answer = yield* tunnel.first((packet) => unreachableAbout(packet, address) === expected, {
           timeout: "2 seconds"
