@@ -4,7 +4,10 @@ import { fileURLToPath } from "node:url"
 import { afterEach, beforeEach } from "vitest"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
 
-/** A gateway's namespace and a network behind it: 192.168.77.1 and fd77::1 — .2 and ::2, which routes everything back. */
+/**
+ * A gateway's namespace and a network behind it: 192.168.77.1 and fd77::1 — .2 and ::2, which routes everything back.
+ * Neither forwards at first, also on a machine that does: a namespace begins with the IPv4 setting of the machine.
+ */
 const gateway = `sphost${process.pid}`
 const lan = `splan${process.pid}`
 const script = fileURLToPath(new URL("scripts/hostNetworkProbe.ts", import.meta.url))
@@ -32,6 +35,7 @@ const probe = (scenario: string, plan: Partial<HostPlan> = {}, ...wrapper: Reado
 beforeEach(() => {
   sh(`
     ip netns add ${gateway}; ip netns add ${lan}
+    for name in ${gateway} ${lan}; do ip netns exec $name sysctl -qw net.ipv4.ip_forward=0; done
     ip -n ${gateway} link add v0 type veth peer name v1 netns ${lan}
     ip -n ${gateway} link set lo up; ip -n ${lan} link set lo up
     ip -n ${gateway} address add 192.168.77.1/24 dev v0; ip -n ${gateway} address add fd77::1/64 dev v0 nodad
