@@ -57,9 +57,14 @@ const town: Layer.Layer<Town | Lab, LabError | WireguardGoError> = Layer.effect(
     assert.strictEqual(yield* Effect.orDie(Queue.take(sshd.lines)), "listening")
     const client = Context.get(yield* Layer.build(StatusSocket.layerClient), StatusClient)
     const status = Effect.orDie(client.fetch(`${lab.directory}/gateway.sock`))
-    // Both are connected before anything bad happens.
-    yield* ping("client", tunnelAddresses.gateway.v4)
-    yield* ping("lan", tunnelAddresses.gateway.v4)
+    // Both are connected before anything bad happens, and the captures, which run behind, have seen it.
+    for (const [host, capture] of [
+      ["client", tunnel],
+      ["lan", theirs]
+    ] as const) {
+      assert.isTrue((yield* ping(host, tunnelAddresses.gateway.v4, "-W", "5")).answered, `${host} is not connected`)
+      assert.isNotNull(yield* capture.first((packet) => packet.direction === "in", { timeout: "2 seconds" }))
+    }
     return { world, wireguard, tunnel, theirs, newcomerKeys, sshd, status }
   })
 ).pipe(Layer.provideMerge(LabLayer.layer))
