@@ -58,7 +58,7 @@ export class PortalWorld extends Context.Service<
     readonly proxyOf: (name?: string, type?: "A" | "AAAA") => Effect.Effect<string, LabError>
     /** The gateway's. */
     readonly status: Effect.Effect<StatusReport, LabError>
-    /** How the gateway says that the client is reached. */
+    /** How the gateway says that the client is reached; it tells moves once a second, so wait for it by `eventually`. */
     readonly path: Effect.Effect<"direct" | "relayed" | null, LabError>
   }
 >()("sallyport/test/PortalWorld") {}

@@ -17,7 +17,7 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
       const servers = [yield* download(v4, 3_000_000), yield* download(v6, 3_000_000)]
 
       assert.deepStrictEqual(servers, [inner.origin.v4, inner.origin.v6])
-      assert.strictEqual(yield* path, "direct")
+      yield* eventually("a direct path", 5, path, (way) => way === "direct")
       yield* assertQuiet()
     })
   )
@@ -64,7 +64,7 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
       yield* world.client.start
 
       assert.strictEqual(yield* download(yield* world.proxyOf(), 3_000_000), inner.origin.v4)
-      assert.strictEqual(yield* world.path, "relayed")
+      yield* eventually("a relayed path", 5, world.path, (way) => way === "relayed")
       yield* blockDirect(false)
       yield* assertQuiet()
     })
