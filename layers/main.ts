@@ -1,5 +1,5 @@
 /** The composition root: what `bin.ts` starts. */
-import * as Programs from "./Programs.ts"
+import * as Programs from "./cli/Programs.ts"
 import { runCli } from "./runCli.ts"
 
 export const main = (argv: ReadonlyArray<string>): void => runCli(argv, Programs.layer)

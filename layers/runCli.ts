@@ -11,9 +11,9 @@ import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
 import { cli } from "../src/cli/cli.ts"
 import type { Failure, Programs } from "../src/cli/Programs.ts"
-import * as Keys from "./Keys.ts"
-import * as StatusSocket from "./StatusSocket.ts"
-import { version } from "./version.ts"
+import * as Keys from "./cli/Keys.ts"
+import * as StatusSocket from "./cli/StatusSocket.ts"
+import { version } from "./host/version.ts"
 
 /**
  * Runs the command line as the process: exit code 0 (also on SIGTERM, SIGINT and SIGHUP, after everything is undone) or

@@ -4,7 +4,7 @@ import type { DemoOptions } from "../../src/cli/Programs.ts"
 import { demo } from "../../src/demo/demo.ts"
 import type { LabError } from "../../src/demo/Lab.ts"
 import type { StoryFailed } from "../../src/demo/StoryResult.ts"
-import * as Lab from "../Lab.ts"
+import * as Lab from "./Lab.ts"
 import { runUnprivileged } from "./privileges.ts"
 
 export const runDemo = (options: DemoOptions): Effect.Effect<void, StoryFailed | LabError> =>

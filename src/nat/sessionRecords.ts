@@ -28,7 +28,7 @@ export const LIVE = 8
 
 /**
  * This many zeroed integers. A table that is visited at random wants them to begin at a cache line, in large pages:
- * `layers/native` knows how.
+ * `layers/dataplane/native` knows how.
  */
 export type Reserve = (length: number) => Int32Array
 

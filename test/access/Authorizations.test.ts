@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
-import { DataPlaneRecorder } from "../../layers/DataPlaneRecording.ts"
+import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"

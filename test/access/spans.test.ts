@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
-import * as ResolverMemory from "../../layers/ResolverMemory.ts"
+import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import { Refresh } from "../../src/resolution/Refresh.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"

@@ -5,8 +5,8 @@
  * `--flows`, `--json`.
  */
 import process from "node:process"
-import { makeMemory } from "../../layers/native/memory.ts"
-import { makePrimitives } from "../../layers/native/primitives.ts"
+import { makeMemory } from "../../layers/dataplane/native/memory.ts"
+import { makePrimitives } from "../../layers/dataplane/native/primitives.ts"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { ClientTable } from "../../src/dataplane/engine/clientTable.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"

@@ -5,8 +5,8 @@
  * Options: `--live` sessions, `--packets` per round, `--rounds`, `--size` (bytes), `--json`.
  */
 import process from "node:process"
-import { makeMemory, reserveTable } from "../../layers/native/memory.ts"
-import { makePrimitives } from "../../layers/native/primitives.ts"
+import { makeMemory, reserveTable } from "../../layers/dataplane/native/memory.ts"
+import { makePrimitives } from "../../layers/dataplane/native/primitives.ts"
 import { counterIndex, countersByteLength } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"

@@ -7,8 +7,8 @@
  */
 import process from "node:process"
 import { getHeapStatistics } from "node:v8"
-import { makeMemory } from "../../layers/native/memory.ts"
-import { makePrimitives } from "../../layers/native/primitives.ts"
+import { makeMemory } from "../../layers/dataplane/native/memory.ts"
+import { makePrimitives } from "../../layers/dataplane/native/primitives.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { countersByteLength } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"

@@ -3,9 +3,9 @@
  * seven runs; the engine's rows are everything but cipher and system calls. The session table's bench is `sessions.bench.ts`.
  */
 import process from "node:process"
-import { makeNativeChecksum } from "../../layers/native/checksum.ts"
-import { makeMemory } from "../../layers/native/memory.ts"
-import { makePrimitives } from "../../layers/native/primitives.ts"
+import { makeNativeChecksum } from "../../layers/dataplane/native/checksum.ts"
+import { makeMemory } from "../../layers/dataplane/native/memory.ts"
+import { makePrimitives } from "../../layers/dataplane/native/primitives.ts"
 import { Coalescer } from "../../src/dataplane/offload/coalescer.ts"
 import { Segmenter } from "../../src/dataplane/offload/segmenter.ts"
 import { gsoTcp4, makeVirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"

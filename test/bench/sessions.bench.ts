@@ -6,7 +6,7 @@
 import { performance } from "node:perf_hooks"
 import process from "node:process"
 import { type Words, words } from "../../src/packet/address.ts"
-import { reserveTable } from "../../layers/native/memory.ts"
+import { reserveTable } from "../../layers/dataplane/native/memory.ts"
 import { Sessions } from "../../src/nat/sessions.ts"
 import { type Measure, option, report } from "./support/report.ts"
 

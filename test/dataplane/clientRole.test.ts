@@ -1,7 +1,7 @@
 /** The engine as a client (`sallyport connect`): its tunnel ends at a gateway that is the same engine. */
 import { assert, describe, it } from "@effect/vitest"
-import { makeMemoryPacketIo } from "../../layers/memoryPacketIo.ts"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { makeMemoryPacketIo } from "../../layers/memory/memoryPacketIo.ts"
+import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import { Arena } from "../../src/packet/arena.ts"

@@ -1,6 +1,6 @@
 /** A turn has an end however much traffic waits, so that handshakes, timers and commands get theirs. */
 import { assert, describe, it } from "@effect/vitest"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { TestClock } from "effect/testing"
-import { MemoryNetwork } from "../../layers/DataPlaneMemory.ts"
+import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import type { VirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"
 import type { Endpoint } from "../../src/packet/endpoint.ts"
 import { formatAddress } from "../../src/packet/address.ts"

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { MemoryNetwork } from "../../layers/DataPlaneMemory.ts"
+import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { lan, parsed, ready, real4, send } from "../support/engineSteps.ts"
 import { addresses, layer, offloadingLayer, proxy4, tunnel4 } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
-import { MemoryNetwork } from "../../layers/DataPlaneMemory.ts"
+import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import {
   counter,

@@ -1,7 +1,7 @@
 /** Packets that come in one read: what the first one found out for those behind it, and for how long it holds. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { MemoryNetwork } from "../../layers/DataPlaneMemory.ts"
+import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { makeChecksum, transportChecksumOk } from "../../src/packet/checksum.ts"
 import {
   ack,

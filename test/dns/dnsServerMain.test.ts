@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { recordType } from "../../src/dns/registry.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
-import * as UpstreamLive from "../../layers/Upstream.ts"
+import * as UpstreamLive from "../../layers/dns/Upstream.ts"
 
 const script = path.join(import.meta.dirname, "../support/dnsServerMain.ts")
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import * as ResolverMemory from "../../layers/ResolverMemory.ts"
+import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
 import { Refresh } from "../../src/resolution/Refresh.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"

@@ -1,8 +1,8 @@
 /** One gateway in memory with the addresses of the default ranges, and clients for it. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as DataPlaneMemory from "../../layers/DataPlaneMemory.ts"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
+import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Command, SetAddresses, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
 import type { ClientId } from "../../src/model/Client.ts"

@@ -2,9 +2,9 @@
  * Engines that find each other by ICE: a network in memory with one path per address pair, TURN servers, and a portal
  * that passes candidates on. Time is the world's own; everything is over when `run` ends.
  */
-import { type DataPlaneHub, makeDataPlaneHub } from "../../layers/dataPlaneHub.ts"
-import { makeMemoryPacketIo, type MemoryPacketIo } from "../../layers/memoryPacketIo.ts"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { type DataPlaneHub, makeDataPlaneHub } from "../../layers/dataplane/dataPlaneHub.ts"
+import { makeMemoryPacketIo, type MemoryPacketIo } from "../../layers/memory/memoryPacketIo.ts"
+import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import type { Command, Relay, SetResource, UpsertClient } from "../../src/dataplane/commands.ts"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"

@@ -1,6 +1,6 @@
 /** System tests run in the lab: real namespaces, real programs. One fresh lab per test. */
 import { Effect, Schema, type Scope } from "effect"
-import * as LabLayer from "../../layers/Lab.ts"
+import * as LabLayer from "../../layers/lab/Lab.ts"
 import { Lab, labAddresses, type LabError, type LabHost } from "../../src/demo/Lab.ts"
 import { gatewayPort, tunnelAddresses } from "../../src/demo/tunnel.ts"
 

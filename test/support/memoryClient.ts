@@ -1,7 +1,7 @@
 /** A WireGuard client in memory, on the other end of a `MemoryNetwork`. */
 import * as Effect from "effect/Effect"
-import { MemoryNetwork } from "../../layers/DataPlaneMemory.ts"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
+import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { ReceiveCode } from "../../src/wireguard/receiveCode.ts"

@@ -2,7 +2,7 @@
 import { assert } from "@effect/vitest"
 import { Context, Effect, Layer, Schedule, type Scope } from "effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
-import * as StatusSocket from "../../layers/StatusSocket.ts"
+import * as StatusSocket from "../../layers/cli/StatusSocket.ts"
 import { StatusClient } from "../../src/cli/StatusClient.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type CommandResult, Lab, type LabError, type LabProcess } from "../../src/demo/Lab.ts"

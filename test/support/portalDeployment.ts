@@ -1,8 +1,8 @@
 /** The portal mode with everything around it in a wide-area lab: what its system tests start from. */
 import { assert } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Schedule, Scope } from "effect"
-import * as LabLayer from "../../layers/Lab.ts"
-import * as StatusSocket from "../../layers/StatusSocket.ts"
+import * as LabLayer from "../../layers/lab/Lab.ts"
+import * as StatusSocket from "../../layers/cli/StatusSocket.ts"
 import { StatusClient } from "../../src/cli/StatusClient.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import {

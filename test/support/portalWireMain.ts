@@ -4,7 +4,7 @@
  * a line of input `{"requests","answers"}`: milliseconds from each request to its answer, in their order.
  */
 import { once } from "node:events"
-import { openPacketSocket, type RawPacket } from "../../layers/native/capture.ts"
+import { openPacketSocket, type RawPacket } from "../../layers/dataplane/native/capture.ts"
 import { WebSocketFrames } from "./webSocketFrames.ts"
 
 const port = Number(process.argv[2])

@@ -1,6 +1,6 @@
 /** The wide-area lab: client and gateway behind routers whose address translation a test chooses. */
 import { Effect, type Scope } from "effect"
-import * as LabLayer from "../../layers/Lab.ts"
+import * as LabLayer from "../../layers/lab/Lab.ts"
 import { type Lab, labAddresses, type LabError } from "../../src/demo/Lab.ts"
 import { setNat } from "../../src/demo/routers.ts"
 

@@ -29,14 +29,14 @@ describe("the built program", { timeout: 120_000 }, () => {
     ["a variable", 'export const plain = process.env["SALLYPORT_NO_CIPHER"]'],
     ["other primitives", "makePrimitives(memory, loadCopy)"]
   ])("would be found out by %s", (_, line) => {
-    const found = withLine("layers/native/packetWorker.js", line)
+    const found = withLine("layers/dataplane/native/packetWorker.js", line)
 
     assert.isAbove(found.length, 0)
-    assert.match(found[0]!, /^layers\/native\/packetWorker\.js /)
+    assert.match(found[0]!, /^layers\/dataplane\/native\/packetWorker\.js /)
   })
 
   it("would be found out by what it seals", () => {
-    const path = Path.join(dist, "layers/native/primitives.js")
+    const path = Path.join(dist, "layers/dataplane/native/primitives.js")
     const text = Fs.readFileSync(path, "utf8")
     const patched = text.replace(
       /return \{ primitives: \{ \.\.\.fast/,

@@ -65,9 +65,9 @@ const programs = (dist: string): ReadonlyArray<string> =>
 const seal = (dist: string): string => {
   const url = (path: string): string => JSON.stringify(pathToFileURL(Path.join(dist, path)).href)
   return `
-    const { makeMemory } = await import(${url("layers/native/memory.js")})
-    const { makePrimitives } = await import(${url("layers/native/primitives.js")})
-    const { makeNodePrimitives } = await import(${url("layers/nodePrimitives.js")})
+    const { makeMemory } = await import(${url("layers/dataplane/native/memory.js")})
+    const { makePrimitives } = await import(${url("layers/dataplane/native/primitives.js")})
+    const { makeNodePrimitives } = await import(${url("layers/dataplane/nodePrimitives.js")})
     const memory = makeMemory(1)
     const { bytes } = memory.arena
     const at = memory.arena.reserve(2048)

@@ -29,8 +29,12 @@ const fixtures: Readonly<Record<string, Fixture>> = {
   "layers to the effect barrel": { in: "layers", code: values("effect"), allowed: false },
   "layers to the platform-node barrel": { in: "layers", code: values("@effect/platform-node"), allowed: false },
   "layers to koffi": { in: "layers", code: values("koffi"), allowed: false },
-  "layers/native to koffi": { in: "layers/native", code: values("koffi"), allowed: true },
-  "layers/native to the effect barrel": { in: "layers/native", code: values("effect"), allowed: false },
+  "layers/dataplane/native to koffi": { in: "layers/dataplane/native", code: values("koffi"), allowed: true },
+  "layers/dataplane/native to the effect barrel": {
+    in: "layers/dataplane/native",
+    code: values("effect"),
+    allowed: false
+  },
   "layers to node": { in: "layers", code: values("node:fs"), allowed: true }
 }
 const pure = ["src/packet", "src/nat", "src/wireguard", "src/ice", "src/dataplane/engine"]
@@ -45,7 +49,19 @@ const pureFixtures = pure.flatMap((place): ReadonlyArray<readonly [string, Fixtu
   [`${place} to packet`, { in: place, code: values(`${below(place)}packet/address.ts`), allowed: true }],
   [`${place} to noble`, { in: place, code: values("@noble/hashes/blake2.js"), allowed: true }]
 ])
-const all = Object.entries({ ...fixtures, ...Object.fromEntries(pureFixtures) })
+/** Policy and control planes: they run on services, whatever stands behind these. */
+const decidingFixtures = ["layers/access", "layers/resolution", "layers/control/standalone"].flatMap(
+  (place): ReadonlyArray<readonly [string, Fixture]> => [
+    [`${place} to node`, { in: place, code: values("node:fs"), allowed: false }],
+    [`${place} to node's short names`, { in: place, code: values("fs"), allowed: false }],
+    [`${place} to platform-node`, { in: place, code: values("@effect/platform-node/NodeWS"), allowed: false }],
+    [`${place} to koffi`, { in: place, code: values("koffi"), allowed: false }],
+    [`${place} to the effect barrel`, { in: place, code: values("effect"), allowed: false }],
+    [`${place} to native`, { in: place, code: values(`${below(place)}dataplane/native/fds.ts`), allowed: false }],
+    [`${place} to an effect module`, { in: place, code: values("effect/Effect"), allowed: true }]
+  ]
+)
+const all = Object.entries({ ...fixtures, ...Object.fromEntries([...pureFixtures, ...decidingFixtures]) })
 const fileOf = (i: number) => Path.join(all[i]![1].in, `fixture${i}.ts`)
 
 interface Diagnostic {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { CookieHolder, CookieIssuer, mac } from "../../src/wireguard/cookie.ts"
 import { defaultLimits, SourceBuckets } from "../../src/wireguard/handshakeLimits.ts"
 import { integer } from "../support/packetArbitraries.ts"

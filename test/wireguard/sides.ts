@@ -1,6 +1,6 @@
 /** WireGuard instances in memory: each has its own arena and address, a shared clock, and a wire the test looks at. */
 import { randomBytes } from "node:crypto"
-import { makeNodePrimitives } from "../../layers/nodePrimitives.ts"
+import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { copyEndpoint, type Endpoint, formatEndpoint, makeEndpoint } from "../../src/packet/endpoint.ts"

@@ -1,7 +1,7 @@
 /** The live `Primitives` but for transport packets, which are copied and believed. */
-import { makeNativeChecksum } from "../../../layers/native/checksum.ts"
-import type { NativeMemory } from "../../../layers/native/memory.ts"
-import * as live from "../../../layers/native/primitives.ts"
+import { makeNativeChecksum } from "../../../layers/dataplane/native/checksum.ts"
+import type { NativeMemory } from "../../../layers/dataplane/native/memory.ts"
+import * as live from "../../../layers/dataplane/native/primitives.ts"
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
 
 export const makePrimitives = (

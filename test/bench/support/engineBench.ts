@@ -1,7 +1,7 @@
 /** A gateway's engine between a client and nothing: no system calls, no cipher; packets are there as often as it reads. */
-import { makeNativeChecksum } from "../../../layers/native/checksum.ts"
-import { makeMemory } from "../../../layers/native/memory.ts"
-import { makePrimitives } from "../../../layers/native/primitives.ts"
+import { makeNativeChecksum } from "../../../layers/dataplane/native/checksum.ts"
+import { makeMemory } from "../../../layers/dataplane/native/memory.ts"
+import { makePrimitives } from "../../../layers/dataplane/native/primitives.ts"
 import { countersByteLength, readCounters } from "../../../src/dataplane/counters.ts"
 import { Engine } from "../../../src/dataplane/engine/engine.ts"
 import type { PacketIo } from "../../../src/dataplane/engine/packetIo.ts"

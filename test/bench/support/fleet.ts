@@ -3,8 +3,8 @@
  * addresses. Times are taken right before a datagram is handed to the kernel and first thing when one arrives.
  */
 import { createSocket, type Socket } from "node:dgram"
-import { makeMemory, type NativeMemory } from "../../../layers/native/memory.ts"
-import { makePrimitives } from "../../../layers/native/primitives.ts"
+import { makeMemory, type NativeMemory } from "../../../layers/dataplane/native/memory.ts"
+import { makePrimitives } from "../../../layers/dataplane/native/primitives.ts"
 import { makeEndpoint } from "../../../src/packet/endpoint.ts"
 import { parseAddress } from "../../../src/packet/address.ts"
 import type { Primitives } from "../../../src/wireguard/primitives.ts"

@@ -9,7 +9,7 @@ const replacement = new URL("./copyPrimitives.ts", import.meta.url).href
 registerHooks({
   resolve: (specifier, context, next) => {
     const found = next(specifier, context)
-    const replaced = found.url.endsWith("/layers/native/primitives.ts") && context.parentURL !== replacement
+    const replaced = found.url.endsWith("/layers/dataplane/native/primitives.ts") && context.parentURL !== replacement
     return replaced ? { ...found, url: replacement } : found
   }
 })

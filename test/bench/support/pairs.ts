@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Context, Effect, Layer, Schedule, type Scope } from "effect"
-import * as LabLayer from "../../../layers/Lab.ts"
+import * as LabLayer from "../../../layers/lab/Lab.ts"
 import { startOrigins, startNameServer, startVisitor } from "../../../src/demo/company.ts"
 import { Lab, labAddresses, LabError } from "../../../src/demo/Lab.ts"
 import { clientConf, gatewayPort, startClient, startGateway, tunnelAddresses } from "../../../src/demo/tunnel.ts"

@@ -1,7 +1,7 @@
 /** What the portal bench compares: the same hosts behind the same routers, joined in three ways. */
 import { fileURLToPath } from "node:url"
 import { Effect, Layer, Queue, Schedule, Schema, type Scope } from "effect"
-import * as LabLayer from "../../../layers/Lab.ts"
+import * as LabLayer from "../../../layers/lab/Lab.ts"
 import { type NameServer, startNameServer, startOrigins, startVisitor } from "../../../src/demo/company.ts"
 import {
   clientDns,

@@ -4,7 +4,7 @@
  * measures, and prints `WireTimes` at the first line of standard input.
  */
 import { once } from "node:events"
-import { openPacketSocket, type RawPacket } from "../../../layers/native/capture.ts"
+import { openPacketSocket, type RawPacket } from "../../../layers/dataplane/native/capture.ts"
 import { gatewayPort } from "../../../src/demo/tunnel.ts"
 import type { WireTimes } from "./wireTimes.ts"
 

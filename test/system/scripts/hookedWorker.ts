@@ -3,7 +3,7 @@
  * thread of number `LAME_THREAD` does not even load; all take `LOAD_MS` for it.
  */
 import { threadId, workerData } from "node:worker_threads"
-import { runPacketWorker, type WorkerSeat } from "../../../layers/native/packetWorker.ts"
+import { runPacketWorker, type WorkerSeat } from "../../../layers/dataplane/native/packetWorker.ts"
 
 if (process.env["LAME_THREAD"] === String(threadId)) process.exit(4)
 

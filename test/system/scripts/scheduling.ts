@@ -2,8 +2,8 @@
 import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { Worker } from "node:worker_threads"
-import { makeMemory } from "../../../layers/native/memory.ts"
-import { thisThread } from "../../../layers/native/schedulingPolicy.ts"
+import { makeMemory } from "../../../layers/dataplane/native/memory.ts"
+import { thisThread } from "../../../layers/dataplane/native/schedulingPolicy.ts"
 import { policyIn } from "../../support/schedulingPolicies.ts"
 
 const thread = thisThread(makeMemory(1))

@@ -2,7 +2,7 @@
 import * as fs from "node:fs"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
-import * as Live from "../../../layers/StateStore.ts"
+import * as Live from "../../../layers/host/StateStore.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 
 const directory = process.argv[2]!

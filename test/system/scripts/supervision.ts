@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
-import * as DataPlaneLive from "../../../layers/DataPlane.ts"
+import * as DataPlaneLive from "../../../layers/dataplane/DataPlane.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { Command } from "../../../src/dataplane/commands.ts"
 import {

@@ -1,0 +1,121 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Authorizations, LastAuthorizationEnded } from "../../src/access/Authorizations.ts"
+import type { SetResource } from "../../src/dataplane/commands.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { Authorization } from "../../src/model/Authorization.ts"
+import type { ClientId } from "../../src/model/Client.ts"
+import type { Resource, ResourceId } from "../../src/model/Resource.ts"
+import { Resolutions } from "../../src/resolution/Resolutions.ts"
+
+/** Who may reach what; a deadline is found out at most a second late. */
+export const layer: Layer.Layer<Authorizations, never, Resolutions | DataPlane> = Layer.effect(
+  Authorizations,
+  Effect.gen(function* () {
+    const dataPlane = yield* DataPlane
+    const resolutions = yield* Resolutions
+    const lastEnded = yield* LastAuthorizationEnded
+    const clients = new Map<ClientId, Map<ResourceId, Authorization>>()
+
+    const cut = Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
+      const held = clients.get(client)
+      if (held?.delete(resource) !== true) return
+      if (held.size === 0) clients.delete(client)
+      yield* dataPlane.send({ _tag: "RevokeResource", client, resource })
+      yield* resolutions.revoked(client, resource)
+      if (held.size === 0) yield* lastEnded(client)
+    })
+
+    const record = Effect.fnUntraced(function* (authorization: Authorization) {
+      const { client, resource } = authorization
+      const held = clients.get(client.id) ?? new Map<ResourceId, Authorization>()
+      const before = held.get(resource.id)?.resource
+      clients.set(client.id, held.set(resource.id, authorization))
+      if (before !== undefined && namesOf(before) !== namesOf(resource)) {
+        yield* resolutions.releaseWhere(client.id, resource.id)
+      }
+      const command = setResource(client.id, resource)
+      if (before === undefined || !sameCommand(setResource(client.id, before), command)) yield* dataPlane.send(command)
+    })
+
+    const cutExpired = Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      for (const { client, resource } of all(clients).filter((held) => isExpired(held, now))) {
+        yield* Effect.logInfo("an authorization has expired").pipe(
+          Effect.annotateLogs({ client: client.id, resource: resource.id })
+        )
+        yield* cut(client.id, resource.id)
+      }
+    })
+
+    yield* Effect.sleep("1 second").pipe(
+      Effect.andThen(cutExpired),
+      Effect.catchCause((cause) =>
+        Effect.logError("checking authorizations failed; the next check is in a second", cause)
+      ),
+      Effect.forever,
+      Effect.forkScoped
+    )
+
+    return Authorizations.of({
+      record,
+      update: Effect.fnUntraced(function* (resource) {
+        for (const held of clients.values()) {
+          const before = held.get(resource.id)
+          if (before !== undefined) yield* record({ ...before, resource })
+        }
+      }),
+      reconcile: Effect.fnUntraced(function* (listed) {
+        const kept = new Map<ClientId, Set<ResourceId>>()
+        for (const { client, expiresAt, resource } of listed) {
+          const resources = kept.get(client)
+          if (resources === undefined) kept.set(client, new Set([resource]))
+          else resources.add(resource)
+          const before = clients.get(client)?.get(resource)
+          if (before !== undefined && before.expiresAt !== expiresAt) yield* record({ ...before, expiresAt })
+        }
+        for (const { client, resource } of all(clients)) {
+          if (kept.get(client.id)?.has(resource.id) !== true) yield* cut(client.id, resource.id)
+        }
+      }),
+      revoke: Effect.fnUntraced(function* (client, resource) {
+        const resources = resource === null ? Array.from(clients.get(client)?.keys() ?? []) : [resource]
+        yield* Effect.forEach(resources, (each) => cut(client, each), { discard: true })
+      }),
+      find: (client, resource) =>
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          const held = clients.get(client)?.get(resource)
+          return held === undefined || isExpired(held, now) ? undefined : held
+        }),
+      list: Effect.sync(() => all(clients)),
+      count: Effect.sync(() => {
+        let count = 0
+        for (const held of clients.values()) count += held.size
+        return count
+      })
+    })
+  })
+)
+
+const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorization>>): ReadonlyArray<Authorization> =>
+  Array.from(clients.values()).flatMap((held) => Array.from(held.values()))
+
+const isExpired = (authorization: Authorization, now: number): boolean =>
+  authorization.expiresAt !== null && authorization.expiresAt <= now
+
+/** What decides which names a resource covers and who looks them up: when it changes, old mappings must not survive. */
+const namesOf = (resource: Resource): string =>
+  resource.kind === "dns" ? `dns ${resource.resolver} ${resource.pattern}` : resource.kind
+
+const setResource = (client: ClientId, resource: Resource): SetResource => ({
+  _tag: "SetResource",
+  client,
+  resource: resource.id,
+  kind: resource.kind,
+  network: resource.kind === "cidr" ? resource.network : null,
+  filters: resource.filters,
+  allow: resource.allow
+})
+
+const sameCommand = (a: SetResource, b: SetResource): boolean => JSON.stringify(a) === JSON.stringify(b)

@@ -1,0 +1,85 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Scheduler from "effect/Scheduler"
+import { Authorizations } from "../../src/access/Authorizations.ts"
+import { type CheckedName, checkRequest } from "../../src/access/checkRequest.ts"
+import { Clients } from "../../src/access/Clients.ts"
+import { type AccessReply, ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
+import { iceCredentials, passwordLength, usernameLength } from "../../src/access/iceCredentials.ts"
+import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
+import { AccessRefused, type AccessRequest } from "../../src/model/AccessRequest.ts"
+import { Resolutions } from "../../src/resolution/Resolutions.ts"
+
+/** How many names one client may have mapped at a time. */
+export const maxMappingsPerClient = 4_096
+
+/** Where drawn credentials come from; cryptographically secure unless a test replaces it. */
+export const CredentialBytes = Context.Reference<(size: number) => Uint8Array>("sallyport/layers/CredentialBytes", {
+  defaultValue: () => randomBytesUnsafe
+})
+
+export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | Resolutions> = Layer.effect(
+  ConnectionAcceptor,
+  Effect.gen(function* () {
+    const authorizations = yield* Authorizations
+    const clients = yield* Clients
+    const resolutions = yield* Resolutions
+    const isProxy = yield* ProxyRanges
+    const credentialBytes = yield* CredentialBytes
+
+    const check = Effect.fnUntraced(function* (request: AccessRequest) {
+      const now = yield* Clock.currentTimeMillis
+      const name = checkRequest(request, now, isProxy)
+      if (name instanceof AccessRefused) return yield* name
+      if (name === null) return null
+      const client = request.client.id
+      const resource = request.resource.id
+      const full = (yield* resolutions.count(client)) >= maxMappingsPerClient
+      if (full && (yield* resolutions.find(client, resource, name.domain)) === undefined) {
+        return yield* new AccessRefused({ reason: "TooManyMappings", client, resource, domain: name.domain })
+      }
+      return name
+    })
+
+    const grant = Effect.fnUntraced(function* (request: AccessRequest, name: CheckedName | null) {
+      const { client, resource, expiresAt } = request
+      const draw = () => iceCredentials(credentialBytes(usernameLength + passwordLength))
+      const { credentials: local, remoteCredentials: remote } = request
+      if (remote === undefined) yield* clients.upsert(client)
+      const credentials =
+        remote === undefined ? (local ?? draw()) : yield* clients.connect({ client, remote, local, draw })
+      yield* authorizations.record({ client, resource, expiresAt })
+      const mapping =
+        name === null
+          ? null
+          : yield* resolutions.subscribe({
+              ...name,
+              client: client.id,
+              resource: resource.id,
+              allow: resource.allow,
+              cause: "ClientAsked"
+            })
+      return { credentials, mapping } satisfies AccessReply
+    })
+
+    const accept = Effect.fn("ConnectionAcceptor.accept")(function* (request: AccessRequest) {
+      const { client, resource, name } = request
+      yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
+      const checked = yield* Effect.tapError(check(request), (refused) =>
+        Effect.annotateCurrentSpan({ outcome: refused.reason })
+      )
+      const reply = yield* grant(request, checked)
+      yield* Effect.annotateCurrentSpan({ outcome: reply.mapping?.state._tag ?? "Accepted" })
+      return reply
+    }, inOneTurn)
+
+    return ConnectionAcceptor.of({ accept })
+  })
+)
+
+/** Nothing between the request and its reply may wait, not even for the scheduler. */
+const inOneTurn = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.provideService(self, Scheduler.PreventSchedulerYield, true)

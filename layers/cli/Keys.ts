@@ -1,0 +1,18 @@
+import * as Crypto from "node:crypto"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Keys } from "../../src/cli/Keys.ts"
+import { x25519Public } from "../dataplane/nodePrimitives.ts"
+
+/** Key pairs from node's crypto. */
+export const layer: Layer.Layer<Keys> = Layer.succeed(Keys, {
+  generate: Effect.sync(() => {
+    const secret = Crypto.randomBytes(32)
+    // Clamped as RFC 7748 §5 does at use, so that the text is the same everywhere.
+    secret[0]! &= 248
+    secret[31] = (secret[31]! & 127) | 64
+    return secret.toString("base64")
+  }),
+  publicKey: (privateKey) =>
+    Effect.sync(() => Buffer.from(x25519Public(Buffer.from(privateKey, "base64"))).toString("base64"))
+})

@@ -1,0 +1,33 @@
+/** What `status` asks of a running gateway of either kind. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { Authorizations } from "../../src/access/Authorizations.ts"
+import { Clients } from "../../src/access/Clients.ts"
+import { makeStatusReport, type StatusInput } from "../../src/cli/statusReport.ts"
+import { ControlPlane } from "../../src/control/ControlPlane.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { Resolutions } from "../../src/resolution/Resolutions.ts"
+
+/** Reads the report from the services at hand. */
+export const gatewayReport = Effect.fnUntraced(function* (
+  gateway: Pick<StatusInput, "startedAt" | "publicKey" | "endpoint">
+) {
+  const dataPlane = yield* DataPlane
+  const resolutions = yield* Resolutions
+  const controlPlane = yield* ControlPlane
+  return makeStatusReport({
+    ...gateway,
+    now: yield* Clock.currentTimeMillis,
+    clients: yield* (yield* Clients).list,
+    clientStates: yield* dataPlane.clients,
+    mappings: yield* resolutions.list,
+    authorizations: yield* (yield* Authorizations).list,
+    workerEpoch: yield* dataPlane.epoch,
+    controlPlane: yield* controlPlane.health,
+    controlPlaneCounters: yield* controlPlane.counters,
+    dataPlaneCounters: yield* dataPlane.counters,
+    resolutionCounters: yield* resolutions.counters,
+    dnsCounters: yield* (yield* DnsSockets).counters
+  })
+})

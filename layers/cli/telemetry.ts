@@ -1,0 +1,106 @@
+/** Where spans go: the Effect dev tools when asked for, an OTLP collector when the `OTEL_*` variables name one. */
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import * as DevToolsClient from "effect/devtools/DevToolsClient"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Layer from "effect/Layer"
+import * as Otlp from "effect/observability/Otlp"
+import * as OtlpSerialization from "effect/observability/OtlpSerialization"
+import * as References from "effect/References"
+import * as Schema from "effect/Schema"
+import * as Socket from "effect/socket/Socket"
+import * as Tracer from "effect/Tracer"
+import { version } from "../host/version.ts"
+
+/**
+ * The dev tools wrap the OTLP tracer, so that both see every span. The gateway needs neither: a listener that is absent,
+ * or a variable that makes no sense, costs a warning and the spans, nothing else.
+ */
+export const layer = (options: { readonly devTools: boolean }): Layer.Layer<never> =>
+  options.devTools ? Layer.provideMerge(devTools, otlp) : Layer.provideMerge(noSpansUnheard, otlp)
+
+/** A span that nobody collects is not made. */
+const noSpansUnheard: Layer.Layer<never> = Layer.unwrap(
+  Effect.map(Effect.context(), (context) =>
+    Context.getOrUndefined(context, Tracer.Tracer) === undefined
+      ? Layer.succeed(References.TracerEnabled, false)
+      : Layer.empty
+  )
+)
+
+class TelemetryError extends Schema.TaggedError<TelemetryError>()("TelemetryError", { message: Schema.String }) {}
+
+const orWarning = Layer.catchCause((cause: Cause.Cause<unknown>) => {
+  const error = Cause.squash(cause)
+  const detail = error instanceof Error ? error.message : String(error)
+  return Layer.effectDiscard(Effect.logWarning(`no tracing: ${detail.replaceAll(/\s+/g, " ")}`))
+})
+
+/** The URL of the variable; `null` when there is none. */
+const urlFrom = Effect.fnUntraced(function* (variable: string, schemes: ReadonlyArray<string>) {
+  const text = yield* Config.withDefault(Config.String(variable), null)
+  if (text === null) return null
+  const url = URL.parse(text)
+  if (url !== null && schemes.includes(url.protocol)) return url
+  return yield* new TelemetryError({
+    message: `${variable} is ${JSON.stringify(text)}, write a URL that begins with ${schemes[0]}//`
+  })
+})
+
+/** Where the dev tools of the editors listen. */
+const defaultDevTools = new URL("ws://localhost:34437")
+
+const devTools: Layer.Layer<never> = Layer.unwrap(
+  Effect.gen(function* () {
+    const url = (yield* urlFrom("SALLYPORT_DEV_TOOLS_URL", ["ws:", "wss:"])) ?? defaultDevTools
+    return Layer.effect(Tracer.Tracer, DevToolsClient.makeTracer).pipe(
+      Layer.provide(Layer.effect(DevToolsClient.DevToolsClient, clientWhileHeard(url))),
+      Layer.provide(Socket.layerWebSocket(url.href, { openTimeout: "1 second" })),
+      Layer.provide(Socket.layerWebSocketConstructorGlobal)
+    )
+  })
+).pipe(orWarning)
+
+/** The dev tools' client keeps what it cannot send, without a bound; this one drops spans that nobody listens to. */
+const clientWhileHeard = Effect.fnUntraced(function* (url: URL) {
+  const socket = yield* Socket.Socket
+  let heard = false
+  const setHeard = (value: boolean) => Effect.sync(() => void (heard = value))
+  const reader = Effect.tap(
+    socket.reader,
+    Effect.acquireRelease(setHeard(true), () => setHeard(false))
+  )
+  const client = yield* DevToolsClient.make.pipe(
+    Effect.provideService(Socket.Socket, Socket.make({ reader, writer: socket.writer }))
+  )
+  if (!heard) {
+    yield* Effect.logWarning(`no dev tools listen at ${url.href} yet; spans go there as soon as they do`)
+  }
+  return DevToolsClient.DevToolsClient.of({
+    sendUnsafe: (request) => {
+      if (heard) client.sendUnsafe(request)
+    }
+  })
+})
+
+/** As the OpenTelemetry specification has it, but not the library: a named endpoint is enough. */
+const otlpDefaults = ConfigProvider.fromEnv({
+  env: { OTEL_TRACES_EXPORTER: "otlp", OTEL_METRICS_EXPORTER: "otlp", OTEL_LOGS_EXPORTER: "otlp" }
+})
+
+const otlp: Layer.Layer<never> = Layer.unwrap(
+  Effect.gen(function* () {
+    const provider = yield* ConfigProvider.ConfigProvider
+    for (const signal of ["", "TRACES_", "METRICS_", "LOGS_"]) {
+      yield* urlFrom(`OTEL_EXPORTER_OTLP_${signal}ENDPOINT`, ["http:", "https:"])
+    }
+    const exporters = Otlp.layerFromConfig({ resource: { serviceName: "sallyport", serviceVersion: version } }).pipe(
+      Layer.provide([OtlpSerialization.layerJson, FetchHttpClient.layer]),
+      Layer.provide(ConfigProvider.layer(ConfigProvider.orElse(provider, otlpDefaults)))
+    )
+    return Layer.effectContext(Effect.map(Layer.build(exporters), (context): Context.Context<never> => context))
+  })
+).pipe(orWarning)

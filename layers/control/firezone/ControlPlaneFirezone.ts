@@ -1,0 +1,265 @@
+/**
+ * The portal control plane: its messages become access requests, and every reply goes out in the turn of its request. Our
+ * candidates go to the clients, names of clients are answered inside the tunnel.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Scheduler from "effect/Scheduler"
+import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
+import { Clients } from "../../../src/access/Clients.ts"
+import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
+import { ControlPlane, ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
+import { CandidateBook } from "../../../src/control/firezone/candidateBook.ts"
+import { controlEvent } from "../../../src/control/firezone/inTunnel.ts"
+import { decodeMessage } from "../../../src/control/firezone/messages.ts"
+import type { PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
+import { type Action, Session } from "../../../src/control/firezone/session.ts"
+import { TunnelInterface } from "../../../src/control/firezone/TunnelInterface.ts"
+import { maxAuthorizations } from "../../../src/control/firezone/wire.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
+import type { Notice } from "../../../src/dataplane/notices.ts"
+import type { Client, ClientId } from "../../../src/model/Client.ts"
+import type { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { makeInTunnelControl } from "./inTunnelControl.ts"
+import { makeOddities } from "./oddities.ts"
+import { makePortalLink } from "./portalLink.ts"
+
+export interface PortalOptions {
+  readonly legacy: boolean
+  readonly maxPartition: Duration.Duration
+}
+
+/** Clients at a time; a portal that names more gets no answer for them. */
+export const maxClients = 16_384
+
+export const layer = (
+  options: PortalOptions
+): Layer.Layer<
+  ControlPlane,
+  never,
+  Authorizations | Clients | ConnectionAcceptor | DataPlane | PortalSocket | Resolutions | TunnelInterface
+> =>
+  Layer.effect(
+    ControlPlane,
+    Effect.gen(function* () {
+      const acceptor = yield* ConnectionAcceptor
+      const authorizations = yield* Authorizations
+      const clients = yield* Clients
+      const dataPlane = yield* DataPlane
+      const tunnel = yield* TunnelInterface
+      const control = yield* makeInTunnelControl
+      const odd = makeOddities()
+      const session = new Session()
+      const candidates = new CandidateBook()
+      const ended = yield* Deferred.make<never, ControlPlaneEnded>()
+
+      const hasRoom = Effect.fnUntraced(function* (client: ClientId) {
+        const known = (yield* clients.find(client)) !== undefined
+        return (known || (yield* clients.count) < maxClients) && (yield* authorizations.count) < maxAuthorizations
+      })
+
+      const accept = Effect.fnUntraced(function* ({ reply, request }: Extract<Action, { _tag: "Accept" }>) {
+        if (!(yield* hasRoom(request.client.id))) {
+          return yield* odd("room", "the portal names more clients or authorizations than this gateway takes")
+        }
+        yield* acceptor.accept(request).pipe(
+          Effect.matchEffect({
+            onSuccess: ({ credentials }) =>
+              Effect.sync(() => {
+                const message = reply(credentials)
+                if (message !== null) link.send(message)
+              }),
+            onFailure: (refused) =>
+              odd(
+                `refused ${refused.reason}`,
+                `request refused: ${refused.reason} (client ${refused.client}, resource ${refused.resource})`
+              )
+          })
+        )
+      })
+
+      const perform = (action: Action): Effect.Effect<void, ControlPlaneEnded> => {
+        switch (action._tag) {
+          case "Accept":
+            return accept(action)
+          case "Send":
+            return Effect.sync(() => link.send(action.message))
+          case "Configure":
+            return tunnel.configure(action.tunnel4, action.tunnel6)
+          case "SetRelays":
+            return dataPlane.send({ _tag: "SetRelays", relays: action.relays })
+          case "Reconcile":
+            return authorizations.reconcile(action.authorizations)
+          case "Revoke":
+            return authorizations.revoke(action.client, action.resource)
+          case "UpdateResource":
+            return authorizations.update(action.resource)
+          case "SetExpiry":
+            return setExpiry(authorizations, action.grant)
+          case "AddCandidates":
+          case "RemoveCandidates": {
+            const { client } = action
+            const tag = action._tag === "AddCandidates" ? ("AddCandidate" as const) : ("RemoveCandidate" as const)
+            return Effect.forEach(action.candidates, (candidate) => dataPlane.send({ _tag: tag, client, candidate }), {
+              discard: true
+            })
+          }
+          case "Warn":
+            return Effect.logWarning(action.message)
+          case "End":
+            return end(action.reason)
+        }
+      }
+
+      const onMessage = Effect.fn("ControlPlane.message")(
+        function* (event: string, payload: unknown) {
+          const decoded = decodeMessage(event, payload)
+          yield* Effect.annotateCurrentSpan({ event: event.slice(0, 64), outcome: decoded._tag })
+          switch (decoded._tag) {
+            case "Unknown":
+              return yield* odd(
+                `event ${event.slice(0, 64)}`,
+                `skipped an unknown message of the portal: ${quoted(event)}`
+              )
+            case "Malformed":
+              return yield* odd(`malformed ${event}`, `skipped ${quoted(event)} of the portal: ${decoded.problem}`)
+            case "Message": {
+              if (decoded.skipped > 0)
+                yield* odd(`parts ${event}`, `skipped ${decoded.skipped} parts of ${quoted(event)}`)
+              const known = new Map<ClientId, Client>()
+              if ("client" in decoded.message) {
+                const id =
+                  typeof decoded.message.client === "string" ? decoded.message.client : decoded.message.client.id
+                const client = yield* clients.find(id)
+                if (client !== undefined) known.set(id, client)
+                const { resource } = { resource: null, ...decoded.message }
+                const name = typeof resource === "string" ? resource : (resource?.id ?? null)
+                yield* Effect.annotateCurrentSpan({ client: id, resource: name })
+              }
+              const now = yield* Clock.currentTimeMillis
+              const actions = session.handle(decoded.message, { now, client: (id) => known.get(id) })
+              for (const action of actions) yield* perform(action)
+            }
+          }
+        },
+        inOneTurn,
+        skipDefects
+      )
+
+      const link = yield* makePortalLink({
+        ...options,
+        onOdd: odd,
+        onMessage,
+        onJoined: (connection) =>
+          Effect.andThen(tunnel.reachedFrom(connection.localAddress), Effect.sync(tellCandidates))
+      })
+
+      /** Only while somebody listens: until then the book keeps the latest state. */
+      function tellCandidates(): void {
+        if (!link.joined()) return
+        for (const message of candidates.take()) link.send(message)
+      }
+
+      const handleNotice = Effect.fnUntraced(function* (notice: Notice) {
+        switch (notice._tag) {
+          case "CandidateFound":
+            return candidates.found(notice.client, notice.candidate)
+          case "CandidateLost":
+            return candidates.lost(notice.client, notice.candidate)
+          case "ConnectionLost":
+            candidates.forget(notice.client)
+            yield* clients.lost(notice.client)
+            return yield* Effect.logInfo("the connection to a client is lost").pipe(
+              Effect.annotateLogs({ client: notice.client, reason: notice.reason })
+            )
+          case "RelayLost": {
+            yield* odd(`relay ${notice.reason}`, `relay ${notice.relay} is lost: ${notice.reason}; ${notice.left} left`)
+            const now = yield* Clock.currentTimeMillis
+            for (const action of session.relayLost(notice.left, now)) yield* Effect.ignore(perform(action))
+            return
+          }
+          case "Control":
+            if (notice.event === controlEvent.AssignedIps) {
+              return yield* control.assignedIps(notice.client, notice.payload)
+            }
+            if (notice.event === controlEvent.Goodbye) yield* clients.lost(notice.client)
+            return
+          case "Fault":
+            return yield* Effect.logWarning(notice.message)
+        }
+      })
+
+      const notices = yield* dataPlane.notices
+      yield* Queue.takeAll(notices).pipe(
+        Effect.flatMap((batch) => Effect.forEach(batch, handleNotice, { discard: true })),
+        Effect.andThen(Effect.sync(tellCandidates)),
+        Effect.catchCause((cause) => Effect.logError("a notice of the data plane was not handled", cause)),
+        Effect.forever,
+        Effect.forkScoped
+      )
+
+      yield* Effect.addFinalizer(() =>
+        Effect.flatMap(clients.list, (all) =>
+          Effect.forEach(all, ({ id }) => dataPlane.send(goodbye(id)), { discard: true })
+        )
+      )
+      const run = Effect.forever(Effect.raceFirst(link.run, tunnel.moved))
+      yield* Effect.forkScoped(Effect.catch(run, (error) => Deferred.fail(ended, error)))
+
+      return ControlPlane.of({
+        health: Effect.sync(() => ({ kind: "portal", connected: link.joined(), detail: link.detail() })),
+        counters: Effect.sync(() => ({ ...link.counters(), ...control.counters() })),
+        failure: Deferred.await(ended)
+      })
+    })
+  )
+
+/** A client without authorizations has no connection either: it is told, and removed. */
+export const dismissal: Layer.Layer<never, never, Clients | DataPlane> = Layer.effect(
+  LastAuthorizationEnded,
+  Effect.gen(function* () {
+    const clients = yield* Clients
+    const dataPlane = yield* DataPlane
+    return (client: ClientId) => Effect.andThen(dataPlane.send(goodbye(client)), clients.remove(client))
+  })
+)
+
+const goodbye = (client: ClientId) => ({
+  _tag: "SendControl" as const,
+  client,
+  event: controlEvent.Goodbye,
+  payload: new Uint8Array(0)
+})
+
+const setExpiry = Effect.fnUntraced(function* (
+  authorizations: Authorizations["Service"],
+  { client, expiresAt, resource }: Extract<Action, { _tag: "SetExpiry" }>["grant"]
+) {
+  const held = yield* authorizations.find(client, resource)
+  if (held !== undefined) yield* authorizations.record({ ...held, expiresAt })
+})
+
+/** A token that has ended will be refused for ever; of other reasons the next handshake tells more. */
+const end = (reason: string): Effect.Effect<void, ControlPlaneEnded> =>
+  /token|revoked|disabled/.test(reason)
+    ? Effect.fail(
+        new ControlPlaneEnded({
+          message: `the portal ends this gateway (${quoted(reason)}): make a new token in the portal and put it into FIREZONE_TOKEN, or end the other gateway with this FIREZONE_ID`
+        })
+      )
+    : Effect.logWarning(`the portal will disconnect: ${quoted(reason)}`)
+
+/** A bug met by one message must not cost the others their connection. */
+const skipDefects = <E>(self: Effect.Effect<void, E>): Effect.Effect<void, E> =>
+  Effect.catchDefect(self, (defect) => Effect.logError("a message of the portal was not handled", Cause.die(defect)))
+
+const quoted = (text: string): string => JSON.stringify(text.slice(0, 64))
+
+/** Nothing between a request and its reply may wait, not even for the scheduler. */
+const inOneTurn = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.provideService(self, Scheduler.PreventSchedulerYield, true)

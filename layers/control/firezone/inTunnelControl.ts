@@ -1,0 +1,119 @@
+/**
+ * Names that clients announce inside the tunnel (firezone-protocol §3.3, §4.5): checked first, accepted at once, and
+ * confirmed when the lookup has ended, whatever its outcome: the gateway heals what is not resolved.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as FiberMap from "effect/FiberMap"
+import { Authorizations } from "../../../src/access/Authorizations.ts"
+import { checkRequest } from "../../../src/access/checkRequest.ts"
+import { Clients } from "../../../src/access/Clients.ts"
+import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
+import { ProxyRanges } from "../../../src/access/ProxyRanges.ts"
+import {
+  type AssignedIps,
+  controlEvent,
+  domainStatus,
+  readAssignedIps
+} from "../../../src/control/firezone/inTunnel.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
+import { AccessRefused, type AccessRequest } from "../../../src/model/AccessRequest.ts"
+import type { ClientId } from "../../../src/model/Client.ts"
+import type { MappingId } from "../../../src/model/Mapping.ts"
+import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+
+/** A client keeps packets for a name until it is confirmed: it must not wait longer for the DNS. */
+export const confirmAfter = "2 seconds"
+/** Confirmations that wait for a lookup; more are given at once. */
+const maxWaiting = 4_096
+
+export const makeInTunnelControl = Effect.gen(function* () {
+  const acceptor = yield* ConnectionAcceptor
+  const authorizations = yield* Authorizations
+  const clients = yield* Clients
+  const dataPlane = yield* DataPlane
+  const resolutions = yield* Resolutions
+  const isProxy = yield* ProxyRanges
+  const waiting = yield* FiberMap.make<string>()
+  const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0 }
+
+  const tell = (client: ClientId, status: "Active" | "Inactive", echo: AssignedIps["echo"]) => {
+    counters[status === "Active" ? "active" : "inactive"]++
+    return dataPlane.send({
+      _tag: "SendControl",
+      client,
+      event: controlEvent.DomainStatus,
+      payload: domainStatus(status, echo)
+    })
+  }
+
+  /** Proxy IPs that stand for another name: the client has started again, and nothing of before is true any more. */
+  const clearRenumbered = Effect.fnUntraced(function* (
+    client: ClientId,
+    domain: string,
+    proxyIps: ReadonlyArray<string>
+  ) {
+    for (const proxyIp of proxyIps) {
+      const owner = yield* resolutions.ownerOf(client, proxyIp)
+      if (owner === undefined || owner.name.domain === domain) continue
+      counters.renumbered++
+      return yield* resolutions.releaseWhere(client, null)
+    }
+  })
+
+  /** The mapping, or why there is none. */
+  const accept = Effect.fnUntraced(function* (id: ClientId, assigned: AssignedIps) {
+    const { echo, proxyIps, resource } = assigned
+    const held = yield* authorizations.find(id, resource)
+    const client = yield* clients.find(id)
+    if (held === undefined || client === undefined) return "NotAuthorized" as const
+    const request: AccessRequest = { ...held, client, name: { domain: echo.domain, proxyIps }, credentials: null }
+    const checked = checkRequest(request, yield* Clock.currentTimeMillis, isProxy)
+    if (checked instanceof AccessRefused) return checked.reason
+    if (checked !== null) yield* clearRenumbered(id, checked.domain, checked.proxyIps)
+    return yield* acceptor.accept(request).pipe(
+      Effect.map((reply) => reply.mapping),
+      Effect.catch((refused) => Effect.succeed(refused.reason))
+    )
+  })
+
+  const confirmLater = (client: ClientId, mapping: MappingId, echo: AssignedIps["echo"]) =>
+    FiberMap.run(
+      waiting,
+      `${mapping} ${echo.resource} ${echo.domain}`,
+      resolutions.settled(mapping).pipe(
+        Effect.timeoutOption(confirmAfter),
+        Effect.andThen(resolutions.mappingOf(mapping)),
+        // Released meanwhile: the client's authorization is gone, or the name is another's.
+        Effect.flatMap((still) => tell(client, still === undefined ? "Inactive" : "Active", echo))
+      ),
+      { onlyIfMissing: true }
+    )
+
+  const assigned = Effect.fn("ControlPlane.assignedIps")(function* (client: ClientId, assigned: AssignedIps) {
+    const { echo, resource } = assigned
+    yield* Effect.annotateCurrentSpan({ client, resource, domain: echo.domain })
+    counters.assigned++
+    const mapping = yield* accept(client, assigned)
+    const outcome = typeof mapping === "string" ? mapping : (mapping?.state._tag ?? "Accepted")
+    yield* Effect.annotateCurrentSpan({ outcome })
+    if (typeof mapping === "string") {
+      yield* Effect.logDebug(`name refused: ${mapping}`).pipe(Effect.annotateLogs({ client, resource }))
+      return yield* tell(client, "Inactive", echo)
+    }
+    if (mapping === null || mapping.state._tag !== "Resolving") return yield* tell(client, "Active", echo)
+    if ((yield* FiberMap.size(waiting)) >= maxWaiting) return yield* tell(client, "Active", echo)
+    yield* confirmLater(client, mapping.mapping.id, echo)
+  })
+
+  return {
+    /** Never waits for a lookup. */
+    assignedIps: (client: ClientId, payload: Uint8Array): Effect.Effect<void> => {
+      const read = readAssignedIps(payload)
+      if (read !== undefined) return assigned(client, read)
+      counters.malformed++
+      return Effect.void
+    },
+    counters: () => ({ ...counters })
+  }
+})

@@ -1,0 +1,68 @@
+/**
+ * The DNS service of the portal mode (firezone-protocol §5.7): clients answer address questions about resources themselves
+ * and ask here for the SRV and TXT records, which the host's own servers know.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { Authorizations } from "../../../src/access/Authorizations.ts"
+import { recordType } from "../../../src/dns/registry.ts"
+import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
+import { filterAddresses, handleQuery } from "../../../src/dns/tunnelServer.ts"
+import type { DnsHandler } from "../../../src/host/DnsSockets.ts"
+import { matches } from "../../../src/model/DomainPattern.ts"
+import { TokenBucket } from "../../../src/nat/TokenBucket.ts"
+import { type Asker, makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
+
+const withinMs = 5_000
+/** Sources remembered; who has been quiet longest is forgotten, and begins anew. */
+const maxSources = 4_096
+
+interface Source extends Asker {
+  /** Before anything is looked for: one client must not keep the gateway busy. */
+  readonly questions: TokenBucket
+}
+
+const forwarded: ReadonlySet<number> = new Set([recordType.SRV, recordType.TXT])
+
+/** Answers what lies under a DNS resource of the asking client; everything else is refused. */
+export const makePortalDns = Effect.gen(function* () {
+  const authorizations = yield* Authorizations
+  const forwarder = yield* makeDnsForwarder
+  const sources = new Map<string, Source>()
+
+  const sourceOf = (address: string): Source => {
+    const source = sources.get(address) ?? { forwards: 0, questions: new TokenBucket(questionLimit) }
+    sources.delete(address)
+    sources.set(address, source)
+    if (sources.size > maxSources) sources.delete(sources.keys().next().value!)
+    return source
+  }
+
+  const resolverOf = Effect.fnUntraced(function* (source: string, domain: string) {
+    for (const { client, resource } of yield* authorizations.list) {
+      if (resource.kind !== "dns" || (client.tunnel4 !== source && client.tunnel6 !== source)) continue
+      if (matches(resource.pattern, domain)) return resource.resolver
+    }
+    return undefined
+  })
+
+  const answer = Effect.fn("ControlPlane.question")(function* (
+    address: string,
+    question: TunnelQuestion
+  ): Effect.fn.Return<TunnelAnswer> {
+    const { domain, type } = question
+    const source = sourceOf(address)
+    if (!source.questions.take(yield* Clock.currentTimeMillis)) return { _tag: "Dropped" }
+    yield* Effect.annotateCurrentSpan({ domain, type })
+    if (!forwarded.has(type)) return { _tag: "Refused" }
+    const resolver = yield* resolverOf(address, domain)
+    if (resolver === undefined) return { _tag: "Refused" }
+    const answer = yield* forwarder.forward(source, resolver, question, withinMs)
+    // Addresses beside the answer are real ones; the client has its own for these names.
+    return answer._tag === "Forwarded" ? { ...answer, message: filterAddresses(answer.message, () => false) } : answer
+  })
+
+  const handler: DnsHandler = (query, source, transport) =>
+    handleQuery(query, transport, (question) => answer(source.address, question))
+  return handler
+})

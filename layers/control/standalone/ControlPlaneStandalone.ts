@@ -1,0 +1,189 @@
+/**
+ * The file control plane: access requests are made for every client × network resource at the start and for every
+ * tunnel DNS question about a resource's name. Remembers each client's endpoint and last handshake.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import { Clients } from "../../../src/access/Clients.ts"
+import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
+import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { ControlPlane } from "../../../src/control/ControlPlane.ts"
+import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
+import type { ClientState } from "../../../src/dataplane/notices.ts"
+import { handleQuery } from "../../../src/dns/tunnelServer.ts"
+import { type DnsSocketError, DnsSockets } from "../../../src/host/DnsSockets.ts"
+import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
+import type { ClientId } from "../../../src/model/Client.ts"
+
+export interface StandaloneOptions {
+  readonly config: GatewayConfig
+  /** The tunnel's DNS sockets see only what comes from this device; `null` in memory. */
+  readonly device: string | null
+  /** Done before the first question is read, while the packet worker takes up its work. */
+  readonly warmUp?: Effect.Effect<unknown>
+}
+
+/** A client heard of within this time before a restart is called by the gateway. */
+const activeMs = 180_000
+const persistEvery = "1 second"
+const rowsPerWrite = 20
+const betweenWrites = "20 millis"
+/** Clients that the log names when they come or go, each second; further ones are counted. */
+const maxNamed = 10
+
+export const layer = (
+  options: StandaloneOptions
+): Layer.Layer<
+  ControlPlane,
+  StateError | DnsSocketError,
+  Clients | ConnectionAcceptor | DataPlane | DnsSockets | StateStore | TunnelNames
+> =>
+  Layer.effect(
+    ControlPlane,
+    Effect.gen(function* () {
+      const { config } = options
+      const names = yield* TunnelNames
+      const dataPlane = yield* DataPlane
+      const sockets = yield* DnsSockets
+
+      yield* restoreClients(config)
+      yield* names.restore
+      yield* grantNetworks(config)
+      yield* rememberClients(names)
+      const serve = sockets.serve({
+        addresses: [config.gateway4, config.gateway6],
+        port: 53,
+        device: options.device,
+        handler: (query, source, transport) =>
+          handleQuery(query, transport, (question) => names.answer(source.address, question))
+      })
+      yield* Effect.all([dataPlane.start, Effect.andThen(options.warmUp ?? Effect.void, serve)], { concurrency: 2 })
+      return ControlPlane.of({
+        health: Effect.succeed({
+          kind: "file",
+          connected: true,
+          detail: `${config.clients.length} clients configured`
+        }),
+        counters: names.counters,
+        failure: Effect.never
+      })
+    })
+  )
+
+const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const store = yield* StateStore
+  const clients = yield* Clients
+  const now = yield* Clock.currentTimeMillis
+  const stored = new Map((yield* store.clients).map((row) => [row.client, row]))
+  for (const client of config.clients) {
+    const row = stored.get(client.id)
+    const endpoint = row?.endpoint ?? null
+    yield* clients.upsert(client, {
+      endpoint,
+      lastTai64n: row?.lastTai64n ?? null,
+      keepalive: 0,
+      initiate: endpoint !== null && row !== undefined && now - row.lastSeenAt <= activeMs
+    })
+  }
+})
+
+/** CIDR and Internet resources need no question: they are open from the first handshake on. */
+const grantNetworks = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const acceptor = yield* ConnectionAcceptor
+  for (const grant of config.grants) {
+    if (grant.resource.kind === "dns") continue
+    yield* acceptor
+      .accept({ ...grant, name: null, credentials: null })
+      .pipe(
+        Effect.catch((refused) =>
+          Effect.logInfo(`${refused.resource} is not open to ${refused.client}: ${refused.reason}`)
+        )
+      )
+  }
+})
+
+/** Writes down where clients are, at most once a second each, and says when one comes or goes. */
+const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service"]) {
+  const store = yield* StateStore
+  const notices = yield* (yield* DataPlane).notices
+  const dirty = new Map<ClientId, ClientState>()
+  const seenAt = new Map((yield* store.clients).map((row) => [row.client, row.lastSeenAt]))
+  let failing = false
+  const connected = new Set<ClientId>()
+  let named = 0
+  const more = { connected: 0, silent: 0 }
+
+  const note = Effect.fnUntraced(function* (state: ClientState) {
+    dirty.set(state.client, state)
+    if (state.connected === connected.has(state.client)) return
+    if (state.connected) connected.add(state.client)
+    else connected.delete(state.client)
+    if (named++ >= maxNamed) {
+      if (state.connected) more.connected++
+      else more.silent++
+      return
+    }
+    yield* Effect.logInfo(state.connected ? "client connected" : "client is silent").pipe(
+      Effect.annotateLogs("client", state.client)
+    )
+  })
+
+  const tellMore = Effect.suspend(() => {
+    const { connected, silent } = more
+    named = 0
+    more.connected = 0
+    more.silent = 0
+    if (connected + silent === 0) return Effect.void
+    return Effect.logInfo("more clients came or went").pipe(Effect.annotateLogs({ connected, silent }))
+  })
+
+  /** A few rows at a time, so that no question waits behind hundreds. */
+  const write = Effect.fnUntraced(
+    function* (pause: Effect.Effect<void>) {
+      const states = [...dirty.values()]
+      for (let at = 0; at < states.length; at += rowsPerWrite) {
+        if (at > 0) yield* pause
+        const some = states.slice(at, at + rowsPerWrite)
+        const rows = some.map(({ client, endpoint, handshakeAt, lastTai64n }) => {
+          const lastSeenAt = handshakeAt ?? seenAt.get(client) ?? 0
+          seenAt.set(client, lastSeenAt)
+          return { client, endpoint, lastTai64n, lastSeenAt }
+        })
+        yield* store.putClients(rows)
+        for (const state of some) if (dirty.get(state.client) === state) dirty.delete(state.client)
+        failing = false
+      }
+    },
+    Effect.catch((error) => {
+      if (failing) return Effect.void
+      failing = true
+      return Effect.logError(`client endpoints are not remembered for now: ${error.message}`)
+    })
+  )
+
+  yield* Queue.take(notices).pipe(
+    Effect.flatMap((notice) => {
+      switch (notice._tag) {
+        case "ClientState":
+          return note(notice)
+        case "InUse":
+          return names.inUse(notice.client, notice.mappings)
+        case "Fault":
+          return Effect.logWarning(notice.message)
+        default:
+          return Effect.void
+      }
+    }),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  yield* Effect.forkScoped(
+    Effect.forever(
+      Effect.andThen(Effect.sleep(persistEvery), Effect.andThen(write(Effect.sleep(betweenWrites)), tellMore))
+    )
+  )
+  yield* Effect.addFinalizer(() => write(Effect.void))
+})

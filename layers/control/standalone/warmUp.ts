@@ -1,0 +1,106 @@
+/**
+ * The code on the way of a tunnel DNS question, run before the first client asks: a JavaScript engine compiles what it
+ * runs, and the first hundreds of questions after a start would wait for that. Nothing of it reaches the network, the
+ * disk or the packet worker, and nothing of it stays.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import { encodeQuery } from "../../../src/dns/query.ts"
+import { recordType } from "../../../src/dns/registry.ts"
+import { handleQuery } from "../../../src/dns/tunnelServer.ts"
+import { Upstream } from "../../../src/dns/Upstream.ts"
+import { ClientId } from "../../../src/model/Client.ts"
+import { type DnsResource, ResourceId } from "../../../src/model/Resource.ts"
+import * as Authorizations from "../../access/Authorizations.ts"
+import * as Clients from "../../access/Clients.ts"
+import * as ConnectionAcceptor from "../../access/ConnectionAcceptor.ts"
+import * as DataPlaneRecording from "../../memory/DataPlaneRecording.ts"
+import * as Resolutions from "../../resolution/Resolutions.ts"
+import * as Resolver from "../../dns/Resolver.ts"
+import * as StateStoreMemory from "../../memory/StateStoreMemory.ts"
+import * as TunnelNamesLive from "./TunnelNames.ts"
+
+const clients = 50
+/** 0.2 s of work, after which most of the code on the way is compiled: those who come right after a restart come all at once. */
+const questionsPerClient = 16
+export const questions = clients * questionsPerClient
+
+/**
+ * Answers questions about names that do not exist, of clients that do not exist, in services of their own; yields how
+ * many got proxy IPs.
+ */
+export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
+  const config = warmUpConfig()
+  const answers = Effect.gen(function* () {
+    const names = yield* TunnelNames
+    yield* Effect.orDie(names.restore)
+    let answered = 0
+    for (let i = 0; i < questions; i++) {
+      const { tunnel4 } = config.clients[i % clients]!
+      const query = encodeQuery({ id: i, domain: `n${i}.warm-up.invalid`, type: recordType.A }, true)!
+      const reply = yield* handleQuery(query, "udp", (question) => names.answer(tunnel4, question))
+      // Answer records, as the header counts them.
+      if (reply !== null && reply[7]! > 0) answered++
+      // Handshakes and replies of the packet worker go on meanwhile.
+      if (i % 8 === 7) yield* Effect.yieldNow
+    }
+    return answered
+  })
+  return answers.pipe(
+    // `local`: the layers have the running gateway's names, and its services must not be taken for them.
+    Effect.provide([services(config), Logger.layer([])], { local: true }),
+    Effect.withTracerEnabled(false)
+  )
+})
+
+const services = (config: GatewayConfig): Layer.Layer<TunnelNames> =>
+  TunnelNamesLive.layer({ config, refusesOutside: () => true }).pipe(
+    Layer.provide(ConnectionAcceptor.layer),
+    Layer.provide([Authorizations.layer, Clients.layer]),
+    Layer.provide(Resolutions.layer),
+    Layer.provide([Resolver.layerResolver({ sets: {} }), DataPlaneRecording.layer, StateStoreMemory.layer]),
+    Layer.provide(noUpstream)
+  )
+
+/** Servers that never answer: the lookups end with the services. */
+const noUpstream = Layer.succeed(Upstream, { exchange: () => Effect.never, counters: Effect.succeed({}) })
+
+const warmUpConfig = (): GatewayConfig => {
+  const resource: DnsResource = {
+    kind: "dns",
+    id: ResourceId.make("warm-up"),
+    filters: [],
+    allow: [],
+    pattern: "*.warm-up.invalid",
+    resolver: "warm-up"
+  }
+  const known = Array.from({ length: clients }, (_, i): ConfiguredClient => ({
+    id: ClientId.make(`warm-up-${i}`),
+    publicKey: `${i}`,
+    presharedKey: null,
+    tunnel4: `100.64.1.${i}`,
+    tunnel6: `fd00:2021:1111::1:${i.toString(16)}`,
+    groups: []
+  }))
+  return {
+    endpoint: { host: "warm-up.invalid", port: 1 },
+    listenPort: 1,
+    resolvers: new Map(),
+    clients: known,
+    resources: [resource],
+    grants: known.map((client) => ({ client, resource, expiresAt: null })),
+    network: defaultNetwork,
+    gateway4: "100.64.0.1",
+    gateway6: "fd00:2021:1111::1",
+    firewall: "off",
+    masquerade: false,
+    stateDir: "",
+    controlSocket: "",
+    device: "",
+    otherNames: "refuse",
+    logLevel: "Info"
+  }
+}

@@ -1,0 +1,398 @@
+/**
+ * The live data plane: TUN and UDP descriptors, and a supervised packet worker. A worker that throws, exits or stalls
+ * is replaced by one that has been loaded before and stood by; it gets the whole desired state, the descriptors stay.
+ */
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
+import type { Command } from "../../src/dataplane/commands.ts"
+import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
+import { readOffloads } from "./offloads.ts"
+import { readRealTime } from "./realTime.ts"
+import { hasNativeChecksum } from "./native/checksum.ts"
+import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd, type UdpSocket } from "./native/fds.ts"
+import {
+  type FromWorker,
+  heartbeat,
+  pending,
+  type ToWorker,
+  type WorkerOffloads,
+  type WorkerSeat,
+  type WorkerStart
+} from "./native/packetWorker.ts"
+
+export interface DataPlaneOptions {
+  readonly device: string
+  /** UDP port for WireGuard, on every address of both families; 0 takes any free one. */
+  readonly port: number
+  /** Take any free port when that one is taken, instead of failing. Default false. */
+  readonly portFallback?: boolean
+  /** What the host's routing rules know the packets of this port by (SO_MARK). */
+  readonly mark?: number
+  /** 32 bytes. Copied to each worker. */
+  readonly privateKey: Uint8Array
+  readonly mtu: number
+  readonly maxSessions: number
+  /** Another worker entry, for tests of the supervision. */
+  readonly workerUrl?: URL
+}
+
+/** A worker that has not made its first turn after this long never will. */
+const startMs = 10_000
+/** A worker is stalled when its heartbeat stands still for this long. */
+const stalledMs = 2_000
+const watchMs = 250
+/** Commands per message of a replay; main's other work runs in between. */
+const replayChunk = 500
+/**
+ * The next worker is loaded this long after the one at work was ready: start, replay and, after a start of the gateway,
+ * its clients' return have the processors first.
+ */
+const standbyAfterMs = { start: 10_000, restart: 3_000 } as const
+/** A worker that ended while it stood by is replaced after this long. */
+const standbyAgainMs = 60_000
+/** A worker that is told to stop gets this long before it is terminated. */
+const stopMs = 1_000
+
+export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPlaneError> =>
+  Layer.effect(
+    DataPlane,
+    Effect.gen(function* () {
+      const descriptors = yield* openDescriptors(options)
+      const hub = makeDataPlaneHub()
+      const supervisor = makeSupervisor(options, descriptors, yield* readRealTime, hub)
+      yield* supervisor.prepare
+      const scope = yield* Effect.scope
+      const clock = yield* Clock.Clock
+      let started = false
+      return DataPlane.of({
+        start: Effect.suspend(() => {
+          if (started) return Effect.void
+          started = true
+          return Effect.andThen(Effect.forkIn(supervisor.run, scope, { startImmediately: true }), supervisor.firstReady)
+        }),
+        send: (command) =>
+          Effect.sync(() => {
+            hub.snapshot.apply(command)
+            supervisor.post(command)
+          }),
+        notices: hub.subscribe,
+        clients: Effect.sync(() => hub.snapshot.clientStates),
+        counters: Effect.sync(() => ({
+          ...readCounters(supervisor.counters),
+          ...offloadGauges(descriptors.offloads),
+          "notices.dropped": hub.dropped(),
+          "worker.standby": Number(supervisor.standsBy()),
+          "worker.restarts": Math.max(0, supervisor.epoch() - 1),
+          "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
+        })),
+        failure: hub.failure,
+        epoch: Effect.sync(() => supervisor.epoch()),
+        port: descriptors.udpPort
+      })
+    })
+  )
+
+interface Descriptors {
+  readonly offloads: WorkerOffloads
+  readonly tun: number
+  readonly udp4: number
+  readonly udp6: number
+  readonly event: number
+  readonly udpPort: number
+}
+
+/** What is in use: 1, or 0 where it was switched off or the system does not have it. */
+const offloadGauges = (offloads: WorkerOffloads): Readonly<Record<string, number>> => ({
+  "offloads.udp_send": Number(offloads.udpSegment),
+  "offloads.udp_receive": Number(offloads.udpReceive),
+  "offloads.tun_read": Number(offloads.vnetHeader),
+  "offloads.tun_write_tcp": Number(offloads.joinTcp),
+  "offloads.tun_write_udp": Number(offloads.joinUdp),
+  "offloads.simd": Number(offloads.simd)
+})
+
+const openDescriptors = Effect.fnUntraced(function* (
+  options: DataPlaneOptions
+): Effect.fn.Return<Descriptors, DataPlaneError, Scope.Scope> {
+  const switches = yield* readOffloads
+  const tun = yield* descriptor(() => openTun(options.device, { vnetHeader: switches.tso }))
+  const { udp4, udp6: opened6 } = yield* bothFamilies(options, switches.gro)
+  if (options.port !== 0 && udp4.port !== options.port) {
+    yield* Effect.logInfo(`UDP port ${options.port} is taken: using ${udp4.port}`)
+  }
+  if (opened6 instanceof NativeError) yield* Effect.logWarning(`IPv6 is off for clients: ${opened6.message}`)
+  const udp6 = opened6 instanceof NativeError ? { ...udp4, fd: -1 } : opened6
+  if (udp4.warning !== null) yield* Effect.logWarning(udp4.warning)
+  const event = yield* descriptor(() => {
+    const fd = openEventFd()
+    return typeof fd === "number" ? { fd } : fd
+  })
+  const offloads: WorkerOffloads = {
+    vnetHeader: switches.tso,
+    joinTcp: switches.join && tun.offloads.tcp,
+    joinUdp: switches.join && tun.offloads.udp,
+    udpReceive: udp4.gro && udp6.gro,
+    udpSegment: switches.gso && udp4.gso && udp6.gso,
+    simd: switches.simd && hasNativeChecksum()
+  }
+  return { offloads, tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd, udpPort: udp4.port }
+})
+
+/** UDP at the same port for both families, closed with the scope; IPv6 may be missing. */
+const bothFamilies = (options: DataPlaneOptions, gro: boolean) =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const open = (port: number) => {
+        const more = { gro, ...(options.mark === undefined ? {} : { mark: options.mark }) }
+        const udp4 = openUdp({ family: 4, port, ...more })
+        return { udp4, udp6: udp4 instanceof NativeError ? udp4 : openUdp({ family: 6, port: udp4.port, ...more }) }
+      }
+      const isTaken = (socket: UdpSocket | NativeError) =>
+        socket instanceof NativeError && socket.errno === "EADDRINUSE"
+      let { udp4, udp6 } = open(options.port)
+      if (options.portFallback === true && (isTaken(udp4) || isTaken(udp6))) {
+        if (!(udp4 instanceof NativeError)) close(udp4.fd)
+        ;({ udp4, udp6 } = open(0))
+      }
+      return udp4 instanceof NativeError
+        ? Effect.fail(new DataPlaneError({ message: udp4.message }))
+        : Effect.succeed({ udp4, udp6 })
+    }),
+    ({ udp4, udp6 }) =>
+      Effect.sync(() => {
+        close(udp4.fd)
+        if (!(udp6 instanceof NativeError)) close(udp6.fd)
+      })
+  )
+
+const descriptor = <A extends { readonly fd: number }>(
+  open: () => A | NativeError
+): Effect.Effect<A, DataPlaneError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const opened = open()
+      return opened instanceof NativeError
+        ? Effect.fail(new DataPlaneError({ message: opened.message }))
+        : Effect.succeed(opened)
+    }),
+    ({ fd }) => Effect.sync(() => close(fd))
+  )
+
+interface PacketWorker {
+  /** 0 while it stands by. */
+  epoch: number
+  readonly worker: Worker
+  readonly port: MessagePort
+  readonly shared: Int32Array
+  /** The worker has its descriptors and waits for the replay. */
+  readonly ready: Deferred.Deferred<void>
+  readonly ended: Deferred.Deferred<string>
+  /** It reads no messages: no use in asking it to stop. */
+  stalled: boolean
+}
+
+const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, realTime: boolean, hub: DataPlaneHub) => {
+  const counterMemory = new SharedArrayBuffer(countersByteLength)
+  const counters = new Float64Array(counterMemory)
+  let epoch = 0
+  let startedAt = 0
+  let current: PacketWorker | undefined
+  /** The next worker: the first one, which loads while the host is being set up, or one for when the current dies. */
+  let standby: PacketWorker | undefined
+  const firstReady = Deferred.makeUnsafe<void>()
+  /** Commands of a replay that goes on; later ones queue behind it, so that order holds. */
+  let backlog: Array<Command> | undefined
+
+  const transmit = (to: PacketWorker, message: ToWorker): void => {
+    to.port.postMessage(message)
+    // A worker that has not yet seen the last signal will find this message too.
+    if (Atomics.exchange(to.shared, pending, 1) === 0) signalEventFd(descriptors.event)
+  }
+
+  const post = (command: Command): void => {
+    if (backlog !== undefined) backlog.push(command)
+    else if (current !== undefined) transmit(current, { commands: [command], more: false })
+  }
+
+  const replay = Effect.fnUntraced(function* (to: PacketWorker, now: number) {
+    // What was sent since the worker's start is in the snapshot.
+    backlog = hub.snapshot.replay(now)
+    do {
+      const chunk: Array<Command> = backlog.splice(0, replayChunk)
+      transmit(to, { commands: chunk, more: backlog.length > 0 })
+      yield* Effect.yieldNow
+    } while (backlog.length > 0)
+    backlog = undefined
+  })
+
+  /** A worker that loads and then stands by. */
+  const create = Effect.map(Clock.Clock, (clock): PacketWorker => {
+    const channel = new MessageChannel()
+    const sharedMemory = new SharedArrayBuffer(8)
+    const ready = Deferred.makeUnsafe<void>()
+    const ended = Deferred.makeUnsafe<string>()
+    const seat: WorkerSeat = { port: channel.port2, shared: sharedMemory }
+    const worker = new Worker(options.workerUrl ?? defaultWorkerUrl, {
+      workerData: seat,
+      resourceLimits: { maxYoungGenerationSizeMb: youngMb },
+      transferList: [channel.port2]
+    })
+    const shared = new Int32Array(sharedMemory)
+    const made: PacketWorker = { epoch: 0, worker, port: channel.port1, shared, ready, ended, stalled: false }
+    worker.on("error", (error: unknown) => {
+      Deferred.doneUnsafe(ended, Effect.succeed(`threw: ${error instanceof Error ? error.message : String(error)}`))
+    })
+    worker.once("exit", (code) => void Deferred.doneUnsafe(ended, Effect.succeed(`exited with code ${code}`)))
+    channel.port1.on("message", (notices: FromWorker) => {
+      if (notices[0]?._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
+      if (made === current) hub.deliver(notices, clock.currentTimeMillisUnsafe())
+    })
+    channel.port1.unref()
+    return made
+  })
+
+  const loadStandby = Effect.uninterruptible(
+    Effect.map(create, (made) => {
+      standby = made
+    })
+  )
+
+  /** The first worker begins to load; who stands by at the end goes. */
+  const prepare = Effect.acquireRelease(loadStandby, () =>
+    Effect.promise(async () => {
+      await standby?.worker.terminate()
+      standby?.port.close()
+    })
+  )
+
+  /** Sees to it that a worker stands by for the one at work. */
+  const keepStandby = (running: PacketWorker) =>
+    Effect.gen(function* () {
+      yield* Deferred.await(running.ready)
+      yield* Effect.sleep(running.epoch === 1 ? standbyAfterMs.start : standbyAfterMs.restart)
+      for (;;) {
+        if (standby === undefined) yield* loadStandby
+        const reason = yield* Deferred.await(standby!.ended)
+        standby!.port.close()
+        standby = undefined
+        yield* Effect.logWarning(`a packet worker on standby ${reason}; another follows`)
+        yield* Effect.sleep(standbyAgainMs)
+      }
+    })
+
+  /** Sets the one that stands by to work, or a new one. */
+  const spawn = Effect.gen(function* () {
+    const fit = standby !== undefined && !Deferred.isDoneUnsafe(standby.ended)
+    const running = fit ? standby! : yield* create
+    standby = undefined
+    running.epoch = ++epoch
+    startedAt = yield* Clock.currentTimeMillis
+    backlog = []
+    current = running
+    const start: WorkerStart = {
+      epoch,
+      ...descriptors,
+      privateKey: options.privateKey.slice(),
+      mtu: options.mtu,
+      maxSessions: options.maxSessions,
+      realTime,
+      counters: counterMemory
+    }
+    running.port.postMessage(start, [start.privateKey.buffer as ArrayBuffer])
+    Atomics.store(running.shared, pending, 1)
+    Atomics.notify(running.shared, pending)
+    return running
+  })
+
+  const stop = (running: PacketWorker): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      current = undefined
+      backlog = undefined
+      const terminate = Effect.promise(() => running.worker.terminate())
+      if (running.stalled) {
+        yield* terminate
+      } else {
+        transmit(running, { commands: [{ _tag: "Stop" }], more: false })
+        yield* Effect.asVoid(Deferred.await(running.ended)).pipe(
+          Effect.timeoutOrElse({ duration: stopMs, orElse: () => Effect.asVoid(terminate) })
+        )
+      }
+      running.port.close()
+    })
+
+  const watch = (running: PacketWorker) =>
+    Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      const monotonic = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
+      let last = -1
+      let changedAt = monotonic()
+      for (;;) {
+        yield* Effect.sleep(watchMs)
+        const beat = Atomics.load(running.shared, heartbeat)
+        const now = monotonic()
+        if (beat !== last) {
+          last = beat
+          changedAt = now
+        } else if (now - changedAt >= (beat === 0 ? startMs : stalledMs)) {
+          running.stalled = true
+          return `stalled: no turn for ${now - changedAt} ms`
+        }
+      }
+    })
+
+  const incarnation = Effect.acquireUseRelease(
+    spawn,
+    (running) =>
+      Effect.gen(function* () {
+        const replaying = yield* Effect.forkChild(replay(running, startedAt))
+        yield* Effect.forkChild(Effect.andThen(Deferred.await(running.ready), Deferred.succeed(firstReady, undefined)))
+        const reason = yield* Effect.raceAllFirst([Deferred.await(running.ended), watch(running), keepStandby(running)])
+        yield* Fiber.interrupt(replaying)
+        yield* Effect.logError(`packet worker ${running.epoch} ${reason}; starting another`)
+      }),
+    stop
+  )
+
+  /** At once after a single failure; one start per second when workers die young. */
+  const run = Effect.gen(function* () {
+    const before = yield* Clock.currentTimeMillis
+    yield* incarnation
+    const lived = (yield* Clock.currentTimeMillis) - before
+    if (lived < youngMs && epoch > 1) yield* Effect.sleep(youngMs)
+  }).pipe(Effect.repeat(Schedule.forever), Effect.asVoid)
+
+  return {
+    prepare,
+    run,
+    /** Waits until the first worker that loads has done so; a gateway without any has said why by then. */
+    firstReady: Deferred.await(firstReady).pipe(Effect.timeoutOption(loadMs), Effect.asVoid),
+    post,
+    counters,
+    epoch: () => epoch,
+    startedAt: () => startedAt,
+    /** Whether the next worker has loaded. */
+    standsBy: () => standby !== undefined && Atomics.load(standby.shared, heartbeat) > 0
+  }
+}
+
+const youngMs = 500
+
+/** Young objects of a worker, in MiB: small, so that each collection holds packets up for less than a millisecond. */
+const youngMb = 6
+/** `start` does not wait longer than this for a worker that loads. */
+const loadMs = 10_000
+
+/** `tsc` does not rewrite URLs: take the extension this file itself has. */
+const defaultWorkerUrl = new URL(
+  `./native/packetWorkerMain.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`,
+  import.meta.url
+)

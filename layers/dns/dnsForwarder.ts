@@ -1,0 +1,51 @@
+/** Questions of clients that other servers have to answer: their answers take seconds, so that only so many may wait. */
+import * as Effect from "effect/Effect"
+import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts"
+import { Upstream } from "../../src/dns/Upstream.ts"
+
+/** DNS questions of one client. */
+export const questionLimit = { perSecond: 100, burst: 200 } as const
+/** Of all clients and of one; the tunnel's DNS server answers no more than 256 questions at a time. */
+const maxWaiting = 192
+const maxWaitingPerAsker = 32
+
+/** Who asks, with the number of its questions that wait. */
+export interface Asker {
+  forwards: number
+}
+
+export const makeDnsForwarder = Effect.map(Upstream, (upstream) => {
+  let waiting = 0
+  let refused = 0
+  return {
+    /** Questions that found no place. */
+    refused: () => refused,
+    /** What the resolver set says within that time; a failure too when there is no place to wait. */
+    forward: (
+      of: Asker,
+      set: string,
+      { domain, type }: TunnelQuestion,
+      withinMs: number
+    ): Effect.Effect<TunnelAnswer> =>
+      Effect.suspend(() => {
+        if (waiting >= maxWaiting || of.forwards >= maxWaitingPerAsker) {
+          refused++
+          return Effect.succeed<TunnelAnswer>({ _tag: "ServerFailure" })
+        }
+        waiting++
+        of.forwards++
+        return upstream.exchange(set, domain, type, withinMs).pipe(
+          Effect.match({
+            onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message }),
+            onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })
+          }),
+          Effect.ensuring(
+            Effect.sync(() => {
+              waiting--
+              of.forwards--
+            })
+          )
+        )
+      })
+  }
+})

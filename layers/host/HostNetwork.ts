@@ -1,0 +1,279 @@
+/**
+ * `HostNetwork` by iproute2, nftables and /proc/sys. Needs CAP_NET_ADMIN, which the helpers must inherit (ambient
+ * capabilities). Sysctls are only ever raised, and left that way at the end: other services may rely on them by then.
+ */
+import { spawn } from "node:child_process"
+import * as fs from "node:fs"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import { deviceOfTable, firewallScript, firewallTable, removeScript, trackingScript } from "../../src/host/firewall.ts"
+import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
+import { describeOverlap, Route } from "../../src/host/overlap.ts"
+import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
+import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
+import { formatAddress, parseAddress } from "../../src/packet/address.ts"
+import { type CommandFailed, findProgram, runCommand } from "./hostCommand.ts"
+import { enableForwarding, ipv6Available } from "./hostSysctl.ts"
+
+export const layer: Layer.Layer<HostNetwork> = Layer.effect(
+  HostNetwork,
+  Effect.gen(function* () {
+    const news = yield* Queue.sliding<void>(1)
+    yield* watch(news).pipe(Effect.forkScoped)
+    return HostNetwork.of({
+      configure,
+      ownAddresses,
+      uplinkAddresses: uplinks,
+      // A change comes as a burst of lines: one completion for all of it.
+      changed: Queue.take(news).pipe(Effect.andThen(Effect.sleep("200 millis")), Effect.andThen(Queue.clear(news)))
+    })
+  })
+)
+
+const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) {
+  const warnings: Array<string> = []
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(plan.device)) {
+    return yield* fail(
+      `the device name ${JSON.stringify(plan.device)} cannot be used: take letters and digits, at most 15`
+    )
+  }
+  const v6 = ipv6Available(plan.device)
+  if (!v6) warnings.push("IPv6 is off on this host: clients reach IPv4 resources only")
+  yield* refuseOverlaps(plan, v6)
+  // Filtered before it is up and until it is down again.
+  if (plan.firewall === "nftables") {
+    const table = firewallTable(plan.device)
+    yield* removeStaleTables(plan.device)
+    yield* Effect.acquireRelease(installFirewall(plan), () => Effect.ignore(nft(removeScript(table))))
+    warnings.push(...(yield* foreignFirewall(plan, table)))
+  }
+  yield* Effect.acquireRelease(raiseDevice(plan, v6), () => Effect.ignore(lowerDevice(plan)))
+  warnings.push(...(yield* enableForwarding(v6, routerAdvertised)))
+  return warnings
+})
+
+const ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError> = Effect.suspend(() =>
+  ip(["-j", "address"]).pipe(
+    Effect.flatMap(decode(Interfaces, "ip -j address")),
+    Effect.map((interfaces) => {
+      const found = new Set<string>()
+      for (const { addr_info: entries } of interfaces) {
+        for (const { local } of entries ?? []) {
+          const words = local === undefined ? undefined : parseAddress(local)
+          if (words !== undefined) found.add(formatAddress(words))
+        }
+      }
+      return [...found]
+    })
+  )
+)
+
+const uplinks = Effect.fnUntraced(function* (reachedFrom: string | null) {
+  const interfaces = yield* ip(["-j", "address"]).pipe(Effect.flatMap(decode(Interfaces, "ip -j address")))
+  const defaults: Array<typeof DefaultRoute.Type> = []
+  for (const family of ["-4", "-6"]) {
+    const routes = ip(["-j", family, "route", "show", "default"]).pipe(
+      Effect.flatMap(decode(DefaultRoutes, "ip -j route"))
+    )
+    // A host without IPv6 has nothing to say about it.
+    defaults.push(...(yield* Effect.orElseSucceed(routes, () => [])))
+  }
+  return uplinkAddresses(reachedFrom, defaults, interfaces, isTunnelDevice)
+})
+
+/** TUN, TAP and WireGuard devices. */
+const isTunnelDevice = (device: string): boolean =>
+  fs.existsSync(`/sys/class/net/${device}/tun_flags`) ||
+  readOr(`/sys/class/net/${device}/uevent`, "").includes("DEVTYPE=wireguard")
+
+const Interfaces = Schema.fromJsonString(Schema.Array(Interface))
+
+const DefaultRoute = Schema.Struct({ ...Route.fields, prefsrc: Schema.optionalKey(Schema.String) })
+const DefaultRoutes = Schema.fromJsonString(Schema.Array(DefaultRoute))
+
+const Routes = Schema.fromJsonString(Schema.Array(Route))
+
+const Ruleset = Schema.fromJsonString(
+  Schema.Struct({ nftables: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) })
+)
+
+const Chain = Schema.Struct({
+  family: Schema.String,
+  table: Schema.String,
+  name: Schema.String,
+  hook: Schema.Literals(["forward", "input"]),
+  policy: Schema.Literal("drop")
+})
+
+const fail = (message: string): Effect.Effect<never, HostError> => Effect.fail(new HostError({ message }))
+
+const decode =
+  <A>(schema: Schema.Codec<A, string>, source: string) =>
+  (text: string): Effect.Effect<A, HostError> =>
+    Schema.decodeEffect(schema)(text.trim() === "" ? "[]" : text).pipe(
+      Effect.mapError(
+        () => new HostError({ message: `cannot understand the output of "${source}": is it iproute2 and nftables?` })
+      )
+    )
+
+const explain =
+  (doing: string) =>
+  (failure: CommandFailed): HostError => {
+    const { command, kind, output } = failure
+    if (kind === "missing") {
+      const packaged = command === "nft" ? 'nftables" (or set "firewall: off")' : 'iproute2"'
+      return new HostError({ message: `cannot ${doing}: "${command}" is not installed; run "apt install ${packaged}` })
+    }
+    if (kind === "timeout")
+      return new HostError({ message: `cannot ${doing}: "${command}" did not finish within 10 s` })
+    if (/not permitted|permission denied/i.test(output)) {
+      return new HostError({
+        message: `cannot ${doing}: not permitted; run as root or grant CAP_NET_ADMIN (systemd: "AmbientCapabilities=CAP_NET_ADMIN")`
+      })
+    }
+    if (command === "nft" && /No such file|not supported/i.test(output)) {
+      return new HostError({
+        message: `cannot ${doing}: the kernel lacks a part of nftables (${output}); load its modules or set "firewall: off"`
+      })
+    }
+    return new HostError({ message: `cannot ${doing}: ${command}: ${output}` })
+  }
+
+const ip = (args: ReadonlyArray<string>, input?: string): Effect.Effect<string, HostError> =>
+  runCommand("ip", args, input === undefined ? {} : { input }).pipe(
+    Effect.mapError(explain(input === undefined ? "read the host's network" : "configure the tunnel device"))
+  )
+
+const nft = (script: string): Effect.Effect<string, HostError> =>
+  runCommand("nft", ["-f", "-"], { input: script }).pipe(Effect.mapError(explain("install the firewall table")))
+
+const nftList = (what: "tables" | "ruleset") =>
+  runCommand("nft", ["-j", "list", what]).pipe(
+    Effect.mapError(explain("read the host's firewall")),
+    Effect.flatMap(decode(Ruleset, `nft -j list ${what}`)),
+    Effect.map((ruleset) => ruleset.nftables)
+  )
+
+const familyOf = (network: string): "-4" | "-6" => (network.includes(":") ? "-6" : "-4")
+
+/** Asks for the routes inside and around each range only: a router may have a million others. */
+const refuseOverlaps = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean) {
+  for (const [what, networks] of [
+    ["tunnel", plan.tunnelNetworks],
+    ["proxy", plan.proxyNetworks]
+  ] as const) {
+    for (const network of networks) {
+      const family = familyOf(network)
+      if (family === "-6" && !v6) continue
+      for (const selector of ["root", "match"]) {
+        const routes = yield* ip(["-j", family, "route", "show", "table", "all", selector, network]).pipe(
+          Effect.flatMap(decode(Routes, "ip -j route"))
+        )
+        const overlap = describeOverlap(what, network, routes, plan.device)
+        if (overlap !== undefined) return yield* fail(overlap)
+      }
+    }
+  }
+})
+
+/** Address, MTU, up, routes: one batch. No duplicate address detection, or services could not bind for a second. */
+const raiseDevice = (plan: HostPlan, v6: boolean) => {
+  const { device } = plan
+  const lines = [
+    `link set dev ${device} addrgenmode none`,
+    `link set dev ${device} mtu ${plan.mtu} txqueuelen 1000 up`,
+    `address replace ${plan.gateway4}/32 dev ${device}`,
+    ...(v6 ? [`address replace ${plan.gateway6}/128 dev ${device} nodad`] : []),
+    ...plan.tunnelNetworks
+      .filter((network) => v6 || familyOf(network) === "-4")
+      .map((network) =>
+        familyOf(network) === "-4"
+          ? `route replace ${network} dev ${device} src ${plan.gateway4}`
+          : `route replace ${network} dev ${device} src ${plan.gateway6}`
+      )
+  ]
+  return ip(["-batch", "-"], `${(v6 ? lines : lines.slice(1)).join("\n")}\n`)
+}
+
+const lowerDevice = ({ device }: HostPlan) =>
+  ip(["-force", "-batch", "-"], `link set dev ${device} down\naddress flush dev ${device}\n`)
+
+/** Interfaces with routes from router advertisements. */
+const routerAdvertised: Effect.Effect<ReadonlyArray<string>, HostError> = Effect.suspend(() =>
+  ip(["-j", "-6", "route", "show", "proto", "ra"]).pipe(
+    Effect.flatMap(decode(Routes, "ip -j route")),
+    Effect.map((routes) => [...new Set(routes.flatMap((route) => route.dev ?? []))])
+  )
+)
+
+/** A crash leaves its table behind. One whose device exists belongs to another gateway. */
+const removeStaleTables = Effect.fnUntraced(function* (own: string) {
+  for (const entry of yield* nftList("tables")) {
+    const table = entry["table"] as { readonly family?: string; readonly name?: string } | undefined
+    if (table?.family !== "inet" || table.name === undefined) continue
+    const device = deviceOfTable(table.name)
+    if (device === undefined || device === own || fs.existsSync(`/sys/class/net/${device}`)) continue
+    yield* nft(removeScript(table.name))
+  }
+})
+
+const installFirewall = (plan: HostPlan) =>
+  Effect.suspend(() => {
+    const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
+    return nft(firewallScript(plan, freePortRange([...listening, plan.listenPort]))).pipe(
+      Effect.andThen(Effect.ignore(nft(trackingScript(plan.device))))
+    )
+  })
+
+/** Chains of others that drop by default and nowhere mention the gateway's device (or its port). */
+const foreignFirewall = Effect.fnUntraced(function* (plan: HostPlan, ownTable: string) {
+  const entries = yield* nftList("ruleset")
+  const warnings: Array<string> = []
+  for (const entry of entries) {
+    const chain = Schema.decodeUnknownOption(Chain)(entry["chain"])
+    if (chain._tag === "None" || chain.value.table === ownTable) continue
+    const { family, hook, name, table } = chain.value
+    const where = `${family} ${table} ${name}`
+    const rules = JSON.stringify(
+      entries.filter((e) => {
+        const rule = e["rule"] as { readonly family?: string; readonly table?: string } | undefined
+        return rule?.family === family && rule.table === table
+      })
+    )
+    if (hook === "forward" && !rules.includes(`"${plan.device}"`)) {
+      warnings.push(
+        `the firewall chain "${where}" drops forwarded packets unless a rule accepts them: run "nft insert rule ${where} iifname ${plan.device} accept" and "nft insert rule ${where} oifname ${plan.device} ct state established,related accept"`
+      )
+    }
+    if (hook === "input" && !rules.includes(`${plan.listenPort}`)) {
+      warnings.push(
+        `the firewall chain "${where}" drops incoming packets unless a rule accepts them: run "nft insert rule ${where} udp dport ${plan.listenPort} accept" and "nft insert rule ${where} iifname ${plan.device} accept"`
+      )
+    }
+  }
+  return warnings
+})
+
+const readOr = (path: string, otherwise: string): string => {
+  try {
+    return fs.readFileSync(path, "utf8")
+  } catch {
+    return otherwise
+  }
+}
+
+/** `ip monitor` as a trigger (its text is not for programs). Whatever ends it, news may have been missed by then. */
+const watch = (news: Queue.Queue<void>): Effect.Effect<never> =>
+  Effect.callback<void>((resume) => {
+    const child = spawn(findProgram("ip"), ["monitor", "address", "route"], { stdio: ["ignore", "pipe", "ignore"] })
+    child.stdout.on("data", () => void Queue.offerUnsafe(news, undefined))
+    child.once("error", () => resume(Effect.void))
+    child.once("exit", () => resume(Effect.void))
+    return Effect.sync(() => void child.kill("SIGKILL"))
+  }).pipe(
+    Effect.andThen(Effect.sleep("5 seconds")),
+    Effect.andThen(Effect.sync(() => void Queue.offerUnsafe(news, undefined))),
+    Effect.forever
+  )

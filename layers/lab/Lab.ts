@@ -1,0 +1,84 @@
+/** The lab on network namespaces of this machine. Needs root, `ip` and `nft`; everything is removed with the scope. */
+import { generateKeyPairSync } from "node:crypto"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Lab, LabError, type LabProgram } from "../../src/demo/Lab.ts"
+import { startCapture } from "./capture.ts"
+import { attemptCommand, runCommand } from "./command.ts"
+import { labId, type MakeNamespaces, makeNamespaces, makeWideNamespaces, namespaceOf } from "./namespaces.ts"
+import { checkPrivileges } from "./privileges.ts"
+import { startProcess } from "./process.ts"
+
+let serial = 0
+
+/** One new lab each time the layer is built. */
+export const layer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeNamespaces))
+
+/** The same with client and gateway behind routers of their own. */
+export const wideLayer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeWideNamespaces))
+
+function makeLab(makeHosts: MakeNamespaces) {
+  return Effect.gen(function* () {
+    yield* checkPrivileges
+    const id = labId(process.pid, serial++)
+    const directory = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), `${id}-`))),
+      (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+    )
+    yield* makeHosts(id)
+
+    const namespace: Lab["Service"]["namespace"] = (host) => namespaceOf(id, host)
+    const at: (host: Parameters<typeof namespace>[0], command: ReadonlyArray<string>) => ReadonlyArray<string> = (
+      host,
+      command
+    ) => ["ip", "netns", "exec", namespace(host), ...command]
+
+    return Lab.of({
+      id,
+      directory,
+      namespace,
+      program,
+      attempt: (host, command, options) => attemptCommand(at(host, command), options),
+      exec: (host, command, options) => runCommand(at(host, command), options),
+      spawn: (host, command, options) => startProcess(at(host, command), options?.env),
+      writeFile: (name, content) =>
+        Effect.try({
+          try: () => {
+            const path = join(directory, name)
+            writeFileSync(path, content, { mode: 0o600 })
+            return path
+          },
+          catch: (error) => new LabError({ message: `cannot write ${name}: ${String(error)}` })
+        }),
+      capture: (host, options) => startCapture(at(host, [...program("capture"), ...(options?.devices ?? [])])),
+      keyPair: Effect.sync(makeKeyPair)
+    })
+  })
+}
+
+const programs: Readonly<Record<LabProgram, string>> = {
+  sallyport: "../../src/bin",
+  "dns-server": "./dnsServerMain",
+  origin: "./originMain",
+  visitor: "./visitorMain",
+  capture: "../dataplane/native/captureMain"
+}
+
+/** The same runtime, the same form (TypeScript source or build output) as this file. */
+const program = (name: LabProgram): ReadonlyArray<string> => {
+  const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js"
+  return [process.execPath, fileURLToPath(new URL(programs[name] + extension, import.meta.url))]
+}
+
+const makeKeyPair = (): { privateKey: string; publicKey: string } => {
+  const pair = generateKeyPairSync("x25519")
+  const base64 = (text: string | undefined): string => Buffer.from(text ?? "", "base64url").toString("base64")
+  return {
+    privateKey: base64(pair.privateKey.export({ format: "jwk" }).d),
+    publicKey: base64(pair.publicKey.export({ format: "jwk" }).x)
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * Everything of this host into a TUN device, but for what has a more specific route, the packets of our own port (by
+ * their mark) and those to the portal: rules of policy routing with the numbers of the portal's clients
+ * (firezone-protocol §3.1). The routes vanish with the device, the rules with the scope; a crash leaves rules without a
+ * meaning, which the next start replaces.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { type ClientNetworkError, ipBatch } from "../host/ipBatch.ts"
+
+/** SO_MARK of the sockets that stay outside. */
+export const ownMark = 0xfd002021
+const table = 0x2021fd00
+const specific = "pref 99 lookup main suppress_prefixlength 0"
+const others = `pref 100 not fwmark ${ownMark} lookup ${table}`
+
+export interface DefaultRoute {
+  /** Once the device has its addresses; again after they have changed. */
+  readonly set: (device: string, tunnel4: string, tunnel6: string) => Effect.Effect<void, ClientNetworkError>
+  /** There is no Internet resource any more. */
+  readonly clear: (device: string) => Effect.Effect<void, ClientNetworkError>
+  /** The portal is reached as before. */
+  readonly spare: (portal: string) => Effect.Effect<void, ClientNetworkError>
+}
+
+export const makeDefaultRoute: Effect.Effect<DefaultRoute, never, Scope.Scope> = Effect.gen(function* () {
+  const rules: Record<Family, Set<string>> = { "-4": new Set(), "-6": new Set() }
+  const forget = (family: Family, wanted: Iterable<string>) =>
+    Effect.ignore(
+      ip(
+        family,
+        ["-force"],
+        Array.from(wanted, (rule) => `rule del ${rule}`)
+      )
+    )
+  yield* Effect.addFinalizer(() => Effect.forEach(families, (family) => forget(family, rules[family])))
+
+  const add = Effect.fnUntraced(function* (family: Family, wanted: ReadonlyArray<string>) {
+    const missing = wanted.filter((rule) => !rules[family].has(rule))
+    yield* forget(family, missing)
+    for (const rule of missing) rules[family].add(rule)
+    yield* ip(
+      family,
+      [],
+      missing.map((rule) => `rule add ${rule}`)
+    )
+  })
+  return {
+    set: (device, tunnel4, tunnel6) =>
+      Effect.forEach(
+        families,
+        (family) => {
+          const source = family === "-4" ? tunnel4 : tunnel6
+          return Effect.andThen(
+            ip(family, [], [`route replace default dev ${device} src ${source} table ${table}`]),
+            add(family, [specific, others])
+          )
+        },
+        { discard: true }
+      ),
+    clear: (device) =>
+      Effect.forEach(families, (family) => ip(family, [], [`route flush dev ${device} table ${table}`]), {
+        discard: true
+      }),
+    spare: (portal) => add(portal.includes(":") ? "-6" : "-4", [`pref 98 to ${portal} lookup main`])
+  }
+})
+
+type Family = "-4" | "-6"
+const families: ReadonlyArray<Family> = ["-4", "-6"]
+
+const ip = (family: Family, flags: ReadonlyArray<string>, lines: ReadonlyArray<string>) =>
+  ipBatch("the way to the Internet", lines, [family, ...flags])

@@ -1,0 +1,65 @@
+/** `StateStore` in memory: for tests, the demo, and a gateway that runs without a state file. Forgets all at its end. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { maxRested, StateError, StateStore, type StoredClient, type StoredMapping } from "../../src/host/StateStore.ts"
+
+/** A fresh store per build, with the same rule as the file: one name per (client, slot). */
+export const layer: Layer.Layer<StateStore> = Layer.effect(
+  StateStore,
+  Effect.sync(() => {
+    let key: string | null = null
+    const clients = new Map<string, StoredClient>()
+    const mappings = new Map<string, StoredMapping>()
+    const reserved = new Map<string, number>()
+    const rested = new Map<string, Map<number, number>>()
+    const idOf = (m: StoredMapping): string => JSON.stringify([m.client, m.resource, m.domain])
+
+    return StateStore.of({
+      privateKey: Effect.sync(() => key),
+      setPrivateKey: (base64) => Effect.sync(() => void (key = base64)),
+      clients: Effect.sync(() => [...clients.values()]),
+      putClients: (rows) =>
+        Effect.sync(() => {
+          for (const row of rows) clients.set(row.client, row)
+        }),
+      mappings: Effect.sync(() =>
+        [...mappings.values()].sort((a, b) => (a.client === b.client ? a.slot - b.slot : a.client < b.client ? -1 : 1))
+      ),
+      putMapping: (mapping) =>
+        Effect.suspend(() => {
+          const id = idOf(mapping)
+          for (const [otherId, other] of mappings) {
+            if (otherId !== id && other.client === mapping.client && other.slot === mapping.slot) {
+              return Effect.fail(
+                new StateError({ message: `slot ${mapping.slot} of ${mapping.client} belongs to ${other.domain}` })
+              )
+            }
+          }
+          mappings.set(id, mapping)
+          return Effect.void
+        }),
+      removeMapping: (mapping, releasedAt) =>
+        Effect.sync(() => {
+          const id = idOf(mapping)
+          if (mappings.get(id)?.slot !== mapping.slot) return
+          mappings.delete(id)
+          const slots = rested.get(mapping.client) ?? new Map<number, number>()
+          if (slots.size < maxRested) rested.set(mapping.client, slots.set(mapping.slot, releasedAt))
+        }),
+      takeRested: (client, before) =>
+        Effect.sync(() => {
+          const slots = rested.get(client)
+          const [oldest] = [...(slots ?? [])].toSorted(([a, x], [b, y]) => x - y || a - b)
+          if (oldest === undefined || oldest[1] > before) return null
+          slots!.delete(oldest[0])
+          return oldest[0]
+        }),
+      reserveSlots: (client, count) =>
+        Effect.sync(() => {
+          const first = reserved.get(client) ?? 0
+          reserved.set(client, first + count)
+          return first
+        })
+    })
+  })
+)

@@ -1,0 +1,171 @@
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as FiberMap from "effect/FiberMap"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import * as Scheduler from "effect/Scheduler"
+import type { Command } from "../../src/dataplane/commands.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { MappingId } from "../../src/model/Mapping.ts"
+import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
+import { defaultLimits } from "../../src/resolution/lookupQueue.ts"
+import type { LookupResult } from "../../src/resolution/lookupResult.ts"
+import { NameBook } from "../../src/resolution/NameBook.ts"
+import type { Lookup } from "../../src/resolution/nameEntry.ts"
+import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import { type ResolutionReason, Resolver, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
+
+/** A lookup that has not ended by then is given up, whatever the resolver does. */
+const lookupTimeoutMs = 10_000
+
+/**
+ * Gives `NameBook` its clock, timers, fibers and data plane. The book's methods run in one turn and leave commands in
+ * the outbox; `flush` sends them in that order before the caller goes on.
+ */
+export const layer: Layer.Layer<Resolutions, never, Resolver | DataPlane> = Layer.effect(
+  Resolutions,
+  Effect.gen(function* () {
+    const resolver = yield* Resolver
+    const dataPlane = yield* DataPlane
+    const refused = yield* AnswerPolicy
+    const clock = yield* Clock.Clock
+    const scope = yield* Effect.scope
+    // A lookup's fiber ends in the turn in which the book learns of its end, so that the next one is not taken for it.
+    const fibers = yield* FiberMap.make<number>()
+    const runLookup = yield* FiberMap.runtime(fibers)().pipe(inOneTurn)
+    const timers = yield* FiberSet.make()
+    const runTimer = yield* FiberSet.runtime(timers)()
+
+    const outbox: Array<Effect.Effect<void>> = []
+    const flush = inOneTurn(
+      Effect.whileLoop({ while: () => outbox.length > 0, body: () => outbox.shift()!, step: () => {} })
+    )
+    /** Who waits for a mapping's first lookup. */
+    const waiting = new Map<MappingId, Set<() => void>>()
+    const wakeWaiting = (command: Command): void => {
+      if (command._tag !== "RemoveMapping" && (command._tag !== "SetAddresses" || command.state === "Resolving")) return
+      wakeFor(command.mapping)
+    }
+    const wakeFor = (mapping: MappingId): void => {
+      const waiters = waiting.get(mapping)
+      waiting.delete(mapping)
+      waiters?.forEach((wake) => wake())
+    }
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+
+    const lookUp = Effect.fn("Resolutions.lookup")(function* (lookup: Lookup) {
+      const { name, cause, client, number } = lookup
+      yield* Effect.annotateCurrentSpan({ resolver: name.resolver, domain: name.domain, cause, client, lookup: number })
+      const result = yield* resultOf(Effect.suspend(() => resolver.resolve(name)))
+      yield* Effect.annotateCurrentSpan({ outcome: result._tag === "Answer" ? "answer" : result.reason._tag })
+      return result
+    })
+
+    const lookUpAndTell = Effect.fnUntraced(function* (lookup: Lookup) {
+      yield* Effect.yieldNow
+      const result = yield* Effect.provideService(lookUp(lookup), Scheduler.PreventSchedulerYield, false)
+      const random = yield* Random.next
+      book.ended(lookup, result, random)
+      yield* flush
+    })
+
+    const book: NameBook = new NameBook(
+      {
+        now,
+        wall: () => clock.currentTimeMillisUnsafe(),
+        send: (command: Command) => {
+          outbox.push(dataPlane.send(command))
+          wakeWaiting(command)
+        },
+        start: (lookup) => void runLookup(lookup.number, lookUpAndTell(lookup), { onlyIfMissing: true }),
+        stop: (lookup) => void outbox.push(Effect.asVoid(Effect.forkIn(FiberMap.remove(fibers, lookup.number), scope))),
+        wake: (delay, run) =>
+          void runTimer(
+            Effect.sleep(Math.max(0, Math.ceil(delay))).pipe(
+              Effect.andThen(
+                Effect.suspend(() => {
+                  run()
+                  return flush
+                })
+              )
+            )
+          ),
+        refused,
+        setChanged: (resolver, failing) => void outbox.push(logSet(resolver, failing))
+      },
+      defaultLimits
+    )
+    const turn = <A>(change: () => A): Effect.Effect<A> => inOneTurn(Effect.tap(Effect.sync(change), flush))
+
+    return Resolutions.of({
+      subscribe: (request) => turn(() => book.subscribe(request)),
+      refresh: Effect.fnUntraced(function* (mapping, cause) {
+        const of = book.mapping(mapping)
+        if (of !== undefined) {
+          const { client, name, resource } = of
+          yield* Effect.annotateCurrentSpan({ client, resource, domain: name.domain })
+        }
+        const outcome = yield* turn(() => book.refresh(mapping, cause))
+        yield* Effect.annotateCurrentSpan({ outcome })
+      }),
+      answered: (mapping) => turn(() => book.answered(mapping)),
+      release: (mapping) => turn(() => book.release(mapping)),
+      releaseWhere: (client, resource) => turn(() => book.releaseWhere(client, resource)),
+      revoked: (client, resource) =>
+        turn(() => {
+          book.revoked(client, resource)
+          for (const mapping of waiting.keys()) if (!book.isResolving(mapping)) wakeFor(mapping)
+        }),
+      find: (client, resource, domain) => Effect.sync(() => book.find(client, resource, domain)),
+      settled: (mapping) =>
+        Effect.callback<void>((resume) => {
+          if (!book.isResolving(mapping)) return resume(Effect.void)
+          const wake = () => resume(Effect.void)
+          const waiters = waiting.get(mapping)
+          if (waiters === undefined) waiting.set(mapping, new Set([wake]))
+          else waiters.add(wake)
+          return Effect.sync(() => {
+            const left = waiting.get(mapping)
+            if (left?.delete(wake) === true && left.size === 0) waiting.delete(mapping)
+          })
+        }),
+      mappingOf: (mapping) => Effect.sync(() => book.mapping(mapping)),
+      ownerOf: (client, proxyIp) => Effect.sync(() => book.ownerOf(client, proxyIp)),
+      count: (client) => Effect.sync(() => book.mappingsOf(client)),
+      list: Effect.sync(() => book.list()),
+      counters: Effect.sync(() => book.counters())
+    })
+  })
+)
+
+/** The one place where whatever a resolver does becomes an answer or a reason. */
+const resultOf = <E extends { readonly reason: ResolutionReason }>(
+  resolve: Effect.Effect<Extract<LookupResult, { _tag: "Answer" }>["answer"], E>
+): Effect.Effect<LookupResult> =>
+  resolve.pipe(
+    Effect.map((answer): LookupResult => ({ _tag: "Answer", answer })),
+    Effect.timeoutOrElse({
+      duration: lookupTimeoutMs,
+      orElse: () => Effect.succeed(failure(new Timeout({ afterMs: lookupTimeoutMs })))
+    }),
+    Effect.catchCause((cause) => {
+      const error = cause.reasons.find(Cause.isFailReason)?.error
+      if (error !== undefined) return Effect.succeed(failure(error.reason))
+      const detail = `the resolver itself failed: ${Cause.pretty(cause).split("\n", 1)[0]}`
+      return Effect.as(Effect.logError(detail), failure(new ServerFailure({ detail })))
+    })
+  )
+
+const failure = (reason: ResolutionReason): LookupResult => ({ _tag: "Failure", reason })
+
+const inOneTurn = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, Scheduler.PreventSchedulerYield, true)
+
+const logSet = (resolver: string, failing: ResolutionReason | null): Effect.Effect<void> =>
+  failing === null
+    ? Effect.logInfo(`resolver ${resolver} answers again; names in demand are being looked up`)
+    : Effect.logWarning(
+        `resolver ${resolver} does not answer (${failing._tag}); known answers are kept, it is asked again every second`
+      )

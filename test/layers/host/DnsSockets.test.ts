@@ -1,0 +1,387 @@
+import * as dgram from "node:dgram"
+import * as net from "node:net"
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Scope from "effect/Scope"
+import type { DnsHandler, DnsService } from "../../../src/host/DnsSockets.ts"
+import { DnsSockets } from "../../../src/host/DnsSockets.ts"
+import type { DnsSocketsOptions } from "../../../layers/host/DnsSockets.ts"
+import * as DnsSocketsLive from "../../../layers/host/DnsSockets.ts"
+import { NativeError, openServerSocket } from "../../../layers/dataplane/native/fds.ts"
+
+/** Answers with the query behind its transport's first letter; nothing to an empty query. */
+const echo: DnsHandler = (query, _source, transport) =>
+  Effect.succeed(query.length === 0 ? null : Uint8Array.from([transport.charCodeAt(0), ...query]))
+
+const serve = (handler: DnsHandler, more: Partial<DnsService> = {}) =>
+  DnsSockets.use((sockets) => sockets.serve({ addresses: ["127.0.0.1"], port: 0, device: null, handler, ...more }))
+
+const using =
+  (options: DnsSocketsOptions = {}) =>
+  <A, E>(body: Effect.Effect<A, E, DnsSockets | Scope.Scope>): Effect.Effect<A, E> =>
+    body.pipe(Effect.scoped, Effect.provide(DnsSocketsLive.layer(options)))
+
+const counter = (name: string) =>
+  DnsSockets.use((sockets) => Effect.map(sockets.counters, (counters) => counters[name]!))
+
+const udpClient = Effect.acquireRelease(
+  Effect.sync(() => {
+    const socket = dgram.createSocket("udp4")
+    const received: Array<string> = []
+    socket.on("message", (bytes) => received.push(bytes.toString()))
+    return { socket, received }
+  }),
+  ({ socket }) => Effect.sync(() => socket.close())
+)
+
+const framed = (...texts: ReadonlyArray<string>): Buffer =>
+  Buffer.concat(texts.flatMap((text) => [Buffer.from([text.length >> 8, text.length & 255]), Buffer.from(text)]))
+
+/** A connection that collects what comes and remembers its end. */
+const tcpClient = (port: number, localAddress = "127.0.0.1") =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const socket = net.connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true })
+      const client = { socket, text: "", closed: false }
+      socket.on("data", (bytes: Buffer) => {
+        client.text += bytes.toString()
+      })
+      socket.on("error", () => undefined)
+      socket.on("end", () => {
+        client.closed = true
+      })
+      socket.on("close", () => {
+        client.closed = true
+      })
+      return client
+    }),
+    ({ socket }) =>
+      Effect.sync(() => {
+        socket.destroy()
+      })
+  )
+
+const eventually = (condition: () => boolean) =>
+  Effect.gen(function* () {
+    for (let i = 0; !condition(); i++) {
+      assert.isBelow(i, 600, "within 3 s")
+      yield* Effect.sleep(5)
+    }
+  })
+
+const eventuallyCounts = (name: string, expected: number) =>
+  Effect.gen(function* () {
+    for (let i = 0; (yield* counter(name)) !== expected; i++) {
+      assert.isBelow(i, 600, `${name} is ${yield* counter(name)}`)
+      yield* Effect.sleep(5)
+    }
+  })
+
+describe("DnsSockets over UDP", () => {
+  it.live("hands each datagram to the handler with its source and sends the answer back", () =>
+    Effect.gen(function* () {
+      const sources: Array<string> = []
+      const [at] = yield* serve((query, source, transport) => {
+        sources.push(`${source.address}:${source.port}`)
+        return echo(query, source, transport)
+      })
+      const { received, socket } = yield* udpClient
+      socket.send("one", at!.port, "127.0.0.1")
+      yield* eventually(() => received.length === 1)
+
+      assert.deepStrictEqual(received, ["uone"])
+      assert.deepStrictEqual(sources, [`127.0.0.1:${socket.address().port}`])
+    }).pipe(using())
+  )
+
+  it.live("sends nothing for null, and goes on after a handler's defect", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve((query, source, transport) =>
+        query.length === 3 ? Effect.die("bug") : echo(query, source, transport)
+      )
+      const { received, socket } = yield* udpClient
+      socket.send("", at!.port, "127.0.0.1")
+      socket.send("bug", at!.port, "127.0.0.1")
+      socket.send("fine", at!.port, "127.0.0.1")
+      yield* eventually(() => received.length > 0)
+      assert.deepStrictEqual(received, ["ufine"])
+    }).pipe(using())
+  )
+
+  it.live("more queries than may be in flight are dropped and counted; later ones are answered", () =>
+    Effect.gen(function* () {
+      const gate = yield* Latch.make()
+      const [at] = yield* serve((...args) => gate.whenOpen(echo(...args)))
+      const { received, socket } = yield* udpClient
+      for (let i = 0; i < 9; i++) socket.send(`q${i}`, at!.port, "127.0.0.1")
+      yield* eventuallyCounts("udp_dropped", 5)
+      assert.strictEqual(yield* counter("udp_queries"), 4)
+
+      yield* gate.open
+      yield* eventually(() => received.length === 4)
+      socket.send("later", at!.port, "127.0.0.1")
+      yield* eventually(() => received.includes("ulater"))
+    }).pipe(using({ maxInFlight: 4 }))
+  )
+})
+
+describe("DnsSockets over TCP", () => {
+  it.live("answers framed queries, also in pieces and several in one segment", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo)
+      const client = yield* tcpClient(at!.port)
+      const bytes = framed("one", "two", "three")
+      client.socket.write(bytes.subarray(0, 1))
+      yield* Effect.sleep(20)
+      client.socket.write(bytes.subarray(1, 4))
+      yield* Effect.sleep(20)
+      client.socket.write(bytes.subarray(4))
+      yield* eventually(() => client.text.length === framed("tone", "ttwo", "tthree").length)
+      assert.strictEqual(client.text, framed("tone", "ttwo", "tthree").toString())
+    }).pipe(using())
+  )
+
+  it.live("a slow answer does not hold up a quick one of the same connection", () =>
+    Effect.gen(function* () {
+      const gate = yield* Latch.make()
+      const [at] = yield* serve((...args) => (args[0].length === 4 ? gate.whenOpen(echo(...args)) : echo(...args)))
+      const client = yield* tcpClient(at!.port)
+      client.socket.write(framed("slow", "quick"))
+      yield* eventually(() => client.text === framed("tquick").toString())
+      yield* gate.open
+      yield* eventually(() => client.text === framed("tquick", "tslow").toString())
+    }).pipe(using())
+  )
+
+  it.live("a client that ended its side still gets its answers, then the end", () =>
+    Effect.gen(function* () {
+      const gate = yield* Latch.make()
+      const [at] = yield* serve((...args) => gate.whenOpen(echo(...args)))
+      const client = yield* tcpClient(at!.port)
+      client.socket.end(framed("one"))
+      yield* eventuallyCounts("tcp_queries", 1)
+      yield* Effect.sleep(30)
+      assert.isFalse(client.closed)
+      yield* gate.open
+      yield* eventually(() => client.closed)
+      assert.strictEqual(client.text, framed("tone").toString())
+    }).pipe(using())
+  )
+
+  it.live("pipelining is bounded: reading stops at the limit and goes on when answers are out", () =>
+    Effect.gen(function* () {
+      const gate = yield* Latch.make()
+      const [at] = yield* serve((...args) => gate.whenOpen(echo(...args)))
+      const client = yield* tcpClient(at!.port)
+      client.socket.write(framed(...Array.from({ length: 20 }, (_, i) => `q${i % 10}`)))
+      yield* eventuallyCounts("tcp_queries", 8)
+      yield* Effect.sleep(50)
+      assert.strictEqual(yield* counter("tcp_queries"), 8)
+      yield* gate.open
+      yield* eventually(() => client.text.length === 20 * 5)
+      assert.strictEqual(yield* counter("tcp_queries"), 20)
+    }).pipe(using())
+  )
+
+  it.live("a silent connection is closed after the idle time; bytes that make no query do not help", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo)
+      const silent = yield* tcpClient(at!.port)
+      const dripping = yield* tcpClient(at!.port)
+      const drip = yield* Effect.forkChild(
+        Effect.forever(
+          Effect.andThen(
+            Effect.sync(() => dripping.socket.write(Buffer.from([1]))),
+            Effect.sleep(20)
+          )
+        )
+      )
+      yield* eventually(() => silent.closed && dripping.closed)
+      yield* Fiber.interrupt(drip)
+      assert.strictEqual(yield* counter("tcp_closed_idle"), 2)
+    }).pipe(using({ tcp: { idleMs: 100 } }))
+  )
+
+  it.live("a connection whose query is being answered is not idle", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve((...args) => Effect.delay(echo(...args), 250))
+      const client = yield* tcpClient(at!.port)
+      client.socket.write(framed("one"))
+      yield* eventually(() => client.text === framed("tone").toString())
+    }).pipe(using({ tcp: { idleMs: 80 } }))
+  )
+
+  it.live("a client that does not read its answers is cut off", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(() => Effect.succeed(new Uint8Array(65_535)))
+      const client = yield* tcpClient(at!.port)
+      client.socket.pause()
+      yield* Effect.forkChild(
+        Effect.forever(
+          Effect.andThen(
+            Effect.sync(() => client.socket.writable && client.socket.write(framed("more"))),
+            Effect.sleep(1)
+          )
+        )
+      )
+      const other = yield* tcpClient(at!.port)
+      yield* eventuallyCounts("tcp_refused", 1)
+      yield* eventually(() => other.closed)
+      // The one place per source is free again once the first is gone.
+      let free = false
+      for (let i = 0; i < 100 && !free; i++) {
+        const next = yield* tcpClient(at!.port)
+        next.socket.write(framed("x"))
+        yield* Effect.sleep(30)
+        free = next.text.length > 0
+      }
+      assert.isTrue(free)
+    }).pipe(using({ tcp: { idleMs: 100, maxPerSource: 1 } }))
+  )
+
+  it.live("a query that is too long closes the connection", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo)
+      const client = yield* tcpClient(at!.port)
+      client.socket.write(Buffer.from([0xff, 0xff]))
+      yield* eventually(() => client.closed)
+      assert.strictEqual(yield* counter("tcp_closed_oversize"), 1)
+    }).pipe(using())
+  )
+
+  it.live("connections are bounded per source and in all; places become free again", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo)
+      const mine = [yield* tcpClient(at!.port), yield* tcpClient(at!.port)]
+      yield* eventuallyCounts("tcp_connections", 2)
+      const third = yield* tcpClient(at!.port)
+      yield* eventually(() => third.closed)
+      assert.strictEqual(yield* counter("tcp_refused"), 1)
+
+      const neighbour = yield* tcpClient(at!.port, "127.0.0.2")
+      yield* eventuallyCounts("tcp_connections", 3)
+      const overAll = yield* tcpClient(at!.port, "127.0.0.3")
+      yield* eventually(() => overAll.closed)
+      assert.strictEqual(yield* counter("tcp_refused"), 2)
+      assert.isFalse(neighbour.closed)
+
+      mine[0]!.socket.destroy()
+      yield* Effect.sleep(50)
+      const again = yield* tcpClient(at!.port)
+      again.socket.write(framed("hi"))
+      yield* eventually(() => again.text === framed("thi").toString())
+    }).pipe(using({ tcp: { maxPerSource: 2, maxConnections: 3 } }))
+  )
+})
+
+describe("DnsSockets, binding", () => {
+  it.live("every address gets both transports, IPv6 as well", () =>
+    Effect.gen(function* () {
+      const bound = yield* serve(echo, { addresses: ["127.0.0.1", "::1"] })
+      assert.deepStrictEqual(
+        bound.map((b) => b.address),
+        ["127.0.0.1", "::1"]
+      )
+      const client = yield* tcpClient(bound[0]!.port)
+      client.socket.write(framed("a"))
+      yield* eventually(() => client.text.length > 0)
+    }).pipe(using())
+  )
+
+  it.live("a taken port is one line with the cause and the fix", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo)
+      const error = yield* Effect.flip(serve(echo, { port: at!.port }))
+      assert.strictEqual(
+        error.message,
+        `cannot serve DNS at 127.0.0.1:${at!.port}/tcp: another program listens there. ` +
+          `Find it with "ss -ltnp sport = :${at!.port}" and bind it to other addresses`
+      )
+    }).pipe(using())
+  )
+
+  it.live("a port taken for UDP only is found out too, and the TCP socket is given back", () =>
+    Effect.gen(function* () {
+      const { socket } = yield* udpClient
+      yield* Effect.promise(() => new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", () => resolve())))
+      const { port } = socket.address()
+      const error = yield* Effect.flip(Effect.scoped(serve(echo, { port })))
+      assert.match(error.message, /\/udp: another program listens there/)
+      const free = net.createServer()
+      yield* Effect.promise(() => new Promise<void>((resolve) => free.listen(port, "127.0.0.1", () => resolve())))
+      free.close()
+    }).pipe(using())
+  )
+
+  it.live("an address that the host does not have is given up after three more tries", () =>
+    Effect.gen(function* () {
+      const start = performance.now()
+      const error = yield* Effect.flip(serve(echo, { addresses: ["192.0.2.1"], port: 5355 }))
+      assert.match(error.message, /192\.0\.2\.1:5355\/tcp: the host does not have this address/)
+      assert.isAtLeast(performance.now() - start, 290)
+    }).pipe(using())
+  )
+
+  it.live("sockets that were bound to a device outside of Node serve as well", () =>
+    Effect.gen(function* () {
+      const bound = yield* serve(echo, { addresses: ["127.0.0.1", "::1"], device: "lo" })
+      for (const [i, type] of (["udp4", "udp6"] as const).entries()) {
+        const socket = dgram.createSocket(type)
+        const received: Array<string> = []
+        socket.on("message", (bytes) => received.push(bytes.toString()))
+        socket.send("one", bound[i]!.port, bound[i]!.address)
+        yield* eventually(() => received.length > 0)
+        assert.deepStrictEqual(received, ["uone"])
+        socket.close()
+      }
+      const client = yield* tcpClient(bound[0]!.port)
+      client.socket.write(framed("two"))
+      yield* eventually(() => client.text === framed("ttwo").toString())
+    }).pipe(using({ openSocket: openServerSocket }))
+  )
+
+  it.live("a device that does not exist, and a port that is taken, are said in one line", () =>
+    Effect.gen(function* () {
+      const missing = yield* Effect.flip(serve(echo, { device: "none0" }))
+      assert.match(missing.message, /none0/)
+      const [at] = yield* serve(echo)
+      const taken = yield* Effect.flip(serve(echo, { port: at!.port }))
+      assert.match(taken.message, /taken/)
+      for (const { message } of [missing, taken]) assert.notInclude(message, "\n")
+    }).pipe(using({ openSocket: openServerSocket }))
+  )
+
+  it.live("an address that comes up a moment later is tried again", () =>
+    Effect.gen(function* () {
+      let tries = 0
+      const openSocket: typeof openServerSocket = (options) =>
+        ++tries <= 3 ? new NativeError("bind", "EADDRNOTAVAIL", "not yet") : openServerSocket(options)
+      const [at] = yield* serve(echo).pipe(Effect.provide(DnsSocketsLive.layer({ openSocket })))
+      assert.isAbove(at!.port, 0)
+      assert.strictEqual(tries, 5)
+    }).pipe(using())
+  )
+
+  it.live("closing the scope closes sockets, connections and handlers, and frees the port", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const interrupted = yield* Deferred.make<void>()
+      const [at] = yield* serve(() =>
+        Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+      ).pipe(Scope.provide(scope))
+      const client = yield* tcpClient(at!.port)
+      client.socket.write(framed("hang"))
+      yield* eventuallyCounts("tcp_queries", 1)
+
+      yield* Scope.close(scope, Exit.void)
+
+      yield* Deferred.await(interrupted)
+      yield* eventually(() => client.closed)
+      assert.deepStrictEqual(yield* serve(echo, { port: at!.port }), [at!])
+    }).pipe(using())
+  )
+})

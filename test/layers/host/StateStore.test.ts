@@ -1,0 +1,405 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/testing/TestClock"
+import * as fs from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import * as Sqlite from "../../../layers/host/StateStore.ts"
+import * as Memory from "../../../layers/memory/StateStoreMemory.ts"
+import { type StateError, StateStore, type StoredMapping } from "../../../src/host/StateStore.ts"
+
+const directory = Effect.acquireRelease(
+  Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-state-"))),
+  (path) => Effect.sync(() => fs.rmSync(path, { recursive: true }))
+)
+
+const newFile = Effect.map(directory, (path) => join(path, "new", "state.db"))
+
+/** One life of the gateway: opens the file, works, closes it. */
+const life = <A, E>(path: string, work: Effect.Effect<A, E, StateStore>) =>
+  work.pipe(Effect.provide(Sqlite.layer(path), { local: true }))
+
+const use = <A>(work: (store: StateStore["Service"]) => Effect.Effect<A, StateError>) =>
+  Effect.flatMap(StateStore, work)
+
+const mapping = (slot: number, domain = `n${slot}.example`): StoredMapping => ({
+  client: "alice",
+  resource: "gitlab",
+  domain,
+  slot,
+  lastUsedAt: 1_700_000_000_000.25
+})
+
+const messageOf = <A>(effect: Effect.Effect<A, StateError>) =>
+  Effect.orDie(Effect.map(Effect.flip(effect), (e) => e.message))
+
+describe("StateStore on disk", () => {
+  it.effect("remembers key, clients and mappings across lives", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const alice = {
+        client: "alice",
+        endpoint: { address: "2001:db8::1", port: 51820 },
+        lastTai64n: "400000006543210000000000",
+        lastSeenAt: 1_700_000_000_000
+      }
+      const bob = { client: "bob", endpoint: null, lastTai64n: null, lastSeenAt: 0 }
+      yield* life(
+        path,
+        use((store) =>
+          Effect.all([
+            store.setPrivateKey("first"),
+            store.setPrivateKey("second"),
+            store.putClients([alice]),
+            store.putClients([{ ...bob, lastSeenAt: 5 }]),
+            store.putClients([bob]),
+            store.putMapping(mapping(1)),
+            store.putMapping(mapping(2)),
+            store.putMapping({ ...mapping(1), lastUsedAt: 2 }),
+            store.removeMapping(mapping(2), 0)
+          ])
+        )
+      )
+
+      const [key, clients, mappings] = yield* life(
+        path,
+        use((store) => Effect.all([store.privateKey, store.clients, store.mappings]))
+      )
+
+      assert.strictEqual(key, "second")
+      assert.deepStrictEqual(clients, [alice, bob])
+      assert.deepStrictEqual(mappings, [{ ...mapping(1), lastUsedAt: 2 }])
+    })
+  )
+
+  it.effect("moves what was written from the log into the file in a quiet second, and not before", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const copy = join(yield* directory, "copy.db")
+      /** What somebody finds who has the file without its log. */
+      const inFile = () => {
+        fs.copyFileSync(path, copy)
+        const database = new DatabaseSync(copy)
+        try {
+          return database.prepare("SELECT count(*) AS n FROM mapping").get()?.["n"]
+        } catch {
+          return 0
+        } finally {
+          database.close()
+        }
+      }
+      const put = (store: StateStore["Service"], from: number) =>
+        Effect.forEach(
+          Array.from({ length: 100 }, (_, i) => mapping(from + i)),
+          store.putMapping,
+          { discard: true }
+        )
+      yield* life(
+        path,
+        Effect.gen(function* () {
+          const store = yield* StateStore
+          yield* put(store, 1)
+          yield* TestClock.adjust("1 second")
+          yield* put(store, 101)
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(inFile(), 0)
+
+          yield* TestClock.adjust("1 second")
+          // The sync of the log takes real time, in a thread.
+          for (let turn = 0; turn < 1_000 && inFile() !== 200; turn++) {
+            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+          }
+
+          assert.strictEqual(inFile(), 200)
+        })
+      )
+    })
+  )
+
+  it.effect("takes all of a batch of clients or none, and goes on after a refused one", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const carol = { client: "carol", endpoint: null, lastTai64n: null, lastSeenAt: 1 }
+      const wrong = { ...carol, client: "dave", lastSeenAt: "never" as unknown as number }
+
+      const clients = yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            yield* messageOf(store.putClients([carol, wrong]))
+            const none = yield* store.clients
+            yield* store.putClients([carol, { ...carol, client: "erin" }])
+            return [none, yield* store.clients]
+          })
+        )
+      )
+
+      assert.deepStrictEqual(clients, [[], [carol, { ...carol, client: "erin" }]])
+    })
+  )
+
+  it.effect("goes on with the file of the version before, and remembers released slots in it across lives", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(
+        path,
+        use((store) => store.putMapping(mapping(3)))
+      )
+      execute(path, "DROP TABLE rested; PRAGMA user_version = 1")
+      yield* life(
+        path,
+        use((store) => store.removeMapping(mapping(3), 5))
+      )
+      const slots = yield* life(
+        path,
+        use((store) => Effect.all([store.takeRested("alice", 5), store.takeRested("alice", 5)]))
+      )
+      assert.deepStrictEqual(slots, [3, null])
+    })
+  )
+
+  it.effect("starts empty, without a key", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const all = yield* life(
+        path,
+        use((store) => Effect.all([store.privateKey, store.clients, store.mappings]))
+      )
+      assert.deepStrictEqual(all, [null, [], []])
+    })
+  )
+
+  it.effect("keeps the file and its companions from other users", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            yield* store.setPrivateKey("secret")
+            for (const file of fs.readdirSync(join(path, ".."))) {
+              assert.strictEqual(fs.statSync(join(path, "..", file)).mode & 0o777, 0o600, file)
+            }
+            assert.isAtLeast(fs.readdirSync(join(path, "..")).length, 2)
+          })
+        )
+      )
+      assert.strictEqual(fs.statSync(join(path, "..")).mode & 0o777, 0o700)
+
+      fs.chmodSync(path, 0o644)
+      yield* life(path, Effect.void)
+      assert.strictEqual(fs.statSync(path).mode & 0o777, 0o600)
+    })
+  )
+
+  it.effect("has what it acknowledged even when the process dies without closing", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const copy = `${path}.crashed`
+      yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            yield* store.reserveSlots("alice", 16)
+            yield* store.putMapping(mapping(3))
+            for (const suffix of ["", "-wal"]) fs.copyFileSync(path + suffix, copy + suffix)
+          })
+        )
+      )
+
+      const [mappings, first] = yield* life(
+        copy,
+        use((store) => Effect.all([store.mappings, store.reserveSlots("alice", 1)]))
+      )
+
+      assert.deepStrictEqual(mappings, [mapping(3)])
+      assert.strictEqual(first, 16)
+    })
+  )
+
+  for (const [what, make, expected] of [
+    [
+      "is not SQLite",
+      (path: string) => fs.writeFileSync(path, "not a database ".repeat(500)),
+      /damaged or not a state/
+    ],
+    [
+      "belongs to another program",
+      (path: string) => execute(path, "CREATE TABLE theirs (a)"),
+      /SQLite file of another program/
+    ],
+    [
+      "was written by a newer version",
+      (path: string) =>
+        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 3`),
+      /newer version \(schema 3, this version knows 2\)/
+    ]
+  ] as const) {
+    it.effect(`refuses a file that ${what} and leaves every byte of it`, () =>
+      Effect.gen(function* () {
+        const path = join(yield* directory, "state.db")
+        make(path)
+        const before = fs.readFileSync(path)
+
+        const message = yield* messageOf(life(path, Effect.void))
+
+        assert.match(message, expected)
+        assert.include(message, path)
+        assert.notInclude(message, "\n")
+        assert.deepStrictEqual(fs.readFileSync(path), before)
+      })
+    )
+  }
+
+  it.effect("refuses a state file with damaged pages and leaves it", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(
+        path,
+        use((store) =>
+          Effect.forEach(
+            Array.from({ length: 300 }, (_, i) => i),
+            (i) => store.putMapping(mapping(i))
+          )
+        )
+      )
+      const bytes = fs.readFileSync(path)
+      bytes.fill(0xa5, 4096 * 4, bytes.length)
+      fs.writeFileSync(path, bytes)
+
+      const message = yield* messageOf(life(path, Effect.void))
+
+      assert.match(message, /damaged/)
+      assert.deepStrictEqual(fs.readFileSync(path), bytes)
+    })
+  )
+
+  it.effect("names a directory in the way and a path through a file", () =>
+    Effect.gen(function* () {
+      const path = yield* directory
+      const file = join(path, "file")
+      fs.writeFileSync(file, "")
+
+      assert.match(yield* messageOf(life(path, Effect.void)), /it is a directory/)
+      assert.match(yield* messageOf(life(join(file, "state.db"), Effect.void)), /not a directory/)
+    })
+  )
+
+  it.effect("says that another process has the file when a write cannot get its lock", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            const other = new DatabaseSync(path)
+            other.exec("BEGIN IMMEDIATE")
+            const message = yield* messageOf(store.putMapping(mapping(1)))
+            other.close()
+            assert.match(message, /another process has locked it/)
+            yield* store.putMapping(mapping(1))
+          })
+        )
+      )
+    })
+  )
+})
+
+for (const [name, withStore] of [
+  [
+    "on disk",
+    <A, E>(work: Effect.Effect<A, E, StateStore>) => Effect.scoped(Effect.flatMap(newFile, (path) => life(path, work)))
+  ],
+  ["in memory", <A, E>(work: Effect.Effect<A, E, StateStore>) => Effect.provide(work, Memory.layer, { local: true })]
+] as const) {
+  describe(`StateStore ${name}`, () => {
+    it.effect.prop(
+      "never hands a slot out twice, whatever is asked for in whichever order",
+      [Schema.Array(Schema.Struct({ client: Schema.Literals(["a", "b"]), count: Schema.Literals([1, 2, 255]) }))],
+      ([steps]) =>
+        withStore(
+          use((store) =>
+            Effect.gen(function* () {
+              const seen = new Set<string>()
+              for (const { client, count } of steps) {
+                const first = yield* store.reserveSlots(client, count)
+                for (let slot = first; slot < first + count; slot++) {
+                  assert.isFalse(seen.has(`${client} ${slot}`))
+                  seen.add(`${client} ${slot}`)
+                }
+              }
+            })
+          )
+        ),
+      { arbitrary: { runs: 20, seed: 11 } }
+    )
+
+    it.effect("refuses to give a slot in use to another name of the client", () =>
+      withStore(
+        use((store) =>
+          Effect.gen(function* () {
+            yield* store.putMapping(mapping(1, "one.example"))
+            yield* messageOf(store.putMapping(mapping(1, "two.example")))
+            yield* store.putMapping({ ...mapping(1, "one.example"), client: "bob" })
+            assert.deepStrictEqual(
+              (yield* store.mappings).map((m) => [m.client, m.domain]),
+              [
+                ["alice", "one.example"],
+                ["bob", "one.example"]
+              ]
+            )
+          })
+        )
+      )
+    )
+
+    it.effect("gives a released slot back once, the one that rested longest first, and none before its time", () =>
+      withStore(
+        use((store) =>
+          Effect.gen(function* () {
+            for (const slot of [7, 8, 9]) yield* store.putMapping(mapping(slot))
+            yield* store.removeMapping(mapping(8), 100)
+            yield* store.removeMapping(mapping(7), 200)
+            // It has another slot by now.
+            yield* store.removeMapping({ ...mapping(9), slot: 10 }, 50)
+            assert.deepStrictEqual(
+              [
+                yield* store.takeRested("bob", 999),
+                yield* store.takeRested("alice", 99),
+                yield* store.takeRested("alice", 200),
+                yield* store.takeRested("alice", 199),
+                yield* store.takeRested("alice", 200),
+                yield* store.takeRested("alice", 999)
+              ],
+              [null, null, 8, null, 7, null]
+            )
+          })
+        )
+      )
+    )
+
+    it.effect("remembers 4,096 released slots of a client, the first ones", () =>
+      withStore(
+        use((store) =>
+          Effect.gen(function* () {
+            for (let slot = 1; slot <= 4_097; slot++) {
+              yield* store.putMapping(mapping(slot))
+              yield* store.removeMapping(mapping(slot), slot)
+            }
+            const taken: Array<number | null> = []
+            for (let n = 0; n < 4_097; n++) taken.push(yield* store.takeRested("alice", 9_999))
+            assert.deepStrictEqual(taken.slice(4_094), [4_095, 4_096, null])
+          })
+        )
+      )
+    )
+  })
+}
+
+const execute = (path: string, sql: string): void => {
+  const database = new DatabaseSync(path)
+  database.exec(sql)
+  database.close()
+}
