@@ -8,10 +8,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
-import type { PortalClientConfig } from "../../src/client/clientEnvironment.ts"
-import type { Action } from "../../src/client/actions.ts"
-import { ClientSession, everything } from "../../src/client/ClientSession.ts"
-import { type ClientMessage, decodeClientMessage, decodeRefusal, decodeReply } from "../../src/client/portalMessages.ts"
+import type { PortalClientConfig } from "../../src/lab/client/clientEnvironment.ts"
+import type { Action } from "../../src/lab/client/actions.ts"
+import { ClientSession, everything } from "../../src/lab/client/ClientSession.ts"
+import {
+  type ClientMessage,
+  decodeClientMessage,
+  decodeRefusal,
+  decodeReply
+} from "../../src/lab/client/portalMessages.ts"
 import type { Decoded } from "../../src/control/firezone/messages.ts"
 import { ControlPlaneEnded } from "../../src/control/ControlPlane.ts"
 import { clientPolicy } from "../../src/dataplane/commands.ts"

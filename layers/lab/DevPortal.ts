@@ -14,12 +14,12 @@ import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 import type * as Scope from "effect/Scope"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
-import { type Command, type CommandResult, decodeCommand } from "../../src/devPortal/commands.ts"
-import { DevPortal } from "../../src/devPortal/DevPortal.ts"
-import { maxFrameLength } from "../../src/devPortal/frame.ts"
-import type { PortalConfig } from "../../src/devPortal/PortalConfig.ts"
-import type { Authorization } from "../../src/devPortal/portalState.ts"
-import type { Refused } from "../../src/devPortal/upgrade.ts"
+import { type Command, type CommandResult, decodeCommand } from "../../src/lab/devPortal/commands.ts"
+import { DevPortal } from "../../src/lab/devPortal/DevPortal.ts"
+import { maxFrameLength } from "../../src/lab/devPortal/frame.ts"
+import type { PortalConfig } from "../../src/lab/devPortal/PortalConfig.ts"
+import type { Authorization } from "../../src/lab/devPortal/portalState.ts"
+import type { Refused } from "../../src/lab/devPortal/upgrade.ts"
 
 /** One line: what failed, why, and the fix. */
 export class DevPortalError extends Schema.TaggedError<DevPortalError>()("DevPortalError", {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
-import type { LabError } from "../../src/demo/Lab.ts"
+import type { LabError } from "../../src/lab/demo/Lab.ts"
 import { attemptCommand } from "./command.ts"
 
 /** Ends what still runs in a namespace, then removes it; never fails, since it cleans up. */

@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import { type Capture, LabError } from "../../src/demo/Lab.ts"
-import type { CapturedPacket } from "../../src/demo/packets.ts"
+import { type Capture, LabError } from "../../src/lab/demo/Lab.ts"
+import type { CapturedPacket } from "../../src/lab/demo/packets.ts"
 import { startProcess } from "./process.ts"
 
 const kept = 100_000

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { type CommandOptions, type CommandResult, LabError } from "../../src/demo/Lab.ts"
+import { type CommandOptions, type CommandResult, LabError } from "../../src/lab/demo/Lab.ts"
 
 const maxOutput = 4 * 1024 * 1024
 

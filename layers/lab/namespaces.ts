@@ -1,7 +1,7 @@
 /** The lab's three hosts: network namespaces and the wires between them. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { type Dual, type LabError, labAddresses, type LabHost } from "../../src/demo/Lab.ts"
+import { type Dual, type LabError, labAddresses, type LabHost } from "../../src/lab/demo/Lab.ts"
 import { removeAbandoned, removeNamespace } from "./abandoned.ts"
 import { runCommand } from "./command.ts"
 

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process"
 import { accessSync, constants, existsSync } from "node:fs"
 import * as Effect from "effect/Effect"
-import { LabError } from "../../src/demo/Lab.ts"
+import { LabError } from "../../src/lab/demo/Lab.ts"
 import { attemptCommand } from "./command.ts"
 
 const inside = "SALLYPORT_LAB_USER_NAMESPACE"

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import { LabError, type LabProcess } from "../../src/demo/Lab.ts"
+import { LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 
 const keptLines = 400
 

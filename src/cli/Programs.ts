@@ -1,10 +1,10 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
-import type { PortalClientConfig } from "../client/clientEnvironment.ts"
+import type { PortalClientConfig } from "../lab/client/clientEnvironment.ts"
 import type { FirezoneConfig } from "../config/firezoneConfig.ts"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { WireguardConf } from "../config/wireguardConf.ts"
-import type { PortalConfig } from "../devPortal/PortalConfig.ts"
+import type { PortalConfig } from "../lab/devPortal/PortalConfig.ts"
 
 /** Any typed error whose `message` is one line for the operator: what failed, why, and the fix. */
 export interface Failure {

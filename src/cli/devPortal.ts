@@ -1,7 +1,7 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
-import { readPortalConfig } from "../devPortal/configFile.ts"
+import { readPortalConfig } from "../lab/devPortal/configFile.ts"
 import { Programs } from "./Programs.ts"
 
 /** `sallyport dev-portal`: a portal for tests and development. */

@@ -4,8 +4,8 @@
  * the real host is at the client. Options: `--names`, `--clients`, `--outage` (seconds), `--json`.
  */
 import { Effect, Fiber, Schedule, Schema } from "effect"
-import { startOrigins } from "../../src/demo/company.ts"
-import { labAddresses, LabError } from "../../src/demo/Lab.ts"
+import { startOrigins } from "../../src/lab/demo/company.ts"
+import { labAddresses, LabError } from "../../src/lab/demo/Lab.ts"
 import { startDnsmasq } from "../support/dnsmasq.ts"
 import { blackHoleDns } from "../support/lab.ts"
 import { generate, runBench, startFleetGateway } from "./support/benchLab.ts"

@@ -19,8 +19,8 @@
  */
 import process from "node:process"
 import { Effect, Schema, type Scope } from "effect"
-import { clientDns, portalUrl, startPortalClient, tokens } from "../../src/demo/deployment.ts"
-import { Lab, labAddresses, type LabError } from "../../src/demo/Lab.ts"
+import { clientDns, portalUrl, startPortalClient, tokens } from "../../src/lab/demo/deployment.ts"
+import { Lab, labAddresses, type LabError } from "../../src/lab/demo/Lab.ts"
 import { blackHoleDns } from "../support/lab.ts"
 import { untilCalm } from "./support/calm.ts"
 import type { Direction, Work } from "./support/cases.ts"

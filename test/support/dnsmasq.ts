@@ -1,6 +1,6 @@
 /** A foreign name server: dnsmasq on the lab's LAN. */
 import { Effect, Schedule, type Scope } from "effect"
-import { Lab, labAddresses, type LabError, type LabProcess } from "../../src/demo/Lab.ts"
+import { Lab, labAddresses, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 
 /** Starts it with these names, and yields when it answers. Stopped with the scope, or earlier by its process. */
 export const startDnsmasq: (options: {

@@ -1,8 +1,8 @@
 /** Handshake floods from the lab's client host against the gateway. */
 import { Effect, Schema } from "effect"
 import { fileURLToPath } from "node:url"
-import { Lab, labAddresses } from "../../src/demo/Lab.ts"
-import { gatewayPort } from "../../src/demo/tunnel.ts"
+import { Lab, labAddresses } from "../../src/lab/demo/Lab.ts"
+import { gatewayPort } from "../../src/lab/demo/tunnel.ts"
 
 const Report = Schema.fromJsonString(Schema.Struct({ sent: Schema.Finite, replies: Schema.Finite }))
 

@@ -1,8 +1,8 @@
 /** System tests run in the lab: real namespaces, real programs. One fresh lab per test. */
 import { Effect, Schema, type Scope } from "effect"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import { Lab, labAddresses, type LabError, type LabHost } from "../../src/demo/Lab.ts"
-import { gatewayPort, tunnelAddresses } from "../../src/demo/tunnel.ts"
+import { Lab, labAddresses, type LabError, type LabHost } from "../../src/lab/demo/Lab.ts"
+import { gatewayPort, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 
 /** Gives the test a lab of its own and takes it away again, whatever happens. */
 export const inLab = <A, E>(effect: Effect.Effect<A, E, Lab | Scope.Scope>): Effect.Effect<A, E | LabError> =>

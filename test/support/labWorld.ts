@@ -7,8 +7,8 @@ import {
   startOrigins,
   startVisitor,
   type Visitor
-} from "../../src/demo/company.ts"
-import { Lab, type LabError, type LabProcess } from "../../src/demo/Lab.ts"
+} from "../../src/lab/demo/company.ts"
+import { Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import {
   clientConf,
   type Gateway,
@@ -16,7 +16,7 @@ import {
   startClient,
   startGateway,
   tunnelAddresses
-} from "../../src/demo/tunnel.ts"
+} from "../../src/lab/demo/tunnel.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { gatewayConfig, inner, outer } from "./lab.ts"
 import { startWireguardGo, type WireguardGo, type WireguardGoError } from "./wireguardGo.ts"

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import * as StatusSocket from "../../layers/cli/StatusSocket.ts"
 import { StatusClient } from "../../src/cli/StatusClient.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
-import { type CommandResult, Lab, type LabError, type LabProcess } from "../../src/demo/Lab.ts"
+import { type CommandResult, Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 
 /** The one line of a command that failed. Log lines may precede it; a stack trace or a second line may not. */
 export const onlyLine = ({ code, stderr, stdout }: CommandResult): string => {

@@ -12,7 +12,7 @@ import {
   startOrigins,
   startVisitor,
   type Visitor
-} from "../../src/demo/company.ts"
+} from "../../src/lab/demo/company.ts"
 import {
   clientDns,
   type Portal,
@@ -22,9 +22,9 @@ import {
   startPortalClient,
   startPortalGateway,
   startRelay
-} from "../../src/demo/deployment.ts"
-import { Lab, LabError, type LabProcess } from "../../src/demo/Lab.ts"
-import { type Nat, setNat } from "../../src/demo/routers.ts"
+} from "../../src/lab/demo/deployment.ts"
+import { Lab, LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
+import { type Nat, setNat } from "../../src/lab/demo/routers.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { inner } from "./lab.ts"
 

@@ -1,6 +1,6 @@
 /** The development portal and a client of it, as programs in the lab. */
 import { Effect, Schedule } from "effect"
-import { Lab } from "../../src/demo/Lab.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { outer } from "./lab.ts"
 
 export const portalUrl = `ws://${outer.gateway.v4}:8081`

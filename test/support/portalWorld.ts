@@ -1,11 +1,11 @@
 /** The development portal in memory, with peers that speak frames to it. */
 import { assert } from "vitest"
 import { Result } from "effect"
-import { parsePortalConfig } from "../../src/devPortal/configFile.ts"
-import type { Command } from "../../src/devPortal/commands.ts"
-import { DevPortal } from "../../src/devPortal/DevPortal.ts"
-import type { Action, Authorization, Role } from "../../src/devPortal/portalState.ts"
-import type { Refused } from "../../src/devPortal/upgrade.ts"
+import { parsePortalConfig } from "../../src/lab/devPortal/configFile.ts"
+import type { Command } from "../../src/lab/devPortal/commands.ts"
+import { DevPortal } from "../../src/lab/devPortal/DevPortal.ts"
+import type { Action, Authorization, Role } from "../../src/lab/devPortal/portalState.ts"
+import type { Refused } from "../../src/lab/devPortal/upgrade.ts"
 import { key } from "../config/fixtures.ts"
 
 export const portalFile = `

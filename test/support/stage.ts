@@ -1,7 +1,7 @@
 /** One world for all tests of a file: gateway, company, and a stock WireGuard client, with captures at both ends. */
 import { Context, Effect, Layer } from "effect"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import { type Capture, Lab, type LabError } from "../../src/demo/Lab.ts"
+import { type Capture, Lab, type LabError } from "../../src/lab/demo/Lab.ts"
 import { connectWireguardGo, startWorld, type World, type WorldOptions } from "./labWorld.ts"
 import type { WireguardGo, WireguardGoError } from "./wireguardGo.ts"
 

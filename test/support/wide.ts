@@ -1,10 +1,10 @@
 /** The wide-area lab: client and gateway behind routers whose address translation a test chooses. */
 import { Effect, type Scope } from "effect"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import { type Lab, labAddresses, type LabError } from "../../src/demo/Lab.ts"
-import { setNat } from "../../src/demo/routers.ts"
+import { type Lab, labAddresses, type LabError } from "../../src/lab/demo/Lab.ts"
+import { setNat } from "../../src/lab/demo/routers.ts"
 
-export { blockDirect, type Nat, setNat } from "../../src/demo/routers.ts"
+export { blockDirect, type Nat, setNat } from "../../src/lab/demo/routers.ts"
 export const { wide } = labAddresses
 
 /** Gives the test a wide-area lab of its own, its routers translating like any home router. */

@@ -11,7 +11,7 @@ import {
   tcpData,
   udpData,
   unreachable
-} from "../../src/demo/packets.ts"
+} from "../../src/lab/demo/packets.ts"
 
 export type Predicate = (packet: CapturedPacket) => boolean
 

@@ -1,6 +1,6 @@
 /** A foreign WireGuard: wireguard-go in one of the lab's hosts, set up with `wg` and `ip`. */
 import { Effect, Schedule, Schema, type Scope } from "effect"
-import { Lab, type LabError, type LabHost, type LabProcess } from "../../src/demo/Lab.ts"
+import { Lab, type LabError, type LabHost, type LabProcess } from "../../src/lab/demo/Lab.ts"
 
 export interface WireguardPeer {
   readonly publicKey: string

@@ -1,7 +1,7 @@
 /** What a client sees when the company's DNS is slow, dead, wrong or different: against the lab's scripted name server. */
 import { assert, layer } from "@effect/vitest"
 import { Clock, Effect, Fiber, Schedule } from "effect"
-import { tunnelAddresses } from "../../src/demo/tunnel.ts"
+import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { blackHoleDns, dig, digFully, inner } from "../support/lab.ts"
 import { stage, Stage } from "../support/stage.ts"
 import { isDataFrom, isDns, isSyn, isUnreachableAbout, unreachableAbout } from "../support/wire.ts"

@@ -1,8 +1,8 @@
 /** Our client role at the development portal, each in its own namespace. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { startOrigins, startVisitor } from "../../src/demo/company.ts"
-import { Lab } from "../../src/demo/Lab.ts"
+import { startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { onlyLine } from "../support/operator.ts"
 import { curl, dig, digFully, inLab, inner } from "../support/lab.ts"
 import { eventually } from "../support/portalDeployment.ts"

@@ -1,8 +1,8 @@
 /** What goes wrong around a portal's gateway, and how its client fares: one world, one fault after the other. */
 import { assert, layer } from "@effect/vitest"
 import { Clock, Effect } from "effect"
-import { deviceNames } from "../../src/demo/deployment.ts"
-import { Lab, type LabError } from "../../src/demo/Lab.ts"
+import { deviceNames } from "../../src/lab/demo/deployment.ts"
+import { Lab, type LabError } from "../../src/lab/demo/Lab.ts"
 import { inner, losePackets } from "../support/lab.ts"
 import {
   appName,

@@ -1,8 +1,8 @@
 /** The Internet resource: what is under no other resource goes through the gateway, its own ways stay. */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { startHelper } from "../../src/demo/Helper.ts"
-import { Lab } from "../../src/demo/Lab.ts"
+import { startHelper } from "../../src/lab/demo/Helper.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { inner } from "../support/lab.ts"
 import { assertQuiet, download, eventually, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"
 import { wide } from "../support/wide.ts"

@@ -1,8 +1,8 @@
 /** Relays that die or fall silent while the direct way is blocked: data goes on through the other one. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import type { RelayName } from "../../src/demo/deployment.ts"
-import { Lab } from "../../src/demo/Lab.ts"
+import type { RelayName } from "../../src/lab/demo/deployment.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { inner } from "../support/lab.ts"
 import { assertQuiet, download, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"
 import { blockDirect, wide } from "../support/wide.ts"

@@ -1,7 +1,7 @@
 /** Hosts that change their address in the middle of a flow, each end, directly and through a relay. */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { Lab } from "../../src/demo/Lab.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { inner } from "../support/lab.ts"
 import { assertQuiet, download, eventually, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"
 import { blockDirect, wide } from "../support/wide.ts"

@@ -1,9 +1,9 @@
 /** What a stock WireGuard client reaches through the gateway, and what it is told about the rest. */
 import { assert, layer } from "@effect/vitest"
 import { Clock, Effect } from "effect"
-import { Lab } from "../../src/demo/Lab.ts"
-import { ipView, ports } from "../../src/demo/packets.ts"
-import { tunnelAddresses } from "../../src/demo/tunnel.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
+import { ipView, ports } from "../../src/lab/demo/packets.ts"
+import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { appName } from "../support/labWorld.ts"
 import { dig, digFully, inner } from "../support/lab.ts"
 import { stage, Stage } from "../support/stage.ts"

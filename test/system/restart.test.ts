@@ -1,9 +1,9 @@
 /** A gateway that goes away and comes back: what clients notice, what it leaves on the host, what it keeps. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import { type Capture, Lab, LabError } from "../../src/demo/Lab.ts"
-import { handshakeMessage } from "../../src/demo/packets.ts"
-import type { Gateway } from "../../src/demo/tunnel.ts"
+import { type Capture, Lab, LabError } from "../../src/lab/demo/Lab.ts"
+import { handshakeMessage } from "../../src/lab/demo/packets.ts"
+import type { Gateway } from "../../src/lab/demo/tunnel.ts"
 import { gatewayConfig, inLab, inner } from "../support/lab.ts"
 import { nothing, onlyLine, traces } from "../support/operator.ts"
 import {

@@ -1,9 +1,9 @@
 import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Queue, Schedule, Schema } from "effect"
 import { fileURLToPath } from "node:url"
-import { startNameServer, startOrigins, startVisitor } from "../../src/demo/company.ts"
-import { Lab } from "../../src/demo/Lab.ts"
-import { startGateway, tunnelAddresses } from "../../src/demo/tunnel.ts"
+import { startNameServer, startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
+import { startGateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { gatewayConfig, inLab, inner } from "../support/lab.ts"
 import { appName, connectWireguardGo } from "../support/labWorld.ts"
 

@@ -1,7 +1,7 @@
 /** Many bytes through the tunnel, in both directions, checked by SHA-256 at both ends. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Lab } from "../../src/demo/Lab.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { appName, connectSallyport, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 import { inLab, inner } from "../support/lab.ts"
 

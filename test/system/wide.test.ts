@@ -1,7 +1,7 @@
 /** The wide-area lab is what the other tests take it for. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Lab } from "../../src/demo/Lab.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { blockDirect, inWideLab, type Nat, setNat, wide } from "../support/wide.ts"
 
 /** Answers each datagram with its source port. */

@@ -12,7 +12,7 @@ import { makeNodePrimitives, x25519Public } from "../../layers/dataplane/nodePri
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"
-import { LabError } from "../../src/demo/Lab.ts"
+import { LabError } from "../../src/lab/demo/Lab.ts"
 import type { HandshakeLimits } from "../../src/wireguard/handshakeLimits.ts"
 import { type Peer, type PeerEvent, receiveCodes, WireGuard } from "../../src/wireguard/WireGuard.ts"
 

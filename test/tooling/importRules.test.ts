@@ -61,7 +61,35 @@ const decidingFixtures = ["layers/access", "layers/resolution", "layers/control/
     [`${place} to an effect module`, { in: place, code: values("effect/Effect"), allowed: true }]
   ]
 )
-const all = Object.entries({ ...fixtures, ...Object.fromEntries([...pureFixtures, ...decidingFixtures]) })
+/** What is for trying and testing only is no part of a gateway. */
+const rooms = [
+  "access",
+  "config",
+  "control/standalone",
+  "dataplane",
+  "dns",
+  "host",
+  "model",
+  "resolution",
+  ...pure.map((place) => place.slice(4))
+]
+const labFixtures = [
+  ...rooms.map((room) => `src/${room}`),
+  "layers/access",
+  "layers/control/firezone",
+  "layers/dns",
+  "layers/host",
+  "layers/dataplane",
+  "layers/dataplane/native",
+  "layers/memory"
+].map((place): readonly [string, Fixture] => [
+  `${place} to the lab`,
+  { in: place, code: values(`${below(place)}lab/demo/telling.ts`), allowed: false }
+])
+const all = Object.entries({
+  ...fixtures,
+  ...Object.fromEntries([...pureFixtures, ...decidingFixtures, ...labFixtures])
+})
 const fileOf = (i: number) => Path.join(all[i]![1].in, `fixture${i}.ts`)
 
 interface Diagnostic {

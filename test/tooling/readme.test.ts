@@ -39,7 +39,7 @@ describe("the README", () => {
   })
 
   it("names every environment variable of the gateway", () => {
-    const variables = ["layers", "src/cli", "src/client", "src/config"].flatMap((directory) =>
+    const variables = ["layers", "src/cli", "src/lab/client", "src/config"].flatMap((directory) =>
       readdirSync(`${root}/${directory}`)
         .filter((file) => file.endsWith(".ts"))
         .flatMap((file) => matches(read(`${directory}/${file}`), /"(SALLYPORT_[A-Z_]+)"/g))

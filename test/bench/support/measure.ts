@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from "node:fs"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { Effect, Schedule, Schema } from "effect"
-import { LabError } from "../../../src/demo/Lab.ts"
+import { LabError } from "../../../src/lab/demo/Lab.ts"
 import type { Work } from "./cases.ts"
 import { connectPort, iperfPort, type Pair, processorTime } from "./pairs.ts"
 

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url"
 import { Effect, Layer, Queue, Schedule, Schema, type Scope } from "effect"
 import * as LabLayer from "../../../layers/lab/Lab.ts"
-import { type NameServer, startNameServer, startOrigins, startVisitor } from "../../../src/demo/company.ts"
+import { type NameServer, startNameServer, startOrigins, startVisitor } from "../../../src/lab/demo/company.ts"
 import {
   clientDns,
   type PortalGateway,
@@ -11,10 +11,10 @@ import {
   startPortalClient,
   startPortalGateway,
   startRelay
-} from "../../../src/demo/deployment.ts"
-import { Lab, labAddresses, LabError, type LabHost } from "../../../src/demo/Lab.ts"
-import { blockDirect, setNat } from "../../../src/demo/routers.ts"
-import { clientConf, gatewayPort, startClient, startGateway, tunnelAddresses } from "../../../src/demo/tunnel.ts"
+} from "../../../src/lab/demo/deployment.ts"
+import { Lab, labAddresses, LabError, type LabHost } from "../../../src/lab/demo/Lab.ts"
+import { blockDirect, setNat } from "../../../src/lab/demo/routers.ts"
+import { clientConf, gatewayPort, startClient, startGateway, tunnelAddresses } from "../../../src/lab/demo/tunnel.ts"
 import { gatewayConfig } from "../../support/lab.ts"
 import { iperfPort, type Pair } from "./pairs.ts"
 

@@ -5,7 +5,7 @@
  */
 import { once } from "node:events"
 import { openPacketSocket, type RawPacket } from "../../../layers/dataplane/native/capture.ts"
-import { gatewayPort } from "../../../src/demo/tunnel.ts"
+import { gatewayPort } from "../../../src/lab/demo/tunnel.ts"
 import type { WireTimes } from "./wireTimes.ts"
 
 /** The socket has room for seconds of this load. */

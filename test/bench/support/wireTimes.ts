@@ -1,7 +1,7 @@
 /** Times of new clients taken on the gateway's outer wire (`wireMain.ts`, a process in the gateway's namespace). */
 import { fileURLToPath } from "node:url"
 import { Effect, Queue, Schema } from "effect"
-import { Lab } from "../../../src/demo/Lab.ts"
+import { Lab } from "../../../src/lab/demo/Lab.ts"
 
 /** Seconds since the first client, and milliseconds that it took. */
 export const Sample = Schema.Tuple([Schema.Finite, Schema.Finite])

@@ -6,7 +6,7 @@ import { join } from "node:path"
 import process from "node:process"
 import { Effect } from "effect"
 import { attemptCommand } from "../../../layers/lab/command.ts"
-import { LabError } from "../../../src/demo/Lab.ts"
+import { LabError } from "../../../src/lab/demo/Lab.ts"
 
 export interface WireguardBinary {
   readonly path: string

@@ -1,0 +1,62 @@
+/** What a portal derives for a pair of devices and for a relay: the same inputs give the same secrets. */
+import * as Base64 from "effect/encoding/Base64"
+import { hmac } from "@noble/hashes/hmac.js"
+import { sha1 } from "@noble/hashes/legacy.js"
+import { pbkdf2 } from "@noble/hashes/pbkdf2.js"
+import { sha256 } from "@noble/hashes/sha2.js"
+import type { IceCredentials } from "../../model/AccessRequest.ts"
+
+export interface KeyedDevice {
+  /** UUID text. */
+  readonly id: string
+  /** Standard base64. */
+  readonly publicKey: string
+}
+
+/** Both sides' ICE credentials (firezone-protocol §2.1): slices of one base32 text. */
+export const deriveIceCredentials = (
+  client: KeyedDevice,
+  gateway: KeyedDevice
+): { readonly client: IceCredentials; readonly gateway: IceCredentials } => {
+  const text = base32(sha256(utf8(`${client.id}:${client.publicKey}:${gateway.id}:${gateway.publicKey}`)))
+  return {
+    client: { username: text.slice(0, 4), password: text.slice(4, 26) },
+    gateway: { username: text.slice(26, 30), password: text.slice(30, 52) }
+  }
+}
+
+/** The WireGuard preshared key of a pair (firezone-protocol §2.1), standard base64 of 32 bytes. */
+export const derivePresharedKey = (
+  client: KeyedDevice & { readonly pskBase: Uint8Array },
+  gateway: KeyedDevice & { readonly pskBase: Uint8Array }
+): string => {
+  const input = new Uint8Array([...client.pskBase, ...gateway.pskBase])
+  const salt = `WG_PSK|C_ID:${client.id}|G_ID:${gateway.id}|C_PK:${client.publicKey}|G_PK:${gateway.publicKey}`
+  return Base64.encode(pbkdf2(sha256, input, utf8(salt), { c: 1, dkLen: 32 }))
+}
+
+/** Credentials that a TURN server with a shared secret checks by itself: `expiry:salt` and its HMAC-SHA1. */
+export const deriveTurnCredentials = (secret: string, expiresAt: number, salt: string): IceCredentials => {
+  const username = `${expiresAt}:${salt}`
+  return { username, password: Base64.encode(hmac(sha1, utf8(secret), utf8(username))) }
+}
+
+/** RFC 4648 §6 in lower case, without padding. */
+export const base32 = (bytes: Uint8Array): string => {
+  let text = ""
+  let bits = 0
+  let value = 0
+  for (const byte of bytes) {
+    value = ((value << 8) | byte) & 0xfff
+    bits += 8
+    while (bits >= 5) {
+      bits -= 5
+      text += alphabet[(value >>> bits) & 31]
+    }
+  }
+  return bits === 0 ? text : text + alphabet[(value << (5 - bits)) & 31]
+}
+
+const alphabet = "abcdefghijklmnopqrstuvwxyz234567"
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
