@@ -3,7 +3,6 @@ import * as Context from "effect/Context"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Scheduler from "effect/Scheduler"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { type CheckedName, checkRequest } from "../../src/access/checkRequest.ts"
 import { Clients } from "../../src/access/Clients.ts"
@@ -11,6 +10,7 @@ import { type AccessReply, ConnectionAcceptor } from "../../src/access/Connectio
 import { iceCredentials, passwordLength, usernameLength } from "../../src/access/iceCredentials.ts"
 import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
 import { AccessRefused, type AccessRequest } from "../../src/model/AccessRequest.ts"
+import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** How many names one client may have mapped at a time. */
@@ -79,7 +79,3 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
     return ConnectionAcceptor.of({ accept })
   })
 )
-
-/** Nothing between the request and its reply may wait, not even for the scheduler. */
-const inOneTurn = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.provideService(self, Scheduler.PreventSchedulerYield, true)

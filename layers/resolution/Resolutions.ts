@@ -10,6 +10,7 @@ import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
 import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
+import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
 import { defaultLimits } from "../../src/resolution/lookupQueue.ts"
 import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
@@ -159,9 +160,6 @@ const resultOf = <E extends { readonly reason: ResolutionReason }>(
   )
 
 const failure = (reason: ResolutionReason): LookupResult => ({ _tag: "Failure", reason })
-
-const inOneTurn = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.provideService(effect, Scheduler.PreventSchedulerYield, true)
 
 const logSet = (resolver: string, failing: ResolutionReason | null): Effect.Effect<void> =>
   failing === null

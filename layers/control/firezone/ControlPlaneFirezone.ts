@@ -9,7 +9,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
-import * as Scheduler from "effect/Scheduler"
 import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
@@ -24,6 +23,7 @@ import { maxAuthorizations } from "../../../src/control/firezone/wire.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { Notice } from "../../../src/dataplane/notices.ts"
 import type { Client, ClientId } from "../../../src/model/Client.ts"
+import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import type { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeInTunnelControl } from "./inTunnelControl.ts"
 import { makeOddities } from "./oddities.ts"
@@ -259,7 +259,3 @@ const skipDefects = <E>(self: Effect.Effect<void, E>): Effect.Effect<void, E> =>
   Effect.catchDefect(self, (defect) => Effect.logError("a message of the portal was not handled", Cause.die(defect)))
 
 const quoted = (text: string): string => JSON.stringify(text.slice(0, 64))
-
-/** Nothing between a request and its reply may wait, not even for the scheduler. */
-const inOneTurn = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.provideService(self, Scheduler.PreventSchedulerYield, true)
