@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import { Channel, type ChannelEvent, type ChannelOptions } from "../../../src/control/firezone/channel.ts"
 import * as Policy from "../../../src/control/firezone/connectPolicy.ts"
-import type { Outbound } from "../../../src/control/firezone/outbound.ts"
+import type { Push } from "../../../src/control/firezone/pushes.ts"
 import { type PortalConnection, PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
 import { ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
 
@@ -32,7 +32,7 @@ export type PortalReply = Extract<ChannelEvent, { readonly _tag: "Answered" | "R
 
 export interface PortalLink {
   /** Sent in this turn when joined; else kept, bounded. */
-  readonly send: (message: Outbound) => void
+  readonly send: (message: Push) => void
   readonly joined: () => boolean
   /** Why there is no connection, or since when there is one. */
   readonly detail: () => string

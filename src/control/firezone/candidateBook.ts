@@ -3,7 +3,7 @@
  * the latest state of each candidate is kept (firezone-protocol §1.10).
  */
 import type { ClientId } from "../../model/Client.ts"
-import { broadcastCandidates, broadcastInvalidated, type Outbound } from "./outbound.ts"
+import { broadcastCandidates, broadcastInvalidated, type Push } from "./pushes.ts"
 
 /** Changes kept per client; a connection has a handful of candidates. */
 const maxPerClient = 64
@@ -35,8 +35,8 @@ export class CandidateBook {
   }
 
   /** One message per client and kind, candidates sorted; nothing is left. */
-  take(): ReadonlyArray<Outbound> {
-    const messages: Array<Outbound> = []
+  take(): ReadonlyArray<Push> {
+    const messages: Array<Push> = []
     for (const [client, { found, lost }] of this.clients) {
       if (lost.size > 0) messages.push(broadcastInvalidated(client, [...lost].toSorted()))
       if (found.size > 0) messages.push(broadcastCandidates(client, [...found].toSorted()))

@@ -3,7 +3,7 @@
  * and out are texts, time is an argument. One owner, which passes every frame and every deadline on and sends what
  * `takeFrames` gives.
  */
-import type { Outbound } from "./outbound.ts"
+import type { Push } from "./pushes.ts"
 
 /** What the owner has to act on. */
 export type ChannelEvent =
@@ -33,7 +33,7 @@ export interface ChannelOptions {
   readonly answers: boolean
 }
 
-interface Message extends Outbound {
+interface Message extends Push {
   readonly text: string
   readonly attempts: number
 }
@@ -88,7 +88,7 @@ export class Channel {
   }
 
   /** At once when joined, else once joined. The same message twice in the queue is one. */
-  send(message: Outbound): void {
+  send(message: Push): void {
     const text = JSON.stringify(message.payload)
     if (this.state === "joined") return this.transmit({ ...message, text, attempts: 0 })
     if (this.queue.some((queued) => queued.event === message.event && queued.text === text)) return

@@ -16,7 +16,7 @@ import type {
   PortalMessage,
   RequestConnection
 } from "./messages.ts"
-import * as outbound from "./outbound.ts"
+import * as pushes from "./pushes.ts"
 import { RelayTable } from "./relayTable.ts"
 
 export type Action =
@@ -30,9 +30,9 @@ export type Action =
       readonly _tag: "Accept"
       readonly request: AccessRequest
       /** `ours`: the credentials of our side of the connection. */
-      readonly reply: (ours: IceCredentials) => outbound.Outbound | null
+      readonly reply: (ours: IceCredentials) => pushes.Push | null
     }
-  | { readonly _tag: "Send"; readonly message: outbound.Outbound }
+  | { readonly _tag: "Send"; readonly message: pushes.Push }
   | { readonly _tag: "Revoke"; readonly client: ClientId; readonly resource: ResourceId }
   | { readonly _tag: "UpdateResource"; readonly resource: Resource }
   | { readonly _tag: "SetExpiry"; readonly grant: Grant }
@@ -117,7 +117,7 @@ export class Session {
 
   private authorizeFlow(flow: AuthorizeFlow): Action {
     const { client, expiresAt, local, ref, remote, resource } = flow
-    const reply = flow.generation === "B" ? outbound.flowAuthorized(ref) : outbound.authorizationCreated(ref)
+    const reply = flow.generation === "B" ? pushes.flowAuthorized(ref) : pushes.authorizationCreated(ref)
     return {
       _tag: "Accept",
       request: { client, resource, expiresAt, name: null, credentials: local, remoteCredentials: remote },
@@ -135,7 +135,7 @@ export class Session {
       {
         _tag: "Accept",
         request: { client, resource, expiresAt, name: assigned(name), credentials: null, remoteCredentials: remote },
-        reply: (ours) => outbound.connectionAccepted(ref, ours, domain)
+        reply: (ours) => pushes.connectionAccepted(ref, ours, domain)
       },
       ...this.warnOfOldClient(domain),
       ...this.early.take(client.id).map((early) => this.allow(early, client, false)),
@@ -150,7 +150,7 @@ export class Session {
     if (client !== undefined) return [this.allow(message, client, true), ...this.warnOfOldClient(domain)]
     this.early.add(message)
     const answer: Array<Action> =
-      domain === null ? [] : [{ _tag: "Send", message: outbound.resourceAccepted(message.ref, domain) }]
+      domain === null ? [] : [{ _tag: "Send", message: pushes.resourceAccepted(message.ref, domain) }]
     return [...answer, ...this.warnOfOldClient(domain)]
   }
 
@@ -159,7 +159,7 @@ export class Session {
     return {
       _tag: "Accept",
       request: { client, resource, expiresAt, name: assigned(name), credentials: null },
-      reply: () => (domain === null ? null : outbound.resourceAccepted(ref, domain))
+      reply: () => (domain === null ? null : pushes.resourceAccepted(ref, domain))
     }
   }
 
@@ -186,7 +186,7 @@ export class Session {
   private ask(now: number): ReadonlyArray<Action> {
     if (now - this.askedRelaysAt < askRelaysMs) return []
     this.askedRelaysAt = now
-    return [{ _tag: "Send", message: outbound.noRelays }]
+    return [{ _tag: "Send", message: pushes.noRelays }]
   }
 }
 

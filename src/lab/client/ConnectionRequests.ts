@@ -4,7 +4,7 @@
  */
 import * as Base64 from "effect/encoding/Base64"
 import { iceCredentials, passwordLength, usernameLength } from "../../access/iceCredentials.ts"
-import type { Outbound } from "../../control/firezone/outbound.ts"
+import type { Push } from "../../control/firezone/pushes.ts"
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import type { Name } from "./Names.ts"
@@ -34,7 +34,7 @@ export class ConnectionRequests {
   }
 
   /** Asks for a connection, for a resource and the name of it that is wanted; `undefined`: that is under way. */
-  request(gateway: GatewayId, resource: ResourceId, name: Name | null, now: number): Outbound | undefined {
+  request(gateway: GatewayId, resource: ResourceId, name: Name | null, now: number): Push | undefined {
     if (now < (this.asked.get(gateway)?.until ?? Number.NEGATIVE_INFINITY)) return undefined
     const presharedKey = Base64.encode(this.random(32))
     const local = iceCredentials(this.random(usernameLength + passwordLength))
@@ -80,13 +80,13 @@ export class ConnectionRequests {
 }
 
 /** Asks the portal which gateway serves a resource. */
-export const prepareConnection = (resource: ResourceId, connected: ReadonlyArray<GatewayId>): Outbound => ({
+export const prepareConnection = (resource: ResourceId, connected: ReadonlyArray<GatewayId>): Push => ({
   event: "prepare_connection",
   payload: { resource_id: resource, connected_gateway_ids: connected }
 })
 
 /** One more resource, or name of one, over the connection that is there. */
-export const reuseConnection = (gateway: GatewayId, resource: ResourceId, name: Name | null): Outbound => ({
+export const reuseConnection = (gateway: GatewayId, resource: ResourceId, name: Name | null): Push => ({
   event: "reuse_connection",
   payload: { gateway_id: gateway, resource_id: resource, payload: domainOf(name) }
 })

@@ -1,9 +1,9 @@
-import type { Outbound } from "../../control/firezone/outbound.ts"
+import type { Push } from "../../control/firezone/pushes.ts"
 import type { Command } from "../../dataplane/commands.ts"
 
 /** What a client's session wants done. */
 export type Action =
-  | { readonly _tag: "Send"; readonly message: Outbound }
+  | { readonly _tag: "Send"; readonly message: Push }
   | { readonly _tag: "Command"; readonly command: Command }
   /** This host's tunnel addresses, and the networks that it routes into the tunnel. */
   | {
@@ -37,7 +37,7 @@ export class Actions {
     this.collected.push({ _tag: "Command", command })
   }
 
-  send(message: Outbound): void {
+  send(message: Push): void {
     this.collected.push({ _tag: "Send", message })
   }
 

@@ -4,7 +4,7 @@ import type { Action } from "../../../src/lab/client/actions.ts"
 import { ClientSession } from "../../../src/lab/client/ClientSession.ts"
 import { decodeClientMessage, decodeRefusal, decodeReply } from "../../../src/lab/client/portalMessages.ts"
 import { decodeMessage, type RequestConnection } from "../../../src/control/firezone/messages.ts"
-import * as outbound from "../../../src/control/firezone/outbound.ts"
+import * as pushes from "../../../src/control/firezone/pushes.ts"
 import type { Command } from "../../../src/dataplane/commands.ts"
 import { uuidOf } from "../../../src/lab/devPortal/identity.ts"
 import { ClientId } from "../../../src/model/Client.ts"
@@ -83,7 +83,7 @@ const worldA = (options: { readonly file?: string; readonly gateway?: boolean } 
     understood,
     accept: () => {
       const request = understood("request_connection") as RequestConnection
-      const { event, payload } = outbound.connectionAccepted(request.ref, gatewayIce, null)
+      const { event, payload } = pushes.connectionAccepted(request.ref, gatewayIce, null)
       gateway!.send(event, payload)
       settle()
       return request

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Channel } from "../../../src/control/firezone/channel.ts"
 import { handshakeOf } from "../../../src/control/firezone/handshake.ts"
 import { type Candidates, decodeMessage, type PortalMessage } from "../../../src/control/firezone/messages.ts"
-import * as outbound from "../../../src/control/firezone/outbound.ts"
+import * as pushes from "../../../src/control/firezone/pushes.ts"
 import { uuidOf } from "../../../src/lab/devPortal/identity.ts"
 import { ClientId } from "../../../src/model/Client.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
@@ -54,7 +54,7 @@ describe("the portal and the gateway's code", () => {
       filters: [{ protocol: "tcp", from: 22, to: 22 }, { protocol: "udp", from: 8000, to: 8100 }, { protocol: "icmp" }]
     })
     assert.strictEqual(flow.expiresAt, world.now() + 3_600_000)
-    const answer = flow.generation === "C" ? outbound.authorizationCreated(flow.ref) : outbound.flowAuthorized(flow.ref)
+    const answer = flow.generation === "C" ? pushes.authorizationCreated(flow.ref) : pushes.flowAuthorized(flow.ref)
     gateway.send(answer.event, answer.payload)
     const created = client.take("flow_created")
     assert.deepStrictEqual(
@@ -66,8 +66,8 @@ describe("the portal and the gateway's code", () => {
     client.send("broadcast_ice_candidates", { gateway_ids: [gateway.id], candidates })
     assert.deepStrictEqual((understood(gateway, "ice_candidates") as Candidates).candidates, candidates)
     for (const said of [
-      outbound.broadcastCandidates(ClientId.make(client.id), candidates),
-      outbound.broadcastInvalidated(ClientId.make(client.id), candidates)
+      pushes.broadcastCandidates(ClientId.make(client.id), candidates),
+      pushes.broadcastInvalidated(ClientId.make(client.id), candidates)
     ]) {
       gateway.send(said.event, said.payload)
     }
@@ -89,7 +89,7 @@ describe("the portal and the gateway's code", () => {
     is("RejectAccess", understood(gateway, "reject_access"))
     world.command({ command: "relays", relays: {} })
     assert.strictEqual(is("RelaysPresence", understood(gateway, "relays_presence")).disconnected.length, 1)
-    gateway.send(outbound.noRelays.event, outbound.noRelays.payload)
+    gateway.send(pushes.noRelays.event, pushes.noRelays.payload)
     understood(gateway, "relays_presence")
     world.command({ command: "disconnect", device: "gateway-one" })
     assert.strictEqual(is("Disconnect", understood(gateway, "disconnect")).reason, "token_expired")
@@ -111,7 +111,7 @@ describe("the portal and the gateway's code", () => {
       [request.name, request.remote, request.client.presharedKey],
       [{ _tag: "Assigned", domain: "git.corp.internal", proxyIps: ["100.96.0.1"] }, ice_parameters, key(7)]
     )
-    const accepted = outbound.connectionAccepted(request.ref, ice_parameters, null)
+    const accepted = pushes.connectionAccepted(request.ref, ice_parameters, null)
     gateway.send(accepted.event, accepted.payload)
     assert.strictEqual(client.take("phx_reply").response.gateway_public_key, gateway.publicKey)
 
@@ -124,7 +124,7 @@ describe("the portal and the gateway's code", () => {
       filters: [],
       allow: []
     })
-    const resource = outbound.resourceAccepted(allow.ref, "old.corp.internal")
+    const resource = pushes.resourceAccepted(allow.ref, "old.corp.internal")
     gateway.send(resource.event, resource.payload)
     assert.deepStrictEqual(client.take("phx_reply").response.gateway_payload, {
       ResourceAccepted: { domain_response: { domain: "old.corp.internal", address: [] } }

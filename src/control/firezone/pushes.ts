@@ -1,14 +1,14 @@
-/** What this gateway says to the portal (firezone-protocol §1.7 to §1.10). */
+/** What this gateway says to the portal, as Phoenix pushes. */
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 import type { ClientId } from "../../model/Client.ts"
 
-export interface Outbound {
+export interface Push {
   readonly event: string
   readonly payload: unknown
 }
 
 /** `domain`: the question of a client up to 1.0, answered with an empty list; `null` otherwise. */
-export const connectionAccepted = (ref: string, ice: IceCredentials, domain: string | null): Outbound => ({
+export const connectionAccepted = (ref: string, ice: IceCredentials, domain: string | null): Push => ({
   event: "connection_ready",
   payload: {
     ref,
@@ -22,23 +22,23 @@ export const connectionAccepted = (ref: string, ice: IceCredentials, domain: str
 })
 
 /** The answer to a question in `allow_access`: an empty list, at once. */
-export const resourceAccepted = (ref: string, domain: string): Outbound => ({
+export const resourceAccepted = (ref: string, domain: string): Push => ({
   event: "connection_ready",
   payload: { ref, gateway_payload: { ResourceAccepted: { domain_response: { domain, address: [] } } } }
 })
 
-export const flowAuthorized = (ref: string): Outbound => ({ event: "flow_authorized", payload: { ref } })
+export const flowAuthorized = (ref: string): Push => ({ event: "flow_authorized", payload: { ref } })
 
-export const authorizationCreated = (ref: string): Outbound => ({ event: "authorization_created", payload: { ref } })
+export const authorizationCreated = (ref: string): Push => ({ event: "authorization_created", payload: { ref } })
 
-export const broadcastCandidates = (client: ClientId, candidates: ReadonlyArray<string>): Outbound => ({
+export const broadcastCandidates = (client: ClientId, candidates: ReadonlyArray<string>): Push => ({
   event: "broadcast_ice_candidates",
   payload: { client_ids: [client], candidates }
 })
 
-export const broadcastInvalidated = (client: ClientId, candidates: ReadonlyArray<string>): Outbound => ({
+export const broadcastInvalidated = (client: ClientId, candidates: ReadonlyArray<string>): Push => ({
   event: "broadcast_invalidated_ice_candidates",
   payload: { client_ids: [client], candidates }
 })
 
-export const noRelays: Outbound = { event: "no_relays", payload: {} }
+export const noRelays: Push = { event: "no_relays", payload: {} }
