@@ -45,7 +45,7 @@ const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) 
   // Filtered before it is up and until it is down again.
   if (plan.firewall === "nftables") {
     const table = firewallTable(plan.device)
-    yield* removeStaleTables(plan.device)
+    yield* removeLeftovers(plan.device)
     yield* Effect.acquireRelease(installFirewall(plan), () => Effect.ignore(nft(removeScript(table))))
     warnings.push(...(yield* foreignFirewall(plan, table)))
   }
@@ -209,7 +209,7 @@ const routerAdvertised: Effect.Effect<ReadonlyArray<string>, HostError> = Effect
 )
 
 /** A crash leaves its table behind. One whose device exists belongs to another gateway. */
-const removeStaleTables = Effect.fnUntraced(function* (own: string) {
+const removeLeftovers = Effect.fnUntraced(function* (own: string) {
   for (const entry of yield* nftList("tables")) {
     const table = entry["table"] as { readonly family?: string; readonly name?: string } | undefined
     if (table?.family !== "inet" || table.name === undefined) continue

@@ -493,7 +493,7 @@ const plans: ReadonlyArray<(message: StunWriter) => void> = [
 const draftAdditionalAddressFamily = 0x8032
 const allocationMismatch = 437
 const familyNotSupported = 440
-/** A nonce may go stale while the request is under way; not always. */
+/** A nonce may run out while the request is under way; not always. */
 const mostChallenges = 3
 /** How often one is given back in order to get another, before that waits. */
 const mostReleases = 3

@@ -95,7 +95,7 @@ export class Handshakes {
     const outgoing = peer?.outgoing
     const remote = peer === undefined ? undefined : this.remoteOf(peer)
     if (peer === undefined || outgoing === undefined || outgoing === null || remote === undefined) {
-      return HandshakeOutcome.Stale
+      return HandshakeOutcome.GivenUp
     }
     const keys = openResponse(this.identity, remote, outgoing.initiated, message)
     if (keys === undefined) return HandshakeOutcome.Forged

@@ -43,7 +43,7 @@ export const HandshakeOutcome = {
   /** Initiations of one peer too close together. */
   TooFast: 5,
   /** The handshake it answers was given up meanwhile. */
-  Stale: 6
+  GivenUp: 6
 } as const
 
 export const handshakeOutcomes: ReadonlyArray<string> = Object.keys(HandshakeOutcome)

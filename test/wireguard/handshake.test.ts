@@ -327,7 +327,7 @@ describe("the queue of handshakes", () => {
     a.receive(b.take()[0]!.bytes, b.at)
     a.wg.removePeer(toB)
 
-    assert.deepStrictEqual(a.work(), ["Stale"])
+    assert.deepStrictEqual(a.work(), ["GivenUp"])
   })
 })
 
