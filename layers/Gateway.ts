@@ -6,16 +6,19 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { Clients } from "../src/access/Clients.ts"
+import type { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
 import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
+import type { Upstream } from "../src/dns/Upstream.ts"
 import { DnsSockets } from "../src/host/DnsSockets.ts"
 import { HostNetwork } from "../src/host/HostNetwork.ts"
 import { StateStore } from "../src/host/StateStore.ts"
-import type { DemoBreak } from "../src/cli/Programs.ts"
 import type { DestinationPolicy } from "../src/nat/destinationPolicy.ts"
 import { parseAddress } from "../src/packet/address.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
+import type { Resolver } from "../src/resolution/Resolver.ts"
 import * as AuthorizationsLive from "./access/Authorizations.ts"
 import * as ClientsLive from "./access/Clients.ts"
 import * as ConnectionAcceptorLive from "./access/ConnectionAcceptor.ts"
@@ -25,12 +28,12 @@ import { destinationRules, makePolicy } from "./access/destinationRules.ts"
 import * as DnsSocketsLive from "./host/DnsSockets.ts"
 import { gatewayReport } from "./cli/gatewayReport.ts"
 import * as HostNetworkLive from "./host/HostNetwork.ts"
-import { acceptWaits, healNever, icmpSilent } from "./lab/faults.ts"
 import { openServerSocket } from "./dataplane/native/fds.ts"
 import { makeNodePrimitives, x25519Public } from "./dataplane/nodePrimitives.ts"
 import * as RefreshLive from "./resolution/Refresh.ts"
 import * as ResolutionsLive from "./resolution/Resolutions.ts"
 import * as ResolverLive from "./dns/Resolver.ts"
+import * as UpstreamLive from "./dns/Upstream.ts"
 import { sessionLimit } from "./dataplane/sessionLimit.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
 import * as StatusSocket from "./cli/StatusSocket.ts"
@@ -39,8 +42,13 @@ import { warmUp } from "./control/standalone/warmUp.ts"
 
 export interface GatewayOptions {
   readonly newKey: boolean
-  /** Breaks one promise on purpose; for the demo only. */
-  readonly fault: DemoBreak | null
+}
+
+/** The layers that another composition may swap or stand in front of. */
+export interface GatewayParts {
+  readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | Resolutions>
+  readonly resolver: Layer.Layer<Resolver, never, Upstream>
+  readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError>
 }
 
 export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Schema.String }) {}
@@ -48,7 +56,11 @@ export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { messa
 const dnsPort = 53
 
 /** Runs a gateway until interrupted; everything it did to the host is undone then. */
-export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
+export const runGateway = (
+  config: GatewayConfig,
+  options: GatewayOptions,
+  swap: (live: GatewayParts) => GatewayParts = (live) => live
+) =>
   Effect.gen(function* () {
     const startedAt = yield* Clock.currentTimeMillis
     // Before anything is touched: a second gateway by mistake is told so, and the first one notices nothing.
@@ -70,23 +82,25 @@ export const runGateway = (config: GatewayConfig, options: GatewayOptions) =>
         })
       )
       return yield* Effect.tapError((yield* DataPlane).failure, (error) => Effect.logError(error.message))
-    }).pipe(Effect.scoped, Effect.provide(services(config, key, options.fault)))
+    }).pipe(Effect.scoped, Effect.provide(services(config, swap(liveParts(config, key)))))
   }).pipe(Effect.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
 
-const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | null) => {
-  const policy = makePolicy(config.network)
-  const live = DataPlaneLive.layer({
+const liveParts = (config: GatewayConfig, privateKey: Uint8Array): GatewayParts => ({
+  acceptor: ConnectionAcceptorLive.layer,
+  resolver: ResolverLive.layerResolver(resolverSets(config)),
+  dataPlane: DataPlaneLive.layer({
     device: config.device,
     port: config.listenPort,
-    privateKey: key,
+    privateKey,
     mtu: config.network.mtu,
     maxSessions: sessionLimit(config.masquerade)
   })
-  const dataPlane = fault === "icmp" ? icmpSilent.pipe(Layer.provide(live)) : live
-  const servers = ResolverLive.layer({ sets: Object.fromEntries(config.resolvers) })
-  const resolver = fault === "heal" ? healNever.pipe(Layer.provideMerge(servers)) : servers
-  const acceptor =
-    fault === "accept" ? acceptWaits.pipe(Layer.provide(ConnectionAcceptorLive.layer)) : ConnectionAcceptorLive.layer
+})
+
+const resolverSets = (config: GatewayConfig) => ({ sets: Object.fromEntries(config.resolvers) })
+
+const services = (config: GatewayConfig, parts: GatewayParts) => {
+  const policy = makePolicy(config.network)
   const refusesOutside = (text: string): boolean => {
     const address = parseAddress(text)
     return address === undefined || policy.judgeForInternet(address, 0) !== undefined
@@ -95,14 +109,15 @@ const services = (config: GatewayConfig, key: Uint8Array, fault: DemoBreak | nul
     Layer.provideMerge(TunnelNamesLive.layer({ config, refusesOutside })),
     Layer.provideMerge(DnsSocketsLive.layer({ openSocket: openServerSocket })),
     Layer.provideMerge(RefreshLive.layer),
-    Layer.provideMerge(acceptor),
+    Layer.provideMerge(parts.acceptor),
     Layer.provideMerge(AuthorizationsLive.layer),
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
     Layer.provideMerge(hostLayer(config, policy)),
-    Layer.provideMerge(resolver),
+    Layer.provideMerge(parts.resolver),
+    Layer.provideMerge(UpstreamLive.layer(resolverSets(config))),
     Layer.provideMerge(destinationRules(policy, config.network)),
-    Layer.provideMerge(dataPlane),
+    Layer.provideMerge(parts.dataPlane),
     Layer.provideMerge(HostNetworkLive.layer)
   )
 }

@@ -1,9 +1,7 @@
 /** The programs behind the commands, put together from the live layers. */
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Programs } from "../../src/cli/Programs.ts"
-import { faultVariable } from "../../src/lab/demo/story.ts"
 import { runConnect } from "./Connect.ts"
 import { runConnectPortal } from "../lab/ConnectPortal.ts"
 import { runDevPortal } from "../lab/DevPortal.ts"
@@ -12,15 +10,8 @@ import { runGateway } from "../Gateway.ts"
 import { runDemo } from "../lab/demo.ts"
 import * as telemetry from "./telemetry.ts"
 
-const fault = Config.withDefault(Config.Literals(["accept", "icmp", "heal", "none"], faultVariable), "none")
-
 export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
-  up: Effect.fnUntraced(function* (config, options) {
-    const broken = yield* fault.pipe(Effect.orElseSucceed(() => "none" as const))
-    return yield* runGateway(config, { newKey: options.newKey, fault: broken === "none" ? null : broken }).pipe(
-      Effect.provide(telemetry.layer(options))
-    )
-  }),
+  up: (config, options) => runGateway(config, options).pipe(Effect.provide(telemetry.layer(options))),
   upFirezone: (config, options) => runFirezoneGateway(config).pipe(Effect.provide(telemetry.layer(options))),
   connect: (conf) => runConnect(conf),
   connectPortal: runConnectPortal,

@@ -62,6 +62,7 @@ function makeLab(makeHosts: MakeNamespaces) {
 
 const programs: Readonly<Record<LabProgram, string>> = {
   sallyport: "../../src/bin",
+  "broken-gateway": "./brokenGatewayMain",
   "dns-server": "./dnsServerMain",
   origin: "./originMain",
   visitor: "./visitorMain",

@@ -1,11 +1,11 @@
 /**
  * Gateways that break one promise on purpose, for `sallyport demo --break`: each is one layer swapped, so the demo
- * shows that its checks can fail. The composition root puts one in when `faultVariable` names it, and only the demo
- * sets that variable.
+ * shows that its checks can fail.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import type { DemoBreak } from "../../src/cli/Programs.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
@@ -13,9 +13,16 @@ import { labAddresses } from "../../src/lab/demo/Lab.ts"
 import { nameKey } from "../../src/model/Mapping.ts"
 import { type ResolutionError, Resolver } from "../../src/resolution/Resolver.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import type { GatewayParts } from "../Gateway.ts"
+
+export const faults: Readonly<Record<DemoBreak, (live: GatewayParts) => GatewayParts>> = {
+  accept: (live) => ({ ...live, acceptor: Layer.provide(acceptWaits, live.acceptor) }),
+  icmp: (live) => ({ ...live, dataPlane: Layer.provide(icmpSilent, live.dataPlane) }),
+  heal: (live) => ({ ...live, resolver: Layer.provide(healNever, live.resolver) })
+}
 
 /** `accept`: the acceptor replies only when the name is looked up, as gateways do that resolve first. */
-export const acceptWaits: Layer.Layer<ConnectionAcceptor, never, ConnectionAcceptor | Resolutions> = Layer.effect(
+const acceptWaits: Layer.Layer<ConnectionAcceptor, never, ConnectionAcceptor | Resolutions> = Layer.effect(
   ConnectionAcceptor,
   Effect.gen(function* () {
     const inner = yield* ConnectionAcceptor
@@ -38,7 +45,7 @@ export const acceptWaits: Layer.Layer<ConnectionAcceptor, never, ConnectionAccep
 )
 
 /** `icmp`: a name without addresses gets one at which nobody is, so packets vanish instead of being answered. */
-export const icmpSilent: Layer.Layer<DataPlane, never, DataPlane> = Layer.effect(
+const icmpSilent: Layer.Layer<DataPlane, never, DataPlane> = Layer.effect(
   DataPlane,
   Effect.gen(function* () {
     const inner = yield* DataPlane
@@ -52,7 +59,7 @@ const intoTheVoid = (command: Command): Command =>
     : command
 
 /** `heal`: the first failure of a name is its answer for ever, as in gateways that look up once. */
-export const healNever: Layer.Layer<Resolver, never, Resolver> = Layer.effect(
+const healNever: Layer.Layer<Resolver, never, Resolver> = Layer.effect(
   Resolver,
   Effect.gen(function* () {
     const inner = yield* Resolver

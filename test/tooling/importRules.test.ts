@@ -35,6 +35,7 @@ const fixtures: Readonly<Record<string, Fixture>> = {
     code: values("effect"),
     allowed: false
   },
+  "the composition to the lab": { in: "layers", code: values("./lab/faults.ts"), allowed: false },
   "layers to node": { in: "layers", code: values("node:fs"), allowed: true }
 }
 const pure = ["src/packet", "src/nat", "src/wireguard", "src/ice", "src/dataplane/engine"]

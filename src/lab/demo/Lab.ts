@@ -65,7 +65,7 @@ export const labAddresses = {
 } as const
 
 /** Programs that the lab knows how to start; the rest of the command line is the caller's. */
-export type LabProgram = "sallyport" | "dns-server" | "origin" | "visitor" | "capture"
+export type LabProgram = "sallyport" | "broken-gateway" | "dns-server" | "origin" | "visitor" | "capture"
 
 export interface CommandOptions {
   /** Default 10 seconds. */

@@ -37,9 +37,6 @@ const patience = { timeout: "2 seconds" } as const
 /** What the promises are held to, in milliseconds. */
 const limits = { accept: 1000, heal: 2000, move: 9000 }
 
-/** Environment variable by which the demo asks `sallyport up` to break a promise. */
-export const faultVariable = "SALLYPORT_DEMO_FAULT"
-
 interface Stage {
   readonly gateway: Gateway
   readonly nameServer: NameServer
@@ -94,7 +91,7 @@ const setUp = Effect.fnUntraced(function* (fault: DemoBreak | null) {
   const lan = yield* lab.capture("lan")
   const gateway = yield* startGateway({
     config: gatewayConfig(keys.publicKey),
-    env: fault === null ? {} : { [faultVariable]: fault }
+    program: fault === null ? lab.program("sallyport") : [...lab.program("broken-gateway"), fault]
   })
   yield* startClient(clientConf({ privateKey: keys.privateKey, gatewayPublicKey: gateway.publicKey }))
   const visitor = yield* startVisitor

@@ -31,6 +31,8 @@ const decodeStatus = Schema.decodeUnknownEffect(Schema.fromJsonString(StatusRepo
 export const startGateway: (options: {
   readonly config: string
   readonly name?: string
+  /** What is started with `up`; default `sallyport`. */
+  readonly program?: ReadonlyArray<string>
   /** More flags of `sallyport up`. */
   readonly flags?: ReadonlyArray<string>
   readonly env?: Readonly<Record<string, string>>
@@ -43,7 +45,7 @@ export const startGateway: (options: {
     `${options.config.trimEnd()}\nstate_dir: ${lab.directory}/${name}-state\ncontrol_socket: ${socket}\n`
   )
   const sallyport = lab.program("sallyport")
-  const up = [...sallyport, "up", "--config", configPath, ...(options.flags ?? [])]
+  const up = [...(options.program ?? sallyport), "up", "--config", configPath, ...(options.flags ?? [])]
   const child = yield* lab.spawn("gateway", up, { env: options.env ?? {} })
   const status = lab
     .exec("gateway", [...sallyport, "status", "--json", "--socket", socket])
