@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { chooseGrant, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
-import { maxNames, type NameEntry, NameTable } from "../../../src/control/standalone/nameTable.ts"
 import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { defaultRanges, proxyMembership } from "../../../src/model/ranges.ts"
@@ -77,37 +76,6 @@ describe("the proxy pool", () => {
     assert.strictEqual(new Set(all).size, a === b ? 8 : 16)
     for (const address of all)
       assert.isTrue([standard.proxy4, standard.proxy6].some((range) => contains(range, parseAddress(address)!)))
-  })
-})
-
-describe("the name table", () => {
-  const entry = (n: number, over: Partial<NameEntry> = {}): NameEntry => ({
-    resource: "app",
-    domain: `n${n}.corp`,
-    slot: n,
-    lastUsedAt: n,
-    ...over
-  })
-
-  it("finds a name by resource and domain, and by slot, until it is removed", () => {
-    const table = new NameTable(client(0).id)
-    const first = entry(1)
-    table.add(first)
-    assert.strictEqual(table.find("app", "n1.corp"), first)
-    assert.strictEqual(table.ofSlot(1), first)
-    assert.strictEqual(table.ofMapping(table.idOf(first)), first)
-    assert.isUndefined(table.find("other", "n1.corp"))
-    table.remove(first)
-    assert.deepStrictEqual([table.find("app", "n1.corp"), table.ofSlot(1), table.size], [undefined, undefined, 0])
-  })
-
-  it("holds 4,096 names; the next one puts out the least recently used", () => {
-    const table = new NameTable(client(0).id)
-    for (let n = 1; n <= maxNames; n++) assert.isUndefined(table.add(entry(n)))
-    table.touch(table.find("app", "n1.corp")!, 99)
-    assert.deepStrictEqual(table.add(entry(5_000)), entry(2))
-    assert.strictEqual(table.size, maxNames)
-    assert.strictEqual(table.find("app", "n1.corp")?.lastUsedAt, 99)
   })
 })
 

@@ -1,0 +1,93 @@
+/** `Slots` over the state store: asks it what the slots want to know, writes down what they say, and is loud when it fails. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
+import type { Named, Slots } from "../../../src/control/standalone/Slots.ts"
+import { StateStore } from "../../../src/host/StateStore.ts"
+import type { ClientId } from "../../../src/model/Client.ts"
+import type { ResourceId } from "../../../src/model/Resource.ts"
+import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+
+/** The same trouble is logged again after this long. */
+const tellAgainMs = 60_000
+
+/** One client's. */
+interface Owned {
+  readonly client: { readonly id: ClientId }
+  readonly slots: Slots
+}
+
+export const makeStoredSlots = Effect.gen(function* () {
+  const store = yield* StateStore
+  const resolutions = yield* Resolutions
+
+  const toldAt = new Map<string, number>()
+  /** Clients ask a hundred times a second: each trouble is told once a minute. */
+  const loudly = Effect.fnUntraced(function* (trouble: string, message: string) {
+    const now = yield* Clock.currentTimeMillis
+    if (now - (toldAt.get(trouble) ?? Number.NEGATIVE_INFINITY) < tellAgainMs) return
+    toldAt.set(trouble, now)
+    yield* Effect.logError(message)
+  })
+
+  /** The store failing must not stop anybody: the name then lives in memory only, loudly, until its next use. */
+  const persist = ({ slots }: Owned, entry: NameEntry, now: number) =>
+    store.putMapping(slots.rowOf(entry)).pipe(
+      Effect.andThen(Effect.sync(() => void (entry.storedAt = now))),
+      Effect.catch((error) =>
+        loudly("persist", `names are kept in memory only and will not survive a restart: ${error.message}`)
+      )
+    )
+
+  const release = Effect.fnUntraced(function* ({ slots }: Owned, entry: NameEntry, now: number) {
+    yield* resolutions.release(entry.id)
+    yield* Effect.catch(store.removeMapping(slots.rowOf(entry), now), (error) =>
+      loudly("release", `released names stay in the state: ${error.message}`)
+    )
+  })
+
+  const reserve = ({ client, slots }: Owned, count: number) =>
+    Effect.map(store.reserveSlots(client.id, count), (first) => slots.reserved(first, count))
+
+  const assign = Effect.fnUntraced(function* (of: Owned, resource: ResourceId, domain: string, now: number) {
+    for (;;) {
+      const step = of.slots.assign(resource, domain, now)
+      if (step._tag === "Named") return step
+      if (step._tag === "Reserve") {
+        yield* reserve(of, step.count)
+        continue
+      }
+      const rested = yield* store.takeRested(of.client.id, step.before)
+      if (rested === null) {
+        yield* loudly(
+          `slots of ${of.client.id}`,
+          `${of.client.id} has used up its proxy addresses: give the gateway larger proxy ranges (network: in sallyport.yaml)`
+        )
+        return undefined
+      }
+      of.slots.rested(rested)
+    }
+  })
+
+  return {
+    persist,
+    release,
+    /** The client's first names then need not wait for the disk; where it fails, the first question tries again and tells. */
+    reserveFirst: (of: Owned) => Effect.ignore(reserve(of, of.slots.firstReservation)),
+    /** The name with its slot, written down; `undefined` when the client's ranges are used up. */
+    entryOf: Effect.fnUntraced(function* (of: Owned, resource: ResourceId, domain: string, now: number) {
+      const named = yield* Effect.catch(
+        assign(of, resource, domain, now),
+        Effect.fnUntraced(function* (error): Effect.fn.Return<Named | undefined> {
+          yield* loudly("reserve", `names live in memory only: ${error.message}`)
+          return of.slots.assignVolatile(resource, domain, now, yield* Random.next)
+        })
+      )
+      if (named === undefined) return undefined
+      if (named.released !== undefined) yield* release(of, named.released, now)
+      if (named.write) yield* persist(of, named.entry, now)
+      return named.entry
+    })
+  }
+})

@@ -1,0 +1,161 @@
+/**
+ * Which slot of proxy IPs each of one client's names has. Pure: what the store has to say is asked for by the step that
+ * comes back, and told before the next one. While the store works no slot stands for two names, nor for another one
+ * before it has rested; while it fails slots come from where reservations get last, each at most once.
+ */
+import type { StoredMapping } from "../../host/StateStore.ts"
+import type { ClientId } from "../../model/Client.ts"
+import type { MappingId } from "../../model/Mapping.ts"
+import { ResourceId } from "../../model/Resource.ts"
+import { mappingId } from "../../resolution/mappingTable.ts"
+import { maxNames, type NameEntry, NameTable } from "./nameTable.ts"
+import { firstSlot, type ProxyNetworks, proxyIpsOf, slotCapacity } from "./proxyPool.ts"
+
+/** Slots reserved at a time, at most: one durable write per this many new names of a client. */
+const reserveCount = 64
+/** Slots reserved for every client at the start, at most: its first names need not wait for the disk. */
+const reserveAtStart = 8
+/** A name's use is written down again after this long. */
+const touchMs = 3_600_000
+/** Names seen in use that are written down in one go. */
+const touchesAtOnce = 32
+/** Slots of released names come back after this long, when the client has had all others. */
+const restMs = 86_400_000
+
+/** The name has its slot. */
+export interface Named {
+  readonly _tag: "Named"
+  readonly entry: NameEntry
+  /** Its row is to be written. */
+  readonly write: boolean
+  /** The name that made room: it is no longer, and its slot rests from now on. */
+  readonly released: NameEntry | undefined
+}
+
+export type SlotStep =
+  | Named
+  /** So many slots are to be reserved durably; then `reserved`. */
+  | { readonly _tag: "Reserve"; readonly count: number }
+  /** A slot that has rested since `before` is to be taken from the store; then `rested`. None: the ranges are used up. */
+  | { readonly _tag: "TakeRested"; readonly before: number }
+
+export class Slots {
+  private readonly client: ClientId
+  private readonly ranges: ProxyNetworks
+  private readonly capacity: number
+  private readonly names: NameTable
+  private next = 0
+  private reservedUntil = 0
+  private taken: number | null = null
+  /** Counts up from a random place, so that no slot comes twice. */
+  private nextVolatile: number | null = null
+  private readonly volatile = new Set<number>()
+
+  constructor(client: ClientId, ranges: ProxyNetworks, limit: number = maxNames) {
+    this.client = client
+    this.ranges = ranges
+    this.capacity = slotCapacity(ranges)
+    this.names = new NameTable(limit)
+  }
+
+  /** Asked again after each answer of the store, until the name has its slot. `now`: epoch milliseconds. */
+  assign(resource: ResourceId, domain: string, now: number): SlotStep {
+    const id = mappingId(this.client, resource, domain)
+    const known = this.names.find(id)
+    if (known !== undefined) {
+      this.names.touch(known, now)
+      return { _tag: "Named", entry: known, write: isDue(known, now), released: undefined }
+    }
+    while (this.next < Math.min(this.reservedUntil, this.capacity)) {
+      const slot = this.next++
+      if (this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
+    }
+    if (this.next < this.capacity) return { _tag: "Reserve", count: this.block(reserveCount) }
+    const slot = this.taken
+    this.taken = null
+    if (slot !== null && this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
+    return { _tag: "TakeRested", before: now - restMs }
+  }
+
+  /** A slot that the store does not know of, for a new name; `undefined`: there is none left. `random` in [0, 1). */
+  assignVolatile(resource: ResourceId, domain: string, now: number, random: number): Named | undefined {
+    const first = Math.floor(this.capacity * 0.75)
+    let slot = this.nextVolatile ?? first + Math.floor(random * (this.capacity - first))
+    for (let tried = first; tried < this.capacity; tried++) {
+      const candidate = slot
+      slot = slot + 1 < this.capacity ? slot + 1 : first
+      if (!this.isFree(candidate)) continue
+      this.nextVolatile = slot
+      this.volatile.add(candidate)
+      return this.name({ id: mappingId(this.client, resource, domain), resource, domain, slot: candidate, now })
+    }
+    return undefined
+  }
+
+  /** How many slots to reserve before the first name. */
+  get firstReservation(): number {
+    return this.block(reserveAtStart)
+  }
+
+  reserved(first: number, count: number): void {
+    this.next = first
+    this.reservedUntil = first + count
+  }
+
+  rested(slot: number): void {
+    this.taken = slot
+  }
+
+  /** Brings a stored name back, the least recently used one first; `undefined` when its slot lies outside of the ranges. */
+  restore({ domain, lastUsedAt, resource, slot }: StoredMapping): Named | undefined {
+    if (proxyIpsOf(slot, this.ranges) === undefined) return undefined
+    const id = mappingId(this.client, ResourceId.make(resource), domain)
+    const named = this.name({ id, resource: ResourceId.make(resource), domain, slot, now: lastUsedAt })
+    named.entry.storedAt = lastUsedAt
+    return named
+  }
+
+  /** These mappings have sessions: they are not the ones to make room. Yields those to be written. */
+  inUse(mappings: ReadonlyArray<MappingId>, now: number): ReadonlyArray<NameEntry> {
+    const due: Array<NameEntry> = []
+    for (const id of mappings) {
+      const entry = this.names.find(id)
+      if (entry === undefined) continue
+      this.names.touch(entry, now)
+      if (due.length < touchesAtOnce && isDue(entry, now)) due.push(entry)
+    }
+    return due
+  }
+
+  ofSlot(slot: number): NameEntry | undefined {
+    return this.names.ofSlot(slot)
+  }
+
+  /** What the store keeps of it. */
+  rowOf({ domain, lastUsedAt, resource, slot }: NameEntry): StoredMapping {
+    return { client: this.client, resource, domain, slot, lastUsedAt }
+  }
+
+  private name(of: Pick<NameEntry, "id" | "resource" | "domain" | "slot"> & { readonly now: number }): Named {
+    const { domain, id, now, resource, slot } = of
+    const proxyIps = proxyIpsOf(slot, this.ranges)!
+    const entry = { id, resource, domain, slot, proxyIps, lastUsedAt: now, storedAt: Number.NEGATIVE_INFINITY }
+    return { _tag: "Named", entry, write: true, released: this.names.add(entry) }
+  }
+
+  private isFree(slot: number): boolean {
+    return (
+      slot >= firstSlot &&
+      !this.volatile.has(slot) &&
+      this.names.ofSlot(slot) === undefined &&
+      proxyIpsOf(slot, this.ranges) !== undefined
+    )
+  }
+
+  /** Small ranges are given out in small pieces, since what is left of one at a restart is lost. */
+  private block(atMost: number): number {
+    return Math.max(1, Math.min(atMost, this.capacity >>> 8))
+  }
+}
+
+const isDue = (entry: NameEntry, now: number): boolean => now - entry.storedAt >= touchMs

@@ -1,0 +1,270 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
+import { maxNames, type NameEntry } from "../../../src/control/standalone/nameTable.ts"
+import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
+import { type Named, Slots, type SlotStep } from "../../../src/control/standalone/Slots.ts"
+import type { StoredMapping } from "../../../src/host/StateStore.ts"
+import { ResourceId } from "../../../src/model/Resource.ts"
+import { defaultRanges } from "../../../src/model/ranges.ts"
+import { parseNetwork } from "../../../src/packet/address.ts"
+import { client } from "../../support/access.ts"
+
+const me = client(0).id
+const app = ResourceId.make("app")
+const hour = 3_600_000
+const day = 24 * hour
+const standard = { proxy4: parseNetwork(defaultRanges.proxy4)!, proxy6: parseNetwork(defaultRanges.proxy6)! }
+/** 63 slots. */
+const small = { proxy4: parseNetwork("10.9.0.0/24")!, proxy6: parseNetwork(defaultRanges.proxy6)! }
+
+/** What a state store does with one client's slots, as far as they can tell. */
+class Store {
+  readonly rows = new Map<string, StoredMapping>()
+  readonly rested = new Map<number, number>()
+  next = 0
+  failing = false
+
+  reserve(count: number): number {
+    const first = this.next
+    this.next += count
+    return first
+  }
+
+  takeRested(before: number): number | null {
+    const [oldest] = [...this.rested].toSorted((a, b) => a[1] - b[1] || a[0] - b[0])
+    if (oldest === undefined || oldest[1] > before) return null
+    this.rested.delete(oldest[0])
+    return oldest[0]
+  }
+
+  put(row: StoredMapping): void {
+    this.rows.set(row.domain, row)
+  }
+
+  release(row: StoredMapping, now: number): void {
+    if (this.rows.delete(row.domain)) this.rested.set(row.slot, now)
+  }
+}
+
+/** As the layer does it; what became of the name, `undefined` when the ranges are used up. */
+const assign = (slots: Slots, store: Store, domain: string, now: number, random = 0): Named | undefined => {
+  for (;;) {
+    const step = slots.assign(app, domain, now)
+    if (step._tag !== "Named" && store.failing) return keep(slots.assignVolatile(app, domain, now, random))
+    if (step._tag === "Named") return keep(step)
+    if (step._tag === "Reserve") slots.reserved(store.reserve(step.count), step.count)
+    if (step._tag === "TakeRested") {
+      const slot = store.takeRested(step.before)
+      if (slot === null) return undefined
+      slots.rested(slot)
+    }
+  }
+  function keep(named: Named | undefined): Named | undefined {
+    if (named === undefined || store.failing) return named
+    if (named.released !== undefined) store.release(slots.rowOf(named.released), now)
+    if (named.write) write(slots, store, named.entry, now)
+    return named
+  }
+}
+
+const write = (slots: Slots, store: Store, entry: NameEntry, now: number): void => {
+  store.put(slots.rowOf(entry))
+  entry.storedAt = now
+}
+
+const restored = (store: Store, ranges: typeof standard, limit?: number): Slots => {
+  const slots = new Slots(me, ranges, limit)
+  for (const row of [...store.rows.values()].toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) slots.restore(row)
+  return slots
+}
+
+describe("the slots of a client's names", () => {
+  it("are reserved in blocks: one durable write for 64 names, and one for the first eight", () => {
+    const slots = new Slots(me, standard)
+    assert.strictEqual(slots.firstReservation, 8)
+    slots.reserved(0, 8)
+    const steps: Array<SlotStep["_tag"]> = []
+    // Slot 0 is no name's.
+    for (let n = 1; n <= 8; n++) steps.push(slots.assign(app, `n${n}.corp`, 0)._tag)
+    assert.deepStrictEqual(steps, [...Array.from({ length: 7 }, () => "Named" as const), "Reserve"])
+    assert.deepStrictEqual(slots.assign(app, "n8.corp", 0), { _tag: "Reserve", count: 64 })
+  })
+
+  it("come in blocks of one where the range is small: what is left of a block at a restart is lost", () => {
+    const slots = new Slots(me, small)
+    assert.strictEqual(slots.firstReservation, 1)
+    assert.deepStrictEqual(slots.assign(app, "git.corp", 0), { _tag: "Reserve", count: 1 })
+  })
+
+  it("stay with their names: one row to write at first, and again after an hour of use", () => {
+    const slots = new Slots(me, standard)
+    const store = new Store()
+    const first = assign(slots, store, "git.corp", 0)
+    assert.deepInclude(first, { write: true, released: undefined })
+    assert.deepStrictEqual(
+      [1, hour - 1, hour, hour + 1].map((now) => assign(slots, store, "git.corp", now)?.write),
+      [false, false, true, false]
+    )
+    assert.strictEqual(assign(slots, store, "git.corp", 0)?.entry, first?.entry)
+    assert.strictEqual(slots.ofSlot(slotOf(first!.entry.proxyIps[7]!, standard)), first?.entry)
+  })
+
+  it("are those of 4,096 names; the next one puts out the least recently used, which is not found any more", () => {
+    const slots = new Slots(me, standard)
+    const store = new Store()
+    const all = Array.from({ length: maxNames }, (_, n) => assign(slots, store, `n${n}.corp`, n)!)
+    assert.isTrue(all.every(({ released }) => released === undefined))
+    assign(slots, store, "n0.corp", 5_000)
+    slots.inUse([all[1]!.entry.id], 5_001)
+    const next = assign(slots, store, "next.corp", 5_002)
+    assert.strictEqual(next?.released, all[2]?.entry)
+    assert.isUndefined(slots.ofSlot(all[2]!.entry.slot))
+    assert.strictEqual(store.rows.size, maxNames)
+  })
+
+  it("that are seen in use are written down 32 at a time, each once an hour; strangers are none", () => {
+    const slots = new Slots(me, standard)
+    const store = new Store()
+    const ids = Array.from({ length: 40 }, (_, n) => assign(slots, store, `n${n}.corp`, 0)!.entry.id)
+    const writes = (now: number) => {
+      const due = slots.inUse(ids, now)
+      for (const entry of due) write(slots, store, entry, now)
+      return due.length
+    }
+    assert.deepStrictEqual([hour - 1, hour, hour, hour].map(writes), [0, 32, 8, 0])
+    assert.lengthOf(new Slots(me, standard).inUse(ids, hour), 0)
+  })
+
+  it("come back when all others are used up, after 24 hours of rest", () => {
+    const slots = new Slots(me, small, 8)
+    const store = new Store()
+    for (let n = 0; n < 63; n++) assert.isDefined(assign(slots, store, `n${n}.corp`, 0))
+    assert.isUndefined(assign(slots, store, "more.corp", day - 1))
+    assert.strictEqual(assign(slots, store, "more.corp", day)?.entry.slot, 1)
+  })
+
+  it("come from the last quarter while none can be reserved, and are none when that is full", () => {
+    const store = new Store()
+    store.failing = true
+    for (const random of [0, 0.5, 1 - Number.EPSILON]) {
+      const slots = new Slots(me, small)
+      const given = Array.from({ length: 16 }, (_, n) => assign(slots, store, `n${n}.corp`, 0, random)?.entry.slot)
+      assert.deepStrictEqual(
+        given.toSorted((a, b) => a! - b!),
+        Array.from({ length: 16 }, (_, n) => 48 + n)
+      )
+      assert.isUndefined(assign(slots, store, "more.corp", 0, random))
+    }
+  })
+
+  it("are restored in the order of use, and written again an hour after the last time", () => {
+    const store = new Store()
+    const lived = new Slots(me, standard, 8)
+    for (let n = 8; n > 0; n--) assign(lived, store, `n${n}.corp`, 10 - n)
+    const slots = restored(store, standard, 8)
+    assert.isFalse(assign(slots, store, "n8.corp", 2 + hour - 1)?.write)
+    assert.isTrue(assign(slots, store, "n8.corp", 2 + hour)?.write)
+    assert.strictEqual(assign(slots, store, "next.corp", 2 + hour)?.released?.domain, "n7.corp")
+  })
+
+  it("outside of the ranges are not restored", () => {
+    const slots = new Slots(me, small)
+    const row = (slot: number) => ({ client: me, resource: app, domain: "git.corp", slot, lastUsedAt: 0 })
+    for (const slot of [-1, 0, 64]) assert.isUndefined(slots.restore(row(slot)))
+    assert.deepInclude(slots.restore(row(63))?.entry, { domain: "git.corp", slot: 63 })
+  })
+})
+
+/** More names than the limit of eight, so that they put each other out; more births than the 63 slots. */
+const Name = Schema.Literals(Array.from({ length: 24 }, (_, n) => `n${n}.corp`))
+const Advance = Schema.TaggedStruct("Advance", {
+  ms: Schema.Literals([1, hour - 1, hour, day - 1, day])
+})
+const Ask = Schema.TaggedStruct("Ask", { domain: Name })
+/** So many new names at a time that the ranges end soon. */
+const Crowd = Schema.TaggedStruct("Crowd", { count: Schema.Literals([7, 8, 9, 60]) })
+const InUse = Schema.TaggedStruct("InUse", { domain: Name })
+const Restart = Schema.TaggedStruct("Restart", {})
+const Disk = Schema.TaggedStruct("Disk", { failing: Schema.Boolean })
+type Step = (typeof Advance | typeof Ask | typeof Crowd | typeof InUse | typeof Restart | typeof Disk)["Type"]
+
+/** Lives through the steps and looks after each whom every address stands for. */
+const live = (steps: ReadonlyArray<Step>): void => {
+  const limit = 8
+  const store = new Store()
+  let slots = new Slots(me, small, limit)
+  let now = 0
+  let names = new Map<string, NameEntry>()
+  const leftAt = new Map<string, number>()
+  const crowd = { next: 100 }
+
+  const ask = (domain: string): void => {
+    const named = assign(slots, store, domain, now, 0.5)
+    if (named === undefined) return assert.isUndefined(names.get(domain), `${domain} has lost its slot`)
+    const { entry, released } = named
+    const before = names.get(domain)
+    if (before !== undefined) return assert.deepStrictEqual(entry.proxyIps, before.proxyIps)
+    if (released !== undefined) {
+      names.delete(released.domain)
+      for (const address of released.proxyIps) leftAt.set(address, now)
+    }
+    for (const address of entry.proxyIps) {
+      const owner = [...names.values()].find(({ proxyIps }) => proxyIps.includes(address))
+      assert.isUndefined(owner, `${address} stands for ${owner?.domain} and ${domain}`)
+      assert.isAtLeast(now - (leftAt.get(address) ?? Number.NEGATIVE_INFINITY), day, `${address} has not rested`)
+    }
+    names.set(domain, entry)
+    assert.isAtMost(names.size, limit)
+  }
+
+  for (const step of steps) {
+    switch (step._tag) {
+      case "Advance":
+        now += step.ms
+        break
+      case "Ask":
+        ask(step.domain)
+        break
+      case "Crowd":
+        for (let n = 0; n < step.count; n++) ask(`crowd${crowd.next++}.corp`)
+        break
+      case "InUse": {
+        const id = names.get(step.domain)?.id
+        for (const entry of id === undefined ? [] : slots.inUse([id], now)) {
+          if (!store.failing) write(slots, store, entry, now)
+        }
+        break
+      }
+      case "Restart": {
+        const again = restored(store, small, limit)
+        for (const { domain, proxyIps, slot } of names.values()) {
+          assert.deepInclude(again.ofSlot(slot), { domain, proxyIps }, "a restored name is as it was")
+        }
+        assert.strictEqual(store.rows.size, names.size)
+        names = new Map([...names].map(([domain, { slot }]) => [domain, again.ofSlot(slot)!]))
+        slots = again
+        break
+      }
+      case "Disk":
+        store.failing = step.failing
+    }
+  }
+}
+
+const arbitrary = { runs: 300, seed: 7 }
+
+describe("whatever a client asks for, and however long it takes", () => {
+  it.prop(
+    "no address stands for two names, nor for another one within 24 hours, and a restart changes no name",
+    [Schema.Array(Schema.Union([Ask, Crowd, Advance, InUse, Restart]))],
+    ([steps]) => live(steps),
+    { arbitrary }
+  )
+
+  it.prop(
+    "nor while the store fails now and then",
+    [Schema.Array(Schema.Union([Ask, Crowd, Advance, InUse, Disk]))],
+    ([steps]) => live(steps),
+    { arbitrary }
+  )
+})
