@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { Clients } from "../src/access/Clients.ts"
 import type { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
+import type { ProxyRanges } from "../src/access/ProxyRanges.ts"
 import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
@@ -46,7 +47,7 @@ export interface GatewayOptions {
 
 /** The layers that another composition may swap or stand in front of. */
 export interface GatewayParts {
-  readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | Resolutions>
+  readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions>
   readonly resolver: Layer.Layer<Resolver, never, Upstream>
   readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError>
 }
@@ -111,6 +112,7 @@ const services = (config: GatewayConfig, parts: GatewayParts) => {
     Layer.provideMerge(RefreshLive.layer),
     Layer.provideMerge(parts.acceptor),
     Layer.provideMerge(AuthorizationsLive.layer),
+    Layer.provideMerge(ControlPlaneStandalone.clientsStay),
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
     Layer.provideMerge(hostLayer(config, policy)),

@@ -10,7 +10,7 @@ import type { Resource, ResourceId } from "../../src/model/Resource.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** Who may reach what; a deadline is found out at most a second late. */
-export const layer: Layer.Layer<Authorizations, never, Resolutions | DataPlane> = Layer.effect(
+export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthorizationEnded | Resolutions> = Layer.effect(
   Authorizations,
   Effect.gen(function* () {
     const dataPlane = yield* DataPlane

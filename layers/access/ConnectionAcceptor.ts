@@ -21,61 +21,62 @@ export const CredentialBytes = Context.Reference<(size: number) => Uint8Array>("
   defaultValue: () => randomBytesUnsafe
 })
 
-export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | Resolutions> = Layer.effect(
-  ConnectionAcceptor,
-  Effect.gen(function* () {
-    const authorizations = yield* Authorizations
-    const clients = yield* Clients
-    const resolutions = yield* Resolutions
-    const isProxy = yield* ProxyRanges
-    const credentialBytes = yield* CredentialBytes
+export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions> =
+  Layer.effect(
+    ConnectionAcceptor,
+    Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      const clients = yield* Clients
+      const resolutions = yield* Resolutions
+      const isProxy = yield* ProxyRanges
+      const credentialBytes = yield* CredentialBytes
 
-    const check = Effect.fnUntraced(function* (request: AccessRequest) {
-      const now = yield* Clock.currentTimeMillis
-      const name = checkRequest(request, now, isProxy)
-      if (name instanceof AccessRefused) return yield* name
-      if (name === null) return null
-      const client = request.client.id
-      const resource = request.resource.id
-      const full = (yield* resolutions.count(client)) >= maxMappingsPerClient
-      if (full && (yield* resolutions.find(client, resource, name.domain)) === undefined) {
-        return yield* new AccessRefused({ reason: "TooManyMappings", client, resource, domain: name.domain })
-      }
-      return name
+      const check = Effect.fnUntraced(function* (request: AccessRequest) {
+        const now = yield* Clock.currentTimeMillis
+        const name = checkRequest(request, now, isProxy)
+        if (name instanceof AccessRefused) return yield* name
+        if (name === null) return null
+        const client = request.client.id
+        const resource = request.resource.id
+        const full = (yield* resolutions.count(client)) >= maxMappingsPerClient
+        if (full && (yield* resolutions.find(client, resource, name.domain)) === undefined) {
+          return yield* new AccessRefused({ reason: "TooManyMappings", client, resource, domain: name.domain })
+        }
+        return name
+      })
+
+      const grant = Effect.fnUntraced(function* (request: AccessRequest, name: CheckedName | null) {
+        const { client, resource, expiresAt } = request
+        const draw = () => iceCredentials(credentialBytes(usernameLength + passwordLength))
+        const { credentials: local, remoteCredentials: remote } = request
+        if (remote === undefined) yield* clients.upsert(client)
+        const credentials =
+          remote === undefined ? (local ?? draw()) : yield* clients.connect({ client, remote, local, draw })
+        yield* authorizations.record({ client, resource, expiresAt })
+        const mapping =
+          name === null
+            ? null
+            : yield* resolutions.subscribe({
+                ...name,
+                client: client.id,
+                resource: resource.id,
+                allow: resource.allow,
+                cause: "ClientAsked"
+              })
+        return { credentials, mapping } satisfies AccessReply
+      })
+
+      const accept = Effect.fn("ConnectionAcceptor.accept")(function* (request: AccessRequest) {
+        const { client, resource, name } = request
+        yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
+        const checked = yield* Effect.tapError(check(request), (refused) =>
+          Effect.annotateCurrentSpan({ outcome: refused.reason })
+        )
+        const reply = yield* grant(request, checked)
+        yield* Effect.annotateCurrentSpan({ outcome: reply.mapping?.state._tag ?? "Accepted" })
+        return reply
+      }, inOneTurn)
+
+      return ConnectionAcceptor.of({ accept })
     })
-
-    const grant = Effect.fnUntraced(function* (request: AccessRequest, name: CheckedName | null) {
-      const { client, resource, expiresAt } = request
-      const draw = () => iceCredentials(credentialBytes(usernameLength + passwordLength))
-      const { credentials: local, remoteCredentials: remote } = request
-      if (remote === undefined) yield* clients.upsert(client)
-      const credentials =
-        remote === undefined ? (local ?? draw()) : yield* clients.connect({ client, remote, local, draw })
-      yield* authorizations.record({ client, resource, expiresAt })
-      const mapping =
-        name === null
-          ? null
-          : yield* resolutions.subscribe({
-              ...name,
-              client: client.id,
-              resource: resource.id,
-              allow: resource.allow,
-              cause: "ClientAsked"
-            })
-      return { credentials, mapping } satisfies AccessReply
-    })
-
-    const accept = Effect.fn("ConnectionAcceptor.accept")(function* (request: AccessRequest) {
-      const { client, resource, name } = request
-      yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
-      const checked = yield* Effect.tapError(check(request), (refused) =>
-        Effect.annotateCurrentSpan({ outcome: refused.reason })
-      )
-      const reply = yield* grant(request, checked)
-      yield* Effect.annotateCurrentSpan({ outcome: reply.mapping?.state._tag ?? "Accepted" })
-      return reply
-    }, inOneTurn)
-
-    return ConnectionAcceptor.of({ accept })
-  })
-)
+  )

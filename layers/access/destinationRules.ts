@@ -13,7 +13,10 @@ export const makePolicy = ({ proxy4, proxy6, tunnel4, tunnel6 }: Ranges): Destin
 }
 
 /** `policy` is asked at every answer: the host's own addresses may change. */
-export const destinationRules = (policy: DestinationPolicy, { proxy4, proxy6 }: Ranges): Layer.Layer<never> =>
+export const destinationRules = (
+  policy: DestinationPolicy,
+  { proxy4, proxy6 }: Ranges
+): Layer.Layer<AnswerPolicy | ProxyRanges> =>
   Layer.mergeAll(
     Layer.succeed(ProxyRanges, proxyMembership([proxy4, proxy6])),
     Layer.succeed(AnswerPolicy, (addresses, allow) => {

@@ -25,7 +25,7 @@ const lookupTimeoutMs = 10_000
  * Gives `NameBook` its clock, timers, fibers and data plane. The book's methods run in one turn and leave commands in
  * the outbox; `flush` sends them in that order before the caller goes on.
  */
-export const layer: Layer.Layer<Resolutions, never, Resolver | DataPlane> = Layer.effect(
+export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | Resolver> = Layer.effect(
   Resolutions,
   Effect.gen(function* () {
     const resolver = yield* Resolver

@@ -1,5 +1,5 @@
 import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { Authorization } from "../model/Authorization.ts"
 import type { ClientId } from "../model/Client.ts"
 import type { Resource, ResourceId } from "../model/Resource.ts"
@@ -11,11 +11,11 @@ export interface ListedAuthorization {
   readonly expiresAt: number | null
 }
 
-/** What becomes of a client whose last authorization has ended; nothing unless a composition root says otherwise. */
-export const LastAuthorizationEnded = Context.Reference<(client: ClientId) => Effect.Effect<void>>(
-  "sallyport/access/LastAuthorizationEnded",
-  { defaultValue: () => () => Effect.void }
-)
+/** What becomes of a client whose last authorization has ended. */
+export class LastAuthorizationEnded extends Context.Service<
+  LastAuthorizationEnded,
+  (client: ClientId) => Effect.Effect<void>
+>()("sallyport/access/LastAuthorizationEnded") {}
 
 /**
  * Who may reach what until when. Its layer checks expiry once a second and cuts (flows included) within that second.

@@ -17,6 +17,7 @@ import {
   dnsResource,
   failures,
   latestAddresses,
+  defaultProxies,
   layerAccess,
   layerGrants,
   lookups,
@@ -103,7 +104,7 @@ describe("the assertion on accept catches an acceptor that", () => {
             .pipe(Effect.ignore, Effect.andThen(acceptor.accept(asked)))
       })
     })
-  ).pipe(Layer.provide(ConnectionAcceptorLive.layer), Layer.provideMerge(layerGrants))
+  ).pipe(Layer.provide(ConnectionAcceptorLive.layer), Layer.provideMerge(Layer.merge(layerGrants, defaultProxies)))
 
   const cases = [
     ...failures.filter(([name]) => name === "hangs" || name === "is never answered" || name.startsWith("fails")),

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
@@ -9,7 +9,15 @@ import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
 import { Refresh } from "../../src/resolution/Refresh.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { NameNotFound, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
-import { latestAddresses, layerResolutions, lookups, proxies, subscription, withoutJitter } from "../support/access.ts"
+import {
+  latestAddresses,
+  layerResolutions,
+  layerResolutionsUnder,
+  lookups,
+  proxies,
+  subscription,
+  withoutJitter
+} from "../support/access.ts"
 
 const answer = ResolverMemory.answer
 const servfail = ResolverMemory.fail(new ServerFailure({ detail: "SERVFAIL" }))
@@ -304,9 +312,14 @@ describe("Resolutions: what a lookup's end means", () => {
       assert.deepStrictEqual(mixed.state.addresses, ["10.0.0.1"])
       assert.deepStrictEqual((yield* latestAddresses).get(mixed.mapping.id)?.addresses, ["10.0.0.1"])
     }).pipe(
-      Effect.provide(layerResolutions),
-      Effect.provideService(AnswerPolicy, (addresses, allow) =>
-        allow.includes("loopback") ? [] : addresses.filter((address) => address === "127.0.0.1" || address === "::1")
+      Effect.provide(
+        layerResolutionsUnder(
+          Layer.succeed(AnswerPolicy, (addresses, allow) =>
+            allow.includes("loopback")
+              ? []
+              : addresses.filter((address) => address === "127.0.0.1" || address === "::1")
+          )
+        )
       )
     )
   )

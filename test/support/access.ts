@@ -5,15 +5,19 @@ import * as Random from "effect/Random"
 import * as Authorizations from "../../layers/access/Authorizations.ts"
 import * as Clients from "../../layers/access/Clients.ts"
 import * as ConnectionAcceptor from "../../layers/access/ConnectionAcceptor.ts"
+import { clientsStay } from "../../layers/control/standalone/ControlPlaneStandalone.ts"
 import * as DataPlaneRecording from "../../layers/memory/DataPlaneRecording.ts"
 import * as Refresh from "../../layers/resolution/Refresh.ts"
 import * as Resolutions from "../../layers/resolution/Resolutions.ts"
 import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
+import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
 import type { SetAddresses } from "../../src/dataplane/commands.ts"
 import type { AccessRequest } from "../../src/model/AccessRequest.ts"
 import { type Client, ClientId } from "../../src/model/Client.ts"
 import { MappingId } from "../../src/model/Mapping.ts"
 import { type CidrResource, type DnsResource, ResourceId } from "../../src/model/Resource.ts"
+import { defaultRanges, proxyMembership } from "../../src/model/ranges.ts"
+import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
 import { mappingId } from "../../src/resolution/mappingTable.ts"
 import {
   NameNotFound,
@@ -24,14 +28,25 @@ import {
   Timeout
 } from "../../src/resolution/Resolver.ts"
 
-export const layerResolutions = Refresh.layer.pipe(
-  Layer.provideMerge(Resolutions.layer),
-  Layer.provideMerge(Layer.merge(ResolverMemory.layer, DataPlaneRecording.layer))
+/** Refuses no answer. */
+export const anyAnswer = Layer.succeed(AnswerPolicy, () => [])
+
+export const layerResolutionsUnder = (policy: Layer.Layer<AnswerPolicy>) =>
+  Refresh.layer.pipe(
+    Layer.provideMerge(Resolutions.layer),
+    Layer.provideMerge(Layer.mergeAll(ResolverMemory.layer, DataPlaneRecording.layer, policy))
+  )
+
+export const layerResolutions = layerResolutionsUnder(anyAnswer)
+
+export const layerGrants = Layer.merge(Authorizations.layer, Clients.layer).pipe(
+  Layer.provideMerge(layerResolutions),
+  Layer.provide(clientsStay)
 )
 
-export const layerGrants = Layer.merge(Authorizations.layer, Clients.layer).pipe(Layer.provideMerge(layerResolutions))
+export const defaultProxies = Layer.succeed(ProxyRanges, proxyMembership([defaultRanges.proxy4, defaultRanges.proxy6]))
 
-export const layerAccess = ConnectionAcceptor.layer.pipe(Layer.provideMerge(layerGrants))
+export const layerAccess = ConnectionAcceptor.layer.pipe(Layer.provideMerge(Layer.merge(layerGrants, defaultProxies)))
 
 /** Every delay has exactly its nominal length. */
 export const withoutJitter = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

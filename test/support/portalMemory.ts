@@ -16,7 +16,7 @@ import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import * as wire from "./portalMessages.ts"
-import { layerResolutions } from "./access.ts"
+import { defaultProxies, layerResolutions } from "./access.ts"
 
 /** What the tunnel interface was told; `move`: the host has lost the address from which the portal is reached. */
 export class TunnelRecord extends Context.Service<
@@ -48,7 +48,7 @@ export const layerPortal = (options: Partial<ControlPlaneFirezone.PortalOptions>
     Layer.provideMerge(ControlPlaneFirezone.dismissal),
     Layer.provideMerge(Clients.layer),
     Layer.provideMerge(layerResolutions),
-    Layer.provideMerge(Layer.merge(PortalSocketMemory.layer, layerTunnel))
+    Layer.provideMerge(Layer.mergeAll(PortalSocketMemory.layer, layerTunnel, defaultProxies))
   )
 
 /** Lets everything run that needs no time. */

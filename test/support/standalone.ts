@@ -8,12 +8,12 @@ import * as Logger from "effect/Logger"
 import * as Authorizations from "../../layers/access/Authorizations.ts"
 import * as Clients from "../../layers/access/Clients.ts"
 import * as ConnectionAcceptor from "../../layers/access/ConnectionAcceptor.ts"
+import { destinationRules } from "../../layers/access/destinationRules.ts"
 import * as ControlPlaneStandalone from "../../layers/control/standalone/ControlPlaneStandalone.ts"
 import * as Refresh from "../../layers/resolution/Refresh.ts"
 import * as Resolutions from "../../layers/resolution/Resolutions.ts"
 import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
 import * as TunnelNamesLive from "../../layers/control/standalone/TunnelNames.ts"
-import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
 import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
 import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
@@ -27,7 +27,6 @@ import { type DnsHandler, DnsSockets } from "../../src/host/DnsSockets.ts"
 import { StateError, StateStore } from "../../src/host/StateStore.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import type { Resource } from "../../src/model/Resource.ts"
-import { proxyMembership } from "../../src/model/ranges.ts"
 import { DestinationPolicy } from "../../src/nat/destinationPolicy.ts"
 import { parseAddress } from "../../src/packet/address.ts"
 import { ResolutionError, Timeout } from "../../src/resolution/Resolver.ts"
@@ -134,7 +133,8 @@ export const layerNames = (config: GatewayConfig) => {
     Layer.provideMerge(Resolutions.layer),
     Layer.provideMerge(ResolverMemory.layer),
     Layer.provideMerge(upstream),
-    Layer.provideMerge(Layer.succeed(ProxyRanges, proxyMembership([config.network.proxy4, config.network.proxy6])))
+    Layer.provideMerge(destinationRules(policy, config.network)),
+    Layer.provideMerge(ControlPlaneStandalone.clientsStay)
   )
 }
 

@@ -12,6 +12,7 @@ import * as Queue from "effect/Queue"
 import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
+import type { ProxyRanges } from "../../../src/access/ProxyRanges.ts"
 import { ControlPlane, ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
 import { CandidateBook } from "../../../src/control/firezone/candidateBook.ts"
 import { controlEvent } from "../../../src/control/firezone/inTunnel.ts"
@@ -42,7 +43,7 @@ export const layer = (
 ): Layer.Layer<
   ControlPlane,
   never,
-  Authorizations | Clients | ConnectionAcceptor | DataPlane | PortalSocket | Resolutions | TunnelInterface
+  Authorizations | Clients | ConnectionAcceptor | DataPlane | PortalSocket | ProxyRanges | Resolutions | TunnelInterface
 > =>
   Layer.effect(
     ControlPlane,
@@ -220,7 +221,7 @@ export const layer = (
   )
 
 /** A client without authorizations has no connection either: it is told, and removed. */
-export const dismissal: Layer.Layer<never, never, Clients | DataPlane> = Layer.effect(
+export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane> = Layer.effect(
   LastAuthorizationEnded,
   Effect.gen(function* () {
     const clients = yield* Clients

@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
+import { LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
@@ -72,6 +73,9 @@ export const layer = (
       })
     })
   )
+
+/** A client of the file stays, with authorizations or without. */
+export const clientsStay: Layer.Layer<LastAuthorizationEnded> = Layer.succeed(LastAuthorizationEnded, () => Effect.void)
 
 const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
   const store = yield* StateStore

@@ -17,10 +17,12 @@ import { type DnsResource, ResourceId } from "../../../src/model/Resource.ts"
 import * as Authorizations from "../../access/Authorizations.ts"
 import * as Clients from "../../access/Clients.ts"
 import * as ConnectionAcceptor from "../../access/ConnectionAcceptor.ts"
+import { destinationRules, makePolicy } from "../../access/destinationRules.ts"
 import * as DataPlaneRecording from "../../memory/DataPlaneRecording.ts"
 import * as Resolutions from "../../resolution/Resolutions.ts"
 import * as Resolver from "../../dns/Resolver.ts"
 import * as StateStoreMemory from "../../memory/StateStoreMemory.ts"
+import { clientsStay } from "./ControlPlaneStandalone.ts"
 import * as TunnelNamesLive from "./TunnelNames.ts"
 
 const clients = 50
@@ -60,9 +62,9 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames> =>
   TunnelNamesLive.layer({ config, refusesOutside: () => true }).pipe(
     Layer.provide(ConnectionAcceptor.layer),
     Layer.provide([Authorizations.layer, Clients.layer]),
-    Layer.provide(Resolutions.layer),
+    Layer.provide([Resolutions.layer, clientsStay]),
     Layer.provide([Resolver.layerResolver({ sets: {} }), DataPlaneRecording.layer, StateStoreMemory.layer]),
-    Layer.provide(noUpstream)
+    Layer.provide([noUpstream, destinationRules(makePolicy(config.network), config.network)])
   )
 
 /** Servers that never answer: the lookups end with the services. */
