@@ -10,6 +10,7 @@ import type { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
 import type { ProxyRanges } from "../src/access/ProxyRanges.ts"
 import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
+import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Upstream } from "../src/dns/Upstream.ts"
@@ -155,7 +156,7 @@ const hostLayer = (
         policy.setOwnAddresses(ownAddresses.flatMap((text) => parseAddress(text) ?? []))
         yield* dataPlane.send({
           _tag: "SetPolicy",
-          mode: "standalone",
+          packets: packetPolicy,
           gateway4: config.gateway4,
           gateway6: config.gateway6,
           tunnelNetworks,

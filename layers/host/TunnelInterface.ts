@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
+import { packetPolicy } from "../../src/control/firezone/packetPolicy.ts"
 import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
@@ -58,7 +59,7 @@ export const layer = (
         options.onOwnAddresses(ownAddresses)
         yield* dataPlane.send({
           _tag: "SetPolicy",
-          mode: "portal",
+          packets: packetPolicy,
           gateway4: tunnel4,
           gateway6: tunnel6,
           tunnelNetworks,

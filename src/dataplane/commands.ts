@@ -9,6 +9,7 @@ import type { MappingId } from "../model/Mapping.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
 import type { RelayId } from "../model/Relay.ts"
 import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
+import { clientEnd, type PacketPolicy } from "./packetPolicy.ts"
 
 export type Command =
   | UpsertClient
@@ -72,10 +73,7 @@ export interface SetResource {
   readonly allow: ReadonlyArray<DestinationOptIn>
 }
 
-/**
- * Takes the resource, its sessions and its mappings from the client. In mode `standalone` the mappings' proxies are
- * remembered until `RemoveMapping`, for an answer to who still uses them: "prohibited", not "unreachable".
- */
+/** Takes the resource and its sessions from the client; its mappings fare as `PacketPolicy.revokedMappings` says. */
 export interface RevokeResource {
   readonly _tag: "RevokeResource"
   readonly client: ClientId
@@ -109,8 +107,7 @@ export interface RemoveMapping {
 
 export interface SetPolicy {
   readonly _tag: "SetPolicy"
-  /** `client`: the other end of the tunnel; peers are gateways, and a CIDR resource is one of their allowed networks. */
-  readonly mode: "standalone" | "portal" | "client"
+  readonly packets: PacketPolicy
   /** The gateway's own tunnel addresses. */
   readonly gateway4: string
   readonly gateway6: string
@@ -124,7 +121,7 @@ export interface SetPolicy {
 /** The policy of a client's end: it has no ranges of its own, and its host may be reached by all its gateways allow. */
 export const clientPolicy: SetPolicy = {
   _tag: "SetPolicy",
-  mode: "client",
+  packets: clientEnd,
   gateway4: "0.0.0.0",
   gateway6: "::",
   tunnelNetworks: [],

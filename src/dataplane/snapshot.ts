@@ -67,7 +67,7 @@ export class Snapshot {
         return
       case "RevokeResource":
         this.resources.delete(resourceKey(command.client, command.resource))
-        if (this.policy?.mode === "standalone") this.suspendMappings(command.client, command.resource)
+        if (this.policy?.packets.revokedMappings !== "removed") this.suspendMappings(command.client, command.resource)
         else this.removeMappings((m) => m.client === command.client && m.resource === command.resource)
         return
       case "SetMapping": {

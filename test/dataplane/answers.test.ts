@@ -32,6 +32,7 @@ import {
   gateway6,
   layer,
   mappingId,
+  packetsAt,
   policy,
   proxy4,
   proxy6,
@@ -166,7 +167,7 @@ describe("a packet to the gateway's own address", () => {
     Effect.gen(function* () {
       const client = yield* ready()
       const out = yield* lan
-      yield* send({ ...policy, mode: "portal" })
+      yield* send({ ...policy, packets: packetsAt.portal })
       yield* sendInner(client, udp(53_535, gateway4), udp(53, gateway4))
       assert.deepStrictEqual(
         out.map((packet) => parsed(packet).destinationPort),
@@ -195,7 +196,7 @@ describe("a packet that no mapping or authorization covers", () => {
   it.effect("is prohibited under a portal when its proxy IP is unknown, so that newer clients ask again", () =>
     Effect.gen(function* () {
       const client = yield* ready()
-      yield* send({ ...policy, mode: "portal" })
+      yield* send({ ...policy, packets: packetsAt.portal })
       yield* sendInner(client, tcp(443, syn, "100.96.7.7"), tcp6("fd00:2021:1111:8000::99"))
       assert.deepStrictEqual(icmpOf(client.received), [
         [3, 13],
@@ -207,7 +208,7 @@ describe("a packet that no mapping or authorization covers", () => {
   it.effect("is unreachable under a portal, too, when only its address is missing: asking again would not help", () =>
     Effect.gen(function* () {
       const client = yield* ready()
-      yield* send({ ...policy, mode: "portal" }, addresses(1, 1, "Unresolved"))
+      yield* send({ ...policy, packets: packetsAt.portal }, addresses(1, 1, "Unresolved"))
       yield* sendInner(client, tcp(443, syn), tcp6(proxy6))
       assert.deepStrictEqual(icmpOf(client.received), [
         [3, 0],
@@ -267,7 +268,7 @@ describe("a packet that no mapping or authorization covers", () => {
   it.effect("of a protocol without ports is dropped without a word at a portal: no new authorization would help", () =>
     Effect.gen(function* () {
       const client = yield* ready()
-      yield* send({ ...policy, mode: "portal" }, addresses(1, 1, "Resolved", [real4]))
+      yield* send({ ...policy, packets: packetsAt.portal }, addresses(1, 1, "Resolved", [real4]))
       yield* sendInner(client, buildIp({ source: tunnel4(1), destination: proxy4 }, 47, new Uint8Array(16)))
       assert.deepStrictEqual(icmpOf(client.received), [])
       assert.strictEqual(yield* counter("outbound.untranslatable"), 1)

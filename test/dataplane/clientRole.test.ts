@@ -4,6 +4,7 @@ import { makeMemoryPacketIo } from "../../layers/memory/memoryPacketIo.ts"
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
+import { clientEnd } from "../../src/dataplane/packetPolicy.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { network, parsed, syn } from "../support/engineSteps.ts"
@@ -69,7 +70,7 @@ const pair = () => {
   gateway.engine.apply(policy, now, now)
   gateway.engine.apply({ ...upsertClient(1), publicKey: publicKey(clientFill) }, now, now)
   gateway.engine.apply(network("lab", "10.20.0.0/16"), now, now)
-  client.engine.apply({ ...policy, mode: "client", tunnelNetworks: [], proxyNetworks: [] }, now, now)
+  client.engine.apply({ ...policy, packets: clientEnd, tunnelNetworks: [], proxyNetworks: [] }, now, now)
   client.engine.apply(
     {
       ...upsertClient(1),

@@ -27,6 +27,7 @@ import {
   layer,
   makeClient,
   mappingId,
+  packetsAt,
   policy,
   primitives,
   proxy4,
@@ -243,9 +244,9 @@ describe("a client", () => {
     Effect.gen(function* () {
       const first = yield* ready()
       const out = yield* lan
-      yield* send({ ...policy, mode: "portal" })
+      yield* send({ ...policy, packets: packetsAt.portal })
       yield* setUp(2)
-      yield* send({ ...policy, mode: "portal" }, addresses(1, 1, "Resolved", [real4]))
+      yield* send({ ...policy, packets: packetsAt.portal }, addresses(1, 1, "Resolved", [real4]))
       yield* send({ ...upsertClient(2), tunnel4: tunnel4(1) }, addresses(2, 1, "Resolved", [real4]))
       const second = makeClient(2)
       yield* connect(second)

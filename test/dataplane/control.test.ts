@@ -7,7 +7,7 @@ import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Control, Notice } from "../../src/dataplane/notices.ts"
 import { counter, lan, network, ready, reply, send } from "../support/engineSteps.ts"
-import { clientId, layer, policy } from "../support/engineWorld.ts"
+import { clientId, layer, packetsAt, policy } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
 import { buildIp, buildUdp } from "../support/packets.ts"
 
@@ -28,7 +28,7 @@ const told = (queue: Queue.Dequeue<Notice>) => Effect.map(Queue.clear(queue), co
 /** A connected client of a gateway in this mode that may reach everything. */
 const connected = Effect.fnUntraced(function* (mode: "portal" | "standalone") {
   const client = yield* ready()
-  yield* send({ ...policy, mode }, network("all", "::/0"))
+  yield* send({ ...policy, packets: packetsAt[mode] }, network("all", "::/0"))
   return client
 })
 
@@ -79,7 +79,7 @@ describe("a control event of a client", () => {
       const out = yield* lan
       const notices = yield* (yield* DataPlane).notices
       yield* sendInner(client, controlPacket(0, domain))
-      yield* send({ ...policy, mode: "portal" })
+      yield* send({ ...policy, packets: packetsAt.portal })
       const data = new Uint8Array(16)
       yield* sendInner(
         client,

@@ -33,6 +33,7 @@ import {
   clientId,
   layer,
   mappingId,
+  packetsAt,
   policy,
   proxy4,
   proxy6,
@@ -378,7 +379,7 @@ describe("what a client sends to a proxy IP", () => {
       Effect.gen(function* () {
         const client = yield* ready()
         const out = yield* lan
-        yield* send({ ...policy, mode }, addresses(1, 9, "Resolved", [real4, real6]))
+        yield* send({ ...policy, packets: packetsAt[mode] }, addresses(1, 9, "Resolved", [real4, real6]))
         yield* send({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
         yield* sendInner(
           client,
@@ -397,7 +398,7 @@ describe("what a client sends to a proxy IP", () => {
         assert.lengthOf(out, 0)
 
         yield* setUp(1)
-        yield* send({ ...policy, mode }, addresses(1, 9, "Resolved", [other4]))
+        yield* send({ ...policy, packets: packetsAt[mode] }, addresses(1, 9, "Resolved", [other4]))
         yield* send({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
         yield* setUp(1)
         yield* send(addresses(1, 1, "Resolved", [real4]))

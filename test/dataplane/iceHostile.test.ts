@@ -6,7 +6,7 @@ import { StunAttribute, StunMethod } from "../../src/ice/stunProtocol.ts"
 import { StunWriter } from "../../src/ice/StunWriter.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"
 import { syn } from "../support/engineSteps.ts"
-import { clientId, policy } from "../support/engineWorld.ts"
+import { clientId, packetsAt, policy } from "../support/engineWorld.ts"
 import { clientAddress, credentials, gatewayAddress, type Host, IcePair, isAt, lab } from "../support/iceWorld.ts"
 import { addressWords, buildTcp } from "../support/packets.ts"
 
@@ -107,7 +107,7 @@ describe("a check", () => {
 
   it("is nothing to a gateway without ICE", () => {
     const pair = new IcePair()
-    pair.gateway.send({ ...policy, mode: "standalone" }, { ...pair.upsertAtGateway(), ice: null })
+    pair.gateway.send({ ...policy, packets: packetsAt.standalone }, { ...pair.upsertAtGateway(), ice: null })
     const sent = inject(pair, pair.gateway, stranger, 40_000, check(right, credentials.gateway.password))
     assert.deepStrictEqual(sent, [])
     assert.strictEqual(pair.gateway.count("wireguard.malformed"), 1)

@@ -3,7 +3,7 @@ import * as Schema from "effect/Schema"
 import type { Command, SetAddresses, SetMapping } from "../../src/dataplane/commands.ts"
 import type { ClientState } from "../../src/dataplane/notices.ts"
 import { Snapshot } from "../../src/dataplane/snapshot.ts"
-import { addresses, clientId, mappingId, policy, resourceId, upsertClient } from "../support/engineWorld.ts"
+import { addresses, clientId, mappingId, packetsAt, policy, resourceId, upsertClient } from "../support/engineWorld.ts"
 import { network } from "../support/engineSteps.ts"
 
 const app = (n: number): Command => network("app", null, { client: clientId(n), kind: "dns" })
@@ -98,7 +98,7 @@ describe("Snapshot", () => {
     (mode) => {
       const lab = network("lab", "10.20.0.0/16")
       const granted = mapping(1, "a.corp", ["100.96.0.4"], 2)
-      const snapshot = snapshotOf({ ...policy, mode }, upsertClient(1), app(1), lab, granted)
+      const snapshot = snapshotOf({ ...policy, packets: packetsAt[mode] }, upsertClient(1), app(1), lab, granted)
       snapshot.apply(addresses(1, 7, "Resolved", ["10.20.0.10"], "a.corp"))
       snapshot.apply({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
       const kept = mode === "standalone" ? [{ ...granted, generation: 0 }] : []

@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
+import { packetPolicy as portalPackets } from "../../src/control/firezone/packetPolicy.ts"
+import { packetPolicy as standalonePackets } from "../../src/control/standalone/packetPolicy.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Command, SetAddresses, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
 import type { ClientId } from "../../src/model/Client.ts"
@@ -21,9 +23,12 @@ export const gatewayPublicKey = primitives.x25519(gatewayPrivateKey).publicKey
 export const gateway4 = "100.64.0.1"
 export const gateway6 = "fd00:2021:1111::1"
 
+/** What packets meet under each control plane. */
+export const packetsAt = { portal: portalPackets, standalone: standalonePackets } as const
+
 export const policy: SetPolicy = {
   _tag: "SetPolicy",
-  mode: "standalone",
+  packets: standalonePackets,
   gateway4,
   gateway6,
   tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],

@@ -10,13 +10,14 @@ import { countersByteLength, readCounters } from "../../src/dataplane/counters.t
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
 import { RelayId } from "../../src/model/Relay.ts"
+import { clientEnd } from "../../src/dataplane/packetPolicy.ts"
 import { formatAddress, isIpv4, isUnspecified, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { read16, write16 } from "../../src/packet/bytes.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { formatTransport, type TransportAddress, transportAddress } from "../../src/packet/transportAddress.ts"
 import { network, syn } from "./engineSteps.ts"
-import { clientId, policy, primitives, upsertClient } from "./engineWorld.ts"
+import { clientId, packetsAt, policy, primitives, upsertClient } from "./engineWorld.ts"
 import { buildTcp } from "./packets.ts"
 import { TurnServer } from "./turnServer.ts"
 
@@ -280,8 +281,8 @@ export class IcePair {
       const tag = notice._tag === "CandidateFound" ? "AddCandidate" : "RemoveCandidate"
       other.send({ _tag: tag, client: clientId(1), candidate })
     }
-    this.gateway.send({ ...policy, mode: "portal" })
-    this.client.send({ ...policy, mode: "client", tunnelNetworks: [], proxyNetworks: [] })
+    this.gateway.send({ ...policy, packets: packetsAt.portal })
+    this.client.send({ ...policy, packets: clientEnd, tunnelNetworks: [], proxyNetworks: [] })
   }
 
   /** What the gateway is told of the client. */

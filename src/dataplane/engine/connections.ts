@@ -1,6 +1,6 @@
 /**
  * The paths to clients that ICE finds: one agent per such client, our candidates (this host's addresses, and those that
- * relays showed or gave us), the client's candidates, and the relay that each connection uses (firezone-protocol §2).
+ * relays showed or gave us), the client's candidates, and the relay that each connection uses.
  * Packets go to the endpoint of the client's WireGuard peer: nominations set it, authentic arrivals move it, and each
  * check that nominates the same path again moves it back, since those arrivals may have been late ones on an old path.
  */

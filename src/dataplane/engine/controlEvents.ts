@@ -1,5 +1,5 @@
 /**
- * In-tunnel control events (firezone-protocol §3): those of a client become notices, ours become packets for its tunnel.
+ * In-tunnel control events: those of a client become notices, ours become packets for its tunnel.
  * The tunnel authenticates a client's; main gets a bounded number of them.
  */
 import type { Arena } from "../../packet/arena.ts"

@@ -126,7 +126,7 @@ export class DesiredState {
     if (known !== undefined && others.length > 0) state.clients.move(known, tunnel4, tunnel6)
     const peer = this.wireguard.addPeer({
       publicKey,
-      // Some portals make up another one each time that they are asked. The client goes on with the first, unless it has
+      // Another one may be made up for each request. The client goes on with the first, unless it has
       // begun its side of the connection anew.
       presharedKey: kept ? known.peer.presharedKey : presharedKey,
       otherPresharedKey: kept ? presharedKey : null,
@@ -152,16 +152,16 @@ export class DesiredState {
     if (command.initiate && peer.hasEndpoint && !peer.hasSession(state.now)) this.initiate(client)
   }
 
-  /**
-   * Who has the key; at a portal also who has an address: it names clients one by one, and two with one address would
-   * get each other's replies. In a file all change at once, and addresses may be swapped.
-   */
+  /** Who has the key or an address: two with one address would get each other's replies. */
   private holdersOf(publicKey: Uint8Array, tunnel4: Words, tunnel6: Words): ReadonlyArray<ClientEntry> {
-    const { clients, mode } = this.state
+    const { clients } = this.state
     const peer = this.wireguard.findPeer(publicKey)
-    const byKey = peer === undefined ? undefined : clients.get(peer.user)
-    const byAddress = mode === "portal" ? [clients.owner(tunnel4), clients.owner(tunnel6)] : []
-    return [...new Set([byKey, ...byAddress])].filter((holder) => holder !== undefined)
+    const holders = [
+      peer === undefined ? undefined : clients.get(peer.user),
+      clients.owner(tunnel4),
+      clients.owner(tunnel6)
+    ]
+    return [...new Set(holders)].filter((holder) => holder !== undefined)
   }
 
   private keepsConnection(
@@ -176,8 +176,8 @@ export class DesiredState {
   }
 
   /**
-   * Another key or other addresses: its flows end and its resources stay. A portal's client has another key each time
-   * that it starts, and its flows go on.
+   * Another key or other addresses: its flows end and its resources stay. A client whose path ICE finds has
+   * another key each time that it starts, and its flows go on.
    */
   private changeClient(
     client: ClientEntry,
@@ -274,7 +274,7 @@ export class DesiredState {
     state.sessions.removeResource(client.index, index)
     for (const mapping of client.mappings) {
       if (state.translations.resourceOf(mapping) !== index) continue
-      if (state.mode === "standalone") {
+      if (state.packets.revokedMappings === "suspended") {
         this.forgetFlows(mapping)
         state.translations.suspendMapping(mapping)
       } else {
@@ -350,7 +350,7 @@ export class DesiredState {
     }
     Object.assign(state.gateway4, gateway4)
     Object.assign(state.gateway6, gateway6)
-    state.mode = command.mode
+    state.packets = command.packets
     state.setNetworks(tunnel, proxy)
     const own = command.ownAddresses.map(parseAddress).filter((a) => a !== undefined)
     state.policy.setRanges(tunnel, proxy)

@@ -245,7 +245,8 @@ export class Engine {
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
         if (client.agent !== undefined) client.agent.activity(now)
-        if (state.mode === "client") this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)
+        if (state.packets.end === "client")
+          this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)
         else this.outbound.add(client, wireguard.plainOffset, wireguard.plainLength)
         if (!ahead) this.outbound.work()
       }
@@ -263,7 +264,7 @@ export class Engine {
 
   private readTun(): number {
     const { inbound, state, tunAt } = this
-    const ahead = state.mode !== "client" && state.sessions.size >= this.lookAheadFrom
+    const ahead = state.packets.end !== "client" && state.sessions.size >= this.lookAheadFrom
     let reads = 0
     let start = tunAt
     for (; reads < readsPerTurn; reads++) {
@@ -271,7 +272,7 @@ export class Engine {
       if (length === 0) break
       state.counters[tunReceived]!++
       if (!this.completeChecksum(start, length)) continue
-      if (state.mode === "client") {
+      if (state.packets.end === "client") {
         this.client.toGateway(start, length)
       } else if (ahead && state.io.tunHeader.kind === gsoNone) {
         inbound.add(start, length)

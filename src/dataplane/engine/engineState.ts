@@ -1,5 +1,5 @@
 /** Everything that moves with packets, shared by the two directions. One instance per worker. */
-import type { SetPolicy } from "../commands.ts"
+import type { PacketPolicy } from "../packetPolicy.ts"
 import { counterIndex, type Counters, type EngineCounter } from "../counters.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { ResourceId } from "../../model/Resource.ts"
@@ -61,7 +61,7 @@ export class EngineState {
   now = 0
   wall = 0
 
-  mode: SetPolicy["mode"] = "standalone"
+  packets: PacketPolicy = nothingSet
   readonly gateway4: Words = words()
   readonly gateway6: Words = words()
   private tunnelNetworks: NetworkSet = new NetworkSet([])
@@ -134,6 +134,16 @@ export class EngineState {
     if (name === undefined) return
     this.notices.traffic(this.translations.clientOf(mapping), mapping, name, "Answered", this.now)
   }
+}
+
+/** Until main has said what holds. */
+const nothingSet: PacketPolicy = {
+  end: "gateway",
+  dnsPort: 53,
+  controlMessages: false,
+  unmapped: "prohibited",
+  untranslatable: "prohibited",
+  revokedMappings: "suspended"
 }
 
 const same = (a: Readonly<Words>, b: Readonly<Words>): boolean =>

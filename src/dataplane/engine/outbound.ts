@@ -25,9 +25,6 @@ import type { TunWriter } from "./tunWriter.ts"
 const forwarded = counterIndex["outbound.forwarded"]
 const bytes = counterIndex["outbound.bytes"]
 
-/** The only service that a client may use at the gateway's own tunnel address, besides ping. */
-const dnsPort = 53
-const portalDnsPort = 53_535
 const errorCapacity = 1_280 + 64
 const parkedCapacity = 65_536 + 64
 
@@ -98,7 +95,7 @@ export class Outbound {
     const { source, destination } = view
     if (source.w3 !== own.w3 || source.w2 !== own.w2 || source.w1 !== own.w1 || source.w0 !== own.w0) {
       // Control packets have no source; they must not cost the others a comparison.
-      if (state.mode === "portal" && isControl(view)) return this.control.received(client, view)
+      if (state.packets.controlMessages && isControl(view)) return this.control.received(client, view)
       return state.count("outbound.source_spoofed")
     }
     if (view.fragment && view.fragmentOffset !== 0) return this.laterFragment(client)
@@ -155,8 +152,8 @@ export class Outbound {
 
   private toGateway(client: ClientEntry): void {
     const { state, view } = this
-    const service = state.mode === "portal" ? portalDnsPort : dnsPort
-    const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === service
+    const { dnsPort } = state.packets
+    const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === dnsPort
     if (!dns && !view.echo) return this.refuse(client, "outbound.gateway_service_denied", prohibited)
     if (!state.gatewayPackets.take(client.index, state.now)) return state.count("outbound.gateway_rate_limited")
     state.count("outbound.to_gateway")
@@ -196,7 +193,8 @@ export class Outbound {
     const { sessions, translations } = state
     const mapping = translations.find(client.index, view.destination)
     if (mapping < 0) {
-      return this.answer(client, "outbound.unmapped", state.mode === "standalone" ? networkUnreachable : prohibited)
+      const { unmapped } = state.packets
+      return this.answer(client, "outbound.unmapped", unmapped === "unreachable" ? networkUnreachable : prohibited)
     }
     const resource = client.resources.get(translations.resourceOf(mapping))
     if (resource === undefined) return this.answer(client, "outbound.unauthorized", prohibited)
@@ -204,8 +202,8 @@ export class Outbound {
       return this.answer(client, "outbound.filtered", prohibited)
     }
     if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.echo) {
-      // A portal's client takes "prohibited" for a lost authorization, and asks for it again.
-      if (state.mode === "standalone") return this.answer(client, "outbound.untranslatable", prohibited)
+      const { untranslatable } = state.packets
+      if (untranslatable === "prohibited") return this.answer(client, "outbound.untranslatable", prohibited)
       state.count("outbound.untranslatable")
       return -1
     }

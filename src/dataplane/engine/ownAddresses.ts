@@ -1,6 +1,6 @@
 /**
  * The addresses that clients may reach us at: this host's own ones, those that a relay saw us come from, and those that
- * a relay gave us (firezone-protocol §2.3).
+ * a relay gave us.
  */
 import type { Relays } from "../../ice/Relays.ts"
 import type { RelayId } from "../../model/Relay.ts"

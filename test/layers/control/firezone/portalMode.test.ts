@@ -10,6 +10,7 @@ import { gatewayId } from "../../../../layers/host/gatewayId.ts"
 import { serveHealth } from "../../../../layers/host/healthServer.ts"
 import * as HostNetworkMemory from "../../../../layers/memory/HostNetworkMemory.ts"
 import * as TunnelInterfaceLive from "../../../../layers/host/TunnelInterface.ts"
+import { packetPolicy } from "../../../../src/control/firezone/packetPolicy.ts"
 import { TunnelInterface } from "../../../../src/control/firezone/TunnelInterface.ts"
 import { DnsSockets } from "../../../../src/host/DnsSockets.ts"
 import { HostError, HostNetwork } from "../../../../src/host/HostNetwork.ts"
@@ -112,7 +113,7 @@ describe("the gateway's end of the tunnel", () => {
         yield* TestClock.adjust(0)
         assert.lengthOf(yield* policies, 1)
         assert.deepInclude((yield* policies)[0], {
-          mode: "portal",
+          packets: packetPolicy,
           gateway4: "100.64.0.1",
           ownAddresses: ["192.0.2.10", "100.64.0.1", "fd00:2021:1111::1"]
         })
