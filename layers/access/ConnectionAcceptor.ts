@@ -11,6 +11,7 @@ import { iceCredentials, passwordLength, usernameLength } from "../../src/access
 import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
 import { AccessRefused, type AccessRequest } from "../../src/model/AccessRequest.ts"
 import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
+import type { ClientId } from "../../src/model/Client.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** How many names one client may have mapped at a time. */
@@ -20,6 +21,11 @@ export const maxMappingsPerClient = 4_096
 export const CredentialBytes = Context.Reference<(size: number) => Uint8Array>("sallyport/layers/CredentialBytes", {
   defaultValue: () => randomBytesUnsafe
 })
+
+interface Checked {
+  readonly name: CheckedName | null
+  readonly restarted: boolean
+}
 
 export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions> =
   Layer.effect(
@@ -35,18 +41,28 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
         const now = yield* Clock.currentTimeMillis
         const name = checkRequest(request, now, isProxy)
         if (name instanceof AccessRefused) return yield* name
-        if (name === null) return null
+        if (name === null) return { name, restarted: false }
         const client = request.client.id
         const resource = request.resource.id
-        const full = (yield* resolutions.count(client)) >= maxMappingsPerClient
+        const restarted = request.name?.ownNumbers === true && (yield* isRenumbered(client, name))
+        const full = !restarted && (yield* resolutions.count(client)) >= maxMappingsPerClient
         if (full && (yield* resolutions.find(client, resource, name.domain)) === undefined) {
           return yield* new AccessRefused({ reason: "TooManyMappings", client, resource, domain: name.domain })
         }
-        return name
+        return { name, restarted }
       })
 
-      const grant = Effect.fnUntraced(function* (request: AccessRequest, name: CheckedName | null) {
+      const isRenumbered = Effect.fnUntraced(function* (client: ClientId, { domain, proxyIps }: CheckedName) {
+        for (const proxyIp of proxyIps) {
+          const owner = yield* resolutions.ownerOf(client, proxyIp)
+          if (owner !== undefined && owner.name.domain !== domain) return true
+        }
+        return false
+      })
+
+      const grant = Effect.fnUntraced(function* (request: AccessRequest, { name, restarted }: Checked) {
         const { client, resource, expiresAt } = request
+        if (restarted) yield* resolutions.releaseWhere(client.id, null)
         const draw = () => iceCredentials(credentialBytes(usernameLength + passwordLength))
         const { credentials: local, remoteCredentials: remote } = request
         if (remote === undefined) yield* clients.upsert(client)
@@ -63,7 +79,7 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
                 allow: resource.allow,
                 cause: "ClientAsked"
               })
-        return { credentials, mapping } satisfies AccessReply
+        return { credentials, mapping, restarted } satisfies AccessReply
       })
 
       const accept = Effect.fn("ConnectionAcceptor.accept")(function* (request: AccessRequest) {

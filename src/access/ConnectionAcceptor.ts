@@ -9,6 +9,8 @@ export interface AccessReply {
   /** Our side of the connection. */
   readonly credentials: IceCredentials
   readonly mapping: { readonly mapping: Mapping; readonly state: NameState } | null
+  /** The client had started again (`ownNumbers`): its other names were released. */
+  readonly restarted: boolean
 }
 
 /**

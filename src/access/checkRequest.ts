@@ -1,6 +1,6 @@
 import { AccessRefused, type AccessRequest } from "../model/AccessRequest.ts"
 import { canonicalDomain, matches } from "../model/DomainPattern.ts"
-import { formatAddress, parseAddress } from "../packet/address.ts"
+import { formatAddress, parseAddress, type Words } from "../packet/address.ts"
 
 /** More proxy IPs than this for one name are an error of the control plane (clients use four per family). */
 export const maxProxies = 64
@@ -20,7 +20,7 @@ export interface CheckedName {
 export const checkRequest = (
   request: AccessRequest,
   now: number,
-  isProxy: (address: string) => boolean
+  isProxy: (address: Readonly<Words>) => boolean
 ): CheckedName | AccessRefused | null => {
   const { client, resource, name, expiresAt } = request
   const refuse = (reason: AccessRefused["reason"]) =>
@@ -35,7 +35,7 @@ export const checkRequest = (
   const proxyIps = new Set<string>()
   for (const text of name.proxyIps) {
     const address = parseAddress(text)
-    if (address === undefined || !isProxy(text)) return refuse("ProxyOutOfRange")
+    if (address === undefined || !isProxy(address)) return refuse("ProxyOutOfRange")
     proxyIps.add(formatAddress(address))
   }
   return { domain, resolver: resource.resolver, proxyIps: Array.from(proxyIps) }

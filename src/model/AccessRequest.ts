@@ -12,6 +12,11 @@ export interface AccessRequest extends Authorization {
     /** As the client wrote it; compared case-insensitively, echoed unchanged. */
     readonly domain: string
     readonly proxyIps: ReadonlyArray<string>
+    /**
+     * The client numbers its names by itself: one of the proxy IPs standing for another name means that it has started
+     * again, and nothing of before is true any more. Otherwise only that other name loses it.
+     */
+    readonly ownNumbers?: boolean
   } | null
   /** Credentials that the control plane chose for our side; `null`: the acceptor draws them. */
   readonly credentials: IceCredentials | null

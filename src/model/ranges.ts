@@ -1,5 +1,5 @@
 /** The four networks of the gateway, and which of their addresses may be proxy IPs. */
-import { contains, parseAddress, parseNetwork } from "../packet/address.ts"
+import { contains, parseNetwork, type Words } from "../packet/address.ts"
 
 /** Canonical network texts. */
 export interface Ranges {
@@ -23,12 +23,8 @@ export const reservedNetworks: ReadonlyArray<string> = ["100.100.111.0/24", "fd0
 export const proxyMembership = (
   networks: ReadonlyArray<string>,
   reserved: ReadonlyArray<string> = reservedNetworks
-): ((address: string) => boolean) => {
+): ((address: Readonly<Words>) => boolean) => {
   const inside = networks.map((n) => parseNetwork(n)).filter((n) => n !== undefined)
   const outside = reserved.map((n) => parseNetwork(n)).filter((n) => n !== undefined)
-  return (address) => {
-    const parsed = parseAddress(address)
-    if (parsed === undefined) return false
-    return inside.some((n) => contains(n, parsed)) && !outside.some((n) => contains(n, parsed))
-  }
+  return (address) => inside.some((n) => contains(n, address)) && !outside.some((n) => contains(n, address))
 }

@@ -272,6 +272,23 @@ describe("ConnectionAcceptor", () => {
     30_000
   )
 
+  it.effect("takes a proxy IP of another name as a client's restart, but only of who numbers its names by itself", () =>
+    Effect.gen(function* () {
+      const resolutions = yield* Resolutions
+      const resource = dnsResource("*.corp")
+      const ask = (domain: string, n: number, ownNumbers: boolean) =>
+        acceptAtOnce(request("x", { resource, name: { domain, proxyIps: proxies(n), ownNumbers } }))
+      const domains = Effect.map(resolutions.list, (all) => all.map(({ mapping }) => mapping.name.domain))
+      yield* ask("a.corp", 1, true)
+      yield* ask("b.corp", 2, true)
+      assert.isFalse((yield* ask("a.corp", 1, true)).restarted)
+      assert.isFalse((yield* ask("c.corp", 2, false)).restarted)
+      assert.deepStrictEqual(yield* domains, ["a.corp", "b.corp", "c.corp"])
+      assert.isTrue((yield* ask("d.corp", 1, true)).restarted)
+      assert.deepStrictEqual(yield* domains, ["d.corp"])
+    }).pipe(Effect.provide(layerAccess))
+  )
+
   it.effect("keeps two clients with the same proxy IP apart", () =>
     Effect.gen(function* () {
       const script = yield* ResolverMemory.ResolverScript

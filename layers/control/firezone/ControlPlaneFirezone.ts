@@ -12,7 +12,6 @@ import * as Queue from "effect/Queue"
 import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
-import type { ProxyRanges } from "../../../src/access/ProxyRanges.ts"
 import { ControlPlane, ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
 import { CandidateBook } from "../../../src/control/firezone/candidateBook.ts"
 import { controlEvent } from "../../../src/control/firezone/inTunnel.ts"
@@ -43,7 +42,7 @@ export const layer = (
 ): Layer.Layer<
   ControlPlane,
   never,
-  Authorizations | Clients | ConnectionAcceptor | DataPlane | PortalSocket | ProxyRanges | Resolutions | TunnelInterface
+  Authorizations | Clients | ConnectionAcceptor | DataPlane | PortalSocket | Resolutions | TunnelInterface
 > =>
   Layer.effect(
     ControlPlane,

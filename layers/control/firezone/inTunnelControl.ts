@@ -2,14 +2,11 @@
  * Names that clients announce inside the tunnel (firezone-protocol §3.3, §4.5): checked first, accepted at once, and
  * confirmed when the lookup has ended, whatever its outcome: the gateway heals what is not resolved.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
-import { checkRequest } from "../../../src/access/checkRequest.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
-import { ProxyRanges } from "../../../src/access/ProxyRanges.ts"
 import {
   type AssignedIps,
   controlEvent,
@@ -17,7 +14,6 @@ import {
   readAssignedIps
 } from "../../../src/control/firezone/inTunnel.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
-import { AccessRefused, type AccessRequest } from "../../../src/model/AccessRequest.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
@@ -33,7 +29,6 @@ export const makeInTunnelControl = Effect.gen(function* () {
   const clients = yield* Clients
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
-  const isProxy = yield* ProxyRanges
   const waiting = yield* FiberMap.make<string>()
   const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0 }
 
@@ -47,32 +42,18 @@ export const makeInTunnelControl = Effect.gen(function* () {
     })
   }
 
-  /** Proxy IPs that stand for another name: the client has started again, and nothing of before is true any more. */
-  const clearRenumbered = Effect.fnUntraced(function* (
-    client: ClientId,
-    domain: string,
-    proxyIps: ReadonlyArray<string>
-  ) {
-    for (const proxyIp of proxyIps) {
-      const owner = yield* resolutions.ownerOf(client, proxyIp)
-      if (owner === undefined || owner.name.domain === domain) continue
-      counters.renumbered++
-      return yield* resolutions.releaseWhere(client, null)
-    }
-  })
-
   /** The mapping, or why there is none. */
   const accept = Effect.fnUntraced(function* (id: ClientId, assigned: AssignedIps) {
     const { echo, proxyIps, resource } = assigned
     const held = yield* authorizations.find(id, resource)
     const client = yield* clients.find(id)
     if (held === undefined || client === undefined) return "NotAuthorized" as const
-    const request: AccessRequest = { ...held, client, name: { domain: echo.domain, proxyIps }, credentials: null }
-    const checked = checkRequest(request, yield* Clock.currentTimeMillis, isProxy)
-    if (checked instanceof AccessRefused) return checked.reason
-    if (checked !== null) yield* clearRenumbered(id, checked.domain, checked.proxyIps)
-    return yield* acceptor.accept(request).pipe(
-      Effect.map((reply) => reply.mapping),
+    const name = { domain: echo.domain, proxyIps, ownNumbers: true }
+    return yield* acceptor.accept({ ...held, client, name, credentials: null }).pipe(
+      Effect.map(({ mapping, restarted }) => {
+        if (restarted) counters.renumbered++
+        return mapping
+      }),
       Effect.catch((refused) => Effect.succeed(refused.reason))
     )
   })

@@ -66,7 +66,7 @@ describe("the proxy pool", () => {
     for (const slot of [edge, Math.abs(n) % capacity]) {
       for (const address of proxyIpsOf(slot, standard) ?? []) {
         assert.strictEqual(slotOf(address, standard), slot)
-        assert.isTrue(isProxy(address), address)
+        assert.isTrue(isProxy(parseAddress(address)!), address)
       }
     }
   })
