@@ -36,6 +36,9 @@ const fixtures: Readonly<Record<string, Fixture>> = {
     allowed: false
   },
   "the composition to the lab": { in: "layers", code: values("./lab/faults.ts"), allowed: false },
+  "examples to the package's name": { in: "examples", code: values("sallyport/Gateway"), allowed: true },
+  "examples to the package's files": { in: "examples", code: values("../layers/Gateway.ts"), allowed: false },
+  "examples to the effect barrel": { in: "examples", code: values("effect"), allowed: false },
   "layers to node": { in: "layers", code: values("node:fs"), allowed: true }
 }
 const pure = ["src/packet", "src/nat", "src/wireguard", "src/ice", "src/dataplane/engine"]
