@@ -1,6 +1,6 @@
 import type { ResolutionReason } from "./Resolver.ts"
 
-/** Addresses are canonical texts, sorted. Times are epoch milliseconds. Design §6. */
+/** Addresses are canonical texts, sorted. Times are epoch milliseconds. */
 export type NameState =
   | { readonly _tag: "Resolving"; readonly since: number; readonly attempts: number }
   | {
