@@ -283,7 +283,7 @@ describe("ConnectionAcceptor", () => {
       yield* ask("b.corp", 2, true)
       assert.isFalse((yield* ask("a.corp", 1, true)).restarted)
       assert.isFalse((yield* ask("c.corp", 2, false)).restarted)
-      assert.deepStrictEqual(yield* domains, ["a.corp", "b.corp", "c.corp"])
+      assert.deepStrictEqual(yield* domains, ["a.corp", "c.corp"])
       assert.isTrue((yield* ask("d.corp", 1, true)).restarted)
       assert.deepStrictEqual(yield* domains, ["d.corp"])
     }).pipe(Effect.provide(layerAccess))
