@@ -105,6 +105,7 @@ const services = (config: FirezoneConfig, identity: Identity) => {
     Layer.provideMerge(ConnectionAcceptorLive.layer),
     Layer.provideMerge(AuthorizationsLive.layer),
     Layer.provideMerge(ControlPlaneFirezone.dismissal),
+    Layer.provideMerge(ControlPlaneFirezone.layerSession),
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
     Layer.provideMerge(ResolverLive.layer({ sets: {} })),

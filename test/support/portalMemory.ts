@@ -46,6 +46,7 @@ export const layerPortal = (options: Partial<ControlPlaneFirezone.PortalOptions>
     Layer.provideMerge(ConnectionAcceptor.layer),
     Layer.provideMerge(Authorizations.layer),
     Layer.provideMerge(ControlPlaneFirezone.dismissal),
+    Layer.provideMerge(ControlPlaneFirezone.layerSession),
     Layer.provideMerge(Clients.layer),
     Layer.provideMerge(layerResolutions),
     Layer.provideMerge(Layer.mergeAll(PortalSocketMemory.layer, layerTunnel, defaultProxies))

@@ -17,12 +17,13 @@ import { CandidateBook } from "../../../src/control/firezone/candidateBook.ts"
 import { controlEvent } from "../../../src/control/firezone/inTunnel.ts"
 import { decodeMessage } from "../../../src/control/firezone/messages.ts"
 import type { PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
+import { PortalSession } from "../../../src/control/firezone/PortalSession.ts"
 import { type Action, Session } from "../../../src/control/firezone/session.ts"
 import { TunnelInterface } from "../../../src/control/firezone/TunnelInterface.ts"
 import { maxAuthorizations } from "../../../src/control/firezone/wire.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { Notice } from "../../../src/dataplane/notices.ts"
-import type { Client, ClientId } from "../../../src/model/Client.ts"
+import type { ClientId } from "../../../src/model/Client.ts"
 import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import type { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeInTunnelControl } from "./inTunnelControl.ts"
@@ -42,7 +43,14 @@ export const layer = (
 ): Layer.Layer<
   ControlPlane,
   never,
-  Authorizations | Clients | ConnectionAcceptor | DataPlane | PortalSocket | Resolutions | TunnelInterface
+  | Authorizations
+  | Clients
+  | ConnectionAcceptor
+  | DataPlane
+  | PortalSession
+  | PortalSocket
+  | Resolutions
+  | TunnelInterface
 > =>
   Layer.effect(
     ControlPlane,
@@ -54,13 +62,13 @@ export const layer = (
       const tunnel = yield* TunnelInterface
       const control = yield* makeInTunnelControl
       const odd = makeOddities()
-      const session = new Session()
+      const session = yield* PortalSession
       const candidates = new CandidateBook()
       const ended = yield* Deferred.make<never, ControlPlaneEnded>()
 
       const hasRoom = Effect.fnUntraced(function* (client: ClientId) {
-        const known = (yield* clients.find(client)) !== undefined
-        return (known || (yield* clients.count) < maxClients) && (yield* authorizations.count) < maxAuthorizations
+        const taken = session.clients.has(client) || session.clients.size < maxClients
+        return taken && (yield* authorizations.count) < maxAuthorizations
       })
 
       const accept = Effect.fnUntraced(function* ({ reply, request }: Extract<Action, { _tag: "Accept" }>) {
@@ -71,6 +79,7 @@ export const layer = (
           Effect.matchEffect({
             onSuccess: ({ credentials }) =>
               Effect.sync(() => {
+                session.accept(request.client)
                 const message = reply(credentials)
                 if (message !== null) link.send(message)
               }),
@@ -131,18 +140,12 @@ export const layer = (
             case "Message": {
               if (decoded.skipped > 0)
                 yield* odd(`parts ${event}`, `skipped ${decoded.skipped} parts of ${quoted(event)}`)
-              const known = new Map<ClientId, Client>()
               if ("client" in decoded.message) {
-                const id =
-                  typeof decoded.message.client === "string" ? decoded.message.client : decoded.message.client.id
-                const client = yield* clients.find(id)
-                if (client !== undefined) known.set(id, client)
-                const { resource } = { resource: null, ...decoded.message }
-                const name = typeof resource === "string" ? resource : (resource?.id ?? null)
-                yield* Effect.annotateCurrentSpan({ client: id, resource: name })
+                const { client, resource } = { resource: null, ...decoded.message }
+                yield* Effect.annotateCurrentSpan({ client: idOf(client), resource: idOf(resource) })
               }
               const now = yield* Clock.currentTimeMillis
-              const actions = session.handle(decoded.message, { now, client: (id) => known.get(id) })
+              const actions = session.handle(decoded.message, now)
               for (const action of actions) yield* perform(action)
             }
           }
@@ -204,9 +207,7 @@ export const layer = (
       )
 
       yield* Effect.addFinalizer(() =>
-        Effect.flatMap(clients.list, (all) =>
-          Effect.forEach(all, ({ id }) => dataPlane.send(goodbye(id)), { discard: true })
-        )
+        Effect.forEach(session.clients.keys(), (id) => dataPlane.send(goodbye(id)), { discard: true })
       )
       const run = Effect.forever(Effect.raceFirst(link.run, tunnel.moved))
       yield* Effect.forkScoped(Effect.catch(run, (error) => Deferred.fail(ended, error)))
@@ -219,15 +220,25 @@ export const layer = (
     })
   )
 
+export const layerSession: Layer.Layer<PortalSession> = Layer.sync(PortalSession, () => new Session())
+
 /** A client without authorizations has no connection either: it is told, and removed. */
-export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane> = Layer.effect(
+export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane | PortalSession> = Layer.effect(
   LastAuthorizationEnded,
   Effect.gen(function* () {
     const clients = yield* Clients
     const dataPlane = yield* DataPlane
-    return (client: ClientId) => Effect.andThen(dataPlane.send(goodbye(client)), clients.remove(client))
+    const session = yield* PortalSession
+    return Effect.fnUntraced(function* (client: ClientId) {
+      session.dismiss(client)
+      yield* dataPlane.send(goodbye(client))
+      yield* clients.remove(client)
+    })
   })
 )
+
+const idOf = (one: string | { readonly id: string } | null): string | null =>
+  typeof one === "string" ? one : (one?.id ?? null)
 
 const goodbye = (client: ClientId) => ({
   _tag: "SendControl" as const,

@@ -5,7 +5,6 @@
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
-import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import {
   type AssignedIps,
@@ -13,6 +12,7 @@ import {
   domainStatus,
   readAssignedIps
 } from "../../../src/control/firezone/inTunnel.ts"
+import { PortalSession } from "../../../src/control/firezone/PortalSession.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
@@ -26,9 +26,9 @@ const maxWaiting = 4_096
 export const makeInTunnelControl = Effect.gen(function* () {
   const acceptor = yield* ConnectionAcceptor
   const authorizations = yield* Authorizations
-  const clients = yield* Clients
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
+  const session = yield* PortalSession
   const waiting = yield* FiberMap.make<string>()
   const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0 }
 
@@ -46,7 +46,7 @@ export const makeInTunnelControl = Effect.gen(function* () {
   const accept = Effect.fnUntraced(function* (id: ClientId, assigned: AssignedIps) {
     const { echo, proxyIps, resource } = assigned
     const held = yield* authorizations.find(id, resource)
-    const client = yield* clients.find(id)
+    const client = session.clients.get(id)
     if (held === undefined || client === undefined) return "NotAuthorized" as const
     const name = { domain: echo.domain, proxyIps, ownNumbers: true }
     return yield* acceptor.accept({ ...held, client, name, credentials: null }).pipe(

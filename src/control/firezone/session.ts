@@ -45,42 +45,51 @@ export type Action =
   /** The portal does not want this gateway any more. */
   | { readonly _tag: "End"; readonly reason: string }
 
-/** What the session asks about the rest of the gateway. */
-export interface Surroundings {
-  /** Epoch milliseconds. */
-  readonly now: number
-  /** A client that has (or had) a connection. */
-  readonly client: (id: ClientId) => Client | undefined
-}
-
 /** Asking more often would not help a portal that has none. */
 const askRelaysMs = 10_000
 
 export class Session {
   private readonly relays = new RelayTable()
   private readonly early = new EarlyRequests()
+  private readonly accepted = new Map<ClientId, Client>()
   private askedRelaysAt = Number.NEGATIVE_INFINITY
   private warnedOfOldClients = false
 
-  handle(message: PortalMessage, around: Surroundings): ReadonlyArray<Action> {
+  /** As they were accepted last, until their last authorization has ended. */
+  get clients(): ReadonlyMap<ClientId, Client> {
+    return this.accepted
+  }
+
+  /** A request was granted. */
+  accept(client: Client): void {
+    this.accepted.set(client.id, client)
+  }
+
+  /** The client's last authorization has ended. */
+  dismiss(client: ClientId): void {
+    this.accepted.delete(client)
+  }
+
+  /** `now`: epoch milliseconds. */
+  handle(message: PortalMessage, now: number): ReadonlyArray<Action> {
     switch (message._tag) {
       case "Init":
-        return this.init(message, around)
+        return this.init(message, now)
       case "RelaysPresence": {
         const removed = this.relays.remove(message.disconnected)
         const added = this.relays.upsert(message.connected)
-        return [...(removed || added ? [this.setRelays()] : []), ...this.askForRelays(around.now)]
+        return [...(removed || added ? [this.setRelays()] : []), ...this.askForRelays(now)]
       }
       case "RequestConnection":
-        return this.requestConnection(message, around)
+        return this.requestConnection(message, now)
       case "AllowAccess":
-        return this.allowAccess(message, around)
+        return this.allowAccess(message)
       case "AuthorizeFlow":
-        return [this.authorizeFlow(message), ...this.askForRelays(around.now)]
+        return [this.authorizeFlow(message), ...this.askForRelays(now)]
       case "Candidates":
       case "InvalidatedCandidates": {
         const { client, candidates } = message
-        if (candidates.length === 0 || around.client(client) === undefined) return []
+        if (candidates.length === 0 || !this.accepted.has(client)) return []
         return [{ _tag: message._tag === "Candidates" ? "AddCandidates" : "RemoveCandidates", client, candidates }]
       }
       case "RejectAccess":
@@ -104,7 +113,7 @@ export class Session {
     return left > 0 ? [] : this.ask(now)
   }
 
-  private init(init: Init, around: Surroundings): ReadonlyArray<Action> {
+  private init(init: Init, now: number): ReadonlyArray<Action> {
     const { tunnel4, tunnel6, relays, authorizations } = init
     this.relays.upsert(relays)
     const reconcile: Array<Action> = []
@@ -112,7 +121,7 @@ export class Session {
       this.early.keepOnly(authorizations)
       reconcile.push({ _tag: "Reconcile", authorizations })
     }
-    return [{ _tag: "Configure", tunnel4, tunnel6 }, this.setRelays(), ...reconcile, ...this.askForRelays(around.now)]
+    return [{ _tag: "Configure", tunnel4, tunnel6 }, this.setRelays(), ...reconcile, ...this.askForRelays(now)]
   }
 
   private authorizeFlow(flow: AuthorizeFlow): Action {
@@ -125,7 +134,7 @@ export class Session {
     }
   }
 
-  private requestConnection(message: RequestConnection, around: Surroundings): ReadonlyArray<Action> {
+  private requestConnection(message: RequestConnection, now: number): ReadonlyArray<Action> {
     const { client, expiresAt, name, ref, remote, resource } = message
     // Portals of 2024 draw other credentials each time: known relays keep theirs.
     const more = this.relays.add(message.relays)
@@ -139,13 +148,13 @@ export class Session {
       },
       ...this.warnOfOldClient(domain),
       ...this.early.take(client.id).map((early) => this.allow(early, client, false)),
-      ...this.askForRelays(around.now)
+      ...this.askForRelays(now)
     ]
   }
 
   /** Before its `request_connection` the client is not known: the portal does not keep the order. */
-  private allowAccess(message: AllowAccess, around: Surroundings): ReadonlyArray<Action> {
-    const client = around.client(message.client)
+  private allowAccess(message: AllowAccess): ReadonlyArray<Action> {
+    const client = this.accepted.get(message.client)
     const domain = message.name?._tag === "Question" ? message.name.domain : null
     if (client !== undefined) return [this.allow(message, client, true), ...this.warnOfOldClient(domain)]
     this.early.add(message)

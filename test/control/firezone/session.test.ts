@@ -6,16 +6,10 @@ import type { Client } from "../../../src/model/Client.ts"
 import { Mutation, mutate } from "../../support/mutate.ts"
 import * as portal from "../../support/portalMessages.ts"
 
-const known = new Map<string, Client>()
-const around = (now = 0, clients: ReadonlyMap<string, Client> = known) => ({
-  now,
-  client: (id: string) => clients.get(id)
-})
-
-const handle = (session: Session, event: string, payload: unknown, with_ = around()): ReadonlyArray<Action> => {
+const handle = (session: Session, event: string, payload: unknown, now = 0): ReadonlyArray<Action> => {
   const decoded = decodeMessage(event, payload)
   assert(decoded._tag === "Message", `${event}: ${JSON.stringify(decoded)}`)
-  return session.handle(decoded.message, with_)
+  return session.handle(decoded.message, now)
 }
 
 const started = (): Session => {
@@ -43,7 +37,11 @@ const clientOne: Client = {
   tunnel4: "100.64.1.1",
   tunnel6: "fd00:2021:1111::1:1"
 }
-const withOne = new Map<string, Client>([[clientOne.id, clientOne]])
+const withOne = (): Session => {
+  const session = started()
+  session.accept(clientOne)
+  return session
+}
 
 describe("a portal session", () => {
   it("init: own addresses and relays; without the key nothing is revoked, with it the list is reconciled", () => {
@@ -120,7 +118,8 @@ describe("a portal session", () => {
       }
     })
     const more = portal.allowAccess(1, { payload: "db.corp.example" })
-    const second = handle(session, "allow_access", more, around(0, withOne))
+    session.accept(clientOne)
+    const second = handle(session, "allow_access", more)
     assert.deepStrictEqual(tags(second), ["Accept"])
     assert.deepStrictEqual(replies(second), [
       {
@@ -134,11 +133,18 @@ describe("a portal session", () => {
   })
 
   it("allow_access of a known client: accepted as that client, without a reply, its connection untouched", () => {
-    const actions = handle(started(), "allow_access", portal.allowAccess(), around(0, withOne))
+    const actions = handle(withOne(), "allow_access", portal.allowAccess())
     const [request] = accepts(actions)
     assert.strictEqual(request?.client, clientOne)
     assert.isUndefined(request?.remoteCredentials)
     assert.deepStrictEqual(replies(actions), [])
+  })
+
+  it("allow_access of a client that was dismissed waits for its next connection", () => {
+    const session = withOne()
+    session.dismiss(clientOne.id)
+    assert.deepStrictEqual(handle(session, "allow_access", portal.allowAccess()), [])
+    assert.lengthOf(accepts(handle(session, "request_connection", portal.requestConnection())), 2)
   })
 
   it("allow_access before its request_connection is granted right after it, once", () => {
@@ -203,10 +209,10 @@ describe("a portal session", () => {
 
   it("without relays every request is answered all the same, and relays are asked for every 10 s at most", () => {
     const session = new Session()
-    const first = handle(session, "init", portal.init({ relays: [] }), around(0))
+    const first = handle(session, "init", portal.init({ relays: [] }), 0)
     assert.deepStrictEqual(replies(first), [{ event: "no_relays", payload: {} }])
     const events = (now: number) =>
-      replies(handle(session, "authorize_flow", portal.authorizeFlow(), around(now))).map((r) => r.event)
+      replies(handle(session, "authorize_flow", portal.authorizeFlow(), now)).map((r) => r.event)
     assert.deepStrictEqual(events(1), ["flow_authorized"])
     assert.deepStrictEqual(events(10_000), ["flow_authorized", "no_relays"])
     assert.deepStrictEqual(events(10_001), ["flow_authorized"])
@@ -215,15 +221,18 @@ describe("a portal session", () => {
     assert.deepStrictEqual(session.relayLost(1, 40_000), [])
   })
 
-  it("candidates go to a known client; for an unknown one they are ignored", () => {
+  it("candidates go to an accepted client until it is dismissed; for an unknown one they are ignored", () => {
     const payload = { client_id: portal.uuid(1), candidates: [portal.candidate(1)] }
     const session = started()
     for (const event of ["ice_candidates", "invalidate_ice_candidates"]) {
       assert.deepStrictEqual(handle(session, event, payload), [])
       const tag = event === "ice_candidates" ? "AddCandidates" : "RemoveCandidates"
-      assert.deepStrictEqual(handle(session, event, payload, around(0, withOne)), [
+      session.accept(clientOne)
+      assert.deepStrictEqual(handle(session, event, payload), [
         { _tag: tag, client: clientOne.id, candidates: [portal.candidate(1)] }
       ])
+      session.dismiss(clientOne.id)
+      assert.deepStrictEqual(handle(session, event, payload), [])
     }
   })
 
@@ -259,7 +268,7 @@ describe("a portal session", () => {
         const [event, good] = portal.everyMessage[which]!
         const decoded = decodeMessage(event, mutations.reduce<unknown>(mutate, good))
         if (decoded._tag !== "Message") continue
-        const actions = session.handle(decoded.message, around())
+        const actions = session.handle(decoded.message, 0)
         if (decoded.message._tag === "AuthorizeFlow" || decoded.message._tag === "RequestConnection") {
           assert.isAtLeast(replies(actions).length, 1)
         }
