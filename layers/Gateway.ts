@@ -53,7 +53,7 @@ export interface GatewayParts {
   readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError>
 }
 
-export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Schema.String }) {}
+class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Schema.String }) {}
 
 const dnsPort = 53
 

@@ -1,5 +1,4 @@
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,12 +14,7 @@ import type { ClientId } from "../../src/model/Client.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** How many names one client may have mapped at a time. */
-export const maxMappingsPerClient = 4_096
-
-/** Where drawn credentials come from; cryptographically secure unless a test replaces it. */
-export const CredentialBytes = Context.Reference<(size: number) => Uint8Array>("sallyport/layers/CredentialBytes", {
-  defaultValue: () => randomBytesUnsafe
-})
+const maxMappingsPerClient = 4_096
 
 interface Checked {
   readonly name: CheckedName | null
@@ -35,7 +29,6 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
       const clients = yield* Clients
       const resolutions = yield* Resolutions
       const isProxy = yield* ProxyRanges
-      const credentialBytes = yield* CredentialBytes
 
       const check = Effect.fnUntraced(function* (request: AccessRequest) {
         const now = yield* Clock.currentTimeMillis
@@ -63,7 +56,7 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
       const grant = Effect.fnUntraced(function* (request: AccessRequest, { name, restarted }: Checked) {
         const { client, resource, expiresAt } = request
         if (restarted) yield* resolutions.releaseWhere(client.id, null)
-        const draw = () => iceCredentials(credentialBytes(usernameLength + passwordLength))
+        const draw = () => iceCredentials(randomBytesUnsafe(usernameLength + passwordLength))
         const { credentials: local, remoteCredentials: remote } = request
         if (remote === undefined) yield* clients.upsert(client)
         const credentials =

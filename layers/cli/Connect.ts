@@ -13,7 +13,7 @@ import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { configureClient } from "../host/ClientNetwork.ts"
 import * as DataPlaneLive from "../dataplane/DataPlane.ts"
 
-export class EndpointError extends Schema.TaggedError<EndpointError>()("EndpointError", { message: Schema.String }) {}
+class EndpointError extends Schema.TaggedError<EndpointError>()("EndpointError", { message: Schema.String }) {}
 
 const device = "sallyport-c0"
 const gateway = ClientId.make("gateway")

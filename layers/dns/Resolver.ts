@@ -30,7 +30,7 @@ export interface ResolverOptions extends UpstreamLive.UpstreamOptions {
 }
 
 /** A hosts file has no TTLs; a change is noticed after this many seconds of use. */
-export const hostsTtl = 10
+const hostsTtl = 10
 
 /** Further queries for an alias whose server did not follow it. */
 const maxAliasQueries = 4

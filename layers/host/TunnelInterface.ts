@@ -27,7 +27,7 @@ export interface TunnelInterfaceOptions {
 }
 
 /** Where clients' stub resolvers ask for what they do not answer themselves (firezone-protocol §5.7). */
-export const portalDnsPort = 53_535
+const portalDnsPort = 53_535
 const tunnelNetworks = [defaultRanges.tunnel4, defaultRanges.tunnel6]
 const proxyNetworks = [defaultRanges.proxy4, defaultRanges.proxy6]
 

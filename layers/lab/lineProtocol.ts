@@ -19,7 +19,7 @@ export const serve = (handlers: Readonly<Record<string, Handler>>): void => {
 }
 
 /** One line for the lab. */
-export const say = (value: unknown): void => {
+const say = (value: unknown): void => {
   process.stdout.write(`${JSON.stringify(value)}\n`)
 }
 

@@ -3,7 +3,7 @@ import { canonicalDomain, matches } from "../model/DomainPattern.ts"
 import { formatAddress, parseAddress, type Words } from "../packet/address.ts"
 
 /** More proxy IPs than this for one name are an error of the control plane (clients use four per family). */
-export const maxProxies = 64
+const maxProxies = 64
 
 /** What of a request is used once it is known to be fine. */
 export interface CheckedName {

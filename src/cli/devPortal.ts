@@ -1,7 +1,8 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
-import { readPortalConfig } from "../lab/devPortal/configFile.ts"
+import { readBounded } from "../config/readConfig.ts"
+import { parsePortalConfig } from "../lab/devPortal/configFile.ts"
 import { Programs } from "./Programs.ts"
 
 /** `sallyport dev-portal`: a portal for tests and development. */
@@ -16,6 +17,6 @@ export const devPortal = Command.make(
   },
   Effect.fnUntraced(function* ({ config }) {
     const programs = yield* Programs
-    yield* programs.devPortal(yield* readPortalConfig(config))
+    yield* programs.devPortal(yield* Effect.fromResult(parsePortalConfig(yield* readBounded(config), config)))
   })
 ).pipe(Command.withDescription("Run a small Firezone-compatible portal for tests and development; not for production"))

@@ -1,4 +1,5 @@
 import { displayWidth } from "effect/cli/CliOutput"
+import { formatAge } from "./formatAge.ts"
 import type { StatusReport } from "./statusReport.ts"
 
 /** The report for people: three tables and the counters that are not zero. Ends without a newline. */
@@ -52,15 +53,6 @@ export const renderStatus = (report: StatusReport): string => {
     counterLines("tunnel DNS counters", counters.dns)
   ]
   return parts.filter((part) => part !== "").join("\n\n")
-}
-
-/** `12s`, `5m 3s`, `2h 4m`, `3d 7h`. */
-export const formatAge = (ms: number): string => {
-  const s = Math.max(0, Math.floor(ms / 1000))
-  if (s < 60) return `${s}s`
-  if (s < 3600) return `${Math.floor(s / 60)}m ${s % 60}s`
-  if (s < 86_400) return `${Math.floor(s / 3600)}h ${Math.floor((s % 3600) / 60)}m`
-  return `${Math.floor(s / 86_400)}d ${Math.floor((s % 86_400) / 3600)}h`
 }
 
 /** Columns as wide as their widest cell, two spaces between, nothing behind the last; control characters shown as `?`. */

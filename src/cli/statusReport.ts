@@ -7,15 +7,16 @@ import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
+import { describeReason } from "./describeReason.ts"
 
 /** Rows beyond these are left out of a report and counted. */
-export const maxMappingRows = 10_000
-export const maxAuthorizationRows = 10_000
+const maxMappingRows = 10_000
+const maxAuthorizationRows = 10_000
 
 const Millis = Schema.Finite
 const Counters = Schema.Record(Schema.String, Schema.Finite)
 
-export const ClientRow = Schema.Struct({
+const ClientRow = Schema.Struct({
   name: Schema.String,
   publicKey: Schema.String,
   tunnel4: Schema.String,
@@ -28,7 +29,7 @@ export const ClientRow = Schema.Struct({
   lastHandshakeAt: Schema.NullOr(Millis)
 })
 
-export const MappingRow = Schema.Struct({
+const MappingRow = Schema.Struct({
   client: Schema.String,
   resource: Schema.String,
   domain: Schema.String,
@@ -44,7 +45,7 @@ export const MappingRow = Schema.Struct({
   lookups: Schema.Finite
 })
 
-export const AuthorizationRow = Schema.Struct({
+const AuthorizationRow = Schema.Struct({
   client: Schema.String,
   resource: Schema.String,
   expiresAt: Schema.NullOr(Millis)
@@ -142,36 +143,6 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       dns: input.dnsCounters
     }
   }
-}
-
-/** One line: why a name has no (fresh) addresses. */
-export const describeReason = (reason: ResolutionReason): string => {
-  switch (reason._tag) {
-    case "NameNotFound":
-      return "the name does not exist"
-    case "NoAddresses":
-      return "the name has no addresses"
-    case "ServerFailure":
-      return `DNS server failed: ${reason.detail}`
-    case "Timeout":
-      return `no DNS answer within ${Math.round(reason.afterMs / 100) / 10} s`
-    case "NoResolver":
-      return `no DNS server: ${reason.detail}`
-    case "DestinationRefused":
-      return `refused by policy: ${reason.addresses.join(", ")}`
-    case "Throttled":
-      return `waiting: ${waitsFor[reason.budget] ?? reason.budget}`
-  }
-}
-
-/** What a lookup that has not started waits for (`lookupQueue.Budget`). */
-const waitsFor: Readonly<Record<string, string>> = {
-  gateway_rate: "the gateway has used up its lookups per second",
-  client_rate: "the client has used up its lookups per second",
-  gateway_in_flight: "the gateway has too many lookups in flight",
-  resolver_in_flight: "its DNS servers have too many lookups in flight",
-  client_in_flight: "the client has too many lookups in flight",
-  queued: "other lookups come first"
 }
 
 const mappingRow = ({ mapping, state, nextTryAt, lookups }: MappingStatus): StatusReport["mappings"][number] => {

@@ -50,7 +50,7 @@ export const refuseFixed = (range: string, address: string, parsed: Readonly<Wor
 }
 
 /** Addresses of the range that clients can have, capped: more than 2^31 make no difference. */
-export const usableHosts = (network: Network): number => {
+const usableHosts = (network: Network): number => {
   const size = Math.min(2 ** (128 - network.prefix), 2 ** 31)
   return Math.max(0, isIpv4(network.address) ? size - 3 : size - 2)
 }

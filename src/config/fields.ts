@@ -9,7 +9,7 @@ import { suggestFix } from "./suggest.ts"
 import type { Parsed } from "./values.ts"
 
 /** A codec from what YAML gives to a checked value; its complaint travels in the annotations. */
-export const parsed = <A, E>(from: Schema.Codec<E>, parse: (value: E) => Parsed<A>) =>
+const parsed = <A, E>(from: Schema.Codec<E>, parse: (value: E) => Parsed<A>) =>
   from.pipe(
     Schema.decodeTo(
       Schema.declare((_value: unknown): _value is A => true),

@@ -36,8 +36,8 @@ export interface FirezoneConfig {
   readonly masquerade: boolean
 }
 
-export const tokenVariable = "FIREZONE_TOKEN"
-export const defaultApiUrl = "wss://api.firezone.dev"
+const tokenVariable = "FIREZONE_TOKEN"
+const defaultApiUrl = "wss://api.firezone.dev"
 const day = 86_400_000
 
 /** The token of `FIREZONE_TOKEN` or of the systemd credential of that name; `null`: this is no gateway of a portal. */

@@ -9,7 +9,7 @@ export interface Problem {
 }
 
 /** At most this many problems are shown at once. */
-export const maxProblems = 20
+const maxProblems = 20
 
 /** A file cannot be used. `message` has one line `file:line:column: cause — fix` per problem. */
 export class ConfigError extends Schema.TaggedError<ConfigError>()("ConfigError", { message: Schema.String }) {}
@@ -22,7 +22,7 @@ export const configError = (file: string, problems: ReadonlyArray<Problem>): Con
   return new ConfigError({ message: shown.join("\n") })
 }
 
-export const formatProblem = (file: string, problem: Problem): string =>
+const formatProblem = (file: string, problem: Problem): string =>
   `${file}:${problem.line}:${problem.column}: ${oneLine(problem.cause)} — ${oneLine(problem.fix)}`
 
 /** Text from a file, quoted for a message: short, and nothing in it that a terminal would obey. */

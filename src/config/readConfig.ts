@@ -1,29 +1,9 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Result from "effect/Result"
-import * as SchemaParser from "effect/SchemaParser"
 import * as Stream from "effect/Stream"
-import { ConfigFile } from "./fileSchema.ts"
-import type { GatewayConfig } from "./GatewayConfig.ts"
-import { issueProblems } from "./issueProblems.ts"
-import { ConfigError, configError } from "./problem.ts"
-import { resolveConfig } from "./resolveConfig.ts"
-import { maxFileLength, parseYaml } from "./yamlSource.ts"
-
-const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
-  errors: "all",
-  onExcessProperty: "error",
-  reportInput: true
-})
-
-/** Text of a `sallyport.yaml` to a checked configuration, or all that is wrong with it. `file` is for messages only. */
-export const parseConfig = (text: string, file: string): Result.Result<GatewayConfig, ConfigError> => {
-  const source = parseYaml(text)
-  if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
-  const decoded = decode(source.success.value)
-  if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))
-  return Result.mapError(resolveConfig(decoded.success, source.success), (problems) => configError(file, problems))
-}
+import { parseConfig } from "./parseConfig.ts"
+import { ConfigError } from "./problem.ts"
+import { maxFileLength } from "./yamlSource.ts"
 
 /** Reads and checks a `sallyport.yaml`. */
 export const readConfig = Effect.fn("Config.read")(function* (file: string) {

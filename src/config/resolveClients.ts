@@ -6,7 +6,7 @@ import type { ConfiguredClient, NetworkConfig } from "./GatewayConfig.ts"
 import { checkName, type Report } from "./report.ts"
 import { keyBytes } from "./values.ts"
 
-export const maxClients = 10_000
+const maxClients = 10_000
 
 /** The clients with their tunnel addresses, in the order of the file. */
 export const resolveClients = (

@@ -6,7 +6,7 @@ import { overlaps, rangesOf } from "./ranges.ts"
 import { checkName, type Report } from "./report.ts"
 import { suggestFix } from "./suggest.ts"
 
-export const maxResources = 10_000
+const maxResources = 10_000
 
 /** A resource and whom its `allow` list names (groups and clients share one name space). */
 export interface ResolvedResource {

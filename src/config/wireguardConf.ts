@@ -7,7 +7,7 @@ import { parseHostPort, parseKey, type Complaint, type Parsed } from "./values.t
 import { maxFileLength } from "./yamlSource.ts"
 
 /** An address of the device with the prefix of its network (canonical text, prefix counted in its own family). */
-export interface InterfaceAddress {
+interface InterfaceAddress {
   readonly address: string
   readonly prefix: number
 }

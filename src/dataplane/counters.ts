@@ -100,7 +100,7 @@ export const systemDrops = [
 const snake = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (c) => `_${c}`).toLowerCase()
 
 /** All names, in the order of the shared array. */
-export const counterNames: ReadonlyArray<string> = [
+const counterNames: ReadonlyArray<string> = [
   ...engineCounters,
   ...receiveCodes.map((code) => `wireguard.${snake(code)}`),
   ...handshakeOutcomes.map((outcome) => `wireguard.handshake_${snake(outcome)}`),

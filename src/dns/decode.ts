@@ -6,7 +6,7 @@ import { rawLayout } from "./rawLayout.ts"
 import { classInternet, recordType } from "./registry.ts"
 
 /** A TCP answer of 64 KiB can hold more; nobody honest sends that many. */
-export const defaultMaxRecords = 1024
+const defaultMaxRecords = 1024
 
 /**
  * Reads a whole message, strictly: every count, length and pointer must hold and nothing may follow the last record.

@@ -11,10 +11,10 @@ import { classInternet, opcodeQuery, rcode, rcodeText, recordType, udpPayloadSiz
 export const maxTtl = 86_400
 
 /** More CNAMEs than this in one answer are a loop or nonsense. */
-export const maxChain = 16
+const maxChain = 16
 
 /** More addresses than this of one family are cut off. */
-export const maxAddresses = 64
+const maxAddresses = 64
 
 /** What we ask: one question of class IN, recursion desired. */
 export interface Query {
@@ -128,7 +128,7 @@ export const readAddresses = (domain: DomainText, type: number, message: Message
  * How long the absence of `name` may be remembered: min(TTL, MINIMUM) of the zone's SOA record (RFC 2308 §5), in
  * seconds; `null` without one.
  */
-export const negativeTtl = (name: DomainText, message: Message): number | null => {
+const negativeTtl = (name: DomainText, message: Message): number | null => {
   for (const record of message.authorities) {
     if (record.data._tag === "Soa" && isWithin(name, record.name)) {
       return Math.min(record.ttl, record.data.minimum, maxTtl)

@@ -1,7 +1,7 @@
 import { formatAddress, parseAddress } from "../packet/address.ts"
 
 /** More servers than this are left out (glibc stops at 3). */
-export const maxServers = 8
+const maxServers = 8
 
 /**
  * The servers of a resolv.conf(5), in order, without duplicates: `nameserver ADDRESS`, port 53 always. A link-local

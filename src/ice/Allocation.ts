@@ -31,7 +31,7 @@ export interface AllocationOptions {
 }
 
 /** Told synchronously, after the allocation's own state has changed. */
-export interface AllocationEvents {
+interface AllocationEvents {
   readonly found: (candidate: RelayCandidate) => void
   readonly lost: (candidate: RelayCandidate) => void
   /** There is no allocation for longer than a repair takes. Told again only for another reason. */
@@ -41,7 +41,7 @@ export interface AllocationEvents {
   readonly channelRefused: (channel: Channel) => void
 }
 
-export const defaultLifetime = 600_000
+const defaultLifetime = 600_000
 
 export class Allocation {
   private readonly options: AllocationOptions

@@ -7,13 +7,13 @@ import { formatTransport, type TransportAddress } from "../packet/transportAddre
 import { type Channel, type ChannelTable, firstChannelNumber, lastChannelNumber } from "./channelTable.ts"
 
 /** A binding holds for 10 minutes (§12). */
-export const channelLifetime = 600_000
+const channelLifetime = 600_000
 /** One that was used is renewed before the permission that came with it ends, after 5 minutes (§9). */
-export const channelRebind = 240_000
+const channelRebind = 240_000
 /** Number and peer of an expired one may come together again at once, with others only after 5 minutes (§12). */
-export const channelRest = 300_000
+const channelRest = 300_000
 /** How often use is looked at. */
-export const sweepInterval = 2_000
+const sweepInterval = 2_000
 
 /** A number and the peer it belongs to, also while they rest. */
 export interface Binding {

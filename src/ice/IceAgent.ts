@@ -46,15 +46,15 @@ export interface IceAgentOptions {
 }
 
 /** `NoCandidates`: nothing to check in the first 10 s. `IceFailed`: no pair answers any more. */
-export type IceFailure = "NoCandidates" | "IceFailed"
+type IceFailure = "NoCandidates" | "IceFailed"
 
 /** `disconnected` turns into `failed` unless a new pair comes up in 2 s. */
 export type IceState = "checking" | "connected" | "disconnected" | "failed"
 
-export const maxPairs = 100
+const maxPairs = 100
 
 /** Candidates learned from requests that never answered: all that replayed requests can bring in. */
-export const maxUnproven = 16
+const maxUnproven = 16
 
 /**
  * Requests from known sources: each costs three HMACs, and neither a peer that floods nor a request that was seen and is

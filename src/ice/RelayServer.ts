@@ -11,7 +11,7 @@ export interface RelayCandidate {
 }
 
 /** Between Bindings: keeps the NAT's hole open, and tells when our address changed. */
-export const keepaliveInterval = 25_000
+const keepaliveInterval = 25_000
 
 export class RelayServer {
   readonly address: TransportAddress

@@ -15,13 +15,13 @@ import type { RelayCandidate } from "./RelayServer.ts"
 import { looksLikeStun, parseStun } from "./stun.ts"
 
 /** More are left out; a portal names two. */
-export const mostRelays = 8
+const mostRelays = 8
 
 /** A relay that does not answer for so long is given up, if another one did answer meanwhile. */
-export const relayPatience = 3_000
+const relayPatience = 3_000
 
 /** Told synchronously from within `set`, `receive` and `advance`. */
-export interface RelayEvents {
+interface RelayEvents {
   /** A new address of ours, as this relay sees or made it. Several relays may find the same host or reflexive address. */
   readonly found: (relay: RelayId, candidate: RelayCandidate) => void
   /** It is no more. Channels of a lost relayed address are gone already. */

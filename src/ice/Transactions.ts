@@ -16,12 +16,12 @@ export interface Transaction<About> {
   readonly urgent?: boolean
 }
 
-export const firstInterval = 1_000
-export const intervalFactor = 1.5
+const firstInterval = 1_000
+const intervalFactor = 1.5
 const urgentInterval = 250
 const longestUrgentInterval = 1_000
 /** From the first transmission until the request counts as unanswered. */
-export const requestTimeout = 8_000
+const requestTimeout = 8_000
 
 type Transmit = (to: TransportAddress, bytes: Uint8Array) => void
 

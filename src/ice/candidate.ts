@@ -3,7 +3,7 @@
  * write and read it. One component, UDP only.
  */
 import { formatAddress, isBroadcast, isIpv4, isMulticast, isUnspecified, parseAddress } from "../packet/address.ts"
-import { sameTransport, type TransportAddress, transportAddress } from "../packet/transportAddress.ts"
+import { type TransportAddress, transportAddress } from "../packet/transportAddress.ts"
 
 /** `prflx` is learned from checks and never told. */
 export type CandidateKind = "host" | "srflx" | "prflx" | "relay"
@@ -34,7 +34,7 @@ export const localCandidate = (kind: CandidateKind, address: TransportAddress, i
 })
 
 /** RFC 8445 §5.1.2.1 for component 1, with local preferences that take turns between the families, IPv6 first. */
-export const candidatePriority = (kind: CandidateKind, v4: boolean, index: number): number =>
+const candidatePriority = (kind: CandidateKind, v4: boolean, index: number): number =>
   (typePreference[kind] << 24) | (Math.max(0, firstPreference[kind] - (v4 ? 1 : 0) - 2 * index) << 8) | 255
 
 /** What checks from this candidate say as PRIORITY: that of a peer-reflexive candidate with its local preference. */
@@ -79,10 +79,6 @@ export const parseCandidate = (text: string): ParsedCandidate | undefined => {
     ufrag: extensions.ufrag
   }
 }
-
-/** Same kind and address: the one that a removal means. */
-export const sameCandidate = (a: Candidate, b: Candidate): boolean =>
-  a.kind === b.kind && sameTransport(a.address, b.address)
 
 const kinds: ReadonlyArray<CandidateKind> = ["host", "srflx", "prflx", "relay"]
 const typePreference: Readonly<Record<CandidateKind, number>> = { host: 126, prflx: 110, srflx: 100, relay: 2 }

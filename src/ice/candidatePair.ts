@@ -13,7 +13,7 @@ export interface IcePath {
 }
 
 /** From so many checks in a row without an answer on, a pair is used only when there is no other. */
-export const suspectAfter = 4
+const suspectAfter = 4
 
 /** A pair that never answered while another one is in use is given up after so many checks. */
 const hopelessAfter = 8

@@ -2,7 +2,7 @@
 import { formatTransport, sameTransport, type TransportAddress } from "../packet/transportAddress.ts"
 import type { Candidate } from "./candidate.ts"
 
-export const maxRemoteCandidates = 100
+const maxRemoteCandidates = 100
 
 export class RemoteCandidates {
   readonly list: Array<Candidate> = []

@@ -22,13 +22,13 @@ export interface DnsResource extends ResourceBase {
   readonly resolver: string
 }
 
-export interface CidrResource extends ResourceBase {
+interface CidrResource extends ResourceBase {
   readonly kind: "cidr"
   /** Canonical network text. */
   readonly network: string
 }
 
-export interface InternetResource extends ResourceBase {
+interface InternetResource extends ResourceBase {
   readonly kind: "internet"
 }
 

@@ -123,7 +123,7 @@ export class DestinationPolicy {
  * Whether an address is not for the Internet resource: IPv4 that is not public (RFC 6890: private, shared,
  * documentation, benchmarking, reserved …), IPv6 outside 2000::/3 and the well-known NAT64 prefix, documentation.
  */
-export const privateForInternet = (a: Readonly<Words>): boolean =>
+const privateForInternet = (a: Readonly<Words>): boolean =>
   isIpv4(a)
     ? inAny(privateNetworks4, a)
     : !(a.w0 >>> 29 === 1 || (a.w0 === NAT64 && a.w1 === 0 && a.w2 === 0)) || inAny(privateNetworks6, a)

@@ -1,9 +1,9 @@
 import type { Words } from "../packet/address.ts"
 
 /** Later fragments follow their first one for this long, in milliseconds. */
-export const fragmentLifetime = 5_000
+const fragmentLifetime = 5_000
 /** Fragmented datagrams of one client under way in one direction; the oldest makes room. */
-export const fragmentedDatagrams = 32
+const fragmentedDatagrams = 32
 
 export const fromClient = 0
 export const toClient = 1

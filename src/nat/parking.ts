@@ -13,10 +13,10 @@ export interface ParkingLimits {
   readonly holdFor: number
 }
 
-export const parkingLimits: ParkingLimits = { perMapping: 8, perClient: 65_536, total: 16_777_216, holdFor: 2_000 }
+const parkingLimits: ParkingLimits = { perMapping: 8, perClient: 65_536, total: 16_777_216, holdFor: 2_000 }
 
 /** Longer packets are not parked; more than any tunnel MTU. */
-export const parkedPacketSize = 2_048
+const parkedPacketSize = 2_048
 
 /** What tells flows apart; a `PacketView` is one. */
 export interface FlowView {

@@ -2,10 +2,10 @@ import type { Words } from "../packet/address.ts"
 import { BACKOFF, EvidenceTable, REPLIED, RETRY_AT, TIMES, TOUCHED, WAITING } from "./evidenceTable.ts"
 
 /** A session without reply for this long makes its address silent. */
-export const silentAfter = 3_000
+const silentAfter = 3_000
 
 /** How long silence, or a sibling's reply, says something about now. */
-export const evidenceWindow = 60_000
+const evidenceWindow = 60_000
 
 /**
  * Which real addresses have been answering one client, per (mapping, real port, address). Fixed memory per client,

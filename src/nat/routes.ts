@@ -2,7 +2,7 @@ import { contains, isIpv4, type Network, type Words } from "../packet/address.ts
 import { type FilterSet, permits } from "./portFilters.ts"
 
 /** No resource of the client has the destination. */
-export const noRoute = -1
+const noRoute = -1
 /** Some resource has the destination, but none lets the packet through. */
 export const filtered = -2
 

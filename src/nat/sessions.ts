@@ -44,7 +44,7 @@ export const sessionTimeouts = { unconfirmed: 60_000, datagram: 120_000, tcp: 7_
  * Use is ordered by seconds of the clock: among sessions last used in the same second the first to be used in it goes
  * first, and one may go up to a second later than its time-out, never earlier.
  */
-export const sessionGranularity = 1_000
+const sessionGranularity = 1_000
 
 /** A new connection attempt: SYN without ACK, FIN or RST. */
 export const isBareSyn = (tcpFlags: number): boolean => (tcpFlags & (tcpFin | tcpSyn | tcpRst | tcpAck)) === tcpSyn

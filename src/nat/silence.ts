@@ -2,14 +2,14 @@ import { protocolUdp } from "../packet/protocols.ts"
 import { grownInts, grownTimes, SlotLists } from "./slotLists.ts"
 
 /** A session without any reply is unanswered this long after its first packet. */
-export const firstReplyWithin = 3_000
+const firstReplyWithin = 3_000
 
 /** Silence of a confirmed session under outgoing traffic, and the grace that the packet which ends it gets. */
 export const confirmedSilence = 120_000
-export const confirmedGrace = 1_000
+const confirmedGrace = 1_000
 
 /** UDP ports per mapping that are remembered to have replied. */
-export const rememberedPorts = 8
+const rememberedPorts = 8
 
 /**
  * Which mappings send without being answered (`Traffic: Unanswered`). A mapping waits from the first packet of a

@@ -6,7 +6,7 @@ export const MappingState = { Unresolved: 0, Resolving: 1, Resolved: 2 } as cons
 export type MappingState = (typeof MappingState)[keyof typeof MappingState]
 
 /** Real addresses of one family beyond these are not used. */
-export const maxAddresses = 32
+const maxAddresses = 32
 
 /**
  * Proxy addresses of every client and what they stand for. A name space per client: the same proxy address at two

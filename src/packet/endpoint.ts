@@ -3,7 +3,7 @@
  * interface (so that a reply leaves from the address that was addressed). Mutable and reused, since
  * one is filled per datagram; keep one with `copyEndpoint`.
  */
-import { copyWords, equal, formatAddress, type Words, words } from "./address.ts"
+import { copyWords, equal, type Words, words } from "./address.ts"
 
 export interface Endpoint {
   readonly remote: Words
@@ -37,9 +37,6 @@ export const copyEndpoint = (from: Readonly<Endpoint>, to: Endpoint): void => {
 /** Same remote address and port on the same way, directly or by the same channel; the local address does not count. */
 export const sameRemote = (a: Readonly<Endpoint>, b: Readonly<Endpoint>): boolean =>
   a.port === b.port && a.channel === b.channel && equal(a.remote, b.remote)
-
-/** The remote side as text. */
-export const formatEndpoint = (e: Readonly<Endpoint>): string => formatHostPort(formatAddress(e.remote), e.port)
 
 /** `host:port` of a name or an address text, IPv6 in brackets. */
 export const formatHostPort = (host: string, port: number): string =>

@@ -5,17 +5,15 @@ import { type PacketView, parseTruncated } from "./packetView.ts"
 import { protocolIcmp, protocolIcmpv6 } from "./protocols.ts"
 
 /** Kinds of "destination unreachable", each with its meaning in both families. */
-export type Unreachable = 0 | 1 | 2
+export type Unreachable = 0 | 1
 /** IPv4 3/0 network unreachable; ICMPv6 1/3 address unreachable. */
 export const networkUnreachable: Unreachable = 0
 /** Administratively prohibited: IPv4 3/13 (RFC 1812), ICMPv6 1/1. */
 export const prohibited: Unreachable = 1
-/** IPv4 3/3, ICMPv6 1/4. */
-export const portUnreachable: Unreachable = 2
 
 /** Most bytes an ICMP error has: RFC 1812 §4.3.2.3 and RFC 4443 §2.4 (c). */
-export const maxIcmpv4Error = 576
-export const maxIcmpv6Error = 1280
+const maxIcmpv4Error = 576
+const maxIcmpv6Error = 1280
 
 /**
  * Writes at bytes[at…] a whole IP packet that tells the sender of `original` (a parsed packet in the
@@ -31,28 +29,8 @@ export const writeUnreachable = (
   kind: Unreachable
 ): number =>
   original.version === 4
-    ? writeError(bytes, at, original, source, 3, kind === prohibited ? 13 : kind === portUnreachable ? 3 : 0, 0)
-    : writeError(bytes, at, original, source, 1, kind === prohibited ? 1 : kind === portUnreachable ? 4 : 3, 0)
-
-/** As `writeUnreachable`: IPv4 3/4 "fragmentation needed" (RFC 1191), ICMPv6 2/0. `mtu` is that of the next hop. */
-export const writePacketTooBig = (
-  bytes: Uint8Array,
-  at: number,
-  original: Readonly<PacketView>,
-  source: Readonly<Words>,
-  mtu: number
-): number =>
-  original.version === 4
-    ? writeError(bytes, at, original, source, 3, 4, mtu > 0xffff ? 0xffff : mtu)
-    : writeError(bytes, at, original, source, 2, 0, mtu)
-
-/** As `writeUnreachable`: IPv4 11/0, ICMPv6 3/0. */
-export const writeTimeExceeded = (
-  bytes: Uint8Array,
-  at: number,
-  original: Readonly<PacketView>,
-  source: Readonly<Words>
-): number => writeError(bytes, at, original, source, original.version === 4 ? 11 : 3, 0, 0)
+    ? writeError(bytes, at, original, source, 3, kind === prohibited ? 13 : 0)
+    : writeError(bytes, at, original, source, 1, kind === prohibited ? 1 : 3)
 
 /**
  * Reads the packet quoted in the ICMP error `error` into `quoted`. False when there is none that could be
@@ -76,8 +54,7 @@ const writeError = (
   original: Readonly<PacketView>,
   source: Readonly<Words>,
   type: number,
-  code: number,
-  word: number
+  code: number
 ): number => {
   const v4 = original.version === 4
   if (!mayAnswer(original) || isIpv4(source) !== v4) return 0
@@ -91,7 +68,7 @@ const writeError = (
   bytes[icmp] = type
   bytes[icmp + 1] = code
   write16(bytes, icmp + 2, 0)
-  write32(bytes, icmp + 4, word)
+  write32(bytes, icmp + 4, 0)
   bytes.copyWithin(icmp + 8, original.offset, original.offset + quoted)
   if (v4) writeIpv4Header(bytes, at, length, source, original.source)
   else writeIpv6Header(bytes, at, length, source, original.source)

@@ -1,5 +1,6 @@
 import { isIpv4, readIpv4, readIpv6, type Words, words } from "./address.ts"
 import { read16, read32 } from "./bytes.ts"
+import { ParseReason } from "./parseReason.ts"
 import { maxPacketLength, protocolIcmp, protocolIcmpv6, protocolTcp, protocolUdp } from "./protocols.ts"
 
 /**
@@ -64,37 +65,6 @@ export const makePacketView = (): PacketView => ({
   icmpError: false
 })
 
-/** Why a packet was refused; `parseReasons[code]` is its name. */
-export const Truncated = 1
-export const BadVersion = 2
-export const BadHeaderLength = 3
-export const BadLength = 4
-export const TransportTruncated = 5
-export const TooManyExtensions = 6
-/** A header in a place where RFC 8200 §4.1 does not allow it, or malformed IPv4 options. */
-export const BadExtension = 7
-/** Asks to be sent on elsewhere (IPv4 source routes, IPv6 routing headers with segments left): would evade policy. */
-export const SourceRouted = 8
-/** An IPv6 header with an IPv4-mapped address would be taken for the IPv4 host of that address. */
-export const MappedAddress = 9
-/** A fragment that ends beyond the largest packet, or not the last one and of no multiple of 8 bytes (RFC 791, RFC 8200). */
-export const BadFragment = 10
-
-/** Names of the codes above for counters; index 0 is success. */
-export const parseReasons = [
-  "Ok",
-  "Truncated",
-  "BadVersion",
-  "BadHeaderLength",
-  "BadLength",
-  "TransportTruncated",
-  "TooManyExtensions",
-  "BadExtension",
-  "SourceRouted",
-  "MappedAddress",
-  "BadFragment"
-] as const
-
 /**
  * Reads the IP packet at bytes[offset, offset + length) into `view`. Returns 0, or the reason why it
  * is refused; then the content of `view` means nothing. Bytes after the packet's own length are
@@ -112,7 +82,7 @@ export const parseTruncated = (bytes: Uint8Array, offset: number, length: number
   parse(bytes, offset, length, view, true)
 
 const parse = (bytes: Uint8Array, offset: number, length: number, view: PacketView, cut: boolean): number => {
-  if (!(offset >= 0 && length >= 20 && offset + length <= bytes.length)) return Truncated
+  if (!(offset >= 0 && length >= 20 && offset + length <= bytes.length)) return ParseReason.Truncated
   view.offset = offset
   view.sourcePort = 0
   view.destinationPort = 0
@@ -127,18 +97,18 @@ const parse = (bytes: Uint8Array, offset: number, length: number, view: PacketVi
       ? parseIpv4(bytes, offset, length, view, cut)
       : version === 6
         ? parseIpv6(bytes, offset, length, view, cut)
-        : BadVersion
+        : ParseReason.BadVersion
   if (reason !== 0) return reason
   return view.fragmentOffset === 0 ? parseTransport(bytes, view, cut) : 0
 }
 
 const parseIpv4 = (bytes: Uint8Array, offset: number, length: number, view: PacketView, cut: boolean): number => {
   const headerLength = (bytes[offset]! & 15) << 2
-  if (headerLength < 20) return BadHeaderLength
-  if (headerLength > length) return Truncated
+  if (headerLength < 20) return ParseReason.BadHeaderLength
+  if (headerLength > length) return ParseReason.Truncated
   const total = read16(bytes, offset + 2)
-  if (total < headerLength) return BadLength
-  if (total > length && !cut) return Truncated
+  if (total < headerLength) return ParseReason.BadLength
+  if (total > length && !cut) return ParseReason.Truncated
   view.version = 4
   view.length = total < length ? total : length
   view.transport = offset + headerLength
@@ -151,8 +121,8 @@ const parseIpv4 = (bytes: Uint8Array, offset: number, length: number, view: Pack
   view.fragmentOffset = (flags & 0x1fff) << 3
   view.identification = read16(bytes, offset + 4)
   view.fragmentEnd = view.fragment ? view.fragmentOffset + total - headerLength : 0
-  if (view.fragmentOffset + total > maxPacketLength) return BadFragment
-  if ((flags & 0x2000) !== 0 && isNoUnit(total - headerLength)) return BadFragment
+  if (view.fragmentOffset + total > maxPacketLength) return ParseReason.BadFragment
+  if ((flags & 0x2000) !== 0 && isNoUnit(total - headerLength)) return ParseReason.BadFragment
   return headerLength === 20 ? 0 : checkIpv4Options(bytes, offset + 20, view.transport)
 }
 
@@ -166,19 +136,19 @@ const checkIpv4Options = (bytes: Uint8Array, start: number, end: number): number
       at++
       continue
     }
-    if (kind === 131 || kind === 137) return SourceRouted
-    if (at + 1 >= end) return BadExtension
+    if (kind === 131 || kind === 137) return ParseReason.SourceRouted
+    if (at + 1 >= end) return ParseReason.BadExtension
     const length = bytes[at + 1]!
-    if (length < 2 || at + length > end) return BadExtension
+    if (length < 2 || at + length > end) return ParseReason.BadExtension
     at += length
   }
   return 0
 }
 
 const parseIpv6 = (bytes: Uint8Array, offset: number, length: number, view: PacketView, cut: boolean): number => {
-  if (length < 40) return Truncated
+  if (length < 40) return ParseReason.Truncated
   const total = 40 + read16(bytes, offset + 4)
-  if (total > length && !cut) return Truncated
+  if (total > length && !cut) return ParseReason.Truncated
   view.version = 6
   view.length = total < length ? total : length
   readIpv6(bytes, offset + 8, view.source)
@@ -187,7 +157,7 @@ const parseIpv6 = (bytes: Uint8Array, offset: number, length: number, view: Pack
   view.fragmentOffset = 0
   view.fragmentEnd = 0
   view.identification = 0
-  if (isIpv4(view.source) || isIpv4(view.destination)) return MappedAddress
+  if (isIpv4(view.source) || isIpv4(view.destination)) return ParseReason.MappedAddress
   return walkExtensions(bytes, view, cut)
 }
 
@@ -200,23 +170,23 @@ const walkExtensions = (bytes: Uint8Array, view: PacketView, cut: boolean): numb
   let next = bytes[view.offset + 6]!
   let sawFragment = false
   for (let count = 0; view.fragmentOffset === 0 && isExtension(next); count++) {
-    if (count === maxExtensions) return TooManyExtensions
-    if (at + 8 > end) return TransportTruncated
+    if (count === maxExtensions) return ParseReason.TooManyExtensions
+    if (at + 8 > end) return ParseReason.TransportTruncated
     const size = next === 44 ? 8 : next === 51 ? (bytes[at + 1]! + 2) << 2 : (bytes[at + 1]! + 1) << 3
-    if (at + size > end) return TransportTruncated
-    if (next === 0 && count !== 0) return BadExtension
-    if (next === 43 && bytes[at + 3] !== 0) return SourceRouted
+    if (at + size > end) return ParseReason.TransportTruncated
+    if (next === 0 && count !== 0) return ParseReason.BadExtension
+    if (next === 43 && bytes[at + 3] !== 0) return ParseReason.SourceRouted
     if (next === 44) {
-      if (sawFragment) return BadExtension
+      if (sawFragment) return ParseReason.BadExtension
       sawFragment = true
       const field = read16(bytes, at + 2)
       view.fragmentOffset = field & 0xfff8
       view.fragment = (field & 0xfff9) !== 0
       view.identification = read32(bytes, at + 4)
       const fragmentEnd = view.fragmentOffset + end - at - 8
-      if (fragmentEnd > maxPacketLength) return BadFragment
+      if (fragmentEnd > maxPacketLength) return ParseReason.BadFragment
       view.fragmentEnd = view.fragment ? fragmentEnd : 0
-      if ((field & 1) !== 0 && !cut && isNoUnit(end - at - 8)) return BadFragment
+      if ((field & 1) !== 0 && !cut && isNoUnit(end - at - 8)) return ParseReason.BadFragment
     }
     next = bytes[at]!
     at += size
@@ -238,26 +208,26 @@ const parseTransport = (bytes: Uint8Array, view: PacketView, cut: boolean): numb
   const length = view.transportLength
   const protocol = view.protocol
   if (protocol === protocolTcp) {
-    if (length < (cut ? 8 : 20)) return TransportTruncated
+    if (length < (cut ? 8 : 20)) return ParseReason.TransportTruncated
     view.sourcePort = read16(bytes, at)
     view.destinationPort = read16(bytes, at + 2)
     if (length >= 14) view.tcpFlags = bytes[at + 13]!
     if (cut) return 0
     const headerLength = (bytes[at + 12]! >>> 4) << 2
-    if (headerLength < 20) return BadHeaderLength
-    return headerLength > length ? TransportTruncated : 0
+    if (headerLength < 20) return ParseReason.BadHeaderLength
+    return headerLength > length ? ParseReason.TransportTruncated : 0
   }
   if (protocol === protocolUdp) {
-    if (length < 8) return TransportTruncated
+    if (length < 8) return ParseReason.TransportTruncated
     view.sourcePort = read16(bytes, at)
     view.destinationPort = read16(bytes, at + 2)
     const udpLength = read16(bytes, at + 4)
-    if (udpLength < 8) return BadLength
-    return udpLength > length && !cut && !view.fragment ? BadLength : 0
+    if (udpLength < 8) return ParseReason.BadLength
+    return udpLength > length && !cut && !view.fragment ? ParseReason.BadLength : 0
   }
   const version = view.version
   if (protocol === (version === 4 ? protocolIcmp : protocolIcmpv6)) {
-    if (length < 8) return TransportTruncated
+    if (length < 8) return ParseReason.TransportTruncated
     const type = bytes[at]!
     view.icmpType = type
     view.icmpCode = bytes[at + 1]!

@@ -16,9 +16,9 @@ export interface Step {
 }
 
 /** An answer is served this long past its arrival (or its TTL, if that is longer) while refreshes fail. */
-export const lastGoodMs = 30 * 60_000
+const lastGoodMs = 30 * 60_000
 /** More addresses than this are left out. */
-export const maxAddresses = 64
+const maxAddresses = 64
 
 const minTtlSeconds = 1
 const maxTtlSeconds = 86_400

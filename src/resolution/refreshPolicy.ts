@@ -40,7 +40,7 @@ export interface Breaker {
 }
 
 /** Why a cause starts no lookup; each has a counter `brake.<name>`. */
-export type Brake = "idle" | "in_flight" | "fresh" | "back_off" | "resolver_failing"
+type Brake = "idle" | "in_flight" | "fresh" | "back_off" | "resolver_failing"
 
 export type Decision =
   | { readonly _tag: "Lookup" }
@@ -53,9 +53,9 @@ export type Outcome =
   | { readonly _tag: "Failed" }
 
 /** A name without a cause for this long is idle: nothing is done for it. */
-export const demandMs = 30_000
+const demandMs = 30_000
 /** The distance of probes while a breaker is open. */
-export const probeMs = 1_000
+const probeMs = 1_000
 
 const firstDelayMs = 1_000
 const maxDelayMs = 60_000

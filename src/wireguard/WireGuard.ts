@@ -20,8 +20,6 @@ import { SessionTable } from "./sessionTable.ts"
 import { Deadlines } from "./timers.ts"
 
 export { Peer, type PeerEvent } from "./Peer.ts"
-export { HandshakeOutcome, handshakeOutcomes, ReceiveCode, receiveCodes } from "./receiveCode.ts"
-
 export interface WireGuardOptions {
   readonly primitives: Primitives
   /** 32 bytes; copied. */

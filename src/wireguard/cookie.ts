@@ -9,10 +9,10 @@ import { labelCookie, labelMac1 } from "./noise.ts"
 import type { Primitives } from "./primitives.ts"
 import { cookieLength, cookieSecretTime, cookieUseTime, messageCookie, writeWord } from "./protocol.ts"
 
-export const macLength = 16
+const macLength = 16
 
 /** BLAKE2s-128 keyed with `key`. */
-export const mac = (key: Uint8Array, message: Uint8Array): Uint8Array => blake2s(message, { key, dkLen: macLength })
+const mac = (key: Uint8Array, message: Uint8Array): Uint8Array => blake2s(message, { key, dkLen: macLength })
 
 /** The receiving side: checks the MACs of messages sent to one public key and issues cookies. */
 export class CookieIssuer {

@@ -1,25 +1,13 @@
 /** The symmetric part of Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s (whitepaper §5.4): hash chain and key derivation. */
+import { kdf } from "./kdf.ts"
 import type { Primitives } from "./primitives.ts"
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value)
 
-export const construction = text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s")
-export const identifier = text("WireGuard v1 zx2c4 Jason@zx2c4.com")
+const construction = text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s")
+const identifier = text("WireGuard v1 zx2c4 Jason@zx2c4.com")
 export const labelMac1 = text("mac1----")
 export const labelCookie = text("cookie--")
-
-/** HKDF over HMAC-BLAKE2s: `count` outputs of 32 bytes each. */
-export const kdf = (p: Primitives, key: Uint8Array, input: Uint8Array, count: 1 | 2 | 3): ReadonlyArray<Uint8Array> => {
-  const secret = p.hmacBlake2s(key, input)
-  const outputs: Array<Uint8Array> = []
-  let last: Uint8Array = none
-  for (let i = 1; i <= count; i++) {
-    last = p.hmacBlake2s(secret, last, Uint8Array.of(i))
-    outputs.push(last)
-  }
-  secret.fill(0)
-  return outputs
-}
 
 /**
  * Chaining key and hash of one handshake. Every operation advances them; `clear` zeroes them. Work on a `clone` where

@@ -10,7 +10,7 @@ export const responseLength = 92
 export const cookieLength = 64
 /** Type, receiver index, counter. */
 export const transportHeader = 16
-export const tagLength = 16
+const tagLength = 16
 /** A transport message without payload: a keepalive. */
 export const transportMinimum = transportHeader + tagLength
 

@@ -2,7 +2,7 @@
  * Sliding replay window (RFC 6479 layout): remembers the last 8,192 counters of one receiving key. Use in two halves:
  * `isFresh` before decryption, `mark` only after the packet proved authentic.
  */
-export const windowSize = 8192
+const windowSize = 8192
 
 export class ReplayWindow {
   private readonly bits = new Int32Array(words)

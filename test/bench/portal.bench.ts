@@ -19,7 +19,8 @@
  */
 import process from "node:process"
 import { Effect, Schema, type Scope } from "effect"
-import { clientDns, portalUrl, startPortalClient, tokens } from "../../src/lab/demo/deployment.ts"
+import { clientDns, startPortalClient } from "../../src/lab/demo/deployment.ts"
+import { portalUrl, tokens } from "../../src/lab/demo/portalSite.ts"
 import { Lab, labAddresses, type LabError } from "../../src/lab/demo/Lab.ts"
 import { blackHoleDns } from "../support/lab.ts"
 import { untilCalm } from "./support/calm.ts"

@@ -1,10 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { formatAge, renderStatus, table } from "../../src/cli/renderStatus.ts"
-import { describeReason, makeStatusReport, maxMappingRows, StatusReport } from "../../src/cli/statusReport.ts"
+import { describeReason } from "../../src/cli/describeReason.ts"
+import { formatAge } from "../../src/cli/formatAge.ts"
+import { renderStatus, table } from "../../src/cli/renderStatus.ts"
+import { makeStatusReport, StatusReport } from "../../src/cli/statusReport.ts"
 import { afterRestart } from "../../src/resolution/nameEntry.ts"
 import * as Resolver from "../../src/resolution/Resolver.ts"
 import { input, mapping, report } from "./fixtures.ts"
+
+const maxMappingRows = 10_000
 
 describe("the status report", () => {
   it("goes through JSON unchanged", () => {

@@ -1,7 +1,8 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Result, Schema } from "effect"
-import { parseConfig, readConfig } from "../../src/config/readConfig.ts"
+import { parseConfig } from "../../src/config/parseConfig.ts"
+import { readConfig } from "../../src/config/readConfig.ts"
 import { example, key } from "./fixtures.ts"
 
 const good = (text: string) => {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
 import { clientConf } from "../../src/config/clientConf.ts"
-import { parseConfig } from "../../src/config/readConfig.ts"
+import { parseConfig } from "../../src/config/parseConfig.ts"
 import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
 import { example, key } from "./fixtures.ts"
 

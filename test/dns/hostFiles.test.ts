@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { parseHosts } from "../../src/dns/hosts.ts"
-import { maxServers, parseResolvConf } from "../../src/dns/resolvConf.ts"
-import { reverseAddress, reverseName } from "../../src/dns/reverse.ts"
+import { parseResolvConf } from "../../src/dns/resolvConf.ts"
+import { reverseAddress } from "../../src/dns/reverse.ts"
 import { bytes, host4, host6 } from "../support/packetArbitraries.ts"
+import { reverseName } from "../support/reverseName.ts"
+
+const maxServers = 8
 
 describe("resolv.conf", () => {
   it("gives the servers in order, canonical and once each", () => {
@@ -58,17 +61,16 @@ describe("hosts file", () => {
 
 describe("reverse names", () => {
   it.prop("an address is read back out of its name", [host4, host6], ([v4, v6]) => {
-    assert.strictEqual(reverseAddress(reverseName(v4)!), v4)
-    assert.strictEqual(reverseAddress(reverseName(v6)!), v6)
+    assert.strictEqual(reverseAddress(reverseName(v4)), v4)
+    assert.strictEqual(reverseAddress(reverseName(v6)), v6)
   })
 
   it("are those of RFC 1035 and RFC 3596", () => {
-    assert.strictEqual(reverseName("10.2.0.52"), "52.0.2.10.in-addr.arpa")
+    assert.strictEqual(reverseAddress("52.0.2.10.in-addr.arpa"), "10.2.0.52")
     assert.strictEqual(
-      reverseName("4321:0:1:2:3:4:567:89ab"),
-      "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa"
+      reverseAddress("b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa"),
+      "4321:0:1:2:3:4:567:89ab"
     )
-    assert.isUndefined(reverseName("app.test"))
   })
 
   it("other names spell no address", () => {

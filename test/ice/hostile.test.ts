@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary } from "effect"
 import { localCandidate } from "../../src/ice/candidate.ts"
-import { IceAgent, maxPairs, maxUnproven } from "../../src/ice/IceAgent.ts"
+import { IceAgent } from "../../src/ice/IceAgent.ts"
 import { writeAnswer, writeCheck } from "../../src/ice/iceMessages.ts"
 import { parseStun } from "../../src/ice/stun.ts"
 import { shortTermKey } from "../../src/ice/stunIntegrity.ts"
@@ -10,9 +10,11 @@ import { StunAttribute, StunMethod } from "../../src/ice/stunProtocol.ts"
 import { StunWriter } from "../../src/ice/StunWriter.ts"
 import { formatTransport } from "../../src/packet/transportAddress.ts"
 import { bytes, integer } from "../support/packetArbitraries.ts"
-import { maxRemoteCandidates } from "../../src/ice/remoteCandidates.ts"
 import { at, credentials, Network, Side } from "./network.ts"
 
+const maxRemoteCandidates = 100
+const maxUnproven = 16
+const maxPairs = 100
 const clientHost = at("192.0.2.1", 1000)
 const gatewayHost = at("192.0.2.2", 52_625)
 const stranger = at("203.0.113.66", 666)

@@ -1,6 +1,6 @@
 /** A network of hosts, NATs and relays under a test clock, with latency and seeded loss, and agents on its hosts. */
 import { type Candidate, type CandidateKind, localCandidate } from "../../src/ice/candidate.ts"
-import { IceAgent, type IceAgentOptions, type IceFailure } from "../../src/ice/IceAgent.ts"
+import { IceAgent, type IceAgentOptions } from "../../src/ice/IceAgent.ts"
 import type { IcePath } from "../../src/ice/candidatePair.ts"
 import type { IceRole } from "../../src/ice/iceMessages.ts"
 import { parseStun, type StunMessage } from "../../src/ice/stun.ts"
@@ -148,7 +148,7 @@ export class Side {
   readonly network: Network
   readonly agent: IceAgent
   readonly nominated: Array<IcePath | null> = []
-  readonly failures: Array<IceFailure> = []
+  readonly failures: Array<string> = []
   readonly received: Array<StunMessage> = []
   /** What `handle` said. */
   readonly used: Array<boolean> = []

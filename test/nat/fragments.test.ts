@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Fragments, fragmentedDatagrams, fragmentLifetime, fromClient, toClient } from "../../src/nat/fragments.ts"
+import { Fragments, fromClient, toClient } from "../../src/nat/fragments.ts"
 import { words } from "../../src/packet/address.ts"
 import { addressWords } from "../support/packets.ts"
 
+const fragmentedDatagrams = 32
+const fragmentLifetime = 5_000
 const proxy = addressWords("100.96.0.4")
 const real = addressWords("10.20.0.10")
 

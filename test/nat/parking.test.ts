@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type FlowView, parkedPacketSize, Parking, parkingLimits } from "../../src/nat/parking.ts"
+import { type FlowView, Parking } from "../../src/nat/parking.ts"
 import { parseAddress } from "../../src/packet/address.ts"
 
+const parkingLimits = { perMapping: 8, perClient: 65_536, total: 16_777_216, holdFor: 2_000 }
+const parkedPacketSize = 2_048
 const proxy = parseAddress("100.96.0.1")!
 const udp = (sourcePort = 1): FlowView => ({
   protocol: 17,

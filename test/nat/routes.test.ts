@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { compileFilters } from "../../src/nat/portFilters.ts"
-import { filtered, noRoute, Routes } from "../../src/nat/routes.ts"
+import { filtered, Routes } from "../../src/nat/routes.ts"
 import { parseAddress, parseNetwork } from "../../src/packet/address.ts"
 
+const noRoute = -1
 const tcp = 6
 const open = compileFilters([])
 const web = compileFilters([{ protocol: "tcp", from: 443, to: 443 }])

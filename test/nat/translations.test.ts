@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { maxAddresses, MappingState, Translations } from "../../src/nat/translations.ts"
+import { MappingState, Translations } from "../../src/nat/translations.ts"
 import { parseAddress, type Words, words } from "../../src/packet/address.ts"
 
+const maxAddresses = 32
 const address = (text: string): Words => parseAddress(text)!
 const p1 = address("100.96.0.1")
 const p2 = address("100.96.0.2")

@@ -17,7 +17,7 @@ import {
   words,
   writeAddress
 } from "../../src/packet/address.ts"
-import { copyEndpoint, formatEndpoint, makeEndpoint, sameRemote } from "../../src/packet/endpoint.ts"
+import { copyEndpoint, formatHostPort, makeEndpoint, sameRemote } from "../../src/packet/endpoint.ts"
 import { integer } from "../support/packetArbitraries.ts"
 import { addressWords } from "../support/packets.ts"
 
@@ -146,7 +146,6 @@ describe("endpoint", () => {
     assert.isTrue(sameRemote(from, to))
     from.remote.w3++
     assert.isFalse(sameRemote(from, to))
-    assert.strictEqual(formatEndpoint(to), "192.0.2.1:51820")
   })
 
   it("differs by port and by remote address but not by local address", () => {
@@ -160,6 +159,10 @@ describe("endpoint", () => {
     assert.isTrue(equal(a.remote, b.remote))
     a.remote.w0 = 0x20010db8
     assert.isFalse(sameRemote(a, b))
-    assert.strictEqual(formatEndpoint(a), "[2001:db8::]:1")
+  })
+
+  it("is written with IPv6 in brackets", () => {
+    assert.strictEqual(formatHostPort("192.0.2.1", 51820), "192.0.2.1:51820")
+    assert.strictEqual(formatHostPort("2001:db8::", 1), "[2001:db8::]:1")
   })
 })

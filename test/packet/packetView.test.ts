@@ -1,20 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import {
-  BadExtension,
-  BadFragment,
-  BadHeaderLength,
-  BadLength,
-  BadVersion,
-  makePacketView,
-  MappedAddress,
-  parsePacket,
-  parseReasons,
-  parseTruncated,
-  SourceRouted,
-  TooManyExtensions,
-  TransportTruncated,
-  Truncated
-} from "../../src/packet/packetView.ts"
+import { makePacketView, parsePacket, parseTruncated } from "../../src/packet/packetView.ts"
+import { ParseReason } from "../../src/packet/parseReason.ts"
 import { build, byte, bytes, integer, packetSpec, port } from "../support/packetArbitraries.ts"
 import {
   addressBytes,
@@ -78,14 +64,14 @@ describe("parsePacket", () => {
     const packet = build({ ...spec, padding: 0 })
     const length = cut % packet.length
     const view = makePacketView()
-    assert.strictEqual(parsePacket(packet, 0, length, view), Truncated)
+    assert.strictEqual(parsePacket(packet, 0, length, view), ParseReason.Truncated)
   })
 
   it.prop(
     "any bytes give 0 or a named reason, and a view that stays inside them",
     [bytes(120), byte, integer(0, 130), integer(-2, 130), byte],
     ([data, first, offset, length, next]) => {
-      // Mostly a plausible start, or nothing but BadVersion would be tried.
+      // Mostly a plausible start, or nothing but ParseReason.BadVersion would be tried.
       if (data.length > 40 && (first & 1) !== 0) {
         const v6 = (first & 2) !== 0
         const start = offset % 8
@@ -102,7 +88,7 @@ describe("parsePacket", () => {
           for (const read of [parsePacket, parseTruncated]) {
             const view = makePacketView()
             const reason = read(watched, at, n, view)
-            assert.isDefined(parseReasons[reason])
+            assert.oneOf(reason, [0, ...Object.values(ParseReason)])
             if (reason !== 0) continue
             assert.isAtLeast(view.transport, at + 20)
             assert.isAtLeast(view.transportLength, 0)
@@ -120,31 +106,43 @@ describe("parsePacket", () => {
     packet[at % packet.length] = value
     const view = makePacketView()
     const reason = parsePacket(guard(packet, 0, packet.length), 0, packet.length, view)
-    assert.isDefined(parseReasons[reason])
+    assert.oneOf(reason, [0, ...Object.values(ParseReason)])
     if (reason === 0) assert.isAtMost(view.length, packet.length)
   })
 
   it.each([
-    ["nothing", new Uint8Array(), Truncated],
-    ["19 bytes", withByte(new Uint8Array(19), 0, 0x45), Truncated],
-    ["version 0", new Uint8Array(40), BadVersion],
-    ["version 5", withByte(new Uint8Array(40), 0, 0x55), BadVersion],
-    ["an IPv4 header of 16 bytes", withByte(buildUdp({ ...v4, ...ports }), 0, 0x44), BadHeaderLength],
-    ["an IPv4 header longer than the packet", withByte(buildUdp({ ...v4, ...ports }), 0, 0x4f), Truncated],
-    ["a total length below the header", withByte(buildUdp({ ...v4, ...ports }), 3, 19), BadLength],
-    ["a total length beyond the bytes", withByte(buildUdp({ ...v4, ...ports }), 3, 29), Truncated],
-    ["39 bytes of IPv6", withByte(new Uint8Array(39), 0, 0x60), Truncated],
-    ["an IPv6 length beyond the bytes", withByte(buildUdp({ ...v6, ...ports }), 5, 9), Truncated],
-    ["half a UDP header", buildIp(v4, 17, new Uint8Array(7)), TransportTruncated],
-    ["a UDP length of 7", withByte(buildUdp({ ...v4, ...ports }), 25, 7), BadLength],
-    ["a UDP length beyond the packet", withByte(buildUdp({ ...v6, ...ports }), 45, 9), BadLength],
-    ["19 bytes of TCP", buildIp(v4, 6, new Uint8Array(19)), TransportTruncated],
-    ["a TCP data offset of 4", withByte(buildTcp({ ...v6, ...ports }), 52, 0x40), BadHeaderLength],
-    ["a TCP data offset beyond the packet", withByte(buildTcp({ ...v4, ...ports }), 32, 0x60), TransportTruncated],
-    ["7 bytes of ICMP", buildIp(v4, 1, new Uint8Array(7)), TransportTruncated],
-    ["7 bytes of ICMPv6", buildIp(v6, 58, new Uint8Array(7)), TransportTruncated],
-    ["an IPv4-mapped source in IPv6", buildUdp({ ...v6, ...ports, source: "::ffff:10.0.0.1" }), MappedAddress],
-    ["an IPv4-mapped destination in IPv6", buildUdp({ ...v6, ...ports, destination: "::ffff:1.1.1.1" }), MappedAddress]
+    ["nothing", new Uint8Array(), ParseReason.Truncated],
+    ["19 bytes", withByte(new Uint8Array(19), 0, 0x45), ParseReason.Truncated],
+    ["version 0", new Uint8Array(40), ParseReason.BadVersion],
+    ["version 5", withByte(new Uint8Array(40), 0, 0x55), ParseReason.BadVersion],
+    ["an IPv4 header of 16 bytes", withByte(buildUdp({ ...v4, ...ports }), 0, 0x44), ParseReason.BadHeaderLength],
+    ["an IPv4 header longer than the packet", withByte(buildUdp({ ...v4, ...ports }), 0, 0x4f), ParseReason.Truncated],
+    ["a total length below the header", withByte(buildUdp({ ...v4, ...ports }), 3, 19), ParseReason.BadLength],
+    ["a total length beyond the bytes", withByte(buildUdp({ ...v4, ...ports }), 3, 29), ParseReason.Truncated],
+    ["39 bytes of IPv6", withByte(new Uint8Array(39), 0, 0x60), ParseReason.Truncated],
+    ["an IPv6 length beyond the bytes", withByte(buildUdp({ ...v6, ...ports }), 5, 9), ParseReason.Truncated],
+    ["half a UDP header", buildIp(v4, 17, new Uint8Array(7)), ParseReason.TransportTruncated],
+    ["a UDP length of 7", withByte(buildUdp({ ...v4, ...ports }), 25, 7), ParseReason.BadLength],
+    ["a UDP length beyond the packet", withByte(buildUdp({ ...v6, ...ports }), 45, 9), ParseReason.BadLength],
+    ["19 bytes of TCP", buildIp(v4, 6, new Uint8Array(19)), ParseReason.TransportTruncated],
+    ["a TCP data offset of 4", withByte(buildTcp({ ...v6, ...ports }), 52, 0x40), ParseReason.BadHeaderLength],
+    [
+      "a TCP data offset beyond the packet",
+      withByte(buildTcp({ ...v4, ...ports }), 32, 0x60),
+      ParseReason.TransportTruncated
+    ],
+    ["7 bytes of ICMP", buildIp(v4, 1, new Uint8Array(7)), ParseReason.TransportTruncated],
+    ["7 bytes of ICMPv6", buildIp(v6, 58, new Uint8Array(7)), ParseReason.TransportTruncated],
+    [
+      "an IPv4-mapped source in IPv6",
+      buildUdp({ ...v6, ...ports, source: "::ffff:10.0.0.1" }),
+      ParseReason.MappedAddress
+    ],
+    [
+      "an IPv4-mapped destination in IPv6",
+      buildUdp({ ...v6, ...ports, destination: "::ffff:1.1.1.1" }),
+      ParseReason.MappedAddress
+    ]
   ])("%s is refused", (_, packet, reason) => {
     parse(packet, reason)
   })
@@ -199,12 +197,12 @@ describe("IPv4 options", () => {
   })
 
   it.each([
-    ["a loose source route", [131, 7, 4, 10, 0, 0, 1], SourceRouted],
-    ["a strict source route behind a no-op", [1, 137, 7, 4, 10, 0, 0, 1], SourceRouted],
-    ["an option of length 0", [7, 0, 0, 0], BadExtension],
-    ["an option of length 1", [7, 1, 0, 0], BadExtension],
-    ["an option that ends beyond the header", [7, 9, 4, 0], BadExtension],
-    ["an option without its length", [1, 1, 1, 7], BadExtension],
+    ["a loose source route", [131, 7, 4, 10, 0, 0, 1], ParseReason.SourceRouted],
+    ["a strict source route behind a no-op", [1, 137, 7, 4, 10, 0, 0, 1], ParseReason.SourceRouted],
+    ["an option of length 0", [7, 0, 0, 0], ParseReason.BadExtension],
+    ["an option of length 1", [7, 1, 0, 0], ParseReason.BadExtension],
+    ["an option that ends beyond the header", [7, 9, 4, 0], ParseReason.BadExtension],
+    ["an option without its length", [1, 1, 1, 7], ParseReason.BadExtension],
     ["a source route after the end of options", [0, 131, 3, 4], 0]
   ])("%s", (_, options, reason) => {
     parse(buildUdp({ ...v4, ...ports, options: Uint8Array.from(options) }), reason)
@@ -213,7 +211,7 @@ describe("IPv4 options", () => {
 
 it("an IPv4 option without its length at the end of the packet is refused unread", () => {
   const packet = buildIp({ ...v4, options: Uint8Array.of(1, 1, 1, 7) }, 47, new Uint8Array())
-  assert.strictEqual(parsePacket(guard(packet, 0, 24), 0, 24, makePacketView()), BadExtension)
+  assert.strictEqual(parsePacket(guard(packet, 0, 24), 0, 24, makePacketView()), ParseReason.BadExtension)
 })
 
 describe("IPv6 extension headers", () => {
@@ -223,28 +221,28 @@ describe("IPv6 extension headers", () => {
   it("eight are walked, nine are too many", () => {
     const extensions = [{ type: 0 }, ...Array.from({ length: 7 }, () => options)]
     assert.strictEqual(parse(buildUdp({ ...v6, ...ports, extensions })).sourcePort, 40000)
-    parse(buildUdp({ ...v6, ...ports, extensions: [...extensions, options] }), TooManyExtensions)
+    parse(buildUdp({ ...v6, ...ports, extensions: [...extensions, options] }), ParseReason.TooManyExtensions)
   })
 
   it.each([
-    ["a routing header with segments left", [routing(1)], SourceRouted],
+    ["a routing header with segments left", [routing(1)], ParseReason.SourceRouted],
     ["a routing header that is done", [routing(0)], 0],
-    ["hop-by-hop options not first", [options, { type: 0 }], BadExtension]
+    ["hop-by-hop options not first", [options, { type: 0 }], ParseReason.BadExtension]
   ])("%s", (_, extensions, reason) => {
     parse(buildTcp({ ...v6, ...ports, extensions }), reason)
   })
 
   it("a header that ends beyond the packet is refused", () => {
-    parse(withByte(buildUdp({ ...v6, ...ports, extensions: [options] }), 41, 2), TransportTruncated)
-    parse(buildIp(v6, 60, new Uint8Array(7)), TransportTruncated)
+    parse(withByte(buildUdp({ ...v6, ...ports, extensions: [options] }), 41, 2), ParseReason.TransportTruncated)
+    parse(buildIp(v6, 60, new Uint8Array(7)), ParseReason.TransportTruncated)
     // No next header behind it, so nothing but the header's own length can be at fault.
-    parse(buildIp(v6, 60, Uint8Array.of(59, 1, 0, 0, 0, 0, 0, 0)), TransportTruncated)
+    parse(buildIp(v6, 60, Uint8Array.of(59, 1, 0, 0, 0, 0, 0, 0)), ParseReason.TransportTruncated)
   })
 
   it("a header that has hardly begun is refused unread", () => {
     const packet = buildIp(v6, 60, Uint8Array.of(59))
     const view = makePacketView()
-    assert.strictEqual(parsePacket(guard(packet, 0, 41), 0, 41, view), TransportTruncated)
+    assert.strictEqual(parsePacket(guard(packet, 0, 41), 0, 41, view), ParseReason.TransportTruncated)
   })
 
   it.each([50, 59])("the walk stops at header %d", (protocol) => {
@@ -255,7 +253,10 @@ describe("IPv6 extension headers", () => {
 
   it("a second fragment header is refused", () => {
     const inner = concat([Uint8Array.of(17, 0, 0, 0, 0, 0, 0, 1), dataOf(buildUdp({ ...v6, ...ports }))])
-    parse(buildIp({ ...v6, fragment: { offset: 0, more: false, identification: 1 } }, 44, inner), BadExtension)
+    parse(
+      buildIp({ ...v6, fragment: { offset: 0, more: false, identification: 1 } }, 44, inner),
+      ParseReason.BadExtension
+    )
   })
 })
 
@@ -295,7 +296,7 @@ describe("fragments", () => {
 
     it(`${name}: a first fragment without the whole TCP header is refused`, () => {
       const tiny = buildFragment({ ...family, protocol: 6, data, size: 16, identification: 1 })
-      parse(tiny[0]!, TransportTruncated)
+      parse(tiny[0]!, ParseReason.TransportTruncated)
     })
 
     it(`${name}: a first fragment of a longer UDP datagram is read`, () => {
@@ -307,14 +308,14 @@ describe("fragments", () => {
     it(`${name}: a fragment before others is refused when none can begin behind it`, () => {
       for (const length of [0, 7, 9]) {
         const fragment = { offset: 8, more: true, identification: 1 }
-        parse(buildIp({ ...family, fragment }, 17, new Uint8Array(length)), BadFragment)
+        parse(buildIp({ ...family, fragment }, 17, new Uint8Array(length)), ParseReason.BadFragment)
         parse(buildIp({ ...family, fragment: { ...fragment, more: false } }, 17, new Uint8Array(length)))
       }
     })
 
     it(`${name}: a fragment that ends beyond 65535 is refused`, () => {
       const fragment = { offset: 65528, more: false, identification: 1 }
-      parse(buildIp({ ...family, fragment }, 17, new Uint8Array(8)), BadFragment)
+      parse(buildIp({ ...family, fragment }, 17, new Uint8Array(8)), ParseReason.BadFragment)
     })
   }
 
@@ -352,7 +353,7 @@ describe("parseTruncated", () => {
 
   it("refuses fewer than 8 bytes of a transport header", () => {
     const packet = buildTcp({ ...v4, ...ports })
-    assert.strictEqual(parseTruncated(packet, 0, 27, makePacketView()), TransportTruncated)
+    assert.strictEqual(parseTruncated(packet, 0, 27, makePacketView()), ParseReason.TransportTruncated)
   })
 })
 

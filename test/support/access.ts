@@ -15,7 +15,7 @@ import type { SetAddresses } from "../../src/dataplane/commands.ts"
 import type { AccessRequest } from "../../src/model/AccessRequest.ts"
 import { type Client, ClientId } from "../../src/model/Client.ts"
 import { MappingId } from "../../src/model/Mapping.ts"
-import { type CidrResource, type DnsResource, ResourceId } from "../../src/model/Resource.ts"
+import { type DnsResource, type Resource, ResourceId } from "../../src/model/Resource.ts"
 import { defaultRanges, proxyMembership } from "../../src/model/ranges.ts"
 import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
 import { mappingId } from "../../src/resolution/mappingTable.ts"
@@ -70,7 +70,7 @@ export const dnsResource = (pattern: string, over: Partial<DnsResource> = {}): D
   ...over
 })
 
-export const cidrResource = (network: string): CidrResource => ({
+export const cidrResource = (network: string): Extract<Resource, { kind: "cidr" }> => ({
   kind: "cidr",
   id: ResourceId.make(`resource ${network}`),
   network,

@@ -17,12 +17,12 @@ import {
   clientDns,
   type Portal,
   type PortalGateway,
-  type RelayName,
   startPortal,
   startPortalClient,
   startPortalGateway,
   startRelay
 } from "../../src/lab/demo/deployment.ts"
+import { type RelayName } from "../../src/lab/demo/portalSite.ts"
 import { Lab, LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { type Nat, setNat } from "../../src/lab/demo/routers.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"

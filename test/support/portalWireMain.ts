@@ -4,7 +4,7 @@
  * a line of input `{"requests","answers"}`: milliseconds from each request to its answer, in their order.
  */
 import { once } from "node:events"
-import { openPacketSocket, type RawPacket } from "../../layers/dataplane/native/capture.ts"
+import { openPacketSocket } from "../../layers/dataplane/native/capture.ts"
 import { WebSocketFrames } from "./webSocketFrames.ts"
 
 const port = Number(process.argv[2])
@@ -15,7 +15,7 @@ const asked = new Map<string, number>()
 const times: Array<number> = []
 const streams = { in: new WebSocketFrames(), out: new WebSocketFrames() }
 
-const note = ({ bytes, device, outgoing, time }: RawPacket): void => {
+const note = ({ bytes, device, outgoing, time }: NonNullable<ReturnType<typeof socket.next>>): void => {
   if (device !== "outer" || bytes[0]! >>> 4 !== 4 || bytes[9] !== 6) return
   const packet = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const tcp = (packet[0]! & 15) * 4

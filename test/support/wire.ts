@@ -3,15 +3,13 @@ import {
   ascii,
   type CapturedPacket,
   dnsHeader,
-  icmp4,
-  icmp6,
   ipView,
   ports,
-  tcp,
   tcpData,
   udpData,
   unreachable
 } from "../../src/lab/demo/packets.ts"
+import { protocolIcmp, protocolIcmpv6, protocolTcp } from "../../src/packet/protocols.ts"
 
 export type Predicate = (packet: CapturedPacket) => boolean
 
@@ -20,7 +18,7 @@ export const isSyn =
   (to: string, port?: number): Predicate =>
   ({ bytes, direction }) => {
     const ip = ipView(bytes)
-    if (ip?.protocol !== tcp || ip.destination !== to || direction !== "out") return false
+    if (ip?.protocol !== protocolTcp || ip.destination !== to || direction !== "out") return false
     return (ip.payload[13]! & 0x12) === 0x02 && (port === undefined || ports(ip)?.to === port)
   }
 
@@ -29,7 +27,7 @@ export const isDataFrom =
   (from: string): Predicate =>
   ({ bytes, direction }) => {
     const ip = ipView(bytes)
-    return ip?.protocol === tcp && ip.source === from && direction === "in" && tcpData(ip).length > 0
+    return ip?.protocol === protocolTcp && ip.source === from && direction === "in" && tcpData(ip).length > 0
   }
 
 /** `type/code` of an ICMP destination-unreachable message that is about a packet to this address. */
@@ -66,5 +64,7 @@ export const isEchoReply =
   ({ bytes, direction }) => {
     const ip = ipView(bytes)
     if (ip === undefined || direction !== "in" || ip.source !== from) return false
-    return (ip.protocol === icmp4 && ip.payload[0] === 0) || (ip.protocol === icmp6 && ip.payload[0] === 129)
+    return (
+      (ip.protocol === protocolIcmp && ip.payload[0] === 0) || (ip.protocol === protocolIcmpv6 && ip.payload[0] === 129)
+    )
   }

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url"
 import { assert, layer } from "@effect/vitest"
 import { Clock, Effect, Queue } from "effect"
-import { portalUrl, tokens } from "../../src/lab/demo/deployment.ts"
+import { portalUrl, tokens } from "../../src/lab/demo/portalSite.ts"
 import { Lab, type LabHost } from "../../src/lab/demo/Lab.ts"
 import { blackHoleDns, inner } from "../support/lab.ts"
 import { assertQuiet, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"

@@ -1,7 +1,7 @@
 /** What goes wrong around a portal's gateway, and how its client fares: one world, one fault after the other. */
 import { assert, layer } from "@effect/vitest"
 import { Clock, Effect } from "effect"
-import { deviceNames } from "../../src/lab/demo/deployment.ts"
+import { deviceNames } from "../../src/lab/demo/portalSite.ts"
 import { Lab, type LabError } from "../../src/lab/demo/Lab.ts"
 import { inner, losePackets } from "../support/lab.ts"
 import {

@@ -1,7 +1,7 @@
 /** Relays that die or fall silent while the direct way is blocked: data goes on through the other one. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import type { RelayName } from "../../src/lab/demo/deployment.ts"
+import type { RelayName } from "../../src/lab/demo/portalSite.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { inner } from "../support/lab.ts"
 import { assertQuiet, download, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"

@@ -14,7 +14,8 @@ import { Arena } from "../../src/packet/arena.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"
 import { LabError } from "../../src/lab/demo/Lab.ts"
 import type { HandshakeLimits } from "../../src/wireguard/handshakeLimits.ts"
-import { type Peer, type PeerEvent, receiveCodes, WireGuard } from "../../src/wireguard/WireGuard.ts"
+import { receiveCodes } from "../../src/wireguard/receiveCode.ts"
+import { type Peer, type PeerEvent, WireGuard } from "../../src/wireguard/WireGuard.ts"
 
 const inner = { ours: "10.77.0.1", theirs: "10.77.0.2" }
 const psk = randomBytes(32)

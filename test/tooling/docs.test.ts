@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { ConfigError } from "../../src/config/problem.ts"
-import { parseConfig } from "../../src/config/readConfig.ts"
+import { parseConfig } from "../../src/config/parseConfig.ts"
 import { parsePortalConfig } from "../../src/lab/devPortal/configFile.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))

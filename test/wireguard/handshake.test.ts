@@ -1,8 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { blake2s } from "@noble/hashes/blake2.js"
-import { mac } from "../../src/wireguard/cookie.ts"
-import { HandshakeOutcome } from "../../src/wireguard/WireGuard.ts"
-import { carry, Clock, makeConnected, makePair, pass, settle, Side, text } from "./sides.ts"
+import { HandshakeOutcome } from "../../src/wireguard/receiveCode.ts"
+import { carry, Clock, mac, makeConnected, makePair, pass, settle, Side, text } from "./sides.ts"
 
 const psk = new Uint8Array(32).fill(0x5a)
 const low = new Uint8Array(32)

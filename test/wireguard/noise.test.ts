@@ -2,7 +2,8 @@ import { hkdf } from "@noble/hashes/hkdf.js"
 import { blake2s } from "@noble/hashes/blake2.js"
 import { assert, describe, it } from "@effect/vitest"
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
-import { kdf, SymmetricState } from "../../src/wireguard/noise.ts"
+import { kdf } from "../../src/wireguard/kdf.ts"
+import { SymmetricState } from "../../src/wireguard/noise.ts"
 import { bytes } from "../support/packetArbitraries.ts"
 
 const p = makeNodePrimitives(new Uint8Array(0))

@@ -1,19 +1,14 @@
 /** WireGuard instances in memory: each has its own arena and address, a shared clock, and a wire the test looks at. */
 import { randomBytes } from "node:crypto"
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
-import { parseAddress } from "../../src/packet/address.ts"
+import { blake2s } from "@noble/hashes/blake2.js"
+import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
-import { copyEndpoint, type Endpoint, formatEndpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
+import { copyEndpoint, type Endpoint, formatHostPort, makeEndpoint } from "../../src/packet/endpoint.ts"
 import type { HandshakeLimits } from "../../src/wireguard/handshakeLimits.ts"
 import type { AeadKey, Primitives } from "../../src/wireguard/primitives.ts"
-import {
-  handshakeOutcomes,
-  type Peer,
-  type PeerEvent,
-  ReceiveCode,
-  receiveCodes,
-  WireGuard
-} from "../../src/wireguard/WireGuard.ts"
+import { type Peer, type PeerEvent, WireGuard } from "../../src/wireguard/WireGuard.ts"
+import { handshakeOutcomes, ReceiveCode, receiveCodes } from "../../src/wireguard/receiveCode.ts"
 
 export const endpoint = (address: string, port: number): Endpoint => {
   const made = makeEndpoint()
@@ -21,6 +16,12 @@ export const endpoint = (address: string, port: number): Endpoint => {
   made.port = port
   return made
 }
+
+/** The remote side as text. */
+export const formatEndpoint = (e: Readonly<Endpoint>): string => formatHostPort(formatAddress(e.remote), e.port)
+
+/** What `mac1` and `mac2` are: BLAKE2s-128, keyed. */
+export const mac = (key: Uint8Array, message: Uint8Array): Uint8Array => blake2s(message, { key, dkLen: 16 })
 
 export interface Datagram {
   readonly to: string

@@ -1,10 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { blake2s } from "@noble/hashes/blake2.js"
-import { formatEndpoint } from "../../src/packet/endpoint.ts"
-import { mac } from "../../src/wireguard/cookie.ts"
 import { rejectAfterMessages, writeCounter } from "../../src/wireguard/protocol.ts"
 import { bytes, integer } from "../support/packetArbitraries.ts"
-import { carry, endpoint, makeConnected, makePair, settle, Side, text } from "./sides.ts"
+import { carry, endpoint, formatEndpoint, mac, makeConnected, makePair, settle, Side, text } from "./sides.ts"
 
 describe("transport data", () => {
   it.prop("comes out as it went in, padded with zeros to 16 bytes", [bytes(1420)], ([inner]) => {

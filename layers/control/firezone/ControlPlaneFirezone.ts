@@ -36,7 +36,7 @@ export interface PortalOptions {
 }
 
 /** Clients at a time; a portal that names more gets no answer for them. */
-export const maxClients = 16_384
+const maxClients = 16_384
 
 export const layer = (
   options: PortalOptions

@@ -19,7 +19,7 @@ import type { MappingId } from "../../../src/model/Mapping.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 
 /** A client keeps packets for a name until it is confirmed: it must not wait longer for the DNS. */
-export const confirmAfter = "2 seconds"
+const confirmAfter = "2 seconds"
 /** Confirmations that wait for a lookup; more are given at once. */
 const maxWaiting = 4_096
 

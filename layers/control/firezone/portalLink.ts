@@ -28,9 +28,9 @@ export interface PortalLinkOptions {
   readonly onOdd: (kind: string, message: string) => Effect.Effect<void>
 }
 
-export type PortalReply = Extract<ChannelEvent, { readonly _tag: "Answered" | "Refused" }>
+type PortalReply = Extract<ChannelEvent, { readonly _tag: "Answered" | "Refused" }>
 
-export interface PortalLink {
+interface PortalLink {
   /** Sent in this turn when joined; else kept, bounded. */
   readonly send: (message: Push) => void
   readonly joined: () => boolean

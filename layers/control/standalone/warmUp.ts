@@ -28,7 +28,7 @@ import * as TunnelNamesLive from "./TunnelNames.ts"
 const clients = 50
 /** 0.2 s of work, after which most of the code on the way is compiled: those who come right after a restart come all at once. */
 const questionsPerClient = 16
-export const questions = clients * questionsPerClient
+const questions = clients * questionsPerClient
 
 /**
  * Answers questions about names that do not exist, of clients that do not exist, in services of their own; yields how

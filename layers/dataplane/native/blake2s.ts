@@ -2,17 +2,9 @@
  * BLAKE2s by OpenSSL's EVP interface, where `node:crypto` leaves a buffer per digest to the garbage collector: a
  * handshake takes some fifty.
  */
-import { bind } from "./ffi.ts"
+import { bindBlake2s, type EvpBlake2s } from "./evp.ts"
 import type { NativeMemory } from "./memory.ts"
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
-
-/** The EVP functions of the running process; throws when one is missing. */
-export const bindBlake2s = () => ({
-  fetch: bind("uintptr_t EVP_MD_fetch(uintptr_t, str, uintptr_t)"),
-  digest: bind("int EVP_Digest(uintptr_t, size_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)")
-})
-
-export type EvpBlake2s = ReturnType<typeof bindBlake2s>
 
 export type Blake2s = Pick<Primitives, "blake2s" | "hmacBlake2s">
 

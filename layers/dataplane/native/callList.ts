@@ -6,6 +6,7 @@
 import process from "node:process"
 import { bind, bindAt } from "./ffi.ts"
 import { makeMemory, type NativeMemory } from "./memory.ts"
+import { makeSingleCalls, maxArguments } from "./singleCalls.ts"
 
 export interface CallList {
   /** Changes one argument of one call, both counted from 0. */
@@ -14,7 +15,7 @@ export interface CallList {
 }
 
 /** A function's address (`addressOfFunction`), then its arguments: at most five integers or pointers. */
-export type Call = readonly [address: number, ...args: ReadonlyArray<number>]
+type Call = readonly [address: number, ...args: ReadonlyArray<number>]
 
 /** Where a C function of this process begins; throws when the process does not export it. */
 export const addressOfFunction = (name: string): number => {
@@ -37,23 +38,6 @@ export const makeCallLists = (memory: NativeMemory): MakeCallList => {
 
 export type MakeCallList = (calls: ReadonlyArray<Call>) => CallList
 
-/** Each call crosses over by itself. */
-export const makeSingleCalls: MakeCallList = (calls) => {
-  const functions = calls.map(([address]) => bindAt(address, maxArguments))
-  const given = calls.map(([, ...args]) => Float64Array.from({ length: maxArguments }, (_, i) => args[i] ?? 0))
-  return {
-    set: (call, argument, value) => {
-      given[call]![argument] = value
-    },
-    run: () => {
-      for (let i = 0; i < functions.length; i++) {
-        const args = given[i]!
-        functions[i]!(args[0]!, args[1]!, args[2]!, args[3]!, args[4]!)
-      }
-    }
-  }
-}
-
 const makeJoinedCalls = ({ arena, base, memory }: NativeMemory, runAt: (list: number) => void): MakeCallList => {
   const words = new Int32Array(memory.buffer)
   return (calls) => {
@@ -74,7 +58,6 @@ const makeJoinedCalls = ({ arena, base, memory }: NativeMemory, runAt: (list: nu
   }
 }
 
-const maxArguments = 5
 /** A function and its arguments, 8 bytes each; a list ends with an address of zero. */
 const callBytes = 8 + 8 * maxArguments
 

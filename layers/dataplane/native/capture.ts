@@ -23,7 +23,7 @@ const nameSize = 20
 const controlSize = 128
 
 /** Nanoseconds since the epoch, as decimal text; bytes are a view, valid until the next call of `next`. */
-export interface RawPacket {
+interface RawPacket {
   readonly time: string
   readonly device: string
   readonly outgoing: boolean

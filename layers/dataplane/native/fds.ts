@@ -155,7 +155,7 @@ export const close = (fd: number): void => {
 }
 
 /** Lets the socket talk through one interface only (SO_BINDTODEVICE). */
-export const bindToDevice = (fd: number, name: string): NativeError | undefined => {
+const bindToDevice = (fd: number, name: string): NativeError | undefined => {
   scratch.fill(0)
   for (let i = 0; i < Math.min(name.length, 15); i++) scratch[i] = name.charCodeAt(i) & 0x7f
   return libc.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, pointer, 16) < 0

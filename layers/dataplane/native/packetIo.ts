@@ -26,7 +26,7 @@ import {
 } from "./udpMessages.ts"
 
 /** What the system dropped or refused, counted since the start. */
-export interface SystemDrops {
+interface SystemDrops {
   /** The socket buffer or the device's queue was full. */
   sendFull: number
   /** A firewall rule of the host refused the datagram (EPERM, EACCES). */

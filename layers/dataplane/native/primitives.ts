@@ -9,25 +9,9 @@ import type { Primitives } from "../../../src/wireguard/primitives.ts"
 import { makeNodePrimitives } from "../nodePrimitives.ts"
 import { chooseBlake2s } from "./blake2s.ts"
 import { agree, findChaChaPoly, type ChaChaPoly, makeChaChaPoly } from "./chachaPoly.ts"
-import { bind } from "./ffi.ts"
+import { bindEvp, type Evp } from "./evp.ts"
 import type { NativeMemory } from "./memory.ts"
 import { chooseX25519 } from "./x25519.ts"
-
-/** The EVP functions of the running process; throws when one is missing. */
-export const bindEvp = () => ({
-  newContext: bind("uintptr_t EVP_CIPHER_CTX_new()"),
-  freeContext: bind("void EVP_CIPHER_CTX_free(uintptr_t)"),
-  chacha20Poly1305: bind("uintptr_t EVP_chacha20_poly1305()"),
-  encryptInit: bind("int EVP_EncryptInit_ex(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)"),
-  decryptInit: bind("int EVP_DecryptInit_ex(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)"),
-  encryptUpdate: bind("int EVP_EncryptUpdate(uintptr_t, uintptr_t, uintptr_t, uintptr_t, int)"),
-  decryptUpdate: bind("int EVP_DecryptUpdate(uintptr_t, uintptr_t, uintptr_t, uintptr_t, int)"),
-  encryptFinal: bind("int EVP_EncryptFinal_ex(uintptr_t, uintptr_t, uintptr_t)"),
-  decryptFinal: bind("int EVP_DecryptFinal_ex(uintptr_t, uintptr_t, uintptr_t)"),
-  control: bind("int EVP_CIPHER_CTX_ctrl(uintptr_t, int, int, uintptr_t)")
-})
-
-export type Evp = ReturnType<typeof bindEvp>
 
 /** `warning` is one line when packets go through the slow path. What is loaded can be told by tests. */
 export const makePrimitives = (

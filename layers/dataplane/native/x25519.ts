@@ -3,26 +3,9 @@
  * where `node:crypto` leaves several per agreement to the garbage collector. To import a secret costs as much as an
  * agreement, since OpenSSL computes its public key.
  */
-import { bind } from "./ffi.ts"
+import { bindX25519, type EvpX25519 } from "./evp.ts"
 import type { NativeMemory } from "./memory.ts"
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
-
-/** The EVP functions of the running process; throws when one is missing. */
-export const bindX25519 = () => ({
-  newPrivate: bind("uintptr_t EVP_PKEY_new_raw_private_key(int, uintptr_t, uintptr_t, size_t)"),
-  newPublic: bind("uintptr_t EVP_PKEY_new_raw_public_key(int, uintptr_t, uintptr_t, size_t)"),
-  getPublic: bind("int EVP_PKEY_get_raw_public_key(uintptr_t, uintptr_t, uintptr_t)"),
-  freeKey: bind("void EVP_PKEY_free(uintptr_t)"),
-  newContext: bind("uintptr_t EVP_PKEY_CTX_new(uintptr_t, uintptr_t)"),
-  freeContext: bind("void EVP_PKEY_CTX_free(uintptr_t)"),
-  deriveInit: bind("int EVP_PKEY_derive_init(uintptr_t)"),
-  /** The last argument asks to check the peer's key, which for X25519 is to look at its length. */
-  setPeer: bind("int EVP_PKEY_derive_set_peer_ex(uintptr_t, uintptr_t, int)"),
-  derive: bind("int EVP_PKEY_derive(uintptr_t, uintptr_t, uintptr_t)"),
-  clearErrors: bind("void ERR_clear_error()")
-})
-
-export type EvpX25519 = ReturnType<typeof bindX25519>
 
 export type X25519 = Primitives["x25519"]
 

@@ -19,7 +19,7 @@ export type ChannelEvent =
   | { readonly _tag: "Broken"; readonly reason: string }
 
 /** Messages kept while they cannot be sent; of more, the oldest are dropped and counted. */
-export const maxQueued = 128
+const maxQueued = 128
 const heartbeatMs = 10_000
 const maxUnanswered = 3
 const joinMs = 5_000

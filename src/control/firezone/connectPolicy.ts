@@ -28,8 +28,8 @@ export type Decision =
   | { readonly _tag: "Retry"; readonly afterMs: number; readonly link: Link }
   | { readonly _tag: "Fatal"; readonly message: string }
 
-export const firstDelayMs = 500
-export const maxDelayMs = 60_000
+const firstDelayMs = 500
+const maxDelayMs = 60_000
 const factor = 1.5
 /** While the first connection is being made, a person may be watching. */
 const eagerMs = 15_000
@@ -87,11 +87,11 @@ export const decide = (
 export const describe = (failure: ConnectFailure): string =>
   failure._tag === "Network" ? failure.detail : `the portal answered with HTTP status ${failure.status}`
 
-export const refusedToken =
+const refusedToken =
   "the portal refuses the token (HTTP status 401): make a new one in the portal and put it into FIREZONE_TOKEN"
 
 /** Milliseconds from `now`; `undefined` when the header is absent or is neither seconds nor a date. */
-export const retryAfterMs = (header: string | null, now: number): number | undefined => {
+const retryAfterMs = (header: string | null, now: number): number | undefined => {
   if (header === null) return undefined
   const text = header.trim()
   if (/^\d{1,9}$/.test(text)) return Math.min(Number(text) * 1_000, maxRetryAfterMs)

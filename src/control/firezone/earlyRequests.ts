@@ -4,7 +4,7 @@ import type { Resource, ResourceId } from "../../model/Resource.ts"
 import type { AllowAccess, Grant } from "./messages.ts"
 
 /** Kept at most; the oldest are forgotten, and their clients ask again. */
-export const maxEarly = 1_024
+const maxEarly = 1_024
 
 export class EarlyRequests {
   private requests: Array<AllowAccess> = []

@@ -8,7 +8,7 @@ import * as Result from "effect/Result"
  * portals let clients of minor version n use gateways from n-1 to n+1. 1.4 is in reach of clients 1.3, 1.4 and 1.5 alike,
  * and 1.4.19 is the last version that spoke generations A and B.
  */
-export const portalVersion = "1.4.19"
+const portalVersion = "1.4.19"
 
 export interface HandshakeRequest {
   /** Absent: a gateway. */
@@ -72,7 +72,7 @@ export const readApiUrl = (text: string): Result.Result<string, string> => {
 }
 
 /** As newer portals read it, or (`legacy`) in the order that those of 2024 want. Only printable ASCII without blanks. */
-export const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "client" = "gateway"): string => {
+const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "client" = "gateway"): string => {
   const { os, osVersion, arch, kernel } = host
   const component = legacy ? "connlib" : role === "gateway" ? "gateway" : "headless-client"
   return `${word(os)}/${word(osVersion)} ${component}/${portalVersion} (${word(arch)}; ${word(kernel)})`
@@ -81,5 +81,5 @@ export const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "c
 const word = (text: string): string => text.replaceAll(/[^!-~]/g, "").replaceAll(/[()/;]/g, "-") || "unknown"
 
 /** UUIDs are hashed, other ids are sent as they are (§1.1). */
-export const externalId = (id: string): string =>
+const externalId = (id: string): string =>
   /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id) ? Hex.encode(sha256(new TextEncoder().encode(id))) : id

@@ -38,7 +38,7 @@ export interface Init {
   readonly authorizations: ReadonlyArray<Grant> | null
 }
 
-export interface RelaysPresence {
+interface RelaysPresence {
   readonly _tag: "RelaysPresence"
   readonly disconnected: ReadonlyArray<RelayId>
   readonly connected: ReadonlyArray<Relay>
@@ -78,28 +78,28 @@ export interface AuthorizeFlow {
   readonly expiresAt: number | null
 }
 
-export interface Candidates {
+interface Candidates {
   readonly _tag: "Candidates" | "InvalidatedCandidates"
   readonly client: ClientId
   readonly candidates: ReadonlyArray<string>
 }
 
-export interface RejectAccess {
+interface RejectAccess {
   readonly _tag: "RejectAccess"
   readonly client: ClientId
   readonly resource: ResourceId
 }
 
-export interface ResourceUpdated {
+interface ResourceUpdated {
   readonly _tag: "ResourceUpdated"
   readonly resource: Resource
 }
 
-export interface ExpiryUpdated extends Grant {
+interface ExpiryUpdated extends Grant {
   readonly _tag: "ExpiryUpdated"
 }
 
-export interface Disconnect {
+interface Disconnect {
   readonly _tag: "Disconnect"
   readonly reason: string
 }

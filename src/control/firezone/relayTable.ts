@@ -2,7 +2,7 @@ import type { Relay } from "../../dataplane/commands.ts"
 import type { RelayId } from "../../model/Relay.ts"
 
 /** The portal names the two nearest; a list that grows beyond this is a mistake, and the oldest go. */
-export const maxRelays = 32
+const maxRelays = 32
 
 /**
  * The relays the portal has told of. A repeated `init` only adds and replaces; what is gone is told by

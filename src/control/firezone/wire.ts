@@ -29,7 +29,7 @@ export const Ipv6 = textWhere(45, (value) => value.includes(":") && parseAddress
 const Instant = Schema.Finite.check(
   Schema.makeFilter((value: number) => value >= 0 && value <= Number.MAX_SAFE_INTEGER / 1_000)
 )
-export const Domain = text(255)
+const Domain = text(255)
 const Port = Schema.Int.check(Schema.makeFilter((value: number) => value >= 0 && value <= 65_535))
 
 /** ICE characters and whatever else is printable; a colon would take a STUN username apart. */

@@ -6,7 +6,7 @@
 import { reservedNetworks } from "../../model/ranges.ts"
 import { contains, formatAddress, type Network, parseAddress, parseNetwork, words } from "../../packet/address.ts"
 
-export const proxiesPerFamily = 4
+const proxiesPerFamily = 4
 
 export interface ProxyNetworks {
   readonly proxy4: Network

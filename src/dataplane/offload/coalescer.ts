@@ -19,7 +19,7 @@ import { copyWords, equal, type Words, words } from "../../packet/address.ts"
 import { gsoNone, gsoTcp4, gsoTcp6, gsoUdp, makeVirtioHeader, type VirtioHeader } from "./virtioHeader.ts"
 
 /** Flows collected at a time, and packets in one super-packet. */
-export const maxGroups = 16
+const maxGroups = 16
 export const maxParts = 64
 /** An IP packet's length field; the kernel refuses more. */
 const maxTotal = 65_535

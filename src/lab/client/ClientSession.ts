@@ -15,7 +15,7 @@ import { type Name, Names, untold } from "./Names.ts"
 import type { ClientMessage, ClientResource, ConnectionAccepted, Gateway, GatewayId } from "./portalMessages.ts"
 
 /** Requests and `AssignedIps` are repeated no sooner (firezone-protocol §3.3, §8.2). */
-export const repeatMs = 2_000
+const repeatMs = 2_000
 /** A name that nobody has asked for in this time is not pursued. */
 const interestMs = 30_000
 /** A portal that said no for now is asked again after this. */

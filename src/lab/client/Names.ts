@@ -1,7 +1,7 @@
 import type { ResourceId } from "../../model/Resource.ts"
 import { ProxyPool } from "./ProxyPool.ts"
 
-export const maxNames = 4_096
+const maxNames = 4_096
 
 /** A name that an application asked for, with the proxy IPs that stand for it. */
 export interface Name {

@@ -1,7 +1,7 @@
 import { formatAddress, words } from "../../packet/address.ts"
 
 /** Proxy IPs of a name: that many of each family (firezone-protocol §3.1). */
-export const perFamily = 4
+const perFamily = 4
 const hosts = 2 ** 21
 /** 100.100.111.0/24 belongs to clients' own DNS servers. */
 const reservedFrom = (4 << 16) | (111 << 8)

@@ -53,7 +53,7 @@ export type ClientMessage =
   | { readonly _tag: "ResourceDeleted"; readonly resource: ResourceId }
   | { readonly _tag: "Disconnect"; readonly reason: string }
 
-export interface FlowCreated {
+interface FlowCreated {
   readonly _tag: "FlowCreated"
   readonly resource: ResourceId
   readonly gateway: Gateway

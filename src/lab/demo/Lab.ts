@@ -21,7 +21,7 @@ export class LabError extends Schema.TaggedError<LabError>()("LabError", { messa
 export type LabHost = "client" | "gateway" | "lan" | WideHost
 
 /** Hosts of the wide-area lab only. */
-export type WideHost = "clientRouter" | "internet" | "gatewayRouter"
+type WideHost = "clientRouter" | "internet" | "gatewayRouter"
 
 /** One address per family. */
 export interface Dual {

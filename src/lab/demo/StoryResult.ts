@@ -1,6 +1,6 @@
 import * as Schema from "effect/Schema"
 
-export const storySteps = ["setup", "accept", "icmp", "heal", "download", "move", "revoke", "relay"] as const
+const storySteps = ["setup", "accept", "icmp", "heal", "download", "move", "revoke", "relay"] as const
 
 /** The parts of the story, in their order. */
 export type StoryStep = (typeof storySteps)[number]

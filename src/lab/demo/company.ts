@@ -6,7 +6,7 @@ import { startHelper } from "./Helper.ts"
 import { type Lab, labAddresses, type LabError } from "./Lab.ts"
 
 /** How the name server behaves: `silent` reads and says nothing, `closed` has no socket. */
-export type DnsMode = "answer" | "silent" | "closed" | "servfail" | "refused"
+type DnsMode = "answer" | "silent" | "closed" | "servfail" | "refused"
 
 export interface NameServer {
   /** Applies any of the changes and then, with `mark`, leaves a datagram with that text on the LAN's own wire. */
@@ -58,7 +58,7 @@ const Page = Schema.Struct({
   expected: Schema.NullOr(Schema.String),
   text: Schema.String
 })
-export type Page = typeof Page.Type
+type Page = typeof Page.Type
 
 const Answer = Schema.Struct({
   id: Schema.Finite,

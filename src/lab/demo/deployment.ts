@@ -4,36 +4,20 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { StatusReport } from "../../cli/statusReport.ts"
 import type { Command } from "../devPortal/commands.ts"
+import {
+  deviceNames,
+  listen,
+  portalUrl,
+  relayEntries,
+  relayHosts,
+  type RelayName,
+  relayUser,
+  tokens
+} from "./portalSite.ts"
 import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
 import { untilReady } from "./untilReady.ts"
 
-const { inner, wide } = labAddresses
-const listen = { host: wide.portal.v4, port: 8081 }
-
-/** What gateways and clients take as FIREZONE_API_URL. */
-export const portalUrl = `ws://${listen.host}:${listen.port}`
-export const tokens = { gateway: "gateway-secret", client: "client-secret" }
-export const deviceNames = { gateway: "gateway", client: "client" }
-
-/** A running TURN server with one address per family. */
-export interface Relay {
-  readonly process: LabProcess
-  readonly addresses: ReadonlyArray<string>
-}
-
-/** `one` is at `wide.relay`, `two` at `wide.otherRelay`. */
-export type RelayName = "one" | "two"
-const relayHosts = { one: wide.relay, two: wide.otherRelay } as const
-const relayUser = { username: "sallyport", password: "lab-secret" }
-
-/** Entries of the portal's file, and of its command, for these relays. */
-export const relayEntries = (names: ReadonlyArray<RelayName>) =>
-  Object.fromEntries(
-    names.map((name) => [
-      name,
-      { addresses: [`${relayHosts[name].v4}:3478`, `[${relayHosts[name].v6}]:3478`], ...relayUser }
-    ])
-  )
+const { inner } = labAddresses
 
 /** Starts coturn on the internet; fails when it is not installed. Stopped with the scope. */
 export const startRelay: (
@@ -98,7 +82,7 @@ const PortalAnswer = Schema.Struct({
     Schema.Array(Schema.Struct({ client: Schema.String, resource: Schema.String, gateway: Schema.String }))
   )
 })
-export type PortalAnswer = typeof PortalAnswer.Type
+type PortalAnswer = typeof PortalAnswer.Type
 const decodeAnswer = Schema.decodeUnknownEffect(Schema.fromJsonString(PortalAnswer))
 
 /** Starts the development portal; started again, it knows the authorizations of before. Stopped with the scope. */

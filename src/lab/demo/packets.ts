@@ -1,5 +1,6 @@
 /** What the story reads in captured packets: plain views over the first bytes of an IP packet. */
 import { formatAddress, words } from "../../packet/address.ts"
+import { protocolIcmp, protocolIcmpv6, protocolTcp, protocolUdp } from "../../packet/protocols.ts"
 
 export interface CapturedPacket {
   /** Epoch milliseconds by the kernel's time stamp, to the microsecond. */
@@ -19,11 +20,6 @@ export interface IpView {
   /** The transport header and what follows, as far as captured. */
   readonly payload: Uint8Array
 }
-
-export const tcp = 6
-export const udp = 17
-export const icmp4 = 1
-export const icmp6 = 58
 
 /** Reads the IP header; `undefined` for anything that is not a whole one. */
 export const ipView = (bytes: Uint8Array): IpView | undefined => {
@@ -51,17 +47,18 @@ export const ipView = (bytes: Uint8Array): IpView | undefined => {
 
 /** Source and destination port of a TCP or UDP packet. */
 export const ports = (ip: IpView): { readonly from: number; readonly to: number } | undefined =>
-  (ip.protocol === tcp || ip.protocol === udp) && ip.payload.length >= 4
+  (ip.protocol === protocolTcp || ip.protocol === protocolUdp) && ip.payload.length >= 4
     ? { from: word(ip.payload, 0), to: word(ip.payload, 2) }
     : undefined
 
 /** What a TCP segment carries, as far as captured; empty for a bare segment. */
 export const tcpData = (ip: IpView): Uint8Array => {
-  if (ip.protocol !== tcp || ip.payload.length < 20) return new Uint8Array()
+  if (ip.protocol !== protocolTcp || ip.payload.length < 20) return new Uint8Array()
   return ip.payload.subarray((ip.payload[12]! >>> 4) * 4)
 }
 
-export const udpData = (ip: IpView): Uint8Array => (ip.protocol === udp ? ip.payload.subarray(8) : new Uint8Array())
+export const udpData = (ip: IpView): Uint8Array =>
+  ip.protocol === protocolUdp ? ip.payload.subarray(8) : new Uint8Array()
 
 /** An ICMP destination-unreachable message (RFC 792, RFC 4443 §3.1) and what it is about. */
 export interface Unreachable {
@@ -72,7 +69,7 @@ export interface Unreachable {
 
 export const unreachable = (ip: IpView): Unreachable | undefined => {
   const type = ip.payload[0] ?? -1
-  const wanted = (ip.protocol === icmp4 && type === 3) || (ip.protocol === icmp6 && type === 1)
+  const wanted = (ip.protocol === protocolIcmp && type === 3) || (ip.protocol === protocolIcmpv6 && type === 1)
   if (!wanted || ip.payload.length < 8) return undefined
   return { type, code: ip.payload[1]!, about: ipView(ip.payload.subarray(8)) }
 }
@@ -80,7 +77,7 @@ export const unreachable = (ip: IpView): Unreachable | undefined => {
 /** WireGuard message type of a UDP datagram with the length that goes with it: 1 initiation, 2 response. */
 export const handshakeMessage = (packet: CapturedPacket): 1 | 2 | undefined => {
   const ip = ipView(packet.bytes)
-  if (ip === undefined || ip.protocol !== udp) return undefined
+  if (ip === undefined || ip.protocol !== protocolUdp) return undefined
   const type = udpData(ip)[0]
   const length = ip.payload.length < 6 ? 0 : word(ip.payload, 4) - 8
   if (type === 1 && length === 148) return 1

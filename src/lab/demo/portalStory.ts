@@ -7,15 +7,14 @@ import type * as Scope from "effect/Scope"
 import { type NameServer, startNameServer, startOrigins, startVisitor, type Visitor } from "./company.ts"
 import {
   clientDns,
-  deviceNames,
   type Portal,
   type PortalGateway,
-  type RelayName,
   startPortal,
   startPortalClient,
   startPortalGateway,
   startRelay
 } from "./deployment.ts"
+import { deviceNames, type RelayName } from "./portalSite.ts"
 import { Lab, labAddresses, type LabError } from "./Lab.ts"
 import { blockDirect, routePlainly, setNat } from "./routers.ts"
 import type { StoryFailed } from "./StoryResult.ts"

@@ -19,11 +19,11 @@ import {
   handshakeMessage,
   ipView,
   ports,
-  tcp,
   tcpData,
   udpData,
   unreachable
 } from "./packets.ts"
+import { protocolTcp } from "../../packet/protocols.ts"
 import { emptyResult, type StoryFailed, type StoryResult } from "./StoryResult.ts"
 import { chapter, line, ms, step, wrong } from "./telling.ts"
 
@@ -305,7 +305,7 @@ const fromNameServer = (packet: CapturedPacket): boolean => {
 
 const isFlow = (packet: CapturedPacket, proxy: string, side: "from" | "to"): boolean => {
   const ip = ipView(packet.bytes)
-  if (ip === undefined || ip.protocol !== tcp) return false
+  if (ip === undefined || ip.protocol !== protocolTcp) return false
   return (side === "to" ? ip.destination : ip.source) === proxy && ports(ip)?.[side] === 80
 }
 
@@ -317,7 +317,7 @@ const hasData = (packet: CapturedPacket): boolean => {
 const isUnreachable = (packet: CapturedPacket, proxy: string): boolean => {
   const ip = ipView(packet.bytes)
   const message = ip === undefined ? undefined : unreachable(ip)
-  return message?.about?.destination === proxy && message.about.protocol === tcp
+  return message?.about?.destination === proxy && message.about.protocol === protocolTcp
 }
 
 const isMark =

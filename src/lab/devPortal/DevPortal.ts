@@ -25,7 +25,7 @@ import { checkUpgrade, type Refused, type Ticket, type UpgradeRequest } from "./
 import * as Result from "effect/Result"
 
 /** A socket without any frame for this long is closed. */
-export const idleTimeoutMs = 37_000
+const idleTimeoutMs = 37_000
 /** Messages per second that a device may send, and at once. */
 const rate = 2000
 const burst = 8000

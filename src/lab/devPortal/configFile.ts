@@ -1,12 +1,10 @@
 /** The YAML file of the development portal. */
-import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 import { text, whole } from "../../config/fields.ts"
 import { type Examples, issueProblems } from "../../config/issueProblems.ts"
 import { type ConfigError, configError, type Problem, quote } from "../../config/problem.ts"
-import { readBounded } from "../../config/readConfig.ts"
 import { checkName, type Report } from "../../config/report.ts"
 import { suggestFix } from "../../config/suggest.ts"
 import * as values from "../../config/values.ts"
@@ -30,11 +28,6 @@ export const parsePortalConfig = (content: string, file: string): Result.Result<
   const config = resolve(decoded.success, report)
   return problems.length > 0 ? Result.fail(configError(file, problems)) : Result.succeed(config)
 }
-
-/** Reads and checks a portal's file. */
-export const readPortalConfig = Effect.fn("DevPortal.readConfig")(function* (file: string) {
-  return yield* Effect.fromResult(parsePortalConfig(yield* readBounded(file), file))
-})
 
 const parseToken = (value: string): values.Parsed<string> =>
   /^[\x21-\x7e]{1,1024}$/.test(value)

@@ -42,7 +42,7 @@ export const deriveTurnCredentials = (secret: string, expiresAt: number, salt: s
 }
 
 /** RFC 4648 §6 in lower case, without padding. */
-export const base32 = (bytes: Uint8Array): string => {
+const base32 = (bytes: Uint8Array): string => {
   let text = ""
   let bits = 0
   let value = 0

@@ -24,7 +24,7 @@ import { resourceForGateway } from "./views.ts"
 type FailureReason = "not_found" | "forbidden" | "offline"
 
 /** A gateway that has not answered by then does not get the authorization. */
-export const answerTimeoutMs = 15_000
+const answerTimeoutMs = 15_000
 const maxPending = 8192
 
 /** `create_flow`: generation B (and C under another name). */

@@ -57,7 +57,7 @@ export interface Pending {
 }
 
 /** How the next upgrades are answered instead. */
-export interface Refusal {
+interface Refusal {
   readonly status: number
   readonly role: Role | null
   readonly retryAfter: number | null

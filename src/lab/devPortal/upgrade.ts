@@ -72,7 +72,7 @@ export const checkUpgrade = (state: PortalState, request: UpgradeRequest): Refus
 }
 
 /** `os/version component/semver`, or as of 1.1 with the kernel's brackets before the component. */
-export const versionOf = (userAgent: string | ReadonlyArray<string> | undefined): string | null => {
+const versionOf = (userAgent: string | ReadonlyArray<string> | undefined): string | null => {
   if (typeof userAgent !== "string" || userAgent.length > 512) return null
   return /^[^/ ]+\/[^ ]+ (?:\([^)]*\) )?[a-z][a-z-]*\/(\d+\.\d+\.\d+[^ ]*)(?: |$)/.exec(userAgent)?.[1] ?? null
 }

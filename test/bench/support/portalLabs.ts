@@ -6,12 +6,12 @@ import { type NameServer, startNameServer, startOrigins, startVisitor } from "..
 import {
   clientDns,
   type PortalGateway,
-  relayEntries,
   startPortal,
   startPortalClient,
   startPortalGateway,
   startRelay
 } from "../../../src/lab/demo/deployment.ts"
+import { relayEntries } from "../../../src/lab/demo/portalSite.ts"
 import { Lab, labAddresses, LabError, type LabHost } from "../../../src/lab/demo/Lab.ts"
 import { blockDirect, setNat } from "../../../src/lab/demo/routers.ts"
 import { clientConf, gatewayPort, startClient, startGateway, tunnelAddresses } from "../../../src/lab/demo/tunnel.ts"

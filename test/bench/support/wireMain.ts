@@ -4,7 +4,7 @@
  * measures, and prints `WireTimes` at the first line of standard input.
  */
 import { once } from "node:events"
-import { openPacketSocket, type RawPacket } from "../../../layers/dataplane/native/capture.ts"
+import { openPacketSocket } from "../../../layers/dataplane/native/capture.ts"
 import { gatewayPort } from "../../../src/lab/demo/tunnel.ts"
 import type { WireTimes } from "./wireTimes.ts"
 
@@ -39,7 +39,7 @@ const flowOf = (key: string): Flow => {
   return flow
 }
 
-const note = ({ bytes, device, outgoing, time }: RawPacket): void => {
+const note = ({ bytes, device, outgoing, time }: NonNullable<ReturnType<typeof socket.next>>): void => {
   if (device !== deviceName || bytes[0]! >>> 4 !== 4 || bytes[9] !== protocolUdp) return
   const packet = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const udp = (packet[0]! & 15) * 4

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { Channel, maxQueued } from "../../../src/control/firezone/channel.ts"
+import { Channel } from "../../../src/control/firezone/channel.ts"
 
+const maxQueued = 128
 const frames = (channel: Channel): Array<{ topic: string; event: string; payload: unknown; ref: number }> =>
   channel.takeFrames().map((text) => JSON.parse(text))
 

@@ -1,14 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import { createHash } from "node:crypto"
-import {
-  externalId,
-  handshakeOf,
-  type HandshakeRequest,
-  portalVersion,
-  readApiUrl,
-  userAgent
-} from "../../../src/control/firezone/handshake.ts"
+import { handshakeOf, type HandshakeRequest, readApiUrl } from "../../../src/control/firezone/handshake.ts"
 
 const host = { os: "Linux", osVersion: "6.1.0", arch: "x86_64", kernel: "6.1.0-13-amd64" }
 const request = (over: Partial<HandshakeRequest> = {}): HandshakeRequest => ({
@@ -33,7 +26,7 @@ describe("the request that opens the WebSocket", () => {
   it("carries it in the query too for a portal of 2024, which also looks for another version word", () => {
     const { headers, url } = handshakeOf(request({ legacy: true }))
     assert.strictEqual(new URL(url).searchParams.get("token"), "t0ken")
-    assert.strictEqual(headers["User-Agent"], `Linux/6.1.0 connlib/${portalVersion} (x86_64; 6.1.0-13-amd64)`)
+    assert.strictEqual(headers["User-Agent"], "Linux/6.1.0 connlib/1.4.19 (x86_64; 6.1.0-13-amd64)")
   })
 
   it("has key, id and name in the query, and neither vsn nor join parameters", () => {
@@ -73,13 +66,15 @@ describe("the request that opens the WebSocket", () => {
 
   it("hashes an id that is a UUID", () => {
     const id = "3f2a1b4c-0000-4000-8000-0123456789ab"
-    assert.strictEqual(externalId(id), createHash("sha256").update(id).digest("hex"))
-    assert.strictEqual(externalId("my-gateway"), "my-gateway")
+    const url = new URL(handshakeOf(request({ firezoneId: id })).url)
+    assert.strictEqual(url.searchParams.get("external_id"), createHash("sha256").update(id).digest("hex"))
   })
 
   it("has a user agent of printable words only, whatever the host is called", () => {
     const odd = { os: "Ünix OS", osVersion: "", arch: "a;b", kernel: "1 (evil)\r\nX: y" }
-    assert.strictEqual(userAgent(odd, false), `nixOS/unknown gateway/${portalVersion} (a-b; 1-evil-X:y)`)
-    assert.match(portalVersion, /^1\.4\.\d+$/)
+    assert.strictEqual(
+      handshakeOf(request({ host: odd })).headers["User-Agent"],
+      "nixOS/unknown gateway/1.4.19 (a-b; 1-evil-X:y)"
+    )
   })
 })

@@ -3,7 +3,6 @@ import { Schema } from "effect"
 import type { Action } from "../../../src/lab/client/actions.ts"
 import { ClientSession } from "../../../src/lab/client/ClientSession.ts"
 import { readDomainStatus } from "../../../src/lab/client/domainStatus.ts"
-import { maxNames } from "../../../src/lab/client/Names.ts"
 import { decodeClientMessage } from "../../../src/lab/client/portalMessages.ts"
 import { ProxyPool } from "../../../src/lab/client/ProxyPool.ts"
 import type { Command } from "../../../src/dataplane/commands.ts"
@@ -13,6 +12,7 @@ import { ResourceId } from "../../../src/model/Resource.ts"
 import { key } from "../../config/fixtures.ts"
 import { portalFile, portalWorld } from "../../support/portalWorld.ts"
 
+const maxNames = 4_096
 const gitlab = uuidOf("resource", "gitlab")
 const net = uuidOf("resource", "net")
 

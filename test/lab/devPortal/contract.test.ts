@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Channel } from "../../../src/control/firezone/channel.ts"
 import { handshakeOf } from "../../../src/control/firezone/handshake.ts"
-import { type Candidates, decodeMessage, type PortalMessage } from "../../../src/control/firezone/messages.ts"
+import { decodeMessage, type PortalMessage } from "../../../src/control/firezone/messages.ts"
 import * as pushes from "../../../src/control/firezone/pushes.ts"
 import { uuidOf } from "../../../src/lab/devPortal/identity.ts"
 import { ClientId } from "../../../src/model/Client.ts"
@@ -64,7 +64,7 @@ describe("the portal and the gateway's code", () => {
 
     const candidates = ["candidate:1 1 udp 2130706431 198.51.100.1 52625 typ host"]
     client.send("broadcast_ice_candidates", { gateway_ids: [gateway.id], candidates })
-    assert.deepStrictEqual((understood(gateway, "ice_candidates") as Candidates).candidates, candidates)
+    assert.deepInclude(understood(gateway, "ice_candidates"), { candidates })
     for (const said of [
       pushes.broadcastCandidates(ClientId.make(client.id), candidates),
       pushes.broadcastInvalidated(ClientId.make(client.id), candidates)

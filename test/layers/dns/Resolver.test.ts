@@ -476,7 +476,7 @@ describe("Resolver, the system's files", () => {
       yield* Effect.gen(function* () {
         assert.deepStrictEqual(yield* resolve("app.test", "system"), {
           addresses: ["10.9.9.9", "fd00::9"],
-          ttlSeconds: ResolverLive.hostsTtl
+          ttlSeconds: 10
         })
         assert.deepStrictEqual((yield* resolve("app.test", "corp")).addresses, ["10.0.0.1"])
         yield* write(hosts, "10.9.9.8 app.test\n")

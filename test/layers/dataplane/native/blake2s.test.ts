@@ -1,12 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { blake2s } from "@noble/hashes/blake2.js"
 import { hmac } from "@noble/hashes/hmac.js"
-import {
-  bindBlake2s,
-  type Blake2s,
-  chooseBlake2s,
-  type EvpBlake2s
-} from "../../../../layers/dataplane/native/blake2s.ts"
+import { type Blake2s, chooseBlake2s } from "../../../../layers/dataplane/native/blake2s.ts"
+import { bindBlake2s, type EvpBlake2s } from "../../../../layers/dataplane/native/evp.ts"
 import { makeMemory } from "../../../../layers/dataplane/native/memory.ts"
 import { makeNodePrimitives } from "../../../../layers/dataplane/nodePrimitives.ts"
 import { bytes } from "../../../support/packetArbitraries.ts"

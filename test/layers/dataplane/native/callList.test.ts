@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import { Worker } from "node:worker_threads"
 import { Effect } from "effect"
-import { addressOfFunction, makeCallLists, makeSingleCalls } from "../../../../layers/dataplane/native/callList.ts"
+import { addressOfFunction, makeCallLists } from "../../../../layers/dataplane/native/callList.ts"
+import { makeSingleCalls } from "../../../../layers/dataplane/native/singleCalls.ts"
 import { makeMemory } from "../../../../layers/dataplane/native/memory.ts"
 
 const memory = makeMemory(1)

@@ -1,7 +1,8 @@
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js"
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { addressOfFunction, makeSingleCalls } from "../../../../layers/dataplane/native/callList.ts"
+import { addressOfFunction } from "../../../../layers/dataplane/native/callList.ts"
+import { makeSingleCalls } from "../../../../layers/dataplane/native/singleCalls.ts"
 import { makeMemory } from "../../../../layers/dataplane/native/memory.ts"
 import {
   agree,
@@ -9,7 +10,8 @@ import {
   type ChaChaPoly,
   makeChaChaPoly
 } from "../../../../layers/dataplane/native/chachaPoly.ts"
-import { bindEvp, type Evp, makePrimitives } from "../../../../layers/dataplane/native/primitives.ts"
+import { bindEvp, type Evp } from "../../../../layers/dataplane/native/evp.ts"
+import { makePrimitives } from "../../../../layers/dataplane/native/primitives.ts"
 import { makeNodePrimitives } from "../../../../layers/dataplane/nodePrimitives.ts"
 
 const memory = makeMemory(1)

@@ -2,7 +2,8 @@ import { x25519 } from "@noble/curves/ed25519.js"
 import { assert, describe, it } from "@effect/vitest"
 import { createPublicKey } from "node:crypto"
 import { makeMemory } from "../../../../layers/dataplane/native/memory.ts"
-import { bindX25519, chooseX25519, type EvpX25519, type X25519 } from "../../../../layers/dataplane/native/x25519.ts"
+import { bindX25519, type EvpX25519 } from "../../../../layers/dataplane/native/evp.ts"
+import { chooseX25519, type X25519 } from "../../../../layers/dataplane/native/x25519.ts"
 import { bytes } from "../../../support/packetArbitraries.ts"
 
 const memory = makeMemory(1)

@@ -1,0 +1,23 @@
+import * as Result from "effect/Result"
+import * as SchemaParser from "effect/SchemaParser"
+import { ConfigFile } from "./fileSchema.ts"
+import type { GatewayConfig } from "./GatewayConfig.ts"
+import { issueProblems } from "./issueProblems.ts"
+import { type ConfigError, configError } from "./problem.ts"
+import { resolveConfig } from "./resolveConfig.ts"
+import { parseYaml } from "./yamlSource.ts"
+
+const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
+  errors: "all",
+  onExcessProperty: "error",
+  reportInput: true
+})
+
+/** Text of a `sallyport.yaml` to a checked configuration, or all that is wrong with it. `file` is for messages only. */
+export const parseConfig = (text: string, file: string): Result.Result<GatewayConfig, ConfigError> => {
+  const source = parseYaml(text)
+  if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
+  const decoded = decode(source.success.value)
+  if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))
+  return Result.mapError(resolveConfig(decoded.success, source.success), (problems) => configError(file, problems))
+}
