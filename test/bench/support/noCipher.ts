@@ -4,12 +4,12 @@
  */
 import { registerHooks } from "node:module"
 
+const original = new URL("../../../layers/dataplane/native/primitives.ts", import.meta.url).href
 const replacement = new URL("./copyPrimitives.ts", import.meta.url).href
 
 registerHooks({
   resolve: (specifier, context, next) => {
     const found = next(specifier, context)
-    const replaced = found.url.endsWith("/layers/dataplane/native/primitives.ts") && context.parentURL !== replacement
-    return replaced ? { ...found, url: replacement } : found
+    return found.url === original && context.parentURL !== replacement ? { ...found, url: replacement } : found
   }
 })
