@@ -25,8 +25,7 @@ const resident = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) / 1_024
 
 const soak = Effect.gen(function* () {
-  const wireguard = { path: "", version: "", sha256: "", offloads: false }
-  const pair = yield* startPair("sallyport", { mtu, wireguard, profile: null })
+  const pair = yield* startPair("sallyport", { mtu })
   const gateway = pair.gateway!
   const seconds = minutes * 60
   const began = performance.now()

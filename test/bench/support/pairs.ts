@@ -8,6 +8,7 @@ import { Lab, labAddresses, LabError } from "../../../src/lab/demo/Lab.ts"
 import { clientConf, gatewayPort, startClient, startGateway, tunnelAddresses } from "../../../src/lab/demo/tunnel.ts"
 import { gatewayConfig } from "../../support/lab.ts"
 import { startWireguardGo, type WireguardGoError } from "../../support/wireguardGo.ts"
+import { withProgram } from "./builtCommit.ts"
 import type { WireguardBinary } from "./wireguardBinary.ts"
 
 /**
@@ -39,13 +40,17 @@ export interface Pair {
 
 export interface PairOptions {
   readonly mtu: number
-  readonly wireguard: WireguardBinary
+  /** For the pairs with a wireguard-go; without it the one in the path. */
+  readonly wireguard?: WireguardBinary
   /** The gateway leaves its processor profiles in this directory. */
-  readonly profile: string | null
+  readonly profile?: string | null
+  /** The Sallyport at both ends, a file for Node; default: this one. */
+  readonly program?: string
 }
 
 export const iperfPort = 5_201
 export const connectPort = 5_300
+const wireguardGo = "wireguard-go"
 const { inner, outer } = labAddresses
 const name = "app.corp.internal"
 /** The address that stands for the origin at the peer's gateway. */
@@ -56,16 +61,16 @@ export const startPair: (
   pair: PairName,
   options: PairOptions
 ) => Effect.Effect<Pair, LabError | WireguardGoError, Scope.Scope> = Effect.fnUntraced(function* (pair, options) {
-  const context = yield* Layer.build(Layer.fresh(LabLayer.layer))
-  const lab = Context.get(context, Lab)
-  return yield* Effect.provide(
+  const lab = Context.get(yield* Layer.build(Layer.fresh(LabLayer.layer)), Lab)
+  return yield* Effect.provideService(
     Effect.gen(function* () {
       yield* tune
       yield* startServers
       const ends = yield* pair === "floor" ? plain : pair === "peer" ? peer(options) : sallyport(pair, options)
       return { name: pair, lab, ...ends }
     }),
-    context
+    Lab,
+    options.program === undefined ? lab : withProgram(lab, options.program)
   )
 })
 
@@ -91,7 +96,8 @@ const plain = Effect.gen(function* () {
   return { target: inner.origin.v4, gateway: null, client: null, delays: null }
 })
 
-const sallyport = Effect.fnUntraced(function* (pair: PairName, { mtu, profile, wireguard }: PairOptions) {
+const sallyport = Effect.fnUntraced(function* (pair: PairName, options: PairOptions) {
+  const { mtu, profile = null, wireguard } = options
   const lab = yield* Lab
   const keys = yield* lab.keyPair
   const nameServer = yield* startNameServer
@@ -111,7 +117,7 @@ const sallyport = Effect.fnUntraced(function* (pair: PairName, { mtu, profile, w
   const client =
     pair === "mixed"
       ? (yield* startWireguardGo({
-          program: wireguard.path,
+          program: wireguard?.path ?? wireguardGo,
           host: "client",
           device: deviceOf(lab, "c"),
           privateKey: keys.privateKey,
@@ -146,13 +152,14 @@ const sallyport = Effect.fnUntraced(function* (pair: PairName, { mtu, profile, w
 })
 
 /** wireguard-go at both ends; nftables does what the gateway's translation does. */
-const peer = Effect.fnUntraced(function* ({ mtu, wireguard }: PairOptions) {
+const peer = Effect.fnUntraced(function* (options: PairOptions) {
+  const { mtu, wireguard } = options
   const lab = yield* Lab
   const clientKeys = yield* lab.keyPair
   const gatewayKeys = yield* lab.keyPair
   const device = deviceOf(lab, "g")
   const gateway = yield* startWireguardGo({
-    program: wireguard.path,
+    program: wireguard?.path ?? wireguardGo,
     host: "gateway",
     device,
     privateKey: gatewayKeys.privateKey,
@@ -173,7 +180,7 @@ const peer = Effect.fnUntraced(function* ({ mtu, wireguard }: PairOptions) {
 `
   })
   const client = yield* startWireguardGo({
-    program: wireguard.path,
+    program: wireguard?.path ?? wireguardGo,
     host: "client",
     device: deviceOf(lab, "c"),
     privateKey: clientKeys.privateKey,

@@ -15,6 +15,10 @@ export interface Measure {
 export const percentile = (sorted: ReadonlyArray<number>, share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
 
+/** The median of sorted numbers. */
+export const middle = (sorted: ReadonlyArray<number>): number | undefined =>
+  sorted.length === 0 ? undefined : (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2
+
 /** p50, p90, p99 and the maximum of times in milliseconds; a target is for p99. */
 export const latencies = (name: string, times: ReadonlyArray<number>, target?: number): ReadonlyArray<Measure> => {
   const sorted = times.toSorted((a, b) => a - b)
@@ -47,6 +51,12 @@ export const report = (title: string, measures: ReadonlyArray<Measure>): void =>
   for (const [name, value, unit, verdict] of rows) {
     process.stdout.write(`  ${name!.padEnd(names)}  ${value!.padStart(values)} ${unit!.padEnd(units)}  ${verdict}\n`)
   }
+}
+
+/** An option that is a word, such as `--old HEAD~1`. */
+export const word = (name: string, otherwise: string): string => {
+  const at = process.argv.indexOf(`--${name}`)
+  return at < 0 ? otherwise : (process.argv[at + 1] ?? "")
 }
 
 /** A numeric option such as `--rate 200`. */

@@ -2,7 +2,7 @@
 import { type Case, loopTargetMs, plainUserTarget } from "./cases.ts"
 import type { Sample } from "./measure.ts"
 import { type PairName, pairTitles } from "./pairs.ts"
-import { percentile } from "./report.ts"
+import { middle, percentile } from "./report.ts"
 import type { WireguardBinary } from "./wireguardBinary.ts"
 
 export interface Measured {
@@ -159,9 +159,6 @@ export const document = (rows: ReadonlyArray<Row>, wireguard: WireguardBinary): 
     typeof value === "number" ? Number(value.toPrecision(4)) : value
   )
 }
-
-const middle = (sorted: ReadonlyArray<number>): number | undefined =>
-  sorted.length === 0 ? undefined : (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2
 
 const over = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || b === undefined || b === 0 ? undefined : a / b
