@@ -2,7 +2,7 @@
  * How fast a client gets in while the company's DNS is a black hole: `npm run bench:accept`. A real gateway in the lab;
  * one load generator with its own WireGuard, real UDP. The gateway is judged by the kernel's time stamps on its wire;
  * what the generator itself sees has the generator's own delays in it. Options: `--clients`, `--rate` (per second),
- * `--sources`, `--timeline`, `--json`.
+ * `--sources`, `--timeline`, `--json`, `--record`.
  */
 import { Effect } from "effect"
 import { acceptRun, acceptTitle } from "./support/acceptRun.ts"

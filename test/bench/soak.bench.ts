@@ -8,6 +8,7 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Effect, Fiber } from "effect"
 import { mainThread, measure } from "./support/measure.ts"
 import { startPair } from "./support/pairs.ts"
+import { record } from "./support/record.ts"
 import { option } from "./support/report.ts"
 
 const minutes = option("minutes", 10)
@@ -76,6 +77,10 @@ const soak = Effect.gen(function* () {
   yield* print(
     `${(moved / 1_024).toFixed(1)} GiB and ${Math.round(connections)} connections in ${minutes} minutes; resident memory of the gateway at most ${middle.toFixed(1)} MiB in the middle third, ${last.toFixed(1)} MiB in the last: ${flat ? "flat" : "GROWING"}`
   )
+  record(`${minutes} minutes of TCP and new connections, MTU ${mtu}`, null, [
+    { name: "resident memory, middle third", unit: "MiB", value: middle, bad: "high" },
+    { name: "resident memory, last third", unit: "MiB", value: last, bad: "high" }
+  ])
   if (!flat || moved === 0 || connections === 0) process.exitCode = 1
 }).pipe(Effect.scoped)
 

@@ -8,6 +8,7 @@
  *   --calm N       waits up to N seconds (10) before each measurement until nothing else runs
  *   --prof         profiles the gateway's threads and prints where their time goes
  *   --json         ends with one line of JSON
+ *   --record FILE  appends the figures to the file, for `npm run bench:claims`
  *
  * Needs root, iperf3, curl, ping, nft, wg; and wireguard-go: `WIREGUARD_GO=path`, else built by Go, else the path's.
  */
@@ -22,23 +23,22 @@ import { type Case, cases } from "./support/cases.ts"
 import { checkIntegrity, measure, type Sample } from "./support/measure.ts"
 import { type PairName, pairNames, pairTitles, startPair } from "./support/pairs.ts"
 import { hottest } from "./support/profile.ts"
-import { option } from "./support/report.ts"
-import { document, type Measured, type Row, summarize, table } from "./support/table.ts"
-import { findWireguardGo, type WireguardBinary } from "./support/wireguardBinary.ts"
+import { record } from "./support/record.ts"
+import { option, word } from "./support/report.ts"
+import { document, figures, type Measured, type Row, summarize, table } from "./support/table.ts"
+import { findWireguardGo, peerTitle, type WireguardBinary } from "./support/wireguardBinary.ts"
 
 const flag = (name: string): boolean => process.argv.includes(`--${name}`)
-const words = (name: string, otherwise: string): ReadonlyArray<string> => {
-  const at = process.argv.indexOf(`--${name}`)
-  return (at < 0 ? otherwise : (process.argv[at + 1] ?? "")).split(",")
-}
 
 const quick = flag("quick")
 const rounds = option("rounds", quick ? 3 : 5)
 const seconds = option("seconds", quick ? 2 : 3)
 const calm = option("calm", 10)
-const mtus = words("mtu", quick ? "1420" : "1420,1280").map(Number)
-const only = words("only", "").join(",")
-const wanted = words("pairs", quick ? "floor,sallyport,mixed,peer" : pairNames.join(","))
+const mtus = word("mtu", quick ? "1420" : "1420,1280")
+  .split(",")
+  .map(Number)
+const only = word("only", "")
+const wanted = word("pairs", quick ? "floor,sallyport,mixed,peer" : pairNames.join(",")).split(",")
 const pairs = pairNames.filter((name) => wanted.includes(name))
 const chosen = cases.filter((c) => (quick ? c.quick : true) && c.name.includes(only))
 const integrityBytes = quick ? 20_000_000 : 50_000_000
@@ -112,9 +112,9 @@ const profileDirectory = Effect.acquireRelease(
 
 const bench = Effect.gen(function* () {
   const wireguard = yield* findWireguardGo
-  yield* say(
-    `wireguard-go ${wireguard.version}, ${wireguard.offloads ? "with" : "WITHOUT"} offloads, sha256 ${wireguard.sha256}`
-  )
+  const peer = peerTitle(wireguard)
+  yield* say(`${peer}, ${wireguard.offloads ? "with" : "WITHOUT"} offloads, sha256 ${wireguard.sha256}`)
+  if (wireguard.warning !== null) yield* say(`warning: ${wireguard.warning}`)
   yield* say(`takes about ${Math.ceil(estimate / 60)} minutes, longer on a machine that is not idle`)
   const profile = yield* profileDirectory
   const rows: Array<Row> = []
@@ -124,7 +124,10 @@ const bench = Effect.gen(function* () {
     rows.push(...result.measured.map((m) => summarize(m, wireguard.offloads)))
     problems.push(...result.problems)
   }
-  yield* print(`${rounds} rounds of ${seconds} s, medians; wireguard-go ${wireguard.version}`)
+  const title = `${rounds} rounds of ${seconds} s, medians`
+  record(title, peer, figures(rows))
+  yield* print(`${title}; ${peer}`)
+  if (wireguard.warning !== null) yield* print(`warning: ${wireguard.warning}`)
   yield* print(table(rows))
   yield* print(
     problems.length === 0 ? `${integrityBytes} bytes each way through every pair: all right` : problems.join("\n")

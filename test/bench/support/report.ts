@@ -1,5 +1,6 @@
-/** How every bench says what it measured: a small table, or one JSON document with `--json`. */
+/** How every bench says what it measured: a small table, or one JSON document with `--json`; `--record FILE` keeps it. */
 import process from "node:process"
+import { record } from "./record.ts"
 
 export interface Measure {
   readonly name: string
@@ -30,7 +31,21 @@ export const latencies = (name: string, times: ReadonlyArray<number>, target?: n
   ]
 }
 
+/** Rates shall be high, whatever else there is low. */
+const badSide = ({ atLeast, unit }: Measure): "low" | "high" =>
+  atLeast !== undefined || unit.endsWith("/s") ? "low" : "high"
+
 export const report = (title: string, measures: ReadonlyArray<Measure>): void => {
+  record(
+    title,
+    null,
+    measures.map((measure) => ({
+      name: measure.name,
+      unit: measure.unit,
+      value: measure.value,
+      bad: badSide(measure)
+    }))
+  )
   if (process.argv.includes("--json")) {
     process.stdout.write(`${JSON.stringify({ title, measures })}\n`)
     return

@@ -2,6 +2,7 @@
 import { type Case, loopTargetMs, plainUserTarget } from "./cases.ts"
 import type { Sample } from "./measure.ts"
 import { type PairName, pairTitles } from "./pairs.ts"
+import type { Figure } from "./record.ts"
 import { middle, percentile } from "./report.ts"
 import type { WireguardBinary } from "./wireguardBinary.ts"
 
@@ -138,6 +139,42 @@ export const table = (rows: ReadonlyArray<Row>): string => {
   return lines.join("\n")
 }
 
+const measured = [
+  ["mibps", "MiB/s", "low"],
+  ["connectionsPerSecond", "connections/s", "low"],
+  ["cpuPerGiB", "CPU-s/GiB", "high"],
+  ["userPerGiB", "user CPU-s/GiB", "high"],
+  ["loss", "% lost", "high"],
+  ["p50", "ms, p50", "high"],
+  ["p99", "ms, p99", "high"],
+  ["loopP99", "ms main loop late, p99", "high"]
+] as const
+
+const ratios = [
+  ["throughput", "× the peer's throughput", "low"],
+  ["cpu", "× the peer's CPU", "high"],
+  ["mixed", "× the peer's throughput, peer's client", "low"],
+  ["p99", "× the peer's p99", "high"]
+] as const
+
+/** What `--record` keeps. At the peer, and without a tunnel, what is good is bad for us. */
+export const figures = (rows: ReadonlyArray<Row>): ReadonlyArray<Figure> =>
+  rows.flatMap(({ name, ratio, summaries }) => [
+    ...Object.entries(summaries).flatMap(([pair, summary]) =>
+      measured.flatMap(([key, unit, bad]): ReadonlyArray<Figure> => {
+        const value = key === "loss" ? percent(summary.loss) : summary[key]
+        if (value === undefined || (pair === "floor" && /CPU/.test(unit))) return []
+        const theirs = pair === "floor" || pair === "peer"
+        const side = theirs ? (bad === "low" ? "high" : "low") : bad
+        return [{ name: `${name}: ${pairTitles[pair as PairName]}`, unit, value, bad: side }]
+      })
+    ),
+    ...ratios.flatMap(([key, unit, bad]): ReadonlyArray<Figure> => {
+      const value = ratio[key]
+      return value === undefined ? [] : [{ name, unit, value, bad }]
+    })
+  ])
+
 /** The document that `--json` ends with. */
 export const document = (rows: ReadonlyArray<Row>, wireguard: WireguardBinary): string => {
   const floor: Record<string, Summary> = {}
@@ -152,7 +189,7 @@ export const document = (rows: ReadonlyArray<Row>, wireguard: WireguardBinary): 
       ...(copy === undefined ? {} : { withoutCipher: copy }),
       targets: verdicts
     })),
-    peer: { version: wireguard.version, sha256: wireguard.sha256, offloads: wireguard.offloads },
+    peer: { version: wireguard.version, go: wireguard.go, sha256: wireguard.sha256, offloads: wireguard.offloads },
     floor
   }
   return JSON.stringify(document, (_, value: unknown) =>
