@@ -26,7 +26,7 @@ export interface TunnelInterfaceOptions {
   readonly onOwnAddresses: (addresses: ReadonlyArray<string>) => void
 }
 
-/** Where clients' stub resolvers ask for what they do not answer themselves (firezone-protocol §5.7). */
+/** Where clients' stub resolvers ask for what they do not answer themselves. */
 const portalDnsPort = 53_535
 const tunnelNetworks = [defaultRanges.tunnel4, defaultRanges.tunnel6]
 const proxyNetworks = [defaultRanges.proxy4, defaultRanges.proxy6]

@@ -1,4 +1,4 @@
-/** The id that the portal knows this gateway by: the same one after every start (firezone-protocol §5.2). */
+/** The id that the portal knows this gateway by: the same one after every start. */
 import { createHash, randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import { join } from "node:path"

@@ -1,4 +1,4 @@
-/** `GET /healthz` and `/readyz` for whatever watches the process (firezone-protocol §5.4). */
+/** `GET /healthz` and `/readyz` for whatever watches the process. */
 import { createServer, type Server } from "node:http"
 import * as Effect from "effect/Effect"
 import type { HostPort } from "../../src/config/GatewayConfig.ts"

@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import { ipBatch } from "../host/ipBatch.ts"
 
-/** Where this host asks for the names of resources (firezone-protocol §3.1). */
+/** Where this host asks for the names of resources. */
 export const sentinels = ["100.100.111.1", "fd00:2021:1111:8000:100:100:111:1"] as const
 const mtu = 1_280
 

@@ -1,8 +1,8 @@
 /**
  * Everything of this host into a TUN device, but for what has a more specific route, the packets of our own port (by
- * their mark) and those to the portal: rules of policy routing with the numbers of the portal's clients
- * (firezone-protocol §3.1). The routes vanish with the device, the rules with the scope; a crash leaves rules without a
- * meaning, which the next start replaces.
+ * their mark) and those to the portal: rules of policy routing with the numbers of the portal's clients. The routes
+ * vanish with the device, the rules with the scope; a crash leaves rules without a meaning, which the next start
+ * replaces.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"

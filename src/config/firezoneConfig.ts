@@ -1,4 +1,4 @@
-/** The environment of the portal mode: the variables of the gateway that this one replaces (firezone-protocol §5.1). */
+/** The environment of the portal mode: the variables of the gateway that this one replaces. */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"

@@ -88,7 +88,7 @@ export interface ConnectionLost {
   readonly reason: "NoCandidates" | "IceFailed" | "HandshakeFailed" | "Goodbye"
 }
 
-/** An in-tunnel control event of a client, authenticated by its tunnel (firezone-protocol §3.2). Rate-limited. */
+/** An in-tunnel control event of a client, authenticated by its tunnel. Rate-limited. */
 export interface Control {
   readonly _tag: "Control"
   readonly epoch: number

@@ -1,5 +1,5 @@
 /**
- * A TURN client at one relay (RFC 8656 over UDP; firezone-protocol §2.6), sans-IO: it binds on every family's socket to
+ * A TURN client at one relay (RFC 8656 over UDP), sans-IO: it binds on every family's socket to
  * learn our addresses, allocates a relayed address of each family over the socket that answered first, keeps both, and
  * repairs what the relay forgot. It never gives up: what failed is tried again with back-off.
  */

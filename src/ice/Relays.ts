@@ -1,6 +1,6 @@
 /**
  * All relays: which there are, which of them a datagram comes from, and the channels through them. Who uses which relay
- * is the caller's: it picks one per connection, and another one when that is lost (firezone-protocol §2.6).
+ * is the caller's: it picks one per connection, and another one when that is lost.
  */
 import type { Relay } from "../dataplane/commands.ts"
 import type { RelayId } from "../model/Relay.ts"

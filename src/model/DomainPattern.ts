@@ -1,5 +1,5 @@
 /**
- * Which names a DNS resource covers: a glob over labels (firezone-protocol §4.10, rules since 1.2.0). Inside a label `*`
+ * Which names a DNS resource covers: a glob over labels, as the portal has it since 1.2. Inside a label `*`
  * stands for any characters and `?` for one; a label `**` stands for any number of labels. Without regard to case.
  * `*.example.com` and `**.example.com` also cover `example.com` itself.
  */

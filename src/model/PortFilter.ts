@@ -1,4 +1,4 @@
-/** What a resource lets through; an empty list of filters lets everything through (firezone-protocol: `filters: []`). */
+/** What a resource lets through; an empty list of filters lets everything through. */
 export type PortFilter =
   | { readonly protocol: "tcp" | "udp"; readonly from: number; readonly to: number }
   | { readonly protocol: "icmp" }

@@ -1,6 +1,7 @@
 /**
- * The in-tunnel control packet (firezone-protocol §3.2): an IPv6 packet from `::` to `::` with next header 255. Behind the
- * IPv6 header come the event's number, seven bytes of zero, and the event's payload. Not acknowledged; events are idempotent.
+ * The in-tunnel control packet (docs/portal-protocol.md, "Control messages in the tunnel"): an IPv6 packet from `::` to
+ * `::` with next header 255. Behind the IPv6 header come the event's number, seven bytes of zero, and the event's
+ * payload. Not acknowledged; events are idempotent.
  */
 import { isUnspecified } from "./address.ts"
 import { write16 } from "./bytes.ts"

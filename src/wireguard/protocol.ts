@@ -20,7 +20,7 @@ export const rekeyTimeout = 5_000
 /** A third of a second at most, so that two sides that started together do not stay in step. */
 export const rekeyJitter = 334
 export const rekeyAttemptTime = 90_000
-/** Where ICE has found a path, a handshake needs no longer patience (firezone-protocol §2.5). */
+/** Where ICE has found a path, a handshake needs no longer patience: without an answer the peer has another key. */
 export const iceAttemptTime = 20_000
 export const keepaliveTimeout = 10_000
 /** A cookie secret lives this long; a received cookie is used a little shorter. */

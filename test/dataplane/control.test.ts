@@ -1,4 +1,4 @@
-/** In-tunnel control events (firezone-protocol §3.2): who may send them, and what becomes of them. */
+/** In-tunnel control events: who may send them, and what becomes of them. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"

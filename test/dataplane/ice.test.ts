@@ -1,4 +1,4 @@
-/** Clients whose path ICE finds: two engines, a portal between them, relays beside them (firezone-protocol §2). */
+/** Clients whose path ICE finds: two engines, a portal between them, relays beside them. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Notice } from "../../src/dataplane/notices.ts"
 import { clientId } from "../support/engineWorld.ts"

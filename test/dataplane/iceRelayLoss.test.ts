@@ -1,4 +1,4 @@
-/** A relay that falls silent in mid-transfer: who notices, how fast, and what stays (firezone-protocol §2.6). */
+/** A relay that falls silent in mid-transfer: who notices, how fast, and what stays. */
 import { assert, describe, it } from "@effect/vitest"
 import { formatAddress } from "../../src/packet/address.ts"
 import { addressWords } from "../support/packets.ts"

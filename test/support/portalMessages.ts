@@ -1,4 +1,4 @@
-/** The portal's messages as they stand on the wire (firezone-protocol §1.5 to §1.9). */
+/** The portal's messages as they stand on the wire. */
 
 export const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`
 export const key = (n: number): string => Buffer.alloc(32, n).toString("base64")

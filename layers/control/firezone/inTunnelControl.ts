@@ -1,6 +1,7 @@
 /**
- * Names that clients announce inside the tunnel (firezone-protocol §3.3, §4.5): checked first, accepted at once, and
- * confirmed when the lookup has ended, whatever its outcome: the gateway heals what is not resolved.
+ * Names that clients announce inside the tunnel (docs/portal-protocol.md, "Names and proxy IPs"): checked first,
+ * accepted at once, and confirmed when the lookup has ended, whatever its outcome: the gateway heals what is not
+ * resolved.
  */
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"

@@ -1,5 +1,5 @@
 /**
- * The DNS service of the portal mode (firezone-protocol §5.7): clients answer address questions about resources themselves
+ * The DNS service of the portal mode: clients answer address questions about resources themselves
  * and ask here for the SRV and TXT records, which the host's own servers know.
  */
 import * as Clock from "effect/Clock"

@@ -1,6 +1,6 @@
 /**
  * Our candidates on their way to the clients: what changed since the portal was last told. While the portal is away only
- * the latest state of each candidate is kept (firezone-protocol §1.10).
+ * the latest state of each candidate is kept.
  */
 import type { ClientId } from "../../model/Client.ts"
 import { broadcastCandidates, broadcastInvalidated, type Push } from "./pushes.ts"

@@ -1,7 +1,7 @@
 /**
- * A gateway's (or a client's) side of a Phoenix channel in the V1 object envelope (firezone-protocol §1.3, §1.4), without IO: frames in
- * and out are texts, time is an argument. One owner, which passes every frame and every deadline on and sends what
- * `takeFrames` gives.
+ * A gateway's (or a client's) side of a Phoenix channel in the V1 object envelope (docs/portal-protocol.md,
+ * "Envelope"), without IO: frames in and out are texts, time is an argument. One owner, which passes every frame and
+ * every deadline on and sends what `takeFrames` gives.
  */
 import type { Push } from "./pushes.ts"
 

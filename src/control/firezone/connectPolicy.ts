@@ -1,4 +1,4 @@
-/** When to connect to the portal again, and when to give up (firezone-protocol §1.4). Pure: time and chance come in. */
+/** When to connect to the portal again, and when to give up. Pure: time and chance come in. */
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 

@@ -1,4 +1,4 @@
-/** Generation A: `allow_access` that came before its client's `request_connection` (firezone-protocol §1.7). */
+/** Generation A: `allow_access` that came before its client's `request_connection`. */
 import type { ClientId } from "../../model/Client.ts"
 import type { Resource, ResourceId } from "../../model/Resource.ts"
 import type { AllowAccess, Grant } from "./messages.ts"

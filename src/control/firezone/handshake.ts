@@ -1,4 +1,4 @@
-/** The request that opens the portal's WebSocket (firezone-protocol §1.1, §1.2). */
+/** The request that opens the portal's WebSocket (docs/portal-protocol.md, "Connecting"). */
 import { sha256 } from "@noble/hashes/sha2.js"
 import * as Hex from "effect/encoding/Hex"
 import * as Result from "effect/Result"
@@ -80,6 +80,6 @@ const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "client" 
 
 const word = (text: string): string => text.replaceAll(/[^!-~]/g, "").replaceAll(/[()/;]/g, "-") || "unknown"
 
-/** UUIDs are hashed, other ids are sent as they are (§1.1). */
+/** UUIDs are hashed, other ids are sent as they are. */
 const externalId = (id: string): string =>
   /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id) ? Hex.encode(sha256(new TextEncoder().encode(id))) : id

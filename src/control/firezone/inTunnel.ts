@@ -1,4 +1,4 @@
-/** What client and gateway tell each other inside the tunnel (firezone-protocol §3.2, §3.3). */
+/** What client and gateway tell each other inside the tunnel (docs/portal-protocol.md, "Names and proxy IPs"). */
 import * as Result from "effect/Result"
 import * as SchemaParser from "effect/SchemaParser"
 import { type ResourceId, ResourceId as ResourceIds } from "../../model/Resource.ts"

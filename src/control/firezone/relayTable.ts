@@ -6,7 +6,7 @@ const maxRelays = 32
 
 /**
  * The relays the portal has told of. A repeated `init` only adds and replaces; what is gone is told by
- * `relays_presence` (firezone-protocol §1.6). Each method says whether anything changed.
+ * `relays_presence`. Each method says whether anything changed.
  */
 export class RelayTable {
   private readonly relays = new Map<RelayId, Relay>()

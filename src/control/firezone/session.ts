@@ -1,6 +1,6 @@
 /**
  * The gateway's side of a portal session without IO: a message in, what has to be done out, in order. Replies belong to
- * the action they answer; nothing in here waits for anything (firezone-protocol §1.6 to §1.9, §4.4).
+ * the action they answer; nothing in here waits for anything (docs/portal-protocol.md, "Access requests").
  */
 import type { Relay } from "../../dataplane/commands.ts"
 import type { AccessRequest, IceCredentials } from "../../model/AccessRequest.ts"

@@ -1,6 +1,6 @@
 /**
- * The shapes of the portal's JSON (firezone-protocol §1.5 to §1.9), every text and list bounded. Unknown keys are
- * tolerated everywhere; what is not here is never read.
+ * The shapes of the portal's JSON (docs/portal-protocol.md, "Messages to the gateway"), every text and list bounded.
+ * Unknown keys are tolerated everywhere; what is not here is never read.
  */
 import * as Schema from "effect/Schema"
 import { parseAddress } from "../../packet/address.ts"
@@ -109,7 +109,7 @@ export const AuthorizeFlow = Schema.Struct({
 })
 
 export const Candidates = Schema.Struct({ client_id: Uuid, candidates: list(Schema.Unknown, 256) })
-/** In the text form of §2.3. */
+/** Printable; what it says is read by the packet worker. */
 export const Candidate = textWhere(512, (value) => /^[ -~]+$/.test(value))
 
 export const RejectAccess = Schema.Struct({ client_id: Uuid, resource_id: Uuid })
@@ -118,5 +118,5 @@ export const ExpiryUpdated = Schema.Struct({ client_id: Uuid, resource_id: Uuid,
 
 export const Disconnect = Schema.Struct({ reason: text(256) })
 
-/** What a client writes into the tunnel (§3.2). */
+/** What a client writes into the tunnel. */
 export const AssignedIps = Schema.Struct({ resource: Uuid, domain: Domain, proxy_ips: list(text(45), 64) })

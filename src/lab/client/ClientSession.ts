@@ -1,6 +1,7 @@
 /**
- * A client's side of a portal session without IO, generation B or A (firezone-protocol §3.3, §8.2): messages, notices
- * and questions in, what has to be done out, in order. Flows are asked for when a name is asked for; networks at once.
+ * A client's side of a portal session without IO, generation B or A (docs/portal-protocol.md, "The client's side"):
+ * messages, notices and questions in, what has to be done out, in order. Flows are asked for when a name is asked for;
+ * networks at once.
  */
 import { controlEvent } from "../../control/firezone/inTunnel.ts"
 import { RelayTable } from "../../control/firezone/relayTable.ts"
@@ -14,7 +15,7 @@ import { connectGateway, route, routeInternet, unroute } from "./gatewayCommands
 import { type Name, Names, untold } from "./Names.ts"
 import type { ClientMessage, ClientResource, ConnectionAccepted, Gateway, GatewayId } from "./portalMessages.ts"
 
-/** Requests and `AssignedIps` are repeated no sooner (firezone-protocol §3.3, §8.2). */
+/** Requests and `AssignedIps` are repeated no sooner. */
 const repeatMs = 2_000
 /** A name that nobody has asked for in this time is not pursued. */
 const interestMs = 30_000

@@ -1,6 +1,6 @@
 /**
- * What a client of generation A asks of gateways through the portal (firezone-protocol §1.7, §8.2), and the connections
- * that it waits for. It draws the preshared key and its ICE credentials itself.
+ * What a client of generation A asks of gateways through the portal (docs/portal-protocol.md, "Access requests"), and
+ * the connections that it waits for. It draws the preshared key and its ICE credentials itself.
  */
 import * as Base64 from "effect/encoding/Base64"
 import { iceCredentials, passwordLength, usernameLength } from "../../access/iceCredentials.ts"
@@ -10,7 +10,7 @@ import type { ResourceId } from "../../model/Resource.ts"
 import type { Name } from "./Names.ts"
 import type { ConnectionAccepted, Gateway, GatewayId } from "./portalMessages.ts"
 
-/** A gateway that has not answered by then is asked anew (firezone-protocol §2.2). */
+/** A gateway that has not answered by then is asked anew. */
 export const answerMs = 20_000
 const maxEarlyCandidates = 64
 

@@ -1,6 +1,6 @@
 import { formatAddress, words } from "../../packet/address.ts"
 
-/** Proxy IPs of a name: that many of each family (firezone-protocol §3.1). */
+/** Proxy IPs of a name: that many of each family. */
 const perFamily = 4
 const hosts = 2 ** 21
 /** 100.100.111.0/24 belongs to clients' own DNS servers. */

@@ -1,4 +1,4 @@
-/** The environment of `sallyport connect --portal`: a client's variables (firezone-protocol §8.1). */
+/** The environment of `sallyport connect --portal`: a client's variables. */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -12,7 +12,7 @@ export interface PortalClientConfig {
   /** `null`: the host's name stands for both. */
   readonly firezoneId: string | null
   readonly name: string | null
-  /** Which clients this one is like: A, those up to 1.3, or B (firezone-protocol §0). */
+  /** Which clients this one is like: A, those up to 1.3, or B (docs/portal-protocol.md, "Generations"). */
   readonly generation: "A" | "B"
   /** Whether the Internet resource is made use of. */
   readonly internet: boolean

@@ -1,4 +1,4 @@
-/** What a gateway says about a name inside the tunnel (firezone-protocol §3.2). */
+/** What a gateway says about a name inside the tunnel (docs/portal-protocol.md, "Control messages in the tunnel"). */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"

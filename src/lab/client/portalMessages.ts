@@ -1,4 +1,6 @@
-/** What the portal tells a client (firezone-protocol §8.2): decoded once, in the model's terms. */
+/**
+ * What the portal tells a client (docs/portal-protocol.md, "The client's side"): decoded once, in the model's terms.
+ */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"

@@ -13,7 +13,7 @@ export interface KeyedDevice {
   readonly publicKey: string
 }
 
-/** Both sides' ICE credentials (firezone-protocol §2.1): slices of one base32 text. */
+/** Both sides' ICE credentials (docs/portal-protocol.md, "Keys and credentials"): slices of one base32 text. */
 export const deriveIceCredentials = (
   client: KeyedDevice,
   gateway: KeyedDevice
@@ -25,7 +25,7 @@ export const deriveIceCredentials = (
   }
 }
 
-/** The WireGuard preshared key of a pair (firezone-protocol §2.1), standard base64 of 32 bytes. */
+/** The WireGuard preshared key of a pair, standard base64 of 32 bytes. */
 export const derivePresharedKey = (
   client: KeyedDevice & { readonly pskBase: Uint8Array },
   gateway: KeyedDevice & { readonly pskBase: Uint8Array }

@@ -1,4 +1,7 @@
-/** Requests of clients for access, what gateways answer, and candidates between them (firezone-protocol §1.7–1.10, §8.2). */
+/**
+ * Requests of clients for access, what gateways answer, and candidates between them (docs/portal-protocol.md, "Access
+ * requests").
+ */
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Result from "effect/Result"
 import { deriveIceCredentials, derivePresharedKey } from "./credentials.ts"

@@ -1,4 +1,4 @@
-/** The Phoenix V1 envelope, the server's side (firezone-protocol §1.3): JSON objects with topic, event, payload, ref. */
+/** The Phoenix V1 envelope, the server's side: JSON objects with topic, event, payload, ref. */
 
 export interface Frame {
   readonly topic: string

@@ -1,4 +1,4 @@
-/** `init`: all that a device must know, after each join and whenever something of it changes (firezone-protocol §1.6, §8.2). */
+/** `init`: all that a device must know, after each join and whenever something of it changes. */
 import { type Connection, log, type PortalState, push } from "./portalState.ts"
 import { relayEntries, resourceForClient } from "./views.ts"
 

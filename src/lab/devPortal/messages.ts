@@ -1,4 +1,7 @@
-/** What gateways and clients send (firezone-protocol §1.7–1.10, §8.2). Unknown keys are dropped, sizes bounded. */
+/**
+ * What gateways and clients send (docs/portal-protocol.md, "Messages from the gateway" and "The client's side").
+ * Unknown keys are dropped, sizes bounded.
+ */
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 

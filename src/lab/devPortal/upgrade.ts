@@ -1,4 +1,4 @@
-/** The upgrade request of a device (firezone-protocol §1.1, §1.2, §1.4): who is it, and may it come in? */
+/** The upgrade request of a device (docs/portal-protocol.md, "Connecting"): who is it, and may it come in? */
 import { keyBytes } from "../../config/values.ts"
 import { hostNumbers, preferredHost, pskBaseOf, tunnelAddresses, uuidOf } from "./identity.ts"
 import type { Device, PortalState, Role } from "./portalState.ts"

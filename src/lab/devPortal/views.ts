@@ -1,4 +1,7 @@
-/** What the portal tells devices, as it stands on the wire (firezone-protocol §1.5, §1.6, §8.2). */
+/**
+ * What the portal tells devices, as it stands on the wire (docs/portal-protocol.md, "Messages to the gateway" and "The
+ * client's side").
+ */
 import type { PortFilter } from "../../model/PortFilter.ts"
 import { formatHostPort } from "../../packet/endpoint.ts"
 import { deriveTurnCredentials } from "./credentials.ts"
