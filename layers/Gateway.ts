@@ -8,15 +8,16 @@ import { Authorizations } from "../src/access/Authorizations.ts"
 import { Clients } from "../src/access/Clients.ts"
 import type { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
 import type { ProxyRanges } from "../src/access/ProxyRanges.ts"
+import type { StatusError } from "../src/cli/StatusClient.ts"
 import { type GatewayConfig } from "../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Upstream } from "../src/dns/Upstream.ts"
-import { DnsSockets } from "../src/host/DnsSockets.ts"
-import { HostNetwork } from "../src/host/HostNetwork.ts"
-import { StateStore } from "../src/host/StateStore.ts"
+import { DnsSockets, type DnsSocketError } from "../src/host/DnsSockets.ts"
+import { type HostError, HostNetwork } from "../src/host/HostNetwork.ts"
+import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import type { DestinationPolicy } from "../src/nat/destinationPolicy.ts"
 import { parseAddress } from "../src/packet/address.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
@@ -43,10 +44,13 @@ import * as TunnelNamesLive from "./control/standalone/TunnelNames.ts"
 import { warmUp } from "./control/standalone/warmUp.ts"
 
 export interface GatewayOptions {
-  readonly newKey: boolean
+  /** Make a new private key although clients exist and the old one is missing. */
+  readonly newKey?: boolean
+  /** Puts a layer of one's own in the place of one of these, or in front of it. */
+  readonly swap?: (live: GatewayParts) => GatewayParts
 }
 
-/** The layers that another composition may swap or stand in front of. */
+/** The layers that may be swapped. */
 export interface GatewayParts {
   readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions>
   readonly resolver: Layer.Layer<Resolver, never, Upstream>
@@ -57,22 +61,49 @@ class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { message: Sch
 
 const dnsPort = 53
 
-/** Runs a gateway until interrupted; everything it did to the host is undone then. */
-export const runGateway = (
+/** What the program around a gateway may ask. */
+export type GatewayServices = Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
+
+/** Each with a `message` of one line for the operator. */
+export type GatewayError = DataPlaneError | DnsSocketError | HostError | KeyError | StateError | StatusError
+
+/**
+ * A gateway: ready when it is built, and all that it did to the host is undone with its scope. `DataPlane.failure` tells
+ * when it cannot go on.
+ */
+export const layer = (
   config: GatewayConfig,
-  options: GatewayOptions,
-  swap: (live: GatewayParts) => GatewayParts = (live) => live
-) =>
-  Effect.gen(function* () {
-    const startedAt = yield* Clock.currentTimeMillis
-    // Before anything is touched: a second gateway by mistake is told so, and the first one notices nothing.
-    yield* StatusSocket.makeRoom(config.controlSocket)
-    const key = yield* privateKey(options.newKey)
-    const publicKey = Buffer.from(x25519Public(key)).toString("base64")
-    return yield* Effect.gen(function* () {
-      const context = yield* Effect.context<
-        Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
-      >()
+  options: GatewayOptions = {}
+): Layer.Layer<GatewayServices, GatewayError> =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const startedAt = yield* Clock.currentTimeMillis
+      // Before the host is touched: a second gateway by mistake is told so, and the first one notices nothing.
+      yield* StatusSocket.makeRoom(config.controlSocket)
+      const key = yield* privateKey(options.newKey ?? false)
+      const live = liveParts(config, key)
+      return reported(config, startedAt, Buffer.from(x25519Public(key)).toString("base64")).pipe(
+        Layer.provideMerge(services(config, options.swap?.(live) ?? live))
+      )
+    })
+  ).pipe(Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
+
+/** Runs a gateway until interrupted, or until it cannot go on. */
+export const runGateway = (config: GatewayConfig, options?: GatewayOptions) =>
+  DataPlane.pipe(
+    Effect.flatMap(({ failure }) => Effect.tapError(failure, (error) => Effect.logError(error.message))),
+    Effect.provide(layer(config, options))
+  )
+
+/** `sallyport status` is answered from now on. */
+const reported = (
+  config: GatewayConfig,
+  startedAt: number,
+  publicKey: string
+): Layer.Layer<never, StatusError, GatewayServices> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const context = yield* Effect.context<GatewayServices>()
       const report = Effect.provide(gatewayReport({ startedAt, publicKey, endpoint: config.endpoint }), context)
       yield* StatusSocket.serve(config.controlSocket, report)
       yield* Effect.logInfo("ready").pipe(
@@ -83,9 +114,8 @@ export const runGateway = (
           clients: config.clients.length
         })
       )
-      return yield* Effect.tapError((yield* DataPlane).failure, (error) => Effect.logError(error.message))
-    }).pipe(Effect.scoped, Effect.provide(services(config, swap(liveParts(config, key)))))
-  }).pipe(Effect.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
+    })
+  )
 
 const liveParts = (config: GatewayConfig, privateKey: Uint8Array): GatewayParts => ({
   acceptor: ConnectionAcceptorLive.layer,
@@ -129,7 +159,7 @@ const services = (config: GatewayConfig, parts: GatewayParts) => {
 const hostLayer = (
   config: GatewayConfig,
   policy: DestinationPolicy
-): Layer.Layer<never, HostNetworkError, DataPlane | HostNetwork> =>
+): Layer.Layer<never, HostError, DataPlane | HostNetwork> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const host = yield* HostNetwork
@@ -172,8 +202,6 @@ const hostLayer = (
       )
     })
   )
-
-type HostNetworkError = Effect.Error<HostNetwork["Service"]["ownAddresses"]>
 
 /** The one persisted key. A gateway whose clients know a lost key does not get another one silently. */
 const privateKey = Effect.fnUntraced(function* (newKey: boolean) {

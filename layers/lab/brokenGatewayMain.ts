@@ -16,6 +16,9 @@ if (fault === undefined) throw new Error(`not a fault: ${name ?? "none"}; there 
 
 const broken = Layer.effect(
   Programs,
-  Effect.map(Programs, (live) => ({ ...live, up: (config, options) => runGateway(config, options, fault) }))
+  Effect.map(Programs, (live) => ({
+    ...live,
+    up: (config, options) => runGateway(config, { ...options, swap: fault })
+  }))
 )
 runCli(argv, Layer.provide(broken, ProgramsLive.layer))
