@@ -64,10 +64,11 @@ const start = (): void => {
     // The whole heap is collected when it is three times what lived, else every few megabytes: in the first seconds of a
     // crowd of clients those collections, and the threads that help with them, take the processors from the answers.
     V8.setFlagsFromString("--heap-growing-percent=200")
-    import("../layers/main.ts").then(
-      ({ main }) => main(process.argv.slice(2)),
-      (error: unknown) => fail(`cannot start: ${error instanceof Error ? error.message : String(error)} — reinstall it`)
-    )
+    import("../layers/main.ts")
+      .then(({ main }) => main(process.argv.slice(2)))
+      .catch((error: unknown) => {
+        fail(`cannot start: ${error instanceof Error ? error.message : String(error)} — reinstall it`)
+      })
     return
   }
   const node = findNode()

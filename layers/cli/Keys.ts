@@ -1,8 +1,8 @@
 import * as Crypto from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { load } from "../../src/cli/load.ts"
 import { Keys } from "../../src/cli/Keys.ts"
-import { x25519Public } from "../dataplane/nodePrimitives.ts"
 
 /** Key pairs from node's crypto. */
 export const layer: Layer.Layer<Keys> = Layer.succeed(Keys, {
@@ -14,5 +14,8 @@ export const layer: Layer.Layer<Keys> = Layer.succeed(Keys, {
     return secret.toString("base64")
   }),
   publicKey: (privateKey) =>
-    Effect.sync(() => Buffer.from(x25519Public(Buffer.from(privateKey, "base64"))).toString("base64"))
+    Effect.map(
+      load(() => import("../dataplane/nodePrimitives.ts")),
+      ({ x25519Public }) => Buffer.from(x25519Public(Buffer.from(privateKey, "base64"))).toString("base64")
+    )
 })

@@ -1,20 +1,34 @@
-/** The programs behind the commands, put together from the live layers. */
+/** The programs behind the commands, each loaded when it is asked for. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { load } from "../../src/cli/load.ts"
 import { Programs } from "../../src/cli/Programs.ts"
-import { runConnect } from "./Connect.ts"
-import { runConnectPortal } from "../lab/ConnectPortal.ts"
-import { runDevPortal } from "../lab/DevPortal.ts"
-import { runFirezoneGateway } from "../FirezoneGateway.ts"
-import { runGateway } from "../Gateway.ts"
-import { runDemo } from "../lab/demo.ts"
-import * as telemetry from "./telemetry.ts"
 
 export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
-  up: (config, options) => runGateway(config, options).pipe(Effect.provide(telemetry.layer(options))),
-  upFirezone: (config, options) => runFirezoneGateway(config).pipe(Effect.provide(telemetry.layer(options))),
-  connect: (conf) => runConnect(conf),
-  connectPortal: runConnectPortal,
-  demo: runDemo,
-  devPortal: runDevPortal
+  up: Effect.fnUntraced(function* (config, options) {
+    const telemetry = yield* load(() => import("./telemetry.ts"))
+    const { runGateway } = yield* load(() => import("../Gateway.ts"))
+    return yield* runGateway(config, options).pipe(Effect.provide(telemetry.layer(options)))
+  }),
+  upFirezone: Effect.fnUntraced(function* (config, options) {
+    const telemetry = yield* load(() => import("./telemetry.ts"))
+    const { runFirezoneGateway } = yield* load(() => import("../FirezoneGateway.ts"))
+    return yield* runFirezoneGateway(config).pipe(Effect.provide(telemetry.layer(options)))
+  }),
+  connect: Effect.fnUntraced(function* (conf) {
+    const { runConnect } = yield* load(() => import("./Connect.ts"))
+    return yield* runConnect(conf)
+  }),
+  connectPortal: Effect.fnUntraced(function* (config) {
+    const { runConnectPortal } = yield* load(() => import("../lab/ConnectPortal.ts"))
+    return yield* runConnectPortal(config)
+  }),
+  demo: Effect.fnUntraced(function* (options) {
+    const { runDemo } = yield* load(() => import("../lab/demo.ts"))
+    return yield* runDemo(options)
+  }),
+  devPortal: Effect.fnUntraced(function* (config) {
+    const { runDevPortal } = yield* load(() => import("../lab/DevPortal.ts"))
+    return yield* runDevPortal(config)
+  })
 })

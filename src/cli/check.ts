@@ -1,10 +1,10 @@
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import { readConfig } from "../config/readConfig.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
+import { load } from "./load.ts"
 import { table } from "./renderStatus.ts"
 
 /** `sallyport check`: says what is wrong with the file, or what it means. Touches nothing. */
@@ -12,6 +12,7 @@ export const check = Command.make(
   "check",
   { config: configFlag },
   Effect.fnUntraced(function* ({ config: file }) {
+    const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
     const { clients, endpoint, grants, resources } = config
     yield* Console.log(`${file} is correct: ${counted(clients, "client")}, ${counted(resources, "resource")}`)

@@ -7,10 +7,10 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { clientConf } from "../config/clientConf.ts"
 import { ConfigError, quote } from "../config/problem.ts"
-import { readConfig } from "../config/readConfig.ts"
 import { suggestFix } from "../config/suggest.ts"
 import { parseKey } from "../config/values.ts"
 import { configFlag } from "./configFlag.ts"
+import { load } from "./load.ts"
 import { StatusClient } from "./StatusClient.ts"
 
 /** `sallyport client-config NAME`: the WireGuard file for one client. */
@@ -26,6 +26,7 @@ export const clientConfig = Command.make(
     )
   },
   Effect.fnUntraced(function* ({ name, config: file, gatewayKey }) {
+    const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
     const client = config.clients.find((client) => client.id === name)
     if (client === undefined) {

@@ -3,10 +3,8 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { readClientEnvironment } from "../lab/client/clientEnvironment.ts"
 import { ConfigError } from "../config/problem.ts"
-import { readBounded } from "../config/readConfig.ts"
-import { parseWireguardConf } from "../config/wireguardConf.ts"
+import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
 
 /** `sallyport connect FILE.conf`, with a wg-quick file, or `--portal`: be a client until told to stop. */
@@ -29,7 +27,12 @@ export const connect = Command.make(
     if (portal === Option.isSome(file)) {
       return yield* new ConfigError({ message: "connect takes either a file or --portal — name one of them" })
     }
-    if (Option.isNone(file)) return yield* programs.connectPortal(yield* readClientEnvironment())
+    if (Option.isNone(file)) {
+      const { readClientEnvironment } = yield* load(() => import("../lab/client/clientEnvironment.ts"))
+      return yield* programs.connectPortal(yield* readClientEnvironment())
+    }
+    const { readBounded } = yield* load(() => import("../config/readConfig.ts"))
+    const { parseWireguardConf } = yield* load(() => import("../config/wireguardConf.ts"))
     const conf = yield* Effect.fromResult(parseWireguardConf(yield* readBounded(file.value), file.value))
     yield* programs.connect(conf)
   })

@@ -1,8 +1,7 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
-import { readBounded } from "../config/readConfig.ts"
-import { parsePortalConfig } from "../lab/devPortal/configFile.ts"
+import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
 
 /** `sallyport dev-portal`: a portal for tests and development. */
@@ -17,6 +16,8 @@ export const devPortal = Command.make(
   },
   Effect.fnUntraced(function* ({ config }) {
     const programs = yield* Programs
+    const { readBounded } = yield* load(() => import("../config/readConfig.ts"))
+    const { parsePortalConfig } = yield* load(() => import("../lab/devPortal/configFile.ts"))
     yield* programs.devPortal(yield* Effect.fromResult(parsePortalConfig(yield* readBounded(config), config)))
   })
 ).pipe(Command.withDescription("Run a small Firezone-compatible portal for tests and development; not for production"))

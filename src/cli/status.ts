@@ -1,15 +1,13 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { defaultControlSocket } from "../config/GatewayConfig.ts"
-import { readConfig } from "../config/readConfig.ts"
-import { renderStatus } from "./renderStatus.ts"
-import { StatusClient } from "./StatusClient.ts"
+import { load } from "./load.ts"
+import { showStatus } from "./showStatus.ts"
 
-/** `sallyport status`: what the running gateway knows. */
+/** `sallyport status`: what the running gateway knows. Its plainest forms never come here: `plainStatus.ts`. */
 export const status = Command.make(
   "status",
   {
@@ -30,13 +28,9 @@ export const status = Command.make(
     )
   },
   Effect.fnUntraced(function* ({ json, socket, config }) {
-    const client = yield* StatusClient
-    const path = Option.isSome(socket)
-      ? socket.value
-      : Option.isSome(config)
-        ? (yield* readConfig(config.value)).controlSocket
-        : defaultControlSocket
-    const report = yield* client.fetch(path)
-    yield* Console.log(json ? JSON.stringify(report) : renderStatus(report))
+    if (Option.isSome(socket)) return yield* showStatus({ json, socket: socket.value })
+    if (Option.isNone(config)) return yield* showStatus({ json, socket: defaultControlSocket })
+    const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+    yield* showStatus({ json, socket: (yield* readConfig(config.value)).controlSocket })
   })
 ).pipe(Command.withDescription("Show clients, names, authorizations and counters of the running gateway"))

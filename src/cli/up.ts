@@ -2,10 +2,9 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import { readConfig } from "../config/readConfig.ts"
-import { readFirezoneConfig, readToken } from "../config/firezoneConfig.ts"
 import { defaultConfigPath } from "../config/GatewayConfig.ts"
 import { configFlag } from "./configFlag.ts"
+import { load } from "./load.ts"
 import { withConfiguredLogLevel } from "./logLevel.ts"
 import { Programs } from "./Programs.ts"
 
@@ -27,11 +26,13 @@ export const up = Command.make(
   },
   Effect.fnUntraced(function* ({ config: file, devTools, newKey }) {
     const programs = yield* Programs
+    const { readFirezoneConfig } = yield* load(() => import("../config/firezoneConfig.ts"))
     const token = yield* portalToken(file)
     if (token !== null) {
       const config = yield* readFirezoneConfig(token)
       return yield* withConfiguredLogLevel(programs.upFirezone(config, { devTools }), config.logLevel)
     }
+    const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
     yield* withConfiguredLogLevel(programs.up(config, { devTools, newKey }), config.logLevel)
   })
@@ -41,6 +42,7 @@ export const up = Command.make(
 
 /** The token of the portal that this gateway belongs to; `null` where a configuration file says what it does. */
 const portalToken = Effect.fnUntraced(function* (file: string) {
+  const { readToken } = yield* load(() => import("../config/firezoneConfig.ts"))
   const token = yield* readToken
   if (token === null || file !== defaultConfigPath) return null
   const fs = yield* FileSystem.FileSystem

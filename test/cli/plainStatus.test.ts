@@ -1,0 +1,70 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect } from "effect"
+import { Command } from "effect/cli"
+import { TestConsole } from "effect/testing"
+import { plainStatus } from "../../src/cli/plainStatus.ts"
+import { showStatus } from "../../src/cli/showStatus.ts"
+import { status } from "../../src/cli/status.ts"
+import { StatusClient } from "../../src/cli/StatusClient.ts"
+import { report } from "./fixtures.ts"
+
+/** Which socket is asked, and what is printed. */
+const outcome = <E, R>(program: Effect.Effect<void, E, R>) =>
+  Effect.gen(function* () {
+    const asked: Array<string> = []
+    const fetch = (path: string) => Effect.sync(() => (asked.push(path), report))
+    const before = (yield* TestConsole.logLines).length
+    yield* Effect.provideService(program, StatusClient, { fetch })
+    return { asked, printed: (yield* TestConsole.logLines).slice(before) }
+  })
+
+const withFramework = (argv: ReadonlyArray<string>, environment: Record<string, string>) =>
+  Command.runWith(Command.make("sallyport").pipe(Command.withSubcommands([status])), { version: "9.9.9" })(argv).pipe(
+    Effect.provide([NodeServices.layer, ConfigProvider.layer(ConfigProvider.fromUnknown(environment))])
+  )
+
+const words = ["--json", "--socket", "/a", "/b", "", "relative", "-", "--", "--socket=/a", "--config", "-c", "--help"]
+const lists = (length: number): ReadonlyArray<ReadonlyArray<string>> =>
+  length === 0 ? [[]] : lists(length - 1).flatMap((list) => words.map((word) => [...list, word]))
+
+describe("plainStatus", () => {
+  it.effect("reads every command line that it takes as the framework does", () =>
+    Effect.gen(function* () {
+      let taken = 0
+      for (const environment of [{}, { SALLYPORT_CONFIG: "/nowhere.yaml" }]) {
+        for (const flags of [0, 1, 2, 3].flatMap(lists)) {
+          const argv = ["status", ...flags]
+          const plain = plainStatus(argv, environment)
+          if (plain === null) continue
+          taken++
+          assert.deepStrictEqual(
+            yield* outcome(showStatus(plain)),
+            yield* outcome(withFramework(argv, environment)),
+            argv.join(" ")
+          )
+        }
+      }
+      // Both forms without a socket, and both with each of the two, these in both environments.
+      assert.strictEqual(taken, 2 + 2 * 4)
+    })
+  )
+
+  it("leaves to the framework what needs a configuration, help or an explanation", () => {
+    for (const argv of [
+      [],
+      ["check"],
+      ["status", "--help"],
+      ["status", "--config", "/etc/sallyport.yaml"],
+      ["status", "--socket"],
+      ["status", "--socket", "--json"],
+      ["status", "--json", "--json"],
+      ["status", "extra"],
+      ["status", "--log-level", "debug"],
+      ["--log-level", "debug", "status"]
+    ]) {
+      assert.isNull(plainStatus(argv, {}), argv.join(" "))
+    }
+    assert.isNull(plainStatus(["status", "--json"], { SALLYPORT_CONFIG: "/etc/sallyport.yaml" }))
+  })
+})
