@@ -19,18 +19,18 @@ export const claims = (runs: ReadonlyArray<RunRecord>): Result.Result<string, st
   if (changes !== undefined) {
     return Result.fail(`runs of ${changes.commit}: nobody can repeat them — commit, then measure again`)
   }
-  const byTitle = Map.groupBy(runs, ({ title }) => title)
+  const byTitle = Map.groupBy(runs, ({ command, title }) => `${title}, \`${command}\``)
   if (byTitle.size === 0) return Result.fail(`no runs: make ${fewestRuns} with --record FILE`)
   for (const [title, of] of byTitle) {
     if (of.length < fewestRuns) {
-      return Result.fail(`${of.length} of at least ${fewestRuns} runs of "${title}" — measure more with --record`)
+      return Result.fail(`${of.length} of at least ${fewestRuns} runs of ${title}: measure more with --record`)
     }
   }
-  const { commit, machine, node } = runs[0]!
+  const { commit, day, machine, node } = runs.at(-1)!
   const peer = runs.find((run) => run.peer !== null)?.peer
   return Result.succeed(
     [
-      `Commit ${commit}, Node ${node.slice(1)}${peer == null ? "" : `, ${peer}`}, ${machine}.`,
+      `${day}, commit ${commit}, Node ${node.slice(1)}${peer == null ? "" : `, ${peer}`}, ${machine}.`,
       ...Array.from(byTitle, ([title, of]) => `${title}, worst of ${of.length} runs:\n\n${table(of)}`)
     ].join("\n\n")
   )

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process"
 import { appendFileSync } from "node:fs"
 import { cpus, release } from "node:os"
+import { relative } from "node:path"
 import process from "node:process"
 import { Schema } from "effect"
 
@@ -17,6 +18,9 @@ export type Figure = typeof Figure.Type
 export const RunRecord = Schema.Struct({
   /** What was measured, with the options that matter. */
   title: Schema.String,
+  command: Schema.String,
+  /** `YYYY-MM-DD` */
+  day: Schema.String,
   /** Of this program; ends with `changed` where files differ from it. */
   commit: Schema.String,
   /** Version and toolchain of what we are compared with. */
@@ -43,12 +47,25 @@ const commit =
     ? ""
     : git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "-uno") === "" ? "" : changed)
 
+/** As it was typed, without `--record FILE`. */
+const command = (): string => {
+  const script = process.env["npm_lifecycle_event"]
+  const start =
+    script === undefined ? ["node", relative(process.cwd(), process.argv[1]!)] : ["npm", "run", script, "--"]
+  const options = process.argv.slice(2).toSpliced(at - 2, 2)
+  return (options.length === 0 ? start.filter((text) => text !== "--") : [...start, ...options])
+    .map((text) => (text.includes(" ") ? `"${text}"` : text))
+    .join(" ")
+}
+
 /** Appends the run to the file that `--record` names; nothing without it. Figures that are no number are left out. */
 export const record = (title: string, peer: string | null, figures: ReadonlyArray<Figure>): void => {
   if (file === null) return
   const processors = cpus()
   const run: RunRecord = {
     title,
+    command: command(),
+    day: new Date().toISOString().slice(0, 10),
     commit,
     peer,
     node: process.version,

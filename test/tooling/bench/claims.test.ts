@@ -13,6 +13,8 @@ const figure = (value: number, changes: Partial<Figure> = {}): Figure => ({
 
 const run = (value: number, changes: Partial<RunRecord> = {}): RunRecord => ({
   title: "3 rounds of 2 s",
+  command: "npm run bench -- --quick",
+  day: "2026-11-29",
   commit: "0123456789ab",
   peer: "wireguard-go v1 built with go1.26.8",
   node: "v26.10.0",
@@ -55,10 +57,12 @@ describe("claims", () => {
     }
   })
 
-  it("say of what commit, with which peer and under which Node", () => {
-    assert.match(
+  it("say when, of what commit, with which peer, under which Node and by which command", () => {
+    assert.include(
       table(five),
-      /^Commit 0123456789ab, Node 26.10.0, wireguard-go v1 built with go1.26.8, 2 × processor\.\n/
+      `2026-11-29, commit 0123456789ab, Node 26.10.0, wireguard-go v1 built with go1.26.8, 2 × processor.
+
+3 rounds of 2 s, \`npm run bench -- --quick\`, worst of 5 runs:`
     )
   })
 
@@ -71,7 +75,7 @@ describe("claims", () => {
   it("are refused with fewer than five runs of anything", () => {
     assert.include(refusal([]), "no runs")
     assert.include(refusal(five.slice(1)), "4 of at least 5 runs")
-    assert.include(refusal([...five, run(1, { title: "accept" })]), '1 of at least 5 runs of "accept"')
+    assert.include(refusal([...five, run(1, { title: "accept" })]), "1 of at least 5 runs of accept")
   })
 
   it("are refused of runs that do not belong together", () => {
