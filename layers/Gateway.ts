@@ -19,6 +19,7 @@ import { DnsSockets, type DnsSocketError } from "../src/host/DnsSockets.ts"
 import { type HostError, HostNetwork } from "../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import type { DestinationPolicy } from "../src/nat/destinationPolicy.ts"
+import { superviseForever } from "../src/loops/superviseForever.ts"
 import { parseAddress } from "../src/packet/address.ts"
 import { Resolutions } from "../src/resolution/Resolutions.ts"
 import type { Resolver } from "../src/resolution/Resolver.ts"
@@ -195,11 +196,11 @@ const hostLayer = (
         })
       })
       yield* tell
-      yield* host.changed.pipe(
-        Effect.andThen(Effect.catch(tell, (error) => Effect.logError(error.message))),
-        Effect.forever,
-        Effect.forkScoped
+      const follow = Effect.andThen(
+        host.changed,
+        Effect.catch(tell, (error) => Effect.logError(error.message))
       )
+      yield* Effect.forkScoped(superviseForever("Tunnel.host", follow))
     })
   )
 

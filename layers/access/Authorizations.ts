@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import { Authorizations, LastAuthorizationEnded } from "../../src/access/Authorizations.ts"
 import type { SetResource } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import type { Authorization } from "../../src/model/Authorization.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import type { Resource, ResourceId } from "../../src/model/Resource.ts"
@@ -49,12 +50,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       }
     })
 
-    yield* Effect.sleep("1 second").pipe(
-      Effect.andThen(cutExpired),
-      Effect.catchCause((cause) =>
-        Effect.logError("checking authorizations failed; the next check is in a second", cause)
-      ),
-      Effect.forever,
+    yield* superviseForever("Authorizations.expiry", Effect.andThen(cutExpired, Effect.sleep("1 second"))).pipe(
       Effect.forkScoped
     )
 

@@ -1,12 +1,12 @@
 /** `sallyport connect`: the client role on the same engine, from a wg-quick file. */
 import { lookup } from "node:dns/promises"
 import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type { HostPort } from "../../src/config/GatewayConfig.ts"
 import type { WireguardConf } from "../../src/config/wireguardConf.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { clientPolicy, type UpsertClient } from "../../src/dataplane/commands.ts"
+import { forEachNotice } from "../../src/loops/forEachNotice.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { ResourceId } from "../../src/model/Resource.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
@@ -53,7 +53,7 @@ export const runConnect = (conf: WireguardConf) =>
       })
     }
     yield* configureClient(device, conf)
-    yield* tellOfConnection(dataPlane, `${conf.peer.endpoint.host}:${conf.peer.endpoint.port}`)
+    yield* tellOfConnection(`${conf.peer.endpoint.host}:${conf.peer.endpoint.port}`)
     yield* dataPlane.start
     yield* Effect.logInfo("connecting").pipe(
       Effect.annotateLogs({ device, endpoint: `${conf.peer.endpoint.host}:${conf.peer.endpoint.port}` })
@@ -78,21 +78,18 @@ export const runConnect = (conf: WireguardConf) =>
   )
 
 /** Says when the gateway answers and when it no longer does. */
-const tellOfConnection = Effect.fnUntraced(function* (dataPlane: DataPlane["Service"], endpoint: string) {
-  const notices = yield* dataPlane.notices
+const tellOfConnection = Effect.fnUntraced(function* (endpoint: string) {
   let connected = false
   let everConnected = false
-  yield* Queue.take(notices).pipe(
-    Effect.flatMap((notice) => {
-      if (notice._tag === "Fault") return Effect.logWarning(notice.message)
-      if (notice._tag !== "ClientState" || notice.connected === connected) return Effect.void
+  yield* forEachNotice("Connect", {
+    ClientState: (notice) => {
+      if (notice.connected === connected) return Effect.void
       connected = notice.connected
       everConnected ||= connected
       return Effect.logInfo(connected ? "connected" : "the gateway is silent")
-    }),
-    Effect.forever,
-    Effect.forkScoped
-  )
+    },
+    Fault: ({ message }) => Effect.logWarning(message)
+  })
   yield* Effect.suspend(() =>
     everConnected
       ? Effect.void

@@ -7,6 +7,7 @@ import { makeStatusReport, type StatusInput } from "../../src/cli/statusReport.t
 import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { defectCounts } from "../../src/loops/outlive.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** Reads the report from the services at hand. */
@@ -28,6 +29,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     controlPlaneCounters: yield* controlPlane.counters,
     dataPlaneCounters: yield* dataPlane.counters,
     resolutionCounters: yield* resolutions.counters,
-    dnsCounters: yield* (yield* DnsSockets).counters
+    dnsCounters: yield* (yield* DnsSockets).counters,
+    defects: yield* defectCounts
   })
 })

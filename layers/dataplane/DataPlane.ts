@@ -8,12 +8,12 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
 import { readRealTime } from "./realTime.ts"
@@ -355,7 +355,13 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
       Effect.gen(function* () {
         const replaying = yield* Effect.forkChild(replay(running, startedAt))
         yield* Effect.forkChild(Effect.andThen(Deferred.await(running.ready), Deferred.succeed(firstReady, undefined)))
-        const reason = yield* Effect.raceAllFirst([Deferred.await(running.ended), watch(running), keepStandby(running)])
+        const reason = yield* Effect.raceAllFirst([
+          Deferred.await(running.ended),
+          watch(running),
+          keepStandby(running),
+          // Without its replay a worker would serve nobody, and nobody would know.
+          Effect.andThen(Fiber.join(replaying), Effect.never)
+        ])
         yield* Fiber.interrupt(replaying)
         yield* Effect.logError(`packet worker ${running.epoch} ${reason}; starting another`)
       }),
@@ -363,16 +369,16 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
   )
 
   /** At once after a single failure; one start per second when workers die young. */
-  const run = Effect.gen(function* () {
+  const life = Effect.gen(function* () {
     const before = yield* Clock.currentTimeMillis
     yield* incarnation
     const lived = (yield* Clock.currentTimeMillis) - before
     if (lived < youngMs && epoch > 1) yield* Effect.sleep(youngMs)
-  }).pipe(Effect.repeat(Schedule.forever), Effect.asVoid)
+  })
 
   return {
     prepare,
-    run,
+    run: superviseForever("DataPlane.worker", life),
     /** Waits until the first worker that loads has done so; a gateway without any has said why by then. */
     firstReady: Deferred.await(firstReady).pipe(Effect.timeoutOption(loadMs), Effect.asVoid),
     post,

@@ -13,6 +13,7 @@ import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwor
 import { describeOverlap, Route } from "../../src/host/overlap.ts"
 import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { type CommandFailed, findProgram, runCommand } from "./hostCommand.ts"
 import { enableForwarding, ipv6Available } from "./hostSysctl.ts"
@@ -21,7 +22,7 @@ export const layer: Layer.Layer<HostNetwork> = Layer.effect(
   HostNetwork,
   Effect.gen(function* () {
     const news = yield* Queue.sliding<void>(1)
-    yield* watch(news).pipe(Effect.forkScoped)
+    yield* Effect.forkScoped(superviseForever("HostNetwork.watch", watch(news)))
     return HostNetwork.of({
       configure,
       ownAddresses,
@@ -265,7 +266,7 @@ const readOr = (path: string, otherwise: string): string => {
 }
 
 /** `ip monitor` as a trigger (its text is not for programs). Whatever ends it, news may have been missed by then. */
-const watch = (news: Queue.Queue<void>): Effect.Effect<never> =>
+const watch = (news: Queue.Queue<void>): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     const child = spawn(findProgram("ip"), ["monitor", "address", "route"], { stdio: ["ignore", "pipe", "ignore"] })
     child.stdout.on("data", () => void Queue.offerUnsafe(news, undefined))
@@ -274,6 +275,5 @@ const watch = (news: Queue.Queue<void>): Effect.Effect<never> =>
     return Effect.sync(() => void child.kill("SIGKILL"))
   }).pipe(
     Effect.andThen(Effect.sleep("5 seconds")),
-    Effect.andThen(Effect.sync(() => void Queue.offerUnsafe(news, undefined))),
-    Effect.forever
+    Effect.andThen(Effect.sync(() => void Queue.offerUnsafe(news, undefined)))
   )

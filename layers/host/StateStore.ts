@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { maxRested, StateError, StateStore, type StoredClient, type StoredMapping } from "../../src/host/StateStore.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { makeFileSync } from "./fileSync.ts"
 
 /** Opens or creates the file at `path` (mode 0600, missing directories 0700) while the layer lives. */
@@ -122,18 +123,20 @@ const checkpointWhenQuiet = (log: {
   readonly changes: Effect.Effect<number>
   readonly checkpoint: Effect.Effect<void, StateError>
 }): Effect.Effect<void> =>
-  Effect.gen(function* () {
+  Effect.suspend(() => {
     let moved = 0
-    let before = yield* log.changes
-    for (;;) {
-      yield* Effect.sleep("1 second")
+    let before = 0
+    const turn = Effect.gen(function* () {
       const changes = yield* log.changes
       const quiet = changes - before <= quietRows
       before = changes
-      if (!quiet || changes - moved < quietRows) continue
-      yield* log.checkpoint
-      moved = changes
-    }
+      if (quiet && changes - moved >= quietRows) {
+        yield* log.checkpoint
+        moved = changes
+      }
+      yield* Effect.sleep("1 second")
+    })
+    return superviseForever("StateStore.checkpoint", turn)
   }).pipe(Effect.retry(Schedule.spaced("1 minute")), Effect.ignore)
 
 const schema = `

@@ -11,6 +11,7 @@ import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import { type DnsHandler, type DnsSocketError, DnsSockets } from "../../src/host/DnsSockets.ts"
 import { type HostError, HostNetwork } from "../../src/host/HostNetwork.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { defaultRanges } from "../../src/model/ranges.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
 
@@ -105,21 +106,18 @@ export const layer = (
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ device, tunnel4, tunnel6, port: dataPlane.port }))
       })
 
-      yield* Queue.take(wanted).pipe(
-        Effect.flatMap(apply),
-        Effect.forever,
+      yield* superviseForever("Tunnel.configure", Effect.flatMap(Queue.take(wanted), apply)).pipe(
         Effect.catch((error) => Deferred.fail(failed, error)),
         Effect.forkScoped
       )
-      yield* host.changed.pipe(
+      const follow = host.changed.pipe(
         Effect.andThen(Effect.suspend(() => (current === null ? Effect.void : tellPolicy(current)))),
         Effect.andThen(candidates.tell),
         Effect.andThen(host.ownAddresses),
         Effect.flatMap((own) => (candidates.hasLost(own) ? Queue.offer(moved, undefined) : Effect.void)),
-        Effect.catch((error) => Effect.logError(error.message)),
-        Effect.forever,
-        Effect.forkScoped
+        Effect.catch((error) => Effect.logError(error.message))
       )
+      yield* Effect.forkScoped(superviseForever("Tunnel.host", follow))
 
       return TunnelInterface.of({
         configure: (tunnel4, tunnel6) => Effect.asVoid(Queue.offer(wanted, { tunnel4, tunnel6 })),

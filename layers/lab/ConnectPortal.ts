@@ -7,7 +7,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
-import * as Schedule from "effect/Schedule"
 import type { PortalClientConfig } from "../../src/lab/client/clientEnvironment.ts"
 import type { Action } from "../../src/lab/client/actions.ts"
 import { ClientSession, everything } from "../../src/lab/client/ClientSession.ts"
@@ -21,10 +20,13 @@ import type { Decoded } from "../../src/control/firezone/messages.ts"
 import { ControlPlaneEnded } from "../../src/control/ControlPlane.ts"
 import { clientPolicy } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { Notice } from "../../src/dataplane/notices.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts"
 import { handleQuery } from "../../src/dns/tunnelServer.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { forEachNotice } from "../../src/loops/forEachNotice.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import * as DataPlaneLive from "../dataplane/DataPlane.ts"
 import * as DnsSocketsLive from "../host/DnsSockets.ts"
 import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
@@ -161,16 +163,18 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
   })
 
   yield* dataPlane.send(clientPolicy)
-  const notices = yield* dataPlane.notices
-  yield* Queue.take(notices).pipe(
-    Effect.flatMap((notice) =>
-      notice._tag === "Fault"
-        ? Effect.logWarning(notice.message)
-        : Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.notice(notice, now)))
-    ),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  const tell = (notice: Notice) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.notice(notice, now)))
+  yield* forEachNotice("Client.notices", {
+    CandidateFound: tell,
+    CandidateLost: tell,
+    RelayLost: tell,
+    ConnectionLost: tell,
+    ClientState: tell,
+    Control: tell,
+    Prohibited: tell,
+    Fault: ({ message }) => Effect.logWarning(message)
+  })
   yield* dataPlane.start
   yield* Effect.logInfo("asking the portal").pipe(Effect.annotateLogs({ generation }))
   yield* Effect.addFinalizer(() =>
@@ -179,21 +183,18 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
       Effect.sleep(lastWordsMs)
     )
   )
-  yield* Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.tick(now))).pipe(
-    Effect.repeat(Schedule.spaced(tickMs)),
-    Effect.forkScoped
-  )
-  yield* host.changed.pipe(
+  const tick = Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.tick(now)))
+  yield* Effect.forkScoped(superviseForever("Client.tick", Effect.andThen(tick, Effect.sleep(tickMs))))
+  const follow = host.changed.pipe(
     Effect.andThen(tellCandidates),
     Effect.andThen(host.ownAddresses),
     // The portal is connected from an address that this host has no more: nothing would come any longer.
     Effect.flatMap((own) => (candidates.hasLost(own) ? Queue.offer(moved, undefined) : Effect.void)),
-    Effect.catch((error) => Effect.logWarning(error.message)),
-    Effect.forever,
-    Effect.forkScoped
+    Effect.catch((error) => Effect.logWarning(error.message))
   )
+  yield* Effect.forkScoped(superviseForever("Client.host", follow))
   return yield* Effect.raceAllFirst([
-    Effect.forever(Effect.raceFirst(link.run, Queue.take(moved))),
+    superviseForever("Client.link", Effect.raceFirst(link.run, Queue.take(moved))),
     Deferred.await(ended),
     dataPlane.failure,
     serveHost(wanted, defaultRoute, (bytes, transport) => handleQuery(bytes, transport, lookup))

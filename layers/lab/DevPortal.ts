@@ -13,6 +13,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 import type * as Scope from "effect/Scope"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { type Command, type CommandResult, decodeCommand } from "../../src/lab/devPortal/commands.ts"
 import { DevPortal } from "../../src/lab/devPortal/DevPortal.ts"
@@ -107,10 +108,11 @@ export const serve = Effect.fn("DevPortal.serve")(function* (
   }
   if (config.adminSocket !== null) yield* serveAdmin(config.adminSocket, command)
 
-  yield* Effect.map(Clock.currentTimeMillis, (now) => {
+  const tick = Effect.map(Clock.currentTimeMillis, (now) => {
     portal.tick(now)
     carryOut()
-  }).pipe(Effect.repeat(Schedule.spaced("1 second")), Effect.forkScoped)
+  })
+  yield* Effect.forkScoped(superviseForever("DevPortal.tick", Effect.andThen(tick, Effect.sleep("1 second"))))
   if (config.stateFile !== null) yield* keepSaved(config.stateFile, portal)
 
   const port = typeof address === "object" && address !== null ? address.port : config.listen.port

@@ -1,8 +1,8 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
-import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Traffic } from "../../src/dataplane/notices.ts"
+import { forEachNotice } from "../../src/loops/forEachNotice.ts"
 import { Refresh } from "../../src/resolution/Refresh.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
@@ -11,8 +11,6 @@ export const layer: Layer.Layer<Refresh, never, Resolutions | DataPlane> = Layer
   Refresh,
   Effect.gen(function* () {
     const resolutions = yield* Resolutions
-    const dataPlane = yield* DataPlane
-    const notices = yield* dataPlane.notices
 
     const decide = Effect.fn("Refresh.decide")(function* (notice: Traffic) {
       const { mapping, cause } = notice
@@ -23,11 +21,7 @@ export const layer: Layer.Layer<Refresh, never, Resolutions | DataPlane> = Layer
     const traffic = (notice: Traffic): Effect.Effect<void> =>
       notice.cause === "Answered" ? resolutions.answered(notice.mapping) : decide(notice)
 
-    yield* Queue.take(notices).pipe(
-      Effect.flatMap((notice) => (notice._tag === "Traffic" ? traffic(notice) : Effect.void)),
-      Effect.forever,
-      Effect.forkScoped
-    )
+    yield* forEachNotice("Refresh", { Traffic: traffic })
 
     return Refresh.of({ traffic })
   })

@@ -73,7 +73,14 @@ export const StatusReport = Schema.Struct({
   authorizations: Schema.Array(AuthorizationRow),
   /** Rows that did not fit. */
   omitted: Schema.Struct({ mappings: Schema.Finite, authorizations: Schema.Finite }),
-  counters: Schema.Struct({ controlPlane: Counters, dataPlane: Counters, resolutions: Counters, dns: Counters })
+  counters: Schema.Struct({
+    controlPlane: Counters,
+    dataPlane: Counters,
+    resolutions: Counters,
+    dns: Counters,
+    /** Bugs that the gateway has met and outlived, by loop. */
+    defects: Counters
+  })
 })
 export type StatusReport = typeof StatusReport.Type
 
@@ -94,6 +101,8 @@ export interface StatusInput {
   readonly resolutionCounters: Readonly<Record<string, number>>
   /** Of the tunnel's DNS server. */
   readonly dnsCounters: Readonly<Record<string, number>>
+  /** Bugs met and outlived, by loop. */
+  readonly defects: Readonly<Record<string, number>>
 }
 
 /** Puts a report together; the newest mappings stay when there are too many. */
@@ -140,7 +149,8 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       controlPlane: input.controlPlaneCounters,
       dataPlane: input.dataPlaneCounters,
       resolutions: input.resolutionCounters,
-      dns: input.dnsCounters
+      dns: input.dnsCounters,
+      defects: input.defects
     }
   }
 }

@@ -94,7 +94,8 @@ export const input: StatusInput = {
   controlPlaneCounters: { questions: 3, unknown_source: 0 },
   dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },
   resolutionCounters: { lookups: 15 },
-  dnsCounters: { udp_queries: 0 }
+  dnsCounters: { udp_queries: 0 },
+  defects: {}
 }
 
 export const report = makeStatusReport(input)

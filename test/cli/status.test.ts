@@ -127,6 +127,18 @@ lookups  15`
     )
   })
 
+  it("shows the bugs that the gateway has outlived before anything else, and nothing while there are none", () => {
+    const lines = renderStatus({ ...report, counters: { ...report.counters, defects: { Refresh: 2 } } }).split("\n")
+    assert.deepStrictEqual(lines.slice(2, 7), [
+      "",
+      "bugs met and outlived: look into the log, and report them",
+      "COUNTER  VALUE",
+      "Refresh  2",
+      ""
+    ])
+    assert.notInclude(renderStatus(report), "bugs")
+  })
+
   it("aligns columns by their width on the screen and obeys no control character", () => {
     assert.strictEqual(
       table(

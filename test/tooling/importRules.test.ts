@@ -73,6 +73,7 @@ const rooms = [
   "dataplane",
   "dns",
   "host",
+  "loops",
   "model",
   "resolution",
   ...pure.map((place) => place.slice(4))

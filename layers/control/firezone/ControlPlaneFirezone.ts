@@ -2,13 +2,11 @@
  * The portal control plane: its messages become access requests, and every reply goes out in the turn of its request. Our
  * candidates go to the clients, names of clients are answered inside the tunnel.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
 import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
@@ -22,12 +20,14 @@ import { type Action, Session } from "../../../src/control/firezone/session.ts"
 import { TunnelInterface } from "../../../src/control/firezone/TunnelInterface.ts"
 import { maxAuthorizations } from "../../../src/control/firezone/wire.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
-import type { Notice } from "../../../src/dataplane/notices.ts"
+import { forEachNotice, type NoticeHandlers } from "../../../src/loops/forEachNotice.ts"
+import { makeOddities } from "../../../src/loops/oddities.ts"
+import { makeOutlive } from "../../../src/loops/outlive.ts"
+import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import type { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeInTunnelControl } from "./inTunnelControl.ts"
-import { makeOddities } from "./oddities.ts"
 import { makePortalLink } from "./portalLink.ts"
 
 export interface PortalOptions {
@@ -151,7 +151,8 @@ export const layer = (
           }
         },
         inOneTurn,
-        skipDefects
+        // A bug met by one message must not cost the others their connection.
+        makeOutlive("ControlPlane.message")
       )
 
       const link = yield* makePortalLink({
@@ -168,48 +169,31 @@ export const layer = (
         for (const message of candidates.take()) link.send(message)
       }
 
-      const handleNotice = Effect.fnUntraced(function* (notice: Notice) {
-        switch (notice._tag) {
-          case "CandidateFound":
-            return candidates.found(notice.client, notice.candidate)
-          case "CandidateLost":
-            return candidates.lost(notice.client, notice.candidate)
-          case "ConnectionLost":
-            candidates.forget(notice.client)
-            yield* clients.lost(notice.client)
-            return yield* Effect.logInfo("the connection to a client is lost").pipe(
-              Effect.annotateLogs({ client: notice.client, reason: notice.reason })
-            )
-          case "RelayLost": {
-            yield* odd(`relay ${notice.reason}`, `relay ${notice.relay} is lost: ${notice.reason}; ${notice.left} left`)
-            const now = yield* Clock.currentTimeMillis
-            for (const action of session.relayLost(notice.left, now)) yield* Effect.ignore(perform(action))
-            return
-          }
-          case "Control":
-            if (notice.event === controlEvent.AssignedIps) {
-              return yield* control.assignedIps(notice.client, notice.payload)
-            }
-            if (notice.event === controlEvent.Goodbye) yield* clients.lost(notice.client)
-            return
-          case "Fault":
-            return yield* Effect.logWarning(notice.message)
-        }
-      })
-
-      const notices = yield* dataPlane.notices
-      yield* Queue.takeAll(notices).pipe(
-        Effect.flatMap((batch) => Effect.forEach(batch, handleNotice, { discard: true })),
-        Effect.andThen(Effect.sync(tellCandidates)),
-        Effect.catchCause((cause) => Effect.logError("a notice of the data plane was not handled", cause)),
-        Effect.forever,
-        Effect.forkScoped
-      )
+      const handlers: NoticeHandlers = {
+        CandidateFound: ({ candidate, client }) => Effect.sync(() => candidates.found(client, candidate)),
+        CandidateLost: ({ candidate, client }) => Effect.sync(() => candidates.lost(client, candidate)),
+        ConnectionLost: Effect.fnUntraced(function* ({ client, reason }) {
+          candidates.forget(client)
+          yield* clients.lost(client)
+          yield* Effect.logInfo("the connection to a client is lost").pipe(Effect.annotateLogs({ client, reason }))
+        }),
+        RelayLost: Effect.fnUntraced(function* ({ left, reason, relay }) {
+          yield* odd(`relay ${reason}`, `relay ${relay} is lost: ${reason}; ${left} left`)
+          const now = yield* Clock.currentTimeMillis
+          for (const action of session.relayLost(left, now)) yield* Effect.ignore(perform(action))
+        }),
+        Control: ({ client, event, payload }) => {
+          if (event === controlEvent.AssignedIps) return control.assignedIps(client, payload)
+          return event === controlEvent.Goodbye ? clients.lost(client) : Effect.void
+        },
+        Fault: ({ message }) => Effect.logWarning(message)
+      }
+      yield* forEachNotice("ControlPlane.notices", handlers, Effect.sync(tellCandidates))
 
       yield* Effect.addFinalizer(() =>
         Effect.forEach(session.clients.keys(), (id) => dataPlane.send(goodbye(id)), { discard: true })
       )
-      const run = Effect.forever(Effect.raceFirst(link.run, tunnel.moved))
+      const run = superviseForever("ControlPlane.link", Effect.raceFirst(link.run, tunnel.moved))
       yield* Effect.forkScoped(Effect.catch(run, (error) => Deferred.fail(ended, error)))
 
       return ControlPlane.of({
@@ -264,9 +248,5 @@ const end = (reason: string): Effect.Effect<void, ControlPlaneEnded> =>
         })
       )
     : Effect.logWarning(`the portal will disconnect: ${quoted(reason)}`)
-
-/** A bug met by one message must not cost the others their connection. */
-const skipDefects = <E>(self: Effect.Effect<void, E>): Effect.Effect<void, E> =>
-  Effect.catchDefect(self, (defect) => Effect.logError("a message of the portal was not handled", Cause.die(defect)))
 
 const quoted = (text: string): string => JSON.stringify(text.slice(0, 64))

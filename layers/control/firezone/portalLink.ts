@@ -1,5 +1,4 @@
 /** Keeps the channel to the portal up: connects, joins, beats, reconnects as `connectPolicy` says. */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -9,6 +8,7 @@ import { Channel, type ChannelEvent, type ChannelOptions } from "../../../src/co
 import * as Policy from "../../../src/control/firezone/connectPolicy.ts"
 import type { Push } from "../../../src/control/firezone/pushes.ts"
 import { type PortalConnection, PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
+import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
 
 export interface PortalLinkOptions {
@@ -129,11 +129,8 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
     ),
     Effect.scoped,
     // A bug in here must not take the data plane away: it costs this connection.
-    Effect.catchDefect((defect) =>
-      Effect.logError("the portal connection failed", Cause.die(defect)).pipe(
-        Effect.andThen(Effect.fail(failureOf(null, null, "internal error")))
-      )
-    )
+    makeOutlive("ControlPlane.connection"),
+    Effect.andThen(Effect.fail(failureOf(null, null, "internal error")))
   )
 
   const retry = Effect.fnUntraced(function* (failure: Policy.ConnectFailure) {

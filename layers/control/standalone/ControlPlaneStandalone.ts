@@ -5,7 +5,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
 import { LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
@@ -17,6 +16,8 @@ import type { ClientState } from "../../../src/dataplane/notices.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
 import { type DnsSocketError, DnsSockets } from "../../../src/host/DnsSockets.ts"
 import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
+import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
+import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 
 export interface StandaloneOptions {
@@ -112,7 +113,6 @@ const grantNetworks = Effect.fnUntraced(function* (config: GatewayConfig) {
 /** Writes down where clients are, at most once a second each, and says when one comes or goes. */
 const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service"]) {
   const store = yield* StateStore
-  const notices = yield* (yield* DataPlane).notices
   const dirty = new Map<ClientId, ClientState>()
   const seenAt = new Map((yield* store.clients).map((row) => [row.client, row.lastSeenAt]))
   let failing = false
@@ -168,26 +168,12 @@ const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service
     })
   )
 
-  yield* Queue.take(notices).pipe(
-    Effect.flatMap((notice) => {
-      switch (notice._tag) {
-        case "ClientState":
-          return note(notice)
-        case "InUse":
-          return names.inUse(notice.client, notice.mappings)
-        case "Fault":
-          return Effect.logWarning(notice.message)
-        default:
-          return Effect.void
-      }
-    }),
-    Effect.forever,
-    Effect.forkScoped
-  )
-  yield* Effect.forkScoped(
-    Effect.forever(
-      Effect.andThen(Effect.sleep(persistEvery), Effect.andThen(write(Effect.sleep(betweenWrites)), tellMore))
-    )
-  )
+  yield* forEachNotice("ControlPlane.notices", {
+    ClientState: note,
+    InUse: ({ client, mappings }) => names.inUse(client, mappings),
+    Fault: ({ message }) => Effect.logWarning(message)
+  })
+  const remember = Effect.all([write(Effect.sleep(betweenWrites)), tellMore, Effect.sleep(persistEvery)])
+  yield* Effect.forkScoped(superviseForever("ControlPlane.remember", remember))
   yield* Effect.addFinalizer(() => write(Effect.void))
 })

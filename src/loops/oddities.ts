@@ -6,10 +6,15 @@ const againMs = 60_000
 /** Kinds come from outside: of more, nothing is told. */
 const maxKinds = 64
 
-/** Says odd things once a minute and kind: what is told is bounded, however odd the other side is. */
-export const makeOddities = (): ((kind: string, message: string) => Effect.Effect<void>) => {
+/**
+ * Says odd things once a minute and kind: what is told is bounded, however odd the other side is. `details` are logged
+ * behind the message.
+ */
+export const makeOddities = (
+  log: (...message: ReadonlyArray<unknown>) => Effect.Effect<void> = Effect.logWarning
+): ((kind: string, message: string, ...details: ReadonlyArray<unknown>) => Effect.Effect<void>) => {
   const told = new Map<string, { at: number; since: number }>()
-  return Effect.fnUntraced(function* (kind, message) {
+  return Effect.fnUntraced(function* (kind, message, ...details) {
     const now = yield* Clock.currentTimeMillis
     const known = told.get(kind)
     if (known === undefined && told.size >= maxKinds) return
@@ -19,6 +24,6 @@ export const makeOddities = (): ((kind: string, message: string) => Effect.Effec
     }
     const more = known === undefined || known.since === 0 ? "" : ` (${known.since} more since it was said last)`
     told.set(kind, { at: now, since: 0 })
-    yield* Effect.logWarning(`${message}${more}`)
+    yield* log(`${message}${more}`, ...details)
   })
 }

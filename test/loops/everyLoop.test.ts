@@ -1,0 +1,275 @@
+/** Every loop of a gateway meets a bug once, in a service that it calls, and then does its work as before. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Queue from "effect/Queue"
+import { TestClock } from "effect/testing"
+import * as AuthorizationsLive from "../../layers/access/Authorizations.ts"
+import * as ControlPlaneFirezone from "../../layers/control/firezone/ControlPlaneFirezone.ts"
+import * as ControlPlaneStandalone from "../../layers/control/standalone/ControlPlaneStandalone.ts"
+import * as TunnelInterfaceLive from "../../layers/host/TunnelInterface.ts"
+import * as DataPlaneRecording from "../../layers/memory/DataPlaneRecording.ts"
+import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
+import * as PortalSocketMemory from "../../layers/memory/PortalSocketMemory.ts"
+import { PortalMemory } from "../../layers/memory/PortalSocketMemory.ts"
+import * as RefreshLive from "../../layers/resolution/Refresh.ts"
+import { Authorizations } from "../../src/access/Authorizations.ts"
+import { Clients } from "../../src/access/Clients.ts"
+import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
+import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
+import { controlEvent } from "../../src/control/firezone/inTunnel.ts"
+import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
+import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { StateStore } from "../../src/host/StateStore.ts"
+import { defectCounts } from "../../src/loops/outlive.ts"
+import { MappingId } from "../../src/model/Mapping.ts"
+import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import { cidrResource, client } from "../support/access.ts"
+import { configOf } from "../support/standalone.ts"
+
+/** A method that notes what it is called with, and dies at the first call. */
+const diesOnce = <A>(result: A) => {
+  const calls: Array<unknown> = []
+  const method = (argument: unknown): Effect.Effect<A> =>
+    Effect.suspend(() => (calls.push(argument) === 1 ? Effect.die(new Error("a bug")) : Effect.succeed(result)))
+  return { calls, method }
+}
+
+/** With a count of bugs of its own, which must show this one. */
+const outlives = <E, R>(loop: string, run: Effect.Effect<void, E, R>) =>
+  Effect.gen(function* () {
+    yield* run
+    assert.deepStrictEqual(yield* defectCounts, { [loop]: 1 })
+  }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+
+const settle = TestClock.adjust(0)
+const alice = client(0).id
+const bob = client(1).id
+
+const silentSockets = Layer.mock(DnsSockets, { serve: () => Effect.succeed([]) })
+
+describe("one bug does not end", () => {
+  it.effect("the healing of names: the next notice is handled", () =>
+    Effect.suspend(() => {
+      const refresh = diesOnce<void>(undefined)
+      const layer = RefreshLive.layer.pipe(
+        Layer.provide(Layer.mock(Resolutions, { refresh: refresh.method })),
+        Layer.provideMerge(DataPlaneRecording.layer)
+      )
+      return outlives(
+        "Refresh",
+        Effect.gen(function* () {
+          const recorder = yield* DataPlaneRecorder
+          yield* recorder.traffic(MappingId.make("a"), "Unanswered")
+          yield* recorder.traffic(MappingId.make("b"), "Unanswered")
+          yield* settle
+          yield* recorder.traffic(MappingId.make("c"), "Unmapped")
+          yield* settle
+          assert.deepStrictEqual(refresh.calls, ["a", "b", "c"])
+        }).pipe(Effect.provide(layer))
+      )
+    })
+  )
+
+  it.effect("the expiry of authorizations: the others are cut a second later", () =>
+    Effect.suspend(() => {
+      const revoked = diesOnce<void>(undefined)
+      const layer = AuthorizationsLive.layer.pipe(
+        Layer.provide([Layer.mock(Resolutions, { revoked: revoked.method }), ControlPlaneStandalone.clientsStay]),
+        Layer.provideMerge(DataPlaneRecording.layer)
+      )
+      return outlives(
+        "Authorizations.expiry",
+        Effect.gen(function* () {
+          const authorizations = yield* Authorizations
+          for (const each of [client(0), client(1)]) {
+            yield* authorizations.record({ client: each, resource: cidrResource("10.0.0.0/8"), expiresAt: 5_000 })
+          }
+          yield* TestClock.adjust("5 seconds")
+          assert.deepStrictEqual(revoked.calls, [alice])
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(revoked.calls, [alice, bob])
+        }).pipe(Effect.provide(layer))
+      )
+    })
+  )
+
+  const standalone = (names: Partial<TunnelNames["Service"]>, store: Partial<StateStore["Service"]>) =>
+    ControlPlaneStandalone.layer({ config: configOf([], { clients: [] }), device: null }).pipe(
+      Layer.provide([
+        Layer.mock(Clients, {}),
+        Layer.mock(ConnectionAcceptor, {}),
+        Layer.mock(TunnelNames, { restore: Effect.void, counters: Effect.succeed({}), ...names }),
+        Layer.mock(StateStore, { clients: Effect.succeed([]), putClients: () => Effect.void, ...store }),
+        silentSockets
+      ]),
+      Layer.provideMerge(DataPlaneRecording.layer)
+    )
+
+  it.effect("the standalone gateway's ear for its packet path: the next notice is handled", () =>
+    Effect.suspend(() => {
+      const inUse = diesOnce<void>(undefined)
+      return outlives(
+        "ControlPlane.notices",
+        Effect.gen(function* () {
+          const recorder = yield* DataPlaneRecorder
+          for (const each of [alice, bob]) {
+            yield* recorder.publish({ _tag: "InUse", epoch: 1, client: each, mappings: [] })
+          }
+          yield* settle
+          assert.deepStrictEqual(inUse.calls, [alice, bob])
+        }).pipe(Effect.provide(standalone({ inUse: inUse.method }, {})))
+      )
+    })
+  )
+
+  it.effect("the memory of where clients are: it is written a second later", () =>
+    Effect.suspend(() => {
+      const putClients = diesOnce<void>(undefined)
+      return outlives(
+        "ControlPlane.remember",
+        Effect.gen(function* () {
+          const recorder = yield* DataPlaneRecorder
+          const endpoint = { address: "198.51.100.7", port: 4_500 }
+          yield* recorder.publish({
+            _tag: "ClientState",
+            epoch: 1,
+            client: alice,
+            connected: true,
+            endpoint,
+            lastTai64n: null,
+            handshakeAt: 7
+          })
+          yield* TestClock.adjust("2 seconds")
+          const row = { client: alice, endpoint, lastTai64n: null, lastSeenAt: 7 }
+          assert.deepStrictEqual(putClients.calls, [[row], [row]])
+        }).pipe(Effect.provide(standalone({}, { putClients: putClients.method })))
+      )
+    })
+  )
+
+  const portal = (clients: Partial<Clients["Service"]>, moved: Effect.Effect<void>) =>
+    ControlPlaneFirezone.layer({ legacy: false, maxPartition: Duration.hours(24) }).pipe(
+      Layer.provide([
+        Layer.mock(Authorizations, {}),
+        Layer.mock(Clients, clients),
+        Layer.mock(ConnectionAcceptor, {}),
+        Layer.mock(Resolutions, {}),
+        ControlPlaneFirezone.layerSession,
+        Layer.mock(TunnelInterface, { moved, ready: () => true, reachedFrom: () => Effect.void })
+      ]),
+      Layer.provideMerge(Layer.merge(DataPlaneRecording.layer, PortalSocketMemory.layer))
+    )
+
+  it.effect("the portal gateway's ear for its packet path: the next notice is handled", () =>
+    Effect.suspend(() => {
+      const lost = diesOnce<void>(undefined)
+      return outlives(
+        "ControlPlane.notices",
+        Effect.gen(function* () {
+          const recorder = yield* DataPlaneRecorder
+          yield* settle
+          for (const each of [alice, bob]) {
+            yield* recorder.publish({
+              _tag: "Control",
+              epoch: 1,
+              client: each,
+              event: controlEvent.Goodbye,
+              payload: new Uint8Array(0)
+            })
+          }
+          yield* settle
+          assert.deepStrictEqual(lost.calls, [alice, bob])
+        }).pipe(Effect.provide(portal({ lost: lost.method }, Effect.never)))
+      )
+    })
+  )
+
+  it.effect("the connection to the portal: it is made again a second later, and follows the host's moves", () =>
+    Effect.suspend(() => {
+      const moves = Effect.runSync(Queue.unbounded<Effect.Effect<void>>())
+      return outlives(
+        "ControlPlane.link",
+        Effect.gen(function* () {
+          const { connects, isOpen } = yield* PortalMemory
+          yield* settle
+          assert.strictEqual(connects.length, 1)
+          yield* Queue.offer(moves, Effect.die(new Error("a bug")))
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(connects.length, 2)
+          yield* Queue.offer(moves, Effect.void)
+          yield* settle
+          assert.strictEqual(connects.length, 3)
+          assert.isTrue(isOpen())
+        }).pipe(Effect.provide(portal({}, Effect.flatten(Queue.take(moves)))))
+      )
+    })
+  )
+
+  const tunnel = (host: Partial<HostNetwork["Service"]>) =>
+    TunnelInterfaceLive.layer({
+      device: "tun-firezone",
+      mtu: 1280,
+      firewall: "off",
+      masquerade: false,
+      bindToDevice: false,
+      dns: () => Effect.succeed(null),
+      onOwnAddresses: () => {}
+    }).pipe(
+      Layer.provide([
+        Layer.mock(HostNetwork, {
+          configure: () => Effect.succeed([]),
+          ownAddresses: Effect.succeed([]),
+          uplinkAddresses: () => Effect.succeed([]),
+          changed: Effect.never,
+          ...host
+        }),
+        silentSockets
+      ]),
+      Layer.provideMerge(DataPlaneRecording.layer)
+    )
+
+  it.effect("the set-up of the tunnel: the portal's next addresses are taken", () =>
+    Effect.suspend(() => {
+      const configure = diesOnce<ReadonlyArray<string>>([])
+      return outlives(
+        "Tunnel.configure",
+        Effect.gen(function* () {
+          const { configure, ready } = yield* TunnelInterface
+          yield* configure("100.64.0.1", "fd00:2021:1111::1")
+          yield* settle
+          assert.isFalse(ready())
+          yield* configure("100.64.0.2", "fd00:2021:1111::2")
+          yield* TestClock.adjust("1 second")
+          assert.isTrue(ready())
+        }).pipe(Effect.provide(tunnel({ configure: configure.method })))
+      )
+    })
+  )
+
+  it.effect("the eye on the host's addresses: their next change is told to the packet path", () =>
+    Effect.suspend(() => {
+      const changes = Effect.runSync(Queue.unbounded<void>())
+      let own: Effect.Effect<ReadonlyArray<string>> = Effect.succeed(["192.0.2.1"])
+      return outlives(
+        "Tunnel.host",
+        Effect.gen(function* () {
+          const recorder = yield* DataPlaneRecorder
+          yield* (yield* TunnelInterface).configure("100.64.0.1", "fd00:2021:1111::1")
+          yield* settle
+          own = Effect.die(new Error("a bug"))
+          yield* Queue.offer(changes, undefined)
+          yield* settle
+          own = Effect.succeed(["192.0.2.2"])
+          yield* Queue.offer(changes, undefined)
+          yield* TestClock.adjust("1 second")
+          const told = (yield* recorder.commands).flatMap((c) => (c._tag === "SetPolicy" ? [c.ownAddresses] : []))
+          assert.deepStrictEqual(told, [["192.0.2.1"], ["192.0.2.2"]])
+        }).pipe(Effect.provide(tunnel({ changed: Queue.take(changes), ownAddresses: Effect.suspend(() => own) })))
+      )
+    })
+  )
+})
