@@ -1,4 +1,4 @@
-/** The rows of docs/design.md's packet table that `engine.test.ts` does not show, in both families. */
+/** The rows of docs/design.md, "What a packet from a client gets", that `engine.test.ts` does not show, in both families. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { TestClock } from "effect/testing"

@@ -94,6 +94,20 @@ describe("the pages", () => {
     }
   })
 
+  it("have the sections that comments name", () => {
+    let named = 0
+    for (const file of sources("src", "layers", "test")) {
+      const text = read(file).replaceAll(/\n *(?:\*|\/\/) /g, " ")
+      for (const [, page, list] of text.matchAll(/(docs\/[a-z-]+\.md), ("[^"]+"(?:(?:, | and )"[^"]+")*)/g)) {
+        for (const heading of matches(list!, /"([^"]+)"/g)) {
+          assert.include(anchors(page!), anchor(heading), file)
+          named++
+        }
+      }
+    }
+    assert.isAbove(named, 15)
+  })
+
   it("name no command that is not there", () => {
     const named = matches(code(everything), /\bsallyport ([a-z][a-z-]*)/g)
 

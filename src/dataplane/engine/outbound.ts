@@ -1,4 +1,7 @@
-/** The way of a decrypted packet from its client to a resource: the first matching row of docs/design.md's packet table wins. */
+/**
+ * The way of a decrypted packet from its client to a resource: the first matching row wins of
+ * docs/design.md, "What a packet from a client gets".
+ */
 import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.ts"
 import { fromClient } from "../../nat/fragments.ts"
 import { lookAheadPackets } from "../../nat/lookAhead.ts"
