@@ -1,9 +1,10 @@
-/** What the lab needs from the machine, checked before anything is made, so that a lack of it is one clear line. */
+/** The lab's requirements, checked before anything is made, so that a lack of it is one clear line. */
 import { spawn } from "node:child_process"
 import { accessSync, constants, existsSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import { LabError } from "../../src/lab/demo/Lab.ts"
 import { attemptCommand } from "./command.ts"
+import { lackOf, needsRoot } from "./requirements.ts"
 
 const inside = "SALLYPORT_LAB_USER_NAMESPACE"
 
@@ -11,17 +12,6 @@ const inside = "SALLYPORT_LAB_USER_NAMESPACE"
 export const checkPrivileges: Effect.Effect<void, LabError> = Effect.suspend(() =>
   Effect.andThen(checkTools, refuse(lackOf({ root: process.geteuid?.() === 0, tun: tunDevice() })))
 )
-
-/** One line with the fix, or `null` when nothing is missing. */
-export const lackOf = (found: {
-  readonly root: boolean
-  readonly tun: "usable" | "denied" | "missing"
-}): string | null => {
-  if (!found.root) return needsRoot
-  if (found.tun === "denied") return "/dev/net/tun may not be opened by this user: run it with sudo"
-  if (found.tun === "usable") return null
-  return "there is no /dev/net/tun: load the module (sudo modprobe tun), or give the container --device /dev/net/tun"
-}
 
 /**
  * Runs this same command line again in a user namespace of its own, where an ordinary user may make networks, and
@@ -87,6 +77,3 @@ const tunDevice = (): "usable" | "denied" | "missing" => {
     return existsSync("/dev/net/tun") ? "denied" : "missing"
   }
 }
-
-const needsRoot =
-  "network namespaces may not be made by this user and the kernel allows no user namespace for it: run it with sudo"

@@ -4,7 +4,6 @@ import { IceAgent, type IceAgentOptions } from "../../src/ice/IceAgent.ts"
 import type { IcePath } from "../../src/ice/candidatePair.ts"
 import type { IceRole } from "../../src/ice/iceMessages.ts"
 import { parseStun, type StunMessage } from "../../src/ice/stun.ts"
-import { formatAddress } from "../../src/packet/address.ts"
 import { formatTransport, type TransportAddress, transportAddress } from "../../src/packet/transportAddress.ts"
 
 export const at = (address: string, port: number): TransportAddress => transportAddress(address, port)!
@@ -257,6 +256,3 @@ export class Side {
 }
 
 export const credentials = (role: IceRole) => ({ username: role.slice(-4), password: `${role}-password-of-22` })
-
-export const describePath = (path: IcePath | null): string | null =>
-  path === null ? null : `${formatAddress(path.local.address)} > ${formatAddress(path.remote.address)}`

@@ -36,7 +36,7 @@ export interface Coturn {
 }
 
 /** The command line, for those who start it in their own way; `directory` must exist and be its own. */
-export const coturnCommand = (options: CoturnOptions, directory: string): ReadonlyArray<string> => [
+const coturnCommand = (options: CoturnOptions, directory: string): ReadonlyArray<string> => [
   "turnserver",
   "-n",
   ...options.addresses.flatMap((address) => [`--listening-ip=${address}`, `--relay-ip=${address}`]),

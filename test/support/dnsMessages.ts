@@ -40,7 +40,7 @@ export const plainName: Arbitrary.Arbitrary<string> = domainName.pipe(
   Arbitrary.filter((name) => name !== "." && !name.includes("\\"))
 )
 
-export const ttl = integer(-4, 0x7fffffff).pipe(Arbitrary.map((n) => (n < 0 ? -1 - n : n)))
+const ttl = integer(-4, 0x7fffffff).pipe(Arbitrary.map((n) => (n < 0 ? -1 - n : n)))
 
 const u16 = integer(0, 0xffff)
 const u32 = integer(0, 0xffffffff)

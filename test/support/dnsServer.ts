@@ -10,7 +10,7 @@ import { emptyMessage, isMalformed } from "../../src/dns/message.ts"
 import { canonicalName, parentName } from "../../src/dns/name.ts"
 import { classInternet, rcode, recordType } from "../../src/dns/registry.ts"
 
-export type DnsMode =
+type DnsMode =
   | "answer"
   /** Reads, counts and says nothing. */
   | "blackhole"
@@ -30,7 +30,7 @@ export type DnsMode =
   /** Answers another question, then the right one. */
   | "wrong-question"
 
-export interface DnsEntry {
+interface DnsEntry {
   readonly A?: ReadonlyArray<string>
   readonly AAAA?: ReadonlyArray<string>
   readonly CNAME?: string

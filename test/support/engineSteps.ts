@@ -85,7 +85,7 @@ export const tcpBack = (sourcePort: number, flags: number, source = real4, desti
 export const udpBack = (sourcePort: number, source = real4, destinationPort = 50_000) =>
   buildUdp({ source, destination: tunnel4(1), sourcePort, destinationPort })
 
-export const causesOf = (notices: ReadonlyArray<Notice>): ReadonlyArray<TrafficCause> =>
+const causesOf = (notices: ReadonlyArray<Notice>): ReadonlyArray<TrafficCause> =>
   notices.flatMap((notice) => (notice._tag === "Traffic" ? [notice.cause] : []))
 
 /** The traffic causes reported since the last call. */

@@ -22,7 +22,7 @@ import { buildTcp } from "./packets.ts"
 import { TurnServer } from "./turnServer.ts"
 
 /** `1.2.3.4:5` or `[::1]:5`. */
-export const at = (text: string): TransportAddress => {
+const at = (text: string): TransportAddress => {
   const colon = text.lastIndexOf(":")
   return transportAddress(text.slice(0, colon).replace(/[[\]]/g, ""), Number(text.slice(colon + 1)))!
 }
@@ -254,7 +254,7 @@ export const credentials = {
   client: { username: "cluf", password: "clientpasswordclientpw" }
 }
 
-export const presharedKey = Buffer.from(key(0x50)).toString("base64")
+const presharedKey = Buffer.from(key(0x50)).toString("base64")
 
 export const gatewayAddress = "192.0.2.1"
 export const clientAddress = "192.0.2.2"

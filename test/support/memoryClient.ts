@@ -81,7 +81,7 @@ export const exchange = Effect.fnUntraced(function* (clients: ReadonlyArray<Memo
 })
 
 /** As a kernel gathers them: datagrams of one size, the last of which may be shorter, at most 64. */
-export const equalRuns = (datagrams: ReadonlyArray<Uint8Array>): ReadonlyArray<ReadonlyArray<Uint8Array>> => {
+const equalRuns = (datagrams: ReadonlyArray<Uint8Array>): ReadonlyArray<ReadonlyArray<Uint8Array>> => {
   const runs: Array<Array<Uint8Array>> = []
   for (const datagram of datagrams) {
     const run = runs.at(-1)

@@ -29,7 +29,7 @@ export const host6 = Arbitrary.all([word, word, word]).pipe(
   Arbitrary.map(([b, c, d]) => formatAddress(words(0xfd000000 | (b & 0xffff), b, c, d)))
 )
 
-export type Kind = "udp" | "udpWithoutChecksum" | "tcp" | "echo" | "echoReply"
+type Kind = "udp" | "udpWithoutChecksum" | "tcp" | "echo" | "echoReply"
 const kinds: ReadonlyArray<Kind> = ["udp", "udpWithoutChecksum", "tcp", "echo", "echoReply"]
 
 export interface PacketSpec extends IpOptions {

@@ -11,7 +11,7 @@ export interface Extension {
   readonly body?: Uint8Array
 }
 
-export interface FragmentField {
+interface FragmentField {
   /** In bytes, a multiple of 8. */
   readonly offset: number
   readonly more: boolean

@@ -107,7 +107,7 @@ const allResources = `  names: { name: "*.corp.internal" }
   world: { internet: true }`
 
 /** Name server (with `app.corp.internal` at the first origin), origins, visitor, relays, portal, gateway, client. */
-export const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOptions = {}) {
+const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOptions = {}) {
   const statusClient = yield* Effect.provide(StatusClient, StatusSocket.layerClient)
   const { client = "restricted", gateway: gatewayNat = "restricted" } = options.nats ?? {}
   yield* Effect.all([setNat("client", client), setNat("gateway", gatewayNat)])
@@ -167,10 +167,6 @@ export const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorl
 /** A wide-area lab and its portal world, for tests that share it. */
 export const portalWorldLayer = (options: PortalWorldOptions = {}): Layer.Layer<Lab | PortalWorld, LabError> =>
   Layer.effect(PortalWorld, startPortalWorld(options)).pipe(Layer.provideMerge(LabLayer.wideLayer), Layer.fresh)
-
-/** Gives the test a portal world of its own. */
-export const inPortalWorld = (options: PortalWorldOptions = {}) =>
-  Effect.provide(portalWorldLayer(options), { local: true })
 
 /** Neither the gateway nor the client that run now have warned or failed, but for what the test is about. */
 export const assertQuiet = Effect.fnUntraced(function* (expected: ReadonlyArray<RegExp> = []) {

@@ -27,7 +27,7 @@ export const randomFrom = (seed: number) => {
   }
 }
 
-export const us = { v4: at("192.0.2.10:52625"), v6: at("[2001:db8::10]:52625") }
+const us = { v4: at("192.0.2.10:52625"), v6: at("[2001:db8::10]:52625") }
 export const relayA = RelayId.make("a")
 export const relayB = RelayId.make("b")
 

@@ -98,7 +98,7 @@ const upstream = Layer.effectContext(
 )
 
 /** The handler that the control plane serves DNS with. */
-export class DnsHandlers extends Context.Service<DnsHandlers, { handler: DnsHandler }>()("test/support/DnsHandlers") {}
+class DnsHandlers extends Context.Service<DnsHandlers, { handler: DnsHandler }>()("test/support/DnsHandlers") {}
 
 const sockets = Layer.effectContext(
   Effect.sync(() => {

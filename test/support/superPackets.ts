@@ -4,15 +4,6 @@
  */
 import type { VirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"
 
-export const noHeader: VirtioHeader = {
-  partial: false,
-  kind: 0,
-  headerLength: 0,
-  segmentSize: 0,
-  checksumStart: 0,
-  checksumOffset: 0
-}
-
 /** The packets that the kernel makes of it. Throws when the kernel would refuse it, or its header lies. */
 export const splitSuper = (bytes: Uint8Array, header: Readonly<VirtioHeader>): ReadonlyArray<Uint8Array> => {
   if (header.kind === 0) {

@@ -2,7 +2,7 @@
 import { Effect, Schedule, Schema, type Scope } from "effect"
 import { Lab, type LabError, type LabHost, type LabProcess } from "../../src/lab/demo/Lab.ts"
 
-export interface WireguardPeer {
+interface WireguardPeer {
   readonly publicKey: string
   readonly allowedIps: ReadonlyArray<string>
   readonly endpoint?: string

@@ -9,7 +9,7 @@ export type Work =
   | { readonly kind: "ping"; readonly load: boolean }
   | { readonly kind: "connect" }
 
-export interface Targets {
+interface Targets {
   /** Of throughput, sallyport–sallyport to the peer's. */
   readonly throughput?: number
   /** Of the gateway's processor time per GiB. */

@@ -2,7 +2,7 @@
 import { Result } from "effect"
 import { changed, type Figure, type RunRecord } from "./record.ts"
 
-export const fewestRuns = 5
+const fewestRuns = 5
 
 /**
  * A table in Markdown for each thing that was measured; or one line why nothing can be claimed: fewer than five runs of

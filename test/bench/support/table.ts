@@ -13,7 +13,7 @@ export interface Measured {
 }
 
 /** Medians over the rounds; of pings over all probes. */
-export interface Summary {
+interface Summary {
   readonly mibps?: number
   readonly spread?: readonly [number, number]
   readonly cpuPerGiB?: number
@@ -28,7 +28,7 @@ export interface Summary {
   readonly loopP99?: number
 }
 
-export interface Verdict {
+interface Verdict {
   readonly what: string
   readonly met: boolean
 }

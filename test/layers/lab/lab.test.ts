@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { lackOf } from "../../../layers/lab/privileges.ts"
+import { lackOf } from "../../../layers/lab/requirements.ts"
 
 it("says in one line what the machine lacks for the demo, and the fix", () => {
   assert.isNull(lackOf({ root: true, tun: "usable" }))
