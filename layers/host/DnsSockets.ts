@@ -7,6 +7,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { DnsService, DnsSource } from "../../src/host/DnsSockets.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
+import { makeOutlive } from "../../src/loops/outlive.ts"
 import { DnsSockets, DnsSocketError } from "../../src/host/DnsSockets.ts"
 import type { TcpLimits } from "../dns/dnsTcpServer.ts"
 import { defaultTcpLimits, dnsTcpServer } from "../dns/dnsTcpServer.ts"
@@ -43,6 +44,7 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
       send_errors: 0
     }
     const { maxInFlight = 256, openSocket } = options
+    const outlive = makeOutlive("DnsSockets.query")
     const limits = { ...defaultTcpLimits, ...options.tcp }
 
     /** What Node is to listen on. */
@@ -65,14 +67,13 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
       const run = yield* FiberSet.runtime(fibers)()
       let inFlight = 0
       const answer = (bytes: Uint8Array, source: DnsSource): Effect.Effect<void> =>
-        service.handler(bytes, source, "udp").pipe(
+        outlive(service.handler(bytes, source, "udp")).pipe(
           Effect.map((reply) => {
-            if (reply === null) return
+            if (reply === null || reply === undefined) return
             socket.send(reply, source.port, source.address, (error) => {
               if (error !== null) counters.send_errors++
             })
           }),
-          Effect.catchDefect(logBroken),
           Effect.ensuring(Effect.sync(() => inFlight--))
         )
       socket.on("message", (bytes, from) => {
@@ -93,7 +94,8 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
         for (const address of service.addresses) {
           const server = yield* dnsTcpServer({
             listen: retrying(Effect.flatMap(bindingOf("tcp", address, service.port, service.device), openTcpServer)),
-            handler: (bytes, source) => service.handler(bytes, source, "tcp").pipe(Effect.catchDefect(logBroken)),
+            handler: (bytes, source) =>
+              Effect.map(outlive(service.handler(bytes, source, "tcp")), (reply) => reply ?? null),
             limits,
             counters
           })
@@ -106,9 +108,6 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
       counters: Effect.sync(() => ({ ...counters }))
     })
   })
-
-const logBroken = (defect: unknown): Effect.Effect<null> =>
-  Effect.as(Effect.logError("A DNS query broke its handler", defect), null)
 
 interface Binding {
   readonly transport: "udp" | "tcp"

@@ -15,6 +15,7 @@ import { defaultLimits } from "../../src/resolution/lookupQueue.ts"
 import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
 import type { Lookup } from "../../src/resolution/nameEntry.ts"
+import { makeOutlive } from "../../src/loops/outlive.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { type ResolutionReason, Resolver, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
 
@@ -38,6 +39,8 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
     const runLookup = yield* FiberMap.runtime(fibers)().pipe(inOneTurn)
     const timers = yield* FiberSet.make()
     const runTimer = yield* FiberSet.runtime(timers)()
+
+    const outlive = makeOutlive("Resolutions")
 
     const outbox: Array<Effect.Effect<void>> = []
     const flush = inOneTurn(
@@ -80,7 +83,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
           outbox.push(dataPlane.send(command))
           wakeWaiting(command)
         },
-        start: (lookup) => void runLookup(lookup.number, lookUpAndTell(lookup), { onlyIfMissing: true }),
+        start: (lookup) => void runLookup(lookup.number, outlive(lookUpAndTell(lookup)), { onlyIfMissing: true }),
         stop: (lookup) => void outbox.push(Effect.asVoid(Effect.forkIn(FiberMap.remove(fibers, lookup.number), scope))),
         wake: (delay, run) =>
           void runTimer(
@@ -90,7 +93,8 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
                   run()
                   return flush
                 })
-              )
+              ),
+              outlive
             )
           ),
         refused,

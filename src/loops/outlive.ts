@@ -17,14 +17,17 @@ export const defectCounts: Effect.Effect<Readonly<Record<string, number>>> = Eff
  */
 export const makeOutlive = (
   loop: string
-): (<A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A | void, E, R>) => {
+): (<A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A | undefined, E, R>) => {
   const odd = makeOddities(Effect.logError)
   return Effect.catchCauseIf(
     (cause) => Cause.hasDies(cause) || !Cause.hasFails(cause),
     (cause) =>
       Effect.andThen(
         Metric.update(defects, loop),
-        odd(placeOf(Cause.squash(cause)), `${loop} met a bug and goes on; please report it`, cause)
+        Effect.as(
+          odd(placeOf(Cause.squash(cause)), `${loop} met a bug and goes on; please report it`, cause),
+          undefined
+        )
       )
   )
 }

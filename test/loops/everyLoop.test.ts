@@ -15,19 +15,22 @@ import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import * as PortalSocketMemory from "../../layers/memory/PortalSocketMemory.ts"
 import { PortalMemory } from "../../layers/memory/PortalSocketMemory.ts"
 import * as RefreshLive from "../../layers/resolution/Refresh.ts"
+import * as ResolutionsLive from "../../layers/resolution/Resolutions.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { Clients } from "../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
 import { controlEvent } from "../../src/control/firezone/inTunnel.ts"
 import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { StateStore } from "../../src/host/StateStore.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
 import { MappingId } from "../../src/model/Mapping.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
-import { cidrResource, client } from "../support/access.ts"
+import { Resolver } from "../../src/resolution/Resolver.ts"
+import { anyAnswer, cidrResource, client, subscription } from "../support/access.ts"
 import { configOf } from "../support/standalone.ts"
 
 /** A method that notes what it is called with, and dies at the first call. */
@@ -69,6 +72,37 @@ describe("one bug does not end", () => {
           yield* recorder.traffic(MappingId.make("c"), "Unmapped")
           yield* settle
           assert.deepStrictEqual(refresh.calls, ["a", "b", "c"])
+        }).pipe(Effect.provide(layer))
+      )
+    })
+  )
+
+  it.effect("the lookups of names: the next name's addresses are told", () =>
+    Effect.suspend(() => {
+      const told: Array<string> = []
+      const layer = ResolutionsLive.layer.pipe(
+        Layer.provide([
+          anyAnswer,
+          Layer.mock(Resolver, { resolve: () => Effect.succeed({ addresses: ["10.0.0.1"], ttlSeconds: 60 }) }),
+          Layer.mock(DataPlane, {
+            port: 0,
+            send: (command) => {
+              if (command._tag !== "SetAddresses" || command.state !== "Resolved") return Effect.void
+              return told.push(command.mapping) === 1 ? Effect.die(new Error("a bug")) : Effect.void
+            }
+          })
+        ])
+      )
+      return outlives(
+        "Resolutions",
+        Effect.gen(function* () {
+          const resolutions = yield* Resolutions
+          const mappings: Array<string> = []
+          for (const domain of ["a.corp", "b.corp"]) {
+            mappings.push((yield* resolutions.subscribe(subscription(domain, mappings.length))).mapping.id)
+            yield* settle
+          }
+          assert.deepStrictEqual(told, mappings)
         }).pipe(Effect.provide(layer))
       )
     })
