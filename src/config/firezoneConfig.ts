@@ -1,5 +1,4 @@
 /** The environment of the portal mode: the variables of the gateway that this one replaces. */
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import type { LogLevel } from "effect/LogLevel"
@@ -7,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { readApiUrl } from "../control/firezone/handshake.ts"
 import { parseAddress } from "../packet/address.ts"
+import { optional } from "./environment.ts"
 import { defaultControlSocket, type HostPort } from "./GatewayConfig.ts"
 import { parseHumantime } from "./humantime.ts"
 import { ConfigError } from "./problem.ts"
@@ -102,13 +102,6 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     masquerade: yield* flag("SALLYPORT_MASQUERADE", true)
   }
 })
-
-/** A variable that is not set, or set to nothing, is absent. */
-const optional = (variable: string) =>
-  Config.withDefault(Config.String(variable), "").pipe(
-    Effect.map((text) => (text.trim() === "" ? null : text.trim())),
-    Effect.orElseSucceed(() => null)
-  )
 
 const wrong = (variable: string, cause: string, fix: string) =>
   Effect.fail(new ConfigError({ message: `${variable}: ${cause} — ${fix}` }))

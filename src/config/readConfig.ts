@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
+import { concat } from "../packet/bytes.ts"
 import { parseConfig } from "./parseConfig.ts"
 import { ConfigError } from "./problem.ts"
 import { maxFileLength } from "./yamlSource.ts"
@@ -28,14 +29,8 @@ export const readBounded = Effect.fnUntraced(function* (file: string) {
   if (size > maxFileLength) {
     return yield* new ConfigError({ message: `${file} is larger than 1 MiB — is this the right file?` })
   }
-  const bytes = new Uint8Array(size)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
   return yield* Effect.try({
-    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(concat(chunks)),
     catch: () => new ConfigError({ message: `${file} is not UTF-8 text — is this the right file?` })
   })
 })

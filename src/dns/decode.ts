@@ -1,4 +1,5 @@
 import { formatAddress, mappedPrefix, words } from "../packet/address.ts"
+import { concat } from "../packet/bytes.ts"
 import type { Edns, Malformed, Message, Question, RecordData, ResourceRecord } from "./message.ts"
 import type { NameProblem } from "./name.ts"
 import { readName } from "./name.ts"
@@ -161,16 +162,6 @@ const readRaw = (reader: Reader, layout: ReadonlyArray<number | "name" | "string
   // A copy: the message outlives the receive buffer.
   parts.push(reader.take(end - reader.at))
   return concat(parts)
-}
-
-const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const whole = new Uint8Array(parts.reduce((n, part) => n + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }
 
 const readOptions = (bytes: Uint8Array): Edns["options"] | null => {

@@ -22,6 +22,7 @@ import { RemoteCandidates } from "./remoteCandidates.ts"
 import type { StunMessage } from "./stun.ts"
 import { shortTermKey } from "./stunIntegrity.ts"
 import { StunAttribute, transactionLength } from "./stunProtocol.ts"
+import { keyOf } from "./Transactions.ts"
 import { TokenBucket } from "../nat/TokenBucket.ts"
 
 export interface IceAgentOptions {
@@ -396,8 +397,6 @@ interface Check {
 
 /** The index of the agent that a transaction belongs to. */
 export const agentIndex = (transaction: Uint8Array): number => read32(transaction, 0) >>> 0
-
-const keyOf = (transaction: Uint8Array): string => String.fromCharCode(...transaction)
 
 /** Same family; and relays have no channel to a peer's own network. */
 const reaches = (local: Candidate, remote: Candidate): boolean =>

@@ -43,19 +43,19 @@ export class Transactions<About> {
     const { sentAt } = transaction
     const interval = transaction.urgent === true ? urgentInterval : firstInterval
     const entry = { ...transaction, bytes, interval, next: sentAt + interval }
-    this.waiting.set(textOf(bytes.subarray(8, 20)), entry)
+    this.waiting.set(keyOf(bytes.subarray(8, 20)), entry)
     this.deadline = Math.min(this.deadline, entry.next)
     this.transmit(transaction.to, bytes)
   }
 
   /** The request that this may answer. It goes on waiting until `settle`. */
   find(message: StunMessage, from: TransportAddress): Transaction<About> | undefined {
-    const found = this.waiting.get(textOf(message.transaction))
+    const found = this.waiting.get(keyOf(message.transaction))
     return found !== undefined && sameTransport(found.to, from) ? found : undefined
   }
 
   settle(message: StunMessage): void {
-    this.waiting.delete(textOf(message.transaction))
+    this.waiting.delete(keyOf(message.transaction))
     this.schedule()
   }
 
@@ -105,4 +105,5 @@ interface Waiting<About> extends Transaction<About> {
   next: number
 }
 
-const textOf = (transaction: Uint8Array): string => String.fromCharCode(...transaction)
+/** A transaction's id as a key of a map. */
+export const keyOf = (transaction: Uint8Array): string => String.fromCharCode(...transaction)

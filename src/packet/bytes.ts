@@ -19,3 +19,14 @@ export const write32 = (bytes: Uint8Array, at: number, value: number): void => {
   bytes[at + 2] = value >>> 8
   bytes[at + 3] = value
 }
+
+/** All parts behind each other, as a copy. */
+export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const whole = new Uint8Array(parts.reduce((n, part) => n + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
+}

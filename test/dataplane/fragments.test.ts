@@ -17,13 +17,13 @@ import {
   tunnel6
 } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
+import { concat } from "../../src/packet/bytes.ts"
 import {
   buildEcho,
   buildFragment,
   buildTcp,
   buildUdp,
   checksum,
-  concat,
   dataOf,
   transportChecksum
 } from "../support/packets.ts"

@@ -11,15 +11,8 @@ import {
 } from "../../src/packet/checksum.ts"
 import { makePacketView, parsePacket } from "../../src/packet/packetView.ts"
 import { build, byte, bytes, integer, packetSpec, port } from "../support/packetArbitraries.ts"
-import {
-  addressWords,
-  buildFragment,
-  buildIp,
-  buildUdp,
-  checksum,
-  concat,
-  partialChecksum
-} from "../support/packets.ts"
+import { concat } from "../../src/packet/bytes.ts"
+import { addressWords, buildFragment, buildIp, buildUdp, checksum, partialChecksum } from "../support/packets.ts"
 
 const hex = (text: string) => Uint8Array.from(text.split(" "), (b) => Number.parseInt(b, 16))
 

@@ -5,6 +5,7 @@ import { makePacketView, type PacketView, parsePacket } from "../../src/packet/p
 import { rewriteDestination } from "../../src/packet/rewrite.ts"
 import { rewriteQuoted } from "../../src/packet/rewriteQuoted.ts"
 import { build, bytes, byte, integer, packetSpec } from "../support/packetArbitraries.ts"
+import { concat } from "../../src/packet/bytes.ts"
 import {
   addressWords,
   buildEcho,
@@ -13,7 +14,6 @@ import {
   buildIp,
   buildTcp,
   buildUdp,
-  concat,
   dataOf,
   partialChecksum
 } from "../support/packets.ts"

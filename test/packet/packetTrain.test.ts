@@ -4,7 +4,8 @@ import { PacketTrain } from "../../src/packet/packetTrain.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../src/packet/packetView.ts"
 import { rewriteDestination } from "../../src/packet/rewrite.ts"
 import { build, byte, bytes, integer, type PacketSpec, packetSpec } from "../support/packetArbitraries.ts"
-import { addressWords, buildIp, concat, dataOf } from "../support/packets.ts"
+import { concat } from "../../src/packet/bytes.ts"
+import { addressWords, buildIp, dataOf } from "../support/packets.ts"
 
 const ack = 0x10
 const push = 0x08

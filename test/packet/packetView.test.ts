@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { makePacketView, parsePacket, parseTruncated } from "../../src/packet/packetView.ts"
 import { ParseReason } from "../../src/packet/parseReason.ts"
 import { build, byte, bytes, integer, packetSpec, port } from "../support/packetArbitraries.ts"
+import { concat } from "../../src/packet/bytes.ts"
 import {
   addressBytes,
   addressWords,
@@ -11,7 +12,6 @@ import {
   buildIp,
   buildTcp,
   buildUdp,
-  concat,
   dataOf
 } from "../support/packets.ts"
 import { parse } from "../support/parsed.ts"

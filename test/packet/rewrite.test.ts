@@ -3,6 +3,7 @@ import { ipv4HeaderChecksumOk, makeChecksum, transportChecksumOk } from "../../s
 import type { PacketView } from "../../src/packet/packetView.ts"
 import { clampMss, rewriteDestination, rewriteSource } from "../../src/packet/rewrite.ts"
 import { build, bytes, packetSpec, port } from "../support/packetArbitraries.ts"
+import { concat } from "../../src/packet/bytes.ts"
 import {
   addressWords,
   buildEcho,
@@ -11,7 +12,6 @@ import {
   buildIp,
   buildTcp,
   buildUdp,
-  concat,
   dataOf,
   partialChecksum
 } from "../support/packets.ts"

@@ -2,6 +2,7 @@
  * Builds whole IP packets from text addresses, with right checksums, for tests and the demo. Written
  * for clarity and independent of `src/packet` (address text apart), so that it can serve as its oracle.
  */
+import { concat } from "../../src/packet/bytes.ts"
 import { isIpv4, parseAddress, type Words } from "../../src/packet/address.ts"
 
 export interface Extension {
@@ -157,16 +158,6 @@ export const transportChecksum = (o: IpOptions, protocol: number, data: Uint8Arr
 /** Folded, not inverted: what the kernel leaves in the field of a packet that needs its checksum completed. */
 export const partialChecksum = (o: IpOptions, protocol: number, length: number): number =>
   0xffff - checksum(pseudoHeader(o, protocol, length))
-
-export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
-}
 
 export const addressBytes = (text: string): Uint8Array => {
   const a = addressWords(text)

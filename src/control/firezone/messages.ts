@@ -151,7 +151,7 @@ export const message = <S extends Schema.ConstraintDecoder<unknown>, A>(
 }
 
 const clientId = (uuid: string): ClientId => ClientId.make(uuid.toLowerCase())
-const resourceId = (uuid: string): ResourceId => ResourceId.make(uuid.toLowerCase())
+export const resourceId = (uuid: string): ResourceId => ResourceId.make(uuid.toLowerCase())
 const millis = (seconds: number | null | undefined): number | null =>
   seconds === null || seconds === undefined ? null : Math.round(seconds * 1_000)
 export const canonical = (address: string): string => formatAddress(parseAddress(address)!)
@@ -266,16 +266,19 @@ const authorizeFlow = (generation: "B" | "C"): Decode<AuthorizeFlow> =>
     }))
   )
 
-const candidates = (tag: Candidates["_tag"]): Decode<Candidates> =>
-  message(wire.Candidates, (wire, notes) => {
-    const kept: Array<string> = []
-    for (const entry of wire.candidates) {
-      const decoded = decodeCandidate(entry)
-      if (Result.isSuccess(decoded)) kept.push(decoded.success)
-      else notes.skipped++
-    }
-    return Result.succeed({ _tag: tag, client: clientId(wire.client_id), candidates: kept })
+export const candidatesOf = (entries: ReadonlyArray<unknown>, notes: Notes): ReadonlyArray<string> => {
+  const kept = entries.flatMap((entry) => {
+    const decoded = decodeCandidate(entry)
+    return Result.isSuccess(decoded) ? [decoded.success] : []
   })
+  notes.skipped += entries.length - kept.length
+  return kept
+}
+
+const candidates = (tag: Candidates["_tag"]): Decode<Candidates> =>
+  message(wire.Candidates, (wire, notes) =>
+    Result.succeed({ _tag: tag, client: clientId(wire.client_id), candidates: candidatesOf(wire.candidates, notes) })
+  )
 
 const grantOf = (wire: {
   readonly client_id: string

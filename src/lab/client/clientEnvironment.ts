@@ -1,8 +1,8 @@
 /** The environment of `sallyport connect --portal`: a client's variables. */
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import { optional } from "../../config/environment.ts"
 import { ConfigError } from "../../config/problem.ts"
 import { readApiUrl } from "../../control/firezone/handshake.ts"
 
@@ -48,10 +48,3 @@ export const readClientEnvironment = Effect.fn("Config.readClientEnvironment")(f
   const internet = activate === "true"
   return { token: Redacted.make(token), apiUrl: apiUrl.success, firezoneId, name, generation, internet }
 })
-
-/** A variable that is set to nothing is absent. */
-const optional = (variable: string): Effect.Effect<string | null> =>
-  Config.withDefault(Config.String(variable), "").pipe(
-    Effect.map((text) => (text.trim() === "" ? null : text.trim())),
-    Effect.orElseSucceed(() => null)
-  )

@@ -5,20 +5,22 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 import {
+  candidatesOf,
   canonical,
   type Decode,
   type Decoded,
   message,
   networkOf,
   type Notes,
-  relaysOf
+  relaysOf,
+  resourceId
 } from "../../control/firezone/messages.ts"
 import * as wire from "../../control/firezone/wire.ts"
 import type { Relay } from "../../dataplane/commands.ts"
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 import { ClientId } from "../../model/Client.ts"
 import { RelayId } from "../../model/Relay.ts"
-import { ResourceId } from "../../model/Resource.ts"
+import type { ResourceId } from "../../model/Resource.ts"
 
 /** A resource as a client knows it. */
 export type ClientResource =
@@ -141,9 +143,7 @@ const AcceptedWire = Schema.Struct({
 })
 
 const gatewayId = (uuid: string): GatewayId => ClientId.make(uuid.toLowerCase())
-const resourceId = (uuid: string): ResourceId => ResourceId.make(uuid.toLowerCase())
 const decodeResource = SchemaParser.decodeUnknownResult(ResourceWire)
-const decodeCandidate = SchemaParser.decodeUnknownResult(wire.Candidate)
 
 const resourceOf = (resource: typeof ResourceWire.Type): ClientResource | undefined => {
   const id = resourceId(resource.id)
@@ -167,14 +167,12 @@ const resourcesOf = (entries: ReadonlyArray<unknown>, notes: Notes): ReadonlyArr
 const candidates = (_tag: "Candidates" | "InvalidatedCandidates"): Decode<ClientMessage> =>
   message(
     Schema.Struct({ gateway_id: wire.Uuid, candidates: wire.list(Schema.Unknown, 256) }),
-    ({ candidates, gateway_id }, notes) => {
-      const kept = candidates.flatMap((entry) => {
-        const decoded = decodeCandidate(entry)
-        return Result.isSuccess(decoded) ? [decoded.success] : []
+    ({ candidates, gateway_id }, notes) =>
+      Result.succeed<ClientMessage>({
+        _tag,
+        gateway: gatewayId(gateway_id),
+        candidates: candidatesOf(candidates, notes)
       })
-      notes.skipped += candidates.length - kept.length
-      return Result.succeed<ClientMessage>({ _tag, gateway: gatewayId(gateway_id), candidates: kept })
-    }
   )
 
 const flowCreated: Decode<ClientMessage> = message(FlowWire, (flow) =>

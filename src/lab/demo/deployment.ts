@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { StatusReport } from "../../cli/statusReport.ts"
+import type { StatusReport } from "../../cli/statusReport.ts"
 import type { Command } from "../devPortal/commands.ts"
 import {
   deviceNames,
@@ -15,6 +15,7 @@ import {
   tokens
 } from "./portalSite.ts"
 import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
+import { statusAt } from "./statusAt.ts"
 import { untilReady } from "./untilReady.ts"
 
 const { inner } = labAddresses
@@ -133,8 +134,6 @@ export interface PortalGateway {
   readonly status: Effect.Effect<StatusReport, LabError>
 }
 
-const decodeStatus = Schema.decodeUnknownEffect(Schema.fromJsonString(StatusReport))
-
 /** Starts `sallyport up` with the portal's environment and yields when it is ready. Stopped with the scope. */
 export const startPortalGateway: (options?: {
   readonly env?: Readonly<Record<string, string>>
@@ -152,13 +151,7 @@ export const startPortalGateway: (options?: {
       ...options.env
     }
   })
-  const status = lab
-    .exec("gateway", [...sallyport, "status", "--json", "--socket", socket])
-    .pipe(
-      Effect.flatMap((text) =>
-        Effect.mapError(decodeStatus(text), (error) => new LabError({ message: `status: ${error.message}` }))
-      )
-    )
+  const status = statusAt(lab, socket)
   yield* untilReady(child, "sallyport up", lab.exec("gateway", ["curl", "-sSf", "http://127.0.0.1:8080/readyz"]))
   return { process: child, socket, status }
 })

@@ -1,9 +1,9 @@
 /** Both ends of the tunnel in the lab: `sallyport up` on the gateway and `sallyport connect` on the client. */
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { StatusReport } from "../../cli/statusReport.ts"
+import type { StatusReport } from "../../cli/statusReport.ts"
 import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
+import { statusAt } from "./statusAt.ts"
 import { untilReady } from "./untilReady.ts"
 
 export const tunnelAddresses = {
@@ -21,8 +21,6 @@ export interface Gateway {
   /** What `sallyport status --json` says. */
   readonly status: Effect.Effect<StatusReport, LabError>
 }
-
-const decodeStatus = Schema.decodeUnknownEffect(Schema.fromJsonString(StatusReport))
 
 /**
  * Starts a gateway with this `sallyport.yaml`, to which state directory and control socket are added, and yields when
@@ -47,13 +45,7 @@ export const startGateway: (options: {
   const sallyport = lab.program("sallyport")
   const up = [...(options.program ?? sallyport), "up", "--config", configPath, ...(options.flags ?? [])]
   const child = yield* lab.spawn("gateway", up, { env: options.env ?? {} })
-  const status = lab
-    .exec("gateway", [...sallyport, "status", "--json", "--socket", socket])
-    .pipe(
-      Effect.flatMap((text) =>
-        Effect.mapError(decodeStatus(text), (error) => new LabError({ message: `status: ${error.message}` }))
-      )
-    )
+  const status = statusAt(lab, socket)
   const first = yield* untilReady(child, "sallyport up", status)
   return { process: child, publicKey: first.gateway.publicKey, configPath, status }
 })

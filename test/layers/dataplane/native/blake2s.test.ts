@@ -6,7 +6,7 @@ import { bindBlake2s, type EvpBlake2s } from "../../../../layers/dataplane/nativ
 import { makeMemory } from "../../../../layers/dataplane/native/memory.ts"
 import { makeNodePrimitives } from "../../../../layers/dataplane/nodePrimitives.ts"
 import { bytes } from "../../../support/packetArbitraries.ts"
-import { concat } from "../../../support/packets.ts"
+import { concat } from "../../../../src/packet/bytes.ts"
 
 const memory = makeMemory(1)
 const node = makeNodePrimitives(new Uint8Array(0))
