@@ -1,4 +1,4 @@
-import { makeStatusReport, type StatusInput } from "../../src/cli/statusReport.ts"
+import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusReport.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { type Mapping, MappingId } from "../../src/model/Mapping.ts"
 import { ResourceId } from "../../src/model/Resource.ts"

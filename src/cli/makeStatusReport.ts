@@ -1,0 +1,107 @@
+import type { ConfiguredClient } from "../config/GatewayConfig.ts"
+import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
+import type { ClientState } from "../dataplane/notices.ts"
+import type { Authorization } from "../model/Authorization.ts"
+import { formatHostPort } from "../packet/endpoint.ts"
+import { addressesOf, type NameState } from "../resolution/NameState.ts"
+import type { MappingStatus } from "../resolution/Resolutions.ts"
+import type { ResolutionReason } from "../resolution/Resolver.ts"
+import { describeReason } from "./describeReason.ts"
+import type { StatusReport } from "./statusReport.ts"
+
+/** Rows beyond these are left out of a report and counted. */
+const maxMappingRows = 10_000
+const maxAuthorizationRows = 10_000
+
+/** What a running gateway's services say. */
+export interface StatusInput {
+  readonly now: number
+  readonly startedAt: number
+  readonly publicKey: string
+  readonly endpoint: { readonly host: string; readonly port: number }
+  readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "publicKey" | "tunnel4" | "tunnel6">>
+  readonly clientStates: ReadonlyMap<string, ClientState>
+  readonly mappings: ReadonlyArray<MappingStatus>
+  readonly authorizations: ReadonlyArray<Authorization>
+  readonly workerEpoch: number
+  readonly controlPlane: ControlPlaneHealth
+  readonly controlPlaneCounters: Readonly<Record<string, number>>
+  readonly dataPlaneCounters: Readonly<Record<string, number>>
+  readonly resolutionCounters: Readonly<Record<string, number>>
+  /** Of the tunnel's DNS server. */
+  readonly dnsCounters: Readonly<Record<string, number>>
+  /** Bugs met and outlived, by loop. */
+  readonly defects: Readonly<Record<string, number>>
+}
+
+/** Puts a report together; the newest mappings stay when there are too many. */
+export const makeStatusReport = (input: StatusInput): StatusReport => {
+  const mappings =
+    input.mappings.length <= maxMappingRows
+      ? input.mappings
+      : input.mappings.toSorted((a, b) => b.state.since - a.state.since).slice(0, maxMappingRows)
+  return {
+    version: 1,
+    at: input.now,
+    gateway: {
+      publicKey: input.publicKey,
+      endpoint: formatHostPort(input.endpoint.host, input.endpoint.port),
+      startedAt: input.startedAt,
+      workerEpoch: input.workerEpoch
+    },
+    controlPlane: { ...input.controlPlane },
+    clients: input.clients.map((client) => {
+      const state = input.clientStates.get(client.id)
+      const endpoint = state?.endpoint ?? null
+      return {
+        name: client.id,
+        publicKey: client.publicKey,
+        tunnel4: client.tunnel4,
+        tunnel6: client.tunnel6,
+        connected: state?.connected ?? false,
+        endpoint: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
+        path: state?.path ?? null,
+        lastHandshakeAt: state?.handshakeAt ?? null
+      }
+    }),
+    mappings: mappings.map(mappingRow),
+    authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(({ client, resource, expiresAt }) => ({
+      client: client.id,
+      resource: resource.id,
+      expiresAt
+    })),
+    omitted: {
+      mappings: input.mappings.length - mappings.length,
+      authorizations: Math.max(0, input.authorizations.length - maxAuthorizationRows)
+    },
+    counters: {
+      controlPlane: input.controlPlaneCounters,
+      dataPlane: input.dataPlaneCounters,
+      resolutions: input.resolutionCounters,
+      dns: input.dnsCounters,
+      defects: input.defects
+    }
+  }
+}
+
+const mappingRow = ({ mapping, state, nextTryAt, lookups }: MappingStatus): StatusReport["mappings"][number] => {
+  const reason = reasonOf(state)
+  return {
+    client: mapping.client,
+    resource: mapping.resource,
+    domain: mapping.name.domain,
+    resolver: mapping.name.resolver,
+    proxyIps: mapping.proxyIps,
+    addresses: addressesOf(state),
+    state: state._tag === "Resolved" && reason !== null ? "Stale" : state._tag,
+    reason: reason === null ? null : describeReason(reason),
+    since: state.since,
+    nextTryAt,
+    lookups
+  }
+}
+
+const reasonOf = (state: NameState): ResolutionReason | null => {
+  if (state._tag === "Resolved") return state.failure
+  return state._tag === "Unresolved" ? state.reason : null
+}
