@@ -5,7 +5,8 @@ import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import type { DnsSocketError, DnsSource } from "../../src/host/DnsSockets.ts"
+import type { DnsSocketError } from "../../src/host/DnsSockets.ts"
+import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 
 export interface TcpLimits {
   readonly maxConnections: number
@@ -28,7 +29,7 @@ export const defaultTcpLimits: TcpLimits = {
 /** DNS over TCP (RFC 7766): two bytes of length before each message; answers in the order they are ready. */
 export const dnsTcpServer = Effect.fnUntraced(function* (options: {
   readonly listen: Effect.Effect<net.Server, DnsSocketError, Scope.Scope>
-  readonly handler: (bytes: Uint8Array, source: DnsSource) => Effect.Effect<Uint8Array | null>
+  readonly handler: (bytes: Uint8Array, source: SocketAddress) => Effect.Effect<Uint8Array | null>
   readonly limits: TcpLimits
   readonly counters: {
     tcp_queries: number
@@ -45,7 +46,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
   const perSource = new Map<string, number>()
   let connections = 0
 
-  const serve = Effect.fnUntraced(function* (socket: net.Socket, source: DnsSource) {
+  const serve = Effect.fnUntraced(function* (socket: net.Socket, source: SocketAddress) {
     const queries = yield* Queue.unbounded<Uint8Array>()
     const answering = yield* FiberSet.make<void>()
     const runAnswer = yield* FiberSet.runtime(answering)()
@@ -107,7 +108,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     yield* Effect.raceFirst(loop, Deferred.await(closed))
   })
 
-  const connection = (socket: net.Socket, source: DnsSource): Effect.Effect<void> =>
+  const connection = (socket: net.Socket, source: SocketAddress): Effect.Effect<void> =>
     serve(socket, source).pipe(
       Effect.scoped,
       Effect.ensuring(

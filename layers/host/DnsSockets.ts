@@ -5,7 +5,8 @@ import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { DnsService, DnsSource } from "../../src/host/DnsSockets.ts"
+import type { DnsService } from "../../src/host/DnsSockets.ts"
+import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
 import { DnsSockets, DnsSocketError } from "../../src/host/DnsSockets.ts"
@@ -66,7 +67,7 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
       const fibers = yield* FiberSet.make<void>()
       const run = yield* FiberSet.runtime(fibers)()
       let inFlight = 0
-      const answer = (bytes: Uint8Array, source: DnsSource): Effect.Effect<void> =>
+      const answer = (bytes: Uint8Array, source: SocketAddress): Effect.Effect<void> =>
         outlive(service.handler(bytes, source, "udp")).pipe(
           Effect.map((reply) => {
             if (reply === null || reply === undefined) return
@@ -90,7 +91,7 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
 
     return DnsSockets.of({
       serve: Effect.fn("DnsSockets.serve")(function* (service) {
-        const bound: Array<DnsSource> = []
+        const bound: Array<SocketAddress> = []
         for (const address of service.addresses) {
           const server = yield* dnsTcpServer({
             listen: retrying(Effect.flatMap(bindingOf("tcp", address, service.port, service.device), openTcpServer)),

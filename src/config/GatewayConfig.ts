@@ -3,16 +3,11 @@ import type { Authorization } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
 import { defaultRanges, type Ranges } from "../model/ranges.ts"
 import type { Resource } from "../model/Resource.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 
 /** A host (name or canonical address, no brackets) and a UDP port. */
 export interface HostPort {
   readonly host: string
-  readonly port: number
-}
-
-/** A DNS server asked over UDP; `address` is canonical text. */
-export interface ResolverServer {
-  readonly address: string
   readonly port: number
 }
 
@@ -32,7 +27,7 @@ export interface GatewayConfig {
   readonly endpoint: HostPort
   readonly listenPort: number
   /** Resolver sets by name. `system` is always there without being listed. */
-  readonly resolvers: ReadonlyMap<string, ReadonlyArray<ResolverServer>>
+  readonly resolvers: ReadonlyMap<string, ReadonlyArray<SocketAddress>>
   readonly clients: ReadonlyArray<ConfiguredClient>
   readonly resources: ReadonlyArray<Resource>
   /** One for each client and resource where the resource's `allow` names the client or one of its groups. */

@@ -1,5 +1,6 @@
 import * as Result from "effect/Result"
 import type { Authorization } from "../model/Authorization.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
 import type { Problem } from "./problem.ts"
@@ -34,7 +35,7 @@ export const resolveConfig = (
   checkRanges(network, report)
   const rangesGood = problems.length === 0
 
-  const resolvers = new Map<string, ReadonlyArray<GatewayConfig.ResolverServer>>()
+  const resolvers = new Map<string, ReadonlyArray<SocketAddress>>()
   for (const [name, servers] of Object.entries(file.resolvers ?? {})) {
     checkName(name, ["resolvers", name], report)
     if (name === "system") {

@@ -1,6 +1,7 @@
 import { ResourceId, type DestinationOptIn, type Resource } from "../model/Resource.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 import type { ConfigFile } from "./fileSchema.ts"
-import type { ConfiguredClient, NetworkConfig, ResolverServer } from "./GatewayConfig.ts"
+import type { ConfiguredClient, NetworkConfig } from "./GatewayConfig.ts"
 import { quote } from "./problem.ts"
 import { overlaps, rangesOf } from "./ranges.ts"
 import { checkName, type Report } from "./report.ts"
@@ -17,7 +18,7 @@ export interface ResolvedResource {
 
 interface Known {
   readonly clients: ReadonlyArray<ConfiguredClient>
-  readonly resolvers: ReadonlyMap<string, ReadonlyArray<ResolverServer>>
+  readonly resolvers: ReadonlyMap<string, ReadonlyArray<SocketAddress>>
   /** `null` when the ranges themselves are wrong. */
   readonly network: NetworkConfig | null
 }

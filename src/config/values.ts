@@ -7,8 +7,9 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as DomainPattern from "../model/DomainPattern.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 import { formatAddress, formatNetwork, isIpv4, mask, parseAddress, parseNetwork } from "../packet/address.ts"
-import type { HostPort, ResolverServer } from "./GatewayConfig.ts"
+import type { HostPort } from "./GatewayConfig.ts"
 import { quote } from "./problem.ts"
 
 /** Why a text is not the value it should be. */
@@ -60,7 +61,7 @@ export const parseHostPort = (text: string, defaultPort: number | null): Parsed<
 }
 
 /** `udp://10.0.0.53`, `udp://[fd00::53]:5353`. */
-export const parseResolverServer = (text: string): Parsed<ResolverServer> => {
+export const parseResolverServer = (text: string): Parsed<SocketAddress> => {
   const fix = "write udp:// and an address, for example udp://10.0.0.53 or udp://[fd00::53]:5353"
   const scheme = /^([a-z]+):\/\/(.*)$/.exec(text)
   if (scheme === null) return complain(`${quote(text)} is not a DNS server`, fix)

@@ -2,21 +2,17 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 
 /** The DNS service could not listen. `message` is one line: what failed, why, and the fix. */
 export class DnsSocketError extends Schema.TaggedError<DnsSocketError>()("DnsSocketError", {
   message: Schema.String
 }) {}
 
-export interface DnsSource {
-  readonly address: string
-  readonly port: number
-}
-
 /** A query in, an answer out; `null` sends nothing. Over TCP the bytes are without their length prefix. */
 export type DnsHandler = (
   query: Uint8Array,
-  source: DnsSource,
+  source: SocketAddress,
   transport: "udp" | "tcp"
 ) => Effect.Effect<Uint8Array | null>
 
@@ -35,7 +31,7 @@ export class DnsSockets extends Context.Service<
   DnsSockets,
   {
     /** Listens until the scope closes; yields what was bound, in the order of `addresses`. */
-    readonly serve: (service: DnsService) => Effect.Effect<ReadonlyArray<DnsSource>, DnsSocketError, Scope.Scope>
+    readonly serve: (service: DnsService) => Effect.Effect<ReadonlyArray<SocketAddress>, DnsSocketError, Scope.Scope>
     /**
      * By name: `udp_queries`, `udp_dropped` (too many in flight), `tcp_queries`, `tcp_connections`, `tcp_refused` (too
      * many connections), `tcp_closed_idle`, `tcp_closed_oversize`, `send_errors`.

@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 
 /** The state cannot be read or written; `message` is one line with the path, the cause and the fix. */
 export class StateError extends Schema.TaggedError<StateError>()("StateError", { message: Schema.String }) {}
@@ -19,7 +20,7 @@ export const maxRested = 4_096
 
 export interface StoredClient {
   readonly client: string
-  readonly endpoint: { readonly address: string; readonly port: number } | null
+  readonly endpoint: SocketAddress | null
   readonly lastTai64n: string | null
   readonly lastSeenAt: number
 }

@@ -2,8 +2,7 @@
  * All relays: which there are, which of them a datagram comes from, and the channels through them. Who uses which relay
  * is the caller's: it picks one per connection, and another one when that is lost.
  */
-import type { Relay } from "../dataplane/commands.ts"
-import type { RelayId } from "../model/Relay.ts"
+import type { Relay, RelayId } from "../model/Relay.ts"
 import { WordsIndex } from "../nat/wordsIndex.ts"
 import { isIpv4 } from "../packet/address.ts"
 import { read16 } from "../packet/bytes.ts"
@@ -11,7 +10,7 @@ import type { Endpoint } from "../packet/endpoint.ts"
 import { sameTransport, type TransportAddress, transportAddress } from "../packet/transportAddress.ts"
 import { Allocation, type FailureReason } from "./Allocation.ts"
 import { type Channel, channelHeaderLength, ChannelTable, isChannelData } from "./channelTable.ts"
-import type { RelayCandidate } from "./RelayServer.ts"
+import type { LearnedCandidate } from "./RelayAddress.ts"
 import { looksLikeStun, parseStun } from "./stun.ts"
 
 /** More are left out; a portal names two. */
@@ -23,9 +22,9 @@ const relayPatience = 3_000
 /** Told synchronously from within `set`, `receive` and `advance`. */
 interface RelayEvents {
   /** A new address of ours, as this relay sees or made it. Several relays may find the same host or reflexive address. */
-  readonly found: (relay: RelayId, candidate: RelayCandidate) => void
+  readonly found: (relay: RelayId, candidate: LearnedCandidate) => void
   /** It is no more. Channels of a lost relayed address are gone already. */
-  readonly lost: (relay: RelayId, candidate: RelayCandidate) => void
+  readonly lost: (relay: RelayId, candidate: LearnedCandidate) => void
   /** No relayed address until `found` tells one again; `Removed`: never. `left`: relays that have one. */
   readonly relayLost: (relay: RelayId, reason: FailureReason | "Removed", left: number) => void
   /** The relay now surely passes on what is sent: a check that got lost before may be repeated at once. */
@@ -131,7 +130,7 @@ export class Relays {
   }
 
   /** All addresses that the relay gave or showed us and that are valid now. */
-  candidates(relay: RelayId): ReadonlyArray<RelayCandidate> {
+  candidates(relay: RelayId): ReadonlyArray<LearnedCandidate> {
     return this.find(relay)?.allocation.candidates ?? []
   }
 

@@ -1,6 +1,6 @@
 /** Our TURN client and reference servers on a simulated network with a simulated clock. */
 import type { Relay } from "../../src/dataplane/commands.ts"
-import type { RelayCandidate } from "../../src/ice/RelayServer.ts"
+import type { LearnedCandidate } from "../../src/ice/RelayAddress.ts"
 import { channelHeaderLength, writeChannelHeader } from "../../src/ice/channelTable.ts"
 import { Relays } from "../../src/ice/Relays.ts"
 import { RelayId } from "../../src/model/Relay.ts"
@@ -56,7 +56,7 @@ export class RelayWorld {
 
   constructor(options: RelayWorldOptions = {}) {
     this.latency = options.latency ?? 10
-    const candidate = (relay: string, c: RelayCandidate) => `${relay} ${c.kind} ${formatTransport(c.address)}`
+    const candidate = (relay: string, c: LearnedCandidate) => `${relay} ${c.kind} ${formatTransport(c.address)}`
     this.relays = new Relays({
       ipv4: options.ipv4 ?? true,
       ipv6: options.ipv6 ?? true,

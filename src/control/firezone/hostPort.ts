@@ -1,8 +1,8 @@
-import type { TransportAddress } from "../../dataplane/commands.ts"
+import type { SocketAddress } from "../../model/SocketAddress.ts"
 import { formatAddress, parseAddress } from "../../packet/address.ts"
 
 /** `1.2.3.4:3478` or `[2001:db8::1]:3478` with the address in canonical text; `undefined` for anything else. */
-export const parseHostPort = (text: string): TransportAddress | undefined => {
+export const parseHostPort = (text: string): SocketAddress | undefined => {
   const match = /^(?:\[([0-9a-fA-F:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})$/.exec(text)
   if (match === null) return undefined
   const address = parseAddress(match[1] ?? match[2] ?? "")

@@ -1,5 +1,4 @@
-import type { Relay } from "../../dataplane/commands.ts"
-import type { RelayId } from "../../model/Relay.ts"
+import type { Relay, RelayId } from "../../model/Relay.ts"
 
 /** The portal names the two nearest; a list that grows beyond this is a mistake, and the oldest go. */
 const maxRelays = 32

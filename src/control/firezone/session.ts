@@ -2,7 +2,7 @@
  * The gateway's side of a portal session without IO: a message in, what has to be done out, in order. Replies belong to
  * the action they answer; nothing in here waits for anything (docs/portal-protocol.md, "Access requests").
  */
-import type { Relay } from "../../dataplane/commands.ts"
+import type { Relay } from "../../model/Relay.ts"
 import type { AccessRequest, IceCredentials } from "../../model/AccessRequest.ts"
 import type { Client, ClientId } from "../../model/Client.ts"
 import type { Resource, ResourceId } from "../../model/Resource.ts"

@@ -16,10 +16,9 @@ import {
   resourceId
 } from "../../control/firezone/messages.ts"
 import * as wire from "../../control/firezone/wire.ts"
-import type { Relay } from "../../dataplane/commands.ts"
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 import { ClientId } from "../../model/Client.ts"
-import { RelayId } from "../../model/Relay.ts"
+import { type Relay, RelayId } from "../../model/Relay.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 
 /** A resource as a client knows it. */

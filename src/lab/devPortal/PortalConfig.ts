@@ -1,6 +1,6 @@
 import type { HostPort } from "../../config/GatewayConfig.ts"
 import type { PortFilter } from "../../model/PortFilter.ts"
-import type { TransportAddress } from "../../dataplane/commands.ts"
+import type { SocketAddress } from "../../model/SocketAddress.ts"
 
 /** Devices that share a token: gateways of one site, or clients of one user. */
 export interface DeviceGroup {
@@ -27,7 +27,7 @@ export interface PortalRelay {
   readonly id: string
   readonly name: string
   /** One per family at most. */
-  readonly addresses: ReadonlyArray<TransportAddress>
+  readonly addresses: ReadonlyArray<SocketAddress>
   /** Fixed, or derived from a secret shared with the TURN server. */
   readonly credentials:
     | { readonly username: string; readonly password: string }

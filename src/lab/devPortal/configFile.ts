@@ -9,6 +9,7 @@ import { checkName, type Report } from "../../config/report.ts"
 import { suggestFix } from "../../config/suggest.ts"
 import * as values from "../../config/values.ts"
 import { parseYaml } from "../../config/yamlSource.ts"
+import type { SocketAddress } from "../../model/SocketAddress.ts"
 import { formatHostPort } from "../../packet/endpoint.ts"
 import { parseAddress } from "../../packet/address.ts"
 import { uuidOf } from "./identity.ts"
@@ -36,7 +37,7 @@ const parseToken = (value: string): values.Parsed<string> =>
 
 const parseServer =
   (port: number | null) =>
-  (value: string): values.Parsed<{ readonly address: string; readonly port: number }> => {
+  (value: string): values.Parsed<SocketAddress> => {
     const server = values.parseHostPort(value, port)
     return Result.isSuccess(server) && parseAddress(server.success.host) !== undefined
       ? Result.succeed({ address: server.success.host, port: server.success.port })
