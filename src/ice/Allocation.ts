@@ -8,7 +8,7 @@ import type { TransportAddress } from "../packet/transportAddress.ts"
 import { type Binding, Channels } from "./Channels.ts"
 import type { Channel, ChannelTable } from "./channelTable.ts"
 import { backOff } from "./relayBackOff.ts"
-import { candidatesWithout, isUsable, type RelayCandidate, RelayServer } from "./RelayServer.ts"
+import { candidatesWithout, isUsable, type LearnedCandidate, RelayAddress } from "./RelayAddress.ts"
 import type { StunMessage } from "./stun.ts"
 import { AddressFamily, StunAttribute, StunMethod } from "./stunProtocol.ts"
 import { StunWriter } from "./StunWriter.ts"
@@ -32,8 +32,8 @@ export interface AllocationOptions {
 
 /** Told synchronously, after the allocation's own state has changed. */
 interface AllocationEvents {
-  readonly found: (candidate: RelayCandidate) => void
-  readonly lost: (candidate: RelayCandidate) => void
+  readonly found: (candidate: LearnedCandidate) => void
+  readonly lost: (candidate: LearnedCandidate) => void
   /** There is no allocation for longer than a repair takes. Told again only for another reason. */
   readonly failed: (reason: FailureReason) => void
   readonly channelBound: (channel: Channel) => void
@@ -45,7 +45,7 @@ const defaultLifetime = 600_000
 
 export class Allocation {
   private readonly options: AllocationOptions
-  private readonly servers: ReadonlyArray<RelayServer>
+  private readonly servers: ReadonlyArray<RelayAddress>
   private readonly transactions: Transactions<About>
   private readonly channels: Channels
   private credentials: TurnCredentials
@@ -53,8 +53,8 @@ export class Allocation {
   private newest: TurnCredentials
   private state: "waiting" | "allocating" | "releasing" | "allocated" | "resting" = "waiting"
   /** The one that requests other than Binding go to. */
-  private active: RelayServer | undefined
-  private relayed: ReadonlyArray<RelayCandidate> = []
+  private active: RelayAddress | undefined
+  private relayed: ReadonlyArray<LearnedCandidate> = []
   private plan = 0
   /** When to refresh, or when the rest is over. */
   private timer = Infinity
@@ -62,7 +62,7 @@ export class Allocation {
   /** Since an allocation last held for a while. */
   private failures = 0
   /** Not answered lately where it should have: another one is tried first. */
-  private avoided: RelayServer | undefined
+  private avoided: RelayAddress | undefined
   private releases = 0
   private reported: FailureReason | undefined
   /** Since when the relay is asked whether it is still there, because nothing comes from it; Infinity: no doubt. */
@@ -77,7 +77,7 @@ export class Allocation {
     this.newest = this.credentials
     this.transactions = new Transactions(options.transmit)
     this.channels = new Channels(options.table)
-    this.servers = options.addresses.map((address) => new RelayServer(address))
+    this.servers = options.addresses.map((address) => new RelayAddress(address))
   }
 
   /** True while it has relayed addresses. */
@@ -96,7 +96,7 @@ export class Allocation {
   }
 
   /** All addresses that are valid now. */
-  get candidates(): ReadonlyArray<RelayCandidate> {
+  get candidates(): ReadonlyArray<LearnedCandidate> {
     return [...this.servers.flatMap((server) => server.candidates), ...this.relayed]
   }
 
@@ -232,7 +232,7 @@ export class Allocation {
     this.doubted = Infinity
   }
 
-  private onBinding(server: RelayServer, message: StunMessage, local: TransportAddress, now: number): void {
+  private onBinding(server: RelayAddress, message: StunMessage, local: TransportAddress, now: number): void {
     const cameBack = !server.answers
     const before = server.candidates
     const moved = server.answered(message.address(StunAttribute.xorMappedAddress), local, now)
@@ -313,7 +313,7 @@ export class Allocation {
     this.fail("Unreachable", now)
   }
 
-  private onUnbound(server: RelayServer, now: number): void {
+  private onUnbound(server: RelayAddress, now: number): void {
     const before = server.candidates
     server.silent(this.backOff("Unreachable", server.failures + 1), now)
     this.tellChange(before, [])
@@ -401,7 +401,7 @@ export class Allocation {
     for (const candidate of lost) this.options.events.lost(candidate)
   }
 
-  private tellChange(before: ReadonlyArray<RelayCandidate>, after: ReadonlyArray<RelayCandidate>): void {
+  private tellChange(before: ReadonlyArray<LearnedCandidate>, after: ReadonlyArray<LearnedCandidate>): void {
     for (const candidate of candidatesWithout(before, after)) this.options.events.lost(candidate)
     for (const candidate of candidatesWithout(after, before)) this.options.events.found(candidate)
   }
@@ -415,7 +415,7 @@ export class Allocation {
     }
   }
 
-  private sendBinding(server: RelayServer, now: number): void {
+  private sendBinding(server: RelayAddress, now: number): void {
     server.bindAt = Infinity
     if (this.isBinding(server)) return
     const about = { method: StunMethod.binding, server } as const
@@ -423,7 +423,7 @@ export class Allocation {
     this.transactions.send(message.finish(undefined, false), { about, to: server.address, sentAt: now, key: undefined })
   }
 
-  private isBinding(server: RelayServer): boolean {
+  private isBinding(server: RelayAddress): boolean {
     return this.transactions.some((about) => about.method === StunMethod.binding && about.server === server)
   }
 
@@ -465,7 +465,7 @@ type About = BindingRequest | TurnRequest
 
 interface BindingRequest {
   readonly method: typeof StunMethod.binding
-  readonly server: RelayServer
+  readonly server: RelayAddress
 }
 
 /** `challenges`: how often the relay already asked to make the request anew, with its nonce. */

@@ -4,7 +4,7 @@ import { type Endpoint, makeEndpoint } from "../packet/endpoint.ts"
 import { sameTransport, type TransportAddress } from "../packet/transportAddress.ts"
 
 /** An address of ours that a relay taught us. `base` is where we really send from (RFC 8445 §5.1.1). */
-export interface RelayCandidate {
+export interface LearnedCandidate {
   readonly kind: "host" | "srflx" | "relay"
   readonly address: TransportAddress
   readonly base: TransportAddress
@@ -13,7 +13,7 @@ export interface RelayCandidate {
 /** Between Bindings: keeps the NAT's hole open, and tells when our address changed. */
 const keepaliveInterval = 25_000
 
-export class RelayServer {
+export class RelayAddress {
   readonly address: TransportAddress
   readonly endpoint: Readonly<Endpoint>
   answers = false
@@ -22,7 +22,7 @@ export class RelayServer {
   /** When the next Binding is due; Infinity while one is under way. */
   bindAt = Infinity
   /** Our own address and the one that a NAT gave us; at most one of each kind. */
-  candidates: ReadonlyArray<RelayCandidate> = []
+  candidates: ReadonlyArray<LearnedCandidate> = []
   private mapped: TransportAddress | undefined
 
   constructor(address: TransportAddress) {
@@ -40,7 +40,7 @@ export class RelayServer {
   answered(mapped: TransportAddress | undefined, local: TransportAddress, now: number): boolean {
     const moved = this.mapped !== undefined && mapped !== undefined && !sameTransport(this.mapped, mapped)
     const base = isUsable(local) ? local : mapped
-    const candidates: Array<RelayCandidate> = []
+    const candidates: Array<LearnedCandidate> = []
     if (isUsable(local)) candidates.push({ kind: "host", address: local, base: local })
     if (
       mapped !== undefined &&
@@ -74,9 +74,9 @@ export const isUsable = ({ address, port }: TransportAddress): boolean =>
 
 /** What is in `a` and not in `b`. */
 export const candidatesWithout = (
-  a: ReadonlyArray<RelayCandidate>,
-  b: ReadonlyArray<RelayCandidate>
-): ReadonlyArray<RelayCandidate> =>
+  a: ReadonlyArray<LearnedCandidate>,
+  b: ReadonlyArray<LearnedCandidate>
+): ReadonlyArray<LearnedCandidate> =>
   a.filter(
     (one) =>
       !b.some(
