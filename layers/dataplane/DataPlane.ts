@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
-import type { Command } from "../../src/dataplane/commands.ts"
+import type { Order } from "../../src/dataplane/orders.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
@@ -50,7 +50,7 @@ const startMs = 10_000
 /** A worker is stalled when its heartbeat stands still for this long. */
 const stalledMs = 2_000
 const watchMs = 250
-/** Commands per message of a replay; main's other work runs in between. */
+/** Orders per message of a replay; main's other work runs in between. */
 const replayChunk = 500
 /**
  * The next worker is loaded this long after the one at work was ready: start, replay and, after a start of the gateway,
@@ -81,15 +81,14 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
         }),
         send: (command) =>
           Effect.sync(() => {
-            hub.snapshot.apply(command)
-            supervisor.post(command)
+            for (const order of hub.decide(command)) supervisor.post(order)
           }),
         notices: hub.subscribe,
-        clients: Effect.sync(() => hub.snapshot.clientStates),
+        clients: Effect.sync(() => hub.desired.clientStates),
+        desired: hub.desired,
         counters: Effect.sync(() => ({
-          ...readCounters(supervisor.counters),
+          ...hub.counters(readCounters(supervisor.counters)),
           ...offloadGauges(descriptors.offloads),
-          "notices.dropped": hub.dropped(),
           "worker.standby": Number(supervisor.standsBy()),
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
           "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
@@ -209,8 +208,8 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
   /** The next worker: the first one, which loads while the host is being set up, or one for when the current dies. */
   let standby: PacketWorker | undefined
   const firstReady = Deferred.makeUnsafe<void>()
-  /** Commands of a replay that goes on; later ones queue behind it, so that order holds. */
-  let backlog: Array<Command> | undefined
+  /** Orders of a replay that goes on; later ones queue behind it, so that order holds. */
+  let backlog: Array<Order> | undefined
 
   const transmit = (to: PacketWorker, message: ToWorker): void => {
     to.port.postMessage(message)
@@ -218,17 +217,17 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
     if (Atomics.exchange(to.shared, pending, 1) === 0) signalEventFd(descriptors.event)
   }
 
-  const post = (command: Command): void => {
-    if (backlog !== undefined) backlog.push(command)
-    else if (current !== undefined) transmit(current, { commands: [command], more: false })
+  const post = (order: Order): void => {
+    if (backlog !== undefined) backlog.push(order)
+    else if (current !== undefined) transmit(current, { orders: [order], more: false })
   }
 
   const replay = Effect.fnUntraced(function* (to: PacketWorker, now: number) {
-    // What was sent since the worker's start is in the snapshot.
-    backlog = hub.snapshot.replay(now)
+    // What was sent since the worker's start is part of the desired state.
+    backlog = hub.desired.replay(now)
     do {
-      const chunk: Array<Command> = backlog.splice(0, replayChunk)
-      transmit(to, { commands: chunk, more: backlog.length > 0 })
+      const chunk: Array<Order> = backlog.splice(0, replayChunk)
+      transmit(to, { orders: chunk, more: backlog.length > 0 })
       yield* Effect.yieldNow
     } while (backlog.length > 0)
     backlog = undefined
@@ -321,7 +320,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
       if (running.stalled) {
         yield* terminate
       } else {
-        transmit(running, { commands: [{ _tag: "Stop" }], more: false })
+        transmit(running, { orders: [{ _tag: "Stop" }], more: false })
         yield* Effect.asVoid(Deferred.await(running.ended)).pipe(
           Effect.timeoutOrElse({ duration: stopMs, orElse: () => Effect.asVoid(terminate) })
         )

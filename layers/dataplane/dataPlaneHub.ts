@@ -1,46 +1,70 @@
-/** What every `DataPlane` implementation shares: the snapshot of the desired state and the fan-out of notices. */
+/** What every `DataPlane` implementation shares: the desired state and the fan-out of notices. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
+import { DesiredState } from "../../src/dataplane/DesiredState.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
-import { Snapshot } from "../../src/dataplane/snapshot.ts"
+import type { Order } from "../../src/dataplane/orders.ts"
 
 /** Notices that wait for one subscriber; beyond it the oldest are dropped and counted. */
 const noticeCapacity = 16_384
 
 export interface DataPlaneHub {
-  readonly snapshot: Snapshot
+  readonly desired: DesiredState
+  /** Records a command, and yields what the worker has to do for it. */
+  readonly decide: (command: Command) => ReadonlyArray<Order>
   readonly deliver: (notices: ReadonlyArray<Notice>, now: number) => void
   readonly subscribe: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
-  readonly dropped: () => number
+  /** The engine's counters with what is counted here. */
+  readonly counters: (engine: Readonly<Record<string, number>>) => Readonly<Record<string, number>>
   /** Fails with the first fatal fault. */
   readonly failure: Effect.Effect<never, DataPlaneError>
 }
 
 export const makeDataPlaneHub = (): DataPlaneHub => {
-  const snapshot = new Snapshot()
+  const desired = new DesiredState()
   const subscribers = new Set<Queue.Queue<Notice>>()
   const failure = Deferred.makeUnsafe<never, DataPlaneError>()
   let dropped = 0
+  let faults = 0
+
+  const publish = (notice: Notice): void => {
+    for (const queue of subscribers) {
+      if (Queue.sizeUnsafe(queue) >= noticeCapacity) dropped++
+      Queue.offerUnsafe(queue, notice)
+    }
+  }
+
   return {
     failure: Deferred.await(failure),
-    snapshot,
-    dropped: () => dropped,
+    desired,
+    counters: (engine) => ({
+      ...engine,
+      "ice.bad_candidate": (engine["ice.bad_candidate"] ?? 0) + desired.excessCandidates,
+      "notices.dropped": dropped,
+      "worker.faults": faults
+    }),
+    decide: (command) => {
+      const orders = desired.apply(command)
+      for (const message of desired.takeFaults()) {
+        faults++
+        publish({ _tag: "Fault", epoch: 0, message })
+      }
+      return orders
+    },
     deliver: (notices, now) => {
       for (const notice of notices) {
-        if (notice._tag === "Ready") snapshot.disconnect()
-        else if (notice._tag === "ClientState") snapshot.observe(notice)
-        else if (notice._tag === "ConnectionLost") snapshot.lost(notice.client)
-        else if (notice._tag === "Traffic") snapshot.traffic(notice.mapping, now)
+        if (notice._tag === "Ready") desired.disconnect()
+        else if (notice._tag === "ClientState") desired.observe(notice)
+        else if (notice._tag === "ConnectionLost") desired.lost(notice)
+        else if (notice._tag === "Traffic") desired.traffic(notice.mapping, now)
         else if (notice._tag === "Fault" && notice.fatal === true) {
           Deferred.doneUnsafe(failure, Effect.fail(new DataPlaneError({ message: notice.message })))
         }
-        for (const queue of subscribers) {
-          if (Queue.sizeUnsafe(queue) >= noticeCapacity) dropped++
-          Queue.offerUnsafe(queue, notice)
-        }
+        publish(notice)
       }
     },
     subscribe: Effect.acquireRelease(

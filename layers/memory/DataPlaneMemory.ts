@@ -107,14 +107,14 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
         start: Effect.sync(() => hub.deliver([{ _tag: "Ready", epoch: 1 }], clock.currentTimeMillisUnsafe())),
         send: (command) =>
           Effect.sync(() => {
-            hub.snapshot.apply(command)
             const now = clock.currentTimeMillisUnsafe()
-            engine.apply(command, now, now)
+            for (const order of hub.decide(command)) engine.execute(order, now, now)
             turn()
           }),
         notices: hub.subscribe,
-        clients: Effect.sync(() => hub.snapshot.clientStates),
-        counters: Effect.sync(() => readCounters(counters)),
+        clients: Effect.sync(() => hub.desired.clientStates),
+        desired: hub.desired,
+        counters: Effect.sync(() => hub.counters(readCounters(counters))),
         failure: hub.failure,
         epoch: Effect.succeed(1),
         port: udpPort

@@ -1,11 +1,12 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Notice, TrafficCause } from "../../src/dataplane/notices.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
+import type { Order } from "../../src/dataplane/orders.ts"
+import { makeDataPlaneHub } from "../dataplane/dataPlaneHub.ts"
 
 /** The other side of the recording data plane. */
 export class DataPlaneRecorder extends Context.Service<
@@ -13,6 +14,8 @@ export class DataPlaneRecorder extends Context.Service<
   {
     /** Every command since the start (or the last `forget`), in order. */
     readonly commands: Effect.Effect<ReadonlyArray<Command>>
+    /** What a worker would have had to do for them. */
+    readonly orders: Effect.Effect<ReadonlyArray<Order>>
     readonly forget: Effect.Effect<void>
     readonly publish: (notice: Notice) => Effect.Effect<void>
     /** Publishes a `Traffic` notice. */
@@ -24,28 +27,25 @@ export class DataPlaneRecorder extends Context.Service<
 export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectContext(
   Effect.sync(() => {
     const commands: Array<Command> = []
-    const subscribers = new Set<Queue.Queue<Notice>>()
+    const orders: Array<Order> = []
+    const hub = makeDataPlaneHub()
     const publish = (notice: Notice) =>
-      Effect.forEach(Array.from(subscribers), (queue) => Queue.offer(queue, notice), { discard: true })
-
-    const notices = Effect.acquireRelease(
-      Effect.tap(Queue.sliding<Notice>(65_536), (queue) => Effect.sync(() => subscribers.add(queue))),
-      (queue) =>
-        Effect.andThen(
-          Effect.sync(() => subscribers.delete(queue)),
-          Queue.shutdown(queue)
-        )
-    )
+      Effect.clockWith((clock) => Effect.sync(() => hub.deliver([notice], clock.currentTimeMillisUnsafe())))
 
     return Context.make(
       DataPlane,
       DataPlane.of({
         start: Effect.void,
-        send: (command) => Effect.sync(() => void commands.push(command)),
-        notices,
-        clients: Effect.sync(() => new Map()),
+        send: (command) =>
+          Effect.sync(() => {
+            commands.push(command)
+            orders.push(...hub.decide(command))
+          }),
+        notices: hub.subscribe,
+        desired: hub.desired,
+        clients: Effect.sync(() => hub.desired.clientStates),
         counters: Effect.succeed({}),
-        failure: Effect.never,
+        failure: hub.failure,
         epoch: Effect.succeed(1),
         port: 52_625
       })
@@ -54,7 +54,11 @@ export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectCon
         DataPlaneRecorder,
         DataPlaneRecorder.of({
           commands: Effect.sync(() => commands.slice()),
-          forget: Effect.sync(() => void commands.splice(0)),
+          orders: Effect.sync(() => orders.slice()),
+          forget: Effect.sync(() => {
+            commands.length = 0
+            orders.length = 0
+          }),
           publish,
           traffic: (mapping, cause) => publish({ _tag: "Traffic", epoch: 1, mapping, cause })
         })

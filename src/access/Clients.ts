@@ -25,10 +25,7 @@ export interface ConnectRequest {
   readonly draw: () => IceCredentials
 }
 
-/**
- * The only sender of `UpsertClient` and `RemoveClient`: it knows what the data plane was told, so that an access request
- * of a known client never overwrites the endpoint and timestamp that were restored at the start.
- */
+/** Who may connect. An access request of a known client leaves the endpoint and timestamp that were restored at the start. */
 export class Clients extends Context.Service<
   Clients,
   {
@@ -40,8 +37,6 @@ export class Clients extends Context.Service<
      * and only the data plane sees which one the client has. Where ours are drawn, another one means another connection.
      */
     readonly connect: (request: ConnectRequest) => Effect.Effect<IceCredentials>
-    /** The connection is gone: the next `connect` makes a new one, whatever its credentials. */
-    readonly lost: (client: ClientId) => Effect.Effect<void>
     /** As the data plane was told it last. */
     readonly find: (client: ClientId) => Effect.Effect<Client | undefined>
     readonly remove: (client: ClientId) => Effect.Effect<void>

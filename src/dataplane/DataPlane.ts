@@ -5,11 +5,12 @@ import type * as Scope from "effect/Scope"
 import type { ClientId } from "../model/Client.ts"
 import type { Command } from "./commands.ts"
 import type { DataPlaneError } from "./DataPlaneError.ts"
+import type { KnownClients } from "./DesiredState.ts"
 import type { ClientState, Notice } from "./notices.ts"
 
 /**
- * Commands in, notices out. Keeps the snapshot of the desired state and replays it to a new worker, so that nobody
- * else has to think about a worker's death.
+ * Commands in, notices out. Keeps the desired state and replays it to a new worker, so that nobody else has to think about
+ * a worker's death.
  */
 export class DataPlane extends Context.Service<
   DataPlane,
@@ -19,10 +20,12 @@ export class DataPlane extends Context.Service<
      * the whole desired state.
      */
     readonly start: Effect.Effect<void>
-    /** Recorded in the snapshot and posted; never waits for the worker. */
+    /** Decided, recorded and posted; never waits for the worker. */
     readonly send: (command: Command) => Effect.Effect<void>
     /** Every notice of the current worker from now on. Bounded; the oldest are dropped and counted. */
     readonly notices: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
+    /** What is decided so far about clients. */
+    readonly desired: KnownClients
     /** The last state reported per client. */
     readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
     /** By name; see `counters.ts`. They survive a worker's death. */

@@ -1,7 +1,7 @@
 /**
- * What the main thread tells the packet worker. Every command is keyed and idempotent: sending it again changes
- * nothing, so a new worker gets the whole desired state replayed. Plain data (structured clone); addresses are
- * canonical text, keys base64, times epoch milliseconds.
+ * What the packet path is asked to be, from now on; `DesiredState` decides what the worker has to do for it. Every command
+ * is keyed and idempotent: sending it again changes nothing. Addresses are canonical text, keys base64, times epoch
+ * milliseconds.
  */
 import type { IceCredentials } from "../model/AccessRequest.ts"
 import type { ClientId } from "../model/Client.ts"
@@ -34,13 +34,16 @@ export interface UpsertClient {
   readonly presharedKey: string | null
   readonly tunnel4: string
   readonly tunnel6: string
-  /** Last known endpoint and last accepted handshake timestamp (TAI64N, 24 hex digits), after a restart. */
-  readonly endpoint: { readonly address: string; readonly port: number } | null
-  readonly lastTai64n: string | null
-  /** Seconds; 0 is off. */
-  readonly keepalive: number
+  /**
+   * Last known endpoint and last accepted handshake timestamp (TAI64N, 24 hex digits), after a restart. Here and below,
+   * what is not said stays as it was while the key does.
+   */
+  readonly endpoint?: { readonly address: string; readonly port: number } | null
+  readonly lastTai64n?: string | null
+  /** Seconds; 0, as at first, is off. */
+  readonly keepalive?: number
   /** Start a handshake towards `endpoint` (the client was active when the worker or the gateway went away). */
-  readonly initiate: boolean
+  readonly initiate?: boolean
   /**
    * The path to the client is found by ICE; absent or `null`: a plain endpoint that follows the client's packets. The same
    * parameters, key and addresses again keep the connection (local candidates are told again), and a preshared key that is

@@ -85,6 +85,8 @@ export interface ConnectionLost {
   readonly _tag: "ConnectionLost"
   readonly epoch: number
   readonly client: ClientId
+  /** `PlaceClient.number` of the last order that the worker knew then. */
+  readonly order: number
   readonly reason: "NoCandidates" | "IceFailed" | "HandshakeFailed" | "Goodbye"
 }
 

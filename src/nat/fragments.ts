@@ -83,7 +83,7 @@ export class Fragments {
   }
 
   /** What the client may reach has changed: what is under way ends. */
-  forget(client: number): void {
+  forgetClient(client: number): void {
     this.rings[client * 2 + fromClient] = undefined
     this.rings[client * 2 + toClient] = undefined
   }

@@ -111,7 +111,7 @@ export class Parking {
   }
 
   /** Drops the mapping's packets and its history. */
-  forget(mapping: number): void {
+  forgetMapping(mapping: number): void {
     this.release(mapping, () => undefined)
   }
 

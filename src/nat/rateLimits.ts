@@ -23,7 +23,7 @@ export class RateLimits {
     return granted
   }
 
-  forget(client: number): void {
+  forgetClient(client: number): void {
     if (client * 2 < this.state.length) this.state.fill(0, client * 2, client * 2 + 2)
   }
 }

@@ -24,7 +24,7 @@ export class Routes {
     this.clients[client] = left?.length === 0 ? undefined : left
   }
 
-  removeClient(client: number): void {
+  forgetClient(client: number): void {
     this.clients[client] = undefined
   }
 

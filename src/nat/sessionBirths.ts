@@ -36,8 +36,8 @@ export class SessionBirths {
     return this.births.take(client, now)
   }
 
-  forget(client: number): void {
-    this.births.forget(client)
-    this.displacements.forget(client)
+  forgetClient(client: number): void {
+    this.births.forgetClient(client)
+    this.displacements.forgetClient(client)
   }
 }

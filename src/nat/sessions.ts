@@ -318,7 +318,7 @@ export class Sessions extends SessionRecords {
     return removed
   }
 
-  removeClient(client: number): number {
+  forgetClient(client: number): number {
     return this.removeWhere(client, () => true)
   }
 
@@ -326,7 +326,7 @@ export class Sessions extends SessionRecords {
     return this.removeWhere(client, (slot) => this.resourceOf(slot) === resource)
   }
 
-  removeMapping(mapping: number): number {
+  forgetMapping(mapping: number): number {
     if (this.sizeOfMapping(mapping) === 0) return 0
     return this.removeWhere(this.mappingClients[mapping]!, (slot) => this.mappingOf(slot) === mapping)
   }

@@ -77,10 +77,10 @@ export class Silence {
     return -1
   }
 
-  forget(mapping: number): void {
+  forgetMapping(mapping: number): void {
     if (mapping >= this.flags.length) return
     this.stopWaiting(mapping)
-    this.times[mapping * TIMES + LAST_REPLY] = 0
+    this.times.fill(0, mapping * TIMES, mapping * TIMES + TIMES)
     this.ports.fill(0, mapping * PORTS, mapping * PORTS + PORTS)
   }
 

@@ -1,4 +1,4 @@
-import { equal, isIpv4, type Words } from "../packet/address.ts"
+import { isIpv4, type Words } from "../packet/address.ts"
 import { WordsIndex } from "./wordsIndex.ts"
 
 /** What is known of a mapping's real addresses; `Resolving` is the first lookup only. */
@@ -11,51 +11,38 @@ const maxAddresses = 32
 /**
  * Proxy addresses of every client and what they stand for. A name space per client: the same proxy address at two
  * clients is normal. Mappings, clients and resources are small numbers that the caller gives out; a mapping's number
- * may be used again after `removeMapping`.
+ * may be used again after `remove`.
  */
 export class Translations {
   private readonly byProxy = new WordsIndex()
   private readonly entries: Array<Entry | undefined> = []
 
   /**
-   * Sets who owns the proxies; the addresses of a mapping that is there already stay. A proxy that another mapping of
-   * the client holds changes hands. Returns the mappings whose sessions and evidence must go, since a proxy of theirs
-   * now means something else: those that lost one, and this one when its generation, client, resource or proxies
-   * changed. A generation older than the last one is ignored.
+   * Says what the mapping has; the addresses of one that is there already stay. No other mapping of the client has any of
+   * the proxies: who takes one away is decided elsewhere, and told before. `version` tells one such saying from another.
    */
-  setMapping(
+  place(
     mapping: number,
     client: number,
     resource: number,
     proxies: ReadonlyArray<Readonly<Words>>,
-    generation: number
-  ): ReadonlyArray<number> {
+    version: number
+  ): void {
     const old = this.entries[mapping]
-    if (old !== undefined) {
-      if (generation < old.generation) return []
-      if (generation === old.generation && same(old, client, resource, proxies)) return []
-      this.release(mapping, old)
-    }
-    const changed = new Set<number>()
-    if (old !== undefined) changed.add(mapping)
-    for (const proxy of proxies) {
-      const holder = this.byProxy.get(client, proxy)
-      if (holder >= 0 && holder !== mapping) changed.add(holder)
-      this.byProxy.set(client, proxy, mapping)
-    }
+    if (old !== undefined) this.release(old)
+    for (const proxy of proxies) this.byProxy.set(client, proxy, mapping)
     this.entries[mapping] = {
       client,
       resource,
-      generation,
+      version,
       proxies4: proxies.filter(isIpv4),
       proxies6: proxies.filter((p) => !isIpv4(p)),
       lookup: old?.lookup ?? -1,
       state: old?.state ?? MappingState.Unresolved,
-      addresses4: old?.addresses4 ?? [],
-      addresses6: old?.addresses6 ?? [],
+      addresses4: old?.addresses4 ?? none,
+      addresses6: old?.addresses6 ?? none,
       staleAt: old?.staleAt ?? 0
     }
-    return [...changed]
   }
 
   /**
@@ -80,19 +67,21 @@ export class Translations {
     return true
   }
 
-  /** The proxies stay the mapping's; everything else is forgotten, so that whatever comes later for it is new. */
-  suspendMapping(mapping: number): void {
+  /** The proxies stay the mapping's; what was looked up is forgotten, and the next lookup is its first. */
+  suspend(mapping: number): void {
     const entry = this.entries[mapping]
     if (entry === undefined) return
-    const { client, resource, proxies4, proxies6 } = entry
-    const nothing = { generation: 0, lookup: -1, state: MappingState.Unresolved, staleAt: 0 }
-    this.entries[mapping] = { client, resource, proxies4, proxies6, addresses4: none, addresses6: none, ...nothing }
+    entry.lookup = -1
+    entry.state = MappingState.Unresolved
+    entry.addresses4 = none
+    entry.addresses6 = none
+    entry.staleAt = 0
   }
 
-  removeMapping(mapping: number): void {
+  remove(mapping: number): void {
     const entry = this.entries[mapping]
     if (entry === undefined) return
-    this.release(mapping, entry)
+    this.release(entry)
     this.entries[mapping] = undefined
   }
 
@@ -101,12 +90,13 @@ export class Translations {
     return this.byProxy.get(client, proxy)
   }
 
-  has(mapping: number): boolean {
-    return this.entries[mapping] !== undefined
-  }
-
   state(mapping: number): MappingState {
     return this.entries[mapping]?.state ?? MappingState.Unresolved
+  }
+
+  /** −1 for an unknown mapping. */
+  version(mapping: number): number {
+    return this.entries[mapping]?.version ?? -1
   }
 
   /** −1 for an unknown mapping. */
@@ -139,19 +129,15 @@ export class Translations {
     return isIpv4(like) ? entry.proxies4 : entry.proxies6
   }
 
-  private release(mapping: number, entry: Entry): void {
-    for (const proxies of [entry.proxies4, entry.proxies6]) {
-      for (const proxy of proxies) {
-        if (this.byProxy.get(entry.client, proxy) === mapping) this.byProxy.delete(entry.client, proxy)
-      }
-    }
+  private release({ client, proxies4, proxies6 }: Entry): void {
+    for (const proxies of [proxies4, proxies6]) for (const proxy of proxies) this.byProxy.delete(client, proxy)
   }
 }
 
 interface Entry {
   readonly client: number
   readonly resource: number
-  readonly generation: number
+  readonly version: number
   readonly proxies4: ReadonlyArray<Readonly<Words>>
   readonly proxies6: ReadonlyArray<Readonly<Words>>
   lookup: number
@@ -162,15 +148,3 @@ interface Entry {
 }
 
 const none: ReadonlyArray<Readonly<Words>> = []
-
-const same = (e: Entry, client: number, resource: number, proxies: ReadonlyArray<Readonly<Words>>): boolean =>
-  e.client === client &&
-  e.resource === resource &&
-  sameList(e.proxies4, proxies.filter(isIpv4)) &&
-  sameList(
-    e.proxies6,
-    proxies.filter((p) => !isIpv4(p))
-  )
-
-const sameList = (a: ReadonlyArray<Readonly<Words>>, b: ReadonlyArray<Readonly<Words>>): boolean =>
-  a.length === b.length && a.every((x, i) => equal(x, b[i]!))

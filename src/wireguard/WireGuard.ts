@@ -63,6 +63,9 @@ export class WireGuard {
   plainOffset = 0
   plainLength = 0
 
+  /** Nobody: for who has no key of its own. It has no session, ever. */
+  readonly noPeer: Peer
+
   private readonly p: Primitives
   private readonly bytes: Uint8Array
   private readonly scratch: number
@@ -95,6 +98,8 @@ export class WireGuard {
     this.sessions = new SessionTable(this.p)
     this.handshakes = new Handshakes(this.p, this.identity, this.sessions, (key) => this.hearing(key))
     this.gate = new HandshakeGate(this.p, this.publicKey, this.limits)
+    this.noPeer = new Peer(new Uint8Array(32), new CookieHolder(this.p, new Uint8Array(32)), -1)
+    this.noPeer.removed = true
   }
 
   /** Adds a peer, or updates the one with this key; its sessions stay unless the preshared key changed. */

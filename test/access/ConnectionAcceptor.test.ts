@@ -147,14 +147,14 @@ describe("ConnectionAcceptor", () => {
       yield* clients.upsert(client(0), restore)
       yield* acceptAtOnce(request("db.corp"))
       yield* acceptAtOnce(request("web.corp", { name: { domain: "web.corp", proxyIps: proxies(2) } }))
-      const upserts = (yield* recorder.commands).filter((command) => command._tag === "UpsertClient")
+      const upserts = (yield* recorder.orders).filter((order) => order._tag === "PlaceClient")
       assert.deepStrictEqual(
         upserts.map((upsert) => upsert.endpoint),
         [restore.endpoint]
       )
 
       yield* acceptAtOnce(request("db.corp", { client: { ...client(0), publicKey: client(7).publicKey } }))
-      const after = (yield* recorder.commands).filter((command) => command._tag === "UpsertClient")
+      const after = (yield* recorder.orders).filter((order) => order._tag === "PlaceClient")
       assert.deepStrictEqual(
         after.map((upsert) => upsert.publicKey),
         [client(0).publicKey, client(7).publicKey]

@@ -19,6 +19,7 @@ import { type Peer, WireGuard } from "../../src/wireguard/WireGuard.ts"
 import { addresses, gatewayPrivateKey, gatewayPublicKey, nameCommands, policy, proxy4 } from "../support/engineWorld.ts"
 import { addressWords, buildUdp } from "../support/packets.ts"
 import { type Measure, option, report } from "./support/report.ts"
+import { teller } from "../support/tell.ts"
 
 const count = option("clients", 10_000)
 const flows = option("flows", 1_000_000)
@@ -99,6 +100,7 @@ const engine = new Engine({
   mtu: 1_420,
   maxSessions: 1_048_576
 })
+const tell = teller(engine)
 const turn = (): void => {
   engine.turn(now, wall)
   engine.takeNotices()
@@ -110,11 +112,11 @@ const perClient = (name: string, before: number): void =>
   void measures.push({ name, value: (used() - before) / count / 1_024, unit: "KiB" })
 
 const empty = used()
-engine.apply(policy, now, wall)
+tell(policy, now, wall)
 const configuring = performance.now()
 for (const [i, { key }] of fleet.entries()) {
   const client = idOf(i)
-  engine.apply(
+  tell(
     {
       _tag: "UpsertClient",
       client,
@@ -131,8 +133,8 @@ for (const [i, { key }] of fleet.entries()) {
     wall
   )
   const mapping = `${client}/app/app.corp` as MappingId
-  for (const command of nameCommands(client, mapping, { proxyIps: [proxy4] })) engine.apply(command, now, wall)
-  engine.apply({ ...addresses(1, 1, "Resolved", ["10.20.0.10"]), mapping }, now, wall)
+  for (const command of nameCommands(client, mapping, { proxyIps: [proxy4] })) tell(command, now, wall)
+  tell({ ...addresses(1, 1, "Resolved", ["10.20.0.10"]), mapping }, now, wall)
 }
 const configured = performance.now() - configuring
 perClient("memory per configured client with one mapping", empty)
@@ -203,8 +205,7 @@ for (const among of [few, count]) {
     addressWords(tunnel4(i)),
     addressWords(`fd00:2021:1111::1:${(i + 1).toString(16)}`)
   ])
-  for (const [i, [four, six]] of words.entries())
-    table.add(table.indexFor(idOf(i)), idOf(i), fleet[i]!.peer, four!, six!)
+  for (const [i, [four, six]] of words.entries()) table.place(table.add(idOf(i), fleet[i]!.peer), four!, six!)
   const lookups = 1_000_000
   let found = 0
   const run = (): number => {

@@ -25,6 +25,7 @@ import {
 } from "../support/engineWorld.ts"
 import { addressWords, buildUdp } from "../support/packets.ts"
 import { option, report } from "./support/report.ts"
+import { teller } from "../support/tell.ts"
 
 const live = option("live", 1_000_000)
 const packets = option("packets", 400_000)
@@ -154,12 +155,13 @@ const engine = new Engine({
   maxSessions: 1_048_576,
   reserve: reserveTable
 })
-engine.apply(policy, now, wall)
+const tell = teller(engine)
+tell(policy, now, wall)
 for (let n = 1; n <= clients; n++) {
   senders.push(makeSender(n))
   const name = nameCommands(clientId(n), mappingId(n, "app.corp"), { proxyIps: [proxy4] })
   for (const command of [upsertClient(n), ...name, addresses(n, 1, "Resolved", [real])]) {
-    engine.apply(command, now, wall)
+    tell(command, now, wall)
   }
   const { peer, wireguard } = senders[n - 1]!
   handshakeOf = n - 1

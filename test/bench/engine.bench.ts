@@ -34,6 +34,7 @@ import {
 import { addressWords, buildUdp } from "../support/packets.ts"
 import { TurnServer } from "../support/turnServer.ts"
 import { option, report } from "./support/report.ts"
+import { teller } from "../support/tell.ts"
 
 const packets = option("packets", 1_000_000)
 const rounds = option("rounds", 5)
@@ -195,13 +196,14 @@ const engine = new Engine({
   mtu: 1_420,
   maxSessions: 65_536
 })
+const tell = teller(engine)
 const commands: ReadonlyArray<Command> = [
   policy,
   upsertClient(1),
   ...nameCommands(clientId(1), mappingId(1, "app.corp"), { proxyIps: [proxy4] }),
   addresses(1, 1, "Resolved", [real])
 ]
-for (const command of commands) engine.apply(command, now, wall)
+for (const command of commands) tell(command, now, wall)
 if (relayed) connectByRelay()
 
 /** The gateway learns of the client's relayed address and binds the first channel to it. */
@@ -213,13 +215,13 @@ function connectByRelay(): void {
   } as const
   const candidate = `candidate:1 1 udp 1000 192.0.2.2 ${clientEndpoint.port} typ relay raddr 0.0.0.0 rport 0`
   const addresses = [{ address: "203.0.113.1", port: 3_478 }]
-  engine.apply({ ...upsertClient(1), ice }, now, wall)
-  engine.apply(
+  tell({ ...upsertClient(1), ice }, now, wall)
+  tell(
     { _tag: "SetRelays", relays: [{ id: RelayId.make("a"), addresses, username: "ann", password: "secret" }] },
     now,
     wall
   )
-  engine.apply({ _tag: "AddCandidate", client: clientId(1), candidate }, now, wall)
+  tell({ _tag: "AddCandidate", client: clientId(1), candidate }, now, wall)
   for (let i = 0; i < 100; i++) engine.turn(now++, wall)
   if (relay.count(StunMethod.channelBind) !== 1) throw new Error("the relay bound no channel")
 }

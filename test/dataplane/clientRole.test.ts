@@ -10,6 +10,7 @@ import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { network, parsed, syn } from "../support/engineSteps.ts"
 import { clientId, policy, primitives, resourceId, upsertClient } from "../support/engineWorld.ts"
 import { addressWords, buildTcp, buildUdp } from "../support/packets.ts"
+import { teller } from "../support/tell.ts"
 
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
 const publicKey = (fill: number): string => Buffer.from(primitives.x25519(key(fill)).publicKey).toString("base64")
@@ -41,7 +42,15 @@ const makeSide = (fill: number, address: string) => {
     mtu: 1_280,
     maxSessions: 64
   })
-  return { engine, io, toDevice, toNetwork, endpoint: endpointOf(address, fill), count: () => readCounters(counters) }
+  return {
+    engine,
+    tell: teller(engine),
+    io,
+    toDevice,
+    toNetwork,
+    endpoint: endpointOf(address, fill),
+    count: () => readCounters(counters)
+  }
 }
 
 type Side = ReturnType<typeof makeSide>
@@ -67,11 +76,11 @@ const pair = () => {
   const gateway = makeSide(gatewayFill, "192.0.2.1")
   const client = makeSide(clientFill, "192.0.2.2")
   const now = 60_000
-  gateway.engine.apply(policy, now, now)
-  gateway.engine.apply({ ...upsertClient(1), publicKey: publicKey(clientFill) }, now, now)
-  gateway.engine.apply(network("lab", "10.20.0.0/16"), now, now)
-  client.engine.apply({ ...policy, packets: clientEnd, tunnelNetworks: [], proxyNetworks: [] }, now, now)
-  client.engine.apply(
+  gateway.tell(policy, now, now)
+  gateway.tell({ ...upsertClient(1), publicKey: publicKey(clientFill) }, now, now)
+  gateway.tell(network("lab", "10.20.0.0/16"), now, now)
+  client.tell({ ...policy, packets: clientEnd, tunnelNetworks: [], proxyNetworks: [] }, now, now)
+  client.tell(
     {
       ...upsertClient(1),
       publicKey: publicKey(gatewayFill),
@@ -81,7 +90,7 @@ const pair = () => {
     now,
     now
   )
-  client.engine.apply(network("10.20.0.0/16", "10.20.0.0/16"), now, now)
+  client.tell(network("10.20.0.0/16", "10.20.0.0/16"), now, now)
   settle([client, gateway], now)
   return { client, gateway, now }
 }
@@ -132,11 +141,7 @@ describe("the client role", () => {
 
   it("is told by ICMP what the gateway does not forward", () => {
     const { client, gateway, now } = pair()
-    gateway.engine.apply(
-      { _tag: "RevokeResource", client: clientId(1), resource: network("lab", "").resource },
-      now,
-      now
-    )
+    gateway.tell({ _tag: "RevokeResource", client: clientId(1), resource: network("lab", "").resource }, now, now)
     client.io.routeIn(there)
     settle([client, gateway], now)
     const answer = parsed(client.toDevice[0])
@@ -146,7 +151,7 @@ describe("the client role", () => {
 
   it("tells of no other ICMP error", () => {
     const { client, gateway, now } = pair()
-    gateway.engine.apply({ ...policy, ownAddresses: ["10.20.0.10"] }, now, now)
+    gateway.tell({ ...policy, ownAddresses: ["10.20.0.10"] }, now, now)
     client.io.routeIn(there)
     settle([client, gateway], now)
     assert.strictEqual(parsed(client.toDevice[0]).icmpError, true)
@@ -156,11 +161,11 @@ describe("the client role", () => {
   it("sends what no gateway has a network for to the one that has the Internet, whichever came first", () => {
     const { client, gateway, now } = pair()
     const other = "198.51.100.1"
-    client.engine.apply({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("10.20.0.0/16") }, now, now)
-    client.engine.apply(network("world", null), now, now)
-    client.engine.apply({ ...upsertClient(2), tunnel4: "169.254.0.2", tunnel6: "fe80::2" }, now, now)
-    client.engine.apply(network("theirs", "198.51.100.0/24", { client: clientId(2) }), now, now)
-    gateway.engine.apply(network("theirs", "198.51.100.0/24"), now, now)
+    client.tell({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("10.20.0.0/16") }, now, now)
+    client.tell(network("world", null), now, now)
+    client.tell({ ...upsertClient(2), tunnel4: "169.254.0.2", tunnel6: "fe80::2" }, now, now)
+    client.tell(network("theirs", "198.51.100.0/24", { client: clientId(2) }), now, now)
+    gateway.tell(network("theirs", "198.51.100.0/24"), now, now)
 
     client.io.routeIn(there)
     settle([client, gateway], now)

@@ -9,16 +9,9 @@ import type { Control, Notice } from "../../src/dataplane/notices.ts"
 import { counter, lan, network, ready, reply, send } from "../support/engineSteps.ts"
 import { clientId, layer, packetsAt, policy } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
-import { buildIp, buildUdp } from "../support/packets.ts"
+import { buildIp, buildUdp, controlPacket } from "../support/packets.ts"
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value)
-
-const controlPacket = (event: number, payload: Uint8Array = new Uint8Array(), extensions?: [{ type: number }]) =>
-  buildIp(
-    { source: "::", destination: "::", ttl: 0, ...(extensions === undefined ? {} : { extensions }) },
-    255,
-    Uint8Array.of(event, 0, 0, 0, 0, 0, 0, 0, ...payload)
-  )
 
 const controls = (notices: ReadonlyArray<Notice>): ReadonlyArray<Control> =>
   notices.filter((notice) => notice._tag === "Control")

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
+import type { Command } from "../../src/dataplane/commands.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { PacketIo } from "../../src/dataplane/engine/packetIo.ts"
 import { makeVirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"
@@ -20,6 +21,7 @@ import {
   upsertClient
 } from "../support/engineWorld.ts"
 import { buildUdp } from "../support/packets.ts"
+import { teller } from "../support/tell.ts"
 
 const real = "10.20.0.10"
 /** Reads of each source in a turn. */
@@ -78,7 +80,8 @@ const makeBusyGateway = () => {
     maxSessions: 64
   })
   let now = 60_000
-  const apply = (command: Parameters<Engine["apply"]>[0]): void => engine.apply(command, now, now)
+  const tell = teller(engine)
+  const apply = (command: Command): void => tell(command, now, now)
   const turn = (): boolean => engine.turn(now, now)
   const connect = (client: typeof late): void => {
     client.now = now

@@ -1,12 +1,13 @@
 /** What strangers, relays and clients may send to a gateway that does ICE: nothing throws, nobody else is harmed. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
+import type { Command } from "../../src/dataplane/commands.ts"
 import { shortTermKey } from "../../src/ice/stunIntegrity.ts"
 import { StunAttribute, StunMethod } from "../../src/ice/stunProtocol.ts"
 import { StunWriter } from "../../src/ice/StunWriter.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"
 import { syn } from "../support/engineSteps.ts"
-import { clientId, packetsAt, policy } from "../support/engineWorld.ts"
+import { clientId, packetsAt, policy, upsertClient } from "../support/engineWorld.ts"
 import { clientAddress, credentials, gatewayAddress, type Host, IcePair, isAt, lab } from "../support/iceWorld.ts"
 import { addressWords, buildTcp } from "../support/packets.ts"
 
@@ -333,5 +334,36 @@ describe("batches", () => {
     pair.world.settle()
     assert.strictEqual(pair.gateway.received.length, 5)
     assert.strictEqual(pair.gateway.count("udp.gathered"), 5)
+  })
+})
+
+describe("a client that comes after one that was removed", () => {
+  it("has a limit of relay peers of its own, whatever the other one used up", () => {
+    const pair = new IcePair()
+    // No path but the relay.
+    pair.world.drops = ({ from, to }) => from.port === 52_625 && to.port === 52_625
+    pair.relays(pair.addRelay("a", "203.0.113.1", "198.51.100.9").relay)
+    const greedy = clientId(9)
+    const named = (i: number): Command => ({
+      _tag: "AddCandidate",
+      client: greedy,
+      candidate: `candidate:1 1 udp 1694498815 203.0.113.99 ${1_000 + i} typ srflx raddr 0.0.0.0 rport 0`
+    })
+    for (let round = 0; round < 4; round++) {
+      const local = { ...credentials.gateway, username: `u${round}` }
+      const ice = { local, remote: credentials.client, role: "controlled" } as const
+      const identity = { ...upsertClient(9), client: greedy }
+      pair.gateway.send({ ...identity, ice }, ...Array.from({ length: 32 }, (_, i) => named(round * 32 + i)))
+      pair.world.run(2_000)
+    }
+    const refused = pair.gateway.count("relay.no_channel")
+    assert.isAbove(refused, 0)
+
+    pair.gateway.send({ _tag: "RemoveClient", client: greedy })
+    pair.introduce()
+    pair.world.run(5_000)
+
+    assert.isTrue(pair.gateway.state?.connected)
+    assert.strictEqual(pair.gateway.count("relay.no_channel"), refused)
   })
 })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { fromBase64, fromHex, toHex } from "../../src/dataplane/engine/bytesText.ts"
+import { fromBase64, fromHex, toHex } from "../../src/dataplane/bytesText.ts"
 import { Interner } from "../../src/dataplane/engine/interner.ts"
 import { NoticeBox } from "../../src/dataplane/engine/noticeBox.ts"
 import { Stage } from "../../src/dataplane/engine/stage.ts"
@@ -45,7 +45,7 @@ describe("NoticeBox", () => {
   it("starts anew for an index that another mapping gets", () => {
     const box = new NoticeBox(1)
     box.traffic(1, 0, mapping, "Stale", 0)
-    box.forget(0)
+    box.forgetMapping(0)
     assert.isTrue(box.traffic(1, 0, mapping, "Stale", 1))
   })
 })
@@ -53,11 +53,34 @@ describe("NoticeBox", () => {
 describe("Interner", () => {
   it("gives a name one index until it is removed, and a freed index to the next name", () => {
     const interner = new Interner<string>()
-    assert.deepStrictEqual([interner.add("a"), interner.add("b"), interner.add("a")], [0, 1, 0])
+    assert.deepStrictEqual([interner.retain("a"), interner.retain("b"), interner.retain("a")], [0, 1, 0])
     interner.remove("a")
     interner.remove("a")
     assert.deepStrictEqual([interner.find("a"), interner.name(0)], [-1, undefined])
-    assert.deepStrictEqual([interner.add("c"), interner.add("d"), interner.name(0)], [0, 2, "c"])
+    assert.deepStrictEqual([interner.retain("c"), interner.retain("d"), interner.name(0)], [0, 2, "c"])
+  })
+
+  it("keeps a name until it is released as often as it was retained", () => {
+    const interner = new Interner<string>()
+    const index = interner.retain("a")
+    interner.retain("a")
+    interner.release(index)
+    assert.strictEqual(interner.find("a"), index)
+    interner.release(index)
+    assert.strictEqual(interner.find("a"), -1)
+    interner.release(index)
+    assert.strictEqual(interner.retain("b"), index)
+  })
+
+  it("has each removed number forgotten before it is free, first by those who asked last", () => {
+    const interner = new Interner<string>()
+    const forgotten: Array<string> = []
+    interner.onRemoved((index) => forgotten.push(`first ${interner.name(index)}`))
+    interner.onRemoved((index) => forgotten.push(`second ${interner.name(index)}`))
+    interner.release(interner.retain("a"))
+    interner.retain("b")
+    interner.remove("b")
+    assert.deepStrictEqual(forgotten, ["second a", "first a", "second b", "first b"])
   })
 
   it.prop(
@@ -68,7 +91,7 @@ describe("Interner", () => {
       const living = new Set<string>()
       for (const name of names) {
         if (living.delete(name)) interner.remove(name)
-        else if (living.add(name)) interner.add(name)
+        else if (living.add(name)) interner.retain(name)
         const indices = [...living].map((n) => interner.find(n))
         assert.strictEqual(new Set(indices).size, living.size)
         for (const n of living) assert.strictEqual(interner.name(interner.find(n)), n)

@@ -23,6 +23,7 @@ import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
 import { controlEvent } from "../../src/control/firezone/inTunnel.ts"
 import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { DesiredState } from "../../src/dataplane/DesiredState.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { StateStore } from "../../src/host/StateStore.ts"
@@ -85,6 +86,7 @@ describe("one bug does not end", () => {
           anyAnswer,
           Layer.mock(Resolver, { resolve: () => Effect.succeed({ addresses: ["10.0.0.1"], ttlSeconds: 60 }) }),
           Layer.mock(DataPlane, {
+            desired: new DesiredState(),
             port: 0,
             send: (command) => {
               if (command._tag !== "SetAddresses" || command.state !== "Resolved") return Effect.void
@@ -185,11 +187,10 @@ describe("one bug does not end", () => {
     })
   )
 
-  const portal = (clients: Partial<Clients["Service"]>, moved: Effect.Effect<void>) =>
+  const portal = (authorizations: Partial<Authorizations["Service"]>, moved: Effect.Effect<void>) =>
     ControlPlaneFirezone.layer({ legacy: false, maxPartition: Duration.hours(24) }).pipe(
       Layer.provide([
-        Layer.mock(Authorizations, {}),
-        Layer.mock(Clients, clients),
+        Layer.mock(Authorizations, authorizations),
         Layer.mock(ConnectionAcceptor, {}),
         Layer.mock(Resolutions, {}),
         ControlPlaneFirezone.layerSession,
@@ -200,7 +201,10 @@ describe("one bug does not end", () => {
 
   it.effect("the portal gateway's ear for its packet path: the next notice is handled", () =>
     Effect.suspend(() => {
-      const lost = diesOnce<void>(undefined)
+      const find = diesOnce<undefined>(undefined)
+      const payload = new TextEncoder().encode(
+        '{"resource":"00000000-0000-4000-8000-000000000001","domain":"app.corp","proxy_ips":["100.96.0.1"]}'
+      )
       return outlives(
         "ControlPlane.notices",
         Effect.gen(function* () {
@@ -211,13 +215,13 @@ describe("one bug does not end", () => {
               _tag: "Control",
               epoch: 1,
               client: each,
-              event: controlEvent.Goodbye,
-              payload: new Uint8Array(0)
+              event: controlEvent.AssignedIps,
+              payload
             })
           }
           yield* settle
-          assert.deepStrictEqual(lost.calls, [alice, bob])
-        }).pipe(Effect.provide(portal({ lost: lost.method }, Effect.never)))
+          assert.deepStrictEqual(find.calls, [alice, bob])
+        }).pipe(Effect.provide(portal({ find: find.method }, Effect.never)))
       )
     })
   )

@@ -69,7 +69,7 @@ describe("later fragments", () => {
   it("end with what the client may reach", () => {
     const fragments = begun()
     fragments.begin(toClient, 1, part(0, 1232), real, proxy, 0)
-    fragments.forget(1)
+    fragments.forgetClient(1)
     assert.isFalse(fragments.follow(fromClient, 1, part(1232, 2464), proxy, words(), 1))
     assert.isFalse(fragments.follow(toClient, 1, part(1232, 2464), real, words(), 1))
   })

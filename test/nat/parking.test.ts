@@ -123,7 +123,7 @@ describe("parking", () => {
   it("forgets a mapping with its packets", () => {
     const parking = new Parking()
     park(parking, 1)
-    parking.forget(1)
+    parking.forgetMapping(1)
     assert.deepStrictEqual(released(parking), [])
     assert.deepStrictEqual(expired(parking, 1e6), [])
     assert.strictEqual(parking.size, 0)

@@ -76,7 +76,7 @@ describe("routes", () => {
     routes.remove(1, 10)
     assert.strictEqual(choose(routes, "11.0.0.1"), noRoute)
     routes.set(1, 10, "a", undefined, open)
-    routes.removeClient(1)
+    routes.forgetClient(1)
     assert.strictEqual(choose(routes, "11.0.0.1"), noRoute)
   })
 })

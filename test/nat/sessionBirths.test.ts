@@ -46,7 +46,7 @@ describe("how fast a client may open sessions", () => {
     assert.closeTo(all, 240_000 / 8, 10)
     sessions.remove(sessions.findOutbound(1, 6, 1, proxy, 443))
     assert.strictEqual(granted(1, 1_000, 7_440_000), 1_000)
-    births.forget(1)
+    births.forgetClient(1)
     open(1, 9)
     assert.strictEqual(granted(1, 1_000, 7_440_000), 1_000)
   })

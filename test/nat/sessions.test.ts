@@ -61,7 +61,7 @@ describe("a session", () => {
       slots.map((slot) => sessions.firstOutAt(slot)),
       [50_000.5, 50_001.5, 50_002.5]
     )
-    assert.strictEqual(sessions.removeClient(1), 3)
+    assert.strictEqual(sessions.forgetClient(1), 3)
     assert.strictEqual(sessions.size, 0)
   })
 
@@ -278,18 +278,18 @@ describe("the end of a session", () => {
       return sessions
     }
     const byClient = fill()
-    assert.strictEqual(byClient.removeClient(1), 3)
+    assert.strictEqual(byClient.forgetClient(1), 3)
     assert.strictEqual(byClient.size, 1)
     assert.notStrictEqual(find(byClient, 1, { client: 2 }), -1)
     const byResource = fill()
     assert.strictEqual(byResource.removeResource(1, 1), 2)
     assert.deepStrictEqual([byResource.sizeOf(1), byResource.sizeOf(2)], [1, 1])
     const byMapping = fill()
-    assert.strictEqual(byMapping.removeMapping(2), 1)
+    assert.strictEqual(byMapping.forgetMapping(2), 1)
     assert.strictEqual(find(byMapping, 2), -1)
     assert.deepStrictEqual([byMapping.sizeOfMapping(1), byMapping.sizeOfMapping(2)], [1, 0])
     assert.strictEqual(byMapping.size, 3)
-    assert.strictEqual(byMapping.removeMapping(9_999), 0)
+    assert.strictEqual(byMapping.forgetMapping(9_999), 0)
   })
 
   it("happens once: removing an ended session again changes nothing", () => {

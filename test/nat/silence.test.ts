@@ -123,11 +123,11 @@ describe("silence", () => {
     const silence = new Silence()
     silence.inbound(mapping, udp, 53, 0)
     silence.outbound(mapping, udp, 53, 1, -1, 1)
-    silence.forget(mapping)
+    silence.forgetMapping(mapping)
     assert.deepStrictEqual(due(silence, 1e6), [])
     silence.outbound(mapping, udp, 53, 1e6, -1, 1e6)
     assert.deepStrictEqual(due(silence, 2e6), [])
-    silence.forget(1e6)
+    silence.forgetMapping(1e6)
   })
 
   it("is told for each mapping in the order of their packets, also when there are thousands", () => {

@@ -13,15 +13,15 @@ const r2 = address("10.0.0.2")
 describe("translations", () => {
   it("find a proxy's mapping at its own client only", () => {
     const t = new Translations()
-    t.setMapping(5, 1, 9, [p1, p6], 1)
-    t.setMapping(6, 2, 9, [p1], 1)
+    t.place(5, 1, 9, [p1, p6], 1)
+    t.place(6, 2, 9, [p1], 1)
     assert.deepStrictEqual([t.find(1, p1), t.find(1, p6), t.find(2, p1), t.find(2, p6)], [5, 5, 6, -1])
     assert.deepStrictEqual([t.resourceOf(5), t.clientOf(6), t.resourceOf(7), t.clientOf(7)], [9, 2, -1, -1])
   })
 
   it("start unresolved and keep the outcome of the latest lookup, whenever an older one comes in", () => {
     const t = new Translations()
-    t.setMapping(5, 1, 9, [p1], 1)
+    t.place(5, 1, 9, [p1], 1)
     assert.strictEqual(t.state(5), MappingState.Unresolved)
     assert.isTrue(t.setAddresses(5, 2, MappingState.Resolved, [r1], [], 77))
     assert.isFalse(t.setAddresses(5, 1, MappingState.Unresolved, [], [], 0))
@@ -39,7 +39,7 @@ describe("translations", () => {
 
   it("use a bounded number of addresses", () => {
     const t = new Translations()
-    t.setMapping(5, 1, 9, [p1], 1)
+    t.place(5, 1, 9, [p1], 1)
     t.setAddresses(
       5,
       1,
@@ -51,49 +51,42 @@ describe("translations", () => {
     assert.strictEqual(t.addresses(5, p1).length, maxAddresses)
   })
 
-  it("are untouched by the same mapping again, so that a replay ends no session", () => {
+  it("keep the addresses of a mapping whose proxies change", () => {
     const t = new Translations()
-    assert.deepStrictEqual(t.setMapping(5, 1, 9, [p1, p6], 3), [])
+    t.place(5, 1, 9, [p1], 3)
     t.setAddresses(5, 1, MappingState.Resolved, [r1], [], 0)
-    assert.deepStrictEqual(t.setMapping(5, 1, 9, [p1, p6], 3), [])
-    assert.deepStrictEqual(t.addresses(5, p1), [r1])
-  })
-
-  it("name the mapping itself when its generation or proxies change, and keep its addresses", () => {
-    const t = new Translations()
-    t.setMapping(5, 1, 9, [p1], 3)
-    t.setAddresses(5, 1, MappingState.Resolved, [r1], [], 0)
-    assert.deepStrictEqual(t.setMapping(5, 1, 9, [p1], 4), [5])
-    assert.deepStrictEqual(t.setMapping(5, 1, 9, [p2], 5), [5])
-    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [-1, 5])
+    t.place(5, 1, 9, [p2], 4)
+    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2), t.version(5)], [-1, 5, 4])
     assert.deepStrictEqual(t.addresses(5, p2), [r1])
   })
 
-  it("ignore an older generation", () => {
+  it("leave a proxy to its new owner, once the old one was told that it has it no more", () => {
     const t = new Translations()
-    t.setMapping(5, 1, 9, [p2], 4)
-    assert.deepStrictEqual(t.setMapping(5, 1, 9, [p1], 3), [])
-    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [-1, 5])
+    t.place(5, 1, 9, [p1, p2], 1)
+    t.place(5, 1, 9, [p2], 2)
+    t.place(6, 1, 9, [p1], 3)
+    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [6, 5])
+    t.remove(5)
+    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [6, -1])
+    assert.deepStrictEqual([t.version(5), t.version(6)], [-1, 3])
   })
 
-  it("name the mapping that loses a proxy to another name, and leave the proxy to its new owner", () => {
+  it("keep a suspended mapping's proxies, and take any lookup for its first", () => {
     const t = new Translations()
-    t.setMapping(5, 1, 9, [p1, p2], 1)
-    assert.deepStrictEqual(t.setMapping(6, 1, 9, [p1], 1), [5])
-    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [6, 5])
-    t.removeMapping(5)
-    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [6, -1])
-    assert.isFalse(t.has(5))
-    assert.isTrue(t.has(6))
+    t.place(5, 1, 9, [p1], 1)
+    t.setAddresses(5, 100, MappingState.Resolved, [r1], [], 0)
+    t.suspend(5)
+    assert.deepStrictEqual([t.find(1, p1), t.state(5), t.addresses(5, p1)], [5, MappingState.Unresolved, []])
+    assert.isTrue(t.setAddresses(5, 1, MappingState.Resolved, [r2], [], 0))
   })
 
   it("forget everything about a removed mapping, so that its number can be used again", () => {
     const t = new Translations()
-    t.setMapping(5, 1, 9, [p1], 8)
+    t.place(5, 1, 9, [p1], 8)
     t.setAddresses(5, 100, MappingState.Resolved, [r1], [], 0)
-    t.removeMapping(5)
-    t.removeMapping(5)
-    assert.deepStrictEqual(t.setMapping(5, 2, 3, [p1], 1), [])
+    t.remove(5)
+    t.remove(5)
+    t.place(5, 2, 3, [p1], 1)
     assert.deepStrictEqual(t.addresses(5, p1), [])
     assert.isTrue(t.setAddresses(5, 1, MappingState.Unresolved, [], [], 0))
   })

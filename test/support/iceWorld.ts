@@ -10,6 +10,7 @@ import { countersByteLength, readCounters } from "../../src/dataplane/counters.t
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
 import { RelayId } from "../../src/model/Relay.ts"
+import type { Order } from "../../src/dataplane/orders.ts"
 import { clientEnd } from "../../src/dataplane/packetPolicy.ts"
 import { formatAddress, isIpv4, isUnspecified, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
@@ -83,15 +84,12 @@ export class Host {
       sockets: { port: udpPort, ipv4: true, ipv6: true },
       offloads: { batch: true, joinTcp: false, joinUdp: false }
     })
-    for (const command of this.hub.snapshot.replay(this.world.wall)) this.apply(command)
+    for (const order of this.hub.desired.replay(this.world.wall)) this.execute(order)
     this.hub.deliver([{ _tag: "Ready", epoch }], this.world.wall)
   }
 
   send(...commands: ReadonlyArray<Command>): void {
-    for (const command of commands) {
-      this.hub.snapshot.apply(command)
-      this.apply(command)
-    }
+    for (const command of commands) for (const order of this.hub.decide(command)) this.execute(order)
   }
 
   /** The host routes packets into the tunnel. */
@@ -100,7 +98,7 @@ export class Host {
   }
 
   count(name: string): number {
-    const value = readCounters(this.counters)[name]
+    const value = this.hub.counters(readCounters(this.counters))[name]
     if (value === undefined) throw new Error(`no counter ${name}`)
     return value
   }
@@ -113,11 +111,11 @@ export class Host {
   }
 
   get state() {
-    return this.hub.snapshot.clientStates.get(clientId(1))
+    return this.hub.desired.clientStates.get(clientId(1))
   }
 
-  private apply(command: Command): void {
-    this.engine.apply(command, this.world.now, this.world.wall)
+  private execute(order: Order): void {
+    this.engine.execute(order, this.world.now, this.world.wall)
   }
 
   private leave(to: Endpoint, bytes: Uint8Array): void {

@@ -135,6 +135,14 @@ export const buildFragment = (
   return fragments
 }
 
+/** An in-tunnel control message. */
+export const controlPacket = (event: number, payload: Uint8Array = new Uint8Array(), extensions?: [{ type: number }]) =>
+  buildIp(
+    { source: "::", destination: "::", ttl: 0, ...(extensions === undefined ? {} : { extensions }) },
+    255,
+    Uint8Array.of(event, 0, 0, 0, 0, 0, 0, 0, ...payload)
+  )
+
 /** An IP header (with options, extensions, fragment field) before `data`. */
 export const buildIp = (o: IpOptions, protocol: number, data: Uint8Array): Uint8Array =>
   concat([isV4(o.source) ? buildIpv4(o, protocol, data) : buildIpv6(o, protocol, data), zeros(o.padding ?? 0)])

@@ -43,21 +43,13 @@ export const layer = (
 ): Layer.Layer<
   ControlPlane,
   never,
-  | Authorizations
-  | Clients
-  | ConnectionAcceptor
-  | DataPlane
-  | PortalSession
-  | PortalSocket
-  | Resolutions
-  | TunnelInterface
+  Authorizations | ConnectionAcceptor | DataPlane | PortalSession | PortalSocket | Resolutions | TunnelInterface
 > =>
   Layer.effect(
     ControlPlane,
     Effect.gen(function* () {
       const acceptor = yield* ConnectionAcceptor
       const authorizations = yield* Authorizations
-      const clients = yield* Clients
       const dataPlane = yield* DataPlane
       const tunnel = yield* TunnelInterface
       const control = yield* makeInTunnelControl
@@ -174,7 +166,6 @@ export const layer = (
         CandidateLost: ({ candidate, client }) => Effect.sync(() => candidates.lost(client, candidate)),
         ConnectionLost: Effect.fnUntraced(function* ({ client, reason }) {
           candidates.forget(client)
-          yield* clients.lost(client)
           yield* Effect.logInfo("the connection to a client is lost").pipe(Effect.annotateLogs({ client, reason }))
         }),
         RelayLost: Effect.fnUntraced(function* ({ left, reason, relay }) {
@@ -182,10 +173,8 @@ export const layer = (
           const now = yield* Clock.currentTimeMillis
           for (const action of session.relayLost(left, now)) yield* Effect.ignore(perform(action))
         }),
-        Control: ({ client, event, payload }) => {
-          if (event === controlEvent.AssignedIps) return control.assignedIps(client, payload)
-          return event === controlEvent.Goodbye ? clients.lost(client) : Effect.void
-        },
+        Control: ({ client, event, payload }) =>
+          event === controlEvent.AssignedIps ? control.assignedIps(client, payload) : Effect.void,
         Fault: ({ message }) => Effect.logWarning(message)
       }
       yield* forEachNotice("ControlPlane.notices", handlers, Effect.sync(tellCandidates))

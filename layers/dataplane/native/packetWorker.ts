@@ -4,9 +4,9 @@
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import { counterIndex, systemBase, systemDrops } from "../../../src/dataplane/counters.ts"
-import type { Command } from "../../../src/dataplane/commands.ts"
 import { Engine } from "../../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../../src/dataplane/notices.ts"
+import type { Order } from "../../../src/dataplane/orders.ts"
 import { makeBootClock, makeBootTime } from "./bootClock.ts"
 import { makeNativeChecksum } from "./checksum.ts"
 import { libc } from "./ffi.ts"
@@ -54,7 +54,7 @@ export interface WorkerStart {
 
 /** Later messages to the worker: a batch of commands. While `more` follow, no packet is touched. */
 export interface ToWorker {
-  readonly commands: ReadonlyArray<Command>
+  readonly orders: ReadonlyArray<Order>
   readonly more: boolean
 }
 /** Messages from the worker: a batch of notices. */
@@ -77,7 +77,7 @@ const replayPollMs = 1
 /** Loads, then stands by without a turn of the processor until the first message; then works until `Stop`. */
 export const runPacketWorker = (
   { port, shared: sharedMemory }: WorkerSeat,
-  onCommand: (command: Command, epoch: number) => void = () => {}
+  onOrder: (order: Order, epoch: number) => void = () => {}
 ): void => {
   const shared = new Int32Array(sharedMemory)
   const memory = makeMemory(8)
@@ -143,13 +143,13 @@ export const runPacketWorker = (
         const batch = message.message as ToWorker
         Atomics.add(shared, heartbeat, 1)
         replaying = batch.more
-        for (const command of batch.commands) {
-          if (command._tag === "Stop") {
+        for (const order of batch.orders) {
+          if (order._tag === "Stop") {
             engine.close()
             return
           }
-          onCommand(command, epoch)
-          engine.apply(command, now, wall)
+          onOrder(order, epoch)
+          engine.execute(order, now, wall)
         }
       }
     }

@@ -1,7 +1,7 @@
 /** What main is told of the clients: each handshake, loss and move of theirs, moves at most once a second. */
 import { formatAddress } from "../../packet/address.ts"
 import type { PeerEvent } from "../../wireguard/WireGuard.ts"
-import { toHex } from "./bytesText.ts"
+import { toHex } from "../bytesText.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 
@@ -11,42 +11,34 @@ const intervalMs = 1_000
 export class ClientReports {
   private readonly state: EngineState
   /** Clients with news that main was not told yet. */
-  private untold: Array<ClientEntry> = []
+  private readonly untold = new Set<ClientEntry>()
 
   constructor(state: EngineState) {
     this.state = state
+    state.clients.onRemoved((client) => this.untold.delete(client))
   }
 
   /** Whether something waits for `tellDue`. */
   get waiting(): boolean {
-    return this.untold.length > 0
+    return this.untold.size > 0
   }
 
   /** Every datagram of a client may come from another address; the other events are rare by themselves. */
   event(client: ClientEntry, event: PeerEvent): void {
     if (event !== "EndpointChanged" || this.state.now - client.toldAt >= intervalMs) return this.tell(client)
-    if (client.untold) return
-    client.untold = true
-    this.untold.push(client)
+    this.untold.add(client)
   }
 
   /** Reports the moves that waited for their second to end. */
   tellDue(): void {
-    if (this.untold.length === 0) return
-    const waiting = this.untold
-    this.untold = []
-    for (const client of waiting) {
-      if (!client.untold || this.state.clients.get(client.index) !== client) continue
-      if (this.state.now - client.toldAt >= intervalMs) this.tell(client)
-      else this.untold.push(client)
-    }
+    for (const client of this.untold) if (this.state.now - client.toldAt >= intervalMs) this.tell(client)
   }
 
   /** Reports the client as it is now. */
   tell(client: ClientEntry): void {
     const { peer } = client
     client.toldAt = this.state.now
-    client.untold = false
+    this.untold.delete(client)
     this.state.notices.put({
       _tag: "ClientState",
       epoch: this.state.epoch,

@@ -3,7 +3,7 @@ import type { IceAgent } from "../../ice/IceAgent.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import type { FilterSet } from "../../nat/portFilters.ts"
-import { isIpv4, type Network, type Words } from "../../packet/address.ts"
+import { isIpv4, type Network, type Words, words } from "../../packet/address.ts"
 import type { Peer } from "../../wireguard/WireGuard.ts"
 import { Interner } from "./interner.ts"
 import { Stage } from "./stage.ts"
@@ -23,6 +23,10 @@ export interface ClientResource {
 export interface ClientEntry {
   readonly index: number
   readonly id: ClientId
+  /** Of its last order: its number, that of its connection, and that of its flows. */
+  number: number
+  connection: number
+  flows: number
   peer: Peer
   /** Whether ICE finds the path to it, and the agent while it does. */
   byIce: boolean
@@ -33,9 +37,8 @@ export interface ClientEntry {
   readonly mappings: Set<number>
   /** Packets that wait for a WireGuard session. */
   readonly stage: Stage
-  /** When its state was last told to main, and whether it has changed since. */
+  /** When its state was last told to main. */
   toldAt: number
-  untold: boolean
 }
 
 export class ClientTable {
@@ -43,7 +46,7 @@ export class ClientTable {
   private readonly entries: Array<ClientEntry | undefined> = []
   private readonly by4 = new Map<number, ClientEntry>()
   /** By the last word; the few that share it are told apart by comparison. */
-  private readonly by6 = new Map<number, Array<ClientEntry>>()
+  private readonly by6 = new Map<number, ReadonlyArray<ClientEntry>>()
 
   get(index: number): ClientEntry | undefined {
     return this.entries[index]
@@ -71,53 +74,65 @@ export class ClientTable {
     return this.entries.length
   }
 
-  indexFor(id: ClientId): number {
-    return this.names.add(id)
+  all(): ReadonlyArray<ClientEntry> {
+    return this.entries.filter((entry) => entry !== undefined)
   }
 
-  add(index: number, id: ClientId, peer: Peer, tunnel4: Words, tunnel6: Words): ClientEntry {
+  /** Called for each client before it goes: what is kept by its index goes with it. */
+  onRemoved(forget: (client: ClientEntry) => void): void {
+    this.names.onRemoved((index) => forget(this.entries[index]!))
+  }
+
+  /** A client without addresses. */
+  add(id: ClientId, peer: Peer): ClientEntry {
+    const index = this.names.retain(id)
     const entry: ClientEntry = {
       index,
       id,
+      number: 0,
+      connection: 0,
+      flows: 0,
       peer,
       byIce: false,
       agent: undefined,
-      tunnel4,
-      tunnel6,
+      tunnel4: nowhere,
+      tunnel6: nowhere,
       resources: new Map(),
       mappings: new Set(),
       stage: new Stage(),
-      toldAt: Number.NEGATIVE_INFINITY,
-      untold: false
+      toldAt: Number.NEGATIVE_INFINITY
     }
     this.entries[index] = entry
-    this.place(entry)
     return entry
   }
 
-  /** The client goes on under other tunnel addresses. */
-  move(entry: ClientEntry, tunnel4: Words, tunnel6: Words): void {
+  /** The client goes on under these tunnel addresses. */
+  place(entry: ClientEntry, tunnel4: Words, tunnel6: Words): void {
     this.displace(entry)
     entry.tunnel4 = tunnel4
     entry.tunnel6 = tunnel6
-    this.place(entry)
+    this.by4.set(tunnel4.w3, entry)
+    this.by6.set(tunnel6.w3, [entry, ...(this.by6.get(tunnel6.w3) ?? [])])
   }
 
-  remove(entry: ClientEntry): void {
-    this.entries[entry.index] = undefined
-    this.displace(entry)
-    this.names.remove(entry.id)
-  }
-
-  private place(entry: ClientEntry): void {
-    this.by4.set(entry.tunnel4.w3, entry)
-    this.by6.set(entry.tunnel6.w3, [entry, ...(this.by6.get(entry.tunnel6.w3) ?? [])])
-  }
-
-  private displace(entry: ClientEntry): void {
+  /** The client has no addresses any more. */
+  displace(entry: ClientEntry): void {
     if (this.by4.get(entry.tunnel4.w3) === entry) this.by4.delete(entry.tunnel4.w3)
     const rest = (this.by6.get(entry.tunnel6.w3) ?? []).filter((other) => other !== entry)
     if (rest.length === 0) this.by6.delete(entry.tunnel6.w3)
     else this.by6.set(entry.tunnel6.w3, rest)
+    entry.tunnel4 = nowhere
+    entry.tunnel6 = nowhere
+  }
+
+  remove(id: ClientId): void {
+    const entry = this.find(id)
+    if (entry === undefined) return
+    this.names.remove(id)
+    this.displace(entry)
+    this.entries[entry.index] = undefined
   }
 }
+
+/** No source of a packet: a client without a session sends none. */
+const nowhere: Readonly<Words> = words()

@@ -12,7 +12,6 @@ import { IceAgents } from "../../ice/IceAgents.ts"
 import { Relays } from "../../ice/Relays.ts"
 import { parseStun } from "../../ice/stun.ts"
 import { headerLength, magicCookie } from "../../ice/stunProtocol.ts"
-import type { IceCredentials } from "../../model/AccessRequest.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { RelayId } from "../../model/Relay.ts"
 import { optInBits } from "../../nat/destinationPolicy.ts"
@@ -34,13 +33,13 @@ import type { Uplink } from "./uplink.ts"
 interface Connection {
   readonly client: ClientEntry
   readonly agent: IceAgent
+  /** Of its first order; another one means another connection. */
+  readonly number: number
   readonly ice: IceParameters
   /** The one relay that it uses, once there is one with an allocation. */
   relay: RelayId | undefined
   /** Our candidates that the client was told of, by kind and address. */
   readonly told: Map<string, Told>
-  /** The client's candidates, by kind and address: one is taken back with another priority than it was told with. */
-  readonly remotes: Set<string>
   /** Peers that it has had channels to at its relay since the connection began. */
   readonly relayPeers: Set<string>
   /** A handshake is due as soon as there is a path. */
@@ -52,8 +51,6 @@ interface Told {
   readonly text: string
 }
 
-/** Candidates that one client may have. */
-const mostRemotes = 64
 /** Channels that one connection may ask for. */
 const mostRelayPeers = 32
 /** Longer ones are no answer to anything, nor a check. */
@@ -76,7 +73,7 @@ export class Connections {
   private readonly own: OwnAddresses
   private readonly connections = new Map<number, Connection>()
   /** Of clients, however many connections they have one after the other. */
-  private readonly peerLimits = new RateLimits(relayPeerLimit)
+  private readonly peerLimits: RateLimits
   private readonly to: Endpoint = makeEndpoint()
   /** Some address of ours, or some relay, came or went. */
   private stale = false
@@ -97,6 +94,8 @@ export class Connections {
     this.primitives = primitives
     this.channels = channels
     this.sockets = sockets
+    this.peerLimits = state.track(new RateLimits(relayPeerLimit))
+    state.clients.onRemoved((client) => this.forget(client))
     const changed = (): void => {
       this.stale = true
     }
@@ -123,20 +122,14 @@ export class Connections {
     this.own = new OwnAddresses(this.relays, sockets)
   }
 
-  /** Whether the client has a live connection by these parameters. */
-  keeps(client: ClientEntry, ice: IceParameters): boolean {
-    const known = this.connections.get(client.index)
-    return known !== undefined && sameParameters(known.ice, ice)
-  }
-
   /**
-   * The client's path is found by ICE from now on. By the same parameters the connection stays, and our candidates are
-   * told again; by others a new one begins. `calls`: a handshake is due as soon as there is a path.
+   * The client's path is found by ICE from now on. Its connection of the same number stays, and our candidates are told
+   * again; else a new one begins. `calls`: a handshake is due as soon as there is a path.
    */
-  upsert(client: ClientEntry, ice: IceParameters, calls: boolean): void {
+  place(client: ClientEntry, ice: IceParameters, calls: boolean): void {
     this.active = true
     const known = this.connections.get(client.index)
-    if (known !== undefined && sameParameters(known.ice, ice)) {
+    if (known?.number === client.connection) {
       known.agent.activity(this.state.now)
       for (const { text } of known.told.values()) this.tell("CandidateFound", client, text)
       return
@@ -145,10 +138,10 @@ export class Connections {
     this.primitives.randomBytes(tieBreaker)
     const connection: Connection = {
       client,
+      number: client.connection,
       ice,
       relay: undefined,
       told: new Map(),
-      remotes: new Set(),
       relayPeers: new Set(),
       calls,
       agent: this.agents.create({
@@ -200,15 +193,11 @@ export class Connections {
     const { now } = this.state
     const connection = this.find(client)
     if (connection === undefined) return this.state.count("ice.early_candidate")
-    const { agent, remotes } = connection
+    const { agent } = connection
     const parsed = parseCandidate(text)
     const foreign = parsed !== undefined && parsed.ufrag !== null && parsed.ufrag !== connection.ice.remote.username
     const refused = parsed === undefined || this.state.policy.judge(parsed.candidate.address.address, onHost)
-    const key = parsed === undefined ? "" : nameOf(parsed.candidate)
-    if (parsed === undefined || refused || foreign || (remotes.size >= mostRemotes && !remotes.has(key))) {
-      return this.state.count("ice.bad_candidate")
-    }
-    remotes.add(key)
+    if (parsed === undefined || refused || foreign) return this.state.count("ice.bad_candidate")
     const { relayed } = agent
     agent.addRemote(parsed.candidate, now)
     // A peer that was met before its candidate was told turns out to be behind a relay.
@@ -219,7 +208,6 @@ export class Connections {
     const connection = this.find(client)
     const parsed = parseCandidate(text)
     if (connection === undefined || parsed === undefined) return
-    connection.remotes.delete(nameOf(parsed.candidate))
     connection.agent.removeRemote(parsed.candidate, this.state.now)
   }
 
@@ -333,7 +321,7 @@ export class Connections {
   private chooseRelay(connection: Connection): void {
     if (connection.relay !== undefined && this.relays.isAllocated(connection.relay)) return
     // The numbers of its channels went with the allocation.
-    if (connection.relay !== undefined) this.peerLimits.forget(connection.client.index)
+    if (connection.relay !== undefined) this.peerLimits.forgetClient(connection.client.index)
     const random = new Uint8Array(2)
     this.primitives.randomBytes(random)
     connection.relay = this.relays.pick(read16(random, 0) / 0x1_0000)
@@ -414,7 +402,7 @@ export class Connections {
     const { client } = connection
     const { epoch, notices } = this.state
     this.end(connection)
-    notices.put({ _tag: "ConnectionLost", epoch, client: client.id, reason })
+    notices.put({ _tag: "ConnectionLost", epoch, client: client.id, order: client.number, reason })
     this.reports.tell(client)
   }
 
@@ -447,14 +435,6 @@ const unspecified = words()
 const onHost = optInBits(["gateway_host"])
 
 const remoteOf = (from: Readonly<Endpoint>): TransportAddress => ({ address: { ...from.remote }, port: from.port })
-
-const nameOf = ({ address, kind }: Candidate): string => `${kind} ${formatTransport(address)}`
-
-const sameParameters = (a: IceParameters, b: IceParameters): boolean =>
-  a.role === b.role && sameCredentials(a.local, b.local) && sameCredentials(a.remote, b.remote)
-
-const sameCredentials = (a: IceCredentials, b: IceCredentials): boolean =>
-  a.username === b.username && a.password === b.password
 
 /** Each of a kind has a priority of its own. */
 const candidateFor = ({ told }: Connection, kind: OwnAddress["kind"], address: TransportAddress): Candidate => {

@@ -23,7 +23,7 @@ export class ControlEvents {
   private readonly state: EngineState
   private readonly link: Link
   private readonly left: (client: ClientEntry) => void
-  private readonly limits = new RateLimits(controlEventLimit)
+  private readonly limits: RateLimits
   private readonly at: number
 
   /** `left` is called for a client that said goodbye. */
@@ -31,6 +31,7 @@ export class ControlEvents {
     this.state = state
     this.link = link
     this.left = left
+    this.limits = state.track(new RateLimits(controlEventLimit))
     this.at = arena.reserve(1_280 + 64)
   }
 
@@ -54,9 +55,5 @@ export class ControlEvents {
     if (client === undefined || !fits || !client.peer.hasSession(state.now)) return state.count("control.unsent")
     state.count("control.sent")
     this.link.toClient(client, this.at, writeControl(state.bytes, this.at, event, payload))
-  }
-
-  forget(client: ClientEntry): void {
-    this.limits.forget(client.index)
   }
 }

@@ -3,7 +3,7 @@
  * with each turn. The worker runs it over system calls, tests run the same over memory.
  */
 import { counterIndex, handshakeBase, receiveBase } from "../counters.ts"
-import type { Command } from "../commands.ts"
+import type { Order } from "../orders.ts"
 import type { Counters } from "../counters.ts"
 import type { Notice } from "../notices.ts"
 import { channelHeaderLength, ChannelTable } from "../../ice/channelTable.ts"
@@ -20,7 +20,7 @@ import { ClientRole } from "./clientRole.ts"
 import { ClientReports } from "./clientReports.ts"
 import { ControlEvents } from "./controlEvents.ts"
 import { Connections } from "./connections.ts"
-import { DesiredState } from "./desiredState.ts"
+import { Executor } from "./executor.ts"
 import { EngineState } from "./engineState.ts"
 import { Inbound } from "./inbound.ts"
 import { Initiations } from "./initiations.ts"
@@ -94,7 +94,7 @@ export class Engine {
   private readonly tun: TunWriter
   private readonly reports: ClientReports
   private readonly namesInUse: NamesInUse
-  private readonly desired: DesiredState
+  private readonly executor: Executor
   private readonly checksum: Checksum
   private readonly lookAheadFrom: number
   private readonly udpAt: number
@@ -148,7 +148,7 @@ export class Engine {
     this.client = new ClientRole(this.state, this.link, this.tun, this.control)
     this.initiations = new Initiations(this.state, this.wireguard, housekeepingMs)
     this.namesInUse = new NamesInUse(this.state)
-    this.desired = new DesiredState(
+    this.executor = new Executor(
       this.state,
       this.wireguard,
       this.outbound,
@@ -201,11 +201,11 @@ export class Engine {
     this.wireguard.close()
   }
 
-  /** Takes what main wants from now on; the same again changes nothing. */
-  apply(command: Command, now: number, wall: number): void {
+  /** Carries out what `DesiredState` decided. */
+  execute(order: Order, now: number, wall: number): void {
     this.state.now = now
     this.state.wall = wall
-    this.desired.apply(command)
+    this.executor.execute(order)
     this.link.flushBatch()
   }
 

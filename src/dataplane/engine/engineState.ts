@@ -37,23 +37,25 @@ interface StateOptions {
 const sessionsPerClient = 16_384
 
 export class EngineState {
+  /** How the tables forget a mapping. Before them, since they say it when they are made. */
+  private readonly learned: Array<(mapping: number) => void> = []
   readonly epoch: number
   readonly bytes: Uint8Array
   readonly io: PacketIo
   readonly counters: Counters
   readonly notices: NoticeBox
   readonly clients = new ClientTable()
-  readonly mappingNames = new Interner<MappingId>()
-  readonly resourceNames = new Interner<ResourceId>()
+  readonly mappings = new Interner<MappingId>()
+  readonly resources = new Interner<ResourceId>()
   readonly translations = new Translations()
-  readonly evidence = new ReplyEvidence()
-  readonly silence = new Silence()
+  readonly evidence = this.track(new ReplyEvidence())
+  readonly silence = this.track(new Silence())
   readonly policy = new DestinationPolicy()
-  readonly parking = new Parking()
-  readonly fragments = new Fragments()
-  readonly routes = new Routes()
-  readonly icmpErrors = new RateLimits(icmpErrorLimit)
-  readonly gatewayPackets = new RateLimits(gatewayPacketLimit)
+  readonly parking = this.track(new Parking())
+  readonly fragments = this.track(new Fragments())
+  readonly routes = this.track(new Routes())
+  readonly icmpErrors = this.track(new RateLimits(icmpErrorLimit))
+  readonly gatewayPackets = this.track(new RateLimits(gatewayPacketLimit))
   readonly sessions: Sessions
   readonly births: SessionBirths
   readonly view: PacketView = makePacketView()
@@ -72,14 +74,33 @@ export class EngineState {
     this.bytes = options.arena.bytes
     this.io = options.io
     this.counters = options.counters
-    this.notices = new NoticeBox(options.epoch)
-    this.sessions = new Sessions({
-      capacity: options.maxSessions,
-      perClient: sessionsPerClient,
-      seed: options.hashSeed,
-      ...(options.reserve === undefined ? {} : { reserve: options.reserve })
+    this.notices = this.track(new NoticeBox(options.epoch))
+    this.sessions = this.track(
+      new Sessions({
+        capacity: options.maxSessions,
+        perClient: sessionsPerClient,
+        seed: options.hashSeed,
+        ...(options.reserve === undefined ? {} : { reserve: options.reserve })
+      })
+    )
+    this.births = this.track(new SessionBirths(this.sessions, options.maxSessions))
+    this.mappings.onRemoved((mapping) => this.removeMapping(mapping))
+    this.clients.onRemoved((client) => {
+      for (const mapping of client.mappings) this.mappings.remove(this.mappings.name(mapping)!)
+      for (const resource of client.resources.keys()) this.resources.release(resource)
     })
-    this.births = new SessionBirths(this.sessions, options.maxSessions)
+  }
+
+  /** Every table keyed by clients or mappings is made through this: what it keeps of one goes with it. */
+  track<T extends Forgetful>(table: T): T {
+    if (table.forgetClient !== undefined) this.clients.onRemoved(({ index }) => table.forgetClient!(index))
+    if (table.forgetMapping !== undefined) this.learned.push((mapping) => table.forgetMapping!(mapping))
+    return table
+  }
+
+  /** The mapping's flows end, and what was learned from them is forgotten. */
+  endFlows(mapping: number): void {
+    for (const forget of this.learned) forget(mapping)
   }
 
   count(counter: EngineCounter): void {
@@ -122,7 +143,7 @@ export class EngineState {
 
   /** Tells main why a name should be looked up again. */
   suspect(mapping: number, cause: "Unmapped" | "Unanswered" | "Unreachable" | "Stale"): void {
-    const name = this.mappingNames.name(mapping)
+    const name = this.mappings.name(mapping)
     if (name === undefined) return
     this.silence.reported(mapping)
     this.notices.traffic(this.translations.clientOf(mapping), mapping, name, cause, this.now)
@@ -130,10 +151,26 @@ export class EngineState {
 
   /** The first reply since something was reported: main may forget its back-off for the name. */
   answered(mapping: number): void {
-    const name = this.mappingNames.name(mapping)
+    const name = this.mappings.name(mapping)
     if (name === undefined) return
     this.notices.traffic(this.translations.clientOf(mapping), mapping, name, "Answered", this.now)
   }
+
+  private removeMapping(mapping: number): void {
+    const { clients, fragments, resources, translations } = this
+    const client = translations.clientOf(mapping)
+    this.endFlows(mapping)
+    fragments.forgetClient(client)
+    clients.get(client)?.mappings.delete(mapping)
+    resources.release(translations.resourceOf(mapping))
+    translations.remove(mapping)
+  }
+}
+
+/** A table that keeps something by a client's or a mapping's number. */
+interface Forgetful {
+  readonly forgetClient?: (client: number) => unknown
+  readonly forgetMapping?: (mapping: number) => unknown
 }
 
 /** Until main has said what holds. */

@@ -13,8 +13,8 @@ export class Initiations {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
   private readonly batch: number
-  private readonly urgent: Array<ClientEntry> = []
-  private readonly others: Array<ClientEntry> = []
+  private readonly urgent = new Set<ClientEntry>()
+  private readonly others = new Set<ClientEntry>()
   /** Who may be heard of, by a hash of the endpoint; of two with the same the later one. */
   private readonly silent = new Map<number, ClientEntry>()
   private workedAt = Number.NEGATIVE_INFINITY
@@ -24,14 +24,15 @@ export class Initiations {
     this.state = state
     this.wireguard = wireguard
     this.batch = Math.ceil((perSecond * intervalMs) / 1_000)
+    state.clients.onRemoved((client) => this.done(client))
   }
 
   get waiting(): boolean {
-    return this.urgent.length > 0 || this.others.length > 0
+    return this.urgent.size > 0 || this.others.size > 0
   }
 
   add(client: ClientEntry): void {
-    this.others.push(client)
+    this.others.add(client)
     this.silent.set(hashOf(client.peer.endpoint), client)
   }
 
@@ -42,21 +43,27 @@ export class Initiations {
     const client = this.silent.get(hash)
     if (client === undefined || !sameRemote(client.peer.endpoint, from)) return
     this.silent.delete(hash)
-    this.urgent.push(client)
+    if (this.others.delete(client)) this.urgent.add(client)
   }
 
   work(): void {
     const { now, wall } = this.state
     if (!this.waiting || now - this.workedAt < 1_000 / perSecond) return
     this.workedAt = now
-    const due = this.urgent.splice(0, this.batch)
-    due.push(...this.others.splice(0, this.batch - due.length))
-    for (const client of due) {
-      if (this.state.clients.get(client.index) === client && !client.peer.hasSession(now)) {
-        this.wireguard.initiate(client.peer, now, wall)
+    let left = this.batch
+    for (const clients of [this.urgent, this.others]) {
+      for (const client of clients) {
+        if (left-- <= 0) return
+        this.done(client)
+        if (!client.peer.hasSession(now)) this.wireguard.initiate(client.peer, now, wall)
       }
     }
-    if (this.others.length === 0) this.silent.clear()
+  }
+
+  private done(client: ClientEntry): void {
+    this.urgent.delete(client)
+    this.others.delete(client)
+    if (!this.waiting) this.silent.clear()
   }
 }
 

@@ -18,18 +18,17 @@ export class NamesInUse {
   }
 
   tellDue(): void {
-    const { clients, epoch, mappingNames, notices, now, sessions } = this.state
+    const { clients, epoch, mappings, notices, now, sessions } = this.state
     if (now < this.dueAt) return
     this.dueAt = now + intervalMs
-    for (let i = 0; i < clients.end; i++) {
-      const client = clients.get(i)
-      if (client === undefined || client.mappings.size < manyNames) continue
-      const mappings: Array<MappingId> = []
+    for (const client of clients.all()) {
+      if (client.mappings.size < manyNames) continue
+      const inUse: Array<MappingId> = []
       for (const mapping of client.mappings) {
-        const name = sessions.sizeOfMapping(mapping) > 0 ? mappingNames.name(mapping) : undefined
-        if (name !== undefined) mappings.push(name)
+        const name = sessions.sizeOfMapping(mapping) > 0 ? mappings.name(mapping) : undefined
+        if (name !== undefined) inUse.push(name)
       }
-      if (mappings.length > 0) notices.put({ _tag: "InUse", epoch, client: client.id, mappings })
+      if (inUse.length > 0) notices.put({ _tag: "InUse", epoch, client: client.id, mappings: inUse })
     }
   }
 }

@@ -47,12 +47,12 @@ export class NoticeBox {
   }
 
   /** The index may be given to another mapping. */
-  forget(index: number): void {
-    this.sentAt[index] = undefined
+  forgetMapping(mapping: number): void {
+    this.sentAt[mapping] = undefined
   }
 
   forgetClient(client: number): void {
-    this.limits.forget(client)
+    this.limits.forgetClient(client)
   }
 
   put(notice: Notice): void {

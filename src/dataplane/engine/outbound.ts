@@ -84,6 +84,7 @@ export class Outbound {
   flush(): void {
     this.work()
     this.train.end()
+    this.trainOf = undefined
     this.tun.flush()
   }
 

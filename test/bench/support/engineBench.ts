@@ -23,6 +23,7 @@ import {
   upsertClient
 } from "../../support/engineWorld.ts"
 import { addressWords, buildTcp, buildUdp } from "../../support/packets.ts"
+import { teller } from "../../support/tell.ts"
 
 export const superPayload = { segment: 1_368, count: 44 } as const
 
@@ -115,6 +116,7 @@ export const makeEngineBench = () => {
     checksum,
     offloads: { joinTcp: true, joinUdp: true, batch: true }
   })
+  const tell = teller(engine)
   const wall = 1.7e12
   const now = 60_000
   const turn = (): void => void engine.turn(now, wall)
@@ -124,7 +126,7 @@ export const makeEngineBench = () => {
     ...nameCommands(clientId(1), mappingId(1, "app.corp"), { proxyIps: [proxy4] }),
     addresses(1, 1, "Resolved", [real])
   ]) {
-    engine.apply(command, now, wall)
+    tell(command, now, wall)
   }
 
   const client = new WireGuard({

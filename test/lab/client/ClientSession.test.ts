@@ -241,7 +241,7 @@ describe("a client at a portal", () => {
     client.took("UpsertClient")
     client.perform(
       client.session.notice(
-        { _tag: "ConnectionLost", epoch: 1, client: client.id, reason: "IceFailed" },
+        { _tag: "ConnectionLost", epoch: 1, client: client.id, order: 1, reason: "IceFailed" },
         client.world.now()
       )
     )

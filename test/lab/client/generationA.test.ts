@@ -240,7 +240,7 @@ describe("a client of generation A", () => {
     client.advance(3_000)
     client.perform(
       client.session.notice(
-        { _tag: "ConnectionLost", epoch: 1, client: client.id, reason: "IceFailed" },
+        { _tag: "ConnectionLost", epoch: 1, client: client.id, order: 1, reason: "IceFailed" },
         client.world.now()
       )
     )

@@ -20,6 +20,15 @@ export const fromBase64 = (text: string, length: number): Uint8Array | undefined
   return at === length ? bytes : undefined
 }
 
+/** The one text of those bytes: the last digit of the others has bits that mean nothing. */
+export const canonicalBase64 = (text: string, length: number): string | undefined => {
+  if (fromBase64(text, length) === undefined) return undefined
+  const digits = text.replace(/=+$/, "")
+  const unused = (digits.length * 6) % 8
+  const last = alphabet[(alphabet.indexOf(digits.at(-1)!) >> unused) << unused]!
+  return digits.slice(0, -1) + last + text.slice(digits.length)
+}
+
 export const toHex = (bytes: Uint8Array): string => {
   let text = ""
   for (const b of bytes) text += b.toString(16).padStart(2, "0")

@@ -1,0 +1,481 @@
+/**
+ * The desired state of the packet path, decided: who owns a key, a tunnel address, a proxy IP; whether a connection is
+ * the same one; which preshared key comes second; what a revocation leaves behind. Commands go in, orders for the worker
+ * come out, and `replay` brings a new worker to where one is that lived through them all. Pure; one owner (the
+ * `DataPlane` layer).
+ */
+import { parseCandidate } from "../ice/candidate.ts"
+import type { IceCredentials } from "../model/AccessRequest.ts"
+import type { Client, ClientId } from "../model/Client.ts"
+import type { MappingId } from "../model/Mapping.ts"
+import type { ResourceId } from "../model/Resource.ts"
+import { formatAddress, parseAddress, parseNetwork } from "../packet/address.ts"
+import { formatTransport } from "../packet/transportAddress.ts"
+import { canonicalBase64 } from "./bytesText.ts"
+import type {
+  AddCandidate,
+  Command,
+  IceParameters,
+  SetAddresses,
+  SetHostCandidates,
+  SetMapping,
+  SetPolicy,
+  SetRelays,
+  SetResource,
+  UpsertClient
+} from "./commands.ts"
+import type { ClientState, ConnectionLost } from "./notices.ts"
+import type { Order, PlaceClient, PlaceMapping } from "./orders.ts"
+
+/** Clients heard of within this time are called by a new worker. */
+const activeMs = 180_000
+/** Candidates kept per client. */
+const mostCandidates = 64
+
+/** What others may ask about clients. */
+export interface KnownClients {
+  /** As they were told last. */
+  readonly clients: () => ReadonlyArray<Client>
+  readonly client: (id: ClientId) => Client | undefined
+  /**
+   * Our credentials of the connection by ICE that the client goes on with: the same keys, and the same credentials of its
+   * own. `null`: there is none, or it was lost.
+   */
+  readonly credentials: (client: Client, remote: IceCredentials) => IceCredentials | null
+}
+
+interface ClientEntry {
+  readonly client: ClientId
+  /** Its last order; `null` while it has no key or no address of its own. */
+  placed: PlaceClient | null
+  /** As it was told last, whoever has its key and addresses now. */
+  wanted: PlaceClient
+  /** Its connection by ICE was lost. */
+  lost: boolean
+  /** Of a connection by ICE: what the client told of its side, by kind and address. */
+  readonly candidates: Map<string, AddCandidate>
+  readonly resources: Map<ResourceId, SetResource>
+  readonly mappings: Set<MappingEntry>
+  state: ClientState | undefined
+}
+
+interface MappingEntry {
+  /** As it was told last. */
+  wanted: SetMapping
+  /** Without the proxies that other mappings took since. */
+  placed: PlaceMapping
+  /** Its resource was revoked: what is told next is new. */
+  suspended: boolean
+  addresses: SetAddresses | undefined
+  lastTrafficAt: number
+}
+
+export class DesiredState implements KnownClients {
+  private policy: SetPolicy | undefined
+  private relays: SetRelays | undefined
+  private hosts: SetHostCandidates | undefined
+  private readonly entries = new Map<ClientId, ClientEntry>()
+  /** Owners of public keys and tunnel addresses, by their canonical text. */
+  private readonly owners = new Map<string, ClientEntry>()
+  private readonly mappings = new Map<MappingId, MappingEntry>()
+  /** Owners of proxies, by client and address. */
+  private readonly proxyOwners = new Map<string, MappingEntry>()
+  private faults: Array<string> = []
+  private numbers = 0
+  /** Candidates that were not taken, since their client had enough. */
+  excessCandidates = 0
+
+  /** What the worker has to do for it; nothing for what is known already, or is malformed (see `takeFaults`). */
+  apply(command: Command): ReadonlyArray<Order> {
+    switch (command._tag) {
+      case "UpsertClient":
+        return this.upsertClient(command)
+      case "RemoveClient":
+        return this.removeClient(command.client)
+      case "SetResource":
+        return this.setResource(command)
+      case "RevokeResource":
+        return this.revokeResource(command.client, command.resource)
+      case "SetMapping":
+        return this.setMapping(command)
+      case "SetAddresses":
+        return this.setAddresses(command)
+      case "RemoveMapping":
+        return this.removeMapping(command.mapping)
+      case "SetPolicy":
+        return this.setPolicy(command)
+      case "SetRelays":
+        this.relays = command
+        return [command]
+      case "SetHostCandidates":
+        this.hosts = command
+        return [command]
+      case "AddCandidate":
+        return this.addCandidate(command)
+      case "RemoveCandidate":
+        this.entries.get(command.client)?.candidates.delete(candidateKey(command.candidate))
+        return [command]
+      case "SendControl":
+      case "Stop":
+        return [command]
+    }
+  }
+
+  /** What an operator should know of the commands since the last call. */
+  takeFaults(): ReadonlyArray<string> {
+    return this.faults.splice(0)
+  }
+
+  /** The worker's word. */
+  observe(state: ClientState): void {
+    const entry = this.entries.get(state.client)
+    if (entry !== undefined) entry.state = state
+  }
+
+  /** A connection has ended for the worker; not so one that it is being told to begin anew. */
+  lost({ client, order }: Pick<ConnectionLost, "client" | "order">): void {
+    const entry = this.entries.get(client)
+    if (entry === undefined || order < entry.wanted.number) return
+    entry.lost = true
+    entry.candidates.clear()
+  }
+
+  /** A new worker has no sessions. */
+  disconnect(): void {
+    for (const entry of this.entries.values()) {
+      if (entry.state !== undefined) entry.state = { ...entry.state, connected: false }
+    }
+  }
+
+  traffic(mapping: MappingId, now: number): void {
+    const entry = this.mappings.get(mapping)
+    if (entry !== undefined) entry.lastTrafficAt = now
+  }
+
+  get clientStates(): ReadonlyMap<ClientId, ClientState> {
+    const states = new Map<ClientId, ClientState>()
+    for (const { client, state } of this.entries.values()) if (state !== undefined) states.set(client, state)
+    return states
+  }
+
+  clients(): ReadonlyArray<Client> {
+    return Array.from(this.entries.values(), clientOf)
+  }
+
+  client(id: ClientId): Client | undefined {
+    const entry = this.entries.get(id)
+    return entry === undefined ? undefined : clientOf(entry)
+  }
+
+  credentials(client: Client, remote: IceCredentials): IceCredentials | null {
+    const entry = this.entries.get(client.id)
+    if (entry === undefined || entry.lost || entry.wanted.ice === null) return null
+    const { ice, publicKey } = entry.wanted
+    const same =
+      publicKey === client.publicKey &&
+      sameCredentials(ice.remote, remote) &&
+      clientOf(entry).presharedKey === client.presharedKey
+    return same ? ice.local : null
+  }
+
+  /** Policy, clients and resources first, then mappings, those with recent traffic before the others. */
+  replay(now: number): Array<Order> {
+    const orders: Array<Order> = []
+    for (const order of [this.policy, this.hosts, this.relays]) if (order !== undefined) orders.push(order)
+    for (const entry of this.entries.values()) {
+      if (entry.placed === null) orders.push({ _tag: "DisconnectClient", client: entry.client })
+      else orders.push(revived(entry.placed, entry.state, now), ...entry.candidates.values())
+    }
+    for (const { resources } of this.entries.values()) orders.push(...resources.values())
+    const mappings = [...this.mappings.values()].toSorted((a, b) => b.lastTrafficAt - a.lastTrafficAt)
+    for (const { addresses, placed } of mappings) {
+      orders.push(placed)
+      if (addresses !== undefined) orders.push(addresses)
+    }
+    return orders
+  }
+
+  /** Who claims a key or a tunnel address last has it; who had it is disconnected until it comes with its own. */
+  private upsertClient(command: UpsertClient): ReadonlyArray<Order> {
+    const known = this.entries.get(command.client)
+    if (known !== undefined && saysNothingNew(known, command)) return []
+    const wanted = this.place(known, command)
+    if (wanted === undefined) {
+      this.faults.push(`client ${command.client} was ignored: malformed key or address`)
+      return []
+    }
+    const orders: Array<Order> = []
+    for (const key of ownedBy(wanted)) {
+      const holder = this.owners.get(key)
+      if (holder === undefined || holder.client === command.client) continue
+      this.release(holder)
+      holder.placed = null
+      holder.candidates.clear()
+      orders.push({ _tag: "DisconnectClient", client: holder.client })
+      const cause = `its key or address belongs to client ${command.client} now`
+      this.faults.push(`client ${holder.client} was disconnected: ${cause}`)
+    }
+    if (known !== undefined) this.release(known)
+    const entry = known ?? newClient(wanted)
+    this.entries.set(command.client, entry)
+    if (entry.wanted.connection !== wanted.connection) entry.candidates.clear()
+    entry.wanted = wanted
+    entry.placed = wanted
+    entry.lost = false
+    for (const key of ownedBy(wanted)) this.owners.set(key, entry)
+    return [...orders, wanted]
+  }
+
+  /** What the command comes to; `undefined` when it is malformed. */
+  private place(known: ClientEntry | undefined, command: UpsertClient): PlaceClient | undefined {
+    const before = known?.wanted
+    const { endpoint, initiate, keepalive, lastTai64n } = command
+    const publicKey = canonicalBase64(command.publicKey, 32)
+    const presharedKey = command.presharedKey === null ? null : canonicalBase64(command.presharedKey, 32)
+    const tunnel4 = canonical(command.tunnel4)
+    const tunnel6 = canonical(command.tunnel6)
+    if (publicKey === undefined || presharedKey === undefined) return undefined
+    if (tunnel4 === undefined || tunnel6 === undefined) return undefined
+    const number = ++this.numbers
+    const ice = command.ice ?? null
+    const sameKey = before?.publicKey === publicKey
+    const restored = sameKey ? before : undefined
+    const sameAddresses = before?.tunnel4 === tunnel4 && before.tunnel6 === tunnel6
+    const placed = known !== undefined && known.placed !== null
+    // One whose path ICE finds may get another preshared key with every request, and is asked which one it has.
+    const kept =
+      ice === null
+        ? placed && sameKey && before?.ice === null && before.presharedKey === presharedKey
+        : placed && sameKey && sameAddresses && !known.lost && sameParameters(before?.ice ?? null, ice)
+    // One whose path ICE finds has another key each time that it starts, and its flows go on.
+    const flowing = placed && sameAddresses && (sameKey || ice !== null)
+    return {
+      _tag: "PlaceClient",
+      client: command.client,
+      number,
+      connection: kept && before !== undefined ? before.connection : number,
+      flows: flowing && before !== undefined ? before.flows : number,
+      publicKey,
+      presharedKey: kept && before !== undefined ? before.presharedKey : presharedKey,
+      laterPresharedKey: kept && before?.presharedKey !== presharedKey ? presharedKey : null,
+      tunnel4,
+      tunnel6,
+      endpoint: endpoint === undefined ? (restored?.endpoint ?? null) : endpoint,
+      lastTai64n: lastTai64n === undefined ? (restored?.lastTai64n ?? null) : lastTai64n,
+      keepalive: keepalive ?? restored?.keepalive ?? 0,
+      initiate: initiate ?? false,
+      ice
+    }
+  }
+
+  private release({ placed }: ClientEntry): void {
+    if (placed !== null) for (const key of ownedBy(placed)) this.owners.delete(key)
+  }
+
+  private removeClient(id: ClientId): ReadonlyArray<Order> {
+    const entry = this.entries.get(id)
+    if (entry === undefined) return []
+    for (const mapping of entry.mappings) this.forgetMapping(mapping)
+    this.release(entry)
+    this.entries.delete(id)
+    return [{ _tag: "RemoveClient", client: id }]
+  }
+
+  private setResource(command: SetResource): ReadonlyArray<Order> {
+    const entry = this.entries.get(command.client)
+    if (entry === undefined) return []
+    const { kind, network } = command
+    if ((network !== null && parseNetwork(network) === undefined) || (kind === "cidr" && network === null)) {
+      this.faults.push(`resource ${command.resource} was ignored: malformed network`)
+      return []
+    }
+    entry.resources.set(command.resource, command)
+    return [command]
+  }
+
+  private revokeResource(client: ClientId, resource: ResourceId): ReadonlyArray<Order> {
+    const entry = this.entries.get(client)
+    if (entry === undefined) return []
+    const orders: Array<Order> = []
+    if (entry.resources.delete(resource)) orders.push({ _tag: "RevokeResource", client, resource })
+    for (const mapping of entry.mappings) {
+      if (mapping.wanted.resource !== resource) continue
+      const id = mapping.wanted.mapping
+      if (this.policy?.packets.revokedMappings === "removed") {
+        orders.push(...this.removeMapping(id))
+      } else {
+        mapping.suspended = true
+        mapping.addresses = undefined
+        orders.push({ _tag: "SuspendMapping", mapping: id })
+      }
+    }
+    return orders
+  }
+
+  /** A proxy that another mapping of the client has changes hands. */
+  private setMapping(command: SetMapping): ReadonlyArray<Order> {
+    const client = this.entries.get(command.client)
+    if (client === undefined) return []
+    const known = this.mappings.get(command.mapping)
+    if (known !== undefined && !known.suspended && !changes(known.wanted, command)) return []
+    if (known !== undefined) this.releaseProxies(known)
+    const placed: PlaceMapping = {
+      _tag: "PlaceMapping",
+      mapping: command.mapping,
+      client: command.client,
+      resource: command.resource,
+      proxyIps: command.proxyIps,
+      version: ++this.numbers
+    }
+    const entry: MappingEntry = {
+      addresses: undefined,
+      lastTrafficAt: 0,
+      ...known,
+      wanted: command,
+      placed,
+      suspended: false
+    }
+    this.mappings.set(command.mapping, entry)
+    client.mappings.add(entry)
+    const robbed = new Set<MappingEntry>()
+    for (const proxy of command.proxyIps) {
+      const key = proxyKey(command.client, proxy)
+      const holder = this.proxyOwners.get(key)
+      this.proxyOwners.set(key, entry)
+      if (holder === undefined || holder === entry) continue
+      robbed.add(holder)
+      const left = holder.placed.proxyIps.filter((other) => other !== proxy)
+      holder.placed = { ...holder.placed, proxyIps: left, version: ++this.numbers }
+    }
+    return [...Array.from(robbed, (holder) => holder.placed), placed]
+  }
+
+  private setAddresses(command: SetAddresses): ReadonlyArray<Order> {
+    const entry = this.mappings.get(command.mapping)
+    if (entry === undefined || (entry.addresses !== undefined && entry.addresses.lookup > command.lookup)) return []
+    entry.addresses = command
+    return [command]
+  }
+
+  private removeMapping(id: MappingId): ReadonlyArray<Order> {
+    const entry = this.mappings.get(id)
+    if (entry === undefined) return []
+    this.forgetMapping(entry)
+    return [{ _tag: "RemoveMapping", mapping: id }]
+  }
+
+  private forgetMapping(entry: MappingEntry): void {
+    this.releaseProxies(entry)
+    this.mappings.delete(entry.wanted.mapping)
+  }
+
+  private releaseProxies(entry: MappingEntry): void {
+    const { client, proxyIps } = entry.placed
+    for (const proxy of proxyIps) this.proxyOwners.delete(proxyKey(client, proxy))
+    this.entries.get(client)?.mappings.delete(entry)
+  }
+
+  private setPolicy(command: SetPolicy): ReadonlyArray<Order> {
+    const { gateway4, gateway6, proxyNetworks, tunnelNetworks } = command
+    const networks = [...tunnelNetworks, ...proxyNetworks]
+    if (
+      [gateway4, gateway6].some((text) => parseAddress(text) === undefined) ||
+      networks.some((text) => parseNetwork(text) === undefined)
+    ) {
+      this.faults.push("a policy was ignored: malformed address")
+      return []
+    }
+    this.policy = command
+    return [command]
+  }
+
+  /** The worker judges each; how many are enough is decided here, and which ones the next worker gets. */
+  private addCandidate(command: AddCandidate): ReadonlyArray<Order> {
+    const entry = this.entries.get(command.client)
+    const parsed = parseCandidate(command.candidate)
+    const ice = entry?.placed?.ice ?? null
+    const foreign = parsed !== undefined && parsed.ufrag !== null && parsed.ufrag !== ice?.remote.username
+    if (entry === undefined || ice === null || entry.lost || parsed === undefined || foreign) return [command]
+    const key = candidateKey(command.candidate)
+    if (entry.candidates.size >= mostCandidates && !entry.candidates.has(key)) {
+      this.excessCandidates++
+      return []
+    }
+    entry.candidates.set(key, command)
+    return [command]
+  }
+}
+
+const newClient = (wanted: PlaceClient): ClientEntry => ({
+  client: wanted.client,
+  placed: null,
+  wanted,
+  lost: false,
+  candidates: new Map(),
+  resources: new Map(),
+  mappings: new Set(),
+  state: undefined
+})
+
+const clientOf = ({ client, wanted }: ClientEntry): Client => ({
+  id: client,
+  publicKey: wanted.publicKey,
+  presharedKey: wanted.laterPresharedKey ?? wanted.presharedKey,
+  tunnel4: wanted.tunnel4,
+  tunnel6: wanted.tunnel6
+})
+
+/**
+ * Whether a request says nothing new of a client that is there. One by ICE always does: it is told our candidates again.
+ * So does one from before a restart.
+ */
+const saysNothingNew = (known: ClientEntry, command: UpsertClient): boolean => {
+  const { presharedKey, publicKey, tunnel4, tunnel6 } = clientOf(known)
+  return (
+    known.placed !== null &&
+    (command.ice ?? null) === null &&
+    command.endpoint === undefined &&
+    publicKey === command.publicKey &&
+    presharedKey === command.presharedKey &&
+    tunnel4 === command.tunnel4 &&
+    tunnel6 === command.tunnel6
+  )
+}
+
+const revived = (client: PlaceClient, state: ClientState | undefined, now: number): PlaceClient => {
+  if (state === undefined) return client
+  // What a relay was asked to pass on is asked for anew, and a channel of the last worker's has another number then.
+  const reachable = state.path !== "relayed" && state.endpoint !== null
+  return {
+    ...client,
+    endpoint: reachable ? state.endpoint : client.endpoint,
+    lastTai64n: state.lastTai64n ?? client.lastTai64n,
+    initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs
+  }
+}
+
+/** An older generation, or the same again, changes nothing. */
+const changes = (known: SetMapping, next: SetMapping): boolean =>
+  next.generation > known.generation ||
+  (next.generation === known.generation && JSON.stringify(next) !== JSON.stringify(known))
+
+const sameParameters = (a: IceParameters | null, b: IceParameters): boolean =>
+  a !== null && a.role === b.role && sameCredentials(a.local, b.local) && sameCredentials(a.remote, b.remote)
+
+const sameCredentials = (a: IceCredentials, b: IceCredentials): boolean =>
+  a.username === b.username && a.password === b.password
+
+const ownedBy = ({ publicKey, tunnel4, tunnel6 }: PlaceClient): ReadonlyArray<string> => [publicKey, tunnel4, tunnel6]
+
+const canonical = (address: string): string | undefined => {
+  const parsed = parseAddress(address)
+  return parsed === undefined ? undefined : formatAddress(parsed)
+}
+
+/** By kind and address, since a candidate may be taken back with another priority than it was told with. */
+const candidateKey = (text: string): string => {
+  const candidate = parseCandidate(text)?.candidate
+  return candidate === undefined ? text : `${candidate.kind} ${formatTransport(candidate.address)}`
+}
+
+const proxyKey = (client: string, proxy: string): string => `${proxy} ${client}`

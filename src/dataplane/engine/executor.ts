@@ -1,0 +1,260 @@
+/**
+ * Carries out orders on the tables that packets meet: clients and their WireGuard peers, resources, mappings, addresses
+ * and policy. Nothing is decided here. Whatever an order takes away, the flows that lived by it end with it.
+ */
+import { optInBits } from "../../nat/destinationPolicy.ts"
+import { compileFilters, permits } from "../../nat/portFilters.ts"
+import { MappingState } from "../../nat/translations.ts"
+import { contains, isIpv4, type Network, parseAddress, parseNetwork, words } from "../../packet/address.ts"
+import { isLater } from "../../wireguard/tai64n.ts"
+import type { WireGuard } from "../../wireguard/WireGuard.ts"
+import { fromBase64, fromHex } from "../bytesText.ts"
+import type { RevokeResource, SetAddresses, SetPolicy, SetResource } from "../commands.ts"
+import type { Order, PlaceClient, PlaceMapping } from "../orders.ts"
+import { AddressCache } from "./addressCache.ts"
+import type { ClientReports } from "./clientReports.ts"
+import type { ClientEntry, ClientResource } from "./clientTable.ts"
+import type { Connections } from "./connections.ts"
+import type { ControlEvents } from "./controlEvents.ts"
+import type { EngineState } from "./engineState.ts"
+import type { Outbound } from "./outbound.ts"
+
+export class Executor {
+  private readonly state: EngineState
+  private readonly wireguard: WireGuard
+  private readonly outbound: Outbound
+  private readonly control: ControlEvents
+  private readonly connections: Connections
+  private readonly reports: ClientReports
+  private readonly initiate: (client: ClientEntry) => void
+  private readonly addresses = new AddressCache()
+  private readonly real = words()
+  private readonly inside = words()
+  private policyText = ""
+
+  /** `initiate` is called for clients towards whom a handshake should start soon. */
+  constructor(
+    state: EngineState,
+    wireguard: WireGuard,
+    outbound: Outbound,
+    control: ControlEvents,
+    connections: Connections,
+    reports: ClientReports,
+    initiate: (client: ClientEntry) => void
+  ) {
+    this.state = state
+    this.wireguard = wireguard
+    this.outbound = outbound
+    this.control = control
+    this.connections = connections
+    this.reports = reports
+    this.initiate = initiate
+    state.clients.onRemoved(({ peer }) => wireguard.removePeer(peer))
+  }
+
+  execute(order: Order): void {
+    switch (order._tag) {
+      case "PlaceClient":
+        return this.placeClient(order)
+      case "DisconnectClient":
+        return this.disconnectClient(order.client)
+      case "RemoveClient":
+        return this.state.clients.remove(order.client)
+      case "SetResource":
+        return this.setResource(order)
+      case "RevokeResource":
+        return this.revokeResource(order)
+      case "PlaceMapping":
+        return this.placeMapping(order)
+      case "SuspendMapping":
+        return this.suspendMapping(order.mapping)
+      case "SetAddresses":
+        return this.setAddresses(order)
+      case "RemoveMapping":
+        return this.state.mappings.remove(order.mapping)
+      case "SetPolicy":
+        return this.setPolicy(order)
+      case "SetRelays":
+        return this.connections.setRelays(order)
+      case "SetHostCandidates":
+        return this.connections.setHosts(order)
+      case "AddCandidate":
+        return this.connections.addRemote(order.client, order.candidate)
+      case "RemoveCandidate":
+        return this.connections.removeRemote(order.client, order.candidate)
+      case "SendControl":
+        return this.control.send(order)
+      case "Stop":
+        return
+    }
+  }
+
+  private placeClient(order: PlaceClient): void {
+    const { clients, now } = this.state
+    const known = clients.find(order.client)
+    const publicKey = fromBase64(order.publicKey, 32)!
+    const kept = known?.connection === order.connection
+    const connected = known?.peer.hasSession(now) === true
+    if (known !== undefined && !kept) this.connections.forget(known)
+    if (known !== undefined && known.flows !== order.flows) this.endFlows(known)
+    if (known !== undefined && !known.peer.publicKey.every((byte, i) => byte === publicKey[i])) {
+      known.stage.clear()
+      this.wireguard.removePeer(known.peer)
+    }
+    const client = known ?? clients.add(order.client, this.wireguard.noPeer)
+    clients.place(client, parseAddress(order.tunnel4)!, parseAddress(order.tunnel6)!)
+    const told = keyOf(order.presharedKey)
+    const later = order.laterPresharedKey === null ? told : keyOf(order.laterPresharedKey)
+    const peer = this.wireguard.addPeer({
+      publicKey,
+      // The one that has proven right goes on, and the one told last is tried if the client begins its side anew.
+      presharedKey: kept ? client.peer.presharedKey : told,
+      otherPresharedKey: kept ? later : order.laterPresharedKey === null ? null : later,
+      keepalive: order.keepalive,
+      user: client.index,
+      ice: order.ice?.role ?? null
+    })
+    Object.assign(client, { peer, number: order.number, connection: order.connection, flows: order.flows })
+    client.byIce = order.ice !== null
+    if (order.ice !== null) this.connections.place(client, order.ice, order.initiate)
+    if (connected && !peer.hasSession(now)) this.reports.tell(client)
+    const remote = peer.hasEndpoint || order.endpoint === null ? undefined : parseAddress(order.endpoint.address)
+    if (remote !== undefined) {
+      Object.assign(peer.endpoint.remote, remote)
+      peer.endpoint.port = order.endpoint!.port
+      peer.hasEndpoint = true
+    }
+    const tai64n = order.lastTai64n === null ? undefined : fromHex(order.lastTai64n, 12)
+    if (tai64n !== undefined && isLater(tai64n, peer.latestTai64n)) peer.latestTai64n.set(tai64n)
+    if (order.initiate && peer.hasEndpoint && !peer.hasSession(now)) this.initiate(client)
+  }
+
+  private disconnectClient(id: PlaceClient["client"]): void {
+    const { clients } = this.state
+    const client = clients.find(id)
+    if (client === undefined) return void clients.add(id, this.wireguard.noPeer)
+    this.endFlows(client)
+    this.connections.forget(client)
+    this.wireguard.removePeer(client.peer)
+    clients.displace(client)
+    this.reports.tell(client)
+  }
+
+  private endFlows(client: ClientEntry): void {
+    this.state.sessions.forgetClient(client.index)
+    client.stage.clear()
+  }
+
+  private setResource(order: SetResource): void {
+    const { state } = this
+    const client = state.clients.find(order.client)
+    if (client === undefined) return
+    const { kind, resource: id } = order
+    const network = order.network === null ? null : parseNetwork(order.network)!
+    const filters = compileFilters(order.filters)
+    const known = client.resources.has(state.resources.find(id))
+    const index = known ? state.resources.find(id) : state.resources.retain(id)
+    client.resources.set(index, { id, index, kind, network, filters, optIns: optInBits(order.allow) })
+    if (kind === "dns") state.routes.remove(client.index, index)
+    else state.routes.set(client.index, index, id, network ?? undefined, filters)
+    if (known) this.cutDenied(client)
+  }
+
+  /** Ends the flows that a new one like them would not be let through for. */
+  private cutDenied(client: ClientEntry): void {
+    const { fragments, sessions } = this.state
+    fragments.forgetClient(client.index)
+    sessions.removeWhere(client.index, (slot) => {
+      const resource = client.resources.get(sessions.resourceOf(slot))
+      return resource === undefined || !this.covers(resource, slot)
+    })
+  }
+
+  private covers(resource: ClientResource, slot: number): boolean {
+    const { state, inside, real } = this
+    const { sessions } = state
+    sessions.realInto(slot, real)
+    const mapped = sessions.mappingOf(slot) >= 0
+    if ((resource.kind === "dns") !== mapped) return false
+    sessions.destinationInto(slot, inside)
+    if (state.isProxy(inside) !== mapped) return false
+    if (resource.network !== null && !contains(resource.network, real)) return false
+    if (!permits(resource.filters, sessions.protocolOf(slot), sessions.destinationPort(slot))) return false
+    return !state.refuses(resource, real)
+  }
+
+  private revokeResource(order: RevokeResource): void {
+    const { state } = this
+    const client = state.clients.find(order.client)
+    const index = state.resources.find(order.resource)
+    if (client?.resources.delete(index) !== true) return
+    state.routes.remove(client.index, index)
+    state.fragments.forgetClient(client.index)
+    state.sessions.removeResource(client.index, index)
+    state.resources.release(index)
+  }
+
+  private placeMapping(order: PlaceMapping): void {
+    const { mappings, clients, fragments, resources, translations } = this.state
+    const client = clients.find(order.client)
+    if (client === undefined) return
+    const known = mappings.find(order.mapping)
+    if (known >= 0 && translations.version(known) === order.version) return
+    const mapping = known < 0 ? mappings.retain(order.mapping) : known
+    const resource = resources.retain(order.resource)
+    if (known >= 0) {
+      fragments.forgetClient(translations.clientOf(mapping))
+      this.state.endFlows(mapping)
+      clients.get(translations.clientOf(mapping))?.mappings.delete(mapping)
+      resources.release(translations.resourceOf(mapping))
+    }
+    client.mappings.add(mapping)
+    translations.place(mapping, client.index, resource, this.addresses.all(order.proxyIps), order.version)
+  }
+
+  private suspendMapping(id: PlaceMapping["mapping"]): void {
+    const { mappings, translations } = this.state
+    const mapping = mappings.find(id)
+    if (mapping < 0) return
+    this.state.endFlows(mapping)
+    translations.suspend(mapping)
+  }
+
+  private setAddresses(order: SetAddresses): void {
+    const { mappings, translations } = this.state
+    const mapping = mappings.find(order.mapping)
+    if (mapping < 0) return
+    const addresses = this.addresses.all(order.addresses)
+    const applied = translations.setAddresses(
+      mapping,
+      order.lookup,
+      MappingState[order.state],
+      addresses.filter(isIpv4),
+      addresses.filter((a) => !isIpv4(a)),
+      order.staleAt
+    )
+    if (applied && order.state !== "Resolving") this.outbound.release(mapping)
+  }
+
+  private setPolicy(order: SetPolicy): void {
+    const { state } = this
+    const tunnel = networks(order.tunnelNetworks)
+    const proxy = networks(order.proxyNetworks)
+    Object.assign(state.gateway4, parseAddress(order.gateway4))
+    Object.assign(state.gateway6, parseAddress(order.gateway6))
+    state.packets = order.packets
+    state.setNetworks(tunnel, proxy)
+    state.policy.setRanges(tunnel, proxy)
+    state.policy.setOwnAddresses(order.ownAddresses.map(parseAddress).filter((a) => a !== undefined))
+    const text = JSON.stringify(order)
+    if (text === this.policyText) return
+    this.policyText = text
+    for (const client of state.clients.all()) this.cutDenied(client)
+  }
+}
+
+/** As bytes; none is a key of zeros (WireGuard's own convention). */
+const keyOf = (presharedKey: string | null): Uint8Array | null =>
+  presharedKey === null ? null : fromBase64(presharedKey, 32)!
+
+const networks = (texts: ReadonlyArray<string>): ReadonlyArray<Network> => texts.map((text) => parseNetwork(text)!)
