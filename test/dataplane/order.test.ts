@@ -1,7 +1,6 @@
 /** Nothing overtakes anything of its own flow, whatever is joined, batched and cut on the way. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { lan, parsed, ready, real4, send } from "../support/engineSteps.ts"
 import { addresses, layer, offloadingLayer, proxy4, tunnel4 } from "../support/engineWorld.ts"
@@ -9,10 +8,9 @@ import { sendInner } from "../support/memoryClient.ts"
 import { buildTcp, buildUdp } from "../support/packets.ts"
 import { asSuper } from "../support/superPackets.ts"
 import { makeRandom } from "../support/traffic.ts"
+import { Seed } from "../support/packetArbitraries.ts"
 
 const flows = 6
-const Seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
-
 /** The byte at place `i` of a flow's stream, which tells the place (in steps of 251) and the flow. */
 const byteAt = (flow: number, i: number): number => ((i % 251) + flow) & 255
 

@@ -2,10 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { chooseAddress, several, targetDiffers } from "../../src/nat/addressChoice.ts"
 import { ReplyEvidence } from "../../src/nat/replyEvidence.ts"
 import { MappingState, Translations } from "../../src/nat/translations.ts"
-import { formatAddress, parseAddress, type Words, words } from "../../src/packet/address.ts"
+import { formatAddress, type Words, words } from "../../src/packet/address.ts"
 import { integer } from "../support/packetArbitraries.ts"
+import { addressWords as address } from "../support/packets.ts"
 
-const address = (text: string): Words => parseAddress(text)!
 const proxies = ["100.96.0.1", "100.96.0.2", "100.96.0.3", "100.96.0.4", "fd00:2021:1111:8000::1"]
 const A = address("10.0.0.1")
 const B = address("10.0.0.2")

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DestinationPolicy, optInBits, type Refusal } from "../../src/nat/destinationPolicy.ts"
 import type { DestinationOptIn } from "../../src/model/Resource.ts"
-import { mappedPrefix, parseAddress, parseNetwork, type Words, words } from "../../src/packet/address.ts"
+import { mappedPrefix, parseNetwork, words } from "../../src/packet/address.ts"
 import { integer } from "../support/packetArbitraries.ts"
+import { addressWords as address } from "../support/packets.ts"
 
-const address = (text: string): Words => parseAddress(text)!
 const all: ReadonlyArray<DestinationOptIn> = ["gateway_host", "loopback", "link_local", "metadata"]
 
 const policy = new DestinationPolicy()

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary } from "effect"
 import { isBareSyn, Sessions, sessionTimeouts } from "../../src/nat/sessions.ts"
-import { formatAddress, parseAddress, type Words, words } from "../../src/packet/address.ts"
+import { formatAddress, type Words, words } from "../../src/packet/address.ts"
 import { integer } from "../support/packetArbitraries.ts"
 import { kindOf, type ModelSession, SessionsModel, used } from "./sessionsModel.ts"
+import { addressWords as address } from "../support/packets.ts"
 
 const tcp = 6
 const udp = 17
@@ -13,7 +14,6 @@ const syn = 0x02
 const rst = 0x04
 const ack = 0x10
 
-const address = (text: string): Words => parseAddress(text)!
 const proxy = address("100.96.0.1")
 const proxy2 = address("100.96.0.2")
 const real = address("10.0.0.1")

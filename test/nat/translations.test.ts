@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { MappingState, Translations } from "../../src/nat/translations.ts"
-import { parseAddress, type Words, words } from "../../src/packet/address.ts"
+import { words } from "../../src/packet/address.ts"
+import { addressWords as address } from "../support/packets.ts"
 
 const maxAddresses = 32
-const address = (text: string): Words => parseAddress(text)!
 const p1 = address("100.96.0.1")
 const p2 = address("100.96.0.2")
 const p6 = address("fd00:2021:1111:8000::1")

@@ -18,6 +18,9 @@ export const bytes = (maxLength: number): Arbitrary.Arbitrary<Uint8Array> =>
     Arbitrary.map((a) => Uint8Array.from(a))
   )
 
+/** Of the random number generators that tests bring along. */
+export const Seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
+
 const word = integer(-0x80000000, 0x7fffffff)
 
 /** A host address as text: IPv4 10.0.0.0/8 … or IPv6 fd00::/8, so that no special range gets in the way. */

@@ -1,7 +1,9 @@
 /** The portal's messages as they stand on the wire. */
+import { key } from "../config/fixtures.ts"
+
+export { key }
 
 export const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`
-export const key = (n: number): string => Buffer.alloc(32, n).toString("base64")
 
 export const dnsResource = (id = 10, over: object = {}) => ({
   type: "dns",

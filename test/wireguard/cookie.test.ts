@@ -4,9 +4,9 @@ import { CookieHolder, CookieIssuer } from "../../src/wireguard/cookie.ts"
 import { defaultLimits, SourceBuckets } from "../../src/wireguard/handshakeLimits.ts"
 import { integer } from "../support/packetArbitraries.ts"
 import { Clock, endpoint, makePair, settle, Side } from "./sides.ts"
+import { range } from "../support/bytes.ts"
 
 const p = makeNodePrimitives(new Uint8Array(0))
-const range = (from: number, to: number) => Uint8Array.from({ length: to - from }, (_, i) => from + i)
 const key = range(100, 132)
 const here = endpoint("192.0.2.1", 1000)
 

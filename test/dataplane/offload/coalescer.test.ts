@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Schema from "effect/Schema"
 import { Coalescer, type Gathered, maxParts, takeApart } from "../../../src/dataplane/offload/coalescer.ts"
 import { formatAddress } from "../../../src/packet/address.ts"
 import { makeChecksum } from "../../../src/packet/checksum.ts"
@@ -7,6 +6,7 @@ import { makePacketView, parsePacket } from "../../../src/packet/packetView.ts"
 import { buildFragment, buildTcp, buildUdp, dataOf } from "../../support/packets.ts"
 import { splitSuper, withoutIdentification } from "../../support/superPackets.ts"
 import { Flow, makeRandom } from "../../support/traffic.ts"
+import { Seed } from "../../support/packetArbitraries.ts"
 
 const sentinel = 0xa5
 const gap = 32
@@ -107,8 +107,6 @@ const partsOf = (packets: ReadonlyArray<Uint8Array>): ReadonlyArray<number> => {
   assert.deepStrictEqual(byFlow(world.packets()), byFlow(packets))
   return world.written.map(({ parts }) => parts)
 }
-
-const Seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
 
 describe("what the kernel gets", () => {
   it.prop(

@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Schema from "effect/Schema"
 import { Coalescer } from "../../../src/dataplane/offload/coalescer.ts"
 import { Segmenter } from "../../../src/dataplane/offload/segmenter.ts"
 import { gsoNone, gsoTcp4, gsoUdp, type VirtioHeader } from "../../../src/dataplane/offload/virtioHeader.ts"
@@ -8,6 +7,7 @@ import { makePacketView, parsePacket } from "../../../src/packet/packetView.ts"
 import { buildEcho, buildFragment, buildTcp, buildUdp, dataOf } from "../../support/packets.ts"
 import { asSuper, checksumsOk, splitSuper } from "../../support/superPackets.ts"
 import { makeRandom, type Random } from "../../support/traffic.ts"
+import { Seed } from "../../support/packetArbitraries.ts"
 
 const start = 128
 const sentinel = 0xa5
@@ -63,8 +63,6 @@ const randomSuper = (random: Random, flags: number) => {
     : buildUdp(packet)
   return asSuper(built, segmentSize)
 }
-
-const Seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
 
 describe("a super-packet", () => {
   it.prop(

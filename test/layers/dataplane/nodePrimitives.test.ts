@@ -6,19 +6,12 @@ import { createCipheriv } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { makeNodePrimitives } from "../../../layers/dataplane/nodePrimitives.ts"
 import { bytes, integer } from "../../support/packetArbitraries.ts"
+import { range, nonceOf } from "../../support/bytes.ts"
 
 const arena = new Uint8Array(4096)
 const p = makeNodePrimitives(arena)
 const hex = (value: Uint8Array | undefined) => (value === undefined ? undefined : Buffer.from(value).toString("hex"))
 const unhex = (value: string) => new Uint8Array(Buffer.from(value, "hex"))
-const range = (from: number, to: number) => Uint8Array.from({ length: to - from }, (_, i) => from + i)
-
-/** WireGuard's nonce, by big integers. */
-const nonceOf = (counter: number): Uint8Array => {
-  const nonce = new Uint8Array(12)
-  new DataView(nonce.buffer).setBigUint64(4, BigInt(counter), true)
-  return nonce
-}
 
 const counters = [0, 1, 255, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 40 + 5, 2 ** 53 - 8194]
 

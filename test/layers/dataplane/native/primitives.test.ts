@@ -13,6 +13,7 @@ import {
 import { bindEvp, type Evp } from "../../../../layers/dataplane/native/evp.ts"
 import { makePrimitives } from "../../../../layers/dataplane/native/primitives.ts"
 import { makeNodePrimitives } from "../../../../layers/dataplane/nodePrimitives.ts"
+import { nonceOf } from "../../../support/bytes.ts"
 
 const memory = makeMemory(1)
 const { arena, base } = memory
@@ -29,12 +30,6 @@ const callByCall = {
 const node = makeNodePrimitives(bytes)
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replace(/\s/g, ""), "hex"))
-
-const nonceOf = (counter: number): Uint8Array => {
-  const nonce = new Uint8Array(12)
-  new DataView(nonce.buffer).setBigUint64(4, BigInt(counter), true)
-  return nonce
-}
 
 describe("EVP as bound", () => {
   // RFC 8439, appendix A.5; its nonce and additional data are beyond what `AeadKey` can say.
