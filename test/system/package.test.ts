@@ -55,7 +55,7 @@ beforeAll(() => {
 afterAll(() => rmSync(project, { recursive: true }))
 
 describe("the packed package", () => {
-  it("holds the build, each file with its declarations, and nothing else", () => {
+  it("holds the build, each file with its declarations, the pages, and nothing else", () => {
     const files = filesUnder("dist")
     const sources = files.map((file) => /^dist\/((?:src|layers)\/.*?)(\.js|\.d\.ts)$/.exec(file)?.[1])
     assert.isAbove(files.length, 200)
@@ -63,8 +63,8 @@ describe("the packed package", () => {
       assert.isDefined(source, files[i])
       assert.includeMembers(files as Array<string>, [`dist/${source}.js`, `dist/${source}.d.ts`])
     }
-    const besides = filesUnder(".").filter((file) => !file.startsWith("dist/"))
-    assert.isEmpty(besides.filter((file) => !["package.json", "README.md", "LICENSE"].includes(file)))
+    const besides = filesUnder(".").filter((file) => !/^(?:dist\/.+|docs\/[a-z-]+\.md|[A-Z]+\.md)$/.test(file))
+    assert.isEmpty(besides.filter((file) => !["package.json", "LICENSE"].includes(file)))
   })
 
   it("names no package that is there for development only", () => {
