@@ -237,8 +237,8 @@ describe("docs/numbers.md", () => {
 })
 
 describe("docs/design.md", () => {
-  it("lists every command and notice of the packet worker", () => {
-    for (const file of ["src/dataplane/commands.ts", "src/dataplane/notices.ts"]) {
+  it("lists every command, order and notice of the packet worker", () => {
+    for (const file of ["src/dataplane/commands.ts", "src/dataplane/orders.ts", "src/dataplane/notices.ts"]) {
       for (const tag of matches(read(file), /readonly _tag: "(\w+)"/g)) {
         assert.include(read("docs/design.md"), `\`${tag}\``)
       }
