@@ -273,19 +273,21 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
     })
   )
 
+  const standBy = Effect.gen(function* () {
+    if (standby === undefined) yield* loadStandby
+    const reason = yield* Deferred.await(standby!.ended)
+    standby!.port.close()
+    standby = undefined
+    yield* Effect.logWarning(`a packet worker on standby ${reason}; another follows`)
+    yield* Effect.sleep(standbyAgainMs)
+  })
+
   /** Sees to it that a worker stands by for the one at work. */
   const keepStandby = (running: PacketWorker) =>
     Effect.gen(function* () {
       yield* Deferred.await(running.ready)
       yield* Effect.sleep(running.epoch === 1 ? standbyAfterMs.start : standbyAfterMs.restart)
-      for (;;) {
-        if (standby === undefined) yield* loadStandby
-        const reason = yield* Deferred.await(standby!.ended)
-        standby!.port.close()
-        standby = undefined
-        yield* Effect.logWarning(`a packet worker on standby ${reason}; another follows`)
-        yield* Effect.sleep(standbyAgainMs)
-      }
+      return yield* superviseForever("DataPlane.standby", standBy)
     })
 
   /** Sets the one that stands by to work, or a new one. */

@@ -93,6 +93,20 @@ describe("a packet worker with 1,000 clients and 10,000 mappings", () => {
     assert.isAtMost(Math.max(...results.map(({ gap }) => gap)), 1_000)
   })
 
+  it("is replaced although the supervisor meets a bug: a second later at work, without harm in making the one on standby", () => {
+    for (const [env, loop, atMost] of [
+      [{ ALONE: "1", BUG_AT: "2" }, "DataPlane.worker", 2_000],
+      [{ BUG_AT: "2" }, "DataPlane.standby", 1_000]
+    ] as const) {
+      const { lines, results } = breakWorkers(["throw"], env)
+      assert.deepInclude(results[0], { epoch: 1, answers: 1, restarts: 1 }, loop)
+      assert.isAtMost(results[0]!.gap, atMost, loop)
+      const bugs = lines.filter((line) => line.includes("met a bug"))
+      assert.lengthOf(bugs, 1)
+      assert.include(bugs[0], loop)
+    }
+  })
+
   it("that stalls is replaced, and traffic flows again within a second after the 2 that it takes to tell", () => {
     for (const gap of gapsAfter("spin")) {
       assert.isAtLeast(gap, 1_900)

@@ -1,6 +1,7 @@
 /**
  * Runs inside a network namespace: a live data plane with one WireGuard client that pings the gateway through the tunnel
  * every 10 ms, while the packet worker is broken: each time when another stands by, or with `ALONE=1` before one does.
+ * The making of the worker number `BUG_AT` dies in the supervisor.
  * Prints one JSON value.
  */
 import { execFileSync } from "node:child_process"
@@ -202,6 +203,12 @@ const program = Effect.gen(function* () {
   return { results, before, after }
 })
 
+let made = 0
+const workerUrl = (): URL => {
+  if (`${++made}` === process.env["BUG_AT"]) throw new Error("a bug")
+  return new URL("hookedWorker.ts", import.meta.url)
+}
+
 const result = await Effect.runPromise(
   program.pipe(
     Effect.scoped,
@@ -212,7 +219,9 @@ const result = await Effect.runPromise(
         privateKey: gatewayPrivateKey,
         mtu: 1_280,
         maxSessions: 65_536,
-        workerUrl: new URL("hookedWorker.ts", import.meta.url)
+        get workerUrl() {
+          return workerUrl()
+        }
       }).pipe(Layer.provideMerge(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))])))
     )
   )
