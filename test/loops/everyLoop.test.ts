@@ -6,12 +6,14 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
+import { destinations } from "../../layers/access/destinationRules.ts"
 import * as AuthorizationsLive from "../../layers/access/Authorizations.ts"
 import * as ControlPlaneFirezone from "../../layers/control/firezone/ControlPlaneFirezone.ts"
 import * as ControlPlaneStandalone from "../../layers/control/standalone/ControlPlaneStandalone.ts"
-import * as TunnelInterfaceLive from "../../layers/host/TunnelInterface.ts"
+import * as TunnelLive from "../../layers/host/Tunnel.ts"
 import * as DataPlaneRecording from "../../layers/memory/DataPlaneRecording.ts"
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
+import * as TunnelMemory from "../../layers/memory/TunnelMemory.ts"
 import * as PortalSocketMemory from "../../layers/memory/PortalSocketMemory.ts"
 import { PortalMemory } from "../../layers/memory/PortalSocketMemory.ts"
 import * as RefreshLive from "../../layers/resolution/Refresh.ts"
@@ -19,19 +21,24 @@ import * as ResolutionsLive from "../../layers/resolution/Resolutions.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { Clients } from "../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
-import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
+import { packetPolicy } from "../../src/control/firezone/packetPolicy.ts"
 import { controlEvent } from "../../src/control/firezone/inTunnel.ts"
 import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
+import { Upstream } from "../../src/dns/Upstream.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
 import { StateStore } from "../../src/host/StateStore.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
 import { MappingId } from "../../src/model/Mapping.ts"
+import { defaultRanges } from "../../src/model/ranges.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { Resolver } from "../../src/resolution/Resolver.ts"
 import { anyAnswer, cidrResource, client, subscription } from "../support/access.ts"
+import { start } from "../support/portalMemory.ts"
+import * as wire from "../support/portalMessages.ts"
 import { configOf } from "../support/standalone.ts"
 
 /** A method that notes what it is called with, and dies at the first call. */
@@ -52,8 +59,6 @@ const outlives = <E, R>(loop: string, run: Effect.Effect<void, E, R>) =>
 const settle = TestClock.adjust(0)
 const alice = client(0).id
 const bob = client(1).id
-
-const silentSockets = Layer.mock(DnsSockets, { serve: () => Effect.succeed([]) })
 
 describe("one bug does not end", () => {
   it.effect("the healing of names: the next notice is handled", () =>
@@ -134,13 +139,13 @@ describe("one bug does not end", () => {
   )
 
   const standalone = (names: Partial<TunnelNames["Service"]>, store: Partial<StateStore["Service"]>) =>
-    ControlPlaneStandalone.layer({ config: configOf([], { clients: [] }), device: null }).pipe(
+    ControlPlaneStandalone.layer({ config: configOf([], { clients: [] }) }).pipe(
       Layer.provide([
         Layer.mock(Clients, {}),
         Layer.mock(ConnectionAcceptor, {}),
         Layer.mock(TunnelNames, { restore: Effect.void, counters: Effect.succeed({}), ...names }),
         Layer.mock(StateStore, { clients: Effect.succeed([]), putClients: () => Effect.void, ...store }),
-        silentSockets
+        TunnelMemory.layer
       ]),
       Layer.provideMerge(DataPlaneRecording.layer)
     )
@@ -187,14 +192,20 @@ describe("one bug does not end", () => {
     })
   )
 
-  const portal = (authorizations: Partial<Authorizations["Service"]>, moved: Effect.Effect<void>) =>
-    ControlPlaneFirezone.layer({ legacy: false, maxPartition: Duration.hours(24) }).pipe(
+  const portal = (authorizations: Partial<Authorizations["Service"]>, tunnel: Partial<Tunnel["Service"]> = {}) =>
+    ControlPlaneFirezone.layer({
+      legacy: false,
+      maxPartition: Duration.hours(24),
+      device: "tun-firezone",
+      firewall: "off",
+      masquerade: false
+    }).pipe(
       Layer.provide([
         Layer.mock(Authorizations, authorizations),
         Layer.mock(ConnectionAcceptor, {}),
         Layer.mock(Resolutions, {}),
-        ControlPlaneFirezone.layerSession,
-        Layer.mock(TunnelInterface, { moved, ready: () => true, reachedFrom: () => Effect.void })
+        Layer.mock(Upstream, {}),
+        Layer.mock(Tunnel, { moved: Effect.never, ready: () => true, reachedFrom: () => Effect.void, ...tunnel })
       ]),
       Layer.provideMerge(Layer.merge(DataPlaneRecording.layer, PortalSocketMemory.layer))
     )
@@ -221,7 +232,7 @@ describe("one bug does not end", () => {
           }
           yield* settle
           assert.deepStrictEqual(find.calls, [alice, bob])
-        }).pipe(Effect.provide(portal({ find: find.method }, Effect.never)))
+        }).pipe(Effect.provide(portal({ find: find.method })))
       )
     })
   )
@@ -242,21 +253,37 @@ describe("one bug does not end", () => {
           yield* settle
           assert.strictEqual(connects.length, 3)
           assert.isTrue(isOpen())
-        }).pipe(Effect.provide(portal({}, Effect.flatten(Queue.take(moves)))))
+        }).pipe(Effect.provide(portal({}, { moved: Effect.flatten(Queue.take(moves)) })))
       )
     })
   )
 
+  it.effect("the set-up of the tunnel: the portal's next addresses are taken", () =>
+    Effect.suspend(() => {
+      const configure = diesOnce(false)
+      return outlives(
+        "Tunnel.configure",
+        Effect.gen(function* () {
+          const portal = yield* start()
+          yield* portal.push("init", wire.init())
+          yield* TestClock.adjust("1 second")
+          assert.lengthOf(configure.calls, 2)
+        }).pipe(Effect.provide(portal({}, { configure: configure.method })))
+      )
+    })
+  )
+
+  const plan: TunnelPlan = {
+    gateway4: "100.64.0.1",
+    gateway6: "fd00:2021:1111::1",
+    firewall: "off",
+    masquerade: false,
+    ranges: defaultRanges,
+    packets: packetPolicy,
+    hostCandidates: true
+  }
   const tunnel = (host: Partial<HostNetwork["Service"]>) =>
-    TunnelInterfaceLive.layer({
-      device: "tun-firezone",
-      mtu: 1280,
-      firewall: "off",
-      masquerade: false,
-      bindToDevice: false,
-      dns: () => Effect.succeed(null),
-      onOwnAddresses: () => {}
-    }).pipe(
+    TunnelLive.layer({ device: "tun-firezone", mtu: 1280, bindToDevice: false }).pipe(
       Layer.provide([
         Layer.mock(HostNetwork, {
           configure: () => Effect.succeed([]),
@@ -265,28 +292,11 @@ describe("one bug does not end", () => {
           changed: Effect.never,
           ...host
         }),
-        silentSockets
+        destinations(defaultRanges),
+        Layer.mock(DnsSockets, {})
       ]),
       Layer.provideMerge(DataPlaneRecording.layer)
     )
-
-  it.effect("the set-up of the tunnel: the portal's next addresses are taken", () =>
-    Effect.suspend(() => {
-      const configure = diesOnce<ReadonlyArray<string>>([])
-      return outlives(
-        "Tunnel.configure",
-        Effect.gen(function* () {
-          const { configure, ready } = yield* TunnelInterface
-          yield* configure("100.64.0.1", "fd00:2021:1111::1")
-          yield* settle
-          assert.isFalse(ready())
-          yield* configure("100.64.0.2", "fd00:2021:1111::2")
-          yield* TestClock.adjust("1 second")
-          assert.isTrue(ready())
-        }).pipe(Effect.provide(tunnel({ configure: configure.method })))
-      )
-    })
-  )
 
   it.effect("the eye on the host's addresses: their next change is told to the packet path", () =>
     Effect.suspend(() => {
@@ -296,7 +306,7 @@ describe("one bug does not end", () => {
         "Tunnel.host",
         Effect.gen(function* () {
           const recorder = yield* DataPlaneRecorder
-          yield* (yield* TunnelInterface).configure("100.64.0.1", "fd00:2021:1111::1")
+          yield* (yield* Tunnel).configure(plan)
           yield* settle
           own = Effect.die(new Error("a bug"))
           yield* Queue.offer(changes, undefined)

@@ -1,9 +1,7 @@
 /** A gateway of the portal mode over a portal in memory, the recording data plane and the scripted resolver. */
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
 import * as Authorizations from "../../layers/access/Authorizations.ts"
 import * as Clients from "../../layers/access/Clients.ts"
@@ -12,44 +10,33 @@ import * as ControlPlaneFirezone from "../../layers/control/firezone/ControlPlan
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import * as PortalSocketMemory from "../../layers/memory/PortalSocketMemory.ts"
 import { PortalMemory } from "../../layers/memory/PortalSocketMemory.ts"
-import { TunnelInterface } from "../../src/control/firezone/TunnelInterface.ts"
+import * as TunnelMemory from "../../layers/memory/TunnelMemory.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
+import { Upstream } from "../../src/dns/Upstream.ts"
+import type { Tunnel } from "../../src/host/Tunnel.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import * as wire from "./portalMessages.ts"
 import { defaultProxies, layerResolutions } from "./access.ts"
 
-/** What the tunnel interface was told; `move`: the host has lost the address from which the portal is reached. */
-export class TunnelRecord extends Context.Service<
-  TunnelRecord,
-  { readonly told: Array<string>; readonly move: () => void }
->()("test/TunnelRecord") {}
+/** Servers that never answer: nobody asks them here. */
+const noUpstream = Layer.succeed(Upstream, { exchange: () => Effect.never, counters: Effect.succeed({}) })
 
-const layerTunnel = Layer.effectContext(
-  Effect.sync(() => {
-    const told: Array<string> = []
-    const moved = Effect.runSync(Queue.sliding<void>(1))
-    return Context.make(
-      TunnelInterface,
-      TunnelInterface.of({
-        configure: (tunnel4, tunnel6) => Effect.sync(() => void told.push(`${tunnel4} ${tunnel6}`)),
-        reachedFrom: (address) => Effect.sync(() => void told.push(`from ${address}`)),
-        moved: Queue.take(moved),
-        ready: () => true,
-        failure: Effect.never
-      })
-    ).pipe(Context.add(TunnelRecord, TunnelRecord.of({ told, move: () => void Queue.offerUnsafe(moved, undefined) })))
-  })
-)
+const defaults = { legacy: false, maxPartition: Duration.hours(24), device: "tun", masquerade: true } as const
 
 export const layerPortal = (options: Partial<ControlPlaneFirezone.PortalOptions> = {}) =>
-  ControlPlaneFirezone.layer({ legacy: false, maxPartition: Duration.hours(24), ...options }).pipe(
+  layerPortalOn(TunnelMemory.layer, options)
+
+export const layerPortalOn = <A>(
+  tunnel: Layer.Layer<A | Tunnel>,
+  options: Partial<ControlPlaneFirezone.PortalOptions> = {}
+) =>
+  ControlPlaneFirezone.layer({ ...defaults, firewall: "off", ...options }).pipe(
     Layer.provideMerge(ConnectionAcceptor.layer),
     Layer.provideMerge(Authorizations.layer),
     Layer.provideMerge(ControlPlaneFirezone.dismissal),
-    Layer.provideMerge(ControlPlaneFirezone.layerSession),
     Layer.provideMerge(Clients.layer),
     Layer.provideMerge(layerResolutions),
-    Layer.provideMerge(Layer.mergeAll(PortalSocketMemory.layer, layerTunnel, defaultProxies))
+    Layer.provideMerge(Layer.mergeAll(PortalSocketMemory.layer, tunnel, noUpstream, defaultProxies))
   )
 
 /** Lets everything run that needs no time. */

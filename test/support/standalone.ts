@@ -8,12 +8,15 @@ import * as Logger from "effect/Logger"
 import * as Authorizations from "../../layers/access/Authorizations.ts"
 import * as Clients from "../../layers/access/Clients.ts"
 import * as ConnectionAcceptor from "../../layers/access/ConnectionAcceptor.ts"
-import { destinationRules } from "../../layers/access/destinationRules.ts"
+import { answerPolicy, proxyRanges } from "../../layers/access/destinationRules.ts"
 import * as ControlPlaneStandalone from "../../layers/control/standalone/ControlPlaneStandalone.ts"
 import * as Refresh from "../../layers/resolution/Refresh.ts"
 import * as Resolutions from "../../layers/resolution/Resolutions.ts"
 import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
+import * as TunnelMemory from "../../layers/memory/TunnelMemory.ts"
+import { TunnelRecorder } from "../../layers/memory/TunnelMemory.ts"
 import * as TunnelNamesLive from "../../layers/control/standalone/TunnelNames.ts"
+import { Destinations } from "../../src/access/Destinations.ts"
 import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
 import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
@@ -23,7 +26,6 @@ import { encode } from "../../src/dns/encode.ts"
 import { classInternet, recordType } from "../../src/dns/registry.ts"
 import { reverseAddress } from "../../src/dns/reverse.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
-import { type DnsHandler, DnsSockets } from "../../src/host/DnsSockets.ts"
 import { StateError, StateStore } from "../../src/host/StateStore.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import type { Resource } from "../../src/model/Resource.ts"
@@ -97,35 +99,14 @@ const upstream = Layer.effectContext(
   })
 )
 
-/** The handler that the control plane serves DNS with. */
-class DnsHandlers extends Context.Service<DnsHandlers, { handler: DnsHandler }>()("test/support/DnsHandlers") {}
-
-const sockets = Layer.effectContext(
-  Effect.sync(() => {
-    const handlers = DnsHandlers.of({ handler: () => Effect.succeed(null) })
-    return Context.make(
-      DnsSockets,
-      DnsSockets.of({
-        serve: ({ addresses, handler, port }) =>
-          Effect.sync(() => {
-            handlers.handler = handler
-            return addresses.map((address) => ({ address, port }))
-          }),
-        counters: Effect.succeed({})
-      })
-    ).pipe(Context.add(DnsHandlers, handlers))
-  })
-)
-
 /** Everything above a data plane, a resolver and a state store. */
 export const layerNames = (config: GatewayConfig) => {
-  const policy = new DestinationPolicy()
-  policy.setOwnAddresses(["198.51.100.1"].flatMap((text) => parseAddress(text) ?? []))
-  const refusesOutside = (text: string): boolean => {
-    const address = parseAddress(text)
-    return address === undefined || policy.judgeForInternet(address, 0) !== undefined
-  }
-  return TunnelNamesLive.layer({ config, refusesOutside }).pipe(
+  const destinations = Layer.sync(Destinations, () => {
+    const policy = new DestinationPolicy()
+    policy.setOwnAddresses(["198.51.100.1"].flatMap((text) => parseAddress(text) ?? []))
+    return policy
+  })
+  return TunnelNamesLive.layer(config).pipe(
     Layer.provideMerge(Refresh.layer),
     Layer.provideMerge(ConnectionAcceptor.layer),
     Layer.provideMerge(Authorizations.layer),
@@ -133,15 +114,16 @@ export const layerNames = (config: GatewayConfig) => {
     Layer.provideMerge(Resolutions.layer),
     Layer.provideMerge(ResolverMemory.layer),
     Layer.provideMerge(upstream),
-    Layer.provideMerge(destinationRules(policy, config.network)),
+    Layer.provideMerge([answerPolicy, proxyRanges(config.network)]),
+    Layer.provideMerge(destinations),
     Layer.provideMerge(ControlPlaneStandalone.clientsStay)
   )
 }
 
 /** A standalone gateway on any data plane. */
 export const layerGateway = <A, E>(config: GatewayConfig, dataPlane: Layer.Layer<DataPlane | A, E>) =>
-  ControlPlaneStandalone.layer({ config, device: null }).pipe(
-    Layer.provideMerge(sockets),
+  ControlPlaneStandalone.layer({ config }).pipe(
+    Layer.provideMerge(TunnelMemory.layer),
     Layer.provideMerge(layerNames(config)),
     Layer.provideMerge(dataPlane)
   )
@@ -155,7 +137,7 @@ export const ask = Effect.fnUntraced(function* (domain: string, type: number = r
 
 /** A query in bytes to the running DNS service; the decoded answer. Fails when time passes before it. */
 export const query = Effect.fnUntraced(function* (domain: string, type: number = recordType.A, source = tunnel4(1)) {
-  const { handler } = yield* DnsHandlers
+  const handler = (yield* TunnelRecorder).dns()
   const bytes = encode({
     ...emptyMessage,
     id: 7,

@@ -17,9 +17,10 @@ import { decodeMessage } from "../../../src/control/firezone/messages.ts"
 import type { PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
 import { PortalSession } from "../../../src/control/firezone/PortalSession.ts"
 import { type Action, Session } from "../../../src/control/firezone/session.ts"
-import { TunnelInterface } from "../../../src/control/firezone/TunnelInterface.ts"
 import { maxAuthorizations } from "../../../src/control/firezone/wire.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
+import type { Upstream } from "../../../src/dns/Upstream.ts"
+import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { forEachNotice, type NoticeHandlers } from "../../../src/loops/forEachNotice.ts"
 import { makeOddities } from "../../../src/loops/oddities.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
@@ -29,8 +30,9 @@ import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import type { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeInTunnelControl } from "./inTunnelControl.ts"
 import { makePortalLink } from "./portalLink.ts"
+import { makePortalTunnel, type PortalTunnelOptions } from "./portalTunnel.ts"
 
-export interface PortalOptions {
+export interface PortalOptions extends PortalTunnelOptions {
   readonly legacy: boolean
   readonly maxPartition: Duration.Duration
 }
@@ -43,7 +45,7 @@ export const layer = (
 ): Layer.Layer<
   ControlPlane,
   never,
-  Authorizations | ConnectionAcceptor | DataPlane | PortalSession | PortalSocket | Resolutions | TunnelInterface
+  Authorizations | ConnectionAcceptor | DataPlane | PortalSocket | Resolutions | Tunnel | Upstream
 > =>
   Layer.effect(
     ControlPlane,
@@ -51,7 +53,8 @@ export const layer = (
       const acceptor = yield* ConnectionAcceptor
       const authorizations = yield* Authorizations
       const dataPlane = yield* DataPlane
-      const tunnel = yield* TunnelInterface
+      const tunnel = yield* Tunnel
+      const portalTunnel = yield* makePortalTunnel(options)
       const control = yield* makeInTunnelControl
       const odd = makeOddities()
       const session = yield* PortalSession
@@ -91,7 +94,7 @@ export const layer = (
           case "Send":
             return Effect.sync(() => link.send(action.message))
           case "Configure":
-            return tunnel.configure(action.tunnel4, action.tunnel6)
+            return portalTunnel.configure(action)
           case "SetRelays":
             return dataPlane.send({ _tag: "SetRelays", relays: action.relays })
           case "Reconcile":
@@ -182,8 +185,10 @@ export const layer = (
       yield* Effect.addFinalizer(() =>
         Effect.forEach(session.clients.keys(), (id) => dataPlane.send(goodbye(id)), { discard: true })
       )
-      const run = superviseForever("ControlPlane.link", Effect.raceFirst(link.run, tunnel.moved))
-      yield* Effect.forkScoped(Effect.catch(run, (error) => Deferred.fail(ended, error)))
+      const untilEnd = (loop: Effect.Effect<never, { readonly message: string }>) =>
+        Effect.forkScoped(Effect.catch(loop, ({ message }) => Deferred.fail(ended, new ControlPlaneEnded({ message }))))
+      yield* untilEnd(superviseForever("ControlPlane.link", Effect.raceFirst(link.run, tunnel.moved)))
+      yield* untilEnd(portalTunnel.run)
 
       return ControlPlane.of({
         health: Effect.sync(() => ({ kind: "portal", connected: link.joined(), detail: link.detail() })),
@@ -191,12 +196,13 @@ export const layer = (
         failure: Deferred.await(ended)
       })
     })
-  )
+  ).pipe(Layer.provide(layerSession))
 
-export const layerSession: Layer.Layer<PortalSession> = Layer.sync(PortalSession, () => new Session())
+/** One for all who are built together. */
+const layerSession: Layer.Layer<PortalSession> = Layer.sync(PortalSession, () => new Session())
 
 /** A client without authorizations has no connection either: it is told, and removed. */
-export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane | PortalSession> = Layer.effect(
+export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane> = Layer.effect(
   LastAuthorizationEnded,
   Effect.gen(function* () {
     const clients = yield* Clients
@@ -208,7 +214,7 @@ export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | Dat
       yield* clients.remove(client)
     })
   })
-)
+).pipe(Layer.provide(layerSession))
 
 const idOf = (one: string | { readonly id: string } | null): string | null =>
   typeof one === "string" ? one : (one?.id ?? null)

@@ -10,20 +10,21 @@ import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
+import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientState } from "../../../src/dataplane/notices.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
-import { type DnsSocketError, DnsSockets } from "../../../src/host/DnsSockets.ts"
+import type { DnsSocketError } from "../../../src/host/DnsSockets.ts"
+import type { HostError } from "../../../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
+import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 
 export interface StandaloneOptions {
   readonly config: GatewayConfig
-  /** The tunnel's DNS sockets see only what comes from this device; `null` in memory. */
-  readonly device: string | null
   /** Done before the first question is read, while the packet worker takes up its work. */
   readonly warmUp?: Effect.Effect<unknown>
 }
@@ -40,8 +41,8 @@ export const layer = (
   options: StandaloneOptions
 ): Layer.Layer<
   ControlPlane,
-  StateError | DnsSocketError,
-  Clients | ConnectionAcceptor | DataPlane | DnsSockets | StateStore | TunnelNames
+  DnsSocketError | HostError | StateError,
+  Clients | ConnectionAcceptor | DataPlane | StateStore | Tunnel | TunnelNames
 > =>
   Layer.effect(
     ControlPlane,
@@ -49,19 +50,16 @@ export const layer = (
       const { config } = options
       const names = yield* TunnelNames
       const dataPlane = yield* DataPlane
-      const sockets = yield* DnsSockets
+      const tunnel = yield* Tunnel
 
+      yield* tunnel.configure(planOf(config))
       yield* restoreClients(config)
       yield* names.restore
       yield* grantNetworks(config)
       yield* rememberClients(names)
-      const serve = sockets.serve({
-        addresses: [config.gateway4, config.gateway6],
-        port: 53,
-        device: options.device,
-        handler: (query, source, transport) =>
-          handleQuery(query, transport, (question) => names.answer(source.address, question))
-      })
+      const serve = tunnel.serve((query, source, transport) =>
+        handleQuery(query, transport, (question) => names.answer(source.address, question))
+      )
       yield* Effect.all([dataPlane.start, Effect.andThen(options.warmUp ?? Effect.void, serve)], { concurrency: 2 })
       return ControlPlane.of({
         health: Effect.succeed({
@@ -77,6 +75,24 @@ export const layer = (
 
 /** A client of the file stays, with authorizations or without. */
 export const clientsStay: Layer.Layer<LastAuthorizationEnded> = Layer.succeed(LastAuthorizationEnded, () => Effect.void)
+
+const planOf = ({
+  firewall,
+  gateway4,
+  gateway6,
+  masquerade,
+  network: ranges,
+  resources
+}: GatewayConfig): TunnelPlan => ({
+  gateway4,
+  gateway6,
+  firewall,
+  masquerade,
+  allowGatewayHost: resources.some((resource) => resource.allow.includes("gateway_host")),
+  ranges,
+  packets: packetPolicy,
+  hostCandidates: false
+})
 
 const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
   const store = yield* StateStore

@@ -6,6 +6,7 @@ import * as Semaphore from "effect/Semaphore"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
+import { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
 import { chooseGrant, type DnsGrant, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
@@ -21,16 +22,10 @@ import { StateStore } from "../../../src/host/StateStore.ts"
 import type { Client } from "../../../src/model/Client.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { RateLimits } from "../../../src/nat/rateLimits.ts"
-import { parseNetwork } from "../../../src/packet/address.ts"
+import { parseAddress, parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
 import { makeStoredSlots } from "./storedSlots.ts"
-
-export interface TunnelNamesOptions {
-  readonly config: GatewayConfig
-  /** Addresses that an answer about an outside name must not contain. */
-  readonly refusesOutside: (address: string) => boolean
-}
 
 /** How long another server may take for a question. */
 const forwardMs = 4_000
@@ -47,20 +42,20 @@ interface ClientNames {
 }
 
 export const layer = (
-  options: TunnelNamesOptions
+  config: GatewayConfig
 ): Layer.Layer<
   TunnelNames,
   never,
-  Authorizations | Clients | ConnectionAcceptor | Resolutions | StateStore | Upstream
+  Authorizations | Clients | ConnectionAcceptor | Destinations | Resolutions | StateStore | Upstream
 > =>
   Layer.effect(
     TunnelNames,
     Effect.gen(function* () {
-      const { config } = options
       const store = yield* StateStore
       const acceptor = yield* ConnectionAcceptor
       const authorizations = yield* Authorizations
       const clients = yield* Clients
+      const destinations = yield* Destinations
       const resolutions = yield* Resolutions
       const forwarder = yield* makeDnsForwarder
       const stored = yield* makeStoredSlots
@@ -86,6 +81,12 @@ export const layer = (
         byAddress.set(client.tunnel6, names)
       }
 
+      /** Names outside of all resources must not lead to where only a resource may. */
+      const mayLeadOutside = (text: string): boolean => {
+        const address = parseAddress(text)
+        return address !== undefined && destinations.judgeForInternet(address, 0) === undefined
+      }
+
       const outside = Effect.fnUntraced(function* (
         of: ClientNames,
         question: TunnelQuestion
@@ -93,7 +94,7 @@ export const layer = (
         if (config.otherNames === "refuse") return { _tag: "Refused" }
         const answer = yield* forwarder.forward(of, "system", question, forwardMs)
         if (answer._tag !== "Forwarded") return answer
-        return { ...answer, message: filterAddresses(answer.message, (address) => !options.refusesOutside(address)) }
+        return { ...answer, message: filterAddresses(answer.message, mayLeadOutside) }
       })
 
       const resourceName = Effect.fnUntraced(function* (

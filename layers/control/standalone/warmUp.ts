@@ -17,7 +17,7 @@ import { type DnsResource, ResourceId } from "../../../src/model/Resource.ts"
 import * as Authorizations from "../../access/Authorizations.ts"
 import * as Clients from "../../access/Clients.ts"
 import * as ConnectionAcceptor from "../../access/ConnectionAcceptor.ts"
-import { destinationRules, makePolicy } from "../../access/destinationRules.ts"
+import { answerPolicy, destinations, proxyRanges } from "../../access/destinationRules.ts"
 import * as DataPlaneRecording from "../../memory/DataPlaneRecording.ts"
 import * as Resolutions from "../../resolution/Resolutions.ts"
 import * as Resolver from "../../dns/Resolver.ts"
@@ -59,12 +59,13 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
 })
 
 const services = (config: GatewayConfig): Layer.Layer<TunnelNames> =>
-  TunnelNamesLive.layer({ config, refusesOutside: () => true }).pipe(
+  TunnelNamesLive.layer(config).pipe(
     Layer.provide(ConnectionAcceptor.layer),
     Layer.provide([Authorizations.layer, Clients.layer]),
     Layer.provide([Resolutions.layer, clientsStay]),
     Layer.provide([Resolver.layerResolver({ sets: {} }), DataPlaneRecording.layer, StateStoreMemory.layer]),
-    Layer.provide([noUpstream, destinationRules(makePolicy(config.network), config.network)])
+    Layer.provide([noUpstream, answerPolicy, proxyRanges(config.network)]),
+    Layer.provide(destinations(config.network))
   )
 
 /** Servers that never answer: the lookups end with the services. */

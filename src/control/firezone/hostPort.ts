@@ -11,3 +11,9 @@ export const parseHostPort = (text: string): SocketAddress | undefined => {
   if (match[1]?.includes(":") === false) return undefined
   return { address: formatAddress(address), port }
 }
+
+/** Where a portal with this WebSocket URL listens. */
+export const portalEndpoint = (apiUrl: string): { readonly host: string; readonly port: number } => {
+  const { hostname, port, protocol } = new URL(apiUrl)
+  return { host: hostname.replaceAll(/[[\]]/g, ""), port: Number(port) || (protocol === "wss:" ? 443 : 80) }
+}

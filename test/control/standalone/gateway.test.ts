@@ -6,9 +6,11 @@ import * as References from "effect/References"
 import { TestClock } from "effect/testing"
 import * as DataPlaneMemory from "../../../layers/memory/DataPlaneMemory.ts"
 import { type Behaviour, answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
+import { TunnelRecorder } from "../../../layers/memory/TunnelMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
 import { rcode, recordType } from "../../../src/dns/registry.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { ClientId } from "../../../src/model/Client.ts"
@@ -69,6 +71,31 @@ const proxyOf = Effect.fnUntraced(function* (domain: string) {
   const [proxy] = addressesIn(yield* query(domain))
   assert.isDefined(proxy)
   return proxy
+})
+
+describe("the tunnel of a standalone gateway", () => {
+  const planOf = (config: GatewayConfig) =>
+    Effect.map(TunnelRecorder, ({ plans }) => plans).pipe(Effect.provide(layerOf(config), { local: true }))
+
+  it.effect("is what the file says, once; the firewall opens the host only where a resource opts in", () =>
+    Effect.gen(function* () {
+      const { firewall, masquerade, network } = config
+      assert.deepStrictEqual(yield* planOf(config), [
+        {
+          gateway4,
+          gateway6,
+          firewall,
+          masquerade,
+          allowGatewayHost: false,
+          ranges: network,
+          packets: packetPolicy,
+          hostCandidates: false
+        }
+      ])
+      const own = configOf([corp, { ...lab, allow: ["gateway_host"] }])
+      assert.isTrue((yield* planOf(own))[0]?.allowGatewayHost)
+    })
+  )
 })
 
 describe("a client whose gateway has no DNS", () => {

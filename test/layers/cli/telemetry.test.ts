@@ -8,6 +8,7 @@ import { HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { SocketServer } from "effect/socket"
 import { TestClock } from "effect/testing"
 import * as ResolverMemory from "../../../layers/memory/ResolverMemory.ts"
+import { destinations } from "../../../layers/access/destinationRules.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as telemetry from "../../../layers/cli/telemetry.ts"
 import * as TunnelNamesLive from "../../../layers/control/standalone/TunnelNames.ts"
@@ -33,9 +34,9 @@ resources:
   )
 )
 
-const layerQuestions = TunnelNamesLive.layer({ config, refusesOutside: () => false }).pipe(
+const layerQuestions = TunnelNamesLive.layer(config).pipe(
   Layer.provideMerge(layerAccess),
-  Layer.provide(StateStoreMemory.layer),
+  Layer.provide([StateStoreMemory.layer, destinations(config.network)]),
   Layer.provide(
     Layer.mock(Upstream, {
       exchange: () =>

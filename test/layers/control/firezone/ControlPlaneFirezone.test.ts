@@ -2,11 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { DataPlaneRecorder } from "../../../../layers/memory/DataPlaneRecording.ts"
+import { TunnelRecorder } from "../../../../layers/memory/TunnelMemory.ts"
 import { PortalMemory } from "../../../../layers/memory/PortalSocketMemory.ts"
 import * as ResolverMemory from "../../../../layers/memory/ResolverMemory.ts"
 import { Authorizations } from "../../../../src/access/Authorizations.ts"
 import { Clients } from "../../../../src/access/Clients.ts"
 import { ControlPlane } from "../../../../src/control/ControlPlane.ts"
+import { HostError } from "../../../../src/host/HostNetwork.ts"
+import { Tunnel } from "../../../../src/host/Tunnel.ts"
 import { ClientId } from "../../../../src/model/Client.ts"
 import { RelayId } from "../../../../src/model/Relay.ts"
 import { Resolutions } from "../../../../src/resolution/Resolutions.ts"
@@ -22,9 +25,9 @@ import {
   control,
   inTunnel,
   layerPortal,
+  layerPortalOn,
   settle,
-  start,
-  TunnelRecord
+  start
 } from "../../../support/portalMemory.ts"
 
 const one = ClientId.make(wire.uuid(1))
@@ -46,7 +49,10 @@ describe("the portal control plane", () => {
         portal.frames.map((f) => f.event),
         ["phx_join"]
       )
-      assert.deepStrictEqual((yield* TunnelRecord).told, ["from 192.0.2.10", "100.64.0.1 fd00:2021:1111::1"])
+      const { plans, reachedFrom } = yield* TunnelRecorder
+      assert.deepStrictEqual(reachedFrom, ["192.0.2.10"])
+      assert.lengthOf(plans, 1)
+      assert.deepInclude(plans[0], { gateway4: "100.64.0.1", gateway6: "fd00:2021:1111::1", hostCandidates: true })
       const relays = yield* commandsOf("SetRelays")
       assert.deepStrictEqual(
         relays.at(-1)?.relays.map((r) => r.id),
@@ -54,6 +60,28 @@ describe("the portal control plane", () => {
       )
       assert.deepInclude(yield* (yield* ControlPlane).health, { kind: "portal", connected: true })
     }).pipe(Effect.provide(layerPortal()))
+  )
+
+  it.effect("ends with the host's one line when its addresses cannot be set up, and not before", () =>
+    Effect.gen(function* () {
+      const controlPlane = yield* ControlPlane
+      const ended = yield* Effect.forkChild(Effect.flip(controlPlane.failure), { startImmediately: true })
+      yield* settle
+      assert.isUndefined(ended.pollUnsafe())
+      yield* start()
+      assert.strictEqual((yield* Fiber.join(ended)).message, "the tunnel network overlaps")
+    }).pipe(
+      Effect.provide(
+        layerPortalOn(
+          Layer.mock(Tunnel, {
+            configure: () => new HostError({ message: "the tunnel network overlaps" }),
+            ready: () => false,
+            reachedFrom: () => Effect.void,
+            moved: Effect.never
+          })
+        )
+      )
+    )
   )
 
   for (const [name, behaviour] of failures) {
@@ -623,11 +651,11 @@ describe("the connection to the portal", () => {
   it.effect("is made anew at once when the host has lost the address that it was made from", () =>
     Effect.gen(function* () {
       const portal = yield* start()
-      const tunnel = yield* TunnelRecord
+      const tunnel = yield* TunnelRecorder
       tunnel.move()
       yield* settle
       assert.deepStrictEqual([portal.connects.length, portal.isOpen()], [2, true])
-      assert.deepStrictEqual(tunnel.told.filter((told) => told.startsWith("from")).length, 2)
+      assert.deepStrictEqual(tunnel.reachedFrom, ["192.0.2.10", "192.0.2.10"])
       assert.isTrue((yield* (yield* ControlPlane).health).connected)
     }).pipe(Effect.provide(layerPortal()), withoutJitter)
   )

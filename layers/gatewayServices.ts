@@ -1,0 +1,73 @@
+/** The floors that both gateways stand on, from the packets up to the acceptor; what nobody above needs stays hidden. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Authorizations, LastAuthorizationEnded } from "../src/access/Authorizations.ts"
+import type { Clients } from "../src/access/Clients.ts"
+import type { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
+import type { ProxyRanges } from "../src/access/ProxyRanges.ts"
+import { ControlPlane } from "../src/control/ControlPlane.ts"
+import { DataPlane } from "../src/dataplane/DataPlane.ts"
+import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
+import type { Upstream } from "../src/dns/Upstream.ts"
+import type { Ranges } from "../src/model/ranges.ts"
+import type { Resolutions } from "../src/resolution/Resolutions.ts"
+import type { Resolver } from "../src/resolution/Resolver.ts"
+import * as AuthorizationsLive from "./access/Authorizations.ts"
+import * as ClientsLive from "./access/Clients.ts"
+import * as ConnectionAcceptorLive from "./access/ConnectionAcceptor.ts"
+import { answerPolicy, destinations, proxyRanges } from "./access/destinationRules.ts"
+import * as DataPlaneLive from "./dataplane/DataPlane.ts"
+import { openServerSocket } from "./dataplane/native/fds.ts"
+import { sessionLimit } from "./dataplane/sessionLimit.ts"
+import * as ResolverLive from "./dns/Resolver.ts"
+import * as UpstreamLive from "./dns/Upstream.ts"
+import * as DnsSocketsLive from "./host/DnsSockets.ts"
+import * as HostNetworkLive from "./host/HostNetwork.ts"
+import * as TunnelLive from "./host/Tunnel.ts"
+import * as RefreshLive from "./resolution/Refresh.ts"
+import * as ResolutionsLive from "./resolution/Resolutions.ts"
+
+/** The layers that another composition may swap or stand in front of. */
+export interface GatewayParts {
+  readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions>
+  readonly resolver: Layer.Layer<Resolver, never, Upstream>
+  readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError>
+}
+
+/** In what the two gateways differ below their control planes. */
+export interface GatewayFloors extends Pick<UpstreamLive.UpstreamOptions, "sets"> {
+  readonly packets: Omit<DataPlaneLive.DataPlaneOptions, "maxSessions">
+  readonly masquerade: boolean
+  readonly ranges: Ranges
+  readonly lastAuthorizationEnded: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane>
+}
+
+export const gatewayServices = (
+  { lastAuthorizationEnded, masquerade, packets, ranges, sets }: GatewayFloors,
+  swap: (live: GatewayParts) => GatewayParts = (live) => live
+) => {
+  const { device, mtu } = packets
+  const parts = swap({
+    acceptor: ConnectionAcceptorLive.layer,
+    resolver: ResolverLive.layerResolver({ sets }),
+    dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) })
+  })
+  return Layer.merge(TunnelLive.layer({ device, mtu, bindToDevice: true }), parts.acceptor).pipe(
+    Layer.provide(RefreshLive.layer),
+    Layer.provideMerge(AuthorizationsLive.layer),
+    Layer.provide(lastAuthorizationEnded),
+    Layer.provideMerge(ClientsLive.layer),
+    Layer.provideMerge(ResolutionsLive.layer),
+    Layer.provide([parts.resolver, answerPolicy, proxyRanges(ranges)]),
+    Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
+    Layer.provideMerge(DnsSocketsLive.layer({ openSocket: openServerSocket })),
+    Layer.provideMerge(parts.dataPlane),
+    Layer.provide(HostNetworkLive.layer)
+  )
+}
+
+/** Waits, and fails when the gateway cannot go on: the log says why in one line. */
+export const gatewayFailure = Effect.gen(function* () {
+  const failures = [(yield* DataPlane).failure, (yield* ControlPlane).failure]
+  return yield* Effect.tapError(Effect.raceAllFirst(failures), (error) => Effect.logError(error.message))
+})

@@ -1,0 +1,121 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { Destinations } from "../../src/access/Destinations.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
+import { parseAddress } from "../../src/packet/address.ts"
+import { makeHostCandidates } from "./hostCandidates.ts"
+
+export interface TunnelOptions {
+  /** The TUN device, opened by the data plane's layer. */
+  readonly device: string
+  readonly mtu: number
+  /** The DNS sockets see only what comes from the device; `false` in memory. */
+  readonly bindToDevice: boolean
+}
+
+export const layer = (
+  options: TunnelOptions
+): Layer.Layer<Tunnel, never, DataPlane | Destinations | DnsSockets | HostNetwork> =>
+  Layer.effect(
+    Tunnel,
+    Effect.gen(function* () {
+      const { device, mtu } = options
+      const dataPlane = yield* DataPlane
+      const destinations = yield* Destinations
+      const dnsSockets = yield* DnsSockets
+      const host = yield* HostNetwork
+      const candidates = yield* makeHostCandidates
+      const moved = yield* Queue.sliding<void>(1)
+      const outer = yield* Effect.scope
+      const turn = Semaphore.makeUnsafe(1)
+      let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable } | null = null
+
+      /** The host's own addresses to those who judge destinations, its uplinks to those who look for paths. */
+      const tell = Effect.fnUntraced(function* (plan: TunnelPlan, ownAddresses: ReadonlyArray<string>) {
+        const { gateway4, gateway6, hostCandidates, packets, ranges } = plan
+        destinations.setOwnAddresses(ownAddresses.flatMap((text) => parseAddress(text) ?? []))
+        yield* dataPlane.send({
+          _tag: "SetPolicy",
+          packets,
+          gateway4,
+          gateway6,
+          tunnelNetworks: [ranges.tunnel4, ranges.tunnel6],
+          proxyNetworks: [ranges.proxy4, ranges.proxy6],
+          ownAddresses
+        })
+        if (hostCandidates) yield* candidates.tell
+      })
+
+      const configure = Effect.fnUntraced(function* (plan: TunnelPlan) {
+        if (current !== null) {
+          if (JSON.stringify(current.plan) === JSON.stringify(plan)) return false
+          yield* Scope.close(current.scope, Exit.void)
+        }
+        const scope = yield* Scope.fork(outer)
+        const { hostCandidates: _, packets, ranges, ...wanted } = plan
+        const warnings = yield* host
+          .configure({
+            ...wanted,
+            device,
+            mtu,
+            tunnelNetworks: [ranges.tunnel4, ranges.tunnel6],
+            proxyNetworks: [ranges.proxy4, ranges.proxy6],
+            listenPort: dataPlane.port,
+            dnsPort: packets.dnsPort
+          })
+          .pipe(Scope.provide(scope))
+        for (const warning of warnings) yield* Effect.logWarning(warning)
+        current = { plan, scope }
+        yield* tell(plan, yield* host.ownAddresses)
+        return true
+      })
+
+      const hostChanged = Effect.gen(function* () {
+        const ownAddresses = yield* host.ownAddresses
+        if (current !== null) yield* tell(current.plan, ownAddresses)
+        if (candidates.hasLost(ownAddresses)) yield* Queue.offer(moved, undefined)
+      })
+      const follow = Effect.andThen(
+        host.changed,
+        Effect.catch(turn.withPermit(hostChanged), (error) => Effect.logError(error.message))
+      )
+      yield* Effect.forkScoped(superviseForever("Tunnel.host", follow))
+
+      return Tunnel.of({
+        configure: (plan) => turn.withPermit(configure(plan)),
+        serve: Effect.fnUntraced(function* (handler) {
+          if (current === null) return yield* Effect.die("the tunnel has no addresses yet")
+          const { plan, scope } = current
+          yield* dnsSockets
+            .serve({
+              addresses: [plan.gateway4, plan.gateway6],
+              port: plan.packets.dnsPort,
+              device: options.bindToDevice ? device : null,
+              handler
+            })
+            .pipe(Scope.provide(scope))
+        }),
+        ready: () => current !== null,
+        reachedFrom: (address) =>
+          Effect.suspend(() => {
+            if (address === candidates.reachedFrom()) return Effect.void
+            candidates.setReachedFrom(address)
+            // Asking the host takes a while; nothing waits for it.
+            return candidates.tell.pipe(
+              Effect.catch((error) => Effect.logError(error.message)),
+              Effect.forkIn(outer),
+              Effect.asVoid
+            )
+          }),
+        moved: Queue.take(moved)
+      })
+    })
+  )

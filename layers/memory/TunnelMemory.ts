@@ -1,0 +1,47 @@
+/** `Tunnel` without a host: it keeps what it is told, and moves when a test says so. Nothing can fail. */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import type { DnsHandler } from "../../src/host/DnsSockets.ts"
+import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
+
+/** The other side of the tunnel in memory. */
+export class TunnelRecorder extends Context.Service<
+  TunnelRecorder,
+  {
+    /** Every plan that was another one than before, oldest first. */
+    readonly plans: ReadonlyArray<TunnelPlan>
+    /** The addresses that the control plane was reached from, oldest first. */
+    readonly reachedFrom: ReadonlyArray<string | null>
+    /** What DNS is served with; answers nothing before. */
+    readonly dns: () => DnsHandler
+    /** The host loses the address from which the control plane is reached. */
+    readonly move: () => void
+  }
+>()("sallyport/layers/TunnelRecorder") {}
+
+export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
+  Effect.gen(function* () {
+    const plans: Array<TunnelPlan> = []
+    const reachedFrom: Array<string | null> = []
+    const moved = yield* Queue.sliding<void>(1)
+    let dns: DnsHandler = () => Effect.succeed(null)
+    const tunnel = Tunnel.of({
+      configure: (plan) =>
+        Effect.sync(() => {
+          if (JSON.stringify(plan) === JSON.stringify(plans.at(-1))) return false
+          plans.push(plan)
+          return true
+        }),
+      serve: (handler) => Effect.sync(() => void (dns = handler)),
+      ready: () => plans.length > 0,
+      reachedFrom: (address) => Effect.sync(() => void reachedFrom.push(address)),
+      moved: Queue.take(moved)
+    })
+    const move = () => void Queue.offerUnsafe(moved, undefined)
+    return Context.make(Tunnel, tunnel).pipe(
+      Context.add(TunnelRecorder, TunnelRecorder.of({ plans, reachedFrom, dns: () => dns, move }))
+    )
+  })
+)

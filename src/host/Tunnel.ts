@@ -1,0 +1,41 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { PacketPolicy } from "../dataplane/packetPolicy.ts"
+import type { Ranges } from "../model/ranges.ts"
+import type { DnsHandler, DnsSocketError } from "./DnsSockets.ts"
+import type { HostError, HostPlan } from "./HostNetwork.ts"
+
+/** What a control plane wants of the tunnel. */
+export interface TunnelPlan extends Pick<
+  HostPlan,
+  "gateway4" | "gateway6" | "firewall" | "masquerade" | "allowGatewayHost"
+> {
+  readonly ranges: Ranges
+  readonly packets: PacketPolicy
+  /** Clients find their paths by ICE: the packet path is told where others may reach this host. */
+  readonly hostCandidates: boolean
+}
+
+/**
+ * The gateway's end of the tunnel on its host, as one thing: addresses, routes and firewall of the device, the packet
+ * path's policy, the sockets of the DNS service. Follows the host's own addresses for as long as it lives, and tells them
+ * to whoever judges destinations.
+ */
+export class Tunnel extends Context.Service<
+  Tunnel,
+  {
+    /**
+     * Sets the host up, then tells the packet path. With another plan than before, what was set up is undone first, the
+     * DNS service included. Yields whether anything has changed; `false`: the plan is in force already.
+     */
+    readonly configure: (plan: TunnelPlan) => Effect.Effect<boolean, HostError>
+    /** Serves DNS at the configured addresses until they change. */
+    readonly serve: (handler: DnsHandler) => Effect.Effect<void, DnsSocketError>
+    /** Whether it has been configured. */
+    readonly ready: () => boolean
+    /** The address that a control plane is reached from: clients may reach the gateway there too. */
+    readonly reachedFrom: (localAddress: string | null) => Effect.Effect<void>
+    /** Waits until that address is none of the host's any more: nothing comes through that connection then. */
+    readonly moved: Effect.Effect<void>
+  }
+>()("sallyport/host/Tunnel") {}
