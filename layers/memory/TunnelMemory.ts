@@ -14,6 +14,8 @@ export class TunnelRecorder extends Context.Service<
     readonly plans: ReadonlyArray<TunnelPlan>
     /** The addresses that the control plane was reached from, oldest first. */
     readonly reachedFrom: ReadonlyArray<string | null>
+    /** The gateway's address (IPv4) whenever DNS was begun to be served. */
+    readonly served: ReadonlyArray<string>
     /** What DNS is served with; answers nothing before. */
     readonly dns: () => DnsHandler
     /** The host loses the address from which the control plane is reached. */
@@ -25,6 +27,7 @@ export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
   Effect.gen(function* () {
     const plans: Array<TunnelPlan> = []
     const reachedFrom: Array<string | null> = []
+    const served: Array<string> = []
     const moved = yield* Queue.sliding<void>(1)
     let dns: DnsHandler = () => Effect.succeed(null)
     const tunnel = Tunnel.of({
@@ -34,14 +37,18 @@ export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
           plans.push(plan)
           return true
         }),
-      serve: (handler) => Effect.sync(() => void (dns = handler)),
+      serve: (handler) =>
+        Effect.sync(() => {
+          dns = handler
+          served.push(...plans.slice(-1).map(({ gateway4 }) => gateway4))
+        }),
       ready: () => plans.length > 0,
       reachedFrom: (address) => Effect.sync(() => void reachedFrom.push(address)),
       moved: Queue.take(moved)
     })
     const move = () => void Queue.offerUnsafe(moved, undefined)
     return Context.make(Tunnel, tunnel).pipe(
-      Context.add(TunnelRecorder, TunnelRecorder.of({ plans, reachedFrom, dns: () => dns, move }))
+      Context.add(TunnelRecorder, TunnelRecorder.of({ plans, reachedFrom, served, dns: () => dns, move }))
     )
   })
 )

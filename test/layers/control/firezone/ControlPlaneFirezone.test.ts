@@ -62,6 +62,18 @@ describe("the portal control plane", () => {
     }).pipe(Effect.provide(layerPortal()))
   )
 
+  it.effect("serves DNS at the addresses of init, once for the same, anew for others", () =>
+    Effect.gen(function* () {
+      const portal = yield* start()
+      const other = { ipv4: "100.64.0.2", ipv6: "fd00:2021:1111::2" }
+      for (const init of [wire.init(), wire.init({ interface: other })]) {
+        yield* portal.push("init", init)
+        yield* settle
+      }
+      assert.deepStrictEqual((yield* TunnelRecorder).served, ["100.64.0.1", "100.64.0.2"])
+    }).pipe(Effect.provide(layerPortal()))
+  )
+
   it.effect("ends with the host's one line when its addresses cannot be set up, and not before", () =>
     Effect.gen(function* () {
       const controlPlane = yield* ControlPlane
@@ -304,6 +316,20 @@ describe("the portal control plane", () => {
         [one, two]
       )
       assert.deepStrictEqual(told[0]?.filters, [{ protocol: "icmp" }])
+    }).pipe(Effect.provide(layerPortal()))
+  )
+
+  it.effect("candidates of a client whose last authorization has ended go nowhere, until it comes back", () =>
+    Effect.gen(function* () {
+      const candidates = { client_id: wire.uuid(1), candidates: [wire.candidate(1)] }
+      yield* start()
+      yield* ask("authorize_flow", wire.authorizeFlow(1))
+      yield* ask("reject_access", pair)
+      yield* ask("ice_candidates", candidates)
+      assert.lengthOf(yield* commandsOf("AddCandidate"), 0)
+      yield* ask("authorize_flow", wire.authorizeFlow(1))
+      yield* ask("ice_candidates", candidates)
+      assert.lengthOf(yield* commandsOf("AddCandidate"), 1)
     }).pipe(Effect.provide(layerPortal()))
   )
 
