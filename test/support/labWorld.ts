@@ -44,6 +44,8 @@ export interface WorldOptions {
   readonly presharedKey?: string
   /** How the company's name server begins; `none` leaves its port free for another one. */
   readonly dns?: "answer" | "silent" | "closed" | "none"
+  /** What is started with `up`; default `sallyport`. */
+  readonly program?: ReadonlyArray<string>
   /** More environment of the gateway. */
   readonly env?: Readonly<Record<string, string>>
 }
@@ -65,6 +67,7 @@ export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabErr
     const origins = yield* startOrigins
     const gateway = yield* startGateway({
       config: configOf(clientKeys.publicKey, options),
+      ...(options.program === undefined ? {} : { program: options.program }),
       ...(options.env === undefined ? {} : { env: options.env })
     })
     const visitor = yield* startVisitor

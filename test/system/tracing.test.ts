@@ -1,42 +1,11 @@
 import { assert, it } from "@effect/vitest"
-import { Clock, Effect, Queue, Schedule, Schema } from "effect"
-import { fileURLToPath } from "node:url"
+import { Clock, Effect } from "effect"
 import { startNameServer, startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { startGateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { gatewayConfig, inLab, inner } from "../support/lab.ts"
 import { appName, connectWireguardGo } from "../support/labWorld.ts"
-
-const ports = { devTools: 34437, collector: 4318 }
-
-const Line = Schema.fromJsonString(
-  Schema.Union([
-    Schema.Struct({ listening: Schema.Literal(true) }),
-    Schema.Struct({ span: Schema.String, attributes: Schema.Record(Schema.String, Schema.Unknown) }),
-    Schema.Struct({ post: Schema.String, body: Schema.Unknown })
-  ])
-)
-
-/** Dev tools and a collector on the gateway's own loopback; everything they were sent so far. */
-const startListeners = Effect.gen(function* () {
-  const lab = yield* Lab
-  const script = fileURLToPath(new URL("../support/tracingMain.ts", import.meta.url))
-  const child = yield* lab.spawn("gateway", [process.execPath, script, String(ports.devTools), String(ports.collector)])
-  const seen: Array<typeof Line.Type> = []
-  yield* Queue.take(child.lines).pipe(
-    Effect.flatMap(Schema.decodeEffect(Line)),
-    Effect.map((line) => void seen.push(line)),
-    Effect.forever,
-    Effect.forkScoped
-  )
-  const first = <A>(pick: (line: typeof Line.Type) => A | undefined) =>
-    Effect.suspend(() => Effect.fromNullishOr(seen.map(pick).find((found) => found !== undefined))).pipe(
-      Effect.retry(Schedule.spaced("20 millis")),
-      Effect.timeout("15 seconds")
-    )
-  yield* first((line) => ("listening" in line ? line : undefined))
-  return { seen, first }
-})
+import { ports, startListeners } from "../support/tracing.ts"
 
 /** Gateway, company and a connected client; the answer of one question through the tunnel. */
 const askOnce = Effect.fnUntraced(function* (options: {

@@ -246,6 +246,18 @@ describe("docs/design.md", () => {
   })
 })
 
+describe("docs/library.md", () => {
+  it("names every entry point of the package, and no other", () => {
+    const entries = Object.keys(JSON.parse(read("package.json")).exports).filter((entry) => entry !== "./package.json")
+
+    assert.isAbove(entries.length, 8)
+    assert.sameMembers(
+      matches(withoutBlocks(read("docs/library.md")), /`(sallyport\/[^`]+)`/g) as Array<string>,
+      entries.map((entry) => entry.replace(".", "sallyport"))
+    )
+  })
+})
+
 describe("LICENSE", () => {
   it("is the one that package.json names", () => {
     assert.strictEqual(JSON.parse(read("package.json")).license, "Apache-2.0")
