@@ -2,10 +2,11 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { IceCredentials } from "../model/AccessRequest.ts"
 import type { Client, ClientId } from "../model/Client.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 
 /** What a control plane remembers of a client from before the gateway's start. */
 export interface ClientRestore {
-  readonly endpoint: { readonly address: string; readonly port: number } | null
+  readonly endpoint: SocketAddress | null
   /** Last accepted handshake timestamp, 24 hex digits. */
   readonly lastTai64n: string | null
   /** Seconds; 0 is off. */
@@ -33,7 +34,7 @@ export class Clients extends Context.Service<
     readonly upsert: (client: Client, restore?: ClientRestore) => Effect.Effect<void>
     /**
      * Makes or keeps the client's connection by ICE and returns the credentials of our side. The same key and credentials
-     * keep it, whatever the preshared key: portals before mid 2025 draw another for every request (firezone-protocol §2.1),
+     * keep it, whatever the preshared key: portals before mid 2025 draw another for every request,
      * and only the data plane sees which one the client has. Where ours are drawn, another one means another connection.
      */
     readonly connect: (request: ConnectRequest) => Effect.Effect<IceCredentials>

@@ -7,8 +7,9 @@ import type { IceCredentials } from "../model/AccessRequest.ts"
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
-import type { RelayId } from "../model/Relay.ts"
+import type { Relay } from "../model/Relay.ts"
 import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 import { clientEnd, type PacketPolicy } from "./packetPolicy.ts"
 
 export type Command =
@@ -38,7 +39,7 @@ export interface UpsertClient {
    * Last known endpoint and last accepted handshake timestamp (TAI64N, 24 hex digits), after a restart. Here and below,
    * what is not said stays as it was while the key does.
    */
-  readonly endpoint?: { readonly address: string; readonly port: number } | null
+  readonly endpoint?: SocketAddress | null
   readonly lastTai64n?: string | null
   /** Seconds; 0, as at first, is off. */
   readonly keepalive?: number
@@ -138,27 +139,13 @@ export interface SetRelays {
   readonly relays: ReadonlyArray<Relay>
 }
 
-/** A TURN server (RFC 8656). */
-export interface Relay {
-  readonly id: RelayId
-  /** One per family at most. */
-  readonly addresses: ReadonlyArray<TransportAddress>
-  readonly username: string
-  readonly password: string
-}
-
-export interface TransportAddress {
-  readonly address: string
-  readonly port: number
-}
-
 /** Addresses of this host that clients may reach it at, besides those learned from relays' answers. */
 export interface SetHostCandidates {
   readonly _tag: "SetHostCandidates"
-  readonly addresses: ReadonlyArray<TransportAddress>
+  readonly addresses: ReadonlyArray<SocketAddress>
 }
 
-/** A candidate of the client's side, in the text form of firezone-protocol §2.3. */
+/** A candidate of the client's side, in text (RFC 8839 §5.1). */
 export interface AddCandidate {
   readonly _tag: "AddCandidate"
   readonly client: ClientId
@@ -171,7 +158,7 @@ export interface RemoveCandidate {
   readonly candidate: string
 }
 
-/** Sends an in-tunnel control event (firezone-protocol §3.2); dropped and counted when there is no tunnel. Not replayed. */
+/** Sends an in-tunnel control event; dropped and counted when there is no tunnel. Not replayed. */
 export interface SendControl {
   readonly _tag: "SendControl"
   readonly client: ClientId

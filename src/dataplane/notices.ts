@@ -3,6 +3,7 @@ import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { RelayId } from "../model/Relay.ts"
 import type { ResourceId } from "../model/Resource.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 
 export type Notice =
   | Ready
@@ -17,7 +18,7 @@ export type Notice =
   | Prohibited
   | Fault
 
-export interface Ready {
+interface Ready {
   readonly _tag: "Ready"
   readonly epoch: number
 }
@@ -33,7 +34,7 @@ export interface Traffic {
 }
 
 /** Every 10 s, for clients with 2,048 mappings or more: those of them that have sessions. */
-export interface InUse {
+interface InUse {
   readonly _tag: "InUse"
   readonly epoch: number
   readonly client: ClientId
@@ -46,7 +47,7 @@ export interface ClientState {
   readonly epoch: number
   readonly client: ClientId
   readonly connected: boolean
-  readonly endpoint: { readonly address: string; readonly port: number } | null
+  readonly endpoint: SocketAddress | null
   /** The last accepted handshake timestamp of this client, 24 hex digits. */
   readonly lastTai64n: string | null
   readonly handshakeAt: number | null
@@ -55,7 +56,7 @@ export interface ClientState {
 }
 
 /** A candidate of our side of the client's connection: to be told to the client. */
-export interface CandidateFound {
+interface CandidateFound {
   readonly _tag: "CandidateFound"
   readonly epoch: number
   readonly client: ClientId
@@ -63,7 +64,7 @@ export interface CandidateFound {
 }
 
 /** One told before is no more; in the same text. */
-export interface CandidateLost {
+interface CandidateLost {
   readonly _tag: "CandidateLost"
   readonly epoch: number
   readonly client: ClientId
@@ -71,7 +72,7 @@ export interface CandidateLost {
 }
 
 /** A relay that does not answer or refuses; it is tried again when it is set anew or, unless refused, by itself. */
-export interface RelayLost {
+interface RelayLost {
   readonly _tag: "RelayLost"
   readonly epoch: number
   readonly relay: RelayId
@@ -91,7 +92,7 @@ export interface ConnectionLost {
 }
 
 /** An in-tunnel control event of a client, authenticated by its tunnel. Rate-limited. */
-export interface Control {
+interface Control {
   readonly _tag: "Control"
   readonly epoch: number
   readonly client: ClientId
@@ -103,7 +104,7 @@ export interface Control {
  * Mode `client`: a gateway says that it may not forward to the allowed network (ICMP 3/13, ICMPv6 1/1), so that the
  * authorization may have ended. Rate-limited.
  */
-export interface Prohibited {
+interface Prohibited {
   readonly _tag: "Prohibited"
   readonly epoch: number
   readonly client: ClientId
@@ -111,7 +112,7 @@ export interface Prohibited {
 }
 
 /** Something that an operator should know; the worker goes on unless it also exits. */
-export interface Fault {
+interface Fault {
   readonly _tag: "Fault"
   readonly epoch: number
   readonly message: string

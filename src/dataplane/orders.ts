@@ -5,6 +5,7 @@
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { ResourceId } from "../model/Resource.ts"
+import type { SocketAddress } from "../model/SocketAddress.ts"
 import type {
   AddCandidate,
   IceParameters,
@@ -57,7 +58,7 @@ export interface PlaceClient {
   readonly tunnel4: string
   readonly tunnel6: string
   /** As of `UpsertClient`. */
-  readonly endpoint: { readonly address: string; readonly port: number } | null
+  readonly endpoint: SocketAddress | null
   readonly lastTai64n: string | null
   readonly keepalive: number
   readonly initiate: boolean
@@ -65,7 +66,7 @@ export interface PlaceClient {
 }
 
 /** The client has no key, or no address, of its own any more. What it may reach stays, for when it comes with its own. */
-export interface DisconnectClient {
+interface DisconnectClient {
   readonly _tag: "DisconnectClient"
   readonly client: ClientId
 }
@@ -81,7 +82,7 @@ export interface PlaceMapping {
 }
 
 /** Its resource is gone: its proxies stay its own, its flows and addresses are forgotten. */
-export interface SuspendMapping {
+interface SuspendMapping {
   readonly _tag: "SuspendMapping"
   readonly mapping: MappingId
 }

@@ -5,7 +5,7 @@ import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
 import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
-import type { Control, Notice } from "../../src/dataplane/notices.ts"
+import type { Notice } from "../../src/dataplane/notices.ts"
 import { counter, lan, network, ready, reply, send } from "../support/engineSteps.ts"
 import { clientId, layer, packetsAt, policy } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
@@ -13,7 +13,7 @@ import { buildIp, buildUdp, controlPacket } from "../support/packets.ts"
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value)
 
-const controls = (notices: ReadonlyArray<Notice>): ReadonlyArray<Control> =>
+const controls = (notices: ReadonlyArray<Notice>): ReadonlyArray<Extract<Notice, { _tag: "Control" }>> =>
   notices.filter((notice) => notice._tag === "Control")
 
 const told = (queue: Queue.Dequeue<Notice>) => Effect.map(Queue.clear(queue), controls)

@@ -1,9 +1,8 @@
 /** Our TURN client and reference servers on a simulated network with a simulated clock. */
-import type { Relay } from "../../src/dataplane/commands.ts"
 import type { LearnedCandidate } from "../../src/ice/RelayAddress.ts"
 import { channelHeaderLength, writeChannelHeader } from "../../src/ice/channelTable.ts"
 import { Relays } from "../../src/ice/Relays.ts"
-import { RelayId } from "../../src/model/Relay.ts"
+import { type Relay, RelayId } from "../../src/model/Relay.ts"
 import { copyWords, formatAddress, isIpv4 } from "../../src/packet/address.ts"
 import { read16 } from "../../src/packet/bytes.ts"
 import { makeEndpoint } from "../../src/packet/endpoint.ts"

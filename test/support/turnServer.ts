@@ -244,7 +244,7 @@ export class TurnServer {
     return 0
   }
 
-  /** §12: numbers and peers rest for 5 minutes after a binding ended. */
+  /** RFC 8656 §12: numbers and peers rest for 5 minutes after a binding ended. */
   private bind(message: StunMessage, allocation: ServerAllocation, now: number): number {
     const number = (message.number(StunAttribute.channelNumber) ?? 0) >>> 16
     const peer = message.address(StunAttribute.xorPeerAddress)

@@ -3,10 +3,10 @@
  * a relay gave us.
  */
 import type { Relays } from "../../ice/Relays.ts"
-import type { RelayId } from "../../model/Relay.ts"
+import type { Relay, RelayId } from "../../model/Relay.ts"
 import { isIpv4 } from "../../packet/address.ts"
 import { formatTransport, type TransportAddress, transportAddress } from "../../packet/transportAddress.ts"
-import type { Relay, SetHostCandidates } from "../commands.ts"
+import type { SetHostCandidates } from "../commands.ts"
 
 export interface OwnAddress {
   readonly kind: "host" | "srflx" | "relay"
