@@ -1,4 +1,4 @@
-/** `sallyport connect`: the client role on the same engine, from a wg-quick file. */
+/** `sallyport connect`: the client's end on the same engine, from a wg-quick file. */
 import { lookup } from "node:dns/promises"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"

@@ -1,4 +1,4 @@
-/** Our client role at the development portal, each in its own namespace. */
+/** Our client's end at the development portal, each in its own namespace. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { startOrigins, startVisitor } from "../../src/lab/demo/company.ts"

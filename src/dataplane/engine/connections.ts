@@ -76,7 +76,7 @@ export class Connections {
   private readonly peerLimits: RateLimits
   private readonly to: Endpoint = makeEndpoint()
   /** Some address of ours, or some relay, came or went. */
-  private stale = false
+  private refreshDue = false
 
   constructor(
     state: EngineState,
@@ -97,7 +97,7 @@ export class Connections {
     this.peerLimits = state.track(new RateLimits(relayPeerLimit))
     state.clients.onRemoved((client) => this.forget(client))
     const changed = (): void => {
-      this.stale = true
+      this.refreshDue = true
     }
     const { epoch, notices } = state
     this.relays = new Relays(
@@ -110,7 +110,7 @@ export class Connections {
           found: changed,
           lost: changed,
           relayLost: (relay, reason, left) => {
-            this.stale = true
+            this.refreshDue = true
             if (reason !== "Removed") notices.put({ _tag: "RelayLost", epoch, relay, reason, left })
           },
           channelBound: () => {},
@@ -178,13 +178,13 @@ export class Connections {
     this.active = true
     this.relays.set(command.relays, this.state.now)
     this.own.setRelays(command.relays)
-    this.stale = true
+    this.refreshDue = true
     this.refreshAll()
   }
 
   setHosts(command: SetHostCandidates): void {
     this.own.setHosts(command.addresses)
-    this.stale = true
+    this.refreshDue = true
     this.refreshAll()
   }
 
@@ -240,7 +240,7 @@ export class Connections {
       length <= longestStun &&
       this.relays.receive(state.bytes, offset, length, remoteOf(from), this.localOf(from), state.now)
     state.count(taken ? "relay.answers" : "relay.unhandled")
-    if (this.stale) this.refreshAll()
+    if (this.refreshDue) this.refreshAll()
     return false
   }
 
@@ -271,7 +271,7 @@ export class Connections {
   advance(): void {
     const { now } = this.state
     if (this.relays.nextDeadline() <= now) this.relays.advance(now)
-    if (this.stale) this.refreshAll()
+    if (this.refreshDue) this.refreshAll()
     if (this.agents.nextDeadline() <= now) this.agents.advance(now)
   }
 
@@ -291,7 +291,7 @@ export class Connections {
 
   /** A relay's allocation went or came, or an address of this host: everybody's candidates follow. */
   private refreshAll(): void {
-    this.stale = false
+    this.refreshDue = false
     this.own.changed()
     for (const connection of this.connections.values()) this.refresh(connection)
   }

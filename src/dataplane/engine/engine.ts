@@ -16,7 +16,7 @@ import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
-import { ClientRole } from "./clientRole.ts"
+import { ClientEnd } from "./clientEnd.ts"
 import { ClientReports } from "./clientReports.ts"
 import { ControlEvents } from "./controlEvents.ts"
 import { Connections } from "./connections.ts"
@@ -88,7 +88,7 @@ export class Engine {
   private readonly link: Link
   private readonly inbound: Inbound
   private readonly outbound: Outbound
-  private readonly client: ClientRole
+  private readonly client: ClientEnd
   private readonly control: ControlEvents
   private readonly connections: Connections
   private readonly tun: TunWriter
@@ -145,7 +145,7 @@ export class Engine {
     )
     this.control = new ControlEvents(this.state, this.link, arena, (client) => this.connections.lost(client, "Goodbye"))
     this.outbound = new Outbound(this.state, this.link, this.tun, this.control, arena, options.mtu)
-    this.client = new ClientRole(this.state, this.link, this.tun, this.control)
+    this.client = new ClientEnd(this.state, this.link, this.tun, this.control)
     this.initiations = new Initiations(this.state, this.wireguard, housekeepingMs)
     this.namesInUse = new NamesInUse(this.state)
     this.executor = new Executor(

@@ -14,7 +14,7 @@ import type { Reserve } from "../../nat/sessionRecords.ts"
 import { Sessions } from "../../nat/sessions.ts"
 import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
-import { type Network, type Words, words } from "../../packet/address.ts"
+import { equal, type Network, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { makePacketView, type PacketView } from "../../packet/packetView.ts"
 import { type ClientResource, ClientTable } from "./clientTable.ts"
@@ -129,7 +129,7 @@ export class EngineState {
   }
 
   isGateway(address: Readonly<Words>): boolean {
-    return same(address, this.gateway4) || same(address, this.gateway6)
+    return equal(address, this.gateway4) || equal(address, this.gateway6)
   }
 
   /** Whether policy keeps a client of the resource from the real address. */
@@ -182,6 +182,3 @@ const nothingSet: PacketPolicy = {
   untranslatable: "prohibited",
   revokedMappings: "suspended"
 }
-
-const same = (a: Readonly<Words>, b: Readonly<Words>): boolean =>
-  a.w3 === b.w3 && a.w2 === b.w2 && a.w1 === b.w1 && a.w0 === b.w0

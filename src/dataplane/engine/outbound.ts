@@ -103,7 +103,7 @@ export class Outbound {
       return state.count("outbound.source_spoofed")
     }
     if (view.fragment && view.fragmentOffset !== 0) return this.laterFragment(client)
-    if (isMulticast(destination)) return state.count("outbound.multicast")
+    if (isForMany(destination)) return state.count("outbound.multicast")
     if (view.icmpError) return state.count("outbound.icmp_error")
     if (state.isGateway(destination)) return this.toGateway(client)
     if (state.isTunnel(destination)) return this.refuse(client, "outbound.tunnel_address", prohibited)
@@ -367,5 +367,5 @@ export class Outbound {
   }
 }
 
-const isMulticast = (a: Readonly<Words>): boolean =>
+const isForMany = (a: Readonly<Words>): boolean =>
   isIpv4(a) ? a.w3 >>> 28 === 14 || a.w3 === -1 : a.w0 >>> 24 === 0xff
