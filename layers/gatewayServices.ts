@@ -49,7 +49,7 @@ export const gatewayServices = (
   const { device, mtu } = packets
   const parts = swap({
     acceptor: ConnectionAcceptorLive.layer,
-    resolver: ResolverLive.layerResolver({ sets }),
+    resolver: ResolverLive.layer({ sets }),
     dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) })
   })
   return Layer.merge(TunnelLive.layer({ device, mtu, bindToDevice: true }), parts.acceptor).pipe(

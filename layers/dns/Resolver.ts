@@ -19,10 +19,10 @@ import {
   ServerFailure,
   Timeout
 } from "../../src/resolution/Resolver.ts"
-import * as UpstreamLive from "./Upstream.ts"
+import type { UpstreamOptions } from "./Upstream.ts"
 import { watchedFile } from "../host/watchedFile.ts"
 
-export interface ResolverOptions extends UpstreamLive.UpstreamOptions {
+export interface ResolverOptions extends UpstreamOptions {
   /** Path; read again when it changes. Its entries win for the set `system` and apply to no other. */
   readonly hosts?: string
   /** How long an answer of one family waits for the other one's. */
@@ -35,12 +35,8 @@ const hostsTtl = 10
 /** Further queries for an alias whose server did not follow it. */
 const maxAliasQueries = 4
 
-/** Live: DNS over UDP and TCP. Brings the `Upstream` it is built on. */
-export const layer = (options: ResolverOptions): Layer.Layer<Resolver | Upstream> =>
-  layerResolver(options).pipe(Layer.provideMerge(UpstreamLive.layer(options)))
-
 /** On any `Upstream`. */
-export const layerResolver = (options: ResolverOptions): Layer.Layer<Resolver, never, Upstream> =>
+export const layer = (options: ResolverOptions): Layer.Layer<Resolver, never, Upstream> =>
   Layer.effect(
     Resolver,
     Effect.gen(function* () {

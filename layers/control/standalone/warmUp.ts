@@ -63,7 +63,7 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames> =>
     Layer.provide(ConnectionAcceptor.layer),
     Layer.provide([Authorizations.layer, Clients.layer]),
     Layer.provide([Resolutions.layer, clientsStay]),
-    Layer.provide([Resolver.layerResolver({ sets: {} }), DataPlaneRecording.layer, StateStoreMemory.layer]),
+    Layer.provide([Resolver.layer({ sets: {} }), DataPlaneRecording.layer, StateStoreMemory.layer]),
     Layer.provide([noUpstream, answerPolicy, proxyRanges(config.network)]),
     Layer.provide(destinations(config.network))
   )

@@ -16,9 +16,13 @@ import { type Answer, NoResolver, ResolutionError, Resolver } from "../../../src
 import type { DnsServerAddress } from "../../../layers/dns/dnsClient.ts"
 import type { ResolverOptions } from "../../../layers/dns/Resolver.ts"
 import * as ResolverLive from "../../../layers/dns/Resolver.ts"
+import * as UpstreamLive from "../../../layers/dns/Upstream.ts"
 import type { DnsTestServer } from "../../support/dnsServer.ts"
 import { dnsServer } from "../../support/dnsServer.ts"
 import { withLogLines } from "../../support/standalone.ts"
+
+const live = (options: ResolverOptions) =>
+  ResolverLive.layer(options).pipe(Layer.provideMerge(UpstreamLive.layer(options)))
 
 const empty = os.devNull
 
@@ -26,7 +30,7 @@ const empty = os.devNull
 const using =
   (servers: ReadonlyArray<DnsServerAddress>, options: Partial<ResolverOptions> = {}) =>
   <A, E>(body: Effect.Effect<A, E, Resolver | Upstream>): Effect.Effect<A, E> =>
-    Effect.provide(body, ResolverLive.layer({ sets: { corp: servers }, hosts: empty, resolvConf: empty, ...options }))
+    Effect.provide(body, live({ sets: { corp: servers }, hosts: empty, resolvConf: empty, ...options }))
 
 const resolve = (domain: string, resolver = "corp"): Effect.Effect<Answer, ResolutionError, Resolver> =>
   Resolver.use((r) => r.resolve({ resolver, domain }))
@@ -245,9 +249,7 @@ describe("Resolver, a server that comes back in the middle of a lookup", () => {
     it.effect(`is asked again for the family that it refused (${addressOf(refused)})`, () =>
       Effect.gen(function* () {
         const asked: Array<number> = []
-        const layer = ResolverLive.layerResolver({ sets: {}, hosts: empty }).pipe(
-          Layer.provide(returning(refused, asked))
-        )
+        const layer = ResolverLive.layer({ sets: {}, hosts: empty }).pipe(Layer.provide(returning(refused, asked)))
 
         const answer = yield* resolve("app.test").pipe(Effect.provide(layer))
 
