@@ -14,6 +14,7 @@ import { withLogFormat } from "./cli/logFormat.ts"
 import * as StatusSocket from "./cli/StatusSocket.ts"
 import * as ControlPlaneFirezone from "./control/firezone/ControlPlaneFirezone.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
+import type { GatewayOptions } from "./Gateway.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
 import { gatewayId } from "./host/gatewayId.ts"
 import { serveHealth } from "./host/healthServer.ts"
@@ -21,7 +22,10 @@ import { hostFacts } from "./host/hostFacts.ts"
 import * as PortalSocketLive from "./host/PortalSocket.ts"
 
 /** Runs a gateway of the portal until interrupted; everything it did to the host is undone then. */
-export const runFirezoneGateway = Effect.fnUntraced(function* (config: FirezoneConfig) {
+export const runFirezoneGateway = Effect.fnUntraced(function* (
+  config: FirezoneConfig,
+  options: Pick<GatewayOptions, "swap"> = {}
+) {
   const startedAt = yield* Clock.currentTimeMillis
   yield* StatusSocket.makeRoom(config.controlSocket)
   const firezoneId = config.firezoneId ?? (yield* gatewayId(config.stateDir))
@@ -38,7 +42,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (config: FirezoneC
     return yield* gatewayFailure
   }).pipe(
     Effect.scoped,
-    Effect.provide(services(config, { firezoneId, name, privateKey, publicKey })),
+    Effect.provide(services(config, { firezoneId, name, privateKey, publicKey }, options)),
     withLogFormat(config.logFormat)
   )
 })
@@ -50,7 +54,11 @@ interface Identity {
   readonly publicKey: string
 }
 
-const services = (config: FirezoneConfig, { privateKey, ...identity }: Identity) => {
+const services = (
+  config: FirezoneConfig,
+  { privateKey, ...identity }: Identity,
+  { swap }: Pick<GatewayOptions, "swap">
+) => {
   const { apiUrl, device, endpoint, firewall, legacy, listenPort: port, masquerade, mtu, token } = config
   return ControlPlaneFirezone.layer({
     device,
@@ -61,13 +69,16 @@ const services = (config: FirezoneConfig, { privateKey, ...identity }: Identity)
   }).pipe(
     Layer.provide(PortalSocketLive.layer({ ...identity, apiUrl, endpoint, token, host: hostFacts() })),
     Layer.provideMerge(
-      gatewayServices({
-        packets: { device, port, portFallback: true, privateKey, mtu },
-        masquerade,
-        ranges: defaultRanges,
-        sets: {},
-        lastAuthorizationEnded: ControlPlaneFirezone.dismissal
-      })
+      gatewayServices(
+        {
+          packets: { device, port, portFallback: true, privateKey, mtu },
+          masquerade,
+          ranges: defaultRanges,
+          sets: {},
+          lastAuthorizationEnded: ControlPlaneFirezone.dismissal
+        },
+        swap
+      )
     )
   )
 }

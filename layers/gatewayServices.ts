@@ -9,6 +9,8 @@ import { ControlPlane } from "../src/control/ControlPlane.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Upstream } from "../src/dns/Upstream.ts"
+import type { DnsSockets } from "../src/host/DnsSockets.ts"
+import type { HostNetwork } from "../src/host/HostNetwork.ts"
 import type { Ranges } from "../src/model/ranges.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import type { Resolver } from "../src/resolution/Resolver.ts"
@@ -27,11 +29,13 @@ import * as TunnelLive from "./host/Tunnel.ts"
 import * as RefreshLive from "./resolution/Refresh.ts"
 import * as ResolutionsLive from "./resolution/Resolutions.ts"
 
-/** The layers that another composition may swap or stand in front of. */
+/** The layers that another composition may swap or stand in front of. The last three are all that touches the system. */
 export interface GatewayParts {
   readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions>
   readonly resolver: Layer.Layer<Resolver, never, Upstream>
   readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError>
+  readonly dnsSockets: Layer.Layer<DnsSockets>
+  readonly host: Layer.Layer<HostNetwork>
 }
 
 /** In what the two gateways differ below their control planes. */
@@ -50,7 +54,9 @@ export const gatewayServices = (
   const parts = swap({
     acceptor: ConnectionAcceptorLive.layer,
     resolver: ResolverLive.layer({ sets }),
-    dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) })
+    dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) }),
+    dnsSockets: DnsSocketsLive.layer({ openSocket: openServerSocket }),
+    host: HostNetworkLive.layer
   })
   return Layer.merge(TunnelLive.layer({ device, mtu, bindToDevice: true }), parts.acceptor).pipe(
     Layer.provide(RefreshLive.layer),
@@ -60,9 +66,8 @@ export const gatewayServices = (
     Layer.provideMerge(ResolutionsLive.layer),
     Layer.provide([parts.resolver, answerPolicy, proxyRanges(ranges)]),
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
-    Layer.provideMerge(DnsSocketsLive.layer({ openSocket: openServerSocket })),
-    Layer.provideMerge(parts.dataPlane),
-    Layer.provide(HostNetworkLive.layer)
+    Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),
+    Layer.provide(parts.host)
   )
 }
 

@@ -1,0 +1,71 @@
+/** The composition itself, as another program has it: only what touches the system is swapped. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, References, Schedule } from "effect"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Gateway from "../../layers/Gateway.ts"
+import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
+import * as DnsSocketsMemory from "../../layers/memory/DnsSocketsMemory.ts"
+import * as HostNetworkMemory from "../../layers/memory/HostNetworkMemory.ts"
+import { decode } from "../../src/dns/decode.ts"
+import { isMalformed } from "../../src/dns/message.ts"
+import { encodeQuery } from "../../src/dns/query.ts"
+import { recordType } from "../../src/dns/registry.ts"
+import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import { Resolver } from "../../src/resolution/Resolver.ts"
+import { dnsResource } from "../support/access.ts"
+import { destinations, lan, syn, tcp } from "../support/engineSteps.ts"
+import { gatewayPrivateKey, makeClient, tunnel4 } from "../support/engineWorld.ts"
+import { connect, sendInner } from "../support/memoryClient.ts"
+import { addressesIn, configOf } from "../support/standalone.ts"
+
+const own4 = "10.77.0.7"
+const resolver = Layer.succeed(Resolver, {
+  resolve: () => Effect.succeed({ addresses: [own4], ttlSeconds: 60 })
+})
+
+const directory = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "sallyport-gateway-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
+
+describe("an embedded gateway", () => {
+  it.live(
+    "sends a client's packet where the swapped Resolver says, and gives the host back when its scope closes",
+    () =>
+      Effect.gen(function* () {
+        const stateDir = yield* directory
+        const config = configOf([dnsResource("**.corp")], { stateDir, controlSocket: join(stateDir, "sock") })
+        const host = HostNetworkMemory.make()
+        const sockets = DnsSocketsMemory.make()
+        const dataPlane = DataPlaneMemory.layer({ privateKey: gatewayPrivateKey })
+        const gateway = Gateway.layer(config, {
+          swap: (live) => ({ ...live, resolver, dataPlane, dnsSockets: sockets.layer, host: host.layer })
+        })
+        const question = encodeQuery({ id: 7, domain: "git.corp", type: recordType.A }, false)
+        const ask = sockets.ask(question!, { address: tunnel4(1), port: 5_353 }, "udp")
+
+        yield* Effect.gen(function* () {
+          const client = makeClient(1)
+          const out = yield* lan
+          yield* connect(client)
+          const answer = decode((yield* ask)!, 64)
+          const [proxy] = isMalformed(answer) ? [] : addressesIn(answer)
+          yield* sendInner(client, tcp(443, syn, proxy))
+          yield* Effect.sync(() => out.length).pipe(
+            Effect.repeat({ until: (packets) => packets > 0, schedule: Schedule.spaced("10 millis") }),
+            Effect.timeout("5 seconds")
+          )
+          const [git] = yield* (yield* Resolutions).list
+
+          assert.strictEqual(host.plans.length, 1)
+          assert.deepStrictEqual(git!.mapping.proxyIps.slice(0, 1), [proxy])
+          assert.deepStrictEqual(destinations(out), [own4])
+        }).pipe(Effect.provide(Layer.merge(gateway, dataPlane)))
+
+        assert.deepStrictEqual(host.plans, [])
+        assert.isNull(yield* ask)
+      }).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
+  )
+})
