@@ -8,11 +8,10 @@ import { clientEnd } from "../../src/dataplane/packetPolicy.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { network, parsed, syn } from "../support/engineSteps.ts"
-import { clientId, policy, primitives, resourceId, upsertClient } from "../support/engineWorld.ts"
+import { clientId, key, policy, primitives, resourceId, upsertClient } from "../support/engineWorld.ts"
 import { addressWords, buildTcp, buildUdp } from "../support/packets.ts"
 import { teller } from "../support/tell.ts"
 
-const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
 const publicKey = (fill: number): string => Buffer.from(primitives.x25519(key(fill)).publicKey).toString("base64")
 
 const endpointOf = (address: string, port: number): Endpoint => {

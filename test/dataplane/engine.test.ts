@@ -2,10 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
-import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { formatAddress } from "../../src/packet/address.ts"
-import { makePacketView, type PacketView, parsePacket } from "../../src/packet/packetView.ts"
 import {
   addresses,
   clientId,
@@ -21,57 +19,9 @@ import {
   tunnel6,
   upsertClient
 } from "../support/engineWorld.ts"
-import { connect, exchange, type MemoryClient, sendInner } from "../support/memoryClient.ts"
-import { splitSuper } from "../support/superPackets.ts"
+import { ack, counter, lan, parsed, ready, real4, real6, reply, rst, send, syn, tcp } from "../support/engineSteps.ts"
+import { connect, exchange, sendInner } from "../support/memoryClient.ts"
 import { buildEcho, buildFragment, buildIcmp, buildTcp, buildUdp, dataOf } from "../support/packets.ts"
-
-const real4 = "10.20.0.10"
-const real6 = "fd5a:20::10"
-const syn = 0x02
-const ack = 0x10
-const rst = 0x04
-
-const parsed = (packet: Uint8Array): PacketView => {
-  const view = makePacketView()
-  assert.strictEqual(parsePacket(packet, 0, packet.length, view), 0)
-  return view
-}
-
-/** Listens to what the gateway forwards to its LAN. */
-const lan = Effect.gen(function* () {
-  const network = yield* MemoryNetwork
-  const packets: Array<Uint8Array> = []
-  yield* network.onPacket((packet, header) => void packets.push(...splitSuper(packet, header)))
-  return packets
-})
-
-const counter = Effect.fnUntraced(function* (name: string) {
-  const counters = yield* (yield* DataPlane).counters
-  assert.property(counters, name)
-  return counters[name]!
-})
-
-const reply = Effect.fnUntraced(function* (client: MemoryClient, packet: Uint8Array) {
-  const network = yield* MemoryNetwork
-  yield* network.onDatagram((_, datagram) => client.deliver(datagram))
-  client.now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
-  yield* network.routeIn(packet)
-})
-
-const ready = Effect.fnUntraced(function* (options: Parameters<typeof setUp>[1] = {}) {
-  yield* TestClock.adjust("1 minute")
-  const client = makeClient(1)
-  yield* setUp(1, options)
-  yield* connect(client)
-  return client
-})
-
-const send = Effect.fnUntraced(function* (command: Parameters<DataPlane["Service"]["send"]>[0]) {
-  yield* (yield* DataPlane).send(command)
-})
-
-const tcp = (destinationPort: number, tcpFlags: number, destination = proxy4, sourcePort = 50_000) =>
-  buildTcp({ source: tunnel4(1), destination, sourcePort, destinationPort, flags: tcpFlags })
 
 describe("what a packet from a client gets", () => {
   it.effect("is translated to the real address, and the reply back to the proxy IP", () =>
@@ -81,7 +31,7 @@ describe("what a packet from a client gets", () => {
       yield* send(addresses(1, 1, "Resolved", [real4]))
       yield* sendInner(client, tcp(443, syn))
       assert.strictEqual(out.length, 1)
-      const view = parsed(out[0]!)
+      const view = parsed(out[0])
       assert.strictEqual(formatAddress(view.destination), real4)
       assert.strictEqual(formatAddress(view.source), tunnel4(1))
       yield* reply(
@@ -95,7 +45,7 @@ describe("what a packet from a client gets", () => {
         })
       )
       assert.strictEqual(client.received.length, 1)
-      const back = parsed(client.received[0]!)
+      const back = parsed(client.received[0])
       assert.strictEqual(formatAddress(back.source), proxy4)
       assert.strictEqual(back.destinationPort, 50_000)
     }).pipe(Effect.provide(layer))
@@ -110,7 +60,7 @@ describe("what a packet from a client gets", () => {
       yield* sendInner(client, tcp(443, syn), tcp(443, syn))
       assert.strictEqual(out.length, 0)
       assert.strictEqual(client.received.length, 2)
-      const answer = parsed(client.received[0]!)
+      const answer = parsed(client.received[0])
       assert.deepStrictEqual([answer.icmpType, answer.icmpCode], [3, 0])
       assert.strictEqual(formatAddress(answer.source), proxy4)
       const traffic = (yield* Queue.clear(notices)).filter((n) => n._tag === "Traffic")
@@ -135,7 +85,7 @@ describe("what a packet from a client gets", () => {
           flags: syn
         })
       )
-      const answer = parsed(client.received[0]!)
+      const answer = parsed(client.received[0])
       assert.deepStrictEqual([answer.icmpType, answer.icmpCode], [1, 3])
     }).pipe(Effect.provide(layer))
   )
@@ -182,7 +132,7 @@ describe("what a packet from a client gets", () => {
         out.map((packet) => parsed(packet).destinationPort),
         [443]
       )
-      const answer = parsed(client.received[0]!)
+      const answer = parsed(client.received[0])
       assert.deepStrictEqual([answer.icmpType, answer.icmpCode], [3, 13])
     }).pipe(Effect.provide(layer))
   )
@@ -209,7 +159,7 @@ describe("what a packet from a client gets", () => {
         buildUdp({ source: tunnel4(1), destination: tunnel4(2), sourcePort: 1, destinationPort: 2 })
       )
       assert.strictEqual(out.length, 0)
-      assert.deepStrictEqual([parsed(client.received[0]!).icmpType, parsed(client.received[0]!).icmpCode], [3, 13])
+      assert.deepStrictEqual([parsed(client.received[0]).icmpType, parsed(client.received[0]).icmpCode], [3, 13])
       assert.strictEqual(yield* counter("outbound.tunnel_address"), 1)
     }).pipe(Effect.provide(layer))
   )
@@ -226,7 +176,7 @@ describe("what a packet from a client gets", () => {
       )
       assert.strictEqual(out.length, 2)
       assert.strictEqual(yield* counter("outbound.gateway_service_denied"), 1)
-      assert.deepStrictEqual([parsed(client.received[0]!).icmpType, parsed(client.received[0]!).icmpCode], [3, 13])
+      assert.deepStrictEqual([parsed(client.received[0]).icmpType, parsed(client.received[0]).icmpCode], [3, 13])
     }).pipe(Effect.provide(layer))
   )
 
@@ -234,7 +184,7 @@ describe("what a packet from a client gets", () => {
     Effect.gen(function* () {
       const client = yield* ready()
       yield* sendInner(client, tcp(443, syn, "100.96.7.7"))
-      assert.deepStrictEqual([parsed(client.received[0]!).icmpType, parsed(client.received[0]!).icmpCode], [3, 0])
+      assert.deepStrictEqual([parsed(client.received[0]).icmpType, parsed(client.received[0]).icmpCode], [3, 0])
       assert.strictEqual(yield* counter("outbound.unmapped"), 1)
     }).pipe(Effect.provide(layer))
   )
@@ -321,7 +271,7 @@ describe("a packet from outside", () => {
         client,
         buildIcmp({ source: "10.20.0.254", destination: tunnel4(1), type: 3, code: 1, payload: out[0]!.slice(0, 28) })
       )
-      const error = parsed(client.received[0]!)
+      const error = parsed(client.received[0])
       assert.deepStrictEqual([error.icmpType, error.icmpCode], [3, 1])
       assert.strictEqual(formatAddress(error.source), proxy4)
       const quoted = client.received[0]!.subarray(28)
@@ -373,7 +323,7 @@ describe("a flow", () => {
       yield* send(addresses(1, 2, "Resolved", ["10.20.0.20"]))
       yield* send(addresses(1, 1, "Resolved", [real4]))
       yield* sendInner(client, tcp(443, syn))
-      assert.strictEqual(formatAddress(parsed(out[0]!).destination), "10.20.0.20")
+      assert.strictEqual(formatAddress(parsed(out[0]).destination), "10.20.0.20")
     }).pipe(Effect.provide(layer))
   )
 
@@ -392,7 +342,7 @@ describe("a flow", () => {
           client,
           buildTcp({ source: real4, destination: tunnel4(1), sourcePort: 443, destinationPort: port, flags: ack })
         )
-        const back = parsed(client.received[i]!)
+        const back = parsed(client.received[i])
         assert.strictEqual(formatAddress(back.source), [proxy4, "100.96.0.8"][i])
         assert.strictEqual(back.destinationPort, 50_000)
       }
@@ -475,9 +425,9 @@ describe("a flow", () => {
         client,
         buildUdp({ source: tunnel6(1), destination: proxy6, sourcePort: 5_000, destinationPort: 53 })
       )
-      assert.strictEqual(formatAddress(parsed(out[0]!).destination), real6)
+      assert.strictEqual(formatAddress(parsed(out[0]).destination), real6)
       yield* reply(client, buildUdp({ source: real6, destination: tunnel6(1), sourcePort: 53, destinationPort: 5_000 }))
-      assert.strictEqual(formatAddress(parsed(client.received[0]!).source), proxy6)
+      assert.strictEqual(formatAddress(parsed(client.received[0]).source), proxy6)
     }).pipe(Effect.provide(layer))
   )
 })

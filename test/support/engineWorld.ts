@@ -15,7 +15,8 @@ import { MemoryClient } from "./memoryClient.ts"
 
 export const primitives = makeNodePrimitives(new Uint8Array(64))
 
-const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
+/** 32 bytes. */
+export const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
 
 export const gatewayPrivateKey = key(0x41)
 export const gatewayPublicKey = primitives.x25519(gatewayPrivateKey).publicKey

@@ -18,15 +18,10 @@ import { read16, write16 } from "../../src/packet/bytes.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { formatTransport, type TransportAddress, transportAddress } from "../../src/packet/transportAddress.ts"
 import { network, syn } from "./engineSteps.ts"
-import { clientId, packetsAt, policy, primitives, upsertClient } from "./engineWorld.ts"
+import { clientId, key, packetsAt, policy, primitives, upsertClient } from "./engineWorld.ts"
+import { at } from "./relayWorld.ts"
 import { buildTcp } from "./packets.ts"
 import { TurnServer } from "./turnServer.ts"
-
-/** `1.2.3.4:5` or `[::1]:5`. */
-const at = (text: string): TransportAddress => {
-  const colon = text.lastIndexOf(":")
-  return transportAddress(text.slice(0, colon).replace(/[[\]]/g, ""), Number(text.slice(colon + 1)))!
-}
 
 interface Datagram {
   readonly from: TransportAddress
@@ -35,8 +30,6 @@ interface Datagram {
 }
 
 const udpPort = 52_625
-const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
-
 /** One host: an engine behind what the data plane's layer does for it. */
 export class Host {
   readonly name: string
