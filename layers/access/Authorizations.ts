@@ -36,8 +36,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       if (before !== undefined && namesOf(before) !== namesOf(resource)) {
         yield* resolutions.releaseWhere(client.id, resource.id)
       }
-      const command = setResource(client.id, resource)
-      if (before === undefined || !sameCommand(setResource(client.id, before), command)) yield* dataPlane.send(command)
+      yield* dataPlane.send(setResource(client.id, resource))
     })
 
     const cutExpired = Effect.gen(function* () {
@@ -113,5 +112,3 @@ const setResource = (client: ClientId, resource: Resource): SetResource => ({
   filters: resource.filters,
   allow: resource.allow
 })
-
-const sameCommand = (a: SetResource, b: SetResource): boolean => JSON.stringify(a) === JSON.stringify(b)

@@ -45,11 +45,10 @@ export interface KnownClients {
 }
 
 interface ClientEntry {
-  readonly client: ClientId
-  /** Its last order; `null` while it has no key or no address of its own. */
-  placed: PlaceClient | null
-  /** As it was told last, whoever has its key and addresses now. */
-  wanted: PlaceClient
+  /** Its last order. */
+  placed: PlaceClient
+  /** Another one has its key or an address since. */
+  disconnected: boolean
   /** Its connection by ICE was lost. */
   lost: boolean
   /** Of a connection by ICE: what the client told of its side, by kind and address. */
@@ -135,7 +134,7 @@ export class DesiredState implements KnownClients {
   /** A connection has ended for the worker; not so one that it is being told to begin anew. */
   lost({ client, order }: Pick<ConnectionLost, "client" | "order">): void {
     const entry = this.entries.get(client)
-    if (entry === undefined || order < entry.wanted.number) return
+    if (entry === undefined || order < entry.placed.number) return
     entry.lost = true
     entry.candidates.clear()
   }
@@ -154,7 +153,7 @@ export class DesiredState implements KnownClients {
 
   get clientStates(): ReadonlyMap<ClientId, ClientState> {
     const states = new Map<ClientId, ClientState>()
-    for (const { client, state } of this.entries.values()) if (state !== undefined) states.set(client, state)
+    for (const [client, { state }] of this.entries) if (state !== undefined) states.set(client, state)
     return states
   }
 
@@ -169,22 +168,19 @@ export class DesiredState implements KnownClients {
 
   credentials(client: Client, remote: IceCredentials): IceCredentials | null {
     const entry = this.entries.get(client.id)
-    if (entry === undefined || entry.lost || entry.wanted.ice === null) return null
-    const { ice, publicKey } = entry.wanted
-    const same =
-      publicKey === client.publicKey &&
-      sameCredentials(ice.remote, remote) &&
-      clientOf(entry).presharedKey === client.presharedKey
-    return same ? ice.local : null
+    if (entry === undefined || entry.lost) return null
+    const { ice, publicKey } = entry.placed
+    const sameKeys = publicKey === client.publicKey && clientOf(entry).presharedKey === client.presharedKey
+    return ice !== null && sameKeys && sameCredentials(ice.remote, remote) ? ice.local : null
   }
 
   /** Policy, clients and resources first, then mappings, those with recent traffic before the others. */
   replay(now: number): Array<Order> {
     const orders: Array<Order> = []
     for (const order of [this.policy, this.hosts, this.relays]) if (order !== undefined) orders.push(order)
-    for (const entry of this.entries.values()) {
-      if (entry.placed === null) orders.push({ _tag: "DisconnectClient", client: entry.client })
-      else orders.push(revived(entry.placed, entry.state, now), ...entry.candidates.values())
+    for (const [client, { candidates, disconnected, placed, state }] of this.entries) {
+      if (disconnected) orders.push({ _tag: "DisconnectClient", client })
+      else orders.push(revived(placed, state, now), ...candidates.values())
     }
     for (const { resources } of this.entries.values()) orders.push(...resources.values())
     const mappings = [...this.mappings.values()].toSorted((a, b) => b.lastTrafficAt - a.lastTrafficAt)
@@ -199,77 +195,88 @@ export class DesiredState implements KnownClients {
   private upsertClient(command: UpsertClient): ReadonlyArray<Order> {
     const known = this.entries.get(command.client)
     if (known !== undefined && saysNothingNew(known, command)) return []
-    const wanted = this.place(known, command)
-    if (wanted === undefined) {
+    const placed = this.place(known, command)
+    if (placed === undefined) {
       this.faults.push(`client ${command.client} was ignored: malformed key or address`)
       return []
     }
     const orders: Array<Order> = []
-    for (const key of ownedBy(wanted)) {
-      const holder = this.owners.get(key)
-      if (holder === undefined || holder.client === command.client) continue
-      this.release(holder)
-      holder.placed = null
-      holder.candidates.clear()
-      orders.push({ _tag: "DisconnectClient", client: holder.client })
-      const cause = `its key or address belongs to client ${command.client} now`
-      this.faults.push(`client ${holder.client} was disconnected: ${cause}`)
-    }
     if (known !== undefined) this.release(known)
-    const entry = known ?? newClient(wanted)
+    for (const key of ownedBy(placed)) {
+      const robbed = this.owners.get(key)
+      if (robbed === undefined) continue
+      const { client } = robbed.placed
+      this.release(robbed)
+      robbed.disconnected = true
+      robbed.candidates.clear()
+      orders.push({ _tag: "DisconnectClient", client })
+      this.faults.push(`client ${client} was disconnected: its key or address belongs to client ${command.client} now`)
+    }
+    const kept = known?.placed.connection === placed.connection
+    const entry: ClientEntry = {
+      resources: new Map(),
+      mappings: new Set(),
+      state: undefined,
+      ...known,
+      candidates: kept ? known.candidates : new Map(),
+      placed,
+      disconnected: false,
+      lost: false
+    }
     this.entries.set(command.client, entry)
-    if (entry.wanted.connection !== wanted.connection) entry.candidates.clear()
-    entry.wanted = wanted
-    entry.placed = wanted
-    entry.lost = false
-    for (const key of ownedBy(wanted)) this.owners.set(key, entry)
-    return [...orders, wanted]
+    for (const key of ownedBy(placed)) this.owners.set(key, entry)
+    return [...orders, placed]
   }
 
   /** What the command comes to; `undefined` when it is malformed. */
   private place(known: ClientEntry | undefined, command: UpsertClient): PlaceClient | undefined {
-    const before = known?.wanted
-    const { endpoint, initiate, keepalive, lastTai64n } = command
     const publicKey = canonicalBase64(command.publicKey, 32)
     const presharedKey = command.presharedKey === null ? null : canonicalBase64(command.presharedKey, 32)
     const tunnel4 = canonical(command.tunnel4)
     const tunnel6 = canonical(command.tunnel6)
     if (publicKey === undefined || presharedKey === undefined) return undefined
     if (tunnel4 === undefined || tunnel6 === undefined) return undefined
-    const number = ++this.numbers
     const ice = command.ice ?? null
-    const sameKey = before?.publicKey === publicKey
-    const restored = sameKey ? before : undefined
-    const sameAddresses = before?.tunnel4 === tunnel4 && before.tunnel6 === tunnel6
-    const placed = known !== undefined && known.placed !== null
-    // One whose path ICE finds may get another preshared key with every request, and is asked which one it has.
-    const kept =
-      ice === null
-        ? placed && sameKey && before?.ice === null && before.presharedKey === presharedKey
-        : placed && sameKey && sameAddresses && !known.lost && sameParameters(before?.ice ?? null, ice)
-    // One whose path ICE finds has another key each time that it starts, and its flows go on.
-    const flowing = placed && sameAddresses && (sameKey || ice !== null)
-    return {
+    const number = ++this.numbers
+    const fresh: PlaceClient = {
+      endpoint: null,
+      lastTai64n: null,
+      keepalive: 0,
+      initiate: false,
+      ...command,
       _tag: "PlaceClient",
-      client: command.client,
       number,
-      connection: kept && before !== undefined ? before.connection : number,
-      flows: flowing && before !== undefined ? before.flows : number,
+      connection: number,
+      flows: number,
       publicKey,
-      presharedKey: kept && before !== undefined ? before.presharedKey : presharedKey,
-      laterPresharedKey: kept && before?.presharedKey !== presharedKey ? presharedKey : null,
+      presharedKey,
+      laterPresharedKey: null,
       tunnel4,
       tunnel6,
-      endpoint: endpoint === undefined ? (restored?.endpoint ?? null) : endpoint,
-      lastTai64n: lastTai64n === undefined ? (restored?.lastTai64n ?? null) : lastTai64n,
-      keepalive: keepalive ?? restored?.keepalive ?? 0,
-      initiate: initiate ?? false,
       ice
     }
+    if (known === undefined || known.disconnected) return fresh
+    const { placed: before } = known
+    const sameKey = before.publicKey === publicKey
+    const sameAddresses = before.tunnel4 === tunnel4 && before.tunnel6 === tunnel6
+    const { endpoint = before.endpoint, keepalive = before.keepalive, lastTai64n = before.lastTai64n } = command
+    // One whose path ICE finds has another key each time that it starts, and its flows go on.
+    const flows = sameAddresses && (sameKey || ice !== null) ? before.flows : number
+    if (!sameKey) return { ...fresh, flows }
+    const restored = { ...fresh, endpoint, keepalive, lastTai64n, flows }
+    if (ice === null) {
+      const kept = before.ice === null && before.presharedKey === presharedKey
+      return { ...restored, connection: kept ? before.connection : number }
+    }
+    if (!sameAddresses || known.lost || !sameParameters(before.ice, ice)) return restored
+    // It may get another preshared key with every request, and is asked which one it has.
+    const later = presharedKey === before.presharedKey ? null : presharedKey
+    const { connection } = before
+    return { ...restored, connection, presharedKey: before.presharedKey, laterPresharedKey: later }
   }
 
-  private release({ placed }: ClientEntry): void {
-    if (placed !== null) for (const key of ownedBy(placed)) this.owners.delete(key)
+  private release(entry: ClientEntry): void {
+    for (const key of ownedBy(entry.placed)) if (this.owners.get(key) === entry) this.owners.delete(key)
   }
 
   private removeClient(id: ClientId): ReadonlyArray<Order> {
@@ -289,6 +296,8 @@ export class DesiredState implements KnownClients {
       this.faults.push(`resource ${command.resource} was ignored: malformed network`)
       return []
     }
+    const known = entry.resources.get(command.resource)
+    if (known !== undefined && JSON.stringify(known) === JSON.stringify(command)) return []
     entry.resources.set(command.resource, command)
     return [command]
   }
@@ -393,7 +402,7 @@ export class DesiredState implements KnownClients {
   private addCandidate(command: AddCandidate): ReadonlyArray<Order> {
     const entry = this.entries.get(command.client)
     const parsed = parseCandidate(command.candidate)
-    const ice = entry?.placed?.ice ?? null
+    const ice = entry === undefined || entry.disconnected ? null : entry.placed.ice
     const foreign = parsed !== undefined && parsed.ufrag !== null && parsed.ufrag !== ice?.remote.username
     if (entry === undefined || ice === null || entry.lost || parsed === undefined || foreign) return [command]
     const key = candidateKey(command.candidate)
@@ -406,23 +415,12 @@ export class DesiredState implements KnownClients {
   }
 }
 
-const newClient = (wanted: PlaceClient): ClientEntry => ({
-  client: wanted.client,
-  placed: null,
-  wanted,
-  lost: false,
-  candidates: new Map(),
-  resources: new Map(),
-  mappings: new Set(),
-  state: undefined
-})
-
-const clientOf = ({ client, wanted }: ClientEntry): Client => ({
-  id: client,
-  publicKey: wanted.publicKey,
-  presharedKey: wanted.laterPresharedKey ?? wanted.presharedKey,
-  tunnel4: wanted.tunnel4,
-  tunnel6: wanted.tunnel6
+const clientOf = ({ placed }: ClientEntry): Client => ({
+  id: placed.client,
+  publicKey: placed.publicKey,
+  presharedKey: placed.laterPresharedKey ?? placed.presharedKey,
+  tunnel4: placed.tunnel4,
+  tunnel6: placed.tunnel6
 })
 
 /**
@@ -432,7 +430,7 @@ const clientOf = ({ client, wanted }: ClientEntry): Client => ({
 const saysNothingNew = (known: ClientEntry, command: UpsertClient): boolean => {
   const { presharedKey, publicKey, tunnel4, tunnel6 } = clientOf(known)
   return (
-    known.placed !== null &&
+    !known.disconnected &&
     (command.ice ?? null) === null &&
     command.endpoint === undefined &&
     publicKey === command.publicKey &&

@@ -4,65 +4,26 @@
  */
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
-import type { ResourceId } from "../model/Resource.ts"
-import type { SocketAddress } from "../model/SocketAddress.ts"
-import type {
-  AddCandidate,
-  IceParameters,
-  RemoveCandidate,
-  RemoveClient,
-  RemoveMapping,
-  RevokeResource,
-  SendControl,
-  SetAddresses,
-  SetHostCandidates,
-  SetPolicy,
-  SetRelays,
-  SetResource,
-  Stop
-} from "./commands.ts"
+import type { Command, SetMapping, UpsertClient } from "./commands.ts"
 
 export type Order =
+  | Exclude<Command, UpsertClient | SetMapping>
   | PlaceClient
   | DisconnectClient
-  | RemoveClient
-  | SetResource
-  | RevokeResource
   | PlaceMapping
   | SuspendMapping
-  | SetAddresses
-  | RemoveMapping
-  | SetPolicy
-  | SetRelays
-  | SetHostCandidates
-  | AddCandidate
-  | RemoveCandidate
-  | SendControl
-  | Stop
 
 /** The client with a key and tunnel addresses that are its alone. */
-export interface PlaceClient {
+export interface PlaceClient extends Required<Omit<UpsertClient, "_tag">> {
   readonly _tag: "PlaceClient"
-  readonly client: ClientId
   /** Grows with each order for a client; `ConnectionLost` says which was the last one that it knows. */
   readonly number: number
   /** The same: its connection goes on, and our candidates are told again. */
   readonly connection: number
   /** Another: its flows end. */
   readonly flows: number
-  readonly publicKey: string
-  /** The one that the connection was made with. */
-  readonly presharedKey: string | null
-  /** One told later for the same connection: the client has one of the two. `null`: none was. */
+  /** One told after `presharedKey` for the same connection: the client has one of the two. `null`: none was. */
   readonly laterPresharedKey: string | null
-  readonly tunnel4: string
-  readonly tunnel6: string
-  /** As of `UpsertClient`. */
-  readonly endpoint: SocketAddress | null
-  readonly lastTai64n: string | null
-  readonly keepalive: number
-  readonly initiate: boolean
-  readonly ice: IceParameters | null
 }
 
 /** The client has no key, or no address, of its own any more. What it may reach stays, for when it comes with its own. */
@@ -72,12 +33,8 @@ interface DisconnectClient {
 }
 
 /** The mapping with the proxies that are its alone. The same `version` changes nothing; at another one its flows end. */
-export interface PlaceMapping {
+export interface PlaceMapping extends Omit<SetMapping, "_tag" | "generation"> {
   readonly _tag: "PlaceMapping"
-  readonly mapping: MappingId
-  readonly client: ClientId
-  readonly resource: ResourceId
-  readonly proxyIps: ReadonlyArray<string>
   readonly version: number
 }
 

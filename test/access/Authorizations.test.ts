@@ -131,12 +131,12 @@ describe("Authorizations", () => {
       yield* acceptor.accept(request("db.corp", { resource }))
       yield* acceptor.accept(request("db.corp", { resource, expiresAt: 99_000 }))
       yield* acceptor.accept(request("db.corp", { resource: { ...resource, filters } }))
-      const told = (yield* recorder.commands).filter((command) => command._tag === "SetResource")
+      const told = (yield* recorder.orders).filter((command) => command._tag === "SetResource")
       assert.deepStrictEqual(
         told.map((command) => command.filters),
         [[], filters]
       )
-      assert.strictEqual((yield* recorder.commands).filter((command) => command._tag === "RemoveMapping").length, 0)
+      assert.strictEqual((yield* recorder.orders).filter((command) => command._tag === "RemoveMapping").length, 0)
     }).pipe(Effect.provide(layerAccess))
   )
 
