@@ -20,11 +20,12 @@ import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStanda
 import * as TunnelNamesLive from "./control/standalone/TunnelNames.ts"
 import { warmUp } from "./control/standalone/warmUp.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
-import { gatewayFailure, type GatewayParts, gatewayServices } from "./gatewayServices.ts"
+import type { GatewayParts } from "./GatewayParts.ts"
+import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
 import { type KeyError, privateKey } from "./host/privateKey.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
 
-export type { GatewayParts } from "./gatewayServices.ts"
+export type { GatewayParts } from "./GatewayParts.ts"
 
 export interface GatewayOptions {
   /** Make a new private key although clients exist and the old one is missing. */

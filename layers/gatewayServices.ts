@@ -1,19 +1,11 @@
 /** The floors that both gateways stand on, from the packets up to the acceptor; what nobody above needs stays hidden. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Authorizations, LastAuthorizationEnded } from "../src/access/Authorizations.ts"
+import type { LastAuthorizationEnded } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
-import type { ConnectionAcceptor } from "../src/access/ConnectionAcceptor.ts"
-import type { ProxyRanges } from "../src/access/ProxyRanges.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
-import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
-import type { Upstream } from "../src/dns/Upstream.ts"
-import type { DnsSockets } from "../src/host/DnsSockets.ts"
-import type { HostNetwork } from "../src/host/HostNetwork.ts"
 import type { Ranges } from "../src/model/ranges.ts"
-import type { Resolutions } from "../src/resolution/Resolutions.ts"
-import type { Resolver } from "../src/resolution/Resolver.ts"
 import * as AuthorizationsLive from "./access/Authorizations.ts"
 import * as ClientsLive from "./access/Clients.ts"
 import * as ConnectionAcceptorLive from "./access/ConnectionAcceptor.ts"
@@ -23,20 +15,12 @@ import { openServerSocket } from "./dataplane/native/fds.ts"
 import { sessionLimit } from "./dataplane/sessionLimit.ts"
 import * as ResolverLive from "./dns/Resolver.ts"
 import * as UpstreamLive from "./dns/Upstream.ts"
+import type { GatewayParts } from "./GatewayParts.ts"
 import * as DnsSocketsLive from "./host/DnsSockets.ts"
 import * as HostNetworkLive from "./host/HostNetwork.ts"
 import * as TunnelLive from "./host/Tunnel.ts"
 import * as RefreshLive from "./resolution/Refresh.ts"
 import * as ResolutionsLive from "./resolution/Resolutions.ts"
-
-/** The layers that another composition may swap or stand in front of. The last three are all that touches the system. */
-export interface GatewayParts {
-  readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions>
-  readonly resolver: Layer.Layer<Resolver, never, Upstream>
-  readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError>
-  readonly dnsSockets: Layer.Layer<DnsSockets>
-  readonly host: Layer.Layer<HostNetwork>
-}
 
 /** In what the two gateways differ below their control planes. */
 export interface GatewayFloors extends Pick<UpstreamLive.UpstreamOptions, "sets"> {
