@@ -61,7 +61,7 @@ export interface IceParameters {
   readonly role: "controlled" | "controlling"
 }
 
-export interface RemoveClient {
+interface RemoveClient {
   readonly _tag: "RemoveClient"
   readonly client: ClientId
 }
@@ -104,7 +104,7 @@ export interface SetAddresses {
   readonly staleAt: number
 }
 
-export interface RemoveMapping {
+interface RemoveMapping {
   readonly _tag: "RemoveMapping"
   readonly mapping: MappingId
 }
@@ -152,7 +152,7 @@ export interface AddCandidate {
   readonly candidate: string
 }
 
-export interface RemoveCandidate {
+interface RemoveCandidate {
   readonly _tag: "RemoveCandidate"
   readonly client: ClientId
   readonly candidate: string
@@ -167,6 +167,6 @@ export interface SendControl {
   readonly payload: Uint8Array
 }
 
-export interface Stop {
+interface Stop {
   readonly _tag: "Stop"
 }
