@@ -54,12 +54,17 @@ export const runUnprivileged: Effect.Effect<number | null, LabError> = Effect.ge
   })
 })
 
+/** Command, how to try it, Debian package; the rows `demo` of `test/tooling/ensureTools.sh`, for those without a clone. */
+const demoTools = [
+  ["ip", "-V", "iproute2"],
+  ["nft", "--version", "nftables"]
+] as const
+
 const checkTools = Effect.gen(function* () {
+  // A user's search path often lacks where Debian puts these; the demo's own commands inherit it.
+  process.env["PATH"] = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin`
   const missing: Array<string> = []
-  for (const [tool, flag, name] of [
-    ["ip", "-V", "iproute2"],
-    ["nft", "--version", "nftables"]
-  ] as const) {
+  for (const [tool, flag, name] of demoTools) {
     const there = yield* Effect.exit(attemptCommand([tool, flag]))
     if (there._tag === "Failure") missing.push(name)
   }
