@@ -34,6 +34,17 @@ const fail = (line: string): void => {
   process.exitCode = 1
 }
 
+/** Why the node cannot be started, with the fix; costs milliseconds, as it ends before it has read anything. */
+const obstacle = (node: string): string | undefined => {
+  const { error, status, stderr } = ChildProcess.spawnSync(node, ["--version"], { encoding: "utf8", timeout: 10000 })
+  if (error === undefined && status === 0) return undefined
+  const library = /loading shared libraries: (\S+):/.exec(stderr || "")
+  if (library === null)
+    return `${node} cannot be started (${error ? error.message : stderr.trim()}) — install Node 22.19 or newer`
+  const fix = library[1] === "libatomic.so.1" ? "sudo apt-get install libatomic1" : "install it"
+  return `${node} needs the library ${library[1]}, which is missing — ${fix}`
+}
+
 /** Becomes the other node where the system lets us, else stands between it and whoever started us. */
 const become = (node: string): void => {
   const args = [fileURLToPath(import.meta.url)].concat(process.argv.slice(2))
@@ -48,7 +59,7 @@ const become = (node: string): void => {
     child.kill(signal)
   }
   for (const signal of signals) process.on(signal, forward)
-  child.on("error", (error) => fail(`${node} cannot be started (${error.message}) — install Node 22.19 or newer`))
+  child.on("error", (error) => fail(`${node} cannot be started: ${error.message}`))
   child.on("exit", (code, signal) => {
     for (const name of signals) process.removeListener(name, forward)
     if (signal === null) process.exit(code === null ? 1 : code)
@@ -72,7 +83,9 @@ const start = (): void => {
     return
   }
   const node = findNode()
-  if (node !== undefined) become(node)
+  const problem = node === undefined ? undefined : obstacle(node)
+  if (problem !== undefined) fail(problem)
+  else if (node !== undefined) become(node)
   else fail(`needs Node 22.19 or newer, this is ${process.versions.node} — install it, or run npm install beside us`)
 }
 

@@ -27,8 +27,8 @@ interface Ended {
   readonly err: string
 }
 
-const start = (nodeArgs: ReadonlyArray<string>, args: ReadonlyArray<string>, input: string) => {
-  const child = spawn(process.execPath, [...nodeArgs, bin, ...args], { stdio: "pipe", timeout: 20_000 })
+const start = (nodeArgs: ReadonlyArray<string>, args: ReadonlyArray<string>, input: string, program = bin) => {
+  const child = spawn(process.execPath, [...nodeArgs, program, ...args], { stdio: "pipe", timeout: 20_000 })
   child.stdin.end(input)
   const ended = new Promise<Ended>((resolve, reject) => {
     let out = ""
@@ -105,6 +105,41 @@ describe("bin.ts", { timeout: 30_000 }, () => {
     assert.deepStrictEqual([code, out], [1, ""])
     assert.match(err, /^sallyport: needs Node 22\.19 or newer, this is 20\.20\.2 — [^\n]*\n$/)
   })
+
+  for (const [what, complaint, line] of [
+    [
+      "libatomic, which a bare Debian lacks",
+      "node: error while loading shared libraries: libatomic.so.1: cannot open shared object file: No such file",
+      /^sallyport: \S+\/bin\/node needs the library libatomic\.so\.1, .* — sudo apt-get install libatomic1\n$/
+    ],
+    [
+      "another library",
+      "node: error while loading shared libraries: libother.so.2: cannot open shared object file: No such file",
+      /^sallyport: \S+\/bin\/node needs the library libother\.so\.2, .* — install it\n$/
+    ],
+    ["what nobody foresaw", "Illegal instruction", /^sallyport: .*\(Illegal instruction\) — install Node [^\n]*\n$/]
+  ] as const) {
+    it(`says in one line, once, when the locked node lacks ${what}`, async () => {
+      const directory = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bin-"))
+      try {
+        const locked = Path.join(directory, "node_modules", `node-${process.platform}-${process.arch}`)
+        Fs.mkdirSync(Path.join(locked, "bin"), { recursive: true })
+        Fs.writeFileSync(Path.join(locked, "package.json"), JSON.stringify({ version: "26.10.0" }))
+        Fs.writeFileSync(Path.join(locked, "bin", "node"), `#!/bin/sh\necho "${complaint}" >&2\nexit 127\n`, {
+          mode: 0o755
+        })
+        Fs.copyFileSync(bin, Path.join(directory, "bin.ts"))
+        Fs.writeFileSync(Path.join(directory, "package.json"), '{"type":"module"}')
+
+        const { code, out, err } = await start(old(true), ["--version"], "", Path.join(directory, "bin.ts")).ended
+
+        assert.deepStrictEqual([code, out], [1, ""])
+        assert.match(err, line)
+      } finally {
+        Fs.rmSync(directory, { recursive: true, force: true })
+      }
+    })
+  }
 
   it("shows what is wrong in a file as file:line:column", async () => {
     const { code, err } = await run([], ["connect", fileURLToPath(new URL("runtime.test.ts", import.meta.url))])
