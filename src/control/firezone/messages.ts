@@ -37,7 +37,7 @@ export interface Init {
   readonly authorizations: ReadonlyArray<Grant> | null
 }
 
-interface RelaysPresence {
+export interface RelaysPresence {
   readonly _tag: "RelaysPresence"
   readonly disconnected: ReadonlyArray<RelayId>
   readonly connected: ReadonlyArray<Relay>
@@ -77,28 +77,7 @@ export interface AuthorizeFlow {
   readonly expiresAt: number | null
 }
 
-interface Candidates {
-  readonly _tag: "Candidates" | "InvalidatedCandidates"
-  readonly client: ClientId
-  readonly candidates: ReadonlyArray<string>
-}
-
-interface RejectAccess {
-  readonly _tag: "RejectAccess"
-  readonly client: ClientId
-  readonly resource: ResourceId
-}
-
-interface ResourceUpdated {
-  readonly _tag: "ResourceUpdated"
-  readonly resource: Resource
-}
-
-interface ExpiryUpdated extends Grant {
-  readonly _tag: "ExpiryUpdated"
-}
-
-interface Disconnect {
+export interface Disconnect {
   readonly _tag: "Disconnect"
   readonly reason: string
 }
@@ -109,10 +88,14 @@ export type PortalMessage =
   | RequestConnection
   | AllowAccess
   | AuthorizeFlow
-  | Candidates
-  | RejectAccess
-  | ResourceUpdated
-  | ExpiryUpdated
+  | {
+      readonly _tag: "Candidates" | "InvalidatedCandidates"
+      readonly client: ClientId
+      readonly candidates: ReadonlyArray<string>
+    }
+  | { readonly _tag: "RejectAccess"; readonly client: ClientId; readonly resource: ResourceId }
+  | { readonly _tag: "ResourceUpdated"; readonly resource: Resource }
+  | (Grant & { readonly _tag: "ExpiryUpdated" })
   | Disconnect
 
 export type Decoded<A = PortalMessage> =
@@ -121,8 +104,14 @@ export type Decoded<A = PortalMessage> =
   /** `problem` names the place, never what stood there: it may be a secret. */
   | { readonly _tag: "Malformed"; readonly problem: string }
 
+export const decodeMessage = (event: string, payload: unknown): Decoded => decodeBy(decoders, event, payload)
+
 /** `skipped` counts relays and candidates of a kind unknown here, which do not cost the rest of their message. */
-export const decodeMessage = (event: string, payload: unknown): Decoded => {
+export const decodeBy = <A>(
+  decoders: Readonly<Record<string, Decode<A>>>,
+  event: string,
+  payload: unknown
+): Decoded<A> => {
   const decoder = Object.hasOwn(decoders, event) ? decoders[event] : undefined
   if (decoder === undefined) return { _tag: "Unknown" }
   const notes = { skipped: 0 }
@@ -148,6 +137,12 @@ export const message = <S extends Schema.ConstraintDecoder<unknown>, A>(
     return Result.isFailure(decoded) ? Result.fail(placeOf(decoded.failure)) : build(decoded.success, notes)
   }
 }
+
+/** A message whose shape is all there is to check. */
+export const plain = <S extends Schema.ConstraintDecoder<unknown>, A>(
+  schema: S,
+  build: (wire: S["Type"], notes: Notes) => A
+): Decode<A> => message(schema, (wire, notes) => Result.succeed(build(wire, notes)))
 
 const clientId = (uuid: string): ClientId => ClientId.make(uuid.toLowerCase())
 export const resourceId = (uuid: string): ResourceId => ResourceId.make(uuid.toLowerCase())
@@ -274,10 +269,20 @@ export const candidatesOf = (entries: ReadonlyArray<unknown>, notes: Notes): Rea
   return kept
 }
 
-const candidates = (tag: Candidates["_tag"]): Decode<Candidates> =>
-  message(wire.Candidates, (wire, notes) =>
-    Result.succeed({ _tag: tag, client: clientId(wire.client_id), candidates: candidatesOf(wire.candidates, notes) })
-  )
+const candidates = (_tag: "Candidates" | "InvalidatedCandidates"): Decode<PortalMessage> =>
+  plain(wire.Candidates, ({ candidates, client_id }, notes) => ({
+    _tag,
+    client: clientId(client_id),
+    candidates: candidatesOf(candidates, notes)
+  }))
+
+/** Gateways and clients are told alike. */
+export const relaysPresence: Decode<RelaysPresence> = plain(wire.RelaysPresence, (presence, notes) => ({
+  _tag: "RelaysPresence",
+  disconnected: presence.disconnected_ids.map((id) => RelayId.make(id.toLowerCase())),
+  connected: relaysOf(presence.connected, notes)
+}))
+export const disconnect: Decode<Disconnect> = plain(wire.Disconnect, ({ reason }) => ({ _tag: "Disconnect", reason }))
 
 const grantOf = (wire: {
   readonly client_id: string
@@ -290,22 +295,14 @@ const grantOf = (wire: {
 })
 
 const decoders: Readonly<Record<string, Decode<PortalMessage>>> = {
-  init: message(wire.Init, (init, notes) =>
-    Result.succeed<Init>({
-      _tag: "Init",
-      tunnel4: canonical(init.interface.ipv4),
-      tunnel6: canonical(init.interface.ipv6),
-      relays: relaysOf(init.relays, notes),
-      authorizations: init.authorizations?.map(grantOf) ?? null
-    })
-  ),
-  relays_presence: message(wire.RelaysPresence, (presence, notes) =>
-    Result.succeed<RelaysPresence>({
-      _tag: "RelaysPresence",
-      disconnected: presence.disconnected_ids.map((id) => RelayId.make(id.toLowerCase())),
-      connected: relaysOf(presence.connected, notes)
-    })
-  ),
+  init: plain(wire.Init, (init, notes) => ({
+    _tag: "Init",
+    tunnel4: canonical(init.interface.ipv4),
+    tunnel6: canonical(init.interface.ipv6),
+    relays: relaysOf(init.relays, notes),
+    authorizations: init.authorizations?.map(grantOf) ?? null
+  })),
+  relays_presence: relaysPresence,
   request_connection: message(wire.RequestConnection, (request, notes) =>
     Result.map(resourceOf(request.resource), (resource): RequestConnection => ({
       _tag: "RequestConnection",
@@ -332,20 +329,19 @@ const decoders: Readonly<Record<string, Decode<PortalMessage>>> = {
   create_authorization: authorizeFlow("C"),
   ice_candidates: candidates("Candidates"),
   invalidate_ice_candidates: candidates("InvalidatedCandidates"),
-  reject_access: message(wire.RejectAccess, (reject) =>
-    Result.succeed<RejectAccess>({
-      _tag: "RejectAccess",
-      client: clientId(reject.client_id),
-      resource: resourceId(reject.resource_id)
-    })
-  ),
+  reject_access: plain(wire.RejectAccess, (reject) => ({
+    _tag: "RejectAccess",
+    client: clientId(reject.client_id),
+    resource: resourceId(reject.resource_id)
+  })),
   resource_updated: message(wire.Resource, (resource) =>
-    Result.map(resourceOf(resource), (resource): ResourceUpdated => ({ _tag: "ResourceUpdated", resource }))
+    Result.map(resourceOf(resource), (resource) => ({ _tag: "ResourceUpdated", resource }))
   ),
-  access_authorization_expiry_updated: message(wire.ExpiryUpdated, (update) =>
-    Result.succeed<ExpiryUpdated>({ _tag: "ExpiryUpdated", ...grantOf(update) })
-  ),
-  disconnect: message(wire.Disconnect, ({ reason }) => Result.succeed<Disconnect>({ _tag: "Disconnect", reason }))
+  access_authorization_expiry_updated: plain(wire.ExpiryUpdated, (update) => ({
+    _tag: "ExpiryUpdated",
+    ...grantOf(update)
+  })),
+  disconnect
 }
 
 /** Where in the message the first problem is. */

@@ -8,17 +8,23 @@ import {
   candidatesOf,
   canonical,
   type Decode,
+  decodeBy,
   type Decoded,
+  type Disconnect,
+  disconnect,
   message,
   networkOf,
   type Notes,
+  plain,
   relaysOf,
+  type RelaysPresence,
+  relaysPresence,
   resourceId
 } from "../../control/firezone/messages.ts"
 import * as wire from "../../control/firezone/wire.ts"
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 import { ClientId } from "../../model/Client.ts"
-import { type Relay, RelayId } from "../../model/Relay.ts"
+import type { Relay } from "../../model/Relay.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 
 /** A resource as a client knows it. */
@@ -38,7 +44,7 @@ export type ClientMessage =
       readonly resources: ReadonlyArray<ClientResource>
       readonly relays: ReadonlyArray<Relay>
     }
-  | FlowCreated
+  | { readonly _tag: "FlowCreated"; readonly resource: ResourceId; readonly gateway: Gateway }
   | { readonly _tag: "GatewayNamed"; readonly resource: ResourceId; readonly gateway: GatewayId }
   | ConnectionAccepted
   | { readonly _tag: "FlowFailed"; readonly resource: ResourceId; readonly reason: string }
@@ -47,20 +53,10 @@ export type ClientMessage =
       readonly gateway: GatewayId
       readonly candidates: ReadonlyArray<string>
     }
-  | {
-      readonly _tag: "RelaysPresence"
-      readonly disconnected: ReadonlyArray<RelayId>
-      readonly connected: ReadonlyArray<Relay>
-    }
+  | RelaysPresence
   | { readonly _tag: "ResourceChanged"; readonly resource: ClientResource }
   | { readonly _tag: "ResourceDeleted"; readonly resource: ResourceId }
-  | { readonly _tag: "Disconnect"; readonly reason: string }
-
-interface FlowCreated {
-  readonly _tag: "FlowCreated"
-  readonly resource: ResourceId
-  readonly gateway: Gateway
-}
+  | Disconnect
 
 /** Generation A: a gateway's answer to our request for a connection. */
 export interface ConnectionAccepted {
@@ -83,24 +79,12 @@ export interface Gateway {
 }
 
 /** As `decodeMessage` of the gateway's side. */
-export const decodeClientMessage = (event: string, payload: unknown): Decoded<ClientMessage> => {
-  const decoder = Object.hasOwn(decoders, event) ? decoders[event] : undefined
-  if (decoder === undefined) return { _tag: "Unknown" }
-  const notes: Notes = { skipped: 0 }
-  const decoded = decoder(payload, notes)
-  return Result.isSuccess(decoded)
-    ? { _tag: "Message", message: decoded.success, skipped: notes.skipped }
-    : { _tag: "Malformed", problem: decoded.failure }
-}
+export const decodeClientMessage = (event: string, payload: unknown): Decoded<ClientMessage> =>
+  decodeBy(decoders, event, payload)
 
 /** What the portal replied to one of our messages of generation A; `request` is that message's content. */
-export const decodeReply = (event: string, request: unknown, response: unknown): Decoded<ClientMessage> => {
-  if (event !== "prepare_connection" && event !== "request_connection") return { _tag: "Unknown" }
-  const decoded = replies[event]({ request, response }, { skipped: 0 })
-  return Result.isSuccess(decoded)
-    ? { _tag: "Message", message: decoded.success, skipped: 0 }
-    : { _tag: "Malformed", problem: decoded.failure }
-}
+export const decodeReply = (event: string, request: unknown, response: unknown): Decoded<ClientMessage> =>
+  decodeBy(replies, event, { request, response })
 
 /** The resource that one of our messages was about and the portal refused it. */
 export const decodeRefusal = (request: unknown, reason: string): ClientMessage | null => {
@@ -164,88 +148,70 @@ const resourcesOf = (entries: ReadonlyArray<unknown>, notes: Notes): ReadonlyArr
   })
 
 const candidates = (_tag: "Candidates" | "InvalidatedCandidates"): Decode<ClientMessage> =>
-  message(
+  plain(
     Schema.Struct({ gateway_id: wire.Uuid, candidates: wire.list(Schema.Unknown, 256) }),
-    ({ candidates, gateway_id }, notes) =>
-      Result.succeed<ClientMessage>({
-        _tag,
-        gateway: gatewayId(gateway_id),
-        candidates: candidatesOf(candidates, notes)
-      })
+    ({ candidates, gateway_id }, notes) => ({
+      _tag,
+      gateway: gatewayId(gateway_id),
+      candidates: candidatesOf(candidates, notes)
+    })
   )
 
-const flowCreated: Decode<ClientMessage> = message(FlowWire, (flow) =>
-  Result.succeed<ClientMessage>({
-    _tag: "FlowCreated",
-    resource: resourceId(flow.resource_id),
-    gateway: {
-      id: gatewayId(flow.gateway_id),
-      publicKey: flow.gateway_public_key,
-      presharedKey: flow.preshared_key,
-      tunnel4: canonical(flow.gateway_ipv4),
-      tunnel6: canonical(flow.gateway_ipv6),
-      local: flow.client_ice_credentials,
-      remote: flow.gateway_ice_credentials
-    }
-  })
-)
+const flowCreated: Decode<ClientMessage> = plain(FlowWire, (flow) => ({
+  _tag: "FlowCreated",
+  resource: resourceId(flow.resource_id),
+  gateway: {
+    id: gatewayId(flow.gateway_id),
+    publicKey: flow.gateway_public_key,
+    presharedKey: flow.preshared_key,
+    tunnel4: canonical(flow.gateway_ipv4),
+    tunnel6: canonical(flow.gateway_ipv6),
+    local: flow.client_ice_credentials,
+    remote: flow.gateway_ice_credentials
+  }
+}))
 
-const flowFailed: Decode<ClientMessage> = message(
+const flowFailed: Decode<ClientMessage> = plain(
   Schema.Struct({ resource_id: wire.Uuid, reason: wire.text(256) }),
-  ({ reason, resource_id }) =>
-    Result.succeed<ClientMessage>({ _tag: "FlowFailed", resource: resourceId(resource_id), reason })
+  ({ reason, resource_id }) => ({ _tag: "FlowFailed", resource: resourceId(resource_id), reason })
 )
 
 const decoders: Readonly<Record<string, Decode<ClientMessage>>> = {
-  init: message(InitWire, (init, notes) =>
-    Result.succeed<ClientMessage>({
-      _tag: "Init",
-      tunnel4: canonical(init.interface.ipv4),
-      tunnel6: canonical(init.interface.ipv6),
-      resources: resourcesOf(init.resources, notes),
-      relays: relaysOf(init.relays, notes)
-    })
-  ),
+  init: plain(InitWire, (init, notes) => ({
+    _tag: "Init",
+    tunnel4: canonical(init.interface.ipv4),
+    tunnel6: canonical(init.interface.ipv6),
+    resources: resourcesOf(init.resources, notes),
+    relays: relaysOf(init.relays, notes)
+  })),
   flow_created: flowCreated,
   authorization_created: flowCreated,
   flow_creation_failed: flowFailed,
   authorization_creation_failed: flowFailed,
   ice_candidates: candidates("Candidates"),
   invalidate_ice_candidates: candidates("InvalidatedCandidates"),
-  relays_presence: message(wire.RelaysPresence, (presence, notes) =>
-    Result.succeed<ClientMessage>({
-      _tag: "RelaysPresence",
-      disconnected: presence.disconnected_ids.map((id) => RelayId.make(id.toLowerCase())),
-      connected: relaysOf(presence.connected, notes)
-    })
-  ),
+  relays_presence: relaysPresence,
   resource_created_or_updated: message(ResourceWire, (wire) => {
     const resource = resourceOf(wire)
     return resource === undefined
       ? Result.fail("the resource's address is no network")
-      : Result.succeed<ClientMessage>({ _tag: "ResourceChanged", resource })
+      : Result.succeed({ _tag: "ResourceChanged", resource })
   }),
-  resource_deleted: message(wire.Uuid, (id) =>
-    Result.succeed<ClientMessage>({ _tag: "ResourceDeleted", resource: resourceId(id) })
-  ),
-  disconnect: message(wire.Disconnect, ({ reason }) => Result.succeed<ClientMessage>({ _tag: "Disconnect", reason }))
+  resource_deleted: plain(wire.Uuid, (id) => ({ _tag: "ResourceDeleted", resource: resourceId(id) })),
+  disconnect
 }
 
-const replies = {
-  prepare_connection: message(PreparedWire, ({ request, response }) =>
-    Result.succeed<ClientMessage>({
-      _tag: "GatewayNamed",
-      resource: resourceId(request.resource_id),
-      gateway: gatewayId(response.gateway_id)
-    })
-  ),
-  request_connection: message(AcceptedWire, ({ request, response }) =>
-    Result.succeed<ClientMessage>({
-      _tag: "ConnectionAccepted",
-      resource: resourceId(request.resource_id),
-      gateway: gatewayId(request.gateway_id),
-      publicKey: response.gateway_public_key,
-      remote: response.gateway_payload.ConnectionAccepted.ice_parameters
-    })
-  )
-} as const
+const replies: Readonly<Record<string, Decode<ClientMessage>>> = {
+  prepare_connection: plain(PreparedWire, ({ request, response }) => ({
+    _tag: "GatewayNamed",
+    resource: resourceId(request.resource_id),
+    gateway: gatewayId(response.gateway_id)
+  })),
+  request_connection: plain(AcceptedWire, ({ request, response }) => ({
+    _tag: "ConnectionAccepted",
+    resource: resourceId(request.resource_id),
+    gateway: gatewayId(request.gateway_id),
+    publicKey: response.gateway_public_key,
+    remote: response.gateway_payload.ConnectionAccepted.ice_parameters
+  }))
+}
