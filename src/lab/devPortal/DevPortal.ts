@@ -5,7 +5,7 @@
 import { type Command, type CommandResult, runCommand } from "./commands.ts"
 import * as flows from "./flows.ts"
 import { decodeFrame, type Frame } from "./frame.ts"
-import { gatewayMessages } from "./messages.ts"
+import { clientMessages, gatewayMessages } from "./messages.ts"
 import type { PortalConfig } from "./PortalConfig.ts"
 import {
   type Action,
@@ -151,50 +151,56 @@ export class DevPortal {
   }
 
   /** `false`: unknown or malformed. */
-  private handle(connection: Connection, frame: Frame, now: number): boolean {
+  private handle(from: Connection, frame: Frame, now: number): boolean {
     const { state } = this
-    switch (frame.event) {
-      case "broadcast_ice_candidates":
-        return flows.forwardCandidates(state, connection, frame, "ice_candidates")
-      case "broadcast_invalidated_ice_candidates":
-        return flows.forwardCandidates(state, connection, frame, "invalidate_ice_candidates")
-      case "no_relays":
-        push(state, connection, "relays_presence", {
-          disconnected_ids: [],
-          connected: state.relays.flatMap((relay) => relayEntries(relay, connection.device.id, now))
-        })
-        return true
+    if (frame.event === "no_relays") {
+      const connected = state.relays.flatMap((relay) => relayEntries(relay, from.device.id, now))
+      push(state, from, "relays_presence", { disconnected_ids: [], connected })
+      return true
     }
-    return connection.device.role === "gateway"
-      ? this.handleGateway(connection, frame, now)
-      : this.handleClient(connection, frame, now)
+    const handlers = from.device.role === "gateway" ? gatewayHandlers : clientHandlers
+    return Object.hasOwn(handlers, frame.event) && handlers[frame.event]!(state, from, frame, now)
+  }
+}
+
+type Handler = (state: PortalState, from: Connection, frame: Frame, now: number) => boolean
+
+const on =
+  <A>(
+    decode: (payload: unknown) => Result.Result<A, unknown>,
+    act: (state: PortalState, from: Connection, message: A, frame: Frame, now: number) => void
+  ): Handler =>
+  (state, from, frame, now) => {
+    const message = decode(frame.payload)
+    if (Result.isSuccess(message)) act(state, from, message.success, frame, now)
+    return Result.isSuccess(message)
   }
 
-  private handleGateway(gateway: Connection, frame: Frame, now: number): boolean {
-    switch (frame.event) {
-      case "flow_authorized":
-      case "authorization_created":
-        return flows.flowAuthorized(this.state, gateway, frame, now)
-      case "connection_ready":
-        return flows.connectionReady(this.state, gateway, frame)
-      case "set_snownet_capabilities":
-        return Result.isSuccess(gatewayMessages.set_snownet_capabilities(frame.payload))
-    }
-    return false
-  }
+const flowAuthorized = on(gatewayMessages.flow_authorized, flows.flowAuthorized)
+const gatewayCandidates = (event: string): Handler =>
+  on(gatewayMessages.candidates, (state, from, message) =>
+    flows.forwardCandidates(state, from, message.client_ids, message.candidates, event)
+  )
+const gatewayHandlers: Readonly<Record<string, Handler>> = {
+  broadcast_ice_candidates: gatewayCandidates("ice_candidates"),
+  broadcast_invalidated_ice_candidates: gatewayCandidates("invalidate_ice_candidates"),
+  flow_authorized: flowAuthorized,
+  authorization_created: flowAuthorized,
+  connection_ready: on(gatewayMessages.connection_ready, flows.connectionReady),
+  set_snownet_capabilities: on(gatewayMessages.set_snownet_capabilities, () => {})
+}
 
-  private handleClient(client: Connection, frame: Frame, now: number): boolean {
-    switch (frame.event) {
-      case "create_flow":
-      case "request_authorization":
-        return flows.createFlow(this.state, client, frame, now)
-      case "prepare_connection":
-        return flows.prepareConnection(this.state, client, frame)
-      case "request_connection":
-        return flows.requestConnection(this.state, client, frame, now)
-      case "reuse_connection":
-        return flows.reuseConnection(this.state, client, frame, now)
-    }
-    return false
-  }
+const createFlow = on(clientMessages.create_flow, flows.createFlow)
+const clientCandidates = (event: string): Handler =>
+  on(clientMessages.candidates, (state, from, message) =>
+    flows.forwardCandidates(state, from, message.gateway_ids, message.candidates, event)
+  )
+const clientHandlers: Readonly<Record<string, Handler>> = {
+  broadcast_ice_candidates: clientCandidates("ice_candidates"),
+  broadcast_invalidated_ice_candidates: clientCandidates("invalidate_ice_candidates"),
+  create_flow: createFlow,
+  request_authorization: createFlow,
+  prepare_connection: on(clientMessages.prepare_connection, flows.prepareConnection),
+  request_connection: on(clientMessages.request_connection, flows.requestConnection),
+  reuse_connection: on(clientMessages.reuse_connection, flows.reuseConnection)
 }

@@ -3,13 +3,12 @@
  * requests").
  */
 import * as Base64Url from "effect/encoding/Base64Url"
-import * as Result from "effect/Result"
+import type * as Result from "effect/Result"
 import { deriveIceCredentials, derivePresharedKey } from "./credentials.ts"
 import type { Frame } from "./frame.ts"
-import { clientMessages, gatewayMessages } from "./messages.ts"
+import type { clientMessages, gatewayMessages } from "./messages.ts"
 import type { PortalResource } from "./PortalConfig.ts"
 import {
-  type Authorization,
   authorizationKey,
   authorize,
   type Connection,
@@ -24,6 +23,15 @@ import {
 } from "./portalState.ts"
 import { resourceForGateway } from "./views.ts"
 
+/** Handles a message that `Decode` reads, of a device that has joined. */
+type On<Decode extends (payload: unknown) => Result.Result<unknown, unknown>> = (
+  state: PortalState,
+  from: Connection,
+  message: Result.Result.Success<ReturnType<Decode>>,
+  frame: Frame,
+  now: number
+) => void
+
 type FailureReason = "not_found" | "forbidden" | "offline"
 
 /** A gateway that has not answered by then does not get the authorization. */
@@ -31,26 +39,17 @@ const answerTimeoutMs = 15_000
 const maxPending = 8192
 
 /** `create_flow`: generation B (and C under another name). */
-export const createFlow = (state: PortalState, client: Connection, frame: Frame, now: number): boolean => {
-  const message = clientMessages.create_flow(frame.payload)
-  if (Result.isFailure(message)) return false
-  const { resource_id, connected_gateway_ids = [] } = message.success
+export const createFlow: On<typeof clientMessages.create_flow> = (state, client, message, frame, now) => {
+  const { resource_id, connected_gateway_ids = [] } = message
   const found = findGateway(state, client, resource_id, connected_gateway_ids)
-  if (typeof found === "string") {
-    failFlow(state, client, resource_id, found)
-    return true
-  }
+  if (typeof found === "string") return failFlow(state, client, resource_id, found)
   const { resource, gateway } = found
-  const ref = wait(state, { kind: "flow", client, gateway, resource, frame, now })
-  if (ref === null) {
-    failFlow(state, client, resource_id, "offline")
-    return true
-  }
-  const expires_at = grant(state, client, gateway, resource, now)
+  const asked = ask(state, { kind: "flow", client, gateway, resource, frame, now })
+  if (asked === null) return failFlow(state, client, resource_id, "offline")
   const pair = pairOf(client, gateway)
   const event = gateway.endpoint === 2 ? "create_authorization" : "authorize_flow"
   push(state, gateway, event, {
-    ref,
+    ref: asked.ref,
     flow_id: flowId(state),
     actor: { id: client.device.group.id },
     resource: resourceForGateway(resource),
@@ -66,22 +65,16 @@ export const createFlow = (state: PortalState, client: Connection, frame: Frame,
     client_ice_credentials: pair.client_ice_credentials,
     gateway_ice_credentials: pair.gateway_ice_credentials,
     subject: { actor_id: client.device.group.id, actor_name: client.device.group.name },
-    expires_at,
+    expires_at: asked.expires_at,
     ...(gateway.endpoint === 2 ? { use_iceless: false, flow_logs_ingest_token: "none" } : {})
   })
-  return true
 }
 
 /** `prepare_connection`: generation A asks which gateway serves a resource. */
-export const prepareConnection = (state: PortalState, client: Connection, frame: Frame): boolean => {
-  const message = clientMessages.prepare_connection(frame.payload)
-  if (Result.isFailure(message)) return false
-  const { resource_id, connected_gateway_ids = [] } = message.success
+export const prepareConnection: On<typeof clientMessages.prepare_connection> = (state, client, message, frame) => {
+  const { resource_id, connected_gateway_ids = [] } = message
   const found = findGateway(state, client, resource_id, connected_gateway_ids)
-  if (typeof found === "string") {
-    reply(state, client, frame, "error", { reason: found })
-    return true
-  }
+  if (typeof found === "string") return reply(state, client, frame, "error", { reason: found })
   const { gateway } = found
   reply(state, client, frame, "ok", {
     resource_id,
@@ -89,16 +82,13 @@ export const prepareConnection = (state: PortalState, client: Connection, frame:
     gateway_id: gateway.device.id,
     gateway_remote_ip: gateway.remote
   })
-  return true
 }
 
 /** `request_connection`: generation A, to a gateway without a connection yet. */
-export const requestConnection = (state: PortalState, client: Connection, frame: Frame, now: number): boolean => {
-  const message = clientMessages.request_connection(frame.payload)
-  if (Result.isFailure(message)) return false
-  const { gateway_id, resource_id, client_payload, client_preshared_key } = message.success
+export const requestConnection: On<typeof clientMessages.request_connection> = (state, client, message, frame, now) => {
+  const { gateway_id, resource_id, client_payload, client_preshared_key } = message
   const asked = askGateway(state, client, frame, "connection", gateway_id, resource_id, now)
-  if (asked === null) return true
+  if (asked === null) return
   push(state, asked.gateway, "request_connection", {
     ref: asked.ref,
     flow_id: flowId(state),
@@ -117,16 +107,13 @@ export const requestConnection = (state: PortalState, client: Connection, frame:
     },
     expires_at: asked.expires_at
   })
-  return true
 }
 
 /** `reuse_connection`: generation A, another resource or name over the connection that is there. */
-export const reuseConnection = (state: PortalState, client: Connection, frame: Frame, now: number): boolean => {
-  const message = clientMessages.reuse_connection(frame.payload)
-  if (Result.isFailure(message)) return false
-  const { gateway_id, resource_id, payload = null } = message.success
+export const reuseConnection: On<typeof clientMessages.reuse_connection> = (state, client, message, frame, now) => {
+  const { gateway_id, resource_id, payload = null } = message
   const asked = askGateway(state, client, frame, "reuse", gateway_id, resource_id, now)
-  if (asked === null) return true
+  if (asked === null) return
   push(state, asked.gateway, "allow_access", {
     ref: asked.ref,
     flow_id: flowId(state),
@@ -137,23 +124,17 @@ export const reuseConnection = (state: PortalState, client: Connection, frame: F
     client_ipv4: client.device.ipv4,
     client_ipv6: client.device.ipv6
   })
-  return true
 }
 
 /** `flow_authorized` of a gateway. */
-export const flowAuthorized = (state: PortalState, gateway: Connection, frame: Frame, now: number): boolean => {
-  const message = gatewayMessages.flow_authorized(frame.payload)
-  if (Result.isFailure(message)) return false
-  const pending = answered(state, gateway, message.success.ref, ["flow"])
-  if (pending === null) {
-    reply(state, gateway, frame, "error", { reason: "invalid_ref" })
-    return true
-  }
+export const flowAuthorized: On<typeof gatewayMessages.flow_authorized> = (state, gateway, { ref }, frame, now) => {
+  const pending = answered(state, gateway, ref, ["flow"])
+  if (pending === null) return reply(state, gateway, frame, "error", { reason: "invalid_ref" })
   reply(state, gateway, frame, "ok", {})
   const authorization = state.authorizations.get(authorizationKey(pending))
   if (authorization !== undefined) authorize(state, { ...authorization, answeredAt: now })
   const client = waitingClient(state, pending)
-  if (client === undefined) return true
+  if (client === undefined) return
   const event = client.endpoint === 2 ? "authorization_created" : "flow_created"
   push(state, client, event, {
     resource_id: pending.resource,
@@ -164,43 +145,32 @@ export const flowAuthorized = (state: PortalState, gateway: Connection, frame: F
     gateway_ipv6: gateway.device.ipv6,
     ...pairOf(client, gateway)
   })
-  return true
 }
 
 /** `connection_ready` of a gateway: generation A's answer to both requests. */
-export const connectionReady = (state: PortalState, gateway: Connection, frame: Frame): boolean => {
-  const message = gatewayMessages.connection_ready(frame.payload)
-  if (Result.isFailure(message)) return false
-  const pending = answered(state, gateway, message.success.ref, ["connection", "reuse"])
-  if (pending === null) {
-    reply(state, gateway, frame, "error", { reason: "invalid_ref" })
-    return true
-  }
+export const connectionReady: On<typeof gatewayMessages.connection_ready> = (state, gateway, message, frame) => {
+  const pending = answered(state, gateway, message.ref, ["connection", "reuse"])
+  if (pending === null) return reply(state, gateway, frame, "error", { reason: "invalid_ref" })
   reply(state, gateway, frame, "ok", {})
   const client = waitingClient(state, pending)
-  if (client === undefined) return true
+  if (client === undefined) return
   reply(state, client, pending.request, "ok", {
     resource_id: pending.resource,
     persistent_keepalive: 25,
     gateway_public_key: gateway.publicKey,
-    gateway_payload: message.success.gateway_payload
+    gateway_payload: message.gateway_payload
   })
-  return true
 }
 
 /** Candidates of one side to devices of the other that it has to do with; `event` is what they are told. */
 export const forwardCandidates = (
   state: PortalState,
   from: Connection,
-  frame: Frame,
-  event: "ice_candidates" | "invalidate_ice_candidates"
-): boolean => {
+  ids: ReadonlyArray<string>,
+  candidates: ReadonlyArray<string>,
+  event: string
+): void => {
   const toClients = from.device.role === "gateway"
-  const message = toClients
-    ? Result.map(gatewayMessages.candidates(frame.payload), (m) => ({ ids: m.client_ids, candidates: m.candidates }))
-    : Result.map(clientMessages.candidates(frame.payload), (m) => ({ ids: m.gateway_ids, candidates: m.candidates }))
-  if (Result.isFailure(message)) return false
-  const { ids, candidates } = message.success
   for (const id of new Set(ids)) {
     const to = joined(state, id, toClients ? "client" : "gateway")
     if (to === undefined) continue
@@ -210,7 +180,6 @@ export const forwardCandidates = (
     }
     push(state, to, event, { [toClients ? "gateway_id" : "client_id"]: from.device.id, candidates })
   }
-  return true
 }
 
 /** Gives up on gateways that do not answer. Authorizations of flows are withdrawn, their clients told. */
@@ -286,37 +255,12 @@ const askGateway = (
   if (!resource.allow.includes(client.device.group.name)) return fail("forbidden")
   const gateway = joined(state, gatewayId, "gateway")
   if (gateway === undefined || !serves(gateway, resource)) return fail("offline")
-  const ref = wait(state, { kind, client, gateway, resource, frame, now })
-  if (ref === null) return fail("offline")
-  return { resource, gateway, ref, expires_at: grant(state, client, gateway, resource, now) }
+  const asked = ask(state, { kind, client, gateway, resource, frame, now })
+  return asked === null ? fail("offline") : { resource, gateway, ...asked }
 }
 
-const grant = (
-  state: PortalState,
-  client: Connection,
-  gateway: Connection,
-  resource: PortalResource,
-  now: number
-): number | null => {
-  const { expiresAfter } = state.config
-  const key = { client: client.device.id, resource: resource.id, gateway: gateway.device.id }
-  const authorization: Authorization = {
-    ...key,
-    expiresAt: expiresAfter === null ? null : Math.floor(now / 1000) + expiresAfter,
-    answeredAt: state.authorizations.get(authorizationKey(key))?.answeredAt ?? null
-  }
-  authorize(state, authorization)
-  log(state, `${client.device.name} asks for ${resource.name}: gateway ${gateway.device.name}`)
-  return authorization.expiresAt
-}
-
-const failFlow = (state: PortalState, client: Connection, resourceId: string, reason: FailureReason): void => {
-  const event = client.endpoint === 2 ? "authorization_creation_failed" : "flow_creation_failed"
-  push(state, client, event, { resource_id: resourceId, reason, violated_properties: [] })
-  log(state, `${client.device.name} asked for ${nameOfResource(state, resourceId)}: ${reason}`, "Warn")
-}
-
-const wait = (
+/** Authorizes the client from now on and keeps its request until the gateway answers; `null`: too many wait. */
+const ask = (
   state: PortalState,
   of: {
     readonly kind: Pending["kind"]
@@ -326,19 +270,25 @@ const wait = (
     readonly frame: Frame
     readonly now: number
   }
-): string | null => {
+): { readonly ref: string; readonly expires_at: number | null } | null => {
   if (state.pending.size >= maxPending) return null
+  const { client, frame, gateway, kind, now, resource } = of
   const ref = Base64Url.encode(state.random(18))
-  state.pending.set(ref, {
-    kind: of.kind,
-    client: of.client.device.id,
-    gateway: of.gateway.device.id,
-    resource: of.resource.id,
-    since: of.now,
-    request: { topic: of.frame.topic, ref: of.frame.ref },
-    socket: of.client.socket
-  })
-  return ref
+  const key = { client: client.device.id, resource: resource.id, gateway: gateway.device.id }
+  const request = { topic: frame.topic, ref: frame.ref }
+  state.pending.set(ref, { ...key, kind, since: now, request, socket: client.socket })
+  const { expiresAfter } = state.config
+  const expiresAt = expiresAfter === null ? null : Math.floor(now / 1000) + expiresAfter
+  const answeredAt = state.authorizations.get(authorizationKey(key))?.answeredAt ?? null
+  authorize(state, { ...key, expiresAt, answeredAt })
+  log(state, `${client.device.name} asks for ${resource.name}: gateway ${gateway.device.name}`)
+  return { ref, expires_at: expiresAt }
+}
+
+const failFlow = (state: PortalState, client: Connection, resourceId: string, reason: FailureReason): void => {
+  const event = client.endpoint === 2 ? "authorization_creation_failed" : "flow_creation_failed"
+  push(state, client, event, { resource_id: resourceId, reason, violated_properties: [] })
+  log(state, `${client.device.name} asked for ${nameOfResource(state, resourceId)}: ${reason}`, "Warn")
 }
 
 /** What a gateway answers, if it was asked that. */

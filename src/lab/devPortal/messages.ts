@@ -18,8 +18,9 @@ const DomainResponse = Schema.optionalKey(
   Schema.NullOr(Schema.Struct({ domain: Word, address: Schema.Array(Word).check(Schema.isMaxLength(64)) }))
 )
 
-const Ref = Schema.Struct({ ref: Word })
-const Nothing = Schema.Struct({})
+const decodeWanted = SchemaParser.decodeUnknownResult(
+  Schema.Struct({ resource_id: Id, connected_gateway_ids: Schema.optionalKey(Ids) })
+)
 
 export const gatewayMessages = {
   connection_ready: SchemaParser.decodeUnknownResult(
@@ -33,20 +34,14 @@ export const gatewayMessages = {
       ])
     })
   ),
-  flow_authorized: SchemaParser.decodeUnknownResult(Ref),
-  authorization_created: SchemaParser.decodeUnknownResult(Ref),
+  flow_authorized: SchemaParser.decodeUnknownResult(Schema.Struct({ ref: Word })),
   candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ client_ids: Ids, candidates: Candidates })),
-  no_relays: SchemaParser.decodeUnknownResult(Nothing),
   set_snownet_capabilities: SchemaParser.decodeUnknownResult(Schema.Struct({ iceless: Schema.Boolean }))
 } as const
 
 export const clientMessages = {
-  create_flow: SchemaParser.decodeUnknownResult(
-    Schema.Struct({ resource_id: Id, connected_gateway_ids: Schema.optionalKey(Ids) })
-  ),
-  prepare_connection: SchemaParser.decodeUnknownResult(
-    Schema.Struct({ resource_id: Id, connected_gateway_ids: Schema.optionalKey(Ids) })
-  ),
+  create_flow: decodeWanted,
+  prepare_connection: decodeWanted,
   request_connection: SchemaParser.decodeUnknownResult(
     Schema.Struct({
       gateway_id: Id,
@@ -58,6 +53,5 @@ export const clientMessages = {
   reuse_connection: SchemaParser.decodeUnknownResult(
     Schema.Struct({ gateway_id: Id, resource_id: Id, payload: Schema.optionalKey(Domain) })
   ),
-  candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ gateway_ids: Ids, candidates: Candidates })),
-  no_relays: SchemaParser.decodeUnknownResult(Nothing)
+  candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ gateway_ids: Ids, candidates: Candidates }))
 } as const
