@@ -1,5 +1,6 @@
 /** What client and gateway tell each other inside the tunnel (docs/portal-protocol.md, "Names and proxy IPs"). */
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
 import { type ResourceId, ResourceId as ResourceIds } from "../../model/Resource.ts"
 import * as wire from "./wire.ts"
@@ -17,18 +18,25 @@ export interface AssignedIps {
 /** An inner packet has 1280 bytes at most. */
 const maxPayload = 1_280
 
+/** Reads payloads of such JSON; `undefined` for whatever is none. */
+export const payloadReader = <S extends Schema.ConstraintDecoder<unknown>>(schema: S) => {
+  const decode = SchemaParser.decodeUnknownResult(Schema.fromJsonString(schema))
+  return (payload: Uint8Array): S["Type"] | undefined => {
+    if (payload.length > maxPayload) return undefined
+    try {
+      return Result.getOrUndefined(decode(utf8.decode(payload)))
+    } catch {
+      // Not UTF-8.
+      return undefined
+    }
+  }
+}
+
 /** `undefined` for whatever is none. */
 export const readAssignedIps = (payload: Uint8Array): AssignedIps | undefined => {
-  if (payload.length > maxPayload) return undefined
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(utf8.decode(payload))
-  } catch {
-    return undefined
-  }
-  const decoded = decode(parsed)
-  if (Result.isFailure(decoded)) return undefined
-  const { domain, proxy_ips: proxyIps, resource } = decoded.success
+  const assigned = read(payload)
+  if (assigned === undefined) return undefined
+  const { domain, proxy_ips: proxyIps, resource } = assigned
   return { resource: ResourceIds.make(resource.toLowerCase()), echo: { resource, domain }, proxyIps }
 }
 
@@ -36,4 +44,4 @@ export const domainStatus = (status: "Active" | "Inactive", echo: AssignedIps["e
   new TextEncoder().encode(JSON.stringify({ status, resource: echo.resource, domain: echo.domain }))
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
-const decode = SchemaParser.decodeUnknownResult(wire.AssignedIps)
+const read = payloadReader(wire.AssignedIps)

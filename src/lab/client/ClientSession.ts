@@ -11,7 +11,7 @@ import type { ResourceId } from "../../model/Resource.ts"
 import { type Action, Actions, type NameAnswer } from "./actions.ts"
 import { answerMs, ConnectionRequests, prepareConnection, reuseConnection } from "./ConnectionRequests.ts"
 import { readDomainStatus } from "./domainStatus.ts"
-import { connectGateway, route, routeInternet, unroute } from "./gatewayCommands.ts"
+import { connectGateway, route, unroute } from "./gatewayCommands.ts"
 import { type Name, Names, untold } from "./Names.ts"
 import type { ClientMessage, ClientResource, ConnectionAccepted, Gateway, GatewayId } from "./portalMessages.ts"
 
@@ -212,7 +212,7 @@ export class ClientSession {
     if (known !== undefined && JSON.stringify(known.gateway) === JSON.stringify(gateway)) return
     this.gateways.set(gateway.id, { gateway, connected: false })
     this.actions.command(connectGateway(gateway))
-    for (const address of [gateway.tunnel4, gateway.tunnel6]) this.actions.command(route(gateway.id, address))
+    for (const address of [gateway.tunnel4, gateway.tunnel6]) this.actions.command(route(gateway.id, address, address))
     // A new connection at the gateway does not know yet what the old one had been told.
     if (known !== undefined) for (const name of this.namesAt(gateway.id)) name.confirmed = false
   }
@@ -227,11 +227,8 @@ export class ClientSession {
     if (entry.resource.kind !== "dns") {
       this.unroute(entry, gateway)
       entry.routedTo = gateway
-      this.actions.command(
-        entry.resource.kind === "cidr"
-          ? route(gateway, entry.resource.network, resource)
-          : routeInternet(gateway, resource)
-      )
+      const network = entry.resource.kind === "cidr" ? entry.resource.network : null
+      this.actions.command(route(gateway, network, resource))
     }
     for (const name of this.names.of(resource)) {
       this.routeName(gateway, name)
@@ -319,8 +316,7 @@ export class ClientSession {
     for (const entry of this.resources.values()) {
       if (entry.routedTo === id) entry.routedTo = null
       if (entry.gateway !== id) continue
-      entry.gateway = null
-      for (const name of this.names.of(entry.resource.id)) untold(name)
+      this.close(entry)
       if (this.isOfInterest(entry, now)) this.want(entry, now)
     }
   }
@@ -361,12 +357,10 @@ export class ClientSession {
     const { gateway, resource } = entry
     this.resources.delete(resource.id)
     this.unroute(entry, null)
-    const routes: Array<string> = []
     for (const name of this.names.of(resource.id)) {
       this.names.remove(name)
-      routes.push(...name.proxyIps)
+      if (gateway !== null) for (const id of name.proxyIps) this.actions.command(unroute(gateway, id))
     }
-    if (gateway !== null) for (const id of routes) this.actions.command(unroute(gateway, id))
   }
 
   private addName(domain: string, now: number): Name | undefined {
@@ -414,7 +408,7 @@ export class ClientSession {
   }
 
   private routeName(gateway: GatewayId, name: Name): void {
-    for (const address of name.proxyIps) this.actions.command(route(gateway, address))
+    for (const address of name.proxyIps) this.actions.command(route(gateway, address, address))
   }
 
   private configure(): void {
