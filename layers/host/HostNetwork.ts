@@ -55,33 +55,30 @@ const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) 
   return warnings
 })
 
-const ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError> = Effect.suspend(() =>
-  ip(["-j", "address"]).pipe(
-    Effect.flatMap(decode(Interfaces, "ip -j address")),
-    Effect.map((interfaces) => {
-      const found = new Set<string>()
-      for (const { addr_info: entries } of interfaces) {
-        for (const { local } of entries ?? []) {
-          const words = local === undefined ? undefined : parseAddress(local)
-          if (words !== undefined) found.add(formatAddress(words))
-        }
-      }
-      return [...found]
-    })
-  )
+const listInterfaces = Effect.suspend(() =>
+  ip(["-j", "address"]).pipe(Effect.flatMap(decode(Interfaces, "ip -j address")))
 )
 
-const uplinks = Effect.fnUntraced(function* (reachedFrom: string | null) {
-  const interfaces = yield* ip(["-j", "address"]).pipe(Effect.flatMap(decode(Interfaces, "ip -j address")))
-  const defaults: Array<typeof DefaultRoute.Type> = []
-  for (const family of ["-4", "-6"]) {
-    const routes = ip(["-j", family, "route", "show", "default"]).pipe(
-      Effect.flatMap(decode(DefaultRoutes, "ip -j route"))
-    )
-    // A host without IPv6 has nothing to say about it.
-    defaults.push(...(yield* Effect.orElseSucceed(routes, () => [])))
+const listRoutes = (family: "-4" | "-6", ...selector: ReadonlyArray<string>) =>
+  ip(["-j", family, "route", "show", ...selector]).pipe(Effect.flatMap(decode(Routes, "ip -j route")))
+
+const ownAddresses = Effect.map(listInterfaces, (interfaces) => {
+  const found = new Set<string>()
+  for (const { addr_info: entries } of interfaces) {
+    for (const { local } of entries ?? []) {
+      const words = local === undefined ? undefined : parseAddress(local)
+      if (words !== undefined) found.add(formatAddress(words))
+    }
   }
-  return uplinkAddresses(reachedFrom, defaults, interfaces, isTunnelDevice)
+  return [...found]
+})
+
+const uplinks = Effect.fnUntraced(function* (reachedFrom: string | null) {
+  const interfaces = yield* listInterfaces
+  const v4 = yield* listRoutes("-4", "default").pipe(Effect.orElseSucceed(() => []))
+  // A host without IPv6 has nothing to say about it.
+  const v6 = yield* listRoutes("-6", "default").pipe(Effect.orElseSucceed(() => []))
+  return uplinkAddresses(reachedFrom, [...v4, ...v6], interfaces, isTunnelDevice)
 })
 
 /** TUN, TAP and WireGuard devices. */
@@ -90,9 +87,6 @@ const isTunnelDevice = (device: string): boolean =>
   readOr(`/sys/class/net/${device}/uevent`, "").includes("DEVTYPE=wireguard")
 
 const Interfaces = Schema.fromJsonString(Schema.Array(Interface))
-
-const DefaultRoute = Schema.Struct({ ...Route.fields, prefsrc: Schema.optionalKey(Schema.String) })
-const DefaultRoutes = Schema.fromJsonString(Schema.Array(DefaultRoute))
 
 const Routes = Schema.fromJsonString(Schema.Array(Route))
 
@@ -119,28 +113,23 @@ const decode =
       )
     )
 
-const explain =
-  (doing: string) =>
-  (failure: CommandFailed): HostError => {
-    const { command, kind, output } = failure
-    if (kind === "missing") {
-      const packaged = command === "nft" ? 'nftables" (or set "firewall: off")' : 'iproute2"'
-      return new HostError({ message: `cannot ${doing}: "${command}" is not installed; run "apt install ${packaged}` })
-    }
-    if (kind === "timeout")
-      return new HostError({ message: `cannot ${doing}: "${command}" did not finish within 10 s` })
-    if (/not permitted|permission denied/i.test(output)) {
-      return new HostError({
-        message: `cannot ${doing}: not permitted; run as root or grant CAP_NET_ADMIN (systemd: "AmbientCapabilities=CAP_NET_ADMIN")`
-      })
-    }
-    if (command === "nft" && /No such file|not supported/i.test(output)) {
-      return new HostError({
-        message: `cannot ${doing}: the kernel lacks a part of nftables (${output}); load its modules or set "firewall: off"`
-      })
-    }
-    return new HostError({ message: `cannot ${doing}: ${command}: ${output}` })
+const explain = (doing: string) => (failure: CommandFailed) =>
+  new HostError({ message: `cannot ${doing}: ${causeOf(failure)}` })
+
+const causeOf = ({ command, kind, output }: CommandFailed): string => {
+  if (kind === "missing") {
+    const packaged = command === "nft" ? 'nftables" (or set "firewall: off")' : 'iproute2"'
+    return `"${command}" is not installed; run "apt install ${packaged}`
   }
+  if (kind === "timeout") return `"${command}" did not finish within 10 s`
+  if (/not permitted|permission denied/i.test(output)) {
+    return 'not permitted; run as root or grant CAP_NET_ADMIN (systemd: "AmbientCapabilities=CAP_NET_ADMIN")'
+  }
+  if (command === "nft" && /No such file|not supported/i.test(output)) {
+    return `the kernel lacks a part of nftables (${output}); load its modules or set "firewall: off"`
+  }
+  return `${command}: ${output}`
+}
 
 const ip = (args: ReadonlyArray<string>, input?: string): Effect.Effect<string, HostError> =>
   runCommand("ip", args, input === undefined ? {} : { input }).pipe(
@@ -169,9 +158,7 @@ const refuseOverlaps = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean)
       const family = familyOf(network)
       if (family === "-6" && !v6) continue
       for (const selector of ["root", "match"]) {
-        const routes = yield* ip(["-j", family, "route", "show", "table", "all", selector, network]).pipe(
-          Effect.flatMap(decode(Routes, "ip -j route"))
-        )
+        const routes = yield* listRoutes(family, "table", "all", selector, network)
         const overlap = describeOverlap(what, network, routes, plan.device)
         if (overlap !== undefined) return yield* fail(overlap)
       }
@@ -183,30 +170,26 @@ const refuseOverlaps = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean)
 const raiseDevice = (plan: HostPlan, v6: boolean) => {
   const { device } = plan
   const lines = [
-    `link set dev ${device} addrgenmode none`,
+    ...(v6 ? [`link set dev ${device} addrgenmode none`] : []),
     `link set dev ${device} mtu ${plan.mtu} txqueuelen 1000 up`,
     `address replace ${plan.gateway4}/32 dev ${device}`,
     ...(v6 ? [`address replace ${plan.gateway6}/128 dev ${device} nodad`] : []),
     ...plan.tunnelNetworks
       .filter((network) => v6 || familyOf(network) === "-4")
-      .map((network) =>
-        familyOf(network) === "-4"
-          ? `route replace ${network} dev ${device} src ${plan.gateway4}`
-          : `route replace ${network} dev ${device} src ${plan.gateway6}`
-      )
+      .map((network) => {
+        const source = familyOf(network) === "-4" ? plan.gateway4 : plan.gateway6
+        return `route replace ${network} dev ${device} src ${source}`
+      })
   ]
-  return ip(["-batch", "-"], `${(v6 ? lines : lines.slice(1)).join("\n")}\n`)
+  return ip(["-batch", "-"], `${lines.join("\n")}\n`)
 }
 
 const lowerDevice = ({ device }: HostPlan) =>
   ip(["-force", "-batch", "-"], `link set dev ${device} down\naddress flush dev ${device}\n`)
 
 /** Interfaces with routes from router advertisements. */
-const routerAdvertised: Effect.Effect<ReadonlyArray<string>, HostError> = Effect.suspend(() =>
-  ip(["-j", "-6", "route", "show", "proto", "ra"]).pipe(
-    Effect.flatMap(decode(Routes, "ip -j route")),
-    Effect.map((routes) => [...new Set(routes.flatMap((route) => route.dev ?? []))])
-  )
+const routerAdvertised = Effect.suspend(() =>
+  Effect.map(listRoutes("-6", "proto", "ra"), (routes) => [...new Set(routes.flatMap((route) => route.dev ?? []))])
 )
 
 /** A crash leaves its table behind. One whose device exists belongs to another gateway. */

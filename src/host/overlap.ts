@@ -6,6 +6,7 @@ export const Route = Schema.Struct({
   type: Schema.optionalKey(Schema.String),
   dev: Schema.optionalKey(Schema.String),
   gateway: Schema.optionalKey(Schema.String),
+  prefsrc: Schema.optionalKey(Schema.String),
   table: Schema.optionalKey(Schema.String)
 })
 export type Route = typeof Route.Type

@@ -27,7 +27,7 @@ const maxUplinks = 8
  */
 export const uplinkAddresses = (
   reachedFrom: string | null,
-  defaults: ReadonlyArray<Route & { readonly prefsrc?: string }>,
+  defaults: ReadonlyArray<Route>,
   interfaces: ReadonlyArray<Interface>,
   isTunnel: (device: string) => boolean
 ): ReadonlyArray<string> => {
