@@ -21,20 +21,24 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
   Layer.effect(
     StateStore,
     Effect.gen(function* () {
+      const attempt =
+        (verb: "open" | "read" | "write") =>
+        <A>(run: () => A): Effect.Effect<A, StateError> =>
+          Effect.try({ try: run, catch: (cause) => explain(path, verb, cause) })
+      const read = attempt("read")
+      const change = attempt("write")
+      const write = (run: () => unknown) => Effect.asVoid(change(run))
+
       const database = yield* Effect.acquireRelease(
-        Effect.try({ try: () => open(path), catch: (cause) => explain(path, "open", cause) }),
+        attempt("open")(() => open(path)),
         (database) => Effect.sync(() => database.close())
       )
       const statements = prepare(database)
       const log = yield* Effect.acquireRelease(
-        Effect.try({ try: () => makeFileSync(`${path}-wal`), catch: (cause) => explain(path, "open", cause) }),
+        attempt("open")(() => makeFileSync(`${path}-wal`)),
         (log) => Effect.sync(log.close)
       )
 
-      const read = <A>(run: () => A): Effect.Effect<A, StateError> =>
-        Effect.try({ try: run, catch: (cause) => explain(path, "read", cause) })
-      const write = (run: () => unknown): Effect.Effect<void, StateError> =>
-        Effect.try({ try: () => void run(), catch: (cause) => explain(path, "write", cause) })
       /** All of it or nothing. */
       const together = (run: () => void): Effect.Effect<void, StateError> =>
         write(() => {
@@ -90,16 +94,13 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
             if (changes > 0) statements.rest.run(m.client, m.slot, releasedAt, m.client, maxRested)
           }),
         takeRested: (client, before) =>
-          Effect.try({
-            try: () =>
-              (statements.takeRested.get(client, before) as { readonly slot: number } | undefined)?.slot ?? null,
-            catch: (cause) => explain(path, "write", cause)
-          }).pipe(Effect.tap((slot) => (slot === null ? Effect.void : synced))),
+          change(
+            () => (statements.takeRested.get(client, before) as { readonly slot: number } | undefined)?.slot ?? null
+          ).pipe(Effect.tap((slot) => (slot === null ? Effect.void : synced))),
         reserveSlots: (client, count) =>
-          Effect.try({
-            try: () => (statements.reserve.get(client, count, count, count) as { readonly first: number }).first,
-            catch: (cause) => explain(path, "write", cause)
-          }).pipe(Effect.tap(synced))
+          change(() => (statements.reserve.get(client, count, count, count) as { readonly first: number }).first).pipe(
+            Effect.tap(synced)
+          )
       })
     })
   )
