@@ -8,23 +8,17 @@ import type * as Scope from "effect/Scope"
 import type { DnsSocketError } from "../../src/host/DnsSockets.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 
-export interface TcpLimits {
-  readonly maxConnections: number
-  readonly maxPerSource: number
-  /** Without a whole query for so long, and none being answered, a connection is closed. */
-  readonly idleMs: number
-  /** Queries of one connection that wait or are answered at a time; then its reading pauses. */
-  readonly maxPipelined: number
-  readonly maxQueryBytes: number
-}
-
-export const defaultTcpLimits: TcpLimits = {
+export const defaultTcpLimits = {
   maxConnections: 64,
   maxPerSource: 8,
+  /** Without a whole query for so long, and none being answered, a connection is closed. */
   idleMs: 10_000,
+  /** Queries of one connection that wait or are answered at a time; then its reading pauses. */
   maxPipelined: 8,
   maxQueryBytes: 4096
 }
+
+export type TcpLimits = Readonly<typeof defaultTcpLimits>
 
 /** DNS over TCP (RFC 7766): two bytes of length before each message; answers in the order they are ready. */
 export const dnsTcpServer = Effect.fnUntraced(function* (options: {

@@ -26,31 +26,33 @@ import {
 } from "./udpMessages.ts"
 
 /** What the system dropped or refused, counted since the start. */
-interface SystemDrops {
+const noDrops = () => ({
   /** The socket buffer or the device's queue was full. */
-  sendFull: number
+  sendFull: 0,
   /** A firewall rule of the host refused the datagram (EPERM, EACCES). */
-  sendRefused: number
+  sendRefused: 0,
   /** No route, or the address is unusable. */
-  sendUnreachable: number
-  sendTooLong: number
+  sendUnreachable: 0,
+  sendTooLong: 0,
   /** The other family's socket is absent. */
-  sendNoSocket: number
-  sendOther: number
+  sendNoSocket: 0,
+  sendOther: 0,
   /** The local address of the endpoint was gone; the kernel chose another one. Not a drop. */
-  sendUnpinned: number
+  sendUnpinned: 0,
   /** A datagram longer than the caller's space. */
-  receiveTruncated: number
-  receiveOther: number
-  tunWriteFull: number
+  receiveTruncated: 0,
+  receiveOther: 0,
+  tunWriteFull: 0,
   /** The device is down (EIO) or the kernel found the packet malformed (EINVAL). */
-  tunWriteRefused: number
+  tunWriteRefused: 0,
   /** A batch that the kernel would not segment (GSO); it was sent datagram by datagram. Not a drop. */
-  sendUnsegmented: number
+  sendUnsegmented: 0,
   /** A super-packet that the device would not take; it was written packet by packet. Not a drop. */
-  tunWriteUnjoined: number
-  tunReadOther: number
-}
+  tunWriteUnjoined: 0,
+  tunReadOther: 0
+})
+
+type SystemDrops = ReturnType<typeof noDrops>
 
 export interface NativePacketIo extends PacketIo {
   /**
@@ -80,22 +82,7 @@ export const makePacketIo = (options: {
   const { memory, tun, event, vnetHeader = false, udpSegment = false } = options
   const { arena, base } = memory
   const view = new DataView(memory.memory.buffer)
-  const drops: SystemDrops = {
-    sendFull: 0,
-    sendRefused: 0,
-    sendUnreachable: 0,
-    sendTooLong: 0,
-    sendNoSocket: 0,
-    sendOther: 0,
-    sendUnpinned: 0,
-    receiveTruncated: 0,
-    receiveOther: 0,
-    tunWriteFull: 0,
-    tunWriteRefused: 0,
-    sendUnsegmented: 0,
-    tunWriteUnjoined: 0,
-    tunReadOther: 0
-  }
+  const drops = noDrops()
   const four = makeSocket(memory, view, options.udp4, 4)
   const six = makeSocket(memory, view, options.udp6, 6)
   const eventValue = arena.reserve(8, 8)

@@ -6,30 +6,11 @@ import { isIpv4, type Words } from "../../../src/packet/address.ts"
 import type { Endpoint } from "../../../src/packet/endpoint.ts"
 import { type NativeMemory, writePointer } from "./memory.ts"
 
-/** One family's socket with its structures in the arena (offsets). */
-export interface Socket {
-  readonly fd: number
-  readonly family: 4 | 6
-  readonly addressLength: number
-  readonly controlLength: number
-  readonly receive: number
-  readonly receivePointer: number
-  readonly receiveVector: number
-  readonly receiveName: number
-  readonly receiveControl: number
-  readonly send: number
-  readonly sendPointer: number
-  readonly sendVector: number
-  readonly sendName: number
-  readonly sendControl: number
-  ready: boolean
-}
-
 /**
  * `msghdr`: name 0, namelen 8, iov 16, iovlen 24, control 32, controllen 40, flags 48. `cmsghdr`: len 0, level 8, type 12,
  * data 16. `in_pktinfo`: ifindex 0, spec_dst 4, addr 8. `in6_pktinfo`: addr 0, ifindex 16.
  */
-export const makeSocket = (memory: NativeMemory, view: DataView, fd: number, family: 4 | 6): Socket => {
+export const makeSocket = (memory: NativeMemory, view: DataView, fd: number, family: 4 | 6) => {
   const { arena, base } = memory
   const header = (): { message: number; vector: number; name: number; control: number } => {
     const message = arena.reserve(64)
@@ -74,6 +55,9 @@ export const makeSocket = (memory: NativeMemory, view: DataView, fd: number, fam
     ready: false
   }
 }
+
+/** One family's socket with its structures in the arena (offsets). */
+export type Socket = ReturnType<typeof makeSocket>
 
 export const setIovec = (view: DataView, at: number, pointer: number, length: number): void => {
   writePointer(view, at, pointer)
