@@ -61,8 +61,9 @@ export const openUdp = (options: {
   readonly mark?: number
 }): UdpSocket | NativeError => {
   const { family, port } = options
+  const failed = (syscall: string): NativeError => udpError(syscall, lastErrno(), family, port)
   const fd = libc.socket(family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM | O_NONBLOCK | O_CLOEXEC, 0)
-  if (fd < 0) return udpError("socket", lastErrno(), family, port)
+  if (fd < 0) return failed("socket")
   const required: ReadonlyArray<readonly [level: number, option: number, value: number]> =
     family === 4
       ? [
@@ -76,22 +77,19 @@ export const openUdp = (options: {
           [IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT]
         ]
   for (const [level, option, value] of required) {
-    if (!setOption(fd, level, option, value)) return closing(fd, udpError("setsockopt", lastErrno(), family, port))
+    if (!setOption(fd, level, option, value)) return closing(fd, failed("setsockopt"))
   }
   if (options.mark !== undefined && !setOption(fd, SOL_SOCKET, SO_MARK, options.mark)) {
-    return closing(fd, udpError("setsockopt", lastErrno(), family, port))
+    return closing(fd, failed("setsockopt"))
   }
-  const wanted = options.buffer ?? 8 * 1024 * 1024
-  const warning = grow(fd, wanted)
+  const warning = grow(fd, options.buffer ?? 8 * 1024 * 1024)
   scratch.fill(0)
   view.setUint16(0, family === 4 ? AF_INET : AF_INET6, true)
   view.setUint16(2, port, false)
   const length = family === 4 ? 16 : 28
-  if (libc.bind(fd, pointer, length) < 0) return closing(fd, udpError("bind", lastErrno(), family, port))
+  if (libc.bind(fd, pointer, length) < 0) return closing(fd, failed("bind"))
   view.setUint32(lengthOffset, length, true)
-  if (libc.getsockname(fd, pointer, pointer + lengthOffset) < 0) {
-    return closing(fd, udpError("getsockname", lastErrno(), family, port))
-  }
+  if (libc.getsockname(fd, pointer, pointer + lengthOffset) < 0) return closing(fd, failed("getsockname"))
   const bound = view.getUint16(2, false)
   const gro = options.gro === true && setOption(fd, SOL_UDP, UDP_GRO, 1)
   view.setUint32(lengthOffset, 4, true)
