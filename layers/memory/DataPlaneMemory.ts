@@ -119,31 +119,22 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
         epoch: Effect.succeed(1),
         port: udpPort
       })
+      const dealWith = (put: () => void) =>
+        Effect.sync(() => {
+          put()
+          turn()
+        })
       const network = MemoryNetwork.of({
-        arrive: (from, datagram) =>
-          Effect.sync(() => {
-            io.arrive(from, datagram)
-            turn()
-          }),
-        arriveTogether: (from, datagrams) =>
-          Effect.sync(() => {
-            io.arriveTogether(from, datagrams)
-            turn()
-          }),
+        arrive: (from, datagram) => dealWith(() => io.arrive(from, datagram)),
+        arriveTogether: (from, datagrams) => dealWith(() => io.arriveTogether(from, datagrams)),
         arriveInTurn: (from, reads) =>
-          Effect.sync(() => {
+          dealWith(() => {
             for (const datagrams of reads) io.arriveTogether(from, datagrams)
-            turn()
           }),
-        routeIn: (packet, header) =>
-          Effect.sync(() => {
-            io.routeIn(packet, header)
-            turn()
-          }),
+        routeIn: (packet, header) => dealWith(() => io.routeIn(packet, header)),
         routeInTogether: (packets) =>
-          Effect.sync(() => {
+          dealWith(() => {
             for (const packet of packets) io.routeIn(packet)
-            turn()
           }),
         onBatch: (listener) => Effect.sync(() => void (onBatch = listener)),
         gathers: options.offloads?.batch === true,
