@@ -4,7 +4,6 @@ import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
@@ -78,7 +77,7 @@ const listen = (path: string): Effect.Effect<Listening, StatusError> =>
     const fail = (error: unknown) => {
       clean()
       net.close()
-      resume(Effect.fail(cannotServe(path, error)))
+      resume(cannotServe(path, error))
     }
     try {
       Fs.mkdirSync(Path.dirname(path), { recursive: true, mode: 0o755 })
@@ -108,24 +107,24 @@ export const makeRoom = (path: string): Effect.Effect<void, StatusError> =>
     if (there === undefined) return Effect.void
     if (!there.isSocket()) {
       const message = `${path} is not a socket — remove it, or set control_socket to another path`
-      return Effect.fail(new StatusError({ message }))
+      return new StatusError({ message })
     }
     return Effect.callback<void, StatusError>((resume) => {
       const socket = Net.connect(path)
       const living = () => {
         socket.destroy()
         const message = `a gateway is already running (it listens at ${path}) — stop it, or set control_socket to another path`
-        resume(Effect.fail(new StatusError({ message })))
+        resume(new StatusError({ message }))
       }
       socket.setTimeout(timeoutMs, living)
       socket.once("connect", living)
       socket.once("error", (error) => {
         const gone = errorCode(error) === "ECONNREFUSED" || errorCode(error) === "ENOENT"
-        resume(gone ? Effect.void : Effect.fail(cannotServe(path, error)))
+        resume(gone ? Effect.void : cannotServe(path, error))
       })
       return Effect.sync(() => socket.destroy())
     })
-  }).pipe(Effect.catchDefect((error) => Effect.fail(cannotServe(path, error))))
+  }).pipe(Effect.catchDefect((error) => cannotServe(path, error)))
 
 const read = (path: string): Effect.Effect<string, StatusError> =>
   Effect.callback<string, StatusError>((resume) => {
@@ -133,7 +132,7 @@ const read = (path: string): Effect.Effect<string, StatusError> =>
     let length = 0
     const fail = (message: string) => {
       socket.destroy()
-      resume(Effect.fail(new StatusError({ message })))
+      resume(new StatusError({ message }))
     }
     const socket = Net.connect(path)
     socket.on("data", (chunk: Buffer) => {
@@ -150,26 +149,19 @@ const read = (path: string): Effect.Effect<string, StatusError> =>
   }).pipe(
     Effect.timeoutOrElse({
       duration: timeoutMs,
-      orElse: () =>
-        Effect.fail(new StatusError({ message: `the gateway at ${path} does not answer — look at its log` }))
+      orElse: () => new StatusError({ message: `the gateway at ${path} does not answer — look at its log` })
     })
   )
 
-const decodeReport = Schema.decodeUnknownResult(Schema.fromJsonString(StatusReport))
+const decodeReport = Schema.decodeEffect(Schema.fromJsonString(StatusReport))
 
 const decode = (text: string): Effect.Effect<StatusReport, StatusError> =>
   Effect.suspend(() => {
     if (text === "") {
-      return Effect.fail(new StatusError({ message: "the gateway gave no answer — it is stopping or busy; try again" }))
+      return new StatusError({ message: "the gateway gave no answer — it is stopping or busy; try again" })
     }
-    const report = decodeReport(text)
-    return Result.isSuccess(report)
-      ? Effect.succeed(report.success)
-      : Effect.fail(
-          new StatusError({
-            message: "the gateway's answer is of another version — use the sallyport that the gateway runs"
-          })
-        )
+    const message = "the gateway's answer is of another version — use the sallyport that the gateway runs"
+    return Effect.mapError(decodeReport(text), () => new StatusError({ message }))
   })
 
 const errorCode = (error: unknown): string =>

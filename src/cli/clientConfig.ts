@@ -4,7 +4,6 @@ import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import { clientConf } from "../config/clientConf.ts"
 import { ConfigError, quote } from "../config/problem.ts"
 import { suggestFix } from "../config/suggest.ts"
@@ -34,19 +33,16 @@ export const clientConfig = Command.make(
       const fix = suggestFix(name, names, `add it to clients in ${file}`)
       return yield* new ConfigError({ message: `no client is called ${quote(name)} in ${file} — ${fix}` })
     }
-    const key = yield* Option.match(gatewayKey, {
-      onSome: (text) =>
-        Effect.fromResult(
-          Result.mapError(
-            parseKey(text),
-            ({ cause, fix }) => new ConfigError({ message: `--gateway-key: ${cause} — ${fix}` })
-          )
-        ),
-      onNone: () => askGateway(config.controlSocket)
-    })
+    const key = yield* Option.isSome(gatewayKey) ? givenKey(gatewayKey.value) : askGateway(config.controlSocket)
     yield* Console.log(clientConf(config, client, key).trimEnd())
   })
 ).pipe(Command.withDescription("Print the WireGuard file for a client; its private key is for the client to fill in"))
+
+const givenKey = (text: string) =>
+  Effect.mapError(
+    Effect.fromResult(parseKey(text)),
+    ({ cause, fix }) => new ConfigError({ message: `--gateway-key: ${cause} — ${fix}` })
+  )
 
 const askGateway = Effect.fnUntraced(function* (socketPath: string) {
   const { fetch } = yield* StatusClient

@@ -1,11 +1,11 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
-import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { ConfigError } from "../config/problem.ts"
 import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
+import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport connect FILE.conf`, with a wg-quick file, or `--portal`: be a client until told to stop. */
 export const connect = Command.make(
@@ -15,11 +15,9 @@ export const connect = Command.make(
       Argument.withDescription("A WireGuard client file (wg-quick)"),
       Argument.optional
     ),
-    portal: Flag.Boolean("portal").pipe(
-      Flag.withDescription(
-        "Be a client of the portal at FIREZONE_API_URL, with FIREZONE_TOKEN (and FIREZONE_ID, FIREZONE_NAME)"
-      ),
-      Flag.withDefault(false)
+    portal: switchFlag(
+      "portal",
+      "Be a client of the portal at FIREZONE_API_URL, with FIREZONE_TOKEN (and FIREZONE_ID, FIREZONE_NAME)"
     )
   },
   Effect.fnUntraced(function* ({ file, portal }) {

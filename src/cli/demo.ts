@@ -4,18 +4,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { ConfigError } from "../config/problem.ts"
 import { Programs } from "./Programs.ts"
+import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport demo`: the whole story on this host, in namespaces, checked step by step. */
 export const demo = Command.make(
   "demo",
   {
-    json: Flag.Boolean("json").pipe(
-      Flag.withDescription("End with one line of JSON: what was measured"),
-      Flag.withDefault(false)
-    ),
-    portal: Flag.Boolean("portal").pipe(
-      Flag.withDescription("The portal mode: a portal, relays (coturn, when it is installed), a gateway and a client"),
-      Flag.withDefault(false)
+    json: switchFlag("json", "End with one line of JSON: what was measured"),
+    portal: switchFlag(
+      "portal",
+      "The portal mode: a portal, relays (coturn, when it is installed), a gateway and a client"
     ),
     break: Flag.Literals("break", ["accept", "icmp", "heal"]).pipe(
       Flag.withDescription("Break this part of the gateway on purpose: the demo must notice and fail"),

@@ -1,7 +1,6 @@
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import { ConfigError } from "../config/problem.ts"
@@ -27,12 +26,10 @@ export const pubkey = Command.make(
       Effect.map((last) => (last._tag === "Some" ? last.value.trim() : "")),
       Effect.mapError(() => new ConfigError({ message: "standard input cannot be read — pipe a private key into it" }))
     )
-    const key = yield* Effect.fromResult(
-      Result.mapError(
-        parseKey(text),
-        ({ cause }) =>
-          new ConfigError({ message: `standard input is ${cause} — try: sallyport genkey | sallyport pubkey` })
-      )
+    const key = yield* Effect.mapError(
+      Effect.fromResult(parseKey(text)),
+      ({ cause }) =>
+        new ConfigError({ message: `standard input is ${cause} — try: sallyport genkey | sallyport pubkey` })
     )
     yield* Console.log(yield* keys.publicKey(key))
   })

@@ -6,12 +6,13 @@ import * as Option from "effect/Option"
 import { defaultControlSocket } from "../config/GatewayConfig.ts"
 import { load } from "./load.ts"
 import { showStatus } from "./showStatus.ts"
+import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport status`: what the running gateway knows. Its plainest forms never come here: `plainStatus.ts`. */
 export const status = Command.make(
   "status",
   {
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print the whole report as JSON"), Flag.withDefault(false)),
+    json: switchFlag("json", "Print the whole report as JSON"),
     socket: Flag.String("socket").pipe(
       Flag.withMetavar("<path>"),
       Flag.withDescription(

@@ -1,5 +1,4 @@
 import * as Command from "effect/cli/Command"
-import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { defaultConfigPath } from "../config/GatewayConfig.ts"
@@ -7,22 +6,18 @@ import { configFlag } from "./configFlag.ts"
 import { load } from "./load.ts"
 import { withConfiguredLogLevel } from "./logLevel.ts"
 import { Programs } from "./Programs.ts"
+import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport up`: runs the gateway until it is told to stop. */
 export const up = Command.make(
   "up",
   {
     config: configFlag,
-    devTools: Flag.Boolean("dev-tools").pipe(
-      Flag.withDescription(
-        "Send spans to the Effect dev tools (at SALLYPORT_DEV_TOOLS_URL, else ws://localhost:34437)"
-      ),
-      Flag.withDefault(false)
+    devTools: switchFlag(
+      "dev-tools",
+      "Send spans to the Effect dev tools (at SALLYPORT_DEV_TOOLS_URL, else ws://localhost:34437)"
     ),
-    newKey: Flag.Boolean("new-key").pipe(
-      Flag.withDescription("Make a new key although clients know the old, lost one; their files have to change"),
-      Flag.withDefault(false)
-    )
+    newKey: switchFlag("new-key", "Make a new key although clients know the old, lost one; their files have to change")
   },
   Effect.fnUntraced(function* ({ config: file, devTools, newKey }) {
     const programs = yield* Programs
