@@ -20,8 +20,7 @@ export const layer: Layer.Layer<Clients, never, DataPlane> = Layer.effect(
         }),
       find: (client) => Effect.sync(() => desired.client(client)),
       remove: (client) => send({ _tag: "RemoveClient", client }),
-      list: Effect.sync(() => desired.clients()),
-      count: Effect.sync(() => desired.clients().length)
+      list: Effect.sync(() => desired.clients())
     })
   })
 )

@@ -42,6 +42,5 @@ export class Clients extends Context.Service<
     readonly find: (client: ClientId) => Effect.Effect<Client | undefined>
     readonly remove: (client: ClientId) => Effect.Effect<void>
     readonly list: Effect.Effect<ReadonlyArray<Client>>
-    readonly count: Effect.Effect<number>
   }
 >()("sallyport/access/Clients") {}

@@ -1,8 +1,7 @@
 import { formatAddress, mappedPrefix, words } from "../packet/address.ts"
 import { concat } from "../packet/bytes.ts"
 import type { Edns, Malformed, Message, Question, RecordData, ResourceRecord } from "./message.ts"
-import type { NameProblem } from "./name.ts"
-import { readName } from "./name.ts"
+import { type NameProblem, readName } from "./name.ts"
 import { rawLayout } from "./rawLayout.ts"
 import { classInternet, recordType } from "./registry.ts"
 
@@ -79,14 +78,7 @@ export const decode = (bytes: Uint8Array, maxRecords = defaultMaxRecords): Messa
 /** What can be known of a message whose rest is malformed; `null` below 12 bytes. */
 export const decodeHeader = (
   bytes: Uint8Array
-): {
-  readonly id: number
-  readonly response: boolean
-  readonly opcode: number
-  readonly truncated: boolean
-  readonly recursionDesired: boolean
-  readonly rcode: number
-} | null =>
+): Pick<Message, "id" | "response" | "opcode" | "truncated" | "recursionDesired"> | null =>
   bytes.length < 12
     ? null
     : {
@@ -94,8 +86,7 @@ export const decodeHeader = (
         response: (bytes[2]! & 0x80) !== 0,
         opcode: (bytes[2]! >>> 3) & 15,
         truncated: (bytes[2]! & 2) !== 0,
-        recursionDesired: (bytes[2]! & 1) !== 0,
-        rcode: bytes[3]! & 15
+        recursionDesired: (bytes[2]! & 1) !== 0
       }
 
 const malformed = (reason: Malformed["reason"]): Malformed => ({ _tag: "Malformed", reason })

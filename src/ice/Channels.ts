@@ -47,11 +47,6 @@ export class Channels {
     this.table = table
   }
 
-  /** Numbers that are bound or rest. */
-  get size(): number {
-    return this.byPeer.size
-  }
-
   /**
    * The channel to `peer`: the one there is, else a new one whose request waits for `nextRequest`. `undefined` when the
    * server refused this peer lately, or all numbers or handles are taken.

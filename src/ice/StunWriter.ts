@@ -75,12 +75,6 @@ export class StunWriter {
     return this
   }
 
-  unknownAttributes(types: ReadonlyArray<number>): this {
-    const value = this.attribute(StunAttribute.unknownAttributes, 2 * types.length)
-    for (const [i, type] of types.entries()) write16(value, 2 * i, type)
-    return this
-  }
-
   channelNumber(channel: number): this {
     return this.number(StunAttribute.channelNumber, channel << 16)
   }

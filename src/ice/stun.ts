@@ -123,12 +123,6 @@ export class StunMessage {
     return { code: hundreds * 100 + value[3]!, reason: decoder.decode(value.subarray(4)) }
   }
 
-  /** UNKNOWN-ATTRIBUTES of a 420 error. */
-  unknownAttributes(): ReadonlyArray<number> {
-    const value = this.value(StunAttribute.unknownAttributes)
-    return Array.from({ length: (value?.length ?? 0) >>> 1 }, (_, i) => read16(value!, 2 * i))
-  }
-
   /** The types of all attributes that count, in order. */
   types(): ReadonlyArray<number> {
     return this.attributes.map((attribute) => attribute.type)

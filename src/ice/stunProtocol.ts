@@ -20,7 +20,6 @@ export const StunAttribute = {
   username: 0x0006,
   messageIntegrity: 0x0008,
   errorCode: 0x0009,
-  unknownAttributes: 0x000a,
   channelNumber: 0x000c,
   lifetime: 0x000d,
   xorPeerAddress: 0x0012,

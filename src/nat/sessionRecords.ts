@@ -46,10 +46,6 @@ export class SessionRecords {
     this.firstOut = new Float64Array(this.cold.buffer, this.cold.byteOffset, capacity * FIRST_OUT_STRIDE)
   }
 
-  clientOf(slot: number): number {
-    return this.records[slot * STRIDE + CLIENT]!
-  }
-
   protocolOf(slot: number): number {
     return this.records[slot * STRIDE + FLOW]! >>> 16
   }

@@ -27,10 +27,6 @@ export class SessionTable {
     return this.handshakes.get(index)
   }
 
-  get size(): number {
-    return this.keypairs.size + this.handshakes.size
-  }
-
   /** A random index nobody uses, as a signed word. */
   freeIndex(): number {
     for (;;) {

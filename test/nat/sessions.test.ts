@@ -76,8 +76,8 @@ describe("a session", () => {
     sessions.destinationInto(slot, to)
     assert.deepStrictEqual(to, proxy)
     assert.deepStrictEqual(
-      [sessions.clientOf(slot), sessions.protocolOf(slot), sessions.insidePort(slot), sessions.outsidePort(slot)],
-      [1, tcp, 50_000, 50_000]
+      [sessions.protocolOf(slot), sessions.insidePort(slot), sessions.outsidePort(slot)],
+      [tcp, 50_000, 50_000]
     )
     assert.deepStrictEqual(
       [sessions.mappingOf(slot), sessions.resourceOf(slot), sessions.destinationPort(slot)],
