@@ -2,19 +2,19 @@ import * as Deferred from "effect/Deferred"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { combineFamilies } from "../../src/dns/families.ts"
-import type { FamilyOutcome } from "../../src/dns/families.ts"
+import { combineFamilies, type FamilyOutcome } from "../../src/dns/families.ts"
 import { parseHosts } from "../../src/dns/hosts.ts"
 import { canonicalName } from "../../src/dns/name.ts"
 import { readAddresses } from "../../src/dns/query.ts"
 import { recordType } from "../../src/dns/registry.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import type { Name } from "../../src/model/Mapping.ts"
-import type { Answer, ResolutionReason } from "../../src/resolution/Resolver.ts"
 import {
+  type Answer,
   NameNotFound,
   NoAddresses,
   ResolutionError,
+  type ResolutionReason,
   Resolver,
   ServerFailure,
   Timeout

@@ -7,10 +7,15 @@ import * as Queue from "effect/Queue"
 import { encodeQuery, judge, maxTtl } from "../../src/dns/query.ts"
 import { parseResolvConf } from "../../src/dns/resolvConf.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
-import type { ResolutionReason } from "../../src/resolution/Resolver.ts"
-import { NameNotFound, NoResolver, ResolutionError, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
-import type { DnsServerAddress, DnsUdpSocket } from "./dnsClient.ts"
-import { exchangeTcp, formatServer, openUdp } from "./dnsClient.ts"
+import {
+  NameNotFound,
+  NoResolver,
+  ResolutionError,
+  type ResolutionReason,
+  ServerFailure,
+  Timeout
+} from "../../src/resolution/Resolver.ts"
+import { type DnsServerAddress, type DnsUdpSocket, exchangeTcp, formatServer, openUdp } from "./dnsClient.ts"
 import { watchedFile } from "../host/watchedFile.ts"
 
 export interface UpstreamOptions {

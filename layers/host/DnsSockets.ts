@@ -5,13 +5,11 @@ import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { DnsService } from "../../src/host/DnsSockets.ts"
+import { type DnsService, DnsSocketError, DnsSockets } from "../../src/host/DnsSockets.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
-import { DnsSockets, DnsSocketError } from "../../src/host/DnsSockets.ts"
-import type { TcpLimits } from "../dns/dnsTcpServer.ts"
-import { defaultTcpLimits, dnsTcpServer } from "../dns/dnsTcpServer.ts"
+import { defaultTcpLimits, dnsTcpServer, type TcpLimits } from "../dns/dnsTcpServer.ts"
 
 export interface DnsSocketsOptions {
   /**

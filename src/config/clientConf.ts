@@ -1,5 +1,4 @@
-import type { ConfiguredClient, GatewayConfig } from "./GatewayConfig.ts"
-import { grantsOf } from "./GatewayConfig.ts"
+import { type ConfiguredClient, type GatewayConfig, grantsOf } from "./GatewayConfig.ts"
 
 /**
  * A wg-quick file for a stock WireGuard client. The private key never leaves the client, so the file says where to put

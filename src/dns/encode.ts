@@ -1,7 +1,6 @@
 import { isIpv4, parseAddress } from "../packet/address.ts"
 import type { Message, Question, ResourceRecord } from "./message.ts"
-import type { DomainText } from "./name.ts"
-import { labelsOf, maxNameBytes, parentName } from "./name.ts"
+import { type DomainText, labelsOf, maxNameBytes, parentName } from "./name.ts"
 import { recordType } from "./registry.ts"
 
 /**

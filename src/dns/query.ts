@@ -1,10 +1,8 @@
 import { isIpv4, parseAddress } from "../packet/address.ts"
 import { decode, decodeHeader } from "./decode.ts"
 import { encode } from "./encode.ts"
-import type { Message, ResourceRecord } from "./message.ts"
-import { emptyMessage, isMalformed } from "./message.ts"
-import type { DomainText } from "./name.ts"
-import { canonicalName, isWithin, sameName } from "./name.ts"
+import { emptyMessage, isMalformed, type Message, type ResourceRecord } from "./message.ts"
+import { canonicalName, type DomainText, isWithin, sameName } from "./name.ts"
 import { classInternet, opcodeQuery, rcode, rcodeText, recordType, udpPayloadSize } from "./registry.ts"
 
 /** The longest TTL that is believed, in seconds. */
