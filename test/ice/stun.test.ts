@@ -118,17 +118,28 @@ describe("reading a STUN message", () => {
     assert.isUndefined(parseStun(new Uint8Array(0)))
   })
 
+  /** All before the fingerprint but the lengths of the first two attributes. */
+  const fingerprinted = Array.from({ length: 68 }, (_, at) => at).filter((at) => ![22, 23, 38, 39].includes(at))
+
   it.prop(
-    "refuses every bent message that has a fingerprint",
-    [integer(0, 67), integer(1, 255)],
-    ([position, flip]) => {
+    "refuses every bent message that still has a fingerprint",
+    [integer(0, fingerprinted.length - 1), integer(1, 255)],
+    ([index, flip]) => {
       const message = well()
       assert.strictEqual(message.length, 76)
-      message[position]! ^= flip
+      message[fingerprinted[index]!]! ^= flip
 
       assert.isUndefined(parseStun(message))
     }
   )
+
+  it("trusts nothing of a message whose first attribute was bent to take in all others", () => {
+    const message = well()
+    message[23] = message.length - 24
+
+    assert.deepStrictEqual(parseStun(message)?.types(), [StunAttribute.username])
+    assert.isFalse(parseStun(message)?.verify(password))
+  })
 
   it.prop("finds every bent byte by the key", [integer(8, 67), integer(1, 255)], ([position, flip]) => {
     const message = new StunWriter("request", StunMethod.binding, transaction)
