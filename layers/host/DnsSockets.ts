@@ -9,19 +9,12 @@ import { type DnsService, DnsSocketError, DnsSockets } from "../../src/host/DnsS
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
+import { openServerSocket } from "../dataplane/native/fds.ts"
 import { defaultTcpLimits, dnsTcpServer, type TcpLimits } from "../dns/dnsTcpServer.ts"
 
 export interface DnsSocketsOptions {
-  /**
-   * Opens and binds a socket, to the device as well; Node takes the descriptor over (`openServerSocket` of
-   * layers/dataplane/native). Without it Node binds to the address alone.
-   */
-  readonly openSocket?: (options: {
-    readonly transport: "udp" | "tcp"
-    readonly address: string
-    readonly port: number
-    readonly device: string | null
-  }) => { readonly fd: number; readonly port: number } | { readonly errno: string; readonly message: string }
+  /** Opens and binds a socket, to the device as well; Node takes the descriptor over. */
+  readonly openSocket?: typeof openServerSocket
   /** UDP queries answered at a time; more are dropped and counted. */
   readonly maxInFlight?: number
   readonly tcp?: Partial<TcpLimits>
@@ -42,25 +35,18 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
       tcp_closed_oversize: 0,
       send_errors: 0
     }
-    const { maxInFlight = 256, openSocket } = options
+    const { maxInFlight = 256, openSocket = openServerSocket } = options
     const outlive = makeOutlive("DnsSockets.query")
     const limits = { ...defaultTcpLimits, ...options.tcp }
 
-    /** What Node is to listen on. */
-    const bindingOf = (
-      transport: "udp" | "tcp",
-      address: string,
-      port: number,
-      device: string | null
-    ): Effect.Effect<Binding, BindError> =>
+    const bind = (transport: "udp" | "tcp", address: string, port: number, device: string | null) =>
       Effect.suspend((): Effect.Effect<Binding, BindError> => {
-        if (openSocket === undefined) return Effect.succeed({ transport, address, port })
         const opened = openSocket({ transport, address, port, device })
         return "fd" in opened ? Effect.succeed({ transport, address, ...opened }) : Effect.fail(opened)
       })
 
     const serveUdp = Effect.fnUntraced(function* (service: DnsService, address: string, port: number) {
-      const socket = yield* retrying(Effect.flatMap(bindingOf("udp", address, port, service.device), openUdpServer))
+      const socket = yield* retrying(Effect.flatMap(bind("udp", address, port, service.device), openUdpServer))
       // Made after the socket, so that at the end nothing sends on a closed one.
       const fibers = yield* FiberSet.make<void>()
       const run = yield* FiberSet.runtime(fibers)()
@@ -92,7 +78,7 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
         const bound: Array<SocketAddress> = []
         for (const address of service.addresses) {
           const server = yield* dnsTcpServer({
-            listen: retrying(Effect.flatMap(bindingOf("tcp", address, service.port, service.device), openTcpServer)),
+            listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service.device), openTcpServer)),
             handler: (bytes, source) =>
               Effect.map(outlive(service.handler(bytes, source, "tcp")), (reply) => reply ?? null),
             limits,
@@ -108,12 +94,12 @@ export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> 
     })
   })
 
+/** What Node is to listen on. */
 interface Binding {
   readonly transport: "udp" | "tcp"
   readonly address: string
   readonly port: number
-  /** Bound already. */
-  readonly fd?: number
+  readonly fd: number
 }
 
 interface BindError {
@@ -128,34 +114,22 @@ const retrying = <A>(open: Effect.Effect<A, BindError, Scope.Scope>): Effect.Eff
     Effect.mapError(({ message }) => new DnsSocketError({ message }))
   )
 
-const bindError = ({ address, port, transport }: Binding, errno: string): BindError => {
-  const at = `${formatHostPort(address, port)}/${transport}`
-  const because = (): string => {
-    switch (errno) {
-      case "EADDRINUSE":
-        return `another program listens there. Find it with "ss -l${transport[0]}np sport = :${port}" and bind it to other addresses`
-      case "EACCES":
-        return "no permission. Give the process CAP_NET_BIND_SERVICE"
-      case "EADDRNOTAVAIL":
-        return "the host does not have this address. Is the tunnel device up?"
-    }
-    return errno
-  }
-  return { errno, message: `cannot serve DNS at ${at}: ${because()}` }
+const bindError = ({ address, port, transport }: Binding, error: NodeJS.ErrnoException): BindError => {
+  const errno = error.code ?? error.message
+  return { errno, message: `cannot serve DNS at ${formatHostPort(address, port)}/${transport}: ${errno}` }
 }
 
 const openUdpServer = (binding: Binding): Effect.Effect<dgram.Socket, BindError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<dgram.Socket, BindError>((resume) => {
-      const { address, fd, port } = binding
-      const v6 = net.isIPv6(address)
+      const v6 = net.isIPv6(binding.address)
       const socket = dgram.createSocket({ type: v6 ? "udp6" : "udp4", ipv6Only: v6 })
       const refuse = (error: NodeJS.ErrnoException): void => {
         socket.close()
-        resume(Effect.fail(bindError(binding, error.code ?? error.message)))
+        resume(Effect.fail(bindError(binding, error)))
       }
       socket.once("error", refuse)
-      socket.bind(fd === undefined ? { address, port, exclusive: true } : { fd, exclusive: true }, () => {
+      socket.bind({ fd: binding.fd, exclusive: true }, () => {
         socket.off("error", refuse)
         resume(Effect.succeed(socket))
       })
@@ -167,18 +141,15 @@ const openTcpServer = (binding: Binding): Effect.Effect<net.Server, BindError, S
   Effect.map(
     Effect.acquireRelease(
       Effect.callback<{ server: net.Server; sockets: Set<net.Socket> }, BindError>((resume) => {
-        const { address, fd, port } = binding
         const sockets = new Set<net.Socket>()
         // Half-open: a client may end its side and still wait for answers.
         const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
           sockets.add(socket)
           socket.once("close", () => sockets.delete(socket))
         })
-        const refuse = (error: NodeJS.ErrnoException): void =>
-          resume(Effect.fail(bindError(binding, error.code ?? error.message)))
+        const refuse = (error: NodeJS.ErrnoException): void => resume(Effect.fail(bindError(binding, error)))
         server.once("error", refuse)
-        const how = fd === undefined ? { host: address, port, ipv6Only: net.isIPv6(address) } : { fd }
-        server.listen({ ...how, exclusive: true }, () => {
+        server.listen({ fd: binding.fd, exclusive: true }, () => {
           server.off("error", refuse)
           server.on("error", () => undefined)
           resume(Effect.succeed({ server, sockets }))
