@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Lab, LabError, type LabProgram } from "../../src/lab/demo/Lab.ts"
+import { Lab, LabError, type LabHost, type LabProgram } from "../../src/lab/demo/Lab.ts"
 import { startCapture } from "./capture.ts"
 import { attemptCommand, runCommand } from "./command.ts"
 import { labId, type MakeNamespaces, makeNamespaces, makeWideNamespaces, namespaceOf } from "./namespaces.ts"
@@ -31,11 +31,8 @@ function makeLab(makeHosts: MakeNamespaces) {
     )
     yield* makeHosts(id)
 
-    const namespace: Lab["Service"]["namespace"] = (host) => namespaceOf(id, host)
-    const at: (host: Parameters<typeof namespace>[0], command: ReadonlyArray<string>) => ReadonlyArray<string> = (
-      host,
-      command
-    ) => ["ip", "netns", "exec", namespace(host), ...command]
+    const namespace = (host: LabHost) => namespaceOf(id, host)
+    const at = (host: LabHost, command: ReadonlyArray<string>) => ["ip", "netns", "exec", namespace(host), ...command]
 
     return Lab.of({
       id,

@@ -3,21 +3,37 @@
  * kernel's own network stack, so what it sees is what any program on a client sees.
  */
 import { createCipheriv, createHash, randomInt } from "node:crypto"
-import { createSocket } from "node:dgram"
+import { createSocket, type Socket } from "node:dgram"
 import { request } from "node:http"
 import { connect, isIPv4 } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
+import type { Page } from "../../src/lab/demo/company.ts"
 import { after, codeOf, number, type Parameters, serve, text } from "./lineProtocol.ts"
 
-interface Page {
-  readonly status: number
-  readonly servedBy: string
-  readonly bytes: number
-  readonly sha256: string
-  /** What the server said the checksum is. */
-  readonly expected: string | null
-  readonly text: string
-}
+/** Talks by UDP until `use` ends it, or with what `late` says after the time-out. */
+const talk = (
+  address: string,
+  timeout: number,
+  late: () => unknown,
+  use: (socket: Socket, end: (result: unknown) => void) => void
+): Promise<unknown> =>
+  new Promise((done, fail) => {
+    const socket = createSocket(isIPv4(address) ? "udp4" : "udp6")
+    const close = (): void => {
+      cancel()
+      socket.close()
+    }
+    const end = (result: unknown): void => {
+      close()
+      done(result)
+    }
+    const cancel = after(timeout, () => end(late()))
+    socket.on("error", (error) => {
+      close()
+      fail(error)
+    })
+    use(socket, end)
+  })
 
 /** Asks `server` for one name by UDP and yields what came back; resends nothing: one query, one wait. */
 const resolve = (p: Parameters): Promise<unknown> => {
@@ -25,22 +41,11 @@ const resolve = (p: Parameters): Promise<unknown> => {
   const type = text(p, "type") === "AAAA" ? 28 : 1
   const id = randomInt(65_536)
   const query = encodeQuery(id, text(p, "name"), type)
-  return new Promise((done, fail) => {
-    const socket = createSocket(isIPv4(server) ? "udp4" : "udp6")
-    const cancel = after(number(p, "timeout", 5000), () => {
-      socket.close()
-      done({ id, answered: false })
-    })
-    socket.on("error", (error) => {
-      cancel()
-      socket.close()
-      fail(error)
-    })
+  const late = () => ({ id, answered: false })
+  return talk(server, number(p, "timeout", 5000), late, (socket, end) => {
     socket.on("message", (message) => {
       if (message.length < 12 || message.readUInt16BE(0) !== id) return
-      cancel()
-      socket.close()
-      done({ id, answered: true, rcode: message[3]! & 15, addresses: addressesOf(message) })
+      end({ id, answered: true, rcode: message[3]! & 15, addresses: addressesOf(message) })
     })
     socket.send(query, number(p, "port", 53), server)
   })
@@ -105,20 +110,21 @@ const tryConnect = (p: Parameters): Promise<unknown> =>
     socket.on("close", () => end({ ok: false, code: "ENOTCONN" }))
   })
 
-/** The port to come from, when the caller wants a certain one. */
-const source = (p: Parameters): { localPort?: number } =>
-  p["localPort"] === undefined ? {} : { localPort: number(p, "localPort") }
+/** Where a request goes, and the port it comes from when the caller wants a certain one. */
+const to = (p: Parameters) => ({
+  host: text(p, "address"),
+  port: number(p, "port", 80),
+  ...(p["localPort"] === undefined ? {} : { localPort: number(p, "localPort") }),
+  agent: false
+})
 
 /** One request on a connection of its own. */
 const fetchPage = (p: Parameters, upload?: Buffer): Promise<Page> =>
   new Promise((done, fail) => {
     const sent = request({
-      host: text(p, "address"),
-      port: number(p, "port", 80),
-      ...source(p),
+      ...to(p),
       path: p["path"] === undefined ? "/" : text(p, "path"),
       method: upload === undefined ? "GET" : "POST",
-      agent: false,
       timeout: number(p, "timeout", 5000)
     })
     sent.on("timeout", () => sent.destroy(new Error("ETIMEDOUT")))
@@ -185,13 +191,7 @@ const drips = new Map<string, Drip>()
 /** Opens an endless page and keeps reading it: the long-running flow. */
 const openDrip = (p: Parameters): Promise<unknown> =>
   new Promise((done, fail) => {
-    const sent = request({
-      host: text(p, "address"),
-      port: number(p, "port", 80),
-      ...source(p),
-      path: "/drip",
-      agent: false
-    })
+    const sent = request({ ...to(p), path: "/drip" })
     const drip: Drip = { lines: [], ended: null, close: () => void sent.destroy() }
     const cancel = after(number(p, "timeout", 5000), () => sent.destroy(new Error("ETIMEDOUT")))
     drips.set(text(p, "id"), drip)
@@ -216,33 +216,22 @@ const readDrip = (p: Parameters): unknown => {
 }
 
 /** Sends `count` datagrams to the echo port and counts what comes back unchanged. */
-const echo = (p: Parameters): Promise<unknown> =>
-  new Promise((done, fail) => {
-    const address = text(p, "address")
-    const count = number(p, "count", 1)
-    const size = number(p, "size", 32)
-    const seen = new Set<number>()
-    const socket = createSocket(isIPv4(address) ? "udp4" : "udp6")
-    const end = (): void => {
-      cancel()
-      socket.close()
-      done({ sent: count, received: seen.size })
-    }
-    const cancel = after(number(p, "timeout", 3000), end)
-    const datagram = (index: number): Buffer => {
-      const bytes = Buffer.alloc(size, index & 255)
-      bytes.writeUInt32BE(index, 0)
-      return bytes
-    }
-    socket.on("error", (error) => {
-      cancel()
-      socket.close()
-      fail(error)
-    })
+const echo = (p: Parameters): Promise<unknown> => {
+  const address = text(p, "address")
+  const count = number(p, "count", 1)
+  const size = number(p, "size", 32)
+  const seen = new Set<number>()
+  const datagram = (index: number): Buffer => {
+    const bytes = Buffer.alloc(size, index & 255)
+    bytes.writeUInt32BE(index, 0)
+    return bytes
+  }
+  const result = () => ({ sent: count, received: seen.size })
+  return talk(address, number(p, "timeout", 3000), result, (socket, end) => {
     socket.on("message", (message) => {
       const index = message.length >= 4 ? message.readUInt32BE(0) : -1
       if (index >= 0 && index < count && message.equals(datagram(index))) seen.add(index)
-      if (seen.size === count) end()
+      if (seen.size === count) end(result())
     })
     const sendAll = async (): Promise<void> => {
       for (let index = 0; index < count; index++) {
@@ -252,6 +241,7 @@ const echo = (p: Parameters): Promise<unknown> =>
     }
     void sendAll()
   })
+}
 
 serve({
   resolve,

@@ -80,6 +80,8 @@ export interface CommandResult {
   readonly stderr: string
 }
 
+type Run<A> = (host: LabHost, command: ReadonlyArray<string>, options?: CommandOptions) => Effect.Effect<A, LabError>
+
 export interface LabProcess {
   readonly pid: number
   /** Lines of standard output, newest 10,000; ends with the stream. */
@@ -118,17 +120,9 @@ export class Lab extends Context.Service<
     readonly namespace: (host: LabHost) => string
     readonly program: (name: LabProgram) => ReadonlyArray<string>
     /** Runs to the end; any exit code is a result. */
-    readonly attempt: (
-      host: LabHost,
-      command: ReadonlyArray<string>,
-      options?: CommandOptions
-    ) => Effect.Effect<CommandResult, LabError>
+    readonly attempt: Run<CommandResult>
     /** Runs to the end and yields the standard output; another exit code than 0 is an error. */
-    readonly exec: (
-      host: LabHost,
-      command: ReadonlyArray<string>,
-      options?: CommandOptions
-    ) => Effect.Effect<string, LabError>
+    readonly exec: Run<string>
     /** Stopped when the scope closes. */
     readonly spawn: (
       host: LabHost,

@@ -58,7 +58,7 @@ const Page = Schema.Struct({
   expected: Schema.NullOr(Schema.String),
   text: Schema.String
 })
-type Page = typeof Page.Type
+export type Page = typeof Page.Type
 
 const Answer = Schema.Struct({
   id: Schema.Finite,

@@ -17,11 +17,9 @@ export const demo = (options: DemoOptions): Effect.Effect<void, StoryFailed, Lab
       measured = { ...measured, ...part }
     }
     const print = (result: StoryResult) => (options.json ? Console.log(JSON.stringify(result)) : Effect.void)
-    const story = options.portal
-      ? Effect.as(tellPortalStory, { ...emptyResult, ok: true })
-      : tellStory({ fault: options.break, report })
+    const story = options.portal ? tellPortalStory : tellStory(options.break, report)
     return story.pipe(
-      Effect.flatMap(print),
+      Effect.andThen(Effect.suspend(() => print({ ...measured, ok: true }))),
       Effect.tapError((error) => print({ ...measured, ok: false, failed: error.step }))
     )
   })

@@ -24,11 +24,11 @@ import {
   unreachable
 } from "./packets.ts"
 import { protocolTcp } from "../../packet/protocols.ts"
-import { emptyResult, type StoryFailed, type StoryResult } from "./StoryResult.ts"
+import { download } from "./download.ts"
+import type { StoryFailed, StoryResult } from "./StoryResult.ts"
 import { chapter, line, ms, step, wrong } from "./telling.ts"
 
 const name = "app.corp.internal"
-const downloadBytes = 8 * 1024 * 1024
 const { inner, outer } = labAddresses
 /** How long the name server stays down while the client keeps trying. */
 const outageSeconds = 5
@@ -43,30 +43,24 @@ interface Stage {
   readonly visitor: Visitor
   readonly client: Capture
   readonly lan: Capture
+  readonly measured: (part: Partial<StoryResult>) => void
 }
 
-/** Tells the whole story; `report` gets the measurements so far, also of a story that fails later. */
-export const tellStory = (options: {
-  readonly fault: DemoBreak | null
-  readonly report: (measured: Partial<StoryResult>) => void
-}): Effect.Effect<StoryResult, StoryFailed, Lab> =>
+/** Tells the whole story; `measured` gets the measurements, also of a story that fails later. */
+export const tellStory = (
+  fault: DemoBreak | null,
+  measured: Stage["measured"]
+): Effect.Effect<void, StoryFailed, Lab> =>
   Effect.scoped(
     Effect.gen(function* () {
-      let result = emptyResult
-      const measured = (part: Partial<StoryResult>): void => {
-        result = { ...result, ...part }
-        options.report(part)
-      }
       yield* Console.log(opening)
-      const stage = yield* step("setup", setUp(options.fault))
-      const proxy = yield* step("accept", accept(stage, measured))
-      yield* step("icmp", answerAtOnce(stage, proxy, measured))
-      yield* step("heal", heal(stage, proxy, measured))
-      yield* step("download", download(stage, proxy, measured))
-      yield* step("move", move(stage, proxy, measured))
-      measured({ ok: true })
+      const stage = yield* step("setup", setUp(fault, measured))
+      const proxy = yield* step("accept", accept(stage))
+      yield* step("icmp", answerAtOnce(stage, proxy))
+      yield* step("heal", heal(stage, proxy))
+      measured({ downloadedBytes: yield* step("download", download(stage.visitor, proxy)) })
+      yield* step("move", move(stage, proxy))
       yield* Console.log(closing)
-      return result
     })
   )
 
@@ -81,7 +75,7 @@ const closing = `
   That was all of it: let in at once, told the truth, healed by itself, and nobody's connection was cut.
 `
 
-const setUp = Effect.fnUntraced(function* (fault: DemoBreak | null) {
+const setUp = Effect.fnUntraced(function* (fault: DemoBreak | null, measured: Stage["measured"]) {
   const lab = yield* Lab
   const keys = yield* lab.keyPair
   const nameServer = yield* startNameServer
@@ -96,7 +90,7 @@ const setUp = Effect.fnUntraced(function* (fault: DemoBreak | null) {
   yield* startClient(clientConf({ privateKey: keys.privateKey, gatewayPublicKey: gateway.publicKey }))
   const visitor = yield* startVisitor
   yield* chapter("The company's name server is down: nothing listens at its port.")
-  return { gateway, nameServer, visitor, client, lan } satisfies Stage
+  return { gateway, nameServer, visitor, client, lan, measured } satisfies Stage
 })
 
 const gatewayConfig = (clientKey: string): string => `endpoint: ${outer.gateway.v4}:${gatewayPort}
@@ -107,8 +101,7 @@ resources:
   intranet: { name: ${name}, ports: [tcp/80, icmp], resolver: corp, allow: [visitor] }
 `
 
-const accept = Effect.fnUntraced(function* (stage: Stage, measured: (part: Partial<StoryResult>) => void) {
-  const { client, lan, visitor } = stage
+const accept = Effect.fnUntraced(function* ({ client, lan, measured, visitor }: Stage) {
   const asked = yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name, type: "A", timeout: 4000 })
   const query = yield* client.first(isDns(asked.id, false), patience)
   if (query === null) return yield* wrong("accept", "the client's question never reached its TUN")
@@ -134,14 +127,10 @@ const accept = Effect.fnUntraced(function* (stage: Stage, measured: (part: Parti
   measured({ acceptMs: round(acceptMs), acceptedWhileDnsDown: true })
   yield* line("gateway", `answers ${proxy} after ${ms(acceptMs)}: accepted, although DNS is down`, true)
 
-  const initiation = yield* client.first(
-    (packet) => packet.direction === "out" && handshakeMessage(packet) === 1,
-    patience
-  )
-  const response = yield* client.first(
-    (packet) => packet.direction === "in" && handshakeMessage(packet) === 2,
-    patience
-  )
+  const handshake = (direction: "in" | "out", type: 1 | 2) =>
+    client.first((packet) => packet.direction === direction && handshakeMessage(packet) === type, patience)
+  const initiation = yield* handshake("out", 1)
+  const response = yield* handshake("in", 2)
   if (initiation === null || response === null)
     return yield* wrong("accept", "no WireGuard handshake on the outer wire")
   measured({ handshakeMs: round(between(initiation, response)) })
@@ -149,12 +138,7 @@ const accept = Effect.fnUntraced(function* (stage: Stage, measured: (part: Parti
   return proxy
 })
 
-const answerAtOnce = Effect.fnUntraced(function* (
-  stage: Stage,
-  proxy: string,
-  measured: (part: Partial<StoryResult>) => void
-) {
-  const { client, visitor } = stage
+const answerAtOnce = Effect.fnUntraced(function* ({ client, measured, visitor }: Stage, proxy: string) {
   const fiber = yield* Effect.forkScoped(visitor.connect({ address: proxy, timeout: 5000 }), { startImmediately: true })
   const syn = yield* client.first((packet) => inTunnel(packet, "out") && isFlow(packet, proxy, "to"), patience)
   if (syn === null) return yield* wrong("icmp", "the client's SYN never reached its TUN")
@@ -178,8 +162,8 @@ const answerAtOnce = Effect.fnUntraced(function* (
   )
 })
 
-const heal = Effect.fnUntraced(function* (stage: Stage, proxy: string, measured: (part: Partial<StoryResult>) => void) {
-  const { client, gateway, lan, nameServer, visitor } = stage
+const heal = Effect.fnUntraced(function* (stage: Stage, proxy: string) {
+  const { client, gateway, lan, measured, nameServer, visitor } = stage
   yield* chapter(`The client tries again every 100 ms, for ${outageSeconds} seconds, and is told the truth each time.`)
   const trying = yield* Effect.forkScoped(visitor.retry({ address: proxy, every: 100, deadline: 45_000 }))
   const row = yield* gateway.status.pipe(
@@ -215,28 +199,8 @@ const heal = Effect.fnUntraced(function* (stage: Stage, proxy: string, measured:
   yield* line("client", `has the first byte ${ms(healMs)} later, at try ${tries}: "${page.text.trim()}"`, true)
 })
 
-const download = Effect.fnUntraced(function* (
-  stage: Stage,
-  proxy: string,
-  measured: (part: Partial<StoryResult>) => void
-) {
-  const page = yield* stage.visitor.get({ address: proxy, path: `/bytes/${downloadBytes}`, timeout: 60_000 })
-  if (page.bytes !== downloadBytes || page.sha256 !== page.expected) {
-    return yield* wrong(
-      "download",
-      `${page.bytes} of ${downloadBytes} bytes came, checksum ${page.sha256.slice(0, 12)}…`
-    )
-  }
-  measured({ downloadedBytes: page.bytes })
-  yield* line(
-    "client",
-    `downloads ${page.bytes / 1024 / 1024} MiB, SHA-256 ${page.sha256.slice(0, 12)}… is right`,
-    true
-  )
-})
-
-const move = Effect.fnUntraced(function* (stage: Stage, proxy: string, measured: (part: Partial<StoryResult>) => void) {
-  const { client, lan, nameServer, visitor } = stage
+const move = Effect.fnUntraced(function* (stage: Stage, proxy: string) {
+  const { client, lan, measured, nameServer, visitor } = stage
   yield* chapter(`The application moves: ${name} is ${inner.otherOrigin.v4} from now on (TTL 5 s).`)
   yield* visitor.openDrip("old", proxy)
   const before = yield* visitor.readDrip("old")
