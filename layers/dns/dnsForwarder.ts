@@ -1,6 +1,7 @@
 /** Questions of clients that other servers have to answer: their answers take seconds, so that only so many may wait. */
 import * as Effect from "effect/Effect"
 import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts"
+import { filterAddresses } from "../../src/dns/tunnelServer.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 
 /** DNS questions of one client. */
@@ -20,12 +21,17 @@ export const makeDnsForwarder = Effect.map(Upstream, (upstream) => {
   return {
     /** Questions that found no place. */
     refused: () => refused,
-    /** What the resolver set says within that time; a failure too when there is no place to wait. */
+    /**
+     * What the resolver set says within that time, with the addresses that `keep` lets through: none by default, since
+     * those of resources' names are real ones, and clients have their own for them. A failure too when there is no place
+     * to wait.
+     */
     forward: (
       of: Asker,
       set: string,
       { domain, type }: TunnelQuestion,
-      withinMs: number
+      withinMs: number,
+      keep: (address: string) => boolean = () => false
     ): Effect.Effect<TunnelAnswer> =>
       Effect.suspend(() => {
         if (waiting >= maxWaiting || of.forwards >= maxWaitingPerAsker) {
@@ -36,7 +42,7 @@ export const makeDnsForwarder = Effect.map(Upstream, (upstream) => {
         of.forwards++
         return upstream.exchange(set, domain, type, withinMs).pipe(
           Effect.match({
-            onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message }),
+            onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message: filterAddresses(message, keep) }),
             onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })
           }),
           Effect.ensuring(

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
-import { filterAddresses, handleQuery } from "../../../src/dns/tunnelServer.ts"
+import { handleQuery } from "../../../src/dns/tunnelServer.ts"
 import type { DnsHandler } from "../../../src/host/DnsSockets.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { TokenBucket } from "../../../src/nat/TokenBucket.ts"
@@ -57,9 +57,7 @@ export const makePortalDns = Effect.gen(function* () {
     if (!forwarded.has(type)) return { _tag: "Refused" }
     const resolver = yield* resolverOf(address, domain)
     if (resolver === undefined) return { _tag: "Refused" }
-    const answer = yield* forwarder.forward(source, resolver, question, withinMs)
-    // Addresses beside the answer are real ones; the client has its own for these names.
-    return answer._tag === "Forwarded" ? { ...answer, message: filterAddresses(answer.message, () => false) } : answer
+    return yield* forwarder.forward(source, resolver, question, withinMs)
   })
 
   const handler: DnsHandler = (query, source, transport) =>

@@ -16,7 +16,6 @@ import { proxyTtl, tunnelAnswerOf } from "../../../src/control/standalone/tunnel
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
-import { filterAddresses } from "../../../src/dns/tunnelServer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import type { Client } from "../../../src/model/Client.ts"
@@ -87,15 +86,10 @@ export const layer = (
         return address !== undefined && destinations.judgeForInternet(address, 0) === undefined
       }
 
-      const outside = Effect.fnUntraced(function* (
-        of: ClientNames,
-        question: TunnelQuestion
-      ): Effect.fn.Return<TunnelAnswer> {
-        if (config.otherNames === "refuse") return { _tag: "Refused" }
-        const answer = yield* forwarder.forward(of, "system", question, forwardMs)
-        if (answer._tag !== "Forwarded") return answer
-        return { ...answer, message: filterAddresses(answer.message, mayLeadOutside) }
-      })
+      const outside = (of: ClientNames, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
+        config.otherNames === "refuse"
+          ? Effect.succeed({ _tag: "Refused" })
+          : forwarder.forward(of, "system", question, forwardMs, mayLeadOutside)
 
       const resourceName = Effect.fnUntraced(function* (
         of: ClientNames,
@@ -104,13 +98,7 @@ export const layer = (
         now: number
       ): Effect.fn.Return<TunnelAnswer> {
         const { family, domain } = question
-        if (family === null) {
-          const answer = yield* forwarder.forward(of, grant.resource.resolver, question, forwardMs)
-          // Addresses beside the answer are real ones; a client gets its proxy IPs when it asks for them.
-          return answer._tag === "Forwarded"
-            ? { ...answer, message: filterAddresses(answer.message, () => false) }
-            : answer
-        }
+        if (family === null) return yield* forwarder.forward(of, grant.resource.resolver, question, forwardMs)
         const { client, resource, expiresAt } = grant
         const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
         if (entry === undefined) return { _tag: "ServerFailure" }
