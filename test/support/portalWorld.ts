@@ -114,7 +114,8 @@ export const portalWorld = (file = portalFile, saved: ReadonlyArray<Authorizatio
       const [message] = inbox.splice(at, 1)
       return event === "phx_reply" ? { ...message!.payload, ref: message!.ref } : message!.payload
     }
-    const peer = { socket, publicKey: ticket.publicKey, id: ticket.device.id, inbox, closed: null, send, raw, take }
+    const { device, publicKey } = ticket.peer
+    const peer = { socket, publicKey, id: device.id, inbox, closed: null, send, raw, take }
     peers.set(socket, peer)
     settle()
     if (options.join !== false) {

@@ -96,7 +96,9 @@ export const layer = (
           case "Configure":
             return portalTunnel.configure(action)
           case "SetRelays":
-            return dataPlane.send({ _tag: "SetRelays", relays: action.relays })
+          case "AddCandidate":
+          case "RemoveCandidate":
+            return dataPlane.send(action)
           case "Reconcile":
             return authorizations.reconcile(action.authorizations)
           case "Revoke":
@@ -105,14 +107,6 @@ export const layer = (
             return authorizations.update(action.resource)
           case "SetExpiry":
             return setExpiry(authorizations, action.grant)
-          case "AddCandidates":
-          case "RemoveCandidates": {
-            const { client } = action
-            const tag = action._tag === "AddCandidates" ? ("AddCandidate" as const) : ("RemoveCandidate" as const)
-            return Effect.forEach(action.candidates, (candidate) => dataPlane.send({ _tag: tag, client, candidate }), {
-              discard: true
-            })
-          }
           case "Warn":
             return Effect.logWarning(action.message)
           case "End":

@@ -1,7 +1,8 @@
 /** Generation A: `allow_access` that came before its client's `request_connection`. */
+import type { ListedAuthorization } from "../../access/Authorizations.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { Resource, ResourceId } from "../../model/Resource.ts"
-import type { AllowAccess, Grant } from "./messages.ts"
+import type { AllowAccess } from "./messages.ts"
 
 /** Kept at most; the oldest are forgotten, and their clients ask again. */
 const maxEarly = 1_024
@@ -30,13 +31,13 @@ export class EarlyRequests {
     this.requests = this.requests.map((known) => (known.resource.id === resource.id ? { ...known, resource } : known))
   }
 
-  setExpiry({ client, expiresAt, resource }: Grant): void {
+  setExpiry({ client, expiresAt, resource }: ListedAuthorization): void {
     this.requests = this.requests.map((known) =>
       known.client === client && known.resource.id === resource ? { ...known, expiresAt } : known
     )
   }
 
-  keepOnly(grants: ReadonlyArray<Grant>): void {
+  keepOnly(grants: ReadonlyArray<ListedAuthorization>): void {
     if (this.requests.length === 0) return
     const listed = new Set(grants.map((grant) => `${grant.client} ${grant.resource}`))
     this.requests = this.requests.filter((known) => listed.has(`${known.client} ${known.resource.id}`))

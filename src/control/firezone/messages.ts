@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
+import type { ListedAuthorization } from "../../access/Authorizations.ts"
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 import { type Client, ClientId } from "../../model/Client.ts"
 import type { PortFilter } from "../../model/PortFilter.ts"
@@ -21,20 +22,13 @@ export type NameRequest =
   /** Clients up to 1.0 want the addresses themselves. */
   | { readonly _tag: "Question"; readonly domain: string }
 
-/** Times are epoch milliseconds; `null` never. */
-export interface Grant {
-  readonly client: ClientId
-  readonly resource: ResourceId
-  readonly expiresAt: number | null
-}
-
 export interface Init {
   readonly _tag: "Init"
   readonly tunnel4: string
   readonly tunnel6: string
   readonly relays: ReadonlyArray<Relay>
   /** `null`: the portal does not list them, so nothing is revoked. */
-  readonly authorizations: ReadonlyArray<Grant> | null
+  readonly authorizations: ReadonlyArray<ListedAuthorization> | null
 }
 
 export interface RelaysPresence {
@@ -95,7 +89,7 @@ export type PortalMessage =
     }
   | { readonly _tag: "RejectAccess"; readonly client: ClientId; readonly resource: ResourceId }
   | { readonly _tag: "ResourceUpdated"; readonly resource: Resource }
-  | (Grant & { readonly _tag: "ExpiryUpdated" })
+  | (ListedAuthorization & { readonly _tag: "ExpiryUpdated" })
   | Disconnect
 
 export type Decoded<A = PortalMessage> =
@@ -288,7 +282,7 @@ const grantOf = (wire: {
   readonly client_id: string
   readonly resource_id: string
   readonly expires_at: number | null
-}): Grant => ({
+}): ListedAuthorization => ({
   client: clientId(wire.client_id),
   resource: resourceId(wire.resource_id),
   expiresAt: millis(wire.expires_at)

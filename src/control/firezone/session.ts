@@ -2,29 +2,23 @@
  * The gateway's side of a portal session without IO: a message in, what has to be done out, in order. Replies belong to
  * the action they answer; nothing in here waits for anything (docs/portal-protocol.md, "Access requests").
  */
-import type { Relay } from "../../model/Relay.ts"
+import type { ListedAuthorization } from "../../access/Authorizations.ts"
+import type { Command } from "../../dataplane/commands.ts"
 import type { AccessRequest, IceCredentials } from "../../model/AccessRequest.ts"
 import type { Client, ClientId } from "../../model/Client.ts"
 import type { Resource, ResourceId } from "../../model/Resource.ts"
 import { EarlyRequests } from "./earlyRequests.ts"
-import type {
-  AllowAccess,
-  AuthorizeFlow,
-  Grant,
-  Init,
-  NameRequest,
-  PortalMessage,
-  RequestConnection
-} from "./messages.ts"
+import type { AllowAccess, AuthorizeFlow, Init, NameRequest, PortalMessage, RequestConnection } from "./messages.ts"
 import * as pushes from "./pushes.ts"
 import { RelayTable } from "./relayTable.ts"
 
 export type Action =
   /** The gateway's own tunnel addresses. */
   | { readonly _tag: "Configure"; readonly tunnel4: string; readonly tunnel6: string }
-  | { readonly _tag: "SetRelays"; readonly relays: ReadonlyArray<Relay> }
+  /** For the data plane as it is. */
+  | Extract<Command, { readonly _tag: "SetRelays" | "AddCandidate" | "RemoveCandidate" }>
   /** Pairs that are not listed are revoked; the others get their expiry. */
-  | { readonly _tag: "Reconcile"; readonly authorizations: ReadonlyArray<Grant> }
+  | { readonly _tag: "Reconcile"; readonly authorizations: ReadonlyArray<ListedAuthorization> }
   /** To be accepted, and answered with `reply` in the same turn. */
   | {
       readonly _tag: "Accept"
@@ -35,12 +29,7 @@ export type Action =
   | { readonly _tag: "Send"; readonly message: pushes.Push }
   | { readonly _tag: "Revoke"; readonly client: ClientId; readonly resource: ResourceId }
   | { readonly _tag: "UpdateResource"; readonly resource: Resource }
-  | { readonly _tag: "SetExpiry"; readonly grant: Grant }
-  | {
-      readonly _tag: "AddCandidates" | "RemoveCandidates"
-      readonly client: ClientId
-      readonly candidates: ReadonlyArray<string>
-    }
+  | { readonly _tag: "SetExpiry"; readonly grant: ListedAuthorization }
   | { readonly _tag: "Warn"; readonly message: string }
   /** The portal does not want this gateway any more. */
   | { readonly _tag: "End"; readonly reason: string }
@@ -89,8 +78,9 @@ export class Session {
       case "Candidates":
       case "InvalidatedCandidates": {
         const { client, candidates } = message
-        if (candidates.length === 0 || !this.accepted.has(client)) return []
-        return [{ _tag: message._tag === "Candidates" ? "AddCandidates" : "RemoveCandidates", client, candidates }]
+        if (!this.accepted.has(client)) return []
+        const _tag = message._tag === "Candidates" ? "AddCandidate" : "RemoveCandidate"
+        return candidates.map((candidate) => ({ _tag, client, candidate }))
       }
       case "RejectAccess":
         this.early.reject(message.client, message.resource)

@@ -49,17 +49,13 @@ export class DevPortal {
   }
 
   /** The WebSocket is open. An older one of the same device is closed. Gives the socket's number. */
-  open(ticket: Ticket, now: number): number {
-    const { device } = ticket
+  open({ peer }: Ticket, now: number): number {
+    const { agent, device, endpoint, remote } = peer
     const older = this.state.online.get(device.id)
     if (older !== undefined) close(this.state, older, 1000, "replaced")
     const connection: Connection = {
+      ...peer,
       socket: this.nextSocket++,
-      device,
-      publicKey: ticket.publicKey,
-      endpoint: ticket.endpoint,
-      agent: ticket.agent,
-      remote: ticket.remote,
       joined: false,
       lastHeard: now,
       allowance: burst
@@ -68,7 +64,7 @@ export class DevPortal {
     this.state.online.set(device.id, connection)
     log(
       this.state,
-      `${device.role} ${device.name} (${ticket.agent}, ${device.group.name}) connected from ${ticket.remote}${ticket.endpoint === 2 ? " at v2" : ""}`
+      `${device.role} ${device.name} (${agent}, ${device.group.name}) connected from ${remote}${endpoint === 2 ? " at v2" : ""}`
     )
     return connection.socket
   }

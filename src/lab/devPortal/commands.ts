@@ -103,14 +103,12 @@ export const runCommand = (state: PortalState, command: Command, now: number): C
 
 const unknownName = (what: string, name: string): CommandResult => ({ ok: false, error: `no ${what} "${name}"` })
 
-const findDevice = (state: PortalState, name: string): Device | undefined =>
-  state.devices.get(name) ?? [...state.devices.values()].find((device) => device.name === name)
-
-const findResource = (state: PortalState, name: string): PortalResource | undefined =>
-  state.resources.get(name) ?? [...state.resources.values()].find((resource) => resource.name === name)
+/** By id or by name. */
+const find = <A extends { readonly name: string }>(all: ReadonlyMap<string, A>, name: string): A | undefined =>
+  all.get(name) ?? [...all.values()].find((one) => one.name === name)
 
 const withDevice = (state: PortalState, name: string, use: (device: Device) => void): CommandResult => {
-  const device = findDevice(state, name)
+  const device = find(state.devices, name)
   if (device === undefined) return unknownName("device", name)
   use(device)
   return { ok: true }
@@ -122,7 +120,7 @@ const withConnections = (
   name: string | undefined,
   use: (connection: Connection) => unknown
 ): CommandResult => {
-  const device = name === undefined ? undefined : findDevice(state, name)
+  const device = name === undefined ? undefined : find(state.devices, name)
   if (name !== undefined && device === undefined) return unknownName("device", name)
   const chosen = [...state.online.values()].filter((c) => device === undefined || c.device.id === device.id)
   chosen.forEach(use)
@@ -159,9 +157,9 @@ const status = (state: PortalState): CommandResult => ({
 })
 
 const revoke = (state: PortalState, clientName: string, resourceName: string | undefined): CommandResult => {
-  const client = findDevice(state, clientName)
+  const client = find(state.devices, clientName)
   if (client === undefined) return unknownName("device", clientName)
-  const resource = resourceName === undefined ? undefined : findResource(state, resourceName)
+  const resource = resourceName === undefined ? undefined : find(state.resources, resourceName)
   if (resourceName !== undefined && resource === undefined) return unknownName("resource", resourceName)
   const found = [...state.authorizations.values()].filter(
     (a) => a.client === client.id && (resource === undefined || a.resource === resource.id)
@@ -172,9 +170,9 @@ const revoke = (state: PortalState, clientName: string, resourceName: string | u
 }
 
 const expire = (state: PortalState, clientName: string, resourceName: string, at: number | null): CommandResult => {
-  const client = findDevice(state, clientName)
+  const client = find(state.devices, clientName)
   if (client === undefined) return unknownName("device", clientName)
-  const resource = findResource(state, resourceName)
+  const resource = find(state.resources, resourceName)
   if (resource === undefined) return unknownName("resource", resourceName)
   const found = [...state.authorizations.values()].filter((a) => a.client === client.id && a.resource === resource.id)
   for (const authorization of found) {
@@ -191,7 +189,7 @@ const expire = (state: PortalState, clientName: string, resourceName: string, at
 }
 
 const update = (state: PortalState, command: Extract<Command, { command: "update" }>): CommandResult => {
-  const resource = findResource(state, command.resource)
+  const resource = find(state.resources, command.resource)
   if (resource === undefined) return unknownName("resource", command.resource)
   const address = command.address === undefined ? undefined : readAddress(resource, command.address)
   if (address === null) return { ok: false, error: `"${command.address}" is no address of a ${resource.kind} resource` }

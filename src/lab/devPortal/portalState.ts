@@ -16,8 +16,8 @@ export interface Device {
   readonly pskBase: Uint8Array
 }
 
-export interface Connection {
-  readonly socket: number
+/** A device as it comes with an upgrade. */
+export interface Peer {
   readonly device: Device
   /** Standard base64 of the WireGuard public key. */
   readonly publicKey: string
@@ -27,6 +27,10 @@ export interface Connection {
   readonly agent: string
   /** Address text of the peer. */
   readonly remote: string
+}
+
+export interface Connection extends Peer {
+  readonly socket: number
   joined: boolean
   lastHeard: number
   /** Messages that it may send at once. */

@@ -1,7 +1,7 @@
 /** The upgrade request of a device (docs/portal-protocol.md, "Connecting"): who is it, and may it come in? */
 import { keyBytes } from "../../config/values.ts"
 import { hostNumbers, preferredHost, pskBaseOf, tunnelAddresses, uuidOf } from "./identity.ts"
-import type { Device, PortalState, Role } from "./portalState.ts"
+import type { Device, Peer, PortalState, Role } from "./portalState.ts"
 
 export interface UpgradeRequest {
   /** Path and query. */
@@ -22,11 +22,7 @@ export interface Refused {
 /** May connect; becomes a connection when the WebSocket handshake is done. */
 export interface Ticket {
   readonly _tag: "Ticket"
-  readonly device: Device
-  readonly publicKey: string
-  readonly endpoint: 1 | 2
-  readonly agent: string
-  readonly remote: string
+  readonly peer: Peer
 }
 
 const paths: Readonly<Record<string, readonly [Role, 1 | 2]>> = {
@@ -68,7 +64,7 @@ export const checkUpgrade = (state: PortalState, request: UpgradeRequest): Refus
   const id = uuidOf(role, `${group.name}:${externalId}`)
   const device = findDevice(state, { id, role, group, externalId, name: name === "" ? externalId : name })
   if (device === undefined) return refused(503, "too_many_devices", 1)
-  return { _tag: "Ticket", device, publicKey, endpoint, agent, remote: request.remote }
+  return { _tag: "Ticket", peer: { device, publicKey, endpoint, agent, remote: request.remote } }
 }
 
 /** `os/version component/semver`, or as of 1.1 with the kernel's brackets before the component. */

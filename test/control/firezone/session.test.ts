@@ -226,10 +226,10 @@ describe("a portal session", () => {
     const session = started()
     for (const event of ["ice_candidates", "invalidate_ice_candidates"]) {
       assert.deepStrictEqual(handle(session, event, payload), [])
-      const tag = event === "ice_candidates" ? "AddCandidates" : "RemoveCandidates"
+      const tag = event === "ice_candidates" ? "AddCandidate" : "RemoveCandidate"
       session.accept(clientOne)
       assert.deepStrictEqual(handle(session, event, payload), [
-        { _tag: tag, client: clientOne.id, candidates: [portal.candidate(1)] }
+        { _tag: tag, client: clientOne.id, candidate: portal.candidate(1) }
       ])
       session.dismiss(clientOne.id)
       assert.deepStrictEqual(handle(session, event, payload), [])

@@ -158,7 +158,7 @@ describe("the portal and the gateway's code", () => {
         const { pathname, search } = new URL(url)
         const ticket = portal.check({ url: pathname + search, headers: Object.fromEntries(lower), remote: "::1" })
         if (ticket._tag === "Refused") return assert.fail(ticket.body)
-        assert.strictEqual(ticket.device.name, "my device")
+        assert.strictEqual(ticket.peer.device.name, "my device")
         portal.take()
         const socket = portal.open(ticket, 0)
         const channel = new Channel({ topic: role, answers: false })
