@@ -47,18 +47,12 @@ export const runCommand = (
   command: ReadonlyArray<string>,
   options: CommandOptions = {}
 ): Effect.Effect<string, LabError> =>
-  Effect.flatMap(attemptCommand(command, options), (result) =>
-    result.code === 0
-      ? Effect.succeed(result.stdout)
-      : Effect.fail(
-          new LabError({
-            message: `${shown(command)} ended with code ${result.code}: ${complaint(result)}`
-          })
-        )
-  )
+  Effect.flatMap(attemptCommand(command, options), ({ code, stderr, stdout }) => {
+    if (code === 0) return Effect.succeed(stdout)
+    const complaint = firstLine(stderr) ?? firstLine(stdout) ?? "no output"
+    return Effect.fail(new LabError({ message: `${shown(command)} ended with code ${code}: ${complaint}` }))
+  })
 
 const shown = (command: ReadonlyArray<string>): string => `"${command.join(" ").slice(0, 200)}"`
-
-const complaint = (result: CommandResult): string => firstLine(result.stderr) ?? firstLine(result.stdout) ?? "no output"
 
 const firstLine = (text: string): string | undefined => text.trim().split("\n")[0] || undefined

@@ -25,49 +25,33 @@ export interface DefaultRoute {
 
 export const makeDefaultRoute: Effect.Effect<DefaultRoute, never, Scope.Scope> = Effect.gen(function* () {
   const rules: Record<Family, Set<string>> = { "-4": new Set(), "-6": new Set() }
-  const forget = (family: Family, wanted: Iterable<string>) =>
-    Effect.ignore(
-      ip(
-        family,
-        ["-force"],
-        Array.from(wanted, (rule) => `rule del ${rule}`)
-      )
-    )
-  yield* Effect.addFinalizer(() => Effect.forEach(families, (family) => forget(family, rules[family])))
+  const forget = (family: Family, wanted: Iterable<string>) => {
+    const lines = Array.from(wanted, (rule) => `rule del ${rule}`)
+    return Effect.ignore(ip([family, "-force"], lines))
+  }
+  yield* Effect.addFinalizer(() => forBoth((family) => forget(family, rules[family])))
 
   const add = Effect.fnUntraced(function* (family: Family, wanted: ReadonlyArray<string>) {
     const missing = wanted.filter((rule) => !rules[family].has(rule))
     yield* forget(family, missing)
     for (const rule of missing) rules[family].add(rule)
-    yield* ip(
-      family,
-      [],
-      missing.map((rule) => `rule add ${rule}`)
-    )
+    const lines = missing.map((rule) => `rule add ${rule}`)
+    yield* ip([family], lines)
   })
   return {
     set: (device, tunnel4, tunnel6) =>
-      Effect.forEach(
-        families,
-        (family) => {
-          const source = family === "-4" ? tunnel4 : tunnel6
-          return Effect.andThen(
-            ip(family, [], [`route replace default dev ${device} src ${source} table ${table}`]),
-            add(family, [specific, others])
-          )
-        },
-        { discard: true }
-      ),
-    clear: (device) =>
-      Effect.forEach(families, (family) => ip(family, [], [`route flush dev ${device} table ${table}`]), {
-        discard: true
+      forBoth((family) => {
+        const source = family === "-4" ? tunnel4 : tunnel6
+        const route = `route replace default dev ${device} src ${source} table ${table}`
+        return Effect.andThen(ip([family], [route]), add(family, [specific, others]))
       }),
+    clear: (device) => forBoth((family) => ip([family], [`route flush dev ${device} table ${table}`])),
     spare: (portal) => add(portal.includes(":") ? "-6" : "-4", [`pref 98 to ${portal} lookup main`])
   }
 })
 
 type Family = "-4" | "-6"
-const families: ReadonlyArray<Family> = ["-4", "-6"]
+const forBoth = <E>(act: (family: Family) => Effect.Effect<void, E>) => Effect.andThen(act("-4"), act("-6"))
 
-const ip = (family: Family, flags: ReadonlyArray<string>, lines: ReadonlyArray<string>) =>
-  ipBatch("the way to the Internet", lines, [family, ...flags])
+const ip = (flags: ReadonlyArray<string>, lines: ReadonlyArray<string>) =>
+  ipBatch("the way to the Internet", lines, flags)

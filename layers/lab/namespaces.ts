@@ -41,21 +41,7 @@ export const makeWideNamespaces: MakeNamespaces = Effect.fnUntraced(function* (i
     yield* configure(name(home), "outer", [wide[home]])
     yield* configure(name(router), "outer", [wide[router].home])
     const port = `to-${home}`
-    yield* runCommand([
-      "ip",
-      "link",
-      "add",
-      "wide",
-      "netns",
-      name(router),
-      "type",
-      "veth",
-      "peer",
-      "name",
-      port,
-      "netns",
-      name("internet")
-    ])
+    yield* wire("wide", name(router), name("internet"), port)
     yield* runCommand(["ip", "-n", name("internet"), "link", "set", port, "up", "master", "wide"])
     yield* configure(name(router), "wide", [wide[router].wide])
     yield* runCommand(["ip", "netns", "exec", name(router), "sysctl", "-qw", ...forwarding])
@@ -76,8 +62,9 @@ const makeHosts = Effect.fnUntraced(function* (id: string, hosts: ReadonlyArray<
   }
 })
 
-const wire = (device: string, left: string, right: string) =>
-  runCommand(["ip", "link", "add", device, "netns", left, "type", "veth", "peer", "name", device, "netns", right])
+/** Both ends are called `device`, unless the right one has a name of its own. */
+const wire = (device: string, left: string, right: string, end: string = device) =>
+  runCommand(["ip", "link", "add", device, "netns", left, "type", "veth", "peer", "name", end, "netns", right])
 
 const routeBy = (namespace: string, router: Dual) =>
   runCommand(["ip", "-n", namespace, "-batch", "-"], {

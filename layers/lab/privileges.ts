@@ -21,11 +21,10 @@ export const runUnprivileged: Effect.Effect<number | null, LabError> = Effect.ge
   if (process.geteuid?.() === 0) return null
   yield* checkTools
   yield* refuse(lackOf({ root: true, tun: tunDevice() }))
-  const unshare = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
+  const shell = ["--user", "--map-root-user", "--net", "--mount", "sh", "-c"]
   const allowed = yield* attemptCommand([
-    ...unshare,
-    "sh",
-    "-c",
+    "unshare",
+    ...shell,
     "mount -t tmpfs tmpfs /run && test -w /dev/net/tun"
   ]).pipe(
     Effect.map((result) => result.code === 0),
@@ -34,16 +33,7 @@ export const runUnprivileged: Effect.Effect<number | null, LabError> = Effect.ge
   if (!allowed || process.env[inside] !== undefined) return yield* new LabError({ message: needsRoot })
   return yield* Effect.callback<number>((resume) => {
     const script = 'mount -t tmpfs tmpfs /run && exec "$@"'
-    const command = [
-      ...unshare.slice(1),
-      "sh",
-      "-c",
-      script,
-      "sh",
-      process.execPath,
-      ...process.execArgv,
-      ...process.argv.slice(1)
-    ]
+    const command = [...shell, script, "sh", process.execPath, ...process.execArgv, ...process.argv.slice(1)]
     const child = spawn("unshare", command, { stdio: "inherit", env: { ...process.env, [inside]: "1" } })
     child.on("error", () => resume(Effect.succeed(1)))
     child.on("close", (code) => resume(Effect.succeed(code ?? 1)))

@@ -235,16 +235,14 @@ const setRelays = (
   const old = state.relays
   const next = Object.entries(relays).map(([name, relay]) => relayOf(name, relay))
   state.relays = next
-  const same = (id: string) => {
-    const [a, b] = [old.find((r) => r.id === id), next.find((r) => r.id === id)]
-    return a !== undefined && b !== undefined && JSON.stringify(a) === JSON.stringify(b)
-  }
+  const known = new Set(old.map((relay) => JSON.stringify(relay)))
+  const news = next.filter((relay) => !known.has(JSON.stringify(relay)))
   const disconnected_ids = old.filter(({ id }) => !next.some((r) => r.id === id)).map(({ id }) => id)
   for (const to of state.online.values()) {
     if (!to.joined) continue
     push(state, to, "relays_presence", {
       disconnected_ids,
-      connected: next.filter(({ id }) => !same(id)).flatMap((relay) => relayEntries(relay, to.device.id, now))
+      connected: news.flatMap((relay) => relayEntries(relay, to.device.id, now))
     })
   }
   log(state, `relays: ${next.map(({ name }) => name).join(", ") || "none"}`)
