@@ -47,11 +47,8 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   )
 })
 
-interface Identity {
-  readonly firezoneId: string
-  readonly name: string
+type Identity = Pick<PortalSocketLive.PortalSocketOptions, "firezoneId" | "name" | "publicKey"> & {
   readonly privateKey: Uint8Array
-  readonly publicKey: string
 }
 
 const services = (

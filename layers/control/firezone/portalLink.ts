@@ -99,10 +99,12 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
   const connectOnce = Effect.gen(function* () {
     counters.connects++
     const open = yield* socket.connect(link.legacy).pipe(
-      Effect.mapError((error) => failureOf(error.status, error.retryAfter, error.detail)),
+      Effect.mapError(({ detail, retryAfter, status }) =>
+        status === null ? network(detail) : ({ _tag: "Http", status, retryAfter } as const)
+      ),
       Effect.timeoutOrElse({
         duration: connectTimeout,
-        orElse: () => Effect.fail(failureOf(null, null, `no connection within ${Duration.toSeconds(connectTimeout)} s`))
+        orElse: () => Effect.fail(network(`no connection within ${Duration.toSeconds(connectTimeout)} s`))
       })
     )
     connection = open
@@ -111,14 +113,14 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
     for (;;) {
       const now = yield* Clock.currentTimeMillis
       const frame = yield* open.receive.pipe(
-        Effect.mapError((closed) => failureOf(null, null, closed.detail)),
+        Effect.mapError((closed) => network(closed.detail)),
         Effect.timeoutOption(Math.max(0, channel.nextAt - now))
       )
       const then = yield* Clock.currentTimeMillis
       if (Option.isSome(frame)) counters.frames++
       const events = Option.isSome(frame) ? channel.receive(frame.value, then) : []
       const broken = (yield* handle(open, events)) ?? (yield* handle(open, channel.tick(then)))
-      if (broken !== null) return yield* Effect.fail(failureOf(null, null, broken))
+      if (broken !== null) return yield* Effect.fail(network(broken))
     }
   }).pipe(
     Effect.ensuring(
@@ -130,7 +132,7 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
     Effect.scoped,
     // A bug in here must not take the data plane away: it costs this connection.
     makeOutlive("ControlPlane.connection"),
-    Effect.andThen(Effect.fail(failureOf(null, null, "internal error")))
+    Effect.andThen(Effect.fail(network("internal error")))
   )
 
   const retry = Effect.fnUntraced(function* (failure: Policy.ConnectFailure) {
@@ -169,5 +171,4 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
   } satisfies PortalLink
 })
 
-const failureOf = (status: number | null, retryAfter: string | null, detail: string): Policy.ConnectFailure =>
-  status === null ? { _tag: "Network", detail } : { _tag: "Http", status, retryAfter }
+const network = (detail: string): Policy.ConnectFailure => ({ _tag: "Network", detail })

@@ -72,7 +72,7 @@ export const readApiUrl = (text: string): Result.Result<string, string> => {
 }
 
 /** As newer portals read it, or (`legacy`) in the order that those of 2024 want. Only printable ASCII without blanks. */
-const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "client" = "gateway"): string => {
+const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "client"): string => {
   const { os, osVersion, arch, kernel } = host
   const component = legacy ? "connlib" : role === "gateway" ? "gateway" : "headless-client"
   return `${word(os)}/${word(osVersion)} ${component}/${portalVersion} (${word(arch)}; ${word(kernel)})`
