@@ -18,7 +18,6 @@ export const layer: Layer.Layer<Clients, never, DataPlane> = Layer.effect(
           const local = given ?? desired.credentials(client, remote) ?? draw()
           return Effect.as(send({ ...commandOf(client), ice: { local, remote, role: "controlled" } }), local)
         }),
-      find: (client) => Effect.sync(() => desired.client(client)),
       remove: (client) => send({ _tag: "RemoveClient", client }),
       list: Effect.sync(() => desired.clients())
     })

@@ -12,6 +12,9 @@ import type { Order } from "../../src/dataplane/orders.ts"
 /** Notices that wait for one subscriber; beyond it the oldest are dropped and counted. */
 const noticeCapacity = 16_384
 
+/** Faults kept for the first subscriber. */
+const mostEarly = 64
+
 export interface DataPlaneHub {
   readonly desired: DesiredState
   /** Records a command, and yields what the worker has to do for it. */
@@ -30,6 +33,8 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
   const failure = Deferred.makeUnsafe<never, DataPlaneError>()
   let dropped = 0
   let faults = 0
+  /** Said before anybody listened. */
+  let early: Array<Notice> = []
 
   const publish = (notice: Notice): void => {
     for (const queue of subscribers) {
@@ -51,7 +56,9 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
       const orders = desired.apply(command)
       for (const message of desired.takeFaults()) {
         faults++
-        publish({ _tag: "Fault", epoch: 0, message })
+        const fault: Notice = { _tag: "Fault", epoch: 0, message }
+        if (subscribers.size > 0) publish(fault)
+        else if (early.length < mostEarly) early.push(fault)
       }
       return orders
     },
@@ -70,6 +77,8 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     subscribe: Effect.acquireRelease(
       Effect.map(Queue.sliding<Notice>(noticeCapacity), (queue) => {
         subscribers.add(queue)
+        for (const fault of early) Queue.offerUnsafe(queue, fault)
+        early = []
         return queue
       }),
       (queue) =>

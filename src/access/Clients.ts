@@ -38,8 +38,6 @@ export class Clients extends Context.Service<
      * and only the data plane sees which one the client has. Where ours are drawn, another one means another connection.
      */
     readonly connect: (request: ConnectRequest) => Effect.Effect<IceCredentials>
-    /** As the data plane was told it last. */
-    readonly find: (client: ClientId) => Effect.Effect<Client | undefined>
     readonly remove: (client: ClientId) => Effect.Effect<void>
     readonly list: Effect.Effect<ReadonlyArray<Client>>
   }

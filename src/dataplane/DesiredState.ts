@@ -36,7 +36,6 @@ const mostCandidates = 64
 export interface KnownClients {
   /** As they were told last. */
   readonly clients: () => ReadonlyArray<Client>
-  readonly client: (id: ClientId) => Client | undefined
   /**
    * Our credentials of the connection by ICE that the client goes on with: the same keys, and the same credentials of its
    * own. `null`: there is none, or it was lost.
@@ -161,11 +160,6 @@ export class DesiredState implements KnownClients {
     return Array.from(this.entries.values(), clientOf)
   }
 
-  client(id: ClientId): Client | undefined {
-    const entry = this.entries.get(id)
-    return entry === undefined ? undefined : clientOf(entry)
-  }
-
   credentials(client: Client, remote: IceCredentials): IceCredentials | null {
     const entry = this.entries.get(client.id)
     if (entry === undefined || entry.lost) return null
@@ -178,8 +172,8 @@ export class DesiredState implements KnownClients {
   replay(now: number): Array<Order> {
     const orders: Array<Order> = []
     for (const order of [this.policy, this.hosts, this.relays]) if (order !== undefined) orders.push(order)
-    for (const [client, { candidates, disconnected, placed, state }] of this.entries) {
-      if (disconnected) orders.push({ _tag: "DisconnectClient", client })
+    for (const [client, { candidates, disconnected, lost, placed, state }] of this.entries) {
+      if (disconnected || lost) orders.push({ _tag: "DisconnectClient", client })
       else orders.push(revived(placed, state, now), ...candidates.values())
     }
     for (const { resources } of this.entries.values()) orders.push(...resources.values())
@@ -208,7 +202,6 @@ export class DesiredState implements KnownClients {
       const { client } = robbed.placed
       this.release(robbed)
       robbed.disconnected = true
-      robbed.candidates.clear()
       orders.push({ _tag: "DisconnectClient", client })
       this.faults.push(`client ${client} was disconnected: its key or address belongs to client ${command.client} now`)
     }
@@ -216,8 +209,8 @@ export class DesiredState implements KnownClients {
     const entry: ClientEntry = {
       resources: new Map(),
       mappings: new Set(),
-      state: undefined,
       ...known,
+      state: known?.placed.publicKey === placed.publicKey ? known.state : undefined,
       candidates: kept ? known.candidates : new Map(),
       placed,
       disconnected: false,
@@ -225,7 +218,8 @@ export class DesiredState implements KnownClients {
     }
     this.entries.set(command.client, entry)
     for (const key of ownedBy(placed)) this.owners.set(key, entry)
-    return [...orders, placed]
+    // A connection that the worker has lost meanwhile begins anew, and knows nothing of the client's side.
+    return [...orders, placed, ...entry.candidates.values()]
   }
 
   /** What the command comes to; `undefined` when it is malformed. */
@@ -255,24 +249,27 @@ export class DesiredState implements KnownClients {
       tunnel6,
       ice
     }
-    if (known === undefined || known.disconnected) return fresh
+    if (known === undefined) return fresh
     const { placed: before } = known
     const sameKey = before.publicKey === publicKey
+    const { endpoint = before.endpoint, keepalive = before.keepalive } = command
+    const lastTai64n = command.lastTai64n ?? known.state?.lastTai64n ?? before.lastTai64n
+    const restored = sameKey ? { ...fresh, endpoint, keepalive, lastTai64n } : fresh
+    if (known.disconnected) return restored
     const sameAddresses = before.tunnel4 === tunnel4 && before.tunnel6 === tunnel6
-    const { endpoint = before.endpoint, keepalive = before.keepalive, lastTai64n = before.lastTai64n } = command
     // One whose path ICE finds has another key each time that it starts, and its flows go on.
     const flows = sameAddresses && (sameKey || ice !== null) ? before.flows : number
-    if (!sameKey) return { ...fresh, flows }
-    const restored = { ...fresh, endpoint, keepalive, lastTai64n, flows }
+    const flowing = { ...restored, flows }
+    if (!sameKey) return flowing
     if (ice === null) {
       const kept = before.ice === null && before.presharedKey === presharedKey
-      return { ...restored, connection: kept ? before.connection : number }
+      return { ...flowing, connection: kept ? before.connection : number }
     }
-    if (!sameAddresses || known.lost || !sameParameters(before.ice, ice)) return restored
+    if (!sameAddresses || known.lost || !sameParameters(before.ice, ice)) return flowing
     // It may get another preshared key with every request, and is asked which one it has.
     const later = presharedKey === before.presharedKey ? null : presharedKey
     const { connection } = before
-    return { ...restored, connection, presharedKey: before.presharedKey, laterPresharedKey: later }
+    return { ...flowing, connection, presharedKey: before.presharedKey, laterPresharedKey: later }
   }
 
   private release(entry: ClientEntry): void {
@@ -430,7 +427,6 @@ const clientOf = ({ placed }: ClientEntry): Client => ({
 const saysNothingNew = (known: ClientEntry, command: UpsertClient): boolean => {
   const { presharedKey, publicKey, tunnel4, tunnel6 } = clientOf(known)
   return (
-    !known.disconnected &&
     (command.ice ?? null) === null &&
     command.endpoint === undefined &&
     publicKey === command.publicKey &&

@@ -46,8 +46,8 @@ export interface UpsertClient {
   /** Start a handshake towards `endpoint` (the client was active when the worker or the gateway went away). */
   readonly initiate?: boolean
   /**
-   * The path to the client is found by ICE; absent or `null`: a plain endpoint that follows the client's packets. The same
-   * parameters, key and addresses again keep the connection (local candidates are told again), and a preshared key that is
+   * The path to the client is found by ICE; absent or `null`: a plain endpoint that follows the client's packets, unless
+   * the rest is known already: that says nothing about how it connects. The same parameters, key and addresses again keep the connection (local candidates are told again), and a preshared key that is
    * another one is tried when the client does not take the first; others replace it, and the client's resources, mappings
    * and sessions stay.
    */

@@ -368,13 +368,35 @@ describe("the desired state of connections by ICE", () => {
     assert.deepStrictEqual(candidatesOf(desired), [at(3)])
   })
 
-  it("does not take a connection for lost that the worker is being told to begin anew", () => {
-    const desired = stateOf(byIce)
+  it("does not take a connection for lost that the worker is being told to begin anew, with the client's candidates", () => {
+    const desired = stateOf(byIce, add(at(1)))
     const { connection, number } = lastOf(desired)
-    desired.apply(byIce)
+    assert.deepStrictEqual(plain(desired.apply(byIce)), [placed(byIce), add(at(1))])
     desired.lost({ client: clientId(1), order: number })
     desired.apply(byIce)
     assert.strictEqual(lastOf(desired).connection, connection)
+    assert.deepStrictEqual(candidatesOf(desired), [at(1)])
+  })
+
+  it("replays no connection that was lost, and goes on refusing old initiations when the client comes again", () => {
+    const desired = stateOf(byIce)
+    const { number } = lastOf(desired)
+    desired.observe(state(1))
+    desired.lost({ client: clientId(1), order: number })
+    assert.deepStrictEqual(plain(desired.replay(0)), [{ _tag: "DisconnectClient", client: clientId(1) }])
+    assert.deepStrictEqual(plain(desired.apply({ ...byIce, lastTai64n: null })), [
+      placed({ ...byIce, lastTai64n: state(1).lastTai64n })
+    ])
+    const rekeyed = { ...byIce, publicKey: key(7) }
+    assert.deepStrictEqual(plain(desired.apply(rekeyed)), [placed(rekeyed)])
+  })
+
+  it("keeps the connection of a client that is named again without a word about how it connects", () => {
+    const { client, presharedKey, publicKey, tunnel4, tunnel6 } = byIce
+    const named: UpsertClient = { _tag: "UpsertClient", client, presharedKey, publicKey, tunnel4, tunnel6 }
+    assert.deepStrictEqual(stateOf(byIce).apply(named), [])
+    const robber = { ...upsertClient(2), tunnel4, ice }
+    assert.deepStrictEqual(stateOf(byIce, robber).apply(named), [])
   })
 
   it("gives out our credentials of a connection that a client goes on with, and of no other", () => {

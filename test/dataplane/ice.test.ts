@@ -176,6 +176,10 @@ describe("a gateway", () => {
     beginAnew(11)
     if (pair.client.told("ConnectionLost").length > 0) beginAnew(12)
     assert.isTrue(passes(pair))
+    const proven = handshakes(pair.gateway)
+    pair.gateway.send(pair.upsertAtGateway({ presharedKey: Buffer.alloc(32, 13).toString("base64") }))
+    assert.isTrue(passes(pair))
+    assert.strictEqual(handshakes(pair.gateway), proven)
   })
 
   it("goes on with a client that keeps its first preshared key over every rekey", () => {
@@ -253,6 +257,7 @@ describe("a gateway", () => {
     pair.world.run(20 * 60_000)
     assert.strictEqual(pair.gateway.told("ConnectionLost")[0]?.reason, "IceFailed")
     assert.deepInclude(pair.gateway.state, { connected: false, path: null, endpoint: null })
+    assert.deepInclude(pair.gateway.hub.desired.replay(0), { _tag: "DisconnectClient", client: clientId(1) })
     assert.strictEqual(pair.client.told("ConnectionLost")[0]?.reason, "IceFailed")
     pair.world.drops = () => false
     pair.introduce()

@@ -204,6 +204,16 @@ describe("the portal control plane", () => {
         told.map((u) => `${u.presharedKey} ${u.ice?.local.username}`),
         [`${wire.key(99)} ufgx`, `${wire.key(99)} ufhx`, `${flow.client.preshared_key} ufhx`]
       )
+      const placed = (yield* recorder.orders).filter((order) => order._tag === "PlaceClient")
+      assert.strictEqual(new Set(placed.map(({ connection }) => connection)).size, 2)
+      yield* recorder.publish({ _tag: "ConnectionLost", epoch: 1, client: one, order: 1e9, reason: "Goodbye" })
+      yield* settle
+      yield* ask("authorize_flow", { ...newKey, gateway_ice_credentials: wire.ice("h"), client: flow.client })
+      const anew = (yield* recorder.orders).findLast((order) => order._tag === "PlaceClient")
+      assert.notInclude(
+        placed.map(({ connection }) => connection),
+        anew?.connection
+      )
       const removed = (yield* commands).filter((c) => c._tag === "RemoveMapping" || c._tag === "RevokeResource")
       assert.lengthOf(removed, 0)
       assert.strictEqual(yield* (yield* Resolutions).count(one), 1)
@@ -239,7 +249,10 @@ describe("the portal control plane", () => {
       assert.deepStrictEqual(yield* inTunnel, [{ client: one, event: 2, text: "" }])
       const tags = (yield* commands).map((c) => c._tag).slice(-3)
       assert.deepStrictEqual(tags, ["RevokeResource", "SendControl", "RemoveClient"])
-      assert.isUndefined(yield* (yield* Clients).find(one))
+      assert.notInclude(
+        (yield* (yield* Clients).list).map(({ id }) => id),
+        one
+      )
       assert.lengthOf(yield* ask("reject_access", pair), 0)
     }).pipe(Effect.provide(layerPortal()))
   )
