@@ -11,7 +11,6 @@ import * as ClientsLive from "./access/Clients.ts"
 import * as ConnectionAcceptorLive from "./access/ConnectionAcceptor.ts"
 import { answerPolicy, destinations, proxyRanges } from "./access/destinationRules.ts"
 import * as DataPlaneLive from "./dataplane/DataPlane.ts"
-import { openServerSocket } from "./dataplane/native/fds.ts"
 import { sessionLimit } from "./dataplane/sessionLimit.ts"
 import * as ResolverLive from "./dns/Resolver.ts"
 import * as UpstreamLive from "./dns/Upstream.ts"
@@ -39,7 +38,7 @@ export const gatewayServices = (
     acceptor: ConnectionAcceptorLive.layer,
     resolver: ResolverLive.layer({ sets }),
     dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) }),
-    dnsSockets: DnsSocketsLive.layer({ openSocket: openServerSocket }),
+    dnsSockets: DnsSocketsLive.layer(),
     host: HostNetworkLive.layer
   })
   return Layer.merge(TunnelLive.layer({ device, mtu, bindToDevice: true }), parts.acceptor).pipe(

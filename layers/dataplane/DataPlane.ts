@@ -83,9 +83,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           Effect.sync(() => {
             for (const order of hub.decide(command)) supervisor.post(order)
           }),
-        notices: hub.subscribe,
-        clients: Effect.sync(() => hub.desired.clientStates),
-        desired: hub.desired,
+        ...hub.service,
         counters: Effect.sync(() => ({
           ...hub.counters(readCounters(supervisor.counters)),
           ...offloadGauges(descriptors.offloads),
@@ -93,7 +91,6 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
           "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
         })),
-        failure: hub.failure,
         epoch: Effect.sync(() => supervisor.epoch()),
         port: descriptors.udpPort
       })

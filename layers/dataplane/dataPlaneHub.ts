@@ -2,8 +2,8 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import type * as Scope from "effect/Scope"
 import type { Command } from "../../src/dataplane/commands.ts"
+import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
@@ -20,11 +20,10 @@ export interface DataPlaneHub {
   /** Records a command, and yields what the worker has to do for it. */
   readonly decide: (command: Command) => ReadonlyArray<Order>
   readonly deliver: (notices: ReadonlyArray<Notice>, now: number) => void
-  readonly subscribe: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
+  /** What of the service needs nothing of the worker. */
+  readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "failure">
   /** The engine's counters with what is counted here. */
   readonly counters: (engine: Readonly<Record<string, number>>) => Readonly<Record<string, number>>
-  /** Fails with the first fatal fault. */
-  readonly failure: Effect.Effect<never, DataPlaneError>
 }
 
 export const makeDataPlaneHub = (): DataPlaneHub => {
@@ -43,9 +42,28 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     }
   }
 
+  const notices = Effect.acquireRelease(
+    Effect.map(Queue.sliding<Notice>(noticeCapacity), (queue) => {
+      subscribers.add(queue)
+      for (const fault of early) Queue.offerUnsafe(queue, fault)
+      early = []
+      return queue
+    }),
+    (queue) =>
+      Effect.suspend(() => {
+        subscribers.delete(queue)
+        return Queue.shutdown(queue)
+      })
+  )
+
   return {
-    failure: Deferred.await(failure),
     desired,
+    service: {
+      notices,
+      desired,
+      clients: Effect.sync(() => desired.clientStates),
+      failure: Deferred.await(failure)
+    },
     counters: (engine) => ({
       ...engine,
       "ice.bad_candidate": (engine["ice.bad_candidate"] ?? 0) + desired.excessCandidates,
@@ -73,19 +91,6 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
         }
         publish(notice)
       }
-    },
-    subscribe: Effect.acquireRelease(
-      Effect.map(Queue.sliding<Notice>(noticeCapacity), (queue) => {
-        subscribers.add(queue)
-        for (const fault of early) Queue.offerUnsafe(queue, fault)
-        early = []
-        return queue
-      }),
-      (queue) =>
-        Effect.suspend(() => {
-          subscribers.delete(queue)
-          return Queue.shutdown(queue)
-        })
-    )
+    }
   }
 }

@@ -32,7 +32,6 @@ import * as DnsSocketsLive from "../host/DnsSockets.ts"
 import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
 import { makeHostCandidates } from "../host/hostCandidates.ts"
 import * as HostNetworkLive from "../host/HostNetwork.ts"
-import { openServerSocket } from "../dataplane/native/fds.ts"
 import { x25519Public } from "../dataplane/nodePrimitives.ts"
 import { configurePortalClient, type PortalClientAddresses, sentinels } from "./PortalClientNetwork.ts"
 import { makePortalLink } from "../control/firezone/portalLink.ts"
@@ -62,7 +61,7 @@ export const runConnectPortal = (config: PortalClientConfig) => {
     Effect.provide(
       Layer.mergeAll(
         DataPlaneLive.layer({ device, port, portFallback: true, privateKey, mtu, maxSessions, mark: ownMark }),
-        DnsSocketsLive.layer({ openSocket: openServerSocket }),
+        DnsSocketsLive.layer(),
         HostNetworkLive.layer,
         PortalSocketLive.layer({
           role: "client",

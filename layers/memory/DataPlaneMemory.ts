@@ -111,11 +111,8 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
             for (const order of hub.decide(command)) engine.execute(order, now, now)
             turn()
           }),
-        notices: hub.subscribe,
-        clients: Effect.sync(() => hub.desired.clientStates),
-        desired: hub.desired,
+        ...hub.service,
         counters: Effect.sync(() => hub.counters(readCounters(counters))),
-        failure: hub.failure,
         epoch: Effect.succeed(1),
         port: udpPort
       })

@@ -41,11 +41,8 @@ export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectCon
             commands.push(command)
             orders.push(...hub.decide(command))
           }),
-        notices: hub.subscribe,
-        desired: hub.desired,
-        clients: Effect.sync(() => hub.desired.clientStates),
+        ...hub.service,
         counters: Effect.succeed({}),
-        failure: hub.failure,
         epoch: Effect.succeed(1),
         port: 52_625
       })

@@ -113,8 +113,7 @@ export class DesiredState implements KnownClients {
       case "RemoveCandidate":
         this.entries.get(command.client)?.candidates.delete(candidateKey(command.candidate))
         return [command]
-      case "SendControl":
-      case "Stop":
+      default:
         return [command]
     }
   }

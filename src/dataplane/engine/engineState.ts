@@ -16,7 +16,6 @@ import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
 import { equal, type Network, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
-import { makePacketView, type PacketView } from "../../packet/packetView.ts"
 import { type ClientResource, ClientTable } from "./clientTable.ts"
 import { Interner } from "./interner.ts"
 import { NetworkSet } from "./networkSet.ts"
@@ -58,7 +57,6 @@ export class EngineState {
   readonly gatewayPackets = this.track(new RateLimits(gatewayPacketLimit))
   readonly sessions: Sessions
   readonly births: SessionBirths
-  readonly view: PacketView = makePacketView()
   /** Monotonic and epoch milliseconds of this turn. */
   now = 0
   wall = 0

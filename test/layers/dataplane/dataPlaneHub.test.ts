@@ -22,8 +22,8 @@ describe("what the data planes share", () => {
     Effect.gen(function* () {
       const hub = makeDataPlaneHub()
       hub.decide(malformed(1))
-      const first = yield* hub.subscribe
-      const second = yield* hub.subscribe
+      const first = yield* hub.service.notices
+      const second = yield* hub.service.notices
       hub.decide(malformed(2))
       const clientsIn = (queue: Queue.Dequeue<unknown>) =>
         Effect.map(Queue.clear(queue), (notices) =>
