@@ -47,7 +47,7 @@ const anchors = (page: string): ReadonlyArray<string> => matches(withoutBlocks(r
 const commands: ReadonlyMap<string, ReadonlyArray<string>> = new Map(
   sources("src/cli").flatMap((file) => {
     const flagged = /\bconfigFlag\b/.test(read(file)) ? read(file) + read("src/cli/configFlag.ts") : read(file)
-    const flags = matches(flagged, /\bFlag\.[A-Z]\w+\(\s*"([a-z-]+)"/g)
+    const flags = matches(flagged, /\b(?:Flag\.[A-Z]\w+|switchFlag)\(\s*"([a-z-]+)"/g)
     return matches(read(file), /Command\.make\(\s*"([a-z-]+)"/g).map((name): readonly [string, typeof flags] => [
       name,
       flags
