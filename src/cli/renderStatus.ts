@@ -14,7 +14,7 @@ export const renderStatus = (report: StatusReport): string => {
       : `portal ${gateway.endpoint}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
   const parts = [
     `gateway ${gateway.publicKey}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
-    counterLines("bugs met and outlived: look into the log, and report them", counters.defects),
+    counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
     section(
       `clients: ${clients.length}, ${connected} connected`,
       ["CLIENT", "TUNNEL", "ENDPOINT", "HANDSHAKE"],

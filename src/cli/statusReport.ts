@@ -65,8 +65,8 @@ export const StatusReport = Schema.Struct({
     dataPlane: Counters,
     resolutions: Counters,
     dns: Counters,
-    /** Bugs that the gateway has met and outlived, by loop. */
-    defects: Counters
+    /** Bugs that the gateway has met and outlived, by loop. A gateway that has not been restarted since says nothing. */
+    defects: Schema.optionalKey(Counters)
   })
 })
 export type StatusReport = typeof StatusReport.Type

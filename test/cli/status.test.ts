@@ -18,6 +18,14 @@ describe("the status report", () => {
     assert.deepStrictEqual(decoded, report)
   })
 
+  it("of a gateway that has not been restarted since an upgrade is read, too", () => {
+    const { defects, ...counters } = report.counters
+    assert.isDefined(defects)
+    const before = { ...report, counters }
+    assert.deepStrictEqual(Schema.decodeSync(StatusReport)(before), before)
+    assert.include(renderStatus(before), "COUNTER")
+  })
+
   it("tells a name that serves its last good answer from a fresh one", () => {
     assert.deepStrictEqual(
       report.mappings.map(
