@@ -63,7 +63,7 @@ const programs: Readonly<Record<LabProgram, string>> = {
   "dns-server": "./dnsServerMain",
   origin: "./originMain",
   visitor: "./visitorMain",
-  capture: "../dataplane/native/captureMain"
+  capture: "./captureMain"
 }
 
 /** The same runtime, the same form (TypeScript source or build output) as this file. */

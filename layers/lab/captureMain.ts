@@ -4,7 +4,7 @@
  * so that no packet waits for one.
  */
 import { writeSync } from "node:fs"
-import { openPacketSocket } from "./capture.ts"
+import { openPacketSocket } from "../dataplane/native/capture.ts"
 
 const devices = new Set(process.argv.slice(2))
 const socket = openPacketSocket(256)

@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import type { ClientId } from "../model/Client.ts"
 import type { Command } from "./commands.ts"
 import type { DataPlaneError } from "./DataPlaneError.ts"
-import type { KnownClients } from "./DesiredState.ts"
+import type { DesiredState } from "./DesiredState.ts"
 import type { ClientState, Notice } from "./notices.ts"
 
 /**
@@ -25,7 +25,7 @@ export class DataPlane extends Context.Service<
     /** Every notice of the current worker from now on. Bounded; the oldest are dropped and counted. */
     readonly notices: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
     /** What is decided so far about clients. */
-    readonly desired: KnownClients
+    readonly desired: Pick<DesiredState, "clients" | "credentials">
     /** The last state reported per client. */
     readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
     /** By name; see `counters.ts`. They survive a worker's death. */

@@ -32,17 +32,6 @@ const activeMs = 180_000
 /** Candidates kept per client. */
 const mostCandidates = 64
 
-/** What others may ask about clients. */
-export interface KnownClients {
-  /** As they were told last. */
-  readonly clients: () => ReadonlyArray<Client>
-  /**
-   * Our credentials of the connection by ICE that the client goes on with: the same keys, and the same credentials of its
-   * own. `null`: there is none, or it was lost.
-   */
-  readonly credentials: (client: Client, remote: IceCredentials) => IceCredentials | null
-}
-
 interface ClientEntry {
   /** Its last order. */
   placed: PlaceClient
@@ -68,7 +57,7 @@ interface MappingEntry {
   lastTrafficAt: number
 }
 
-export class DesiredState implements KnownClients {
+export class DesiredState {
   private policy: SetPolicy | undefined
   private relays: SetRelays | undefined
   private hosts: SetHostCandidates | undefined
@@ -155,10 +144,15 @@ export class DesiredState implements KnownClients {
     return states
   }
 
+  /** As they were told last. */
   clients(): ReadonlyArray<Client> {
     return Array.from(this.entries.values(), clientOf)
   }
 
+  /**
+   * Our credentials of the connection by ICE that the client goes on with: the same keys, and the same credentials of its
+   * own. `null`: there is none, or it was lost.
+   */
   credentials(client: Client, remote: IceCredentials): IceCredentials | null {
     const entry = this.entries.get(client.id)
     if (entry === undefined || entry.lost) return null

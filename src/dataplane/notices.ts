@@ -18,33 +18,33 @@ export type Notice =
   | Prohibited
   | Fault
 
-interface Ready {
-  readonly _tag: "Ready"
+interface OfWorker {
   readonly epoch: number
+}
+
+interface Ready extends OfWorker {
+  readonly _tag: "Ready"
 }
 
 export type TrafficCause = "Unmapped" | "Unanswered" | "Unreachable" | "Stale" | "Answered"
 
 /** At most one per (mapping, cause) and second. Only authenticated, authorized, in-filter packets count. */
-export interface Traffic {
+export interface Traffic extends OfWorker {
   readonly _tag: "Traffic"
-  readonly epoch: number
   readonly mapping: MappingId
   readonly cause: TrafficCause
 }
 
 /** Every 10 s, for clients with 2,048 mappings or more: those of them that have sessions. */
-interface InUse {
+interface InUse extends OfWorker {
   readonly _tag: "InUse"
-  readonly epoch: number
   readonly client: ClientId
   readonly mappings: ReadonlyArray<MappingId>
 }
 
 /** After each handshake, endpoint change or expiry. Times are epoch milliseconds. */
-export interface ClientState {
+export interface ClientState extends OfWorker {
   readonly _tag: "ClientState"
-  readonly epoch: number
   readonly client: ClientId
   readonly connected: boolean
   readonly endpoint: SocketAddress | null
@@ -56,25 +56,22 @@ export interface ClientState {
 }
 
 /** A candidate of our side of the client's connection: to be told to the client. */
-interface CandidateFound {
+interface CandidateFound extends OfWorker {
   readonly _tag: "CandidateFound"
-  readonly epoch: number
   readonly client: ClientId
   readonly candidate: string
 }
 
 /** One told before is no more; in the same text. */
-interface CandidateLost {
+interface CandidateLost extends OfWorker {
   readonly _tag: "CandidateLost"
-  readonly epoch: number
   readonly client: ClientId
   readonly candidate: string
 }
 
 /** A relay that does not answer or refuses; it is tried again when it is set anew or, unless refused, by itself. */
-interface RelayLost {
+interface RelayLost extends OfWorker {
   readonly _tag: "RelayLost"
-  readonly epoch: number
   readonly relay: RelayId
   readonly reason: "Unreachable" | "WrongCredentials" | "Refused"
   /** Relays that still work. */
@@ -82,9 +79,8 @@ interface RelayLost {
 }
 
 /** The path to the client is gone; its resources, mappings and sessions stay until their authorizations end. */
-export interface ConnectionLost {
+export interface ConnectionLost extends OfWorker {
   readonly _tag: "ConnectionLost"
-  readonly epoch: number
   readonly client: ClientId
   /** `PlaceClient.number` of the last order that the worker knew then. */
   readonly order: number
@@ -92,9 +88,8 @@ export interface ConnectionLost {
 }
 
 /** An in-tunnel control event of a client, authenticated by its tunnel. Rate-limited. */
-interface Control {
+interface Control extends OfWorker {
   readonly _tag: "Control"
-  readonly epoch: number
   readonly client: ClientId
   readonly event: number
   readonly payload: Uint8Array
@@ -104,17 +99,15 @@ interface Control {
  * Mode `client`: a gateway says that it may not forward to the allowed network (ICMP 3/13, ICMPv6 1/1), so that the
  * authorization may have ended. Rate-limited.
  */
-interface Prohibited {
+interface Prohibited extends OfWorker {
   readonly _tag: "Prohibited"
-  readonly epoch: number
   readonly client: ClientId
   readonly resource: ResourceId
 }
 
 /** Something that an operator should know; the worker goes on unless it also exits. */
-interface Fault {
+interface Fault extends OfWorker {
   readonly _tag: "Fault"
-  readonly epoch: number
   readonly message: string
   /** No worker can go on: a descriptor is gone for good. The process ends, and whoever manages it starts it again. */
   readonly fatal?: true

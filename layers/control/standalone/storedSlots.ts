@@ -1,16 +1,13 @@
 /** `Slots` over the state store: asks it what the slots want to know, writes down what they say, and is loud when it fails. */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import type { Named, Slots } from "../../../src/control/standalone/Slots.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { makeOddities } from "../../../src/loops/oddities.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import type { ResourceId } from "../../../src/model/Resource.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
-
-/** The same trouble is logged again after this long. */
-const tellAgainMs = 60_000
 
 /** One client's. */
 interface Owned {
@@ -22,14 +19,8 @@ export const makeStoredSlots = Effect.gen(function* () {
   const store = yield* StateStore
   const resolutions = yield* Resolutions
 
-  const toldAt = new Map<string, number>()
-  /** Clients ask a hundred times a second: each trouble is told once a minute. */
-  const loudly = Effect.fnUntraced(function* (trouble: string, message: string) {
-    const now = yield* Clock.currentTimeMillis
-    if (now - (toldAt.get(trouble) ?? Number.NEGATIVE_INFINITY) < tellAgainMs) return
-    toldAt.set(trouble, now)
-    yield* Effect.logError(message)
-  })
+  /** Clients ask a hundred times a second. */
+  const loudly = makeOddities(Effect.logError)
 
   /** The store failing must not stop anybody: the name then lives in memory only, loudly, until its next use. */
   const persist = ({ slots }: Owned, entry: NameEntry, now: number) =>
