@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { encodeQuery } from "../../../src/dns/query.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
@@ -32,7 +33,7 @@ const questions = clients * questionsPerClient
 
 /**
  * Answers questions about names that do not exist, of clients that do not exist, in services of their own; yields how
- * many got proxy IPs.
+ * many got proxy IPs, of clients that the data plane took.
  */
 export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
   const config = warmUpConfig()
@@ -49,7 +50,8 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
       // Handshakes and replies of the packet worker go on meanwhile.
       if (i % 8 === 7) yield* Effect.yieldNow
     }
-    return answered
+    const taken = (yield* DataPlane).desired.clients().length
+    return Math.min(answered, taken * questionsPerClient)
   })
   return answers.pipe(
     // `local`: the layers have the running gateway's names, and its services must not be taken for them.
@@ -58,12 +60,13 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
   )
 })
 
-const services = (config: GatewayConfig): Layer.Layer<TunnelNames> =>
+const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =>
   TunnelNamesLive.layer(config).pipe(
     Layer.provide(ConnectionAcceptor.layer),
     Layer.provide([Authorizations.layer, Clients.layer]),
     Layer.provide([Resolutions.layer, clientsStay]),
-    Layer.provide([Resolver.layer({ sets: {} }), DataPlaneRecording.layer, StateStoreMemory.layer]),
+    Layer.provideMerge(DataPlaneRecording.layer),
+    Layer.provide([Resolver.layer({ sets: {} }), StateStoreMemory.layer]),
     Layer.provide([noUpstream, answerPolicy, proxyRanges(config.network)]),
     Layer.provide(destinations(config.network))
   )
@@ -82,7 +85,8 @@ const warmUpConfig = (): GatewayConfig => {
   }
   const known = Array.from({ length: clients }, (_, i): ConfiguredClient => ({
     id: ClientId.make(`warm-up-${i}`),
-    publicKey: `${i}`,
+    // As long as a key is, or the data plane would have none of it.
+    publicKey: `${`${i}`.padStart(3, "0").padEnd(43, "A")}=`,
     presharedKey: null,
     tunnel4: `100.64.1.${i}`,
     tunnel6: `fd00:2021:1111::1:${i.toString(16)}`,
