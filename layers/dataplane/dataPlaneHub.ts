@@ -72,7 +72,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     }),
     decide: (command) => {
       const orders = desired.apply(command)
-      for (const message of desired.takeFaults()) {
+      for (const message of desired.faults.splice(0)) {
         faults++
         const fault: Notice = { _tag: "Fault", epoch: 0, message }
         if (subscribers.size > 0) publish(fault)

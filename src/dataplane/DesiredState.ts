@@ -67,12 +67,13 @@ export class DesiredState {
   private readonly mappings = new Map<MappingId, MappingEntry>()
   /** Owners of proxies, by client and address. */
   private readonly proxyOwners = new Map<string, MappingEntry>()
-  private faults: Array<string> = []
+  /** What an operator should know of the commands so far; whoever tells it takes it out. */
+  readonly faults: Array<string> = []
   private numbers = 0
   /** Candidates that were not taken, since their client had enough. */
   excessCandidates = 0
 
-  /** What the worker has to do for it; nothing for what is known already, or is malformed (see `takeFaults`). */
+  /** What the worker has to do for it; nothing for what is known already, or is malformed (see `faults`). */
   apply(command: Command): ReadonlyArray<Order> {
     switch (command._tag) {
       case "UpsertClient":
@@ -105,11 +106,6 @@ export class DesiredState {
       default:
         return [command]
     }
-  }
-
-  /** What an operator should know of the commands since the last call. */
-  takeFaults(): ReadonlyArray<string> {
-    return this.faults.splice(0)
   }
 
   /** The worker's word. */

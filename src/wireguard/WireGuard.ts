@@ -33,8 +33,6 @@ export interface WireGuardOptions {
   readonly limits?: Partial<HandshakeLimits>
   /** Inner packets are zero-padded to 16 bytes, but not beyond this. Default 1420. */
   readonly mtu?: number
-  /** How long one handshake is tried, in milliseconds. Default 90 s. */
-  readonly attemptTime?: number
 }
 
 export interface PeerConfig {
@@ -73,7 +71,6 @@ export class WireGuard {
   private readonly event: WireGuardOptions["event"]
   private readonly limits: HandshakeLimits
   private readonly mtu: number
-  private readonly attemptTime: number
   private readonly identity: X25519Secret
   private readonly peers = new Map<string, Peer>()
   private readonly sessions: SessionTable
@@ -92,7 +89,6 @@ export class WireGuard {
     this.event = options.event
     this.limits = { ...defaultLimits, ...options.limits }
     this.mtu = options.mtu ?? 1420
-    this.attemptTime = options.attemptTime ?? Protocol.rekeyAttemptTime
     this.identity = this.p.x25519(options.privateKey)
     this.publicKey = this.identity.publicKey
     this.sessions = new SessionTable(this.p)
@@ -403,7 +399,7 @@ export class WireGuard {
   private runTimers(peer: Peer, now: number): void {
     if (peer.retransmitAt <= now) {
       peer.retransmitAt = Number.POSITIVE_INFINITY
-      const patience = peer.impatient ? Protocol.iceAttemptTime : this.attemptTime
+      const patience = peer.impatient ? Protocol.iceAttemptTime : Protocol.rekeyAttemptTime
       if (peer.outgoing === null || now - peer.outgoing.startedAt >= patience) this.giveUp(peer)
       else this.pending.add(peer)
     }

@@ -1,4 +1,7 @@
 /** Every loop of a gateway meets a bug once, in a service that it calls, and then does its work as before. */
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -320,4 +323,20 @@ describe("one bug does not end", () => {
       )
     })
   )
+})
+
+describe("the rooms of a gateway", () => {
+  it("have no loop that a bug would end: each is supervised, or a turn of one that is", () => {
+    const root = fileURLToPath(new URL("../..", import.meta.url))
+    const files = ["src", "layers"].flatMap((side) =>
+      readdirSync(join(root, side), { recursive: true, encoding: "utf8" }).map((file) => `${side}/${file}`)
+    )
+    const gateway = files.filter((file) => file.endsWith(".ts") && !/\/(lab|memory|loops)\//.test(file))
+    const loops = gateway.filter((file) =>
+      /Effect\.forever\b|Schedule\.forever\b/.test(readFileSync(join(root, file), "utf8"))
+    )
+    assert.isAbove(gateway.length, 200)
+    // Run by ControlPlane.link.
+    assert.deepStrictEqual(loops, ["layers/control/firezone/portalLink.ts"])
+  })
 })

@@ -44,7 +44,6 @@ export interface SideOptions {
   readonly privateKey?: Uint8Array
   readonly limits?: Partial<HandshakeLimits>
   readonly mtu?: number
-  readonly attemptTime?: number
 }
 
 /** Remembers every AEAD key so that a test can see which were freed, and what they were. */
@@ -95,8 +94,7 @@ export class Side {
         this.onEvent(peer, event)
       },
       ...(options.limits === undefined ? {} : { limits: options.limits }),
-      ...(options.mtu === undefined ? {} : { mtu: options.mtu }),
-      ...(options.attemptTime === undefined ? {} : { attemptTime: options.attemptTime })
+      ...(options.mtu === undefined ? {} : { mtu: options.mtu })
     })
   }
 
