@@ -17,10 +17,8 @@ import type {
   Command,
   IceParameters,
   SetAddresses,
-  SetHostCandidates,
   SetMapping,
   SetPolicy,
-  SetRelays,
   SetResource,
   UpsertClient
 } from "./commands.ts"
@@ -59,8 +57,8 @@ interface MappingEntry {
 
 export class DesiredState {
   private policy: SetPolicy | undefined
-  private relays: SetRelays | undefined
-  private hosts: SetHostCandidates | undefined
+  /** The last word about relays and about this host, each said as a whole. */
+  private readonly latest = new Map<Order["_tag"], Order>()
   private readonly entries = new Map<ClientId, ClientEntry>()
   /** Owners of public keys and tunnel addresses, by their canonical text. */
   private readonly owners = new Map<string, ClientEntry>()
@@ -93,10 +91,8 @@ export class DesiredState {
       case "SetPolicy":
         return this.setPolicy(command)
       case "SetRelays":
-        this.relays = command
-        return [command]
       case "SetHostCandidates":
-        this.hosts = command
+        this.latest.set(command._tag, command)
         return [command]
       case "AddCandidate":
         return this.addCandidate(command)
@@ -159,8 +155,8 @@ export class DesiredState {
 
   /** Policy, clients and resources first, then mappings, those with recent traffic before the others. */
   replay(now: number): Array<Order> {
-    const orders: Array<Order> = []
-    for (const order of [this.policy, this.hosts, this.relays]) if (order !== undefined) orders.push(order)
+    const orders: Array<Order> = [...this.latest.values()]
+    if (this.policy !== undefined) orders.unshift(this.policy)
     for (const [client, { candidates, disconnected, lost, placed, state }] of this.entries) {
       if (disconnected || lost) orders.push({ _tag: "DisconnectClient", client })
       else orders.push(revived(placed, state, now), ...candidates.values())
