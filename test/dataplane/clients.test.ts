@@ -225,6 +225,24 @@ describe("a client", () => {
     }).pipe(Effect.scoped, Effect.provide(layer))
   )
 
+  it.effect("whose address another client takes is reported as gone at once, and its flows end", () =>
+    Effect.gen(function* () {
+      const first = yield* ready()
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      yield* sendInner(first, tcp(443, syn))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* counter("sessions.live"), 1)
+      const notices = yield* (yield* DataPlane).notices
+      yield* send({ ...upsertClient(2), tunnel4: tunnel4(1) })
+      assert.deepStrictEqual(
+        (yield* states(notices)).map(({ client, connected }) => [client, connected]),
+        [[clientId(1), false]]
+      )
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* counter("sessions.live"), 0)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
   it.effect("whose key another claims may still reach what it might when it comes with its key again", () =>
     Effect.gen(function* () {
       yield* ready()
