@@ -10,8 +10,16 @@ import { RunRecord } from "./support/record.ts"
 
 const decodeRun = Schema.decodeUnknownResult(Schema.fromJsonString(RunRecord))
 
+const textOf = (file: string): string => {
+  try {
+    return readFileSync(file, "utf8")
+  } catch {
+    throw new Error(`${file} cannot be read — have benches write it: npm run bench -- --record ${file}`)
+  }
+}
+
 const read = (file: string): ReadonlyArray<RunRecord> =>
-  readFileSync(file, "utf8")
+  textOf(file)
     .split("\n")
     .flatMap((line, index) =>
       line === ""
