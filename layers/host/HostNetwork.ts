@@ -15,8 +15,11 @@ import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
-import { type CommandFailed, findProgram, runCommand } from "./hostCommand.ts"
+import { foreignFirewall } from "./foreignFirewall.ts"
+import { findProgram, runCommand } from "./hostCommand.ts"
+import { decodeOutput, explain } from "./hostErrors.ts"
 import { enableForwarding, ipv6Available } from "./hostSysctl.ts"
+import { nft, nftList } from "./nftables.ts"
 
 export const layer: Layer.Layer<HostNetwork> = Layer.effect(
   HostNetwork,
@@ -56,11 +59,11 @@ const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) 
 })
 
 const listInterfaces = Effect.suspend(() =>
-  ip(["-j", "address"]).pipe(Effect.flatMap(decode(Interfaces, "ip -j address")))
+  ip(["-j", "address"]).pipe(Effect.flatMap(decodeOutput(Interfaces, "ip -j address")))
 )
 
 const listRoutes = (family: "-4" | "-6", ...selector: ReadonlyArray<string>) =>
-  ip(["-j", family, "route", "show", ...selector]).pipe(Effect.flatMap(decode(Routes, "ip -j route")))
+  ip(["-j", family, "route", "show", ...selector]).pipe(Effect.flatMap(decodeOutput(Routes, "ip -j route")))
 
 const ownAddresses = Effect.map(listInterfaces, (interfaces) => {
   const found = new Set<string>()
@@ -90,60 +93,11 @@ const Interfaces = Schema.fromJsonString(Schema.Array(Interface))
 
 const Routes = Schema.fromJsonString(Schema.Array(Route))
 
-const Ruleset = Schema.fromJsonString(
-  Schema.Struct({ nftables: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) })
-)
-
-const Chain = Schema.Struct({
-  family: Schema.String,
-  table: Schema.String,
-  name: Schema.String,
-  hook: Schema.Literals(["forward", "input"]),
-  policy: Schema.Literal("drop")
-})
-
 const fail = (message: string): Effect.Effect<never, HostError> => Effect.fail(new HostError({ message }))
-
-const decode =
-  <A>(schema: Schema.Codec<A, string>, source: string) =>
-  (text: string): Effect.Effect<A, HostError> =>
-    Schema.decodeEffect(schema)(text.trim() === "" ? "[]" : text).pipe(
-      Effect.mapError(
-        () => new HostError({ message: `cannot understand the output of "${source}": is it iproute2 and nftables?` })
-      )
-    )
-
-const explain = (doing: string) => (failure: CommandFailed) =>
-  new HostError({ message: `cannot ${doing}: ${causeOf(failure)}` })
-
-const causeOf = ({ command, kind, output }: CommandFailed): string => {
-  if (kind === "missing") {
-    const packaged = command === "nft" ? 'nftables" (or set "firewall: off")' : 'iproute2"'
-    return `"${command}" is not installed; run "apt install ${packaged}`
-  }
-  if (kind === "timeout") return `"${command}" did not finish within 10 s`
-  if (/not permitted|permission denied/i.test(output)) {
-    return 'not permitted; run as root or grant CAP_NET_ADMIN (systemd: "AmbientCapabilities=CAP_NET_ADMIN")'
-  }
-  if (command === "nft" && /No such file|not supported/i.test(output)) {
-    return `the kernel lacks a part of nftables (${output}); load its modules or set "firewall: off"`
-  }
-  return `${command}: ${output}`
-}
 
 const ip = (args: ReadonlyArray<string>, input?: string): Effect.Effect<string, HostError> =>
   runCommand("ip", args, input === undefined ? {} : { input }).pipe(
     Effect.mapError(explain(input === undefined ? "read the host's network" : "configure the tunnel device"))
-  )
-
-const nft = (script: string): Effect.Effect<string, HostError> =>
-  runCommand("nft", ["-f", "-"], { input: script }).pipe(Effect.mapError(explain("install the firewall table")))
-
-const nftList = (what: "tables" | "ruleset") =>
-  runCommand("nft", ["-j", "list", what]).pipe(
-    Effect.mapError(explain("read the host's firewall")),
-    Effect.flatMap(decode(Ruleset, `nft -j list ${what}`)),
-    Effect.map((ruleset) => ruleset.nftables)
   )
 
 const familyOf = (network: string): "-4" | "-6" => (network.includes(":") ? "-6" : "-4")
@@ -210,35 +164,6 @@ const installFirewall = (plan: HostPlan) =>
       Effect.andThen(Effect.ignore(nft(trackingScript(plan.device))))
     )
   })
-
-/** Chains of others that drop by default and nowhere mention the gateway's device (or its port). */
-const foreignFirewall = Effect.fnUntraced(function* (plan: HostPlan, ownTable: string) {
-  const entries = yield* nftList("ruleset")
-  const warnings: Array<string> = []
-  for (const entry of entries) {
-    const chain = Schema.decodeUnknownOption(Chain)(entry["chain"])
-    if (chain._tag === "None" || chain.value.table === ownTable) continue
-    const { family, hook, name, table } = chain.value
-    const where = `${family} ${table} ${name}`
-    const rules = JSON.stringify(
-      entries.filter((e) => {
-        const rule = e["rule"] as { readonly family?: string; readonly table?: string } | undefined
-        return rule?.family === family && rule.table === table
-      })
-    )
-    if (hook === "forward" && !rules.includes(`"${plan.device}"`)) {
-      warnings.push(
-        `the firewall chain "${where}" drops forwarded packets unless a rule accepts them: run "nft insert rule ${where} iifname ${plan.device} accept" and "nft insert rule ${where} oifname ${plan.device} ct state established,related accept"`
-      )
-    }
-    if (hook === "input" && !rules.includes(`${plan.listenPort}`)) {
-      warnings.push(
-        `the firewall chain "${where}" drops incoming packets unless a rule accepts them: run "nft insert rule ${where} udp dport ${plan.listenPort} accept" and "nft insert rule ${where} iifname ${plan.device} accept"`
-      )
-    }
-  }
-  return warnings
-})
 
 const readOr = (path: string, otherwise: string): string => {
   try {
