@@ -8,6 +8,7 @@ import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Upstream } from "../src/dns/Upstream.ts"
 import type { DnsSockets } from "../src/host/DnsSockets.ts"
 import type { HostNetwork } from "../src/host/HostNetwork.ts"
+import type { IpFamilies } from "../src/host/IpFamilies.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import type { Resolver } from "../src/resolution/Resolver.ts"
 
@@ -15,7 +16,7 @@ import type { Resolver } from "../src/resolution/Resolver.ts"
 export interface GatewayParts {
   readonly acceptor: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clients | ProxyRanges | Resolutions>
   readonly resolver: Layer.Layer<Resolver, never, Upstream>
-  readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError>
-  readonly dnsSockets: Layer.Layer<DnsSockets>
-  readonly host: Layer.Layer<HostNetwork>
+  readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError, IpFamilies>
+  readonly dnsSockets: Layer.Layer<DnsSockets, never, IpFamilies>
+  readonly host: Layer.Layer<HostNetwork, never, IpFamilies>
 }

@@ -17,6 +17,7 @@ import * as UpstreamLive from "./dns/Upstream.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import * as DnsSocketsLive from "./host/DnsSockets.ts"
 import * as HostNetworkLive from "./host/HostNetwork.ts"
+import * as IpFamiliesLive from "./host/IpFamilies.ts"
 import * as TunnelLive from "./host/Tunnel.ts"
 import * as RefreshLive from "./resolution/Refresh.ts"
 import * as ResolutionsLive from "./resolution/Resolutions.ts"
@@ -50,7 +51,8 @@ export const gatewayServices = (
     Layer.provide([parts.resolver, answerPolicy, proxyRanges(ranges)]),
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
     Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),
-    Layer.provide(parts.host)
+    Layer.provide(parts.host),
+    Layer.provideMerge(IpFamiliesLive.layer)
   )
 }
 

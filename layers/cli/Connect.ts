@@ -1,6 +1,7 @@
 /** `sallyport connect`: the client's end on the same engine, from a wg-quick file. */
 import { lookup } from "node:dns/promises"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type { HostPort } from "../../src/config/GatewayConfig.ts"
 import type { WireguardConf } from "../../src/config/wireguardConf.ts"
@@ -12,6 +13,7 @@ import { ResourceId } from "../../src/model/Resource.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { configureClient } from "../host/ClientNetwork.ts"
 import * as DataPlaneLive from "../dataplane/DataPlane.ts"
+import * as IpFamiliesLive from "../host/IpFamilies.ts"
 
 class EndpointError extends Schema.TaggedError<EndpointError>()("EndpointError", { message: Schema.String }) {}
 
@@ -73,7 +75,7 @@ export const runConnect = (conf: WireguardConf) =>
         privateKey: new Uint8Array(Buffer.from(conf.privateKey, "base64")),
         mtu: conf.mtu ?? defaultMtu,
         maxSessions
-      })
+      }).pipe(Layer.provide(IpFamiliesLive.layer))
     )
   )
 

@@ -13,6 +13,7 @@ import { countersByteLength, readCounters } from "../../src/dataplane/counters.t
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import type { Order } from "../../src/dataplane/orders.ts"
+import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
@@ -62,7 +63,7 @@ const standbyAgainMs = 60_000
 /** A worker that is told to stop gets this long before it is terminated. */
 const stopMs = 1_000
 
-export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPlaneError> =>
+export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPlaneError, IpFamilies> =>
   Layer.effect(
     DataPlane,
     Effect.gen(function* () {
@@ -118,14 +119,15 @@ const offloadGauges = (offloads: WorkerOffloads): Readonly<Record<string, number
 
 const openDescriptors = Effect.fnUntraced(function* (
   options: DataPlaneOptions
-): Effect.fn.Return<Descriptors, DataPlaneError, Scope.Scope> {
+): Effect.fn.Return<Descriptors, DataPlaneError, IpFamilies | Scope.Scope> {
   const switches = yield* readOffloads
   const tun = yield* descriptor(() => openTun(options.device, { vnetHeader: switches.tso }))
   const { udp4, udp6: opened6 } = yield* bothFamilies(options, switches.gro)
   if (options.port !== 0 && udp4.port !== options.port) {
     yield* Effect.logInfo(`UDP port ${options.port} is taken: using ${udp4.port}`)
   }
-  if (opened6 instanceof NativeError) yield* Effect.logWarning(`IPv6 is off for clients: ${opened6.message}`)
+  const missing6 = opened6 instanceof NativeError ? `clients cannot come by IPv6: ${opened6.message}` : null
+  yield* (yield* IpFamilies).found("sockets", missing6)
   const udp6 = opened6 instanceof NativeError ? { ...udp4, fd: -1 } : opened6
   if (udp4.warning !== null) yield* Effect.logWarning(udp4.warning)
   const event = yield* descriptor(() => {

@@ -1,14 +1,18 @@
 import * as dgram from "node:dgram"
 import * as net from "node:net"
 import * as Effect from "effect/Effect"
+import * as Deferred from "effect/Deferred"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { type DnsService, DnsSocketError, DnsSockets } from "../../src/host/DnsSockets.ts"
+import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { openServerSocket } from "../dataplane/native/fds.ts"
 import { defaultTcpLimits, dnsTcpServer, type TcpLimits } from "../dns/dnsTcpServer.ts"
 
@@ -23,76 +27,116 @@ export interface DnsSocketsOptions {
 /** An address may come up a moment after its device. */
 const bindRetry = Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 3 }))
 
-export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets> =>
-  Layer.sync(DnsSockets, () => {
-    const counters = {
-      udp_queries: 0,
-      udp_dropped: 0,
-      tcp_queries: 0,
-      tcp_connections: 0,
-      tcp_refused: 0,
-      tcp_closed_idle: 0,
-      tcp_closed_oversize: 0,
-      send_errors: 0
-    }
-    const { maxInFlight = 256, openSocket = openServerSocket } = options
-    const outlive = makeOutlive("DnsSockets.query")
-    const limits = { ...defaultTcpLimits, ...options.tcp }
+/** An IPv6 address that cannot be bound although the device has IPv6 is tried again after this long. */
+const tryAgain = "2 seconds"
 
-    const bind = (transport: "udp" | "tcp", address: string, port: number, device: string | null) =>
-      Effect.suspend((): Effect.Effect<Binding, BindError> => {
-        const opened = openSocket({ transport, address, port, device })
-        return "fd" in opened ? Effect.succeed({ transport, address, ...opened }) : Effect.fail(opened)
-      })
+export const layer = (options: DnsSocketsOptions = {}): Layer.Layer<DnsSockets, never, IpFamilies> =>
+  Layer.effect(
+    DnsSockets,
+    Effect.map(IpFamilies, (families) => make(options, families))
+  )
 
-    const serveUdp = Effect.fnUntraced(function* (service: DnsService, address: string, port: number) {
-      const socket = yield* retrying(Effect.flatMap(bind("udp", address, port, service.device), openUdpServer))
-      // Made after the socket, so that at the end nothing sends on a closed one.
-      const fibers = yield* FiberSet.make<void>()
-      const run = yield* FiberSet.runtime(fibers)()
-      let inFlight = 0
-      const answer = (bytes: Uint8Array, source: SocketAddress): Effect.Effect<void> =>
-        outlive(service.handler(bytes, source, "udp")).pipe(
-          Effect.map((reply) => {
-            if (reply === null || reply === undefined) return
-            socket.send(reply, source.port, source.address, (error) => {
-              if (error !== null) counters.send_errors++
-            })
-          }),
-          Effect.ensuring(Effect.sync(() => inFlight--))
-        )
-      socket.on("message", (bytes, from) => {
-        if (inFlight >= maxInFlight) {
-          counters.udp_dropped++
-          return
-        }
-        inFlight++
-        counters.udp_queries++
-        run(answer(bytes, { address: from.address, port: from.port }))
-      })
-      socket.on("error", () => counters.send_errors++)
+const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsSockets["Service"] => {
+  const counters = {
+    udp_queries: 0,
+    udp_dropped: 0,
+    tcp_queries: 0,
+    tcp_connections: 0,
+    tcp_refused: 0,
+    tcp_closed_idle: 0,
+    tcp_closed_oversize: 0,
+    send_errors: 0
+  }
+  const { maxInFlight = 256, openSocket = openServerSocket } = options
+  const outlive = makeOutlive("DnsSockets.query")
+  const limits = { ...defaultTcpLimits, ...options.tcp }
+
+  const bind = (transport: "udp" | "tcp", address: string, port: number, device: string | null) =>
+    Effect.suspend((): Effect.Effect<Binding, BindError> => {
+      const opened = openSocket({ transport, address, port, device })
+      return "fd" in opened ? Effect.succeed({ transport, address, ...opened }) : Effect.fail(opened)
     })
 
-    return DnsSockets.of({
-      serve: Effect.fn("DnsSockets.serve")(function* (service) {
-        const bound: Array<SocketAddress> = []
-        for (const address of service.addresses) {
-          const server = yield* dnsTcpServer({
-            listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service.device), openTcpServer)),
-            handler: (bytes, source) =>
-              Effect.map(outlive(service.handler(bytes, source, "tcp")), (reply) => reply ?? null),
-            limits,
-            counters
+  const serveUdp = Effect.fnUntraced(function* (service: DnsService, address: string, port: number) {
+    const socket = yield* retrying(Effect.flatMap(bind("udp", address, port, service.device), openUdpServer))
+    // Made after the socket, so that at the end nothing sends on a closed one.
+    const fibers = yield* FiberSet.make<void>()
+    const run = yield* FiberSet.runtime(fibers)()
+    let inFlight = 0
+    const answer = (bytes: Uint8Array, source: SocketAddress): Effect.Effect<void> =>
+      outlive(service.handler(bytes, source, "udp")).pipe(
+        Effect.map((reply) => {
+          if (reply === null || reply === undefined) return
+          socket.send(reply, source.port, source.address, (error) => {
+            if (error !== null) counters.send_errors++
           })
-          const port = portOf(server)
-          yield* serveUdp(service, address, port)
-          bound.push({ address, port })
-        }
-        return bound
-      }),
-      counters: Effect.sync(() => ({ ...counters }))
+        }),
+        Effect.ensuring(Effect.sync(() => inFlight--))
+      )
+    socket.on("message", (bytes, from) => {
+      if (inFlight >= maxInFlight) {
+        counters.udp_dropped++
+        return
+      }
+      inFlight++
+      counters.udp_queries++
+      run(answer(bytes, { address: from.address, port: from.port }))
     })
+    socket.on("error", () => counters.send_errors++)
   })
+
+  const serveAddress = Effect.fnUntraced(function* (service: DnsService, address: string) {
+    const server = yield* dnsTcpServer({
+      listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service.device), openTcpServer)),
+      handler: (bytes, source) => Effect.map(outlive(service.handler(bytes, source, "tcp")), (reply) => reply ?? null),
+      limits,
+      counters
+    })
+    const port = portOf(server)
+    yield* serveUdp(service, address, port)
+    return { address, port }
+  })
+
+  const untilDevice = (has: boolean) =>
+    families.changes.pipe(
+      Stream.filter(({ device }) => (device === null) === has),
+      Stream.take(1),
+      Stream.runDrain
+    )
+
+  /** Serves whenever the device has IPv6. Yields once it is known whether it does: what was bound then, or `null`. */
+  const serveWhilePresent = Effect.fnUntraced(function* (service: DnsService, address: string) {
+    const first = yield* Deferred.make<SocketAddress | null, DnsSocketError>()
+    const turn = Effect.gen(function* () {
+      if (families.ipv6().device !== null) yield* Deferred.succeed(first, null)
+      yield* untilDevice(true)
+      yield* Deferred.succeed(first, yield* serveAddress(service, address))
+      yield* untilDevice(false)
+    }).pipe(
+      Effect.scoped,
+      Effect.catch((error) =>
+        (error.absent ? Deferred.succeed(first, null) : Deferred.fail(first, error)).pipe(
+          Effect.andThen(Effect.sleep(tryAgain))
+        )
+      )
+    )
+    yield* Effect.forkScoped(superviseForever("DnsSockets.ipv6", turn))
+    return yield* Deferred.await(first)
+  })
+
+  return DnsSockets.of({
+    serve: Effect.fn("DnsSockets.serve")(function* (service) {
+      const bound: Array<SocketAddress> = []
+      for (const address of service.addresses) {
+        const serving = net.isIPv6(address) ? serveWhilePresent(service, address) : serveAddress(service, address)
+        const at = yield* serving
+        if (at !== null) bound.push(at)
+      }
+      return bound
+    }),
+    counters: Effect.sync(() => ({ ...counters }))
+  })
+}
 
 /** What Node is to listen on. */
 interface Binding {
@@ -107,11 +151,14 @@ interface BindError {
   readonly message: string
 }
 
+/** The address is on no interface, or the host has nothing of its family. */
+const absences = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
+
 /** Retries while the address is not up yet. */
 const retrying = <A>(open: Effect.Effect<A, BindError, Scope.Scope>): Effect.Effect<A, DnsSocketError, Scope.Scope> =>
   open.pipe(
     Effect.retry({ schedule: bindRetry, while: (error) => error.errno === "EADDRNOTAVAIL" }),
-    Effect.mapError(({ message }) => new DnsSocketError({ message }))
+    Effect.mapError(({ errno, message }) => new DnsSocketError({ message, absent: absences.has(errno) }))
   )
 
 const bindError = ({ address, port, transport }: Binding, error: NodeJS.ErrnoException): BindError => {

@@ -10,6 +10,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import { deviceOfTable, firewallScript, firewallTable, removeScript, trackingScript } from "../../src/host/firewall.ts"
 import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
+import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { describeOverlap, Route } from "../../src/host/overlap.ts"
 import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
@@ -18,16 +19,17 @@ import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { foreignFirewall } from "./foreignFirewall.ts"
 import { findProgram, runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
-import { enableForwarding, ipv6Available } from "./hostSysctl.ts"
+import { enableForwarding, ipv6Missing } from "./hostSysctl.ts"
 import { nft, nftList } from "./nftables.ts"
 
-export const layer: Layer.Layer<HostNetwork> = Layer.effect(
+export const layer: Layer.Layer<HostNetwork, never, IpFamilies> = Layer.effect(
   HostNetwork,
   Effect.gen(function* () {
+    const families = yield* IpFamilies
     const news = yield* Queue.sliding<void>(1)
     yield* Effect.forkScoped(superviseForever("HostNetwork.watch", watch(news)))
     return HostNetwork.of({
-      configure,
+      configure: (plan) => Effect.provideService(configure(plan), IpFamilies, families),
       ownAddresses,
       uplinkAddresses: uplinks,
       // A change comes as a burst of lines: one completion for all of it.
@@ -43,8 +45,9 @@ const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) 
       `the device name ${JSON.stringify(plan.device)} cannot be used: take letters and digits, at most 15`
     )
   }
-  const v6 = ipv6Available(plan.device)
-  if (!v6) warnings.push("IPv6 is off on this host: clients reach IPv4 resources only")
+  const missing = ipv6Missing(plan.device)
+  yield* (yield* IpFamilies).found("device", missing)
+  const v6 = missing === null
   yield* refuseOverlaps(plan, v6)
   // Filtered before it is up and until it is down again.
   if (plan.firewall === "nftables") {

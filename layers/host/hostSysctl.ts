@@ -2,11 +2,16 @@ import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
 import { HostError } from "../../src/host/HostNetwork.ts"
 
-/** Whether the device can have an IPv6 address; switches IPv6 on for that device alone where it is off by default. */
-export const ipv6Available = (device: string): boolean => {
+/** Why the device can have no IPv6 address; switches IPv6 on for that device alone where it is off by default. */
+export const ipv6Missing = (device: string): string | null => {
   const off = `net/ipv6/conf/${device}/disable_ipv6`
-  const value = read(off)
-  return value === "0" || (value === "1" && write(off, "0") === undefined)
+  const refused = read(off) === undefined ? "" : raise(off, "0")
+  if (refused === undefined) return null
+  const because =
+    refused === ""
+      ? "the kernel has none; start it without ipv6.disable=1"
+      : `switched off for ${device}: ${advice(refused, "net.ipv6.conf.all.disable_ipv6", "0")}`
+  return `IPv6 is off on this host, and clients reach what has IPv4 addresses only (${because})`
 }
 
 /**

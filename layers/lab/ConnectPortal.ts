@@ -32,6 +32,7 @@ import * as DnsSocketsLive from "../host/DnsSockets.ts"
 import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
 import { makeHostCandidates } from "../host/hostCandidates.ts"
 import * as HostNetworkLive from "../host/HostNetwork.ts"
+import * as IpFamiliesLive from "../host/IpFamilies.ts"
 import { x25519Public } from "../dataplane/nodePrimitives.ts"
 import { configurePortalClient, type PortalClientAddresses, sentinels } from "./PortalClientNetwork.ts"
 import { makePortalLink } from "../control/firezone/portalLink.ts"
@@ -73,7 +74,7 @@ export const runConnectPortal = (config: PortalClientConfig) => {
           name,
           host: { os: os.type(), osVersion: os.release().split("-")[0]!, arch: os.machine(), kernel: os.release() }
         })
-      )
+      ).pipe(Layer.provide(IpFamiliesLive.layer))
     )
   )
 }

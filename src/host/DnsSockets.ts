@@ -6,7 +6,9 @@ import type { SocketAddress } from "../model/SocketAddress.ts"
 
 /** The DNS service could not listen. `message` is one line: what failed, why, and the fix. */
 export class DnsSocketError extends Schema.TaggedError<DnsSocketError>()("DnsSocketError", {
-  message: Schema.String
+  message: Schema.String,
+  /** The host does not have the address (any more), or nothing of its family. */
+  absent: Schema.Boolean
 }) {}
 
 /** A query in, an answer out; `null` sends nothing. Over TCP the bytes are without their length prefix. */
@@ -30,7 +32,10 @@ export interface DnsService {
 export class DnsSockets extends Context.Service<
   DnsSockets,
   {
-    /** Listens until the scope closes; yields what was bound, in the order of `addresses`. */
+    /**
+     * Listens until the scope closes; yields what was bound, in the order of `addresses`. IPv6 addresses are served
+     * whenever the device has IPv6, and nothing fails because it has none.
+     */
     readonly serve: (service: DnsService) => Effect.Effect<ReadonlyArray<SocketAddress>, DnsSocketError, Scope.Scope>
     /**
      * By name: `udp_queries`, `udp_dropped` (too many in flight), `tcp_queries`, `tcp_connections`, `tcp_refused` (too

@@ -15,6 +15,8 @@ export interface HostPlan {
   /** Tunnel networks are routed into the device; traffic from them may leave, traffic to them from elsewhere is dropped. */
   readonly tunnelNetworks: ReadonlyArray<string>
   readonly proxyNetworks: ReadonlyArray<string>
+  /** Parts of those that the host uses for something else (its uplink at a carrier, another overlay): left to it. */
+  readonly foreignNetworks?: ReadonlyArray<string>
   readonly listenPort: number
   /** Services of the gateway's own tunnel address that clients may reach. */
   readonly dnsPort: number

@@ -26,6 +26,7 @@ export const firewallScript = (plan: HostPlan, ports: { readonly from: number; r
   const table = firewallTable(device)
   const tunnel = byFamily(plan.tunnelNetworks)
   const inside = byFamily([...plan.tunnelNetworks, ...plan.proxyNetworks])
+  const foreign = byFamily(plan.foreignNetworks ?? [])
   return `${removeScript(table)}
 table inet ${table} {
   counter from_tunnel_refused { }
@@ -36,6 +37,8 @@ ${set("tunnel4", "ipv4_addr", tunnel.v4)}
 ${set("tunnel6", "ipv6_addr", tunnel.v6)}
 ${set("inside4", "ipv4_addr", inside.v4)}
 ${set("inside6", "ipv6_addr", inside.v6)}
+${set("foreign4", "ipv4_addr", foreign.v4)}
+${set("foreign6", "ipv6_addr", foreign.v6)}
   chain untracked_in {
     type filter hook prerouting priority raw; policy accept;
     iifname != "${device}" udp dport ${listenPort} fib daddr type local notrack
@@ -52,10 +55,12 @@ ${set("inside6", "ipv6_addr", inside.v6)}
     type filter hook forward priority filter; policy accept;
     iifname "${device}" jump antispoof
     iifname "${device}" oifname "${device}" counter name from_tunnel_refused drop
-    iifname "${device}" ip daddr @inside4 counter name from_tunnel_refused drop
-    iifname "${device}" ip6 daddr @inside6 counter name from_tunnel_refused drop
     oifname "${device}" ct state established,related accept
     oifname "${device}" counter name to_tunnel_refused drop
+    ip daddr @foreign4 accept
+    ip6 daddr @foreign6 accept
+    iifname "${device}" ip daddr @inside4 counter name from_tunnel_refused drop
+    iifname "${device}" ip6 daddr @inside6 counter name from_tunnel_refused drop
     ip daddr @inside4 counter name to_tunnel_refused drop
     ip6 daddr @inside6 counter name to_tunnel_refused drop
   }
@@ -63,14 +68,16 @@ ${set("inside6", "ipv6_addr", inside.v6)}
     type filter hook input priority filter; policy accept;
     iifname "${device}" jump from_tunnel
     iifname "lo" accept
+    ip daddr @foreign4 accept
+    ip6 daddr @foreign6 accept
     ip daddr @inside4 counter name to_tunnel_refused drop
     ip6 daddr @inside6 counter name to_tunnel_refused drop
   }
   chain from_tunnel {
     jump antispoof
     ct state established,related accept
-    ip daddr @inside4 jump services
-    ip6 daddr @inside6 jump services
+    ip daddr @inside4 ip daddr != @foreign4 jump services
+    ip6 daddr @inside6 ip6 daddr != @foreign6 jump services
 ${plan.allowGatewayHost === true ? ownHost : ""}    counter name host_refused drop
   }
   chain services {
@@ -107,12 +114,16 @@ const tablePrefix = "sallyport_"
 
 const ownHost = `    ip daddr != @inside4 accept
     ip6 daddr != @inside6 accept
+    ip daddr @foreign4 accept
+    ip6 daddr @foreign6 accept
 `
 
 const masquerade = (device: string, { from, to }: { readonly from: number; readonly to: number }): string => `
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
     oifname "${device}" accept
+    ip saddr @foreign4 accept
+    ip6 saddr @foreign6 accept
     ip saddr @tunnel4 meta l4proto { tcp, udp } masquerade to :${from}-${to} fully-random
     ip saddr @tunnel4 masquerade fully-random
     ip6 saddr @tunnel6 meta l4proto { tcp, udp } masquerade to :${from}-${to} fully-random

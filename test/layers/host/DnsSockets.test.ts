@@ -6,11 +6,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { DnsHandler, DnsService } from "../../../src/host/DnsSockets.ts"
 import { DnsSockets } from "../../../src/host/DnsSockets.ts"
+import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import type { DnsSocketsOptions } from "../../../layers/host/DnsSockets.ts"
 import * as DnsSocketsLive from "../../../layers/host/DnsSockets.ts"
+import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import { NativeError, openServerSocket } from "../../../layers/dataplane/native/fds.ts"
 
 /** Answers with the query behind its transport's first letter; nothing to an empty query. */
@@ -22,21 +26,24 @@ const serve = (handler: DnsHandler, more: Partial<DnsService> = {}) =>
 
 const using =
   (options: DnsSocketsOptions = {}) =>
-  <A, E>(body: Effect.Effect<A, E, DnsSockets | Scope.Scope>): Effect.Effect<A, E> =>
-    body.pipe(Effect.scoped, Effect.provide(DnsSocketsLive.layer(options)))
+  <A, E>(body: Effect.Effect<A, E, DnsSockets | IpFamilies | Scope.Scope>): Effect.Effect<A, E> =>
+    body.pipe(Effect.scoped, Effect.provide(Layer.provideMerge(DnsSocketsLive.layer(options), IpFamiliesLive.layer)))
 
 const counter = (name: string) =>
   DnsSockets.use((sockets) => Effect.map(sockets.counters, (counters) => counters[name]!))
 
-const udpClient = Effect.acquireRelease(
-  Effect.sync(() => {
-    const socket = dgram.createSocket("udp4")
-    const received: Array<string> = []
-    socket.on("message", (bytes) => received.push(bytes.toString()))
-    return { socket, received }
-  }),
-  ({ socket }) => Effect.sync(() => socket.close())
-)
+const udpClientOf = (type: "udp4" | "udp6") =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const socket = dgram.createSocket(type)
+      const received: Array<string> = []
+      socket.on("message", (bytes) => received.push(bytes.toString()))
+      return { socket, received }
+    }),
+    ({ socket }) => Effect.sync(() => socket.close())
+  )
+const udpClient = udpClientOf("udp4")
+const udpClient6 = udpClientOf("udp6")
 
 const framed = (...texts: ReadonlyArray<string>): Buffer =>
   Buffer.concat(texts.flatMap((text) => [Buffer.from([text.length >> 8, text.length & 255]), Buffer.from(text)]))
@@ -363,6 +370,61 @@ describe("DnsSockets, binding", () => {
       const [at] = yield* serve(echo).pipe(Effect.provide(DnsSocketsLive.layer({ openSocket })))
       assert.isAbove(at!.port, 0)
       assert.strictEqual(tries, 5)
+    }).pipe(using())
+  )
+
+  it.live("an IPv6 address is served whenever the device has IPv6, and IPv4 always", () =>
+    Effect.gen(function* () {
+      const families = yield* IpFamilies
+      yield* families.found("device", "IPv6 is off")
+      const bound = yield* serve(echo, { addresses: ["::1", "127.0.0.1"] })
+      assert.deepStrictEqual(
+        bound.map(({ address }) => address),
+        ["127.0.0.1"]
+      )
+      const { port } = bound[0]!
+      yield* serve(echo, { addresses: ["::1"], port })
+      const answers = (has: boolean) =>
+        Effect.gen(function* () {
+          const client = yield* udpClient6
+          yield* eventually(() => {
+            client.socket.send("one", port, "::1")
+            return client.received.length > 0
+          })
+        }).pipe(Effect.scoped, Effect.timeoutOption(has ? 5_000 : 300), Effect.map(Option.isSome))
+
+      assert.isFalse(yield* answers(false))
+      yield* families.found("device", null)
+      assert.isTrue(yield* answers(true))
+      yield* families.found("device", "IPv6 is off again")
+      assert.isFalse(yield* answers(false))
+    }).pipe(using())
+  )
+
+  for (const errno of ["EADDRNOTAVAIL", "EAFNOSUPPORT"]) {
+    it.live(`a host that says ${errno} to IPv6 does not end the service of IPv4`, () =>
+      Effect.gen(function* () {
+        const bound = yield* serve(echo, { addresses: ["127.0.0.1", "::1"] })
+        assert.deepStrictEqual(
+          bound.map(({ address }) => address),
+          ["127.0.0.1"]
+        )
+      }).pipe(
+        using({
+          openSocket: (options) =>
+            options.address === "::1"
+              ? new NativeError("bind", errno, "nothing of the kind")
+              : openServerSocket(options)
+        })
+      )
+    )
+  }
+
+  it.live("an IPv6 port that another server has is an error like any other", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo, { addresses: ["::1"] })
+      const taken = yield* Effect.flip(serve(echo, { addresses: ["::1"], port: at!.port }))
+      assert.match(taken.message, /taken/)
     }).pipe(using())
   )
 

@@ -7,11 +7,13 @@ import { execFile, execFileSync } from "node:child_process"
 import { createSocket } from "node:dgram"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import { openEventFd, openTun } from "../../../layers/dataplane/native/fds.ts"
 import { makeMemory } from "../../../layers/dataplane/native/memory.ts"
 import { NativeError } from "../../../layers/dataplane/native/nativeError.ts"
 import { makePacketIo } from "../../../layers/dataplane/native/packetIo.ts"
 import * as Live from "../../../layers/host/HostNetwork.ts"
+import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import { type HostError, HostNetwork, type HostPlan } from "../../../src/host/HostNetwork.ts"
 
 const plan: HostPlan = {
@@ -216,7 +218,7 @@ const scenarios: Record<string, Scenario> = {
 const outcome = await Effect.runPromise(
   scenarios[process.argv[2]!]!.pipe(
     Effect.match({ onSuccess: (value) => ({ value }), onFailure: (error) => ({ error: error.message }) }),
-    Effect.provide(Live.layer)
+    Effect.provide(Layer.provide(Live.layer, IpFamiliesLive.layer))
   )
 )
 process.stdout.write(JSON.stringify(outcome))

@@ -13,6 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as DataPlaneLive from "../../../layers/dataplane/DataPlane.ts"
+import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { Command } from "../../../src/dataplane/commands.ts"
 import {
@@ -222,7 +223,10 @@ const result = await Effect.runPromise(
         get workerUrl() {
           return workerUrl()
         }
-      }).pipe(Layer.provideMerge(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))])))
+      }).pipe(
+        Layer.provide(IpFamiliesLive.layer),
+        Layer.provideMerge(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))]))
+      )
     )
   )
 )
