@@ -1,13 +1,13 @@
 /** A gateway of a Firezone portal put together: what it has besides the services that both gateways share. */
 import { randomBytes } from "node:crypto"
 import { hostname } from "node:os"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
 import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
 import { Tunnel } from "../src/host/Tunnel.ts"
+import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/ranges.ts"
 import { serveStatus } from "./cli/gatewayReport.ts"
 import { withLogFormat } from "./cli/logFormat.ts"
@@ -26,7 +26,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   config: FirezoneConfig,
   options: Pick<GatewayOptions, "swap"> = {}
 ) {
-  const startedAt = yield* Clock.currentTimeMillis
+  const startedAt = yield* monotonicMillis
   yield* StatusSocket.makeRoom(config.controlSocket)
   const firezoneId = config.firezoneId ?? (yield* gatewayId(config.stateDir))
   // A new one per process: what the clients have of an old one is worth nothing.

@@ -1,6 +1,5 @@
 /** A standalone gateway put together: what it has besides the services that both gateways share. */
 import { join } from "node:path"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Authorizations } from "../src/access/Authorizations.ts"
@@ -13,6 +12,7 @@ import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
 import type { HostError } from "../src/host/HostNetwork.ts"
 import type { StateError } from "../src/host/StateStore.ts"
+import { monotonicMillis } from "../src/loops/monotonic.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import { serveStatus } from "./cli/gatewayReport.ts"
 import * as StatusSocket from "./cli/StatusSocket.ts"
@@ -50,7 +50,7 @@ export const layer = (
 ): Layer.Layer<GatewayServices, GatewayError> =>
   Layer.unwrap(
     Effect.gen(function* () {
-      const startedAt = yield* Clock.currentTimeMillis
+      const startedAt = yield* monotonicMillis
       // Before the host is touched: a second gateway by mistake is told so, and the first one notices nothing.
       yield* StatusSocket.makeRoom(config.controlSocket)
       const key = yield* privateKey(options.newKey ?? false)

@@ -8,6 +8,7 @@ import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import * as StatusSocket from "./StatusSocket.ts"
 
@@ -20,7 +21,8 @@ export const gatewayReport = Effect.fnUntraced(function* (
   const controlPlane = yield* ControlPlane
   return makeStatusReport({
     ...gateway,
-    now: yield* Clock.currentTimeMillis,
+    at: yield* Clock.currentTimeMillis,
+    now: yield* monotonicMillis,
     clients: yield* (yield* Clients).list,
     clientStates: yield* dataPlane.clients,
     mappings: yield* resolutions.list,

@@ -14,6 +14,7 @@ import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import type { Order } from "../../src/dataplane/orders.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
+import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
@@ -69,10 +70,11 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
     Effect.gen(function* () {
       const descriptors = yield* openDescriptors(options)
       const hub = makeDataPlaneHub()
-      const supervisor = makeSupervisor(options, descriptors, yield* readRealTime, hub)
+      const clock = yield* Clock.Clock
+      const now = () => monotonicMillisUnsafe(clock)
+      const supervisor = makeSupervisor(options, descriptors, yield* readRealTime, hub, now)
       yield* supervisor.prepare
       const scope = yield* Effect.scope
-      const clock = yield* Clock.Clock
       let started = false
       return DataPlane.of({
         start: Effect.suspend(() => {
@@ -90,7 +92,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           ...offloadGauges(descriptors.offloads),
           "worker.standby": Number(supervisor.standsBy()),
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
-          "worker.uptime_ms": clock.currentTimeMillisUnsafe() - supervisor.startedAt()
+          "worker.uptime_ms": Math.round(now() - supervisor.startedAt())
         })),
         epoch: Effect.sync(() => supervisor.epoch()),
         port: descriptors.udpPort
@@ -198,7 +200,14 @@ interface PacketWorker {
   stalled: boolean
 }
 
-const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, realTime: boolean, hub: DataPlaneHub) => {
+const makeSupervisor = (
+  options: DataPlaneOptions,
+  descriptors: Descriptors,
+  realTime: boolean,
+  hub: DataPlaneHub,
+  /** Monotonic milliseconds. */
+  now: () => number
+) => {
   const counterMemory = new SharedArrayBuffer(countersByteLength)
   const counters = new Float64Array(counterMemory)
   let epoch = 0
@@ -218,22 +227,22 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
 
   const post = (order: Order): void => {
     if (backlog !== undefined) backlog.push(order)
-    else if (current !== undefined) transmit(current, { orders: [order], more: false })
+    else if (current !== undefined) transmit(current, { orders: [order], more: false, at: now() })
   }
 
-  const replay = Effect.fnUntraced(function* (to: PacketWorker, now: number) {
+  const replay = Effect.fnUntraced(function* (to: PacketWorker) {
     // What was sent since the worker's start is part of the desired state.
-    backlog = hub.desired.replay(now)
+    backlog = hub.desired.replay(now())
     do {
       const chunk: Array<Order> = backlog.splice(0, replayChunk)
-      transmit(to, { orders: chunk, more: backlog.length > 0 })
+      transmit(to, { orders: chunk, more: backlog.length > 0, at: now() })
       yield* Effect.yieldNow
     } while (backlog.length > 0)
     backlog = undefined
   })
 
   /** A worker that loads and then stands by. */
-  const create = Effect.map(Clock.Clock, (clock): PacketWorker => {
+  const create = Effect.sync((): PacketWorker => {
     const channel = new MessageChannel()
     const sharedMemory = new SharedArrayBuffer(8)
     const ready = Deferred.makeUnsafe<void>()
@@ -250,9 +259,9 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
       Deferred.doneUnsafe(ended, Effect.succeed(`threw: ${error instanceof Error ? error.message : String(error)}`))
     })
     worker.once("exit", (code) => void Deferred.doneUnsafe(ended, Effect.succeed(`exited with code ${code}`)))
-    channel.port1.on("message", (notices: FromWorker) => {
+    channel.port1.on("message", ({ at, notices }: FromWorker) => {
       if (notices[0]?._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
-      if (made === current) hub.deliver(notices, clock.currentTimeMillisUnsafe())
+      if (made === current) hub.deliver(notices, now(), at)
     })
     channel.port1.unref()
     return made
@@ -295,7 +304,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
     const running = fit ? standby! : yield* create
     standby = undefined
     running.epoch = ++epoch
-    startedAt = yield* Clock.currentTimeMillis
+    startedAt = now()
     backlog = []
     current = running
     const start: WorkerStart = {
@@ -321,7 +330,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
       if (running.stalled) {
         yield* terminate
       } else {
-        transmit(running, { orders: [{ _tag: "Stop" }], more: false })
+        transmit(running, { orders: [{ _tag: "Stop" }], more: false, at: now() })
         yield* Effect.asVoid(Deferred.await(running.ended)).pipe(
           Effect.timeoutOrElse({ duration: stopMs, orElse: () => Effect.asVoid(terminate) })
         )
@@ -331,20 +340,18 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
 
   const watch = (running: PacketWorker) =>
     Effect.gen(function* () {
-      const clock = yield* Clock.Clock
-      const monotonic = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
       let last = -1
-      let changedAt = monotonic()
+      let changedAt = now()
       for (;;) {
         yield* Effect.sleep(watchMs)
         const beat = Atomics.load(running.shared, heartbeat)
-        const now = monotonic()
+        const still = now() - changedAt
         if (beat !== last) {
           last = beat
-          changedAt = now
-        } else if (now - changedAt >= (beat === 0 ? startMs : stalledMs)) {
+          changedAt = now()
+        } else if (still >= (beat === 0 ? startMs : stalledMs)) {
           running.stalled = true
-          return `stalled: no turn for ${now - changedAt} ms`
+          return `stalled: no turn for ${Math.round(still)} ms`
         }
       }
     })
@@ -353,7 +360,7 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
     spawn,
     (running) =>
       Effect.gen(function* () {
-        const replaying = yield* Effect.forkChild(replay(running, startedAt))
+        const replaying = yield* Effect.forkChild(replay(running))
         yield* Effect.forkChild(Effect.andThen(Deferred.await(running.ready), Deferred.succeed(firstReady, undefined)))
         const reason = yield* Effect.raceAllFirst([
           Deferred.await(running.ended),
@@ -370,9 +377,9 @@ const makeSupervisor = (options: DataPlaneOptions, descriptors: Descriptors, rea
 
   /** At once after a single failure; one start per second when workers die young. */
   const life = Effect.gen(function* () {
-    const before = yield* Clock.currentTimeMillis
+    const before = now()
     yield* incarnation
-    const lived = (yield* Clock.currentTimeMillis) - before
+    const lived = now() - before
     if (lived < youngMs && epoch > 1) yield* Effect.sleep(youngMs)
   })
 

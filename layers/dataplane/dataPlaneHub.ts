@@ -2,6 +2,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import { noticeMoved } from "../../src/dataplane/betweenClocks.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
@@ -19,7 +20,8 @@ export interface DataPlaneHub {
   readonly desired: DesiredState
   /** Records a command, and yields what the worker has to do for it. */
   readonly decide: (command: Command) => ReadonlyArray<Order>
-  readonly deliver: (notices: ReadonlyArray<Notice>, now: number) => void
+  /** `now`: monotonic milliseconds. `at`: the same moment by the clock that the times in the notices are of. */
+  readonly deliver: (notices: ReadonlyArray<Notice>, now: number, at?: number) => void
   /** What of the service needs nothing of the worker. */
   readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "failure">
   /** The engine's counters with what is counted here. */
@@ -80,8 +82,9 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
       }
       return orders
     },
-    deliver: (notices, now) => {
-      for (const notice of notices) {
+    deliver: (sent, now, at = now) => {
+      for (const each of sent) {
+        const notice = noticeMoved(each, now - at)
         if (notice._tag === "Ready") desired.disconnect()
         else if (notice._tag === "ClientState") desired.observe(notice)
         else if (notice._tag === "ConnectionLost") desired.lost(notice)

@@ -1,5 +1,4 @@
 import * as crypto from "node:crypto"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -7,6 +6,7 @@ import * as Queue from "effect/Queue"
 import { encodeQuery, judge, maxTtl } from "../../src/dns/query.ts"
 import { parseResolvConf } from "../../src/dns/resolvConf.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import {
   NameNotFound,
   NoResolver,
@@ -55,7 +55,6 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
   const silentSets = new Set<string>()
   /** When each set last answered anything: monotonic milliseconds. */
   const answeredAt = new Map<string, number>()
-  const monotonic = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1000n) / 1000)
 
   const serversOf = (set: string): Effect.Effect<ReadonlyArray<DnsServerAddress>, NoResolver> => {
     const configured = Object.hasOwn(sets, set) ? sets[set] : undefined
@@ -116,10 +115,10 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
       )
     }
 
-    const deadline = (yield* monotonic) + withinMs
+    const deadline = (yield* monotonicMillis) + withinMs
     let resendAt = 0
     for (;;) {
-      const time = yield* monotonic
+      const time = yield* monotonicMillis
       if (time >= deadline) {
         counters.timeouts++
         return yield* peers.some((p) => p.failure?.reached === true)
@@ -166,13 +165,13 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
   return Upstream.of({
     exchange: Effect.fn("Upstream.exchange")(function* (set, domain, type, withinMs = totalMs) {
       yield* Effect.annotateCurrentSpan({ set, domain, type })
-      const since = yield* monotonic
+      const since = yield* monotonicMillis
       const message = yield* ask(set, domain, type, Math.min(withinMs, totalMs)).pipe(
         Effect.scoped,
         Effect.tapError((reason) => noteSilence(set, reason, since)),
         Effect.mapError((reason) => new ResolutionError({ resolver: set, domain, reason }))
       )
-      answeredAt.set(set, yield* monotonic)
+      answeredAt.set(set, yield* monotonicMillis)
       if (silentSets.delete(set)) yield* Effect.logInfo(`Resolver ${set} answers again`)
       return message
     }),

@@ -1,7 +1,6 @@
 /** `sallyport connect --portal`: a client of a portal on the same engine, as far as tests and benches need one. */
 import { randomBytes } from "node:crypto"
 import * as os from "node:os"
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -26,6 +25,7 @@ import { handleQuery } from "../../src/dns/tunnelServer.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { forEachNotice } from "../../src/loops/forEachNotice.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import * as DataPlaneLive from "../dataplane/DataPlane.ts"
 import * as DnsSocketsLive from "../host/DnsSockets.ts"
@@ -120,7 +120,7 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
   })
 
   const handle = (message: ClientMessage) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.handle(message, now)))
+    Effect.flatMap(monotonicMillis, (now) => perform(session.handle(message, now)))
 
   const told = Effect.fnUntraced(function* (event: string, decoded: Decoded<ClientMessage>) {
     if (decoded._tag === "Message") yield* handle(decoded.message)
@@ -153,7 +153,7 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
   })
 
   const lookup = Effect.fnUntraced(function* ({ domain, family }: TunnelQuestion): Effect.fn.Return<TunnelAnswer> {
-    const answer = session.ask(domain, yield* Clock.currentTimeMillis)
+    const answer = session.ask(domain, yield* monotonicMillis)
     if (answer === null) return { _tag: "Refused" }
     yield* perform(answer.actions)
     if (!answer.ready) yield* untilReady(waiting, domain)
@@ -163,8 +163,7 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
   })
 
   yield* dataPlane.send(clientPolicy)
-  const tell = (notice: Notice) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.notice(notice, now)))
+  const tell = (notice: Notice) => Effect.flatMap(monotonicMillis, (now) => perform(session.notice(notice, now)))
   yield* forEachNotice("Client.notices", {
     CandidateFound: tell,
     CandidateLost: tell,
@@ -183,7 +182,7 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
       Effect.sleep(lastWordsMs)
     )
   )
-  const tick = Effect.flatMap(Clock.currentTimeMillis, (now) => perform(session.tick(now)))
+  const tick = Effect.flatMap(monotonicMillis, (now) => perform(session.tick(now)))
   yield* Effect.forkScoped(superviseForever("Client.tick", Effect.andThen(tick, Effect.sleep(tickMs))))
   const follow = host.changed.pipe(
     Effect.andThen(tellCandidates),

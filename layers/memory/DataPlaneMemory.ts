@@ -10,6 +10,7 @@ import { countersByteLength, readCounters } from "../../src/dataplane/counters.t
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { Engine, type Offloads } from "../../src/dataplane/engine/engine.ts"
 import type { VirtioHeader } from "../../src/dataplane/offload/virtioHeader.ts"
+import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import type { Endpoint } from "../../src/packet/endpoint.ts"
 import { makeDataPlaneHub } from "../dataplane/dataPlaneHub.ts"
@@ -93,8 +94,8 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
       const turn = (): void => {
         if (turning) return
         turning = true
-        const now = clock.currentTimeMillisUnsafe()
-        while (engine.turn(now, now) || !io.isIdle()) {
+        const now = monotonicMillisUnsafe(clock)
+        while (engine.turn(now, clock.currentTimeMillisUnsafe()) || !io.isIdle()) {
           // Until nothing waits.
         }
         turning = false
@@ -104,11 +105,12 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
       yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tickMs), Effect.sync(turn))))
 
       const dataPlane = DataPlane.of({
-        start: Effect.sync(() => hub.deliver([{ _tag: "Ready", epoch: 1 }], clock.currentTimeMillisUnsafe())),
+        start: Effect.sync(() => hub.deliver([{ _tag: "Ready", epoch: 1 }], monotonicMillisUnsafe(clock))),
         send: (command) =>
           Effect.sync(() => {
-            const now = clock.currentTimeMillisUnsafe()
-            for (const order of hub.decide(command)) engine.execute(order, now, now)
+            const now = monotonicMillisUnsafe(clock)
+            const wall = clock.currentTimeMillisUnsafe()
+            for (const order of hub.decide(command)) engine.execute(order, now, wall)
             turn()
           }),
         ...hub.service,

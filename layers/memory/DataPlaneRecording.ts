@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Notice, TrafficCause } from "../../src/dataplane/notices.ts"
+import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
 import type { Order } from "../../src/dataplane/orders.ts"
 import { makeDataPlaneHub } from "../dataplane/dataPlaneHub.ts"
@@ -30,7 +31,7 @@ export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectCon
     const orders: Array<Order> = []
     const hub = makeDataPlaneHub()
     const publish = (notice: Notice) =>
-      Effect.clockWith((clock) => Effect.sync(() => hub.deliver([notice], clock.currentTimeMillisUnsafe())))
+      Effect.clockWith((clock) => Effect.sync(() => hub.deliver([notice], monotonicMillisUnsafe(clock))))
 
     return Context.make(
       DataPlane,

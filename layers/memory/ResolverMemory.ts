@@ -1,7 +1,7 @@
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import type { Name } from "../../src/model/Mapping.ts"
 import {
   type Answer,
@@ -26,7 +26,7 @@ export type Behaviour =
 
 export interface Call {
   readonly name: Name
-  /** Epoch milliseconds. */
+  /** Monotonic milliseconds. */
   readonly at: number
 }
 
@@ -92,7 +92,7 @@ export const layer: Layer.Layer<Resolver | ResolverScript> = Layer.effectContext
       )
 
     const resolve = Effect.fnUntraced(function* (name: Name) {
-      calls.push({ name, at: yield* Clock.currentTimeMillis })
+      calls.push({ name, at: yield* monotonicMillis })
       return yield* behave(name, scripted(name)).pipe(
         Effect.onExit(() =>
           Effect.sync(() => {

@@ -15,6 +15,7 @@ import { defaultLimits } from "../../src/resolution/lookupQueue.ts"
 import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
 import type { Lookup } from "../../src/resolution/nameEntry.ts"
+import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { type ResolutionReason, Resolver, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
@@ -57,7 +58,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
       waiting.delete(mapping)
       waiters?.forEach((wake) => wake())
     }
-    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+    const now = () => monotonicMillisUnsafe(clock)
 
     const lookUp = Effect.fn("Resolutions.lookup")(function* (lookup: Lookup) {
       const { name, cause, client, number } = lookup
@@ -78,7 +79,6 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
     const book: NameBook = new NameBook(
       {
         now,
-        wall: () => clock.currentTimeMillisUnsafe(),
         send: (command: Command) => {
           outbox.push(dataPlane.send(command))
           wakeWaiting(command)

@@ -15,6 +15,9 @@ const maxAuthorizationRows = 10_000
 
 /** What a running gateway's services say. */
 export interface StatusInput {
+  /** Epoch milliseconds. */
+  readonly at: number
+  /** The same moment by the monotonic clock, which all times but expiry dates are of. */
   readonly now: number
   readonly startedAt: number
   readonly publicKey: string
@@ -36,17 +39,18 @@ export interface StatusInput {
 
 /** Puts a report together; the newest mappings stay when there are too many. */
 export const makeStatusReport = (input: StatusInput): StatusReport => {
+  const dateOf = (time: number): number => Math.round(input.at - (input.now - time))
   const mappings =
     input.mappings.length <= maxMappingRows
       ? input.mappings
       : input.mappings.toSorted((a, b) => b.state.since - a.state.since).slice(0, maxMappingRows)
   return {
     version: 1,
-    at: input.now,
+    at: input.at,
     gateway: {
       publicKey: input.publicKey,
       endpoint: formatHostPort(input.endpoint.host, input.endpoint.port),
-      startedAt: input.startedAt,
+      startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
     },
     controlPlane: { ...input.controlPlane },
@@ -61,10 +65,10 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         connected: state?.connected ?? false,
         endpoint: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
         path: state?.path ?? null,
-        lastHandshakeAt: state?.handshakeAt ?? null
+        lastHandshakeAt: typeof state?.handshakeAt === "number" ? dateOf(state.handshakeAt) : null
       }
     }),
-    mappings: mappings.map(mappingRow),
+    mappings: mappings.map((status) => mappingRow(status, dateOf)),
     authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(({ client, resource, expiresAt }) => ({
       client: client.id,
       resource: resource.id,
@@ -84,7 +88,10 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
   }
 }
 
-const mappingRow = ({ mapping, state, nextTryAt, lookups }: MappingStatus): StatusReport["mappings"][number] => {
+const mappingRow = (
+  { mapping, state, nextTryAt, lookups }: MappingStatus,
+  dateOf: (time: number) => number
+): StatusReport["mappings"][number] => {
   const reason = reasonOf(state)
   return {
     client: mapping.client,
@@ -95,8 +102,8 @@ const mappingRow = ({ mapping, state, nextTryAt, lookups }: MappingStatus): Stat
     addresses: addressesOf(state),
     state: state._tag === "Resolved" && reason !== null ? "Stale" : state._tag,
     reason: reason === null ? null : describeReason(reason),
-    since: state.since,
-    nextTryAt,
+    since: dateOf(state.since),
+    nextTryAt: nextTryAt === null ? null : dateOf(nextTryAt),
     lookups
   }
 }

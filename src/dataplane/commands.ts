@@ -1,7 +1,7 @@
 /**
  * What the packet path is asked to be, from now on; `DesiredState` decides what the worker has to do for it. Every command
  * is keyed and idempotent: sending it again changes nothing. A client is who is at the other end of a tunnel. Addresses
- * are canonical text, keys base64, times epoch milliseconds.
+ * are canonical text, keys base64, times milliseconds of the sender's monotonic clock.
  */
 import type { IceCredentials } from "../model/AccessRequest.ts"
 import type { ClientId } from "../model/Client.ts"

@@ -42,7 +42,7 @@ interface InUse extends OfWorker {
   readonly mappings: ReadonlyArray<MappingId>
 }
 
-/** After each handshake, endpoint change or expiry. Times are epoch milliseconds. */
+/** After each handshake, endpoint change or expiry. Times are milliseconds of the main thread's monotonic clock. */
 export interface ClientState extends OfWorker {
   readonly _tag: "ClientState"
   readonly client: ClientId

@@ -1,5 +1,5 @@
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { monotonicMillis } from "./monotonic.ts"
 
 /** The same kind of oddity is told again after this long, with how often it came. */
 const againMs = 60_000
@@ -15,7 +15,7 @@ export const makeOddities = (
 ): ((kind: string, message: string, ...details: ReadonlyArray<unknown>) => Effect.Effect<void>) => {
   const told = new Map<string, { at: number; since: number }>()
   return Effect.fnUntraced(function* (kind, message, ...details) {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const known = told.get(kind)
     if (known === undefined && told.size >= maxKinds) return
     if (known !== undefined && now - known.at < againMs) {

@@ -109,10 +109,10 @@ export class Translations {
     return this.entries[mapping]?.resource ?? -1
   }
 
-  /** Whether the addresses are past their time at `clock.wall`; a clock, not a time, which would be boxed. */
-  isStale(mapping: number, clock: { readonly wall: number }): boolean {
+  /** Whether the addresses are past their time at `clock.now`; a clock, not a time, which would be boxed. */
+  isStale(mapping: number, clock: { readonly now: number }): boolean {
     const entry = this.entries[mapping]
-    return entry === undefined || clock.wall >= entry.staleAt
+    return entry === undefined || clock.now >= entry.staleAt
   }
 
   /** Real addresses in the family of `like`. */

@@ -34,8 +34,6 @@ import { type ResolutionReason, Throttled } from "./Resolver.ts"
 export interface Outside {
   /** Monotonic milliseconds. */
   readonly now: () => number
-  /** Epoch milliseconds. */
-  readonly wall: () => number
   readonly send: (command: Command) => void
   /** Starts the lookup in a later turn; its end is told by `NameBook.ended`. */
   readonly start: (lookup: Lookup) => void
@@ -155,7 +153,7 @@ export class NameBook {
       return
     }
     const now = this.outside.now()
-    const step = nextState(entry.state, result, { now: this.outside.wall(), attempts: entry.attempts + 1 })
+    const step = nextState(entry.state, result, { now, attempts: entry.attempts + 1 })
     entry.lookup = null
     this.queue.finish(lookup)
     this.countOutcome(result, step)
@@ -375,12 +373,12 @@ export class NameBook {
 
   /** The last good answer is served for a while although refreshes fail, not for ever. */
   private expire(entry: NameEntry): void {
-    const reason = outlived(entry.state, this.outside.wall())
+    const reason = outlived(entry.state, this.outside.now())
     if (reason !== null) this.unresolve(entry, reason)
   }
 
   private unresolve(entry: NameEntry, reason: ResolutionReason): void {
-    const since = this.outside.wall()
+    const since = this.outside.now()
     entry.state = { _tag: "Unresolved", reason, attempts: entry.attempts, since, negativeUntil: since }
     if (entry.applied === 0) entry.applied = ++this.sequence
     for (const mapping of entry.mappings.values()) this.sendAddresses(mapping)
@@ -399,7 +397,7 @@ export class NameBook {
   private nameOf(name: Name, request: Subscription): NameEntry {
     const known = this.names.get(nameKey(name))
     if (known !== undefined) return known
-    const entry = makeName(name, this.setOf(name.resolver), request.client, this.outside.wall())
+    const entry = makeName(name, this.setOf(name.resolver), request.client, this.outside.now())
     this.names.set(entry.key, entry)
     if (request.cause === "Restarted") this.unresolve(entry, afterRestart)
     return entry
@@ -458,11 +456,10 @@ export class NameBook {
   }
 
   private nextTryAt(entry: NameEntry): number | null {
-    const wall = this.outside.wall()
     const now = this.outside.now()
-    if (entry.lookup !== null) return wall
-    if (entry.set.waiting.has(entry)) return wall + Math.max(0, entry.set.breaker.probeAt - now)
-    return entry.policy.remembered ? wall + Math.max(0, entry.policy.notBefore - now) : null
+    if (entry.lookup !== null) return now
+    if (entry.set.waiting.has(entry)) return Math.max(now, entry.set.breaker.probeAt)
+    return entry.policy.remembered ? Math.max(now, entry.policy.notBefore) : null
   }
 
   private countOutcome(result: LookupResult, step: Step): void {

@@ -1,6 +1,6 @@
 import type { ResolutionReason } from "./Resolver.ts"
 
-/** Addresses are canonical texts, sorted. Times are epoch milliseconds. */
+/** Addresses are canonical texts, sorted. Times are monotonic milliseconds. */
 export type NameState =
   | { readonly _tag: "Resolving"; readonly since: number; readonly attempts: number }
   | {

@@ -6,7 +6,7 @@ import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
 import type { Cause } from "./Cause.ts"
 import type { NameState } from "./NameState.ts"
 
-/** One row of `sallyport status`. Times are epoch milliseconds. */
+/** One row of `sallyport status`. Times are monotonic milliseconds. */
 export interface MappingStatus {
   readonly mapping: Mapping
   readonly state: NameState

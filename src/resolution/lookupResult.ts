@@ -1,4 +1,4 @@
-/** What the end of a lookup makes of a name's state. Pure; times are epoch milliseconds. */
+/** What the end of a lookup makes of a name's state. Pure; times are monotonic milliseconds. */
 import { formatAddress, parseAddress } from "../packet/address.ts"
 import type { NameState } from "./NameState.ts"
 import type { Outcome } from "./refreshPolicy.ts"

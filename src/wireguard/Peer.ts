@@ -22,8 +22,8 @@ export class Peer implements Timed {
   /** Where to send; meaningful while `hasEndpoint`. Both may be set from outside. */
   readonly endpoint: Endpoint = makeEndpoint()
   hasEndpoint = false
-  /** Epoch milliseconds of the last completed handshake, 0 before. */
-  lastHandshakeAt = 0
+  /** Monotonic milliseconds of the last completed handshake; -Infinity before. */
+  lastHandshakeAt = -never
   /** Timestamp of the last accepted initiation. May be set after a restart, so that old initiations stay refused. */
   readonly latestTai64n = new Uint8Array(tai64nLength)
   /** Bytes of authentic datagrams received, and of datagrams sealed or sent, WireGuard headers included. */

@@ -119,7 +119,7 @@ export class WireGuard {
     peer.setOtherKey(other === null || this.p.equal(other, psk) ? null : other.slice())
     const ice = config.ice ?? null
     peer.impatient = ice !== null
-    peer.passive = ice === "controlled" && peer.lastHandshakeAt === 0
+    peer.passive = ice === "controlled" && peer.lastHandshakeAt === neverYet
     if (peer.keepalive !== config.keepalive) {
       peer.keepalive = config.keepalive
       peer.persistentAt = config.keepalive > 0 && peer.current !== null ? 0 : Number.POSITIVE_INFINITY
@@ -139,8 +139,8 @@ export class WireGuard {
     this.sessions.drop(peer)
     Timers.disarm(peer)
     peer.hasEndpoint = false
-    peer.lastHandshakeAt = 0
-    peer.initiatedAt = Number.NEGATIVE_INFINITY
+    peer.lastHandshakeAt = neverYet
+    peer.initiatedAt = neverYet
   }
 
   /** Sends go there until an authentic message comes from elsewhere. */
@@ -179,10 +179,10 @@ export class WireGuard {
   }
 
   /** Takes one datagram, in place. Returns a `ReceiveCode`. */
-  receive(offset: number, length: number, from: Readonly<Endpoint>, now: number, wall: number): number {
+  receive(offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
     if (length < Protocol.transportMinimum) return ReceiveCode.Malformed
     const type = Protocol.readWord(this.bytes, offset)
-    if (type === Protocol.messageTransport) return this.receiveTransport(offset, length, from, now, wall)
+    if (type === Protocol.messageTransport) return this.receiveTransport(offset, length, from, now)
     if (type === Protocol.messageInitiation && length === Protocol.initiationLength) {
       return this.receiveHandshake(offset, length, from, now)
     }
@@ -232,13 +232,13 @@ export class WireGuard {
   }
 
   /** Works off some queued handshake messages (`perTurn`); true if more wait. */
-  workHandshakes(now: number, wall: number): boolean {
+  workHandshakes(now: number): boolean {
     for (let i = 0; i < this.limits.perTurn && this.gate.queue.take(); i++) {
       const { message, from } = this.gate.queue
       const outcome =
         message[0] === Protocol.messageInitiation
           ? this.workInitiation(message, from, now)
-          : this.workResponse(message, from, now, wall)
+          : this.workResponse(message, from, now)
       this.handshakeCounts[outcome]!++
     }
     return this.gate.queue.size > 0
@@ -263,13 +263,7 @@ export class WireGuard {
     return this.gate.queue.size > 0 || this.pending.size > 0 ? 0 : this.deadlines.next()
   }
 
-  private receiveTransport(
-    offset: number,
-    length: number,
-    from: Readonly<Endpoint>,
-    now: number,
-    wall: number
-  ): number {
+  private receiveTransport(offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
     const keypair = this.sessions.keypair(Protocol.readWord(this.bytes, offset + 4))
     if (keypair === undefined) return ReceiveCode.UnknownReceiver
     const counter = Protocol.readCounter(this.bytes, offset + 8)
@@ -289,7 +283,7 @@ export class WireGuard {
       Timers.dataReceived(peer, now)
     }
     this.moveEndpoint(peer, from)
-    if (keypair === peer.next) this.confirm(peer, wall)
+    if (keypair === peer.next) this.confirm(peer, now)
     if (peer.removed) return ReceiveCode.UnknownReceiver
     this.rekeyLate(peer, now)
     this.schedule(peer)
@@ -329,7 +323,7 @@ export class WireGuard {
     return outcome
   }
 
-  private workResponse(message: Uint8Array, from: Readonly<Endpoint>, now: number, wall: number): number {
+  private workResponse(message: Uint8Array, from: Readonly<Endpoint>, now: number): number {
     const sender = this.sessions.handshake(Protocol.readWord(message, 8))
     const outcome = this.handshakes.complete(message, now)
     // Anybody who saw the initiation can make such an answer: it must not end a session that works.
@@ -340,7 +334,7 @@ export class WireGuard {
     peer.rxBytes += message.length
     Timers.messageReceived(peer, now)
     this.moveEndpoint(peer, from)
-    this.completed(peer, wall)
+    this.completed(peer, now)
     // The responder may send only after a packet of ours: if nothing was staged, it gets a keepalive.
     if (peer.current === keypair && keypair.counter === 0) this.sendKeepalive(peer, now)
     if (!peer.removed) this.schedule(peer)
@@ -348,18 +342,18 @@ export class WireGuard {
   }
 
   /** The initiator proved that it has the keys of `next`. */
-  private confirm(peer: Peer, wall: number): void {
+  private confirm(peer: Peer, now: number): void {
     peer.setOtherKey(null)
     this.sessions.promote(peer)
     this.sessions.setOutgoing(peer, null)
-    this.completed(peer, wall)
+    this.completed(peer, now)
   }
 
-  private completed(peer: Peer, wall: number): void {
+  private completed(peer: Peer, now: number): void {
     if (peer.removed) return
     this.pending.delete(peer)
     peer.retransmitAt = Number.POSITIVE_INFINITY
-    peer.lastHandshakeAt = wall
+    peer.lastHandshakeAt = now
     peer.passive = false
     this.event(peer, "HandshakeDone")
   }
@@ -452,6 +446,8 @@ export class WireGuard {
     return (this.random[0]! | (this.random[1]! << 8)) % Protocol.rekeyJitter
   }
 }
+
+const neverYet = Number.NEGATIVE_INFINITY
 
 const noPresharedKey = new Uint8Array(32)
 

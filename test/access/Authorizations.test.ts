@@ -6,6 +6,7 @@ import { Authorizations } from "../../src/access/Authorizations.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { cidrResource, client, dnsResource, layerAccess, lookups, proxies, request } from "../support/access.ts"
+import { makeSteppedClock } from "../support/steppedClock.ts"
 
 const names = (domain: string, n: number) => ({ domain, proxyIps: proxies(n) })
 
@@ -33,24 +34,13 @@ describe("Authorizations", () => {
 
   it.effect("are cut within a second of waking up when they ended while the host slept", () =>
     Effect.gen(function* () {
-      const clock = yield* Clock.Clock
-      let slept = 0
       // Timers and the monotonic clock stand still in the meantime.
-      const wall = () => clock.currentTimeMillisUnsafe() + slept
-      const sleeper: Clock.Clock = {
-        currentTimeMillisUnsafe: wall,
-        currentTimeMillis: Effect.sync(wall),
-        currentTimeNanosUnsafe: () => BigInt(wall()) * 1_000_000n,
-        currentTimeNanos: Effect.sync(() => BigInt(wall()) * 1_000_000n),
-        monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
-        monotonicTimeNanos: clock.monotonicTimeNanos,
-        sleep: (duration) => clock.sleep(duration)
-      }
+      const sleeper = yield* makeSteppedClock
       yield* Effect.gen(function* () {
         const acceptor = yield* ConnectionAcceptor
         yield* acceptor.accept(request("db.corp", { expiresAt: 3_600_000 }))
         yield* TestClock.adjust("5 seconds")
-        slept = 3_600_000
+        sleeper.aheadMs = 3_600_000
         yield* TestClock.adjust("1 second")
         assert.strictEqual((yield* revokedAt).length, 1)
       }).pipe(Effect.provide(layerAccess.pipe(Layer.provide(Layer.succeed(Clock.Clock, sleeper)))))

@@ -79,8 +79,8 @@ const io: PacketIo = {
   segmentSize: () => segment,
   send: (_, offset, length) => {
     const { wireguard } = fleet[sender]!
-    wireguard.receive(offset, length, endpoint, now, wall)
-    wireguard.workHandshakes(now, wall)
+    wireguard.receive(offset, length, endpoint, now)
+    wireguard.workHandshakes(now)
     return true
   },
   readTun: () => 0,

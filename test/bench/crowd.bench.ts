@@ -125,7 +125,7 @@ const io: PacketIo = {
   send: (to, offset, length) => {
     sent++
     const sender = senders[to.port - 40_001]!
-    if (bytes[offset] !== 4) sender.wireguard.receive(offset, length, gatewayEndpoint, now, wall)
+    if (bytes[offset] !== 4) sender.wireguard.receive(offset, length, gatewayEndpoint, now)
     return true
   },
   readTun: (offset) => {
@@ -168,7 +168,7 @@ for (let n = 1; n <= clients; n++) {
   wireguard.initiate(peer, now, wall)
   for (let i = 0; i < 4; i++) {
     engine.turn(now, wall)
-    while (wireguard.workHandshakes(now, wall)) {
+    while (wireguard.workHandshakes(now)) {
       // Until none waits.
     }
     now += 25

@@ -152,7 +152,7 @@ const io: PacketIo = {
       for (const answer of relay.receive(request, now)) answers.push(answer.bytes)
       return true
     }
-    const code = client.receive(offset + header, length - header, gatewayEndpoint, now, wall)
+    const code = client.receive(offset + header, length - header, gatewayEndpoint, now)
     if (code === ReceiveCode.Data) received++
     return true
   },
@@ -228,7 +228,7 @@ function connectByRelay(): void {
 
 const turn = (): void => {
   engine.turn(now, wall)
-  while (client.workHandshakes(now, wall)) {
+  while (client.workHandshakes(now)) {
     // Until none waits.
   }
   if (client.nextDeadline() <= now) client.advance(now, wall)

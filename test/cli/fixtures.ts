@@ -27,6 +27,7 @@ const client = (id: string, n: number) => ({
 const resource = { id: ResourceId.make("gitlab"), kind: "cidr", network: "10.0.0.0/8", filters: [], allow: [] } as const
 
 export const input: StatusInput = {
+  at: now,
   now,
   startedAt: now - 3_725_000,
   publicKey: key(7),

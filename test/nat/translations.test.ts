@@ -27,7 +27,7 @@ describe("translations", () => {
     assert.isFalse(t.setAddresses(5, 1, MappingState.Unresolved, [], [], 0))
     assert.strictEqual(t.state(5), MappingState.Resolved)
     assert.deepStrictEqual(
-      [76, 77].map((wall) => t.isStale(5, { wall })),
+      [76, 77].map((now) => t.isStale(5, { now })),
       [false, true]
     )
     assert.deepStrictEqual(t.addresses(5, p1), [r1])

@@ -77,8 +77,8 @@ export class Host {
       sockets: { port: udpPort, ipv4: true, ipv6: true },
       offloads: { batch: true, joinTcp: false, joinUdp: false }
     })
-    for (const order of this.hub.desired.replay(this.world.wall)) this.execute(order)
-    this.hub.deliver([{ _tag: "Ready", epoch }], this.world.wall)
+    for (const order of this.hub.desired.replay(this.world.now)) this.execute(order)
+    this.hub.deliver([{ _tag: "Ready", epoch }], this.world.now)
   }
 
   send(...commands: ReadonlyArray<Command>): void {
@@ -172,7 +172,7 @@ export class World {
       for (const host of this.hosts) {
         while (host.engine.turn(this.now, this.wall) || !host.io.isIdle()) busy = true
         const notices = host.engine.takeNotices()
-        host.hub.deliver(notices, this.wall)
+        host.hub.deliver(notices, this.now)
         host.notices.push(...notices)
         for (const notice of notices) this.listen(host, notice)
       }

@@ -43,12 +43,12 @@ export class MemoryClient {
   /** A datagram from the gateway. */
   deliver(datagram: Uint8Array): void {
     this.arena.bytes.set(datagram, this.at)
-    const code = this.wireguard.receive(this.at, datagram.length, gatewayEndpoint, this.now, this.now)
+    const code = this.wireguard.receive(this.at, datagram.length, gatewayEndpoint, this.now)
     if (code === ReceiveCode.Data) {
       const { plainOffset, plainLength } = this.wireguard
       this.received.push(this.arena.bytes.slice(plainOffset, plainOffset + plainLength))
     }
-    while (this.wireguard.workHandshakes(this.now, this.now)) {
+    while (this.wireguard.workHandshakes(this.now)) {
       // Until none waits.
     }
   }

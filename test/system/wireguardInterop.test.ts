@@ -128,7 +128,7 @@ class Ours {
   }
 
   turn() {
-    while (this.wg.workHandshakes(this.now(), this.wall())) {}
+    while (this.wg.workHandshakes(this.now())) {}
     this.wg.advance(this.now(), this.wall())
   }
 
@@ -144,7 +144,7 @@ class Ours {
       this.arena.bytes.set(bytes, this.inbound)
       Object.assign(this.from.remote, parseAddress(info.address))
       this.from.port = info.port
-      const code = receiveCodes[this.wg.receive(this.inbound, bytes.length, this.from, this.now(), this.wall())]!
+      const code = receiveCodes[this.wg.receive(this.inbound, bytes.length, this.from, this.now())]!
       this.codes.push(code)
       this.types.push(bytes[0]!)
       if (code === "Data") this.answer()

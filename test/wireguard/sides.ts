@@ -109,7 +109,7 @@ export class Side {
   /** The name of the receive code. */
   receive(bytes: Uint8Array, from: Endpoint): string {
     this.arena.bytes.set(bytes, this.inbound)
-    const code = this.wg.receive(this.inbound, bytes.length, from, this.clock.now, this.clock.wall)
+    const code = this.wg.receive(this.inbound, bytes.length, from, this.clock.now)
     return receiveCodes[code]!
   }
 
@@ -121,7 +121,7 @@ export class Side {
   /** Works off all queued handshakes; the outcomes by name that this added. */
   work(): Array<string> {
     const before = this.wg.handshakeCounts.slice()
-    while (this.wg.workHandshakes(this.clock.now, this.clock.wall)) {}
+    while (this.wg.workHandshakes(this.clock.now)) {}
     return handshakeOutcomes.flatMap((name, i) =>
       Array.from({ length: this.wg.handshakeCounts[i]! - before[i]! }, () => name)
     )

@@ -2,7 +2,6 @@
  * The portal control plane: its messages become access requests, and every reply goes out in the turn of its request. Our
  * candidates go to the clients, names of clients are answered inside the tunnel.
  */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,6 +21,7 @@ import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { forEachNotice, type NoticeHandlers } from "../../../src/loops/forEachNotice.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { makeOddities } from "../../../src/loops/oddities.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
@@ -133,7 +133,7 @@ export const layer = (
                 const { client, resource } = { resource: null, ...decoded.message }
                 yield* Effect.annotateCurrentSpan({ client: idOf(client), resource: idOf(resource) })
               }
-              const now = yield* Clock.currentTimeMillis
+              const now = yield* monotonicMillis
               const actions = session.handle(decoded.message, now)
               for (const action of actions) yield* perform(action)
             }
@@ -167,7 +167,7 @@ export const layer = (
         }),
         RelayLost: Effect.fnUntraced(function* ({ left, reason, relay }) {
           yield* odd(`relay ${reason}`, `relay ${relay} is lost: ${reason}; ${left} left`)
-          const now = yield* Clock.currentTimeMillis
+          const now = yield* monotonicMillis
           for (const action of session.relayLost(left, now)) yield* Effect.ignore(perform(action))
         }),
         Control: ({ client, event, payload }) =>

@@ -2,13 +2,13 @@
  * The DNS service of the portal mode: clients answer address questions about resources themselves
  * and ask here for the SRV and TXT records, which the host's own servers know.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
 import type { DnsHandler } from "../../../src/host/DnsSockets.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { TokenBucket } from "../../../src/nat/TokenBucket.ts"
 import { type Asker, makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
@@ -52,7 +52,7 @@ export const makePortalDns = Effect.gen(function* () {
   ): Effect.fn.Return<TunnelAnswer> {
     const { domain, type } = question
     const source = sourceOf(address)
-    if (!source.questions.take(yield* Clock.currentTimeMillis)) return { _tag: "Dropped" }
+    if (!source.questions.take(yield* monotonicMillis)) return { _tag: "Dropped" }
     yield* Effect.annotateCurrentSpan({ domain, type })
     if (!forwarded.has(type)) return { _tag: "Refused" }
     const resolver = yield* resolverOf(address, domain)

@@ -1,5 +1,4 @@
 /** Keeps the channel to the portal up: connects, joins, beats, reconnects as `connectPolicy` says. */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -8,6 +7,7 @@ import { Channel, type ChannelEvent, type ChannelOptions } from "../../../src/co
 import * as Policy from "../../../src/control/firezone/connectPolicy.ts"
 import type { Push } from "../../../src/control/firezone/pushes.ts"
 import { type PortalConnection, PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
 
@@ -55,11 +55,11 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
     for (const frame of channel.takeFrames()) connection?.send(frame)
   }
 
-  let link = Policy.initialLink(yield* Clock.currentTimeMillis, options.legacy)
+  let link = Policy.initialLink(yield* monotonicMillis, options.legacy)
 
   const joined = Effect.fnUntraced(function* (open: PortalConnection) {
     counters.joins++
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const again = link.everJoined
     link = Policy.joined(link, now)
     detail = "joined"
@@ -108,15 +108,15 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
       })
     )
     connection = open
-    channel.open(yield* Clock.currentTimeMillis)
+    channel.open(yield* monotonicMillis)
     flush()
     for (;;) {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       const frame = yield* open.receive.pipe(
         Effect.mapError((closed) => network(closed.detail)),
         Effect.timeoutOption(Math.max(0, channel.nextAt - now))
       )
-      const then = yield* Clock.currentTimeMillis
+      const then = yield* monotonicMillis
       if (Option.isSome(frame)) counters.frames++
       const events = Option.isSome(frame) ? channel.receive(frame.value, then) : []
       const broken = (yield* handle(open, events)) ?? (yield* handle(open, channel.tick(then)))
@@ -136,7 +136,7 @@ export const makePortalLink = Effect.fnUntraced(function* (options: PortalLinkOp
   )
 
   const retry = Effect.fnUntraced(function* (failure: Policy.ConnectFailure) {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const wasUp = detail === "joined"
     if (wasUp) link = Policy.lost(link, now)
     const first = link.attempts === 0

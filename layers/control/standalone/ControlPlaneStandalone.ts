@@ -10,6 +10,7 @@ import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
+import { activeClients } from "../../../src/control/standalone/activeClients.ts"
 import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
@@ -20,6 +21,7 @@ import type { HostError } from "../../../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 
@@ -29,8 +31,6 @@ export interface StandaloneOptions {
   readonly warmUp?: Effect.Effect<unknown>
 }
 
-/** A client heard of within this time before a restart is called by the gateway. */
-const activeMs = 180_000
 const persistEvery = "1 second"
 const rowsPerWrite = 20
 const betweenWrites = "20 millis"
@@ -99,6 +99,7 @@ const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
   const clients = yield* Clients
   const now = yield* Clock.currentTimeMillis
   const stored = new Map((yield* store.clients).map((row) => [row.client, row]))
+  const active = activeClients([...stored.values()], now)
   for (const client of config.clients) {
     const row = stored.get(client.id)
     const endpoint = row?.endpoint ?? null
@@ -106,7 +107,7 @@ const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
       endpoint,
       lastTai64n: row?.lastTai64n ?? null,
       keepalive: 0,
-      initiate: endpoint !== null && row !== undefined && now - row.lastSeenAt <= activeMs
+      initiate: endpoint !== null && active.has(client.id)
     })
   }
 })
@@ -167,8 +168,10 @@ const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service
       for (let at = 0; at < states.length; at += rowsPerWrite) {
         if (at > 0) yield* pause
         const some = states.slice(at, at + rowsPerWrite)
+        const wall = yield* Clock.currentTimeMillis
+        const now = yield* monotonicMillis
         const rows = some.map(({ client, endpoint, handshakeAt, lastTai64n }) => {
-          const lastSeenAt = handshakeAt ?? seenAt.get(client) ?? 0
+          const lastSeenAt = handshakeAt === null ? (seenAt.get(client) ?? 0) : Math.round(wall - (now - handshakeAt))
           seenAt.set(client, lastSeenAt)
           return { client, endpoint, lastTai64n, lastSeenAt }
         })

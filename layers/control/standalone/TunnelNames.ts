@@ -19,6 +19,7 @@ import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer
 import type { Upstream } from "../../../src/dns/Upstream.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import type { Client } from "../../../src/model/Client.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { RateLimits } from "../../../src/nat/rateLimits.ts"
 import { parseAddress, parseNetwork } from "../../../src/packet/address.ts"
@@ -102,6 +103,7 @@ export const layer = (
         const { client, resource, expiresAt } = grant
         const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
         if (entry === undefined) return { _tag: "ServerFailure" }
+        const monotonic = yield* monotonicMillis
         const { proxyIps } = entry
         return yield* acceptor
           .accept({ client, resource, expiresAt, name: { domain, proxyIps }, credentials: null })
@@ -110,7 +112,7 @@ export const layer = (
               onSuccess: (reply): TunnelAnswer =>
                 reply.mapping === null
                   ? { _tag: "ServerFailure" }
-                  : tunnelAnswerOf(reply.mapping.state, family, proxyIps, now),
+                  : tunnelAnswerOf(reply.mapping.state, family, proxyIps, monotonic),
               onFailure: (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })
             })
           )
@@ -134,7 +136,7 @@ export const layer = (
         }
         yield* Effect.annotateCurrentSpan({ client: of.client.id })
         const now = yield* Clock.currentTimeMillis
-        if (!limits.take(of.index, now)) {
+        if (!limits.take(of.index, yield* monotonicMillis)) {
           counters.rate_limited++
           return { _tag: "Dropped" }
         }

@@ -3,6 +3,7 @@
  * event loop, and returns when it reads `Stop`. Anything it throws ends the thread; the supervisor starts another.
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
+import { orderMoved } from "../../../src/dataplane/betweenClocks.ts"
 import { counterIndex, systemBase, systemDrops } from "../../../src/dataplane/counters.ts"
 import { Engine } from "../../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../../src/dataplane/notices.ts"
@@ -56,9 +57,14 @@ export interface WorkerStart {
 export interface ToWorker {
   readonly orders: ReadonlyArray<Order>
   readonly more: boolean
+  /** When it was sent, by the clock that the times in `orders` are of. */
+  readonly at: number
 }
-/** Messages from the worker: a batch of notices. */
-export type FromWorker = ReadonlyArray<Notice>
+/** Messages from the worker: a batch of notices, and when they were sent by the worker's clock, as their times are. */
+export interface FromWorker {
+  readonly notices: ReadonlyArray<Notice>
+  readonly at: number
+}
 
 export const heartbeat = 0
 export const pending = 1
@@ -103,8 +109,9 @@ export const runPacketWorker = (
     ...(offloads.simd ? { checksum: makeNativeChecksum(memory).checksum } : {})
   })
   start.privateKey.fill(0)
-  const post = (notices: FromWorker): void => {
-    if (notices.length > 0) port.postMessage(notices)
+  const clock = makeBootClock(() => performance.now(), makeBootTime(memory))
+  const post = (notices: ReadonlyArray<Notice>): void => {
+    if (notices.length > 0) port.postMessage({ notices, at: clock.now() } satisfies FromWorker)
   }
   post([{ _tag: "Ready", epoch }])
   if (warning !== null) post([{ _tag: "Fault", epoch, message: warning }])
@@ -119,7 +126,6 @@ export const runPacketWorker = (
     }
   }
 
-  const clock = makeBootClock(() => performance.now(), makeBootTime(memory))
   const scheduling = start.realTime ? makeSchedulingPolicy(thisThread(memory), Math.floor(clock.now())) : null
   let replaying = true
   let faulted = false
@@ -149,7 +155,7 @@ export const runPacketWorker = (
             return
           }
           onOrder(order, epoch)
-          engine.execute(order, now, wall)
+          engine.execute(orderMoved(order, now - batch.at), now, wall)
         }
       }
     }

@@ -13,7 +13,7 @@ export type ConnectFailure =
   /** Refused, unreachable, TLS, timed out, or closed after it was up. */
   | { readonly _tag: "Network"; readonly detail: string }
 
-/** What is known of the connection so far. Times are epoch milliseconds. */
+/** What is known of the connection so far. Times are monotonic milliseconds. */
 export interface Link {
   readonly everJoined: boolean
   /** Since when there is none. */

@@ -59,7 +59,7 @@ export class Session {
     this.accepted.delete(client)
   }
 
-  /** `now`: epoch milliseconds. */
+  /** `now`: monotonic milliseconds. */
   handle(message: PortalMessage, now: number): ReadonlyArray<Action> {
     switch (message._tag) {
       case "Init":

@@ -46,7 +46,7 @@ export class ClientReports {
       connected: peer.hasSession(this.state.now),
       endpoint: peer.hasEndpoint ? { address: formatAddress(peer.endpoint.remote), port: peer.endpoint.port } : null,
       lastTai64n: peer.latestTai64n.some((b) => b !== 0) ? toHex(peer.latestTai64n) : null,
-      handshakeAt: peer.lastHandshakeAt === 0 ? null : peer.lastHandshakeAt,
+      handshakeAt: Number.isFinite(peer.lastHandshakeAt) ? peer.lastHandshakeAt : null,
       ...(client.byIce ? { path: pathOf(client) } : {})
     })
   }

@@ -172,9 +172,9 @@ export class Engine {
     state.now = now
     state.wall = wall
     state.count("worker.turns")
-    const datagrams = this.readUdp(now, wall)
+    const datagrams = this.readUdp(now)
     const packets = this.readTun()
-    const more = this.wireguard.workHandshakes(now, wall)
+    const more = this.wireguard.workHandshakes(now)
     if (this.wireguard.nextDeadline() <= now) this.wireguard.advance(now, wall)
     if (this.connections.active) this.connections.advance()
     if (now >= this.housekeepingAt) this.housekeeping()
@@ -209,8 +209,8 @@ export class Engine {
     this.link.flushBatch()
   }
 
-  /** The times come in as arguments: read from fields they would be boxed for every packet. */
-  private readUdp(now: number, wall: number): number {
+  /** The time comes in as an argument: read from a field it would be boxed for every packet. */
+  private readUdp(now: number): number {
     const { connections, state, wireguard, from, udpAt } = this
     const { counters } = state
     const ahead = state.sessions.size >= this.lookAheadFrom
@@ -238,7 +238,7 @@ export class Engine {
           connections.stun(offset, length, source)
           continue
         }
-        const code = wireguard.receive(offset, length, source, now, wall)
+        const code = wireguard.receive(offset, length, source, now)
         counters[receiveBase + code]!++
         if (code === ReceiveCode.UnknownReceiver) this.initiations.heard(source)
         if (code !== ReceiveCode.Data) continue

@@ -57,7 +57,7 @@ export class EngineState {
   readonly gatewayPackets = this.track(new RateLimits(gatewayPacketLimit))
   readonly sessions: Sessions
   readonly births: SessionBirths
-  /** Monotonic and epoch milliseconds of this turn. */
+  /** Monotonic milliseconds of this turn, and epoch milliseconds, which only WireGuard's timestamps are made of. */
   now = 0
   wall = 0
 

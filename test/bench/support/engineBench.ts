@@ -144,8 +144,8 @@ export const makeEngineBench = () => {
     turn()
     for (const answer of answers.splice(0)) {
       bytes.set(answer, out)
-      client.receive(out, answer.length, from, now, wall)
-      client.workHandshakes(now, wall)
+      client.receive(out, answer.length, from, now)
+      client.workHandshakes(now)
     }
   }
   quiet = true

@@ -159,12 +159,12 @@ export class Member {
   private receive(datagram: Buffer, at: number): void {
     this.bytes.set(datagram, this.at)
     if (datagram[0] === 2 && this.connectedAt === 0) this.connectedAt = at
-    const code = this.wireguard.receive(this.at, datagram.length, this.endpoint, at, performance.timeOrigin + at)
+    const code = this.wireguard.receive(this.at, datagram.length, this.endpoint, at)
     if (code === ReceiveCode.Data) {
       const { plainLength, plainOffset } = this.wireguard
       this.onPacket(this.bytes.subarray(plainOffset, plainOffset + plainLength), at)
     }
-    while (this.wireguard.workHandshakes(at, performance.timeOrigin + at)) {
+    while (this.wireguard.workHandshakes(at)) {
       // Until none waits.
     }
   }

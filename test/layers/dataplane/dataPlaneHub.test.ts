@@ -44,6 +44,13 @@ describe("what the data planes share", () => {
     assert.isFalse(hub.desired.clientStates.get(clientId(1))?.connected)
   })
 
+  it("knows the times of the worker, whose clock has another origin, by its own clock", () => {
+    const hub = makeDataPlaneHub()
+    hub.decide(upsertClient(1))
+    hub.deliver([{ ...state, handshakeAt: 4_000 }], 900_500, 4_500)
+    assert.strictEqual(hub.desired.clientStates.get(clientId(1))?.handshakeAt, 900_000)
+  })
+
   it("takes the worker's word for a lost connection: the same request then makes another one", () => {
     const hub = makeDataPlaneHub()
     const ice = {

@@ -1,0 +1,75 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
+import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
+import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
+import { recordType } from "../../../src/dns/registry.ts"
+import { NameNotFound } from "../../../src/resolution/Resolver.ts"
+import { dnsResource, lookups } from "../../support/access.ts"
+import { makeSteppedClock, type SteppedClock } from "../../support/steppedClock.ts"
+import { ask, configOf, layerNames } from "../../support/standalone.ts"
+
+const layer = layerNames(configOf([dnsResource("**.corp", { resolver: "corp" })])).pipe(
+  Layer.provideMerge(DataPlaneRecording.layer),
+  Layer.provideMerge(StateStoreMemory.layer)
+)
+
+const minute = 60_000
+const day = 24 * 60 * minute
+const steps = { "60 s back": -minute, "an hour back": -60 * minute, "a day ahead": day, "a year ahead": 365 * day }
+
+/** Runs with names whose clock can be set; what is waited for goes by the test's clock. */
+const withClock = <A, E, R>(run: (clock: SteppedClock) => Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const clock = yield* makeSteppedClock
+    // Not a time near zero, which no date is before.
+    clock.aheadMs = 1_800_000_000_000
+    return yield* Effect.provide(run(clock), Layer.provide(layer, Layer.succeed(Clock.Clock, clock)))
+  })
+
+for (const [name, step] of Object.entries(steps)) {
+  describe(`the system's clock set ${name}`, () => {
+    it.effect("leaves a client's budget of questions as it was", () =>
+      withClock((clock) =>
+        Effect.gen(function* () {
+          const asked = Effect.provideService(ask("git.corp"), Clock.Clock, clock)
+          for (let i = 0; i < 200; i++) yield* asked
+          assert.strictEqual((yield* asked)._tag, "Dropped")
+          clock.aheadMs += step
+          assert.strictEqual((yield* asked)._tag, "Dropped")
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual((yield* asked)._tag, "Addresses")
+        })
+      )
+    )
+
+    it.effect("leaves answers fresh and negative ones negative for as long as they would have been", () =>
+      withClock((clock) =>
+        Effect.gen(function* () {
+          const asked = (domain: string) => Effect.provideService(ask(domain), Clock.Clock, clock)
+          const script = yield* ResolverScript
+          yield* script.set("git.corp", answer(["10.0.0.1"], 40))
+          yield* script.set("no.corp", fail(new NameNotFound({ ttlSeconds: 20 })))
+          yield* asked("git.corp")
+          yield* asked("no.corp")
+          yield* TestClock.adjust("1 second")
+          clock.aheadMs += step
+          assert.deepStrictEqual(yield* asked("no.corp"), { _tag: "NameError", ttl: 19 })
+          assert.strictEqual((yield* asked("git.corp"))._tag, "Addresses")
+          assert.strictEqual(
+            (yield* Effect.provideService(ask("git.corp", recordType.AAAA), Clock.Clock, clock))._tag,
+            "NoData"
+          )
+          assert.strictEqual(yield* lookups, 2)
+          yield* TestClock.adjust("20 seconds")
+          assert.strictEqual((yield* asked("no.corp"))._tag, "Addresses")
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(yield* lookups, 3)
+        })
+      )
+    )
+  })
+}
