@@ -7,6 +7,7 @@ import type { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { Upstream } from "../src/dns/Upstream.ts"
 import type { DnsSockets } from "../src/host/DnsSockets.ts"
+import type { ForeignNetworks } from "../src/host/ForeignNetworks.ts"
 import type { HostNetwork } from "../src/host/HostNetwork.ts"
 import type { IpFamilies } from "../src/host/IpFamilies.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
@@ -18,5 +19,5 @@ export interface GatewayParts {
   readonly resolver: Layer.Layer<Resolver, never, Upstream>
   readonly dataPlane: Layer.Layer<DataPlane, DataPlaneError, IpFamilies>
   readonly dnsSockets: Layer.Layer<DnsSockets, never, IpFamilies>
-  readonly host: Layer.Layer<HostNetwork, never, IpFamilies>
+  readonly host: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies>
 }

@@ -16,8 +16,10 @@ import * as ResolverLive from "./dns/Resolver.ts"
 import * as UpstreamLive from "./dns/Upstream.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import * as DnsSocketsLive from "./host/DnsSockets.ts"
+import * as ForeignNetworksLive from "./host/ForeignNetworks.ts"
 import * as HostNetworkLive from "./host/HostNetwork.ts"
 import * as IpFamiliesLive from "./host/IpFamilies.ts"
+import * as Ipv6WayOut from "./host/ipv6WayOut.ts"
 import * as TunnelLive from "./host/Tunnel.ts"
 import * as RefreshLive from "./resolution/Refresh.ts"
 import * as ResolutionsLive from "./resolution/Resolutions.ts"
@@ -40,7 +42,7 @@ export const gatewayServices = (
     resolver: ResolverLive.layer({ sets }),
     dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) }),
     dnsSockets: DnsSocketsLive.layer(),
-    host: HostNetworkLive.layer
+    host: Layer.merge(HostNetworkLive.layer, Ipv6WayOut.layer(device))
   })
   return Layer.merge(TunnelLive.layer({ device, mtu, bindToDevice: true }), parts.acceptor).pipe(
     Layer.provide(RefreshLive.layer),
@@ -52,7 +54,7 @@ export const gatewayServices = (
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
     Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),
     Layer.provide(parts.host),
-    Layer.provideMerge(IpFamiliesLive.layer)
+    Layer.provideMerge([ForeignNetworksLive.layer, IpFamiliesLive.layer])
   )
 }
 

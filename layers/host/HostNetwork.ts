@@ -8,10 +8,18 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
-import { deviceOfTable, firewallScript, firewallTable, removeScript, trackingScript } from "../../src/host/firewall.ts"
+import {
+  deviceOfTable,
+  firewallScript,
+  firewallTable,
+  foreignScript,
+  removeScript,
+  trackingScript
+} from "../../src/host/firewall.ts"
+import { type ForeignNetwork, ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
-import { describeOverlap, Route } from "../../src/host/overlap.ts"
+import { judgeOverlaps, type RangeInUse, Route } from "../../src/host/overlap.ts"
 import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -22,14 +30,27 @@ import { decodeOutput, explain } from "./hostErrors.ts"
 import { enableForwarding, ipv6Missing } from "./hostSysctl.ts"
 import { nft, nftList } from "./nftables.ts"
 
-export const layer: Layer.Layer<HostNetwork, never, IpFamilies> = Layer.effect(
+export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies> = Layer.effect(
   HostNetwork,
   Effect.gen(function* () {
-    const families = yield* IpFamilies
+    const context = yield* Effect.context<ForeignNetworks | IpFamilies>()
+    let inForce: HostPlan | null = null
     const news = yield* Queue.sliding<void>(1)
     yield* Effect.forkScoped(superviseForever("HostNetwork.watch", watch(news)))
     return HostNetwork.of({
-      configure: (plan) => Effect.provideService(configure(plan), IpFamilies, families),
+      configure: (plan) =>
+        configure(plan).pipe(
+          Effect.provideContext(context),
+          Effect.tap(
+            Effect.acquireRelease(
+              Effect.sync(() => void (inForce = plan)),
+              () => Effect.sync(() => void (inForce = null))
+            )
+          )
+        ),
+      lookAtRanges: Effect.suspend(() =>
+        inForce === null ? Effect.void : Effect.provideContext(lookAgain(inForce), context)
+      ),
       ownAddresses,
       uplinkAddresses: uplinks,
       // A change comes as a burst of lines: one completion for all of it.
@@ -46,19 +67,32 @@ const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) 
     )
   }
   const missing = ipv6Missing(plan.device)
-  yield* (yield* IpFamilies).found("device", missing)
+  const families = yield* IpFamilies
+  const foreign = yield* ForeignNetworks
+  yield* families.found("device", missing)
   const v6 = missing === null
-  yield* refuseOverlaps(plan, v6)
+  const overlaps = yield* overlapsOf(plan, v6)
+  if (overlaps.conflict !== null) return yield* fail(overlaps.conflict)
+  yield* foreign.found(overlaps.foreign)
   // Filtered before it is up and until it is down again.
   if (plan.firewall === "nftables") {
     const table = firewallTable(plan.device)
     yield* removeLeftovers(plan.device)
-    yield* Effect.acquireRelease(installFirewall(plan), () => Effect.ignore(nft(removeScript(table))))
+    yield* Effect.acquireRelease(installFirewall(plan, foreign.list()), () => Effect.ignore(nft(removeScript(table))))
     warnings.push(...(yield* foreignFirewall(plan, table)))
   }
   yield* Effect.acquireRelease(raiseDevice(plan, v6), () => Effect.ignore(lowerDevice(plan)))
   warnings.push(...(yield* enableForwarding(v6, routerAdvertised)))
   return warnings
+})
+
+/** What has come up while we run is left to the host like what was there before. */
+const lookAgain = Effect.fnUntraced(function* (plan: HostPlan) {
+  const foreign = yield* ForeignNetworks
+  const { device } = (yield* IpFamilies).ipv6()
+  const overlaps = yield* overlapsOf(plan, device === null)
+  if (!(yield* foreign.found(overlaps.foreign)) || plan.firewall === "off") return
+  yield* nft(foreignScript(plan.device, foreign.list()))
 })
 
 const listInterfaces = Effect.suspend(() =>
@@ -106,7 +140,8 @@ const ip = (args: ReadonlyArray<string>, input?: string): Effect.Effect<string, 
 const familyOf = (network: string): "-4" | "-6" => (network.includes(":") ? "-6" : "-4")
 
 /** Asks for the routes inside and around each range only: a router may have a million others. */
-const refuseOverlaps = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean) {
+const overlapsOf = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean) {
+  const ranges: Array<RangeInUse> = []
   for (const [what, networks] of [
     ["tunnel", plan.tunnelNetworks],
     ["proxy", plan.proxyNetworks]
@@ -114,13 +149,12 @@ const refuseOverlaps = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean)
     for (const network of networks) {
       const family = familyOf(network)
       if (family === "-6" && !v6) continue
-      for (const selector of ["root", "match"]) {
-        const routes = yield* listRoutes(family, "table", "all", selector, network)
-        const overlap = describeOverlap(what, network, routes, plan.device)
-        if (overlap !== undefined) return yield* fail(overlap)
-      }
+      const around = yield* listRoutes(family, "table", "all", "match", network)
+      const inside = yield* listRoutes(family, "table", "all", "root", network)
+      ranges.push({ what, network, routes: [...around, ...inside] })
     }
   }
+  return judgeOverlaps(ranges, plan.device, plan.fixedRanges, [plan.gateway4, plan.gateway6])
 })
 
 /** Address, MTU, up, routes: one batch. No duplicate address detection, or services could not bind for a second. */
@@ -160,10 +194,10 @@ const removeLeftovers = Effect.fnUntraced(function* (own: string) {
   }
 })
 
-const installFirewall = (plan: HostPlan) =>
+const installFirewall = (plan: HostPlan, foreign: ReadonlyArray<ForeignNetwork>) =>
   Effect.suspend(() => {
     const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
-    return nft(firewallScript(plan, freePortRange([...listening, plan.listenPort]))).pipe(
+    return nft(firewallScript(plan, freePortRange([...listening, plan.listenPort]), foreign)).pipe(
       Effect.andThen(Effect.ignore(nft(trackingScript(plan.device))))
     )
   })

@@ -3,14 +3,17 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Semaphore from "effect/Semaphore"
 import { Destinations } from "../../src/access/Destinations.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { IpFamilies, leadsOut6 } from "../../src/host/IpFamilies.ts"
 import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
-import { parseAddress } from "../../src/packet/address.ts"
+import { parseAddress, parseNetwork } from "../../src/packet/address.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
 
 export interface TunnelOptions {
@@ -23,7 +26,7 @@ export interface TunnelOptions {
 
 export const layer = (
   options: TunnelOptions
-): Layer.Layer<Tunnel, never, DataPlane | Destinations | DnsSockets | HostNetwork> =>
+): Layer.Layer<Tunnel, never, DataPlane | Destinations | DnsSockets | ForeignNetworks | HostNetwork | IpFamilies> =>
   Layer.effect(
     Tunnel,
     Effect.gen(function* () {
@@ -31,6 +34,8 @@ export const layer = (
       const dataPlane = yield* DataPlane
       const destinations = yield* Destinations
       const dnsSockets = yield* DnsSockets
+      const families = yield* IpFamilies
+      const foreign = yield* ForeignNetworks
       const host = yield* HostNetwork
       const candidates = yield* makeHostCandidates
       const moved = yield* Queue.sliding<void>(1)
@@ -41,6 +46,8 @@ export const layer = (
       /** The host's own addresses to those who judge destinations, its uplinks to those who look for paths. */
       const tell = Effect.fnUntraced(function* (plan: TunnelPlan, ownAddresses: ReadonlyArray<string>) {
         const { gateway4, gateway6, hostCandidates, packets, ranges } = plan
+        const foreignNetworks = foreign.list().map(({ network }) => network)
+        destinations.setForeign(foreignNetworks.flatMap((text) => parseNetwork(text) ?? []))
         destinations.setOwnAddresses(ownAddresses.flatMap((text) => parseAddress(text) ?? []))
         yield* dataPlane.send({
           _tag: "SetPolicy",
@@ -49,7 +56,9 @@ export const layer = (
           gateway6,
           tunnelNetworks: [ranges.tunnel4, ranges.tunnel6],
           proxyNetworks: [ranges.proxy4, ranges.proxy6],
-          ownAddresses
+          foreignNetworks,
+          ownAddresses,
+          wayOut6: leadsOut6(families.ipv6())
         })
         if (hostCandidates) yield* candidates.tell
       })
@@ -79,6 +88,7 @@ export const layer = (
       })
 
       const hostChanged = Effect.gen(function* () {
+        yield* host.lookAtRanges
         const ownAddresses = yield* host.ownAddresses
         if (current !== null) yield* tell(current.plan, ownAddresses)
         if (candidates.hasLost(ownAddresses)) yield* Queue.offer(moved, undefined)
@@ -88,6 +98,14 @@ export const layer = (
         Effect.catch(turn.withPermit(hostChanged), (error) => Effect.logError(error.message))
       )
       yield* Effect.forkScoped(superviseForever("Tunnel.host", follow))
+
+      const familiesChanged = families.changes.pipe(
+        Stream.map(leadsOut6),
+        Stream.changes,
+        Stream.drop(1),
+        Stream.runForEach(() => Effect.catch(turn.withPermit(hostChanged), (error) => Effect.logError(error.message)))
+      )
+      yield* Effect.forkScoped(superviseForever("Tunnel.families", familiesChanged))
 
       return Tunnel.of({
         configure: (plan) => turn.withPermit(configure(plan)),

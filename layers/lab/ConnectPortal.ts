@@ -31,6 +31,7 @@ import * as DataPlaneLive from "../dataplane/DataPlane.ts"
 import * as DnsSocketsLive from "../host/DnsSockets.ts"
 import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
 import { makeHostCandidates } from "../host/hostCandidates.ts"
+import * as ForeignNetworksLive from "../host/ForeignNetworks.ts"
 import * as HostNetworkLive from "../host/HostNetwork.ts"
 import * as IpFamiliesLive from "../host/IpFamilies.ts"
 import { x25519Public } from "../dataplane/nodePrimitives.ts"
@@ -74,7 +75,7 @@ export const runConnectPortal = (config: PortalClientConfig) => {
           name,
           host: { os: os.type(), osVersion: os.release().split("-")[0]!, arch: os.machine(), kernel: os.release() }
         })
-      ).pipe(Layer.provide(IpFamiliesLive.layer))
+      ).pipe(Layer.provide([ForeignNetworksLive.layer, IpFamiliesLive.layer]))
     )
   )
 }

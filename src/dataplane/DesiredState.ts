@@ -367,8 +367,8 @@ export class DesiredState {
   }
 
   private setPolicy(command: SetPolicy): ReadonlyArray<Order> {
-    const { gateway4, gateway6, proxyNetworks, tunnelNetworks } = command
-    const networks = [...tunnelNetworks, ...proxyNetworks]
+    const { foreignNetworks, gateway4, gateway6, proxyNetworks, tunnelNetworks } = command
+    const networks = [...tunnelNetworks, ...proxyNetworks, ...foreignNetworks]
     if (
       [gateway4, gateway6].some((text) => parseAddress(text) === undefined) ||
       networks.some((text) => parseNetwork(text) === undefined)

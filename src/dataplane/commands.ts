@@ -118,8 +118,12 @@ export interface SetPolicy {
   /** Tunnel and proxy networks, both families. */
   readonly tunnelNetworks: ReadonlyArray<string>
   readonly proxyNetworks: ReadonlyArray<string>
+  /** Parts of those that the gateway's host uses for something else. */
+  readonly foreignNetworks: ReadonlyArray<string>
   /** All addresses of the gateway's host. */
   readonly ownAddresses: ReadonlyArray<string>
+  /** The host can forward to IPv6 addresses; `false`: who sends there is told. */
+  readonly wayOut6: boolean
 }
 
 /** The policy of a client's end: it has no ranges of its own, and its host may be reached by all its gateways allow. */
@@ -130,7 +134,9 @@ export const clientPolicy: SetPolicy = {
   gateway6: "::",
   tunnelNetworks: [],
   proxyNetworks: [],
-  ownAddresses: []
+  foreignNetworks: [],
+  ownAddresses: [],
+  wayOut6: true
 }
 
 /** All relays from now on. One known by its id with the same addresses and credentials keeps its allocation. */

@@ -15,8 +15,8 @@ export interface HostPlan {
   /** Tunnel networks are routed into the device; traffic from them may leave, traffic to them from elsewhere is dropped. */
   readonly tunnelNetworks: ReadonlyArray<string>
   readonly proxyNetworks: ReadonlyArray<string>
-  /** Parts of those that the host uses for something else (its uplink at a carrier, another overlay): left to it. */
-  readonly foreignNetworks?: ReadonlyArray<string>
+  /** The ranges are given: parts of them that the host uses for something else are left to it (`ForeignNetworks`). */
+  readonly fixedRanges: boolean
   readonly listenPort: number
   /** Services of the gateway's own tunnel address that clients may reach. */
   readonly dnsPort: number
@@ -31,8 +31,13 @@ export interface HostPlan {
 export class HostNetwork extends Context.Service<
   HostNetwork,
   {
-    /** Fails naming both sides when a tunnel or proxy range overlaps a route of the host. Yields warnings to print. */
+    /**
+     * Fails naming both sides when a tunnel or proxy range overlaps a route of the host that it cannot be beside. Yields
+     * warnings to print.
+     */
     readonly configure: (plan: HostPlan) => Effect.Effect<ReadonlyArray<string>, HostError, Scope.Scope>
+    /** Looks again at what the host uses of the ranges in force, and leaves it to the host. Cheap enough for each change. */
+    readonly lookAtRanges: Effect.Effect<void, HostError>
     /** All addresses of the host's interfaces, canonical text. */
     readonly ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError>
     /**

@@ -29,3 +29,6 @@ export class IpFamilies extends Context.Service<
     readonly changes: Stream.Stream<Ipv6>
   }
 >()("sallyport/host/IpFamilies") {}
+
+/** Whether packets to IPv6 addresses outside of the tunnel can get there. */
+export const leadsOut6 = ({ device, wayOut }: Ipv6): boolean => device === null && wayOut === null

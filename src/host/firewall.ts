@@ -3,6 +3,7 @@
  * host filters: it only ever takes away.
  */
 import { sessionTimeouts } from "../nat/sessions.ts"
+import type { ForeignNetwork } from "./ForeignNetworks.ts"
 import type { HostPlan } from "./HostNetwork.ts"
 
 /** Name of the table of one device (family `inet`). Characters that nft has no use for are written in hex. */
@@ -21,12 +22,16 @@ export const deviceOfTable = (table: string): string | undefined =>
 export const removeScript = (table: string): string => `table inet ${table}\ndelete table inet ${table}\n`
 
 /** Replaces the table, in one transaction. `ports`: what masqueraded flows may leave from. */
-export const firewallScript = (plan: HostPlan, ports: { readonly from: number; readonly to: number }): string => {
+export const firewallScript = (
+  plan: HostPlan,
+  ports: { readonly from: number; readonly to: number },
+  foreignNetworks: ReadonlyArray<ForeignNetwork> = []
+): string => {
   const { device, dnsPort, listenPort } = plan
   const table = firewallTable(device)
   const tunnel = byFamily(plan.tunnelNetworks)
   const inside = byFamily([...plan.tunnelNetworks, ...plan.proxyNetworks])
-  const foreign = byFamily(plan.foreignNetworks ?? [])
+  const foreign = byFamily(foreignNetworks.map(({ network }) => network))
   return `${removeScript(table)}
 table inet ${table} {
   counter from_tunnel_refused { }
@@ -89,6 +94,17 @@ ${plan.allowGatewayHost === true ? ownHost : ""}    counter name host_refused dr
 ${plan.masquerade ? masquerade(device, ports) : ""}
 }
 `
+}
+
+/** Tells the table what of the ranges is the host's from now on. */
+export const foreignScript = (device: string, networks: ReadonlyArray<ForeignNetwork>): string => {
+  const { v4, v6 } = byFamily(networks.map(({ network }) => network))
+  const replace = (name: string, elements: ReadonlyArray<string>): string => {
+    const where = `inet ${firewallTable(device)} ${name}`
+    const add = elements.length === 0 ? "" : `add element ${where} { ${elements.join(", ")} }\n`
+    return `flush set ${where}\n${add}`
+  }
+  return replace("foreign4", v4) + replace("foreign6", v6)
 }
 
 /**

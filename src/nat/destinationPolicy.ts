@@ -40,6 +40,7 @@ export class DestinationPolicy {
   private readonly own = new WordsIndex()
   private tunnel: ReadonlyArray<Network> = []
   private proxy: ReadonlyArray<Network> = []
+  private foreign: ReadonlyArray<Network> = []
 
   /** Replaces the addresses of the gateway's host; they are followed live. */
   setOwnAddresses(addresses: ReadonlyArray<Readonly<Words>>): void {
@@ -51,6 +52,11 @@ export class DestinationPolicy {
   setRanges(tunnel: ReadonlyArray<Network>, proxy: ReadonlyArray<Network>): void {
     this.tunnel = tunnel
     this.proxy = proxy
+  }
+
+  /** Replaces the parts of the ranges that the gateway's host uses for something else: destinations like others. */
+  setForeign(networks: ReadonlyArray<Network>): void {
+    this.foreign = networks
   }
 
   /** `undefined`: allowed. */
@@ -67,8 +73,8 @@ export class DestinationPolicy {
   }
 
   private judgePlain(a: Readonly<Words>, optIns: number): Refusal | undefined {
-    if (inAny(this.tunnel, a)) return "tunnel range"
-    if (inAny(this.proxy, a)) return "proxy range"
+    if (inAny(this.tunnel, a) && !inAny(this.foreign, a)) return "tunnel range"
+    if (inAny(this.proxy, a) && !inAny(this.foreign, a)) return "proxy range"
     const v4 = isIpv4(a)
     if (v4 ? a.w3 >>> 24 === 0 : (a.w0 | a.w1 | a.w2 | a.w3) === 0) return "unspecified address"
     if (isBroadcast(a)) return "broadcast address"

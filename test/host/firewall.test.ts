@@ -13,7 +13,8 @@ const plan: HostPlan = {
   listenPort: 51820,
   dnsPort: 53535,
   firewall: "nftables",
-  masquerade: true
+  masquerade: true,
+  fixedRanges: false
 }
 
 const ports = { from: 10_240, to: 51_819 }

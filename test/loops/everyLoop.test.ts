@@ -13,6 +13,8 @@ import { destinations } from "../../layers/access/destinationRules.ts"
 import * as AuthorizationsLive from "../../layers/access/Authorizations.ts"
 import * as ControlPlaneFirezone from "../../layers/control/firezone/ControlPlaneFirezone.ts"
 import * as ControlPlaneStandalone from "../../layers/control/standalone/ControlPlaneStandalone.ts"
+import * as ForeignNetworksLive from "../../layers/host/ForeignNetworks.ts"
+import * as IpFamiliesLive from "../../layers/host/IpFamilies.ts"
 import * as TunnelLive from "../../layers/host/Tunnel.ts"
 import * as DataPlaneRecording from "../../layers/memory/DataPlaneRecording.ts"
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
@@ -281,6 +283,7 @@ describe("one bug does not end", () => {
     gateway6: "fd00:2021:1111::1",
     firewall: "off",
     masquerade: false,
+    fixedRanges: true,
     ranges: defaultRanges,
     packets: packetPolicy,
     hostCandidates: true
@@ -290,12 +293,15 @@ describe("one bug does not end", () => {
       Layer.provide([
         Layer.mock(HostNetwork, {
           configure: () => Effect.succeed([]),
+          lookAtRanges: Effect.void,
           ownAddresses: Effect.succeed([]),
           uplinkAddresses: () => Effect.succeed([]),
           changed: Effect.never,
           ...host
         }),
         destinations(defaultRanges),
+        ForeignNetworksLive.layer,
+        IpFamiliesLive.layer,
         Layer.mock(DnsSockets, {})
       ]),
       Layer.provideMerge(DataPlaneRecording.layer)

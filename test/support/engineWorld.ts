@@ -34,7 +34,9 @@ export const policy: SetPolicy = {
   gateway6,
   tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
   proxyNetworks: ["100.96.0.0/11", "fd00:2021:1111:8000::/107"],
-  ownAddresses: ["192.0.2.1", "10.20.0.1"]
+  foreignNetworks: [],
+  ownAddresses: ["192.0.2.1", "10.20.0.1"],
+  wayOut6: true
 }
 
 export const layer: Layer.Layer<DataPlane | DataPlaneMemory.MemoryNetwork> = DataPlaneMemory.layer({

@@ -32,6 +32,8 @@ export const makePortalTunnel = Effect.fnUntraced(function* ({ device, firewall,
       gateway6: tunnel6,
       firewall,
       masquerade,
+      // The portal's.
+      fixedRanges: true,
       ranges: defaultRanges,
       packets: packetPolicy,
       hostCandidates: true

@@ -90,6 +90,7 @@ const planOf = ({
   masquerade,
   allowGatewayHost: resources.some((resource) => resource.allow.includes("gateway_host")),
   ranges,
+  fixedRanges: false,
   packets: packetPolicy,
   hostCandidates: false
 })

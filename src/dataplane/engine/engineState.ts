@@ -14,7 +14,7 @@ import type { Reserve } from "../../nat/sessionRecords.ts"
 import { Sessions } from "../../nat/sessions.ts"
 import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
-import { equal, type Network, type Words, words } from "../../packet/address.ts"
+import { equal, isIpv4, type Network, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { type ClientResource, ClientTable } from "./clientTable.ts"
 import { Interner } from "./interner.ts"
@@ -62,6 +62,8 @@ export class EngineState {
   wall = 0
 
   packets: PacketPolicy = nothingSet
+  /** The host can forward to IPv6 addresses. */
+  wayOut6 = true
   readonly gateway4: Words = words()
   readonly gateway6: Words = words()
   private tunnelNetworks: NetworkSet = new NetworkSet([])
@@ -130,8 +132,9 @@ export class EngineState {
     return equal(address, this.gateway4) || equal(address, this.gateway6)
   }
 
-  /** Whether policy keeps a client of the resource from the real address. */
+  /** Whether policy, or a host without IPv6, keeps a client of the resource from the real address. */
   refuses(resource: ClientResource, real: Readonly<Words>): boolean {
+    if (!this.wayOut6 && !isIpv4(real)) return true
     const refusal =
       resource.kind === "internet"
         ? this.policy.judgeForInternet(real, resource.optIns)

@@ -245,7 +245,9 @@ export class Executor {
     state.packets = order.packets
     state.setNetworks(tunnel, proxy)
     state.policy.setRanges(tunnel, proxy)
+    state.policy.setForeign(networks(order.foreignNetworks))
     state.policy.setOwnAddresses(order.ownAddresses.map(parseAddress).filter((a) => a !== undefined))
+    state.wayOut6 = order.wayOut6
     const text = JSON.stringify(order)
     if (text === this.policyText) return
     this.policyText = text

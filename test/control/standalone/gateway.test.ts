@@ -86,6 +86,7 @@ describe("the tunnel of a standalone gateway", () => {
           gateway6,
           firewall,
           masquerade,
+          fixedRanges: false,
           allowGatewayHost: false,
           ranges: network,
           packets: packetPolicy,

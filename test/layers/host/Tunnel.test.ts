@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { destinations } from "../../../layers/access/destinationRules.ts"
+import * as ForeignNetworksLive from "../../../layers/host/ForeignNetworks.ts"
+import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import * as TunnelLive from "../../../layers/host/Tunnel.ts"
 import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
@@ -22,6 +24,7 @@ const plan: TunnelPlan = {
   gateway6: "fd00:2021:1111::1",
   firewall: "nftables",
   masquerade: true,
+  fixedRanges: true,
   ranges: defaultRanges,
   packets: portalPackets,
   hostCandidates: true
@@ -52,7 +55,16 @@ const dns = Layer.effectContext(
 
 const layerOver = (host: Layer.Layer<HostNetwork>) =>
   TunnelLive.layer({ device: "tun0", mtu: 1280, bindToDevice: true }).pipe(
-    Layer.provideMerge(Layer.mergeAll(DataPlaneRecording.layer, dns, host, destinations(defaultRanges)))
+    Layer.provideMerge(
+      Layer.mergeAll(
+        DataPlaneRecording.layer,
+        dns,
+        host,
+        destinations(defaultRanges),
+        ForeignNetworksLive.layer,
+        IpFamiliesLive.layer
+      )
+    )
   )
 
 const commandsOf = (tag: "SetPolicy" | "SetHostCandidates") =>
@@ -83,7 +95,8 @@ describe("the gateway's end of the tunnel", () => {
           listenPort: 52_625,
           dnsPort: 53_535,
           firewall: "nftables",
-          masquerade: true
+          masquerade: true,
+          fixedRanges: true
         }
       ])
       const policies = yield* commandsOf("SetPolicy")

@@ -15,7 +15,8 @@ const plan: HostPlan = {
   listenPort: 51820,
   dnsPort: 53,
   firewall: "nftables",
-  masquerade: true
+  masquerade: true,
+  fixedRanges: false
 }
 
 describe("a simulated host", () => {

@@ -12,6 +12,7 @@ import { openEventFd, openTun } from "../../../layers/dataplane/native/fds.ts"
 import { makeMemory } from "../../../layers/dataplane/native/memory.ts"
 import { NativeError } from "../../../layers/dataplane/native/nativeError.ts"
 import { makePacketIo } from "../../../layers/dataplane/native/packetIo.ts"
+import * as ForeignNetworksLive from "../../../layers/host/ForeignNetworks.ts"
 import * as Live from "../../../layers/host/HostNetwork.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import { type HostError, HostNetwork, type HostPlan } from "../../../src/host/HostNetwork.ts"
@@ -27,6 +28,7 @@ const plan: HostPlan = {
   dnsPort: 53,
   firewall: "nftables",
   masquerade: true,
+  fixedRanges: false,
   ...(JSON.parse(process.argv[3] ?? "{}") as Partial<HostPlan>)
 }
 
@@ -218,7 +220,7 @@ const scenarios: Record<string, Scenario> = {
 const outcome = await Effect.runPromise(
   scenarios[process.argv[2]!]!.pipe(
     Effect.match({ onSuccess: (value) => ({ value }), onFailure: (error) => ({ error: error.message }) }),
-    Effect.provide(Layer.provide(Live.layer, IpFamiliesLive.layer))
+    Effect.provide(Layer.provide(Live.layer, [ForeignNetworksLive.layer, IpFamiliesLive.layer]))
   )
 )
 process.stdout.write(JSON.stringify(outcome))
