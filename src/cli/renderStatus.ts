@@ -10,10 +10,10 @@ export const renderStatus = (report: StatusReport): string => {
   const connected = clients.filter((client) => client.connected).length
   const where =
     controlPlane.kind === "file"
-      ? `endpoint ${gateway.endpoint}`
-      : `portal ${gateway.endpoint}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
+      ? `endpoint ${clean(gateway.endpoint)}`
+      : `portal ${clean(gateway.endpoint)}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
   const parts = [
-    `gateway ${gateway.publicKey}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
+    `gateway ${clean(gateway.publicKey)}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
     counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
     section(
       `clients: ${clients.length}, ${connected} connected`,

@@ -130,3 +130,31 @@ export const everyMessage: ReadonlyArray<readonly [event: string, payload: unkno
   ["access_authorization_expiry_updated", { client_id: uuid(1), resource_id: uuid(10), expires_at: 1_893_456_000 }],
   ["disconnect", { reason: "token_expired" }]
 ]
+
+const clientInterface = { ipv4: "100.64.1.1", ipv6: "fd00:2021:1111::1:1", upstream_dns: [] }
+const clientResource = { ...dnsResource(), address_description: null, gateway_groups: [{ id: uuid(600), name: "hq" }] }
+const flow = {
+  resource_id: uuid(10),
+  gateway_id: uuid(700),
+  gateway_group_id: uuid(600),
+  gateway_public_key: key(70),
+  gateway_ipv4: "100.64.0.1",
+  gateway_ipv6: "fd00:2021:1111::1",
+  preshared_key: key(71),
+  client_ice_credentials: ice("c"),
+  gateway_ice_credentials: ice("g")
+}
+
+/** The same for what a client is told. */
+export const everyClientMessage: ReadonlyArray<readonly [event: string, payload: unknown]> = [
+  ["init", { interface: clientInterface, resources: [clientResource], relays }],
+  ["config_changed", { interface: clientInterface }],
+  ["resource_created_or_updated", clientResource],
+  ["resource_deleted", uuid(10)],
+  ["flow_created", flow],
+  ["flow_creation_failed", { resource_id: uuid(10), reason: "offline", violated_properties: [] }],
+  ["ice_candidates", { gateway_id: uuid(700), candidates: [candidate(1)] }],
+  ["invalidate_ice_candidates", { gateway_id: uuid(700), candidates: [candidate(1)] }],
+  ["relays_presence", { disconnected_ids: [uuid(21)], connected: relays }],
+  ["disconnect", { reason: "token_expired" }]
+]
