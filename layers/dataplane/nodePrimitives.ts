@@ -5,6 +5,7 @@
  */
 import * as Crypto from "node:crypto"
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js"
+import { blake2s } from "@noble/hashes/blake2.js"
 import type { AeadKey, Primitives, X25519Secret } from "../../src/wireguard/primitives.ts"
 
 export const makeNodePrimitives = (arena: Uint8Array): Primitives => ({
@@ -27,6 +28,7 @@ export const makeNodePrimitives = (arena: Uint8Array): Primitives => ({
     for (const secret of [inner, outer, digest]) secret.fill(0)
     return result
   },
+  blake2sMac: (key, message) => blake2s(message, { key, dkLen: tagLength }),
   sealOnce: (key, plain, additional) => chacha20poly1305(key, zeroNonce, additional).encrypt(plain),
   openOnce: (key, sealed, additional) => {
     if (sealed.length < tagLength) return undefined

@@ -2,8 +2,8 @@
  * WireGuard without IO: datagrams in the arena, time as an argument, both roles. The packet path (`receive` of data,
  * `seal`) allocates nothing; nothing throws on any bytes; unauthenticated input changes no peer.
  *
- * Call once per turn of the packet loop: `receive` for each datagram, `workHandshakes`, `advance`; then wait until
- * `nextDeadline()`.
+ * Call once per turn of the packet loop: `beginTurn`, `receive` for each datagram, `workHandshakes`, `advance`; then wait
+ * until `nextDeadline()`.
  */
 import type { Arena } from "../packet/arena.ts"
 import { copyEndpoint, type Endpoint, sameRemote } from "../packet/endpoint.ts"
@@ -80,6 +80,8 @@ export class WireGuard {
   private readonly pending = new Set<Peer>()
   private readonly gate: HandshakeGate
   private readonly random = new Uint8Array(2)
+  /** Handshake messages and cookies of this turn that may still be looked at. */
+  private left: number
 
   constructor(options: WireGuardOptions) {
     this.p = options.primitives
@@ -88,6 +90,7 @@ export class WireGuard {
     this.send = options.send
     this.event = options.event
     this.limits = { ...defaultLimits, ...options.limits }
+    this.left = this.limits.seenPerTurn
     this.mtu = options.mtu ?? 1420
     this.identity = this.p.x25519(options.privateKey)
     this.publicKey = this.identity.publicKey
@@ -178,11 +181,20 @@ export class WireGuard {
     this.identity.free()
   }
 
+  /** `behind`: more has been coming than is worked off, so that data waits behind what is looked at now. */
+  beginTurn(behind: boolean): void {
+    this.left = behind ? this.limits.seenBehind : this.limits.seenPerTurn
+  }
+
   /** Takes one datagram, in place. Returns a `ReceiveCode`. */
   receive(offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
     if (length < Protocol.transportMinimum) return ReceiveCode.Malformed
     const type = Protocol.readWord(this.bytes, offset)
     if (type === Protocol.messageTransport) return this.receiveTransport(offset, length, from, now)
+    if (type >= Protocol.messageInitiation && type <= Protocol.messageCookie) {
+      if (this.left === 0) return ReceiveCode.OverBudget
+      this.left--
+    }
     if (type === Protocol.messageInitiation && length === Protocol.initiationLength) {
       return this.receiveHandshake(offset, length, from, now)
     }

@@ -2,43 +2,47 @@
  * The MACs of handshake messages and the cookie exchange that defends a loaded responder (whitepaper §5.4.4, §5.4.7).
  * A cookie proves that its holder can receive at an address and port; `mac2` is keyed with it.
  */
-import { xchacha20poly1305 } from "@noble/ciphers/chacha.js"
-import { blake2s } from "@noble/hashes/blake2.js"
+import { hchacha, xchacha20poly1305 } from "@noble/ciphers/chacha.js"
 import type { Endpoint } from "../packet/endpoint.ts"
 import { labelCookie, labelMac1 } from "./noise.ts"
 import type { Primitives } from "./primitives.ts"
 import { cookieLength, cookieSecretTime, cookieUseTime, messageCookie, writeWord } from "./protocol.ts"
 
 const macLength = 16
-
-/** BLAKE2s-128 keyed with `key`. */
-const mac = (key: Uint8Array, message: Uint8Array): Uint8Array => blake2s(message, { key, dkLen: macLength })
+const attemptsPerMessage = 8
 
 /** The receiving side: checks the MACs of messages sent to one public key and issues cookies. */
 export class CookieIssuer {
   private readonly p: Primitives
   private readonly mac1Key: Uint8Array
-  private readonly cookieKey: Uint8Array
+  private readonly cookieKeyWords: Uint32Array
+  private readonly nonce = new Uint8Array(16)
+  private readonly nonceWords = new Uint32Array(this.nonce.buffer)
+  private readonly onceKey = new Uint8Array(32)
+  private readonly onceWords = new Uint32Array(this.onceKey.buffer)
   private readonly secret = new Uint8Array(32)
   private secretAt = Number.NEGATIVE_INFINITY
 
   constructor(p: Primitives, publicKey: Uint8Array) {
     this.p = p
     this.mac1Key = p.blake2s(labelMac1, publicKey)
-    this.cookieKey = p.blake2s(labelCookie, publicKey)
+    this.cookieKeyWords = new Uint32Array(p.blake2s(labelCookie, publicKey).slice().buffer)
   }
 
   /** True when the sender of this handshake message knows our public key. */
   hasMac1(message: Uint8Array): boolean {
     const end = message.length - 2 * macLength
-    return this.p.equal(mac(this.mac1Key, message.subarray(0, end)), message.subarray(end, end + macLength))
+    return this.p.equal(
+      this.p.blake2sMac(this.mac1Key, message.subarray(0, end)),
+      message.subarray(end, end + macLength)
+    )
   }
 
   /** True when the message carries a cookie of ours that was issued to `from` recently. */
   hasMac2(message: Uint8Array, from: Readonly<Endpoint>, now: number): boolean {
     const end = message.length - macLength
     if (isZero(message, end)) return false
-    return this.p.equal(mac(this.cookieOf(from, now), message.subarray(0, end)), message.subarray(end))
+    return this.p.equal(this.p.blake2sMac(this.cookieOf(from, now), message.subarray(0, end)), message.subarray(end))
   }
 
   /** The cookie reply (64 bytes) to a handshake message; `receiver` is the message's sender index. */
@@ -47,10 +51,12 @@ export class CookieIssuer {
     const reply = new Uint8Array(cookieLength)
     writeWord(reply, 0, messageCookie)
     writeWord(reply, 4, receiver)
-    const nonce = reply.subarray(8, 32)
-    this.p.randomBytes(nonce)
-    const cipher = xchacha20poly1305(this.cookieKey, nonce, message.slice(end, end + macLength))
-    reply.set(cipher.encrypt(this.cookieOf(from, now)), 32)
+    // XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): the first 16 bytes of the nonce make a key that is used once, so that
+    // the other 8 may be zero.
+    this.p.randomBytes(this.nonce)
+    reply.set(this.nonce, 8)
+    hchacha(sigma, this.cookieKeyWords, this.nonceWords, this.onceWords)
+    reply.set(this.p.sealOnce(this.onceKey, this.cookieOf(from, now), message.subarray(end, end + macLength)), 32)
     return reply
   }
 
@@ -66,7 +72,7 @@ export class CookieIssuer {
     writeWord(source, 12, from.remote.w3)
     source[16] = from.port >> 8
     source[17] = from.port
-    return mac(this.secret, source)
+    return this.p.blake2sMac(this.secret, source)
   }
 }
 
@@ -80,7 +86,8 @@ export class CookieHolder {
   private readonly cookie = new Uint8Array(macLength)
   private readonly lastMac1 = new Uint8Array(macLength)
   private cookieAt = Number.NEGATIVE_INFINITY
-  private waiting = false
+  /** Replies that are still looked at: one costs more than to make one up. */
+  private attempts = 0
 
   constructor(p: Primitives, publicKey: Uint8Array) {
     this.p = p
@@ -91,17 +98,18 @@ export class CookieHolder {
   sign(message: Uint8Array, now: number): void {
     const end = message.length - 2 * macLength
     this.mac1Key ??= this.p.blake2s(labelMac1, this.publicKey)
-    this.lastMac1.set(mac(this.mac1Key, message.subarray(0, end)))
+    this.lastMac1.set(this.p.blake2sMac(this.mac1Key, message.subarray(0, end)))
     message.set(this.lastMac1, end)
-    this.waiting = true
+    this.attempts = attemptsPerMessage
     if (now - this.cookieAt < cookieUseTime) {
-      message.set(mac(this.cookie, message.subarray(0, end + macLength)), end + macLength)
+      message.set(this.p.blake2sMac(this.cookie, message.subarray(0, end + macLength)), end + macLength)
     }
   }
 
   /** Takes the cookie out of a reply to the last signed message; false when it is no such reply. */
   accept(reply: Uint8Array, now: number): boolean {
-    if (!this.waiting) return false
+    if (this.attempts === 0) return false
+    this.attempts--
     this.cookieKey ??= this.p.blake2s(labelCookie, this.publicKey)
     try {
       const cipher = xchacha20poly1305(this.cookieKey, reply.slice(8, 32), this.lastMac1)
@@ -110,16 +118,19 @@ export class CookieHolder {
       return false
     }
     this.cookieAt = now
-    this.waiting = false
+    this.attempts = 0
     return true
   }
 
   clear(): void {
     this.cookie.fill(0)
     this.cookieAt = Number.NEGATIVE_INFINITY
-    this.waiting = false
+    this.attempts = 0
   }
 }
+
+/** ChaCha20's constant. */
+const sigma = new Uint32Array(new TextEncoder().encode("expand 32-byte k").slice().buffer)
 
 const isZero = (bytes: Uint8Array, from: number): boolean => {
   for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0) return false

@@ -6,6 +6,7 @@
  * as long as the queue is short and no more than `loadMark` of them come in a second: beside a flood from sources that
  * keep sending, a client still connects at once, and what a forger of sources can cost stays bounded.
  */
+import { TokenBucket } from "../nat/TokenBucket.ts"
 import type { Endpoint } from "../packet/endpoint.ts"
 import { CookieIssuer } from "./cookie.ts"
 import { EventRate, type HandshakeLimits, SourceBuckets } from "./handshakeLimits.ts"
@@ -24,7 +25,7 @@ export class HandshakeGate {
   private readonly quiet: SourceBuckets
   private readonly handshakes = new EventRate()
   private readonly admitted = new EventRate()
-  private readonly replies = new EventRate()
+  private readonly replies: TokenBucket
   private loadedUntil = Number.NEGATIVE_INFINITY
 
   constructor(p: Primitives, publicKey: Uint8Array, limits: HandshakeLimits) {
@@ -32,6 +33,10 @@ export class HandshakeGate {
     this.issuer = new CookieIssuer(p, publicKey)
     this.buckets = new SourceBuckets(limits, p)
     this.quiet = new SourceBuckets({ ...limits, perSecond: quietPerSecond, burst: quietBurst }, p)
+    this.replies = new TokenBucket({
+      perSecond: limits.cookieReplies,
+      burst: Math.ceil(limits.cookieReplies / repliesAtOnce)
+    })
     this.queue = new HandshakeQueue(limits.queue)
   }
 
@@ -41,7 +46,7 @@ export class HandshakeGate {
     const loaded = this.isLoaded(now)
     const proven = this.issuer.hasMac2(message, from, now)
     if (!proven && !this.isWelcome(from, loaded, now)) {
-      if (this.replies.count(now) > this.limits.cookieReplies) return ReceiveCode.RateLimited
+      if (!this.replies.take(now)) return ReceiveCode.RateLimited
       this.reply = this.issuer.reply(message, from, readWord(message, 4), now)
       return ReceiveCode.CookieSent
     }
@@ -66,6 +71,9 @@ export class HandshakeGate {
     return this.queue.size >= Math.ceil(this.limits.queue / 8)
   }
 }
+
+/** A flood that comes steadily must not use up a second's replies in the second's first moments. */
+const repliesAtOnce = 20
 
 /** A source is quiet that sends a handshake message every 4 s, or two after a pause: a client's repetition comes after 5 s. */
 const quietPerSecond = 0.25

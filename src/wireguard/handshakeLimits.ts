@@ -16,7 +16,11 @@ export interface HandshakeLimits {
    * second of sources that were quiet need not even then; 0: all must, always.
    */
   readonly loadMark: number
-  /** Cookie replies per second, all sources together. */
+  /** Handshake messages of a turn whose MACs are looked at; the rest is dropped by its type. */
+  readonly seenPerTurn: number
+  /** The same while the packet loop does not keep up. */
+  readonly seenBehind: number
+  /** Cookie replies per second, all sources together, evenly spread. */
   readonly cookieReplies: number
   /** Messages that wait for `workHandshakes` at most. */
   readonly queue: number
@@ -30,7 +34,9 @@ export const defaultLimits: HandshakeLimits = {
   perSecond: 20,
   burst: 40,
   loadMark: 1_000,
-  cookieReplies: 10_000,
+  seenPerTurn: 64,
+  seenBehind: 2,
+  cookieReplies: 40_000,
   queue: 4_096,
   perTurn: 2,
   sourceRows: 2_048

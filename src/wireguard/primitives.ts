@@ -11,6 +11,8 @@ export interface Primitives {
   readonly blake2s: (...parts: ReadonlyArray<Uint8Array>) => Uint8Array
   /** HMAC-BLAKE2s-256 over the concatenation of the parts. */
   readonly hmacBlake2s: (key: Uint8Array, ...parts: ReadonlyArray<Uint8Array>) => Uint8Array
+  /** BLAKE2s-128 with a key of 1 to 32 bytes (RFC 7693 §2.9): 16 bytes. */
+  readonly blake2sMac: (key: Uint8Array, message: Uint8Array) => Uint8Array
   /**
    * Seals a short value with additional data under a ChaCha20-Poly1305 key (RFC 8439) that is used for nothing else: its
    * nonce is zero. The 16-byte tag is behind it.

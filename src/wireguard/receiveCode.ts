@@ -23,7 +23,9 @@ export const ReceiveCode = {
   /** Authentication failed. */
   Forged: 10,
   /** The session is past its time or message limit. */
-  SessionExpired: 11
+  SessionExpired: 11,
+  /** A handshake message or cookie that was not looked at: this turn had too many. */
+  OverBudget: 12
 } as const
 
 export const receiveCodes: ReadonlyArray<string> = Object.keys(ReceiveCode)

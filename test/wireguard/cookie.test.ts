@@ -3,7 +3,7 @@ import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { CookieHolder, CookieIssuer } from "../../src/wireguard/cookie.ts"
 import { defaultLimits, SourceBuckets } from "../../src/wireguard/handshakeLimits.ts"
 import { integer } from "../support/packetArbitraries.ts"
-import { Clock, endpoint, makePair, settle, Side } from "./sides.ts"
+import { carry, Clock, endpoint, makeConnected, makePair, settle, Side, text } from "./sides.ts"
 import { range } from "../support/bytes.ts"
 
 const p = makeNodePrimitives(new Uint8Array(0))
@@ -79,6 +79,17 @@ describe("a cookie", () => {
     reply[position]! ^= flip
 
     assert.isFalse(holder.accept(reply, 0))
+  })
+
+  it("is looked for in so many replies to a message only", () => {
+    const { holder, reply } = make()
+    const bent = reply.slice()
+    bent[40]! ^= 1
+    for (let i = 0; i < 8; i++) assert.isFalse(holder.accept(bent, 0))
+
+    assert.isFalse(holder.accept(reply, 0))
+    signed(holder)
+    assert.isTrue(holder.accept(reply, 0))
   })
 
   it("is taken only by whom it answers, and once", () => {
@@ -182,7 +193,7 @@ describe("a loaded responder", () => {
 
   it("lets a source that was quiet in without a cookie, twice, while the flood's sources have to prove theirs", () => {
     const clock = new Clock()
-    const b = new Side({ clock })
+    const b = new Side({ clock, limits: { cookieReplies: 1_000_000 } })
     const a = new Side({ clock, address: "192.0.2.2" })
     a.initiate(a.meet(b))
     const initiation = a.take()[0]!.bytes
@@ -233,17 +244,39 @@ describe("a loaded responder", () => {
     assert.strictEqual(b.receive(initiation, a.at), "Handled")
   })
 
-  it("sends a bounded number of cookie replies a second", () => {
+  it("sends a bounded number of cookie replies a second, the whole second long", () => {
     const clock = new Clock()
-    const b = new Side({ clock, limits: { loadMark: 0, cookieReplies: 3 } })
+    const b = new Side({ clock, limits: { loadMark: 0, cookieReplies: 100 } })
     const a = new Side({ clock, address: "192.0.2.2" })
     a.initiate(a.meet(b))
     const initiation = a.take()[0]!.bytes
-    const codes = Array.from({ length: 5 }, () => b.receive(initiation, a.at))
-    clock.advance(1_000)
 
-    assert.deepStrictEqual(codes, ["CookieSent", "CookieSent", "CookieSent", "RateLimited", "RateLimited"])
-    assert.strictEqual(b.receive(initiation, a.at), "CookieSent")
+    const replies = Array.from({ length: 10 }, () => {
+      clock.advance(100)
+      return Array.from({ length: 40 }, () => b.receive(initiation, a.at)).filter((code) => code === "CookieSent")
+        .length
+    })
+
+    assert.deepStrictEqual(replies, [5, 5, 5, 5, 5, 5, 5, 5, 5, 5])
+    assert.strictEqual(b.receive(initiation, a.at), "RateLimited")
+  })
+
+  it("looks at a bounded number of handshake messages a turn, fewer when it does not keep up, and at all data", () => {
+    const { a, b, toB } = makeConnected({ limits: { seenPerTurn: 3, seenBehind: 1 } })
+    const at = endpoint("198.51.100.7", 7)
+    const junk = [1, 2, 3].map((type) => Uint8Array.of(type, ...new Uint8Array([148, 92, 64][type - 1]! - 1)))
+    b.wg.beginTurn(false)
+    const turn = () => [...junk, ...junk].map((message) => b.receive(message, at))
+
+    const codes = turn()
+
+    assert.deepStrictEqual(codes.slice(0, 3), ["BadMac1", "UnknownReceiver", "UnknownReceiver"])
+    assert.deepStrictEqual(codes.slice(3), ["OverBudget", "OverBudget", "OverBudget"])
+    assert.strictEqual(carry(a, toB, b, text("data")).toString(), text("data").toString())
+    b.wg.beginTurn(false)
+    assert.deepStrictEqual(turn(), codes)
+    b.wg.beginTurn(true)
+    assert.deepStrictEqual(turn(), ["BadMac1", ...Array.from({ length: 5 }, () => "OverBudget")])
   })
 })
 

@@ -93,7 +93,8 @@ export class Side {
         this.events.push([peer, event])
         this.onEvent(peer, event)
       },
-      ...(options.limits === undefined ? {} : { limits: options.limits }),
+      // A side has no turns.
+      limits: { seenPerTurn: Number.POSITIVE_INFINITY, ...options.limits },
       ...(options.mtu === undefined ? {} : { mtu: options.mtu })
     })
   }

@@ -23,6 +23,18 @@ export const bindBlake2s = () => ({
   digest: bind("int EVP_Digest(uintptr_t, size_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)")
 })
 
+/** BLAKE2s with a key of its own (RFC 7693 §2.9), which is no HMAC. */
+export const bindBlake2sMac = () => ({
+  fetch: bind("uintptr_t EVP_MAC_fetch(uintptr_t, str, uintptr_t)"),
+  newContext: bind("uintptr_t EVP_MAC_CTX_new(uintptr_t)"),
+  setParameters: bind("int EVP_MAC_CTX_set_params(uintptr_t, uintptr_t)"),
+  init: bind("int EVP_MAC_init(uintptr_t, uintptr_t, size_t, uintptr_t)"),
+  update: bind("int EVP_MAC_update(uintptr_t, uintptr_t, size_t)"),
+  final: bind("int EVP_MAC_final(uintptr_t, uintptr_t, uintptr_t, size_t)")
+})
+
+export type EvpBlake2sMac = ReturnType<typeof bindBlake2sMac>
+
 export type EvpBlake2s = ReturnType<typeof bindBlake2s>
 
 /** Key agreement. */

@@ -8,9 +8,11 @@
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
 import { makeNodePrimitives } from "../nodePrimitives.ts"
 import { chooseBlake2s } from "./blake2s.ts"
+import { chooseBlake2sMac } from "./blake2sMac.ts"
 import { agree, findChaChaPoly, type ChaChaPoly, makeChaChaPoly } from "./chachaPoly.ts"
 import { bindEvp, type Evp } from "./evp.ts"
 import type { NativeMemory } from "./memory.ts"
+import { chooseOnceCipher } from "./onceCipher.ts"
 import { chooseX25519 } from "./x25519.ts"
 
 /** `warning` is one line when packets go through the slow path. What is loaded can be told by tests. */
@@ -33,6 +35,8 @@ export const makePrimitives = (
   const fast: Primitives = {
     ...node,
     ...chooseBlake2s(memory, node),
+    blake2sMac: chooseBlake2sMac(node.blake2sMac),
+    ...chooseOnceCipher(evp, node),
     x25519: chooseX25519(memory, node.x25519),
     aead: makeAead(memory, evp)
   }

@@ -69,6 +69,8 @@ const tunReceived = counterIndex["tun.received"]
 
 /** Reads of each source per turn, so that none starves the others. */
 const readsPerTurn = 16
+/** Datagrams that have waited this long wait too long: most handshakes are dropped then, until none waits. */
+const behindMs = 20
 const receiveCapacity = 65_536
 /**
  * Datagrams are collected over several reads, this many bytes of them, before what became of them is written: a sender's
@@ -102,6 +104,8 @@ export class Engine {
   private readonly from = makeEndpoint()
   private readonly initiations: Initiations
   private housekeepingAt = 0
+  /** Since when every turn has found as many datagrams as it reads, or more. */
+  private fullSince = Number.POSITIVE_INFINITY
   /** What this worker's own totals were when they were last added to the counters, which outlive it. */
   private readonly counted = new Map<number, number>()
 
@@ -172,7 +176,10 @@ export class Engine {
     state.now = now
     state.wall = wall
     state.count("worker.turns")
+    this.wireguard.beginTurn(now - this.fullSince >= behindMs)
     const datagrams = this.readUdp(now)
+    if (datagrams < readsPerTurn) this.fullSince = Number.POSITIVE_INFINITY
+    else if (now < this.fullSince) this.fullSince = now
     const packets = this.readTun()
     const more = this.wireguard.workHandshakes(now)
     if (this.wireguard.nextDeadline() <= now) this.wireguard.advance(now, wall)
