@@ -48,10 +48,10 @@ class End {
   /** The inner packet of a datagram that brings one. */
   receive(datagram: Uint8Array, now: number): string | undefined {
     this.arena.bytes.set(datagram, this.at)
-    const code = this.wireguard.receive(this.at, datagram.length, this.other, now, now)
+    const code = this.wireguard.receive(this.at, datagram.length, this.other, now)
     const { plainLength, plainOffset } = this.wireguard
     const inner = Buffer.from(this.arena.bytes.slice(plainOffset, plainOffset + plainLength)).toString("hex")
-    while (this.wireguard.workHandshakes(now, now)) {
+    while (this.wireguard.workHandshakes(now)) {
       // Until none waits.
     }
     return code === ReceiveCode.Data ? inner : undefined
