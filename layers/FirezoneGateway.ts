@@ -56,11 +56,12 @@ const services = (
   { privateKey, ...identity }: Identity,
   { swap }: Pick<GatewayOptions, "swap">
 ) => {
-  const { apiUrl, device, endpoint, firewall, legacy, listenPort: port, masquerade, mtu, token } = config
+  const { apiUrl, device, endpoint, firewall, legacy, listenPort: port, masquerade, mtu, token, trackUdp } = config
   return ControlPlaneFirezone.layer({
     device,
     firewall,
     masquerade,
+    trackUdp,
     legacy,
     maxPartition: Duration.millis(config.maxPartitionMs)
   }).pipe(

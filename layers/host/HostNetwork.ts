@@ -13,8 +13,8 @@ import {
   firewallScript,
   firewallTable,
   foreignScript,
-  removeScript,
-  trackingScript
+  optionalScripts,
+  removeScript
 } from "../../src/host/firewall.ts"
 import { type ForeignNetwork, ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
@@ -198,7 +198,7 @@ const installFirewall = (plan: HostPlan, foreign: ReadonlyArray<ForeignNetwork>)
   Effect.suspend(() => {
     const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
     return nft(firewallScript(plan, freePortRange([...listening, plan.listenPort]), foreign)).pipe(
-      Effect.andThen(Effect.ignore(nft(trackingScript(plan.device))))
+      Effect.andThen(Effect.forEach(optionalScripts(plan), (script) => Effect.ignore(nft(script)), { discard: true }))
     )
   })
 

@@ -34,6 +34,7 @@ export interface FirezoneConfig {
   readonly controlSocket: string
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
+  readonly trackUdp: boolean
 }
 
 const tokenVariable = "FIREZONE_TOKEN"
@@ -99,7 +100,8 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     stateDir: (yield* optional("STATE_DIRECTORY")) ?? "/var/lib/firezone",
     controlSocket: (yield* optional("SALLYPORT_CONTROL_SOCKET")) ?? defaultControlSocket,
     firewall: yield* choice("SALLYPORT_FIREWALL", { nftables: "nftables", off: "off" } as const, "nftables"),
-    masquerade: yield* flag("SALLYPORT_MASQUERADE", true)
+    masquerade: yield* flag("SALLYPORT_MASQUERADE", true),
+    trackUdp: yield* flag("SALLYPORT_TRACK_UDP", true)
   }
 })
 

@@ -23,6 +23,8 @@ export interface HostPlan {
   /** `off` leaves nftables alone. */
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
+  /** `false`: the host does not track the gateway's own UDP packets. Only without a stateful firewall on the host. */
+  readonly trackUdp: boolean
   /** Some resource opts in to the gateway's own host: the firewall then leaves its addresses to the packet path. */
   readonly allowGatewayHost?: boolean
 }

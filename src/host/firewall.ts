@@ -24,44 +24,34 @@ export const removeScript = (table: string): string => `table inet ${table}\ndel
 /** Replaces the table, in one transaction. `ports`: what masqueraded flows may leave from. */
 export const firewallScript = (
   plan: HostPlan,
-  ports: { readonly from: number; readonly to: number },
+  ports: Ports,
   foreignNetworks: ReadonlyArray<ForeignNetwork> = []
 ): string => {
-  const { device, dnsPort, listenPort } = plan
+  const { device, dnsPort } = plan
   const table = firewallTable(device)
   const tunnel = byFamily(plan.tunnelNetworks)
   const inside = byFamily([...plan.tunnelNetworks, ...plan.proxyNetworks])
   const foreign = byFamily(foreignNetworks.map(({ network }) => network))
   return `${removeScript(table)}
 table inet ${table} {
-  counter from_tunnel_refused { }
-  counter spoofed { }
-  counter to_tunnel_refused { }
-  counter host_refused { }
+${ownCounters.map((name) => `  counter ${name} { }`).join("\n")}
 ${set("tunnel4", "ipv4_addr", tunnel.v4)}
 ${set("tunnel6", "ipv6_addr", tunnel.v6)}
 ${set("inside4", "ipv4_addr", inside.v4)}
 ${set("inside6", "ipv6_addr", inside.v6)}
 ${set("foreign4", "ipv4_addr", foreign.v4)}
 ${set("foreign6", "ipv6_addr", foreign.v6)}
-  chain untracked_in {
-    type filter hook prerouting priority raw; policy accept;
-    iifname != "${device}" udp dport ${listenPort} fib daddr type local notrack
-  }
-  chain untracked_out {
-    type filter hook output priority raw; policy accept;
-    oifname != "${device}" udp sport ${listenPort} fib saddr type local notrack
-  }
+${plan.trackUdp ? "" : untracked(plan)}
   chain antispoof {
     meta nfproto ipv4 ip saddr != @tunnel4 counter name spoofed drop
     meta nfproto ipv6 ip6 saddr != @tunnel6 counter name spoofed drop
   }
   chain forward {
-    type filter hook forward priority filter; policy accept;
+    type filter hook forward priority ${first}; policy accept;
     iifname "${device}" jump antispoof
     iifname "${device}" oifname "${device}" counter name from_tunnel_refused drop
     oifname "${device}" ct state established,related accept
-    oifname "${device}" counter name to_tunnel_refused drop
+${plan.masquerade ? "" : routedReplies(device)}    oifname "${device}" counter name to_tunnel_refused drop
     ip daddr @foreign4 accept
     ip6 daddr @foreign6 accept
     iifname "${device}" ip daddr @inside4 counter name from_tunnel_refused drop
@@ -70,10 +60,10 @@ ${set("foreign6", "ipv6_addr", foreign.v6)}
     ip6 daddr @inside6 counter name to_tunnel_refused drop
   }
   chain input {
-    type filter hook input priority filter; policy accept;
+    type filter hook input priority ${first}; policy accept;
     iifname "${device}" jump from_tunnel
     iifname "lo" accept
-    ip daddr @foreign4 accept
+${plan.masquerade ? "    ct state invalid jump astray\n" : ""}    ip daddr @foreign4 accept
     ip6 daddr @foreign6 accept
     ip daddr @inside4 counter name to_tunnel_refused drop
     ip6 daddr @inside6 counter name to_tunnel_refused drop
@@ -107,20 +97,72 @@ export const foreignScript = (device: string, networks: ReadonlyArray<ForeignNet
   return replace("foreign4", v4) + replace("foreign6", v6)
 }
 
+/** What the table has taken away, by its rules' counters. */
+const ownCounters = [
+  "from_tunnel_refused",
+  "spoofed",
+  "to_tunnel_refused",
+  "host_refused",
+  "stray_out",
+  "stray_in"
+] as const
+
+/** Where masqueraded flows leave from. */
+export interface Ports {
+  readonly from: number
+  readonly to: number
+}
+
 /**
- * Lets the kernel forget a client's TCP connections when the packet path does (RFC 5382: 2 h 4 min of silence), not after
- * five days: clients that come and go would else fill the host's connection table. A script of its own, since not every
- * kernel has connection timeouts; to be run after `firewallScript`.
+ * What the table is better off with, but not every kernel has; each to be run after `firewallScript`, by itself.
+ *
+ * - The kernel forgets a client's TCP connections when the packet path does (RFC 5382: 2 h 4 min of silence), not after
+ *   five days: clients that come and go would else fill the host's connection table. Strangers at our own port stay there
+ *   for 10 s only, as forged ones would fill it too.
+ * - Packets astray that belong to a connection of the host itself are the host's to judge.
  */
-export const trackingScript = (device: string): string => `table inet ${firewallTable(device)} {
+export const optionalScripts = (plan: HostPlan): ReadonlyArray<string> => {
+  const { device, listenPort } = plan
+  const table = firewallTable(device)
+  const timeouts = `table inet ${table} {
   ct timeout tcp4 { protocol tcp; l3proto ip; policy = { established: ${establishedSeconds} }; }
   ct timeout tcp6 { protocol tcp; l3proto ip6; policy = { established: ${establishedSeconds} }; }
+  ct timeout udp4 { protocol udp; l3proto ip; policy = { unreplied: 10, replied: ${outerSeconds} }; }
+  ct timeout udp6 { protocol udp; l3proto ip6; policy = { unreplied: 10, replied: ${outerSeconds} }; }
   chain tracked {
     type filter hook prerouting priority mangle; policy accept;
-    iifname "${device}" meta nfproto ipv4 meta l4proto tcp ct state new ct timeout set "tcp4"
-    iifname "${device}" meta nfproto ipv6 meta l4proto tcp ct state new ct timeout set "tcp6"
+    ct state != new accept
+    iifname "${device}" meta nfproto ipv4 meta l4proto tcp ct timeout set "tcp4"
+    iifname "${device}" meta nfproto ipv6 meta l4proto tcp ct timeout set "tcp6"
+    iifname != "${device}" meta nfproto ipv4 udp dport ${listenPort} ct timeout set "udp4"
+    iifname != "${device}" meta nfproto ipv6 udp dport ${listenPort} ct timeout set "udp6"
   }
 }
+`
+  return [timeouts, ...(plan.masquerade ? [`insert rule inet ${table} astray socket wildcard <= 1 return\n`] : [])]
+}
+
+/** Our own rules come before everybody's: what they let through and never comes, somebody else has taken. */
+const first = -10_000
+
+/** A client's WireGuard session lives that long without a word. */
+const outerSeconds = 180
+
+const untracked = ({ device, listenPort }: HostPlan) => `  chain untracked_in {
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "${device}" udp dport ${listenPort} fib daddr type local notrack
+  }
+  chain untracked_out {
+    type filter hook output priority raw; policy accept;
+    oifname != "${device}" udp sport ${listenPort} fib saddr type local notrack
+  }`
+
+/**
+ * Without masquerading a connection needs no tracking to find its client: what is no start of one goes on to the packet
+ * path, which knows its sessions. So connections live through a flushed connection table, and strays get their answers.
+ */
+const routedReplies = (device: string) => `    oifname "${device}" ct state invalid accept
+    oifname "${device}" tcp flags & (syn | ack) != syn accept
 `
 
 /** A little more than the session, which must not outlive its translation. */
@@ -134,7 +176,14 @@ const ownHost = `    ip daddr != @inside4 accept
     ip6 daddr @foreign6 accept
 `
 
-const masquerade = (device: string, { from, to }: { readonly from: number; readonly to: number }): string => `
+/** Source addresses are what they will be on the wire. */
+const afterTranslation = 200
+
+/**
+ * What connection tracking does not understand is not translated either. Towards the LAN it would leave with a client's
+ * address (`strays`); from there it would reach the host itself, whose answer would end the client's connection (`astray`).
+ */
+const masquerade = (device: string, { from, to }: Ports): string => `
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
     oifname "${device}" accept
@@ -144,6 +193,18 @@ const masquerade = (device: string, { from, to }: { readonly from: number; reado
     ip saddr @tunnel4 masquerade fully-random
     ip6 saddr @tunnel6 meta l4proto { tcp, udp } masquerade to :${from}-${to} fully-random
     ip6 saddr @tunnel6 masquerade fully-random
+  }
+  chain strays {
+    type filter hook postrouting priority ${afterTranslation}; policy accept;
+    oifname { "${device}", "lo" } accept
+    ip saddr @foreign4 accept
+    ip6 saddr @foreign6 accept
+    ip saddr @tunnel4 counter name stray_out drop
+    ip6 saddr @tunnel6 counter name stray_out drop
+  }
+  chain astray {
+    tcp dport ${from}-${to} counter name stray_in drop
+    meta l4proto { sctp, dccp, udplite } counter name stray_in drop
   }`
 
 const byFamily = (networks: ReadonlyArray<string>) => ({

@@ -51,7 +51,8 @@ describe("the environment of the portal mode", () => {
         SALLYPORT_PORTAL_TOKEN_IN_URL: "true",
         SALLYPORT_PORT: "0",
         SALLYPORT_FIREWALL: "off",
-        SALLYPORT_MASQUERADE: "no"
+        SALLYPORT_MASQUERADE: "no",
+        SALLYPORT_TRACK_UDP: "no"
       })
       assert.deepInclude(config, {
         firezoneId: "gw-1",
@@ -65,7 +66,8 @@ describe("the environment of the portal mode", () => {
         legacy: true,
         listenPort: 0,
         firewall: "off",
-        masquerade: false
+        masquerade: false,
+        trackUdp: false
       })
     })
   )

@@ -14,7 +14,8 @@ const plan: HostPlan = {
   dnsPort: 53535,
   firewall: "nftables",
   masquerade: true,
-  fixedRanges: false
+  fixedRanges: false,
+  trackUdp: true
 }
 
 const ports = { from: 10_240, to: 51_819 }
@@ -58,11 +59,30 @@ describe("firewallScript", () => {
     assert.include(firewallScript({ ...plan, allowGatewayHost: true }, ports), "ip daddr != @inside4 accept")
   })
 
-  it("serves DNS on the plan's port and takes the plan's WireGuard port out of tracking", () => {
+  it("leaves the plan's WireGuard port to connection tracking, unless the plan says otherwise", () => {
+    assert.notInclude(firewallScript(plan, ports), "notrack")
+    assert.include(firewallScript({ ...plan, trackUdp: false }, ports), "udp dport 51820 fib daddr type local notrack")
+  })
+
+  it("stops what connection tracking does not understand, both ways, where clients are masqueraded", () => {
+    const script = firewallScript(plan, ports)
+
+    assert.include(script, "ip saddr @tunnel4 counter name stray_out drop")
+    assert.include(script, "tcp dport 10240-51819 counter name stray_in drop")
+    assert.notInclude(script, "ct state invalid accept")
+  })
+
+  it("leaves strays to the packet path where clients are routed", () => {
+    const script = firewallScript({ ...plan, masquerade: false }, ports)
+
+    assert.notInclude(script, "chain strays")
+    assert.include(script, `oifname "sally0" ct state invalid accept`)
+  })
+
+  it("serves DNS on the plan's port", () => {
     const script = firewallScript(plan, ports)
 
     assert.include(script, "udp dport 53535 accept")
     assert.include(script, "tcp dport 53535 accept")
-    assert.include(script, "udp dport 51820 fib daddr type local notrack")
   })
 })

@@ -203,7 +203,8 @@ describe("one bug does not end", () => {
       maxPartition: Duration.hours(24),
       device: "tun-firezone",
       firewall: "off",
-      masquerade: false
+      masquerade: false,
+      trackUdp: true
     }).pipe(
       Layer.provide([
         Layer.mock(Authorizations, authorizations),
@@ -284,6 +285,7 @@ describe("one bug does not end", () => {
     firewall: "off",
     masquerade: false,
     fixedRanges: true,
+    trackUdp: true,
     ranges: defaultRanges,
     packets: packetPolicy,
     hostCandidates: true

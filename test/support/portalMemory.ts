@@ -21,7 +21,13 @@ import { defaultProxies, layerResolutions } from "./access.ts"
 /** Servers that never answer: nobody asks them here. */
 const noUpstream = Layer.succeed(Upstream, { exchange: () => Effect.never, counters: Effect.succeed({}) })
 
-const defaults = { legacy: false, maxPartition: Duration.hours(24), device: "tun", masquerade: true } as const
+const defaults = {
+  legacy: false,
+  maxPartition: Duration.hours(24),
+  device: "tun",
+  masquerade: true,
+  trackUdp: true
+} as const
 
 export const layerPortal = (options: Partial<ControlPlaneFirezone.PortalOptions> = {}) =>
   layerPortalOn(TunnelMemory.layer, options)

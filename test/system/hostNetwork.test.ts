@@ -87,7 +87,9 @@ describe("HostNetwork", () => {
       from_tunnel_refused: 2,
       spoofed: 1,
       to_tunnel_refused: 0,
-      host_refused: 3
+      host_refused: 3,
+      stray_out: 0,
+      stray_in: 0
     })
   })
 
@@ -116,12 +118,43 @@ describe("HostNetwork", () => {
     assert.include(value.ping, " 0% packet loss")
   })
 
-  it("does not track WireGuard's own packets", () => {
-    const { value } = probe("untracked")
+  it("tracks the gateway's own UDP packets as any service's, unless told not to", () => {
+    const tracked = (plan: Partial<HostPlan>): string => {
+      const { value } = probe("ownUdp", plan)
+      assert.isTrue(value.exchanged)
+      return value.tracked.join("\n")
+    }
 
-    assert.isTrue(value.exchanged)
-    assert.include(value.tracked.join("\n"), "icmp")
-    assert.notInclude(value.tracked.join("\n"), "51820")
+    assert.match(tracked({}), /udp .*dport=51820/)
+    inGateway("conntrack -F 2>/dev/null")
+    const untracked = tracked({ trackUdp: false })
+    assert.include(untracked, "icmp")
+    assert.notInclude(untracked, "51820")
+  })
+
+  it("lets nothing leave with a tunnel address, and answers no segment that tracking does not understand", () => {
+    const { value } = probe("strays")
+
+    assert.strictEqual(value.v4.translated, "192.168.78.1")
+    for (const family of [value.v4, value.v6]) {
+      assert.isTrue(family.answered)
+      assert.isNull(family.far, "the host has answered a server's segment")
+      assert.strictEqual(family.alive, 0x18)
+      assert.deepStrictEqual(family.strays, [false, false, false, false, false, false])
+    }
+    assert.strictEqual(value.counters.stray_in, 2)
+    assert.strictEqual(value.counters.stray_out, 12)
+  })
+
+  it("hands strays of routed clients on: their own TCP and the server's know what to do", () => {
+    const { value } = probe("strays", { masquerade: false })
+
+    for (const family of [value.v4, value.v6]) {
+      assert.isTrue(family.answered)
+      assert.strictEqual(family.far, 0x18)
+      assert.strictEqual(family.alive, 0x18)
+      assert.deepStrictEqual(family.strays, [true, true, true, true, true, true])
+    }
   })
 
   it("leaves the host's firewall and its traffic alone when told so", () => {

@@ -15,12 +15,17 @@ interface Addresses {
   readonly tunnel6: string
 }
 
-export interface PortalTunnelOptions extends Pick<TunnelPlan, "firewall" | "masquerade"> {
+export interface PortalTunnelOptions extends Pick<TunnelPlan, "firewall" | "masquerade" | "trackUdp"> {
   /** For the log. */
   readonly device: string
 }
 
-export const makePortalTunnel = Effect.fnUntraced(function* ({ device, firewall, masquerade }: PortalTunnelOptions) {
+export const makePortalTunnel = Effect.fnUntraced(function* ({
+  device,
+  firewall,
+  masquerade,
+  trackUdp
+}: PortalTunnelOptions) {
   const dataPlane = yield* DataPlane
   const tunnel = yield* Tunnel
   const dns = yield* makePortalDns
@@ -34,6 +39,7 @@ export const makePortalTunnel = Effect.fnUntraced(function* ({ device, firewall,
       masquerade,
       // The portal's.
       fixedRanges: true,
+      trackUdp,
       ranges: defaultRanges,
       packets: packetPolicy,
       hostCandidates: true

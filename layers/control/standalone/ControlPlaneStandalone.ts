@@ -82,12 +82,14 @@ const planOf = ({
   gateway6,
   masquerade,
   network: ranges,
-  resources
+  resources,
+  trackUdp
 }: GatewayConfig): TunnelPlan => ({
   gateway4,
   gateway6,
   firewall,
   masquerade,
+  trackUdp,
   allowGatewayHost: resources.some((resource) => resource.allow.includes("gateway_host")),
   ranges,
   fixedRanges: false,

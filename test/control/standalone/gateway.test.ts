@@ -79,7 +79,7 @@ describe("the tunnel of a standalone gateway", () => {
 
   it.effect("is what the file says, once; the firewall opens the host only where a resource opts in", () =>
     Effect.gen(function* () {
-      const { firewall, masquerade, network } = config
+      const { firewall, masquerade, network, trackUdp } = config
       assert.deepStrictEqual(yield* planOf(config), [
         {
           gateway4,
@@ -87,6 +87,7 @@ describe("the tunnel of a standalone gateway", () => {
           firewall,
           masquerade,
           fixedRanges: false,
+          trackUdp,
           allowGatewayHost: false,
           ranges: network,
           packets: packetPolicy,

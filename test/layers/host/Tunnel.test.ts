@@ -25,6 +25,7 @@ const plan: TunnelPlan = {
   firewall: "nftables",
   masquerade: true,
   fixedRanges: true,
+  trackUdp: true,
   ranges: defaultRanges,
   packets: portalPackets,
   hostCandidates: true
@@ -96,7 +97,8 @@ describe("the gateway's end of the tunnel", () => {
           dnsPort: 53_535,
           firewall: "nftables",
           masquerade: true,
-          fixedRanges: true
+          fixedRanges: true,
+          trackUdp: true
         }
       ])
       const policies = yield* commandsOf("SetPolicy")

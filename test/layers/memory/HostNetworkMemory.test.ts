@@ -16,7 +16,8 @@ const plan: HostPlan = {
   dnsPort: 53,
   firewall: "nftables",
   masquerade: true,
-  fixedRanges: false
+  fixedRanges: false,
+  trackUdp: true
 }
 
 describe("a simulated host", () => {

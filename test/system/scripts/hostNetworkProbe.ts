@@ -29,6 +29,7 @@ const plan: HostPlan = {
   firewall: "nftables",
   masquerade: true,
   fixedRanges: false,
+  trackUdp: true,
   ...(JSON.parse(process.argv[3] ?? "{}") as Partial<HostPlan>)
 }
 
@@ -41,8 +42,8 @@ const ok = <A>(value: A | NativeError): A => {
   return value
 }
 
-const openDevice = () => {
-  const { fd } = ok(openTun(plan.device, { vnetHeader: false }))
+const openDevice = (name: string = plan.device) => {
+  const { fd } = ok(openTun(name, { vnetHeader: false }))
   return makePacketIo({ memory, tun: fd, udp4: -1, udp6: -1, event: ok(openEventFd()) })
 }
 
@@ -80,6 +81,55 @@ const tcpSyn = (from: string, to: string, port: number) => {
   return ipv4(6, from, to, [...header, ...be16(sum([...pseudo, ...header, 0, 0, 0, 0])), 0, 0])
 }
 
+/** Of either family. */
+const ipPacket = (protocol: number, from: string, to: string, payload: ReadonlyArray<number>) => {
+  if (!from.includes(":")) return ipv4(protocol, from, to, payload)
+  return [0x60, 0, 0, 0, ...be16(payload.length), protocol, 64, ...address6(from), ...address6(to), ...payload]
+}
+
+/** Text with one `::` in it. */
+const address6 = (text: string): ReadonlyArray<number> => {
+  const [head = "", tail = ""] = text.split("::")
+  const words = (part: string) => (part === "" ? [] : part.split(":").map((word) => Number.parseInt(word, 16)))
+  const [before, after] = [words(head), words(tail)]
+  const gap = Array.from({ length: 8 - before.length - after.length }, () => 0)
+  return [...before, ...gap, ...after].flatMap(be16)
+}
+
+interface Segment {
+  readonly ports: readonly [number, number]
+  readonly flags: number
+  readonly seq: number
+  readonly ack?: number
+  readonly data?: number
+  readonly wrongChecksum?: boolean
+}
+
+const tcp = (from: string, to: string, { ack = 0, data = 0, flags, ports, seq, wrongChecksum }: Segment) => {
+  const be32 = (n: number) => [...be16(Math.floor(n / 65_536)), ...be16(n % 65_536)]
+  const start = [...ports.flatMap(be16), ...be32(seq), ...be32(ack), 0x50, flags, 16, 0]
+  const rest = [0, 0, ...Array.from({ length: data }, () => 120)]
+  const ends = from.includes(":") ? [...address6(from), ...address6(to)] : [...address(from), ...address(to)]
+  const good = sum([...ends, 0, 6, ...be16(20 + data), ...start, 0, 0, ...rest])
+  return ipPacket(6, from, to, [...start, ...be16(wrongChecksum === true ? good ^ 0x55 : good), ...rest])
+}
+
+/** The next TCP segment that comes out of a device; `null`: none within `ms`. */
+const nextSegment = async (io: ReturnType<typeof openDevice>, ms: number) => {
+  for (const end = performance.now() + ms; performance.now() < end;) {
+    io.poll(5)
+    const length = io.readTun(at, 2048)
+    const v6 = bytes[at]! >>> 4 === 6
+    const header = at + (v6 ? 40 : 20)
+    if (length > 0 && bytes[at + (v6 ? 6 : 9)] === 6) {
+      const source = bytes.subarray(at + (v6 ? 8 : 12), at + (v6 ? 24 : 16)).join(".")
+      return { source, port: (bytes[header]! << 8) | bytes[header + 1]!, flags: bytes[header + 13]! }
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return null
+}
+
 /** Every `from>to/protocol` that comes out of the device, until the first batch or for `ms`. */
 const collect = (io: ReturnType<typeof openDevice>, ms = 300) =>
   Effect.promise(async () => {
@@ -96,6 +146,19 @@ const collect = (io: ReturnType<typeof openDevice>, ms = 300) =>
     }
     return seen
   })
+
+/** How many TCP and SCTP packets come out within `ms`; the host's own looking for neighbours is not among them. */
+const collectNow = async (io: ReturnType<typeof openDevice>, ms: number): Promise<number> => {
+  let count = 0
+  for (const end = performance.now() + ms; performance.now() < end;) {
+    io.poll(5)
+    while (io.readTun(at, 2048) > 0) if ([6, 132].includes(bytes[at + (bytes[at]! >>> 4 === 6 ? 6 : 9)]!)) count++
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return count
+}
+
+const [fin, syn, rst, push, ackFlag] = [1, 2, 4, 8, 16] as const
 
 const inject = (io: ReturnType<typeof openDevice>, packet: ReadonlyArray<number>): void => {
   bytes.set(packet, at)
@@ -181,7 +244,59 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
-  untracked: configured(() =>
+  /** The LAN is a device of ours, too: what leaves and what comes from there is in our hands. */
+  strays: Effect.suspend(() => {
+    const lanSide = openDevice("splan0")
+    sh(`ip link set splan0 up; ip address add 192.168.78.1/24 dev splan0; ip address add fd78::1/64 dev splan0 nodad`)
+    return configured((io) =>
+      Effect.promise(async () => {
+        const outcome: Record<string, unknown> = {}
+        for (const [name, inside, server] of [
+          ["v4", client, "192.168.78.2"],
+          ["v6", "fd00:2021:1111::2", "fd78::2"]
+        ] as const) {
+          const ports = [6000, 7000] as const
+          inject(io, tcp(inside, server, { ports, flags: syn, seq: 100 }))
+          const first = await nextSegment(lanSide, 1000)
+          const outside = name === "v4" ? "192.168.78.1" : "fd78::1"
+          const back = [7000, first?.port ?? 0] as const
+          const reply = (segment: Omit<Segment, "ports">) => {
+            inject(lanSide, tcp(server, plan.masquerade ? outside : inside, { ports: back, ...segment }))
+          }
+          reply({ flags: syn | ackFlag, seq: 500, ack: 101 })
+          const answer = await nextSegment(io, 1000)
+          inject(io, tcp(inside, server, { ports, flags: ackFlag, seq: 101, ack: 501 }))
+          const confirmed = await nextSegment(lanSide, 1000)
+          reply({ flags: push | ackFlag, seq: 3_000_500, ack: 101, data: 1 })
+          const far = await nextSegment(plan.masquerade ? lanSide : io, 500)
+          reply({ flags: push | ackFlag, seq: 501, ack: 101, data: 1 })
+          const alive = await nextSegment(io, 1000)
+          const strays: Array<unknown> = []
+          for (const packet of [
+            ipPacket(132, inside, server, [0x13, 0x88, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4]),
+            tcp(inside, server, { ports: [6100, 7000], flags: fin | ackFlag, seq: 5, ack: 6 }),
+            tcp(inside, server, { ports: [6101, 7000], flags: rst, seq: 5, ack: 6 }),
+            tcp(inside, server, { ports: [6102, 7000], flags: syn | ackFlag, seq: 5, ack: 6 }),
+            tcp(inside, server, { ports: [6103, 7000], flags: fin | syn | rst, seq: 5, ack: 6 }),
+            tcp(inside, server, { ports: [6104, 7000], flags: syn, seq: 5, wrongChecksum: true })
+          ]) {
+            inject(io, packet)
+            strays.push((await collectNow(lanSide, 60)) > 0)
+          }
+          outcome[name] = {
+            translated: first?.source,
+            answered: answer !== null && confirmed !== null,
+            far: far?.flags ?? null,
+            alive: alive?.flags ?? null,
+            strays
+          }
+        }
+        return { ...outcome, counters: counters() }
+      })
+    )
+  }),
+
+  ownUdp: configured(() =>
     Effect.promise(async () => {
       const socket = createSocket("udp4")
       await new Promise<void>((resolve) => socket.bind(plan.listenPort, resolve))
