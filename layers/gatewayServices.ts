@@ -6,6 +6,7 @@ import type { Clients } from "../src/access/Clients.ts"
 import { ControlPlane } from "../src/control/ControlPlane.ts"
 import { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { Ranges } from "../src/model/ranges.ts"
+import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import * as AuthorizationsLive from "./access/Authorizations.ts"
 import * as ClientsLive from "./access/Clients.ts"
 import * as ConnectionAcceptorLive from "./access/ConnectionAcceptor.ts"
@@ -29,7 +30,7 @@ export interface GatewayFloors extends Pick<UpstreamLive.UpstreamOptions, "sets"
   readonly packets: Omit<DataPlaneLive.DataPlaneOptions, "maxSessions">
   readonly masquerade: boolean
   readonly ranges: Ranges
-  readonly lastAuthorizationEnded: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane>
+  readonly lastAuthorizationEnded: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane | Resolutions>
 }
 
 export const gatewayServices = (

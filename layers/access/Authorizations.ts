@@ -33,9 +33,8 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       const held = clients.get(client.id) ?? new Map<ResourceId, Authorization>()
       const before = held.get(resource.id)?.resource
       clients.set(client.id, held.set(resource.id, authorization))
-      if (before !== undefined && namesOf(before) !== namesOf(resource)) {
-        yield* resolutions.releaseWhere(client.id, resource.id)
-      }
+      // First, so that no flow of a name that the resource does not cover comes back with it.
+      if (before === undefined || namesOf(before) !== namesOf(resource)) yield* resolutions.granted(client.id, resource)
       yield* dataPlane.send(setResource(client.id, resource))
     })
 
@@ -99,7 +98,7 @@ const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorizatio
 const isExpired = (authorization: Authorization, now: number): boolean =>
   authorization.expiresAt !== null && authorization.expiresAt <= now
 
-/** What decides which names a resource covers and who looks them up: when it changes, old mappings must not survive. */
+/** What decides which names a resource covers and who looks them up: when it changes, each mapping is judged again. */
 const namesOf = (resource: Resource): string =>
   resource.kind === "dns" ? `dns ${resource.resolver} ${resource.pattern}` : resource.kind
 

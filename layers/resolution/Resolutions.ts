@@ -117,6 +117,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
       }),
       answered: (mapping) => turn(() => book.answered(mapping)),
       release: (mapping) => turn(() => book.release(mapping)),
+      granted: (client, resource) => turn(() => book.granted(client, resource)),
       releaseWhere: (client, resource) => turn(() => book.releaseWhere(client, resource)),
       revoked: (client, resource) =>
         turn(() => {

@@ -25,7 +25,10 @@ export class Authorizations extends Context.Service<
   {
     /** Adds or replaces: expiry and filters of an existing one are replaced. */
     readonly record: (authorization: Authorization) => Effect.Effect<void>
-    /** Takes one resource (or, with `null`, all) from a client: its mappings and flows go. The client stays known. */
+    /**
+     * Takes one resource (or, with `null`, all) from a client: nothing passes any more. Mappings and their flows are kept
+     * for some minutes, and go on if the same resource is granted again. The client stays known.
+     */
     readonly revoke: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
     /** The resource has changed for everybody who may reach it. */
     readonly update: (resource: Resource) => Effect.Effect<void>

@@ -49,7 +49,7 @@ interface MappingEntry {
   wanted: SetMapping
   /** Without the proxies that other mappings took since. */
   placed: PlaceMapping
-  /** Its resource was revoked: what is told next is new. */
+  /** Its resource was revoked: what is told next is new, and the same again is where it left off. */
   suspended: boolean
   addresses: SetAddresses | undefined
   lastTrafficAt: number
@@ -88,6 +88,8 @@ export class DesiredState {
         return this.setAddresses(command)
       case "RemoveMapping":
         return this.removeMapping(command.mapping)
+      case "LapseMapping":
+        return this.lapseMapping(command.mapping)
       case "SetPolicy":
         return this.setPolicy(command)
       case "SetRelays":
@@ -290,17 +292,21 @@ export class DesiredState {
     const orders: Array<Order> = []
     if (entry.resources.delete(resource)) orders.push({ _tag: "RevokeResource", client, resource })
     for (const mapping of entry.mappings) {
-      if (mapping.wanted.resource !== resource) continue
-      const id = mapping.wanted.mapping
-      if (this.policy?.packets.revokedMappings === "removed") {
-        orders.push(...this.removeMapping(id))
-      } else {
-        mapping.suspended = true
-        mapping.addresses = undefined
-        orders.push({ _tag: "SuspendMapping", mapping: id })
-      }
+      if (mapping.wanted.resource !== resource || mapping.suspended) continue
+      mapping.suspended = true
+      mapping.addresses = undefined
+      orders.push({ _tag: "SuspendMapping", mapping: mapping.wanted.mapping })
     }
     return orders
+  }
+
+  /** Its flows end in any case. */
+  private lapseMapping(id: MappingId): ReadonlyArray<Order> {
+    const entry = this.mappings.get(id)
+    if (entry?.suspended !== true) return []
+    if (this.policy?.packets.revokedMappings === "removed") return this.removeMapping(id)
+    entry.placed = { ...entry.placed, version: ++this.numbers }
+    return [entry.placed]
   }
 
   /** A proxy that another mapping of the client has changes hands. */
@@ -309,6 +315,11 @@ export class DesiredState {
     if (client === undefined) return []
     const known = this.mappings.get(command.mapping)
     if (known !== undefined && !known.suspended && !changes(known.wanted, command)) return []
+    if (known?.suspended === true && isPlacedAs(known.placed, command)) {
+      known.wanted = command
+      known.suspended = false
+      return []
+    }
     if (known !== undefined) this.releaseProxies(known)
     const placed: PlaceMapping = {
       _tag: "PlaceMapping",
@@ -437,6 +448,13 @@ const revived = (client: PlaceClient, state: ClientState | undefined, now: numbe
 const changes = (known: SetMapping, next: SetMapping): boolean =>
   next.generation > known.generation ||
   (next.generation === known.generation && JSON.stringify(next) !== JSON.stringify(known))
+
+/** Whether the worker has the mapping as it is told again: flows that wait for its resource are its own. */
+const isPlacedAs = (placed: PlaceMapping, { client, proxyIps, resource }: SetMapping): boolean =>
+  placed.client === client &&
+  placed.resource === resource &&
+  placed.proxyIps.length === proxyIps.length &&
+  placed.proxyIps.every((proxy, i) => proxy === proxyIps[i])
 
 const sameParameters = (a: IceParameters | null, b: IceParameters): boolean =>
   a !== null && a.role === b.role && sameCredentials(a.local, b.local) && sameCredentials(a.remote, b.remote)

@@ -20,6 +20,7 @@ export type Command =
   | SetMapping
   | SetAddresses
   | RemoveMapping
+  | LapseMapping
   | SetPolicy
   | SetRelays
   | SetHostCandidates
@@ -77,7 +78,10 @@ export interface SetResource {
   readonly allow: ReadonlyArray<DestinationOptIn>
 }
 
-/** Takes the resource and its sessions from the client; its mappings fare as `PacketPolicy.revokedMappings` says. */
+/**
+ * Takes the resource from the client: no packet passes, neither way. Its mappings and their sessions are suspended: they
+ * go on where they were when the resource is set again and covers them; the sessions of a network end.
+ */
 export interface RevokeResource {
   readonly _tag: "RevokeResource"
   readonly client: ClientId
@@ -98,14 +102,23 @@ export interface SetAddresses {
   readonly mapping: MappingId
   /** Number of the lookup that produced this; an older one than the last applied is ignored. */
   readonly lookup: number
-  /** `Resolving` only for a first lookup: packets are parked. */
-  readonly state: "Resolving" | "Resolved" | "Unresolved"
+  /**
+   * `Resolving` only for a first lookup: packets are parked, no longer than their time from the lookup's beginning.
+   * `Unasked`: there is none yet; the first packet is parked as well, and told as `Unmapped`.
+   */
+  readonly state: "Resolving" | "Resolved" | "Unresolved" | "Unasked"
   readonly addresses: ReadonlyArray<string>
   readonly staleAt: number
 }
 
 interface RemoveMapping {
   readonly _tag: "RemoveMapping"
+  readonly mapping: MappingId
+}
+
+/** The mapping of a revoked resource has waited long enough: its sessions end, and it fares as `PacketPolicy.revokedMappings` says. */
+export interface LapseMapping {
+  readonly _tag: "LapseMapping"
   readonly mapping: MappingId
 }
 

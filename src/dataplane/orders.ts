@@ -4,10 +4,10 @@
  */
 import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
-import type { Command, SetMapping, UpsertClient } from "./commands.ts"
+import type { Command, LapseMapping, SetMapping, UpsertClient } from "./commands.ts"
 
 export type Order =
-  | Exclude<Command, UpsertClient | SetMapping>
+  | Exclude<Command, UpsertClient | SetMapping | LapseMapping>
   | PlaceClient
   | DisconnectClient
   | PlaceMapping
@@ -38,7 +38,7 @@ export interface PlaceMapping extends Omit<SetMapping, "_tag" | "generation"> {
   readonly version: number
 }
 
-/** Its resource is gone: its proxies stay its own, its flows and addresses are forgotten. */
+/** Its resource is gone: its proxies stay its own, its addresses are forgotten, and its flows wait for the resource. */
 interface SuspendMapping {
   readonly _tag: "SuspendMapping"
   readonly mapping: MappingId

@@ -14,8 +14,8 @@ export interface PacketPolicy {
   /** The answer to a packet for a proxy IP by a protocol that has nothing to translate by: not TCP, UDP or echo. */
   readonly untranslatable: "prohibited" | "none"
   /**
-   * What becomes of the mappings of a resource that is revoked: their proxy IPs stay taken, so that who still uses them is
-   * told "prohibited" and not "unmapped", or they go.
+   * What becomes of the mappings of a resource that was revoked and has not come back in time: their proxy IPs stay taken,
+   * so that who still uses them is told "prohibited" and not "unmapped", or they go.
    */
   readonly revokedMappings: "suspended" | "removed"
 }

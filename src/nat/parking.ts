@@ -9,7 +9,7 @@ export interface ParkingLimits {
   readonly perClient: number
   /** Bytes of the gateway's memory for parked packets; each packet takes `parkedPacketSize`. */
   readonly total: number
-  /** Milliseconds from a mapping's first packet. */
+  /** Milliseconds from `begin`, or from a mapping's first packet. */
   readonly holdFor: number
 }
 
@@ -29,8 +29,8 @@ export interface FlowView {
 
 /**
  * Packets that wait for a mapping's first lookup, as copies in memory of its own (reserved once, touched when used).
- * A mapping's packets are parked for `holdFor` from the first one; after that it takes none until `release`d or
- * forgotten.
+ * One time for each lookup, however late its first packet comes: a mapping's packets are parked for `holdFor` from the
+ * lookup's beginning; after that it takes none until `release`d or forgotten.
  */
 export class Parking {
   private readonly limits: ParkingLimits
@@ -38,6 +38,8 @@ export class Parking {
   private readonly freeSlots: Array<number> = []
   private unusedSlots: number
   private readonly waiting = new Map<number, Waiting>()
+  /** Since when the mapping's lookup is waited for, the earliest first. */
+  private readonly since = new Map<number, number>()
   private readonly over = new Set<number>()
   private readonly clientBytes = new Map<number, number>()
 
@@ -49,6 +51,16 @@ export class Parking {
   /** Parked packets. */
   get size(): number {
     return Math.floor(this.limits.total / parkedPacketSize) - this.unusedSlots - this.freeSlots.length
+  }
+
+  /** Whether any mapping's time runs: `expire` has something to do in the end. */
+  get waits(): boolean {
+    return this.since.size > 0
+  }
+
+  /** The mapping's lookup has begun, as far as it is not waited for already. */
+  begin(mapping: number, now: number): void {
+    if (!this.since.has(mapping) && !this.over.has(mapping)) this.since.set(mapping, now)
   }
 
   /**
@@ -65,8 +77,9 @@ export class Parking {
     now: number
   ): boolean {
     const { limits } = this
+    this.begin(mapping, now)
+    if (!this.holds(mapping, now)) return false
     const held = this.waiting.get(mapping)
-    if (this.over.has(mapping) || (held !== undefined && now - held.since >= limits.holdFor)) return false
     const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
     if (syn && held?.packets.some((p) => sameSyn(p, view)) === true) return true
     const clientBytes = this.clientBytes.get(client) ?? 0
@@ -89,21 +102,22 @@ export class Parking {
       destinationPort: view.destinationPort,
       destination: { ...view.destination }
     }
-    if (held === undefined) this.waiting.set(mapping, { client, since: now, packets: [packet] })
+    if (held === undefined) this.waiting.set(mapping, { client, packets: [packet] })
     else held.packets.push(packet)
     this.clientBytes.set(client, clientBytes + length)
     return true
   }
 
-  /** Whether packets of the mapping are waiting and more might be: it is full then, not over. */
+  /** Whether the mapping's time runs: what is not parked then was too much. */
   holds(mapping: number, now: number): boolean {
-    const held = this.waiting.get(mapping)
-    return held !== undefined && now - held.since < this.limits.holdFor
+    const since = this.since.get(mapping)
+    return since !== undefined && now - since < this.limits.holdFor
   }
 
   /** Hands out the mapping's packets in order and ends its waiting: the lookup is over. `bytes` is good until `each` returns. */
   release(mapping: number, each: (bytes: Uint8Array, length: number) => void): void {
     this.over.delete(mapping)
+    this.since.delete(mapping)
     const held = this.waiting.get(mapping)
     if (held === undefined) return
     this.waiting.delete(mapping)
@@ -117,12 +131,13 @@ export class Parking {
 
   /** Hands out the packets of mappings whose time is over, in order; from now on these mappings park nothing. */
   expire(now: number, each: (mapping: number, bytes: Uint8Array, length: number) => void): void {
-    if (this.waiting.size === 0) return
-    // Insertion order is the order of `since`.
-    for (const [mapping, held] of this.waiting) {
-      if (now - held.since < this.limits.holdFor) return
-      this.waiting.delete(mapping)
+    for (const [mapping, since] of this.since) {
+      if (now - since < this.limits.holdFor) return
+      this.since.delete(mapping)
       this.over.add(mapping)
+      const held = this.waiting.get(mapping)
+      if (held === undefined) continue
+      this.waiting.delete(mapping)
       this.handOut(held, (bytes, length) => each(mapping, bytes, length))
     }
   }
@@ -141,7 +156,6 @@ export class Parking {
 
 interface Waiting {
   readonly client: number
-  readonly since: number
   readonly packets: Array<Parked>
 }
 

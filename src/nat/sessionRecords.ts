@@ -25,6 +25,8 @@ export const CONFIRMED = 1
 export const FIN_OUT = 2
 export const FIN_IN = 4
 export const LIVE = 8
+/** In no index: no packet finds it. */
+export const SUSPENDED = 16
 
 /**
  * This many zeroed integers. A table that is visited at random wants them to begin at a cache line, in large pages:
@@ -105,6 +107,11 @@ export class SessionRecords {
   /** Whether anything has come back. */
   confirmed(slot: number): boolean {
     return (this.records[slot * STRIDE + STATE]! & CONFIRMED) !== 0
+  }
+
+  /** Whether it waits, unseen by packets, for its resource to come back. */
+  suspended(slot: number): boolean {
+    return (this.records[slot * STRIDE + STATE]! & SUSPENDED) !== 0
   }
 
   protected lastUsedAt(slot: number): number {

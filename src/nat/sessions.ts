@@ -33,7 +33,8 @@ import {
   RESOURCE,
   SessionRecords,
   STATE,
-  STRIDE
+  STRIDE,
+  SUSPENDED
 } from "./sessionRecords.ts"
 import { grownInts, SlotLists } from "./slotLists.ts"
 
@@ -73,6 +74,8 @@ export class Sessions extends SessionRecords {
   evictions = 0
   /** Live sessions. */
   size = 0
+  /** Those of them that are suspended. */
+  private asleep = 0
   /** For the packets that `findOutbound`, and `findInbound`, will be asked about next. */
   readonly outboundAhead: LookAhead
   readonly inboundAhead: LookAhead
@@ -289,11 +292,15 @@ export class Sessions extends SessionRecords {
     const state = records[at + STATE]!
     if ((state & LIVE) === 0) return
     const mapping = records[at + MAPPING]!
-    this.inside.remove(this.insideHash(slot), slot)
-    this.outside.remove(this.outsideHash(slot), slot)
+    if ((state & SUSPENDED) === 0) {
+      this.inside.remove(this.insideHash(slot), slot)
+      this.outside.remove(this.outsideHash(slot), slot)
+    } else {
+      this.asleep--
+    }
     this.byClass.remove(this.classOf(slot), slot)
     this.byClient.remove(client * 2 + (state & CONFIRMED), slot)
-    records[at + STATE] = state & ~LIVE
+    records[at + STATE] = state & ~(LIVE | SUSPENDED)
     this.cold[slot * COLD_STRIDE + CLASS_LINKS + 1] = this.free
     this.free = slot + 1
     this.clientSizes[client]!--
@@ -322,13 +329,41 @@ export class Sessions extends SessionRecords {
     return this.removeWhere(client, () => true)
   }
 
-  removeResource(client: number, resource: number): number {
-    return this.removeWhere(client, (slot) => this.resourceOf(slot) === resource)
+  /** The client may not use the resource: flows with a mapping are suspended, the others end. */
+  withdraw(client: number, resource: number): void {
+    this.removeWhere(client, (slot) => {
+      if (this.resourceOf(slot) !== resource) return false
+      if (this.mappingOf(slot) < 0) return true
+      this.suspend(slot)
+      return false
+    })
+  }
+
+  /** The client may use the resource again: its suspended flows go on where `may` allows it and they can, or end. */
+  resume(client: number, resource: number, may: (slot: number) => boolean): void {
+    if (this.asleep === 0) return
+    this.removeWhere(client, (slot) => {
+      if (!this.suspended(slot) || this.resourceOf(slot) !== resource) return false
+      return !may(slot) || !this.wake(slot)
+    })
+  }
+
+  suspendMapping(mapping: number): void {
+    if (this.sizeOfMapping(mapping) === 0) return
+    this.removeWhere(this.mappingClients[mapping]!, (slot) => {
+      if (this.mappingOf(slot) === mapping) this.suspend(slot)
+      return false
+    })
   }
 
   forgetMapping(mapping: number): number {
     if (this.sizeOfMapping(mapping) === 0) return 0
     return this.removeWhere(this.mappingClients[mapping]!, (slot) => this.mappingOf(slot) === mapping)
+  }
+
+  /** Live sessions that packets find. */
+  get awake(): number {
+    return this.size - this.asleep
   }
 
   sizeOf(client: number): number {
@@ -342,6 +377,30 @@ export class Sessions extends SessionRecords {
 
   sizeOfMapping(mapping: number): number {
     return this.mappingSizes[mapping] ?? 0
+  }
+
+  private suspend(slot: number): void {
+    if (this.suspended(slot)) return
+    this.inside.remove(this.insideHash(slot), slot)
+    this.outside.remove(this.outsideHash(slot), slot)
+    this.records[slot * STRIDE + STATE]! |= SUSPENDED
+    this.asleep++
+  }
+
+  /** False, and nothing changed: another flow has its place by now. */
+  private wake(slot: number): boolean {
+    const client = this.records[slot * STRIDE + CLIENT]!
+    const protocol = this.protocolOf(slot)
+    const port = this.destinationPort(slot)
+    this.realInto(slot, scratch)
+    if (this.findInbound(client, protocol, this.outsidePort(slot), scratch, port) >= 0) return false
+    this.destinationInto(slot, scratch)
+    if (this.findOutbound(client, protocol, this.insidePort(slot), scratch, port) >= 0) return false
+    this.records[slot * STRIDE + STATE]! &= ~SUSPENDED
+    this.inside.add(this.insideHash(slot), slot)
+    this.outside.add(this.outsideHash(slot), slot)
+    this.asleep--
+    return true
   }
 
   private takeSlot(): number {

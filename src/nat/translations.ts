@@ -1,8 +1,11 @@
 import { isIpv4, type Words } from "../packet/address.ts"
 import { WordsIndex } from "./wordsIndex.ts"
 
-/** What is known of a mapping's real addresses; `Resolving` is the first lookup only. */
-export const MappingState = { Unresolved: 0, Resolving: 1, Resolved: 2 } as const
+/**
+ * What is known of a mapping's real addresses. `Resolving` is the first lookup only; `Unasked`: there was none yet, and
+ * the first packet asks for it.
+ */
+export const MappingState = { Unresolved: 0, Resolving: 1, Resolved: 2, Unasked: 3 } as const
 export type MappingState = (typeof MappingState)[keyof typeof MappingState]
 
 /** Real addresses of one family beyond these are not used. */

@@ -6,14 +6,14 @@
 import type { Command } from "../dataplane/commands.ts"
 import type { ClientId } from "../model/Client.ts"
 import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mapping.ts"
-import type { ResourceId } from "../model/Resource.ts"
+import type { Resource, ResourceId } from "../model/Resource.ts"
+import { matches } from "../model/DomainPattern.ts"
 import type { Cause } from "./Cause.ts"
 import { type LookupResult, nextState, outlived, type Step } from "./lookupResult.ts"
-import { type LookupLimits, LookupQueue } from "./lookupQueue.ts"
+import { type Budget, isOwn, type LookupLimits, LookupQueue } from "./lookupQueue.ts"
 import { mappingId, MappingTable } from "./mappingTable.ts"
 import {
   addressesCommand,
-  afterRestart,
   isFirstLookup,
   type Lookup,
   makeName,
@@ -24,6 +24,7 @@ import {
   probeOf,
   type RefusedAddresses,
   type ResolverSet,
+  untilTraffic,
   viewOf
 } from "./nameEntry.ts"
 import type { NameState } from "./NameState.ts"
@@ -50,6 +51,11 @@ export interface Outside {
 /** Queued lookups that an open breaker sends to those who wait, in one turn: thousands would hold up every answer. */
 const heldPerTurn = 50
 
+/** How long mappings of a withdrawn resource are kept for its return. */
+const keptMs = 600_000
+/** Of one client; those withdrawn first go first. */
+const mostKept = 1_024
+
 export class NameBook {
   private readonly outside: Outside
   private readonly names = new Map<string, NameEntry>()
@@ -57,6 +63,8 @@ export class NameBook {
   private readonly sets = new Map<string, ResolverSet>()
   private readonly queue: LookupQueue<Lookup>
   private readonly counts = new Map<string, number>()
+  /** How many mappings of each client are kept for a withdrawn resource. */
+  private readonly kept = new Map<ClientId, number>()
   private sequence = 0
   private queueWakeAt = Number.POSITIVE_INFINITY
 
@@ -74,6 +82,7 @@ export class NameBook {
     }
     const entry = known ?? this.addMapping(id, request)
     entry.allow = request.allow ?? []
+    if (entry.keptUntil !== null) this.resume(entry)
     const renumbered = known !== undefined && !sameTexts(known.mapping.proxyIps, request.proxyIps)
     if (renumbered) {
       this.mappings.disown(entry.mapping)
@@ -82,19 +91,19 @@ export class NameBook {
     }
     if (known === undefined || renumbered) this.announce(entry)
     const cause = request.cause === "Restarted" ? "Restarted" : known === undefined ? "First" : "ClientAsked"
-    this.ask(entry.name, request.client, cause)
+    this.ask(entry, cause)
     return { mapping: entry.mapping, state: this.view(entry) }
   }
 
   /** The decision, in words for a span. */
   refresh(id: MappingId, cause: Cause): string {
-    const entry = this.mappings.get(id)
+    const entry = this.usable(id)
     if (entry === undefined) return this.count("unknown_mapping")
-    return this.ask(entry.name, entry.mapping.client, cause)
+    return this.ask(entry, cause)
   }
 
   answered(id: MappingId): void {
-    const entry = this.mappings.get(id)?.name
+    const entry = this.usable(id)?.name
     if (entry !== undefined) entry.policy = Policy.answered(entry.policy, this.outside.now())
   }
 
@@ -103,9 +112,33 @@ export class NameBook {
     this.drop(this.mappings.get(id))
   }
 
-  /** The resource's mappings end here; the packet path has been told by `RevokeResource`. */
+  /**
+   * A mapping is not a right: those of a withdrawn resource are kept for a while, since their client goes on using their
+   * proxies. Nothing is looked up for them. The packet path has been told by `RevokeResource`.
+   */
   revoked(client: ClientId, resource: ResourceId): void {
-    for (const entry of this.mappings.of(client)) if (entry.mapping.resource === resource) this.drop(entry)
+    const until = this.outside.now() + keptMs
+    const kept = this.mappings.of(client).filter(({ keptUntil, mapping }) => {
+      return keptUntil !== null || mapping.resource === resource
+    })
+    for (const entry of kept) if (entry.keptUntil === null) this.keep(entry, until)
+    const excess = kept.length - mostKept
+    if (excess > 0) for (const entry of byEnd(kept).slice(0, excess)) this.lapse(entry)
+    if (kept.length > 0) this.outside.wake(keptMs, () => this.lapseOf(client))
+  }
+
+  /** The client may use the resource (again): what it covers of its mappings goes on, the others end. */
+  granted(client: ClientId, resource: Resource): void {
+    for (const entry of this.mappings.of(client)) {
+      if (entry.mapping.resource !== resource.id) continue
+      const { domain, resolver } = entry.name.name
+      if (resource.kind !== "dns" || resource.resolver !== resolver || !matches(resource.pattern, domain)) {
+        this.release(entry.mapping.id)
+      } else if (entry.keptUntil !== null) {
+        entry.allow = resource.allow
+        this.resume(entry)
+      }
+    }
   }
 
   releaseWhere(client: ClientId, resource: ResourceId | null): void {
@@ -115,30 +148,33 @@ export class NameBook {
   }
 
   find(client: ClientId, resource: ResourceId, domain: string): MappingStatus | undefined {
-    const entry = this.mappings.get(mappingId(client, resource, domain))
+    const entry = this.usable(mappingId(client, resource, domain))
     return entry === undefined ? undefined : this.status(entry)
   }
 
   mapping(id: MappingId): Mapping | undefined {
-    return this.mappings.get(id)?.mapping
+    return this.usable(id)?.mapping
   }
 
+  /** The mapping may be one that is kept for a withdrawn resource: to its client the proxy stands for that name. */
   ownerOf(client: ClientId, proxyIp: string): Mapping | undefined {
     return this.mappings.ownerOf(client, proxyIp)?.mapping
   }
 
   /** Whether the mapping exists and its first lookup has not ended yet. */
   isResolving(id: MappingId): boolean {
-    const entry = this.mappings.get(id)
+    const entry = this.usable(id)
     return entry !== undefined && this.view(entry)._tag === "Resolving"
   }
 
   mappingsOf(client: ClientId): number {
-    return this.mappings.countOf(client)
+    return this.mappings.countOf(client) - (this.kept.get(client) ?? 0)
   }
 
   list(): ReadonlyArray<MappingStatus> {
-    return Array.from(this.mappings.all(), (entry) => this.status(entry))
+    return Array.from(this.mappings.all())
+      .filter(({ keptUntil }) => keptUntil === null)
+      .map((entry) => this.status(entry))
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -171,26 +207,87 @@ export class NameBook {
     this.pump()
   }
 
-  private drop(entry: MappingEntry | undefined): void {
-    if (entry === undefined) return
-    this.mappings.remove(entry)
-    entry.name.mappings.delete(entry.mapping.id)
-    if (entry.name.mappings.size === 0) this.forget(entry.name)
+  /** A mapping that its client may use. */
+  private usable(id: MappingId): MappingEntry | undefined {
+    const entry = this.mappings.get(id)
+    return entry?.keptUntil === null ? entry : undefined
   }
 
-  private ask(entry: NameEntry, client: ClientId, cause: Cause): string {
+  private drop(entry: MappingEntry | undefined): void {
+    if (entry === undefined) return
+    const { name } = entry
+    this.mappings.remove(entry)
+    if (entry.keptUntil === null) name.mappings.delete(entry.mapping.id)
+    else this.unkeep(entry)
+    if (name.mappings.size > 0) return
+    this.rest(name)
+    if (name.kept === 0) this.names.delete(name.key)
+  }
+
+  private keep(entry: MappingEntry, until: number): void {
+    const { client, id } = entry.mapping
+    entry.keptUntil = until
+    this.kept.set(client, (this.kept.get(client) ?? 0) + 1)
+    entry.name.kept++
+    entry.name.mappings.delete(id)
+    if (entry.name.mappings.size === 0) this.rest(entry.name)
+  }
+
+  private unkeep(entry: MappingEntry): void {
+    const { client } = entry.mapping
+    const left = this.kept.get(client)! - 1
+    if (left > 0) this.kept.set(client, left)
+    else this.kept.delete(client)
+    entry.name.kept--
+    entry.keptUntil = null
+  }
+
+  /** The last good answer is served on. Without one the next packet asks, and is parked. */
+  private resume(entry: MappingEntry): void {
+    const { name } = entry
+    this.unkeep(entry)
+    this.expire(name)
+    if (name.state._tag !== "Resolved") {
+      entry.looked = false
+      if (name.mappings.size === 0) this.awaitTraffic(name)
+    }
+    name.mappings.set(entry.mapping.id, entry)
+    this.announce(entry)
+  }
+
+  private lapse(entry: MappingEntry): void {
+    this.outside.send({ _tag: "LapseMapping", mapping: entry.mapping.id })
+    this.drop(entry)
+  }
+
+  private lapseOf(client: ClientId): void {
     const now = this.outside.now()
+    for (const entry of this.mappings.of(client)) {
+      if (entry.keptUntil !== null && entry.keptUntil <= now) this.lapse(entry)
+    }
+  }
+
+  private ask(mapping: MappingEntry, cause: Cause): string {
+    const now = this.outside.now()
+    const { name: entry } = mapping
+    const { client } = mapping.mapping
     if (cause !== "Restarted") {
+      // What the last lookup said, a while ago, is not for who comes now.
+      if (mapping.looked && !Policy.inDemand(entry.policy, now)) {
+        mapping.looked = false
+        this.sendAddresses(mapping)
+      }
       entry.policy = Policy.demanded(entry.policy, now)
       entry.lastClient = client
     }
     this.expire(entry)
     if (entry.lookup !== null && entry.lookup.number === 0) return this.takeOver(entry.lookup, entry, client, now)
-    const decision = Policy.decide(entry.policy, entry.set.breaker, cause, now)
+    const first = isFirstLookup(entry)
+    const decision = Policy.decide(entry.policy, entry.set.breaker, cause, now, first)
     switch (decision._tag) {
       case "Lookup":
         // Whose turn the next probe is, the probe decides.
-        if (entry.set.breaker.open && entry.set.waiting.size > 0) {
+        if (!first && entry.set.breaker.open && entry.set.waiting.size > 0) {
           this.hold(entry)
           return this.count("brake.resolver_failing")
         }
@@ -207,29 +304,43 @@ export class NameBook {
     }
   }
 
-  /** A queued lookup starts at once when a client asks that has the budget for it. */
+  /** A queued lookup is charged to a client that asks and has the budget for it: it does not wait behind the other's names. */
   private takeOver(queued: Lookup, entry: NameEntry, client: ClientId, now: number): string {
-    if (queued.client !== client && this.queue.stopped(client, queued.resolver, now) === null) {
+    const stopped = this.queue.stopped(client, queued.resolver, now)
+    if (queued.client !== client && (stopped === null || !isOwn(stopped))) {
       this.queue.cancel(queued)
       this.enqueue(entry, client, queued.cause)
       this.pump()
       if (entry.policy.inFlight) return "lookup"
+      if (entry.lookup !== null) this.parkInQueue(entry, entry.lookup)
     }
     return this.count("brake.queued")
   }
 
   private enqueue(entry: NameEntry, client: ClientId, cause: Cause): void {
     const { name } = entry
-    const lookup: Lookup = { name, resolver: name.resolver, client, cause, first: isFirstLookup(entry), number: 0 }
+    const first = isFirstLookup(entry)
+    const lookup: Lookup = { name, resolver: name.resolver, client, cause, first, number: 0, parks: false }
     entry.lookup = lookup
     this.queue.offer(lookup)
   }
 
   private overBudget(entry: NameEntry, now: number): string {
     const lookup = entry.lookup!
-    const budget = this.queue.stopped(lookup.client, lookup.resolver, now) ?? "queued"
-    if (entry.applied === 0) this.unresolve(entry, overBudget(budget))
-    return this.count(`brake.${budget}`)
+    const budget = this.queue.stopped(lookup.client, lookup.resolver, now)
+    if (budget === null || !isOwn(budget)) this.parkInQueue(entry, lookup)
+    else if (entry.applied === 0) this.unresolve(entry, overBudget(budget))
+    return this.count(`brake.${budget ?? "queued"}`)
+  }
+
+  private parkInQueue(entry: NameEntry, lookup: Lookup): void {
+    lookup.parks = true
+    this.park(entry)
+  }
+
+  /** Who waits for the name's first lookup is not told anything yet. */
+  private park(entry: NameEntry): void {
+    for (const mapping of entry.mappings.values()) if (!mapping.looked) this.sendAddresses(mapping)
   }
 
   /** Starts what the budgets let through, then sleeps until they let through more. */
@@ -241,7 +352,7 @@ export class NameBook {
       if (lookup === undefined) break
       const entry = this.names.get(nameKey(lookup.name))!
       const { breaker } = entry.set
-      if (breaker.open && now < breaker.probeAt) {
+      if (breaker.open && now < breaker.probeAt && !lookup.first) {
         this.queue.finish(lookup)
         entry.lookup = null
         this.count("brake.resolver_failing")
@@ -261,7 +372,7 @@ export class NameBook {
   }
 
   private start(entry: NameEntry, lookup: Lookup, now: number): void {
-    if (entry.set.breaker.open) {
+    if (entry.set.breaker.open && !lookup.first) {
       entry.set.breaker = Policy.probed(entry.set.breaker, now)
       entry.set.waiting.add(entry)
       this.probeLater(entry.set, now)
@@ -272,7 +383,7 @@ export class NameBook {
     entry.policy = Policy.started(entry.policy)
     this.count("lookups.started")
     this.outside.start(lookup)
-    for (const mapping of entry.mappings.values()) if (!mapping.looked) this.sendAddresses(mapping)
+    this.park(entry)
   }
 
   /** After a failure the name is tried again without a new cause, as long as it is in demand. */
@@ -294,7 +405,9 @@ export class NameBook {
       const then = this.outside.now()
       if (then < at) return this.wakeName(entry, at, then)
       entry.policy = { ...entry.policy, remembered: false }
-      if (Policy.decide(entry.policy, entry.set.breaker, "Unmapped", then)._tag !== "Lookup") return this.hold(entry)
+      const first = isFirstLookup(entry)
+      if (Policy.decide(entry.policy, entry.set.breaker, "Unmapped", then, first)._tag !== "Lookup")
+        return this.hold(entry)
       this.enqueue(entry, entry.lastClient, "Unmapped")
       this.pump()
     })
@@ -302,7 +415,6 @@ export class NameBook {
 
   private hold(entry: NameEntry): void {
     entry.set.waiting.add(entry)
-    if (entry.applied === 0) this.unresolve(entry, entry.set.reason)
     this.probeLater(entry.set, this.outside.now())
   }
 
@@ -377,6 +489,11 @@ export class NameBook {
     if (reason !== null) this.unresolve(entry, reason)
   }
 
+  private awaitTraffic(entry: NameEntry): void {
+    entry.applied = ++this.sequence
+    this.unresolve(entry, untilTraffic)
+  }
+
   private unresolve(entry: NameEntry, reason: ResolutionReason): void {
     const since = this.outside.now()
     entry.state = { _tag: "Unresolved", reason, attempts: entry.attempts, since, negativeUntil: since }
@@ -388,7 +505,7 @@ export class NameBook {
     const name = this.nameOf({ resolver: request.resolver, domain: request.domain }, request)
     const { client, resource, proxyIps } = request
     const mapping: Mapping = { id, client, resource, name: name.name, proxyIps, generation: 1 }
-    const entry: MappingEntry = { mapping, name, allow: [], looked: false }
+    const entry: MappingEntry = { mapping, name, allow: [], looked: false, keptUntil: null }
     this.mappings.add(entry)
     name.mappings.set(id, entry)
     return entry
@@ -399,7 +516,7 @@ export class NameBook {
     if (known !== undefined) return known
     const entry = makeName(name, this.setOf(name.resolver), request.client, this.outside.now())
     this.names.set(entry.key, entry)
-    if (request.cause === "Restarted") this.unresolve(entry, afterRestart)
+    if (request.cause === "Restarted") this.awaitTraffic(entry)
     return entry
   }
 
@@ -412,9 +529,10 @@ export class NameBook {
     return set
   }
 
-  private forget(entry: NameEntry): void {
-    this.names.delete(entry.key)
+  /** Nobody may use the name for now. */
+  private rest(entry: NameEntry): void {
     entry.set.waiting.delete(entry)
+    entry.policy = Policy.rested(entry.policy)
     const { lookup } = entry
     if (lookup === null) return
     entry.lookup = null
@@ -475,13 +593,17 @@ export class NameBook {
 }
 
 /** A reason carries no name: it is made once for each budget, since an error takes long to make and holds its stack. */
-const overBudget = (budget: string): ResolutionReason => {
+const overBudget = (budget: Budget): ResolutionReason => {
   let reason = throttled.get(budget)
   if (reason === undefined) throttled.set(budget, (reason = new Throttled({ budget })))
   return reason
 }
 
-const throttled = new Map<string, ResolutionReason>()
+const throttled = new Map<Budget, ResolutionReason>()
+
+/** Those whose time ends first come first. */
+const byEnd = (entries: ReadonlyArray<MappingEntry>): ReadonlyArray<MappingEntry> =>
+  entries.toSorted((a, b) => a.keptUntil! - b.keptUntil!)
 
 const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
   a.length === b.length && a.every((text, i) => text === b[i])

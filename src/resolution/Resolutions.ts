@@ -2,7 +2,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { ClientId } from "../model/Client.ts"
 import type { Mapping, MappingId } from "../model/Mapping.ts"
-import type { DestinationOptIn, ResourceId } from "../model/Resource.ts"
+import type { DestinationOptIn, Resource, ResourceId } from "../model/Resource.ts"
 import type { Cause } from "./Cause.ts"
 import type { NameState } from "./NameState.ts"
 
@@ -24,7 +24,10 @@ export interface Subscription {
   readonly domain: string
   /** Canonical address texts. */
   readonly proxyIps: ReadonlyArray<string>
-  /** `ClientAsked` looks up what is not known or no longer fresh; `Restarted` (a persisted mapping) waits for traffic. */
+  /**
+   * `ClientAsked` looks up what is not known or no longer fresh; `Restarted` (a persisted mapping) waits for traffic, whose
+   * first packets are parked.
+   */
   readonly cause: "ClientAsked" | "Restarted"
   /** The resource's opt-ins, for `AnswerPolicy`; none when left out. */
   readonly allow?: ReadonlyArray<DestinationOptIn>
@@ -51,13 +54,18 @@ export class Resolutions extends Context.Service<
     /** The packet path is told in any case: it may remember a mapping of a revoked resource that is not known here. */
     readonly release: (mapping: MappingId) => Effect.Effect<void>
     readonly releaseWhere: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
-    /** The same after `RevokeResource`, by which the packet path knows what becomes of the mappings. */
+    /** The client may use the resource (again): what it covers of its mappings goes on, the others are released. */
+    readonly granted: (client: ClientId, resource: Resource) => Effect.Effect<void>
+    /**
+     * After `RevokeResource`: the mappings are kept for some minutes, not shown and not looked up, in case the resource is
+     * granted again.
+     */
     readonly revoked: (client: ClientId, resource: ResourceId) => Effect.Effect<void>
     readonly find: (client: ClientId, resource: ResourceId, domain: string) => Effect.Effect<MappingStatus | undefined>
     /** Waits until the mapping's first lookup has ended, in whatever way, or the mapping is gone. */
     readonly settled: (mapping: MappingId) => Effect.Effect<void>
     readonly mappingOf: (mapping: MappingId) => Effect.Effect<Mapping | undefined>
-    /** The mapping that a client's proxy IP (canonical text) stands for. */
+    /** The mapping that a client's proxy IP (canonical text) stands for, be its resource withdrawn for now. */
     readonly ownerOf: (client: ClientId, proxyIp: string) => Effect.Effect<Mapping | undefined>
     /** How many mappings a client has. */
     readonly count: (client: ClientId) => Effect.Effect<number>

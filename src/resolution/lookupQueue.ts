@@ -1,6 +1,8 @@
 /**
  * The budgets of lookups and the queue in front of them. No clock: `now` is monotonic milliseconds. First
  * lookups go before refreshes; clients and resolver sets take turns, so that one client's backlog delays nobody else.
+ * Of the places in flight no client takes more than it leaves free: however many names of some clients hang, the next client
+ * finds one.
  */
 
 export interface LookupLimits {
@@ -34,6 +36,9 @@ export interface Job {
 /** Which budget stops a lookup; each has a counter `brake.<name>`. */
 export type Budget = "gateway_rate" | "client_rate" | "gateway_in_flight" | "resolver_in_flight" | "client_in_flight"
 
+/** Whether the client itself has used it up; the others are shared, and a place in them is only a matter of time. */
+export const isOwn = (budget: Budget): boolean => budget === "client_rate" || budget === "client_in_flight"
+
 interface Bucket {
   tokens: number
   at: number
@@ -55,7 +60,13 @@ export class LookupQueue<J extends Job> {
   private readonly sets = new Map<string, Map<string, Lane<J>>>()
   private readonly clients = new Map<string, Bucket>()
   private readonly gateway: Bucket
-  private readonly running = { total: 0, client: new Map<string, number>(), resolver: new Map<string, number>() }
+  private readonly running = {
+    total: 0,
+    client: new Map<string, number>(),
+    resolver: new Map<string, number>(),
+    /** By both. */
+    lane: new Map<string, number>()
+  }
   private pruneAt = 1_024
 
   constructor(limits: LookupLimits = defaultLimits) {
@@ -114,6 +125,7 @@ export class LookupQueue<J extends Job> {
     this.running.total--
     decrement(this.running.client, job.client)
     decrement(this.running.resolver, job.resolver)
+    decrement(this.running.lane, laneOf(job.client, job.resolver))
   }
 
   /** The budget that stops a lookup of this client at this resolver set just now. */
@@ -121,7 +133,7 @@ export class LookupQueue<J extends Job> {
     const everyone = this.stoppedForAll(now)
     if (everyone !== null) return everyone
     if (this.isBusy(resolver)) return "resolver_in_flight"
-    if ((this.running.client.get(client) ?? 0) >= this.limits.inFlightPerClient) return "client_in_flight"
+    if (this.hasItsShare(client, resolver)) return "client_in_flight"
     return this.clientTokens(client, now) < 1 ? "client_rate" : null
   }
 
@@ -157,6 +169,14 @@ export class LookupQueue<J extends Job> {
     return this.gateway.tokens < 1 ? "gateway_rate" : null
   }
 
+  private hasItsShare(client: string, resolver: string): boolean {
+    const { limits, running } = this
+    const own = running.client.get(client) ?? 0
+    if (own >= limits.inFlightPerClient || own >= limits.inFlight - running.total) return true
+    const left = limits.inFlightPerResolver - (running.resolver.get(resolver) ?? 0)
+    return (running.lane.get(laneOf(client, resolver)) ?? 0) >= left
+  }
+
   private clientTokens(client: string, now: number): number {
     const bucket = this.clients.get(client)
     if (bucket === undefined) return this.limits.clientBurst
@@ -176,6 +196,7 @@ export class LookupQueue<J extends Job> {
     this.running.total++
     increment(this.running.client, job.client)
     increment(this.running.resolver, job.resolver)
+    increment(this.running.lane, laneOf(job.client, job.resolver))
   }
 
   /** A full bucket says nothing; forgetting it keeps the table as large as the number of recent clients. */
@@ -199,6 +220,8 @@ export class LookupQueue<J extends Job> {
     if (lanes.size > 0) this.sets.set(resolver, lanes)
   }
 }
+
+const laneOf = (client: string, resolver: string): string => `${resolver}\n${client}`
 
 const refill = (bucket: Bucket, rate: number, burst: number, now: number): void => {
   if (now <= bucket.at) return

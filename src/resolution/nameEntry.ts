@@ -16,21 +16,31 @@ export interface Lookup extends Job {
   readonly client: ClientId
   /** Grows with every lookup of the gateway; 0 while queued. */
   number: number
+  /** Packets are parked already while it is queued, since its client has not used up a budget of its own. */
+  parks: boolean
 }
 
 export interface MappingEntry {
   mapping: Mapping
   readonly name: NameEntry
   allow: ReadonlyArray<DestinationOptIn>
-  /** A lookup of the name has ended since the mapping exists: its packets are no longer parked. */
+  /**
+   * A lookup of the name has ended since the mapping exists, or since its client came back to the name after a while:
+   * its packets are no longer parked.
+   */
   looked: boolean
+  /** Monotonic milliseconds until which it is kept for a resource that was withdrawn; `null`: its client may use it. */
+  keptUntil: number | null
 }
 
 export interface NameEntry {
   readonly key: string
   readonly name: Name
   readonly set: ResolverSet
+  /** Those that clients may use. */
   readonly mappings: Map<MappingId, MappingEntry>
+  /** How many more there are of resources that were withdrawn. */
+  kept: number
   policy: NamePolicy
   state: NameState
   /** The number that `state` goes by at the data plane; 0: nothing was told yet. */
@@ -58,14 +68,15 @@ export interface ResolverSet {
   readonly probedAt: Map<ClientId, number>
 }
 
-/** Persisted names wait for traffic before they are looked up. */
-export const afterRestart: ResolutionReason = new Throttled({ budget: "traffic, after the restart" })
+/** Names of before a restart, or a withdrawal, wait for traffic before they are looked up: the first packet is parked. */
+export const untilTraffic: ResolutionReason = new Throttled({ budget: "traffic" })
 
 export const makeName = (name: Name, set: ResolverSet, client: ClientId, since: number): NameEntry => ({
   key: nameKey(name),
   name,
   set,
   mappings: new Map(),
+  kept: 0,
   policy: newName,
   state: { _tag: "Resolving", since, attempts: 0 },
   applied: 0,
@@ -78,7 +89,7 @@ export const makeName = (name: Name, set: ResolverSet, client: ClientId, since: 
 
 export const makeSet = (): ResolverSet => ({
   breaker: closedBreaker,
-  reason: afterRestart,
+  reason: untilTraffic,
   waiting: new Set(),
   probing: false,
   probedAt: new Map()
@@ -97,9 +108,10 @@ export type RefusedAddresses = (
  * its proxy IPs leads to them while others would do; its own first lookup parks packets.
  */
 export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses): NameState => {
-  const { state, policy, attempts } = entry.name
+  const { state, policy, lookup, attempts } = entry.name
   if (state._tag !== "Resolved") {
-    return !entry.looked && policy.inFlight ? { _tag: "Resolving", since: state.since, attempts } : state
+    const parks = !entry.looked && (policy.inFlight || lookup?.parks === true)
+    return parks ? { _tag: "Resolving", since: state.since, attempts } : state
   }
   const refused = refusedAddresses(state.addresses, entry.allow)
   if (refused.length === 0) return state
@@ -113,8 +125,8 @@ export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses):
 export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddresses => ({
   _tag: "SetAddresses",
   mapping: entry.mapping.id,
-  lookup: view._tag === "Resolving" ? (entry.name.lookup?.number ?? entry.name.applied) : entry.name.applied,
-  state: view._tag,
+  lookup: view._tag === "Resolving" ? Math.max(entry.name.applied, entry.name.lookup?.number ?? 0) : entry.name.applied,
+  state: view._tag === "Unresolved" && view.reason === untilTraffic ? "Unasked" : view._tag,
   addresses: view._tag === "Resolved" ? view.addresses : [],
   staleAt: view._tag === "Resolved" ? view.staleAt : 0
 })

@@ -87,15 +87,24 @@ export const closedBreaker: Breaker = {
   probeAt: Number.NEGATIVE_INFINITY
 }
 
-/** What a cause leads to. Every lookup, first ones too, passes here. */
-export const decide = (name: NamePolicy, breaker: Breaker, cause: Cause, now: number): Decision => {
+/**
+ * What a cause leads to. Every lookup, first ones too, passes here. `first`: somebody waits who has not been told
+ * anything of the name yet. The breaker says what became of other names, so it does not stop that lookup.
+ */
+export const decide = (
+  name: NamePolicy,
+  breaker: Breaker,
+  cause: Cause,
+  now: number,
+  first: boolean = false
+): Decision => {
   if (cause === "Restarted") return ignore("idle")
   if (name.inFlight) return ignore("in_flight")
   if ((cause === "First" || cause === "ClientAsked") && now < name.freshUntil) return ignore("fresh")
   if (now < name.notBefore && !ttlEnded(name, cause)) {
     return name.remembered ? ignore("back_off") : { _tag: "At", time: name.notBefore }
   }
-  if (breaker.open && now < breaker.probeAt) return ignore("resolver_failing")
+  if (breaker.open && now < breaker.probeAt && !first) return ignore("resolver_failing")
   return lookup
 }
 
@@ -108,6 +117,14 @@ export const remembered = (name: NamePolicy): NamePolicy => ({ ...name, remember
 export const inDemand = (name: NamePolicy, now: number): boolean => now - name.demandAt <= demandMs
 
 export const started = (name: NamePolicy): NamePolicy => ({ ...name, inFlight: true, remembered: false })
+
+/** Nobody may use the name for now: no lookup is under way, and nothing waits for one. */
+export const rested = (name: NamePolicy): NamePolicy => ({
+  ...name,
+  inFlight: false,
+  remembered: false,
+  demandAt: Number.NEGATIVE_INFINITY
+})
 
 /** `breaker` is the set's state with this outcome counted already. */
 export const ended = (
@@ -159,7 +176,7 @@ export const setFailed = (breaker: Breaker, key: string, name: NamePolicy, now: 
 /** One answer closes the breaker. */
 export const setAnswered = (now: number): Breaker => ({ ...closedBreaker, answeredAt: now })
 
-/** A lookup was started while the breaker was open. */
+/** A lookup of a name that failed before was started while the breaker was open. */
 export const probed = (breaker: Breaker, now: number): Breaker => ({ ...breaker, probeAt: now + probeMs })
 
 const lookup: Decision = { _tag: "Lookup" }

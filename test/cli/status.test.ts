@@ -5,7 +5,7 @@ import { formatAge } from "../../src/cli/formatAge.ts"
 import { renderStatus, table } from "../../src/cli/renderStatus.ts"
 import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
 import { StatusReport } from "../../src/cli/statusReport.ts"
-import { afterRestart } from "../../src/resolution/nameEntry.ts"
+import { untilTraffic } from "../../src/resolution/nameEntry.ts"
 import * as Resolver from "../../src/resolution/Resolver.ts"
 import { input, mapping, report } from "./fixtures.ts"
 
@@ -83,7 +83,7 @@ describe("the status report", () => {
       new Resolver.NoResolver({ detail: "corp has no server" }),
       new Resolver.DestinationRefused({ addresses: ["127.0.0.1", "::1"] }),
       new Resolver.Throttled({ budget: "client_rate" }),
-      afterRestart
+      untilTraffic
     ]
     assert.deepStrictEqual(reasons.map(describeReason), [
       "the name does not exist",
@@ -93,7 +93,7 @@ describe("the status report", () => {
       "no DNS server: corp has no server",
       "refused by policy: 127.0.0.1, ::1",
       "waiting: the client has used up its lookups per second",
-      "waiting: traffic, after the restart"
+      "waiting: traffic"
     ])
   })
 })

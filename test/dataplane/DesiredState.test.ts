@@ -80,6 +80,7 @@ const vocabulary: ReadonlyArray<Command> = [1, 2].flatMap((n) => [
   addresses(n, 3, "Unresolved", [], "a.corp"),
   addresses(n, 2, "Resolved", ["10.20.0.11"], "b.corp"),
   remove(n, "a.corp"),
+  { _tag: "LapseMapping", mapping: mappingId(n, "a.corp") },
   policy
 ])
 
@@ -122,28 +123,52 @@ describe("the desired state", () => {
   })
 
   it.each(["portal", "standalone"] as const)(
-    "keeps of a resource that was revoked by a %s no more than which proxies it had, and all of the others",
+    "keeps of a resource that was revoked by a %s which proxies its names had, until they lapse, and all of the others",
     (mode) => {
       const lab = network("lab", "10.20.0.0/16")
       const granted = mapping(1, "a.corp", ["100.96.0.4"], 2)
       const first = addresses(1, 7, "Resolved", ["10.20.0.10"], "a.corp")
       const revoke: Command = { _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") }
+      const lapse: Command = { _tag: "LapseMapping", mapping: mappingId(1, "a.corp") }
       const desired = stateOf({ ...policy, packets: packetsAt[mode] }, upsertClient(1), app(1), lab, granted, first)
-      const [revoked, left] = desired.apply(revoke)
-      assert.deepStrictEqual(revoked, revoke)
-      assert.strictEqual(left?._tag, mode === "standalone" ? "SuspendMapping" : "RemoveMapping")
-      const kept = mode === "standalone" ? [placedMapping(granted)] : []
-      assert.deepStrictEqual(plain(desired.replay(0).slice(1)), [placed(upsertClient(1)), lab, ...kept])
+      const placedBefore = desired.replay(0).find((order) => order._tag === "PlaceMapping")
+      assert.deepStrictEqual(desired.apply(lapse), [])
+      assert.deepStrictEqual(desired.apply(revoke), [
+        revoke,
+        { _tag: "SuspendMapping", mapping: mappingId(1, "a.corp") }
+      ])
+      assert.deepStrictEqual(plain(desired.replay(0).slice(1)), [placed(upsertClient(1)), lab, placedMapping(granted)])
 
-      const again = { ...granted, generation: 1 }
+      // The worker has it where it left off.
       const answer = addresses(1, 1, "Resolved", ["10.20.0.11"], "a.corp")
-      for (const command of [app(1), again, answer]) assert.isNotEmpty(desired.apply(command))
-      assert.deepStrictEqual(plain(desired.replay(0).slice(3)), [app(1), placedMapping(again), answer])
+      assert.isNotEmpty(desired.apply(app(1)))
+      assert.deepStrictEqual(desired.apply({ ...granted, generation: 1 }), [])
+      assert.isNotEmpty(desired.apply(answer))
+      assert.deepStrictEqual(desired.replay(0).slice(3), [app(1), placedBefore, answer])
+
       desired.apply(revoke)
+      const [lapsed] = desired.apply(lapse)
+      assert.strictEqual(lapsed?._tag, mode === "standalone" ? "PlaceMapping" : "RemoveMapping")
+      assert.notDeepEqual(lapsed, placedBefore)
+      const left = mode === "standalone" ? [placedMapping(granted)] : []
+      assert.deepStrictEqual(plain(desired.replay(0).slice(1)), [placed(upsertClient(1)), lab, ...left])
       desired.apply(remove(1, "a.corp"))
       assert.deepStrictEqual(plain(desired.replay(0).slice(1)), [placed(upsertClient(1)), lab])
     }
   )
+
+  it("ends the flows of a suspended mapping that comes back with other proxies", () => {
+    const revoke: Command = { _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") }
+    const desired = stateOf(upsertClient(1), app(1), mapping(1, "a.corp", ["100.96.0.4"]))
+    const versionOf = (orders: ReadonlyArray<Order>) =>
+      orders.flatMap((order) => (order._tag === "PlaceMapping" ? [order.version] : []))
+    const before = versionOf(desired.replay(0))
+    desired.apply(revoke)
+    desired.apply(app(1))
+    const after = versionOf(desired.apply(mapping(1, "a.corp", ["100.96.0.5"])))
+    assert.lengthOf(after, 1)
+    assert.notDeepEqual(after, before)
+  })
 
   it("keeps the latest lookup and the latest generation, whatever comes late", () => {
     const second = mapping(1, "a.corp", ["100.96.0.9"], 2)

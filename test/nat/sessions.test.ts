@@ -282,14 +282,46 @@ describe("the end of a session", () => {
     assert.strictEqual(byClient.size, 1)
     assert.notStrictEqual(find(byClient, 1, { client: 2 }), -1)
     const byResource = fill()
-    assert.strictEqual(byResource.removeResource(1, 1), 2)
-    assert.deepStrictEqual([byResource.sizeOf(1), byResource.sizeOf(2)], [1, 1])
+    byResource.withdraw(1, 2)
+    assert.deepStrictEqual([byResource.sizeOf(1), byResource.sizeOf(2)], [2, 1])
     const byMapping = fill()
     assert.strictEqual(byMapping.forgetMapping(2), 1)
     assert.strictEqual(find(byMapping, 2), -1)
     assert.deepStrictEqual([byMapping.sizeOfMapping(1), byMapping.sizeOfMapping(2)], [1, 0])
     assert.strictEqual(byMapping.size, 3)
     assert.strictEqual(byMapping.forgetMapping(9_999), 0)
+  })
+
+  it("is put off for flows of names: unseen by packets until their resource is back, and where they were then", () => {
+    const sessions = make()
+    const slot = open(sessions, 1, 0, { mapping: 1, resource: 1 })
+    open(sessions, 2, 0, { mapping: 1, resource: 1 })
+    open(sessions, 3, 0, { mapping: 2, resource: 2 })
+    sessions.inbound(slot, ack, 1)
+    sessions.withdraw(1, 1)
+    assert.deepStrictEqual(
+      [1, 2, 3].map((port) => find(sessions, port) >= 0),
+      [false, false, true]
+    )
+    assert.strictEqual(sessions.findInbound(1, tcp, 1, real, 443), -1)
+    sessions.resume(1, 1, (s) => sessions.confirmed(s))
+    assert.strictEqual(find(sessions, 1), slot)
+    assert.strictEqual(sessions.findInbound(1, tcp, 1, real, 443), slot)
+    assert.deepStrictEqual([find(sessions, 2), sessions.sizeOfMapping(1), sessions.lastInAt(slot)], [-1, 1, 1])
+    sessions.withdraw(1, 1)
+    assert.strictEqual(sessions.forgetMapping(1), 1)
+    sessions.resume(1, 1, () => true)
+    assert.deepStrictEqual([find(sessions, 1), sessions.size], [-1, 1])
+  })
+
+  it("is what a suspended flow comes to when another one took its place", () => {
+    const sessions = make()
+    open(sessions, 1, 0, { mapping: 1, resource: 1 })
+    sessions.withdraw(1, 1)
+    const other = open(sessions, 1, 0, { mapping: 2, resource: 2, destination: proxy2 })
+    assert.strictEqual(sessions.outsidePort(other), 1)
+    sessions.resume(1, 1, () => true)
+    assert.deepStrictEqual([find(sessions, 1), sessions.findInbound(1, tcp, 1, real, 443)], [-1, other])
   })
 
   it("happens once: removing an ended session again changes nothing", () => {
@@ -399,7 +431,7 @@ const reals = ["10.0.0.1", "10.0.0.2", "fd00::1"]
 const steps = [0, 1, 499, 999, 1_000, 1_999, 4_999, 5_000, 59_999, 60_000, 61_000, 120_000, 7_440_000]
 
 const operation = Arbitrary.all({
-  what: integer(0, 19),
+  what: integer(0, 20),
   client: integer(0, clients - 1),
   protocol: integer(0, 3).pipe(Arbitrary.map((n) => [tcp, tcp, udp, icmp][n]!)),
   port: integer(0, ports.length - 1).pipe(Arbitrary.map((n) => ports[n]!)),
@@ -422,7 +454,12 @@ const agree = (sessions: Sessions, model: SessionsModel): void => {
   assert.strictEqual(sessions.size, model.sessions.length)
   assert.strictEqual(sessions.evictions, model.evictions)
   const slots = new Set<number>()
-  for (const s of model.sessions) {
+  for (const s of model.sessions.filter((each) => each.suspended)) {
+    const found = look(sessions, s)
+    if (model.inside(s.client, s.protocol, s.insidePort, s.destination, s.port) === undefined)
+      assert.strictEqual(found, -1)
+  }
+  for (const s of model.awake) {
     const slot = look(sessions, s)
     assert.isAtLeast(slot, 0)
     slots.add(slot)
@@ -435,7 +472,7 @@ const agree = (sessions: Sessions, model: SessionsModel): void => {
       [s.outsidePort, s.lastOut, s.lastIn, s.firstOut]
     )
   }
-  assert.strictEqual(slots.size, model.sessions.length)
+  assert.strictEqual(slots.size, model.awake.length)
   for (let client = 0; client < clients; client++) assert.strictEqual(sessions.sizeOf(client), model.sizeOf(client))
 }
 
@@ -447,7 +484,7 @@ it.prop(
     const model = new SessionsModel(capacity, perClient)
     let now = 0
     for (const op of ops) {
-      const known = model.sessions[op.pick % Math.max(1, model.sessions.length)]
+      const known = model.awake[op.pick % Math.max(1, model.awake.length)]
       const flags = { fin: (op.flags & 1) !== 0, rst: (op.flags & rst) !== 0 }
       if (op.what < 9) {
         const destination = destinations[op.destination]!
@@ -498,8 +535,11 @@ it.prop(
           known.real = to
         }
       } else if (op.what === 18) {
-        const gone = model.removeWhere((s) => s.client === op.client && s.resource === op.real)
-        assert.strictEqual(sessions.removeResource(op.client, op.real), gone)
+        model.withdraw(op.client, op.real)
+        sessions.withdraw(op.client, op.real)
+      } else if (op.what === 19) {
+        model.resume(op.client, op.real, (s) => s.destination !== destinations[op.destination])
+        sessions.resume(op.client, op.real, (slot) => sessions.mappingOf(slot) !== op.destination)
       } else if (known !== undefined) {
         const slot = look(sessions, known)
         sessions.remove(slot)

@@ -17,6 +17,8 @@ export interface ModelSession {
   finIn: boolean
   /** Place in the order of use. */
   turn: number
+  /** Its resource is gone: no packet finds it. */
+  suspended: boolean
 }
 
 type Kind = keyof typeof sessionTimeouts
@@ -36,8 +38,12 @@ export class SessionsModel {
     this.perClient = perClient
   }
 
+  get awake(): ReadonlyArray<ModelSession> {
+    return this.sessions.filter((s) => !s.suspended)
+  }
+
   outside(client: number, protocol: number, outsidePort: number, real: string, port: number): ModelSession | undefined {
-    return this.sessions.find(
+    return this.awake.find(
       (s) =>
         s.client === client &&
         s.protocol === protocol &&
@@ -48,7 +54,7 @@ export class SessionsModel {
   }
 
   inside(client: number, protocol: number, port: number, destination: string, to: number): ModelSession | undefined {
-    return this.sessions.find(
+    return this.awake.find(
       (s) =>
         s.client === client &&
         s.protocol === protocol &&
@@ -66,7 +72,7 @@ export class SessionsModel {
     return -1
   }
 
-  insert(session: Omit<ModelSession, "outsidePort" | "lastOut" | "lastIn" | "finOut" | "finIn" | "turn">): void {
+  insert(session: Omit<ModelSession, "outsidePort" | "lastOut" | "lastIn" | "finOut" | "finIn" | "turn" | "suspended">): void {
     const { client, protocol, insidePort, destination, port, real } = session
     this.remove(this.inside(client, protocol, insidePort, destination, port))
     const outsidePort = this.choosePort(client, protocol, insidePort, real, port)
@@ -84,8 +90,26 @@ export class SessionsModel {
       lastIn: -1,
       finOut: false,
       finIn: false,
-      turn: this.turn++
+      turn: this.turn++,
+      suspended: false
     })
+  }
+
+  withdraw(client: number, resource: number): void {
+    for (const s of this.sessions) if (s.client === client && s.resource === resource) s.suspended = true
+  }
+
+  resume(client: number, resource: number, may: (s: ModelSession) => boolean): void {
+    const back = this.sessions.filter((s) => s.suspended && s.client === client && s.resource === resource)
+    const [unconfirmed, confirmed] = [back.filter((s) => s.lastIn < 0), back.filter((s) => s.lastIn >= 0)]
+    for (const s of [...byTurn(unconfirmed).reverse(), ...byTurn(confirmed).reverse()]) {
+      const { insidePort, destination, outsidePort, port, protocol, real } = s
+      const taken =
+        this.inside(client, protocol, insidePort, destination, port) ??
+        this.outside(client, protocol, outsidePort, real, port)
+      if (!may(s) || taken !== undefined) this.remove(s)
+      else s.suspended = false
+    }
   }
 
   note(s: ModelSession, way: "out" | "in", flags: { fin: boolean; rst: boolean }, now: number): boolean {
@@ -116,12 +140,6 @@ export class SessionsModel {
       }
     }
     return gone
-  }
-
-  removeWhere(gone: (s: ModelSession) => boolean): number {
-    const before = this.sessions.length
-    this.sessions = this.sessions.filter((s) => !gone(s))
-    return before - this.sessions.length
   }
 
   remove(session: ModelSession | undefined): void {

@@ -4,12 +4,17 @@ import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
 import type { Lookup } from "../../src/resolution/nameEntry.ts"
 import { Timeout } from "../../src/resolution/Resolver.ts"
-import { subscription } from "../support/access.ts"
+import { cidrResource, client, dnsResource, subscription } from "../support/access.ts"
 
 const answer = (...addresses: ReadonlyArray<string>): LookupResult => ({
   _tag: "Answer",
   answer: { addresses, ttlSeconds: 60 }
 })
+
+const timeout: LookupResult = { _tag: "Failure", reason: new Timeout({ afterMs: 1 }) }
+
+const clientId = (n: number) => client(n).id
+const apps = subscription("").resource
 
 /** A book whose lookups end when the test says so. */
 const world = () => {
@@ -42,14 +47,19 @@ const world = () => {
 }
 
 describe("NameBook", () => {
-  it("holds queued names back a few at a time when their resolver set stops answering, and all of them in the end", () => {
+  it("holds queued refreshes back a few at a time when their resolver set stops answering, and all of them in the end", () => {
     const { book, state, advance } = world()
-    for (let i = 0; i < 1_000; i++) book.subscribe({ ...subscription(`n${i}.corp`, i), proxyIps: [`100.96.1.${i}`] })
+    const ids = Array.from({ length: 1_000 }, (_, i) => {
+      return book.subscribe({ ...subscription(`n${i}.corp`, i), proxyIps: [`100.96.1.${i}`] }).mapping.id
+    })
+    while (state.started.length > 0) for (const lookup of state.started.splice(0)) book.ended(lookup, answer("10.0.0.1"), 0.5)
+    advance(60_000)
+    for (const id of ids) book.refresh(id, "Unanswered")
     const queued = () => book.counters()["queued"]!
     let before = queued()
     for (const lookup of state.started.splice(0)) {
       before = queued()
-      book.ended(lookup, { _tag: "Failure", reason: new Timeout({ afterMs: 1 }) }, 0.5)
+      book.ended(lookup, timeout, 0.5)
       if (book.counters()["breaker.opened"] === 1) break
     }
     assert.isAbove(before, 500)
@@ -61,11 +71,142 @@ describe("NameBook", () => {
     assert.lengthOf(state.started, length)
   })
 
+  it("tries a client's fresh names at once, and parks their packets, while names of others keep the set's breaker open", () => {
+    const { book, state, advance } = world()
+    const ask = (domain: string, n: number, proxy: string) =>
+      book.subscribe({ ...subscription(domain, n), proxyIps: [proxy] })
+    for (let i = 0; i < 50; i++) ask(`n${i}.dead.corp`, 2, `100.96.1.${i}`)
+    for (const lookup of state.started.splice(0)) book.ended(lookup, timeout, 0.5)
+    assert.strictEqual(book.counters()["breaker.opened"], 1)
+
+    for (const [i, domain] of ["git.corp", "wiki.corp", "ci.corp"].entries()) {
+      assert.strictEqual(ask(domain, 1, `100.96.2.${i}`).state._tag, "Resolving")
+    }
+    assert.deepStrictEqual(
+      state.started.map((lookup) => lookup.name.domain),
+      ["git.corp", "wiki.corp", "ci.corp"]
+    )
+    for (const lookup of state.started.splice(0)) book.ended(lookup, timeout, 0.5)
+    assert.strictEqual(book.find(clientId(1), apps, "git.corp")?.state._tag, "Unresolved")
+
+    // What failed is no longer fresh: from now on all of them share a probe a second.
+    for (let second = 0; second < 20; second++) {
+      for (const row of book.list()) book.refresh(row.mapping.id, "Unmapped")
+      const { length } = state.started
+      advance(1_000)
+      assert.isAtMost(state.started.length - length, 1)
+      for (const lookup of state.started.splice(0)) book.ended(lookup, timeout, 0.5)
+    }
+    // Probes go on although fresh names of a client come all the time.
+    for (let i = 0; i < 30; i++) {
+      ask(`fresh${i}.dead.corp`, 2, `100.96.3.${i}`)
+      advance(500)
+    }
+    assert.isAbove(state.started.filter((lookup) => !lookup.first).length, 10)
+  })
+
+  it("tries a name that failed a while ago as if for the first time when its client comes back to it", () => {
+    const { book, state, advance } = world()
+    const ask = (domain: string, n: number, proxy: string) =>
+      book.subscribe({ ...subscription(domain, n), proxyIps: [proxy] })
+    const mine = ask("git.corp", 1, "100.96.2.1")
+    for (let i = 0; i < 3; i++) ask(`n${i}.dead.corp`, 2, `100.96.1.${i}`)
+    for (let second = 0; second < 40; second++) {
+      for (const lookup of state.started.splice(0)) book.ended(lookup, timeout, 0.5)
+      for (let i = 0; i < 3; i++) ask(`n${i}.dead.corp`, 2, `100.96.1.${i}`)
+      advance(1_000)
+    }
+    state.started.splice(0)
+    assert.strictEqual(ask("git.corp", 1, "100.96.2.1").state._tag, "Resolving")
+    assert.deepInclude(state.commands.at(-1), { mapping: mine.mapping.id, state: "Resolving" })
+    assert.strictEqual(state.started.at(-1)?.name.domain, "git.corp")
+  })
+
+  it("parks packets of a name that waits for a place in flight", () => {
+    const { book, state } = world()
+    for (let n = 100; n < 351; n++) book.subscribe({ ...subscription(`n${n}.dead.corp`, n), proxyIps: ["100.96.1.1"] })
+    assert.lengthOf(state.started, 250)
+    const late = book.subscribe(subscription("git.corp", 1))
+    assert.strictEqual(late.state._tag, "Resolving")
+    assert.deepInclude(state.commands.at(-1), { mapping: late.mapping.id, state: "Resolving" })
+    for (const lookup of state.started.splice(0, 2)) book.ended(lookup, timeout, 0.5)
+    assert.strictEqual(state.started.at(-1)?.name.domain, "git.corp")
+  })
+
+  it("keeps a withdrawn resource's mappings, asks for none of them, and goes on with what it knew", () => {
+    const { book, state, advance } = world()
+    const resolved = book.subscribe(subscription("git.corp"))
+    book.ended(state.started.shift()!, answer("10.0.0.1"), 0.5)
+    const open = book.subscribe({ ...subscription("wiki.corp"), proxyIps: ["100.96.1.9"] })
+    const [pending] = state.started
+    book.revoked(clientId(0), apps)
+    assert.deepStrictEqual(state.stopped, [pending])
+    assert.deepStrictEqual([book.list(), book.mappingsOf(clientId(0))], [[], 0])
+    for (const { mapping } of [resolved, open]) {
+      assert.strictEqual(book.refresh(mapping.id, "Unmapped"), "unknown_mapping")
+      assert.isUndefined(book.mapping(mapping.id))
+    }
+    advance(300_000)
+    assert.lengthOf(state.started, 1)
+    state.commands.splice(0)
+
+    book.granted(clientId(0), dnsResource("*.corp", { id: apps }))
+    assert.deepStrictEqual(
+      state.commands.map((command) => [command._tag, "state" in command ? command.state : null]),
+      [
+        ["SetMapping", null],
+        ["SetAddresses", "Resolved"],
+        ["SetMapping", null],
+        ["SetAddresses", "Unasked"]
+      ]
+    )
+    assert.deepStrictEqual(
+      book.list().map((row) => row.mapping),
+      [resolved.mapping, open.mapping]
+    )
+    assert.lengthOf(state.started, 1)
+    book.refresh(open.mapping.id, "Unmapped")
+    assert.strictEqual(state.started.at(-1)?.name.domain, "wiki.corp")
+    book.ended(pending!, answer("10.0.0.66"), 0.5)
+    assert.strictEqual(book.counters()["late_answers"], 1)
+  })
+
+  it.each([
+    ["another pattern", dnsResource("*.lab", { id: apps })],
+    ["another resolver set", dnsResource("*.corp", { id: apps, resolver: "lab" })],
+    ["another kind", { ...cidrResource("10.0.0.0/8"), id: apps }]
+  ] as const)("drops the mappings of a resource that comes back with %s", (_, resource) => {
+    const { book, state } = world()
+    const { mapping } = book.subscribe(subscription("git.corp"))
+    book.revoked(clientId(0), apps)
+    book.granted(clientId(0), resource)
+    assert.deepStrictEqual(state.commands.at(-1), { _tag: "RemoveMapping", mapping: mapping.id })
+    assert.isUndefined(book.ownerOf(clientId(0), mapping.proxyIps[0]!))
+    book.granted(clientId(0), dnsResource("*.corp", { id: apps }))
+    assert.deepStrictEqual(book.list(), [])
+  })
+
+  it("lets a withdrawn resource's mappings go after ten minutes, and the first ones of too many at once", () => {
+    const { book, state, advance } = world()
+    const lapsed = () => state.commands.filter((command) => command._tag === "LapseMapping").length
+    for (let i = 0; i < 1_030; i++) {
+      book.subscribe({ ...subscription(`n${i}.corp`), proxyIps: [`100.96.${i >> 8}.${i & 255}`] })
+    }
+    book.revoked(clientId(0), apps)
+    assert.strictEqual(lapsed(), 6)
+    advance(599_999)
+    assert.strictEqual(lapsed(), 6)
+    advance(1)
+    assert.strictEqual(lapsed(), 1_030)
+    book.granted(clientId(0), dnsResource("*.corp", { id: apps }))
+    assert.deepStrictEqual([book.list(), book.counters()["queued"]], [[], 0])
+  })
+
   it("probes for each client in turn: names that always fail, asked for all the time, keep nobody else waiting", () => {
     const { book, state, advance } = world()
     const hostile = Array.from({ length: 50 }, (_, i) => `n${i}.dead.corp`)
     const proxyIpsOf = (i: number) => [`100.96.1.${i}`]
-    const end = (lookup: Lookup) => book.ended(lookup, { _tag: "Failure", reason: new Timeout({ afterMs: 1 }) }, 0.5)
+    const end = (lookup: Lookup) => book.ended(lookup, timeout, 0.5)
     const ids = hostile.map(
       (name, i) => book.subscribe({ ...subscription(name, 2), proxyIps: proxyIpsOf(i) }).mapping.id
     )
@@ -73,6 +214,7 @@ describe("NameBook", () => {
     assert.strictEqual(book.counters()["breaker.opened"], 1)
 
     book.subscribe(subscription("git.corp", 1))
+    end(state.started.shift()!)
     let waited = 0
     while (!state.started.some((lookup) => lookup.name.domain === "git.corp") && waited < 20_000) {
       for (const lookup of state.started.splice(0)) end(lookup)

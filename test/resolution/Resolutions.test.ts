@@ -164,17 +164,18 @@ describe("Resolutions: when to look up", () => {
     }).pipe(Effect.provide(layerResolutions))
   )
 
-  it.effect("a restarted mapping is looked up by its first packet, not before", () =>
+  it.effect("a restarted mapping is looked up by its first packet, which is parked, not before", () =>
     Effect.gen(function* () {
       const resolutions = yield* Resolutions
       const script = yield* ResolverMemory.ResolverScript
       yield* script.set("*", answer(["10.0.0.1"]))
       const { mapping, state } = yield* resolutions.subscribe({ ...subscription("db.corp"), cause: "Restarted" })
       assert.strictEqual(state._tag, "Unresolved")
-      assert.strictEqual((yield* latestAddresses).get(mapping.id)?.state, "Unresolved")
+      assert.strictEqual((yield* latestAddresses).get(mapping.id)?.state, "Unasked")
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* lookups, 0)
       yield* traffic(mapping.id, "Unmapped")
+      assert.strictEqual((yield* latestAddresses).get(mapping.id)?.state, "Resolving")
       yield* settle
       assert.deepStrictEqual((yield* latestAddresses).get(mapping.id)?.addresses, ["10.0.0.1"])
     }).pipe(Effect.provide(layerResolutions))

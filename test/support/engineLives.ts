@@ -117,6 +117,9 @@ export const contested: ReadonlyArray<Command> = [
     addresses(n, 1, "Resolved", ["10.20.0.10"], "a.corp"),
     addresses(n, 3, "Unresolved", [], "a.corp"),
     addresses(n, 2, "Resolved", ["10.20.0.11"], "b.corp"),
+    addresses(n, 4, "Unasked", [], "a.corp"),
+    { _tag: "LapseMapping", mapping: mappingId(n, "a.corp") },
+    { _tag: "LapseMapping", mapping: mappingId(n, "b.corp") },
     { _tag: "RemoveMapping", mapping: mappingId(n, "a.corp") },
     { _tag: "RemoveMapping", mapping: mappingId(n, "b.corp") }
   ])

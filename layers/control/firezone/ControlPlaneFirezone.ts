@@ -27,7 +27,7 @@ import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
-import type { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeInTunnelControl } from "./inTunnelControl.ts"
 import { makePortalLink } from "./portalLink.ts"
 import { makePortalTunnel, type PortalTunnelOptions } from "./portalTunnel.ts"
@@ -196,15 +196,17 @@ export const layer = (
 const layerSession: Layer.Layer<PortalSession> = Layer.sync(PortalSession, () => new Session())
 
 /** A client without authorizations has no connection either: it is told, and removed. */
-export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane> = Layer.effect(
+export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane | Resolutions> = Layer.effect(
   LastAuthorizationEnded,
   Effect.gen(function* () {
     const clients = yield* Clients
     const dataPlane = yield* DataPlane
+    const resolutions = yield* Resolutions
     const session = yield* PortalSession
     return Effect.fnUntraced(function* (client: ClientId) {
       session.dismiss(client)
       yield* dataPlane.send(goodbye(client))
+      yield* resolutions.releaseWhere(client, null)
       yield* clients.remove(client)
     })
   })

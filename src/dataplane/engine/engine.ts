@@ -193,7 +193,7 @@ export class Engine {
   nextDeadline(): number {
     const { state } = this
     const idle =
-      state.sessions.size === 0 && state.parking.size === 0 && !this.initiations.waiting && !this.reports.waiting
+      state.sessions.size === 0 && !state.parking.waits && !this.initiations.waiting && !this.reports.waiting
     const deadline = Math.min(this.wireguard.nextDeadline(), this.connections.nextDeadline())
     return Math.min(deadline, idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
@@ -318,7 +318,7 @@ export class Engine {
     const { state } = this
     this.housekeepingAt = state.now + housekeepingMs
     state.sessions.expire(state.now, 1_000)
-    state.set("sessions.live", state.sessions.size)
+    state.set("sessions.live", state.sessions.awake)
     this.countUpTo(counterIndex["sessions.evicted"], state.sessions.evictions)
     this.countUpTo(counterIndex["notices.coalesced"], state.notices.coalesced)
     this.countUpTo(counterIndex["notices.limited"], state.notices.limited)

@@ -38,6 +38,8 @@ const sessionsPerClient = 16_384
 export class EngineState {
   /** How the tables forget a mapping. Before them, since they say it when they are made. */
   private readonly learned: Array<(mapping: number) => void> = []
+  /** The same for one whose resource was revoked, and may come back. */
+  private readonly suspended: Array<(mapping: number) => void> = []
   readonly epoch: number
   readonly bytes: Uint8Array
   readonly io: PacketIo
@@ -94,13 +96,21 @@ export class EngineState {
   /** Every table keyed by clients or mappings is made through this: what it keeps of one goes with it. */
   track<T extends Forgetful>(table: T): T {
     if (table.forgetClient !== undefined) this.clients.onRemoved(({ index }) => table.forgetClient!(index))
-    if (table.forgetMapping !== undefined) this.learned.push((mapping) => table.forgetMapping!(mapping))
+    if (table.forgetMapping !== undefined) {
+      this.learned.push((mapping) => table.forgetMapping!(mapping))
+      this.suspended.push((mapping) => (table.suspendMapping ?? table.forgetMapping!).call(table, mapping))
+    }
     return table
   }
 
   /** The mapping's flows end, and what was learned from them is forgotten. */
   endFlows(mapping: number): void {
     for (const forget of this.learned) forget(mapping)
+  }
+
+  /** The mapping's flows wait, unseen by packets; what was learned from them is forgotten. */
+  suspendFlows(mapping: number): void {
+    for (const suspend of this.suspended) suspend(mapping)
   }
 
   count(counter: EngineCounter): void {
@@ -172,6 +182,8 @@ export class EngineState {
 interface Forgetful {
   readonly forgetClient?: (client: number) => unknown
   readonly forgetMapping?: (mapping: number) => unknown
+  /** In its place, while the mapping's resource is gone. */
+  readonly suspendMapping?: (mapping: number) => unknown
 }
 
 /** Until main has said what holds. */

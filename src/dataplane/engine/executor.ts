@@ -1,6 +1,7 @@
 /**
  * Carries out orders on the tables that packets meet: clients and their WireGuard peers, resources, mappings, addresses
- * and policy. Nothing is decided here. Whatever an order takes away, the flows that lived by it end with it.
+ * and policy. Nothing is decided here. Whatever an order takes away, the flows that lived by it end with it; those of
+ * names wait for a while, unseen, in case their resource comes back.
  */
 import { optInBits } from "../../nat/destinationPolicy.ts"
 import { compileFilters, permits } from "../../nat/portFilters.ts"
@@ -158,6 +159,7 @@ export class Executor {
     if (kind === "dns") state.routes.remove(client.index, index)
     else state.routes.set(client.index, index, id, network ?? undefined, filters)
     if (known) this.cutDenied(client)
+    else state.sessions.resume(client.index, index, (slot) => this.covers(client.resources.get(index)!, slot))
   }
 
   /** Ends the flows that a new one like them would not be let through for. */
@@ -165,6 +167,7 @@ export class Executor {
     const { fragments, sessions } = this.state
     fragments.forgetClient(client.index)
     sessions.removeWhere(client.index, (slot) => {
+      if (sessions.suspended(slot)) return false
       const resource = client.resources.get(sessions.resourceOf(slot))
       return resource === undefined || !this.covers(resource, slot)
     })
@@ -190,7 +193,7 @@ export class Executor {
     if (client?.resources.delete(index) !== true) return
     state.routes.remove(client.index, index)
     state.fragments.forgetClient(client.index)
-    state.sessions.removeResource(client.index, index)
+    state.sessions.withdraw(client.index, index)
     state.resources.release(index)
   }
 
@@ -216,7 +219,7 @@ export class Executor {
     const { mappings, translations } = this.state
     const mapping = mappings.find(id)
     if (mapping < 0) return
-    this.state.endFlows(mapping)
+    this.state.suspendFlows(mapping)
     translations.suspend(mapping)
   }
 
@@ -224,6 +227,9 @@ export class Executor {
     const { mappings, translations } = this.state
     const mapping = mappings.find(order.mapping)
     if (mapping < 0) return
+    if (order.state === "Resolving" && translations.state(mapping) !== MappingState.Resolving) {
+      this.state.parking.begin(mapping, this.state.now)
+    }
     const addresses = this.addresses.all(order.addresses)
     const applied = translations.setAddresses(
       mapping,
@@ -233,7 +239,7 @@ export class Executor {
       addresses.filter((a) => !isIpv4(a)),
       order.staleAt
     )
-    if (applied && order.state !== "Resolving") this.outbound.release(mapping)
+    if (applied && (order.state === "Resolved" || order.state === "Unresolved")) this.outbound.release(mapping)
   }
 
   private setPolicy(order: SetPolicy): void {

@@ -127,7 +127,7 @@ export class Outbound {
   /** Parked packets that waited too long are answered as if the lookup had failed. */
   expire(): void {
     const { state } = this
-    if (state.parking.size === 0) return
+    if (!state.parking.waits) return
     this.releasing = true
     state.parking.expire(state.now, (mapping, bytes, length) => {
       state.count("parking.expired")
@@ -212,7 +212,9 @@ export class Outbound {
       return -1
     }
     const established = known >= 0 && sessions.confirmed(known)
-    if (!established && translations.state(mapping) === MappingState.Resolving) {
+    const lookup = translations.state(mapping)
+    if (!established && (lookup === MappingState.Resolving || lookup === MappingState.Unasked)) {
+      if (lookup === MappingState.Unasked) state.suspect(mapping, "Unmapped")
       // The rest of the datagram would not wait with it.
       if (view.fragment) {
         state.count("outbound.fragment")
