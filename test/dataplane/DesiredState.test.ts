@@ -7,7 +7,7 @@ import type { Order } from "../../src/dataplane/orders.ts"
 import { addresses, clientId, mappingId, packetsAt, policy, resourceId, upsertClient } from "../support/engineWorld.ts"
 import { network } from "../support/engineSteps.ts"
 
-const app = (n: number): Command => network("app", null, { client: clientId(n), kind: "dns" })
+const app = (n: number) => network("app", null, { client: clientId(n), kind: "dns" })
 
 const mapping = (n: number, domain: string, proxies: ReadonlyArray<string>, generation = 1): SetMapping => ({
   _tag: "SetMapping",
@@ -128,8 +128,8 @@ describe("the desired state", () => {
       const lab = network("lab", "10.20.0.0/16")
       const granted = mapping(1, "a.corp", ["100.96.0.4"], 2)
       const first = addresses(1, 7, "Resolved", ["10.20.0.10"], "a.corp")
-      const revoke: Command = { _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") }
-      const lapse: Command = { _tag: "LapseMapping", mapping: mappingId(1, "a.corp") }
+      const revoke = { _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") } as const
+      const lapse = { _tag: "LapseMapping", mapping: mappingId(1, "a.corp") } as const
       const desired = stateOf({ ...policy, packets: packetsAt[mode] }, upsertClient(1), app(1), lab, granted, first)
       const placedBefore = desired.replay(0).find((order) => order._tag === "PlaceMapping")
       assert.deepStrictEqual(desired.apply(lapse), [])
@@ -144,7 +144,7 @@ describe("the desired state", () => {
       assert.isNotEmpty(desired.apply(app(1)))
       assert.deepStrictEqual(desired.apply({ ...granted, generation: 1 }), [])
       assert.isNotEmpty(desired.apply(answer))
-      assert.deepStrictEqual(desired.replay(0).slice(3), [app(1), placedBefore, answer])
+      assert.deepStrictEqual(desired.replay(0).slice(3), [app(1), placedBefore!, answer])
 
       desired.apply(revoke)
       const [lapsed] = desired.apply(lapse)

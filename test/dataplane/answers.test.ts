@@ -483,6 +483,49 @@ describe("packets parked during a first lookup", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("wait for 2 s from the lookup's beginning, however late the first of them comes", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send(addresses(1, 1, "Resolving"))
+      yield* TestClock.adjust("1500 millis")
+      yield* sendInner(client, tcp(443, syn))
+      // The lookup that was queued has begun.
+      yield* send(addresses(1, 2, "Resolving"))
+      yield* TestClock.adjust("400 millis")
+      yield* exchange([client])
+      assert.lengthOf(client.received, 0)
+      yield* TestClock.adjust("200 millis")
+      yield* exchange([client])
+      assert.lengthOf(client.received, 1)
+      yield* setUp(1, { domain: "b.corp", proxyIps: ["100.96.0.8"] })
+      yield* send(addresses(1, 1, "Resolving", [], "b.corp"))
+      yield* TestClock.adjust("2100 millis")
+      yield* sendInner(client, tcp(443, syn, "100.96.0.8"))
+      assert.lengthOf(client.received, 2)
+      assert.strictEqual(yield* counter("outbound.parked"), 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("ask for the lookup of a name that nobody has asked for since the restart", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const notices = yield* (yield* DataPlane).notices
+      yield* send(addresses(1, 1, "Unasked"))
+      assert.deepStrictEqual(yield* reported(notices), [])
+      yield* sendInner(client, tcp(443, syn))
+      assert.deepStrictEqual(yield* reported(notices), ["Unmapped"])
+      yield* send(addresses(1, 2, "Resolving"))
+      yield* sendInner(client, tcp(80, syn, proxy4, 50_001))
+      assert.deepStrictEqual([out.length, client.received.length], [0, 0])
+      yield* send(addresses(1, 2, "Resolved", [real4]))
+      assert.deepStrictEqual(
+        out.map((packet) => parsed(packet).destinationPort),
+        [443, 80]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("are 64 KiB per client, over all of its mappings", () =>
     Effect.gen(function* () {
       const client = yield* ready()

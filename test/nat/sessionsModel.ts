@@ -72,7 +72,9 @@ export class SessionsModel {
     return -1
   }
 
-  insert(session: Omit<ModelSession, "outsidePort" | "lastOut" | "lastIn" | "finOut" | "finIn" | "turn" | "suspended">): void {
+  insert(
+    session: Omit<ModelSession, "outsidePort" | "lastOut" | "lastIn" | "finOut" | "finIn" | "turn" | "suspended">
+  ): void {
     const { client, protocol, insidePort, destination, port, real } = session
     this.remove(this.inside(client, protocol, insidePort, destination, port))
     const outsidePort = this.choosePort(client, protocol, insidePort, real, port)

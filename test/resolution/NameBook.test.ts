@@ -52,7 +52,8 @@ describe("NameBook", () => {
     const ids = Array.from({ length: 1_000 }, (_, i) => {
       return book.subscribe({ ...subscription(`n${i}.corp`, i), proxyIps: [`100.96.1.${i}`] }).mapping.id
     })
-    while (state.started.length > 0) for (const lookup of state.started.splice(0)) book.ended(lookup, answer("10.0.0.1"), 0.5)
+    while (state.started.length > 0)
+      for (const lookup of state.started.splice(0)) book.ended(lookup, answer("10.0.0.1"), 0.5)
     advance(60_000)
     for (const id of ids) book.refresh(id, "Unanswered")
     const queued = () => book.counters()["queued"]!

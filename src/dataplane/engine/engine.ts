@@ -192,8 +192,7 @@ export class Engine {
   /** Monotonic milliseconds of the next moment at which `turn` has something to do without any input. */
   nextDeadline(): number {
     const { state } = this
-    const idle =
-      state.sessions.size === 0 && !state.parking.waits && !this.initiations.waiting && !this.reports.waiting
+    const idle = state.sessions.size === 0 && !state.parking.waits && !this.initiations.waiting && !this.reports.waiting
     const deadline = Math.min(this.wireguard.nextDeadline(), this.connections.nextDeadline())
     return Math.min(deadline, idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }

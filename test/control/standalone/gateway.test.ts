@@ -304,6 +304,46 @@ describe("an authorization", () => {
   )
 })
 
+describe("a resource that is withdrawn and given back", () => {
+  /** What `reload` does with a grant that was taken out of the file and put in again. */
+  it.effect("goes on with open flows and with names whose only address a program remembers, without a question", () =>
+    Effect.gen(function* () {
+      const { client, out } = yield* online
+      yield* dns(answer([real4], 30))
+      const proxy = yield* proxyOf("git.corp")
+      const wiki = yield* proxyOf("wiki.corp")
+      yield* TestClock.adjust("1 second")
+      yield* sendInner(client, tcp(443, syn, proxy))
+      yield* reply(client, tcpBack(443, syn | ack))
+      const authorizations = yield* Authorizations
+      const grant = (yield* authorizations.list).find(({ resource }) => resource.id === corp.id)
+      assert.isDefined(grant)
+      yield* authorizations.revoke(grant.client.id, corp.id)
+      const asked = yield* lookups
+      yield* dns(answer([other4], 30))
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust("40 seconds")
+        yield* sendInner(client, tcp(443, ack, proxy))
+        yield* reply(client, tcpBack(443, ack))
+      }
+      assert.deepStrictEqual([out.length, yield* lookups], [1, asked])
+      assert.deepStrictEqual(
+        icmpOf(client.received.slice(1)),
+        Array.from({ length: 3 }, () => [3, 13] as const)
+      )
+
+      yield* authorizations.record(grant)
+      yield* reply(client, tcpBack(443, ack))
+      assert.strictEqual(parsed(client.received.at(-1)).protocol, 6)
+      yield* sendInner(client, tcp(443, ack, proxy), tcp(443, syn, wiki, 50_001), tcp(443, syn, wiki, 50_002))
+      assert.deepStrictEqual(destinations(out).slice(1, 3), [real4, real4])
+      yield* TestClock.adjust("1 second")
+      yield* sendInner(client, tcp(443, syn, wiki, 50_003))
+      assert.strictEqual(destinations(out).at(-1), other4)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
 describe("the tunnel's DNS service", () => {
   it.effect("answers both families, absence and foreign names over the wire format, without waiting", () =>
     Effect.gen(function* () {

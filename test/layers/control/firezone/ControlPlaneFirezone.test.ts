@@ -257,6 +257,35 @@ describe("the portal control plane", () => {
     }).pipe(Effect.provide(layerPortal()))
   )
 
+  it.effect(
+    "a name goes on when its resource is withdrawn and granted again, although the client does not announce it a second time",
+    () =>
+      Effect.gen(function* () {
+        const script = yield* ResolverMemory.ResolverScript
+        yield* script.set("*", ResolverMemory.answer(["10.0.0.1"], 60))
+        yield* start()
+        yield* ask("authorize_flow", wire.authorizeFlow(1))
+        yield* ask("authorize_flow", wire.authorizeFlow(1, { resource: wire.cidrResource() }))
+        yield* assignedIps(one, apps, "app.corp.example", proxies)
+        const recorder = yield* DataPlaneRecorder
+        for (const pause of [1, 60_000]) {
+          yield* ask("reject_access", pair)
+          yield* TestClock.adjust(pause)
+          yield* recorder.forget
+          yield* ask("authorize_flow", wire.authorizeFlow(1))
+          assert.deepStrictEqual(
+            (yield* commandsOf("SetAddresses")).map((c) => c.addresses),
+            [["10.0.0.1"]]
+          )
+        }
+        const calls = (yield* script.calls).length
+        yield* ask("reject_access", pair)
+        yield* TestClock.adjust("11 minutes")
+        assert.lengthOf(yield* commandsOf("LapseMapping"), 1)
+        assert.lengthOf(yield* script.calls, calls)
+      }).pipe(Effect.provide(layerPortal()))
+  )
+
   it.effect("an authorization ends within a second of its deadline, which may be moved both ways", () =>
     Effect.gen(function* () {
       yield* start()
