@@ -104,7 +104,7 @@ export class SessionsModel {
   resume(client: number, resource: number, may: (s: ModelSession) => boolean): void {
     const back = this.sessions.filter((s) => s.suspended && s.client === client && s.resource === resource)
     const [unconfirmed, confirmed] = [back.filter((s) => s.lastIn < 0), back.filter((s) => s.lastIn >= 0)]
-    for (const s of [...byTurn(unconfirmed).reverse(), ...byTurn(confirmed).reverse()]) {
+    for (const s of [...byTurn(unconfirmed).toReversed(), ...byTurn(confirmed).toReversed()]) {
       const { insidePort, destination, outsidePort, port, protocol, real } = s
       const taken =
         this.inside(client, protocol, insidePort, destination, port) ??
