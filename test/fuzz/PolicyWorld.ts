@@ -98,6 +98,10 @@ export class PolicyWorld {
     this.oracle.authorized = false
   }
 
+  lapse(): void {
+    this.send({ _tag: "LapseMapping", mapping })
+  }
+
   unmap(): void {
     this.send({ _tag: "RemoveMapping", mapping })
   }

@@ -68,7 +68,9 @@ const commands: ReadonlyArray<(world: PolicyWorld) => void> = [
   (world) => world.publish("Resolved", refused, true),
   (world) => world.knowAgain(),
   (world) => world.unmap(),
-  (world) => world.handshake(world.clients[0]!)
+  (world) => world.handshake(world.clients[0]!),
+  (world) => world.publish("Unasked", []),
+  (world) => world.lapse()
 ]
 
 /** A super-packet whose header (7 bytes) and content need not fit together. */
