@@ -21,7 +21,7 @@ export interface PacketView {
   /** IPv4 addresses are in mapped form. */
   readonly source: Words
   readonly destination: Words
-  /** TCP and UDP ports; of an ICMP echo request or reply both hold the identifier; otherwise 0. */
+  /** TCP and UDP ports; of an ICMP query both hold the identifier; otherwise 0. */
   sourcePort: number
   destinationPort: number
   /** 0 unless TCP. */
@@ -39,6 +39,11 @@ export interface PacketView {
   identification: number
   /** ICMP or ICMPv6 echo request or reply. */
   echo: boolean
+  /**
+   * An ICMP or ICMPv6 request, or the reply to one, with an identifier by which the two find each other: echo, timestamp,
+   * information, address mask (RFC 792, RFC 950), extended echo (RFC 8335).
+   */
+  query: boolean
   /** An ICMP error message (IPv4 types 3, 4, 5, 11, 12; ICMPv6 types below 128, RFC 4443 §2.1). */
   icmpError: boolean
 }
@@ -62,6 +67,7 @@ export const makePacketView = (): PacketView => ({
   fragmentEnd: 0,
   identification: 0,
   echo: false,
+  query: false,
   icmpError: false
 })
 
@@ -90,6 +96,7 @@ const parse = (bytes: Uint8Array, offset: number, length: number, view: PacketVi
   view.icmpType = 0
   view.icmpCode = 0
   view.echo = false
+  view.query = false
   view.icmpError = false
   const version = bytes[offset]! >>> 4
   const reason =
@@ -233,11 +240,24 @@ const parseTransport = (bytes: Uint8Array, view: PacketView, cut: boolean): numb
     view.icmpCode = bytes[at + 1]!
     view.echo = version === 4 ? type === 8 || type === 0 : type === 128 || type === 129
     view.icmpError = version === 4 ? type === 3 || type === 4 || type === 5 || type === 11 || type === 12 : type < 128
-    if (view.echo) {
+    view.query = version === 4 ? isQuery4(type) : view.echo || type === 160 || type === 161
+    if (view.query) {
       const identifier = read16(bytes, at + 4)
       view.sourcePort = identifier
       view.destinationPort = identifier
     }
   }
   return 0
+}
+
+/** Types 0 and 8 are echo, 13 and 14 timestamp, 15 and 16 information, 17 and 18 address mask, 42 and 43 extended echo. */
+const isQuery4 = (type: number): boolean =>
+  type === 0 || type === 8 || (type >= 13 && type <= 18) || type === 42 || type === 43
+
+/** Whether a query asks, rather than answers. */
+export const isRequest = (view: Readonly<PacketView>): boolean => {
+  const type = view.icmpType
+  if (!view.query) return false
+  if (view.version === 6) return type === 128 || type === 160
+  return type === 8 || type === 13 || type === 15 || type === 17 || type === 42
 }

@@ -5,7 +5,7 @@ import type { PacketView } from "./packetView.ts"
 import { protocolIcmp, protocolTcp, protocolUdp, tcpSyn } from "./protocols.ts"
 
 /**
- * Outward translation: another destination address, another source port (or echo identifier). Bytes
+ * Outward translation: another destination address, another source port (or ICMP identifier). Bytes
  * and view change together, all checksums by increment. Of a later fragment only the addresses change.
  *
  * `partial`: the transport checksum field holds the folded pseudo-header sum, not inverted, and the
@@ -26,7 +26,7 @@ export const rewriteDestination = (
   const portDelta = replacePort(bytes, view, 0, view.sourcePort, newSourcePort)
   if (hasPort(view)) {
     view.sourcePort = newSourcePort
-    if (view.echo) view.destinationPort = newSourcePort
+    if (view.query) view.destinationPort = newSourcePort
   }
   fixTransport(bytes, view, delta, portDelta, partial)
   return true
@@ -45,7 +45,7 @@ export const rewriteSource = (
   const portDelta = replacePort(bytes, view, 2, view.destinationPort, newDestinationPort)
   if (hasPort(view)) {
     view.destinationPort = newDestinationPort
-    if (view.echo) view.sourcePort = newDestinationPort
+    if (view.query) view.sourcePort = newDestinationPort
   }
   fixTransport(bytes, view, delta, portDelta, partial)
   return true
@@ -82,11 +82,11 @@ export const replaceAddress = (
 export const addressAt = (view: Readonly<PacketView>, destination: boolean): number =>
   view.offset + (view.version === 4 ? (destination ? 16 : 12) : destination ? 24 : 8)
 
-/** Whether a port or echo identifier stands in the header. */
+/** Whether a port or an ICMP identifier stands in the header. */
 export const hasPort = (view: Readonly<PacketView>): boolean =>
-  view.fragmentOffset === 0 && (view.protocol === protocolTcp || view.protocol === protocolUdp || view.echo)
+  view.fragmentOffset === 0 && (view.protocol === protocolTcp || view.protocol === protocolUdp || view.query)
 
-/** Writes the port at `portOffset` of the transport header (or the echo identifier). Returns the delta. */
+/** Writes the port at `portOffset` of the transport header (or the identifier). Returns the delta. */
 export const replacePort = (
   bytes: Uint8Array,
   view: Readonly<PacketView>,
@@ -95,7 +95,7 @@ export const replacePort = (
   port: number
 ): number => {
   if (!hasPort(view)) return 0
-  write16(bytes, view.transport + (view.echo ? 4 : portOffset), port)
+  write16(bytes, view.transport + (view.query ? 4 : portOffset), port)
   return delta16(held, port)
 }
 

@@ -6,7 +6,7 @@ import { addressAt, fixTransport, hasPort, replaceAddress, replacePort } from ".
 
 /**
  * Inward translation of an ICMP error: the packet quoted in it, seen from outside after
- * `rewriteDestination`, becomes what the client had sent (destination, source port or echo
+ * `rewriteDestination`, becomes what the client had sent (destination, source port or ICMP
  * identifier), and the error seems to come from `outerSource`. Every checksum is fixed by increment:
  * quoted IPv4 header, quoted transport (when quoted far enough), outer IPv4 header, outer ICMP.
  *
@@ -33,7 +33,7 @@ export const rewriteQuoted = (
   const portDelta = replacePort(bytes, quoted, 0, quoted.sourcePort, quotedSourcePort)
   if (hasPort(quoted)) {
     quoted.sourcePort = quotedSourcePort
-    if (quoted.echo) quoted.destinationPort = quotedSourcePort
+    if (quoted.query) quoted.destinationPort = quotedSourcePort
   }
   const transportDelta = fixTransport(bytes, quoted, addressDelta, portDelta, false)
   const headerDelta = v4 ? delta16(headerSum, read16(bytes, headerSumAt)) : 0

@@ -310,6 +310,62 @@ describe("ping through the tunnel", () => {
   )
 })
 
+describe("an ICMP query", () => {
+  const query = (type: number, source: string, destination: string, identifier = 77) =>
+    buildIcmp({
+      source,
+      destination,
+      type,
+      code: 0,
+      rest: Uint8Array.of(identifier >> 8, identifier, 0, 1),
+      payload: new Uint8Array(12)
+    })
+
+  for (const [name, asks, answers, real, proxy, own] of [
+    ["timestamp", 13, 14, real4, proxy4, tunnel4(1)],
+    ["information", 15, 16, real4, proxy4, tunnel4(1)],
+    ["address mask", 17, 18, real4, proxy4, tunnel4(1)],
+    ["extended echo", 42, 43, real4, proxy4, tunnel4(1)],
+    ["extended echo over IPv6", 160, 161, real6, proxy6, tunnel6(1)]
+  ] as const) {
+    it.effect(`about ${name} goes out and comes back as an echo does, and nobody outside may ask`, () =>
+      Effect.gen(function* () {
+        const client = yield* ready()
+        const out = yield* lan
+        yield* send(addresses(1, 1, "Resolved", [real4, real6]), network("lab", "0.0.0.0/0"), network("lab6", "::/0"))
+
+        yield* sendInner(client, query(asks, own, proxy), query(asks, own, real, 78), query(answers, own, real, 79))
+        assert.deepStrictEqual(destinations(out), [real, real])
+        const [translated, plain] = out.map(parsed)
+        yield* reply(
+          client,
+          query(answers, real, own, translated!.sourcePort),
+          query(answers, real, own, plain!.sourcePort),
+          query(asks, real, own, plain!.sourcePort)
+        )
+
+        assert.deepStrictEqual(
+          client.received.map(parsed).map((p) => [formatAddress(p.source), p.sourcePort]),
+          [
+            [proxy, 77],
+            [real, 78]
+          ]
+        )
+        assert.strictEqual(yield* counter("outbound.echo_reply"), 1)
+        assert.strictEqual(yield* counter("inbound.no_session"), 1)
+      }).pipe(Effect.provide(layer))
+    )
+  }
+
+  it.effect("that is no echo is refused by the gateway itself", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* sendInner(client, query(13, tunnel4(1), gateway4))
+      assert.strictEqual(yield* counter("outbound.gateway_service_denied"), 1)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
 describe("a name with addresses of one family", () => {
   for (const [family, real, way, other] of [
     ["IPv6", real6, tcp6(proxy6), tcp(443, syn)],

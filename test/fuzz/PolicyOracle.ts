@@ -64,7 +64,7 @@ export class PolicyOracle {
     invariant(this.authorized, "client 1 passes after its resource was revoked")
     invariant(this.published.has(destination), `client 1 reaches ${destination}, which its name never was`)
     const allowed =
-      view.echo ||
+      view.query ||
       (view.protocol === protocolTcp && view.destinationPort === 443) ||
       (view.protocol === protocolUdp && view.destinationPort === 53)
     invariant(isLater(view) || allowed, `client 1 passes its filter: ${view.protocol}/${view.destinationPort}`)

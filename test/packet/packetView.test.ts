@@ -56,6 +56,7 @@ describe("parsePacket", () => {
       fragmentEnd: 0,
       identification: 0,
       echo,
+      query: echo,
       icmpError: false
     })
   })
@@ -155,6 +156,8 @@ describe("parsePacket", () => {
   it("knows the protocols of one family only in that family", () => {
     const message = dataOf(buildEcho({ ...v4, identifier: 7 }))
     assert.isFalse(parse(buildIp(v6, 1, message)).echo)
+    assert.isFalse(parse(buildIp(v6, 58, withByte(message, 0, 13))).query)
+    assert.isFalse(parse(buildIp(v4, 1, withByte(message, 0, 160))).query)
     assert.isFalse(parse(buildIp(v4, 58, withByte(message, 0, 128))).echo)
     assert.isFalse(parse(buildIp(v4, 58, withByte(message, 0, 3))).icmpError)
     assert.isFalse(parse(buildIp(v6, 1, withByte(message, 0, 3))).icmpError)

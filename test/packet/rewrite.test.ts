@@ -165,7 +165,7 @@ describe("both rewrites", () => {
       [v6, "2001:db8::7"]
     ] as const) {
       const message = {
-        type: o === v4 ? 13 : 133,
+        type: o === v4 ? 9 : 133,
         code: 0,
         rest: Uint8Array.of(9, 9, 9, 9),
         payload: new Uint8Array(4)

@@ -54,7 +54,7 @@ const makeBlake2sMac = (evp: EvpBlake2sMac, otherwise: Blake2sMac): Blake2sMac =
 const setSize = (view: DataView, at: number, base: number, evp: EvpBlake2sMac, context: number): void => {
   const nameAt = at + 128
   const valueAt = at + 160
-  for (const [i, letter] of [..."size"].entries()) view.setUint8(nameAt + i, letter.charCodeAt(0))
+  for (const [i, letter] of Array.from("size").entries()) view.setUint8(nameAt + i, letter.charCodeAt(0))
   view.setUint32(valueAt, macLength, true)
   writePointer(view, at, base + nameAt)
   view.setUint32(at + 8, OSSL_PARAM_UNSIGNED_INTEGER, true)

@@ -4,7 +4,7 @@ import { isControl } from "../../packet/controlPacket.ts"
 import { toClient } from "../../nat/fragments.ts"
 import { lookAheadPackets } from "../../nat/lookAhead.ts"
 import { isUnreachable, parseQuoted } from "../../packet/icmp.ts"
-import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
+import { isRequest, makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteSource } from "../../packet/rewrite.ts"
 import { rewriteQuoted } from "../../packet/rewriteQuoted.ts"
@@ -13,10 +13,6 @@ import { makeVirtioHeader, type VirtioHeader } from "../offload/virtioHeader.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
-
-/** Nobody outside may ask a client anything; flows by identifier take replies only. */
-const isEchoRequest = (view: Readonly<PacketView>): boolean =>
-  view.echo && view.icmpType === (view.version === 4 ? 8 : 128)
 
 const forwarded = counterIndex["inbound.forwarded"]
 const bytes = counterIndex["inbound.bytes"]
@@ -103,21 +99,22 @@ export class Inbound {
       const client = state.clients.owner(view.destination)
       if (client === undefined) continue
       const flow = (view.protocol << 16) | view.destinationPort
-      inboundAhead.add(client.index, flow, view.source, view.echo ? 0 : view.sourcePort)
+      inboundAhead.add(client.index, flow, view.source, view.query ? 0 : view.sourcePort)
     }
     inboundAhead.fetch()
   }
 
   private reply(client: ClientEntry): void {
     const { state, view, destination } = this
-    const slot = isEchoRequest(view)
+    // Nobody outside may ask a client anything; flows by identifier take replies only.
+    const slot = isRequest(view)
       ? -1
       : state.sessions.findInbound(
           client.index,
           view.protocol,
           view.destinationPort,
           view.source,
-          view.echo ? 0 : view.sourcePort
+          view.query ? 0 : view.sourcePort
         )
     if (slot < 0) {
       state.count("inbound.no_session")
@@ -126,7 +123,7 @@ export class Inbound {
     const mapping = state.sessions.mappingOf(slot)
     if (view.protocol === protocolTcp && (view.tcpFlags & tcpSyn) !== 0) clampMss(state.bytes, view, this.mtu)
     if (mapping >= 0) {
-      const realPort = view.echo ? 0 : view.sourcePort
+      const realPort = view.query ? 0 : view.sourcePort
       const lastInAt = state.sessions.lastInAt(slot)
       if (lastInAt < 0 || state.now - lastInAt >= evidenceIntervalMs) {
         state.evidence.replied(client.index, mapping, realPort, view.source, state.now)
@@ -172,7 +169,7 @@ export class Inbound {
           quoted.protocol,
           quoted.sourcePort,
           quoted.destination,
-          quoted.echo ? 0 : quoted.destinationPort
+          quoted.query ? 0 : quoted.destinationPort
         )
       : -1
     if (slot < 0) {

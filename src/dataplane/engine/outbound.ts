@@ -15,7 +15,7 @@ import type { Arena } from "../../packet/arena.ts"
 import { isControl } from "../../packet/controlPacket.ts"
 import { networkUnreachable, prohibited, type Unreachable, writeUnreachable } from "../../packet/icmp.ts"
 import { PacketTrain } from "../../packet/packetTrain.ts"
-import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
+import { isRequest, makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteDestination } from "../../packet/rewrite.ts"
 import { counterIndex, type EngineCounter } from "../counters.ts"
@@ -108,7 +108,7 @@ export class Outbound {
     if (state.isGateway(destination)) return this.toGateway(client)
     if (state.isTunnel(destination)) return this.refuse(client, "outbound.tunnel_address", prohibited)
     // Nobody outside may have asked.
-    if (view.echo && view.icmpType === (view.version === 4 ? 0 : 129)) return state.count("outbound.echo_reply")
+    if (view.query && !isRequest(view)) return state.count("outbound.echo_reply")
     if (state.isProxy(destination)) return this.toProxy(client)
     return this.toNetwork(client)
   }
@@ -143,7 +143,7 @@ export class Outbound {
     for (let i = 0; i < count; i++) {
       if (parsePacket(state.bytes, offsets[i]!, lengths[i]!, view) !== 0) continue
       const flow = (view.protocol << 16) | view.sourcePort
-      outboundAhead.add(clients[i]!.index, flow, view.destination, view.echo ? 0 : view.destinationPort)
+      outboundAhead.add(clients[i]!.index, flow, view.destination, view.query ? 0 : view.destinationPort)
     }
     outboundAhead.fetch()
   }
@@ -168,7 +168,7 @@ export class Outbound {
   private toProxy(client: ClientEntry): void {
     const { state, view, real } = this
     const { sessions } = state
-    const port = view.echo ? 0 : view.destinationPort
+    const port = view.query ? 0 : view.destinationPort
     let slot = sessions.findOutbound(client.index, view.protocol, view.sourcePort, view.destination, port)
     const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
     // A confirmed session is as good as its mapping, its resource and the resource's filters: it ends with them.
@@ -205,7 +205,7 @@ export class Outbound {
     if (!permits(resource.filters, view.protocol, view.destinationPort)) {
       return this.answer(client, "outbound.filtered", prohibited)
     }
-    if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.echo) {
+    if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.query) {
       const { untranslatable } = state.packets
       if (untranslatable === "prohibited") return this.answer(client, "outbound.untranslatable", prohibited)
       state.count("outbound.untranslatable")
@@ -300,7 +300,7 @@ export class Outbound {
   private toNetwork(client: ClientEntry): void {
     const { state, view } = this
     const { sessions } = state
-    const port = view.echo ? 0 : view.destinationPort
+    const port = view.query ? 0 : view.destinationPort
     let slot = sessions.findOutbound(client.index, view.protocol, view.sourcePort, view.destination, port)
     const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
     // A session is as good as its resource: it ends with it.
