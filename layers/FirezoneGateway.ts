@@ -56,11 +56,13 @@ const services = (
   { privateKey, ...identity }: Identity,
   { swap }: Pick<GatewayOptions, "swap">
 ) => {
-  const { apiUrl, device, endpoint, firewall, legacy, listenPort: port, masquerade, mtu, token, trackUdp } = config
+  const { apiUrl, device, endpoint, firewall, keepPorts, legacy, listenPort: port, masquerade } = config
+  const { mtu, token, trackUdp } = config
   return ControlPlaneFirezone.layer({
     device,
     firewall,
     masquerade,
+    keepPorts,
     trackUdp,
     legacy,
     maxPartition: Duration.millis(config.maxPartitionMs)

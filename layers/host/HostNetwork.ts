@@ -20,7 +20,7 @@ import { type ForeignNetwork, ForeignNetworks } from "../../src/host/ForeignNetw
 import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { judgeOverlaps, type RangeInUse, Route } from "../../src/host/overlap.ts"
-import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
+import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
@@ -197,7 +197,11 @@ const removeLeftovers = Effect.fnUntraced(function* (own: string) {
 const installFirewall = (plan: HostPlan, foreign: ReadonlyArray<ForeignNetwork>) =>
   Effect.suspend(() => {
     const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
-    return nft(firewallScript(plan, freePortRange([...listening, plan.listenPort]), foreign)).pipe(
+    const ports = {
+      ...freePortRange([...listening, plan.listenPort]),
+      privileged: freePrivilegedRange([...listening, plan.listenPort])
+    }
+    return nft(firewallScript(plan, ports, foreign)).pipe(
       Effect.andThen(Effect.forEach(optionalScripts(plan), (script) => Effect.ignore(nft(script)), { discard: true }))
     )
   })

@@ -38,6 +38,7 @@ export interface GatewayConfig {
   readonly gateway6: string
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
+  readonly keepPorts: boolean
   /** Whether the host's connection tracking sees the gateway's own UDP packets. */
   readonly trackUdp: boolean
   readonly stateDir: string

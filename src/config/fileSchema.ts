@@ -52,6 +52,7 @@ export const ConfigFile = Schema.Struct({
   network: Schema.optionalKey(NetworkFile),
   firewall: Schema.optionalKey(oneOf({ nftables: "nftables", off: "off" } as const)),
   masquerade: Schema.optionalKey(Schema.Boolean),
+  keep_ports: Schema.optionalKey(Schema.Boolean),
   track_udp: Schema.optionalKey(Schema.Boolean),
   state_dir: Schema.optionalKey(text(values.parsePath(4000))),
   control_socket: Schema.optionalKey(text(values.parsePath(94))),

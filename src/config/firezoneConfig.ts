@@ -34,6 +34,7 @@ export interface FirezoneConfig {
   readonly controlSocket: string
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
+  readonly keepPorts: boolean
   readonly trackUdp: boolean
 }
 
@@ -101,6 +102,7 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     controlSocket: (yield* optional("SALLYPORT_CONTROL_SOCKET")) ?? defaultControlSocket,
     firewall: yield* choice("SALLYPORT_FIREWALL", { nftables: "nftables", off: "off" } as const, "nftables"),
     masquerade: yield* flag("SALLYPORT_MASQUERADE", true),
+    keepPorts: yield* flag("SALLYPORT_KEEP_PORTS", false),
     trackUdp: yield* flag("SALLYPORT_TRACK_UDP", true)
   }
 })

@@ -87,6 +87,7 @@ export const resolveConfig = (
     gateway6: gatewayAddress(network.tunnel6),
     firewall: file.firewall ?? "nftables",
     masquerade: file.masquerade ?? true,
+    keepPorts: file.keep_ports ?? false,
     trackUdp: file.track_udp ?? true,
     stateDir: file.state_dir ?? GatewayConfig.defaultStateDir,
     controlSocket: file.control_socket ?? GatewayConfig.defaultControlSocket,

@@ -23,6 +23,8 @@ export interface HostPlan {
   /** `off` leaves nftables alone. */
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
+  /** Masqueraded flows keep their source port where it is free; otherwise each leaves from a random one. */
+  readonly keepPorts: boolean
   /** `false`: the host does not track the gateway's own UDP packets. Only without a stateful firewall on the host. */
   readonly trackUdp: boolean
   /** Some resource opts in to the gateway's own host: the firewall then leaves its addresses to the packet path. */

@@ -8,7 +8,7 @@ import type { HostError, HostPlan } from "./HostNetwork.ts"
 /** What a control plane wants of the tunnel. */
 export interface TunnelPlan extends Pick<
   HostPlan,
-  "gateway4" | "gateway6" | "fixedRanges" | "firewall" | "masquerade" | "trackUdp" | "allowGatewayHost"
+  "gateway4" | "gateway6" | "fixedRanges" | "firewall" | "masquerade" | "keepPorts" | "trackUdp" | "allowGatewayHost"
 > {
   readonly ranges: Ranges
   readonly packets: PacketPolicy

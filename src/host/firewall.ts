@@ -5,6 +5,7 @@
 import { sessionTimeouts } from "../nat/sessions.ts"
 import type { ForeignNetwork } from "./ForeignNetworks.ts"
 import type { HostPlan } from "./HostNetwork.ts"
+import type { PortRange } from "./portRange.ts"
 
 /** Name of the table of one device (family `inet`). Characters that nft has no use for are written in hex. */
 export const firewallTable = (device: string): string =>
@@ -81,7 +82,7 @@ ${plan.allowGatewayHost === true ? ownHost : ""}    counter name host_refused dr
     icmp type echo-request accept
     icmpv6 type echo-request accept
   }
-${plan.masquerade ? masquerade(device, ports) : ""}
+${plan.masquerade ? masquerade(device, ports, plan.keepPorts) : ""}
 }
 `
 }
@@ -107,10 +108,9 @@ const ownCounters = [
   "stray_in"
 ] as const
 
-/** Where masqueraded flows leave from. */
-export interface Ports {
-  readonly from: number
-  readonly to: number
+/** Where masqueraded flows leave from. `privileged`: those that keep a port below 1024. */
+export interface Ports extends PortRange {
+  readonly privileged: PortRange
 }
 
 /**
@@ -183,16 +183,13 @@ const afterTranslation = 200
  * What connection tracking does not understand is not translated either. Towards the LAN it would leave with a client's
  * address (`strays`); from there it would reach the host itself, whose answer would end the client's connection (`astray`).
  */
-const masquerade = (device: string, { from, to }: Ports): string => `
+const masquerade = (device: string, ports: Ports, keepPorts: boolean): string => `
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
     oifname "${device}" accept
     ip saddr @foreign4 accept
     ip6 saddr @foreign6 accept
-    ip saddr @tunnel4 meta l4proto { tcp, udp } masquerade to :${from}-${to} fully-random
-    ip saddr @tunnel4 masquerade fully-random
-    ip6 saddr @tunnel6 meta l4proto { tcp, udp } masquerade to :${from}-${to} fully-random
-    ip6 saddr @tunnel6 masquerade fully-random
+${["ip saddr @tunnel4", "ip6 saddr @tunnel6"].map((source) => translations(source, ports, keepPorts)).join("\n")}
   }
   chain strays {
     type filter hook postrouting priority ${afterTranslation}; policy accept;
@@ -203,9 +200,26 @@ const masquerade = (device: string, { from, to }: Ports): string => `
     ip6 saddr @tunnel6 counter name stray_out drop
   }
   chain astray {
-    tcp dport ${from}-${to} counter name stray_in drop
-    meta l4proto { sctp, dccp, udplite } counter name stray_in drop
+    tcp dport ${ports.from}-${ports.to} counter name stray_in drop
+${keepPorts && ports.privileged.from <= ports.privileged.to ? `    tcp dport ${ports.privileged.from}-${ports.privileged.to} counter name stray_in drop\n` : ""}    meta l4proto { sctp, dccp, udplite } counter name stray_in drop
   }`
+
+/**
+ * Without `random` the kernel gives all flows of one inside address and port the same outside port, wherever they go (RFC
+ * 4787's endpoint-independent mapping), and that is the inside port if it lies in the range and is free.
+ */
+const translations = (source: string, { from, privileged, to }: Ports, keepPorts: boolean): string => {
+  const ports = `${source} meta l4proto { tcp, udp }`
+  const kept = `masquerade to :${privileged.from}-${privileged.to}`
+  const lines = keepPorts
+    ? [
+        ...(privileged.from <= privileged.to ? [`${ports} th sport < 1024 ${kept}`] : []),
+        `${ports} masquerade to :${from}-${to}`,
+        `${source} masquerade`
+      ]
+    : [`${ports} masquerade to :${from}-${to} fully-random`, `${source} masquerade fully-random`]
+  return lines.map((line) => `    ${line}`).join("\n")
+}
 
 const byFamily = (networks: ReadonlyArray<string>) => ({
   v4: networks.filter((n) => !n.includes(":")),

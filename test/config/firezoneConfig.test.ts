@@ -52,6 +52,7 @@ describe("the environment of the portal mode", () => {
         SALLYPORT_PORT: "0",
         SALLYPORT_FIREWALL: "off",
         SALLYPORT_MASQUERADE: "no",
+        SALLYPORT_KEEP_PORTS: "yes",
         SALLYPORT_TRACK_UDP: "no"
       })
       assert.deepInclude(config, {
@@ -67,6 +68,7 @@ describe("the environment of the portal mode", () => {
         listenPort: 0,
         firewall: "off",
         masquerade: false,
+        keepPorts: true,
         trackUdp: false
       })
     })

@@ -80,6 +80,7 @@ describe("a correct sallyport.yaml", () => {
       gateway6: "fd00:2021:1111::1",
       firewall: "nftables",
       masquerade: true,
+      keepPorts: false,
       trackUdp: true,
       stateDir: "/var/lib/sallyport",
       controlSocket: "/run/sallyport/sallyport.sock",
@@ -94,6 +95,7 @@ describe("a correct sallyport.yaml", () => {
 network: { tunnel_ipv4: 10.80.0.0/24, tunnel_ipv6: fd80::/64, proxy_ipv4: 10.81.0.0/16, proxy_ipv6: fd81::/64, mtu: 1420 }
 firewall: off
 masquerade: false
+keep_ports: true
 track_udp: false
 state_dir: /srv/state
 control_socket: /srv/s.sock
@@ -111,10 +113,10 @@ log_level: debug
     })
     assert.strictEqual(config.gateway4, "10.80.0.1")
     assert.deepStrictEqual(
-      [config.firewall, config.masquerade, config.trackUdp, config.stateDir, config.controlSocket, config.device],
-      ["off", false, false, "/srv/state", "/srv/s.sock", "wg9"]
+      [config.firewall, config.masquerade, config.keepPorts, config.trackUdp, config.stateDir, config.controlSocket],
+      ["off", false, true, false, "/srv/state", "/srv/s.sock"]
     )
-    assert.deepStrictEqual([config.otherNames, config.logLevel], ["refuse", "Debug"])
+    assert.deepStrictEqual([config.device, config.otherNames, config.logLevel], ["wg9", "refuse", "Debug"])
   })
 
   it("may use anchors and aliases", () => {

@@ -15,10 +15,11 @@ const plan: HostPlan = {
   firewall: "nftables",
   masquerade: true,
   fixedRanges: false,
+  keepPorts: false,
   trackUdp: true
 }
 
-const ports = { from: 10_240, to: 51_819 }
+const ports = { from: 10_240, to: 51_819, privileged: { from: 665, to: 852 } }
 
 describe("firewallTable", () => {
   it.prop(
@@ -52,6 +53,19 @@ describe("firewallScript", () => {
   it("masquerades into the given ports only when asked to", () => {
     assert.include(firewallScript(plan, ports), "masquerade to :10240-51819 fully-random")
     assert.notInclude(firewallScript({ ...plan, masquerade: false }, ports), "masquerade")
+  })
+
+  it("keeps the ports of clients when asked to, those below 1024 among their like, where the host has some left", () => {
+    const script = firewallScript({ ...plan, keepPorts: true }, ports)
+
+    assert.include(script, "ip saddr @tunnel4 meta l4proto { tcp, udp } th sport < 1024 masquerade to :665-852\n")
+    assert.include(script, "ip6 saddr @tunnel6 meta l4proto { tcp, udp } masquerade to :10240-51819\n")
+    assert.include(script, "tcp dport 665-852 counter name stray_in drop")
+    assert.notInclude(script, "fully-random")
+    assert.notInclude(
+      firewallScript({ ...plan, keepPorts: true }, { ...ports, privileged: { from: 665, to: 664 } }),
+      "665"
+    )
   })
 
   it("opens the host's own addresses only when a resource opts in", () => {

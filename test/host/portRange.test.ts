@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { freePortRange, listeningPorts } from "../../src/host/portRange.ts"
+import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
 
 describe("freePortRange", () => {
   it.prop(
@@ -32,6 +32,13 @@ describe("freePortRange", () => {
 
   it("keeps clear of the WireGuard port", () => {
     assert.deepStrictEqual(freePortRange([51_820]), { from: 10_240, to: 51_819 })
+  })
+})
+
+describe("freePrivilegedRange", () => {
+  it("is the longest run among ports that only root may bind and that the kernel's own clients use", () => {
+    assert.deepStrictEqual(freePrivilegedRange([111, 853, 990, 51_820]), { from: 665, to: 852 })
+    assert.deepStrictEqual(freePrivilegedRange([]), { from: 665, to: 1_023 })
   })
 })
 

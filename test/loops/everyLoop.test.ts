@@ -204,6 +204,7 @@ describe("one bug does not end", () => {
       device: "tun-firezone",
       firewall: "off",
       masquerade: false,
+      keepPorts: false,
       trackUdp: true
     }).pipe(
       Layer.provide([
@@ -285,6 +286,7 @@ describe("one bug does not end", () => {
     firewall: "off",
     masquerade: false,
     fixedRanges: true,
+    keepPorts: false,
     trackUdp: true,
     ranges: defaultRanges,
     packets: packetPolicy,

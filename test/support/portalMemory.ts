@@ -26,6 +26,7 @@ const defaults = {
   maxPartition: Duration.hours(24),
   device: "tun",
   masquerade: true,
+  keepPorts: false,
   trackUdp: true
 } as const
 

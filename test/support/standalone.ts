@@ -56,6 +56,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     gateway6,
     firewall: "off",
     masquerade: false,
+    keepPorts: false,
     trackUdp: true,
     stateDir: "",
     controlSocket: "",

@@ -15,7 +15,7 @@ interface Addresses {
   readonly tunnel6: string
 }
 
-export interface PortalTunnelOptions extends Pick<TunnelPlan, "firewall" | "masquerade" | "trackUdp"> {
+export interface PortalTunnelOptions extends Pick<TunnelPlan, "firewall" | "masquerade" | "keepPorts" | "trackUdp"> {
   /** For the log. */
   readonly device: string
 }
@@ -24,6 +24,7 @@ export const makePortalTunnel = Effect.fnUntraced(function* ({
   device,
   firewall,
   masquerade,
+  keepPorts,
   trackUdp
 }: PortalTunnelOptions) {
   const dataPlane = yield* DataPlane
@@ -37,6 +38,7 @@ export const makePortalTunnel = Effect.fnUntraced(function* ({
       gateway6: tunnel6,
       firewall,
       masquerade,
+      keepPorts,
       // The portal's.
       fixedRanges: true,
       trackUdp,

@@ -104,6 +104,7 @@ const warmUpConfig = (): GatewayConfig => {
     gateway6: "fd00:2021:1111::1",
     firewall: "off",
     masquerade: false,
+    keepPorts: false,
     trackUdp: true,
     stateDir: "",
     controlSocket: "",

@@ -79,13 +79,14 @@ describe("the tunnel of a standalone gateway", () => {
 
   it.effect("is what the file says, once; the firewall opens the host only where a resource opts in", () =>
     Effect.gen(function* () {
-      const { firewall, masquerade, network, trackUdp } = config
+      const { firewall, keepPorts, masquerade, network, trackUdp } = config
       assert.deepStrictEqual(yield* planOf(config), [
         {
           gateway4,
           gateway6,
           firewall,
           masquerade,
+          keepPorts,
           fixedRanges: false,
           trackUdp,
           allowGatewayHost: false,

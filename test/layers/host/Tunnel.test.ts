@@ -25,6 +25,7 @@ const plan: TunnelPlan = {
   firewall: "nftables",
   masquerade: true,
   fixedRanges: true,
+  keepPorts: false,
   trackUdp: true,
   ranges: defaultRanges,
   packets: portalPackets,
@@ -98,6 +99,7 @@ describe("the gateway's end of the tunnel", () => {
           firewall: "nftables",
           masquerade: true,
           fixedRanges: true,
+          keepPorts: false,
           trackUdp: true
         }
       ])

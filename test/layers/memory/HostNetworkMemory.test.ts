@@ -17,6 +17,7 @@ const plan: HostPlan = {
   firewall: "nftables",
   masquerade: true,
   fixedRanges: false,
+  keepPorts: false,
   trackUdp: true
 }
 

@@ -29,6 +29,7 @@ const plan: HostPlan = {
   firewall: "nftables",
   masquerade: true,
   fixedRanges: false,
+  keepPorts: false,
   trackUdp: true,
   ...(JSON.parse(process.argv[3] ?? "{}") as Partial<HostPlan>)
 }
