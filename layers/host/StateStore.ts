@@ -76,12 +76,14 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
         clients: read(() => statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClients: (rows) =>
           together(() => {
-            for (const { client, endpoint, lastSeenAt, lastTai64n } of rows) {
+            for (const { client, endpoint, lastSeenAt, lastTai64n, local, sentTick } of rows) {
               statements.putClient.run(
                 client,
                 endpoint?.address ?? null,
                 endpoint?.port ?? null,
+                local,
                 lastTai64n,
+                sentTick,
                 lastSeenAt
               )
             }
@@ -109,7 +111,7 @@ export const layer = (path: string): Layer.Layer<StateStore, StateError> =>
 const applicationId = 0x53616c79
 
 /** `user_version`. Grows with the tables; a newer file is refused. */
-const schemaVersion = 2
+const schemaVersion = 3
 
 /**
  * Moving the log into the file holds questions up for some tens of milliseconds: it is done in a quiet second. Only a
@@ -158,7 +160,12 @@ const restedTable = `
   CREATE TABLE rested (
     client TEXT NOT NULL, slot INTEGER NOT NULL, since REAL NOT NULL, PRIMARY KEY (client, slot)
   ) STRICT, WITHOUT ROWID;
-  PRAGMA user_version = ${schemaVersion};
+`
+
+/** What version 3 added: the address of ours that a client sends to, and our last timestamp. */
+const clientColumns = `
+  ALTER TABLE client ADD COLUMN local TEXT;
+  ALTER TABLE client ADD COLUMN sent_tick INTEGER NOT NULL DEFAULT 0;
 `
 
 const open = (path: string): DatabaseSync => {
@@ -179,7 +186,8 @@ const open = (path: string): DatabaseSync => {
     )
     const version = pragma(database, "user_version")
     if (version < schemaVersion) {
-      database.exec(`BEGIN IMMEDIATE; ${version === 0 ? schema : ""} ${restedTable} COMMIT;`)
+      const steps = [schema, restedTable, clientColumns].slice(version).join("")
+      database.exec(`BEGIN IMMEDIATE; ${steps} PRAGMA user_version = ${schemaVersion}; COMMIT;`)
     }
     syncDirectory(directory)
     return database
@@ -227,10 +235,11 @@ const prepare = (database: DatabaseSync) => {
     changes: sql("SELECT total_changes() AS n"),
     getKey: sql("SELECT value FROM meta WHERE name = 'private_key'"),
     setKey: sql("INSERT INTO meta VALUES ('private_key', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
-    clients: sql("SELECT id, address, port, tai64n, last_seen FROM client"),
+    clients: sql("SELECT id, address, port, local, tai64n, sent_tick, last_seen FROM client"),
     putClient: sql(
-      `INSERT INTO client VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
-       address = excluded.address, port = excluded.port, tai64n = excluded.tai64n, last_seen = excluded.last_seen`
+      `INSERT INTO client (id, address, port, local, tai64n, sent_tick, last_seen) VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET address = excluded.address, port = excluded.port, local = excluded.local,
+       tai64n = excluded.tai64n, sent_tick = excluded.sent_tick, last_seen = excluded.last_seen`
     ),
     mappings: sql("SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping ORDER BY client, slot"),
     putMapping: sql(
@@ -258,14 +267,18 @@ interface ClientRow {
   readonly id: string
   readonly address: string | null
   readonly port: number | null
+  readonly local: string | null
   readonly tai64n: string | null
+  readonly sent_tick: number
   readonly last_seen: number
 }
 
 const toClient = (row: ClientRow): StoredClient => ({
   client: row.id,
   endpoint: row.address === null || row.port === null ? null : { address: row.address, port: row.port },
+  local: row.local,
   lastTai64n: row.tai64n,
+  sentTick: row.sent_tick,
   lastSeenAt: row.last_seen
 })
 

@@ -7,8 +7,12 @@ import type { SocketAddress } from "../model/SocketAddress.ts"
 /** What a control plane remembers of a client from before the gateway's start. */
 export interface ClientRestore {
   readonly endpoint: SocketAddress | null
+  /** The address of ours that it sent to. */
+  readonly local: string | null
   /** Last accepted handshake timestamp, 24 hex digits. */
   readonly lastTai64n: string | null
+  /** The tick that our last handshake with it was stamped with. */
+  readonly sentTick: number
   /** Seconds; 0 is off. */
   readonly keepalive: number
   /** Start a handshake towards `endpoint`. */

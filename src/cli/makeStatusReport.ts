@@ -65,7 +65,8 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         connected: state?.connected ?? false,
         endpoint: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
         path: state?.path ?? null,
-        lastHandshakeAt: typeof state?.handshakeAt === "number" ? dateOf(state.handshakeAt) : null
+        lastHandshakeAt: typeof state?.handshakeAt === "number" ? dateOf(state.handshakeAt) : null,
+        ...(state === undefined || state.behindMs === 0 ? {} : { clockWasAheadMs: state.behindMs })
       }
     }),
     mappings: mappings.map((status) => mappingRow(status, dateOf)),

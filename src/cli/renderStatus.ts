@@ -22,7 +22,7 @@ export const renderStatus = (report: StatusReport): string => {
         client.name,
         client.tunnel4,
         client.connected ? `${client.endpoint ?? "?"}${client.path === null ? "" : `, ${client.path}`}` : "-",
-        client.lastHandshakeAt === null ? "never" : `${formatAge(at - client.lastHandshakeAt)} ago`
+        client.lastHandshakeAt === null ? "never" : `${formatAge(at - client.lastHandshakeAt)} ago${aheadOf(client)}`
       ])
     ),
     section(
@@ -80,6 +80,10 @@ const counterLines = (title: string, counters: Readonly<Record<string, number>>)
         rows.map(([name, value]) => [name, `${value}`])
       )}`
 }
+
+/** Why such a client was refused by others, and may be by a peer that cannot ask it to prove that it is there. */
+const aheadOf = ({ clockWasAheadMs }: StatusReport["clients"][number]): string =>
+  clockWasAheadMs === undefined ? "" : `, its clock was ${formatAge(clockWasAheadMs)} ahead before`
 
 const list = (texts: ReadonlyArray<string>): string => {
   const shown = texts.slice(0, 4).join(" ")

@@ -13,7 +13,9 @@ const ClientRow = Schema.Struct({
   endpoint: Schema.NullOr(Schema.String),
   /** Where ICE chooses the path; `null`: it does not, or has none. */
   path: Schema.NullOr(Schema.Literals(["direct", "relayed"])),
-  lastHandshakeAt: Schema.NullOr(Millis)
+  lastHandshakeAt: Schema.NullOr(Millis),
+  /** The client's clock was ahead: its last handshake was dated this long before an earlier one. */
+  clockWasAheadMs: Schema.optionalKey(Millis)
 })
 
 const MappingRow = Schema.Struct({

@@ -221,7 +221,9 @@ export class DesiredState {
     const number = ++this.numbers
     const fresh: PlaceClient = {
       endpoint: null,
+      local: null,
       lastTai64n: null,
+      sentTick: 0,
       keepalive: 0,
       initiate: false,
       ...command,
@@ -239,9 +241,20 @@ export class DesiredState {
     if (known === undefined) return fresh
     const { placed: before } = known
     const sameKey = before.publicKey === publicKey
-    const { endpoint = before.endpoint, keepalive = before.keepalive } = command
+    const { endpoint = before.endpoint, local = null } = command
+    const { keepalive = before.keepalive } = command
     const lastTai64n = command.lastTai64n ?? known.state?.lastTai64n ?? before.lastTai64n
-    const restored = sameKey ? { ...fresh, endpoint, keepalive, lastTai64n } : fresh
+    const sentTick = Math.max(command.sentTick ?? 0, known.state?.sentTick ?? 0, before.sentTick)
+    const restored = sameKey
+      ? {
+          ...fresh,
+          endpoint,
+          local: command.endpoint === undefined ? before.local : local,
+          keepalive,
+          lastTai64n,
+          sentTick
+        }
+      : fresh
     if (known.disconnected) return restored
     const sameAddresses = before.tunnel4 === tunnel4 && before.tunnel6 === tunnel6
     // One whose path ICE finds has another key each time that it starts, and its flows go on.
@@ -439,7 +452,9 @@ const revived = (client: PlaceClient, state: ClientState | undefined, now: numbe
   return {
     ...client,
     endpoint: reachable ? state.endpoint : client.endpoint,
+    local: reachable ? state.local : client.local,
     lastTai64n: state.lastTai64n ?? client.lastTai64n,
+    sentTick: Math.max(state.sentTick, client.sentTick),
     initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs
   }
 }

@@ -37,11 +37,14 @@ export interface UpsertClient {
   readonly tunnel4: string
   readonly tunnel6: string
   /**
-   * Last known endpoint and last accepted handshake timestamp (TAI64N, 24 hex digits), after a restart. Here and below,
-   * what is not said stays as it was while the key does.
+   * After a restart: last known endpoint, the address of ours that it sent to, its last accepted handshake timestamp
+   * (TAI64N, 24 hex digits) and the tick of our own last one. Here and below, what is not said stays as it was while the
+   * key does; an endpoint is said with its `local`.
    */
   readonly endpoint?: SocketAddress | null
+  readonly local?: string | null
   readonly lastTai64n?: string | null
+  readonly sentTick?: number
   /** Seconds; 0, as at first, is off. */
   readonly keepalive?: number
   /** Start a handshake towards `endpoint` (the client was active when the worker or the gateway went away). */

@@ -48,8 +48,14 @@ export interface ClientState extends OfWorker {
   readonly client: ClientId
   readonly connected: boolean
   readonly endpoint: SocketAddress | null
-  /** The last accepted handshake timestamp of this client, 24 hex digits. */
+  /** The address of ours that it sends to; `null`: not known. */
+  readonly local: string | null
+  /** The latest accepted handshake timestamp of this client, 24 hex digits. */
   readonly lastTai64n: string | null
+  /** The tick (16.8 ms) that our last handshake with it was stamped with; 0: there was none. */
+  readonly sentTick: number
+  /** By how many milliseconds its handshake was stamped before `lastTai64n`: its clock was ahead once. 0: was not. */
+  readonly behindMs: number
   readonly handshakeAt: number | null
   /** How packets go to the client, where ICE chose: `relayed` by either side; `null` while no path is nominated. */
   readonly path?: "direct" | "relayed" | null

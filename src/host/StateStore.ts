@@ -21,7 +21,12 @@ export const maxRested = 4_096
 export interface StoredClient {
   readonly client: string
   readonly endpoint: SocketAddress | null
+  /** The address of ours that it sends to. */
+  readonly local: string | null
+  /** Its latest handshake timestamp, 24 hex digits. */
   readonly lastTai64n: string | null
+  /** The tick that our last handshake with it was stamped with. */
+  readonly sentTick: number
   readonly lastSeenAt: number
 }
 

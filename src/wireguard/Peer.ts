@@ -8,7 +8,7 @@ import type { Keypair } from "./transport.ts"
 
 /**
  * `HandshakeDone`: a new session may send (flush staged packets now). `EndpointChanged`: an authentic message came
- * from another address or port. `Expired`: the last usable session is past 180 s. `HandshakeFailed`: no answer for the
+ * from another address or port, or to another address of ours. `Expired`: the last usable session is past 180 s. `HandshakeFailed`: no answer for the
  * whole attempt time, or the peer's key is unusable; the next `seal` or `initiate` tries again.
  */
 export type PeerEvent = "HandshakeDone" | "EndpointChanged" | "Expired" | "HandshakeFailed"
@@ -24,8 +24,15 @@ export class Peer implements Timed {
   hasEndpoint = false
   /** Monotonic milliseconds of the last completed handshake; -Infinity before. */
   lastHandshakeAt = -never
-  /** Timestamp of the last accepted initiation. May be set after a restart, so that old initiations stay refused. */
+  /** Latest timestamp of an accepted initiation. May be set after a restart, so that old initiations change nothing. */
   readonly latestTai64n = new Uint8Array(tai64nLength)
+  /**
+   * Milliseconds that the handshake of the session in use was stamped before `latestTai64n`: the peer's clock was ahead
+   * once. 0 while its timestamps grow.
+   */
+  behindMs = 0
+  /** Tick of our last initiation's timestamp; may be set after a restart, since the peer ignores earlier ones. */
+  lastTick = 0
   /** Bytes of authentic datagrams received, and of datagrams sealed or sent, WireGuard headers included. */
   rxBytes = 0
   txBytes = 0
@@ -45,10 +52,12 @@ export class Peer implements Timed {
   /** @internal */ previous: Keypair | null = null
   /** @internal */ current: Keypair | null = null
   /** @internal */ next: Keypair | null = null
+  /** @internal Like `next`, of an initiation that may be a replay. */ unproven: Keypair | null = null
+  /** @internal By how much it was stamped too early. */ unprovenBehindMs = 0
   /** @internal */ outgoing: Outgoing | null = null
-  /** @internal Tick of our last initiation's timestamp. */ lastTick = 0
   /** @internal When the last initiation was sent or accepted. */ initiatedAt = -never
   /** @internal */ acceptedAt = -never
+  /** @internal When the last `unproven` one was answered. */ doubtedAt = -never
   /** @internal Added to timers that both sides might otherwise run in step. */ jitter = 0
   /** @internal Set once per session when data arrives so late that a rekey is asked for early. */ rekeyAsked = false
   /** @internal */ wantsKeepalive = false

@@ -6,6 +6,7 @@
  * until `nextDeadline()`.
  */
 import type { Arena } from "../packet/arena.ts"
+import { equal } from "../packet/address.ts"
 import { copyEndpoint, type Endpoint, sameRemote } from "../packet/endpoint.ts"
 import { CookieHolder } from "./cookie.ts"
 import { HandshakeGate } from "./handshakeGate.ts"
@@ -295,7 +296,12 @@ export class WireGuard {
       Timers.dataReceived(peer, now)
     }
     this.moveEndpoint(peer, from)
-    if (keypair === peer.next) this.confirm(peer, now)
+    if (keypair === peer.unproven) {
+      this.sessions.prove(peer)
+      this.confirm(peer, now, peer.unprovenBehindMs)
+    } else if (keypair === peer.next) {
+      this.confirm(peer, now, 0)
+    }
     if (peer.removed) return ReceiveCode.UnknownReceiver
     this.rekeyLate(peer, now)
     this.schedule(peer)
@@ -324,8 +330,14 @@ export class WireGuard {
 
   private workInitiation(message: Uint8Array, from: Readonly<Endpoint>, now: number): number {
     const outcome = this.handshakes.answer(message, now)
-    if (outcome !== HandshakeOutcome.Answered) return outcome
     const { peer, response } = this.handshakes
+    if (outcome === HandshakeOutcome.Unproven) {
+      peer.cookies.sign(response, now)
+      this.bytes.set(response, this.scratch)
+      this.send(from, this.scratch, response.length)
+      this.schedule(peer)
+    }
+    if (outcome !== HandshakeOutcome.Answered) return outcome
     peer.rxBytes += message.length
     Timers.messageReceived(peer, now)
     this.moveEndpoint(peer, from)
@@ -354,7 +366,8 @@ export class WireGuard {
   }
 
   /** The initiator proved that it has the keys of `next`. */
-  private confirm(peer: Peer, now: number): void {
+  private confirm(peer: Peer, now: number, behindMs: number): void {
+    peer.behindMs = behindMs
     peer.setOtherKey(null)
     this.sessions.promote(peer)
     this.sessions.setOutgoing(peer, null)
@@ -443,7 +456,7 @@ export class WireGuard {
   }
 
   private moveEndpoint(peer: Peer, from: Readonly<Endpoint>): void {
-    const moved = !peer.hasEndpoint || !sameRemote(peer.endpoint, from)
+    const moved = !peer.hasEndpoint || !sameRemote(peer.endpoint, from) || !equal(peer.endpoint.local, from.local)
     copyEndpoint(from, peer.endpoint)
     peer.hasEndpoint = true
     if (moved) this.event(peer, "EndpointChanged")

@@ -15,11 +15,11 @@ import type { Primitives, X25519Secret } from "./primitives.ts"
 import { initiationSpacing, readWord } from "./protocol.ts"
 import { HandshakeOutcome } from "./receiveCode.ts"
 import type { SessionTable } from "./sessionTable.ts"
-import { isLater, tai64nLength, tickOf, writeTick } from "./tai64n.ts"
+import { isLater, millisOf, tai64nLength, tickOf, writeTick } from "./tai64n.ts"
 import { Keypair } from "./transport.ts"
 
 export class Handshakes {
-  /** Result registers of the last `Answered` (peer, response) or `Completed` (peer, keypair). */
+  /** Result registers of the last `Answered` or `Unproven` (peer, response) or `Completed` (peer, keypair). */
   peer!: Peer
   response!: Uint8Array
   keypair!: Keypair
@@ -57,7 +57,18 @@ export class Handshakes {
     return initiated.message
   }
 
-  /** Works off an initiation; returns a `HandshakeOutcome`. At `Answered` the session waits for its first packet. */
+  /**
+   * Works off an initiation; returns a `HandshakeOutcome`. At `Answered` the session waits for its first packet.
+   *
+   * An initiation that is stamped before the last accepted one is a recorded one that somebody sends again, or comes from
+   * a peer whose clock was ahead when it was here last: WireGuard refuses both, the second one until its clock has
+   * caught up. Who sends it cannot be told from the message, nor from any clock, but by what comes next: only who holds
+   * the initiation's ephemeral key can send a packet under the keys of our answer. So it is answered (`Unproven`) and
+   * changes nothing: neither the peer's sessions and endpoint nor `latestTai64n`, which still tells recordings apart from
+   * what is new. A replay costs us the work of one handshake, within the same limits as any, and its sender gets an
+   * answer shorter than the question. The first packet under those keys makes the session the peer's
+   * (`SessionTable.prove`).
+   */
   answer(message: Uint8Array, now: number): number {
     const introduced = openIntroduction(this.p, this.identity, message)
     if (introduced === undefined) return HandshakeOutcome.Forged
@@ -73,10 +84,16 @@ export class Handshakes {
       introduced.state.clear()
       return refused ?? HandshakeOutcome.Forged
     }
-    peer.latestTai64n.set(timestamp)
-    peer.acceptedAt = now
-    // It starts again instead of taking our answer, which is what one with the wrong key looks like from here.
-    if (peer.next !== null) peer.swapKeys()
+    const isNew = isLater(timestamp, peer.latestTai64n)
+    if (isNew) {
+      peer.latestTai64n.set(timestamp)
+      peer.acceptedAt = now
+      // It starts again instead of taking our answer, which is what one with the wrong key looks like from here.
+      if (peer.next !== null) peer.swapKeys()
+    } else {
+      peer.doubtedAt = now
+      peer.unprovenBehindMs = millisOf(peer.latestTai64n) - millisOf(timestamp)
+    }
     const index = this.sessions.freeIndex()
     const remoteIndex = readWord(message, 4)
     const response = createResponse(this.p, introduced, remote, index, remoteIndex)
@@ -84,8 +101,9 @@ export class Handshakes {
     this.peer = peer
     this.response = response.message
     this.keypair = new Keypair(this.p, peer, response.keys, index, remoteIndex, false, now)
-    this.sessions.installAnswered(peer, this.keypair)
-    return HandshakeOutcome.Answered
+    if (isNew) this.sessions.installAnswered(peer, this.keypair)
+    else this.sessions.installUnproven(peer, this.keypair)
+    return isNew ? HandshakeOutcome.Answered : HandshakeOutcome.Unproven
   }
 
   /** Works off a response; returns a `HandshakeOutcome`. At `Completed` the session is usable. */
@@ -117,6 +135,9 @@ export class Handshakes {
 /** Why an initiation with this (opened) timestamp is not answered, if so. */
 const refusal = (peer: Peer, timestamp: Uint8Array | undefined, now: number): number | undefined => {
   if (timestamp === undefined) return HandshakeOutcome.Forged
-  if (!isLater(timestamp, peer.latestTai64n)) return HandshakeOutcome.Replayed
-  return now - peer.acceptedAt < initiationSpacing ? HandshakeOutcome.TooFast : undefined
+  if (isLater(timestamp, peer.latestTai64n)) {
+    return now - peer.acceptedAt < initiationSpacing ? HandshakeOutcome.TooFast : undefined
+  }
+  const isSame = !isLater(peer.latestTai64n, timestamp)
+  return isSame || now - peer.doubtedAt < initiationSpacing ? HandshakeOutcome.Replayed : undefined
 }

@@ -40,7 +40,8 @@ export const armExpiry = (peer: Peer): void => {
   peer.expireAt = Math.min(
     peer.previous?.createdAt ?? never,
     peer.current?.createdAt ?? never,
-    peer.next?.createdAt ?? never
+    peer.next?.createdAt ?? never,
+    peer.unproven?.createdAt ?? never
   )
   peer.expireAt += rejectAfterTime
 }

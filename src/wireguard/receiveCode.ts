@@ -40,12 +40,14 @@ export const HandshakeOutcome = {
   Forged: 2,
   /** The static key is no peer's. */
   UnknownPeer: 3,
-  /** The timestamp is not newer than the last accepted one: a replay. */
+  /** The timestamp is the last accepted one, or the peer started another handshake just now: a replay. */
   Replayed: 4,
   /** Initiations of one peer too close together. */
   TooFast: 5,
   /** The handshake it answers was given up meanwhile. */
-  GivenUp: 6
+  GivenUp: 6,
+  /** Stamped before the last accepted one, and answered without any other effect: see `Handshakes.answer`. */
+  Unproven: 7
 } as const
 
 export const handshakeOutcomes: ReadonlyArray<string> = Object.keys(HandshakeOutcome)

@@ -71,6 +71,20 @@ export class SessionTable {
     this.add(peer, keypair)
   }
 
+  /** We answered what may be a replay: nothing else of the peer changes. */
+  installUnproven(peer: Peer, keypair: Keypair): void {
+    this.free(peer.unproven)
+    peer.unproven = keypair
+    this.add(peer, keypair)
+  }
+
+  /** The first authentic packet under `unproven` came: its sender is there, as one of `next` is. */
+  prove(peer: Peer): void {
+    this.free(peer.next)
+    peer.next = peer.unproven
+    peer.unproven = null
+  }
+
   /** The first authentic packet under `next` came. */
   promote(peer: Peer): void {
     this.free(peer.previous)
@@ -85,6 +99,7 @@ export class SessionTable {
   expire(peer: Peer, now: number): boolean {
     if (this.isOld(peer.previous, now)) peer.previous = this.free(peer.previous)
     if (this.isOld(peer.next, now)) peer.next = this.free(peer.next)
+    if (this.isOld(peer.unproven, now)) peer.unproven = this.free(peer.unproven)
     const expired = this.isOld(peer.current, now)
     if (expired) peer.current = this.free(peer.current)
     armExpiry(peer)
@@ -97,6 +112,7 @@ export class SessionTable {
     peer.previous = this.free(peer.previous)
     peer.current = this.free(peer.current)
     peer.next = this.free(peer.next)
+    peer.unproven = this.free(peer.unproven)
     armExpiry(peer)
   }
 

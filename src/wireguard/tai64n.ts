@@ -26,6 +26,12 @@ export const writeTick = (tick: number, out: Uint8Array, offset: number): void =
   writeBig(out, offset + 8, fine % 1e9)
 }
 
+/** Epoch milliseconds of a label, at most a millisecond early. */
+export const millisOf = (label: Uint8Array): number => {
+  const seconds = readBig(label, 4) + (label[3]! + (label[2]! + label[1]! * 256) * 256) * 0x1_0000_0000
+  return (seconds - leapSeconds) * 1_000 + Math.floor(readBig(label, 8) / 1e6)
+}
+
 /** True when label `a` is later than label `b`. */
 export const isLater = (a: Uint8Array, b: Uint8Array): boolean => {
   for (let i = 0; i < tai64nLength; i++) {
@@ -40,6 +46,9 @@ const coarseSeconds = 17_592
 const coarseNanos = 186_044_416
 /** The offset every WireGuard implementation uses. */
 const leapSeconds = 10
+
+const readBig = (bytes: Uint8Array, offset: number): number =>
+  bytes[offset]! * 0x100_0000 + ((bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!)
 
 const writeBig = (out: Uint8Array, offset: number, value: number): void => {
   out[offset] = value >>> 24

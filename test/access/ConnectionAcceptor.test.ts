@@ -140,7 +140,9 @@ describe("ConnectionAcceptor", () => {
       const clients = yield* Clients
       const restore = {
         endpoint: { address: "192.0.2.1", port: 9 },
+        local: "192.0.2.1",
         lastTai64n: "0".repeat(24),
+        sentTick: 5,
         keepalive: 25,
         initiate: true
       }

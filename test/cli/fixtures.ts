@@ -43,6 +43,9 @@ export const input: StatusInput = {
         connected: true,
         endpoint: { address: "198.51.100.7", port: 4500 },
         lastTai64n: null,
+        local: null,
+        sentTick: 0,
+        behindMs: 0,
         handshakeAt: now - 95_000,
         path: "relayed"
       }

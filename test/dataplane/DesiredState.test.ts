@@ -26,7 +26,10 @@ const state = (n: number, over: Partial<ClientState> = {}): ClientState => ({
   client: clientId(n),
   connected: true,
   endpoint: { address: "198.51.100.7", port: 4_000 },
+  local: null,
   lastTai64n: "40".repeat(12),
+  sentTick: 0,
+  behindMs: 0,
   handshakeAt: 1_000,
   ...over
 })

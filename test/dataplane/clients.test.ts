@@ -396,6 +396,31 @@ describe("after a restart", () => {
       }).pipe(Effect.provide(layer))
   )
 
+  it.effect("a client whose clock was ahead is served, and told of once, in words for any timestamp", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust("1 minute")
+      const notices = yield* (yield* DataPlane).notices
+      yield* setUp(1)
+      for (const lastTai64n of ["4000000080000000", "ffffffffffffffff"].map((seconds) => `${seconds}00000000`)) {
+        yield* send({ _tag: "RemoveClient", client: clientId(1) }, { ...upsertClient(1), lastTai64n })
+        yield* Queue.clear(notices)
+        const client = makeClient(1)
+        yield* connect(client)
+        yield* TestClock.adjust("6 seconds")
+        yield* connect(client)
+        const told = yield* Queue.clear(notices)
+        assert.isTrue(statesIn(told).at(-1)!.connected)
+        assert.isAbove(statesIn(told).at(-1)!.behindMs, 2e12)
+        const faults = told.flatMap((notice) => (notice._tag === "Fault" ? [notice.message] : []))
+        assert.lengthOf(faults, 1)
+        assert.match(
+          faults[0]!,
+          /^the clock of client client-1 was ahead.*dated (2038-01-19T03:13:58|a time beyond).*1970-01-01/
+        )
+      }
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
   it.effect("an initiation recorded before it is refused, and the next one is not", () =>
     Effect.gen(function* () {
       yield* TestClock.adjust("1 minute")

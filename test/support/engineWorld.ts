@@ -81,7 +81,9 @@ export const upsertClient = (n: number): UpsertClient => ({
   tunnel4: tunnel4(n),
   tunnel6: tunnel6(n),
   endpoint: null,
+  local: null,
   lastTai64n: null,
+  sentTick: 0,
   keepalive: 0,
   initiate: false
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { isLater, tickOf, writeTick } from "../../src/wireguard/tai64n.ts"
+import { isLater, millisOf, tickOf, writeTick } from "../../src/wireguard/tai64n.ts"
 import { integer } from "../support/packetArbitraries.ts"
 
 const label = (tick: number): Uint8Array => {
@@ -30,6 +30,11 @@ describe("a TAI64N label", () => {
     },
     { arbitrary: { runs: 2_000 } }
   )
+
+  it.prop("is read as the time that it was made of, 17 ms early at most", [wall], ([seconds]) => {
+    const time = seconds * 1_000 + 7
+    assert.approximately(millisOf(label(tickOf(time))), time - 8.5, 9.5)
+  })
 
   it("is exact at the first millisecond of a tick and the last one before", () => {
     for (let tick = 106_991_000_000; tick < 106_991_002_000; tick++) {

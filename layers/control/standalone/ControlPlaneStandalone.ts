@@ -110,7 +110,9 @@ const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
     const endpoint = row?.endpoint ?? null
     yield* clients.upsert(client, {
       endpoint,
+      local: row?.local ?? null,
       lastTai64n: row?.lastTai64n ?? null,
+      sentTick: row?.sentTick ?? 0,
       keepalive: 0,
       initiate: endpoint !== null && active.has(client.id)
     })
@@ -175,10 +177,10 @@ const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service
         const some = states.slice(at, at + rowsPerWrite)
         const wall = yield* Clock.currentTimeMillis
         const now = yield* monotonicMillis
-        const rows = some.map(({ client, endpoint, handshakeAt, lastTai64n }) => {
+        const rows = some.map(({ client, endpoint, handshakeAt, lastTai64n, local, sentTick }) => {
           const lastSeenAt = handshakeAt === null ? (seenAt.get(client) ?? 0) : Math.round(wall - (now - handshakeAt))
           seenAt.set(client, lastSeenAt)
-          return { client, endpoint, lastTai64n, lastSeenAt }
+          return { client, endpoint, local, lastTai64n, sentTick, lastSeenAt }
         })
         yield* store.putClients(rows)
         for (const state of some) if (dirty.get(state.client) === state) dirty.delete(state.client)

@@ -123,10 +123,13 @@ export class Executor {
     if (remote !== undefined) {
       Object.assign(peer.endpoint.remote, remote)
       peer.endpoint.port = order.endpoint!.port
+      const local = order.local === null ? undefined : parseAddress(order.local)
+      Object.assign(peer.endpoint.local, local !== undefined && isIpv4(local) === isIpv4(remote) ? local : words())
       peer.hasEndpoint = true
     }
     const tai64n = order.lastTai64n === null ? undefined : fromHex(order.lastTai64n, 12)
     if (tai64n !== undefined && isLater(tai64n, peer.latestTai64n)) peer.latestTai64n.set(tai64n)
+    peer.lastTick = Math.max(peer.lastTick, order.sentTick)
     if (order.initiate && peer.hasEndpoint && !peer.hasSession(now)) this.initiate(client)
   }
 

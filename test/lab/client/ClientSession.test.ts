@@ -58,6 +58,9 @@ const clientWorld = (
           connected,
           endpoint: null,
           lastTai64n: null,
+          local: null,
+          sentTick: 0,
+          behindMs: 0,
           handshakeAt: null,
           path: "direct"
         },

@@ -104,6 +104,9 @@ const worldA = (options: { readonly file?: string; readonly gateway?: boolean } 
             connected: true,
             endpoint: null,
             lastTai64n: null,
+            local: null,
+            sentTick: 0,
+            behindMs: 0,
             handshakeAt: null,
             path: "direct"
           },

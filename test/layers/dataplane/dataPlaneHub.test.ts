@@ -14,6 +14,9 @@ const state: ClientState = {
   connected: true,
   endpoint: null,
   lastTai64n: null,
+  local: null,
+  sentTick: 0,
+  behindMs: 0,
   handshakeAt: null
 }
 

@@ -42,10 +42,12 @@ describe("StateStore on disk", () => {
       const alice = {
         client: "alice",
         endpoint: { address: "2001:db8::1", port: 51820 },
+        local: "192.0.2.1",
         lastTai64n: "400000006543210000000000",
+        sentTick: 107_000_000_000,
         lastSeenAt: 1_700_000_000_000
       }
-      const bob = { client: "bob", endpoint: null, lastTai64n: null, lastSeenAt: 0 }
+      const bob = { client: "bob", endpoint: null, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 0 }
       yield* life(
         path,
         use((store) =>
@@ -121,7 +123,7 @@ describe("StateStore on disk", () => {
   it.effect("takes all of a batch of clients or none, and goes on after a refused one", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      const carol = { client: "carol", endpoint: null, lastTai64n: null, lastSeenAt: 1 }
+      const carol = { client: "carol", endpoint: null, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 1 }
       const wrong = { ...carol, client: "dave", lastSeenAt: "never" as unknown as number }
 
       const clients = yield* life(
@@ -147,7 +149,10 @@ describe("StateStore on disk", () => {
         path,
         use((store) => store.putMapping(mapping(3)))
       )
-      execute(path, "DROP TABLE rested; PRAGMA user_version = 1")
+      execute(
+        path,
+        "DROP TABLE rested; ALTER TABLE client DROP local; ALTER TABLE client DROP sent_tick; PRAGMA user_version = 1"
+      )
       yield* life(
         path,
         use((store) => store.removeMapping(mapping(3), 5))
@@ -233,8 +238,8 @@ describe("StateStore on disk", () => {
     [
       "was written by a newer version",
       (path: string) =>
-        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 3`),
-      /newer version \(schema 3, this version knows 2\)/
+        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 4`),
+      /newer version \(schema 4, this version knows 3\)/
     ]
   ] as const) {
     it.effect(`refuses a file that ${what} and leaves every byte of it`, () =>
