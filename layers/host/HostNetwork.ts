@@ -20,6 +20,7 @@ import { type ForeignNetwork, ForeignNetworks } from "../../src/host/ForeignNetw
 import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { judgeOverlaps, type RangeInUse, Route } from "../../src/host/overlap.ts"
+import { broadcastAddresses } from "../../src/host/broadcastAddresses.ts"
 import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -52,6 +53,7 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
         inForce === null ? Effect.void : Effect.provideContext(lookAgain(inForce), context)
       ),
       ownAddresses,
+      broadcasts: Effect.map(listInterfaces, broadcastAddresses),
       uplinkAddresses: uplinks,
       // A change comes as a burst of lines: one completion for all of it.
       changed: Queue.take(news).pipe(Effect.andThen(Effect.sleep("200 millis")), Effect.andThen(Queue.clear(news)))

@@ -45,9 +45,11 @@ export const layer = (
 
       /** The host's own addresses to those who judge destinations, its uplinks to those who look for paths. */
       const tell = Effect.fnUntraced(function* (plan: TunnelPlan, ownAddresses: ReadonlyArray<string>) {
+        const broadcasts = yield* host.broadcasts
         const { gateway4, gateway6, hostCandidates, packets, ranges } = plan
         const foreignNetworks = foreign.list().map(({ network }) => network)
         destinations.setForeign(foreignNetworks.flatMap((text) => parseNetwork(text) ?? []))
+        destinations.setBroadcasts(broadcasts.flatMap((text) => parseAddress(text) ?? []))
         destinations.setOwnAddresses(ownAddresses.flatMap((text) => parseAddress(text) ?? []))
         yield* dataPlane.send({
           _tag: "SetPolicy",
@@ -58,6 +60,7 @@ export const layer = (
           proxyNetworks: [ranges.proxy4, ranges.proxy6],
           foreignNetworks,
           ownAddresses,
+          broadcasts,
           wayOut6: leadsOut6(families.ipv6())
         })
         if (hostCandidates) yield* candidates.tell

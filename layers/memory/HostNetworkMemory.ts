@@ -36,6 +36,7 @@ export const make = (addresses: ReadonlyArray<string> = ["127.0.0.1", "::1"]): S
           ),
         lookAtRanges: Effect.void,
         ownAddresses: Effect.sync(() => [...own, ...plans.flatMap((plan) => [plan.gateway4, plan.gateway6])]),
+        broadcasts: Effect.succeed([]),
         uplinkAddresses: (reachedFrom) => Effect.succeed(reachedFrom === null ? [] : [reachedFrom]),
         changed: Queue.take(news)
       })

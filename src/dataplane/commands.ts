@@ -138,6 +138,8 @@ export interface SetPolicy {
   readonly foreignNetworks: ReadonlyArray<string>
   /** All addresses of the gateway's host. */
   readonly ownAddresses: ReadonlyArray<string>
+  /** Directed broadcast addresses of the networks that the host is in. */
+  readonly broadcasts: ReadonlyArray<string>
   /** The host can forward to IPv6 addresses; `false`: who sends there is told. */
   readonly wayOut6: boolean
 }
@@ -152,6 +154,7 @@ export const clientPolicy: SetPolicy = {
   proxyNetworks: [],
   foreignNetworks: [],
   ownAddresses: [],
+  broadcasts: [],
   wayOut6: true
 }
 

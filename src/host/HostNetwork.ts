@@ -44,6 +44,8 @@ export class HostNetwork extends Context.Service<
     readonly lookAtRanges: Effect.Effect<void, HostError>
     /** All addresses of the host's interfaces, canonical text. */
     readonly ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError>
+    /** Directed broadcast addresses of the networks that the host is in. */
+    readonly broadcasts: Effect.Effect<ReadonlyArray<string>, HostError>
     /**
      * Addresses of this host that others may reach it at, canonical text, best first: `reachedFrom` (where a far host is
      * reached from) and those of the default routes; never of tunnels.

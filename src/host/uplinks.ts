@@ -9,6 +9,8 @@ export const Interface = Schema.Struct({
     Schema.Array(
       Schema.Struct({
         local: Schema.optionalKey(Schema.String),
+        prefixlen: Schema.optionalKey(Schema.Int),
+        broadcast: Schema.optionalKey(Schema.String),
         scope: Schema.optionalKey(Schema.String),
         deprecated: Schema.optionalKey(Schema.Boolean)
       })

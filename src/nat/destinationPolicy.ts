@@ -1,5 +1,6 @@
 import {
   contains,
+  equal,
   isBroadcast,
   isLoopback,
   isMulticast,
@@ -33,11 +34,12 @@ export const optInBits = (allow: ReadonlyArray<DestinationOptIn>): number =>
 
 /**
  * Which real addresses a packet may be forwarded to, whatever a name resolved to or a client asked for. Addresses that
- * carry an IPv4 address (mapped, compatible, translated, 6to4, Teredo, NAT64) are judged by that one too. Judging
+ * carry an IPv4 address (mapped, compatible, translated, 6to4, Teredo, NAT64, ISATAP) are judged by that one too. Judging
  * allocates nothing.
  */
 export class DestinationPolicy {
   private readonly own = new WordsIndex()
+  private readonly broadcasts = new WordsIndex()
   private tunnel: ReadonlyArray<Network> = []
   private proxy: ReadonlyArray<Network> = []
   private foreign: ReadonlyArray<Network> = []
@@ -46,6 +48,12 @@ export class DestinationPolicy {
   setOwnAddresses(addresses: ReadonlyArray<Readonly<Words>>): void {
     this.own.clear()
     for (const a of addresses) this.own.set(0, a, 0)
+  }
+
+  /** Replaces the directed broadcast addresses (RFC 919) of the networks that the gateway's host is in. */
+  setBroadcasts(addresses: ReadonlyArray<Readonly<Words>>): void {
+    this.broadcasts.clear()
+    for (const a of addresses) this.broadcasts.set(0, a, 0)
   }
 
   /** Replaces the ranges that no opt-in opens. */
@@ -77,9 +85,9 @@ export class DestinationPolicy {
     if (inAny(this.proxy, a) && !inAny(this.foreign, a)) return "proxy range"
     const v4 = isIpv4(a)
     if (v4 ? a.w3 >>> 24 === 0 : (a.w0 | a.w1 | a.w2 | a.w3) === 0) return "unspecified address"
-    if (isBroadcast(a)) return "broadcast address"
+    if (isBroadcast(a) || this.broadcasts.get(0, a) >= 0) return "broadcast address"
     if (isMulticast(a)) return "multicast address"
-    if (isMetadata(a, v4)) return (optIns & optInBit.metadata) === 0 ? "metadata service" : undefined
+    if (isMetadata(a)) return (optIns & optInBit.metadata) === 0 ? "metadata service" : undefined
     if (isLoopback(a)) {
       return (optIns & optInBit.loopback) === 0 ? "loopback address" : undefined
     }
@@ -95,6 +103,10 @@ export class DestinationPolicy {
     if (a.w0 === 0 && a.w1 === 0 && (a.w2 === 0 || a.w2 === TRANSLATED)) {
       // ::1 is loopback, judged already; all else in ::/96 is IPv4-compatible.
       return a.w2 === 0 && a.w3 === 1 ? undefined : this.judgeInner(a.w3, optIns, internet)
+    }
+    if (a.w2 === ISATAP || a.w2 === ISATAP_GLOBAL) {
+      const refusal = this.judgeInner(a.w3, optIns, internet)
+      if (refusal !== undefined) return refusal
     }
     if (a.w0 >>> 16 === 0x2002) return this.judgeInner((a.w0 << 16) | (a.w1 >>> 16), optIns, internet)
     if (a.w0 === TEREDO) {
@@ -142,16 +154,50 @@ const optInBit = { gateway_host: 1, loopback: 2, link_local: 4, metadata: 8 } as
 const TRANSLATED = mappedPrefix << 16
 const TEREDO = 0x20010000
 const NAT64 = 0x0064ff9b
+/** Interface identifiers of ISATAP (RFC 5214 §6.1), under any prefix: the host's IPv4 address stands behind them. */
+const ISATAP = 0x00005efe
+const ISATAP_GLOBAL = 0x02005efe
 
 const inner = words(0, 0, mappedPrefix, 0)
 
-const isMetadata = (a: Readonly<Words>, v4: boolean): boolean =>
-  v4
-    ? a.w3 === metadata4[0] || a.w3 === metadata4[1] || a.w3 === metadata4[2]
-    : a.w0 === metadata6.w0 && a.w1 === metadata6.w1 && a.w2 === metadata6.w2 && a.w3 === metadata6.w3
+/**
+ * Where clouds hand out a machine's secrets, by their own documentation. 169.254.169.254 is everybody's (AWS, Azure, DigitalOcean,
+ * Google, Hetzner, IBM, OpenStack, Oracle, Vultr).
+ */
+const metadataServices = [
+  "169.254.169.254",
+  // AWS: instances over IPv6 (EC2 user guide, "Access instance metadata").
+  "fd00:ec2::254",
+  // AWS: task credentials of ECS; pod credentials of EKS ("EKS Pod Identity").
+  "169.254.170.2",
+  "169.254.170.23",
+  "fd00:ec2::23",
+  // Azure: the host's agent ("What is IP address 168.63.129.16?").
+  "168.63.129.16",
+  // Google: instances with IPv6 only ("Query VM metadata").
+  "fd20:ce::254",
+  // Alibaba Cloud ECS.
+  "100.100.100.200",
+  // Oracle: Compute Classic; OCI over IPv6.
+  "192.0.0.192",
+  "fd00:c1::a9fe:a9fe",
+  // OpenStack over IPv6 (Neutron, "Metadata service over IPv6"), and clouds made of it.
+  "fe80::a9fe:a9fe",
+  // Scaleway.
+  "169.254.42.42",
+  "fd00:42::42",
+  // Tencent Cloud (metadata.tencentyun.com).
+  "169.254.0.23",
+  // Akamai (Linode) over IPv6.
+  "fd00:a9fe:a9fe::1"
+].map((text) => parseAddress(text)!)
 
-const metadata4 = ["169.254.169.254", "168.63.129.16", "100.100.100.200"].map((text) => parseAddress(text)!.w3)
-const metadata6 = parseAddress("fd00:ec2::254")!
+const isMetadata = (a: Readonly<Words>): boolean => {
+  for (let i = 0; i < metadataServices.length; i++) {
+    if (equal(metadataServices[i]!, a)) return true
+  }
+  return false
+}
 
 const inAny = (networks: ReadonlyArray<Network>, a: Readonly<Words>): boolean => {
   for (let i = 0; i < networks.length; i++) {

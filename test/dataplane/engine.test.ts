@@ -220,7 +220,7 @@ describe("what a packet from a client gets", () => {
     Effect.gen(function* () {
       const client = yield* ready()
       const out = yield* lan
-      for (const [lookup, refused] of ["169.254.169.254", "127.0.0.1", "10.20.0.1", "100.64.0.9"].entries()) {
+      for (const [lookup, refused] of ["169.254.169.254", "127.0.0.1", "10.20.0.1", "10.20.255.255"].entries()) {
         yield* send(addresses(1, lookup + 1, "Resolved", [refused]))
         yield* sendInner(client, tcp(80, syn, proxy4, 51_000 + lookup))
       }

@@ -302,6 +302,7 @@ describe("one bug does not end", () => {
           configure: () => Effect.succeed([]),
           lookAtRanges: Effect.void,
           ownAddresses: Effect.succeed([]),
+          broadcasts: Effect.succeed([]),
           uplinkAddresses: () => Effect.succeed([]),
           changed: Effect.never,
           ...host

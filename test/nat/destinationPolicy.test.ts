@@ -9,6 +9,7 @@ const all: ReadonlyArray<DestinationOptIn> = ["gateway_host", "loopback", "link_
 
 const policy = new DestinationPolicy()
 policy.setOwnAddresses(["192.0.2.10", "2001:db8::10", "fe80::10", "127.0.0.1"].map(address))
+policy.setBroadcasts(["10.9.255.255"].map(address))
 policy.setRanges(
   ["100.64.0.0/11", "fd00:2021:1111::/107"].map((n) => parseNetwork(n)!),
   ["100.96.0.0/11", "fd00:2021:1111:8000::/107"].map((n) => parseNetwork(n)!)
@@ -40,7 +41,11 @@ describe("the destination policy", () => {
     "64:ff9b:1:808:8:800::",
     "64:ff9b:1:0:a:0:e000:0",
     "64:ff9b:1::8.8.8.8",
-    "2002:808:808::1"
+    "2002:808:808::1",
+    "10.9.255.254",
+    "2001:db8::5efe:8.8.8.8",
+    "2001:db8::200:5efe:10.0.0.1",
+    "2001:db8::100:5efe:127.0.0.1"
   ])("lets an ordinary address through: %s", (text) => {
     assert.isUndefined(judge(text))
   })
@@ -62,6 +67,22 @@ describe("the destination policy", () => {
     ["169.254.169.254", "metadata service"],
     ["fd00:ec2::254", "metadata service"],
     ["168.63.129.16", "metadata service"],
+    ["169.254.170.2", "metadata service"],
+    ["169.254.170.23", "metadata service"],
+    ["fd00:ec2::23", "metadata service"],
+    ["fd20:ce::254", "metadata service"],
+    ["192.0.0.192", "metadata service"],
+    ["fd00:c1::a9fe:a9fe", "metadata service"],
+    ["fe80::a9fe:a9fe", "metadata service"],
+    ["169.254.42.42", "metadata service"],
+    ["fd00:42::42", "metadata service"],
+    ["169.254.0.23", "metadata service"],
+    ["fd00:a9fe:a9fe::1", "metadata service"],
+    ["10.9.255.255", "broadcast address"],
+    ["::ffff:10.9.255.255", "broadcast address"],
+    ["2001:db8::5efe:169.254.169.254", "metadata service"],
+    ["2001:db8::200:5efe:127.0.0.1", "loopback address"],
+    ["fd12::5efe:100.64.0.9", "tunnel range"],
     ["192.0.2.10", "the gateway's own address"],
     ["2001:db8::10", "the gateway's own address"],
     ["100.64.0.0", "tunnel range"],

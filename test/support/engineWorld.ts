@@ -36,6 +36,7 @@ export const policy: SetPolicy = {
   proxyNetworks: ["100.96.0.0/11", "fd00:2021:1111:8000::/107"],
   foreignNetworks: [],
   ownAddresses: ["192.0.2.1", "10.20.0.1"],
+  broadcasts: ["10.20.255.255"],
   wayOut6: true
 }
 

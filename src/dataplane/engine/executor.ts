@@ -256,6 +256,7 @@ export class Executor {
     state.policy.setRanges(tunnel, proxy)
     state.policy.setForeign(networks(order.foreignNetworks))
     state.policy.setOwnAddresses(order.ownAddresses.map(parseAddress).filter((a) => a !== undefined))
+    state.policy.setBroadcasts(order.broadcasts.map(parseAddress).filter((a) => a !== undefined))
     state.wayOut6 = order.wayOut6
     const text = JSON.stringify(order)
     if (text === this.policyText) return

@@ -214,6 +214,7 @@ describe("the gateway's end of the tunnel", () => {
           Layer.mock(HostNetwork, {
             configure: () => Effect.succeed([]),
             ownAddresses: Effect.succeed([]),
+            broadcasts: Effect.succeed([]),
             changed: Effect.never
           })
         )
