@@ -15,6 +15,7 @@ export const renderStatus = (report: StatusReport): string => {
   const parts = [
     `gateway ${clean(gateway.publicKey)}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
     counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
+    privateDns(counters.dataPlane["outbound.private_dns_refused"] ?? 0),
     section(
       `clients: ${clients.length}, ${connected} connected`,
       ["CLIENT", "TUNNEL", "ENDPOINT", "HANDSHAKE"],
@@ -55,6 +56,12 @@ export const renderStatus = (report: StatusReport): string => {
   ]
   return parts.filter((part) => part !== "").join("\n\n")
 }
+
+const privateDns = (refused: number): string =>
+  refused === 0
+    ? ""
+    : `DNS through the Internet resource: ${refused} packets to a private DNS server refused, so names outside of resources ` +
+      "fail for those clients; give clients a public DNS server, or theirs a resource of its own"
 
 /** Columns as wide as their widest cell, two spaces between, nothing behind the last; control characters shown as `?`. */
 export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {

@@ -15,6 +15,7 @@ import { canonicalBase64 } from "./bytesText.ts"
 import type {
   AddCandidate,
   Command,
+  DisconnectClient,
   IceParameters,
   SetAddresses,
   SetMapping,
@@ -78,6 +79,8 @@ export class DesiredState {
         return this.upsertClient(command)
       case "RemoveClient":
         return this.removeClient(command.client)
+      case "DisconnectClient":
+        return this.disconnectClient(command)
       case "SetResource":
         return this.setResource(command)
       case "RevokeResource":
@@ -283,6 +286,14 @@ export class DesiredState {
     this.release(entry)
     this.entries.delete(id)
     return [{ _tag: "RemoveClient", client: id }]
+  }
+
+  private disconnectClient(command: DisconnectClient): ReadonlyArray<Order> {
+    const entry = this.entries.get(command.client)
+    if (entry === undefined || entry.placed.ice === null) return []
+    entry.lost = true
+    entry.candidates.clear()
+    return [command]
   }
 
   private setResource(command: SetResource): ReadonlyArray<Order> {

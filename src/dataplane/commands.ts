@@ -15,6 +15,7 @@ import { clientEnd, type PacketPolicy } from "./packetPolicy.ts"
 export type Command =
   | UpsertClient
   | RemoveClient
+  | DisconnectClient
   | SetResource
   | RevokeResource
   | SetMapping
@@ -67,6 +68,15 @@ export interface IceParameters {
 
 interface RemoveClient {
   readonly _tag: "RemoveClient"
+  readonly client: ClientId
+}
+
+/**
+ * Ends the client's connection by ICE, if that is how it connects: it has to begin another one. What it may reach stays. As
+ * an order: the client has no key, or no address, of its own any more.
+ */
+export interface DisconnectClient {
+  readonly _tag: "DisconnectClient"
   readonly client: ClientId
 }
 

@@ -42,6 +42,7 @@ const engineCounters = [
   "outbound.unmapped",
   "outbound.unresolved",
   "outbound.destination_refused",
+  "outbound.private_dns_refused",
   "outbound.untranslatable",
   "outbound.parked",
   "outbound.parking_full",

@@ -2,14 +2,12 @@
  * What the packet worker carries out: commands as `DesiredState` decided them. Nothing in them is contested, and what
  * has changed is told by numbers: the same number again changes nothing. Plain data (structured clone), as `Command`s.
  */
-import type { ClientId } from "../model/Client.ts"
 import type { MappingId } from "../model/Mapping.ts"
 import type { Command, LapseMapping, SetMapping, UpsertClient } from "./commands.ts"
 
 export type Order =
   | Exclude<Command, UpsertClient | SetMapping | LapseMapping>
   | PlaceClient
-  | DisconnectClient
   | PlaceMapping
   | SuspendMapping
 
@@ -24,12 +22,6 @@ export interface PlaceClient extends Required<Omit<UpsertClient, "_tag">> {
   readonly flows: number
   /** One told after `presharedKey` for the same connection: the client has one of the two. `null`: none was. */
   readonly laterPresharedKey: string | null
-}
-
-/** The client has no key, or no address, of its own any more. What it may reach stays, for when it comes with its own. */
-interface DisconnectClient {
-  readonly _tag: "DisconnectClient"
-  readonly client: ClientId
 }
 
 /** The mapping with the proxies that are its alone. The same `version` changes nothing; at another one its flows end. */

@@ -136,6 +136,13 @@ lookups  15`
     )
   })
 
+  it("tells that clients ask a private DNS server through the Internet resource, before the tables", () => {
+    const dataPlane = { "outbound.private_dns_refused": 7 }
+    const text = renderStatus({ ...report, counters: { ...report.counters, dataPlane } })
+    assert.include(text, "7 packets to a private DNS server refused")
+    assert.isBelow(text.indexOf("a private DNS server"), text.indexOf("clients: 2"))
+  })
+
   it("shows the bugs that the gateway has outlived before anything else, and nothing while there are none", () => {
     const lines = renderStatus({ ...report, counters: { ...report.counters, defects: { Refresh: 2 } } }).split("\n")
     assert.deepStrictEqual(lines.slice(2, 7), [

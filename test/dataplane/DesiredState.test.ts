@@ -419,6 +419,19 @@ describe("the desired state of connections by ICE", () => {
     assert.deepStrictEqual(plain(desired.apply(rekeyed)), [placed(rekeyed)])
   })
 
+  it("ends a connection for good when it is to begin anew, and keeps what the client may reach", () => {
+    const desired = stateOf(byIce, add(at(1)), app(1), upsertClient(2))
+    const end = (n: number) => ({ _tag: "DisconnectClient", client: clientId(n) }) as const
+    const { connection } = lastOf(desired)
+    assert.deepStrictEqual(desired.apply(end(1)), [end(1)])
+    assert.deepStrictEqual(desired.apply(end(2)), [])
+    assert.deepStrictEqual(plain(desired.replay(0)), [end(1), placed(upsertClient(2)), app(1)])
+    assert.isNull(desired.credentials(byIce as never, ice.remote))
+    desired.apply(byIce)
+    assert.notStrictEqual(lastOf(desired).connection, connection)
+    assert.deepStrictEqual(candidatesOf(desired), [])
+  })
+
   it("keeps the connection of a client that is named again without a word about how it connects", () => {
     const { client, presharedKey, publicKey, tunnel4, tunnel6 } = byIce
     const named: UpsertClient = { _tag: "UpsertClient", client, presharedKey, publicKey, tunnel4, tunnel6 }

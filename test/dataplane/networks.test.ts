@@ -216,6 +216,9 @@ describe("the Internet resource", () => {
       )
       assert.strictEqual(out.length, 2)
       assert.strictEqual(yield* counter("outbound.destination_refused"), 5)
+      yield* sendInner(client, udp(443, "10.20.0.10"))
+      // Those are told, for all names of such a client fail.
+      assert.strictEqual(yield* counter("outbound.private_dns_refused"), 5)
       yield* reply(client, udpBack(53, "9.9.9.9"))
       assert.strictEqual(formatAddress(parsed(client.received.at(-1)).source), "9.9.9.9")
     }).pipe(Effect.provide(layer))

@@ -100,6 +100,7 @@ export const contested: ReadonlyArray<Command> = [
     { _tag: "AddCandidate", client: clientId(n), candidate: candidate(2_000) },
     { _tag: "RemoveCandidate", client: clientId(n), candidate: candidate(1_000) },
     { _tag: "RemoveClient", client: clientId(n) },
+    { _tag: "DisconnectClient", client: clientId(n) },
     network("app", null, { client: clientId(n), kind: "dns" }),
     network("other", null, { client: clientId(n), kind: "dns" }),
     network("lab", "10.20.0.0/16", { client: clientId(n) }),

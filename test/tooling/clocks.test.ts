@@ -10,6 +10,7 @@ const readers: Readonly<Record<string, string>> = {
   "layers/access/Authorizations.ts": "expiry dates",
   "layers/access/ConnectionAcceptor.ts": "expiry dates",
   "layers/cli/gatewayReport.ts": "the date of a report",
+  "layers/control/firezone/inTunnelControl.ts": "expiry dates",
   "layers/control/standalone/ControlPlaneStandalone.ts": "dates that outlive the process",
   "layers/control/standalone/TunnelNames.ts": "expiry dates, and dates that outlive the process",
   "layers/dataplane/native/packetWorker.ts": "TAI64N",

@@ -11,7 +11,7 @@ import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import { ControlPlane, ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
 import { CandidateBook } from "../../../src/control/firezone/candidateBook.ts"
-import { controlEvent } from "../../../src/control/firezone/inTunnel.ts"
+import { controlEvent, goodbye } from "../../../src/control/firezone/inTunnel.ts"
 import { decodeMessage } from "../../../src/control/firezone/messages.ts"
 import type { PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
 import { PortalSession } from "../../../src/control/firezone/PortalSession.ts"
@@ -55,10 +55,10 @@ export const layer = (
       const dataPlane = yield* DataPlane
       const tunnel = yield* Tunnel
       const portalTunnel = yield* makePortalTunnel(options)
-      const control = yield* makeInTunnelControl
       const odd = makeOddities()
       const session = yield* PortalSession
       const candidates = new CandidateBook()
+      const control = yield* makeInTunnelControl((client) => Effect.sync(() => candidates.forget(client)))
       const ended = yield* Deferred.make<never, ControlPlaneEnded>()
 
       const hasRoom = Effect.fnUntraced(function* (client: ClientId) {
@@ -72,12 +72,12 @@ export const layer = (
         }
         yield* acceptor.accept(request).pipe(
           Effect.matchEffect({
-            onSuccess: ({ credentials }) =>
-              Effect.sync(() => {
-                session.accept(request.client)
-                const message = reply(credentials)
-                if (message !== null) link.send(message)
-              }),
+            onSuccess: ({ credentials }) => {
+              session.accept(request.client)
+              const message = reply(credentials)
+              if (message !== null) link.send(message)
+              return control.granted(request.client.id, request.resource.id)
+            },
             onFailure: (refused) =>
               odd(
                 `refused ${refused.reason}`,
@@ -163,6 +163,7 @@ export const layer = (
         CandidateLost: ({ candidate, client }) => Effect.sync(() => candidates.lost(client, candidate)),
         ConnectionLost: Effect.fnUntraced(function* ({ client, reason }) {
           candidates.forget(client)
+          control.forget(client)
           yield* Effect.logInfo("the connection to a client is lost").pipe(Effect.annotateLogs({ client, reason }))
         }),
         RelayLost: Effect.fnUntraced(function* ({ left, reason, relay }) {
@@ -214,13 +215,6 @@ export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | Dat
 
 const idOf = (one: string | { readonly id: string } | null): string | null =>
   typeof one === "string" ? one : (one?.id ?? null)
-
-const goodbye = (client: ClientId) => ({
-  _tag: "SendControl" as const,
-  client,
-  event: controlEvent.Goodbye,
-  payload: new Uint8Array(0)
-})
 
 const setExpiry = Effect.fnUntraced(function* (
   authorizations: Authorizations["Service"],

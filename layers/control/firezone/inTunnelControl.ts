@@ -3,6 +3,7 @@
  * accepted at once, and confirmed when the lookup has ended, whatever its outcome: the gateway heals what is not
  * resolved.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
@@ -11,12 +12,15 @@ import {
   type AssignedIps,
   controlEvent,
   domainStatus,
+  goodbye,
   readAssignedIps
 } from "../../../src/control/firezone/inTunnel.ts"
 import { PortalSession } from "../../../src/control/firezone/PortalSession.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
+import type { ResourceId } from "../../../src/model/Resource.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 
 /**
@@ -26,15 +30,30 @@ import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 const confirmAfter = "1800 millis"
 /** Confirmations that wait for a lookup; more are given at once. */
 const maxWaiting = 4_096
+/** Names that were announced for resources their clients had not, kept in case they get them; the oldest are forgotten. */
+const maxRefused = 4_096
+const maxRefusedPerClient = 64
+/** A client is brought to connect anew this often, at most. */
+const anewEveryMs = 60_000
 
-export const makeInTunnelControl = Effect.gen(function* () {
+interface Refused {
+  readonly client: ClientId
+  readonly assigned: AssignedIps
+}
+
+/** `onDisconnected`: a client was made to begin another connection. */
+export const makeInTunnelControl = Effect.fnUntraced(function* (
+  onDisconnected: (client: ClientId) => Effect.Effect<void>
+) {
   const acceptor = yield* ConnectionAcceptor
   const authorizations = yield* Authorizations
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
   const session = yield* PortalSession
   const waiting = yield* FiberMap.make<string>()
-  const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0 }
+  const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0, connected_anew: 0 }
+  let refused: ReadonlyArray<Refused> = []
+  const anewAt = new Map<ClientId, number>()
 
   const tell = (client: ClientId, status: "Active" | "Inactive", echo: AssignedIps["echo"]) => {
     counters[status === "Active" ? "active" : "inactive"]++
@@ -62,6 +81,34 @@ export const makeInTunnelControl = Effect.gen(function* () {
     )
   })
 
+  /**
+   * The client has an authorization that the portal knows of and this process does not: it was given before the gateway
+   * started anew. Neither refusal nor silence makes a client ask the portal for it; a new connection does. Newer clients
+   * take a `Goodbye`, the others notice that nobody is there.
+   */
+  const connectAnew = Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
+    if (!session.lists(client, resource, yield* Clock.currentTimeMillis)) return false
+    const now = yield* monotonicMillis
+    for (const [known, at] of anewAt) if (now - at >= anewEveryMs) anewAt.delete(known)
+    if (anewAt.has(client)) return false
+    anewAt.set(client, now)
+    counters.connected_anew++
+    yield* Effect.logInfo("a client has an authorization of before this gateway's start: it is to connect anew").pipe(
+      Effect.annotateLogs({ client, resource })
+    )
+    yield* dataPlane.send(goodbye(client))
+    yield* dataPlane.send({ _tag: "DisconnectClient", client })
+    yield* onDisconnected(client)
+    return true
+  })
+
+  const remember = (one: Refused): void => {
+    const others = refused.filter((other) => !isSame(other, one))
+    const own = others.filter(({ client }) => client === one.client)
+    const oldest = own.length >= maxRefusedPerClient ? own[0] : undefined
+    refused = [...others.filter((other) => other !== oldest), one].slice(-maxRefused)
+  }
+
   const confirmLater = (client: ClientId, mapping: MappingId, echo: AssignedIps["echo"]) =>
     FiberMap.run(
       waiting,
@@ -82,10 +129,13 @@ export const makeInTunnelControl = Effect.gen(function* () {
     const mapping = yield* accept(client, assigned)
     const outcome = typeof mapping === "string" ? mapping : (mapping?.state._tag ?? "Accepted")
     yield* Effect.annotateCurrentSpan({ outcome })
+    if (mapping === "NotAuthorized" && (yield* connectAnew(client, resource))) return
     if (typeof mapping === "string") {
+      if (mapping === "NotAuthorized") remember({ client, assigned })
       yield* Effect.logDebug(`name refused: ${mapping}`).pipe(Effect.annotateLogs({ client, resource }))
       return yield* tell(client, "Inactive", echo)
     }
+    if (refused.length > 0) refused = refused.filter((one) => !isSame(one, { client, assigned }))
     if (mapping === null || mapping.state._tag !== "Resolving") return yield* tell(client, "Active", echo)
     if ((yield* FiberMap.size(waiting)) >= maxWaiting) return yield* tell(client, "Active", echo)
     yield* confirmLater(client, mapping.mapping.id, echo)
@@ -99,6 +149,23 @@ export const makeInTunnelControl = Effect.gen(function* () {
       counters.malformed++
       return Effect.void
     },
+    /** The client may use the resource: what it announced of it before, it does not announce again. */
+    granted: Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
+      if (refused.length === 0) return
+      const now = refused.filter((one) => one.client === client && one.assigned.resource === resource)
+      if (now.length === 0) return
+      refused = refused.filter((one) => !now.includes(one))
+      for (const one of now) yield* assigned(client, one.assigned)
+    }),
+    /** The client begins anew. */
+    forget: (client: ClientId): void => {
+      if (refused.length > 0) refused = refused.filter((one) => one.client !== client)
+    },
     counters: () => ({ ...counters })
   }
 })
+
+const isSame = (a: Refused, b: Refused): boolean =>
+  a.client === b.client &&
+  a.assigned.resource === b.assigned.resource &&
+  a.assigned.echo.domain === b.assigned.echo.domain

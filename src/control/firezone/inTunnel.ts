@@ -2,6 +2,8 @@
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaParser from "effect/SchemaParser"
+import type { SendControl } from "../../dataplane/commands.ts"
+import type { ClientId } from "../../model/Client.ts"
 import { type ResourceId, ResourceId as ResourceIds } from "../../model/Resource.ts"
 import * as wire from "./wire.ts"
 
@@ -42,6 +44,13 @@ export const readAssignedIps = (payload: Uint8Array): AssignedIps | undefined =>
 
 export const domainStatus = (status: "Active" | "Inactive", echo: AssignedIps["echo"]): Uint8Array =>
   new TextEncoder().encode(JSON.stringify({ status, resource: echo.resource, domain: echo.domain }))
+
+export const goodbye = (client: ClientId): SendControl => ({
+  _tag: "SendControl",
+  client,
+  event: controlEvent.Goodbye,
+  payload: new Uint8Array(0)
+})
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 const read = payloadReader(wire.AssignedIps)

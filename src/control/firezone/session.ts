@@ -41,6 +41,8 @@ export class Session {
   private readonly relays = new RelayTable()
   private readonly early = new EarlyRequests()
   private readonly accepted = new Map<ClientId, Client>()
+  /** What the portal listed last, by client: resource and expiry. A process that starts anew holds none of it yet. */
+  private readonly listed = new Map<ClientId, Map<ResourceId, number | null>>()
   private askedRelaysAt = Number.NEGATIVE_INFINITY
   private warnedOfOldClients = false
 
@@ -57,6 +59,12 @@ export class Session {
   /** The client's last authorization has ended. */
   dismiss(client: ClientId): void {
     this.accepted.delete(client)
+  }
+
+  /** Whether the portal lists the pair, be the authorization known here or not. `date`: epoch milliseconds. */
+  lists(client: ClientId, resource: ResourceId, date: number): boolean {
+    const expiresAt = this.listed.get(client)?.get(resource)
+    return expiresAt === null || (expiresAt !== undefined && expiresAt > date)
   }
 
   /** `now`: monotonic milliseconds. */
@@ -84,6 +92,7 @@ export class Session {
       }
       case "RejectAccess":
         this.early.reject(message.client, message.resource)
+        this.listed.get(message.client)?.delete(message.resource)
         return [{ _tag: "Revoke", client: message.client, resource: message.resource }]
       case "ResourceUpdated":
         this.early.update(message.resource)
@@ -107,7 +116,13 @@ export class Session {
     const { tunnel4, tunnel6, relays, authorizations } = init
     this.relays.upsert(relays)
     const reconcile: Array<Action> = []
+    this.listed.clear()
     if (authorizations !== null) {
+      for (const { client, expiresAt, resource } of authorizations) {
+        const resources = this.listed.get(client)
+        if (resources === undefined) this.listed.set(client, new Map([[resource, expiresAt]]))
+        else resources.set(resource, expiresAt)
+      }
       this.early.keepOnly(authorizations)
       reconcile.push({ _tag: "Reconcile", authorizations })
     }

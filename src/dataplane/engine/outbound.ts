@@ -28,6 +28,8 @@ import type { TunWriter } from "./tunWriter.ts"
 const forwarded = counterIndex["outbound.forwarded"]
 const bytes = counterIndex["outbound.bytes"]
 
+const dnsPort = 53
+
 const errorCapacity = 1_280 + 64
 const parkedCapacity = 65_536 + 64
 
@@ -311,6 +313,8 @@ export class Outbound {
         return this.refuse(client, index === filtered ? "outbound.filtered" : "outbound.unauthorized", prohibited)
       }
       if (state.refuses(resource, view.destination)) {
+        // All names of the client outside of its resources fail with its DNS server, which `status` tells.
+        if (resource.kind === "internet" && isDns(view)) state.count("outbound.private_dns_refused")
         return this.refuse(client, "outbound.destination_refused", networkUnreachable)
       }
       slot = this.open(client, port, view.destination, -1, resource)
@@ -368,6 +372,9 @@ export class Outbound {
     this.link.toClient(client, this.errorAt, length)
   }
 }
+
+const isDns = ({ destinationPort, protocol }: Readonly<PacketView>): boolean =>
+  destinationPort === dnsPort && (protocol === protocolUdp || protocol === protocolTcp)
 
 const isForMany = (a: Readonly<Words>): boolean =>
   isIpv4(a) ? a.w3 >>> 28 === 14 || a.w3 === -1 : a.w0 >>> 24 === 0xff

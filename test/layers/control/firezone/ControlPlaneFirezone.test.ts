@@ -564,6 +564,63 @@ describe("names announced inside the tunnel", () => {
     }).pipe(Effect.provide(layerPortal()))
   )
 
+  it.effect("of a resource that the portal lists and this process does not know bring the client to connect anew", () =>
+    Effect.gen(function* () {
+      const web = wire.uuid(77)
+      const listed = [
+        { ...pair, expires_at: null },
+        { ...pair, resource_id: web, expires_at: 100 }
+      ]
+      yield* start({ authorizations: listed })
+      yield* ask("authorize_flow", wire.authorizeFlow(1))
+      const ask4 = (resource: string) => assignedIps(one, resource, "app.corp.example", proxies)
+      yield* ask4(web)
+      assert.deepStrictEqual(
+        (yield* inTunnel).map(({ client, event }) => `${client} ${event}`),
+        [`${one} 2`]
+      )
+      assert.lengthOf(yield* commandsOf("DisconnectClient"), 1)
+      assert.lengthOf(yield* authorizationPairs, 1)
+      // Once: a client that asks again without having asked the portal is told.
+      yield* ask4(web)
+      assert.deepStrictEqual(
+        (yield* statuses).map(({ status }) => status),
+        ["Inactive"]
+      )
+      yield* TestClock.adjust("1 minute")
+      yield* ask4(web)
+      assert.lengthOf(yield* commandsOf("DisconnectClient"), 2)
+      yield* ask("reject_access", { ...pair, resource_id: web })
+      yield* TestClock.adjust("1 minute")
+      yield* ask4(web)
+      yield* ask4(wire.uuid(78))
+      assert.lengthOf(yield* commandsOf("DisconnectClient"), 2)
+    }).pipe(Effect.provide(layerPortal()))
+  )
+
+  it.effect(
+    "before their resource is granted are mapped as soon as it is, for the client does not announce them again",
+    () =>
+      Effect.gen(function* () {
+        yield* start()
+        yield* ask("authorize_flow", wire.authorizeFlow(1, { resource: wire.cidrResource() }))
+        for (let i = 0; i < 70; i++) yield* assignedIps(one, apps, `n${i}.corp.example`, [`100.96.1.${i}`])
+        yield* assignedIps(one, apps, "n.elsewhere.example", ["100.96.1.200"])
+        assert.lengthOf(yield* commandsOf("SetMapping"), 0)
+        yield* ask("authorize_flow", wire.authorizeFlow(1))
+        const mapped = (yield* commandsOf("SetMapping")).map((command) => command.proxyIps[0])
+        assert.deepStrictEqual(
+          mapped,
+          Array.from({ length: 63 }, (_, i) => `100.96.1.${i + 7}`)
+        )
+        yield* TestClock.adjust("2 seconds")
+        const active = (yield* statuses).filter(({ status }) => status === "Active")
+        assert.lengthOf(active, 63)
+        yield* ask("authorize_flow", wire.authorizeFlow(1))
+        assert.lengthOf(yield* commandsOf("SetMapping"), 63)
+      }).pipe(Effect.provide(layerPortal()))
+  )
+
   for (const [name, behaviour] of failures) {
     it.effect(`are Active within 2 s although the resolver ${name}, and again at once`, () =>
       Effect.gen(function* () {
