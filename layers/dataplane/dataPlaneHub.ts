@@ -44,6 +44,15 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     }
   }
 
+  const tellFaults = (): void => {
+    for (const message of desired.faults.splice(0)) {
+      faults++
+      const fault: Notice = { _tag: "Fault", epoch: 0, message }
+      if (subscribers.size > 0) publish(fault)
+      else if (early.length < mostEarly) early.push(fault)
+    }
+  }
+
   const notices = Effect.acquireRelease(
     Effect.map(Queue.sliding<Notice>(noticeCapacity), (queue) => {
       subscribers.add(queue)
@@ -74,12 +83,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     }),
     decide: (command) => {
       const orders = desired.apply(command)
-      for (const message of desired.faults.splice(0)) {
-        faults++
-        const fault: Notice = { _tag: "Fault", epoch: 0, message }
-        if (subscribers.size > 0) publish(fault)
-        else if (early.length < mostEarly) early.push(fault)
-      }
+      tellFaults()
       return orders
     },
     deliver: (sent, now, at = now) => {
@@ -94,6 +98,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
         }
         publish(notice)
       }
+      tellFaults()
     }
   }
 }

@@ -4,6 +4,8 @@
  * come out, and `replay` brings a new worker to where one is that lived through them all. Pure; one owner (the
  * `DataPlane` layer).
  */
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
 import { parseCandidate } from "../ice/candidate.ts"
 import type { IceCredentials } from "../model/AccessRequest.ts"
 import type { Client, ClientId } from "../model/Client.ts"
@@ -11,7 +13,8 @@ import type { MappingId } from "../model/Mapping.ts"
 import type { ResourceId } from "../model/Resource.ts"
 import { formatAddress, parseAddress, parseNetwork } from "../packet/address.ts"
 import { formatTransport } from "../packet/transportAddress.ts"
-import { canonicalBase64 } from "./bytesText.ts"
+import { millisOf, tai64nLength } from "../wireguard/tai64n.ts"
+import { canonicalBase64, fromHex } from "./bytesText.ts"
 import type {
   AddCandidate,
   Command,
@@ -112,7 +115,15 @@ export class DesiredState {
   /** The worker's word. */
   observe(state: ClientState): void {
     const entry = this.entries.get(state.client)
-    if (entry !== undefined) entry.state = state
+    if (entry === undefined) return
+    const { behindMs, client, lastTai64n } = state
+    if (behindMs > 0 && (entry.state?.behindMs ?? 0) === 0) {
+      const before = millisOf(fromHex(lastTai64n ?? "", tai64nLength) ?? new Uint8Array(tai64nLength))
+      this.faults.push(
+        `the clock of client ${client} was ahead, or is wrong now: a handshake of it was dated ${dateOf(before)}, the latest one ${dateOf(before - behindMs)}; it is served all the same, since it has proved to be there`
+      )
+    }
+    entry.state = state
   }
 
   /** A connection has ended for the worker; not so one that it is being told to begin anew. */
@@ -431,6 +442,10 @@ export class DesiredState {
     return [command]
   }
 }
+
+/** Clients may stamp with what no calendar has. */
+const dateOf = (epochMs: number): string =>
+  Option.match(DateTime.make(epochMs), { onNone: () => "a time beyond all dates", onSome: DateTime.formatIso })
 
 const clientOf = ({ placed }: ClientEntry): Client => ({
   id: placed.client,
