@@ -7,6 +7,7 @@ import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusRepo
 import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { Tunnel } from "../../src/host/Tunnel.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
@@ -27,6 +28,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     clientStates: yield* dataPlane.clients,
     mappings: yield* resolutions.list,
     authorizations: yield* (yield* Authorizations).list,
+    host: yield* (yield* Tunnel).kept,
     workerEpoch: yield* dataPlane.epoch,
     controlPlane: yield* controlPlane.health,
     controlPlaneCounters: yield* controlPlane.counters,

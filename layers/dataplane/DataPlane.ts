@@ -20,7 +20,17 @@ import { type DataPlaneHub, makeDataPlaneHub } from "./dataPlaneHub.ts"
 import { readOffloads } from "./offloads.ts"
 import { readRealTime } from "./realTime.ts"
 import { hasNativeChecksum } from "./native/checksum.ts"
-import { close, NativeError, openEventFd, openTun, openUdp, signalEventFd, type UdpSocket } from "./native/fds.ts"
+import {
+  close,
+  moveDescriptor,
+  NativeError,
+  openEventFd,
+  openTun,
+  openUdp,
+  signalEventFd,
+  type TunDevice,
+  type UdpSocket
+} from "./native/fds.ts"
 import {
   type FromWorker,
   heartbeat,
@@ -94,6 +104,10 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
           "worker.uptime_ms": Math.round(now() - supervisor.startedAt())
         })),
+        remakeDevice: Effect.suspend(() => {
+          const failed = remakeDevice(options.device, descriptors)
+          return failed === undefined ? Effect.void : new DataPlaneError({ message: failed })
+        }),
         epoch: Effect.sync(() => supervisor.epoch()),
         port: descriptors.udpPort
       })
@@ -102,6 +116,8 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
 
 interface Descriptors {
   readonly offloads: WorkerOffloads
+  /** What the kernel agreed to for the device. */
+  readonly tunOffloads: TunDevice["offloads"]
   readonly tun: number
   readonly udp4: number
   readonly udp6: number
@@ -144,8 +160,27 @@ const openDescriptors = Effect.fnUntraced(function* (
     udpSegment: switches.gso && udp4.gso && udp6.gso,
     simd: switches.simd && hasNativeChecksum()
   }
-  return { offloads, tun: tun.fd, udp4: udp4.fd, udp6: udp6.fd, event: event.fd, udpPort: udp4.port }
+  return {
+    offloads,
+    tunOffloads: tun.offloads,
+    tun: tun.fd,
+    udp4: udp4.fd,
+    udp6: udp6.fd,
+    event: event.fd,
+    udpPort: udp4.port
+  }
 })
+
+/** Why it could not be done. The worker keeps the number of the descriptor, and what it was told of the offloads. */
+const remakeDevice = (name: string, { offloads, tun, tunOffloads }: Descriptors): string | undefined => {
+  const opened = openTun(name, { vnetHeader: offloads.vnetHeader })
+  if (opened instanceof NativeError) return opened.message
+  if (opened.name !== name || opened.offloads.tcp !== tunOffloads.tcp || opened.offloads.udp !== tunOffloads.udp) {
+    close(opened.fd)
+    return `the device ${opened.name} has other offloads than before: restart the gateway`
+  }
+  return moveDescriptor(opened.fd, tun)?.message
+}
 
 /** UDP at the same port for both families, closed with the scope; IPv6 may be missing. */
 const bothFamilies = (options: DataPlaneOptions, gro: boolean) =>

@@ -2,7 +2,6 @@
  * `HostNetwork` by iproute2, nftables and /proc/sys. Needs CAP_NET_ADMIN, which the helpers must inherit (ambient
  * capabilities). Sysctls are only ever raised, and left that way at the end: other services may rely on them by then.
  */
-import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -16,59 +15,96 @@ import {
   optionalScripts,
   removeScript
 } from "../../src/host/firewall.ts"
-import { type ForeignNetwork, ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
-import { HostError, HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
+import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
+import { HostError, HostNetwork, type HostPlan, type HostRepair } from "../../src/host/HostNetwork.ts"
+import { compare, globalForwarding, hostWanted, nothingThere, type Repair } from "../../src/host/hostPlan.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { judgeOverlaps, type RangeInUse, Route } from "../../src/host/overlap.ts"
 import { broadcastAddresses } from "../../src/host/broadcastAddresses.ts"
 import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { foreignFirewall } from "./foreignFirewall.ts"
-import { findProgram, runCommand } from "./hostCommand.ts"
+import { NativeError } from "../dataplane/native/nativeError.ts"
+import { runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
-import { enableForwarding, ipv6Missing } from "./hostSysctl.ts"
-import { nft, nftList } from "./nftables.ts"
+import { type HostLook, makeHostLook } from "./hostLook.ts"
+import { ipv6Missing, raiseForwarding } from "./hostSysctl.ts"
+import { nft, nftList, nftTable } from "./nftables.ts"
 
 export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies> = Layer.effect(
   HostNetwork,
   Effect.gen(function* () {
     const context = yield* Effect.context<ForeignNetworks | IpFamilies>()
-    let inForce: HostPlan | null = null
+    const look = yield* makeHostLook
     const news = yield* Queue.sliding<void>(1)
-    yield* Effect.forkScoped(superviseForever("HostNetwork.watch", watch(news)))
+    const stirs = yield* Queue.sliding<void>(1)
+    let inForce: InForce | null = null
+    yield* Effect.forkScoped(
+      superviseForever(
+        "HostNetwork.watch",
+        makeWatch(look, () => inForce?.plan ?? null, news, stirs)
+      )
+    )
     return HostNetwork.of({
       configure: (plan) =>
-        configure(plan).pipe(
-          Effect.provideContext(context),
-          Effect.tap(
-            Effect.acquireRelease(
-              Effect.sync(() => void (inForce = plan)),
-              () => Effect.sync(() => void (inForce = null))
-            )
+        Effect.gen(function* () {
+          const set = yield* Effect.provideContext(configure(look, plan), context)
+          yield* Effect.acquireRelease(
+            Effect.sync(() => void (inForce = set.inForce)),
+            () => Effect.sync(() => void (inForce = null))
           )
-        ),
+          return set.warnings
+        }),
       lookAtRanges: Effect.suspend(() =>
-        inForce === null ? Effect.void : Effect.provideContext(lookAgain(inForce), context)
+        inForce === null ? Effect.void : Effect.provideContext(lookAgain(look, inForce), context)
       ),
+      repair: (remakeDevice) =>
+        Effect.suspend(() =>
+          inForce === null
+            ? Effect.succeed(allRight)
+            : Effect.provideContext(repair(look, inForce, remakeDevice), context)
+        ),
+      stirred: Queue.take(stirs),
       ownAddresses,
       broadcasts: Effect.map(listInterfaces, broadcastAddresses),
       uplinkAddresses: uplinks,
-      // A change comes as a burst of lines: one completion for all of it.
+      // A change comes as a burst of events: one completion for all of it.
       changed: Queue.take(news).pipe(Effect.andThen(Effect.sleep("200 millis")), Effect.andThen(Queue.clear(news)))
     })
   })
 )
 
-const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) {
+/** How often the kernel is asked whether anything has happened. */
+const watchEvery = "250 millis"
+/** How long the host is believed to be as it was when nothing is said to have happened. */
+const believedMs = 5_000
+/** Some hosts change rules all the time: the own table is read once a second at most for it. */
+const rulesEveryMs = 1_000
+
+/** A plan, and what is remembered of the host that it was put into force on. */
+interface InForce {
+  readonly plan: HostPlan
+  /** The device's; another one of the same name is not ours. */
+  index: number | null
+  /** The own table as the kernel had it after it was made, and how many changes of rules there had been. */
+  table: string | null
+  generation: number | null
+  /** Devices that have been seen to forward, by index. */
+  readonly forwarded: Set<number>
+}
+
+const allRight: HostRepair = { repaired: [], refused: [], remade: false }
+
+const configure = Effect.fn("HostNetwork.configure")(function* (look: HostLook, plan: HostPlan) {
+  const { device } = plan
   const warnings: Array<string> = []
-  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(plan.device)) {
-    return yield* fail(
-      `the device name ${JSON.stringify(plan.device)} cannot be used: take letters and digits, at most 15`
-    )
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(device)) {
+    return yield* fail(`the device name ${JSON.stringify(device)} cannot be used: take letters and digits, at most 15`)
   }
-  const missing = ipv6Missing(plan.device)
+  const missing = ipv6Missing(device)
   const families = yield* IpFamilies
   const foreign = yield* ForeignNetworks
   yield* families.found("device", missing)
@@ -76,25 +112,124 @@ const configure = Effect.fn("HostNetwork.configure")(function* (plan: HostPlan) 
   const overlaps = yield* overlapsOf(plan, v6)
   if (overlaps.conflict !== null) return yield* fail(overlaps.conflict)
   yield* foreign.found(overlaps.foreign)
+  const link = look.link(device)
+  if (link === null) return yield* fail(`the TUN device ${device} is missing`)
+  const index = link instanceof NativeError ? null : link.index
+  const inForce: InForce = { plan, index, table: null, generation: null, forwarded: new Set() }
   // Filtered before it is up and until it is down again.
   if (plan.firewall === "nftables") {
-    const table = firewallTable(plan.device)
-    yield* removeLeftovers(plan.device)
-    yield* Effect.acquireRelease(installFirewall(plan, foreign.list()), () => Effect.ignore(nft(removeScript(table))))
-    warnings.push(...(yield* foreignFirewall(plan, table)))
+    yield* removeLeftovers(device)
+    yield* Effect.addFinalizer(() => Effect.ignore(nft(removeScript(firewallTable(device)))))
   }
-  yield* Effect.acquireRelease(raiseDevice(plan, v6), () => Effect.ignore(lowerDevice(plan)))
-  warnings.push(...(yield* enableForwarding(v6, routerAdvertised)))
-  return warnings
+  yield* Effect.addFinalizer(() => Effect.ignore(lowerDevice(plan)))
+  const wanted = hostWanted(plan, v6)
+  const failures = yield* apply(look, inForce, compare(wanted, nothingThere(wanted)))
+  for (const [repair, error] of failures) {
+    // A host may be right for IPv4 alone.
+    if (repair._tag !== "Forwarding" || repair.path === globalForwarding[4]) return yield* error
+    warnings.push(error.message)
+  }
+  if (plan.firewall === "nftables") warnings.push(...(yield* foreignFirewall(plan, firewallTable(device))))
+  return { warnings, inForce }
+})
+
+/** Does it, and yields what did not work. */
+const apply = Effect.fnUntraced(function* (look: HostLook, inForce: InForce, repairs: ReadonlyArray<Repair>) {
+  const failures = new Map<Repair, HostError>()
+  const failed = (of: ReadonlyArray<Repair>) => (error: HostError) =>
+    Effect.sync(() => {
+      for (const repair of of) failures.set(repair, error)
+    })
+  const lines = repairs.flatMap((repair) => (repair._tag === "Ip" ? repair.lines : []))
+  for (const repair of repairs) {
+    if (repair._tag === "Table") {
+      yield* Effect.catch(installFirewall(look, inForce), failed([repair]))
+    } else if (repair._tag === "Ip" && lines.length > 0) {
+      const batch = ip(["-force", "-batch", "-"], `${lines.splice(0).join("\n")}\n`)
+      yield* Effect.catch(batch, failed(repairs.filter(({ _tag }) => _tag === "Ip")))
+    } else if (repair._tag === "Forwarding") {
+      const refused = yield* raiseForwarding(repair.path, routerAdvertised).pipe(
+        Effect.catch((error) => Effect.succeed(error.message))
+      )
+      if (refused !== undefined) failures.set(repair, new HostError({ message: refused }))
+    }
+  }
+  return failures
+})
+
+const repair = Effect.fn("HostNetwork.repair")(function* (
+  look: HostLook,
+  inForce: InForce,
+  remakeDevice: Effect.Effect<void, { readonly message: string }>
+): Effect.fn.Return<HostRepair, never, ForeignNetworks | IpFamilies> {
+  const { plan } = inForce
+  const { device } = plan
+  let found = yield* differences(look, inForce)
+  let remade = false
+  const lost = "repairs" in found ? found.repairs.find(({ _tag }) => _tag === "Device") : undefined
+  if (lost !== undefined) {
+    const failure = yield* Effect.match(remakeDevice, { onFailure: ({ message }) => message, onSuccess: () => null })
+    if (failure !== null) return { ...allRight, refused: [`${lost.lost} and cannot be made again: ${failure}`] }
+    const link = look.link(device)
+    inForce.index = link === null || link instanceof NativeError ? null : link.index
+    remade = true
+    found = yield* differences(look, inForce)
+  }
+  if ("refused" in found) return { ...allRight, refused: [found.refused], remade }
+  const { repairs } = found
+  if (repairs.length === 0) return allRight
+  const failures = yield* apply(look, inForce, repairs)
+  const after = yield* differences(look, inForce)
+  const left = new Set("repairs" in after ? after.repairs.map(({ lost }) => lost) : [])
+  return {
+    // Its addresses and routes went with it.
+    repaired: lost === undefined ? repairs.flatMap(({ lost }) => (left.has(lost) ? [] : [lost])) : [lost.lost],
+    refused: repairs.flatMap((repair) =>
+      left.has(repair.lost)
+        ? [`${repair.lost} and cannot be put right: ${failures.get(repair)?.message ?? "somebody else undoes it"}`]
+        : []
+    ),
+    remade
+  }
+})
+
+/** What differs from the plan, or why that cannot be told. */
+const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
+  const { plan } = inForce
+  const families = yield* IpFamilies
+  const link = look.link(plan.device)
+  // Of a device that is gone nothing can be said.
+  if (link !== null && !(link instanceof NativeError)) yield* families.found("device", ipv6Missing(plan.device))
+  const wanted = hostWanted(plan, families.ipv6().device === null)
+  const observed = look.observe(wanted, inForce.index, inForce.forwarded)
+  if (observed instanceof NativeError) return { refused: observed.message }
+  const table = yield* Effect.match(tableState(look, inForce), {
+    onFailure: ({ message }) => ({ refused: message }),
+    onSuccess: (state) => state
+  })
+  return typeof table === "string" ? { repairs: compare(wanted, { ...observed, table }) } : table
+})
+
+const tableState = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
+  if (inForce.plan.firewall === "off") return "right" as const
+  const generation = look.generation()
+  if (generation !== null && generation === inForce.generation) return "right" as const
+  const table = yield* nftTable(firewallTable(inForce.plan.device))
+  if (table === null) return "gone" as const
+  if (table !== inForce.table) return "changed" as const
+  inForce.generation = generation
+  return "right" as const
 })
 
 /** What has come up while we run is left to the host like what was there before. */
-const lookAgain = Effect.fnUntraced(function* (plan: HostPlan) {
+const lookAgain = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
+  const { plan } = inForce
   const foreign = yield* ForeignNetworks
   const { device } = (yield* IpFamilies).ipv6()
   const overlaps = yield* overlapsOf(plan, device === null)
   if (!(yield* foreign.found(overlaps.foreign)) || plan.firewall === "off") return
   yield* nft(foreignScript(plan.device, foreign.list()))
+  yield* rememberTable(look, inForce)
 })
 
 const listInterfaces = Effect.suspend(() =>
@@ -159,24 +294,6 @@ const overlapsOf = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean) {
   return judgeOverlaps(ranges, plan.device, plan.fixedRanges, [plan.gateway4, plan.gateway6])
 })
 
-/** Address, MTU, up, routes: one batch. No duplicate address detection, or services could not bind for a second. */
-const raiseDevice = (plan: HostPlan, v6: boolean) => {
-  const { device } = plan
-  const lines = [
-    ...(v6 ? [`link set dev ${device} addrgenmode none`] : []),
-    `link set dev ${device} mtu ${plan.mtu} txqueuelen 1000 up`,
-    `address replace ${plan.gateway4}/32 dev ${device}`,
-    ...(v6 ? [`address replace ${plan.gateway6}/128 dev ${device} nodad`] : []),
-    ...plan.tunnelNetworks
-      .filter((network) => v6 || familyOf(network) === "-4")
-      .map((network) => {
-        const source = familyOf(network) === "-4" ? plan.gateway4 : plan.gateway6
-        return `route replace ${network} dev ${device} src ${source}`
-      })
-  ]
-  return ip(["-batch", "-"], `${lines.join("\n")}\n`)
-}
-
 const lowerDevice = ({ device }: HostPlan) =>
   ip(["-force", "-batch", "-"], `link set dev ${device} down\naddress flush dev ${device}\n`)
 
@@ -196,17 +313,33 @@ const removeLeftovers = Effect.fnUntraced(function* (own: string) {
   }
 })
 
-const installFirewall = (plan: HostPlan, foreign: ReadonlyArray<ForeignNetwork>) =>
-  Effect.suspend(() => {
-    const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
-    const ports = {
-      ...freePortRange([...listening, plan.listenPort]),
-      privileged: freePrivilegedRange([...listening, plan.listenPort])
-    }
-    return nft(firewallScript(plan, ports, foreign)).pipe(
-      Effect.andThen(Effect.forEach(optionalScripts(plan), (script) => Effect.ignore(nft(script)), { discard: true }))
-    )
-  })
+/**
+ * Makes the own table anew, and remembers how the kernel has it. The kernel counts changes of rules: one that came in
+ * between may have been to this table, which is then made once more.
+ */
+const installFirewall = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
+  const { plan } = inForce
+  const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
+  const ports = {
+    ...freePortRange([...listening, plan.listenPort]),
+    privileged: freePrivilegedRange([...listening, plan.listenPort])
+  }
+  const script = firewallScript(plan, ports, (yield* ForeignNetworks).list())
+  for (let tries = 0; tries < mostTries; tries++) {
+    const before = look.generation()
+    yield* nft(script)
+    const more = yield* Effect.forEach(optionalScripts(plan), (optional) => Effect.isSuccess(nft(optional)))
+    yield* rememberTable(look, inForce)
+    if (inForce.generation === (before ?? 0) + 1 + more.filter(Boolean).length) return
+  }
+})
+
+const mostTries = 3
+
+const rememberTable = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
+  inForce.table = yield* nftTable(firewallTable(inForce.plan.device))
+  inForce.generation = look.generation()
+})
 
 const readOr = (path: string, otherwise: string): string => {
   try {
@@ -216,15 +349,25 @@ const readOr = (path: string, otherwise: string): string => {
   }
 }
 
-/** `ip monitor` as a trigger (its text is not for programs). Whatever ends it, news may have been missed by then. */
-const watch = (news: Queue.Queue<void>): Effect.Effect<void> =>
-  Effect.callback<void>((resume) => {
-    const child = spawn(findProgram("ip"), ["monitor", "address", "route"], { stdio: ["ignore", "pipe", "ignore"] })
-    child.stdout.on("data", () => void Queue.offerUnsafe(news, undefined))
-    child.once("error", () => resume(Effect.void))
-    child.once("exit", () => resume(Effect.void))
-    return Effect.sync(() => void child.kill("SIGKILL"))
-  }).pipe(
-    Effect.andThen(Effect.sleep("5 seconds")),
-    Effect.andThen(Effect.sync(() => void Queue.offerUnsafe(news, undefined)))
-  )
+/** One turn: asks what has happened, tells those who wait for it, and waits itself. */
+const makeWatch = (look: HostLook, plan: () => HostPlan | null, news: Queue.Queue<void>, stirs: Queue.Queue<void>) => {
+  let generation: number | null = null
+  let rulesAt = Number.NEGATIVE_INFINITY
+  let stirredAt = Number.NEGATIVE_INFINITY
+  return Effect.gen(function* () {
+    const now = yield* monotonicMillis
+    const { any, moved } = look.events(plan())
+    const rules = look.generation()
+    const rulesChanged = rules !== generation && now - rulesAt >= rulesEveryMs
+    if (rulesChanged) {
+      generation = rules
+      rulesAt = now
+    }
+    if (moved) yield* Queue.offer(news, undefined)
+    if (any || rulesChanged || now - stirredAt >= believedMs) {
+      stirredAt = now
+      yield* Queue.offer(stirs, undefined)
+    }
+    yield* Effect.sleep(watchEvery)
+  })
+}

@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import * as Semaphore from "effect/Semaphore"
 import { Destinations } from "../../src/access/Destinations.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
-import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { type DnsHandler, DnsSockets } from "../../src/host/DnsSockets.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { IpFamilies, leadsOut6 } from "../../src/host/IpFamilies.ts"
@@ -15,6 +15,7 @@ import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { parseAddress, parseNetwork } from "../../src/packet/address.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
+import { makeHostKeeper } from "./keepHost.ts"
 
 export interface TunnelOptions {
   /** The TUN device, opened by the data plane's layer. */
@@ -42,6 +43,7 @@ export const layer = (
       const outer = yield* Effect.scope
       const turn = Semaphore.makeUnsafe(1)
       let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable } | null = null
+      let served: { readonly handler: DnsHandler; readonly scope: Scope.Closeable } | null = null
 
       /** The host's own addresses to those who judge destinations, its uplinks to those who look for paths. */
       const tell = Effect.fnUntraced(function* (plan: TunnelPlan, ownAddresses: ReadonlyArray<string>) {
@@ -69,7 +71,10 @@ export const layer = (
       const configure = Effect.fnUntraced(function* (plan: TunnelPlan) {
         if (current !== null) {
           if (JSON.stringify(current.plan) === JSON.stringify(plan)) return false
-          yield* Scope.close(current.scope, Exit.void)
+          const { scope } = current
+          current = null
+          served = null
+          yield* Scope.close(scope, Exit.void)
         }
         const scope = yield* Scope.fork(outer)
         const { hostCandidates: _, packets, ranges, ...wanted } = plan
@@ -89,6 +94,35 @@ export const layer = (
         yield* tell(plan, yield* host.ownAddresses)
         return true
       })
+
+      const serve = Effect.fnUntraced(function* (handler: DnsHandler) {
+        if (current === null) return yield* Effect.die("the tunnel has no addresses yet")
+        const { plan } = current
+        const scope = yield* Scope.fork(current.scope)
+        served = { handler, scope }
+        yield* dnsSockets
+          .serve({
+            addresses: [plan.gateway4, plan.gateway6],
+            port: plan.packets.dnsPort,
+            device: options.bindToDevice ? device : null,
+            handler
+          })
+          .pipe(Scope.provide(scope))
+      })
+
+      /** Sockets are bound to a device, not to its name. */
+      const serveAgain = Effect.gen(function* () {
+        if (served === null) return null
+        yield* Scope.close(served.scope, Exit.void)
+        return yield* Effect.match(serve(served.handler), {
+          onFailure: (error) => error.message,
+          onSuccess: () => null
+        })
+      })
+      const keeper = makeHostKeeper(host, dataPlane, serveAgain)
+      yield* Effect.forkScoped(
+        superviseForever("Tunnel.keep", Effect.andThen(host.stirred, turn.withPermit(keeper.round)))
+      )
 
       const hostChanged = Effect.gen(function* () {
         yield* host.lookAtRanges
@@ -112,18 +146,8 @@ export const layer = (
 
       return Tunnel.of({
         configure: (plan) => turn.withPermit(configure(plan)),
-        serve: Effect.fnUntraced(function* (handler) {
-          if (current === null) return yield* Effect.die("the tunnel has no addresses yet")
-          const { plan, scope } = current
-          yield* dnsSockets
-            .serve({
-              addresses: [plan.gateway4, plan.gateway6],
-              port: plan.packets.dnsPort,
-              device: options.bindToDevice ? device : null,
-              handler
-            })
-            .pipe(Scope.provide(scope))
-        }),
+        serve: (handler) => turn.withPermit(serve(handler)),
+        kept: Effect.sync(keeper.kept),
         ready: () => current !== null,
         reachedFrom: (address) =>
           Effect.suspend(() => {

@@ -1,11 +1,13 @@
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
-import { HostError } from "../../src/host/HostNetwork.ts"
+import type { HostError } from "../../src/host/HostNetwork.ts"
+import { globalForwarding, sysctlName } from "../../src/host/hostPlan.ts"
 
 /** Why the device can have no IPv6 address; switches IPv6 on for that device alone where it is off by default. */
 export const ipv6Missing = (device: string): string | null => {
   const off = `net/ipv6/conf/${device}/disable_ipv6`
-  const refused = read(off) === undefined ? "" : raise(off, "0")
+  const value = read(off)
+  const refused = value === undefined ? "" : value === "0" ? undefined : write(off, "0")
   if (refused === undefined) return null
   const because =
     refused === ""
@@ -15,39 +17,33 @@ export const ipv6Missing = (device: string): string | null => {
 }
 
 /**
- * IPv4 and IPv6 forwarding. A host that forwards IPv6 forgets the routes of router advertisements unless `accept_ra` is 2
- * before: `advertised` names those interfaces. Yields warnings; fails when IPv4 forwarding is off and cannot be raised.
+ * Switches forwarding on at this path below `/proc/sys`. A host that forwards IPv6 forgets the routes of router
+ * advertisements unless `accept_ra` is 2 before: `advertised` names those interfaces. Yields why it stays off.
  */
-export const enableForwarding = Effect.fnUntraced(function* (
-  v6: boolean,
+export const raiseForwarding = Effect.fnUntraced(function* (
+  path: string,
   advertised: Effect.Effect<ReadonlyArray<string>, HostError>
-) {
-  const refused4 = raise("net/ipv4/ip_forward", "1")
-  if (refused4 !== undefined) {
-    return yield* new HostError({
-      message: `cannot switch IPv4 forwarding on: ${advice(refused4, "net.ipv4.ip_forward", "1")}`
-    })
+): Effect.fn.Return<string | undefined, HostError> {
+  if (read(path) === "1") return undefined
+  if (path !== globalForwarding[6]) {
+    const refused = write(path, "1")
+    const what = path === globalForwarding[4] ? "IPv4 forwarding" : `forwarding of one device`
+    return refused === undefined ? undefined : `cannot switch ${what} on: ${advice(refused, sysctlName(path), "1")}`
   }
-  if (!v6 || read("net/ipv6/conf/all/forwarding") === "1") return []
   for (const device of yield* advertised) {
     const key = `net/ipv6/conf/${device}/accept_ra`
     // 0: routes are kept by somebody else (networkd, NetworkManager), which forwarding does not disturb.
     if (read(key) !== "1") continue
-    const refused = raise(key, "2")
+    const refused = write(key, "2")
     if (refused !== undefined) {
-      return [
-        `IPv6 forwarding stays off, or ${device} would lose its routes: ${advice(refused, `net.ipv6.conf.${device}.accept_ra`, "2")}`
-      ]
+      return `IPv6 forwarding stays off, or ${device} would lose its routes: ${advice(refused, sysctlName(key), "2")}`
     }
   }
-  const refused6 = raise("net/ipv6/conf/all/forwarding", "1")
-  return refused6 === undefined
-    ? []
-    : [`IPv6 resources cannot be reached: ${advice(refused6, "net.ipv6.conf.all.forwarding", "1")}`]
+  const refused = write(path, "1")
+  return refused === undefined
+    ? undefined
+    : `IPv6 resources cannot be reached: ${advice(refused, sysctlName(path), "1")}`
 })
-
-/** The errno that stood in the way, or `undefined` when the value is (now) right. */
-const raise = (key: string, value: string): string | undefined => (read(key) === value ? undefined : write(key, value))
 
 const advice = (errno: string, name: string, value: string): string =>
   errno === "EROFS"

@@ -115,6 +115,7 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
           }),
         ...hub.service,
         counters: Effect.sync(() => hub.counters(readCounters(counters))),
+        remakeDevice: Effect.void,
         epoch: Effect.succeed(1),
         port: udpPort
       })

@@ -44,6 +44,7 @@ export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectCon
           }),
         ...hub.service,
         counters: Effect.succeed({}),
+        remakeDevice: Effect.void,
         epoch: Effect.succeed(1),
         port: 52_625
       })

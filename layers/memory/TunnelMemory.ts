@@ -42,6 +42,7 @@ export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
           dns = handler
           served.push(...plans.slice(-1).map(({ gateway4 }) => gateway4))
         }),
+      kept: Effect.succeed({ repaired: 0, devicesMade: 0, last: null, wrong: null }),
       ready: () => plans.length > 0,
       reachedFrom: (address) => Effect.sync(() => void reachedFrom.push(address)),
       moved: Queue.take(moved)

@@ -1,6 +1,7 @@
 import type { ConfiguredClient } from "../config/GatewayConfig.ts"
 import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
 import type { ClientState } from "../dataplane/notices.ts"
+import type { HostKept } from "../host/HostKept.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
@@ -27,6 +28,7 @@ export interface StatusInput {
   readonly mappings: ReadonlyArray<MappingStatus>
   readonly authorizations: ReadonlyArray<Authorization>
   readonly workerEpoch: number
+  readonly host: HostKept
   readonly controlPlane: ControlPlaneHealth
   readonly controlPlaneCounters: Readonly<Record<string, number>>
   readonly dataPlaneCounters: Readonly<Record<string, number>>
@@ -44,6 +46,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     input.mappings.length <= maxMappingRows
       ? input.mappings
       : input.mappings.toSorted((a, b) => b.state.since - a.state.since).slice(0, maxMappingRows)
+  const { host } = input
   return {
     version: 1,
     at: input.at,
@@ -54,6 +57,11 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       workerEpoch: input.workerEpoch
     },
     controlPlane: { ...input.controlPlane },
+    host: {
+      repaired: host.repaired,
+      last: host.last === null ? null : { ...host.last, at: dateOf(host.last.at) },
+      wrong: host.wrong === null ? null : { ...host.wrong, since: dateOf(host.wrong.since) }
+    },
     clients: input.clients.map((client) => {
       const state = input.clientStates.get(client.id)
       const endpoint = state?.endpoint ?? null
@@ -84,6 +92,11 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       dataPlane: input.dataPlaneCounters,
       resolutions: input.resolutionCounters,
       dns: input.dnsCounters,
+      host: {
+        "host.repaired": host.repaired,
+        "host.devices_made": host.devicesMade,
+        "host.wrong": host.wrong?.what.length ?? 0
+      },
       defects: input.defects
     }
   }

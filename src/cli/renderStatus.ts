@@ -14,6 +14,7 @@ export const renderStatus = (report: StatusReport): string => {
       : `portal ${clean(gateway.endpoint)}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
   const parts = [
     `gateway ${clean(gateway.publicKey)}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
+    hostLines(report),
     counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
     privateDns(counters.dataPlane["outbound.private_dns_refused"] ?? 0),
     section(
@@ -52,7 +53,8 @@ export const renderStatus = (report: StatusReport): string => {
     counterLines("access counters", counters.controlPlane),
     counterLines("packet counters", counters.dataPlane),
     counterLines("lookup counters", counters.resolutions),
-    counterLines("tunnel DNS counters", counters.dns)
+    counterLines("tunnel DNS counters", counters.dns),
+    counterLines("host counters", counters.host ?? {})
   ]
   return parts.filter((part) => part !== "").join("\n\n")
 }
@@ -62,6 +64,22 @@ const privateDns = (refused: number): string =>
     ? ""
     : `DNS through the Internet resource: ${refused} packets to a private DNS server refused, so names outside of resources ` +
       "fail for those clients; give clients a public DNS server, or theirs a resource of its own"
+
+/** What is wrong first, then what was put right. */
+const hostLines = ({ at, host }: StatusReport): string => {
+  if (host === undefined) return ""
+  const { last, repaired, wrong } = host
+  return [
+    ...(wrong === null
+      ? []
+      : wrong.what.map((what) => `host: wrong for ${formatAge(at - wrong.since)}: ${clean(what)}`)),
+    ...(last === null
+      ? []
+      : [
+          `host: changed by others and put right, ${repaired === 1 ? "once" : `${repaired} times`}, ${formatAge(at - last.at)} ago the last time: ${clean(last.what.join(", "))}`
+        ])
+  ].join("\n")
+}
 
 /** Columns as wide as their widest cell, two spaces between, nothing behind the last; control characters shown as `?`. */
 export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {

@@ -57,6 +57,15 @@ export const StatusReport = Schema.Struct({
     connected: Schema.Boolean,
     detail: Schema.String
   }),
+  /** How the host has kept to what the gateway set up on it; what was put right since the start, and what cannot be. */
+  host: Schema.optionalKey(
+    Schema.Struct({
+      repaired: Schema.Finite,
+      last: Schema.NullOr(Schema.Struct({ at: Millis, what: Schema.Array(Schema.String) })),
+      /** Each with cause and fix. */
+      wrong: Schema.NullOr(Schema.Struct({ since: Millis, what: Schema.Array(Schema.String) }))
+    })
+  ),
   clients: Schema.Array(ClientRow),
   mappings: Schema.Array(MappingRow),
   authorizations: Schema.Array(AuthorizationRow),
@@ -67,6 +76,7 @@ export const StatusReport = Schema.Struct({
     dataPlane: Counters,
     resolutions: Counters,
     dns: Counters,
+    host: Schema.optionalKey(Counters),
     /** Bugs that the gateway has met and outlived, by loop. A gateway that has not been restarted since says nothing. */
     defects: Schema.optionalKey(Counters)
   })

@@ -30,8 +30,13 @@ export class DataPlane extends Context.Service<
     readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
     /** By name; see `counters.ts`. They survive a worker's death. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
-    /** Waits, and fails when no worker can go on: the TUN device was deleted, say. */
+    /** Waits, and fails when no worker can go on. */
     readonly failure: Effect.Effect<never, DataPlaneError>
+    /**
+     * Makes the TUN device again in the place of one that is gone: same name, same descriptor, same offloads. The worker
+     * goes on with it, all sessions live.
+     */
+    readonly remakeDevice: Effect.Effect<void, DataPlaneError>
     /** How many workers have been started, the current one included. */
     readonly epoch: Effect.Effect<number>
     /** The UDP port in use, of both families. */

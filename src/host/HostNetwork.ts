@@ -31,6 +31,16 @@ export interface HostPlan {
   readonly allowGatewayHost?: boolean
 }
 
+/** What a look at the host has led to. Each text is one clause or line for the operator. */
+export interface HostRepair {
+  /** What was wrong and is right again: "route 100.64.0.0/11 was gone". */
+  readonly repaired: ReadonlyArray<string>
+  /** What is wrong and stays so: what, why, and the fix. */
+  readonly refused: ReadonlyArray<string>
+  /** The device is another one than before: sockets that were bound to it hear nothing. */
+  readonly remade: boolean
+}
+
 /** Addresses, routes, nft table and sysctls. Undone when the scope closes; leftovers of a crash are cleaned first. */
 export class HostNetwork extends Context.Service<
   HostNetwork,
@@ -42,6 +52,13 @@ export class HostNetwork extends Context.Service<
     readonly configure: (plan: HostPlan) => Effect.Effect<ReadonlyArray<string>, HostError, Scope.Scope>
     /** Looks again at what the host uses of the ranges in force, and leaves it to the host. Cheap enough for each change. */
     readonly lookAtRanges: Effect.Effect<void, HostError>
+    /**
+     * Compares the host with the plan in force, and puts right what has been changed. `remakeDevice` makes the TUN device
+     * again when it is gone.
+     */
+    readonly repair: (remakeDevice: Effect.Effect<void, { readonly message: string }>) => Effect.Effect<HostRepair>
+    /** Completes when anything of the host's network may have changed since the last completion, every 5 s at least. */
+    readonly stirred: Effect.Effect<void>
     /** All addresses of the host's interfaces, canonical text. */
     readonly ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError>
     /** Directed broadcast addresses of the networks that the host is in. */
@@ -51,7 +68,7 @@ export class HostNetwork extends Context.Service<
      * reached from) and those of the default routes; never of tunnels.
      */
     readonly uplinkAddresses: (reachedFrom: string | null) => Effect.Effect<ReadonlyArray<string>, HostError>
-    /** Completes whenever addresses or routes have changed since the last completion. */
+    /** Completes whenever addresses or default routes have changed since the last completion. */
     readonly changed: Effect.Effect<void>
   }
 >()("sallyport/host/HostNetwork") {}

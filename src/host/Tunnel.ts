@@ -3,6 +3,7 @@ import type * as Effect from "effect/Effect"
 import type { PacketPolicy } from "../dataplane/packetPolicy.ts"
 import type { Ranges } from "../model/ranges.ts"
 import type { DnsHandler, DnsSocketError } from "./DnsSockets.ts"
+import type { HostKept } from "./HostKept.ts"
 import type { HostError, HostPlan } from "./HostNetwork.ts"
 
 /** What a control plane wants of the tunnel. */
@@ -31,6 +32,8 @@ export class Tunnel extends Context.Service<
     readonly configure: (plan: TunnelPlan) => Effect.Effect<boolean, HostError>
     /** Serves DNS at the configured addresses until they change. */
     readonly serve: (handler: DnsHandler) => Effect.Effect<void, DnsSocketError>
+    /** What of it was changed by others while it was in force; it is put right within a second. */
+    readonly kept: Effect.Effect<HostKept>
     /** Whether it has been configured. */
     readonly ready: () => boolean
     /** The address that a control plane is reached from: clients may reach the gateway there too. */

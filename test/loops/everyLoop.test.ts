@@ -33,7 +33,7 @@ import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
-import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { HostNetwork, type HostRepair } from "../../src/host/HostNetwork.ts"
 import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
 import { StateStore } from "../../src/host/StateStore.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
@@ -305,6 +305,7 @@ describe("one bug does not end", () => {
           broadcasts: Effect.succeed([]),
           uplinkAddresses: () => Effect.succeed([]),
           changed: Effect.never,
+          stirred: Effect.never,
           ...host
         }),
         destinations(defaultRanges),
@@ -334,6 +335,24 @@ describe("one bug does not end", () => {
           const told = (yield* recorder.commands).flatMap((c) => (c._tag === "SetPolicy" ? [c.ownAddresses] : []))
           assert.deepStrictEqual(told, [["192.0.2.1"], ["192.0.2.2"]])
         }).pipe(Effect.provide(tunnel({ changed: Queue.take(changes), ownAddresses: Effect.suspend(() => own) })))
+      )
+    })
+  )
+
+  it.effect("the keeping of the host: it is compared at its next event", () =>
+    Effect.suspend(() => {
+      const stirs = Effect.runSync(Queue.unbounded<void>())
+      const repair = diesOnce<HostRepair>({ repaired: [], refused: [], remade: false })
+      return outlives(
+        "Tunnel.keep",
+        Effect.gen(function* () {
+          yield* (yield* Tunnel).configure(plan)
+          yield* Queue.offer(stirs, undefined)
+          yield* TestClock.adjust("1 second")
+          yield* Queue.offer(stirs, undefined)
+          yield* settle
+          assert.lengthOf(repair.calls, 2)
+        }).pipe(Effect.provide(tunnel({ stirred: Queue.take(stirs), repair: repair.method })))
       )
     })
   )

@@ -370,20 +370,10 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       const refusedByFirewall = (yield* nftCounter("to_tunnel_refused")) - before
 
       const rule = ["inet", "sallyport_sallyport0", "forward"]
-      const echoed = yield* lab.exec("gateway", [
-        "nft",
-        "--echo",
-        "--handle",
-        "insert",
-        "rule",
-        ...rule,
-        "oifname",
-        "sallyport0",
-        "accept"
-      ])
-      const handle = /# handle (\d+)/.exec(echoed)?.[1] ?? "?"
-      const { grown, result } = yield* counted(["inbound.no_session"], ping("lan", v4, "-I", inner.origin.v4))
-      yield* lab.exec("gateway", ["nft", "delete", "rule", ...rule, "handle", handle])
+      // The gateway takes such a rule out again within a second: what comes in between meets the engine alone.
+      const hole = ["nft", "insert", "rule", ...rule, "oifname", "sallyport0", "accept"]
+      const inTheGap = Effect.andThen(lab.exec("gateway", hole), ping("lan", v4, "-I", inner.origin.v4))
+      const { grown, result } = yield* counted(["inbound.no_session"], Effect.repeat(inTheGap, { times: 4 }))
       yield* lab.exec("lan", ["ip", "route", "del", `${v4}/32`, "via", inner.gateway.v4])
 
       assert.isFalse(filtered.answered)

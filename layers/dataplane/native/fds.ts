@@ -148,6 +148,19 @@ export const signalEventFd = (fd: number): void => {
   libc.write(fd, pointer, 8)
 }
 
+/** What `fd` is open for is from now on at `number`, too, in one step; what was open there is closed. */
+export const moveDescriptor = (fd: number, number: number): NativeError | undefined => {
+  if (libc.dup3(fd, number, O_CLOEXEC) < 0) {
+    const name = lastErrno()
+    return closing(
+      fd,
+      new NativeError("dup3", name, `cannot put a descriptor in the place of another: dup3 failed with ${name}`)
+    )
+  }
+  libc.close(fd)
+  return undefined
+}
+
 export const close = (fd: number): void => {
   libc.close(fd)
 }

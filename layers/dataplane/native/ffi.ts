@@ -24,6 +24,7 @@ export const bindAt = (address: number, count: number): ((...args: ReadonlyArray
 export const libc = {
   open: bind("int open(str, int, int)"),
   close: bind("int close(int)"),
+  dup3: bind("int dup3(int, int, int)"),
   read: bind("long read(int, uintptr_t, size_t)"),
   write: bind("long write(int, uintptr_t, size_t)"),
   writev: bind("long writev(int, uintptr_t, int)"),

@@ -63,7 +63,7 @@ export interface NativePacketIo extends PacketIo {
   /** True when the event descriptor had been signalled at the last `poll`; resets it. */
   readonly drainEvent: () => boolean
   readonly drops: Readonly<SystemDrops>
-  /** One line when a descriptor broke for good (the device was deleted, say); it is no longer polled. */
+  /** One line when a descriptor broke for good; it is no longer polled. A TUN device that is gone may come back. */
   readonly fault: () => string | null
 }
 
@@ -109,6 +109,8 @@ export const makePacketIo = (options: {
   const refusals = new BatchRefusals()
 
   let broken: string | null = null
+  /** The device is gone until main puts another one in its place, under the same number: this poll goes without it. */
+  let withoutTun = false
   let segment = 0
   let next = four
   let signalled = false
@@ -118,9 +120,13 @@ export const makePacketIo = (options: {
   /** What `poll` said about one descriptor. A broken one is taken out, or poll would return at once for ever. */
   const isReady = (index: number): boolean => {
     const events = view.getInt16(polled + 8 * index + 6, true)
-    if ((events & POLLNVAL) !== 0 || (index === 2 && (events & (POLLERR | POLLIN)) === POLLERR)) {
+    if ((events & POLLNVAL) !== 0) {
       view.setInt32(polled + 8 * index, -1, true)
       broken ??= `${descriptorNames[index]} is gone (descriptor ${descriptors[index]}): restart the gateway`
+      return false
+    }
+    if (index === 2 && (events & (POLLERR | POLLIN)) === POLLERR) {
+      withoutTun = true
       return false
     }
     return events !== 0
@@ -320,7 +326,12 @@ export const makePacketIo = (options: {
     writeGathered,
     poll: (timeoutMs) => {
       for (let i = 0; i < 4; i++) view.setInt16(polled + 8 * i + 6, 0, true)
-      const count = libc.poll(base + polled, 4, timeoutMs)
+      if (withoutTun) view.setInt32(polled + 16, -1, true)
+      const count = libc.poll(base + polled, 4, withoutTun ? Math.min(timeoutMs >>> 0, lostTunMs) : timeoutMs)
+      if (withoutTun) {
+        withoutTun = false
+        view.setInt32(polled + 16, tun, true)
+      }
       four.ready = isReady(0)
       six.ready = isReady(1)
       const readable = isReady(2)
@@ -336,6 +347,9 @@ export const makePacketIo = (options: {
     fault: () => broken
   }
 }
+
+/** How often a lost TUN device is looked for. */
+const lostTunMs = 50
 
 const descriptorNames = ["the IPv4 socket", "the IPv6 socket", "the TUN device", "the event descriptor"]
 

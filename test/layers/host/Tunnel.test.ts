@@ -215,7 +215,8 @@ describe("the gateway's end of the tunnel", () => {
             configure: () => Effect.succeed([]),
             ownAddresses: Effect.succeed([]),
             broadcasts: Effect.succeed([]),
-            changed: Effect.never
+            changed: Effect.never,
+            stirred: Effect.never
           })
         )
       )
@@ -251,12 +252,130 @@ describe("the gateway's end of the tunnel", () => {
         layerOver(
           Layer.mock(HostNetwork, {
             configure: () => Effect.fail(new HostError({ message: "overlap" })),
-            changed: Effect.never
+            changed: Effect.never,
+            stirred: Effect.never
           })
         )
       )
     )
   )
+})
+
+describe("the host under the tunnel", () => {
+  /** A tunnel that serves DNS; each thing that is done to its host is met before the effect ends. */
+  const kept = (
+    host: Layer.Layer<HostNetwork>,
+    run: (
+      tunnel: Tunnel["Service"],
+      lines: ReadonlyArray<string>
+    ) => Effect.Effect<void, never, DataPlaneRecorder | Served>
+  ) =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const tunnel = yield* Tunnel
+        yield* Effect.orDie(tunnel.configure(plan))
+        yield* Effect.orDie(tunnel.serve(noAnswer))
+        yield* run(tunnel, lines)
+      }).pipe(Effect.provide(layerOver(host)))
+    )
+  const settle = TestClock.adjust("1 second")
+
+  it.effect("is put right when somebody changes it, in one line, with a row and a count", () => {
+    const host = HostNetworkMemory.make()
+    return kept(
+      host.layer,
+      Effect.fnUntraced(function* (tunnel, lines) {
+        host.change((before) => ({ ...before, addresses: new Set(), routes: new Map(), table: "gone" }))
+        yield* settle
+
+        const what = [
+          "the gateway's nft table was gone",
+          "address 100.64.0.1/32 was gone",
+          "address fd00:2021:1111::1/128 was gone",
+          "route 100.64.0.0/11 was gone",
+          "route fd00:2021:1111::/107 was gone"
+        ]
+        assert.deepStrictEqual(host.observed().routes.size, 2)
+        assert.deepStrictEqual(yield* tunnel.kept, { repaired: 5, devicesMade: 0, last: { at: 0, what }, wrong: null })
+        assert.lengthOf(lines, 1)
+        assert.include(lines[0], `level=WARN`)
+        assert.include(lines[0], `the host was changed, and is put right: ${what.join(", ")}`)
+      })
+    )
+  })
+
+  it.effect("has its device made again when that is gone, and DNS served on the new one", () => {
+    const host = HostNetworkMemory.make()
+    return kept(
+      host.layer,
+      Effect.fnUntraced(function* (tunnel, lines) {
+        const served = yield* Served
+        const before = [...served]
+        served.splice(0)
+        host.change((there) => ({ ...there, link: null }))
+        yield* settle
+
+        assert.deepStrictEqual(served, before)
+        assert.isTrue(host.observed().link?.up)
+        assert.deepInclude(yield* tunnel.kept, { repaired: 1, devicesMade: 1 })
+        assert.lengthOf(lines, 1)
+        assert.include(lines[0], "the TUN device tun0 was gone")
+      })
+    )
+  })
+
+  it.effect(
+    "that cannot be put right is told with the reason once, again when it changes, and when it is right",
+    () => {
+      const news = HostNetworkMemory.make()
+      let refused: ReadonlyArray<string> = ["a: set it on the host"]
+      const host = Layer.effect(
+        HostNetwork,
+        Effect.map(HostNetwork, (inner) =>
+          HostNetwork.of({ ...inner, repair: () => Effect.sync(() => ({ repaired: [], refused, remade: false })) })
+        )
+      ).pipe(Layer.provide(news.layer))
+      return kept(
+        host,
+        Effect.fnUntraced(function* (tunnel, lines) {
+          const stir = Effect.andThen(
+            Effect.sync(() => news.change((before) => before)),
+            settle
+          )
+          yield* stir
+          yield* stir
+          assert.lengthOf(lines, 1)
+          assert.deepStrictEqual((yield* tunnel.kept).wrong, { since: 0, what: ["a: set it on the host"] })
+          refused = ["a: set it on the host", "b: load the module"]
+          yield* stir
+          assert.lengthOf(lines, 2)
+          assert.include(lines[1], "b: load the module")
+          refused = []
+          yield* stir
+          assert.include(lines[2], "the host is as it should be again")
+          assert.isNull((yield* tunnel.kept).wrong)
+        })
+      )
+    }
+  )
+
+  it.effect("that somebody changes without end is put right once a second then, without a line each", () => {
+    const host = HostNetworkMemory.make()
+    return kept(
+      host.layer,
+      Effect.fnUntraced(function* (tunnel, lines) {
+        for (let i = 0; i < 100; i++) {
+          host.change((before) => ({ ...before, table: "gone" }))
+          yield* TestClock.adjust("100 millis")
+        }
+        const { repaired } = yield* tunnel.kept
+        assert.isAtLeast(repaired, 18)
+        assert.isAtMost(repaired, 22)
+        assert.isAtMost(lines.length, 13)
+        assert.isTrue(lines.some((line) => line.includes("somebody keeps changing the host")))
+      })
+    )
+  })
 })
 
 describe("the tunnel in memory", () => {

@@ -320,7 +320,10 @@ const scenarios: Record<string, Scenario> = {
 
   changed: Effect.gen(function* () {
     const network = yield* HostNetwork
+    // Addresses of the wires themselves come up a moment after them.
+    while (sh("ip -6 -o address show tentative") !== "") yield* Effect.sleep("100 millis")
     yield* Effect.sleep("500 millis")
+    yield* Effect.timeoutOption(network.changed, "1 second")
     const fiber = yield* Effect.forkChild(network.changed)
     yield* Effect.sleep("300 millis")
     const before = fiber.pollUnsafe() !== undefined

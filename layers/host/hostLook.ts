@@ -1,0 +1,155 @@
+/**
+ * What is there of the host's network, read without a helper program: a look takes a tenth of a millisecond, and asking
+ * whether anything has happened a tenth of that.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { HostPlan } from "../../src/host/HostNetwork.ts"
+import { deviceForwarding, globalForwarding, type HostObserved, type HostWanted } from "../../src/host/hostPlan.ts"
+import {
+  addressesOn,
+  forwardingOf,
+  isMove,
+  type Link,
+  linkByIndex,
+  linkByName,
+  type NetlinkMessage,
+  type NetlinkRequest,
+  readAddress,
+  readForwarding,
+  readGeneration,
+  readLink,
+  readRoute,
+  type RouteTaken,
+  routeTo,
+  rulesGeneration,
+  watchedGroups
+} from "../../src/host/netlink.ts"
+import { parseNetwork } from "../../src/packet/address.ts"
+import { NativeError } from "../dataplane/native/nativeError.ts"
+import { type Netlink, openNetlink } from "../dataplane/native/netlink.ts"
+
+/** What has happened since the last time somebody asked. */
+export interface HostEvents {
+  /** Of links, addresses, routes or forwarding. */
+  readonly any: boolean
+  /** Of the host's own addresses, its default routes, or routes that touch the plan's ranges. */
+  readonly moved: boolean
+}
+
+export interface HostLook {
+  readonly events: (plan: HostPlan | null) => HostEvents
+  /** Grows with every change of an nftables rule, whoever made it; `null` where the kernel does not say. */
+  readonly generation: () => number | null
+  readonly link: (name: string) => Link | null | NativeError
+  /** All but the table. `index` is the device's; another one of the same name is not ours. `forwarded`: see `Forwarded`. */
+  readonly observe: (
+    wanted: HostWanted,
+    index: number | null,
+    forwarded: Set<number>
+  ) => Omit<HostObserved, "table"> | NativeError
+}
+
+/** Opened on first use and again after a failure; closed with the scope. */
+export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.gen(function* () {
+  const open = new Map<string, Netlink>()
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const socket of open.values()) socket.close()
+    })
+  )
+  const socket = (what: "events" | "route" | "netfilter"): Netlink | NativeError => {
+    const known = open.get(what)
+    if (known !== undefined) return known
+    const opened = openNetlink(what === "netfilter" ? "netfilter" : "route", what === "events" ? watchedGroups : 0)
+    if (!(opened instanceof NativeError)) open.set(what, opened)
+    return opened
+  }
+  const ask = <A>(
+    request: NetlinkRequest,
+    read: (message: NetlinkMessage) => A | undefined,
+    what: "route" | "netfilter" = "route"
+  ): ReadonlyArray<A> | NativeError => {
+    const asked = socket(what)
+    if (asked instanceof NativeError) return asked
+    const answers = asked.ask(request)
+    return answers instanceof NativeError ? answers : answers.flatMap((message) => read(message) ?? [])
+  }
+
+  const link = (request: NetlinkRequest): Link | null | NativeError => {
+    const found = ask(request, readLink)
+    if (!(found instanceof NativeError)) return found[0] ?? null
+    return found.errno === "ENODEV" ? null : found
+  }
+
+  const routes = (wanted: HostWanted): ReadonlyMap<string, RouteTaken> => {
+    const found = new Map<string, RouteTaken>()
+    for (const { network, probe } of wanted.routes) {
+      const taken = ask(routeTo(probe), readRoute)
+      if (!(taken instanceof NativeError) && taken[0] !== undefined) found.set(network, taken[0])
+    }
+    return found
+  }
+
+  /** Globally, of our device, and of each device that has been seen to forward before: replies come in by those. */
+  const forwarding = (wanted: HostWanted, device: number, forwarded: Set<number>): ReadonlyMap<string, boolean> => {
+    const found = new Map<string, boolean>()
+    for (const family of wanted.v6 ? ([4, 6] as const) : ([4] as const)) {
+      const all = ask(forwardingOf(family), readForwarding)
+      if (all instanceof NativeError) continue
+      const globally = all.find(({ index }) => index === allDevices)?.on ?? true
+      found.set(globalForwarding[family], globally)
+      // Switched on globally, it is on everywhere.
+      if (!globally) continue
+      for (const { index, on } of all) {
+        if (index === device) found.set(deviceForwarding(wanted.device, family), on)
+        else if (family === 4 && index > 0) {
+          if (on) forwarded.add(index)
+          else if (forwarded.has(index)) {
+            const other = link(linkByIndex(index))
+            if (other !== null && !(other instanceof NativeError)) found.set(deviceForwarding(other.name, 4), false)
+          }
+        }
+      }
+    }
+    return found
+  }
+
+  return {
+    events: (plan) => {
+      const watched = socket("events")
+      if (watched instanceof NativeError) return { any: false, moved: false }
+      const events = watched.events()
+      if (events === null) return { any: true, moved: true }
+      if (events.length === 0) return { any: false, moved: false }
+      const ranges = [...(plan?.tunnelNetworks ?? []), ...(plan?.proxyNetworks ?? [])]
+      const networks = ranges.flatMap((range) => parseNetwork(range) ?? [])
+      return { any: true, moved: events.some((event) => isMove(event, networks)) }
+    },
+    generation: () => {
+      const found = ask(rulesGeneration, readGeneration, "netfilter")
+      return found instanceof NativeError ? null : (found[0] ?? null)
+    },
+    link: (name) => link(linkByName(name)),
+    observe: (wanted, index, forwarded) => {
+      const found = link(linkByName(wanted.device))
+      if (found instanceof NativeError) return found
+      const ours = found !== null && (index === null || found.index === index) ? found : null
+      const addresses = new Set<string>()
+      for (const family of ours === null ? [] : wanted.v6 ? ([4, 6] as const) : ([4] as const)) {
+        const on = ask(addressesOn(ours!.index, family), readAddress)
+        if (on instanceof NativeError) return on
+        for (const address of on) if (address.index === ours!.index) addresses.add(address.address)
+      }
+      return {
+        link: ours,
+        addresses,
+        routes: routes(wanted),
+        forwarding: forwarding(wanted, ours?.index ?? 0, forwarded)
+      }
+    }
+  }
+})
+
+/** The index by which netconf messages mean all devices. */
+const allDevices = -1
