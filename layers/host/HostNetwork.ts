@@ -3,6 +3,7 @@
  * capabilities). Sysctls are only ever raised, and left that way at the end: other services may rely on them by then.
  */
 import * as fs from "node:fs"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
@@ -37,7 +38,9 @@ import { nft, nftList, nftTable } from "./nftables.ts"
 export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies> = Layer.effect(
   HostNetwork,
   Effect.gen(function* () {
-    const context = yield* Effect.context<ForeignNetworks | IpFamilies>()
+    const context = Context.make(IpFamilies, yield* IpFamilies).pipe(
+      Context.add(ForeignNetworks, yield* ForeignNetworks)
+    )
     const look = yield* makeHostLook
     const news = yield* Queue.sliding<void>(1)
     const stirs = yield* Queue.sliding<void>(1)

@@ -22,6 +22,7 @@ const plan: HostPlan = {
   proxyNetworks: ["100.96.0.0/11"],
   fixedRanges: false,
   trackUdp: true,
+  keepPorts: false,
   listenPort: 51820,
   dnsPort: 53,
   firewall: "nftables",

@@ -342,5 +342,6 @@ const outcome = await Effect.runPromise(
     Effect.provide(Layer.provide(Live.layer, [ForeignNetworksLive.layer, IpFamiliesLive.layer]))
   )
 )
-process.stdout.write(JSON.stringify(outcome))
+// What is logged comes before it.
+process.stdout.write(`\n${JSON.stringify(outcome)}`)
 process.exit(0)
