@@ -12,7 +12,7 @@ export class CommandFailed extends Data.TaggedError("CommandFailed")<{
 }> {}
 
 /** Where the program is: system directories first, which a search path without `sbin` misses, then the search path. */
-export const findProgram = (name: string): string =>
+const findProgram = (name: string): string =>
   systemDirectories.map((directory) => `${directory}/${name}`).find((path) => existsSync(path)) ?? name
 
 /** Standard output of the program; fails unless it exits with 0 within `timeoutMs` (default 10 s). */

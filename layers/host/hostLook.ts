@@ -30,7 +30,7 @@ import { NativeError } from "../dataplane/native/nativeError.ts"
 import { type Netlink, openNetlink } from "../dataplane/native/netlink.ts"
 
 /** What has happened since the last time somebody asked. */
-export interface HostEvents {
+interface HostEvents {
   /** Of links, addresses, routes or forwarding. */
   readonly any: boolean
   /** Of the host's own addresses, its default routes, or routes that touch the plan's ranges. */
