@@ -3,13 +3,23 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { type Ipv6, type Ipv6Part, IpFamilies } from "../../src/host/IpFamilies.ts"
+import { type Ipv6, type Ipv6Part, IpFamilies, leadsOut6 } from "../../src/host/IpFamilies.ts"
+import { contains, type Network, parseAddress } from "../../src/packet/address.ts"
 
 export const layer: Layer.Layer<IpFamilies> = Layer.effect(
   IpFamilies,
   Effect.gen(function* () {
     const state = yield* SubscriptionRef.make<Ipv6>({ sockets: null, device: null, wayOut: null })
+    let ways: ReadonlyArray<Network> | null = null
     return IpFamilies.of({
+      setWays: (networks) => {
+        ways = networks
+      },
+      leadsTo: (text) => {
+        const address = parseAddress(text)
+        const there = address !== undefined && (ways === null || ways.some((way) => contains(way, address)))
+        return there && leadsOut6(SubscriptionRef.getUnsafe(state))
+      },
       ipv6: () => SubscriptionRef.getUnsafe(state),
       found: Effect.fnUntraced(function* (part, why) {
         const before = SubscriptionRef.getUnsafe(state)[part]

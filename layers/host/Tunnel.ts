@@ -42,6 +42,7 @@ export const layer = (
       const moved = yield* Queue.sliding<void>(1)
       const outer = yield* Effect.scope
       const turn = Semaphore.makeUnsafe(1)
+      let toldWayOut6 = true
       let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable } | null = null
       let served: { readonly handler: DnsHandler; readonly scope: Scope.Closeable } | null = null
 
@@ -50,6 +51,7 @@ export const layer = (
         const broadcasts = yield* host.broadcasts
         const { gateway4, gateway6, hostCandidates, packets, ranges } = plan
         const foreignNetworks = foreign.list().map(({ network }) => network)
+        toldWayOut6 = leadsOut6(families.ipv6())
         destinations.setForeign(foreignNetworks.flatMap((text) => parseNetwork(text) ?? []))
         destinations.setBroadcasts(broadcasts.flatMap((text) => parseAddress(text) ?? []))
         destinations.setOwnAddresses(ownAddresses.flatMap((text) => parseAddress(text) ?? []))
@@ -63,7 +65,7 @@ export const layer = (
           foreignNetworks,
           ownAddresses,
           broadcasts,
-          wayOut6: leadsOut6(families.ipv6())
+          wayOut6: toldWayOut6
         })
         if (hostCandidates) yield* candidates.tell
       })
@@ -137,9 +139,7 @@ export const layer = (
       yield* Effect.forkScoped(superviseForever("Tunnel.host", follow))
 
       const familiesChanged = families.changes.pipe(
-        Stream.map(leadsOut6),
-        Stream.changes,
-        Stream.drop(1),
+        Stream.filter((ipv6) => leadsOut6(ipv6) !== toldWayOut6),
         Stream.runForEach(() => Effect.catch(turn.withPermit(hostChanged), (error) => Effect.logError(error.message)))
       )
       yield* Effect.forkScoped(superviseForever("Tunnel.families", familiesChanged))

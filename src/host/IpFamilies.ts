@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
+import type { Network } from "../packet/address.ts"
 
 /** Where IPv6 can be missing: UDP sockets of the family, addresses on the tunnel's device, a route that leads out of the host. */
 export type Ipv6Part = "sockets" | "device" | "wayOut"
@@ -25,6 +26,10 @@ export class IpFamilies extends Context.Service<
     readonly ipv6: () => Ipv6
     /** `null`: it is there. What is news is logged, once. */
     readonly found: (part: Ipv6Part, why: string | null) => Effect.Effect<void>
+    /** Where the routes that lead out of the host go; `null`: everywhere, and so it is until somebody says otherwise. */
+    readonly setWays: (networks: ReadonlyArray<Network> | null) => void
+    /** Whether the host can send to an IPv6 address outside of the tunnel, as far as is known. */
+    readonly leadsTo: (address: string) => boolean
     /** What is, then each change. */
     readonly changes: Stream.Stream<Ipv6>
   }

@@ -11,6 +11,7 @@ import {
   layer,
   makeClient,
   mappingId,
+  policy,
   proxy4,
   proxy6,
   resourceId,
@@ -19,7 +20,22 @@ import {
   tunnel6,
   upsertClient
 } from "../support/engineWorld.ts"
-import { ack, counter, lan, parsed, ready, real4, real6, reply, rst, send, syn, tcp } from "../support/engineSteps.ts"
+import {
+  ack,
+  counter,
+  icmpOf,
+  lan,
+  parsed,
+  ready,
+  real4,
+  real6,
+  reply,
+  rst,
+  send,
+  syn,
+  tcp,
+  tcpBack
+} from "../support/engineSteps.ts"
 import { connect, exchange, sendInner } from "../support/memoryClient.ts"
 import { buildEcho, buildFragment, buildIcmp, buildTcp, buildUdp, dataOf } from "../support/packets.ts"
 
@@ -227,6 +243,34 @@ describe("what a packet from a client gets", () => {
       assert.strictEqual(out.length, 0)
       assert.strictEqual(client.received.length, 4)
       assert.strictEqual(yield* counter("outbound.destination_refused"), 4)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("reaches a name in a part of the tunnel's range that the host has for itself, and nothing else there", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const [there, beside] = ["100.70.1.9", "100.70.2.9"] as const
+      yield* send({ ...policy, foreignNetworks: ["100.70.1.0/24"] }, addresses(1, 1, "Resolved", [there]))
+      yield* sendInner(client, tcp(80, syn, proxy4))
+      assert.deepStrictEqual(
+        out.map((packet) => formatAddress(parsed(packet).destination)),
+        [there]
+      )
+      yield* reply(client, tcpBack(80, syn | ack, there))
+      assert.deepStrictEqual(
+        client.received.map((packet) => formatAddress(parsed(packet).source)),
+        [proxy4]
+      )
+      // Dialled by its address it is a tunnel address like any other.
+      yield* sendInner(client, tcp(80, syn, there, 50_001))
+      yield* send(addresses(1, 2, "Resolved", [beside]))
+      yield* sendInner(client, tcp(80, syn, proxy4, 50_002))
+      assert.deepStrictEqual(icmpOf(client.received.slice(1)), [
+        [3, 13],
+        [3, 0]
+      ])
+      assert.strictEqual(out.length, 1)
     }).pipe(Effect.provide(layer))
   )
 

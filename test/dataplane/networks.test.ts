@@ -71,6 +71,23 @@ describe("a network resource", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("in IPv6 is told to be unreachable while the host has no way out for it, flows that it had as well", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(lab, network("lab6", "fd5a:20::/64"))
+      const six = buildUdp({ source: tunnel6(1), destination: real6, sourcePort: 7, destinationPort: 53 })
+      yield* sendInner(client, six)
+      yield* send({ ...policy, wayOut6: false })
+      yield* sendInner(client, six, tcp(443, syn, real4))
+      assert.deepStrictEqual(icmpOf(client.received), [[1, 3]])
+      assert.strictEqual(out.length, 2)
+      yield* send(policy)
+      yield* sendInner(client, six)
+      assert.strictEqual(out.length, 3)
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("never reaches the gateway's own address in it, unless it opts in", () =>
     Effect.gen(function* () {
       const client = yield* ready()

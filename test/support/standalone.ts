@@ -3,8 +3,10 @@ import { assert } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import { TestClock } from "effect/testing"
 import * as Authorizations from "../../layers/access/Authorizations.ts"
 import * as Clients from "../../layers/access/Clients.ts"
 import * as ConnectionAcceptor from "../../layers/access/ConnectionAcceptor.ts"
@@ -15,6 +17,7 @@ import * as Resolutions from "../../layers/resolution/Resolutions.ts"
 import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
 import * as TunnelMemory from "../../layers/memory/TunnelMemory.ts"
 import { TunnelRecorder } from "../../layers/memory/TunnelMemory.ts"
+import * as IpFamiliesLive from "../../layers/host/IpFamilies.ts"
 import * as TunnelNamesLive from "../../layers/control/standalone/TunnelNames.ts"
 import { Destinations } from "../../src/access/Destinations.ts"
 import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../src/config/GatewayConfig.ts"
@@ -117,7 +120,7 @@ export const layerNames = (config: GatewayConfig) => {
     Layer.provideMerge(ResolverMemory.layer),
     Layer.provideMerge(upstream),
     Layer.provideMerge([answerPolicy, proxyRanges(config.network)]),
-    Layer.provideMerge(destinations),
+    Layer.provideMerge([destinations, IpFamiliesLive.layer]),
     Layer.provideMerge(ControlPlaneStandalone.clientsStay)
   )
 }
@@ -135,6 +138,18 @@ export const ask = Effect.fnUntraced(function* (domain: string, type: number = r
   const family = type === recordType.A ? 4 : type === recordType.AAAA ? 6 : null
   const reverse = type === recordType.PTR ? reverseAddress(domain) : null
   return yield* (yield* TunnelNames).answer(source, { domain, type, family, reverse })
+})
+
+/** A question for IPv6 addresses, which may wait a little for the name's first lookup; yields when the answer came, too. */
+export const askSix = Effect.fnUntraced(function* (domain: string, source = tunnel4(1)) {
+  const before = yield* Clock.currentTimeMillis
+  const asking = yield* Effect.forkChild(Effect.all([ask(domain, recordType.AAAA, source), Clock.currentTimeMillis]), {
+    startImmediately: true
+  })
+  yield* TestClock.adjust(0)
+  if (asking.pollUnsafe() === undefined) yield* TestClock.adjust("200 millis")
+  const [answer, at] = yield* Fiber.join(asking)
+  return { answer, afterMs: at - before }
 })
 
 /** A query in bytes to the running DNS service; the decoded answer. Fails when time passes before it. */

@@ -5,7 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
-import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
+import { type AccessReply, ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
@@ -17,6 +17,7 @@ import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
+import { IpFamilies, leadsOut6 } from "../../../src/host/IpFamilies.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import type { Client } from "../../../src/model/Client.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
@@ -27,6 +28,14 @@ import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
 import { makeStoredSlots } from "./storedSlots.ts"
 
+/**
+ * A question for IPv6 addresses of a name of which nothing is known yet waits this long for its lookup: most clients prefer
+ * IPv6, and what they send without a connection to a name with IPv4 only would be lost.
+ */
+const familyMs = 200
+/** Such questions at a time, and of one client; others are answered at once. */
+const maxHeld = { all: 64, client: 8 }
+
 /** How long another server may take for a question. */
 const forwardMs = 4_000
 
@@ -34,9 +43,13 @@ interface ClientNames {
   readonly client: Client
   readonly index: number
   readonly grants: ReadonlyArray<DnsGrant>
+  /** All that it sends anywhere comes through the tunnel. */
+  readonly internet: boolean
   readonly slots: Slots
   /** Questions that wait for other servers. */
   forwards: number
+  /** Questions that wait for their name's lookup. */
+  held: number
   /** Two questions about one new name must not get two slots. */
   readonly turn: Semaphore.Semaphore
 }
@@ -46,7 +59,7 @@ export const layer = (
 ): Layer.Layer<
   TunnelNames,
   never,
-  Authorizations | Clients | ConnectionAcceptor | Destinations | Resolutions | StateStore | Upstream
+  Authorizations | Clients | ConnectionAcceptor | Destinations | IpFamilies | Resolutions | StateStore | Upstream
 > =>
   Layer.effect(
     TunnelNames,
@@ -56,10 +69,13 @@ export const layer = (
       const authorizations = yield* Authorizations
       const clients = yield* Clients
       const destinations = yield* Destinations
+      const families = yield* IpFamilies
       const resolutions = yield* Resolutions
       const forwarder = yield* makeDnsForwarder
       const stored = yield* makeStoredSlots
       const limits = new RateLimits(questionLimit)
+      const ways = { some: () => leadsOut6(families.ipv6()), leadsTo: families.leadsTo }
+      let held = 0
       const counters = { questions: 0, unknown_source: 0, rate_limited: 0 }
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
@@ -72,8 +88,10 @@ export const layer = (
           client,
           index,
           grants: dnsGrants(grantsOf(config, client.id)),
+          internet: grantsOf(config, client.id).some(({ resource }) => resource.kind === "internet"),
           slots: new Slots(client.id, ranges),
           forwards: 0,
+          held: 0,
           turn: Semaphore.makeUnsafe(1)
         }
         byClient.set(client.id, names)
@@ -90,7 +108,14 @@ export const layer = (
       const outside = (of: ClientNames, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
         config.otherNames === "refuse"
           ? Effect.succeed({ _tag: "Refused" })
-          : forwarder.forward(of, "system", question, forwardMs, mayLeadOutside)
+          : forwarder.forward(
+              of,
+              "system",
+              question,
+              forwardMs,
+              // What comes through the tunnel anyhow has no other way out than ours.
+              (text) => mayLeadOutside(text) && (!of.internet || !text.includes(":") || families.leadsTo(text))
+            )
 
       const resourceName = Effect.fnUntraced(function* (
         of: ClientNames,
@@ -108,15 +133,39 @@ export const layer = (
         return yield* acceptor
           .accept({ client, resource, expiresAt, name: { domain, proxyIps }, credentials: null })
           .pipe(
+            Effect.flatMap(({ mapping }) => (mapping === null ? Effect.undefined : familyKnown(of, family, mapping))),
             Effect.match({
-              onSuccess: (reply): TunnelAnswer =>
-                reply.mapping === null
+              onSuccess: (state): TunnelAnswer =>
+                state === undefined
                   ? { _tag: "ServerFailure" }
-                  : tunnelAnswerOf(reply.mapping.state, family, proxyIps, monotonic),
+                  : tunnelAnswerOf(state, family, proxyIps, monotonic, { ...ways, some: ways.some() }),
               onFailure: (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })
             })
           )
       })
+
+      /** The state of a name, a little later where that may tell that it has no IPv6. */
+      const familyKnown = (of: ClientNames, family: 4 | 6, { mapping, state }: NonNullable<AccessReply["mapping"]>) => {
+        const matters = family === 6 && state._tag === "Resolving" && ways.some()
+        if (!matters || held >= maxHeld.all || of.held >= maxHeld.client) return Effect.succeed(state)
+        return Effect.acquireUseRelease(
+          Effect.sync(() => {
+            held++
+            of.held++
+          }),
+          () =>
+            resolutions.settled(mapping.id).pipe(
+              Effect.timeoutOption(familyMs),
+              Effect.andThen(resolutions.find(mapping.client, mapping.resource, mapping.name.domain)),
+              Effect.map((known) => known?.state ?? state)
+            ),
+          () =>
+            Effect.sync(() => {
+              held--
+              of.held--
+            })
+        )
+      }
 
       const reverse = (of: ClientNames, slot: number): TunnelAnswer => {
         const entry = of.slots.ofSlot(slot)

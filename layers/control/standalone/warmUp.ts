@@ -19,6 +19,7 @@ import * as Authorizations from "../../access/Authorizations.ts"
 import * as Clients from "../../access/Clients.ts"
 import * as ConnectionAcceptor from "../../access/ConnectionAcceptor.ts"
 import { answerPolicy, destinations, proxyRanges } from "../../access/destinationRules.ts"
+import * as IpFamiliesLive from "../../host/IpFamilies.ts"
 import * as DataPlaneRecording from "../../memory/DataPlaneRecording.ts"
 import * as Resolutions from "../../resolution/Resolutions.ts"
 import * as Resolver from "../../dns/Resolver.ts"
@@ -68,7 +69,7 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =
     Layer.provideMerge(DataPlaneRecording.layer),
     Layer.provide([Resolver.layer({ sets: {} }), StateStoreMemory.layer]),
     Layer.provide([noUpstream, answerPolicy, proxyRanges(config.network)]),
-    Layer.provide(destinations(config.network))
+    Layer.provide([destinations(config.network), IpFamiliesLive.layer])
   )
 
 /** Servers that never answer: the lookups end with the services. */

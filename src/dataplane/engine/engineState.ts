@@ -70,6 +70,7 @@ export class EngineState {
   readonly gateway6: Words = words()
   private tunnelNetworks: NetworkSet = new NetworkSet([])
   private proxyNetworks: NetworkSet = new NetworkSet([])
+  private foreignNetworks: NetworkSet = new NetworkSet([])
 
   constructor(options: StateOptions) {
     this.epoch = options.epoch
@@ -125,9 +126,12 @@ export class EngineState {
     this.counters[counterIndex[counter]] = n
   }
 
-  setNetworks(tunnel: ReadonlyArray<Network>, proxy: ReadonlyArray<Network>): void {
+  setNetworks(tunnel: ReadonlyArray<Network>, proxy: ReadonlyArray<Network>, foreign: ReadonlyArray<Network>): void {
     this.tunnelNetworks = new NetworkSet(tunnel)
     this.proxyNetworks = new NetworkSet(proxy)
+    this.foreignNetworks = new NetworkSet(foreign)
+    this.policy.setRanges(tunnel, proxy)
+    this.policy.setForeign(foreign)
   }
 
   isTunnel(address: Readonly<Words>): boolean {
@@ -136,6 +140,11 @@ export class EngineState {
 
   isProxy(address: Readonly<Words>): boolean {
     return this.proxyNetworks.has(address)
+  }
+
+  /** Of the ranges, and not used by the host for something else: nothing of that kind comes from outside. */
+  isInside(address: Readonly<Words>): boolean {
+    return (this.isTunnel(address) || this.isProxy(address)) && !this.foreignNetworks.has(address)
   }
 
   isGateway(address: Readonly<Words>): boolean {

@@ -247,14 +247,10 @@ export class Executor {
 
   private setPolicy(order: SetPolicy): void {
     const { state } = this
-    const tunnel = networks(order.tunnelNetworks)
-    const proxy = networks(order.proxyNetworks)
     Object.assign(state.gateway4, parseAddress(order.gateway4))
     Object.assign(state.gateway6, parseAddress(order.gateway6))
     state.packets = order.packets
-    state.setNetworks(tunnel, proxy)
-    state.policy.setRanges(tunnel, proxy)
-    state.policy.setForeign(networks(order.foreignNetworks))
+    state.setNetworks(networks(order.tunnelNetworks), networks(order.proxyNetworks), networks(order.foreignNetworks))
     state.policy.setOwnAddresses(order.ownAddresses.map(parseAddress).filter((a) => a !== undefined))
     state.policy.setBroadcasts(order.broadcasts.map(parseAddress).filter((a) => a !== undefined))
     state.wayOut6 = order.wayOut6

@@ -82,7 +82,7 @@ export class Inbound {
       else this.forward(client)
       return
     }
-    if (state.isTunnel(view.source) || state.isProxy(view.source)) {
+    if (state.isInside(view.source)) {
       state.count("inbound.tunnel_source")
       return
     }

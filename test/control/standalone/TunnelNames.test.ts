@@ -10,15 +10,26 @@ import { emptyMessage, type Message, type ResourceRecord } from "../../../src/dn
 import { classInternet, recordType } from "../../../src/dns/registry.ts"
 import { reverseName } from "../../support/reverseName.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
+import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { ClientId } from "../../../src/model/Client.ts"
+import { parseNetwork } from "../../../src/packet/address.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { dnsResource, lookups } from "../../support/access.ts"
 import { clientId, tunnel4, tunnel6 } from "../../support/engineWorld.ts"
-import { ask, configOf, Disk, layerDisk, layerNames, UpstreamScript, withLogLines } from "../../support/standalone.ts"
+import {
+  ask,
+  askSix,
+  configOf,
+  Disk,
+  layerDisk,
+  layerNames,
+  UpstreamScript,
+  withLogLines
+} from "../../support/standalone.ts"
 
 const corp = dnsResource("**.corp", { resolver: "corp" })
 const config = configOf([corp])
@@ -51,11 +62,14 @@ const addressRecord = (name: string, address: string): ResourceRecord =>
 const reply = (over: Partial<Message>): Message => ({ ...emptyMessage, response: true, ...over })
 
 describe("a question about a resource's name", () => {
-  it.effect("is answered at once with the client's own proxy IPs while the resolver hangs", () =>
+  it.effect("is answered at once with the client's own proxy IPs while the resolver hangs, for IPv6 in 200 ms", () =>
     Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
       const four = yield* ask("git.corp")
-      const six = yield* ask("git.corp", recordType.AAAA)
+      const { afterMs, answer: six } = yield* askSix("git.corp")
+      assert.strictEqual(afterMs, 200)
+      // It may yet turn out to have no IPv6: nobody is to remember this for long.
+      assert.deepInclude(six, { ttl: 2 })
       assert.deepStrictEqual(four, {
         _tag: "Addresses",
         addresses: ["100.96.0.4", "100.96.0.5", "100.96.0.6", "100.96.0.7"],
@@ -76,7 +90,7 @@ describe("a question about a resource's name", () => {
       const disk = yield* Disk
       disk.slow = true
       const questions = Array.from({ length: 20 }, (_, i) =>
-        ask("git.corp", i % 2 === 0 ? recordType.A : recordType.AAAA)
+        i % 2 === 0 ? ask("git.corp") : Effect.map(askSix("git.corp"), ({ answer }) => answer)
       )
       const answers = yield* Effect.all(questions, { concurrency: "unbounded" })
       assert.strictEqual(new Set(answers.flatMap(addresses)).size, 8)
@@ -105,6 +119,52 @@ describe("a question about a resource's name", () => {
       yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* ask("git.corp", recordType.AAAA))._tag, "NoData")
       assert.strictEqual((yield* ask("git.corp"))._tag, "Addresses")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("for IPv6 waits for the lookup: a name with IPv4 only never gets a proxy that leads nowhere", () =>
+    Effect.gen(function* () {
+      yield* script("four.corp", answer(["10.0.0.1"]))
+      yield* script("both.corp", answer(["10.0.0.1", "fd5a::1"]))
+      yield* script("no.corp", fail(new NameNotFound({ ttlSeconds: 20 })))
+      assert.deepStrictEqual(yield* askSix("four.corp"), { answer: { _tag: "NoData", ttl: 30 }, afterMs: 0 })
+      assert.deepInclude((yield* askSix("both.corp")).answer, { _tag: "Addresses", ttl: 30 })
+      assert.strictEqual((yield* askSix("no.corp")).answer._tag, "NameError")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("for IPv6 is answered at once where many wait already: nobody makes the server wait for him", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      const waiting = yield* Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (n) =>
+        Effect.forkChild(ask(`n${n}.corp`, recordType.AAAA), { startImmediately: true })
+      )
+      yield* TestClock.adjust(0)
+      assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
+      assert.strictEqual((yield* askSix("n9.corp")).afterMs, 0)
+      yield* TestClock.adjust("200 millis")
+      assert.strictEqual((yield* askSix("n10.corp")).afterMs, 200)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("has no IPv6 address while the gateway's host has no way out for it, and one afterwards", () =>
+    Effect.gen(function* () {
+      const families = yield* IpFamilies
+      yield* script("both.corp", answer(["10.0.0.1", "fd5a::1"]))
+      yield* script("six.corp", answer(["fd5a::1"]))
+      yield* families.found("wayOut", "no route")
+      const none = { answer: { _tag: "NoData", ttl: 30 }, afterMs: 0 } as const
+      for (const name of ["both.corp", "six.corp", "unknown.corp"]) assert.deepStrictEqual(yield* askSix(name), none)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* ask("both.corp"))._tag, "Addresses")
+      // Nothing that the client could use: it is told so, whatever it asks for.
+      assert.strictEqual((yield* ask("six.corp"))._tag, "NoData")
+      yield* families.found("wayOut", null)
+      for (const name of ["both.corp", "six.corp"]) assert.strictEqual((yield* askSix(name)).answer._tag, "Addresses")
+      families.setWays([parseNetwork("fd77::/64")!])
+      assert.deepStrictEqual(yield* askSix("both.corp"), none)
+      families.setWays([parseNetwork("fd5a::/64")!])
+      assert.strictEqual((yield* askSix("both.corp")).answer._tag, "Addresses")
     }).pipe(Effect.provide(layer))
   )
 
@@ -176,9 +236,7 @@ describe("a question about a resource's name", () => {
 describe("the address of a name", () => {
   it.effect("asked backwards is the name, for its own client only", () =>
     Effect.gen(function* () {
-      for (const address of addresses(yield* ask("git.corp")).concat(
-        addresses(yield* ask("git.corp", recordType.AAAA))
-      )) {
+      for (const address of addresses(yield* ask("git.corp")).concat(addresses((yield* askSix("git.corp")).answer))) {
         const name = reverseName(address)
         assert.deepStrictEqual(yield* ask(name, recordType.PTR), { _tag: "Reverse", name: "git.corp", ttl: 30 })
         assert.strictEqual((yield* ask(name, recordType.PTR, tunnel4(2)))._tag, "NameError")

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { chooseGrant, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
 import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
-import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
+import { tunnelAnswerOf, type WaysOut6 } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { defaultRanges, proxyMembership } from "../../../src/model/ranges.ts"
 import { contains, parseAddress, parseNetwork } from "../../../src/packet/address.ts"
 import type { NameState } from "../../../src/resolution/NameState.ts"
@@ -81,7 +81,9 @@ describe("the proxy pool", () => {
 
 describe("what a client is told about a name", () => {
   const ips = proxies(3)
-  const answer = (state: NameState, family: 4 | 6 = 4, now = 1_000) => tunnelAnswerOf(state, family, ips, now)
+  const everywhere = { some: true, leadsTo: () => true }
+  const answer = (state: NameState, family: 4 | 6 = 4, now = 1_000, ways: WaysOut6 = everywhere) =>
+    tunnelAnswerOf(state, family, ips, now, ways)
   const unresolved = (reason: Extract<NameState, { _tag: "Unresolved" }>["reason"], negativeUntil = 0): NameState => ({
     _tag: "Unresolved",
     reason,
@@ -96,15 +98,14 @@ describe("what a client is told about a name", () => {
     staleAt: 0,
     failure: failed ? new Timeout({ afterMs: 1 }) : null
   })
-  const own = (family: 4 | 6) => ({
+  const own = (family: 4 | 6, ttl = 30) => ({
     _tag: "Addresses" as const,
     addresses: ips.filter((ip) => ip.includes(":") === (family === 6)),
-    ttl: 30
+    ttl
   })
 
   it("is its proxy IPs of the asked family as long as nothing is known for sure", () => {
     const unsure: ReadonlyArray<NameState> = [
-      { _tag: "Resolving", since: 0, attempts: 0 },
       unresolved(new ServerFailure({ detail: "x" }), 99_000),
       unresolved(new Timeout({ afterMs: 1 })),
       resolved(["10.0.0.1", "fd5a::1"]),
@@ -122,6 +123,26 @@ describe("what a client is told about a name", () => {
     assert.deepStrictEqual(answer(missing, 4, 6_000), own(4))
     const empty = unresolved(new NoAddresses({ ttlSeconds: 5 }), 500_000)
     assert.deepStrictEqual(answer(empty, 6), { _tag: "NoData", ttl: 60 })
+  })
+
+  it("is kept for two seconds only where it may turn out that the name has no IPv6", () => {
+    const resolving: NameState = { _tag: "Resolving", since: 0, attempts: 0 }
+    assert.deepStrictEqual(answer(resolving, 6), own(6, 2))
+    assert.deepStrictEqual(answer(resolving, 4), own(4))
+  })
+
+  it("has no IPv6 address that leads nowhere from the gateway, whatever else is known or not", () => {
+    const nowhere = { some: false, leadsTo: () => false }
+    const elsewhere = { some: true, leadsTo: (address: string) => address === "fd77::1" }
+    const both = resolved(["10.0.0.1", "fd5a::1"])
+    const none = { _tag: "NoData" as const, ttl: 30 }
+    for (const state of [both, resolved(["fd5a::1"], true), unresolved(new Timeout({ afterMs: 1 }))]) {
+      assert.deepStrictEqual(answer(state, 6, 1_000, nowhere), none)
+    }
+    assert.deepStrictEqual(answer(both, 6, 1_000, elsewhere), none)
+    assert.deepStrictEqual(answer(resolved(["fd5a::1", "fd77::1"]), 6, 1_000, elsewhere), own(6))
+    assert.deepStrictEqual(answer(both, 4, 1_000, nowhere), own(4))
+    assert.deepStrictEqual(answer(resolved(["10.0.0.1"], true), 6, 1_000, elsewhere), own(6))
   })
 
   it("is NODATA for a family that is known to be empty", () => {

@@ -9,6 +9,7 @@ import { SocketServer } from "effect/socket"
 import { TestClock } from "effect/testing"
 import * as ResolverMemory from "../../../layers/memory/ResolverMemory.ts"
 import { destinations } from "../../../layers/access/destinationRules.ts"
+import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as telemetry from "../../../layers/cli/telemetry.ts"
 import * as TunnelNamesLive from "../../../layers/control/standalone/TunnelNames.ts"
@@ -36,7 +37,7 @@ resources:
 
 const layerQuestions = TunnelNamesLive.layer(config).pipe(
   Layer.provideMerge(layerAccess),
-  Layer.provide([StateStoreMemory.layer, destinations(config.network)]),
+  Layer.provide([StateStoreMemory.layer, destinations(config.network), IpFamiliesLive.layer]),
   Layer.provide(
     Layer.mock(Upstream, {
       exchange: () =>

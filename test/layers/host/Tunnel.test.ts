@@ -13,7 +13,9 @@ import { Destinations } from "../../../src/access/Destinations.ts"
 import { packetPolicy as portalPackets } from "../../../src/control/firezone/packetPolicy.ts"
 import { packetPolicy as standalonePackets } from "../../../src/control/standalone/packetPolicy.ts"
 import { DnsSockets } from "../../../src/host/DnsSockets.ts"
+import { ForeignNetworks } from "../../../src/host/ForeignNetworks.ts"
 import { HostError, HostNetwork } from "../../../src/host/HostNetwork.ts"
+import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
 import { defaultRanges } from "../../../src/model/ranges.ts"
 import { parseAddress } from "../../../src/packet/address.ts"
@@ -221,6 +223,34 @@ describe("the gateway's end of the tunnel", () => {
         )
       )
     )
+  )
+
+  it.effect(
+    "tells the packet path when the host gets or loses its way out for IPv6, or uses a part of the ranges",
+    () => {
+      const host = HostNetworkMemory.make()
+      return Effect.gen(function* () {
+        const tunnel = yield* Tunnel
+        const families = yield* IpFamilies
+        yield* tunnel.configure(plan)
+        yield* families.found("wayOut", "no route")
+        yield* TestClock.adjust(0)
+        yield* families.found("device", "switched off")
+        yield* families.found("wayOut", null)
+        yield* TestClock.adjust(0)
+        yield* families.found("device", null)
+        yield* TestClock.adjust(0)
+        assert.isTrue(yield* refuses("100.70.1.9"))
+        yield* (yield* ForeignNetworks).found([{ network: "100.70.1.0/24", who: "an uplink" }])
+        host.setAddresses([])
+        yield* TestClock.adjust("1 second")
+        assert.isFalse(yield* refuses("100.70.1.9"))
+        const told = (yield* commandsOf("SetPolicy")).map((command) =>
+          command._tag === "SetPolicy" ? [command.wayOut6, ...command.foreignNetworks] : []
+        )
+        assert.deepStrictEqual(told, [[true], [false], [true], [true, "100.70.1.0/24"]])
+      }).pipe(Effect.provide(layerOver(host.layer)))
+    }
   )
 
   it.effect("notices once that the address from which the control plane is reached has gone", () => {
