@@ -39,7 +39,7 @@ export class Programs extends Context.Service<
     readonly up: (config: GatewayConfig, options: UpOptions) => Effect.Effect<void, Failure>
     /** A gateway of a Firezone portal. */
     readonly upFirezone: (config: FirezoneConfig, options: Pick<UpOptions, "devTools">) => Effect.Effect<void, Failure>
-    readonly connect: (conf: WireguardConf) => Effect.Effect<void, Failure>
+    readonly connect: (conf: WireguardConf & { readonly privateKey: string }) => Effect.Effect<void, Failure>
     readonly connectPortal: (config: PortalClientConfig) => Effect.Effect<void, Failure>
     readonly demo: (options: DemoOptions) => Effect.Effect<void, Failure>
     readonly devPortal: (config: PortalConfig) => Effect.Effect<void, Failure>

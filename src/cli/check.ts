@@ -1,9 +1,12 @@
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import type { GatewayConfig } from "../config/GatewayConfig.ts"
+import { isInside } from "../config/loopFree.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
+import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
 import { table } from "./renderStatus.ts"
 
@@ -19,6 +22,7 @@ export const check = Command.make(
     yield* Console.log(
       `clients dial ${formatHostPort(endpoint.host, endpoint.port)}; the gateway listens on UDP port ${config.listenPort}`
     )
+    for (const line of yield* endpointLines(config)) yield* Console.log(line)
     if (clients.length > 0) {
       const rows = clients.map((client) => {
         const granted = grants.filter((grant) => grant.client.id === client.id).map((grant) => grant.resource.id)
@@ -37,6 +41,27 @@ export const check = Command.make(
     }
   })
 ).pipe(Command.withDescription("Check the configuration, and say what it means, without touching anything"))
+
+/** A stock client that routes the gateway's address into the tunnel sends the tunnel into itself. */
+const endpointLines = Effect.fnUntraced(function* ({ endpoint, network, resources }: GatewayConfig) {
+  const { tunnel4, tunnel6, proxy4, proxy6 } = network
+  const networks: ReadonlyArray<readonly [string, string]> = [
+    ...[tunnel4, tunnel6, proxy4, proxy6].map((range) => ["the network", range] as const),
+    ...resources.flatMap((r) => (r.kind === "cidr" ? [[`the resource ${r.id}`, r.network] as const] : []))
+  ]
+  const addresses = yield* (yield* HostNames).lookup(endpoint.host)
+  if (addresses.length === 0) {
+    return [`${endpoint.host} does not resolve here: whether it is inside one of the networks cannot be told`]
+  }
+  return addresses.flatMap((address) =>
+    networks
+      .filter(([, range]) => isInside(address, range))
+      .map(
+        ([what, range]) =>
+          `the endpoint ${address} is inside ${what} (${range}): the files of client-config leave it out of AllowedIPs, or the tunnel would loop; do so in files written by hand`
+      )
+  )
+})
 
 const counted = (items: ReadonlyArray<unknown>, what: string): string =>
   `${items.length} ${what}${items.length === 1 ? "" : "s"}`

@@ -3,9 +3,16 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { ConfigError } from "../config/problem.ts"
+import { parseKey } from "../config/values.ts"
 import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
 import { switchFlag } from "./switchFlag.ts"
+
+const keyIn = (file: string, text: string) =>
+  Effect.mapError(
+    Effect.fromResult(parseKey(text.trim())),
+    ({ cause, fix }) => new ConfigError({ message: `${file}: ${cause} — ${fix}` })
+  )
 
 /** `sallyport connect FILE.conf`, with a wg-quick file, or `--portal`: be a client until told to stop. */
 export const connect = Command.make(
@@ -32,7 +39,11 @@ export const connect = Command.make(
     const { readBounded } = yield* load(() => import("../config/readConfig.ts"))
     const { parseWireguardConf } = yield* load(() => import("../config/wireguardConf.ts"))
     const conf = yield* Effect.fromResult(parseWireguardConf(yield* readBounded(file.value), file.value))
-    yield* programs.connect(conf)
+    const { privateKeyFile } = conf
+    yield* programs.connect({
+      ...conf,
+      privateKey: conf.privateKey ?? (yield* keyIn(privateKeyFile!, yield* readBounded(privateKeyFile!)))
+    })
   })
 ).pipe(
   Command.withDescription("Connect this host to a gateway as a client, until told to stop; needs root or CAP_NET_ADMIN")

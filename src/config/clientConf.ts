@@ -1,30 +1,48 @@
 import { type ConfiguredClient, type GatewayConfig, grantsOf } from "./GatewayConfig.ts"
+import { withoutEndpoint } from "./loopFree.ts"
+
+export interface ClientConfOptions {
+  readonly gatewayPublicKey: string
+  /** Addresses of the endpoint now; empty: its name does not resolve. */
+  readonly endpoint: ReadonlyArray<string>
+  /** Leave IPv6 out, for a host that has none: wg-quick does not take such a file there. */
+  readonly ipv4Only: boolean
+}
 
 /**
  * A wg-quick file for a stock WireGuard client. The private key never leaves the client, so the file says where to put
- * it. The tunnel and proxy ranges are routed into the tunnel, and what the client's CIDR resources name.
+ * it. The tunnel and proxy ranges are routed into the tunnel, and what the client's CIDR resources name, but never the
+ * gateway's own endpoint.
  */
-export const clientConf = (config: GatewayConfig, client: ConfiguredClient, gatewayPublicKey: string): string => {
+export const clientConf = (config: GatewayConfig, client: ConfiguredClient, options: ClientConfOptions): string => {
   const host = config.endpoint.host.includes(":") ? `[${config.endpoint.host}]` : config.endpoint.host
+  const of = (texts: ReadonlyArray<string>) =>
+    texts.filter((text) => !options.ipv4Only || !text.includes(":")).join(", ")
+  const networks = allowedNetworks(config, client)
+  const allowed = withoutEndpoint(networks, options.endpoint)
   const lines = [
     `# ${client.id} at ${host}`,
+    ...(allowed.length === networks.length
+      ? []
+      : [`# AllowedIPs is all but the gateway itself: ${of(options.endpoint)}`]),
     "[Interface]",
     `PrivateKey = <the private key that belongs to ${client.publicKey}>`,
-    `Address = ${client.tunnel4}/32, ${client.tunnel6}/128`,
-    `DNS = ${config.gateway4}, ${config.gateway6}`,
+    `Address = ${of([`${client.tunnel4}/32`, `${client.tunnel6}/128`])}`,
+    `DNS = ${of([config.gateway4, config.gateway6])}`,
     `MTU = ${config.network.mtu}`,
     "",
     "[Peer]",
-    `PublicKey = ${gatewayPublicKey}`,
+    `PublicKey = ${options.gatewayPublicKey}`,
     ...(client.presharedKey === null ? [] : [`PresharedKey = ${client.presharedKey}`]),
-    `AllowedIPs = ${allowedIps(config, client).join(", ")}`,
+    `AllowedIPs = ${of(allowed)}`,
     `Endpoint = ${host}:${config.endpoint.port}`,
     "PersistentKeepalive = 25"
   ]
   return `${lines.join("\n")}\n`
 }
 
-const allowedIps = (config: GatewayConfig, client: ConfiguredClient): ReadonlyArray<string> => {
+/** What the client's file routes into the tunnel, the endpoint included. */
+const allowedNetworks = (config: GatewayConfig, client: ConfiguredClient): ReadonlyArray<string> => {
   const resources = grantsOf(config, client.id).map((grant) => grant.resource)
   if (resources.some((resource) => resource.kind === "internet")) return ["0.0.0.0/0", "::/0"]
   const { tunnel4, tunnel6, proxy4, proxy6 } = config.network

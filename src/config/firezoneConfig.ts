@@ -10,6 +10,7 @@ import { optional } from "./environment.ts"
 import { defaultControlSocket, type HostPort } from "./GatewayConfig.ts"
 import { parseHumantime } from "./humantime.ts"
 import { ConfigError } from "./problem.ts"
+import { readBounded } from "./readConfig.ts"
 
 export interface FirezoneConfig {
   readonly token: Redacted.Redacted
@@ -52,13 +53,7 @@ export const readToken = Effect.gen(function* () {
   const path = `${directory}/${tokenVariable}`
   const found = yield* fs.exists(path).pipe(Effect.orElseSucceed(() => false))
   if (!found) return null
-  const text = yield* fs
-    .readFileString(path)
-    .pipe(
-      Effect.mapError(
-        (error) => new ConfigError({ message: `the credential ${path} cannot be read: ${error.reason._tag}` })
-      )
-    )
+  const text = yield* readBounded(path)
   const token = text.trim()
   if (token === "") return yield* new ConfigError({ message: `the credential ${path} is empty — put the token in it` })
   return Redacted.make(token, { label: tokenVariable })

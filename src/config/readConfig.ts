@@ -12,33 +12,60 @@ export const readConfig = Effect.fn("Config.read")(function* (file: string) {
   return yield* Effect.fromResult(parseConfig(text, file))
 })
 
-/** The text of a file (or pipe) of at most 1 MiB; every failure is one line with its fix. */
+/**
+ * The text of a file of at most 1 MiB, or of a shell's pipe; every failure is one line with its fix. What is no file is not
+ * opened: a named pipe without a writer, a terminal or a device would be waited for without end.
+ */
 export const readBounded = Effect.fnUntraced(function* (file: string) {
   const fs = yield* FileSystem.FileSystem
-  const chunks = yield* fs.stream(file, { bytesToRead: maxFileLength + 1 }).pipe(
-    Stream.runCollect,
-    Effect.catch((error) =>
-      fs.stat(file).pipe(
-        Effect.map((info) => (info.type === "Directory" ? "Directory" : error.reason._tag)),
-        Effect.orElseSucceed(() => error.reason._tag),
-        Effect.flatMap((reason) => unreadable(file, reason))
-      )
+  const refused = (error: { readonly reason: { readonly _tag: string } }) => unreadable(file, error.reason._tag)
+  const { type } = yield* fs.stat(file).pipe(Effect.mapError(refused))
+  // A shell's pipe (`<(…)`) has no name in the file system.
+  const named = type !== "FIFO" || (yield* Effect.isSuccess(fs.realPath(file)))
+  if (type !== "File" && named) return yield* unreadable(file, type)
+  const chunks = yield* fs
+    .stream(file, { bytesToRead: maxFileLength + 1 })
+    .pipe(
+      Stream.runCollect,
+      Effect.mapError(refused),
+      Effect.timeoutOrElse({ duration: pipeTime, orElse: () => unreadable(file, "Silent") })
     )
-  )
   const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
   if (size > maxFileLength) {
     return yield* new ConfigError({ message: `${file} is larger than 1 MiB — is this the right file?` })
   }
-  return yield* Effect.try({
-    try: () => new TextDecoder("utf-8", { fatal: true }).decode(concat(chunks)),
-    catch: () => new ConfigError({ message: `${file} is not UTF-8 text — is this the right file?` })
-  })
+  const text = decodeText(concat(chunks))
+  if (text === null) return yield* new ConfigError({ message: `${file} is not UTF-8 text — is this the right file?` })
+  return text
 })
+
+/** UTF-8, or UTF-16 as Windows programs write it, without a byte order mark; `null` for anything else. */
+const decodeText = (bytes: Uint8Array): string | null => {
+  const [first = -1, second = -1] = bytes
+  const bigEndian = (first === 0xfe && second === 0xff) || (first === 0 && second > 0)
+  const littleEndian = (first === 0xff && second === 0xfe) || (first > 0 && second === 0)
+  const encoding = bigEndian ? "utf-16be" : littleEndian ? "utf-16le" : "utf-8"
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes)
+  } catch {
+    return null
+  }
+}
+
+/** A pipe says what it has to say within this time. */
+const pipeTime = "10 seconds"
 
 const unreadable = (file: string, reason: string): ConfigError => {
   switch (reason) {
     case "Directory":
       return new ConfigError({ message: `${file} is a directory — name the file in it` })
+    case "FIFO":
+    case "Socket":
+    case "CharacterDevice":
+    case "BlockDevice":
+      return new ConfigError({ message: `${file} is ${kinds[reason]}, not a file — name a file` })
+    case "Silent":
+      return new ConfigError({ message: `nothing came through the pipe ${file} for 10 s — name a file` })
     case "NotFound":
       return new ConfigError({ message: `${file} does not exist — create it, or name another file` })
     case "PermissionDenied":
@@ -47,3 +74,10 @@ const unreadable = (file: string, reason: string): ConfigError => {
       return new ConfigError({ message: `${file} cannot be read (${reason}) — check the path` })
   }
 }
+
+const kinds = {
+  FIFO: "a named pipe",
+  Socket: "a socket",
+  CharacterDevice: "a device",
+  BlockDevice: "a disk"
+} as const

@@ -10,6 +10,7 @@ export type Notice =
   | Traffic
   | InUse
   | ClientState
+  | HandshakeUnanswered
   | CandidateFound
   | CandidateLost
   | RelayLost
@@ -59,6 +60,12 @@ export interface ClientState extends OfWorker {
   readonly handshakeAt: number | null
   /** How packets go to the client, where ICE chose: `relayed` by either side; `null` while no path is nominated. */
   readonly path?: "direct" | "relayed" | null
+}
+
+/** At a client's end: an initiation to this gateway was not answered, and another one follows. */
+interface HandshakeUnanswered extends OfWorker {
+  readonly _tag: "HandshakeUnanswered"
+  readonly client: ClientId
 }
 
 /** A candidate of our side of the client's connection: to be told to the client. */

@@ -2,4 +2,6 @@
 export interface SocketAddress {
   readonly address: string
   readonly port: number
+  /** Of a link-local address: the interface that it is meant at. */
+  readonly interfaceIndex?: number
 }

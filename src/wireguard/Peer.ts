@@ -8,10 +8,11 @@ import type { Keypair } from "./transport.ts"
 
 /**
  * `HandshakeDone`: a new session may send (flush staged packets now). `EndpointChanged`: an authentic message came
- * from another address or port, or to another address of ours. `Expired`: the last usable session is past 180 s. `HandshakeFailed`: no answer for the
- * whole attempt time, or the peer's key is unusable; the next `seal` or `initiate` tries again.
+ * from another address or port, or to another address of ours. `Expired`: the last usable session is past 180 s.
+ * `HandshakeUnanswered`: an initiation of ours was not, and another one follows. `HandshakeFailed`: no answer for the whole
+ * attempt time, or the peer's key is unusable; the next `seal` or `initiate` tries again.
  */
-export type PeerEvent = "HandshakeDone" | "EndpointChanged" | "Expired" | "HandshakeFailed"
+export type PeerEvent = "HandshakeDone" | "EndpointChanged" | "Expired" | "HandshakeUnanswered" | "HandshakeFailed"
 
 const never = Number.POSITIVE_INFINITY
 

@@ -419,8 +419,12 @@ export class WireGuard {
     if (peer.retransmitAt <= now) {
       peer.retransmitAt = Number.POSITIVE_INFINITY
       const patience = peer.impatient ? Protocol.iceAttemptTime : Protocol.rekeyAttemptTime
-      if (peer.outgoing === null || now - peer.outgoing.startedAt >= patience) this.giveUp(peer)
-      else this.pending.add(peer)
+      if (peer.outgoing === null || now - peer.outgoing.startedAt >= patience) {
+        this.giveUp(peer)
+      } else {
+        this.pending.add(peer)
+        this.event(peer, "HandshakeUnanswered")
+      }
     }
     if (peer.expireAt <= now && this.sessions.expire(peer, now)) this.event(peer, "Expired")
     if (peer.handshakeAt <= now) {

@@ -4,6 +4,7 @@ import { ConfigProvider, Effect, Exit, FileSystem, Layer, References } from "eff
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import { cli } from "../../src/cli/cli.ts"
+import { HostNames } from "../../src/cli/HostNames.ts"
 import { type Failure, Programs } from "../../src/cli/Programs.ts"
 import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
@@ -42,6 +43,10 @@ const layerStatus = Layer.succeed(StatusClient, {
       : Effect.succeed(report)
 })
 
+const layerNames = Layer.succeed(HostNames, {
+  lookup: (host) => Effect.succeed(host === "vpn.example.com" ? ["198.51.100.7"] : /^[\d.]+$/.test(host) ? [host] : [])
+})
+
 const run = (
   args: ReadonlyArray<string>,
   options: { readonly failure?: Failure; readonly environment?: Record<string, string> } = {}
@@ -51,6 +56,7 @@ const run = (
     const exit = yield* Command.runWith(cli, { version: "9.9.9" })(args).pipe(
       Effect.provide([
         layerPrograms(asked, options.failure),
+        layerNames,
         ConfigProvider.layer(ConfigProvider.fromUnknown(options.environment ?? {}))
       ]),
       Effect.exit

@@ -1,5 +1,6 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import { execFileSync } from "node:child_process"
 import { Effect, FileSystem, Result, Schema } from "effect"
 import { parseConfig } from "../../src/config/parseConfig.ts"
 import { readConfig } from "../../src/config/readConfig.ts"
@@ -457,11 +458,37 @@ describe("reading the file", () => {
     )
   )
 
-  it.live("stops at 1 MiB of an endless file", () =>
-    inDirectory(() =>
+  it.live("takes UTF-16 and byte order marks, as Windows programs write them", () =>
+    inDirectory((dir, fs) =>
       Effect.gen(function* () {
-        const endless = yield* Effect.flip(readConfig("/dev/zero"))
-        assert.match(endless.message, /larger than 1 MiB/)
+        const little = Buffer.from(`\ufeff${example}`, "utf16le")
+        const texts = {
+          utf8: Buffer.from(`\ufeff${example}`),
+          little,
+          big: Buffer.from(little).swap16(),
+          bare: Buffer.from(example, "utf16le")
+        }
+        for (const [name, bytes] of Object.entries(texts)) {
+          yield* fs.writeFile(`${dir}/${name}`, bytes)
+          assert.strictEqual((yield* readConfig(`${dir}/${name}`)).clients.length, 2, name)
+        }
+      })
+    )
+  )
+
+  it.live("waits for no device, pipe or socket, and reads no endless file", () =>
+    inDirectory((dir, fs) =>
+      Effect.gen(function* () {
+        execFileSync("mkfifo", [`${dir}/pipe`])
+        yield* fs.symlink(`${dir}/loop`, `${dir}/loop`)
+        yield* fs.writeFile(`${dir}/long`, new Uint8Array((1 << 20) + 1).fill(0x20))
+        const said = (path: string) => Effect.map(Effect.flip(readConfig(path)), ({ message }) => message)
+        assert.strictEqual(yield* said("/dev/zero"), "/dev/zero is a device, not a file — name a file")
+        assert.strictEqual(yield* said(`${dir}/pipe`), `${dir}/pipe is a named pipe, not a file — name a file`)
+        assert.match(yield* said(`${dir}/long`), /larger than 1 MiB/)
+        assert.match(yield* said(`${dir}/loop`), /^\S+ cannot be read \(\w+\) — check the path$/)
+        assert.match(yield* said(`${dir}/${"x".repeat(300)}`), /cannot be read \(\w+\) — check the path$/)
+        assert.match(yield* said(`${dir}/a\0b`), /cannot be read \(\w+\) — check the path$/)
       })
     )
   )

@@ -1,5 +1,7 @@
 /** What main is told of the clients: each handshake, loss and move of theirs, moves at most once a second. */
-import { equal, formatAddress, words } from "../../packet/address.ts"
+import type { SocketAddress } from "../../model/SocketAddress.ts"
+import { equal, formatAddress, type Words, words } from "../../packet/address.ts"
+import type { Endpoint } from "../../packet/endpoint.ts"
 import type { PeerEvent } from "../../wireguard/WireGuard.ts"
 import { toHex } from "../bytesText.ts"
 import type { ClientEntry } from "./clientTable.ts"
@@ -44,7 +46,7 @@ export class ClientReports {
       epoch: this.state.epoch,
       client: client.id,
       connected: peer.hasSession(this.state.now),
-      endpoint: peer.hasEndpoint ? { address: formatAddress(peer.endpoint.remote), port: peer.endpoint.port } : null,
+      endpoint: peer.hasEndpoint ? endpointOf(peer.endpoint) : null,
       local: localOf(client),
       lastTai64n: peer.latestTai64n.some((b) => b !== 0) ? toHex(peer.latestTai64n) : null,
       sentTick: peer.lastTick,
@@ -60,6 +62,14 @@ const localOf = ({ peer: { endpoint, hasEndpoint } }: ClientEntry): string | nul
   hasEndpoint && endpoint.channel === 0 && !equal(endpoint.local, nowhere) ? formatAddress(endpoint.local) : null
 
 const nowhere = words()
+
+const endpointOf = ({ interfaceIndex, port, remote }: Readonly<Endpoint>): SocketAddress => ({
+  address: formatAddress(remote),
+  port,
+  ...(isLinkLocal6(remote) ? { interfaceIndex } : {})
+})
+
+const isLinkLocal6 = ({ w0 }: Readonly<Words>): boolean => w0 >>> 22 === 0xfe80 >>> 6
 
 const pathOf = ({ agent, peer }: ClientEntry): "direct" | "relayed" | null => {
   if (agent === undefined || agent.path === null) return null

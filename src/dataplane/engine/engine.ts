@@ -338,6 +338,12 @@ export class Engine {
   private peerEvent(peer: Peer, event: PeerEvent): void {
     const client = this.state.clients.get(peer.user)
     if (client === undefined) return
+    // A gateway waits for its clients; a client may look for its gateway elsewhere.
+    if (event === "HandshakeUnanswered") {
+      const { epoch, notices, packets } = this.state
+      if (packets.end === "client") notices.put({ _tag: "HandshakeUnanswered", epoch, client: client.id })
+      return
+    }
     if (event === "HandshakeFailed" && client.agent !== undefined) {
       return this.connections.lost(client, "HandshakeFailed")
     }

@@ -123,6 +123,7 @@ export class Executor {
     if (remote !== undefined) {
       Object.assign(peer.endpoint.remote, remote)
       peer.endpoint.port = order.endpoint!.port
+      peer.endpoint.interfaceIndex = order.endpoint!.interfaceIndex ?? 0
       const local = order.local === null ? undefined : parseAddress(order.local)
       Object.assign(peer.endpoint.local, local !== undefined && isIpv4(local) === isIpv4(remote) ? local : words())
       peer.hasEndpoint = true
