@@ -13,6 +13,7 @@ import { ResourceId } from "../../src/model/Resource.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { makeClientNetwork } from "../host/ClientNetwork.ts"
+import * as ForeignNetworksLive from "../host/ForeignNetworks.ts"
 import * as HostNetworkLive from "../host/HostNetwork.ts"
 import { endpointAddresses, isName } from "../host/endpointAddresses.ts"
 import * as DataPlaneLive from "../dataplane/DataPlane.ts"
@@ -46,7 +47,7 @@ export const runConnect = (conf: WireguardConf & { readonly privateKey: string }
           ...(conf.mark === null ? {} : { mark: conf.mark })
         }),
         HostNetworkLive.layer
-      ).pipe(Layer.provideMerge(IpFamiliesLive.layer))
+      ).pipe(Layer.provide([ForeignNetworksLive.layer, IpFamiliesLive.layer]))
     )
   )
 }
@@ -98,6 +99,8 @@ const firstAddress = Effect.fnUntraced(function* ({ peer: { endpoint } }: Wiregu
 /** Handshakes go there from now on; what the gateway is asked for is the same. */
 const dial = Effect.fnUntraced(function* (conf: WireguardConf, endpoint: SocketAddress) {
   const dataPlane = yield* DataPlane
+  // The gateway ignores handshakes that are stamped earlier than those it had.
+  const sentTick = (yield* dataPlane.clients).get(gateway)?.sentTick ?? 0
   yield* dataPlane.send({ _tag: "RemoveClient", client: gateway })
   yield* dataPlane.send({
     _tag: "UpsertClient",
@@ -108,6 +111,7 @@ const dial = Effect.fnUntraced(function* (conf: WireguardConf, endpoint: SocketA
     tunnel6: conf.addresses.find(({ address }) => address.includes(":"))?.address ?? "::",
     endpoint,
     lastTai64n: null,
+    sentTick,
     keepalive: conf.peer.keepalive,
     initiate: true
   })

@@ -22,11 +22,13 @@ import { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { Route } from "../../src/host/overlap.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { type CommandFailed, runCommand } from "./hostCommand.ts"
-import { ipv6Available } from "./hostSysctl.ts"
+import { ipv6Missing } from "./hostSysctl.ts"
 import { ClientNetworkError, ipBatch } from "./ipBatch.ts"
 
 /** The host is looked at after each change of its own, and at least this often. */
 const lookMs = 5_000
+/** Things named in one line. */
+const mostNamed = 4
 
 /** Sets the device up, for an endpoint that may move: `setEndpoint` with its address, first of all once. */
 export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
@@ -45,7 +47,7 @@ export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
 
   const repair = Effect.gen(function* () {
     if (endpoint === null) return []
-    const v6 = mtu >= leastMtu6 && ipv6Available(device)
+    const v6 = mtu >= leastMtu6 && ipv6Missing(device) === null
     if (!v6 && !said6 && mtu >= leastMtu6 && addresses.some((address) => familyOf(address) === 6)) {
       said6 = true
       yield* Effect.logWarning("IPv6 is off on this host: the tunnel carries IPv4 only")
@@ -66,10 +68,12 @@ export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
 
   yield* Effect.addFinalizer(() => Effect.ignore(removeRules))
   const keep = Effect.gen(function* () {
-    yield* Effect.raceFirst(host.changed, Effect.sleep(lookMs))
+    yield* Effect.timeoutOption(host.changed, lookMs)
     const missing = yield* turn.withPermit(repair)
     if (missing.length > 0) {
-      yield* Effect.logWarning(`put back on ${device}: ${missing.join(", ")}; something on this host took it away`)
+      const more = missing.length > mostNamed ? ` and ${missing.length - mostNamed} more` : ""
+      const named = missing.slice(0, mostNamed).join(", ")
+      yield* Effect.logWarning(`put back on ${device}: ${named}${more}; something on this host took it away`)
     }
     trouble = ""
   }).pipe(
@@ -102,7 +106,7 @@ const refuseForeign = Effect.fnUntraced(function* ({ network, table }: ClientRou
   const routes = yield* read([`-${family}`, "route", "show", ...selector, "exact", network], Schema.Array(Route)).pipe(
     Effect.orElseSucceed(() => [])
   )
-  const [foreign] = routes.filter(({ dst }) => networkOf(dst, family) === network)
+  const foreign = routes.find(({ dst }) => networkOf(dst, family) === network)
   if (foreign === undefined) return
   const way = `${foreign.gateway === undefined ? "" : ` via ${foreign.gateway}`}${foreign.dev === undefined ? "" : ` dev ${foreign.dev}`}`
   return yield* new ClientNetworkError({
@@ -141,7 +145,7 @@ const read = <A>(args: ReadonlyArray<string>, schema: Schema.Codec<A, unknown>):
   runCommand("ip", ["-j", ...args]).pipe(
     Effect.mapError(({ kind, output }: CommandFailed) => new ClientNetworkError({ message: unreadable(kind, output) })),
     Effect.flatMap((text) =>
-      Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(text.trim() === "" ? "[]" : text).pipe(
+      Schema.decodeEffect(Schema.fromJsonString(schema))(text.trim() === "" ? "[]" : text).pipe(
         Effect.mapError(() => new ClientNetworkError({ message: unreadable("failed", "something unexpected") }))
       )
     )

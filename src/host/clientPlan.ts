@@ -26,7 +26,7 @@ export interface ClientRoute {
   readonly table: number | null
 }
 
-export interface ClientRule {
+interface ClientRule {
   readonly family: 4 | 6
   readonly priority: number
   /** `null`: any destination. */
@@ -182,8 +182,8 @@ export const clientRepair = (
   }
   const ruleLines = (family: 4 | 6): Array<string> => {
     const planned = plan.rules.filter((rule) => rule.family === family).map(textOf)
-    const observed = rules[family].map(ruleText)
-    const absent = planned.filter((rule) => !observed.includes(rule))
+    const observed = new Set(rules[family].map(ruleText))
+    const absent = planned.filter((rule) => !observed.has(rule))
     missing.push(...absent.map((rule) => `rule ${rule}`))
     const gone = rules[family].filter((rule) => isOurs(rule) && !planned.includes(ruleText(rule)))
     return [...absent.map((rule) => `rule add ${rule}`), ...gone.map((rule) => `rule del ${ruleText(rule)}`)]

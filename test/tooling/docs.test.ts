@@ -47,7 +47,7 @@ const anchors = (page: string): ReadonlyArray<string> => matches(withoutBlocks(r
 const commands: ReadonlyMap<string, ReadonlyArray<string>> = new Map(
   sources("src/cli").flatMap((file) => {
     const flagged = /\bconfigFlag\b/.test(read(file)) ? read(file) + read("src/cli/configFlag.ts") : read(file)
-    const flags = matches(flagged, /\b(?:Flag\.[A-Z]\w+|switchFlag)\(\s*"([a-z-]+)"/g)
+    const flags = matches(flagged, /\b(?:Flag\.[A-Z]\w+|switchFlag)\(\s*"([a-z0-9-]+)"/g)
     return matches(read(file), /Command\.make\(\s*"([a-z-]+)"/g).map((name): readonly [string, typeof flags] => [
       name,
       flags
@@ -182,7 +182,7 @@ describe("docs/commands.md", () => {
       for (const line of matches(usage, /`sallyport ([a-z-]+[^`]*)`/g)) {
         const name = line.split(" ")[0]!
         const flags = explained.get(name) ?? new Set()
-        for (const flag of matches(line, /--([a-z-]+)/g)) flags.add(flag)
+        for (const flag of matches(line, /--([a-z0-9-]+)/g)) flags.add(flag)
         explained.set(name, flags)
       }
     }

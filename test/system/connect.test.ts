@@ -1,0 +1,145 @@
+/** `sallyport connect` on hosts as people have them: routes of others, no IPv6, a gateway that moves, a host that changes. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import { writeFileSync } from "node:fs"
+import { Lab } from "../../src/lab/demo/Lab.ts"
+import { clientConf, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { startWorld, type World } from "../support/labWorld.ts"
+import { inLab, inner, outer } from "../support/lab.ts"
+import { onlyLine } from "../support/operator.ts"
+
+/** A part of the client's own network, with the gateway in it. */
+const around = "192.0.2.0/28"
+const device = "sallyport-c0"
+
+const fileOf = (world: World, change: (conf: string) => string = (conf) => conf): string =>
+  change(clientConf({ privateKey: world.clientKeys.privateKey, gatewayPublicKey: world.gateway.publicKey }))
+
+const routes = (networks: string) => (conf: string) => conf.replace(/^AllowedIPs.*$/m, `AllowedIPs = ${networks}`)
+
+/** Spawns the client, `wrap` before the command line. */
+const connect = Effect.fnUntraced(function* (conf: string, wrap: ReadonlyArray<string> = []) {
+  const lab = yield* Lab
+  const path = yield* lab.writeFile("connect.conf", conf)
+  return yield* lab.spawn("client", [...wrap, ...lab.program("sallyport"), "connect", path])
+})
+
+/** Waits until a ping through the tunnel is answered. */
+const answered = Effect.fnUntraced(function* (address: string, seconds = 20) {
+  const lab = yield* Lab
+  const ping = lab.attempt("client", ["ping", "-c", "1", "-W", "1", address])
+  const result = yield* ping.pipe(
+    Effect.repeat({ until: ({ code }) => code === 0, schedule: Schedule.spaced("200 millis"), times: seconds })
+  )
+  return result.code === 0
+})
+
+const rulesOfClient = Effect.gen(function* () {
+  const lab = yield* Lab
+  const v4 = yield* lab.exec("client", ["ip", "-4", "rule", "show"])
+  const v6 = yield* lab.exec("client", ["ip", "-6", "rule", "show"])
+  return `${v4}${v6}`.split("\n").filter((line) => /^[23][0-9]{2}:|^4[0-9]{2}:/.test(line))
+})
+
+it.live(
+  "everything may go through the tunnel, the gateway's own network too, and what others take away comes back",
+  () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const world = yield* startWorld({
+        resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }
+  outside: { cidr: ${around}, allow: [visitor] }`
+      })
+      const before = yield* lab.exec("client", ["ip", "route"])
+      const client = yield* connect(fileOf(world, routes(`0.0.0.0/0, ::/0, ${around}, 100.64.0.0/10`)))
+
+      assert.isTrue(yield* answered(inner.origin.v4))
+      assert.include(yield* lab.exec("client", ["ip", "route"]), before.trim().split("\n")[0]!)
+      assert.match(yield* lab.exec("client", ["ip", "route", "get", "198.18.0.1"]), new RegExp(` dev ${device} `))
+
+      yield* lab.exec("client", ["ip", "address", "flush", "dev", device])
+      assert.isTrue(yield* answered(inner.origin.v4))
+      yield* lab.exec("client", ["ip", "link", "set", device, "down"])
+      assert.isTrue(yield* answered(inner.origin.v4))
+      for (const rule of (yield* rulesOfClient).filter((line) => line.includes("lookup 1396788313"))) {
+        yield* lab.attempt("client", [
+          "ip",
+          rule.includes("::") ? "-6" : "-4",
+          "rule",
+          "del",
+          "pref",
+          rule.split(":")[0]!
+        ])
+      }
+      assert.isTrue(yield* answered(inner.origin.v4))
+      assert.match(yield* client.output, /put back on sallyport-c0: .*address 100\.64\.0\.2\/32/)
+
+      const code = yield* client.stop
+      assert.deepStrictEqual([code, yield* rulesOfClient], [0, []])
+      assert.strictEqual(yield* lab.exec("client", ["ip", "route"]), before)
+    }).pipe(inLab)
+)
+
+it.live("a route of somebody else is left as it is, and the one line names it", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld()
+    yield* lab.exec("client", ["ip", "route", "add", "10.99.0.0/16", "via", outer.gateway.v4, "metric", "77"])
+    const path = yield* lab.writeFile("foreign.conf", fileOf(world, routes("100.64.0.0/10, 10.99.0.0/16")))
+    const result = yield* lab.attempt("client", [...lab.program("sallyport"), "connect", path])
+    assert.match(
+      onlyLine(result),
+      /^sallyport: this host has a route to 10\.99\.0\.0\/16 already \(10\.99\.0\.0\/16 via \S+ dev \S+\), which is left as it is — remove that route, or /
+    )
+    assert.include(yield* lab.exec("client", ["ip", "route"]), "10.99.0.0/16 via")
+  }).pipe(inLab)
+)
+
+it.live("a client without IPv6 has its tunnel, told in one line, from a file that has IPv6 and in a container", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld({ resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+    for (const name of ["all", "default"]) {
+      yield* lab.exec("client", ["sysctl", "-qw", `net.ipv6.conf.${name}.disable_ipv6=1`])
+    }
+    const sealed = ["unshare", "--mount", "sh", "-c", 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"', "sh"]
+    const client = yield* connect(
+      fileOf(world, routes(`${tunnelAddresses.networks.join()}, ${inner.network.v4}`)),
+      sealed
+    )
+    assert.isTrue(yield* answered(inner.origin.v4))
+    const log = yield* client.output
+    assert.strictEqual(log.split("IPv6 is off on this host: the tunnel carries IPv4 only").length, 2, log)
+  }).pipe(inLab)
+)
+
+it.live("a gateway's name that does not resolve yet, and one that moves, are followed", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld({ resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+    const hosts = yield* lab.writeFile("hosts", "127.0.0.1 localhost\n")
+    const nsswitch = yield* lab.writeFile("nsswitch", "hosts: files\n")
+    const mounted = `mount --bind ${hosts} /etc/hosts && touch /etc/nsswitch.conf && mount --bind ${nsswitch} /etc/nsswitch.conf && exec "$@"`
+    const client = yield* connect(
+      fileOf(world, (conf) =>
+        routes(`100.64.0.0/10, ${inner.network.v4}`)(conf).replace(/^Endpoint = .*:/m, "Endpoint = vpn.test:")
+      ),
+      ["unshare", "--mount", "sh", "-c", mounted, "sh"]
+    )
+    const says = (text: string) =>
+      client.output.pipe(
+        Effect.repeat({ until: (log) => log.includes(text), schedule: Schedule.spaced("200 millis"), times: 60 })
+      )
+    yield* says("the endpoint vpn.test does not resolve")
+    // Nobody is there.
+    const nowhere = outer.gateway.v4.replace(/\d+$/, "199")
+    writeFileSync(hosts, `${nowhere} vpn.test\n`)
+    yield* says("message=connecting")
+    writeFileSync(hosts, `${outer.gateway.v4} vpn.test\n`)
+
+    assert.isTrue(yield* answered(inner.origin.v4, 40))
+    const log = yield* client.output
+    assert.include(log, `no answer from ${nowhere}: trying ${outer.gateway.v4}, an address of vpn.test`)
+    assert.strictEqual(log.split("does not resolve").length, 2, log)
+  }).pipe(inLab)
+)
