@@ -5,6 +5,7 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { leastMtu6, type WireguardConf } from "../../src/config/wireguardConf.ts"
 import {
   type ClientRoute,
@@ -36,6 +37,7 @@ export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
   mtu: number,
   conf: WireguardConf
 ) {
+  const dataPlane = yield* DataPlane
   const host = yield* HostNetwork
   const addresses = conf.addresses.map(({ address, prefix }) => `${address}/${prefix}`)
   const networks = conf.peer.allowedIps
@@ -58,12 +60,14 @@ export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
         message: "every Address of the file is IPv6, which is off on this host — switch it on, or add an IPv4 Address"
       })
     }
+    const there = yield* hasDevice(device)
+    if (!there) yield* dataPlane.remakeDevice
     const { missing, past, ...lines } = clientRepair(device, mtu, plan, yield* observe(device))
     for (const route of plan.routes) if (missing.includes(`route ${route.network}`)) yield* refuseForeign(route)
     yield* ipBatch("the tunnel's addresses and routes", lines.device)
     for (const family of [4, 6] as const) yield* ipBatch("the tunnel's rules", lines.rules[family], [`-${family}`])
     yield* ipBatch("the tunnel's routes", past)
-    return missing
+    return there ? missing : ["the device", ...missing]
   })
 
   yield* Effect.addFinalizer(() => Effect.ignore(removeRules))
@@ -113,6 +117,16 @@ const refuseForeign = Effect.fnUntraced(function* ({ network, table }: ClientRou
     message: `this host has a route to ${network} already (${network}${way}), which is left as it is — remove that route, or ${network} from AllowedIPs`
   })
 })
+
+const hasDevice = (device: string) =>
+  runCommand("ip", ["link", "show", "dev", device]).pipe(
+    Effect.as(true),
+    Effect.catchIf(
+      ({ output }) => /does not exist|cannot find/i.test(output),
+      () => Effect.succeed(false)
+    ),
+    Effect.mapError(({ kind, output }) => new ClientNetworkError({ message: unreadable(kind, output) }))
+  )
 
 const observe = Effect.fnUntraced(function* (device: string) {
   const [link] = yield* read(["address", "show", "dev", device], Schema.Array(ObservedDevice))

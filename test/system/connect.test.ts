@@ -72,6 +72,8 @@ it.live(
         ])
       }
       assert.isTrue(yield* answered(inner.origin.v4))
+      yield* lab.exec("client", ["ip", "link", "del", device])
+      assert.isTrue(yield* answered(inner.origin.v4))
       assert.match(yield* client.output, /put back on sallyport-c0: .*address 100\.64\.0\.2\/32/)
 
       const code = yield* client.stop
