@@ -21,6 +21,7 @@ import * as ForeignNetworksLive from "./host/ForeignNetworks.ts"
 import * as HostNetworkLive from "./host/HostNetwork.ts"
 import * as IpFamiliesLive from "./host/IpFamilies.ts"
 import * as Ipv6WayOut from "./host/ipv6WayOut.ts"
+import * as StrandedClients from "./host/strandedClients.ts"
 import * as TunnelLive from "./host/Tunnel.ts"
 import * as RefreshLive from "./resolution/Refresh.ts"
 import * as ResolutionsLive from "./resolution/Resolutions.ts"
@@ -45,7 +46,8 @@ export const gatewayServices = (
     dnsSockets: DnsSocketsLive.layer(),
     host: Layer.merge(HostNetworkLive.layer, Ipv6WayOut.layer(device))
   })
-  return Layer.merge(TunnelLive.layer({ device, mtu, bindToDevice: true }), parts.acceptor).pipe(
+  const tunnel = TunnelLive.layer({ device, mtu, bindToDevice: true })
+  return Layer.mergeAll(tunnel, parts.acceptor, StrandedClients.layer).pipe(
     Layer.provide(RefreshLive.layer),
     Layer.provideMerge(AuthorizationsLive.layer),
     Layer.provide(lastAuthorizationEnded),

@@ -7,6 +7,8 @@ import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusRepo
 import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
+import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
+import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { Tunnel } from "../../src/host/Tunnel.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
@@ -29,6 +31,8 @@ export const gatewayReport = Effect.fnUntraced(function* (
     mappings: yield* resolutions.list,
     authorizations: yield* (yield* Authorizations).list,
     host: yield* (yield* Tunnel).kept,
+    ipv6: (yield* IpFamilies).ipv6(),
+    foreignNetworks: (yield* ForeignNetworks).list(),
     workerEpoch: yield* dataPlane.epoch,
     controlPlane: yield* controlPlane.health,
     controlPlaneCounters: yield* controlPlane.counters,

@@ -1,9 +1,9 @@
 /** `IpFamilies` from the first second on: everything is there until somebody finds otherwise. */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { type Ipv6, type Ipv6Part, IpFamilies, leadsOut6 } from "../../src/host/IpFamilies.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { contains, type Network, parseAddress } from "../../src/packet/address.ts"
 
 export const layer: Layer.Layer<IpFamilies> = Layer.effect(
@@ -24,7 +24,7 @@ export const layer: Layer.Layer<IpFamilies> = Layer.effect(
       found: Effect.fnUntraced(function* (part, why) {
         const before = SubscriptionRef.getUnsafe(state)[part]
         if ((before?.why ?? null) === why) return
-        const since = before?.since ?? (yield* Clock.currentTimeMillis)
+        const since = before?.since ?? (yield* monotonicMillis)
         yield* SubscriptionRef.update(state, (all) => ({ ...all, [part]: why === null ? null : { why, since } }))
         yield* why === null ? Effect.logInfo(back[part]) : Effect.logWarning(why)
       }),

@@ -1,7 +1,10 @@
 import type { ConfiguredClient } from "../config/GatewayConfig.ts"
 import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
 import type { ClientState } from "../dataplane/notices.ts"
+import type { ForeignNetwork } from "../host/ForeignNetworks.ts"
 import type { HostKept } from "../host/HostKept.ts"
+import type { Ipv6, Ipv6Part } from "../host/IpFamilies.ts"
+import { strandedClients } from "../host/strandedClients.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
@@ -29,6 +32,8 @@ export interface StatusInput {
   readonly authorizations: ReadonlyArray<Authorization>
   readonly workerEpoch: number
   readonly host: HostKept
+  readonly ipv6: Ipv6
+  readonly foreignNetworks: ReadonlyArray<ForeignNetwork>
   readonly controlPlane: ControlPlaneHealth
   readonly controlPlaneCounters: Readonly<Record<string, number>>
   readonly dataPlaneCounters: Readonly<Record<string, number>>
@@ -46,7 +51,9 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     input.mappings.length <= maxMappingRows
       ? input.mappings
       : input.mappings.toSorted((a, b) => b.state.since - a.state.since).slice(0, maxMappingRows)
-  const { host } = input
+  const { host, ipv6 } = input
+  const missing = (part: Ipv6[Ipv6Part]) => (part === null ? null : { why: part.why, since: dateOf(part.since) })
+  const stranded = strandedClients(input.foreignNetworks, input.clients)
   return {
     version: 1,
     at: input.at,
@@ -62,6 +69,12 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       last: host.last === null ? null : { ...host.last, at: dateOf(host.last.at) },
       wrong: host.wrong === null ? null : { ...host.wrong, since: dateOf(host.wrong.since) }
     },
+    ipv6: { sockets: missing(ipv6.sockets), device: missing(ipv6.device), wayOut: missing(ipv6.wayOut) },
+    foreignNetworks: input.foreignNetworks.map(({ network, who }) => ({
+      network,
+      who,
+      clients: stranded.flatMap((one) => (one.network === network ? [one.client] : []))
+    })),
     clients: input.clients.map((client) => {
       const state = input.clientStates.get(client.id)
       const endpoint = state?.endpoint ?? null

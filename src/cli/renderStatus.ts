@@ -15,6 +15,8 @@ export const renderStatus = (report: StatusReport): string => {
   const parts = [
     `gateway ${clean(gateway.publicKey)}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
     hostLines(report),
+    familyLines(report),
+    foreignLines(report),
     counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
     privateDns(counters.dataPlane["outbound.private_dns_refused"] ?? 0),
     section(
@@ -64,6 +66,29 @@ const privateDns = (refused: number): string =>
     ? ""
     : `DNS through the Internet resource: ${refused} packets to a private DNS server refused, so names outside of resources ` +
       "fail for those clients; give clients a public DNS server, or theirs a resource of its own"
+
+/** Of what the host lacks of IPv6: without it on the device there is no way out either. */
+const familyLines = ({ at, ipv6 }: StatusReport): string => {
+  if (ipv6 === undefined) return ""
+  const { device, sockets, wayOut } = ipv6
+  return [sockets, device ?? wayOut]
+    .flatMap((part) => (part === null ? [] : [`${clean(part.why)}; for ${formatAge(at - part.since)}`]))
+    .join("\n")
+}
+
+/** Those that cost somebody something first. */
+const foreignLines = ({ foreignNetworks = [] }: StatusReport): string => {
+  const shown = foreignNetworks.toSorted((a, b) => b.clients.length - a.clients.length)
+  const lines = shown.slice(0, maxForeignLines).map(({ clients, network, who }) => {
+    const lost = clients.length === 0 ? "no client is in it" : `no replies to ${list(clients)}`
+    return clean(`left to the host: ${network}, in use by ${who}; ${lost}`)
+  })
+  return [...lines, ...(shown.length > lines.length ? [`and ${shown.length - lines.length} more networks`] : [])].join(
+    "\n"
+  )
+}
+
+const maxForeignLines = 10
 
 /** What is wrong first, then what was put right. */
 const hostLines = ({ at, host }: StatusReport): string => {

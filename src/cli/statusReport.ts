@@ -40,6 +40,8 @@ const AuthorizationRow = Schema.Struct({
   expiresAt: Schema.NullOr(Millis)
 })
 
+const Missing = Schema.NullOr(Schema.Struct({ why: Schema.String, since: Millis }))
+
 /** The document of `sallyport status`. Times are epoch milliseconds; addresses canonical text. */
 export const StatusReport = Schema.Struct({
   version: Schema.Literal(1),
@@ -65,6 +67,12 @@ export const StatusReport = Schema.Struct({
       /** Each with cause and fix. */
       wrong: Schema.NullOr(Schema.Struct({ since: Millis, what: Schema.Array(Schema.String) }))
     })
+  ),
+  /** What the host lacks of IPv6; `null`: nothing is known to be missing. */
+  ipv6: Schema.optionalKey(Schema.Struct({ sockets: Missing, device: Missing, wayOut: Missing })),
+  /** Parts of the gateway's ranges that the host uses for something else; clients with addresses there get no replies. */
+  foreignNetworks: Schema.optionalKey(
+    Schema.Array(Schema.Struct({ network: Schema.String, who: Schema.String, clients: Schema.Array(Schema.String) }))
   ),
   clients: Schema.Array(ClientRow),
   mappings: Schema.Array(MappingRow),

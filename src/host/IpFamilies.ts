@@ -9,7 +9,7 @@ export type Ipv6Part = "sockets" | "device" | "wayOut"
 interface Absence {
   /** One line for the operator: what is missing, why, and the fix. */
   readonly why: string
-  /** Epoch milliseconds. */
+  /** Monotonic milliseconds. */
   readonly since: number
 }
 

@@ -94,6 +94,8 @@ export const input: StatusInput = {
     { client: client("bob", 3), resource, expiresAt: now + 90_000 }
   ],
   workerEpoch: 2,
+  ipv6: { sockets: null, device: null, wayOut: null },
+  foreignNetworks: [],
   host: { repaired: 0, devicesMade: 0, last: null, wrong: null },
   controlPlane: { kind: "file", connected: true, detail: "2 clients configured" },
   controlPlaneCounters: { questions: 3, unknown_source: 0 },

@@ -21,7 +21,8 @@ describe("the status report", () => {
   it("of a gateway that has not been restarted since an upgrade is read, too", () => {
     const { defects, ...counters } = report.counters
     assert.isDefined(defects)
-    const before = { ...report, counters }
+    const { foreignNetworks: _, ipv6: _ipv6, ...older } = report
+    const before = { ...older, counters }
     assert.deepStrictEqual(Schema.decodeSync(StatusReport)(before), before)
     assert.include(renderStatus(before), "COUNTER")
   })
@@ -141,6 +142,35 @@ lookups  15`
     const text = renderStatus({ ...report, counters: { ...report.counters, dataPlane } })
     assert.include(text, "7 packets to a private DNS server refused")
     assert.isBelow(text.indexOf("a private DNS server"), text.indexOf("clients: 2"))
+  })
+
+  it("says what the host lacks of IPv6 and since when, once where one thing follows from another", () => {
+    const part = (why: string) => ({ why, since: input.now - 12_000 })
+    const ipv6 = { sockets: part("no sockets"), device: part("switched off"), wayOut: part("no route") }
+    assert.deepStrictEqual(
+      renderStatus(makeStatusReport({ ...input, ipv6 }))
+        .split("\n")
+        .slice(3, 5),
+      ["no sockets; for 12s", "switched off; for 12 s"]
+    )
+    const routes = renderStatus(makeStatusReport({ ...input, ipv6: { ...ipv6, sockets: null, device: null } }))
+    assert.strictEqual(routes.split("\n")[3], "no route; for 12s")
+  })
+
+  it("names the clients that get no replies because the host uses the network of their addresses, worst first", () => {
+    const foreignNetworks = [
+      { network: "100.100.100.100/32", who: "the host's route 100.100.100.100 dev ts0 table 52" },
+      { network: "100.64.0.0/24", who: "the host's route 100.64.0.0/24 dev eth0" }
+    ]
+    assert.deepStrictEqual(
+      renderStatus(makeStatusReport({ ...input, foreignNetworks }))
+        .split("\n")
+        .slice(3, 5),
+      [
+        "left to the host: 100.64.0.0/24, in use by the host's route 100.64.0.0/24 dev eth0; no replies to alice bob",
+        "left to the host: 100.100.100.100/32, in use by the host's route 100.100.100.100 dev ts0 table 52; no client is in it"
+      ]
+    )
   })
 
   it("shows the bugs that the gateway has outlived before anything else, and nothing while there are none", () => {
