@@ -203,6 +203,13 @@ const seeds: ReadonlyArray<Uint8Array> = [
     Uint8Array.of(1, 20, 0, 100, 20, 16, 40, ...buildTcp({ ...answer, payload: new Uint8Array(400) }))
   ),
   operation("replay", tcp(443)),
+  // Ports beside those that the filters let through.
+  input(...[0, 21, 80, 442, 444, 8_443, 65_535].map((port) => operation("client1", tcp(port)))),
+  input(
+    ...[0, 53, 7_999, 8_101, 65_535].map((destinationPort) =>
+      operation("client2", buildUdp({ ...labEnds, ...udp8, destinationPort }))
+    )
+  ),
   operation("stranger", new Uint8Array(101)),
   ...packetSeeds.map((packet) => input(operation("client1", packet), operation("outside", packet)))
 ]
