@@ -57,7 +57,7 @@ const services = (
   { swap }: Pick<GatewayOptions, "swap">
 ) => {
   const { apiUrl, device, endpoint, firewall, keepPorts, legacy, listenPort: port, masquerade } = config
-  const { mtu, token, trackUdp } = config
+  const { mtu, token, trackUdp, version } = config
   return ControlPlaneFirezone.layer({
     device,
     firewall,
@@ -67,7 +67,7 @@ const services = (
     legacy,
     maxPartition: Duration.millis(config.maxPartitionMs)
   }).pipe(
-    Layer.provide(PortalSocketLive.layer({ ...identity, apiUrl, endpoint, token, host: hostFacts() })),
+    Layer.provide(PortalSocketLive.layer({ ...identity, apiUrl, endpoint, token, version, host: hostFacts() })),
     Layer.provideMerge(
       gatewayServices(
         {

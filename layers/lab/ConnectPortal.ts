@@ -17,6 +17,7 @@ import {
 } from "../../src/lab/client/portalMessages.ts"
 import type { Decoded } from "../../src/control/firezone/messages.ts"
 import { ControlPlaneEnded } from "../../src/control/ControlPlane.ts"
+import { clientVersions } from "../../src/control/firezone/announcedVersion.ts"
 import { clientPolicy } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Notice } from "../../src/dataplane/notices.ts"
@@ -68,7 +69,8 @@ export const runConnectPortal = (config: PortalClientConfig) => {
         PortalSocketLive.layer({
           role: "client",
           apiUrl,
-          endpoint: "v1",
+          endpoint: config.generation === "C" ? "v2" : "v1",
+          version: clientVersions[config.generation],
           token,
           publicKey,
           firezoneId: config.firezoneId ?? name,
@@ -85,7 +87,8 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
   const host = yield* HostNetwork
   const session = new ClientSession({
     internet,
-    ...(generation === "A" ? { generationA: (length) => new Uint8Array(randomBytes(length)) } : {})
+    generation,
+    random: (length) => new Uint8Array(randomBytes(length))
   })
   const defaultRoute = yield* makeDefaultRoute
   const ended = yield* Deferred.make<never, ControlPlaneEnded>()
@@ -143,6 +146,7 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
       return refusal === null ? Effect.void : handle(refusal)
     },
     onJoined: Effect.fnUntraced(function* ({ localAddress, remoteAddress }) {
+      yield* perform(session.joined())
       if (internet && remoteAddress !== null) {
         yield* Effect.catch(defaultRoute.spare(remoteAddress), (error) => Effect.logWarning(error.message))
       }

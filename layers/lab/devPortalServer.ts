@@ -86,7 +86,7 @@ export const serve = Effect.fn("DevPortal.serve")(function* (
       socket.on("error", () => socket.terminate())
       socket.on("close", () => {
         sockets.delete(id)
-        portal.closed(id)
+        portal.closed(id, Date.now())
         carryOut()
       })
       carryOut()

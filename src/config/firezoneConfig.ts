@@ -4,6 +4,7 @@ import * as FileSystem from "effect/FileSystem"
 import type { LogLevel } from "effect/LogLevel"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import { defaultVersion, isVersion } from "../control/firezone/announcedVersion.ts"
 import { readApiUrl } from "../control/firezone/handshake.ts"
 import { parseAddress } from "../packet/address.ts"
 import { optional } from "./environment.ts"
@@ -20,6 +21,8 @@ export interface FirezoneConfig {
   readonly name: string | null
   readonly apiUrl: string
   readonly endpoint: "v1" | "v2"
+  /** Told to the portal. */
+  readonly version: string
   /** The token goes where portals of 2024 look for it, from the start. */
   readonly legacy: boolean
   /** Where health is asked for. */
@@ -85,6 +88,7 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     name,
     apiUrl: url.success,
     endpoint: yield* choice("SALLYPORT_PORTAL_ENDPOINT", { v1: "v1", v2: "v2" } as const, "v1"),
+    version: yield* version("SALLYPORT_PORTAL_VERSION", defaultVersion),
     legacy: yield* flag("SALLYPORT_PORTAL_TOKEN_IN_URL", false),
     healthAddress: yield* address("HEALTH_CHECK_ADDR", { host: "0.0.0.0", port: 8080 }),
     maxPartitionMs: yield* duration("FIREZONE_MAX_PARTITION_TIME", day),
@@ -116,6 +120,12 @@ const choice = Effect.fnUntraced(function* <A>(variable: string, choices: Readon
 
 const flag = (variable: string, otherwise: boolean) =>
   choice(variable, { true: true, "1": true, yes: true, false: false, "0": false, no: false }, otherwise)
+
+const version = Effect.fnUntraced(function* (variable: string, otherwise: string) {
+  const text = (yield* optional(variable)) ?? otherwise
+  if (isVersion(text)) return text
+  return yield* wrong(variable, `${quote(text)} is no version`, `write for example ${otherwise}`)
+})
 
 const duration = Effect.fnUntraced(function* (variable: string, otherwise: number) {
   const text = yield* optional(variable)

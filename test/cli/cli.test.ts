@@ -250,7 +250,10 @@ describe("sallyport connect and demo", () => {
         [{}, /FIREZONE_TOKEN is not set — put/],
         [{ ...environment, FIREZONE_API_URL: "ftp://portal.test" }, /FIREZONE_API_URL: the scheme .* — write/],
         [{ ...environment, FIREZONE_ID: "a b" }, /FIREZONE_ID: it is no id — use/],
-        [{ ...environment, SALLYPORT_PORTAL_GENERATION: "D" }, /SALLYPORT_PORTAL_GENERATION: there are A and B — write/]
+        [
+          { ...environment, SALLYPORT_PORTAL_GENERATION: "D" },
+          /SALLYPORT_PORTAL_GENERATION: there are A, B and C — write/
+        ]
       ] as const) {
         const { calls, error } = yield* run(["connect", "--portal"], { environment: wrong })
         assert.deepStrictEqual(calls, [])

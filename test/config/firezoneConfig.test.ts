@@ -22,6 +22,7 @@ describe("the environment of the portal mode", () => {
         name: null,
         apiUrl: "wss://api.firezone.dev/",
         endpoint: "v1",
+        version: "1.5.2",
         legacy: false,
         healthAddress: { host: "0.0.0.0", port: 8080 },
         maxPartitionMs: 86_400_000,
@@ -48,6 +49,7 @@ describe("the environment of the portal mode", () => {
         FIREZONE_LOG_FORMAT: "json",
         RUST_LOG: "",
         SALLYPORT_PORTAL_ENDPOINT: "v2",
+        SALLYPORT_PORTAL_VERSION: "1.4.19",
         SALLYPORT_PORTAL_TOKEN_IN_URL: "true",
         SALLYPORT_PORT: "0",
         SALLYPORT_FIREWALL: "off",
@@ -64,6 +66,7 @@ describe("the environment of the portal mode", () => {
         logFormat: "json",
         logLevel: "Info",
         endpoint: "v2",
+        version: "1.4.19",
         legacy: true,
         listenPort: 0,
         firewall: "off",
@@ -104,6 +107,8 @@ describe("the environment of the portal mode", () => {
         ["FIREZONE_LOG_FORMAT", "xml"],
         ["SALLYPORT_PORT", "65536"],
         ["SALLYPORT_PORTAL_ENDPOINT", "v3"],
+        ["SALLYPORT_PORTAL_VERSION", "1.5"],
+        ["SALLYPORT_PORTAL_VERSION", "1.5.2 (x86_64)"],
         ["SALLYPORT_MASQUERADE", "perhaps"],
         ["FIREZONE_TOKEN", "t0kenü"]
       ]

@@ -5,7 +5,7 @@ import { parsePortalConfig } from "../../src/lab/devPortal/configFile.ts"
 import type { Command } from "../../src/lab/devPortal/commands.ts"
 import { DevPortal } from "../../src/lab/devPortal/DevPortal.ts"
 import type { Action, Authorization, Role } from "../../src/lab/devPortal/portalState.ts"
-import type { Refused } from "../../src/lab/devPortal/upgrade.ts"
+import type { Refused, RelayTicket, Ticket } from "../../src/lab/devPortal/upgrade.ts"
 import { key } from "../config/fixtures.ts"
 
 export const portalFile = `
@@ -94,9 +94,8 @@ export const portalWorld = (file = portalFile, saved: ReadonlyArray<Authorizatio
     settle()
     return result
   }
-  const connect = (role: Role, options: ConnectOptions = {}): Peer => {
-    const ticket = ask(role, options)
-    if (ticket._tag === "Refused") throw new Error(`refused: ${ticket.status} ${ticket.body}`)
+  /** Opens the socket of who was let in. */
+  const enter = (ticket: Ticket | RelayTicket, topic: string, id: string, publicKey: string) => {
     const socket = portal.open(ticket, world.now)
     let ref = 0
     const inbox: Array<Message> = []
@@ -104,8 +103,8 @@ export const portalWorld = (file = portalFile, saved: ReadonlyArray<Authorizatio
       portal.receive(socket, text, world.now)
       settle()
     }
-    const send = (event: string, payload: unknown, topic: string = role) => {
-      raw(JSON.stringify({ topic, event, payload, ref: ref++ }))
+    const send = (event: string, payload: unknown, to = topic) => {
+      raw(JSON.stringify({ topic: to, event, payload, ref: ref++ }))
       return ref - 1
     }
     const take = (event: string) => {
@@ -114,27 +113,50 @@ export const portalWorld = (file = portalFile, saved: ReadonlyArray<Authorizatio
       const [message] = inbox.splice(at, 1)
       return event === "phx_reply" ? { ...message!.payload, ref: message!.ref } : message!.payload
     }
-    const { device, publicKey } = ticket.peer
-    const peer = { socket, publicKey, id: device.id, inbox, closed: null, send, raw, take }
+    const peer = { socket, publicKey, id, inbox, closed: null, send, raw, take }
     peers.set(socket, peer)
     settle()
+    return peer
+  }
+  const connect = (role: Role, options: ConnectOptions = {}): Peer => {
+    const ticket = ask(role, options)
+    if (ticket._tag !== "Ticket") throw new Error(`refused: ${JSON.stringify(ticket)}`)
+    const peer = enter(ticket, role, ticket.peer.device.id, ticket.peer.publicKey)
     if (options.join !== false) {
-      send("phx_join", null)
-      assert.deepStrictEqual(take("phx_reply"), { status: "ok", response: {}, ref: 0 })
+      peer.send("phx_join", null)
+      assert.deepStrictEqual(peer.take("phx_reply"), { status: "ok", response: {}, ref: 0 })
     }
     return peer
+  }
+  const askAsRelay = (query: Readonly<Record<string, string>>) => {
+    const url = `/relay/websocket?${new URLSearchParams(query).toString()}`
+    const result = portal.check({ url, headers: { "user-agent": "Linux/6.1 relay/1.5.0 (x86_64)" }, remote: "::1" })
+    settle()
+    return result
+  }
+  /** A relay that has not joined yet. */
+  const connectRelay = (query: Readonly<Record<string, string>>): Peer => {
+    const ticket = askAsRelay(query)
+    if (ticket._tag !== "RelayTicket") throw new Error(`refused: ${JSON.stringify(ticket)}`)
+    return enter(ticket, "relay", ticket.peer.id, "")
   }
   return {
     portal,
     logs,
     connect,
+    connectRelay,
+    relayRefusal: (query: Readonly<Record<string, string>>): Refused => {
+      const result = askAsRelay(query)
+      assert.strictEqual(result._tag, "Refused")
+      return result as Refused
+    },
     refusal: (role: Role, options: ConnectOptions = {}): Refused => {
       const result = ask(role, options)
       assert.strictEqual(result._tag, "Refused")
       return result as Refused
     },
     close: (peer: Peer) => {
-      portal.closed(peer.socket)
+      portal.closed(peer.socket, world.now)
       settle()
     },
     command: (command: Command) => {

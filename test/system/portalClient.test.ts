@@ -41,7 +41,7 @@ it.live("a client gets addresses, routes and a DNS server from the portal, and l
     )
     assert.include(others, "status: REFUSED")
     assert.deepStrictEqual([code, left.code], [0, 1])
-    assert.match(yield* portal.output, /client laptop \(1\.4\.\d+, alice\) connected/)
+    assert.match(yield* portal.output, /client laptop \(1\.4\.4, alice\) connected/)
   }).pipe(inLab)
 )
 

@@ -16,6 +16,12 @@ const generations = [
     options: { gatewayEnv: { SALLYPORT_PORTAL_ENDPOINT: "v2" } },
     client: /generation=B/,
     portal: /gateway gateway \([^)]+\) connected from [0-9.]+ at v2"/
+  },
+  {
+    title: "a client 1.6 at a portal that gives it gateways from 1.5 to 1.7",
+    options: { clientEnv: { SALLYPORT_PORTAL_GENERATION: "C" }, more: "version_gate: true" },
+    client: /generation=C/,
+    portal: /client client \(1\.6\.0, [^)]+\) connected from [0-9.]+ at v2"/
   }
 ]
 

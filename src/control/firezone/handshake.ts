@@ -3,13 +3,6 @@ import { sha256 } from "@noble/hashes/sha2.js"
 import * as Hex from "effect/encoding/Hex"
 import * as Result from "effect/Result"
 
-/**
- * The version told to the portal, which derives from it what this gateway may be given: clients 1.4+ need 1.4, newer
- * portals let clients of minor version n use gateways from n-1 to n+1. 1.4 is in reach of clients 1.3, 1.4 and 1.5 alike,
- * and 1.4.19 is the last version that spoke generations A and B.
- */
-const portalVersion = "1.4.19"
-
 export interface HandshakeRequest {
   /** Absent: a gateway. */
   readonly role?: "gateway" | "client"
@@ -23,6 +16,8 @@ export interface HandshakeRequest {
   readonly firezoneId: string
   readonly name: string
   readonly host: HostFacts
+  /** As in `1.5.2`. */
+  readonly version: string
   /** For portals of 2024: the token in the query, the version where they look for it. */
   readonly legacy: boolean
 }
@@ -45,17 +40,17 @@ export const handshakeOf = (request: HandshakeRequest): Handshake => {
   const base = readApiUrl(request.apiUrl)
   if (Result.isFailure(base)) throw new TypeError(base.failure)
   const url = new URL(base.success)
-  const role = request.role ?? "gateway"
-  const path = request.endpoint === "v2" ? `${role}/v2/websocket` : `${role}/websocket`
+  const { endpoint, legacy, role = "gateway" } = request
+  const path = endpoint === "v2" ? `${role}/v2/websocket` : `${role}/websocket`
   url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path}`
   const token = request.token.replaceAll(/\s/g, "")
-  if (request.legacy) url.searchParams.set("token", token)
+  if (legacy) url.searchParams.set("token", token)
   url.searchParams.set("public_key", request.publicKey)
   url.searchParams.set("external_id", externalId(request.firezoneId))
   url.searchParams.set("name", request.name)
   return {
     url: url.href,
-    headers: { "User-Agent": userAgent(request.host, request.legacy, role), "X-Authorization": `Bearer ${token}` }
+    headers: { "User-Agent": userAgent(request, role), "X-Authorization": `Bearer ${token}` }
   }
 }
 
@@ -72,10 +67,10 @@ export const readApiUrl = (text: string): Result.Result<string, string> => {
 }
 
 /** As newer portals read it, or (`legacy`) in the order that those of 2024 want. Only printable ASCII without blanks. */
-const userAgent = (host: HostFacts, legacy: boolean, role: "gateway" | "client"): string => {
+const userAgent = ({ host, legacy, version }: HandshakeRequest, role: "gateway" | "client"): string => {
   const { os, osVersion, arch, kernel } = host
   const component = legacy ? "connlib" : role === "gateway" ? "gateway" : "headless-client"
-  return `${word(os)}/${word(osVersion)} ${component}/${portalVersion} (${word(arch)}; ${word(kernel)})`
+  return `${word(os)}/${word(osVersion)} ${component}/${version} (${word(arch)}; ${word(kernel)})`
 }
 
 const word = (text: string): string => text.replaceAll(/[^!-~]/g, "").replaceAll(/[()/;]/g, "-") || "unknown"

@@ -1,5 +1,5 @@
 /**
- * A client's side of a portal session without IO, generation B or A (docs/portal-protocol.md, "The client's side"):
+ * A client's side of a portal session without IO, of each generation (docs/portal-protocol.md, "The client's side"):
  * messages, notices and questions in, what has to be done out, in order. Flows are asked for when a name is asked for;
  * networks at once.
  */
@@ -9,6 +9,7 @@ import type { Notice } from "../../dataplane/notices.ts"
 import * as DomainPattern from "../../model/DomainPattern.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import { type Action, Actions, type NameAnswer } from "./actions.ts"
+import { type ClientPushes, newPushes, oldPushes } from "./clientPushes.ts"
 import { answerMs, ConnectionRequests, prepareConnection, reuseConnection } from "./ConnectionRequests.ts"
 import { readDomainStatus } from "./domainStatus.ts"
 import { connectGateway, route, unroute } from "./gatewayCommands.ts"
@@ -42,8 +43,10 @@ interface GatewayEntry {
 }
 
 export interface ClientSessionOptions {
-  /** Generation A, with this source of keys and credentials: it has to be cryptographically secure. Absent: B. */
-  readonly generationA?: (length: number) => Uint8Array
+  /** Default B. */
+  readonly generation?: "A" | "B" | "C"
+  /** Generation A draws keys and credentials from it: it has to be cryptographically secure. */
+  readonly random?: (length: number) => Uint8Array
   /** Whether the Internet resource is made use of: everything then goes through its gateway. Default false. */
   readonly internet?: boolean
 }
@@ -53,15 +56,23 @@ export class ClientSession {
   private readonly resources = new Map<string, ResourceEntry>()
   private readonly gateways = new Map<GatewayId, GatewayEntry>()
   private readonly names = new Names()
-  /** `null` in generation B. */
+  private readonly pushes: ClientPushes
+  /** `null` but in generation A. */
   private readonly requests: ConnectionRequests | null
   private tunnel: { readonly tunnel4: string; readonly tunnel6: string } | null = null
   private readonly actions = new Actions()
   private readonly internet: boolean
 
-  constructor({ generationA, internet = false }: ClientSessionOptions = {}) {
+  constructor({ generation = "B", internet = false, random }: ClientSessionOptions = {}) {
     this.internet = internet
-    this.requests = generationA === undefined ? null : new ConnectionRequests(generationA)
+    this.pushes = generation === "C" ? newPushes : oldPushes
+    this.requests = generation === "A" && random !== undefined ? new ConnectionRequests(random) : null
+  }
+
+  /** The portal has answered the join. */
+  joined(): ReadonlyArray<Action> {
+    for (const push of this.pushes.joined) this.actions.send(push)
+    return this.actions.take()
   }
 
   handle(message: ClientMessage, now: number): ReadonlyArray<Action> {
@@ -145,10 +156,10 @@ export class ClientSession {
   notice(notice: Notice, now: number): ReadonlyArray<Action> {
     switch (notice._tag) {
       case "CandidateFound":
-        this.tellCandidate("broadcast_ice_candidates", notice.client, notice.candidate)
+        this.tellCandidate("candidate", notice.client, notice.candidate)
         break
       case "CandidateLost":
-        this.tellCandidate("broadcast_invalidated_ice_candidates", notice.client, notice.candidate)
+        this.tellCandidate("invalidated", notice.client, notice.candidate)
         break
       case "RelayLost":
         if (notice.left === 0) this.actions.send({ event: "no_relays", payload: {} })
@@ -333,11 +344,7 @@ export class ClientSession {
     entry.askAt = now + repeatMs
     const { id } = entry.resource
     const connected = [...this.gateways.keys()]
-    this.actions.send(
-      this.requests === null
-        ? { event: "create_flow", payload: { resource_id: id, connected_gateway_ids: connected } }
-        : prepareConnection(id, connected)
-    )
+    this.actions.send(this.requests === null ? this.pushes.wanted(id, connected) : prepareConnection(id, connected))
   }
 
   private addResource(resource: ClientResource, now: number): void {
@@ -428,9 +435,8 @@ export class ClientSession {
     if (this.gateways.has(gateway)) this.actions.command({ _tag, client: gateway, candidate })
   }
 
-  private tellCandidate(event: string, gateway: GatewayId, candidate: string): void {
-    if (!this.gateways.has(gateway)) return
-    this.actions.send({ event, payload: { gateway_ids: [gateway], candidates: [candidate] } })
+  private tellCandidate(what: "candidate" | "invalidated", gateway: GatewayId, candidate: string): void {
+    if (this.gateways.has(gateway)) this.actions.send(this.pushes[what](gateway, candidate))
   }
 
   private setRelays(): void {

@@ -12,8 +12,8 @@ export interface PortalClientConfig {
   /** `null`: the host's name stands for both. */
   readonly firezoneId: string | null
   readonly name: string | null
-  /** Which clients this one is like: A, those up to 1.3, or B (docs/portal-protocol.md, "Generations"). */
-  readonly generation: "A" | "B"
+  /** Which clients this one is like (docs/portal-protocol.md, "Generations"). */
+  readonly generation: "A" | "B" | "C"
   /** Whether the Internet resource is made use of. */
   readonly internet: boolean
 }
@@ -38,8 +38,8 @@ export const readClientEnvironment = Effect.fn("Config.readClientEnvironment")(f
   }
   const name = yield* optional("FIREZONE_NAME")
   const generation = (yield* optional("SALLYPORT_PORTAL_GENERATION")) ?? "B"
-  if (generation !== "A" && generation !== "B") {
-    return yield* wrong("SALLYPORT_PORTAL_GENERATION: there are A and B — write one of them or leave it out")
+  if (generation !== "A" && generation !== "B" && generation !== "C") {
+    return yield* wrong("SALLYPORT_PORTAL_GENERATION: there are A, B and C — write one of them or leave it out")
   }
   const activate = (yield* optional("FIREZONE_ACTIVATE_INTERNET_RESOURCE")) ?? "false"
   if (activate !== "true" && activate !== "false") {

@@ -189,7 +189,10 @@ const decoders: Readonly<Record<string, Decode<ClientMessage>>> = {
   flow_creation_failed: flowFailed,
   authorization_creation_failed: flowFailed,
   ice_candidates: candidates("Candidates"),
+  gateway_ice_candidates: candidates("Candidates"),
+  new_gateway_ice_candidates: candidates("Candidates"),
   invalidate_ice_candidates: candidates("InvalidatedCandidates"),
+  invalidate_gateway_ice_candidates: candidates("InvalidatedCandidates"),
   relays_presence: relaysPresence,
   resource_created_or_updated: message(ResourceWire, (wire) => {
     const resource = resourceOf(wire)

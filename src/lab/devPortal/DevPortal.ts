@@ -4,6 +4,8 @@
  */
 import { type Command, type CommandResult, runCommand } from "./commands.ts"
 import * as flows from "./flows.ts"
+import * as relays from "./joinedRelays.ts"
+import type { RelayConnection } from "./joinedRelays.ts"
 import { decodeFrame, type Frame } from "./frame.ts"
 import { clientMessages, gatewayMessages } from "./messages.ts"
 import type { PortalConfig } from "./PortalConfig.ts"
@@ -17,11 +19,11 @@ import {
   makeState,
   type PortalState,
   push,
-  reply
+  reply,
+  type SocketState
 } from "./portalState.ts"
-import { relayEntries } from "./views.ts"
 import { pushInit } from "./init.ts"
-import { checkUpgrade, type Refused, type Ticket, type UpgradeRequest } from "./upgrade.ts"
+import { checkUpgrade, type Refused, type RelayTicket, type Ticket, type UpgradeRequest } from "./upgrade.ts"
 import * as Result from "effect/Result"
 
 /** A socket without any frame for this long is closed. */
@@ -40,7 +42,7 @@ export class DevPortal {
   }
 
   /** Who asks for an upgrade, and whether it may come in. */
-  check(request: UpgradeRequest): Refused | Ticket {
+  check(request: UpgradeRequest): Refused | Ticket | RelayTicket {
     const result = checkUpgrade(this.state, request)
     if (result._tag === "Refused") {
       log(this.state, `${request.remote} refused: ${result.status} ${result.body}`, "Warn")
@@ -49,17 +51,17 @@ export class DevPortal {
   }
 
   /** The WebSocket is open. An older one of the same device is closed. Gives the socket's number. */
-  open({ peer }: Ticket, now: number): number {
+  open(ticket: Ticket | RelayTicket, now: number): number {
+    const socket: SocketState = { socket: this.nextSocket++, lastHeard: now, allowance: burst }
+    if (ticket._tag === "RelayTicket") {
+      relays.openRelay(this.state, ticket.peer, socket, now)
+      return socket.socket
+    }
+    const { peer } = ticket
     const { agent, device, endpoint, remote } = peer
     const older = this.state.online.get(device.id)
     if (older !== undefined) close(this.state, older, 1000, "replaced")
-    const connection: Connection = {
-      ...peer,
-      socket: this.nextSocket++,
-      joined: false,
-      lastHeard: now,
-      allowance: burst
-    }
+    const connection: Connection = { ...peer, ...socket, joined: false }
     this.state.connections.set(connection.socket, connection)
     this.state.online.set(device.id, connection)
     log(
@@ -71,24 +73,27 @@ export class DevPortal {
 
   /** A text frame came. */
   receive(socket: number, text: string, now: number): void {
-    const connection = this.state.connections.get(socket)
-    if (connection === undefined) return
-    connection.lastHeard = now
-    if (connection.allowance-- <= 0) {
-      log(this.state, `${connection.device.name} sends too much`, "Warn")
-      close(this.state, connection, 1008, "rate limit")
+    const peer = this.state.connections.get(socket) ?? this.state.relayConnections.get(socket)
+    if (peer === undefined) return
+    peer.lastHeard = now
+    if (peer.allowance-- <= 0) {
+      log(this.state, `${nameOf(peer)} sends too much`, "Warn")
+      this.cut(peer, 1008, "rate limit", now)
       return
     }
     const frame = decodeFrame(text)
     if (frame === null) {
-      log(this.state, `${connection.device.name} sent what is no frame`, "Warn")
+      log(this.state, `${nameOf(peer)} sent what is no frame`, "Warn")
       return
     }
-    this.dispatch(connection, frame, now)
+    if ("device" in peer) this.dispatch(peer, frame, now)
+    else relays.receiveRelay(this.state, peer, frame, now)
   }
 
   /** The socket is gone. */
-  closed(socket: number): void {
+  closed(socket: number, now: number): void {
+    const relay = this.state.relayConnections.get(socket)
+    if (relay !== undefined) return relays.forgetRelay(this.state, relay, now)
     const connection = this.state.connections.get(socket)
     if (connection === undefined) return
     forget(this.state, connection)
@@ -99,11 +104,11 @@ export class DevPortal {
   tick(now: number): void {
     const elapsed = this.lastTick === 0 ? 1000 : Math.max(0, now - this.lastTick)
     this.lastTick = now
-    for (const connection of this.state.connections.values()) {
-      connection.allowance = Math.min(burst, connection.allowance + (rate * elapsed) / 1000)
-      if (now - connection.lastHeard < idleTimeoutMs) continue
-      log(this.state, `${connection.device.name} is silent: closed`, "Warn")
-      close(this.state, connection, 1001, "idle")
+    for (const peer of [...this.state.connections.values(), ...this.state.relayConnections.values()]) {
+      peer.allowance = Math.min(burst, peer.allowance + (rate * elapsed) / 1000)
+      if (now - peer.lastHeard < idleTimeoutMs) continue
+      log(this.state, `${nameOf(peer)} is silent: closed`, "Warn")
+      this.cut(peer, 1001, "idle", now)
     }
     flows.expirePending(this.state, now)
     flows.expireAuthorizations(this.state, now)
@@ -124,6 +129,11 @@ export class DevPortal {
   /** What has to survive a restart; `revision` grows when it changes. */
   get saved(): { readonly revision: number; readonly authorizations: ReadonlyArray<Authorization> } {
     return { revision: this.state.revision, authorizations: [...this.state.authorizations.values()] }
+  }
+
+  private cut(peer: Connection | RelayConnection, code: number, reason: string, now: number): void {
+    if ("device" in peer) close(this.state, peer, code, reason)
+    else relays.closeRelay(this.state, peer, code, reason, now)
   }
 
   private dispatch(connection: Connection, frame: Frame, now: number): void {
@@ -150,7 +160,7 @@ export class DevPortal {
   private handle(from: Connection, frame: Frame, now: number): boolean {
     const { state } = this
     if (frame.event === "no_relays") {
-      const connected = state.relays.flatMap((relay) => relayEntries(relay, from.device.id, now))
+      const connected = relays.relaysFor(state, from, now)
       push(state, from, "relays_presence", { disconnected_ids: [], connected })
       return true
     }
@@ -158,6 +168,9 @@ export class DevPortal {
     return Object.hasOwn(handlers, frame.event) && handlers[frame.event]!(state, from, frame, now)
   }
 }
+
+const nameOf = (peer: Connection | RelayConnection): string =>
+  "device" in peer ? peer.device.name : `relay ${peer.name}`
 
 type Handler = (state: PortalState, from: Connection, frame: Frame, now: number) => boolean
 
@@ -191,9 +204,17 @@ const clientCandidates = (event: string): Handler =>
   on(clientMessages.candidates, (state, from, message) =>
     flows.forwardCandidates(state, from, message.gateway_ids, message.candidates, event)
   )
+const newClientCandidates = (event: string): Handler =>
+  on(clientMessages.gateway_candidates, (state, from, { candidates, gateway_id }) =>
+    flows.forwardCandidates(state, from, [gateway_id], candidates, event)
+  )
 const clientHandlers: Readonly<Record<string, Handler>> = {
   broadcast_ice_candidates: clientCandidates("ice_candidates"),
   broadcast_invalidated_ice_candidates: clientCandidates("invalidate_ice_candidates"),
+  new_gateway_ice_candidates: newClientCandidates("ice_candidates"),
+  invalidate_gateway_ice_candidates: newClientCandidates("invalidate_ice_candidates"),
+  set_snownet_capabilities: on(clientMessages.set_snownet_capabilities, () => {}),
+  request_device_access: on(clientMessages.request_device_access, flows.refuseDevice),
   create_flow: createFlow,
   request_authorization: createFlow,
   prepare_connection: on(clientMessages.prepare_connection, flows.prepareConnection),

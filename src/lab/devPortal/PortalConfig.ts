@@ -28,10 +28,11 @@ export interface PortalRelay {
   readonly name: string
   /** One per family at most. */
   readonly addresses: ReadonlyArray<SocketAddress>
-  /** Fixed, or derived from a secret shared with the TURN server. */
+  /** Fixed, derived from a secret shared with the TURN server, or from the one that the relay has joined with. */
   readonly credentials:
     | { readonly username: string; readonly password: string }
     | { readonly secret: string; readonly lifetimeSeconds: number }
+    | { readonly stampSecret: string }
 }
 
 /** A checked configuration of the development portal. */
@@ -45,6 +46,10 @@ export interface PortalConfig {
   readonly clients: ReadonlyArray<DeviceGroup>
   readonly resources: ReadonlyArray<PortalResource>
   readonly relays: ReadonlyArray<PortalRelay>
+  /** Of relays that join by themselves; `null`: none may. */
+  readonly relayToken: string | null
+  /** Whether clients get only gateways whose announced version suits theirs. */
+  readonly versionGate: boolean
   /** Life of an authorization in seconds; `null`: for ever. */
   readonly expiresAfter: number | null
   /** Address texts with port. */

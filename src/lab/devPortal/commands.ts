@@ -5,6 +5,7 @@ import { text } from "../../config/fields.ts"
 import * as values from "../../config/values.ts"
 import { relayOf, relayProblem, RelayFile } from "./configFile.ts"
 import { pushInit } from "./init.ts"
+import { relaysOf } from "./joinedRelays.ts"
 import type { PortalResource } from "./PortalConfig.ts"
 import { type Connection, authorize, close, type Device, log, type PortalState, push, withdraw } from "./portalState.ts"
 import { relayEntries, resourceForClient, resourceForGateway } from "./views.ts"
@@ -32,7 +33,7 @@ export const Command = Schema.Union([
     resource: Name,
     at: Schema.NullOr(Schema.Int)
   }),
-  /** All relays from now on: `relays_presence` to everyone. */
+  /** All relays from now on but for those that have joined by themselves: `relays_presence` to everyone. */
   Schema.Struct({ command: Schema.Literal("relays"), relays: Schema.Record(Schema.String, RelayFile) }),
   /** `init` again, to one device or to all. */
   Schema.Struct({ command: Schema.Literal("init"), device: Schema.optionalKey(Name) }),
@@ -146,7 +147,7 @@ const status = (state: PortalState): CommandResult => ({
     }
   }),
   resources: [...state.resources.values()].map(({ id, name, kind, address }) => ({ id, name, type: kind, address })),
-  relays: state.relays.map(({ id, name }) => ({ id, name })),
+  relays: relaysOf(state).map(({ id, name }) => ({ id, name })),
   authorizations: [...state.authorizations.values()].map((a) => ({
     client: state.devices.get(a.client)?.name ?? a.client,
     resource: state.resources.get(a.resource)?.name ?? a.resource,
@@ -242,7 +243,7 @@ const setRelays = (
     if (!to.joined) continue
     push(state, to, "relays_presence", {
       disconnected_ids,
-      connected: news.flatMap((relay) => relayEntries(relay, to.device.id, now))
+      connected: news.flatMap((relay) => relayEntries(relay, to, now))
     })
   }
   log(state, `relays: ${next.map(({ name }) => name).join(", ") || "none"}`)

@@ -76,6 +76,8 @@ const PortalFile = Schema.Struct({
   clients: Schema.Record(Schema.String, GroupFile),
   resources: Schema.Record(Schema.String, ResourceFile),
   relays: Schema.optionalKey(Schema.Record(Schema.String, RelayFile)),
+  relay_token: Schema.optionalKey(text(parseToken)),
+  version_gate: Schema.optionalKey(Schema.Boolean),
   expires_after: Schema.optionalKey(whole("a time in seconds", 1, 10 ** 9)),
   upstream_dns: Schema.optionalKey(Schema.Array(text(parseServer(53)))),
   reconcile: Schema.optionalKey(Schema.Boolean)
@@ -127,6 +129,8 @@ const resolve = (file: PortalFile, report: Report): PortalConfig => {
       if (problem !== null) report(["relays", name], problem.cause, problem.fix, true)
       return relayOf(name, relay)
     }),
+    relayToken: file.relay_token ?? null,
+    versionGate: file.version_gate ?? false,
     expiresAfter: file.expires_after ?? null,
     upstreamDns: (file.upstream_dns ?? []).map(({ address, port }) => formatHostPort(address, port)),
     reconcile: file.reconcile ?? true

@@ -41,6 +41,21 @@ export const deriveTurnCredentials = (secret: string, expiresAt: number, salt: s
   return { username, password: Base64.encode(hmac(sha1, utf8(secret), utf8(username))) }
 }
 
+/** 2038-01-01: the same for ever, so that telling a device again changes nothing. */
+const stampedUntil = 2_145_916_800
+
+/** Credentials that a relay which has joined with `secret` checks by itself, for the device with that WireGuard key. */
+export const deriveStampedCredentials = (
+  secret: string,
+  publicKey: string
+): IceCredentials & { readonly expiresAt: number } => {
+  const salt = unpadded(sha256(utf8(publicKey)))
+  const password = unpadded(sha256(utf8(`${stampedUntil}:${secret}:${salt}`)))
+  return { username: `${stampedUntil}:${salt}`, password, expiresAt: stampedUntil }
+}
+
+const unpadded = (bytes: Uint8Array): string => Base64.encode(bytes).replace(/=+$/, "")
+
 /** RFC 4648 §6 in lower case, without padding. */
 const base32 = (bytes: Uint8Array): string => {
   let text = ""

@@ -5,6 +5,7 @@
 import * as Base64Url from "effect/encoding/Base64Url"
 import type * as Result from "effect/Result"
 import { deriveIceCredentials, derivePresharedKey } from "./credentials.ts"
+import { type IngestClaims, ingestToken } from "./flowLogs.ts"
 import type { Frame } from "./frame.ts"
 import type { clientMessages, gatewayMessages } from "./messages.ts"
 import type { PortalResource } from "./PortalConfig.ts"
@@ -21,6 +22,7 @@ import {
   reply,
   withdraw
 } from "./portalState.ts"
+import { suits } from "./versionGate.ts"
 import { resourceForGateway } from "./views.ts"
 
 /** Handles a message that `Decode` reads, of a device that has joined. */
@@ -32,7 +34,7 @@ type On<Decode extends (payload: unknown) => Result.Result<unknown, unknown>> = 
   now: number
 ) => void
 
-type FailureReason = "not_found" | "forbidden" | "offline"
+type FailureReason = "not_found" | "forbidden" | "offline" | "version_mismatch"
 
 /** A gateway that has not answered by then does not get the authorization. */
 const answerTimeoutMs = 15_000
@@ -48,9 +50,10 @@ export const createFlow: On<typeof clientMessages.create_flow> = (state, client,
   if (asked === null) return failFlow(state, client, resource_id, "offline")
   const pair = pairOf(client, gateway)
   const event = gateway.endpoint === 2 ? "create_authorization" : "authorize_flow"
+  const claims = claimsOf("responder", asked.flow, resource.id, gateway)
   push(state, gateway, event, {
     ref: asked.ref,
-    flow_id: flowId(state),
+    flow_id: asked.flow,
     actor: { id: client.device.group.id },
     resource: resourceForGateway(resource),
     client: {
@@ -66,7 +69,12 @@ export const createFlow: On<typeof clientMessages.create_flow> = (state, client,
     gateway_ice_credentials: pair.gateway_ice_credentials,
     subject: { actor_id: client.device.group.id, actor_name: client.device.group.name },
     expires_at: asked.expires_at,
-    ...(gateway.endpoint === 2 ? { use_iceless: false, flow_logs_ingest_token: "none" } : {})
+    ...(gateway.endpoint === 2
+      ? {
+          use_iceless: false,
+          flow_logs_ingest_token: ingestToken(state.ingestKey, claims, asked.expires_at, now)
+        }
+      : {})
   })
 }
 
@@ -91,7 +99,7 @@ export const requestConnection: On<typeof clientMessages.request_connection> = (
   if (asked === null) return
   push(state, asked.gateway, "request_connection", {
     ref: asked.ref,
-    flow_id: flowId(state),
+    flow_id: asked.flow,
     actor: { id: client.device.group.id },
     resource: resourceForGateway(asked.resource),
     client: {
@@ -116,7 +124,7 @@ export const reuseConnection: On<typeof clientMessages.reuse_connection> = (stat
   if (asked === null) return
   push(state, asked.gateway, "allow_access", {
     ref: asked.ref,
-    flow_id: flowId(state),
+    flow_id: asked.flow,
     client_id: client.device.id,
     resource: resourceForGateway(asked.resource),
     expires_at: asked.expires_at,
@@ -136,6 +144,7 @@ export const flowAuthorized: On<typeof gatewayMessages.flow_authorized> = (state
   const client = waitingClient(state, pending)
   if (client === undefined) return
   const event = client.endpoint === 2 ? "authorization_created" : "flow_created"
+  const claims = claimsOf("initiator", pending.flow, pending.resource, client)
   push(state, client, event, {
     resource_id: pending.resource,
     gateway_id: gateway.device.id,
@@ -143,7 +152,13 @@ export const flowAuthorized: On<typeof gatewayMessages.flow_authorized> = (state
     gateway_public_key: gateway.publicKey,
     gateway_ipv4: gateway.device.ipv4,
     gateway_ipv6: gateway.device.ipv6,
-    ...pairOf(client, gateway)
+    ...pairOf(client, gateway),
+    ...(client.endpoint === 2
+      ? {
+          use_iceless: false,
+          flow_logs_ingest_token: ingestToken(state.ingestKey, claims, authorization?.expiresAt ?? null, now)
+        }
+      : {})
   })
 }
 
@@ -161,6 +176,10 @@ export const connectionReady: On<typeof gatewayMessages.connection_ready> = (sta
     gateway_payload: message.gateway_payload
   })
 }
+
+/** `request_device_access`: there are no device pools here. */
+export const refuseDevice: On<typeof clientMessages.request_device_access> = (state, client, message) =>
+  push(state, client, "client_device_access_denied", { ...message, reason: "disabled" })
 
 /** Candidates of one side to devices of the other that it has to do with; `event` is what they are told. */
 export const forwardCandidates = (
@@ -205,6 +224,18 @@ export const expireAuthorizations = (state: PortalState, now: number): void => {
   }
 }
 
+const claimsOf = (
+  role: IngestClaims["role"],
+  flow: string,
+  resource: string,
+  { device }: Connection
+): IngestClaims => ({
+  role,
+  device_id: device.id,
+  policy_authorization_id: flow,
+  resource_id: resource
+})
+
 const pairOf = (client: Connection, gateway: Connection) => {
   const a = { id: client.device.id, publicKey: client.publicKey, pskBase: client.device.pskBase }
   const b = { id: gateway.device.id, publicKey: gateway.publicKey, pskBase: gateway.device.pskBase }
@@ -225,7 +256,9 @@ const findGateway = (
   const resource = state.resources.get(resourceId)
   if (resource === undefined) return "not_found"
   if (!resource.allow.includes(client.device.group.name)) return "forbidden"
-  const serving = [...state.online.values()].filter((c) => serves(c, resource))
+  const online = [...state.online.values()].filter((c) => serves(c, resource))
+  const serving = online.filter(({ agent }) => !state.config.versionGate || suits(client.agent, agent))
+  if (serving.length === 0 && online.length > 0) return "version_mismatch"
   const gateway =
     serving.find((c) => preferred.includes(c.device.id)) ??
     (serving.length === 0 ? undefined : serving[(state.random(1)[0] ?? 0) % serving.length])
@@ -270,19 +303,20 @@ const ask = (
     readonly frame: Frame
     readonly now: number
   }
-): { readonly ref: string; readonly expires_at: number | null } | null => {
+): { readonly ref: string; readonly flow: string; readonly expires_at: number | null } | null => {
   if (state.pending.size >= maxPending) return null
   const { client, frame, gateway, kind, now, resource } = of
   const ref = Base64Url.encode(state.random(18))
   const key = { client: client.device.id, resource: resource.id, gateway: gateway.device.id }
   const request = { topic: frame.topic, ref: frame.ref }
-  state.pending.set(ref, { ...key, kind, since: now, request, socket: client.socket })
+  const flow = flowId(state)
+  state.pending.set(ref, { ...key, kind, since: now, request, socket: client.socket, flow })
   const { expiresAfter } = state.config
   const expiresAt = expiresAfter === null ? null : Math.floor(now / 1000) + expiresAfter
   const answeredAt = state.authorizations.get(authorizationKey(key))?.answeredAt ?? null
   authorize(state, { ...key, expiresAt, answeredAt })
   log(state, `${client.device.name} asks for ${resource.name}: gateway ${gateway.device.name}`)
-  return { ref, expires_at: expiresAt }
+  return { ref, flow, expires_at: expiresAt }
 }
 
 const failFlow = (state: PortalState, client: Connection, resourceId: string, reason: FailureReason): void => {

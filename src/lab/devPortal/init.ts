@@ -1,6 +1,8 @@
 /** `init`: all that a device must know, after each join and whenever something of it changes. */
+import { flowLogs } from "./flowLogs.ts"
+import { relaysFor } from "./joinedRelays.ts"
 import { type Connection, log, type PortalState, push } from "./portalState.ts"
-import { relayEntries, resourceForClient } from "./views.ts"
+import { resourceForClient } from "./views.ts"
 
 export const pushInit = (state: PortalState, to: Connection, now: number): void => {
   push(state, to, "init", to.device.role === "gateway" ? gatewayInit(state, to, now) : clientInit(state, to, now))
@@ -23,9 +25,7 @@ const gatewayInit = (state: PortalState, to: Connection, now: number) => ({
           }))
       }
     : {}),
-  ...(to.endpoint === 2
-    ? { flow_logs: { api_url: "http://localhost/", upload_interval_secs: 3600, upload_batch_size: 1 } }
-    : {})
+  ...(to.endpoint === 2 ? { flow_logs: flowLogs } : {})
 })
 
 const clientInit = (state: PortalState, to: Connection, now: number) => ({
@@ -38,8 +38,5 @@ const clientInit = (state: PortalState, to: Connection, now: number) => ({
     .filter(({ allow }) => allow.includes(to.device.group.name))
     .map((resource) => resourceForClient(resource, state.config.gateways)),
   relays: relaysFor(state, to, now),
-  ...(to.endpoint === 2 ? { account_slug: "dev" } : {})
+  ...(to.endpoint === 2 ? { account_slug: "dev", actor_name: to.device.group.name, flow_logs: flowLogs } : {})
 })
-
-const relaysFor = (state: PortalState, to: Connection, now: number) =>
-  state.relays.flatMap((relay) => relayEntries(relay, to.device.id, now))

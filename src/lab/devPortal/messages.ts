@@ -22,6 +22,8 @@ const decodeWanted = SchemaParser.decodeUnknownResult(
   Schema.Struct({ resource_id: Id, connected_gateway_ids: Schema.optionalKey(Ids) })
 )
 
+const decodeCapabilities = SchemaParser.decodeUnknownResult(Schema.Struct({ iceless: Schema.Boolean }))
+
 export const gatewayMessages = {
   connection_ready: SchemaParser.decodeUnknownResult(
     Schema.Struct({
@@ -36,8 +38,11 @@ export const gatewayMessages = {
   ),
   flow_authorized: SchemaParser.decodeUnknownResult(Schema.Struct({ ref: Word })),
   candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ client_ids: Ids, candidates: Candidates })),
-  set_snownet_capabilities: SchemaParser.decodeUnknownResult(Schema.Struct({ iceless: Schema.Boolean }))
+  set_snownet_capabilities: decodeCapabilities
 } as const
+
+/** `phx_join` of a relay. */
+export const decodeJoin = SchemaParser.decodeUnknownResult(Schema.Struct({ stamp_secret: Word }))
 
 export const clientMessages = {
   create_flow: decodeWanted,
@@ -53,5 +58,12 @@ export const clientMessages = {
   reuse_connection: SchemaParser.decodeUnknownResult(
     Schema.Struct({ gateway_id: Id, resource_id: Id, payload: Schema.optionalKey(Domain) })
   ),
-  candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ gateway_ids: Ids, candidates: Candidates }))
+  candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ gateway_ids: Ids, candidates: Candidates })),
+  /** From clients 1.5.7 on. */
+  gateway_candidates: SchemaParser.decodeUnknownResult(Schema.Struct({ gateway_id: Id, candidates: Candidates })),
+  set_snownet_capabilities: decodeCapabilities,
+  /** Of another client's device. */
+  request_device_access: SchemaParser.decodeUnknownResult(
+    Schema.Struct({ ipv4: Schema.optionalKey(Word), ipv6: Schema.optionalKey(Word) })
+  )
 } as const

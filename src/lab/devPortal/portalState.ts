@@ -1,5 +1,6 @@
 /** What the portal knows, shared by its parts; and what it wants done. */
 import { encodePush, encodeReply, type Frame } from "./frame.ts"
+import type { RelayConnection } from "./joinedRelays.ts"
 import type { DeviceGroup, PortalConfig, PortalRelay, PortalResource } from "./PortalConfig.ts"
 
 export type Role = "gateway" | "client"
@@ -29,12 +30,16 @@ export interface Peer {
   readonly remote: string
 }
 
-export interface Connection extends Peer {
+/** What is kept of every socket. */
+export interface SocketState {
   readonly socket: number
-  joined: boolean
   lastHeard: number
   /** Messages that it may send at once. */
   allowance: number
+}
+
+export interface Connection extends Peer, SocketState {
+  joined: boolean
 }
 
 /** Client × resource at a gateway. `expiresAt` in Unix seconds, `null` never. */
@@ -58,6 +63,8 @@ export interface Pending {
   readonly request: Pick<Frame, "topic" | "ref">
   /** The client's socket at that time: an answer for an older one is dropped. */
   readonly socket: number
+  /** The flow's id. */
+  readonly flow: string
 }
 
 /** How the next upgrades are answered instead. */
@@ -83,7 +90,12 @@ export interface PortalState {
   /** Host numbers of tunnel addresses in use. */
   readonly hosts: Set<number>
   readonly resources: Map<string, PortalResource>
+  /** Those of the configuration, or of the last command. */
   relays: ReadonlyArray<PortalRelay>
+  /** By socket. */
+  readonly relayConnections: Map<number, RelayConnection>
+  /** Signs the tokens of flow logs. */
+  readonly ingestKey: Uint8Array
   /** By `authorizationKey`. */
   readonly authorizations: Map<string, Authorization>
   /** Grows with each change of `authorizations`. */
@@ -108,6 +120,8 @@ export const makeState = (
   hosts: new Set(),
   resources: new Map(config.resources.map((resource) => [resource.id, resource])),
   relays: config.relays,
+  relayConnections: new Map(),
+  ingestKey: random(32),
   authorizations: new Map(saved.map((a) => [authorizationKey(a), a])),
   revision: 0,
   pending: new Map(),
@@ -179,5 +193,8 @@ export const related = (state: PortalState, client: string, gateway: string): bo
 }
 
 const transmit = (state: PortalState, to: Connection, text: string): void => {
-  if (!state.muted.has(to.device.id)) state.actions.push({ _tag: "Send", socket: to.socket, text })
+  if (!state.muted.has(to.device.id)) send(state, to.socket, text)
 }
+
+export const send = (state: PortalState, socket: number, text: string): void =>
+  void state.actions.push({ _tag: "Send", socket, text })

@@ -1,6 +1,7 @@
-/** The upgrade request of a device (docs/portal-protocol.md, "Connecting"): who is it, and may it come in? */
+/** The upgrade request of a device or a relay (docs/portal-protocol.md, "Connecting"): who is it, and may it come in? */
 import { keyBytes } from "../../config/values.ts"
 import { hostNumbers, preferredHost, pskBaseOf, tunnelAddresses, uuidOf } from "./identity.ts"
+import { type RelayPeer, relayPeer } from "./joinedRelays.ts"
 import type { Device, Peer, PortalState, Role } from "./portalState.ts"
 
 export interface UpgradeRequest {
@@ -25,6 +26,13 @@ export interface Ticket {
   readonly peer: Peer
 }
 
+/** The same for a relay. */
+export interface RelayTicket {
+  readonly _tag: "RelayTicket"
+  readonly peer: RelayPeer
+}
+
+const relayPath = "/relay/websocket"
 const paths: Readonly<Record<string, readonly [Role, 1 | 2]>> = {
   "/gateway/websocket": ["gateway", 1],
   "/client/websocket": ["client", 1],
@@ -36,9 +44,10 @@ const maxUrl = 8192
 const maxConnections = 4096
 const maxDevices = 65_536
 
-export const checkUpgrade = (state: PortalState, request: UpgradeRequest): Refused | Ticket => {
+export const checkUpgrade = (state: PortalState, request: UpgradeRequest): Refused | Ticket | RelayTicket => {
   if (request.url.length > maxUrl) return refused(414, "uri_too_long")
   const [path, query = ""] = request.url.split("?", 2)
+  if (path === relayPath) return checkRelay(state, request, new URLSearchParams(query))
   const known = Object.hasOwn(paths, path!) ? paths[path!] : undefined
   if (known === undefined) return refused(404, "not_found")
   const [role, endpoint] = known
@@ -46,7 +55,7 @@ export const checkUpgrade = (state: PortalState, request: UpgradeRequest): Refus
   if (forced !== null) return forced
   const parameters = new URLSearchParams(query)
 
-  const token = tokenOf(request.headers["x-authorization"]) ?? parameters.get("token")
+  const token = tokenOf(request, parameters)
   if (token === null) return refused(401, "missing_token")
   const groups = role === "gateway" ? state.config.gateways : state.config.clients
   const group = groups.find((g) => sameText(g.token, token))
@@ -60,12 +69,29 @@ export const checkUpgrade = (state: PortalState, request: UpgradeRequest): Refus
   if (externalId === "" || externalId.length > 255) return refused(400, "invalid_external_id")
   const name = (parameters.get("name") ?? "").slice(0, 255)
 
-  if (state.connections.size >= maxConnections) return refused(503, "too_many_connections", 1)
+  if (isFull(state)) return refused(503, "too_many_connections", 1)
   const id = uuidOf(role, `${group.name}:${externalId}`)
   const device = findDevice(state, { id, role, group, externalId, name: name === "" ? externalId : name })
   if (device === undefined) return refused(503, "too_many_devices", 1)
   return { _tag: "Ticket", peer: { device, publicKey, endpoint, agent, remote: request.remote } }
 }
+
+const checkRelay = (
+  state: PortalState,
+  request: UpgradeRequest,
+  parameters: URLSearchParams
+): Refused | RelayTicket => {
+  const token = tokenOf(request, parameters)
+  if (token === null) return refused(401, "missing_token")
+  const { relayToken } = state.config
+  if (relayToken === null || !sameText(relayToken, token)) return refused(401, "invalid_token")
+  const peer = relayPeer(parameters, request.remote)
+  if (peer === null) return refused(400, "missing_ip")
+  return isFull(state) ? refused(503, "too_many_connections", 1) : { _tag: "RelayTicket", peer }
+}
+
+const isFull = ({ connections, relayConnections }: PortalState): boolean =>
+  connections.size + relayConnections.size >= maxConnections
 
 /** `os/version component/semver`, or as of 1.1 with the kernel's brackets before the component. */
 const versionOf = (userAgent: string | ReadonlyArray<string> | undefined): string | null => {
@@ -73,8 +99,12 @@ const versionOf = (userAgent: string | ReadonlyArray<string> | undefined): strin
   return /^[^/ ]+\/[^ ]+ (?:\([^)]*\) )?[a-z][a-z-]*\/(\d+\.\d+\.\d+[^ ]*)(?: |$)/.exec(userAgent)?.[1] ?? null
 }
 
-const tokenOf = (header: string | ReadonlyArray<string> | undefined): string | null =>
-  typeof header === "string" ? (/^Bearer (\S+)$/.exec(header)?.[1] ?? null) : null
+/** Out of the header, or out of the query. */
+const tokenOf = ({ headers }: UpgradeRequest, parameters: URLSearchParams): string | null => {
+  const header = headers["x-authorization"]
+  const bearer = typeof header === "string" ? /^Bearer (\S+)$/.exec(header)?.[1] : undefined
+  return bearer ?? parameters.get("token")
+}
 
 /** In time that depends on the lengths only. */
 const sameText = (a: string, b: string): boolean => {

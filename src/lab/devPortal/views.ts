@@ -4,16 +4,13 @@
  */
 import type { PortFilter } from "../../model/PortFilter.ts"
 import { formatHostPort } from "../../packet/endpoint.ts"
-import { deriveTurnCredentials } from "./credentials.ts"
+import { deriveStampedCredentials, deriveTurnCredentials } from "./credentials.ts"
 import type { DeviceGroup, PortalRelay, PortalResource } from "./PortalConfig.ts"
+import type { Peer } from "./portalState.ts"
 
-/** Entries of a relay, one per family with the same id. `salt` names the device that gets them. */
-export const relayEntries = (relay: PortalRelay, salt: string, now: number) => {
-  const { credentials } = relay
-  const lifetime = "secret" in credentials ? credentials.lifetimeSeconds : 14 * 86_400
-  const expiresAt = Math.floor(now / 1000) + lifetime
-  const { username, password } =
-    "secret" in credentials ? deriveTurnCredentials(credentials.secret, expiresAt, salt) : credentials
+/** Entries of a relay, one per family with the same id, for a device. */
+export const relayEntries = (relay: PortalRelay, { device, publicKey }: Peer, now: number) => {
+  const { expiresAt, password, username } = credentialsOf(relay, device.id, publicKey, Math.floor(now / 1000))
   return relay.addresses.map(({ address, port }) => ({
     id: relay.id,
     type: "turn",
@@ -22,6 +19,13 @@ export const relayEntries = (relay: PortalRelay, salt: string, now: number) => {
     password,
     expires_at: expiresAt
   }))
+}
+
+const credentialsOf = ({ credentials }: PortalRelay, device: string, publicKey: string, now: number) => {
+  if ("stampSecret" in credentials) return deriveStampedCredentials(credentials.stampSecret, publicKey)
+  if (!("secret" in credentials)) return { ...credentials, expiresAt: now + 14 * 86_400 }
+  const expiresAt = now + credentials.lifetimeSeconds
+  return { ...deriveTurnCredentials(credentials.secret, expiresAt, device), expiresAt }
 }
 
 export const resourceForGateway = (resource: PortalResource) =>

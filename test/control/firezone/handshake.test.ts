@@ -12,6 +12,7 @@ const request = (over: Partial<HandshakeRequest> = {}): HandshakeRequest => ({
   firezoneId: "my-gateway",
   name: "gw 1/ä",
   host,
+  version: "1.5.2",
   legacy: false,
   ...over
 })
@@ -26,7 +27,7 @@ describe("the request that opens the WebSocket", () => {
   it("carries it in the query too for a portal of 2024, which also looks for another version word", () => {
     const { headers, url } = handshakeOf(request({ legacy: true }))
     assert.strictEqual(new URL(url).searchParams.get("token"), "t0ken")
-    assert.strictEqual(headers["User-Agent"], "Linux/6.1.0 connlib/1.4.19 (x86_64; 6.1.0-13-amd64)")
+    assert.strictEqual(headers["User-Agent"], "Linux/6.1.0 connlib/1.5.2 (x86_64; 6.1.0-13-amd64)")
   })
 
   it("has key, id and name in the query, and neither vsn nor join parameters", () => {
@@ -74,7 +75,7 @@ describe("the request that opens the WebSocket", () => {
     const odd = { os: "Ünix OS", osVersion: "", arch: "a;b", kernel: "1 (evil)\r\nX: y" }
     assert.strictEqual(
       handshakeOf(request({ host: odd })).headers["User-Agent"],
-      "nixOS/unknown gateway/1.4.19 (a-b; 1-evil-X:y)"
+      "nixOS/unknown gateway/1.5.2 (a-b; 1-evil-X:y)"
     )
   })
 })

@@ -75,7 +75,7 @@ class Portal {
         for (const [role, socket] of this.sockets) {
           if (socket !== action.socket) continue
           this.sockets.delete(role)
-          this.portal.closed(socket)
+          this.portal.closed(socket, this.now)
         }
       if (action._tag !== "Send") continue
       const sent = JSON.parse(action.text) as { readonly payload: { readonly ref?: string } }

@@ -23,8 +23,10 @@ class Peers {
   private now = 1_000_000
 
   constructor(random: Random) {
-    const generationA = (length: number) => Uint8Array.from({ length }, () => random.next())
-    this.clients = [new ClientSession({ internet: true }), new ClientSession({ generationA })]
+    const bytes = (length: number) => Uint8Array.from({ length }, () => random.next())
+    this.clients = (["A", "B", "C"] as const).map(
+      (generation) => new ClientSession({ generation, internet: true, random: bytes })
+    )
     this.channel.open(this.now)
     this.channel.receive(joined, this.now)
   }

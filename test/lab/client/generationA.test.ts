@@ -28,7 +28,7 @@ const worldA = (options: { readonly file?: string; readonly gateway?: boolean } 
   const world = portalWorld(options.file)
   const gateway = options.gateway === false ? undefined : world.connect("gateway")
   let drawn = 0
-  const session = new ClientSession({ generationA: (length) => new Uint8Array(length).fill(++drawn) })
+  const session = new ClientSession({ generation: "A", random: (length) => new Uint8Array(length).fill(++drawn) })
   const peer = world.connect("client")
   const sent = new Map<number, readonly [event: string, payload: unknown]>()
   /** What the client said, in order. */
@@ -255,7 +255,7 @@ describe("a client of generation A", () => {
   })
 
   it.prop("reads or skips any reply", [Schema.Json, Schema.Json], ([request, response]) => {
-    const session = new ClientSession({ generationA: (length) => new Uint8Array(length) })
+    const session = new ClientSession({ generation: "A", random: (length) => new Uint8Array(length) })
     for (const event of ["prepare_connection", "request_connection", "reuse_connection"]) {
       const decoded = decodeReply(event, request, response)
       if (decoded._tag === "Message") session.handle(decoded.message, 0)

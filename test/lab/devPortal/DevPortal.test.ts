@@ -364,17 +364,58 @@ describe("generation C", () => {
       "upload_interval_secs",
       "upload_batch_size"
     ])
+    const { account_slug, actor_name, flow_logs } = client.take("init")
+    assert.deepStrictEqual([account_slug, actor_name, Object.keys(flow_logs).length], ["dev", "alice", 3])
     gateway.send("set_snownet_capabilities", { iceless: true })
     client.send("request_authorization", { resource_id: net })
     const request = gateway.take("create_authorization")
-    assert.deepStrictEqual(
-      [request.use_iceless, typeof request.flow_logs_ingest_token, request.client.name],
-      [false, "string", "client-one"]
-    )
+    assert.deepStrictEqual([request.use_iceless, request.client.name], [false, "client-one"])
     gateway.send("authorization_created", { ref: request.ref })
-    assert.strictEqual(client.take("authorization_created").gateway_id, gateway.id)
+    const created = client.take("authorization_created")
+    assert.deepStrictEqual([created.use_iceless, created.gateway_id], [false, gateway.id])
+    for (const [token, role, device] of [
+      [request.flow_logs_ingest_token, "responder", gateway.id],
+      [created.flow_logs_ingest_token, "initiator", client.id]
+    ]) {
+      const [header, claims, signature, ...rest] = token.split(".")
+      const read = (part: string) => JSON.parse(Buffer.from(part, "base64url").toString("utf8"))
+      assert.deepStrictEqual(read(header), { alg: "HS256", typ: "JWT" })
+      assert.deepInclude(read(claims), {
+        role,
+        device_id: device,
+        policy_authorization_id: request.flow_id,
+        resource_id: net,
+        iat: world.now() / 1000,
+        exp: request.expires_at + 30 * 86_400
+      })
+      assert.deepStrictEqual([Buffer.from(signature, "base64url").length, rest.length], [32, 0])
+      assert.match(token, /^[A-Za-z0-9_.-]+$/)
+    }
     client.send("request_authorization", { resource_id: all })
     client.take("authorization_creation_failed")
+  })
+
+  it.each([1, 2] as const)("takes the words of clients from 1.5.7 on at endpoint v%s", (endpoint) => {
+    const world = portalWorld()
+    const gateway = world.connect("gateway")
+    const client = world.connect("client", { endpoint, userAgent: "Debian/12 headless-client/1.5.11 (x86_64; 6.1.0)" })
+    const candidates = ["candidate:1 1 udp 2130706431 198.51.100.1 52625 typ host"]
+    client.send("set_snownet_capabilities", { iceless: true })
+    client.send("create_flow", { resource_id: net })
+    gateway.send("flow_authorized", { ref: gateway.take("authorize_flow").ref })
+
+    client.send("new_gateway_ice_candidates", { gateway_id: gateway.id, candidates })
+    client.send("invalidate_gateway_ice_candidates", { gateway_id: gateway.id, candidates })
+    client.send("request_device_access", { ipv4: "100.64.0.9" })
+
+    assert.deepStrictEqual(gateway.take("ice_candidates"), { client_id: client.id, candidates })
+    assert.deepStrictEqual(gateway.take("invalidate_ice_candidates"), { client_id: client.id, candidates })
+    assert.deepStrictEqual(client.take("client_device_access_denied"), { ipv4: "100.64.0.9", reason: "disabled" })
+    assert.deepStrictEqual(
+      client.inbox.filter(({ event }) => event === "phx_reply"),
+      []
+    )
+    assert.notInclude(world.logs.join("\n"), "unknown or malformed")
   })
 })
 

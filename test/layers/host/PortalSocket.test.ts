@@ -57,6 +57,7 @@ const connect = (url: string, legacy = false) =>
       PortalSocketLive.layer({
         apiUrl: url,
         endpoint: "v1",
+        version: "1.5.2",
         token: Redacted.make(token),
         publicKey: `${"A".repeat(43)}=`,
         firezoneId: "id",
@@ -90,7 +91,7 @@ describe("the WebSocket to the portal", () => {
       assert.strictEqual(yield* Effect.promise(() => closed), 1000)
       const [request] = portal.requests
       assert.strictEqual(request?.headers["x-authorization"], `Bearer ${token}`)
-      assert.match(request?.headers["user-agent"] ?? "", /^Linux\/6\.1 gateway\/1\.4\.\d+ \(x86_64; 6\.1\)$/)
+      assert.match(request?.headers["user-agent"] ?? "", /^Linux\/6\.1 gateway\/1\.5\.2 \(x86_64; 6\.1\)$/)
       assert.notInclude(request?.url, token)
       assert.include(request?.url, "/gateway/websocket?")
     }).pipe(Effect.scoped)
