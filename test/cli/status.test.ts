@@ -151,7 +151,7 @@ lookups  15`
       renderStatus(makeStatusReport({ ...input, ipv6 }))
         .split("\n")
         .slice(3, 5),
-      ["no sockets; for 12s", "switched off; for 12 s"]
+      ["no sockets; for 12s", "switched off; for 12s"]
     )
     const routes = renderStatus(makeStatusReport({ ...input, ipv6: { ...ipv6, sockets: null, device: null } }))
     assert.strictEqual(routes.split("\n")[3], "no route; for 12s")
