@@ -21,7 +21,7 @@ export class MemoryNetwork extends Context.Service<
   MemoryNetwork,
   {
     /** A datagram reaches the gateway's UDP port. Everything it causes has happened when the effect ends. */
-    readonly arrive: (from: Readonly<Endpoint>, datagram: Uint8Array) => Effect.Effect<void>
+    readonly arrive: (from: Readonly<Endpoint>, datagram: Uint8Array, trafficClass?: number) => Effect.Effect<void>
     /** Datagrams of one size (the last may be shorter) reach it as one read. */
     readonly arriveTogether: (from: Readonly<Endpoint>, datagrams: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
     /** Several reads that all wait in the socket when the gateway looks. */
@@ -34,7 +34,9 @@ export class MemoryNetwork extends Context.Service<
     /** Several, all there when the gateway looks. */
     readonly routeInTogether: (packets: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
     /** Where datagrams and forwarded packets go; replace to listen. Called synchronously, with copies. */
-    readonly onDatagram: (listener: (to: Endpoint, datagram: Uint8Array) => void) => Effect.Effect<void>
+    readonly onDatagram: (
+      listener: (to: Endpoint, datagram: Uint8Array, trafficClass: number) => void
+    ) => Effect.Effect<void>
     /** The same by sends: one datagram, or a batch. */
     readonly onBatch: (listener: (to: Endpoint, datagrams: ReadonlyArray<Uint8Array>) => void) => Effect.Effect<void>
     /** One write to the TUN device each: a packet, or a super-packet if the header says so. */
@@ -68,12 +70,12 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
       const hub = makeDataPlaneHub()
       const counters = new Float64Array(countersByteLength / 8)
       const arena = new Arena(new ArrayBuffer(1 << 20))
-      let onDatagram: (to: Endpoint, datagram: Uint8Array) => void = () => {}
+      let onDatagram: (to: Endpoint, datagram: Uint8Array, trafficClass: number) => void = () => {}
       let onBatch: (to: Endpoint, datagrams: ReadonlyArray<Uint8Array>) => void = () => {}
       let onPacket: (packet: Uint8Array, header: Readonly<VirtioHeader>) => void = () => {}
       const io = makeMemoryPacketIo(arena, {
         batch: (to, datagrams) => onBatch(to, datagrams),
-        datagram: (to, datagram) => onDatagram(to, datagram),
+        datagram: (to, datagram, trafficClass) => onDatagram(to, datagram, trafficClass),
         packet: (packet, header) => onPacket(packet, header)
       })
       const engine = new Engine({
@@ -125,7 +127,7 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
           turn()
         })
       const network = MemoryNetwork.of({
-        arrive: (from, datagram) => dealWith(() => io.arrive(from, datagram)),
+        arrive: (from, datagram, trafficClass) => dealWith(() => io.arrive(from, datagram, trafficClass)),
         arriveTogether: (from, datagrams) => dealWith(() => io.arriveTogether(from, datagrams)),
         arriveInTurn: (from, reads) =>
           dealWith(() => {

@@ -15,6 +15,7 @@ const engineCounters = [
   "tun.segments",
   "udp.batched",
   "udp.gathered",
+  "udp.congested",
   "stun.handled",
   "stun.unhandled",
   "ice.early_candidate",

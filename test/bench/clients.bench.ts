@@ -77,6 +77,7 @@ const io: PacketIo = {
     return length
   },
   segmentSize: () => segment,
+  trafficClass: () => 0,
   send: (_, offset, length) => {
     const { wireguard } = fleet[sender]!
     wireguard.receive(offset, length, endpoint, now)

@@ -122,6 +122,7 @@ const io: PacketIo = {
     return segment
   },
   segmentSize: () => segment,
+  trafficClass: () => 0,
   send: (to, offset, length) => {
     sent++
     const sender = senders[to.port - 40_001]!

@@ -146,6 +146,7 @@ const io: PacketIo = {
     return segment
   },
   segmentSize: () => segment,
+  trafficClass: () => 0,
   send: (_to, offset, length) => {
     if (relayed && bytes[offset]! < 0x40) {
       const request = { from: gatewayTransport, to: relay.addresses[0]!, bytes: bytes.slice(offset, offset + length) }

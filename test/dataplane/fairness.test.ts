@@ -53,6 +53,7 @@ const makeBusyGateway = () => {
       return datagram.length
     },
     segmentSize: () => segment,
+    trafficClass: () => 0,
     send: (to, offset, length) => {
       for (const client of clients)
         if (client.endpoint.port === to.port) client.deliver(bytes.slice(offset, offset + length))

@@ -289,9 +289,9 @@ describe("batches", () => {
     const sizes: Array<ReadonlyArray<number>> = []
     const send = pair.client.io.send
     Object.assign(pair.client.io, {
-      send: (to: Parameters<typeof send>[0], offset: number, length: number, size: number) => {
+      send: (to: Parameters<typeof send>[0], offset: number, length: number, size: number, trafficClass: number) => {
         sizes.push([length, size])
-        return send(to, offset, length, size)
+        return send(to, offset, length, size, trafficClass)
       }
     })
     const packets = Array.from({ length: 10 }, (_, i) =>

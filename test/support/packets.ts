@@ -103,6 +103,20 @@ export const buildEcho = (o: IpOptions & EchoFields): Uint8Array => {
   })
 }
 
+/** The packet under another traffic class. */
+export const withTrafficClass = (packet: Uint8Array, trafficClass: number): Uint8Array => {
+  const bytes = packet.slice()
+  if (bytes[0]! >>> 4 === 6) {
+    bytes[0] = 0x60 | (trafficClass >>> 4)
+    bytes[1] = ((trafficClass & 15) << 4) | (bytes[1]! & 15)
+    return bytes
+  }
+  bytes[1] = trafficClass
+  put16(bytes, 10, 0)
+  put16(bytes, 10, checksum(bytes.subarray(0, (bytes[0]! & 15) << 2)))
+  return bytes
+}
+
 /** Any ICMP or ICMPv6 message: `rest` is the second word of its header. */
 export const buildIcmp = (
   o: IpOptions & {

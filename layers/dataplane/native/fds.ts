@@ -68,12 +68,14 @@ export const openUdp = (options: {
     family === 4
       ? [
           [IPPROTO_IP, IP_PKTINFO, 1],
+          [IPPROTO_IP, IP_RECVTOS, 1],
           // Outer packets may be fragmented on their way, as the kernel's WireGuard does: no path MTU to black-hole.
           [IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT]
         ]
       : [
           [IPPROTO_IPV6, IPV6_V6ONLY, 1],
           [IPPROTO_IPV6, IPV6_RECVPKTINFO, 1],
+          [IPPROTO_IPV6, IPV6_RECVTCLASS, 1],
           [IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT]
         ]
   for (const [level, option, value] of required) {
@@ -204,11 +206,13 @@ const SO_RCVBUFFORCE = 33
 const IPPROTO_IP = 0
 const IP_PKTINFO = 8
 const IP_MTU_DISCOVER = 10
+const IP_RECVTOS = 13
 const IP_PMTUDISC_DONT = 0
 const IPPROTO_IPV6 = 41
 const IPV6_MTU_DISCOVER = 23
 const IPV6_V6ONLY = 26
 const IPV6_RECVPKTINFO = 49
+const IPV6_RECVTCLASS = 66
 
 const native = makeMemory(1)
 const scratchOffset = native.arena.reserve(64)

@@ -16,6 +16,7 @@ import { BatchRefusals, untilRetry } from "./batchRefusals.ts"
 import { errno, libc } from "./ffi.ts"
 import { type NativeMemory, writePointer } from "./memory.ts"
 import {
+  classControlLength,
   controlCapacity,
   makeSocket,
   readControl,
@@ -112,6 +113,7 @@ export const makePacketIo = (options: {
   /** The device is gone until main puts another one in its place, under the same number: this poll goes without it. */
   let withoutTun = false
   let segment = 0
+  let trafficClass = 0
   let next = four
   let signalled = false
   four.ready = four.fd >= 0
@@ -153,6 +155,7 @@ export const makePacketIo = (options: {
       if (length === 0) continue
       const size = readControl(view, socket, from)
       segment = size > 0 && size < length ? size : length
+      trafficClass = socket.trafficClass
       return length
     }
     return 0
@@ -165,18 +168,19 @@ export const makePacketIo = (options: {
     offset: number,
     length: number,
     segmentSize: number,
-    pinned: boolean
+    pinned: boolean,
+    control: number
   ): BatchResult => {
     if (refusals.applies(to)) return batchRefused
+    const classLength = control === socket.classedControl ? classControlLength : 0
     setIovec(view, socket.sendVector, base + offset, length)
-    view.setUint16(socket.sendControl + socket.controlLength + 16, segmentSize, true)
+    view.setUint16(control + socket.controlLength + classLength + 16, segmentSize, true)
     let unpinned = false
     for (;;) {
       const skip = pinned ? 0 : socket.controlLength
-      writePointer(view, socket.send + 32, base + socket.sendControl + skip)
-      view.setUint32(socket.send + 40, socket.controlLength - skip + segmentControlLength, true)
+      writePointer(view, socket.send + 32, base + control + skip)
+      view.setUint32(socket.send + 40, socket.controlLength - skip + classLength + segmentControlLength, true)
       const sent = libc.sendmsg(socket.fd, socket.sendPointer, 0)
-      writePointer(view, socket.send + 32, base + socket.sendControl)
       if (sent >= 0) {
         if (unpinned) drops.sendUnpinned++
         return batchSent
@@ -199,16 +203,18 @@ export const makePacketIo = (options: {
     }
   }
 
-  const sendOne = (socket: Socket, offset: number, length: number, pinned: boolean): boolean => {
+  const sendOne = (socket: Socket, offset: number, length: number, pinned: boolean, control: number): boolean => {
+    const classLength = control === socket.classedControl ? classControlLength : 0
     setIovec(view, socket.sendVector, base + offset, length)
-    view.setUint32(socket.send + 40, pinned ? socket.controlLength : 0, true)
     for (;;) {
+      const skip = pinned ? 0 : socket.controlLength
+      writePointer(view, socket.send + 32, base + control + skip)
+      view.setUint32(socket.send + 40, socket.controlLength - skip + classLength, true)
       if (libc.sendmsg(socket.fd, socket.sendPointer, 0) >= 0) return true
       const error = errno()
       if (error === EINTR) continue
       if (pinned && (error === EINVAL || error === ENETUNREACH || error === EADDRNOTAVAIL)) {
         pinned = false
-        view.setUint32(socket.send + 40, 0, true)
         drops.sendUnpinned++
         continue
       }
@@ -286,21 +292,25 @@ export const makePacketIo = (options: {
       return 0
     },
     segmentSize: () => segment,
-    send: (to, offset, length, segmentSize) => {
+    trafficClass: () => trafficClass,
+    send: (to, offset, length, segmentSize, sentClass) => {
       const socket = isIpv4(to.remote) ? four : six
       if (socket.fd < 0) {
         drops.sendNoSocket++
         return false
       }
-      const pinned = writeEndpoint(view, socket, to)
-      if (length <= segmentSize || segmentSize <= 0) return sendOne(socket, offset, length, pinned)
+      // The socket's own class is 0.
+      const control = sentClass === 0 ? socket.sendControl : socket.classedControl
+      const pinned = writeEndpoint(view, socket, to, control)
+      if (sentClass !== 0) view.setInt32(control + socket.controlLength + 16, sentClass, true)
+      if (length <= segmentSize || segmentSize <= 0) return sendOne(socket, offset, length, pinned, control)
       if (udpSegment) {
-        const result = sendBatch(socket, to, offset, length, segmentSize, pinned)
+        const result = sendBatch(socket, to, offset, length, segmentSize, pinned, control)
         if (result !== batchRefused) return result === batchSent
       }
       let sent = true
       for (let at = 0; at < length; at += segmentSize) {
-        sent = sendOne(socket, offset + at, Math.min(segmentSize, length - at), pinned) && sent
+        sent = sendOne(socket, offset + at, Math.min(segmentSize, length - at), pinned, control) && sent
       }
       return sent
     },

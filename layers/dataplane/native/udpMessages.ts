@@ -29,19 +29,26 @@ export const makeSocket = (memory: NativeMemory, view: DataView, fd: number, fam
   }
   const receive = header()
   const send = header()
+  const classed = header()
+  const level = family === 4 ? IPPROTO_IP : IPPROTO_IPV6
+  const controlLength = family === 4 ? 32 : 40
   view.setUint16(send.name, family === 4 ? AF_INET : AF_INET6, true)
-  view.setUint32(send.control, 16 + (family === 4 ? 12 : 20), true)
-  view.setInt32(send.control + 8, family === 4 ? IPPROTO_IP : IPPROTO_IPV6, true)
-  view.setInt32(send.control + 12, family === 4 ? IP_PKTINFO : IPV6_PKTINFO, true)
-  const segmentControl = send.control + (family === 4 ? 32 : 40)
-  view.setUint32(segmentControl, 18, true)
-  view.setInt32(segmentControl + 8, SOL_UDP, true)
-  view.setInt32(segmentControl + 12, UDP_SEGMENT, true)
+  const control = (at: number, length: number, of: number, type: number): void => {
+    view.setUint32(at, 16 + length, true)
+    view.setInt32(at + 8, of, true)
+    view.setInt32(at + 12, type, true)
+  }
+  for (const at of [send.control, classed.control]) {
+    control(at, controlLength === 32 ? 12 : 20, level, family === 4 ? IP_PKTINFO : IPV6_PKTINFO)
+  }
+  control(send.control + controlLength, 2, SOL_UDP, UDP_SEGMENT)
+  control(classed.control + controlLength, 4, level, family === 4 ? IP_TOS : IPV6_TCLASS)
+  control(classed.control + controlLength + classControlLength, 2, SOL_UDP, UDP_SEGMENT)
   return {
     fd,
     family,
     addressLength: family === 4 ? 16 : 28,
-    controlLength: family === 4 ? 32 : 40,
+    controlLength,
     receive: receive.message,
     receivePointer: base + receive.message,
     receiveVector: receive.vector,
@@ -51,7 +58,12 @@ export const makeSocket = (memory: NativeMemory, view: DataView, fd: number, fam
     sendPointer: base + send.message,
     sendVector: send.vector,
     sendName: send.name,
+    /** Where to leave from, and the size of a batch's datagrams. */
     sendControl: send.control,
+    /** The same with a traffic class between them. */
+    classedControl: classed.control,
+    /** Of the last message. */
+    trafficClass: 0,
     ready: false
   }
 }
@@ -73,6 +85,7 @@ export const readControl = (view: DataView, socket: Socket, from: Endpoint): num
   else getWords(view, name + 8, from.remote)
   from.local.w0 = from.local.w1 = from.local.w2 = from.local.w3 = 0
   from.interfaceIndex = 0
+  socket.trafficClass = 0
   let segment = 0
   const end = socket.receiveControl + view.getUint32(socket.receive + 40, true)
   for (let at = socket.receiveControl; at + 16 <= end;) {
@@ -85,6 +98,10 @@ export const readControl = (view: DataView, socket: Socket, from: Endpoint): num
     } else if (level === IPPROTO_IP && type === IP_PKTINFO) {
       from.interfaceIndex = view.getInt32(at + 16, true)
       setMapped(from.local, view.getInt32(at + 20, false))
+    } else if (level === IPPROTO_IP && type === IP_TOS) {
+      socket.trafficClass = view.getUint8(at + 16)
+    } else if (level === IPPROTO_IPV6 && type === IPV6_TCLASS) {
+      socket.trafficClass = view.getInt32(at + 16, true) & 255
     } else if (level === IPPROTO_IPV6 && type === IPV6_PKTINFO) {
       getWords(view, at + 16, from.local)
       from.interfaceIndex = view.getInt32(at + 32, true)
@@ -95,14 +112,14 @@ export const readControl = (view: DataView, socket: Socket, from: Endpoint): num
 }
 
 /**
- * Fills the address and, with a known local address, the source to leave from; false: the kernel chooses. The interface
+ * Fills the address and, with a known local address, the source to leave from in the control message at `control`; false:
+ * the kernel chooses. The interface
  * is asked for only where the address means nothing without it (link-local): elsewhere routing decides, since the way
  * back need not be the way in.
  */
-export const writeEndpoint = (view: DataView, socket: Socket, to: Readonly<Endpoint>): boolean => {
+export const writeEndpoint = (view: DataView, socket: Socket, to: Readonly<Endpoint>, control: number): boolean => {
   const { local, remote } = to
   const name = socket.sendName
-  const control = socket.sendControl
   view.setUint16(name + 2, to.port, false)
   if (socket.family === 4) {
     view.setInt32(name + 4, remote.w3, false)
@@ -144,13 +161,17 @@ const setWords = (view: DataView, at: number, a: Readonly<Words>): void => {
 export const controlCapacity = 128
 /** Space of the control message that holds the segment size. */
 export const segmentControlLength = 24
+/** Space of the control message that holds the traffic class. */
+export const classControlLength = 24
 
 const AF_INET = 2
 const AF_INET6 = 10
 const IPPROTO_IP = 0
+const IP_TOS = 1
 const IP_PKTINFO = 8
 const IPPROTO_IPV6 = 41
 const IPV6_PKTINFO = 50
+const IPV6_TCLASS = 67
 const SOL_UDP = 17
 const UDP_SEGMENT = 103
 const UDP_GRO = 104

@@ -13,6 +13,7 @@ import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
 import { read16, write16 } from "../../packet/bytes.ts"
 import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
+import { hearCongestion } from "../../packet/trafficClass.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
@@ -227,6 +228,7 @@ export class Engine {
       if (received === 0) break
       const segment = state.io.segmentSize()
       if (segment < received) counters[udpGathered]! += Math.ceil(received / segment)
+      const trafficClass = state.io.trafficClass()
       const ice = connections.active
       const relayed = ice && connections.isRelay(from)
       const source = relayed ? connections.behind : from
@@ -250,6 +252,10 @@ export class Engine {
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
+        if (!hearCongestion(state.bytes, wireguard.plainOffset, wireguard.plainLength, trafficClass)) {
+          state.count("udp.congested")
+          continue
+        }
         if (client.agent !== undefined) client.agent.activity(now)
         if (state.packets.end === "client")
           this.client.fromGateway(client, wireguard.plainOffset, wireguard.plainLength)

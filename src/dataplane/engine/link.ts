@@ -7,6 +7,7 @@ import type { Arena } from "../../packet/arena.ts"
 import type { Checksum } from "../../packet/checksum.ts"
 import { copyEndpoint, makeEndpoint } from "../../packet/endpoint.ts"
 import type { PacketView } from "../../packet/packetView.ts"
+import { trafficClassOf } from "../../packet/trafficClass.ts"
 import type { Peer, WireGuard } from "../../wireguard/WireGuard.ts"
 import { Segmenter } from "../offload/segmenter.ts"
 import { gsoNone, type VirtioHeader } from "../offload/virtioHeader.ts"
@@ -34,12 +35,13 @@ export class Link {
   private readonly segmenter: Segmenter
   private readonly batching: boolean
   private readonly saved = new Uint8Array(padding)
-  /** The batch under way: sealed datagrams of one size (the last may be shorter), all to `batchTo`, at `out`. */
+  /** The batch under way: sealed datagrams of one size (the last may be shorter) and class, all to `batchTo`, at `out`. */
   private batchPeer: Peer | undefined = undefined
   private readonly batchTo = makeEndpoint()
   private batchLength = 0
   private batchCount = 0
   private batchSize = 0
+  private batchClass = 0
 
   constructor(
     state: EngineState,
@@ -78,7 +80,10 @@ export class Link {
   toClient(client: ClientEntry, offset: number, length: number): void {
     const { state } = this
     const { peer } = client
-    if (this.batchCount > 0 && (this.batchPeer !== peer || !this.hasRoom(length))) this.flushBatch()
+    const trafficClass = trafficClassOf(state.bytes, offset)
+    if (this.batchCount > 0 && (this.batchPeer !== peer || this.batchClass !== trafficClass || !this.hasRoom(length))) {
+      this.flushBatch()
+    }
     const at = this.out + this.batchLength
     const header = peer.endpoint.channel === 0 ? 0 : channelHeaderLength
     const sealed = this.wireguard.seal(peer, offset, length, at + header, state.now)
@@ -101,6 +106,7 @@ export class Link {
       this.batchPeer = peer
       copyEndpoint(peer.endpoint, this.batchTo)
       this.batchSize = whole
+      this.batchClass = trafficClass
     }
     this.batchLength += whole
     this.batchCount++
@@ -111,7 +117,7 @@ export class Link {
   flushBatch(): void {
     const { batchCount } = this
     if (this.batchPeer === undefined) return
-    this.uplink.sendBatch(this.batchTo, this.out, this.batchLength, this.batchSize, batchCount)
+    this.uplink.sendBatch(this.batchTo, this.out, this.batchLength, this.batchSize, batchCount, this.batchClass)
     if (batchCount > 1) this.state.counters[udpBatched]! += batchCount
     this.batchPeer = undefined
     this.batchLength = 0

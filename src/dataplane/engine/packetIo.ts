@@ -14,8 +14,19 @@ export interface PacketIo {
   readonly receive: (offset: number, capacity: number, from: Endpoint) => number
   /** Datagram size within the last `receive`; equal to its byte count when it was one datagram. */
   readonly segmentSize: () => number
-  /** Sends arena[offset, offset+length) as datagrams of `segmentSize` bytes. False: dropped by the system (counted). */
-  readonly send: (to: Readonly<Endpoint>, offset: number, length: number, segmentSize: number) => boolean
+  /** Traffic class of the last `receive`, all of its datagrams alike: six bits of DSCP, two of ECN. */
+  readonly trafficClass: () => number
+  /**
+   * Sends arena[offset, offset+length) as datagrams of `segmentSize` bytes under a traffic class. False: dropped by the
+   * system (counted).
+   */
+  readonly send: (
+    to: Readonly<Endpoint>,
+    offset: number,
+    length: number,
+    segmentSize: number,
+    trafficClass: number
+  ) => boolean
   /**
    * Reads one IP packet, or a super-packet, from the TUN device; 0 when nothing waits. `tunHeader` then tells what the
    * kernel left undone. The ten bytes before `offset` may be overwritten.

@@ -15,6 +15,8 @@ const relayNoChannel = counterIndex["relay.no_channel"]
 
 /** WireGuard's own messages and ICE's are shorter. */
 const scratchLength = 2_048
+/** The traffic class of those. */
+const ordinary = 0
 
 export class Uplink {
   private readonly state: EngineState
@@ -33,11 +35,21 @@ export class Uplink {
     if (channel !== undefined) writeChannelHeader(this.state.bytes, at, channel.number, length)
   }
 
-  /** Sends `count` datagrams of `size` bytes (the last may be shorter), each behind its header if it goes to a channel. */
-  sendBatch(to: Readonly<Endpoint>, offset: number, length: number, size: number, count: number): void {
+  /**
+   * Sends `count` datagrams of `size` bytes (the last may be shorter), each behind its header if it goes to a channel, all
+   * under one traffic class.
+   */
+  sendBatch(
+    to: Readonly<Endpoint>,
+    offset: number,
+    length: number,
+    size: number,
+    count: number,
+    trafficClass: number
+  ): void {
     const { counters, io } = this.state
     if (to.channel === 0) {
-      counters[io.send(to, offset, length, size) ? udpSent : udpSendFailed]! += count
+      counters[io.send(to, offset, length, size, trafficClass) ? udpSent : udpSendFailed]! += count
       return
     }
     const channel = this.channels.get(to.channel)
@@ -47,12 +59,12 @@ export class Uplink {
     }
     channel.sent = true
     counters[relaySent]! += count
-    counters[io.send(channel.server, offset, length, size) ? udpSent : udpSendFailed]! += count
+    counters[io.send(channel.server, offset, length, size, trafficClass) ? udpSent : udpSendFailed]! += count
   }
 
   /** Sends one datagram, which has no header yet. */
   send(to: Readonly<Endpoint>, offset: number, length: number): void {
-    if (to.channel === 0) return this.sendBatch(to, offset, length, length, 1)
+    if (to.channel === 0) return this.sendBatch(to, offset, length, length, 1, ordinary)
     this.sendBytes(to, this.state.bytes.subarray(offset, offset + length))
   }
 
@@ -63,6 +75,6 @@ export class Uplink {
     const header = to.channel === 0 ? 0 : channelHeaderLength
     if (header > 0) this.writeHeader(to, this.at, length)
     this.state.bytes.set(bytes, this.at + header)
-    this.sendBatch(to, this.at, length + header, length + header, 1)
+    this.sendBatch(to, this.at, length + header, length + header, 1, ordinary)
   }
 }

@@ -89,6 +89,7 @@ export const makeEngineBench = () => {
       return datagramBytes
     },
     segmentSize: () => segment,
+    trafficClass: () => 0,
     send: (_, offset, length) => {
       if (!quiet) answers.push(bytes.slice(offset, offset + length))
       return true

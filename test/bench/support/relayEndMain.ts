@@ -69,7 +69,7 @@ const relays = new Relays({
     copyWords(to.address, endpoint.remote)
     endpoint.port = to.port
     arena.bytes.set(bytes, control)
-    io.send(endpoint, control, bytes.length, bytes.length)
+    io.send(endpoint, control, bytes.length, bytes.length, 0)
   },
   events: {
     found: () => undefined,
@@ -96,7 +96,7 @@ const own = transportAddress("0.0.0.0", Number(process.argv[2]))!
 
 const send = (at: number, length: number, size: number): void => {
   if (channel !== undefined) channel.sent = true
-  io.send(channel?.server ?? target, at, length, size)
+  io.send(channel?.server ?? target, at, length, size, 0)
 }
 
 /** Writes one datagram and yields its whole length. */

@@ -193,7 +193,7 @@ const scenarios: Record<string, () => unknown> = {
     to.port = receiver.port
     const outAt = memory.arena.reserve(65_536)
     for (let i = 0; i < 40 * 1_200; i++) bytes[outAt + i] = (i * 7 + (i >> 8)) & 255
-    const sent = device.io.send(to, outAt, 40 * 1_200 - 5, 1_200)
+    const sent = device.io.send(to, outAt, 40 * 1_200 - 5, 1_200, 0)
     const inAt = memory.arena.reserve(65_536)
     const sizes: Array<number> = []
     let received = 0
@@ -220,7 +220,7 @@ const scenarios: Record<string, () => unknown> = {
     const to = makeEndpoint()
     Object.assign(to.remote, parseAddress("127.0.0.1"))
     to.port = receiver.port
-    const sent = [io.send(to, superAt, 5_000, 1_452), io.send(to, superAt, 5_000, 1_452)]
+    const sent = [io.send(to, superAt, 5_000, 1_452, 0), io.send(to, superAt, 5_000, 1_452, 0)]
     const sizes: Array<number> = []
     while (receiving.poll(500)) sizes.push(receiving.receive(superAt, 65_536, makeEndpoint()))
     return { sent, sizes, drops: io.drops }

@@ -80,7 +80,7 @@ describe("packetIo over loopback sockets", () => {
       const portOf = (peer: typeof a) => (family === 4 ? peer.port4 : peer.port6)
       const from = makeEndpoint()
 
-      assert.isTrue(a.io.send(endpoint(address, portOf(b)), outAt, put("hello"), 5))
+      assert.isTrue(a.io.send(endpoint(address, portOf(b)), outAt, put("hello"), 5, 0))
       assert.isTrue(b.io.poll(1000))
       const length = b.io.receive(inAt, 2048, from)
 
@@ -90,9 +90,38 @@ describe("packetIo over loopback sockets", () => {
       assert.strictEqual(from.port, portOf(a))
       assert.strictEqual(formatAddress(from.local), address)
       assert.strictEqual(from.interfaceIndex, 1)
-      assert.isTrue(b.io.send(from, outAt, put("back"), 4))
+      assert.isTrue(b.io.send(from, outAt, put("back"), 4, 0))
       assert.isTrue(a.io.poll(1000))
       assert.strictEqual(text(a.io.receive(inAt, 2048, from)), "back")
+    })
+  }
+
+  for (const [address, family] of [
+    ["127.0.0.1", 4],
+    ["::1", 6]
+  ] as const) {
+    it(`carries the traffic class of a datagram and of a batch over IPv${family}, from an address or without`, () => {
+      const a = makePeer([4, 6], { gso: true })
+      const b = makePeer([4, 6], { gro: true })
+      const from = makeEndpoint()
+      const port = family === 4 ? b.port4 : b.port6
+      const classes: Array<readonly [length: number, trafficClass: number]> = []
+
+      for (const to of [endpoint(address, port), endpoint(address, port, address)]) {
+        for (const [length, size, trafficClass] of [
+          [600, 600, 0],
+          [600, 600, 0xb9],
+          [600, 200, 0x03],
+          [600, 200, 0]
+        ] as const) {
+          assert.isTrue(a.io.send(to, outAt, length, size, trafficClass))
+          assert.isTrue(b.io.poll(1000))
+          classes.push([b.io.receive(inAt, 2048, from), b.io.trafficClass()])
+        }
+      }
+
+      const sent = [0, 0xb9, 0x03, 0].map((trafficClass) => [600, trafficClass] as const)
+      assert.deepStrictEqual(classes, [...sent, ...sent])
     })
   }
 
@@ -100,12 +129,12 @@ describe("packetIo over loopback sockets", () => {
     const a = makePeer()
     const b = makePeer()
     const from = makeEndpoint()
-    a.io.send(endpoint("127.7.7.7", b.port4), outAt, put("x"), 1)
+    a.io.send(endpoint("127.7.7.7", b.port4), outAt, put("x"), 1, 0)
     b.io.poll(1000)
     b.io.receive(inAt, 2048, from)
     assert.strictEqual(formatAddress(from.local), "127.7.7.7")
 
-    b.io.send(from, outAt, put("y"), 1)
+    b.io.send(from, outAt, put("y"), 1, 0)
 
     a.io.poll(1000)
     a.io.receive(inAt, 2048, from)
@@ -121,7 +150,7 @@ describe("packetIo over loopback sockets", () => {
       const b = makePeer()
       const port = to === "::1" ? b.port6 : b.port4
 
-      assert.isTrue(a.io.send(endpoint(to, port, gone), outAt, put("still"), 5))
+      assert.isTrue(a.io.send(endpoint(to, port, gone), outAt, put("still"), 5, 0))
 
       assert.isTrue(b.io.poll(1000))
       const from = makeEndpoint()
@@ -129,7 +158,7 @@ describe("packetIo over loopback sockets", () => {
       assert.strictEqual(formatAddress(from.remote), to)
       assert.strictEqual(a.io.drops.sendUnpinned, 1)
       // The next send of another endpoint is pinned again.
-      assert.isTrue(a.io.send(endpoint(to, port, to), outAt, put("z"), 1))
+      assert.isTrue(a.io.send(endpoint(to, port, to), outAt, put("z"), 1, 0))
       assert.strictEqual(a.io.drops.sendUnpinned, 1)
     })
   }
@@ -138,7 +167,7 @@ describe("packetIo over loopback sockets", () => {
     const a = makePeer()
     const b = makePeer()
 
-    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("aaabbbc"), 3))
+    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("aaabbbc"), 3, 0))
 
     const from = makeEndpoint()
     const seen: Array<string> = []
@@ -149,8 +178,8 @@ describe("packetIo over loopback sockets", () => {
   it("reads both families although one never runs dry", () => {
     const a = makePeer()
     const b = makePeer()
-    for (let i = 0; i < 8; i++) a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("4"), 1)
-    a.io.send(endpoint("::1", b.port6), outAt, put("6"), 1)
+    for (let i = 0; i < 8; i++) a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("4"), 1, 0)
+    a.io.send(endpoint("::1", b.port6), outAt, put("6"), 1, 0)
 
     const from = makeEndpoint()
     const seen: Array<string> = []
@@ -163,9 +192,9 @@ describe("packetIo over loopback sockets", () => {
     const a = makePeer()
     const b = makePeer()
     const to = endpoint("127.0.0.1", b.port4)
-    a.io.send(to, outAt, 0, 1)
-    a.io.send(to, outAt, 600, 600)
-    a.io.send(to, outAt, put("good"), 4)
+    a.io.send(to, outAt, 0, 1, 0)
+    a.io.send(to, outAt, 600, 600, 0)
+    a.io.send(to, outAt, put("good"), 4, 0)
 
     const length = b.io.receive(inAt, 512, makeEndpoint())
 
@@ -177,10 +206,10 @@ describe("packetIo over loopback sockets", () => {
   it("drops, with a count per cause, what cannot be sent", () => {
     const only4 = makePeer([4])
 
-    assert.isFalse(only4.io.send(endpoint("::1", 9), outAt, 10, 10))
-    assert.isFalse(only4.io.send(endpoint("127.0.0.1", 9), outAt, 65530, 65530))
-    assert.isFalse(only4.io.send(endpoint("127.0.0.1", 0), outAt, 10, 10))
-    assert.isFalse(only4.io.send(endpoint("255.255.255.255", 9), outAt, 10, 10))
+    assert.isFalse(only4.io.send(endpoint("::1", 9), outAt, 10, 10, 0))
+    assert.isFalse(only4.io.send(endpoint("127.0.0.1", 9), outAt, 65530, 65530, 0))
+    assert.isFalse(only4.io.send(endpoint("127.0.0.1", 0), outAt, 10, 10, 0))
+    assert.isFalse(only4.io.send(endpoint("255.255.255.255", 9), outAt, 10, 10, 0))
 
     assert.strictEqual(only4.io.drops.sendNoSocket, 1)
     assert.strictEqual(only4.io.drops.sendTooLong, 1)
@@ -194,7 +223,7 @@ describe("packetIo over loopback sockets", () => {
     const b = makePeer()
     assert.strictEqual(b.io.receive(inAt, 2048, makeEndpoint()), 0)
 
-    a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("late"), 4)
+    a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("late"), 4, 0)
 
     assert.strictEqual(text(b.io.receive(inAt, 2048, makeEndpoint())), "late")
   })
@@ -239,7 +268,7 @@ describe("batches over loopback sockets", () => {
       const from = makeEndpoint()
       const length = putNoise(43 * 1452 + 77)
 
-      assert.isTrue(a.io.send(endpoint(address, portOf(b), address), outAt, length, 1452))
+      assert.isTrue(a.io.send(endpoint(address, portOf(b), address), outAt, length, 1452, 0))
 
       const { reads, seen } = readAll(b, 44, from)
       assert.deepStrictEqual(seen, expected(length, 1452))
@@ -254,7 +283,7 @@ describe("batches over loopback sockets", () => {
       const b = makePeer()
       const length = putNoise(10 * 200)
 
-      assert.isTrue(a.io.send(endpoint(address, portOf(b)), outAt, length, 200))
+      assert.isTrue(a.io.send(endpoint(address, portOf(b)), outAt, length, 200, 0))
 
       const { reads, seen } = readAll(b, 10)
       assert.deepStrictEqual(seen, expected(length, 200))
@@ -267,7 +296,7 @@ describe("batches over loopback sockets", () => {
       const gone = family === 4 ? "192.0.2.77" : "2001:db8::77"
       const length = putNoise(5 * 300)
 
-      assert.isTrue(a.io.send(endpoint(address, portOf(b), gone), outAt, length, 300))
+      assert.isTrue(a.io.send(endpoint(address, portOf(b), gone), outAt, length, 300, 0))
 
       assert.deepStrictEqual(readAll(b, 5).reads, [5])
       assert.strictEqual(a.io.drops.sendUnpinned, 1)
@@ -280,7 +309,7 @@ describe("batches over loopback sockets", () => {
     const b = makePeer([4, 6], { gro: true })
     const from = makeEndpoint()
 
-    a.io.send(endpoint("127.0.0.1", b.port4, "127.7.7.7"), outAt, putNoise(400), 100)
+    a.io.send(endpoint("127.0.0.1", b.port4, "127.7.7.7"), outAt, putNoise(400), 100, 0)
 
     assert.deepStrictEqual(readAll(b, 4, from).reads, [4])
     assert.strictEqual(formatAddress(from.remote), "127.7.7.7")
@@ -298,7 +327,7 @@ describe("batches over loopback sockets", () => {
       [10, 10],
       [1000, 300]
     ] as const) {
-      assert.isTrue(a.io.send(to, outAt, length, size))
+      assert.isTrue(a.io.send(to, outAt, length, size, 0))
     }
 
     const { seen } = readAll(b, 9)
@@ -314,12 +343,12 @@ describe("batches over loopback sockets", () => {
     const c = makePeer([4, 6], { gro: true })
     const length = putNoise(1000)
     // More segments than one send may have.
-    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, 200, 1))
+    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, 200, 1, 0))
     assert.deepStrictEqual(readAll(b, 200).seen, expected(200, 1))
     assert.strictEqual(a.io.drops.sendUnsegmented, 1)
 
-    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, length, 100))
-    assert.isTrue(a.io.send(endpoint("127.0.0.1", c.port4), outAt, length, 100))
+    assert.isTrue(a.io.send(endpoint("127.0.0.1", b.port4), outAt, length, 100, 0))
+    assert.isTrue(a.io.send(endpoint("127.0.0.1", c.port4), outAt, length, 100, 0))
 
     assert.deepStrictEqual(readAll(b, 10), { seen: [...expected(length, 100)], reads: Array(10).fill(1) })
     assert.deepStrictEqual(readAll(c, 10).reads, [10])
@@ -330,15 +359,15 @@ describe("batches over loopback sockets", () => {
     const a = makePeer([4], { gso: true })
     const b = makePeer([4], { gro: true })
     const to = endpoint("127.0.0.1", b.port4)
-    a.io.send(to, outAt, putNoise(200), 1)
+    a.io.send(to, outAt, putNoise(200), 1, 0)
     const reads = new Set(readAll(b, 200).reads)
     for (let i = 0; i < 4095; i++) {
-      a.io.send(to, outAt, 20, 10)
+      a.io.send(to, outAt, 20, 10, 0)
       for (const read of readAll(b, 2).reads) reads.add(read)
     }
     assert.deepStrictEqual([...reads], [1])
 
-    a.io.send(to, outAt, 20, 10)
+    a.io.send(to, outAt, 20, 10, 0)
 
     assert.deepStrictEqual(readAll(b, 2).reads, [2])
   })
@@ -347,9 +376,9 @@ describe("batches over loopback sockets", () => {
     const a = makePeer([4], { gso: true })
     const b = makePeer([4], { gro: true })
     putNoise(200)
-    const refuse = (port: number) => a.io.send(endpoint("127.0.0.1", port), outAt, 200, 1)
+    const refuse = (port: number) => a.io.send(endpoint("127.0.0.1", port), outAt, 200, 1, 0)
     const readsOf = () => {
-      a.io.send(endpoint("127.0.0.1", b.port4), outAt, 20, 10)
+      a.io.send(endpoint("127.0.0.1", b.port4), outAt, 20, 10, 0)
       return readAll(b, 2).reads
     }
     for (let i = 0; i < 64; i++) refuse(1_000 + i)
@@ -369,8 +398,8 @@ describe("batches over loopback sockets", () => {
     const a = makePeer([4], { gso: true })
     putNoise(200)
 
-    assert.isFalse(a.io.send(endpoint("255.255.255.255", 9), outAt, 200, 100))
-    assert.isFalse(a.io.send(endpoint("::1", 9), outAt, 200, 100))
+    assert.isFalse(a.io.send(endpoint("255.255.255.255", 9), outAt, 200, 100, 0))
+    assert.isFalse(a.io.send(endpoint("::1", 9), outAt, 200, 100, 0))
 
     assert.strictEqual(a.io.drops.sendRefused + a.io.drops.sendUnreachable, 1)
     assert.strictEqual(a.io.drops.sendNoSocket, 1)
@@ -491,7 +520,7 @@ describe("the event descriptor", () => {
   it("is told apart from traffic", () => {
     const a = makePeer()
     const b = makePeer()
-    a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("x"), 1)
+    a.io.send(endpoint("127.0.0.1", b.port4), outAt, put("x"), 1, 0)
 
     assert.isTrue(b.io.poll(1000))
     assert.isFalse(b.io.drainEvent())
