@@ -15,6 +15,8 @@ interface Entry {
   readonly a: ReadonlyArray<string>
   readonly aaaa: ReadonlyArray<string>
   readonly ttl: number
+  /** Questions for it are read, and not answered. */
+  readonly silent: boolean
 }
 
 const addresses = process.argv.slice(2)
@@ -57,7 +59,8 @@ const setRecord = (p: Parameters): void => {
   records.set(text(p, "name"), {
     a: texts(p, "a"),
     aaaa: texts(p, "aaaa"),
-    ttl: number(p, "ttl", 5)
+    ttl: number(p, "ttl", 5),
+    silent: p["silent"] === true
   })
 }
 
@@ -95,6 +98,7 @@ const answer = (query: Buffer): Buffer | undefined => {
   if (mode === "refused") return message(query, 5, question, [])
   const entry = records.get(name)
   if (entry === undefined) return message(query, 3, question, [])
+  if (entry.silent) return undefined
   const data = type === 1 ? entry.a.map(quad) : type === 28 ? entry.aaaa.map(groups) : []
   return message(
     query,

@@ -107,6 +107,35 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
     })
   )
 
+  it.effect("reaches fresh names without an error while names of a dead zone are asked for all the time", () =>
+    Effect.gen(function* () {
+      const { world } = yield* Stage
+      const { nameServer, visitor } = world
+      const domains = Array.from({ length: 4 }, (_, i) => `x${i}.corp.internal`)
+      for (const name of domains) yield* nameServer.set({ name, silent: true, ttl: 60 })
+      const dead = yield* Effect.forEach(domains, (name) => world.proxyOf(name))
+      const asking = yield* Effect.forkChild(
+        Effect.forever(Effect.forEach(dead, (address) => visitor.connect({ address, timeout: 1_000 })))
+      )
+      yield* Effect.flatMap(world.gateway.process.output, (output) =>
+        /resolver corp does not answer/.test(output) ? Effect.void : Effect.fail("not yet")
+      ).pipe(Effect.retry({ schedule: Schedule.spaced("200 millis"), times: 150 }))
+
+      for (let n = 0; n < 3; n++) {
+        const name = `lively${n}.corp.internal`
+        yield* nameServer.set({ name, a: [inner.origin.v4], ttl: 60 })
+        const { errors, page } = yield* visitor.retry({
+          address: yield* world.proxyOf(name),
+          every: 50,
+          deadline: 5_000
+        })
+        assert.deepStrictEqual([page?.servedBy, errors], [inner.origin.v4, {}])
+      }
+      yield* Fiber.interrupt(asking)
+      for (const name of domains) yield* nameServer.set({ name, ttl: 60 })
+    })
+  )
+
   for (const [mode, what, name] of [
     ["closed", "nothing listened at the name server's port", "refused.corp.internal"],
     ["servfail", "the name server answered SERVFAIL", "broken.corp.internal"]

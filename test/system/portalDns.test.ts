@@ -43,6 +43,7 @@ layer(portalWorldLayer({ resources }), { timeout: 60_000, excludeTestServices: t
         const acceptedAfter = (yield* Clock.currentTimeMillis) - askedAt
         // The first packets wait for the lookup, for 2 s at most; those after them are answered at once.
         const first = yield* visitor.connect({ address: proxy, timeout: 2_500 })
+        const toldAfter = (yield* Clock.currentTimeMillis) - askedAt
         const failed = yield* visitor.connect({ address: proxy, port: 8080, timeout: 4_000 })
         const syn = yield* capture.first(isSyn(proxy, 8080), { timeout: "1 second" })
         const answer =
@@ -58,6 +59,8 @@ layer(portalWorldLayer({ resources }), { timeout: 60_000, excludeTestServices: t
         const healed = yield* visitor.retry({ address: proxy, every: 100, deadline: 2_000 })
 
         assert.isBelow(acceptedAfter, 2_600)
+        // Two seconds from the lookup's beginning in all, not two for each part of it.
+        assert.isBelow(toldAfter, 3_000)
         assert.deepStrictEqual([first.ok, first.code, failed.ok], [false, "ENETUNREACH", false])
         assert(syn !== null && answer !== null)
         assert.strictEqual(unreachableAbout(answer, proxy), "3/0")

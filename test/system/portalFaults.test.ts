@@ -1,6 +1,6 @@
 /** What goes wrong around a portal's gateway, and how its client fares: one world, one fault after the other. */
 import { assert, layer } from "@effect/vitest"
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Schedule } from "effect"
 import { deviceNames } from "../../src/lab/demo/portalSite.ts"
 import { Lab, type LabError } from "../../src/lab/demo/Lab.ts"
 import { inner, losePackets } from "../support/lab.ts"
@@ -84,6 +84,25 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("fault
       assert.deepStrictEqual([refused.ok, refused.answer], [false, "3/13"])
       assert.isBelow(refused.took, 1_000)
       assert.strictEqual(yield* worksWithin(5, again), inner.origin.v4)
+      yield* assertQuiet()
+    })
+  )
+
+  it.effect("an open connection goes on when its resource is withdrawn and granted again, without a question", () =>
+    Effect.gen(function* () {
+      const { portal, proxyOf, visitor } = yield* PortalWorld
+      const proxy = yield* proxyOf()
+      // With its last resource a client would lose its connection, too.
+      yield* worksWithin(5, inner.otherOrigin.v4)
+      yield* visitor.openDrip("kept", proxy)
+      yield* portal.command({ command: "revoke", client, resource: "names" })
+
+      const before = yield* visitor.readDrip("kept")
+      const goesOn = Effect.filterOrFail(visitor.readDrip("kept"), ({ lines }) => lines >= before.lines + 20)
+      const after = yield* Effect.retry(goesOn, { schedule: Schedule.spaced("200 millis"), times: 75 })
+      yield* visitor.closeDrip("kept")
+
+      assert.isNull(after.ended)
       yield* assertQuiet()
     })
   )

@@ -232,6 +232,7 @@ export class ClientSession {
   private open(resource: ResourceId, gateway: GatewayId, now: number): void {
     const entry = this.resources.get(resource)
     if (entry === undefined) return
+    const known = entry.gateway === gateway
     entry.gateway = gateway
     entry.wanted = false
     entry.askAt = Math.min(entry.askAt, now + repeatMs)
@@ -243,7 +244,7 @@ export class ClientSession {
     }
     for (const name of this.names.of(resource)) {
       this.routeName(gateway, name)
-      name.confirmed = false
+      if (!known) name.confirmed = false
     }
     this.assignAll(gateway, now)
   }
@@ -307,12 +308,16 @@ export class ClientSession {
     this.want(entry, now)
   }
 
-  /** The gateway does not let us to a network of the portal, or lets us no more; names are asked about in the tunnel. */
+  /**
+   * The gateway does not let us to a resource, or lets us no more; `id` is that of what was routed there, a name's proxy IP
+   * among them. A name that the gateway has confirmed is not announced to it again: it has to know it still.
+   */
   private prohibited(gateway: GatewayId, id: ResourceId, now: number): void {
-    const entry = this.resources.get(id)
-    if (entry?.gateway !== gateway || entry.resource.kind === "dns") return
-    entry.gateway = null
-    this.actions.log(`gateway ${gateway} does not serve resource ${id}`)
+    const name = this.names.ofProxy(id)
+    const entry = this.resources.get(name?.resource ?? id)
+    if (entry?.gateway !== gateway || (name !== undefined && this.requests !== null)) return
+    if (name === undefined) entry.gateway = null
+    this.actions.log(`gateway ${gateway} does not serve resource ${entry.resource.id}`)
     // Its port filters may be the cause: another flow changes nothing then.
     entry.askAt = Math.max(entry.askAt, entry.prohibitedAt + refusedMs)
     entry.prohibitedAt = now

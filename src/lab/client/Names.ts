@@ -32,6 +32,10 @@ export class Names {
     return [...this.byDomain.values()].filter((name) => name.resource === resource)
   }
 
+  ofProxy(address: string): Name | undefined {
+    return [...this.byDomain.values()].find((name) => name.proxyIps.includes(address))
+  }
+
   /** `undefined`: there is no room. */
   add(domain: string, resource: ResourceId, now: number): Name | undefined {
     const proxyIps = this.byDomain.size < maxNames ? this.pool.take() : undefined

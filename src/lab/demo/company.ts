@@ -17,6 +17,8 @@ export interface NameServer {
     readonly a?: ReadonlyArray<string>
     readonly aaaa?: ReadonlyArray<string>
     readonly ttl?: number
+    /** That one name is not answered. */
+    readonly silent?: boolean
     readonly mark?: string
   }) => Effect.Effect<void, LabError>
   readonly remove: (name: string) => Effect.Effect<void, LabError>

@@ -326,12 +326,32 @@ describe("a client at a portal", () => {
     assert.strictEqual(asked(), 2)
     client.advance(1_500)
     assert.strictEqual(asked(), 3)
-    // Of no concern: another gateway's word, and a name's resource.
+    // Of no concern: another gateway's word.
     client.advance(20_000)
     prohibited(net, ClientId.make(net))
-    prohibited(gitlab)
     assert.strictEqual(asked(), 3)
     assert.deepStrictEqual(client.took("RemoveClient"), [])
+  })
+
+  it("asks again for the resource of a name that the gateway prohibits, and does not announce a confirmed name again", () => {
+    const client = clientWorld()
+    const [proxy] = client.ask("git.corp.internal")!.proxyIps
+    client.state(true)
+    client.tell(1, { status: "Active", resource: gitlab, domain: "git.corp.internal" })
+    client.advance(3_000)
+    client.assigned()
+    const asked = () => client.world.logs.filter((line) => line.includes("asks for gitlab")).length
+    const before = asked()
+    client.perform(
+      client.session.notice(
+        { _tag: "Prohibited", epoch: 1, client: client.id, resource: ResourceId.make(proxy!) },
+        client.world.now()
+      )
+    )
+    assert.strictEqual(asked(), before + 1)
+    client.advance(5_000)
+    assert.deepStrictEqual(client.assigned(), [])
+    assert.strictEqual(asked(), before + 1)
   })
 
   it("routes the Internet to the gateway of that resource, and takes it back with the resource", () => {
