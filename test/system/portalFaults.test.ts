@@ -76,6 +76,8 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("fault
       const { proxyOf } = yield* PortalWorld
       const proxy = yield* proxyOf()
       yield* download(proxy, 100_000)
+      // With its last resource a client would lose its connection, and ask for all of them.
+      yield* worksWithin(5, inner.otherOrigin.v4)
 
       const refused = yield* refusal(proxy, revoked("names"))
       // Its application asks for the name again.

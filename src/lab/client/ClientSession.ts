@@ -315,11 +315,11 @@ export class ClientSession {
   private prohibited(gateway: GatewayId, id: ResourceId, now: number): void {
     const name = this.names.ofProxy(id)
     const entry = this.resources.get(name?.resource ?? id)
-    if (entry?.gateway !== gateway || (name !== undefined && this.requests !== null)) return
+    if (entry?.gateway !== gateway || entry.wanted || (name !== undefined && this.requests !== null)) return
     if (name === undefined) entry.gateway = null
     this.actions.log(`gateway ${gateway} does not serve resource ${entry.resource.id}`)
     // Its port filters may be the cause: another flow changes nothing then.
-    entry.askAt = Math.max(entry.askAt, entry.prohibitedAt + refusedMs)
+    entry.askAt = Math.max(entry.askAt, entry.prohibitedAt + (name === undefined ? refusedMs : repeatMs))
     entry.prohibitedAt = now
     this.want(entry, now)
   }

@@ -342,12 +342,16 @@ describe("a client at a portal", () => {
     client.assigned()
     const asked = () => client.world.logs.filter((line) => line.includes("asks for gitlab")).length
     const before = asked()
-    client.perform(
-      client.session.notice(
-        { _tag: "Prohibited", epoch: 1, client: client.id, resource: ResourceId.make(proxy!) },
-        client.world.now()
+    const prohibited = () =>
+      client.perform(
+        client.session.notice(
+          { _tag: "Prohibited", epoch: 1, client: client.id, resource: ResourceId.make(proxy!) },
+          client.world.now()
+        )
       )
-    )
+    client.hold(true)
+    for (let i = 0; i < 20; i++) prohibited()
+    client.hold(false)
     assert.strictEqual(asked(), before + 1)
     client.advance(5_000)
     assert.deepStrictEqual(client.assigned(), [])
