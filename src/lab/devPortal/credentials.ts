@@ -4,6 +4,7 @@ import { hmac } from "@noble/hashes/hmac.js"
 import { sha1 } from "@noble/hashes/legacy.js"
 import { pbkdf2 } from "@noble/hashes/pbkdf2.js"
 import { sha256 } from "@noble/hashes/sha2.js"
+import { farFuture } from "./farFuture.ts"
 import type { IceCredentials } from "../../model/AccessRequest.ts"
 
 export interface KeyedDevice {
@@ -41,17 +42,17 @@ export const deriveTurnCredentials = (secret: string, expiresAt: number, salt: s
   return { username, password: Base64.encode(hmac(sha1, utf8(secret), utf8(username))) }
 }
 
-/** 2038-01-01: the same for ever, so that telling a device again changes nothing. */
-const stampedUntil = 2_145_916_800
-
-/** Credentials that a relay which has joined with `secret` checks by itself, for the device with that WireGuard key. */
+/**
+ * Credentials that a relay which has joined with `secret` checks by itself, for the device with that WireGuard key. Always
+ * the same, so that telling a device again changes nothing.
+ */
 export const deriveStampedCredentials = (
   secret: string,
   publicKey: string
 ): IceCredentials & { readonly expiresAt: number } => {
   const salt = unpadded(sha256(utf8(publicKey)))
-  const password = unpadded(sha256(utf8(`${stampedUntil}:${secret}:${salt}`)))
-  return { username: `${stampedUntil}:${salt}`, password, expiresAt: stampedUntil }
+  const password = unpadded(sha256(utf8(`${farFuture}:${secret}:${salt}`)))
+  return { username: `${farFuture}:${salt}`, password, expiresAt: farFuture }
 }
 
 const unpadded = (bytes: Uint8Array): string => Base64.encode(bytes).replace(/=+$/, "")

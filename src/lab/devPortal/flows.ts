@@ -50,7 +50,8 @@ export const createFlow: On<typeof clientMessages.create_flow> = (state, client,
   if (asked === null) return failFlow(state, client, resource_id, "offline")
   const pair = pairOf(client, gateway)
   const event = gateway.endpoint === 2 ? "create_authorization" : "authorize_flow"
-  const claims = claimsOf("responder", asked.flow, resource.id, gateway)
+  const ends = { client: client.device.id, gateway: gateway.device.id, resource: resource.id, flow: asked.flow }
+  const claims = claimsOf(state, "responder", ends)
   push(state, gateway, event, {
     ref: asked.ref,
     flow_id: asked.flow,
@@ -144,7 +145,7 @@ export const flowAuthorized: On<typeof gatewayMessages.flow_authorized> = (state
   const client = waitingClient(state, pending)
   if (client === undefined) return
   const event = client.endpoint === 2 ? "authorization_created" : "flow_created"
-  const claims = claimsOf("initiator", pending.flow, pending.resource, client)
+  const claims = claimsOf(state, "initiator", pending)
   push(state, client, event, {
     resource_id: pending.resource,
     gateway_id: gateway.device.id,
@@ -225,16 +226,21 @@ export const expireAuthorizations = (state: PortalState, now: number): void => {
 }
 
 const claimsOf = (
+  state: PortalState,
   role: IngestClaims["role"],
-  flow: string,
-  resource: string,
-  { device }: Connection
-): IngestClaims => ({
-  role,
-  device_id: device.id,
-  policy_authorization_id: flow,
-  resource_id: resource
-})
+  { client, flow, gateway, resource }: Pick<Pending, "client" | "flow" | "gateway" | "resource">
+): IngestClaims => {
+  const actor = state.devices.get(client)?.group
+  return {
+    role,
+    device_id: role === "initiator" ? client : gateway,
+    policy_authorization_id: flow,
+    resource_id: resource,
+    resource_name: nameOfResource(state, resource),
+    actor_id: actor?.id ?? "",
+    actor_name: actor?.name ?? ""
+  }
+}
 
 const pairOf = (client: Connection, gateway: Connection) => {
   const a = { id: client.device.id, publicKey: client.publicKey, pskBase: client.device.pskBase }

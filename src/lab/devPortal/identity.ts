@@ -2,7 +2,7 @@
 import { sha256 } from "@noble/hashes/sha2.js"
 import { formatAddress, words } from "../../packet/address.ts"
 
-export type IdKind = "site" | "user" | "gateway" | "client" | "resource" | "relay" | "flow" | "account"
+export type IdKind = "site" | "user" | "gateway" | "client" | "resource" | "relay" | "flow" | "account" | "policy"
 
 /** A well-formed UUID for a name. */
 export const uuidOf = (kind: IdKind, name: string): string => {

@@ -1,4 +1,5 @@
 /** `init`: all that a device must know, after each join and whenever something of it changes. */
+import { farFuture } from "./farFuture.ts"
 import { flowLogs } from "./flowLogs.ts"
 import { relaysFor } from "./joinedRelays.ts"
 import { type Connection, log, type PortalState, push } from "./portalState.ts"
@@ -21,7 +22,8 @@ const gatewayInit = (state: PortalState, to: Connection, now: number) => ({
           .map(({ client, resource, expiresAt }) => ({
             client_id: client,
             resource_id: resource,
-            expires_at: expiresAt
+            // Gateways 1.6 insist on an end.
+            expires_at: expiresAt ?? (to.endpoint === 2 ? farFuture : null)
           }))
       }
     : {}),

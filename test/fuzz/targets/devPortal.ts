@@ -17,6 +17,7 @@ clients: { alice: { token: client-secret } }
 resources:
   gitlab: { name: "*.corp.internal", ports: [tcp/22, udp/8000-8100, icmp] }
   net: { cidr: 10.20.0.0/16 }
+relay_token: relay-secret
 relays:
   one: { addresses: ["192.0.2.1:3478", "[2001:db8::1]:3478"], username: u, password: p }
 expires_after: 3600
@@ -26,9 +27,11 @@ const gateway = uuidOf("gateway", "office:gateway")
 const client = uuidOf("client", "alice:client")
 const ice = { username: "u", password: "p" }
 
+type Who = Role | "relay"
+
 class Portal {
   private readonly portal: DevPortal
-  private readonly sockets = new Map<Role, number>()
+  private readonly sockets = new Map<Who, number>()
   private now = 1_800_000_000_000
   /** References of requests that gateways have to answer. */
   private refs: ReadonlyArray<string> = []
@@ -39,19 +42,20 @@ class Portal {
   }
 
   upgrade(url: string, agent: string): void {
-    const token = url.startsWith("/gateway") ? "gateway-secret" : "client-secret"
+    const token = `${url.split("/")[1]}-secret`
     const headers = { "user-agent": agent, "x-authorization": `Bearer ${token}` }
     const ticket = this.portal.check({ url, headers, remote: "192.0.2.9" })
-    if (ticket._tag === "Ticket") {
+    if (ticket._tag !== "Refused") {
       const socket = this.portal.open(ticket, this.now)
-      this.portal.receive(socket, JSON.stringify(frame(ticket.peer.device.role, "phx_join", null)), this.now)
-      this.sockets.set(ticket.peer.device.role, socket)
+      const who = ticket._tag === "Ticket" ? ticket.peer.device.role : "relay"
+      this.portal.receive(socket, JSON.stringify(frame(who, "phx_join", { stamp_secret: "s" })), this.now)
+      this.sockets.set(who, socket)
     }
     this.take()
   }
 
   /** `@ref` stands for the last request's reference. */
-  frame(role: Role, text: string): void {
+  frame(role: Who, text: string): void {
     const socket = this.sockets.get(role)
     if (socket !== undefined) this.portal.receive(socket, text.replaceAll("@ref", this.refs.at(-1) ?? ""), this.now)
     this.take()
@@ -103,6 +107,9 @@ export const target: Target = {
     clientUrl,
     gatewayUrl.replace("v2/", ""),
     clientUrl.replace("v2/", ""),
+    "/relay/websocket?ipv4=192.0.2.7&ipv6=2001%3Adb8%3A%3A7&port=3478",
+    `r${JSON.stringify(frame("relay", "phx_join", { stamp_secret: "other" }))}`,
+    clientFrame("request_device_access", { ipv4: "100.64.0.9" }),
     clientFrame("create_flow", { resource_id: resource, connected_gateway_ids: [gateway] }),
     clientFrame("request_authorization", { resource_id: resource, connected_gateway_ids: [] }),
     gatewayFrame("flow_authorized", { ref: "@ref" }),
@@ -149,6 +156,8 @@ export const target: Target = {
           return portal.frame("gateway", rest)
         case "c":
           return portal.frame("client", rest)
+        case "r":
+          return portal.frame("relay", rest)
         case "!":
           return portal.command(rest)
         case "/":

@@ -385,9 +385,16 @@ describe("generation C", () => {
         device_id: device,
         policy_authorization_id: request.flow_id,
         resource_id: net,
+        resource_name: "net",
+        actor_id: uuidOf("user", "alice"),
+        actor_name: "alice",
+        uploads_enabled: false,
+        authorized_at: "2027-01-15T08:00:00.000Z",
+        authorization_expires_at: "2027-01-15T09:00:00.000Z",
         iat: world.now() / 1000,
         exp: request.expires_at + 30 * 86_400
       })
+      assert.containsAllKeys(read(claims), ["account_id", "policy_id"])
       assert.deepStrictEqual([Buffer.from(signature, "base64url").length, rest.length], [32, 0])
       assert.match(token, /^[A-Za-z0-9_.-]+$/)
     }
