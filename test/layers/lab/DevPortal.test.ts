@@ -27,14 +27,17 @@ const config = (path: string) => ({
 // oxlint-disable-next-line typescript/no-explicit-any
 type Message = { event: string; payload: any; ref: number | null }
 
+const tokens = { gateway: "gateway", client: "alice", relay: "relay" } as const
+
 class Peer {
   private readonly socket: NodeWS.WebSocket
   private readonly inbox: Array<Message> = []
   private readonly waiting: Array<() => void> = []
   readonly closed: Promise<number>
   private readonly role: string
-  constructor(url: string, role: "gateway" | "client", token = `${role === "gateway" ? "gateway" : "alice"}-secret`) {
+  constructor(url: string, role: "gateway" | "client" | "relay", token = `${tokens[role]}-secret`) {
     const query = new URLSearchParams({
+      ipv4: "192.0.2.7",
       public_key: key(role === "gateway" ? 1 : 2),
       external_id: "device",
       name: `my-${role}`
@@ -115,6 +118,27 @@ describe("the development portal on a socket", () => {
         assert.strictEqual((await client.take("flow_created")).gateway_public_key, key(1))
         gateway.end()
         client.end()
+      })
+    }).pipe(Effect.scoped, Effect.provide(quiet))
+  )
+
+  it.live("tells devices of a relay that joins, and of its end", () =>
+    Effect.gen(function* () {
+      const { url } = yield* DevPortal.serve({ ...config(yield* directory), relayToken: "relay-secret" })
+      yield* Effect.promise(async () => {
+        const gateway = new Peer(url, "gateway")
+        gateway.send("phx_join", null)
+        await gateway.take("init")
+        const relay = new Peer(url, "relay")
+        relay.send("phx_join", { stamp_secret: "north" })
+        await relay.take("init")
+        const { connected } = await gateway.take("relays_presence")
+        relay.end()
+        const { disconnected_ids } = await gateway.take("relays_presence")
+
+        assert.strictEqual(connected[0].addr, "192.0.2.7:3478")
+        assert.deepStrictEqual(disconnected_ids, [connected[0].id])
+        gateway.end()
       })
     }).pipe(Effect.scoped, Effect.provide(quiet))
   )
