@@ -62,7 +62,7 @@ export const layer = (
       })
       return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(config, key, options)))
     })
-  ).pipe(Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"))))
+  ).pipe(Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"), options)))
 
 /** Runs a gateway until interrupted, or until it cannot go on. */
 export const runGateway = (config: GatewayConfig, options?: GatewayOptions) =>

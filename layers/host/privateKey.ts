@@ -11,7 +11,7 @@ export const privateKey = Effect.fnUntraced(function* (newKey: boolean) {
   const store = yield* StateStore
   const stored = yield* store.privateKey
   if (stored !== null) return new Uint8Array(Buffer.from(stored, "base64"))
-  if ((yield* store.clients).length > 0 && !newKey) {
+  if (!newKey) {
     return yield* new KeyError({
       message:
         "the gateway's private key is gone although clients know it: restore the state directory, or start once with --new-key and give every client the new public key"

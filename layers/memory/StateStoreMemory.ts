@@ -1,5 +1,7 @@
 /** `StateStore` in memory: for tests, the demo, and a gateway that runs without a state file. Forgets all at its end. */
+import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
 import * as Layer from "effect/Layer"
 import { maxRested, StateError, StateStore, type StoredClient, type StoredMapping } from "../../src/host/StateStore.ts"
 
@@ -7,7 +9,7 @@ import { maxRested, StateError, StateStore, type StoredClient, type StoredMappin
 export const layer: Layer.Layer<StateStore> = Layer.effect(
   StateStore,
   Effect.sync(() => {
-    let key: string | null = null
+    let key: string = Base64.encode(randomBytesUnsafe(32))
     const clients = new Map<string, StoredClient>()
     const mappings = new Map<string, StoredMapping>()
     const reserved = new Map<string, number>()
@@ -15,6 +17,7 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
     const idOf = (m: StoredMapping): string => JSON.stringify([m.client, m.resource, m.domain])
 
     return StateStore.of({
+      trouble: Effect.succeed(null),
       privateKey: Effect.sync(() => key),
       setPrivateKey: (base64) => Effect.sync(() => void (key = base64)),
       clients: Effect.sync(() => [...clients.values()]),

@@ -10,7 +10,7 @@ export const renderStatus = (report: StatusReport): string => {
   const connected = clients.filter((client) => client.connected).length
   const where =
     controlPlane.kind === "file"
-      ? `endpoint ${clean(gateway.endpoint)}`
+      ? `endpoint ${clean(gateway.endpoint)}${controlPlane.connected ? "" : `: ${clean(controlPlane.detail)}`}`
       : `portal ${clean(gateway.endpoint)}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
   const parts = [
     `gateway ${clean(gateway.publicKey)}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,

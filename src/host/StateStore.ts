@@ -34,7 +34,9 @@ export interface StoredClient {
 export class StateStore extends Context.Service<
   StateStore,
   {
-    /** The base64 private key; `null` on a first start. */
+    /** Why nothing new is kept at present, in one line; `null` while all is well. */
+    readonly trouble: Effect.Effect<string | null>
+    /** The base64 private key; a new state has one. `null`: it was lost. */
     readonly privateKey: Effect.Effect<string | null, StateError>
     /** Durable before it returns. */
     readonly setPrivateKey: (base64: string) => Effect.Effect<void, StateError>

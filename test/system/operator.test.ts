@@ -263,11 +263,13 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
             "sh"
           ]
         })
-        assert.match(onlyLine(readOnly), /state\.db.*read-only.*/)
+        assert.match(onlyLine(readOnly), /cannot open the state in .*read-only/)
         assert.deepStrictEqual(readFileSync(file), intact)
 
         const database = new DatabaseSync(file)
-        database.exec("DELETE FROM meta; INSERT INTO client VALUES ('visitor', '192.0.2.2', 1234, NULL, 1)")
+        database.exec(
+          "DELETE FROM meta; INSERT INTO client (id, address, port, last_seen) VALUES ('visitor', '192.0.2.2', 1234, 1)"
+        )
         database.close()
         const keyless = yield* attemptUp({ name: "state", config: plain })
         assert.match(onlyLine(keyless), /private key is gone although clients know it: restore .* --new-key/)

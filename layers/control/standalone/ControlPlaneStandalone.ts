@@ -51,6 +51,7 @@ export const layer = (
       const names = yield* TunnelNames
       const dataPlane = yield* DataPlane
       const tunnel = yield* Tunnel
+      const store = yield* StateStore
 
       yield* tunnel.configure(planOf(config))
       yield* restoreClients(config)
@@ -62,11 +63,11 @@ export const layer = (
       )
       yield* Effect.all([dataPlane.start, Effect.andThen(options.warmUp ?? Effect.void, serve)], { concurrency: 2 })
       return ControlPlane.of({
-        health: Effect.succeed({
+        health: Effect.map(store.trouble, (trouble) => ({
           kind: "file",
-          connected: true,
-          detail: `${config.clients.length} clients configured`
-        }),
+          connected: trouble === null,
+          detail: trouble ?? `${config.clients.length} clients configured`
+        })),
         counters: names.counters,
         failure: Effect.never
       })

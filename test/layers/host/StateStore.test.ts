@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import * as fs from "node:fs"
@@ -31,6 +32,8 @@ const mapping = (slot: number, domain = `n${slot}.example`): StoredMapping => ({
   slot,
   lastUsedAt: 1_700_000_000_000.25
 })
+
+const realTurn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 
 const messageOf = <A>(effect: Effect.Effect<A, StateError>) =>
   Effect.orDie(Effect.map(Effect.flip(effect), (e) => e.message))
@@ -111,7 +114,7 @@ describe("StateStore on disk", () => {
           yield* TestClock.adjust("1 second")
           // The sync of the log takes real time, in a thread.
           for (let turn = 0; turn < 1_000 && inFile() !== 200; turn++) {
-            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+            yield* realTurn
           }
 
           assert.strictEqual(inFile(), 200)
@@ -165,14 +168,186 @@ describe("StateStore on disk", () => {
     })
   )
 
-  it.effect("starts empty, without a key", () =>
+  it.effect("starts with a key of its own and nothing else, and has the same one in its next life", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      const all = yield* life(
+      const all = use((store) => Effect.all([store.privateKey, store.clients, store.mappings]))
+      const [key, ...others] = yield* life(path, all)
+      assert.lengthOf(Buffer.from(key ?? "", "base64"), 32)
+      assert.deepStrictEqual(others, [[], []])
+      assert.deepStrictEqual(yield* life(path, all), [key, [], []])
+    })
+  )
+
+  it.effect("has its key, and what was written 12 seconds ago, in the file itself: a plain copy has it", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const copy = `${path}.copy/state.db`
+      fs.mkdirSync(`${path}.copy`, { recursive: true })
+      const copied = Effect.suspend(() => {
+        fs.copyFileSync(path, copy)
+        return life(
+          copy,
+          use((store) => Effect.all([store.privateKey, store.mappings]))
+        )
+      })
+      yield* life(
         path,
-        use((store) => Effect.all([store.privateKey, store.clients, store.mappings]))
+        use((store) =>
+          Effect.gen(function* () {
+            const key = yield* store.privateKey
+            assert.deepStrictEqual(yield* copied, [key, []])
+            yield* store.putMapping(mapping(1))
+            yield* TestClock.adjust("12 seconds")
+            // The sync of the log takes real time, in a thread.
+            for (let turn = 0; turn < 200 && (yield* copied)[1].length === 0; turn++) yield* realTurn
+            assert.deepStrictEqual(yield* copied, [key, [mapping(1)]])
+            yield* store.setPrivateKey("other")
+            assert.deepStrictEqual(yield* copied, ["other", [mapping(1)]])
+          })
+        )
       )
-      assert.deepStrictEqual(all, [null, [], []])
+    })
+  )
+
+  for (const [what, make] of [
+    ["has no bytes", (path: string) => fs.writeFileSync(path, "")],
+    ["is a copy of a file whose log had everything", (path: string) => execute(path, "PRAGMA journal_mode = WAL")],
+    ["is gone, with its log left", (path: string) => fs.writeFileSync(`${path}-wal`, "log")]
+  ] as const) {
+    it.effect(`makes no new key, unless it is told to, where the state ${what}`, () =>
+      Effect.gen(function* () {
+        const path = join(yield* directory, "state.db")
+        make(path)
+        const message = yield* messageOf(life(path, Effect.void))
+        assert.match(message, /state\.db .*private key is gone.*: restore the state directory, or .*--new-key/)
+        assert.notInclude(message, "\n")
+        const key = yield* Effect.provide(
+          use((store) => store.privateKey),
+          Sqlite.layer(path, { newKey: true }),
+          { local: true }
+        )
+        assert.lengthOf(Buffer.from(key ?? "", "base64"), 32)
+      })
+    )
+  }
+
+  it.effect("is one gateway's at a time: another one is told whose it is", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(
+        path,
+        Effect.gen(function* () {
+          const second = yield* Effect.forkChild(messageOf(life(path, Effect.void)))
+          yield* TestClock.adjust("3 seconds")
+          const message = yield* Fiber.join(second)
+          assert.match(message, new RegExp(`/new is in use by another gateway \\(pid ${process.pid}\\): stop it, or`))
+          assert.notInclude(message, "\n")
+        })
+      )
+      yield* life(path, Effect.void)
+    })
+  )
+
+  it.effect("waits a moment for one that is just ending", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const first = yield* Effect.forkChild(life(path, Effect.sleep("1 second")))
+      yield* Effect.yieldNow
+      const second = yield* Effect.forkChild(
+        life(
+          path,
+          use((store) => store.privateKey)
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(first)
+      yield* TestClock.adjust("1 second")
+      assert.isNotNull(yield* Fiber.join(second))
+    })
+  )
+
+  it.effect("is written again when its directory is deleted under it, and is nobody else's then, either", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const key = yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            yield* store.putMapping(mapping(1))
+            fs.rmSync(join(path, ".."), { recursive: true })
+            yield* TestClock.adjust("1 second")
+            assert.isNull(yield* store.trouble)
+            assert.isTrue(fs.existsSync(path))
+            yield* store.putMapping(mapping(2))
+            const second = yield* Effect.forkChild(messageOf(life(path, Effect.void)))
+            yield* TestClock.adjust("3 seconds")
+            assert.match(yield* Fiber.join(second), /in use by another gateway/)
+            return yield* store.privateKey
+          })
+        )
+      )
+      const [kept, mappings] = yield* life(
+        path,
+        use((store) => Effect.all([store.privateKey, store.mappings]))
+      )
+      assert.strictEqual(kept, key)
+      assert.deepStrictEqual(mappings, [mapping(1), mapping(2)])
+    })
+  )
+
+  it.effect("says so when it cannot be written again, until it can", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            fs.rmSync(join(path, ".."), { recursive: true })
+            fs.writeFileSync(join(path, ".."), "in the way")
+            yield* TestClock.adjust("1 second")
+            assert.match(
+              (yield* store.trouble) ?? "",
+              /was deleted while the gateway runs, and cannot be written again/
+            )
+            fs.rmSync(join(path, ".."))
+            yield* TestClock.adjust("1 second")
+            assert.isNull(yield* store.trouble)
+          })
+        )
+      )
+      assert.isTrue(fs.existsSync(path))
+    })
+  )
+
+  it.effect("leaves a file that was put in its place alone, and says that it is not the gateway's", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const backup = `${path}.backup`
+      yield* life(
+        path,
+        use((store) => store.setPrivateKey("backup"))
+      )
+      fs.copyFileSync(path, backup)
+      yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            yield* store.setPrivateKey("later")
+            fs.renameSync(backup, path)
+            fs.writeFileSync(`${path}-wal`, "")
+            yield* TestClock.adjust("1 second")
+            assert.match((yield* store.trouble) ?? "", /was replaced while the gateway runs.*restarted/)
+          })
+        )
+      )
+      assert.strictEqual(
+        yield* life(
+          path,
+          use((store) => store.privateKey)
+        ),
+        "backup"
+      )
     })
   )
 
@@ -283,8 +458,10 @@ describe("StateStore on disk", () => {
 
   it.effect("names a directory in the way and a path through a file", () =>
     Effect.gen(function* () {
-      const path = yield* directory
-      const file = join(path, "file")
+      const outer = yield* directory
+      const path = join(outer, "state.db")
+      const file = join(outer, "file")
+      fs.mkdirSync(path)
       fs.writeFileSync(file, "")
 
       assert.match(yield* messageOf(life(path, Effect.void)), /it is a directory/)

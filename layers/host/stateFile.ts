@@ -1,0 +1,221 @@
+/**
+ * The SQLite file of the state (`node:sqlite`, WAL). It holds the gateway's private key: it appears as a whole with the
+ * key in it, is readable by its owner only, and a file that cannot be understood is refused, never replaced.
+ */
+import { randomBytes } from "node:crypto"
+import * as fs from "node:fs"
+import { dirname } from "node:path"
+import { DatabaseSync, type StatementSync } from "node:sqlite"
+import { StateError } from "../../src/host/StateStore.ts"
+import { type FileSync, makeFileSync } from "./fileSync.ts"
+import { damaged } from "./stateErrors.ts"
+
+export interface StateFile {
+  readonly database: DatabaseSync
+  readonly statements: ReturnType<typeof prepare>
+  readonly log: FileSync
+  /** Whether the path leads to another file by now, or to none. */
+  readonly whereabouts: () => "there" | "replaced" | "gone"
+}
+
+/** Marks the file as ours (SQLite's `application_id`): "Saly". */
+const applicationId = 0x53616c79
+
+/** `user_version`. Grows with the tables; a newer file is refused. */
+const schemaVersion = 3
+
+/** Only a log of this many pages (64 MiB) is moved into the file by a write. */
+const checkpointPages = 16_384
+
+const schema = `
+  CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE client (
+    id TEXT PRIMARY KEY, address TEXT, port INTEGER, tai64n TEXT, last_seen REAL NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE reserved (client TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE mapping (
+    client TEXT NOT NULL, resource TEXT NOT NULL, domain TEXT NOT NULL, slot INTEGER NOT NULL, last_used REAL NOT NULL,
+    PRIMARY KEY (client, resource, domain), UNIQUE (client, slot)
+  ) STRICT, WITHOUT ROWID;
+  PRAGMA application_id = ${applicationId};
+`
+
+/** What version 2 added. */
+const restedTable = `
+  CREATE TABLE rested (
+    client TEXT NOT NULL, slot INTEGER NOT NULL, since REAL NOT NULL, PRIMARY KEY (client, slot)
+  ) STRICT, WITHOUT ROWID;
+`
+
+/** What version 3 added: the address of ours that a client sends to, and our last timestamp. */
+const clientColumns = `
+  ALTER TABLE client ADD COLUMN local TEXT;
+  ALTER TABLE client ADD COLUMN sent_tick INTEGER NOT NULL DEFAULT 0;
+`
+
+/**
+ * Opens the file at `path`, or makes it with a key of its own, and missing directories with it. `newKey`: a file without
+ * anything in it may be replaced, too.
+ */
+export const openStateFile = (path: string, newKey: boolean): StateFile => {
+  if (!fs.existsSync(path)) {
+    if (!newKey && fs.existsSync(`${path}-wal`)) throw lost(`${path} is gone, only its log is there`)
+    make(path)
+  } else if (isEmpty(path)) {
+    if (!newKey) throw lost(`${path} holds nothing`)
+    make(path)
+  }
+  // What is wrong with the path itself, this tells better than SQLite.
+  fs.closeSync(fs.openSync(path, "r+"))
+  const mode = fs.statSync(path).mode
+  if ((mode & 0o077) !== 0) fs.chmodSync(path, 0o600)
+  const database = new DatabaseSync(path, { timeout: 250 })
+  try {
+    check(database, path)
+    database.exec(
+      `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages};`
+    )
+    upgrade(database)
+    // What a start has changed is in the file itself: so much of it a plain copy has.
+    database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+    const { dev, ino } = fs.statSync(path)
+    return {
+      database,
+      statements: prepare(database),
+      log: makeFileSync(`${path}-wal`),
+      whereabouts: () => {
+        const found = fs.statSync(path, { throwIfNoEntry: false })
+        if (found === undefined) return "gone"
+        return found.dev === dev && found.ino === ino ? "there" : "replaced"
+      }
+    }
+  } catch (cause) {
+    database.close()
+    throw cause
+  }
+}
+
+/** Writes all that the open file has to `path`, where it was deleted. The old one is closed first: that deletes by name. */
+export const saveStateFile = (file: StateFile, path: string): void => {
+  fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const made = prepareNew(path)
+  file.database.prepare("VACUUM INTO ?").run(made)
+  file.log.close()
+  file.database.close()
+  settle(made, path)
+}
+
+/** A new file, seen by nobody before it is complete and on the disk. */
+const make = (path: string): void => {
+  const made = prepareNew(path)
+  const database = new DatabaseSync(made)
+  try {
+    database.exec("PRAGMA synchronous = FULL")
+    upgrade(database)
+    prepare(database).setKey.run(randomBytes(32).toString("base64"))
+  } finally {
+    database.close()
+  }
+  settle(made, path)
+}
+
+/** Made empty before SQLite opens it, so that the key is at no moment readable by others; WAL and index inherit the mode. */
+const prepareNew = (path: string): string => {
+  const made = `${path}.new`
+  for (const suffix of ["", "-journal", "-wal", "-shm"]) fs.rmSync(made + suffix, { force: true })
+  fs.closeSync(fs.openSync(made, "wx", 0o600))
+  return made
+}
+
+/** A file whose directory entry is not on disk is gone after power loss, key included. */
+const settle = (made: string, path: string): void => {
+  for (const suffix of ["-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
+  fs.renameSync(made, path)
+  const fd = fs.openSync(dirname(path), "r")
+  try {
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/** Of no bytes, or a copy that was made while all there was lay in the log. */
+const isEmpty = (path: string): boolean => {
+  if (fs.statSync(path).isDirectory()) return false
+  if (fs.statSync(path).size === 0) return !fs.existsSync(`${path}-wal`) || fs.statSync(`${path}-wal`).size === 0
+  const database = new DatabaseSync(path, { readOnly: true, timeout: 250 })
+  try {
+    return pragma(database, "schema_version") === 0
+  } catch {
+    // What it is instead, `check` says.
+    return false
+  } finally {
+    database.close()
+  }
+}
+
+const upgrade = (database: DatabaseSync): void => {
+  const version = pragma(database, "user_version")
+  if (version >= schemaVersion) return
+  const steps = [schema, restedTable, clientColumns].slice(version).join("")
+  database.exec(`BEGIN IMMEDIATE; ${steps} PRAGMA user_version = ${schemaVersion}; COMMIT;`)
+}
+
+/** Reads only: a file that is not understood stays byte for byte what it was. */
+const check = (database: DatabaseSync, path: string): void => {
+  const version = pragma(database, "user_version")
+  if (pragma(database, "application_id") !== applicationId) {
+    throw new StateError({
+      message: `${path} is an SQLite file of another program: choose another path for the gateway's state`
+    })
+  }
+  if (version > schemaVersion) {
+    throw new StateError({
+      message: `${path} was written by a newer version (schema ${version}, this version knows ${schemaVersion}): upgrade, or restore the older file`
+    })
+  }
+  const verdict = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"]
+  if (verdict !== "ok") throw damaged(path)
+}
+
+const lost = (what: string): StateError =>
+  new StateError({
+    message: `${what}, so the gateway's private key is gone although clients may know it: restore the state directory, or start once with --new-key and give every client the new public key`
+  })
+
+const pragma = (database: DatabaseSync, name: string): number =>
+  Number(database.prepare(`PRAGMA ${name}`).get()?.[name])
+
+const prepare = (database: DatabaseSync) => {
+  const sql = (text: string): StatementSync => database.prepare(text)
+  return {
+    changes: sql("SELECT total_changes() AS n"),
+    getKey: sql("SELECT value FROM meta WHERE name = 'private_key'"),
+    setKey: sql("INSERT INTO meta VALUES ('private_key', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+    clients: sql("SELECT id, address, port, local, tai64n, sent_tick, last_seen FROM client"),
+    putClient: sql(
+      `INSERT INTO client (id, address, port, local, tai64n, sent_tick, last_seen) VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET address = excluded.address, port = excluded.port, local = excluded.local,
+       tai64n = excluded.tai64n, sent_tick = excluded.sent_tick, last_seen = excluded.last_seen`
+    ),
+    mappings: sql("SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping ORDER BY client, slot"),
+    putMapping: sql(
+      `INSERT INTO mapping VALUES (?, ?, ?, ?, ?) ON CONFLICT (client, resource, domain) DO UPDATE SET
+       slot = excluded.slot, last_used = excluded.last_used`
+    ),
+    removeMapping: sql("DELETE FROM mapping WHERE client = ? AND resource = ? AND domain = ? AND slot = ?"),
+    rest: sql(
+      `INSERT INTO rested SELECT ?, ?, ? WHERE (SELECT count(*) FROM rested WHERE client = ?) < ?
+       ON CONFLICT (client, slot) DO UPDATE SET since = excluded.since`
+    ),
+    takeRested: sql(
+      `DELETE FROM rested WHERE (client, slot) = (
+         SELECT client, slot FROM rested WHERE client = ? AND since <= ? ORDER BY since, slot LIMIT 1
+       ) RETURNING slot`
+    ),
+    reserve: sql(
+      `INSERT INTO reserved VALUES (?, ?) ON CONFLICT (client) DO UPDATE SET next = next + ?
+       RETURNING next - ? AS first`
+    )
+  }
+}
