@@ -43,6 +43,9 @@ type Event =
   | { readonly _tag: "Stream"; readonly peer: Peer; readonly bytes: Uint8Array }
   | { readonly _tag: "Problem"; readonly peer: Peer; readonly detail: string }
 
+/** A server that was silent where another one answered is asked last for this long. */
+const asideMs = 60_000
+
 /** Events that wait for the exchange's fiber; datagrams beyond are lost like on any full socket. */
 const maxEvents = 256
 
@@ -55,6 +58,8 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
   const silentSets = new Set<string>()
   /** When each set last answered anything: monotonic milliseconds. */
   const answeredAt = new Map<string, number>()
+  /** Until when which servers are asked last: one of several that is down must not cost each question a second. */
+  const asideUntil = new Map<string, number>()
 
   const serversOf = (set: string): Effect.Effect<ReadonlyArray<DnsServerAddress>, NoResolver> => {
     const configured = Object.hasOwn(sets, set) ? sets[set] : undefined
@@ -82,7 +87,11 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
     if (withEdns === null || withoutEdns === null) return yield* new NameNotFound({ ttlSeconds: maxTtl })
     const events = yield* Queue.dropping<Event>(maxEvents)
     const peers: Array<Peer> = []
-    for (const server of yield* serversOf(set)) peers.push(yield* openPeer(server, query.id, events))
+    const began = yield* monotonicMillis
+    const isAside = (server: DnsServerAddress) => (asideUntil.get(formatServer(server)) ?? began) > began
+    // A stable sort: the order of the file among those that are alike.
+    const servers = (yield* serversOf(set)).toSorted((a, b) => Number(isAside(a)) - Number(isAside(b)))
+    for (const server of servers) peers.push(yield* openPeer(server, query.id, events))
 
     const send = (peer: Peer): void => {
       counters.queries++
@@ -141,6 +150,12 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
       const verdict = judge(query, event.bytes, event._tag === "Stream" ? "tcp" : "udp", peer.edns)
       if (verdict._tag === "Usable") {
         counters.answers++
+        asideUntil.delete(formatServer(peer.server))
+        for (const { failure, sent, server } of peers) {
+          if (peers.length > 1 && server !== peer.server && sent > 0 && failure === null) {
+            asideUntil.set(formatServer(server), (yield* monotonicMillis) + asideMs)
+          }
+        }
         return verdict.message
       }
       if (verdict._tag === "Foreign") {

@@ -18,6 +18,7 @@ import type { Lookup } from "../../src/resolution/nameEntry.ts"
 import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import { makeFailingSets } from "./failingSets.ts"
 import { type ResolutionReason, Resolver, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
 
 /** A lookup that has not ended by then is given up, whatever the resolver does. */
@@ -42,6 +43,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
     const runTimer = yield* FiberSet.runtime(timers)()
 
     const outlive = makeOutlive("Resolutions")
+    const failingSets = makeFailingSets((effect) => void runTimer(outlive(effect)))
 
     const outbox: Array<Effect.Effect<void>> = []
     const flush = inOneTurn(
@@ -98,7 +100,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
             )
           ),
         refused,
-        setChanged: (resolver, failing) => void outbox.push(logSet(resolver, failing))
+        setChanged: (resolver, failing) => void outbox.push(failingSets(resolver, failing))
       },
       defaultLimits
     )
@@ -165,10 +167,3 @@ const resultOf = <E extends { readonly reason: ResolutionReason }>(
   )
 
 const failure = (reason: ResolutionReason): LookupResult => ({ _tag: "Failure", reason })
-
-const logSet = (resolver: string, failing: ResolutionReason | null): Effect.Effect<void> =>
-  failing === null
-    ? Effect.logInfo(`resolver ${resolver} answers again; names in demand are being looked up`)
-    : Effect.logWarning(
-        `resolver ${resolver} does not answer (${failing._tag}); known answers are kept, it is asked again every second`
-      )

@@ -124,7 +124,10 @@ describe("one bug does not end", () => {
     Effect.suspend(() => {
       const revoked = diesOnce<void>(undefined)
       const layer = AuthorizationsLive.layer.pipe(
-        Layer.provide([Layer.mock(Resolutions, { revoked: revoked.method }), ControlPlaneStandalone.clientsStay]),
+        Layer.provide([
+          Layer.mock(Resolutions, { granted: () => Effect.void, revoked: revoked.method }),
+          ControlPlaneStandalone.clientsStay
+        ]),
         Layer.provideMerge(DataPlaneRecording.layer)
       )
       return outlives(

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, References } from "effect"
 import { TestClock } from "effect/testing"
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
@@ -9,6 +9,7 @@ import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
 import { Refresh } from "../../src/resolution/Refresh.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { NameNotFound, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
+import { withLogLines } from "../support/standalone.ts"
 import {
   latestAddresses,
   layerResolutions,
@@ -500,6 +501,32 @@ describe("Resolutions: a resolver set that fails", () => {
       yield* TestClock.adjust("10 minutes")
       assert.strictEqual(yield* lookups, idle)
     }).pipe(Effect.provide(layerResolutions))
+  )
+
+  it.effect(
+    "is told once it has answered nothing for 3 s, and no more than once a minute, however often it comes and goes",
+    () =>
+      withLogLines((lines) =>
+        Effect.gen(function* () {
+          const told = () => lines.filter((line) => line.includes("resolver system")).length
+          let names = 0
+          const flap = Effect.fnUntraced(function* (downMs: number) {
+            for (let i = 0; i < 2; i++) yield* subscribed(`n${names}.corp`, servfail, names++)
+            yield* TestClock.adjust(downMs)
+            yield* subscribed(`n${names}.corp`, answer(["10.0.0.1"]), names++)
+          })
+          for (let i = 0; i < 100; i++) yield* flap(2_000)
+          assert.strictEqual(told(), 0)
+          for (let i = 0; i < 30; i++) yield* flap(4_000)
+          // Two minutes of it: twice failing and twice answering again, at most once more.
+          assert.isAtMost(told(), 6)
+          assert.isAtLeast(told(), 2)
+          const before = told()
+          for (let i = 0; i < 2; i++) yield* subscribed(`n${names}.corp`, servfail, names++)
+          yield* TestClock.adjust("70 seconds")
+          assert.strictEqual(told(), before + 1)
+        }).pipe(Effect.provide(layerResolutions), Effect.provideService(References.MinimumLogLevel, "All"))
+      )
   )
 
   it.effect("does not stop another resolver set", () =>

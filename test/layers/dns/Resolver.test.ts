@@ -310,6 +310,27 @@ describe("Resolver, servers failing", () => {
     })
   )
 
+  it.live("a server that was silent where another one answered is asked last, until it alone answers", () =>
+    Effect.gen(function* () {
+      const zone = { "*": { A: ["10.0.0.1"] } } as const
+      const silent = yield* dnsServer({ mode: "blackhole" })
+      const good = yield* dnsServer(zone)
+      yield* Effect.gen(function* () {
+        const upstream = yield* Upstream
+        const ask = timed(upstream.exchange("corp", "app.test", recordType.A))
+        const [, first] = yield* ask
+        assert.isAtLeast(first, 300)
+        for (let i = 0; i < 3; i++) yield* ask
+        assert.strictEqual(silent.queries.length, 1)
+        silent.setZone(zone)
+        good.setZone({ mode: "blackhole" })
+        yield* ask
+        for (let i = 0; i < 3; i++) yield* ask
+        assert.deepStrictEqual([silent.queries.length, good.queries.length], [5, 5])
+      }).pipe(using([silent, good], { resendMs: 300 }))
+    })
+  )
+
   it.live("SERVFAIL, REFUSED, nonsense and a dead server lead to the next at once", () =>
     Effect.gen(function* () {
       const dead = yield* deadServer
