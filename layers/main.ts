@@ -1,6 +1,11 @@
 /** The composition root: what `bin.ts` starts. Loads what the command line asks for, and nothing else. */
 import { plainStatus } from "../src/cli/plainStatus.ts"
+import { defaultConfigPath, defaultPortalStateDir, defaultStateDir } from "../src/config/GatewayConfig.ts"
 import { version } from "./host/version.ts"
+
+/** Commands that run as root. */
+const privileged = new Set(["up", "connect"])
+const asking = new Set(["--help", "-h", "--completions"])
 
 /** Ends when the program is running; fails when it cannot be loaded. */
 export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
@@ -14,6 +19,12 @@ export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
     const { runStatus } = await import("./cli/runStatus.ts")
     runStatus(status)
     return
+  }
+  if (argv.some((word) => privileged.has(word)) && !argv.some((word) => asking.has(word))) {
+    const { shedPrivileges } = await import("./dataplane/native/privileges.ts")
+    const { CREDENTIALS_DIRECTORY = "", SALLYPORT_CONFIG = "", STATE_DIRECTORY = "" } = process.env
+    const state = [defaultStateDir, defaultPortalStateDir, STATE_DIRECTORY, CREDENTIALS_DIRECTORY]
+    shedPrivileges(argv, [SALLYPORT_CONFIG, defaultConfigPath, ...state])
   }
   const [{ runCli }, Programs] = await Promise.all([import("./runCli.ts"), import("./cli/Programs.ts")])
   runCli(argv, Programs.layer)

@@ -2,26 +2,37 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { load } from "../../src/cli/load.ts"
+import { withLogFormat } from "./logFormat.ts"
+import { tellingWhy } from "./stopping.ts"
 import { Programs } from "../../src/cli/Programs.ts"
+
+const gatewayStays = {
+  stays: "the configuration is not read again while the gateway runs; restart it when the file has changed"
+}
+const portalGatewayStays = { stays: "the portal says what changes; there is no file to read again" }
 
 export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
   up: Effect.fnUntraced(function* (config, options) {
     const telemetry = yield* load(() => import("./telemetry.ts"))
     const { runGateway } = yield* load(() => import("../Gateway.ts"))
-    return yield* runGateway(config, options).pipe(Effect.provide(telemetry.layer(options)))
+    return yield* runGateway(config, options).pipe(Effect.provide(telemetry.layer(options)), tellingWhy(gatewayStays))
   }),
   upFirezone: Effect.fnUntraced(function* (config, options) {
     const telemetry = yield* load(() => import("./telemetry.ts"))
     const { runFirezoneGateway } = yield* load(() => import("../FirezoneGateway.ts"))
-    return yield* runFirezoneGateway(config).pipe(Effect.provide(telemetry.layer(options)))
+    return yield* runFirezoneGateway(config).pipe(
+      Effect.provide(telemetry.layer(options)),
+      tellingWhy(portalGatewayStays),
+      withLogFormat(config.logFormat)
+    )
   }),
   connect: Effect.fnUntraced(function* (conf) {
     const { runConnect } = yield* load(() => import("./Connect.ts"))
-    return yield* runConnect(conf)
+    return yield* tellingWhy("ends")(runConnect(conf))
   }),
   connectPortal: Effect.fnUntraced(function* (config) {
     const { runConnectPortal } = yield* load(() => import("../lab/ConnectPortal.ts"))
-    return yield* runConnectPortal(config)
+    return yield* tellingWhy("ends")(runConnectPortal(config))
   }),
   demo: Effect.fnUntraced(function* (options) {
     const { runDemo } = yield* load(() => import("../lab/demo.ts"))
@@ -29,6 +40,6 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
   }),
   devPortal: Effect.fnUntraced(function* (config) {
     const { runDevPortal } = yield* load(() => import("../lab/DevPortal.ts"))
-    return yield* runDevPortal(config)
+    return yield* tellingWhy("ends")(runDevPortal(config))
   })
 })

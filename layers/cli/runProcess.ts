@@ -8,15 +8,13 @@ import * as Runtime from "effect/Runtime"
 import type { Failure } from "../../src/cli/Programs.ts"
 
 /**
- * Runs a program as the process: exit code 0 (also on SIGTERM, SIGINT and SIGHUP, after everything is undone) or 1 after
+ * Runs a program as the process: exit code 0 (also on SIGTERM and SIGINT, after everything is undone) or 1 after
  * one clear line on standard error; no line for errors that the program has told itself. Logs go to standard error.
  */
 export const runProcess = (
   program: Effect.Effect<void, Failure>,
   isTold: (error: unknown) => boolean = () => false
 ): void => {
-  // Node's default for a lost terminal is to die at once; the gateway has things to undo.
-  process.once("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
   program.pipe(
     Effect.tapCause((cause) => (isTold(Cause.squash(cause)) ? Effect.void : explain(cause))),
     Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])),

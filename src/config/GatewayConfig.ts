@@ -52,6 +52,7 @@ export interface GatewayConfig {
 export const defaultConfigPath = "/etc/sallyport/sallyport.yaml"
 export const defaultControlSocket = "/run/sallyport/sallyport.sock"
 export const defaultStateDir = "/var/lib/sallyport"
+export const defaultPortalStateDir = "/var/lib/firezone"
 export const defaultDevice = "sallyport0"
 export const defaultListenPort = 51820
 

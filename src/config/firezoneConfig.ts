@@ -8,7 +8,7 @@ import { defaultVersion, isVersion } from "../control/firezone/announcedVersion.
 import { readApiUrl } from "../control/firezone/handshake.ts"
 import { parseAddress } from "../packet/address.ts"
 import { optional } from "./environment.ts"
-import { defaultControlSocket, type HostPort } from "./GatewayConfig.ts"
+import { defaultControlSocket, defaultPortalStateDir, type HostPort } from "./GatewayConfig.ts"
 import { parseHumantime } from "./humantime.ts"
 import { ConfigError } from "./problem.ts"
 import { readBounded } from "./readConfig.ts"
@@ -97,7 +97,7 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     device: "tun-firezone",
     listenPort: yield* port("SALLYPORT_PORT", 52_625),
     mtu: 1_280,
-    stateDir: (yield* optional("STATE_DIRECTORY")) ?? "/var/lib/firezone",
+    stateDir: (yield* optional("STATE_DIRECTORY")) ?? defaultPortalStateDir,
     controlSocket: (yield* optional("SALLYPORT_CONTROL_SOCKET")) ?? defaultControlSocket,
     firewall: yield* choice("SALLYPORT_FIREWALL", { nftables: "nftables", off: "off" } as const, "nftables"),
     masquerade: yield* flag("SALLYPORT_MASQUERADE", true),
