@@ -1,7 +1,7 @@
 /** What an operator sees when the host lacks something: one line with cause and fix, and nothing left behind. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import { readFileSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import * as LabLayer from "../../layers/lab/Lab.ts"
 import { startNameServer, startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
@@ -388,40 +388,92 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
     })
   )
 
+  it.effect("may delete the TUN devices of both ends: they are made again, and that is told", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const keys = yield* lab.keyPair
+      const gateway = yield* operate({ name: "deleted", config: gatewayConfig({ clientKey: keys.publicKey }) })
+      const { gateway: own } = yield* gateway.ready
+      const conf = yield* lab.writeFile(
+        "deleted.conf",
+        clientConf({ privateKey: keys.privateKey, gatewayPublicKey: own.publicKey })
+      )
+      const client = yield* lab.spawn("client", [...lab.program("sallyport"), "connect", conf])
+      yield* lab.exec("client", ["ip", "-o", "route", "show", "dev", "sallyport-c0"]).pipe(
+        Effect.filterOrFail(
+          (routes) => routes.includes("100.64.0.0/10"),
+          () => new LabError({ message: "not connected" })
+        ),
+        Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+      )
+
+      const reaches = (address: string) =>
+        lab.attempt("client", ["ping", "-c", "1", "-W", "1", address]).pipe(
+          Effect.repeat({ until: ({ code }) => code === 0, schedule: Schedule.spaced("100 millis"), times: 30 }),
+          Effect.map(({ code }) => code === 0)
+        )
+      assert.isTrue(yield* reaches(tunnelAddresses.gateway.v4))
+      yield* lab.exec("gateway", ["ip", "link", "del", "sallyport0"])
+      yield* lab.exec("client", ["ip", "link", "del", "sallyport-c0"])
+
+      assert.isTrue(yield* reaches(tunnelAddresses.gateway.v4))
+      assert.match(yield* client.output, /put back on sallyport-c0: the device/)
+      assert.match(yield* gateway.log, /the host was changed, and is put right: .*sallyport0/)
+      yield* client.stop
+      yield* gateway.process.stop
+      assert.deepStrictEqual(yield* traces, nothing)
+    })
+  )
+
   it.effect(
-    "gets exit code 1 and one line when somebody deletes the TUN device, so that the service is started again",
+    "hangs up on a gateway: it says that it reads nothing again, and goes on until a signal that it names",
     () =>
       Effect.gen(function* () {
-        const lab = yield* Lab
-        const keys = yield* lab.keyPair
-        const gateway = yield* operate({ name: "deleted", config: plain })
-        const { gateway: own } = yield* gateway.ready
-        const conf = yield* lab.writeFile(
-          "deleted.conf",
-          clientConf({ privateKey: keys.privateKey, gatewayPublicKey: own.publicKey })
+        const gateway = yield* operate({ name: "hangup", config: plain })
+        yield* gateway.ready
+        process.kill(gateway.process.pid, "SIGHUP")
+        yield* gateway.log.pipe(
+          Effect.repeat({ until: (log) => log.includes("SIGHUP: "), schedule: Schedule.spaced("50 millis"), times: 60 })
         )
-        const client = yield* lab.spawn("client", [...lab.program("sallyport"), "connect", conf])
-        yield* lab.exec("client", ["ip", "-o", "route", "show", "dev", "sallyport-c0"]).pipe(
-          Effect.filterOrFail(
-            (routes) => routes.includes("100.64.0.0/10"),
-            () => new LabError({ message: "not connected" })
-          ),
-          Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
-        )
+        yield* gateway.ready
+        const code = yield* gateway.process.stop
+        const log = yield* gateway.log
+        assert.strictEqual(code, 0)
+        assert.match(log, /message="SIGHUP: the configuration is not read again while the gateway runs/)
+        assert.strictEqual(log.split('message="stopping: SIGTERM"').length, 2, log)
+      })
+  )
 
-        yield* lab.exec("gateway", ["ip", "link", "del", "sallyport0"])
-        const code = yield* gateway.process.exit.pipe(Effect.timeout("5 seconds"))
-        yield* lab.exec("client", ["ip", "link", "del", "sallyport-c0"])
-        const clientCode = yield* client.exit.pipe(Effect.timeout("5 seconds"))
-
-        const stderr = yield* gateway.log
-        assert.match(onlyLine({ code, stderr, stdout: "" }), /^sallyport: the TUN device is gone .*restart/)
-        assert.match(stderr, /level=ERROR.*the TUN device is gone/)
-        assert.match(
-          onlyLine({ code: clientCode, stderr: yield* client.output, stdout: "" }),
-          /^sallyport: the TUN device is gone/
-        )
-        assert.deepStrictEqual(yield* traces, nothing)
+  it.effect(
+    "finds every thread of a gateway, those of a later worker too, without what it does not need of root's power",
+    () =>
+      Effect.gen(function* () {
+        const gateway = yield* operate({ name: "shed", config: plain })
+        yield* gateway.ready
+        const held = () =>
+          new Set(
+            processesOf(gateway.process.pid).flatMap((pid) =>
+              readdirSync(`/proc/${pid}/task`).map((thread) => {
+                const status = readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8")
+                return /^CapPrm:\t(\w+)\nCapEff:\t(\w+)\nCapBnd:\t(\w+)\n(?:.*\n)*?NoNewPrivs:\t(\d)$/m
+                  .exec(status)!
+                  .slice(1)
+                  .join()
+              })
+            )
+          )
+        // CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_SYS_NICE.
+        const least = [...Array.from({ length: 3 }, () => "0000000000801400"), "1"].join()
+        assert.deepStrictEqual([...held()], [least])
       })
   )
 })
+
+/** The process, and where an older node stands before it, the one that does the work only. */
+const processesOf = (pid: number): ReadonlyArray<number> => {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim()
+  const nodes = children
+    .split(" ")
+    .filter((child) => child !== "" && readFileSync(`/proc/${child}/comm`, "utf8") !== "ip\n")
+  return nodes.length === 0 ? [pid] : nodes.map(Number)
+}
