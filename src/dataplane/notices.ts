@@ -17,6 +17,7 @@ export type Notice =
   | ConnectionLost
   | Control
   | Prohibited
+  | UnknownProxy
   | Fault
 
 interface OfWorker {
@@ -116,6 +117,15 @@ interface Prohibited extends OfWorker {
   readonly _tag: "Prohibited"
   readonly client: ClientId
   readonly resource: ResourceId
+}
+
+/**
+ * A client sends to a proxy IP that stands for nothing at it, and is told "prohibited": it believes that we know a name
+ * which it has announced. At most one per client and second.
+ */
+interface UnknownProxy extends OfWorker {
+  readonly _tag: "UnknownProxy"
+  readonly client: ClientId
 }
 
 /** Something that an operator should know; the worker goes on unless it also exits. */

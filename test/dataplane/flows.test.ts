@@ -1,6 +1,7 @@
 /** When a flow keeps its real address, when it gets another, and what ends it. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
@@ -379,6 +380,7 @@ describe("what a client sends to a proxy IP", () => {
       Effect.gen(function* () {
         const client = yield* ready()
         const out = yield* lan
+        const notices = yield* (yield* DataPlane).notices
         yield* send({ ...policy, packets: packetsAt[mode] }, addresses(1, 9, "Resolved", [real4, real6]))
         yield* send({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
         yield* sendInner(
@@ -395,6 +397,10 @@ describe("what a client sends to a proxy IP", () => {
         yield* send({ _tag: "RemoveMapping", mapping: mappingId(1, "app.corp") })
         yield* sendInner(client, tcp(443, syn))
         assert.deepStrictEqual(icmpOf(client.received).slice(2), [mode === "portal" ? [3, 13] : [3, 0]])
+        // Where that makes clients ask for an authorization, main is told, once a second.
+        for (let i = 0; i < 5; i++) yield* sendInner(client, tcp(443, syn))
+        const unknown = (yield* Queue.clear(notices)).filter((notice) => notice._tag === "UnknownProxy")
+        assert.lengthOf(unknown, mode === "portal" ? 1 : 0)
         assert.lengthOf(out, 0)
 
         yield* setUp(1)

@@ -94,17 +94,24 @@ describe("LookupQueue", () => {
     assert.strictEqual(drain(queue, 0, false)[0]?.resolver, "alive")
   })
 
-  it.each([1, 4, 16, 64, 128])(
-    "has a place for the next client however many names of %i others hang, at their set and at others",
-    (clients) => {
+  it.each([
+    ["one set", 1, 4],
+    ["one set", 1, 16],
+    ["one set", 1, 120],
+    ["five sets", 5, 4],
+    ["five sets", 5, 16],
+    ["five sets", 5, 128]
+  ] as const)(
+    "has a place for the next client when names at %s hang (%i) of as many clients (%i)",
+    (_, sets, clients) => {
       const queue = new LookupQueue<Named>()
-      for (const resolver of ["dead", "dead too", "dead as well", "and that one", "and another"])
+      for (let n = 0; n < sets; n++)
         fill(
           queue,
-          many(100 * clients, (i) => `client ${i % clients}`, { resolver })
+          many(100 * clients, (i) => `client ${i % clients}`, { resolver: `dead ${n}` })
         )
       for (let second = 0; second < 20; second++) drain(queue, second * 1_000, false)
-      for (const resolver of ["dead", "alive"]) {
+      for (const resolver of ["dead 0", "alive"]) {
         assert.isNull(queue.stopped("innocent", resolver, 20_000))
         const asked = job("innocent", { resolver })
         fill(queue, [asked])

@@ -76,7 +76,7 @@ export const layer = (
               session.accept(request.client)
               const message = reply(credentials)
               if (message !== null) link.send(message)
-              return control.granted(request.client.id, request.resource.id)
+              return control.granted(request)
             },
             onFailure: (refused) =>
               odd(
@@ -173,6 +173,7 @@ export const layer = (
         }),
         Control: ({ client, event, payload }) =>
           event === controlEvent.AssignedIps ? control.assignedIps(client, payload) : Effect.void,
+        UnknownProxy: ({ client }) => control.unknownProxy(client),
         Fault: ({ message }) => Effect.logWarning(message)
       }
       yield* forEachNotice("ControlPlane.notices", handlers, Effect.sync(tellCandidates))

@@ -20,7 +20,7 @@ import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
-import type { ResourceId } from "../../../src/model/Resource.ts"
+import type { AccessRequest } from "../../../src/model/AccessRequest.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 
 /**
@@ -35,6 +35,8 @@ const maxRefused = 4_096
 const maxRefusedPerClient = 64
 /** A client is brought to connect anew this often, at most. */
 const anewEveryMs = 60_000
+/** How long a client may send to proxy IPs that stand for nothing after it got a resource of names. */
+const announceMs = 3_000
 
 interface Refused {
   readonly client: ClientId
@@ -54,6 +56,8 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
   const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0, connected_anew: 0 }
   let refused: ReadonlyArray<Refused> = []
   const anewAt = new Map<ClientId, number>()
+  /** Since when clients that got a resource of names have announced none; the earliest first. */
+  const silentSince = new Map<ClientId, number>()
 
   const tell = (client: ClientId, status: "Active" | "Inactive", echo: AssignedIps["echo"]) => {
     counters[status === "Active" ? "active" : "inactive"]++
@@ -82,20 +86,18 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
   })
 
   /**
-   * The client has an authorization that the portal knows of and this process does not: it was given before the gateway
-   * started anew. Neither refusal nor silence makes a client ask the portal for it; a new connection does. Newer clients
-   * take a `Goodbye`, the others notice that nobody is there.
+   * What the client believes of us is not so, since it is from before this gateway's start, or from long ago: it has an
+   * authorization that the portal knows of and this process does not, or names that it does not announce again. Neither
+   * refusal nor silence helps; a new connection does. Newer clients take a `Goodbye`, the others notice that nobody is there.
    */
-  const connectAnew = Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
-    if (!session.lists(client, resource, yield* Clock.currentTimeMillis)) return false
+  const connectAnew = Effect.fnUntraced(function* (client: ClientId, why: string) {
     const now = yield* monotonicMillis
     for (const [known, at] of anewAt) if (now - at >= anewEveryMs) anewAt.delete(known)
     if (anewAt.has(client)) return false
     anewAt.set(client, now)
     counters.connected_anew++
-    yield* Effect.logInfo("a client has an authorization of before this gateway's start: it is to connect anew").pipe(
-      Effect.annotateLogs({ client, resource })
-    )
+    silentSince.delete(client)
+    yield* Effect.logInfo(`a client ${why}: it is to connect anew`).pipe(Effect.annotateLogs({ client }))
     yield* dataPlane.send(goodbye(client))
     yield* dataPlane.send({ _tag: "DisconnectClient", client })
     yield* onDisconnected(client)
@@ -129,12 +131,15 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
     const mapping = yield* accept(client, assigned)
     const outcome = typeof mapping === "string" ? mapping : (mapping?.state._tag ?? "Accepted")
     yield* Effect.annotateCurrentSpan({ outcome })
-    if (mapping === "NotAuthorized" && (yield* connectAnew(client, resource))) return
+    if (mapping === "NotAuthorized" && session.lists(client, resource, yield* Clock.currentTimeMillis)) {
+      if (yield* connectAnew(client, "has an authorization of before this gateway's start")) return
+    }
     if (typeof mapping === "string") {
       if (mapping === "NotAuthorized") remember({ client, assigned })
       yield* Effect.logDebug(`name refused: ${mapping}`).pipe(Effect.annotateLogs({ client, resource }))
       return yield* tell(client, "Inactive", echo)
     }
+    silentSince.delete(client)
     if (refused.length > 0) refused = refused.filter((one) => !isSame(one, { client, assigned }))
     if (mapping === null || mapping.state._tag !== "Resolving") return yield* tell(client, "Active", echo)
     if ((yield* FiberMap.size(waiting)) >= maxWaiting) return yield* tell(client, "Active", echo)
@@ -150,15 +155,30 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
       return Effect.void
     },
     /** The client may use the resource: what it announced of it before, it does not announce again. */
-    granted: Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
+    granted: Effect.fnUntraced(function* ({ client: { id: client }, name, resource: { id, kind } }: AccessRequest) {
+      // In generation A names come with the request.
+      if (kind !== "dns" || name !== null) return
+      const now = yield* monotonicMillis
+      for (const [known, since] of silentSince) {
+        if (now - since < anewEveryMs) break
+        silentSince.delete(known)
+      }
+      if (!silentSince.has(client)) silentSince.set(client, now)
       if (refused.length === 0) return
-      const now = refused.filter((one) => one.client === client && one.assigned.resource === resource)
-      if (now.length === 0) return
-      refused = refused.filter((one) => !now.includes(one))
-      for (const one of now) yield* assigned(client, one.assigned)
+      const own = refused.filter((one) => one.client === client && one.assigned.resource === id)
+      if (own.length === 0) return
+      refused = refused.filter((one) => !own.includes(one))
+      for (const one of own) yield* assigned(client, one.assigned)
+    }),
+    /** It takes "prohibited" for a lost authorization and asks for it, again and again, unless it begins anew. */
+    unknownProxy: Effect.fnUntraced(function* (client: ClientId) {
+      const since = silentSince.get(client)
+      if (since === undefined || (yield* monotonicMillis) - since < announceMs) return
+      yield* connectAnew(client, "uses a name that it has announced to another process")
     }),
     /** The client begins anew. */
     forget: (client: ClientId): void => {
+      silentSince.delete(client)
       if (refused.length > 0) refused = refused.filter((one) => one.client !== client)
     },
     counters: () => ({ ...counters })

@@ -2,8 +2,9 @@
  * Collects notices of one turn; at most one `Traffic` per (mapping, cause) and second, and so many per client
  * that one with thousands of dead names does not keep main busy.
  */
-import { RateLimits, trafficLimit } from "../../nat/rateLimits.ts"
+import { RateLimits, trafficLimit, unknownProxyLimit } from "../../nat/rateLimits.ts"
 import type { Notice, TrafficCause } from "../notices.ts"
+import type { ClientId } from "../../model/Client.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 
 const causes: ReadonlyArray<TrafficCause> = ["Unmapped", "Unanswered", "Unreachable", "Stale", "Answered"]
@@ -20,6 +21,7 @@ export class NoticeBox {
   /** Not put in: too many of the client were. */
   limited = 0
   private readonly limits = new RateLimits(trafficLimit)
+  private readonly unknownLimits = new RateLimits(unknownProxyLimit)
 
   constructor(epoch: number) {
     this.epoch = epoch
@@ -53,6 +55,11 @@ export class NoticeBox {
 
   forgetClient(client: number): void {
     this.limits.forgetClient(client)
+    this.unknownLimits.forgetClient(client)
+  }
+
+  unknownProxy(index: number, client: ClientId, now: number): void {
+    if (this.unknownLimits.take(index, now)) this.box.push({ _tag: "UnknownProxy", epoch: this.epoch, client })
   }
 
   put(notice: Notice): void {

@@ -200,6 +200,7 @@ export class Outbound {
     const mapping = translations.find(client.index, view.destination)
     if (mapping < 0) {
       const { unmapped } = state.packets
+      if (unmapped === "prohibited") state.notices.unknownProxy(client.index, client.id, state.now)
       return this.answer(client, "outbound.unmapped", unmapped === "unreachable" ? networkUnreachable : prohibited)
     }
     const resource = client.resources.get(translations.resourceOf(mapping))
