@@ -9,6 +9,7 @@ import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
 import { Tunnel } from "../src/host/Tunnel.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/ranges.ts"
+import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import { serveStatus } from "./cli/gatewayReport.ts"
 import { withLogFormat } from "./cli/logFormat.ts"
 import * as StatusSocket from "./cli/StatusSocket.ts"
@@ -71,7 +72,15 @@ const services = (
     Layer.provideMerge(
       gatewayServices(
         {
-          packets: { device, port, portFallback: true, privateKey, mtu },
+          packets: {
+            device,
+            port,
+            portFallback: true,
+            privateKey,
+            mtu,
+            mark: config.fwmark,
+            sharesPort: port === packetPolicy.dnsPort
+          },
           masquerade,
           ranges: defaultRanges,
           sets: {},

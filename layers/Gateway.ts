@@ -14,6 +14,7 @@ import type { HostError } from "../src/host/HostNetwork.ts"
 import type { StateError } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
+import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import { serveStatus } from "./cli/gatewayReport.ts"
 import * as StatusSocket from "./cli/StatusSocket.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
@@ -69,9 +70,16 @@ export const runGateway = (config: GatewayConfig, options?: GatewayOptions) =>
   Effect.provide(gatewayFailure, layer(config, options))
 
 const services = (config: GatewayConfig, privateKey: Uint8Array, { swap }: GatewayOptions) => {
-  const { device, listenPort: port, masquerade, network: ranges, resolvers } = config
+  const { device, fwmark, listenPort: port, masquerade, network: ranges, resolvers } = config
   const floors = {
-    packets: { device, port, privateKey, mtu: ranges.mtu },
+    packets: {
+      device,
+      port,
+      privateKey,
+      mtu: ranges.mtu,
+      mark: fwmark,
+      sharesPort: port === packetPolicy.dnsPort
+    },
     masquerade,
     ranges,
     sets: Object.fromEntries(resolvers),

@@ -48,7 +48,9 @@ export interface DataPlaneOptions {
   /** Take any free port when that one is taken, instead of failing. Default false. */
   readonly portFallback?: boolean
   /** What the host's routing rules know the packets of this port by (SO_MARK). */
-  readonly mark?: number
+  readonly mark?: number | null
+  /** A socket of the tunnel's own address will have the same port (the DNS service's): nobody else gets the port. */
+  readonly sharesPort?: boolean
   /** 32 bytes. Copied to each worker. */
   readonly privateKey: Uint8Array
   readonly mtu: number
@@ -187,7 +189,7 @@ const bothFamilies = (options: DataPlaneOptions, gro: boolean) =>
   Effect.acquireRelease(
     Effect.suspend(() => {
       const open = (port: number) => {
-        const more = { gro, ...(options.mark === undefined ? {} : { mark: options.mark }) }
+        const more = { gro, shared: options.sharesPort ?? false, mark: options.mark ?? null }
         const udp4 = openUdp({ family: 4, port, ...more })
         return { udp4, udp6: udp4 instanceof NativeError ? udp4 : openUdp({ family: 6, port: udp4.port, ...more }) }
       }

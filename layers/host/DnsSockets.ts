@@ -51,14 +51,14 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
   const outlive = makeOutlive("DnsSockets.query")
   const limits = { ...defaultTcpLimits, ...options.tcp }
 
-  const bind = (transport: "udp" | "tcp", address: string, port: number, device: string | null) =>
+  const bind = (transport: "udp" | "tcp", address: string, port: number, { device, sharesPort }: DnsService) =>
     Effect.suspend((): Effect.Effect<Binding, BindError> => {
-      const opened = openSocket({ transport, address, port, device })
+      const opened = openSocket({ transport, address, port, device, shared: sharesPort ?? false })
       return "fd" in opened ? Effect.succeed({ transport, address, ...opened }) : Effect.fail(opened)
     })
 
   const serveUdp = Effect.fnUntraced(function* (service: DnsService, address: string, port: number) {
-    const socket = yield* retrying(Effect.flatMap(bind("udp", address, port, service.device), openUdpServer))
+    const socket = yield* retrying(Effect.flatMap(bind("udp", address, port, service), openUdpServer))
     // Made after the socket, so that at the end nothing sends on a closed one.
     const fibers = yield* FiberSet.make<void>()
     const run = yield* FiberSet.runtime(fibers)()
@@ -87,7 +87,7 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
 
   const serveAddress = Effect.fnUntraced(function* (service: DnsService, address: string) {
     const server = yield* dnsTcpServer({
-      listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service.device), openTcpServer)),
+      listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service), openTcpServer)),
       handler: (bytes, source) => Effect.map(outlive(service.handler(bytes, source, "tcp")), (reply) => reply ?? null),
       limits,
       counters

@@ -107,6 +107,7 @@ export const layer = (
             addresses: [plan.gateway4, plan.gateway6],
             port: plan.packets.dnsPort,
             device: options.bindToDevice ? device : null,
+            sharesPort: plan.packets.dnsPort === dataPlane.port,
             handler
           })
           .pipe(Scope.provide(scope))

@@ -39,6 +39,8 @@ export interface GatewayConfig {
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
   readonly keepPorts: boolean
+  /** What the host's routing rules know WireGuard's packets by; `null`: no mark. */
+  readonly fwmark: number | null
   /** Whether the host's connection tracking sees the gateway's own UDP packets. */
   readonly trackUdp: boolean
   readonly stateDir: string

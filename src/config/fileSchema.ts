@@ -54,6 +54,7 @@ export const ConfigFile = Schema.Struct({
   masquerade: Schema.optionalKey(Schema.Boolean),
   keep_ports: Schema.optionalKey(Schema.Boolean),
   track_udp: Schema.optionalKey(Schema.Boolean),
+  fwmark: Schema.optionalKey(whole("a mark", 1, 0xffff_ffff)),
   state_dir: Schema.optionalKey(text(values.parsePath(4000))),
   control_socket: Schema.optionalKey(text(values.parsePath(94))),
   device: Schema.optionalKey(text(values.parseDevice)),

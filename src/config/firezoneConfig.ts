@@ -39,6 +39,8 @@ export interface FirezoneConfig {
   readonly firewall: "nftables" | "off"
   readonly masquerade: boolean
   readonly keepPorts: boolean
+  /** What the host's routing rules know the packets of the UDP port by; `null`: no mark. */
+  readonly fwmark: number | null
   readonly trackUdp: boolean
 }
 
@@ -101,6 +103,7 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     controlSocket: (yield* optional("SALLYPORT_CONTROL_SOCKET")) ?? defaultControlSocket,
     firewall: yield* choice("SALLYPORT_FIREWALL", { nftables: "nftables", off: "off" } as const, "nftables"),
     masquerade: yield* flag("SALLYPORT_MASQUERADE", true),
+    fwmark: yield* mark("SALLYPORT_FWMARK"),
     keepPorts: yield* flag("SALLYPORT_KEEP_PORTS", false),
     trackUdp: yield* flag("SALLYPORT_TRACK_UDP", true)
   }
@@ -140,6 +143,14 @@ const port = Effect.fnUntraced(function* (variable: string, otherwise: number) {
   if (text === null) return otherwise
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
   return yield* wrong(variable, `${quote(text)} is no port`, "write a number from 0 to 65535")
+})
+
+const mark = Effect.fnUntraced(function* (variable: string) {
+  const text = yield* optional(variable)
+  if (text === null) return null
+  const value = /^(?:\d{1,10}|0[xX][0-9a-fA-F]{1,8})$/.test(text) ? Number(text) : 0
+  if (value >= 1 && value <= 0xffff_ffff) return value
+  return yield* wrong(variable, `${quote(text)} is no mark`, "write a number from 1 to 0xffffffff, for example 0xca6c")
 })
 
 const address = Effect.fnUntraced(function* (variable: string, otherwise: HostPort) {

@@ -89,6 +89,7 @@ export const resolveConfig = (
     masquerade: file.masquerade ?? true,
     keepPorts: file.keep_ports ?? false,
     trackUdp: file.track_udp ?? true,
+    fwmark: file.fwmark ?? null,
     stateDir: file.state_dir ?? GatewayConfig.defaultStateDir,
     controlSocket: file.control_socket ?? GatewayConfig.defaultControlSocket,
     device: file.device ?? GatewayConfig.defaultDevice,

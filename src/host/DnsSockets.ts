@@ -25,6 +25,8 @@ export interface DnsService {
   readonly port: number
   /** Only packets that arrive on this device are seen (SO_BINDTODEVICE); `null`: any. */
   readonly device: string | null
+  /** The gateway itself has the UDP port at every address: what comes to these ones is for this service. */
+  readonly sharesPort?: boolean
   readonly handler: DnsHandler
 }
 

@@ -54,6 +54,7 @@ describe("the environment of the portal mode", () => {
         SALLYPORT_PORT: "0",
         SALLYPORT_FIREWALL: "off",
         SALLYPORT_MASQUERADE: "no",
+        SALLYPORT_FWMARK: "0xCA6C",
         SALLYPORT_KEEP_PORTS: "yes",
         SALLYPORT_TRACK_UDP: "no"
       })
@@ -71,6 +72,7 @@ describe("the environment of the portal mode", () => {
         listenPort: 0,
         firewall: "off",
         masquerade: false,
+        fwmark: 51_820,
         keepPorts: true,
         trackUdp: false
       })
@@ -106,6 +108,9 @@ describe("the environment of the portal mode", () => {
         ["FIREZONE_MAX_PARTITION_TIME", "0s"],
         ["FIREZONE_LOG_FORMAT", "xml"],
         ["SALLYPORT_PORT", "65536"],
+        ["SALLYPORT_FWMARK", "0"],
+        ["SALLYPORT_FWMARK", "4294967296"],
+        ["SALLYPORT_FWMARK", "0x"],
         ["SALLYPORT_PORTAL_ENDPOINT", "v3"],
         ["SALLYPORT_PORTAL_VERSION", "1.5"],
         ["SALLYPORT_PORTAL_VERSION", "1.5.2 (x86_64)"],

@@ -82,6 +82,7 @@ describe("a correct sallyport.yaml", () => {
       firewall: "nftables",
       masquerade: true,
       keepPorts: false,
+      fwmark: null,
       trackUdp: true,
       stateDir: "/var/lib/sallyport",
       controlSocket: "/run/sallyport/sallyport.sock",
@@ -97,6 +98,7 @@ network: { tunnel_ipv4: 10.80.0.0/24, tunnel_ipv6: fd80::/64, proxy_ipv4: 10.81.
 firewall: off
 masquerade: false
 keep_ports: true
+fwmark: 0xca6c
 track_udp: false
 state_dir: /srv/state
 control_socket: /srv/s.sock
@@ -117,6 +119,7 @@ log_level: debug
       [config.firewall, config.masquerade, config.keepPorts, config.trackUdp, config.stateDir, config.controlSocket],
       ["off", false, true, false, "/srv/state", "/srv/s.sock"]
     )
+    assert.strictEqual(config.fwmark, 51_820)
     assert.deepStrictEqual([config.device, config.otherNames, config.logLevel], ["wg9", "refuse", "Debug"])
   })
 

@@ -17,10 +17,11 @@ export const gatewayConfig = (options: {
   /** More lines below `clients:`. */
   readonly clients?: string
   readonly resources?: string
-  readonly resolver?: string
+  /** Addresses of the set `corp`, IPv6 in brackets; default: the company's name server. */
+  readonly resolvers?: ReadonlyArray<string>
   readonly more?: string
 }): string => `endpoint: ${outer.gateway.v4}:${gatewayPort}
-resolvers: { corp: ["udp://${options.resolver ?? inner.dns.v4}"] }
+resolvers: { corp: [${(options.resolvers ?? [inner.dns.v4]).map((at) => `"udp://${at}"`).join(", ")}] }
 clients:
   visitor:
     public_key: "${options.clientKey}"${options.presharedKey === undefined ? "" : `\n    preshared_key: "${options.presharedKey}"`}

@@ -36,6 +36,7 @@ export interface World {
 export interface WorldOptions {
   /** Lines below `resources:`; default: `app.corp.internal`, all ports. */
   readonly resources?: string
+  readonly resolvers?: ReadonlyArray<string>
   /** More top-level lines of the configuration. */
   readonly more?: string
   /** More lines below `clients:`. */
@@ -80,9 +81,10 @@ export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabErr
     return { nameServer, origins, visitor, gateway, clientKeys, proxyOf }
   })
 
-const configOf = (clientKey: string, { clients, more, presharedKey, resources }: WorldOptions): string =>
+const configOf = (clientKey: string, { clients, more, presharedKey, resolvers, resources }: WorldOptions): string =>
   gatewayConfig({
     clientKey,
+    ...(resolvers === undefined ? {} : { resolvers }),
     ...(clients === undefined ? {} : { clients }),
     ...(presharedKey === undefined ? {} : { presharedKey }),
     ...(resources === undefined ? {} : { resources }),

@@ -1,5 +1,6 @@
 /** The development portal and a client of it, as programs in the lab. */
 import { Effect, Schedule } from "effect"
+import { withCompanyDns } from "../../src/lab/demo/deployment.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { outer } from "./lab.ts"
 
@@ -42,10 +43,11 @@ export const says = (output: Effect.Effect<string>, words: string) =>
     Effect.catch(() => Effect.flatMap(output, (text) => Effect.die(new Error(`never said ${words}:\n${text}`))))
   )
 
-/** Starts a gateway of the portal at the gateway's host. */
-export const startPortalGateway = Effect.fnUntraced(function* () {
+/** Starts a gateway of the portal at the gateway's host, which asks the company's name server when it is to. */
+export const startPortalGateway = Effect.fnUntraced(function* (options: { readonly companyDns?: boolean } = {}) {
   const lab = yield* Lab
-  return yield* lab.spawn("gateway", [...lab.program("sallyport"), "up"], {
+  const up = [...lab.program("sallyport"), "up"]
+  return yield* lab.spawn("gateway", options.companyDns === true ? yield* withCompanyDns(up) : up, {
     env: {
       FIREZONE_TOKEN: "gateway-secret",
       FIREZONE_API_URL: portalUrl,

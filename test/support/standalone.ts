@@ -60,6 +60,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     firewall: "off",
     masquerade: false,
     keepPorts: false,
+    fwmark: null,
     trackUdp: true,
     stateDir: "",
     controlSocket: "",

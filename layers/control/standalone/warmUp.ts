@@ -106,6 +106,7 @@ const warmUpConfig = (): GatewayConfig => {
     firewall: "off",
     masquerade: false,
     keepPorts: false,
+    fwmark: null,
     trackUdp: true,
     stateDir: "",
     controlSocket: "",

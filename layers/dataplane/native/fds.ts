@@ -58,7 +58,9 @@ export const openUdp = (options: {
   /** Wanted size of each socket buffer in bytes. Default 8 MiB. */
   readonly buffer?: number
   /** What the host's routing rules know its packets by (SO_MARK). */
-  readonly mark?: number
+  readonly mark?: number | null
+  /** A socket of this process, at an address of its own, may have the port as well. Default false. */
+  readonly shared?: boolean
 }): UdpSocket | NativeError => {
   const { family, port } = options
   const failed = (syscall: string): NativeError => udpError(syscall, lastErrno(), family, port)
@@ -81,7 +83,7 @@ export const openUdp = (options: {
   for (const [level, option, value] of required) {
     if (!setOption(fd, level, option, value)) return closing(fd, failed("setsockopt"))
   }
-  if (options.mark !== undefined && !setOption(fd, SOL_SOCKET, SO_MARK, options.mark)) {
+  if (typeof options.mark === "number" && !setOption(fd, SOL_SOCKET, SO_MARK, options.mark)) {
     return closing(fd, failed("setsockopt"))
   }
   const warning = grow(fd, options.buffer ?? 8 * 1024 * 1024)
@@ -90,6 +92,9 @@ export const openUdp = (options: {
   view.setUint16(2, port, false)
   const length = family === 4 ? 16 : 28
   if (libc.bind(fd, pointer, length) < 0) return closing(fd, failed("bind"))
+  // Not before: another program that shares the port would not be noticed.
+  if (options.shared === true && !setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return closing(fd, failed("setsockopt"))
+  scratch.fill(0)
   view.setUint32(lengthOffset, length, true)
   if (libc.getsockname(fd, pointer, pointer + lengthOffset) < 0) return closing(fd, failed("getsockname"))
   const bound = view.getUint16(2, false)
@@ -110,6 +115,8 @@ export const openServerSocket = (options: {
   readonly address: string
   readonly port: number
   readonly device: string | null
+  /** A UDP socket of this process has the port at every address. Default false. */
+  readonly shared?: boolean
 }): { readonly fd: number; readonly port: number } | NativeError => {
   const { transport, address, port } = options
   const failed = (syscall: string): NativeError => serverError(syscall, lastErrno(), transport, address, port)
@@ -120,7 +127,8 @@ export const openServerSocket = (options: {
   const fd = libc.socket(v4 ? AF_INET : AF_INET6, kind | O_NONBLOCK | O_CLOEXEC, 0)
   if (fd < 0) return failed("socket")
   // Connections of an earlier run that linger in TIME_WAIT must not keep the port.
-  if (transport === "tcp" && !setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return closing(fd, failed("setsockopt"))
+  const reuses = transport === "tcp" || options.shared === true
+  if (reuses && !setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return closing(fd, failed("setsockopt"))
   if (!v4 && !setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return closing(fd, failed("setsockopt"))
   const refused = options.device === null ? undefined : bindToDevice(fd, options.device)
   if (refused !== undefined) return closing(fd, refused)
