@@ -30,6 +30,8 @@ const sourceAddress = (index: number): string => {
   return [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join(".")
 }
 
+/** Made ahead: each costs more than to send it. */
+const messages = Array.from({ length: 2_000 }, initiation)
 let replies = 0
 const open = (index: number): Promise<Socket> =>
   new Promise((resolve, reject) => {
@@ -44,7 +46,8 @@ const started = performance.now()
 let sent = 0
 while (performance.now() - started < Number(seconds) * 1000) {
   const due = Math.floor(((performance.now() - started) / 1000) * Number(rate))
-  for (; sent < due; sent++) sockets[sent % sockets.length]?.send(initiation(), Number(port), target)
+  for (; sent < due; sent++)
+    sockets[sent % sockets.length]?.send(messages[sent % messages.length]!, Number(port), target)
   await sleep(5)
 }
 await sleep(200)

@@ -544,6 +544,45 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
   )
 
   it.effect(
+    "keeps a client's pings while 40,000 handshakes a second come from many sources, each with the right first MAC",
+    () =>
+      Effect.gen(function* () {
+        const lab = yield* Lab
+        const { world } = yield* Town
+        const { grown, result } = yield* counted(
+          ["wireguard.cookie_sent", "wireguard.over_budget", "wireguard.rate_limited"],
+          Effect.gen(function* () {
+            const flooding = yield* Effect.forkScoped(
+              flood({ sources: 500, perSecond: 40_000, seconds: 4, publicKey: world.gateway.publicKey })
+            )
+            yield* Effect.sleep("1 seconds")
+            const pings = yield* lab.exec("client", [
+              "ping",
+              "-i",
+              "0.02",
+              "-c",
+              "100",
+              "-W",
+              "2",
+              tunnelAddresses.gateway.v4
+            ])
+            const still = flooding.pollUnsafe() === undefined
+            return { pings, still, flooded: yield* Fiber.join(flooding) }
+          })
+        )
+
+        const received = Number(/ (\d+) received/.exec(result.pings)?.[1])
+        assert.isTrue(result.still)
+        assert.isAtLeast(received, 98)
+        assert.isAtLeast(result.flooded.sent, 40_000)
+        assert.isAtLeast(
+          Object.values(grown).reduce((sum, n) => sum + n, 0),
+          result.flooded.sent * 0.8
+        )
+      })
+  )
+
+  it.effect(
     "lets a newcomer in beside a flood of junk handshakes from many sources, with and without the right first MAC",
     () =>
       Effect.gen(function* () {
