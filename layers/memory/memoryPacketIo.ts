@@ -71,6 +71,7 @@ export const makeMemoryPacketIo = (
       trafficClass = next.trafficClass
       return length
     },
+    shedHandshakes: () => {},
     segmentSize: () => segment,
     trafficClass: () => trafficClass,
     send: (to, offset, length, segmentSize, sentClass) => {

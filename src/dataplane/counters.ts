@@ -16,6 +16,7 @@ const engineCounters = [
   "udp.batched",
   "udp.gathered",
   "udp.congested",
+  "udp.shed",
   "stun.handled",
   "stun.unhandled",
   "ice.early_candidate",

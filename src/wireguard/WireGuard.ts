@@ -10,7 +10,7 @@ import { equal } from "../packet/address.ts"
 import { copyEndpoint, type Endpoint, sameRemote } from "../packet/endpoint.ts"
 import { CookieHolder } from "./cookie.ts"
 import { HandshakeGate } from "./handshakeGate.ts"
-import { defaultLimits, type HandshakeLimits } from "./handshakeLimits.ts"
+import { defaultLimits, EventRate, type HandshakeLimits } from "./handshakeLimits.ts"
 import { Handshakes } from "./handshakes.ts"
 import { Peer, type PeerEvent } from "./Peer.ts"
 import * as Timers from "./peerTimers.ts"
@@ -83,6 +83,8 @@ export class WireGuard {
   private readonly random = new Uint8Array(2)
   /** Handshake messages and cookies of this turn that may still be looked at. */
   private left: number
+  private readonly heard = new EventRate()
+  private floodedUntil = Number.NEGATIVE_INFINITY
 
   constructor(options: WireGuardOptions) {
     this.p = options.primitives
@@ -182,9 +184,14 @@ export class WireGuard {
     this.identity.free()
   }
 
-  /** `behind`: more has been coming than is worked off, so that data waits behind what is looked at now. */
-  beginTurn(behind: boolean): void {
-    this.left = behind ? this.limits.seenBehind : this.limits.seenPerTurn
+  /**
+   * `behind`: more has been coming than is worked off, so that data waits behind what is looked at now. Yields whether it is
+   * handshake messages that come.
+   */
+  beginTurn(behind: boolean, now: number): boolean {
+    const flooded = behind && now < this.floodedUntil
+    this.left = flooded ? this.limits.seenBehind : this.limits.seenPerTurn
+    return flooded
   }
 
   /** Takes one datagram, in place. Returns a `ReceiveCode`. */
@@ -193,6 +200,7 @@ export class WireGuard {
     const type = Protocol.readWord(this.bytes, offset)
     if (type === Protocol.messageTransport) return this.receiveTransport(offset, length, from, now)
     if (type >= Protocol.messageInitiation && type <= Protocol.messageCookie) {
+      if (this.heard.count(now) > this.limits.loadMark) this.floodedUntil = now + 1_000
       if (this.left === 0) return ReceiveCode.OverBudget
       this.left--
     }

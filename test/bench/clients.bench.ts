@@ -77,6 +77,7 @@ const io: PacketIo = {
     return length
   },
   segmentSize: () => segment,
+  shedHandshakes: () => {},
   trafficClass: () => 0,
   send: (_, offset, length) => {
     const { wireguard } = fleet[sender]!

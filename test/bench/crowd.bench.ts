@@ -122,6 +122,7 @@ const io: PacketIo = {
     return segment
   },
   segmentSize: () => segment,
+  shedHandshakes: () => {},
   trafficClass: () => 0,
   send: (to, offset, length) => {
     sent++

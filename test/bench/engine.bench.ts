@@ -146,6 +146,7 @@ const io: PacketIo = {
     return segment
   },
   segmentSize: () => segment,
+  shedHandshakes: () => {},
   trafficClass: () => 0,
   send: (_to, offset, length) => {
     if (relayed && bytes[offset]! < 0x40) {

@@ -39,6 +39,7 @@ const makeBusyGateway = () => {
   let flood = false
   let segment = 0
   const reads = { udp: 0, tun: 0 }
+  const sheds: Array<boolean> = []
   const io: PacketIo = {
     receive: (offset, _, from) => {
       // What came first is read first, as from a socket.
@@ -53,6 +54,7 @@ const makeBusyGateway = () => {
       return datagram.length
     },
     segmentSize: () => segment,
+    shedHandshakes: (shed) => void sheds.push(shed),
     trafficClass: () => 0,
     send: (to, offset, length) => {
       for (const client of clients)
@@ -102,6 +104,8 @@ const makeBusyGateway = () => {
     apply,
     connect,
     reads,
+    /** What the system was told to do with handshake messages. */
+    sheds,
     /** A turn under full load, a millisecond later. */
     turn: () => {
       now++
@@ -134,6 +138,25 @@ describe("under traffic without end in both directions", () => {
     gateway.turn()
 
     assert.isNotNull(gateway.late.peer.current)
+  })
+
+  it("handshake messages without end are left to the system to drop, for as long as they keep data waiting", () => {
+    const gateway = makeBusyGateway()
+    for (let i = 0; i < 50; i++) gateway.turn()
+    assert.deepStrictEqual(gateway.sheds, [])
+    const junk = new Uint8Array(148)
+    junk[0] = 1
+
+    for (let i = 0; i < 150; i++) {
+      gateway.late.outbox.push(...Array.from({ length: 12 }, () => junk.slice()))
+      gateway.turn()
+    }
+    assert.deepStrictEqual(gateway.sheds, [true])
+    assert.isAbove(gateway.count("wireguard.over_budget"), 100)
+    for (let i = 0; i < 1_200; i++) gateway.turn()
+
+    assert.deepStrictEqual(gateway.sheds, [true, false])
+    assert.strictEqual(gateway.count("udp.shed"), 1)
   })
 
   it("copies of an initiation do not keep it waiting for more than a few turns", () => {

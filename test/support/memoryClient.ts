@@ -43,7 +43,7 @@ export class MemoryClient {
   /** A datagram from the gateway. */
   deliver(datagram: Uint8Array): void {
     this.arena.bytes.set(datagram, this.at)
-    this.wireguard.beginTurn(false)
+    this.wireguard.beginTurn(false, this.now)
     const code = this.wireguard.receive(this.at, datagram.length, gatewayEndpoint, this.now)
     if (code === ReceiveCode.Data) {
       const { plainOffset, plainLength } = this.wireguard

@@ -553,7 +553,7 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
           ["wireguard.cookie_sent", "wireguard.over_budget", "wireguard.rate_limited"],
           Effect.gen(function* () {
             const flooding = yield* Effect.forkScoped(
-              flood({ sources: 500, perSecond: 40_000, seconds: 4, publicKey: world.gateway.publicKey })
+              flood({ sources: 500, perSecond: 40_000, seconds: 8, publicKey: world.gateway.publicKey })
             )
             yield* Effect.sleep("1 seconds")
             const pings = yield* lab.exec("client", [

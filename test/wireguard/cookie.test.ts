@@ -261,22 +261,24 @@ describe("a loaded responder", () => {
     assert.strictEqual(b.receive(initiation, a.at), "RateLimited")
   })
 
-  it("looks at a bounded number of handshake messages a turn, fewer when it does not keep up, and at all data", () => {
-    const { a, b, toB } = makeConnected({ limits: { seenPerTurn: 3, seenBehind: 1 } })
+  it("looks at a bounded number of handshake messages a turn, fewer when they keep it from the rest, and at all data", () => {
+    const { a, b, clock, toB } = makeConnected({ limits: { seenPerTurn: 3, seenBehind: 1, loadMark: 6 } })
     const at = endpoint("198.51.100.7", 7)
     const junk = [1, 2, 3].map((type) => Uint8Array.of(type, ...new Uint8Array([148, 92, 64][type - 1]! - 1)))
-    b.wg.beginTurn(false)
-    const turn = () => [...junk, ...junk].map((message) => b.receive(message, at))
+    const turn = (behind: boolean) => {
+      b.wg.beginTurn(behind, clock.now)
+      return [...junk, ...junk].map((message) => b.receive(message, at))
+    }
+    const codes = ["BadMac1", "UnknownReceiver", "UnknownReceiver", "OverBudget", "OverBudget", "OverBudget"]
 
-    const codes = turn()
+    const fewer = ["BadMac1", ...Array.from({ length: 5 }, () => "OverBudget")]
 
-    assert.deepStrictEqual(codes.slice(0, 3), ["BadMac1", "UnknownReceiver", "UnknownReceiver"])
-    assert.deepStrictEqual(codes.slice(3), ["OverBudget", "OverBudget", "OverBudget"])
+    assert.deepStrictEqual(turn(true), codes)
     assert.strictEqual(carry(a, toB, b, text("data")).toString(), text("data").toString())
-    b.wg.beginTurn(false)
-    assert.deepStrictEqual(turn(), codes)
-    b.wg.beginTurn(true)
-    assert.deepStrictEqual(turn(), ["BadMac1", ...Array.from({ length: 5 }, () => "OverBudget")])
+    assert.deepStrictEqual(turn(true), fewer)
+    assert.deepStrictEqual(turn(false), codes)
+    clock.advance(1_001)
+    assert.deepStrictEqual(turn(true), codes)
   })
 })
 

@@ -14,6 +14,7 @@ import { isIpv4 } from "../../../src/packet/address.ts"
 import type { Endpoint } from "../../../src/packet/endpoint.ts"
 import { BatchRefusals, untilRetry } from "./batchRefusals.ts"
 import { errno, libc } from "./ffi.ts"
+import { makeHandshakeFilter } from "./handshakeFilter.ts"
 import { type NativeMemory, writePointer } from "./memory.ts"
 import {
   classControlLength,
@@ -108,6 +109,7 @@ export const makePacketIo = (options: {
   /** Super-packets of each kind still to be taken apart before the next one is tried whole. */
   const apart = new Int32Array(256)
   const refusals = new BatchRefusals()
+  const filter = makeHandshakeFilter(memory, [options.udp4, options.udp6])
 
   let broken: string | null = null
   /** The device is gone until main puts another one in its place, under the same number: this poll goes without it. */
@@ -291,6 +293,7 @@ export const makePacketIo = (options: {
       segment = 0
       return 0
     },
+    shedHandshakes: filter.set,
     segmentSize: () => segment,
     trafficClass: () => trafficClass,
     send: (to, offset, length, segmentSize, sentClass) => {

@@ -72,6 +72,8 @@ const tunReceived = counterIndex["tun.received"]
 const readsPerTurn = 16
 /** Datagrams that have waited this long wait too long: most handshakes are dropped then, until none waits. */
 const behindMs = 20
+/** The system does so as well, for this long. A client that connects then gets its turn in between. */
+const shedMs = 100
 const receiveCapacity = 65_536
 /**
  * Datagrams are collected over several reads, this many bytes of them, before what became of them is written: a sender's
@@ -107,6 +109,9 @@ export class Engine {
   private housekeepingAt = 0
   /** Since when every turn has found as many datagrams as it reads, or more. */
   private fullSince = Number.POSITIVE_INFINITY
+  /** The system drops most handshake messages for us, until then. */
+  private shedding = false
+  private shedUntil = 0
   /** What this worker's own totals were when they were last added to the counters, which outlive it. */
   private readonly counted = new Map<number, number>()
 
@@ -177,7 +182,8 @@ export class Engine {
     state.now = now
     state.wall = wall
     state.count("worker.turns")
-    this.wireguard.beginTurn(now - this.fullSince >= behindMs)
+    if (this.wireguard.beginTurn(now - this.fullSince >= behindMs, now)) this.shedUntil = now + shedMs
+    if (this.shedding !== now < this.shedUntil) this.shed(!this.shedding)
     const datagrams = this.readUdp(now)
     if (datagrams < readsPerTurn) this.fullSince = Number.POSITIVE_INFINITY
     else if (now < this.fullSince) this.fullSince = now
@@ -195,7 +201,8 @@ export class Engine {
     const { state } = this
     const idle = state.sessions.size === 0 && !state.parking.waits && !this.initiations.waiting && !this.reports.waiting
     const deadline = Math.min(this.wireguard.nextDeadline(), this.connections.nextDeadline())
-    return Math.min(deadline, idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
+    const end = this.shedding ? this.shedUntil : Number.POSITIVE_INFINITY
+    return Math.min(deadline, end, idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
 
   takeNotices(): ReadonlyArray<Notice> {
@@ -214,6 +221,12 @@ export class Engine {
     this.state.wall = wall
     this.executor.execute(order)
     this.link.flushBatch()
+  }
+
+  private shed(shed: boolean): void {
+    this.shedding = shed
+    this.state.io.shedHandshakes(shed)
+    if (shed) this.state.count("udp.shed")
   }
 
   /** The time comes in as an argument: read from a field it would be boxed for every packet. */

@@ -12,6 +12,11 @@ export interface PacketIo {
    * The bytes are one datagram, or several of `segmentSize()` bytes each (the last may be shorter).
    */
   readonly receive: (offset: number, capacity: number, from: Endpoint) => number
+  /**
+   * Lets the system drop most handshake messages unread, or read them all again: who cannot keep up has data waiting
+   * behind them.
+   */
+  readonly shedHandshakes: (shed: boolean) => void
   /** Datagram size within the last `receive`; equal to its byte count when it was one datagram. */
   readonly segmentSize: () => number
   /** Traffic class of the last `receive`, all of its datagrams alike: six bits of DSCP, two of ECN. */

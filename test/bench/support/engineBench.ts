@@ -89,6 +89,7 @@ export const makeEngineBench = () => {
       return datagramBytes
     },
     segmentSize: () => segment,
+    shedHandshakes: () => {},
     trafficClass: () => 0,
     send: (_, offset, length) => {
       if (!quiet) answers.push(bytes.slice(offset, offset + length))

@@ -48,7 +48,7 @@ class End {
   /** The inner packet of a datagram that brings one. */
   receive(datagram: Uint8Array, now: number): string | undefined {
     this.arena.bytes.set(datagram, this.at)
-    this.wireguard.beginTurn(false)
+    this.wireguard.beginTurn(false, now)
     const code = this.wireguard.receive(this.at, datagram.length, this.other, now)
     const { plainLength, plainOffset } = this.wireguard
     const inner = Buffer.from(this.arena.bytes.slice(plainOffset, plainOffset + plainLength)).toString("hex")

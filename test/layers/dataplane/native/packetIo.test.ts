@@ -50,7 +50,7 @@ const makePeer = (
     event,
     udpSegment: batches.gso === true
   })
-  return { io, port4: udp4.port, port6: udp6.port, event }
+  return { io, port4: udp4.port, port6: udp6.port, fd4: udp4.fd, event }
 }
 
 const endpoint = (address: string, port: number, local = "::", interfaceIndex = 0): Endpoint => ({
@@ -124,6 +124,58 @@ describe("packetIo over loopback sockets", () => {
       assert.deepStrictEqual(seen, [...sent, ...sent])
     })
   }
+
+  it("lets the system drop most handshake messages, of both families, and nothing else, until it is told otherwise", () => {
+    const a = makePeer()
+    const b = makePeer()
+    const from = makeEndpoint()
+    /** Bytes 0 of what comes of `count` messages each whose first words are these, over IPv4 and IPv6. */
+    const pass = (count: number, words: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<number> => {
+      const received: Array<number> = []
+      for (const [address, port] of [
+        ["127.0.0.1", b.port4],
+        ["::1", b.port6]
+      ] as const) {
+        for (let i = 0; i < count; i++) {
+          for (const word of words) {
+            bytes.fill(0, outAt, outAt + 148)
+            bytes.set(word, outAt)
+            a.io.send(endpoint(address, port), outAt, 148, 148, 0)
+            while (b.io.receive(inAt, 2048, from) > 0) received.push(bytes[inAt]!)
+          }
+        }
+      }
+      return received
+    }
+    const handshakes = [[1], [2], [3]]
+    // Transport data, STUN's request and answer, ChannelData.
+    const others = [[4], [0, 1], [1, 1], [0x40, 0]]
+
+    b.io.shedHandshakes(true)
+    assert.lengthOf(pass(20, others), 20 * 2 * others.length)
+    const some = pass(200, handshakes)
+    b.io.shedHandshakes(false)
+
+    assert.isAtLeast(some.length, 20)
+    assert.isAtMost(some.length, 200)
+    assert.lengthOf(pass(20, handshakes), 20 * 2 * handshakes.length)
+  })
+
+  it("is told nothing of what an earlier worker had the system drop", () => {
+    const a = makePeer()
+    const b = makePeer()
+    const from = makeEndpoint()
+    b.io.shedHandshakes(true)
+    const again = makePacketIo({ memory, tun: -1, udp4: b.fd4, udp6: -1, event: -1 })
+
+    bytes.fill(0, outAt, outAt + 148)
+    bytes[outAt] = 1
+    for (let i = 0; i < 50; i++) a.io.send(endpoint("127.0.0.1", b.port4), outAt, 148, 148, 0)
+    let received = 0
+    while (again.receive(inAt, 2048, from) > 0) received++
+
+    assert.strictEqual(received, 50)
+  })
 
   it("answers from the address that was addressed, not from the one routing would choose", () => {
     const a = makePeer()
