@@ -1,5 +1,5 @@
 /** Where targets, findings and corpora are. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { decodeFinding, encodeFinding, fileOf, type Finding } from "./Story.ts"
 
@@ -29,18 +29,20 @@ export const writeCorpus = (target: string, inputs: ReadonlyArray<Uint8Array>, m
     .sort((a, b) => a.length - b.length)
     .map((input) => Buffer.from(input).toString("base64"))
     .filter((line) => line !== "" && (length += line.length + 1) <= maxLength)
+  mkdirSync(folder("corpus"), { recursive: true })
   writeFileSync(corpusFile(target), lines.map((line) => `${line}\n`).join(""))
 }
 
 /** All that was ever found, to be told again by `findings.test.ts`. */
 export const readFindings = (): ReadonlyArray<readonly [file: string, finding: Finding]> =>
-  readdirSync(folder("findings"))
+  (existsSync(folder("findings")) ? readdirSync(folder("findings")) : [])
     .filter((file) => file.endsWith(".json"))
     .map((file) => [file, decodeFinding(readFileSync(folder(`findings/${file}`), "utf8"))] as const)
 
 /** Returns the file's path from the root of the project. */
 export const writeFinding = (finding: Finding): string => {
   const file = fileOf(finding)
+  mkdirSync(folder("findings"), { recursive: true })
   writeFileSync(folder(`findings/${file}`), encodeFinding(finding))
   return `test/fuzz/findings/${file}`
 }
