@@ -9,7 +9,7 @@ const order = (name: string, over: Partial<CampaignOrder> = {}): CampaignOrder =
   name,
   module: new URL(`planted/${name}.ts`, import.meta.url).href,
   seed: 1,
-  seconds: 1,
+  seconds: 2,
   corpus: [],
   ...over
 })
@@ -61,7 +61,7 @@ describe("a fuzz campaign", () => {
   it(
     "tells of memory that does not come back",
     async () => {
-      const { findings } = await superviseCampaign(order("grows"))
+      const { findings } = await superviseCampaign(order("grows", { seconds: 4 }))
 
       assert.lengthOf(findings, 1)
       assert.match(findings[0]!.reason, /holds on to \d+ MiB more/)
