@@ -34,6 +34,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     ipv6: (yield* IpFamilies).ipv6(),
     foreignNetworks: (yield* ForeignNetworks).list(),
     workerEpoch: yield* dataPlane.epoch,
+    firewall: yield* (yield* Tunnel).firewall,
     controlPlane: yield* controlPlane.health,
     controlPlaneCounters: yield* controlPlane.counters,
     dataPlaneCounters: yield* dataPlane.counters,

@@ -27,7 +27,7 @@ import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
-import { foreignFirewall } from "./foreignFirewall.ts"
+import { blame, countPaths } from "./foreignFirewall.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
@@ -71,6 +71,8 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
             : Effect.provideContext(repair(look, inForce, remakeDevice), context)
         ),
       stirred: Queue.take(stirs),
+      pathCounts: countPaths,
+      blame,
       ownAddresses,
       broadcasts: Effect.map(listInterfaces, broadcastAddresses),
       uplinkAddresses: uplinks,
@@ -132,7 +134,6 @@ const configure = Effect.fn("HostNetwork.configure")(function* (look: HostLook, 
     if (repair._tag !== "Forwarding" || repair.path === globalForwarding[4]) return yield* error
     warnings.push(error.message)
   }
-  if (plan.firewall === "nftables") warnings.push(...(yield* foreignFirewall(plan, firewallTable(device))))
   return { warnings, inForce }
 })
 

@@ -9,13 +9,14 @@ import { Destinations } from "../../src/access/Destinations.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { type DnsHandler, DnsSockets } from "../../src/host/DnsSockets.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
-import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
 import { IpFamilies, leadsOut6 } from "../../src/host/IpFamilies.ts"
 import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { parseAddress, parseNetwork } from "../../src/packet/address.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
 import { makeHostKeeper } from "./keepHost.ts"
+import { makePathWatch } from "./watchPaths.ts"
 
 export interface TunnelOptions {
   /** The TUN device, opened by the data plane's layer. */
@@ -43,6 +44,7 @@ export const layer = (
       const outer = yield* Effect.scope
       const turn = Semaphore.makeUnsafe(1)
       let toldWayOut6 = true
+      const paths = makePathWatch(host, dataPlane)
       let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable } | null = null
       let served: { readonly handler: DnsHandler; readonly scope: Scope.Closeable } | null = null
 
@@ -79,19 +81,20 @@ export const layer = (
           yield* Scope.close(scope, Exit.void)
         }
         const scope = yield* Scope.fork(outer)
-        const { hostCandidates: _, packets, ranges, ...wanted } = plan
-        const warnings = yield* host
-          .configure({
-            ...wanted,
-            device,
-            mtu,
-            tunnelNetworks: [ranges.tunnel4, ranges.tunnel6],
-            proxyNetworks: [ranges.proxy4, ranges.proxy6],
-            listenPort: dataPlane.port,
-            dnsPort: packets.dnsPort
-          })
-          .pipe(Scope.provide(scope))
+        const { hostCandidates, packets, ranges, ...wanted } = plan
+        const hostPlan: HostPlan = {
+          ...wanted,
+          device,
+          mtu,
+          tunnelNetworks: [ranges.tunnel4, ranges.tunnel6],
+          proxyNetworks: [ranges.proxy4, ranges.proxy6],
+          listenPort: dataPlane.port,
+          clientsCallFirst: !hostCandidates,
+          dnsPort: packets.dnsPort
+        }
+        const warnings = yield* host.configure(hostPlan).pipe(Scope.provide(scope))
         for (const warning of warnings) yield* Effect.logWarning(warning)
+        yield* Effect.forkIn(paths.watch(hostPlan), scope)
         current = { plan, scope }
         yield* tell(plan, yield* host.ownAddresses)
         return true
@@ -149,6 +152,7 @@ export const layer = (
         configure: (plan) => turn.withPermit(configure(plan)),
         serve: (handler) => turn.withPermit(serve(handler)),
         kept: Effect.sync(keeper.kept),
+        firewall: Effect.sync(paths.report),
         ready: () => current !== null,
         reachedFrom: (address) =>
           Effect.suspend(() => {

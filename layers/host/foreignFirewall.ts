@@ -1,41 +1,122 @@
+/** What the host does to the gateway's own traffic, and who is likely to blame. */
+import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
-import type { HostPlan } from "../../src/host/HostNetwork.ts"
+import { firewallTable } from "../../src/host/firewall.ts"
+import type { HostError, HostPlan } from "../../src/host/HostNetwork.ts"
+import { type ChainName, type LikelyRule, likelyRule } from "../../src/host/likelyRule.ts"
+import { type PathCount, pathCounts } from "../../src/host/pathCounters.ts"
+import type { Path } from "../../src/host/pathLoss.ts"
+import { acceptingLegacyRules, acceptingRules, type Blame, packetsOf } from "../../src/host/pathTrouble.ts"
+import { runCommand } from "./hostCommand.ts"
 import { nftList } from "./nftables.ts"
 
-/** Chains of others that drop by default and nowhere mention the gateway's device (or its port). */
-export const foreignFirewall = Effect.fnUntraced(function* (plan: HostPlan, ownTable: string) {
-  const entries = yield* nftList("ruleset")
-  const warnings: Array<string> = []
-  for (const entry of entries) {
-    const chain = Schema.decodeUnknownOption(Chain)(entry["chain"])
-    if (chain._tag === "None" || chain.value.table === ownTable) continue
-    const { family, hook, name, table } = chain.value
-    const where = `${family} ${table} ${name}`
-    const rules = JSON.stringify(
-      entries.filter((e) => {
-        const rule = e["rule"] as { readonly family?: string; readonly table?: string } | undefined
-        return rule?.family === family && rule.table === table
-      })
-    )
-    if (hook === "forward" && !rules.includes(`"${plan.device}"`)) {
-      warnings.push(
-        `the firewall chain "${where}" drops forwarded packets unless a rule accepts them: run "nft insert rule ${where} iifname ${plan.device} accept" and "nft insert rule ${where} oifname ${plan.device} ct state established,related accept"`
-      )
-    }
-    if (hook === "input" && !rules.includes(`${plan.listenPort}`)) {
-      warnings.push(
-        `the firewall chain "${where}" drops incoming packets unless a rule accepts them: run "nft insert rule ${where} udp dport ${plan.listenPort} accept" and "nft insert rule ${where} iifname ${plan.device} accept"`
-      )
+/** What was counted so far; nothing where the gateway has no table. */
+export const countPaths = (plan: HostPlan): Effect.Effect<ReadonlyArray<PathCount>, HostError> =>
+  plan.firewall === "off"
+    ? Effect.succeed([])
+    : Effect.map(nftList("table", "inet", firewallTable(plan.device)), pathCounts)
+
+/** Who takes the packets of a way: a rule, a setting, or what is left when neither is seen. */
+export const blame = Effect.fn("HostNetwork.blame")(function* (plan: HostPlan, path: Path) {
+  const ruleset = yield* nftList("ruleset")
+  const found = packetsOf(plan, path).flatMap((packet) => likelyRule(ruleset, packet, firewallTable(plan.device)) ?? [])
+  const sure = found.find((rule) => rule.sure)
+  if (sure !== undefined) return yield* blameRule(plan, path, sure)
+  const setting = settingsOf(plan, path)[0]
+  if (setting !== undefined) return setting
+  const legacy = legacyTables(path)
+  if (legacy.length > 0) {
+    return {
+      likely: `a rule of ${path.family === "ipv4" ? "iptables-legacy" : "ip6tables-legacy"} (tables ${legacy.join(", ")}), which nft does not show`,
+      fix: run(acceptingLegacyRules(plan, path)),
+      sure: false
     }
   }
-  return warnings
+  if (found[0] !== undefined) return yield* blameRule(plan, path, found[0])
+  return {
+    likely: "no rule of nftables or iptables",
+    fix: "look for a BPF program (bpftool net, bpftool cgroup tree), systemd's IPAddressDeny=, an IPsec policy (ip xfrm policy)",
+    sure: false
+  }
 })
 
-const Chain = Schema.Struct({
-  family: Schema.String,
-  table: Schema.String,
-  name: Schema.String,
-  hook: Schema.Literals(["forward", "input"]),
-  policy: Schema.Literal("drop")
+const blameRule = Effect.fnUntraced(function* (
+  plan: HostPlan,
+  { way }: Path,
+  { base, chain, handle, sure }: LikelyRule
+) {
+  const where = nameOf(chain)
+  const text = handle === null ? null : yield* ruleText(chain, handle)
+  const likely =
+    text === null
+      ? `the policy "drop" of the firewall chain "${where}"`
+      : `the rule "${text}" of the firewall chain "${where}"`
+  return { likely, fix: run(acceptingRules(plan, way, base)), sure } satisfies Blame
 })
+
+const run = (commands: ReadonlyArray<string>): string =>
+  commands.length === 0 ? "let it through" : `run ${commands.map((command) => `"${command}"`).join(" and ")}`
+
+const nameOf = ({ family, name, table }: ChainName): string => `${family} ${table} ${name}`
+
+/** The rule as nft writes it; its JSON is not for reading. */
+const ruleText = (chain: ChainName, handle: number) =>
+  runCommand("nft", ["-a", "list", "chain", chain.family, chain.table, chain.name]).pipe(
+    Effect.map((text) => {
+      const line = text.split("\n").find((candidate) => candidate.endsWith(`# handle ${handle}`))
+      return line === undefined ? `handle ${handle}` : line.slice(0, line.lastIndexOf("#")).trim().replaceAll('"', "")
+    }),
+    Effect.orElseSucceed(() => `handle ${handle}`)
+  )
+
+/** Settings that keep packets from being forwarded, or drop them for where they come from. */
+const settingsOf = (plan: HostPlan, { family, way }: Path): ReadonlyArray<Blame> => {
+  if (way !== "route" && way !== "return" && way !== "arrive") return []
+  const net = family === "ipv4" ? "ipv4" : "ipv6"
+  const devices = way === "route" ? [plan.device] : devicesOf(net).filter((d) => d !== plan.device)
+  const found: Array<Blame> = []
+  const all = `net.${net}.conf.all.forwarding`
+  if (way !== "arrive") {
+    for (const name of [all, ...devices.map((device) => `net.${net}.conf.${device}.forwarding`)]) {
+      if (sysctl(name) === "0")
+        found.push({ likely: `${name}, which is 0`, fix: run([`sysctl -w ${name}=1`]), sure: true })
+    }
+  }
+  if (net === "ipv4") {
+    for (const device of devices) {
+      const strict = ["all", device].find((d) => sysctl(`net.ipv4.conf.${d}.rp_filter`) === "1")
+      const loose = ["all", device].some((d) => sysctl(`net.ipv4.conf.${d}.rp_filter`) === "2")
+      if (strict === undefined || loose) continue
+      found.push({
+        likely: `the reverse path filter of ${device} (net.ipv4.conf.${strict}.rp_filter is 1), which drops what comes by another way than answers leave`,
+        fix: run([`sysctl -w net.ipv4.conf.${device}.rp_filter=2`]),
+        sure: false
+      })
+    }
+  }
+  return found
+}
+
+const devicesOf = (net: string): ReadonlyArray<string> => {
+  try {
+    return fs.readdirSync(`/proc/sys/net/${net}/conf`).filter((name) => !["all", "default", "lo"].includes(name))
+  } catch {
+    return []
+  }
+}
+
+const sysctl = (name: string): string => read(`/proc/sys/${name.replaceAll(".", "/")}`)
+
+/** Tables that were loaded by iptables-legacy. */
+const legacyTables = ({ family }: Path): ReadonlyArray<string> =>
+  read(`/proc/net/${family === "ipv4" ? "ip_tables_names" : "ip6_tables_names"}`)
+    .split("\n")
+    .filter((line) => line !== "")
+
+const read = (path: string): string => {
+  try {
+    return fs.readFileSync(path, "utf8").trim()
+  } catch {
+    return ""
+  }
+}

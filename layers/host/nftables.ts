@@ -9,10 +9,10 @@ import { decodeOutput, explain } from "./hostErrors.ts"
 export const nft = (script: string): Effect.Effect<string, HostError> =>
   runCommand("nft", ["-f", "-"], { input: script }).pipe(Effect.mapError(explain("install the firewall table")))
 
-export const nftList = (what: "tables" | "ruleset") =>
-  runCommand("nft", ["-j", "list", what]).pipe(
+export const nftList = (...what: ReadonlyArray<string>) =>
+  runCommand("nft", ["-j", "list", ...what]).pipe(
     Effect.mapError(explain("read the host's firewall")),
-    Effect.flatMap(decodeOutput(Ruleset, `nft -j list ${what}`)),
+    Effect.flatMap(decodeOutput(Ruleset, `nft -j list ${what.join(" ")}`)),
     Effect.map((ruleset) => ruleset.nftables)
   )
 

@@ -2,6 +2,7 @@ import type { ConfiguredClient } from "../config/GatewayConfig.ts"
 import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { ForeignNetwork } from "../host/ForeignNetworks.ts"
+import type { FirewallReport } from "../host/FirewallReport.ts"
 import type { HostKept } from "../host/HostKept.ts"
 import type { Ipv6, Ipv6Part } from "../host/IpFamilies.ts"
 import { strandedClients } from "../host/strandedClients.ts"
@@ -34,6 +35,7 @@ export interface StatusInput {
   readonly host: HostKept
   readonly ipv6: Ipv6
   readonly foreignNetworks: ReadonlyArray<ForeignNetwork>
+  readonly firewall: FirewallReport
   readonly controlPlane: ControlPlaneHealth
   readonly controlPlaneCounters: Readonly<Record<string, number>>
   readonly dataPlaneCounters: Readonly<Record<string, number>>
@@ -64,6 +66,10 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       workerEpoch: input.workerEpoch
     },
     controlPlane: { ...input.controlPlane },
+    firewall: {
+      judged: input.firewall.judged,
+      lost: input.firewall.lost.map((loss) => ({ ...loss, since: dateOf(loss.since) }))
+    },
     host: {
       repaired: host.repaired,
       last: host.last === null ? null : { ...host.last, at: dateOf(host.last.at) },
@@ -108,7 +114,9 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       host: {
         "host.repaired": host.repaired,
         "host.devices_made": host.devicesMade,
-        "host.wrong": host.wrong?.what.length ?? 0
+        "host.wrong": host.wrong?.what.length ?? 0,
+        "host.packets_taken": input.firewall.counters.lost,
+        "host.packets_let_through": input.firewall.counters.healed
       },
       defects: input.defects
     }

@@ -14,6 +14,7 @@ export const renderStatus = (report: StatusReport): string => {
       : `portal ${clean(gateway.endpoint)}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
   const parts = [
     `gateway ${clean(gateway.publicKey)}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
+    firewallLines(report),
     hostLines(report),
     familyLines(report),
     foreignLines(report),
@@ -89,6 +90,18 @@ const foreignLines = ({ foreignNetworks = [] }: StatusReport): string => {
 }
 
 const maxForeignLines = 10
+
+/** Who takes packets away, and what to do about it. */
+const firewallLines = ({ at, firewall }: StatusReport): string =>
+  [
+    ...(firewall?.judged === false
+      ? ["host: whether its firewall lets packets through is not judged (firewall: off)"]
+      : []),
+    ...(firewall?.lost ?? []).map(
+      ({ fix, likely, packets, since, what }) =>
+        `host: takes away ${clean(what)} for ${formatAge(at - since)}, ${packets} so far: most likely ${clean(likely)}: ${clean(fix)}`
+    )
+  ].join("\n")
 
 /** What is wrong first, then what was put right. */
 const hostLines = ({ at, host }: StatusReport): string => {

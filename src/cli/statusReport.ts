@@ -74,6 +74,22 @@ export const StatusReport = Schema.Struct({
   foreignNetworks: Schema.optionalKey(
     Schema.Array(Schema.Struct({ network: Schema.String, who: Schema.String, clients: Schema.Array(Schema.String) }))
   ),
+  /** What others on the host take away of the gateway's own traffic just now, the oldest first. */
+  firewall: Schema.optionalKey(
+    Schema.Struct({
+      /** `false`: nothing is counted, as the gateway has no firewall table. */
+      judged: Schema.Boolean,
+      lost: Schema.Array(
+        Schema.Struct({
+          what: Schema.String,
+          since: Millis,
+          packets: Schema.Finite,
+          likely: Schema.String,
+          fix: Schema.String
+        })
+      )
+    })
+  ),
   clients: Schema.Array(ClientRow),
   mappings: Schema.Array(MappingRow),
   authorizations: Schema.Array(AuthorizationRow),

@@ -2,6 +2,9 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { PathCount } from "./pathCounters.ts"
+import type { Path } from "./pathLoss.ts"
+import type { Blame } from "./pathTrouble.ts"
 
 /** The host could not be set up. `message` is one line: what failed, why, and the fix. */
 export class HostError extends Schema.TaggedError<HostError>()("HostError", { message: Schema.String }) {}
@@ -27,6 +30,8 @@ export interface HostPlan {
   readonly keepPorts: boolean
   /** `false`: the host does not track the gateway's own UDP packets. Only without a stateful firewall on the host. */
   readonly trackUdp: boolean
+  /** Clients come unasked: the port must be open to everybody. `false`: the gateway opens each path (ICE). */
+  readonly clientsCallFirst: boolean
   /** Some resource opts in to the gateway's own host: the firewall then leaves its addresses to the packet path. */
   readonly allowGatewayHost?: boolean
 }
@@ -59,6 +64,10 @@ export class HostNetwork extends Context.Service<
     readonly repair: (remakeDevice: Effect.Effect<void, { readonly message: string }>) => Effect.Effect<HostRepair>
     /** Completes when anything of the host's network may have changed since the last completion, every 5 s at least. */
     readonly stirred: Effect.Effect<void>
+    /** The gateway's own traffic as counted on the host so far; nothing where the gateway has no firewall table. */
+    readonly pathCounts: (plan: HostPlan) => Effect.Effect<ReadonlyArray<PathCount>, HostError>
+    /** Who is likely to take the packets of a way. */
+    readonly blame: (plan: HostPlan, path: Path) => Effect.Effect<Blame, HostError>
     /** All addresses of the host's interfaces, canonical text. */
     readonly ownAddresses: Effect.Effect<ReadonlyArray<string>, HostError>
     /** Directed broadcast addresses of the networks that the host is in. */

@@ -4,6 +4,7 @@ import type { PacketPolicy } from "../dataplane/packetPolicy.ts"
 import type { Ranges } from "../model/ranges.ts"
 import type { DnsHandler, DnsSocketError } from "./DnsSockets.ts"
 import type { HostKept } from "./HostKept.ts"
+import type { FirewallReport } from "./FirewallReport.ts"
 import type { HostError, HostPlan } from "./HostNetwork.ts"
 
 /** What a control plane wants of the tunnel. */
@@ -36,6 +37,8 @@ export class Tunnel extends Context.Service<
     readonly kept: Effect.Effect<HostKept>
     /** Whether it has been configured. */
     readonly ready: () => boolean
+    /** How the host treats the gateway's own traffic. */
+    readonly firewall: Effect.Effect<FirewallReport>
     /** The address that a control plane is reached from: clients may reach the gateway there too. */
     readonly reachedFrom: (localAddress: string | null) => Effect.Effect<void>
     /** Waits until that address is none of the host's any more: nothing comes through that connection then. */

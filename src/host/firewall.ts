@@ -6,6 +6,7 @@ import { sessionTimeouts } from "../nat/sessions.ts"
 import type { ForeignNetwork } from "./ForeignNetworks.ts"
 import type { HostPlan } from "./HostNetwork.ts"
 import type { PortRange } from "./portRange.ts"
+import { entryOfForward, pathChains, pathObjects } from "./pathCounters.ts"
 
 /** Name of the table of one device (family `inet`). Characters that nft has no use for are written in hex. */
 export const firewallTable = (device: string): string =>
@@ -43,13 +44,14 @@ ${set("inside6", "ipv6_addr", inside.v6)}
 ${set("foreign4", "ipv4_addr", foreign.v4)}
 ${set("foreign6", "ipv6_addr", foreign.v6)}
 ${plan.trackUdp ? "" : untracked(plan)}
+${pathObjects()}
   chain antispoof {
     meta nfproto ipv4 ip saddr != @tunnel4 counter name spoofed drop
     meta nfproto ipv6 ip6 saddr != @tunnel6 counter name spoofed drop
   }
   chain forward {
     type filter hook forward priority ${first}; policy accept;
-    iifname "${device}" jump antispoof
+${entryOfForward(device)}    iifname "${device}" jump antispoof
     iifname "${device}" oifname "${device}" counter name from_tunnel_refused drop
     oifname "${device}" ct state established,related accept
 ${plan.masquerade ? "" : routedReplies(device)}    oifname "${device}" counter name to_tunnel_refused drop
@@ -83,6 +85,7 @@ ${plan.allowGatewayHost === true ? ownHost : ""}    counter name host_refused dr
     icmpv6 type echo-request accept
   }
 ${plan.masquerade ? masquerade(device, ports, plan.keepPorts) : ""}
+${pathChains(plan)}
 }
 `
 }

@@ -97,6 +97,7 @@ export const input: StatusInput = {
   ipv6: { sockets: null, device: null, wayOut: null },
   foreignNetworks: [],
   host: { repaired: 0, devicesMade: 0, last: null, wrong: null },
+  firewall: { judged: true, lost: [], counters: { lost: 0, healed: 0 } },
   controlPlane: { kind: "file", connected: true, detail: "2 clients configured" },
   controlPlaneCounters: { questions: 3, unknown_source: 0 },
   dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },

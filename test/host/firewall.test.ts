@@ -16,6 +16,7 @@ const plan: HostPlan = {
   masquerade: true,
   fixedRanges: false,
   keepPorts: false,
+  clientsCallFirst: true,
   trackUdp: true
 }
 

@@ -21,6 +21,7 @@ const plan: HostPlan = {
   tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
   proxyNetworks: ["100.96.0.0/11"],
   fixedRanges: false,
+  clientsCallFirst: true,
   trackUdp: true,
   keepPorts: false,
   listenPort: 51820,

@@ -247,25 +247,6 @@ describe("HostNetwork", () => {
     assert.deepStrictEqual(value.during.addresses, ["100.64.0.1/32"])
   })
 
-  it("warns of a foreign firewall that drops, with the rules to add, and is quiet once they are there", () => {
-    inGateway(`
-      nft add table ip filter
-      nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'
-      nft 'add chain ip filter INPUT { type filter hook input priority 0; policy drop; }'
-    `)
-    const warnings: ReadonlyArray<string> = probe("configure").value.warnings
-
-    assert.lengthOf(warnings, 2)
-    for (const warning of warnings) {
-      const commands = [...warning.matchAll(/"(nft [^"]+)"/g)].map((match) => match[1]!)
-      assert.lengthOf(commands, 2)
-      for (const command of commands) inGateway(command)
-    }
-    const { value } = probe("clients")
-    assert.deepStrictEqual(value.outside, ["192.168.77.2>100.64.0.2/1"])
-    assert.deepStrictEqual(probe("configure").value.warnings, [])
-  })
-
   it("says what is missing: capability, nft, the device", () => {
     inGateway("ip tuntap add dev sptest0 mode tun")
     const bare = probe("plain", {}, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")

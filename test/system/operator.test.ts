@@ -133,39 +133,6 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
     })
   )
 
-  it.effect("is warned of a foreign firewall that drops, and the commands in the warning let clients through", () =>
-    Effect.gen(function* () {
-      const lab = yield* Lab
-      const clientKeys = yield* lab.keyPair
-      yield* Effect.acquireRelease(
-        lab.exec("gateway", ["nft", "-f", "-"], {
-          input: `table inet foreign {
-  chain forward { type filter hook forward priority 10; policy drop; }
-  chain input { type filter hook input priority 10; policy drop; iifname lo accept; ct state established,related accept; }
-}
-`
-        }),
-        () => Effect.ignore(lab.exec("gateway", ["nft", "delete", "table", "inet", "foreign"]))
-      )
-      const gateway = yield* operate({ name: "walled", config: gatewayConfig({ clientKey: clientKeys.publicKey }) })
-      const world = yield* surround(gateway, clientKeys)
-      const warnings = (yield* gateway.log).split("\n").filter((line) => line.includes("level=WARN"))
-      const blocked = yield* world.proxyOf()
-      const commands = warnings.flatMap((line) =>
-        [...line.matchAll(/\\"(nft insert rule .*?)\\"/g)].map(([, c = ""]) => c)
-      )
-      for (const command of commands) yield* lab.exec("gateway", command.split(" "))
-      // The client's next handshake comes 5 s after the blocked one.
-      const proxy = yield* Effect.repeat(world.proxyOf(), { until: (found) => found !== "none", times: 5 })
-      const page = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 5000 })
-
-      assert.strictEqual(warnings.length, 2, warnings.join("\n"))
-      assert.strictEqual(commands.length, 4)
-      assert.strictEqual(blocked, "none")
-      assert.strictEqual(page.page?.servedBy, inner.origin.v4, JSON.stringify(page.errors))
-    })
-  )
-
   it.effect(
     "keeps a gateway with a full disk: new names in memory only and loudly, the old ones as they were",
     () =>

@@ -102,7 +102,8 @@ describe("the gateway's end of the tunnel", () => {
           masquerade: true,
           fixedRanges: true,
           keepPorts: false,
-          trackUdp: true
+          trackUdp: true,
+          clientsCallFirst: false
         }
       ])
       const policies = yield* commandsOf("SetPolicy")

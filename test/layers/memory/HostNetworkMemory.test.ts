@@ -18,6 +18,7 @@ const plan: HostPlan = {
   masquerade: true,
   fixedRanges: false,
   keepPorts: false,
+  clientsCallFirst: true,
   trackUdp: true
 }
 

@@ -30,6 +30,7 @@ const plan: HostPlan = {
   masquerade: true,
   fixedRanges: false,
   keepPorts: false,
+  clientsCallFirst: true,
   trackUdp: true,
   ...(JSON.parse(process.argv[3] ?? "{}") as Partial<HostPlan>)
 }

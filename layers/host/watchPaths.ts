@@ -1,0 +1,150 @@
+/** Watches the gateway's own traffic for packets that the host takes away, and says who is likely to blame. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { FirewallReport } from "../../src/host/FirewallReport.ts"
+import type { HostNetwork, HostPlan } from "../../src/host/HostNetwork.ts"
+import type { PathCount } from "../../src/host/pathCounters.ts"
+import {
+  judgePaths,
+  lostPaths,
+  type PathJudgement,
+  type PathLoss,
+  suspects,
+  withCertain
+} from "../../src/host/pathLoss.ts"
+import { type Blame, describeLoss, describePath } from "../../src/host/pathTrouble.ts"
+import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
+
+/** How often it is seen whether there is traffic. */
+const tickMs = 250
+/** Between two looks at the counts: when there is traffic again, while packets stay away, while all is well, without any. */
+const freshMs = 500
+const freshLooks = 2
+const closeMs = 1_000
+const busyMs = 3_000
+const idleMs = 5_000
+/** Between two looks at the rules while packets stay away. */
+const blameMs = 5_000
+
+export interface PathWatch {
+  readonly watch: (plan: HostPlan) => Effect.Effect<never>
+  readonly report: () => FirewallReport
+}
+
+export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane["Service"]): PathWatch => {
+  let judged = false
+  let judgement: PathJudgement = new Map()
+  /** Who is to blame for each lost way. */
+  let blamed: ReadonlyArray<Blamed> = []
+  const counters = { lost: 0, healed: 0 }
+
+  const watch = Effect.fnUntraced(function* (plan: HostPlan) {
+    const clock = yield* Clock.Clock
+    const monotonic = () => monotonicMillisUnsafe(clock)
+    judged = plan.firewall !== "off"
+    judgement = new Map()
+    blamed = []
+    let lookedAt = Number.NEGATIVE_INFINITY
+    let written: number | undefined = 0
+    let writtenAt = Number.NEGATIVE_INFINITY
+    let fresh = 0
+    let blamedAt = 0
+    let sockets = { arrived: 0, received: 0, both: 0 }
+    /** Told already, by who is to blame: one rule takes packets of many kinds. */
+    const told = new Set<string>()
+
+    const tell = Effect.fnUntraced(function* (loss: PathLoss, culprit: Blame) {
+      blamed = [...blamed.filter((b) => !isSame(b.loss, loss)), { ...culprit, loss }]
+      if (told.has(culprit.likely)) return
+      told.add(culprit.likely)
+      counters.lost++
+      yield* Effect.logWarning(describeLoss(loss, culprit, monotonic() - loss.since))
+    })
+
+    /** A burst may be over at the next look, but for one that a rule explains which takes everything. */
+    const suspect = Effect.fnUntraced(function* (loss: PathLoss) {
+      const culprit = yield* host.blame(plan, loss)
+      if (!culprit.sure) return
+      judgement = withCertain(judgement, loss)
+      yield* tell(loss, culprit)
+    })
+
+    /** Rules may have changed, and others do the same. */
+    const blameAgain = Effect.fnUntraced(function* (loss: PathLoss) {
+      const culprit = yield* host.blame(plan, loss)
+      if (blamed.some((b) => isSame(b.loss, loss) && b.likely === culprit.likely)) return
+      yield* tell(loss, culprit)
+    })
+
+    const look = Effect.gen(function* () {
+      const packets = yield* dataPlane.counters
+      const now = monotonic()
+      if (packets["tun.written"] !== written) {
+        written = packets["tun.written"]
+        if (now - writtenAt > busyMs) fresh = freshLooks
+        writtenAt = now
+      }
+      const quiet = now - writtenAt > busyMs
+      const pause = fresh > 0 ? freshMs : suspects(judgement) ? closeMs : quiet ? idleMs : busyMs
+      if (now - lookedAt < pause - tickMs / 2) return
+      lookedAt = now
+      if (fresh > 0) fresh--
+      const counts = yield* host.pathCounts(plan)
+      const listening = listen(counts, packets["udp.received"] ?? 0)
+      const news = judgePaths(judgement, [...counts, ...listening], now)
+      judgement = news.next
+      for (const loss of news.suspected) yield* suspect(loss)
+      for (const loss of news.lost) yield* tell(loss, yield* host.blame(plan, loss))
+      if (news.still.length > 0 && now - blamedAt > blameMs) {
+        blamedAt = now
+        for (const loss of news.still) yield* blameAgain(loss)
+      }
+      const healed = blamed.filter((b) => news.healed.some((loss) => isSame(loss, b.loss)))
+      blamed = blamed.filter((b) => !healed.includes(b))
+      for (const likely of new Set(healed.map((b) => b.likely))) {
+        if (blamed.some((b) => b.likely === likely) || !told.delete(likely)) continue
+        counters.healed++
+        const what = healed.find((b) => b.likely === likely)
+        if (what !== undefined) yield* Effect.logInfo(`the host lets ${describePath(what.loss)} through again`)
+      }
+    })
+
+    /** How much of what arrived at the socket the gateway has read. Several packets may be counted as one there. */
+    const listen = (counts: ReadonlyArray<PathCount>, received: number): ReadonlyArray<PathCount> => {
+      const arrived = counts.reduce((sum, { last, way }) => (way === "arrive" ? sum + last : sum), 0)
+      const came = arrived - sockets.arrived
+      const both = sockets.both + Math.max(0, Math.min(came, received - sockets.received))
+      sockets = { arrived, received, both }
+      return [{ way: "listen", family: "ipv4", protocol: "any", device: "", first: arrived, last: both }]
+    }
+
+    if (!judged) return yield* Effect.never
+    // A table that somebody has deleted is back before the next look.
+    const tick = Effect.andThen(Effect.ignore(look), Effect.sleep(tickMs))
+    return yield* superviseForever("Tunnel.paths", tick)
+  })
+
+  return {
+    watch,
+    report: () => ({
+      judged,
+      lost: lostPaths(judgement).flatMap((loss) => {
+        const known = blamed.find((b) => isSame(b.loss, loss))
+        if (known === undefined) return []
+        return [
+          { what: describePath(loss), since: loss.since, packets: loss.lost, likely: known.likely, fix: known.fix }
+        ]
+      }),
+      counters
+    })
+  }
+}
+
+interface Blamed extends Blame {
+  readonly loss: PathLoss
+}
+
+const isSame = (a: PathLoss, b: PathLoss): boolean =>
+  a.way === b.way && a.family === b.family && a.protocol === b.protocol && a.device === b.device

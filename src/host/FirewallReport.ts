@@ -1,0 +1,15 @@
+/** How the host treats the gateway's own traffic, as far as it can be counted. */
+export interface FirewallReport {
+  /** `false`: the gateway has no table to count in (`firewall: off`). */
+  readonly judged: boolean
+  /** What is taken away just now, the oldest first. `since`: monotonic milliseconds. */
+  readonly lost: ReadonlyArray<{
+    readonly what: string
+    readonly since: number
+    readonly packets: number
+    readonly likely: string
+    readonly fix: string
+  }>
+  /** Since the start: how often somebody was found to take packets away, and how often that has ended. */
+  readonly counters: { readonly lost: number; readonly healed: number }
+}

@@ -1,0 +1,228 @@
+/**
+ * Counts the gateway's own traffic where it comes into the host's filters and where it leaves them, as chains of the
+ * gateway's nftables table. What has come in and never leaves, somebody else has taken: rules of whatever kind, reverse path
+ * filters, forwarding that is off. Only starts of connections are counted one by one; what carries data costs a packet two
+ * plain counters.
+ */
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { HostPlan } from "./HostNetwork.ts"
+
+/**
+ * The ways of packets, each with a first and a last count.
+ *
+ * | way       | from → to                                                             |
+ * | --------- | --------------------------------------------------------------------- |
+ * | `enter`   | connections of clients, through everybody's `prerouting` rules        |
+ * | `route`   | those to be forwarded, from there to the first `forward` rule         |
+ * | `forward` | through everybody's `forward` rules, by the device they leave at      |
+ * | `flow`    | all other packets of clients there                                    |
+ * | `return`  | what answers them, from connection tracking to the first `forward` rule |
+ * | `back`    | through everybody's `forward` rules                                   |
+ * | `service` | clients' packets to the gateway's own DNS and ping: `input` rules     |
+ * | `answer`  | the gateway's answers to clients: `output` rules                      |
+ * | `arrive`  | clients' WireGuard packets (and ICE's): up to the last `input` rule   |
+ * | `send`    | the gateway's: `output` rules                                         |
+ * | `listen`  | from the last `input` rule to the gateway's socket                    |
+ */
+export const ways = [
+  "enter",
+  "route",
+  "forward",
+  "flow",
+  "return",
+  "back",
+  "service",
+  "answer",
+  "arrive",
+  "send",
+  "listen"
+] as const
+export type Way = (typeof ways)[number]
+
+/** Before and after all rules of others. Connection tracking works at -200. */
+const [beforeAll, afterAll] = [-9_999, 9_999]
+const tracked = -199
+
+type End = "first" | "last"
+
+/** Filled by packets: starts of connections, and what goes to the gateway itself. */
+const setOf = (way: Way, end: End) => `path_${way}_${end}`
+const byConnection = ["enter", "route", "forward", "service", "answer"] as const
+
+/** One counter per family (and protocol): cheap enough for packets with data. */
+const counterOf = (way: Way, end: End, ...rest: ReadonlyArray<string>) => ["path", way, end, ...rest].join("_")
+const families = ["ipv4", "ipv6"] as const
+const protocols = { ipv4: ["tcp", "udp", "icmp"], ipv6: ["tcp", "udp", "ipv6-icmp"] } as const
+const ends = ["first", "last"] as const
+
+const perFamily = (way: Way, end: End): string =>
+  `counter name meta nfproto map { ${families.map((f) => `${f} : "${counterOf(way, end, f)}"`).join(", ")} }`
+
+const perProtocol = (way: Way, end: End): string => {
+  const pairs = families.flatMap((f) =>
+    protocols[f].map((p) => `${f} . ${p} : "${counterOf(way, end, f, p.replace("-", ""))}"`)
+  )
+  return `counter name meta nfproto . meta l4proto map { ${pairs.join(", ")} }`
+}
+
+const perConnection = (way: Way, end: End, device: "iifname" | "oifname"): string =>
+  `meta l4proto { tcp, udp, icmp, ipv6-icmp } update @${setOf(way, end)} { meta nfproto . meta l4proto . ${device} counter }`
+
+/** Counted before the gateway's own `forward` rules. */
+export const entryOfForward = (device: string): string =>
+  `    iifname "${device}" ct state new ${perConnection("route", "last", "iifname")}\n`
+
+/** Objects first counts are kept in come before those of last counts: they are read in this order. */
+export const pathObjects = (): string => {
+  const plain = ends.flatMap((end) => [
+    ...(["flow", "arrive", "send"] as const).flatMap((way) => families.map((f) => counterOf(way, end, f))),
+    ...(["return", "back"] as const).flatMap((way) =>
+      families.flatMap((f) => protocols[f].map((p) => counterOf(way, end, f, p.replace("-", ""))))
+    )
+  ])
+  const sets = ends.flatMap((end) => byConnection.map((way) => setOf(way, end)))
+  return [
+    ...plain.map((name) => `  counter ${name} { }`),
+    ...sets.map((name) => `  set ${name} { typeof meta nfproto . meta l4proto . iifname; flags dynamic; size 1024; }`)
+  ].join("\n")
+}
+
+/** Packets that begin as WireGuard's do: not those of whoever tries all ports. */
+const wireguard = "@th,64,32 { 0x01000000, 0x02000000, 0x04000000 }"
+
+/** The chains. Where clients come unasked, strangers' packets must arrive; else only answers, as a firewall may have it. */
+export const pathChains = (plan: HostPlan): string => {
+  const { device, dnsPort, listenPort } = plan
+  const ours = plan.clientsCallFirst ? wireguard : "ct state established,related"
+  return `  chain path_prerouting_first {
+    type filter hook prerouting priority ${tracked}; policy accept;
+    iifname "${device}" ct state new ${perConnection("enter", "first", "iifname")}
+    iifname "${device}" accept
+    udp dport ${listenPort} fib daddr type local ${ours} ${perFamily("arrive", "first")} accept
+    ct direction reply ct original ip saddr @tunnel4 ${perProtocol("return", "first")}
+    ct direction reply ct original ip6 saddr @tunnel6 ${perProtocol("return", "first")}
+  }
+  chain path_prerouting_last {
+    type filter hook prerouting priority ${afterAll}; policy accept;
+    iifname != "${device}" accept
+    ct state != new accept
+    ${perConnection("enter", "last", "iifname")}
+    fib daddr type local accept
+    fib daddr oif missing accept
+    ip ttl > 1 ${perConnection("route", "first", "iifname")}
+    ip6 hoplimit > 1 ${perConnection("route", "first", "iifname")}
+  }
+  chain path_forward_first {
+    type filter hook forward priority ${beforeAll}; policy accept;
+    ${ofForward(device, "first")}
+  }
+  chain path_forward_last {
+    type filter hook forward priority ${afterAll}; policy accept;
+    ${ofForward(device, "last")}
+  }
+  chain path_input_first {
+    type filter hook input priority ${beforeAll}; policy accept;
+    ${ofService(device, dnsPort, "first")}
+  }
+  chain path_input_last {
+    type filter hook input priority ${afterAll}; policy accept;
+    ${ofService(device, dnsPort, "last")}
+    iifname != "${device}" udp dport ${listenPort} ${ours} ${perFamily("arrive", "last")}
+  }
+  chain path_output_first {
+    type filter hook output priority ${beforeAll}; policy accept;
+    ${ofOutput(plan, "first")}
+  }
+  chain path_output_last {
+    type filter hook output priority ${afterAll}; policy accept;
+    ${ofOutput(plan, "last")}
+  }`
+}
+
+const ofForward = (device: string, end: End): string =>
+  [
+    `iifname "${device}" ct state new ${perConnection("forward", end, "oifname")} accept`,
+    `iifname "${device}" ${perFamily("flow", end)} accept`,
+    `oifname "${device}" ${perProtocol("back", end)}${end === "first" ? ` ${perProtocol("return", "last")}` : ""}`
+  ].join("\n    ")
+
+const ofService = (device: string, dnsPort: number, end: End): string =>
+  [
+    `iifname "${device}" meta l4proto { tcp, udp } th dport ${dnsPort} ${perConnection("service", end, "iifname")}`,
+    `iifname "${device}" icmp type echo-request ${perConnection("service", end, "iifname")}`,
+    `iifname "${device}" icmpv6 type echo-request ${perConnection("service", end, "iifname")}`
+  ].join("\n    ")
+
+/** Errors about clients' packets are no answers of a service. */
+const ofOutput = ({ device, dnsPort, listenPort }: HostPlan, end: End): string =>
+  [
+    `oifname "${device}" meta l4proto { tcp, udp } th sport ${dnsPort} ${perConnection("answer", end, "oifname")}`,
+    `oifname "${device}" icmp type echo-reply ${perConnection("answer", end, "oifname")}`,
+    `oifname "${device}" icmpv6 type echo-reply ${perConnection("answer", end, "oifname")}`,
+    `oifname != "${device}" udp sport ${listenPort} ${perFamily("send", end)}`
+  ].join("\n    ")
+
+/** How many packets came and left so far, of one way, family and protocol. */
+export interface PathCount {
+  readonly way: Way
+  readonly family: (typeof families)[number]
+  readonly protocol: "tcp" | "udp" | "icmp" | "any"
+  /** The device that `forward` leaves at; "" elsewhere. */
+  readonly device: string
+  readonly first: number
+  readonly last: number
+}
+
+/** Reads the counts out of `nft -j list table`'s objects. */
+export const pathCounts = (objects: ReadonlyArray<Readonly<Record<string, unknown>>>): ReadonlyArray<PathCount> => {
+  const found = new Map<string, { -readonly [K in keyof PathCount]: PathCount[K] }>()
+  const add = (
+    way: string | undefined,
+    end: string | undefined,
+    [family, l4 = "any", device = ""]: ReadonlyArray<string>,
+    packets: number
+  ) => {
+    if (!isWay(way) || (end !== "first" && end !== "last") || (family !== "ipv4" && family !== "ipv6")) return
+    const protocol = l4 === "tcp" || l4 === "udp" || l4 === "any" ? l4 : "icmp"
+    const leaves = way === "forward" ? device : ""
+    const key = `${way} ${family} ${protocol} ${leaves}`
+    const count = found.get(key) ?? { way, family, protocol, device: leaves, first: 0, last: 0 }
+    count[end] += packets
+    found.set(key, count)
+  }
+  for (const object of objects) {
+    const { counter, set } = Option.getOrElse(decodeListed(object), (): Listed => ({}))
+    const name = counter?.name ?? set?.name
+    if (name === undefined || !name.startsWith("path_")) continue
+    const [, way, end, ...rest] = name.split("_")
+    if (counter !== undefined) add(way, end, rest, counter.packets)
+    for (const { elem } of set?.elem ?? []) add(way, end, elem.val.concat, elem.counter.packets)
+  }
+  return [...found.values()]
+}
+
+/** The part of nft's JSON that is read here. */
+const Listed = Schema.Struct({
+  counter: Schema.optionalKey(Schema.Struct({ name: Schema.String, packets: Schema.Finite })),
+  set: Schema.optionalKey(
+    Schema.Struct({
+      name: Schema.String,
+      elem: Schema.optionalKey(
+        Schema.Array(
+          Schema.Struct({
+            elem: Schema.Struct({
+              val: Schema.Struct({ concat: Schema.Array(Schema.String) }),
+              counter: Schema.Struct({ packets: Schema.Finite })
+            })
+          })
+        )
+      )
+    })
+  )
+})
+type Listed = typeof Listed.Type
+
+const decodeListed = Schema.decodeUnknownOption(Listed)
+
+const isWay = (text: string | undefined): text is Way => ways.some((way) => way === text)
