@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { HostError } from "../../src/host/HostNetwork.ts"
+import { isPathSet } from "../../src/host/pathCounters.ts"
 import { runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
 
@@ -40,12 +41,12 @@ const lasting = (ruleset: unknown): string =>
   )
 
 /** A set whose elements come and go by rules. */
-const isFilledByPackets = (value: unknown): value is { readonly flags: ReadonlyArray<unknown> } =>
+const isFilledByPackets = (value: unknown): value is { readonly name: string } =>
   typeof value === "object" &&
   value !== null &&
-  "flags" in value &&
-  Array.isArray(value.flags) &&
-  (value.flags.includes("dynamic") || value.flags.includes("timeout"))
+  "name" in value &&
+  typeof value.name === "string" &&
+  isPathSet(value.name)
 
 const Ruleset = Schema.fromJsonString(
   Schema.Struct({ nftables: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) })

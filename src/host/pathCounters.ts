@@ -25,7 +25,7 @@ import type { HostPlan } from "./HostNetwork.ts"
  * | `send`    | the gateway's: `output` rules                                         |
  * | `listen`  | from the last `input` rule to the gateway's socket                    |
  */
-export const ways = [
+const ways = [
   "enter",
   "route",
   "forward",
@@ -45,6 +45,9 @@ const [beforeAll, afterAll] = [-9_999, 9_999]
 const tracked = -199
 
 type End = "first" | "last"
+
+/** Whether a set of the table is filled by packets: its elements are no part of what was set up. */
+export const isPathSet = (name: string): boolean => name.startsWith("path_")
 
 /** Filled by packets: starts of connections, and what goes to the gateway itself. */
 const setOf = (way: Way, end: End) => `path_${way}_${end}`
@@ -194,7 +197,7 @@ export const pathCounts = (objects: ReadonlyArray<Readonly<Record<string, unknow
   for (const object of objects) {
     const { counter, set } = Option.getOrElse(decodeListed(object), (): Listed => ({}))
     const name = counter?.name ?? set?.name
-    if (name === undefined || !name.startsWith("path_")) continue
+    if (name === undefined || !isPathSet(name)) continue
     const [, way, end, ...rest] = name.split("_")
     if (counter !== undefined) add(way, end, rest, counter.packets)
     for (const { elem } of set?.elem ?? []) add(way, end, elem.val.concat, elem.counter.packets)

@@ -102,7 +102,8 @@ const judge = (before: Judged | undefined, count: PathCount, now: number): Judge
   if (missed > 0 && missed * 2 >= came) {
     const { device, family, protocol, way } = count
     const loss = still.loss ?? { way, family, protocol, device, since: now, lost: 0, passed: 0 }
-    const grown = { ...loss, lost: loss.lost + missed, passed: loss.passed + left }
+    // What came through at the first look came before.
+    const grown = { ...loss, lost: loss.lost + missed, passed: still.loss === null ? 0 : loss.passed + left }
     const looks = still.looks + 1
     const lasts = now - loss.since
     const told =

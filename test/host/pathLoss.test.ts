@@ -86,7 +86,7 @@ describe("judgePaths", () => {
       [50, 10],
       [60, 12]
     ])
-    assert.deepStrictEqual(some.told, ["5: 48 lost, 12 passed"])
+    assert.deepStrictEqual(some.told, ["0: suspected", "5: 48 lost, 10 passed"])
     assert.deepStrictEqual(
       look([
         [10, 7],

@@ -1,0 +1,164 @@
+/** Hosts whose own firewall (or settings) take away what the gateway's clients send: it is told, with who and what to do. */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import * as LabLayer from "../../layers/lab/Lab.ts"
+import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
+import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { dig, inner } from "../support/lab.ts"
+import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
+
+const device = "sallyport0"
+
+/** Each as a host has it; `removed` takes it back. */
+const shapes = {
+  "firewalld, a reject at the end of chains that accept": {
+    rules: `table inet firewalld {
+  chain filter_INPUT { type filter hook input priority filter + 10; policy accept;
+    ct state { established, related } accept
+    iifname lo accept
+    ct state invalid drop
+    udp dport 51820 accept
+    jump filter_INPUT_ZONES
+    reject with icmpx admin-prohibited
+  }
+  chain filter_INPUT_ZONES { iifname "inner" tcp dport 22 accept; }
+  chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept;
+    ct state { established, related } accept
+    iifname lo accept
+    reject with icmpx admin-prohibited
+  }
+}`,
+    removed: "nft delete table inet firewalld",
+    blames: [/reject with icmpx admin-prohibited.*inet firewalld filter_INPUT/, /inet firewalld filter_FORWARD/]
+  },
+  "ufw and Docker, policies that drop": {
+    rules: `table ip filter {
+  chain INPUT { type filter hook input priority filter; policy drop;
+    iifname lo accept
+    ct state related,established accept
+    jump ufw-user-input
+  }
+  chain ufw-user-input { udp dport 51820 accept; }
+  chain FORWARD { type filter hook forward priority filter; policy drop;
+    jump DOCKER-USER
+    oifname "docker0" ct state related,established accept
+  }
+  chain DOCKER-USER { return; }
+}`,
+    removed: "nft delete table ip filter",
+    blames: [/the policy \\"drop\\" of the firewall chain \\"ip filter INPUT\\"/, /ip filter FORWARD/]
+  },
+  "a chain of another overlay network": {
+    rules: `table ip filter {
+  chain ts-input { iifname != "tailscale0" ip saddr 100.64.0.0/10 drop; }
+  chain INPUT { type filter hook input priority filter; policy accept; jump ts-input; }
+}`,
+    removed: "nft delete table ip filter",
+    blames: [/tailscale0 ip saddr 100.64.0.0\/10 drop.*ip filter ts-input/]
+  },
+  "output that is closed": {
+    rules: `table inet out { chain output { type filter hook output priority filter; policy drop; oifname { "lo", "inner", "outer" } accept
+}
+}`,
+    removed: "nft delete table inet out",
+    blames: [/the gateway's (DNS answers|answers to pings).*inet out output/]
+  },
+  "answers of resources that are not let back": {
+    rules: `table inet back { chain forward { type filter hook forward priority filter; policy drop; iifname "${device}" accept
+}
+}`,
+    removed: "nft delete table inet back",
+    blames: [/ICMP answers of resources.*inet back forward/]
+  },
+  "the port that nobody may come to": {
+    rules: `table inet shut { chain input { type filter hook input priority filter; policy accept; iifname "outer" udp dport 51820 drop
+}
+}`,
+    removed: "nft delete table inet shut",
+    blames: [/clients' tunnel packets \(IPv4\).*udp dport 51820 drop.*inet shut input/]
+  }
+} as const satisfies Record<string, Shape>
+
+interface Shape {
+  readonly rules: string
+  readonly removed: string
+  readonly blames: ReadonlyArray<RegExp>
+}
+
+layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("a gateway on a host", (it) => {
+  it.effect(
+    "says who takes its packets away, what lets them through, and when they come again; else nothing",
+    () =>
+      Effect.gen(function* () {
+        const lab = yield* Lab
+        const world = yield* startWorld({
+          resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor] }
+  lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }`
+        })
+        yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`] })
+        const inGateway = (command: string) => lab.exec("gateway", ["sh", "-ec", command])
+        const warnings = Effect.map(world.gateway.process.output, (text) =>
+          text.split("\n").filter((line) => line.includes("level=WARN"))
+        )
+        /** DNS, a ping of the gateway and one of a resource. */
+        const use = Effect.gen(function* () {
+          const [names, gateway, resource] = yield* Effect.all(
+            [
+              dig("client", tunnelAddresses.gateway.v4, appName, "A"),
+              lab.attempt("client", ["ping", "-c", "1", "-W", "1", tunnelAddresses.gateway.v4]),
+              lab.attempt("client", ["ping", "-c", "1", "-W", "1", inner.origin.v4])
+            ],
+            { concurrency: 3 }
+          )
+          return names.length > 0 && gateway.code === 0 && resource.code === 0
+        })
+        const works = use.pipe(
+          Effect.repeat({ until: (well) => well, schedule: Schedule.spaced("100 millis"), times: 30 })
+        )
+        const warningsBeside = (known: ReadonlyArray<string>) =>
+          Effect.map(warnings, (lines) => lines.filter((line) => !known.includes(line)))
+
+        assert.isTrue(yield* works)
+        for (const [name, shape] of Object.entries<Shape>(shapes)) {
+          const known = yield* warnings
+          yield* lab.exec("gateway", ["nft", "-f", "-"], { input: shape.rules })
+          const told = yield* use.pipe(
+            Effect.andThen(warningsBeside(known)),
+            Effect.filterOrFail(
+              (lines) => shape.blames.every((blame) => lines.some((line) => blame.test(line))),
+              (lines) => new LabError({ message: `${name}: ${lines.join("\n")}` })
+            ),
+            Effect.retry({ schedule: Schedule.spaced("300 millis"), times: 20 })
+          )
+          assert.strictEqual(told.length, shape.blames.length, told.join("\n"))
+          const during = yield* world.gateway.status
+          assert.isAtLeast(during.firewall?.lost.length ?? 0, 1, name)
+          const commands = told.flatMap((line) => [...line.matchAll(/\\"(nft .*?)\\"/g)].map(([, c = ""]) => c))
+          for (const command of commands) yield* inGateway(command)
+          assert.isTrue(yield* works, `${name}: the commands that were told do not help: ${commands.join("; ")}`)
+          yield* Effect.andThen(use, world.gateway.status).pipe(
+            Effect.filterOrFail(
+              (report) => report.firewall?.lost.length === 0,
+              (report) => new LabError({ message: `${name}: not healed: ${JSON.stringify(report.firewall)}` })
+            ),
+            Effect.retry({ schedule: Schedule.spaced("500 millis"), times: 20 })
+          )
+          yield* inGateway(shape.removed)
+          assert.isTrue(yield* works)
+        }
+        const known = yield* warnings
+        // A burst that a limit cuts, and a rule for others.
+        yield* lab.exec("gateway", ["nft", "-f", "-"], {
+          input: `table inet limited { chain input { type filter hook input priority filter; policy accept;
+  iifname "${device}" icmp type echo-request limit rate over 5/second burst 5 packets drop
+  iifname "inner" tcp dport 22 drop
+}
+}`
+        })
+        yield* lab.attempt("client", ["ping", "-c", "100", "-i", "0.005", "-W", "1", tunnelAddresses.gateway.v4])
+        for (let round = 0; round < 4; round++) yield* Effect.delay(use, "500 millis")
+        assert.deepStrictEqual(yield* warningsBeside(known), [])
+      }),
+    150_000
+  )
+})
