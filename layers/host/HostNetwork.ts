@@ -334,11 +334,15 @@ const installFirewall = Effect.fnUntraced(function* (look: HostLook, inForce: In
     yield* nft(script)
     const more = yield* Effect.forEach(optionalScripts(plan), (optional) => Effect.isSuccess(nft(optional)))
     yield* rememberTable(look, inForce)
-    if (inForce.generation === (before ?? 0) + 1 + more.filter(Boolean).length) return
+    if (inForce.generation === (before ?? 0) + 1 + more.filter(Boolean).length) break
   }
+  const flows = Number(readOr("/proc/sys/net/netfilter/nf_conntrack_count", "0"))
+  if (plan.masquerade && flows <= mostFlows) look.forgetUntranslated([...plan.tunnelNetworks, ...plan.proxyNetworks])
 })
 
 const mostTries = 3
+/** Looking through more of them would hold everything else up. */
+const mostFlows = 100_000
 
 const rememberTable = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
   inForce.table = yield* nftTable(firewallTable(inForce.plan.device))

@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { flowsOf, forgetUntranslated } from "../../src/host/conntrack.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
 import { deviceForwarding, globalForwarding, type HostObserved, type HostWanted } from "../../src/host/hostPlan.ts"
 import {
@@ -41,6 +42,8 @@ export interface HostLook {
   readonly events: (plan: HostPlan | null) => HostEvents
   /** Grows with every change of an nftables rule, whoever made it; `null` where the kernel does not say. */
   readonly generation: () => number | null
+  /** Has the kernel forget flows that began while nothing masqueraded; how many. */
+  readonly forgetUntranslated: (inside: ReadonlyArray<string>) => number
   readonly link: (name: string) => Link | null | NativeError
   /** All but the table. `index` is the device's; another one of the same name is not ours. `forwarded`: see `Forwarded`. */
   readonly observe: (
@@ -130,6 +133,16 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
       const found = ask(rulesGeneration, readGeneration, "netfilter")
       return found instanceof NativeError ? null : (found[0] ?? null)
     },
+    forgetUntranslated: (inside) => {
+      const networks = inside.flatMap((network) => parseNetwork(network) ?? [])
+      let forgotten = 0
+      for (const family of [4, 6] as const) {
+        const flows = ask(flowsOf(family), (flow) => forgetUntranslated(flow, networks), "netfilter")
+        if (flows instanceof NativeError) continue
+        for (const forget of flows) if (!(ask(forget, () => undefined, "netfilter") instanceof NativeError)) forgotten++
+      }
+      return forgotten
+    },
     link: (name) => link(linkByName(name)),
     observe: (wanted, index, forwarded) => {
       const found = link(linkByName(wanted.device))
@@ -141,8 +154,11 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
         if (on instanceof NativeError) return on
         for (const address of on) if (address.index === ours!.index) addresses.add(address.address)
       }
+      const elsewhere = ours === null && index !== null ? link(linkByIndex(index)) : null
+      const renamed = elsewhere === null || elsewhere instanceof NativeError ? {} : { renamed: elsewhere.name }
       return {
         link: ours,
+        ...renamed,
         addresses,
         routes: routes(wanted),
         forwarding: forwarding(wanted, ours?.index ?? 0, forwarded)

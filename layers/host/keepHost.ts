@@ -5,11 +5,11 @@ import type { HostKept } from "../../src/host/HostKept.ts"
 import type { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 
-/** Somebody who undoes every repair is given in to this often, and is then met once a second. */
-const atOnce = 10
+/** Somebody who undoes every repair is met at once this often, and once a second then. */
+const atOnce = 60
 const pauseMs = 1_000
 /** Rounds are forgotten, one by one, after this long. */
-const forgottenMs = 6_000
+const forgottenMs = 2_000
 
 export interface HostKeeper {
   /** One comparison, and what it takes. */

@@ -29,6 +29,8 @@ interface WantedRoute {
 export interface HostObserved {
   /** `null`: the host has no such device, or another one has its name. */
   readonly link: Omit<Link, "name"> | null
+  /** The name that somebody has given to the device instead. */
+  readonly renamed?: string
   /** Of the device, `address/prefix`, canonical. */
   readonly addresses: ReadonlySet<string>
   /** By wanted network; a network that leads nowhere is left out. */
@@ -90,7 +92,10 @@ export const compare = (wanted: HostWanted, observed: HostObserved): ReadonlyArr
   if (wanted.table && observed.table !== "right") {
     repairs.push({ _tag: "Table", lost: `the gateway's nft table was ${observed.table}` })
   }
-  if (link === null) return [...repairs, { _tag: "Device", lost: `the TUN device ${device} was gone` }]
+  if (link === null) {
+    const what = observed.renamed === undefined ? "gone" : `renamed to ${observed.renamed}`
+    return [...repairs, { _tag: "Device", lost: `the TUN device ${device} was ${what}` }]
+  }
   const wrong = [
     ...(link.up ? [] : [`${device} was down`]),
     ...(link.mtu === wanted.mtu ? [] : [`the MTU of ${device} was ${link.mtu}`]),

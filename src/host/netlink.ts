@@ -234,7 +234,7 @@ export const rulesGeneration: NetlinkRequest = {
 
 const aligned = (length: number): number => (length + 3) & ~3
 
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+export const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const concat = (first: Uint8Array, second: Uint8Array): Uint8Array => {
   const whole = new Uint8Array(first.length + second.length)
@@ -243,7 +243,7 @@ const concat = (first: Uint8Array, second: Uint8Array): Uint8Array => {
   return whole
 }
 
-const attribute = (type: number, value: Uint8Array): Uint8Array => {
+export const attribute = (type: number, value: Uint8Array): Uint8Array => {
   const bytes = new Uint8Array(aligned(4 + value.length))
   const view = viewOf(bytes)
   view.setUint16(0, 4 + value.length, true)
@@ -253,7 +253,7 @@ const attribute = (type: number, value: Uint8Array): Uint8Array => {
 }
 
 /** By type, without the flags in it. */
-const attributes = (body: Uint8Array, from: number): ReadonlyMap<number, Uint8Array> => {
+export const attributes = (body: Uint8Array, from: number): ReadonlyMap<number, Uint8Array> => {
   const view = viewOf(body)
   const found = new Map<number, Uint8Array>()
   for (let at = from; at + 4 <= body.length;) {
@@ -273,7 +273,7 @@ const addressText = (bytes: Uint8Array | undefined): string | undefined => {
   return address === undefined ? undefined : formatAddress(address)
 }
 
-const addressWords = (bytes: Uint8Array | undefined): Words | undefined => {
+export const addressWords = (bytes: Uint8Array | undefined): Words | undefined => {
   const address = words()
   if (bytes?.length === 4) readIpv4(bytes, 0, address)
   else if (bytes?.length === 16) readIpv6(bytes, 0, address)

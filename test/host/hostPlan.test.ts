@@ -116,6 +116,9 @@ describe("the comparison of a host with its plan", () => {
 
   it("says of a device that is gone only that: its addresses and routes went with it", () => {
     assert.deepStrictEqual(lostOf(deviceGone(right)), ["the TUN device sally0 was gone"])
+    assert.deepStrictEqual(lostOf({ ...deviceGone(right), renamed: "lan0" }), [
+      "the TUN device sally0 was renamed to lan0"
+    ])
   })
 
   it("wants nothing of IPv6 where the host has none, and no table where the firewall is left alone", () => {

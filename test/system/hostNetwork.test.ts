@@ -156,6 +156,15 @@ describe("HostNetwork", () => {
     }
   })
 
+  it("puts a deleted table back, and lets flows begin anew that began without it", () => {
+    const { value } = probe("untranslated")
+
+    assert.match(value.before, /src=100\.64\.0\.2 dst=192\.168\.77\.2 .*dst=100\.64\.0\.2/)
+    assert.deepStrictEqual(value.repaired, ["the gateway's nft table was gone"])
+    assert.match(value.after, /src=100\.64\.0\.2 dst=192\.168\.77\.2 .*dst=192\.168\.77\.1/)
+    assert.notMatch(value.after, /dst=100\.64\.0\.2/)
+  })
+
   it("leaves the host's firewall and its traffic alone when told so", () => {
     const { value } = probe("configure", { firewall: "off" })
 

@@ -319,6 +319,24 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
+  /** A flow begins while the table is gone, and goes on once it is there again. */
+  untranslated: configured((io) =>
+    Effect.gen(function* () {
+      const flow = udp(client, server, 7)
+      const ends = () => sh("conntrack -L -p udp --dport 7 2>/dev/null").trim()
+      // Flows are tracked as long as somebody's rules ask for it.
+      sh("nft add table ip other")
+      sh("nft 'add chain ip other pre { type filter hook prerouting priority 0; }'")
+      sh("nft add rule ip other pre ct state new accept")
+      sh(`nft delete table inet sallyport_${plan.device}`)
+      inject(io, flow)
+      const before = ends()
+      const { repaired } = yield* (yield* HostNetwork).repair(Effect.void)
+      inject(io, flow)
+      return { before, repaired, after: ends() }
+    })
+  ),
+
   changed: Effect.gen(function* () {
     const network = yield* HostNetwork
     // Addresses of the wires themselves come up a moment after them.
