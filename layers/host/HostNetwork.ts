@@ -82,6 +82,8 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
   })
 )
 
+/** Below it the kernel takes IPv6 from a device. */
+const leastMtu6 = 1_280
 /** How often the kernel is asked whether anything has happened. */
 const watchEvery = "250 millis"
 /** How long the host is believed to be as it was when nothing is said to have happened. */
@@ -202,8 +204,10 @@ const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForc
   const { plan } = inForce
   const families = yield* IpFamilies
   const link = look.link(plan.device)
-  // Of a device that is gone nothing can be said.
-  if (link !== null && !(link instanceof NativeError)) yield* families.found("device", ipv6Missing(plan.device))
+  // A device that is gone, or too narrow for IPv6, says nothing about the host.
+  if (link !== null && !(link instanceof NativeError) && link.mtu >= leastMtu6) {
+    yield* families.found("device", ipv6Missing(plan.device))
+  }
   const wanted = hostWanted(plan, families.ipv6().device === null)
   const observed = look.observe(wanted, inForce.index, inForce.forwarded)
   if (observed instanceof NativeError) return { refused: observed.message }

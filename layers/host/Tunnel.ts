@@ -131,6 +131,8 @@ export const layer = (
       )
 
       const hostChanged = Effect.gen(function* () {
+        // What somebody else has put in the place of ours is no use that the host makes of the ranges.
+        yield* keeper.round
         yield* host.lookAtRanges
         const ownAddresses = yield* host.ownAddresses
         if (current !== null) yield* tell(current.plan, ownAddresses)

@@ -309,6 +309,7 @@ describe("one bug does not end", () => {
           uplinkAddresses: () => Effect.succeed([]),
           changed: Effect.never,
           stirred: Effect.never,
+          repair: () => Effect.succeed({ repaired: [], refused: [], remade: false }),
           ...host
         }),
         destinations(defaultRanges),

@@ -1,0 +1,79 @@
+/**
+ * How soon traffic flows again when others have changed the host, and what looking after it costs: `npm run
+ * bench:repair`. The time of a loss is from before the command that does it until the repair has been told and an echo
+ * request of the client, one of which leaves every 10 ms then, has been answered by the LAN over both families. Options:
+ * `--runs`, `--seconds` (of idling), `--json`.
+ */
+import { Effect, Schedule } from "effect"
+import { Lab, labAddresses, LabError } from "../../src/lab/demo/Lab.ts"
+import { hostLosses } from "../support/hostLosses.ts"
+import { connectWireguardGo, startWorld } from "../support/labWorld.ts"
+import { cpuMs, runBench } from "./support/benchLab.ts"
+import { clock } from "./support/fleet.ts"
+import { latencies, option, percentile, report } from "./support/report.ts"
+
+const runs = option("runs", 20)
+const seconds = option("seconds", 60)
+/** What starts up comes to rest, and the losses of before are forgotten. */
+const settleSeconds = 20
+/** Between two losses. */
+const pauseMs = 700
+
+const { origin } = labAddresses.inner
+
+await runBench(
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld({
+      resources: `  lan: { cidr: ${origin.v4}/32, allow: [visitor] }\n  lan6: { cidr: "${origin.v6}/128", allow: [visitor] }`
+    })
+    const idleMs = yield* Effect.gen(function* () {
+      yield* Effect.sleep(settleSeconds * 1_000)
+      const [from, cpu] = [clock(), cpuMs(world.gateway.process.pid)]
+      yield* Effect.sleep(seconds * 1_000)
+      return { used: cpuMs(world.gateway.process.pid) - cpu, took: clock() - from }
+    })
+    yield* connectWireguardGo(world, { allowedIps: [`${origin.v4}/32`, `${origin.v6}/128`] })
+    const reach = (address: string) => lab.exec("client", ["ping", "-n", "-c", "1", "-W", "1", address])
+    for (const address of [origin.v4, origin.v6]) {
+      yield* Effect.retry(reach(address), { schedule: Schedule.spaced("200 millis"), times: 50 })
+    }
+    const repairs = Effect.map(world.gateway.process.output, (log) => log.split("is put right").length - 1)
+    /** Until the repair is told and both families are answered: ping stops at the first answer. */
+    const healed = (before: number) =>
+      repairs.pipe(
+        Effect.filterOrFail(
+          (now) => now > before,
+          () => new LabError({ message: "not repaired" })
+        ),
+        Effect.retry({ schedule: Schedule.spaced("5 millis"), times: 4_000 }),
+        Effect.andThen(
+          Effect.forEach([origin.v4, origin.v6], (address) =>
+            lab.exec("client", ["ping", "-n", "-c", "1", "-i", "0.01", "-w", "10", address])
+          )
+        )
+      )
+
+    const all: Array<number> = []
+    const measures = []
+    for (const { command, name } of hostLosses) {
+      const times: Array<number> = []
+      for (let run = 0; run < runs; run++) {
+        yield* Effect.sleep(pauseMs * (0.5 + Math.random()))
+        const before = yield* repairs
+        const from = clock()
+        yield* lab.exec("gateway", ["sh", "-ec", command])
+        yield* healed(before)
+        times.push(clock() - from)
+      }
+      all.push(...times)
+      const sorted = times.toSorted((a, b) => a - b)
+      measures.push({ name: `${name}, p99 of ${runs}`, value: percentile(sorted, 0.99), unit: "ms", target: 2_000 })
+    }
+    report(`repairs of the host, and ${seconds} s without any`, [
+      ...measures,
+      ...latencies("all", all, 2_000),
+      { name: "an idle gateway, share of one core", value: (idleMs.used / idleMs.took) * 100, unit: "%" }
+    ])
+  })
+)

@@ -1,0 +1,94 @@
+/** Others change the host under a gateway at work: it puts that right, and clients go on. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
+import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { hostLosses } from "../support/hostLosses.ts"
+import { dig, inLab, inner } from "../support/lab.ts"
+import { connectWireguardGo, startWorld } from "../support/labWorld.ts"
+
+const linesWith = (log: string, text: string): ReadonlyArray<string> =>
+  log.split("\n").filter((line) => line.includes(text))
+/** One for each round of repairs. */
+const repairsIn = (log: string): ReadonlyArray<string> => linesWith(log, "the host was changed, and is put right")
+
+it.live(
+  "every loss is put right and told in a line; names, pages, DNS over UDP and TCP work again, an open connection lives",
+  () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const world = yield* startWorld()
+      yield* connectWireguardGo(world)
+      const proxies = [yield* world.proxyOf(), yield* world.proxyOf(undefined, "AAAA")]
+      yield* world.visitor.openDrip("open", proxies[0]!)
+      const log = world.gateway.process.output
+
+      for (const { command, name, told } of hostLosses) {
+        const before = repairsIn(yield* log).length
+        yield* lab.exec("gateway", ["sh", "-ec", command])
+        const said = yield* log.pipe(
+          Effect.map((text) => repairsIn(text).slice(before)),
+          Effect.filterOrFail(
+            (lines) => lines.length > 0,
+            () => new LabError({ message: `${name}: nothing was said` })
+          ),
+          Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 200 })
+        )
+        assert.lengthOf(said, 1, name)
+        assert.include(said[0], told, name)
+        for (const address of proxies) {
+          const { errors, page } = yield* world.visitor.retry({ address, every: 100, deadline: 10_000 })
+          assert.isNotNull(page ?? null, `${name}: ${address}: ${JSON.stringify(errors)}`)
+        }
+      }
+
+      // The device is another one by now.
+      const { v4, v6 } = tunnelAddresses.gateway
+      for (const server of [v4, v6]) {
+        for (const transport of ["+notcp", "+tcp"]) {
+          assert.include(yield* dig("client", server, "app.corp.internal", transport), proxies[0])
+        }
+      }
+      const lines = (yield* world.visitor.readDrip("open")).lines
+      const later = yield* world.visitor.readDrip("open").pipe(
+        Effect.filterOrFail(
+          (drip) => drip.lines > lines,
+          () => new LabError({ message: "the open connection is stuck" })
+        ),
+        Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+      )
+      assert.isAbove(later.lines, lines)
+      const { counters, gateway, host } = yield* world.gateway.status
+      assert.strictEqual(gateway.workerEpoch, 1)
+      assert.isAtLeast(host!.repaired, hostLosses.length)
+      assert.isNull(host!.wrong)
+      assert.strictEqual(counters.host!["host.devices_made"], 2)
+    }).pipe(inLab),
+  120_000
+)
+
+it.live("a device whose name another interface has taken is told, and made again once the name is free", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld()
+    yield* connectWireguardGo(world)
+    const proxy = yield* world.proxyOf()
+    const log = world.gateway.process.output
+
+    const takeName =
+      "until ip link add sallyport0 type veth peer name peer0 2>/dev/null; do ip link delete sallyport0 || true; done"
+    yield* lab.exec("gateway", ["sh", "-c", takeName])
+    const wrong = yield* world.gateway.status.pipe(
+      Effect.filterOrFail(
+        ({ host }) => host?.wrong != null,
+        () => new LabError({ message: "nothing is wrong" })
+      ),
+      Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+    )
+    assert.match(wrong.host!.wrong!.what[0]!, /cannot be made again: .*sallyport0.*interface of another kind has it/)
+    yield* lab.exec("gateway", ["ip", "link", "delete", "sallyport0"])
+    const { errors, page } = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 15_000 })
+    assert.strictEqual(page?.servedBy, inner.origin.v4, JSON.stringify(errors))
+    assert.lengthOf(linesWith(yield* log, "cannot be made again"), 1)
+  }).pipe(inLab)
+)
