@@ -337,6 +337,19 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
+  /** Looked after, and left alone: processor time per second in milliseconds, of half a minute. */
+  idle: configured(() =>
+    Effect.gen(function* () {
+      const network = yield* HostNetwork
+      yield* Effect.forkScoped(Effect.forever(Effect.andThen(network.stirred, network.repair(Effect.void))))
+      yield* Effect.sleep("5 seconds")
+      const before = process.cpuUsage()
+      yield* Effect.sleep("30 seconds")
+      const { system, user } = process.cpuUsage(before)
+      return { msPerSecond: (system + user) / 1_000 / 30 }
+    }).pipe(Effect.scoped)
+  ),
+
   changed: Effect.gen(function* () {
     const network = yield* HostNetwork
     // Addresses of the wires themselves come up a moment after them.
