@@ -51,7 +51,7 @@ export const hostLosses: ReadonlyArray<HostLoss> = [
   { name: "device deleted", command: `ip link delete ${device}`, told: `the TUN device ${device} was gone` },
   {
     name: "device renamed",
-    command: `ip link set ${device} down; ip link set ${device} name other0`,
+    command: `ip link set ${device} name other0`,
     told: `the TUN device ${device} was renamed to other0`
   }
 ]
