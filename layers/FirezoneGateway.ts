@@ -84,7 +84,8 @@ const services = (
           masquerade,
           ranges: defaultRanges,
           sets: {},
-          lastAuthorizationEnded: ControlPlaneFirezone.dismissal
+          lastAuthorizationEnded: ControlPlaneFirezone.dismissal,
+          dates: ControlPlaneFirezone.portalDates
         },
         swap
       )

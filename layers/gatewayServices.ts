@@ -32,10 +32,12 @@ export interface GatewayFloors extends Pick<UpstreamLive.UpstreamOptions, "sets"
   readonly masquerade: boolean
   readonly ranges: Ranges
   readonly lastAuthorizationEnded: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane | Resolutions>
+  /** Sets `ExpiryClock`, where that is not the host's. */
+  readonly dates?: Layer.Layer<never>
 }
 
 export const gatewayServices = (
-  { lastAuthorizationEnded, masquerade, packets, ranges, sets }: GatewayFloors,
+  { dates = Layer.empty, lastAuthorizationEnded, masquerade, packets, ranges, sets }: GatewayFloors,
   swap: (live: GatewayParts) => GatewayParts = (live) => live
 ) => {
   const { device, mtu } = packets
@@ -57,7 +59,7 @@ export const gatewayServices = (
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
     Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),
     Layer.provide(parts.host),
-    Layer.provideMerge([ForeignNetworksLive.layer, IpFamiliesLive.layer])
+    Layer.provideMerge([ForeignNetworksLive.layer, IpFamiliesLive.layer, dates])
   )
 }
 

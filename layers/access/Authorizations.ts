@@ -1,7 +1,7 @@
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Authorizations, LastAuthorizationEnded } from "../../src/access/Authorizations.ts"
+import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import type { SetResource } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -17,6 +17,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
     const dataPlane = yield* DataPlane
     const resolutions = yield* Resolutions
     const lastEnded = yield* LastAuthorizationEnded
+    const today = yield* ExpiryClock
     const clients = new Map<ClientId, Map<ResourceId, Authorization>>()
 
     const cut = Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
@@ -39,7 +40,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
     })
 
     const cutExpired = Effect.gen(function* () {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* today
       for (const { client, resource } of all(clients).filter((held) => isExpired(held, now))) {
         yield* Effect.logInfo("an authorization has expired").pipe(
           Effect.annotateLogs({ client: client.id, resource: resource.id })
@@ -78,7 +79,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
         yield* Effect.forEach(resources, (each) => cut(client, each), { discard: true })
       }),
       find: (client, resource) =>
-        Effect.map(Clock.currentTimeMillis, (now) => {
+        Effect.map(today, (now) => {
           const held = clients.get(client)?.get(resource)
           return held === undefined || isExpired(held, now) ? undefined : held
         }),

@@ -1,4 +1,3 @@
-import * as Clock from "effect/Clock"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -6,6 +5,7 @@ import { Authorizations } from "../../src/access/Authorizations.ts"
 import { type CheckedName, checkRequest } from "../../src/access/checkRequest.ts"
 import { Clients } from "../../src/access/Clients.ts"
 import { type AccessReply, ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
+import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import { iceCredentials, passwordLength, usernameLength } from "../../src/access/iceCredentials.ts"
 import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
 import { AccessRefused, type AccessRequest } from "../../src/model/AccessRequest.ts"
@@ -29,10 +29,10 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
       const clients = yield* Clients
       const resolutions = yield* Resolutions
       const isProxy = yield* ProxyRanges
+      const today = yield* ExpiryClock
 
       const check = Effect.fnUntraced(function* (request: AccessRequest) {
-        const now = yield* Clock.currentTimeMillis
-        const name = checkRequest(request, now, isProxy)
+        const name = checkRequest(request, yield* today, isProxy)
         if (name instanceof AccessRefused) return yield* name
         if (name === null) return { name, restarted: false }
         const client = request.client.id

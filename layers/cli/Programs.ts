@@ -15,14 +15,21 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
   up: Effect.fnUntraced(function* (config, options) {
     const telemetry = yield* load(() => import("./telemetry.ts"))
     const { runGateway } = yield* load(() => import("../Gateway.ts"))
-    return yield* runGateway(config, options).pipe(Effect.provide(telemetry.layer(options)), tellingWhy(gatewayStays))
+    const { withBootClock } = yield* load(() => import("../host/bootClock.ts"))
+    return yield* runGateway(config, options).pipe(
+      Effect.provide(telemetry.layer(options)),
+      tellingWhy(gatewayStays),
+      withBootClock
+    )
   }),
   upFirezone: Effect.fnUntraced(function* (config, options) {
     const telemetry = yield* load(() => import("./telemetry.ts"))
     const { runFirezoneGateway } = yield* load(() => import("../FirezoneGateway.ts"))
+    const { withBootClock } = yield* load(() => import("../host/bootClock.ts"))
     return yield* runFirezoneGateway(config).pipe(
       Effect.provide(telemetry.layer(options)),
       tellingWhy(portalGatewayStays),
+      withBootClock,
       withLogFormat(config.logFormat)
     )
   }),

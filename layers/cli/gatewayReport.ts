@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { Clients } from "../../src/access/Clients.ts"
+import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusReport.ts"
 import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
@@ -22,9 +23,11 @@ export const gatewayReport = Effect.fnUntraced(function* (
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
   const controlPlane = yield* ControlPlane
+  const at = yield* Clock.currentTimeMillis
   return makeStatusReport({
     ...gateway,
-    at: yield* Clock.currentTimeMillis,
+    at,
+    expiryAhead: (yield* yield* ExpiryClock) - at,
     now: yield* monotonicMillis,
     clients: yield* (yield* Clients).list,
     clientStates: yield* dataPlane.clients,

@@ -1,8 +1,10 @@
 /** `PortalSocket` over the `ws` package: headers, the status of a refused upgrade, and reads that can be paused. */
 import { WebSocket } from "@effect/platform-node/NodeWS"
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import { handshakeOf, type HandshakeRequest } from "../../src/control/firezone/handshake.ts"
@@ -35,12 +37,19 @@ export const layer = (options: PortalSocketOptions): Layer.Layer<PortalSocket> =
       Effect.gen(function* () {
         const token = Redacted.value(options.token)
         const frames = yield* Queue.unbounded<string, PortalClosed>()
-        const socket = yield* Effect.acquireRelease(open({ ...options, token, legacy }), close)
-        return connection(socket, frames, token)
+        const { date, socket } = yield* Effect.acquireRelease(open({ ...options, token, legacy }), ({ socket }) =>
+          close(socket)
+        )
+        return { ...connection(socket, frames, token), date }
       })
   })
 
-const open = (request: HandshakeRequest): Effect.Effect<WebSocket, PortalUnreachable> =>
+interface Opened {
+  readonly socket: WebSocket
+  readonly date: number | null
+}
+
+const open = (request: HandshakeRequest): Effect.Effect<Opened, PortalUnreachable> =>
   Effect.callback((resume) => {
     const refuse = (detail: string, status: number | null = null, retryAfter: string | null = null) =>
       resume(Effect.fail(new PortalUnreachable({ status, retryAfter, detail })))
@@ -67,15 +76,26 @@ const open = (request: HandshakeRequest): Effect.Effect<WebSocket, PortalUnreach
       sent.destroy()
       refuse(`the portal answered with HTTP status ${status}`, status, retryAfter)
     })
+    let date: number | null = null
+    socket.once("upgrade", ({ headers }) => {
+      date =
+        headers.date === undefined
+          ? null
+          : Option.getOrNull(Option.map(DateTime.make(headers.date), DateTime.toEpochMillis))
+    })
     socket.once("open", () => {
       // Nothing is read before somebody listens.
       socket.pause()
-      resume(Effect.succeed(socket))
+      resume(Effect.succeed({ socket, date }))
     })
     return Effect.sync(() => socket.terminate())
   })
 
-const connection = (socket: WebSocket, frames: Queue.Queue<string, PortalClosed>, token: string): PortalConnection => {
+const connection = (
+  socket: WebSocket,
+  frames: Queue.Queue<string, PortalClosed>,
+  token: string
+): Omit<PortalConnection, "date"> => {
   let waiting = 0
   let waitingLength = 0
   const end = (detail: string) =>

@@ -47,12 +47,7 @@ const attempt = Effect.fnUntraced(function* (
     return yield* Effect.fail({ _tag: "Held", pid: Number.isInteger(pid) ? pid : null } as const)
   }
   if (outcome === "locked") {
-    try {
-      fs.ftruncateSync(fd)
-      fs.writeSync(fd, `${process.pid}\n`, 0)
-    } catch {
-      // On a full disk the next one is not told the pid.
-    }
+    leavePid(fd)
   } else {
     yield* Effect.logWarning(
       `${directory} is on a file system without locks (${outcome.error}): see to it that no other gateway uses it`
@@ -60,3 +55,12 @@ const attempt = Effect.fnUntraced(function* (
   }
   return { release: () => fs.closeSync(fd) }
 })
+
+const leavePid = (fd: number): void => {
+  try {
+    fs.ftruncateSync(fd)
+    fs.writeSync(fd, `${process.pid}\n`, 0)
+  } catch {
+    // On a full disk the next one is not told the pid.
+  }
+}

@@ -26,6 +26,8 @@ export class PortalMemory extends Context.Service<
     readonly handshakes: (outcome: HandshakeOutcome) => void
     /** `false`: joins and heartbeats are left unanswered. */
     readonly answering: (on: boolean) => void
+    /** The date that its handshakes say; `null` at first: none. */
+    readonly dated: (epochMs: number | null) => void
     /** When and how each handshake came: epoch milliseconds of the clock, with the token in the query or not. */
     readonly connects: ReadonlyArray<{ readonly legacy: boolean }>
     /** Every frame but joins and heartbeats since the start or the last `forget`. */
@@ -46,6 +48,7 @@ export const layer: Layer.Layer<PortalSocket | PortalMemory> = Layer.effectConte
   Effect.sync(() => {
     let outcome: HandshakeOutcome = { _tag: "Accept" }
     let answers = true
+    let date: number | null = null
     let open: Queue.Queue<string, PortalClosed> | null = null
     let listener: (frame: SentFrame) => void = () => {}
     const connects: Array<{ readonly legacy: boolean }> = []
@@ -83,6 +86,7 @@ export const layer: Layer.Layer<PortalSocket | PortalMemory> = Layer.effectConte
       return {
         localAddress: "192.0.2.10",
         remoteAddress: "192.0.2.1",
+        date,
         receive: Queue.take(queue),
         send: (text: string) => receive(queue, text)
       }
@@ -97,6 +101,7 @@ export const layer: Layer.Layer<PortalSocket | PortalMemory> = Layer.effectConte
         PortalMemory.of({
           handshakes: (next) => void (outcome = next),
           answering: (on) => void (answers = on),
+          dated: (next) => void (date = next),
           connects,
           sent,
           frames,

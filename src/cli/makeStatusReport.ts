@@ -24,6 +24,8 @@ export interface StatusInput {
   readonly at: number
   /** The same moment by the monotonic clock, which all times but expiry dates are of. */
   readonly now: number
+  /** How much the clock that expiry dates are of is ahead of `at`. */
+  readonly expiryAhead: number
   readonly startedAt: number
   readonly publicKey: string
   readonly endpoint: { readonly host: string; readonly port: number }
@@ -100,7 +102,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(({ client, resource, expiresAt }) => ({
       client: client.id,
       resource: resource.id,
-      expiresAt
+      expiresAt: expiresAt === null ? null : Math.round(expiresAt - input.expiryAhead)
     })),
     omitted: {
       mappings: input.mappings.length - mappings.length,

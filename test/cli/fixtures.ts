@@ -29,6 +29,7 @@ const resource = { id: ResourceId.make("gitlab"), kind: "cidr", network: "10.0.0
 export const input: StatusInput = {
   at: now,
   now,
+  expiryAhead: 0,
   startedAt: now - 3_725_000,
   publicKey: key(7),
   endpoint: { host: "2001:db8::1", port: 51820 },

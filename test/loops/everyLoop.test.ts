@@ -149,6 +149,7 @@ describe("one bug does not end", () => {
   const standalone = (names: Partial<TunnelNames["Service"]>, store: Partial<StateStore["Service"]>) =>
     ControlPlaneStandalone.layer({ config: configOf([], { clients: [] }) }).pipe(
       Layer.provide([
+        Layer.mock(Authorizations, {}),
         Layer.mock(Clients, {}),
         Layer.mock(ConnectionAcceptor, {}),
         Layer.mock(TunnelNames, { restore: Effect.void, counters: Effect.succeed({}), ...names }),

@@ -43,6 +43,7 @@ export const layerPortalOn = <A>(
     Layer.provideMerge(ControlPlaneFirezone.dismissal),
     Layer.provideMerge(Clients.layer),
     Layer.provideMerge(layerResolutions),
+    Layer.provideMerge(ControlPlaneFirezone.portalDates),
     Layer.provideMerge(Layer.mergeAll(PortalSocketMemory.layer, tunnel, noUpstream, defaultProxies))
   )
 

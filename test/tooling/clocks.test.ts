@@ -7,15 +7,15 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** Who reads the clock that an operator or NTP may set at any moment, and for which dates. All else is `monotonicMillis`. */
 const readers: Readonly<Record<string, string>> = {
-  "layers/access/Authorizations.ts": "expiry dates",
-  "layers/access/ConnectionAcceptor.ts": "expiry dates",
   "layers/cli/gatewayReport.ts": "the date of a report",
-  "layers/control/firezone/inTunnelControl.ts": "expiry dates",
-  "layers/control/standalone/ControlPlaneStandalone.ts": "dates that outlive the process",
+  "layers/control/firezone/ControlPlaneFirezone.ts": "the portal's clock, until the portal says another date",
+  "layers/control/standalone/ControlPlaneStandalone.ts": "expiry dates, and dates that outlive the process",
   "layers/control/standalone/TunnelNames.ts": "expiry dates, and dates that outlive the process",
   "layers/dataplane/native/packetWorker.ts": "TAI64N",
+  "layers/host/bootClock.ts": "hands it on",
   "layers/lab/devPortalServer.ts": "expiry dates that the portal hands out",
-  "layers/memory/DataPlaneMemory.ts": "TAI64N"
+  "layers/memory/DataPlaneMemory.ts": "TAI64N",
+  "src/access/ExpiryClock.ts": "expiry dates"
 }
 
 /** The clock itself, and what of Effect and of node measures by it. */

@@ -2,17 +2,21 @@
  * The portal control plane: its messages become access requests, and every reply goes out in the turn of its request. Our
  * candidates go to the clients, names of clients are answered inside the tunnel.
  */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
+import { ExpiryClock } from "../../../src/access/ExpiryClock.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import { ControlPlane, ControlPlaneEnded } from "../../../src/control/ControlPlane.ts"
 import { CandidateBook } from "../../../src/control/firezone/candidateBook.ts"
 import { controlEvent, goodbye } from "../../../src/control/firezone/inTunnel.ts"
 import { decodeMessage } from "../../../src/control/firezone/messages.ts"
+import { PortalTime } from "../../../src/control/firezone/PortalTime.ts"
 import type { PortalSocket } from "../../../src/control/firezone/PortalSocket.ts"
 import { PortalSession } from "../../../src/control/firezone/PortalSession.ts"
 import { type Action, Session } from "../../../src/control/firezone/session.ts"
@@ -21,7 +25,7 @@ import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { forEachNotice, type NoticeHandlers } from "../../../src/loops/forEachNotice.ts"
-import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+import { monotonicMillis, monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOddities } from "../../../src/loops/oddities.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
@@ -57,6 +61,8 @@ export const layer = (
       const portalTunnel = yield* makePortalTunnel(options)
       const odd = makeOddities()
       const session = yield* PortalSession
+      const time = yield* PortalClock
+      const clock = yield* Clock.Clock
       const candidates = new CandidateBook()
       const control = yield* makeInTunnelControl((client) => Effect.sync(() => candidates.forget(client)))
       const ended = yield* Deferred.make<never, ControlPlaneEnded>()
@@ -149,7 +155,13 @@ export const layer = (
         onOdd: odd,
         onMessage,
         onJoined: (connection) =>
-          Effect.andThen(tunnel.reachedFrom(connection.localAddress), Effect.sync(tellCandidates))
+          Effect.andThen(
+            tunnel.reachedFrom(connection.localAddress),
+            Effect.sync(() => {
+              time.connected(connection.date, clock.currentTimeMillisUnsafe(), monotonicMillisUnsafe(clock))
+              tellCandidates()
+            })
+          )
       })
 
       /** Only while somebody listens: until then the book keeps the latest state. */
@@ -192,10 +204,23 @@ export const layer = (
         failure: Deferred.await(ended)
       })
     })
-  ).pipe(Layer.provide(layerSession))
+  ).pipe(Layer.provide([layerSession, layerTime]))
 
 /** One for all who are built together. */
 const layerSession: Layer.Layer<PortalSession> = Layer.sync(PortalSession, () => new Session())
+
+class PortalClock extends Context.Service<PortalClock, PortalTime>()("sallyport/control/firezone/PortalClock") {}
+
+const layerTime: Layer.Layer<PortalClock> = Layer.effect(
+  PortalClock,
+  Effect.map(Clock.Clock, (clock) => new PortalTime(clock.currentTimeMillisUnsafe(), monotonicMillisUnsafe(clock)))
+)
+
+/** Expiry dates of a portal are of its own clock. */
+export const portalDates: Layer.Layer<never> = Layer.effect(
+  ExpiryClock,
+  Effect.map(PortalClock, (time) => Effect.map(monotonicMillis, (now) => time.at(now)))
+).pipe(Layer.provide(layerTime))
 
 /** A client without authorizations has no connection either: it is told, and removed. */
 export const dismissal: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane | Resolutions> = Layer.effect(

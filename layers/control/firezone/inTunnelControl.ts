@@ -3,10 +3,10 @@
  * accepted at once, and confirmed when the lookup has ended, whatever its outcome: the gateway heals what is not
  * resolved.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
+import { ExpiryClock } from "../../../src/access/ExpiryClock.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import {
   type AssignedIps,
@@ -52,6 +52,7 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
   const session = yield* PortalSession
+  const today = yield* ExpiryClock
   const waiting = yield* FiberMap.make<string>()
   const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0, connected_anew: 0 }
   let refused: ReadonlyArray<Refused> = []
@@ -131,7 +132,7 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
     const mapping = yield* accept(client, assigned)
     const outcome = typeof mapping === "string" ? mapping : (mapping?.state._tag ?? "Accepted")
     yield* Effect.annotateCurrentSpan({ outcome })
-    if (mapping === "NotAuthorized" && session.lists(client, resource, yield* Clock.currentTimeMillis)) {
+    if (mapping === "NotAuthorized" && session.lists(client, resource, yield* today)) {
       if (yield* connectAnew(client, "has an authorization of before this gateway's start")) return
     }
     if (typeof mapping === "string") {

@@ -5,7 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
+import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
@@ -42,7 +42,7 @@ export const layer = (
 ): Layer.Layer<
   ControlPlane,
   DnsSocketError | HostError | StateError,
-  Clients | ConnectionAcceptor | DataPlane | StateStore | Tunnel | TunnelNames
+  Authorizations | Clients | ConnectionAcceptor | DataPlane | StateStore | Tunnel | TunnelNames
 > =>
   Layer.effect(
     ControlPlane,
@@ -58,6 +58,7 @@ export const layer = (
       yield* names.restore
       yield* grantNetworks(config)
       yield* rememberClients(names)
+      yield* Effect.forkScoped(grantAgain(config))
       const serve = tunnel.serve((query, source, transport) =>
         handleQuery(query, transport, (question) => names.answer(source.address, question))
       )
@@ -133,6 +134,32 @@ const grantNetworks = Effect.fnUntraced(function* (config: GatewayConfig) {
         )
       )
   }
+})
+
+/**
+ * A date of the file is of the host's clock. When that one is set back, what had expired by it may hold again, open
+ * connections included: where it was ahead for a moment, that is all that anybody sees of it.
+ */
+const grantAgain = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const authorizations = yield* Authorizations
+  const dated = config.grants.filter(({ expiresAt }) => expiresAt !== null)
+  let last = yield* Clock.currentTimeMillis
+  const look = Effect.gen(function* () {
+    yield* Effect.sleep("1 second")
+    const now = yield* Clock.currentTimeMillis
+    const isBack = now < last
+    last = now
+    if (!isBack) return
+    for (const grant of dated) {
+      const { client, expiresAt, resource } = grant
+      if (expiresAt! <= now || (yield* authorizations.find(client.id, resource.id)) !== undefined) continue
+      yield* authorizations.record(grant)
+      yield* Effect.logWarning("the clock was set back: an authorization holds again").pipe(
+        Effect.annotateLogs({ client: client.id, resource: resource.id })
+      )
+    }
+  })
+  return yield* superviseForever("ControlPlane.grants", look)
 })
 
 /** Writes down where clients are, at most once a second each, and says when one comes or goes. */

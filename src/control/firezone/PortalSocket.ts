@@ -18,6 +18,8 @@ export interface PortalConnection {
   readonly localAddress: string | null
   /** The portal's address; `null`: unknown. */
   readonly remoteAddress: string | null
+  /** What date it is for the portal, by the header of its answer: epoch milliseconds, whole seconds; `null`: unknown. */
+  readonly date: number | null
   /** The next text frame; fails with one line when the connection is closed or of no more use. Frames wait, bounded. */
   readonly receive: Effect.Effect<string, PortalClosed>
   /** Never waits. */

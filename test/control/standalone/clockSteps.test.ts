@@ -6,11 +6,12 @@ import { TestClock } from "effect/testing"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
 import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
+import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
-import { dnsResource, lookups } from "../../support/access.ts"
+import { cidrResource, dnsResource, lookups } from "../../support/access.ts"
 import { makeSteppedClock, type SteppedClock } from "../../support/steppedClock.ts"
-import { ask, configOf, layerNames } from "../../support/standalone.ts"
+import { ask, configOf, layerGateway, layerNames } from "../../support/standalone.ts"
 
 const layer = layerNames(configOf([dnsResource("**.corp", { resolver: "corp" })])).pipe(
   Layer.provideMerge(DataPlaneRecording.layer),
@@ -73,3 +74,35 @@ for (const [name, step] of Object.entries(steps)) {
     )
   })
 }
+
+describe("an expiry date of the file, and a clock that is ahead for a moment", () => {
+  const lab = cidrResource("10.0.0.0/8")
+  const dated = [dnsResource("**.corp", { resolver: "corp" }), lab]
+  const over = Layer.provideMerge(
+    layerGateway(
+      { ...configOf(dated), grants: configOf(dated).grants.map((grant) => ({ ...grant, expiresAt: day })) },
+      DataPlaneRecording.layer
+    ),
+    StateStoreMemory.layer
+  )
+
+  it.effect("the date has passed for as long as the clock says so; then networks and names are open again", () =>
+    Effect.gen(function* () {
+      const clock = yield* makeSteppedClock
+      const held = Effect.gen(function* () {
+        const all = yield* (yield* Authorizations).list
+        return all.map(({ resource }) => resource.kind).toSorted()
+      })
+      yield* Effect.gen(function* () {
+        yield* Effect.provideService(ask("git.corp"), Clock.Clock, clock)
+        assert.deepStrictEqual(yield* held, ["cidr", "dns"])
+        clock.aheadMs = 365 * day
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* held, [])
+        clock.aheadMs = 0
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* held, ["cidr", "dns"])
+      }).pipe(Effect.provide(Layer.provide(over, Layer.succeed(Clock.Clock, clock))))
+    })
+  )
+})

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { DataPlaneRecorder } from "../../../../layers/memory/DataPlaneRecording.ts"
 import { TunnelRecorder } from "../../../../layers/memory/TunnelMemory.ts"
@@ -15,6 +15,7 @@ import { RelayId } from "../../../../src/model/Relay.ts"
 import { Resolutions } from "../../../../src/resolution/Resolutions.ts"
 import { failures, latestAddresses, withoutJitter } from "../../../support/access.ts"
 import { Mutation, mutate } from "../../../support/mutate.ts"
+import { makeSteppedClock } from "../../../support/steppedClock.ts"
 import { withLogLines } from "../../../support/standalone.ts"
 import * as wire from "../../../support/portalMessages.ts"
 import {
@@ -285,6 +286,36 @@ describe("the portal control plane", () => {
         assert.lengthOf(yield* script.calls, calls)
       }).pipe(Effect.provide(layerPortal()))
   )
+
+  for (const [name, step] of [
+    ["60 s back", -60_000],
+    ["a day ahead", 86_400_000],
+    ["a year ahead", 31_536_000_000]
+  ] as const) {
+    it.effect(`ends authorizations at the portal's date, with this host's clock set ${name} meanwhile`, () =>
+      Effect.gen(function* () {
+        const clock = yield* makeSteppedClock
+        yield* Effect.gen(function* () {
+          const portal = yield* start()
+          const held = Effect.flatMap(Authorizations, ({ count }) => count)
+          yield* ask("authorize_flow", wire.authorizeFlow(1, { expires_at: 30 }))
+          clock.aheadMs = step
+          yield* TestClock.adjust("20 seconds")
+          assert.strictEqual(yield* held, 1)
+          yield* ask("authorize_flow", wire.authorizeFlow(2, { expires_at: 40 }))
+          assert.strictEqual(yield* held, 2)
+          yield* TestClock.adjust("11 seconds")
+          assert.strictEqual(yield* held, 1)
+          portal.dated(31_000)
+          yield* portal.close
+          yield* TestClock.adjust("5 seconds")
+          assert.strictEqual(yield* held, 1)
+          yield* TestClock.adjust("6 seconds")
+          assert.strictEqual(yield* held, 0)
+        }).pipe(Effect.provide(Layer.provide(layerPortal(), Layer.succeed(Clock.Clock, clock))))
+      })
+    )
+  }
 
   it.effect("an authorization ends within a second of its deadline, which may be moved both ways", () =>
     Effect.gen(function* () {
