@@ -63,7 +63,7 @@ export class PolicyWorld {
       epoch: 1,
       arena,
       io: this.io,
-      primitives: { ...primitives, randomBytes: (into) => into.forEach((_, i) => (into[i] = random.next())) },
+      primitives: { ...primitives, randomBytes: (into) => random.fill(into) },
       privateKey: gatewayPrivateKey,
       counters: new Float64Array(countersByteLength / 8),
       mtu: 1_280,

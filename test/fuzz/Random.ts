@@ -23,6 +23,10 @@ export class Random {
     return this.next() % limit
   }
 
+  fill(into: Uint8Array): void {
+    for (let i = 0; i < into.length; i++) into[i] = this.next()
+  }
+
   pick<A>(items: ReadonlyArray<A>): A {
     return items[this.below(items.length)]!
   }

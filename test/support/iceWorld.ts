@@ -18,6 +18,7 @@ import { read16, write16 } from "../../src/packet/bytes.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
 import { formatTransport, type TransportAddress, transportAddress } from "../../src/packet/transportAddress.ts"
 import { network, syn } from "./engineSteps.ts"
+import type { Primitives } from "../../src/wireguard/primitives.ts"
 import { clientId, key, packetsAt, policy, primitives, upsertClient } from "./engineWorld.ts"
 import { at } from "./relayWorld.ts"
 import { buildTcp } from "./packets.ts"
@@ -69,7 +70,7 @@ export class Host {
       epoch,
       arena,
       io: this.io,
-      primitives: makeNodePrimitives(arena.bytes),
+      primitives: { ...makeNodePrimitives(arena.bytes), randomBytes: this.world.randomBytes },
       privateKey: this.privateKey,
       counters: this.counters,
       mtu: 1_280,
@@ -135,7 +136,13 @@ export class World {
   /** How a NAT writes an address on the way out; `inside` is its way back. */
   outside = (from: TransportAddress, _to: TransportAddress): TransportAddress => from
   inside = (to: TransportAddress, _from: TransportAddress): TransportAddress | undefined => to
+  /** What the hosts draw keys and transactions from. */
+  readonly randomBytes: Primitives["randomBytes"]
   private queue: Array<Datagram> = []
+
+  constructor(randomBytes = primitives.randomBytes) {
+    this.randomBytes = randomBytes
+  }
 
   get wall(): number {
     return 1_795_000_000_000 + this.now

@@ -3,7 +3,7 @@
  * what is on the wire: nothing throws, and the two find each other again.
  */
 import { makeEndpoint } from "../../../src/packet/endpoint.ts"
-import { clientAddress, gatewayAddress, healsIn, type Host, IcePair } from "../../support/iceWorld.ts"
+import { clientAddress, gatewayAddress, healsIn, type Host, IcePair, World } from "../../support/iceWorld.ts"
 import { addressWords } from "../../support/packets.ts"
 import { Mutator } from "../Mutator.ts"
 import type { Random } from "../Random.ts"
@@ -16,8 +16,8 @@ const lifetime = 60
 const healsWithin = 20_000
 const maxSteps = 60
 
-const connected = (relayed: boolean): IcePair => {
-  const pair = new IcePair()
+const connected = (relayed: boolean, random: Random): IcePair => {
+  const pair = new IcePair(new World((into) => random.fill(into)))
   if (relayed) pair.world.drops = ({ from, to }) => from.port === udpPort && to.port === udpPort
   const first = pair.addRelay("a", "203.0.113.1", "198.51.100.9")
   const second = pair.addRelay("b", "203.0.113.2", "198.51.100.10")
@@ -61,7 +61,7 @@ const inject = (pair: IcePair, step: Uint8Array, mutator: Mutator): void => {
 }
 
 const start = (random: Random): ((input: Uint8Array) => void) => {
-  const pair = connected(random.below(2) === 1)
+  const pair = connected(random.below(2) === 1, random)
   const mutator = new Mutator(random, [], 1_500)
   let lived = 0
   return (input) => {

@@ -36,7 +36,7 @@ class End {
     this.other = other
     const primitives = makeNodePrimitives(this.arena.bytes)
     this.wireguard = new WireGuard({
-      primitives: { ...primitives, randomBytes: (into) => into.forEach((_, i) => (into[i] = random.next())) },
+      primitives: { ...primitives, randomBytes: (into) => random.fill(into) },
       privateKey,
       arena: this.arena,
       send: (_, offset, length) => void this.outbox.push(this.arena.bytes.slice(offset, offset + length)),
