@@ -54,6 +54,17 @@ const clientColumns = `
 `
 
 /**
+ * What was dated while the clock was ahead would be the last one used, or rest, until that time has come. Not while the
+ * clock is plainly behind: a board without a battery begins in 1970.
+ */
+const pastDates = ["mapping SET last_used", "rested SET since"]
+  .map((set) => {
+    const column = set.split(" ").at(-1)!
+    return `UPDATE ${set} = unixepoch() * 1000 WHERE ${column} > unixepoch() * 1000 AND unixepoch() > ${Date.UTC(2026, 0) / 1_000};`
+  })
+  .join(" ")
+
+/**
  * Opens the file at `path`, or makes it with a key of its own, and missing directories with it. `newKey`: a file without
  * anything in it may be replaced, too.
  */
@@ -76,6 +87,7 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages};`
     )
     upgrade(database)
+    database.exec(pastDates)
     // What a start has changed is in the file itself: so much of it a plain copy has.
     database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
     const { dev, ino } = fs.statSync(path)

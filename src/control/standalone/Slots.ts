@@ -158,4 +158,5 @@ export class Slots {
   }
 }
 
-const isDue = (entry: NameEntry, now: number): boolean => now - entry.storedAt >= touchMs
+/** Also when it was written down at a time that is still to come: the clock was ahead then. */
+const isDue = (entry: NameEntry, now: number): boolean => now - entry.storedAt >= touchMs || now < entry.storedAt
