@@ -18,6 +18,6 @@ describe("the desired state of contested clients and names", () => {
       for (const order of desired.replay(1_000)) next.execute(order, 1_000, 1_000)
       assert.deepStrictEqual(holds(next), holds(lived))
     },
-    { arbitrary: { runs: 500, size: 60 } }
+    { arbitrary: { runs: 500, size: 60 }, timeout: 60_000 }
   )
 })
