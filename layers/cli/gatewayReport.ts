@@ -7,6 +7,7 @@ import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusReport.ts"
 import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { TwoPlaces } from "../../src/dataplane/KeyPlaces.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
@@ -24,12 +25,19 @@ export const gatewayReport = Effect.fnUntraced(function* (
   const resolutions = yield* Resolutions
   const controlPlane = yield* ControlPlane
   const at = yield* Clock.currentTimeMillis
+  const clients = yield* (yield* Clients).list
+  const twoPlaces = new Map<string, TwoPlaces>()
+  for (const { id } of clients) {
+    const found = yield* dataPlane.twoPlaces(id)
+    if (found !== null) twoPlaces.set(id, found)
+  }
   return makeStatusReport({
     ...gateway,
+    twoPlaces,
     at,
     expiryAhead: (yield* yield* ExpiryClock) - at,
     now: yield* monotonicMillis,
-    clients: yield* (yield* Clients).list,
+    clients,
     clientStates: yield* dataPlane.clients,
     mappings: yield* resolutions.list,
     authorizations: yield* (yield* Authorizations).list,

@@ -7,8 +7,11 @@ import type { Command } from "../../src/dataplane/commands.ts"
 import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
-import type { Notice } from "../../src/dataplane/notices.ts"
+import { KeyPlaces } from "../../src/dataplane/KeyPlaces.ts"
+import type { ClientState, Notice } from "../../src/dataplane/notices.ts"
 import type { Order } from "../../src/dataplane/orders.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import { formatHostPort } from "../../src/packet/endpoint.ts"
 
 /** Notices that wait for one subscriber; beyond it the oldest are dropped and counted. */
 const noticeCapacity = 16_384
@@ -23,13 +26,14 @@ export interface DataPlaneHub {
   /** `now`: monotonic milliseconds. `at`: the same moment by the clock that the times in the notices are of. */
   readonly deliver: (notices: ReadonlyArray<Notice>, now: number, at?: number) => void
   /** What of the service needs nothing of the worker. */
-  readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "failure">
+  readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "twoPlaces" | "failure">
   /** The engine's counters with what is counted here. */
   readonly counters: (engine: Readonly<Record<string, number>>) => Readonly<Record<string, number>>
 }
 
 export const makeDataPlaneHub = (): DataPlaneHub => {
   const desired = new DesiredState()
+  const keyPlaces = new KeyPlaces()
   const subscribers = new Set<Queue.Queue<Notice>>()
   const failure = Deferred.makeUnsafe<never, DataPlaneError>()
   let dropped = 0
@@ -53,6 +57,16 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     }
   }
 
+  /** Where ICE finds the path, it may change as it likes. */
+  const tellOfPlaces = ({ client, endpoint, epoch, path }: ClientState, now: number): void => {
+    if (endpoint === null || path !== undefined) return
+    const found = keyPlaces.observe(client, formatHostPort(endpoint.address, endpoint.port), now)
+    if (found === null) return
+    const [here, there] = found.endpoints
+    const message = `the key of client ${client} is in use at two places at a time, ${here} and ${there}: each takes the other's connection; give every device a key of its own`
+    publish({ _tag: "Fault", epoch, message })
+  }
+
   const notices = Effect.acquireRelease(
     Effect.map(Queue.sliding<Notice>(noticeCapacity), (queue) => {
       subscribers.add(queue)
@@ -73,6 +87,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
       notices,
       desired,
       clients: Effect.sync(() => desired.clientStates),
+      twoPlaces: (client) => Effect.map(monotonicMillis, (now) => keyPlaces.contested(client, now)),
       failure: Deferred.await(failure)
     },
     counters: (engine) => ({
@@ -83,6 +98,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     }),
     decide: (command) => {
       const orders = desired.apply(command)
+      if (command._tag === "RemoveClient") keyPlaces.forget(command.client)
       tellFaults()
       return orders
     },
@@ -97,6 +113,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
           Deferred.doneUnsafe(failure, Effect.fail(new DataPlaneError({ message: notice.message })))
         }
         publish(notice)
+        if (notice._tag === "ClientState") tellOfPlaces(notice, now)
       }
       tellFaults()
     }

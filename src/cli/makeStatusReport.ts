@@ -1,5 +1,6 @@
 import type { ConfiguredClient } from "../config/GatewayConfig.ts"
 import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
+import type { TwoPlaces } from "../dataplane/KeyPlaces.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { ForeignNetwork } from "../host/ForeignNetworks.ts"
 import type { FirewallReport } from "../host/FirewallReport.ts"
@@ -31,6 +32,8 @@ export interface StatusInput {
   readonly endpoint: { readonly host: string; readonly port: number }
   readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "publicKey" | "tunnel4" | "tunnel6">>
   readonly clientStates: ReadonlyMap<string, ClientState>
+  /** Clients whose key is in use at two places at a time. */
+  readonly twoPlaces: ReadonlyMap<string, TwoPlaces>
   readonly mappings: ReadonlyArray<MappingStatus>
   readonly authorizations: ReadonlyArray<Authorization>
   readonly workerEpoch: number
@@ -86,6 +89,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     clients: input.clients.map((client) => {
       const state = input.clientStates.get(client.id)
       const endpoint = state?.endpoint ?? null
+      const twoPlaces = input.twoPlaces.get(client.id)
       return {
         name: client.id,
         publicKey: client.publicKey,
@@ -95,7 +99,8 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         endpoint: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
         path: state?.path ?? null,
         lastHandshakeAt: typeof state?.handshakeAt === "number" ? dateOf(state.handshakeAt) : null,
-        ...(state === undefined || state.behindMs === 0 ? {} : { clockWasAheadMs: state.behindMs })
+        ...(state === undefined || state.behindMs === 0 ? {} : { clockWasAheadMs: state.behindMs }),
+        ...(twoPlaces === undefined ? {} : { twoPlaces: { ...twoPlaces, at: dateOf(twoPlaces.at) } })
       }
     }),
     mappings: mappings.map((status) => mappingRow(status, dateOf)),

@@ -19,6 +19,7 @@ export const renderStatus = (report: StatusReport): string => {
     familyLines(report),
     foreignLines(report),
     counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
+    sharedKeys(report),
     privateDns(counters.dataPlane["outbound.private_dns_refused"] ?? 0),
     section(
       `clients: ${clients.length}, ${connected} connected`,
@@ -61,6 +62,22 @@ export const renderStatus = (report: StatusReport): string => {
   ]
   return parts.filter((part) => part !== "").join("\n\n")
 }
+
+const sharedKeys = ({ at, clients }: StatusReport): string =>
+  clients
+    .flatMap(({ name, twoPlaces }) =>
+      twoPlaces === undefined
+        ? []
+        : [
+            clean(
+              `client ${name}: its key is in use at two places at a time, ${list(twoPlaces.endpoints)}, ${formatAge(at - twoPlaces.at)} ago the last time; give every device a key of its own`
+            )
+          ]
+    )
+    .slice(0, maxSharedKeys)
+    .join("\n")
+
+const maxSharedKeys = 10
 
 const privateDns = (refused: number): string =>
   refused === 0

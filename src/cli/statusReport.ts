@@ -15,7 +15,9 @@ const ClientRow = Schema.Struct({
   path: Schema.NullOr(Schema.Literals(["direct", "relayed"])),
   lastHandshakeAt: Schema.NullOr(Millis),
   /** The client's clock was ahead: its last handshake was dated this long before an earlier one. */
-  clockWasAheadMs: Schema.optionalKey(Millis)
+  clockWasAheadMs: Schema.optionalKey(Millis),
+  /** Its key is in use at these places by turns; when it last went from one to the other. */
+  twoPlaces: Schema.optionalKey(Schema.Struct({ endpoints: Schema.Array(Schema.String), at: Millis }))
 })
 
 const MappingRow = Schema.Struct({

@@ -6,6 +6,7 @@ import type { ClientId } from "../model/Client.ts"
 import type { Command } from "./commands.ts"
 import type { DataPlaneError } from "./DataPlaneError.ts"
 import type { DesiredState } from "./DesiredState.ts"
+import type { TwoPlaces } from "./KeyPlaces.ts"
 import type { ClientState, Notice } from "./notices.ts"
 
 /**
@@ -28,6 +29,8 @@ export class DataPlane extends Context.Service<
     readonly desired: Pick<DesiredState, "clients" | "credentials">
     /** The last state reported per client. */
     readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
+    /** The places that use the client's key by turns; `null`: there is one device, as far as can be seen. */
+    readonly twoPlaces: (client: ClientId) => Effect.Effect<TwoPlaces | null>
     /** By name; see `counters.ts`. They survive a worker's death. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
     /** Waits, and fails when no worker can go on. */

@@ -1,6 +1,6 @@
 /** What of the superuser's power a gateway keeps (capabilities(7)): one bit each, as the kernel counts them. */
 
-export const capability = {
+const capability = {
   dacOverride: 1n << 1n,
   dacReadSearch: 1n << 2n,
   fowner: 1n << 3n,

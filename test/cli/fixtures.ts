@@ -52,6 +52,7 @@ export const input: StatusInput = {
       }
     ]
   ]),
+  twoPlaces: new Map(),
   mappings: [
     {
       mapping: mapping("gitlab.corp.internal"),

@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { capability, heldPrivileges, neededCapabilities, pathsIn, type PathFacts } from "../../src/host/capabilities.ts"
+import { heldPrivileges, neededCapabilities, pathsIn, type PathFacts } from "../../src/host/capabilities.ts"
 
-const { dacOverride, dacReadSearch, fowner, netAdmin, netBindService, netRaw, sysNice } = capability
+/** As in linux/capability.h. */
+const [dacOverride, dacReadSearch, fowner] = [1n << 1n, 1n << 2n, 1n << 3n] as const
+const [netBindService, netAdmin, netRaw, sysNice] = [1n << 10n, 1n << 12n, 1n << 13n, 1n << 23n] as const
 const least = netAdmin | netBindService | sysNice
 const root = { uid: 0, mode: 0o755 }
 const path = (part: Partial<PathFacts>): PathFacts => ({ way: [root], end: null, written: false, ...part })
