@@ -6,6 +6,7 @@ import { ConfigError } from "../config/problem.ts"
 import { parseKey } from "../config/values.ts"
 import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
+import { warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
 import { switchFlag } from "./switchFlag.ts"
 
 const keyIn = (file: string, text: string) =>
@@ -34,12 +35,14 @@ export const connect = Command.make(
     }
     if (Option.isNone(file)) {
       const { readClientEnvironment } = yield* load(() => import("../lab/client/clientEnvironment.ts"))
-      return yield* programs.connectPortal(yield* readClientEnvironment())
+      const config = yield* readClientEnvironment()
+      return yield* Effect.andThen(warnOfPlainPortal(config.apiUrl), programs.connectPortal(config))
     }
     const { readBounded } = yield* load(() => import("../config/readConfig.ts"))
     const { parseWireguardConf } = yield* load(() => import("../config/wireguardConf.ts"))
     const conf = yield* Effect.fromResult(parseWireguardConf(yield* readBounded(file.value), file.value))
     const { privateKeyFile } = conf
+    yield* warnOfOpenSecrets(privateKeyFile === null ? [file.value] : [privateKeyFile])
     yield* programs.connect({
       ...conf,
       privateKey: conf.privateKey ?? (yield* keyIn(privateKeyFile!, yield* readBounded(privateKeyFile!)))

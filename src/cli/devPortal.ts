@@ -3,6 +3,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
+import { warnOfOpenSecrets } from "./secretFiles.ts"
 
 /** `sallyport dev-portal`: a portal for tests and development. */
 export const devPortal = Command.make(
@@ -18,6 +19,7 @@ export const devPortal = Command.make(
     const programs = yield* Programs
     const { readBounded } = yield* load(() => import("../config/readConfig.ts"))
     const { parsePortalConfig } = yield* load(() => import("../lab/devPortal/configFile.ts"))
+    yield* warnOfOpenSecrets([config])
     yield* programs.devPortal(yield* Effect.fromResult(parsePortalConfig(yield* readBounded(config), config)))
   })
 ).pipe(Command.withDescription("Run a small Firezone-compatible portal for tests and development; not for production"))

@@ -6,6 +6,7 @@ import { configFlag } from "./configFlag.ts"
 import { load } from "./load.ts"
 import { withConfiguredLogLevel } from "./logLevel.ts"
 import { Programs } from "./Programs.ts"
+import { warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
 import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport up`: runs the gateway until it is told to stop. */
@@ -21,15 +22,24 @@ export const up = Command.make(
   },
   Effect.fnUntraced(function* ({ config: file, devTools, newKey }) {
     const programs = yield* Programs
-    const { readFirezoneConfig } = yield* load(() => import("../config/firezoneConfig.ts"))
+    const { credentialFile, readFirezoneConfig } = yield* load(() => import("../config/firezoneConfig.ts"))
     const token = yield* portalToken(file)
     if (token !== null) {
       const config = yield* readFirezoneConfig(token)
-      return yield* withConfiguredLogLevel(programs.upFirezone(config, { devTools }), config.logLevel)
+      const run = warnOfPlainPortal(config.apiUrl).pipe(
+        Effect.andThen(warnOfOpenSecrets([...(yield* credentialFile), config.stateDir])),
+        Effect.andThen(programs.upFirezone(config, { devTools }))
+      )
+      return yield* withConfiguredLogLevel(run, config.logLevel)
     }
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
-    yield* withConfiguredLogLevel(programs.up(config, { devTools, newKey }), config.logLevel)
+    const secrets = config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
+    const run = Effect.andThen(
+      warnOfOpenSecrets([...secrets, config.stateDir, `${config.stateDir}/state.db`]),
+      programs.up(config, { devTools, newKey })
+    )
+    yield* withConfiguredLogLevel(run, config.logLevel)
   })
 ).pipe(
   Command.withDescription("Run the gateway until it is told to stop (SIGTERM, Ctrl-C); needs root or CAP_NET_ADMIN")

@@ -48,14 +48,18 @@ const tokenVariable = "FIREZONE_TOKEN"
 const defaultApiUrl = "wss://api.firezone.dev"
 const day = 86_400_000
 
+/** Where systemd puts the token, if it does. */
+export const credentialFile = Effect.map(optional("CREDENTIALS_DIRECTORY"), (directory) =>
+  directory === null ? [] : [`${directory}/${tokenVariable}`]
+)
+
 /** The token of `FIREZONE_TOKEN` or of the systemd credential of that name; `null`: this is no gateway of a portal. */
 export const readToken = Effect.gen(function* () {
   const variable = yield* optional(tokenVariable)
   if (variable !== null) return Redacted.make(variable, { label: tokenVariable })
-  const directory = yield* optional("CREDENTIALS_DIRECTORY")
-  if (directory === null) return null
+  const [path] = yield* credentialFile
+  if (path === undefined) return null
   const fs = yield* FileSystem.FileSystem
-  const path = `${directory}/${tokenVariable}`
   const found = yield* fs.exists(path).pipe(Effect.orElseSucceed(() => false))
   if (!found) return null
   const text = yield* readBounded(path)
