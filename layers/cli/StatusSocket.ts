@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
 import { StatusReport } from "../../src/cli/statusReport.ts"
+import { makeDirectory } from "../host/makeDirectory.ts"
 
 /** At most this many readers at once; more are turned away. */
 const maxReaders = 16
@@ -80,7 +81,7 @@ const listen = (path: string): Effect.Effect<Listening, StatusError> =>
       resume(cannotServe(path, error))
     }
     try {
-      Fs.mkdirSync(Path.dirname(path), { recursive: true, mode: 0o755 })
+      makeDirectory(Path.dirname(path), 0o755)
       directory = Fs.mkdtempSync(Path.join(Path.dirname(path), ".s-"))
       const bound = Path.join(directory, "s")
       net.once("error", fail)

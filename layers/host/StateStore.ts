@@ -5,7 +5,6 @@
  * the disk, in a thread of node's: everything else of the gateway goes on meanwhile, and those who wait together share
  * one sync. What was written some seconds ago is in the file itself, so that a plain copy has it.
  */
-import * as fs from "node:fs"
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -22,6 +21,7 @@ import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { explainState } from "./stateErrors.ts"
 import { openStateFile, saveStateFile } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
+import { makeDirectory } from "./makeDirectory.ts"
 
 /**
  * Opens or creates the file at `path` (mode 0600, missing directories 0700) while the layer lives, alone of all gateways.
@@ -50,7 +50,7 @@ export const layer = (
       const write = (run: () => unknown) => Effect.asVoid(change(run))
 
       const directory = dirname(path)
-      yield* attempt("open")(() => fs.mkdirSync(directory, { recursive: true, mode: 0o700 }))
+      yield* attempt("open")(() => makeDirectory(directory, 0o700))
       let lock = yield* lockStateDirectory(directory)
       yield* Effect.addFinalizer(() => Effect.sync(() => lock.release()))
       let file = yield* attempt("open")(() => openStateFile(path, newKey))

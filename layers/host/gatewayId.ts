@@ -3,6 +3,7 @@ import { createHash, randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
+import { makeDirectory } from "./makeDirectory.ts"
 
 /** Reads `gateway_id` of the state directory, JSON or plain; makes and keeps one when there is none. */
 export const gatewayId = Effect.fnUntraced(function* (stateDir: string) {
@@ -22,7 +23,10 @@ export const gatewayId = Effect.fnUntraced(function* (stateDir: string) {
 const read = (path: string): string | null => {
   let text: string
   try {
-    text = Fs.readFileSync(path, "utf8").slice(0, 4_096).trim()
+    const info = Fs.statSync(path)
+    // A pipe would be waited for.
+    if (!info.isFile() || info.size > 4_096) return null
+    text = Fs.readFileSync(path, "utf8").trim()
   } catch {
     return null
   }
@@ -44,7 +48,7 @@ const idOf = (json: string): string | null => {
 /** All or nothing, so that a crash leaves no half of an id. */
 const write = (directory: string, path: string, id: string): string | null => {
   try {
-    Fs.mkdirSync(directory, { recursive: true, mode: 0o750 })
+    makeDirectory(directory, 0o750)
     Fs.writeFileSync(`${path}.new`, `${JSON.stringify({ id })}\n`, { mode: 0o640, flush: true })
     Fs.renameSync(`${path}.new`, path)
     return null

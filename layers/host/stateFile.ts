@@ -8,6 +8,7 @@ import { dirname } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
 import { StateError } from "../../src/host/StateStore.ts"
 import { type FileSync, makeFileSync } from "./fileSync.ts"
+import { makeDirectory } from "./makeDirectory.ts"
 import { damaged } from "./stateErrors.ts"
 
 export interface StateFile {
@@ -109,7 +110,7 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
 
 /** Writes all that the open file has to `path`, where it was deleted. The old one is closed first: that deletes by name. */
 export const saveStateFile = (file: StateFile, path: string): void => {
-  fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  makeDirectory(dirname(path), 0o700)
   const made = prepareNew(path)
   file.database.prepare("VACUUM INTO ?").run(made)
   file.log.close()

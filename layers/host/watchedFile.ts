@@ -2,6 +2,9 @@ import * as fs from "node:fs/promises"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 
+/** Hosts files of people who block names in them have a few MiB. */
+const longest = 64n << 20n
+
 /**
  * The parsed contents of a file, read again when it has changed (its modification time, size or inode). Fails with the
  * error's code when it cannot be read.
@@ -12,7 +15,11 @@ export const watchedFile = <A>(path: string, parse: (text: string) => A): Effect
   return turn.withPermits(1)(
     Effect.tryPromise({
       try: async () => {
-        const { mtimeNs, size, ino } = await fs.stat(path, { bigint: true })
+        const info = await fs.stat(path, { bigint: true })
+        // What is no file would be waited for, or never end.
+        if (!info.isFile()) throw Object.assign(new Error(), { code: "not a file" })
+        if (info.size > longest) throw Object.assign(new Error(), { code: "too long" })
+        const { mtimeNs, size, ino } = info
         const version = `${mtimeNs} ${size} ${ino}`
         if (known?.version !== version) known = { version, value: parse(await fs.readFile(path, "utf8")) }
         return known.value
