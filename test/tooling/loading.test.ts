@@ -86,7 +86,7 @@ describe("sallyport", { timeout: 30_000 }, () => {
     reader.end(`${JSON.stringify(report)}\n`)
   })
   beforeAll(async () => {
-    Fs.writeFileSync(config, `${example}state_dir: ${directory}\ncontrol_socket: ${socket}\n`)
+    Fs.writeFileSync(config, `${example}state_dir: ${directory}\ncontrol_socket: ${socket}\n`, { mode: 0o600 })
     await new Promise<void>((resolve) => server.listen(socket, resolve))
   })
   afterAll(() => {
