@@ -35,7 +35,7 @@ export const defaultLimits: HandshakeLimits = {
   burst: 40,
   loadMark: 1_000,
   seenPerTurn: 64,
-  seenBehind: 2,
+  seenBehind: 4,
   cookieReplies: 40_000,
   queue: 4_096,
   perTurn: 2,

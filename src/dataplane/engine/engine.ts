@@ -29,7 +29,7 @@ import { Link } from "./link.ts"
 import { NamesInUse } from "./namesInUse.ts"
 import { Outbound } from "./outbound.ts"
 import type { Sockets } from "./ownAddresses.ts"
-import type { PacketIo } from "./packetIo.ts"
+import { maxShedLevel, type PacketIo } from "./packetIo.ts"
 import { TunWriter } from "./tunWriter.ts"
 import { Uplink } from "./uplink.ts"
 import { gsoNone } from "../offload/virtioHeader.ts"
@@ -72,7 +72,7 @@ const tunReceived = counterIndex["tun.received"]
 const readsPerTurn = 16
 /** Datagrams that have waited this long wait too long: most handshakes are dropped then, until none waits. */
 const behindMs = 20
-/** The system does so as well, for this long. A client that connects then gets its turn in between. */
+/** The system drops some as well, of ever more as long as we do not keep up, then of fewer after this long each. */
 const shedMs = 100
 const receiveCapacity = 65_536
 /**
@@ -109,8 +109,8 @@ export class Engine {
   private housekeepingAt = 0
   /** Since when every turn has found as many datagrams as it reads, or more. */
   private fullSince = Number.POSITIVE_INFINITY
-  /** The system drops most handshake messages for us, until then. */
-  private shedding = false
+  /** How many handshake messages the system drops for us (see `PacketIo`), and until when. */
+  private shedLevel = 0
   private shedUntil = 0
   /** What this worker's own totals were when they were last added to the counters, which outlive it. */
   private readonly counted = new Map<number, number>()
@@ -182,8 +182,9 @@ export class Engine {
     state.now = now
     state.wall = wall
     state.count("worker.turns")
-    if (this.wireguard.beginTurn(now - this.fullSince >= behindMs, now)) this.shedUntil = now + shedMs
-    if (this.shedding !== now < this.shedUntil) this.shed(!this.shedding)
+    const flooded = this.wireguard.beginTurn(now - this.fullSince >= behindMs, now)
+    if (flooded) this.shedMore(now)
+    else if (this.shedLevel > 0 && now >= this.shedUntil) this.shed(this.shedLevel - 1, now)
     const datagrams = this.readUdp(now)
     if (datagrams < readsPerTurn) this.fullSince = Number.POSITIVE_INFINITY
     else if (now < this.fullSince) this.fullSince = now
@@ -201,7 +202,7 @@ export class Engine {
     const { state } = this
     const idle = state.sessions.size === 0 && !state.parking.waits && !this.initiations.waiting && !this.reports.waiting
     const deadline = Math.min(this.wireguard.nextDeadline(), this.connections.nextDeadline())
-    const end = this.shedding ? this.shedUntil : Number.POSITIVE_INFINITY
+    const end = this.shedLevel > 0 ? this.shedUntil : Number.POSITIVE_INFINITY
     return Math.min(deadline, end, idle ? Number.POSITIVE_INFINITY : this.housekeepingAt)
   }
 
@@ -223,10 +224,18 @@ export class Engine {
     this.link.flushBatch()
   }
 
-  private shed(shed: boolean): void {
-    this.shedding = shed
-    this.state.io.shedHandshakes(shed)
-    if (shed) this.state.count("udp.shed")
+  /** One step at a time: what waits already is still to be read. */
+  private shedMore(now: number): void {
+    const raisedAt = this.shedUntil - shedMs
+    if (this.shedLevel > 0 && now - raisedAt < behindMs) return
+    if (this.shedLevel === 0) this.state.count("udp.shed")
+    this.shed(Math.min(this.shedLevel + 1, maxShedLevel), now)
+  }
+
+  private shed(level: number, now: number): void {
+    if (level !== this.shedLevel) this.state.io.shedHandshakes(level)
+    this.shedLevel = level
+    this.shedUntil = now + shedMs
   }
 
   /** The time comes in as an argument: read from a field it would be boxed for every packet. */

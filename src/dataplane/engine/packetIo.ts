@@ -6,6 +6,8 @@ import type { Gathered } from "../offload/coalescer.ts"
 import type { VirtioHeader } from "../offload/virtioHeader.ts"
 import type { Endpoint } from "../../packet/endpoint.ts"
 
+export const maxShedLevel = 6
+
 export interface PacketIo {
   /**
    * Receives into arena[offset, offset+capacity) and fills `from`. Returns the byte count, 0 when nothing waits.
@@ -13,10 +15,10 @@ export interface PacketIo {
    */
   readonly receive: (offset: number, capacity: number, from: Endpoint) => number
   /**
-   * Lets the system drop most handshake messages unread, or read them all again: who cannot keep up has data waiting
-   * behind them.
+   * Lets the system drop handshake messages unread, all but one in 2^`level`: who cannot keep up has data waiting behind
+   * them. 0: none is dropped. At most `maxShedLevel`.
    */
-  readonly shedHandshakes: (shed: boolean) => void
+  readonly shedHandshakes: (level: number) => void
   /** Datagram size within the last `receive`; equal to its byte count when it was one datagram. */
   readonly segmentSize: () => number
   /** Traffic class of the last `receive`, all of its datagrams alike: six bits of DSCP, two of ECN. */

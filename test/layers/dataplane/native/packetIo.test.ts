@@ -130,7 +130,7 @@ describe("packetIo over loopback sockets", () => {
     const b = makePeer()
     const from = makeEndpoint()
     /** Bytes 0 of what comes of `count` messages each whose first words are these, over IPv4 and IPv6. */
-    const pass = (count: number, words: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<number> => {
+    const pass = (count: number, words: ReadonlyArray<ReadonlyArray<number>>, end = 0): ReadonlyArray<number> => {
       const received: Array<number> = []
       for (const [address, port] of [
         ["127.0.0.1", b.port4],
@@ -140,6 +140,7 @@ describe("packetIo over loopback sockets", () => {
           for (const word of words) {
             bytes.fill(0, outAt, outAt + 148)
             bytes.set(word, outAt)
+            bytes[outAt + 147] = end
             a.io.send(endpoint(address, port), outAt, 148, 148, 0)
             while (b.io.receive(inAt, 2048, from) > 0) received.push(bytes[inAt]!)
           }
@@ -151,13 +152,16 @@ describe("packetIo over loopback sockets", () => {
     // Transport data, STUN's request and answer, ChannelData.
     const others = [[4], [0, 1], [1, 1], [0x40, 0]]
 
-    b.io.shedHandshakes(true)
+    b.io.shedHandshakes(4)
     assert.lengthOf(pass(20, others), 20 * 2 * others.length)
     const some = pass(200, handshakes)
-    b.io.shedHandshakes(false)
+    b.io.shedHandshakes(2)
+    const withCookie = pass(200, [[1]], 1)
+    b.io.shedHandshakes(0)
 
     assert.isAtLeast(some.length, 20)
     assert.isAtMost(some.length, 200)
+    assert.lengthOf(withCookie, 400)
     assert.lengthOf(pass(20, handshakes), 20 * 2 * handshakes.length)
   })
 
@@ -165,7 +169,7 @@ describe("packetIo over loopback sockets", () => {
     const a = makePeer()
     const b = makePeer()
     const from = makeEndpoint()
-    b.io.shedHandshakes(true)
+    b.io.shedHandshakes(6)
     const again = makePacketIo({ memory, tun: -1, udp4: b.fd4, udp6: -1, event: -1 })
 
     bytes.fill(0, outAt, outAt + 148)
