@@ -157,7 +157,7 @@ export const startPortalGateway: (options?: {
 })
 
 /** Runs a command on a host whose /etc/resolv.conf names the company's name server; only that command sees it. */
-export const withCompanyDns = Effect.fnUntraced(function* (command: ReadonlyArray<string>) {
+const withCompanyDns = Effect.fnUntraced(function* (command: ReadonlyArray<string>) {
   const lab = yield* Lab
   const file = yield* lab.writeFile("resolv.conf", `nameserver ${inner.dns.v4}\n`)
   return ["sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file, ...command]
