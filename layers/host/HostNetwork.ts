@@ -34,6 +34,7 @@ import { runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
 import { type HostLook, makeHostLook } from "./hostLook.ts"
 import { ipv6Missing, raiseForwarding } from "./hostSysctl.ts"
+import { integrate, removeOwnRules } from "./integrateFirewall.ts"
 import { nft, nftList, nftTable } from "./nftables.ts"
 
 export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies> = Layer.effect(
@@ -72,6 +73,7 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
             : Effect.provideContext(repair(look, inForce, remakeDevice), context)
         ),
       stirred: Queue.take(stirs),
+      integrate,
       pathCounts: countPaths,
       blame,
       ownAddresses,
@@ -125,7 +127,9 @@ const configure = Effect.fn("HostNetwork.configure")(function* (look: HostLook, 
   const index = link instanceof NativeError ? null : link.index
   const inForce: InForce = { plan, index, table: null, generation: null, forwarded: new Set() }
   // Filtered before it is up and until it is down again.
-  if (plan.firewall === "nftables") {
+  if (plan.firewall !== "off") {
+    yield* removeOwnRules(device)
+    yield* Effect.addFinalizer(() => Effect.ignore(removeOwnRules(device)))
     yield* removeLeftovers(device)
     yield* Effect.addFinalizer(() => Effect.ignore(nft(removeScript(firewallTable(device)))))
   }

@@ -16,6 +16,7 @@ import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { parseAddress, parseNetwork } from "../../src/packet/address.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
 import { makeHostKeeper } from "./keepHost.ts"
+import { keepIntegrated } from "./keepIntegrated.ts"
 import { makePathWatch } from "./watchPaths.ts"
 
 export interface TunnelOptions {
@@ -95,6 +96,7 @@ export const layer = (
         const warnings = yield* host.configure(hostPlan).pipe(Scope.provide(scope))
         for (const warning of warnings) yield* Effect.logWarning(warning)
         yield* Effect.forkIn(paths.watch(hostPlan), scope)
+        if (plan.firewall === "integrate") yield* Effect.forkIn(keepIntegrated(host, hostPlan), scope)
         current = { plan, scope }
         yield* tell(plan, yield* host.ownAddresses)
         return true

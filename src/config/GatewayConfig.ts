@@ -1,4 +1,5 @@
 import type { LogLevel } from "effect/LogLevel"
+import type { Firewall } from "../model/firewall.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
 import { defaultRanges, type Ranges } from "../model/ranges.ts"
@@ -36,7 +37,7 @@ export interface GatewayConfig {
   /** The gateway's own tunnel addresses: the first host address of each tunnel range. */
   readonly gateway4: string
   readonly gateway6: string
-  readonly firewall: "nftables" | "off"
+  readonly firewall: Firewall
   readonly masquerade: boolean
   readonly keepPorts: boolean
   /** What the host's routing rules know WireGuard's packets by; `null`: no mark. */

@@ -1,6 +1,7 @@
 import * as Schema from "effect/Schema"
 import type { LogLevel } from "effect/LogLevel"
 import { oneOf, text, whole } from "./fields.ts"
+import { firewalls } from "../model/firewall.ts"
 import * as values from "./values.ts"
 
 const logLevels: Readonly<Record<string, LogLevel>> = {
@@ -50,7 +51,7 @@ export const ConfigFile = Schema.Struct({
   clients: Schema.optionalKey(Schema.Record(Schema.String, ClientFile)),
   resources: Schema.optionalKey(Schema.Record(Schema.String, ResourceFile)),
   network: Schema.optionalKey(NetworkFile),
-  firewall: Schema.optionalKey(oneOf({ nftables: "nftables", off: "off" } as const)),
+  firewall: Schema.optionalKey(oneOf(firewalls)),
   masquerade: Schema.optionalKey(Schema.Boolean),
   keep_ports: Schema.optionalKey(Schema.Boolean),
   track_udp: Schema.optionalKey(Schema.Boolean),

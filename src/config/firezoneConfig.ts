@@ -9,6 +9,7 @@ import { readApiUrl } from "../control/firezone/handshake.ts"
 import { parseAddress } from "../packet/address.ts"
 import { optional } from "./environment.ts"
 import { defaultControlSocket, defaultPortalStateDir, type HostPort } from "./GatewayConfig.ts"
+import { type Firewall, firewalls } from "../model/firewall.ts"
 import { parseHumantime } from "./humantime.ts"
 import { ConfigError } from "./problem.ts"
 import { readBounded } from "./readConfig.ts"
@@ -36,7 +37,7 @@ export interface FirezoneConfig {
   readonly mtu: number
   readonly stateDir: string
   readonly controlSocket: string
-  readonly firewall: "nftables" | "off"
+  readonly firewall: Firewall
   readonly masquerade: boolean
   readonly keepPorts: boolean
   /** What the host's routing rules know the packets of the UDP port by; `null`: no mark. */
@@ -105,7 +106,7 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     mtu: 1_280,
     stateDir: (yield* optional("STATE_DIRECTORY")) ?? defaultPortalStateDir,
     controlSocket: (yield* optional("SALLYPORT_CONTROL_SOCKET")) ?? defaultControlSocket,
-    firewall: yield* choice("SALLYPORT_FIREWALL", { nftables: "nftables", off: "off" } as const, "nftables"),
+    firewall: yield* choice("SALLYPORT_FIREWALL", firewalls, "nftables"),
     masquerade: yield* flag("SALLYPORT_MASQUERADE", true),
     fwmark: yield* mark("SALLYPORT_FWMARK"),
     keepPorts: yield* flag("SALLYPORT_KEEP_PORTS", false),

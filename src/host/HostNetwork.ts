@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { Firewall } from "../model/firewall.ts"
 import type * as Scope from "effect/Scope"
 import type { PathCount } from "./pathCounters.ts"
 import type { Path } from "./pathLoss.ts"
@@ -23,8 +24,7 @@ export interface HostPlan {
   readonly listenPort: number
   /** Services of the gateway's own tunnel address that clients may reach. */
   readonly dnsPort: number
-  /** `off` leaves nftables alone. */
-  readonly firewall: "nftables" | "off"
+  readonly firewall: Firewall
   readonly masquerade: boolean
   /** Masqueraded flows keep their source port where it is free; otherwise each leaves from a random one. */
   readonly keepPorts: boolean
@@ -64,6 +64,8 @@ export class HostNetwork extends Context.Service<
     readonly repair: (remakeDevice: Effect.Effect<void, { readonly message: string }>) => Effect.Effect<HostRepair>
     /** Completes when anything of the host's network may have changed since the last completion, every 5 s at least. */
     readonly stirred: Effect.Effect<void>
+    /** With `firewall: integrate`: adds accepting rules that are missing in chains of others; yields those chains. */
+    readonly integrate: (plan: HostPlan) => Effect.Effect<ReadonlySet<string>, HostError>
     /** The gateway's own traffic as counted on the host so far; nothing where the gateway has no firewall table. */
     readonly pathCounts: (plan: HostPlan) => Effect.Effect<ReadonlyArray<PathCount>, HostError>
     /** Who is likely to take the packets of a way. */

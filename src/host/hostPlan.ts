@@ -66,7 +66,7 @@ export const hostWanted = (plan: HostPlan, v6: boolean): HostWanted => {
       return { network: canonical(network), source: canonical(source), probe: neighbourOf(source) }
     }),
     v6,
-    table: plan.firewall === "nftables"
+    table: plan.firewall !== "off"
   }
 }
 

@@ -4,6 +4,7 @@
  * "perhaps": an "accept" behind it is passed over, since the packet is known to be lost; a "drop" is remembered.
  */
 import { contains, equal, parseAddress, parseNetwork } from "../packet/address.ts"
+import { at, isRecord, textAt } from "./nftJson.ts"
 
 /** What is known of a packet; absent: not known. */
 export interface KnownPacket {
@@ -30,6 +31,8 @@ export interface LikelyRule {
   readonly handle: number | null
   /** All that was asked on the way is known. */
   readonly sure: boolean
+  /** It is a rule that takes some packets only, by what is not known. */
+  readonly conditional: boolean
 }
 
 export interface ChainName {
@@ -75,7 +78,7 @@ export const likelyRule = (
         if (verdict === "no") break
         if (verdict === "perhaps") sure = false
         if (verdict === "drop") {
-          const found = { base, chain, handle, sure: sure && !doubt }
+          const found = { base, chain, handle, sure: sure && !doubt, conditional: !sure }
           if (sure) return found
           perhaps ??= found
         }
@@ -85,7 +88,7 @@ export const likelyRule = (
         if (typeof verdict === "object") {
           const result = walk(base, { ...chain, name: verdict.target }, depth + 1)
           if (sure && result !== false) return result
-          if (typeof result === "object") perhaps ??= { ...result, sure: false }
+          if (typeof result === "object") perhaps ??= { ...result, sure: false, conditional: true }
           if (sure && verdict.final) return false
         }
       }
@@ -97,7 +100,7 @@ export const likelyRule = (
     const base = { family, table, name }
     const result = walk(base, base, 0)
     if (typeof result === "object") return result
-    if (!result && policy === "drop") return { base, chain: base, handle: null, sure: !doubt }
+    if (!result && policy === "drop") return { base, chain: base, handle: null, sure: !doubt, conditional: false }
   }
   return perhaps
 }
@@ -264,18 +267,3 @@ interface BaseChain extends ChainName {
   readonly priority: number
   readonly policy: string
 }
-
-/** Into nft's JSON (libnftables-json(5)), of which little is read here. */
-const at = (value: unknown, ...keys: ReadonlyArray<string>): unknown => {
-  let found = value
-  for (const key of keys) found = isRecord(found) ? found[key] : undefined
-  return found
-}
-
-const textAt = (value: unknown, ...keys: ReadonlyArray<string>): string => {
-  const found = at(value, ...keys)
-  return typeof found === "string" ? found : ""
-}
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)

@@ -165,6 +165,40 @@ describe("HostNetwork", () => {
     assert.notMatch(value.after, /dst=100\.64\.0\.2/)
   })
 
+  it("puts accepting rules into others' chains when told so, keeps them there, and takes them away", () => {
+    inGateway(`
+      nft add table ip filter
+      nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'
+      nft 'add chain ip filter INPUT { type filter hook input priority 0; policy drop; }'
+      nft 'add rule ip filter INPUT ct state established,related accept'
+      nft 'add table inet firewalld'
+      nft 'add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }'
+      nft 'add rule inet firewalld filter_FORWARD ct state established,related accept'
+      nft 'add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited'
+      nft 'insert rule ip filter INPUT iifname gone0 accept comment "sallyport gone0"'
+    `)
+
+    const { value } = probe("integrated", { firewall: "integrate" })
+
+    assert.deepStrictEqual(value.before, [])
+    assert.deepStrictEqual(value.chains, ["inet firewalld filter_FORWARD", "ip filter FORWARD", "ip filter INPUT"])
+    assert.deepStrictEqual(value.put, [
+      'iifname "sptest0" accept comment "sallyport sptest0"',
+      'iifname "sptest0" accept comment "sallyport sptest0"',
+      'iifname "sptest0" accept comment "sallyport sptest0"',
+      'oifname "sptest0" accept comment "sallyport sptest0"',
+      'udp dport 51820 accept comment "sallyport sptest0"'
+    ])
+    assert.deepStrictEqual(value.reached, [
+      "192.168.77.2>100.64.0.2/1",
+      "100.64.0.1>100.64.0.2/1",
+      "100.64.0.1>100.64.0.2/1"
+    ])
+    assert.strictEqual(value.again, 0)
+    assert.deepStrictEqual(value.back, value.put)
+    assert.strictEqual(value.after, "")
+  })
+
   it("leaves the host's firewall and its traffic alone when told so", () => {
     const { value } = probe("configure", { firewall: "off" })
 

@@ -298,6 +298,34 @@ const scenarios: Record<string, Scenario> = {
     )
   }),
 
+  integrated: configured((io) =>
+    Effect.gen(function* () {
+      const network = yield* HostNetwork
+      const rules = () =>
+        sh("nft list ruleset | grep 'comment.*sallyport sptest0' || true")
+          .trim()
+          .split(/\s*\n\s*/)
+          .sort()
+      const before = yield* ask(io, icmpEcho(client, server))
+      const chains = [...(yield* network.integrate(plan))].sort()
+      const put = rules()
+      const reached = [
+        ...(yield* ask(io, icmpEcho(client, server))),
+        ...(yield* ask(io, icmpEcho(client, plan.gateway4))),
+        ...(yield* ask(io, udp(client, plan.gateway4, plan.dnsPort)))
+      ]
+      const again = (yield* network.integrate(plan)).size
+      sh("nft flush chain ip filter FORWARD")
+      yield* network.integrate(plan)
+      return { before, chains, put, reached, again, back: rules() }
+    })
+  ).pipe(
+    Effect.map((result) => ({
+      ...(result as object),
+      after: sh("nft list ruleset | grep 'sallyport ' || true").trim()
+    }))
+  ),
+
   ownUdp: configured(() =>
     Effect.promise(async () => {
       const socket = createSocket("udp4")

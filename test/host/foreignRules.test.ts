@@ -1,0 +1,64 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ownRules, wantedRules } from "../../src/host/foreignRules.ts"
+import type { HostPlan } from "../../src/host/HostNetwork.ts"
+
+const plan: HostPlan = {
+  device: "sally0",
+  mtu: 1280,
+  gateway4: "100.64.0.1",
+  gateway6: "fd00:2021:1111::1",
+  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
+  proxyNetworks: ["100.96.0.0/11", "fd00:2021:1111:8000::/107"],
+  fixedRanges: false,
+  keepPorts: false,
+  clientsCallFirst: true,
+  trackUdp: true,
+  listenPort: 51820,
+  dnsPort: 53,
+  firewall: "integrate",
+  masquerade: true
+}
+
+const chain = (name: string, hook: string, policy: string) => ({
+  chain: { family: "inet", table: "fw", name, type: "filter", hook, prio: 0, policy }
+})
+const rule = (chain: string, expr: ReadonlyArray<object>, comment?: string) => ({
+  rule: { family: "inet", table: "fw", chain, handle: 7, expr, ...(comment === undefined ? {} : { comment }) }
+})
+const established = { match: { op: "in", left: { ct: { key: "state" } }, right: ["established", "related"] } }
+
+const wanted = (entries: ReadonlyArray<Record<string, unknown>>, more: Partial<HostPlan> = {}) =>
+  wantedRules(entries, { ...plan, ...more }, "own").map(({ rule }) => rule)
+
+describe("wantedRules", () => {
+  it("accepts the gateway's traffic in chains that would take it, with a comment to know them by", () => {
+    assert.deepStrictEqual(wanted([chain("FORWARD", "forward", "drop")]), [
+      'insert rule inet fw FORWARD iifname "sally0" accept comment "sallyport sally0"',
+      'insert rule inet fw FORWARD oifname "sally0" accept comment "sallyport sally0"'
+    ])
+    assert.deepStrictEqual(wanted([chain("INPUT", "input", "drop"), rule("INPUT", [established, { accept: null }])]), [
+      'insert rule inet fw INPUT iifname "sally0" accept comment "sallyport sally0"',
+      'insert rule inet fw INPUT udp dport 51820 accept comment "sallyport sally0"'
+    ])
+  })
+
+  it("opens no port where the gateway opens its paths by itself", () => {
+    const stateful = [chain("INPUT", "input", "drop"), rule("INPUT", [established, { accept: null }])]
+    assert.deepStrictEqual(wanted(stateful, { clientsCallFirst: false }), [
+      'insert rule inet fw INPUT iifname "sally0" accept comment "sallyport sally0"'
+    ])
+  })
+
+  it("leaves a host alone that accepts, and rules whose conditions it does not know", () => {
+    assert.deepStrictEqual(wanted([chain("FORWARD", "forward", "accept"), chain("INPUT", "input", "accept")]), [])
+    const limited = rule("FORWARD", [{ limit: { rate: 5 } }, { drop: null }])
+    assert.deepStrictEqual(wanted([chain("FORWARD", "forward", "accept"), limited]), [])
+  })
+})
+
+describe("ownRules", () => {
+  it("finds the gateway's rules by their comment, whoever's chain they are in", () => {
+    const entries = [rule("FORWARD", [{ accept: null }], "sallyport sally0"), rule("FORWARD", [{ drop: null }], "mine")]
+    assert.deepStrictEqual(ownRules(entries), [{ device: "sally0", removal: "delete rule inet fw FORWARD handle 7" }])
+  })
+})
