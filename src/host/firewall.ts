@@ -121,7 +121,7 @@ export interface Ports extends PortRange {
  *
  * - The kernel forgets a client's TCP connections when the packet path does (RFC 5382: 2 h 4 min of silence), not after
  *   five days: clients that come and go would else fill the host's connection table. Strangers at our own port stay there
- *   for 10 s only, as forged ones would fill it too.
+ *   for 5 s only, as forged ones would fill it too; those that come by a translated port are the translation's matter.
  * - Packets astray that belong to a connection of the host itself are the host's to judge.
  */
 export const optionalScripts = (plan: HostPlan): ReadonlyArray<string> => {
@@ -130,8 +130,8 @@ export const optionalScripts = (plan: HostPlan): ReadonlyArray<string> => {
   const timeouts = `table inet ${table} {
   ct timeout tcp4 { protocol tcp; l3proto ip; policy = { established: ${establishedSeconds} }; }
   ct timeout tcp6 { protocol tcp; l3proto ip6; policy = { established: ${establishedSeconds} }; }
-  ct timeout udp4 { protocol udp; l3proto ip; policy = { unreplied: 10, replied: ${outerSeconds} }; }
-  ct timeout udp6 { protocol udp; l3proto ip6; policy = { unreplied: 10, replied: ${outerSeconds} }; }
+  ct timeout udp4 { protocol udp; l3proto ip; policy = { unreplied: ${strangerSeconds}, replied: ${outerSeconds} }; }
+  ct timeout udp6 { protocol udp; l3proto ip6; policy = { unreplied: ${strangerSeconds}, replied: ${outerSeconds} }; }
   chain tracked {
     type filter hook prerouting priority mangle; policy accept;
     ct state != new accept
@@ -150,6 +150,8 @@ const first = -10_000
 
 /** A client's WireGuard session lives that long without a word. */
 const outerSeconds = 180
+/** An answer takes milliseconds. */
+const strangerSeconds = 5
 
 const untracked = ({ device, listenPort }: HostPlan) => `  chain untracked_in {
     type filter hook prerouting priority raw; policy accept;

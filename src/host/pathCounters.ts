@@ -46,7 +46,7 @@ const tracked = -199
 
 type End = "first" | "last"
 
-/** Whether a set of the table is filled by packets: its elements are no part of what was set up. */
+/** Whether a set or counter is filled by packets on their way: what is in it is no part of what was set up. */
 export const isPathSet = (name: string): boolean => name.startsWith("path_")
 
 /** Filled by packets: starts of connections, and what goes to the gateway itself. */

@@ -15,6 +15,7 @@ import { makePacketIo } from "../../../layers/dataplane/native/packetIo.ts"
 import * as ForeignNetworksLive from "../../../layers/host/ForeignNetworks.ts"
 import * as Live from "../../../layers/host/HostNetwork.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
+import { isPathSet } from "../../../src/host/pathCounters.ts"
 import { type HostError, HostNetwork, type HostPlan } from "../../../src/host/HostNetwork.ts"
 
 const plan: HostPlan = {
@@ -178,7 +179,9 @@ const counters = (): Record<string, number> => {
     readonly nftables: ReadonlyArray<{ readonly counter?: { readonly name: string; readonly packets: number } }>
   }
   return Object.fromEntries(
-    list.nftables.flatMap((e) => (e.counter === undefined ? [] : [[e.counter.name, e.counter.packets]]))
+    list.nftables.flatMap(({ counter }) =>
+      counter === undefined || isPathSet(counter.name) ? [] : [[counter.name, counter.packets]]
+    )
   )
 }
 
