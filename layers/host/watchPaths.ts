@@ -18,13 +18,13 @@ import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 
 /** How often it is seen whether there is traffic. */
-const tickMs = 250
+const tickMs = 500
 /** Between two looks at the counts: when there is traffic again, while packets stay away, while all is well, without any. */
 const freshMs = 500
 const freshLooks = 2
 const closeMs = 1_000
 const busyMs = 3_000
-const idleMs = 5_000
+const idleMs = 6_000
 /** Between two looks at the rules while packets stay away. */
 const blameMs = 5_000
 
