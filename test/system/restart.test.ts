@@ -1,10 +1,11 @@
 /** A gateway that goes away and comes back: what clients notice, what it leaves on the host, what it keeps. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
+import { existsSync, rmSync } from "node:fs"
 import { type Capture, Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { handshakeMessage } from "../../src/lab/demo/packets.ts"
-import type { Gateway } from "../../src/lab/demo/tunnel.ts"
-import { gatewayConfig, inLab, inner } from "../support/lab.ts"
+import { type Gateway, gatewayPort } from "../../src/lab/demo/tunnel.ts"
+import { gatewayConfig, inLab, inner, outer } from "../support/lab.ts"
 import { nothing, onlyLine, traces } from "../support/operator.ts"
 import {
   appName,
@@ -132,8 +133,11 @@ it.live("a second gateway ends with one line that says what the first one has, a
     const moved = `network: { tunnel_ipv4: 10.64.0.0/16, tunnel_ipv6: "fd00:64::/64", proxy_ipv4: 10.96.0.0/16, proxy_ipv6: "fd00:96::/64" }
 clients: { visitor: { public_key: "${world.clientKeys.publicKey}" } }
 `
-    const second = Effect.fnUntraced(function* (name: string, config: string, more: string) {
-      const path = yield* lab.writeFile(`${name}.yaml`, `${config}\nstate_dir: ${lab.directory}/${name}-state\n${more}`)
+    const second = Effect.fnUntraced(function* (name: string, config: string, more: string, state = name) {
+      const path = yield* lab.writeFile(
+        `${name}.yaml`,
+        `${config}\nstate_dir: ${lab.directory}/${state}-state\n${more}`
+      )
       const result = yield* lab.attempt("gateway", [...lab.program("sallyport"), "up", "--config", path], {
         timeout: "20 seconds"
       })
@@ -160,9 +164,52 @@ clients: { visitor: { public_key: "${world.clientKeys.publicKey}" } }
       yield* second("socket", `endpoint: 192.0.2.1:51999\n${moved}`, `${theirs}\ndevice: sallyport1\nlisten: 51999`),
       /a gateway is already running/
     )
+    const elsewhere = `${ownSocket("state")}\ndevice: sallyport1\nlisten: 51999`
+    assert.match(
+      yield* second("state", `endpoint: 192.0.2.1:51999\n${moved}`, elsewhere, "gateway"),
+      /gateway-state is in use by another gateway \(pid \d+\): stop it, or give this one a state_dir of its own/
+    )
 
     assert.strictEqual((yield* world.visitor.get({ address: proxy })).servedBy, inner.origin.v4)
     assert.strictEqual((yield* world.gateway.status).gateway.publicKey, world.gateway.publicKey)
     assert.deepStrictEqual((yield* traces).tables, ["table inet sallyport_sallyport0"])
   }).pipe(inLab)
 )
+
+it.live(
+  "a client is called from the address that it dialled, after kill -9 and where its state was deleted before",
+  () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const service = "198.18.7.1"
+      yield* lab.exec("gateway", ["ip", "addr", "add", `${service}/32`, "dev", "lo"])
+      yield* lab.exec("client", ["ip", "route", "add", `${service}/32`, "via", outer.gateway.v4])
+      const world = yield* startWorld()
+      const client = yield* connectWireguardGo(world, { endpoint: `${service}:${gatewayPort}` })
+      const proxy = yield* world.proxyOf()
+      yield* endpointKnown(world)
+      const state = `${lab.directory}/gateway-state`
+      rmSync(state, { recursive: true })
+      yield* waitFor(Effect.sync(() => existsSync(`${state}/state.db`)))
+
+      const wire = yield* lab.capture("gateway", { devices: ["outer"] })
+      const since = Date.now()
+      yield* world.gateway.process.kill
+      const again = yield* restartGateway(world)
+      assert.strictEqual(again.publicKey, world.gateway.publicKey)
+      const back = yield* world.visitor.retry({ address: proxy, every: 50, deadline: 5000 })
+      assert.strictEqual(back.page?.servedBy, inner.origin.v4, JSON.stringify(back.errors))
+      yield* calledBack(wire, since)
+      const endpoints = yield* lab.exec("client", ["wg", "show", client.device, "endpoints"])
+      assert.include(endpoints, `${service}:${gatewayPort}`)
+    }).pipe(inLab)
+)
+
+const waitFor = (condition: Effect.Effect<boolean>): Effect.Effect<boolean, LabError> =>
+  condition.pipe(
+    Effect.filterOrFail(
+      (met) => met,
+      () => new LabError({ message: "waited in vain" })
+    ),
+    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 50 })
+  )
