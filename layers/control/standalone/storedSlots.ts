@@ -1,9 +1,11 @@
 /** `Slots` over the state store: asks it what the slots want to know, writes down what they say, and is loud when it fails. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import type { Named, Slots } from "../../../src/control/standalone/Slots.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { makeOddities } from "../../../src/loops/oddities.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import type { ResourceId } from "../../../src/model/Resource.ts"
@@ -18,6 +20,7 @@ interface Owned {
 export const makeStoredSlots = Effect.gen(function* () {
   const store = yield* StateStore
   const resolutions = yield* Resolutions
+  const began = { date: yield* Clock.currentTimeMillis, at: yield* monotonicMillis }
 
   /** Clients ask a hundred times a second. */
   const loudly = makeOddities(Effect.logError)
@@ -49,7 +52,9 @@ export const makeStoredSlots = Effect.gen(function* () {
         yield* reserve(of, step.count)
         continue
       }
-      const rested = yield* store.takeRested(of.client.id, step.before)
+      // A clock that jumped ahead lets nothing rest shorter.
+      const lived = began.date + (yield* monotonicMillis) - began.at
+      const rested = yield* store.takeRested(of.client.id, step.before - Math.max(0, now - lived))
       if (rested === null) {
         yield* loudly(
           `slots of ${of.client.id}`,
