@@ -102,20 +102,26 @@ export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
 })
 
 /** A route to the same network that is not ours stays, and counts: two that want it are for people to settle. */
-const refuseForeign = Effect.fnUntraced(function* ({ network, table }: ClientRoute) {
+const refuseForeign = Effect.fnUntraced(function* (route: ClientRoute) {
+  const way = yield* foreignRoute(route)
+  if (way === null) return
+  return yield* new ClientNetworkError({
+    message: `this host has a route to ${route.network} already (${way}), which is left as it is — remove that route, or ${route.network} from AllowedIPs`
+  })
+})
+
+/** A route of somebody else to the same network, in words; `null`: there is none. */
+export const foreignRoute = Effect.fnUntraced(function* ({ network, table }: ClientRoute, own?: string) {
   const family = familyOf(network)
   // There is a default route everywhere; ours is in a table of its own.
-  if (network.endsWith("/0")) return
+  if (network.endsWith("/0")) return null
   const selector = table === null || table === clientTable ? [] : ["table", String(table)]
   const routes = yield* read([`-${family}`, "route", "show", ...selector, "exact", network], Schema.Array(Route)).pipe(
     Effect.orElseSucceed(() => [])
   )
-  const foreign = routes.find(({ dst }) => networkOf(dst, family) === network)
-  if (foreign === undefined) return
-  const way = `${foreign.gateway === undefined ? "" : ` via ${foreign.gateway}`}${foreign.dev === undefined ? "" : ` dev ${foreign.dev}`}`
-  return yield* new ClientNetworkError({
-    message: `this host has a route to ${network} already (${network}${way}), which is left as it is — remove that route, or ${network} from AllowedIPs`
-  })
+  const foreign = routes.find(({ dev, dst }) => networkOf(dst, family) === network && dev !== own)
+  if (foreign === undefined) return null
+  return `${network}${foreign.gateway === undefined ? "" : ` via ${foreign.gateway}`}${foreign.dev === undefined ? "" : ` dev ${foreign.dev}`}`
 })
 
 const hasDevice = (device: string) =>

@@ -25,6 +25,7 @@ import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts
 import { handleQuery } from "../../src/dns/tunnelServer.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
+import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { forEachNotice } from "../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -34,6 +35,7 @@ import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
 import { makeHostCandidates } from "../host/hostCandidates.ts"
 import * as ForeignNetworksLive from "../host/ForeignNetworks.ts"
 import * as HostNetworkLive from "../host/HostNetwork.ts"
+import { ipv6Missing } from "../host/hostSysctl.ts"
 import * as IpFamiliesLive from "../host/IpFamilies.ts"
 import { x25519Public } from "../dataplane/nodePrimitives.ts"
 import { configurePortalClient, type PortalClientAddresses, sentinels } from "./PortalClientNetwork.ts"
@@ -77,7 +79,7 @@ export const runConnectPortal = (config: PortalClientConfig) => {
           name,
           host: { os: os.type(), osVersion: os.release().split("-")[0]!, arch: os.machine(), kernel: os.release() }
         })
-      ).pipe(Layer.provide([ForeignNetworksLive.layer, IpFamiliesLive.layer]))
+      ).pipe(Layer.provideMerge([ForeignNetworksLive.layer, IpFamiliesLive.layer]))
     )
   )
 }
@@ -228,14 +230,17 @@ const serveHost = Effect.fnUntraced(function* (
   answer: (bytes: Uint8Array, transport: "udp" | "tcp") => Effect.Effect<Uint8Array | null>
 ) {
   const dns = yield* DnsSockets
+  const families = yield* IpFamilies
   let current: PortalClientAddresses | null = null
   let hasInternet = false
   for (;;) {
     const next = yield* Queue.take(wanted)
     const networks = next.networks.filter((network) => !everything.includes(network))
-    yield* configurePortalClient(device, current, { ...next, networks })
+    const missing6 = ipv6Missing(device)
+    yield* families.found("device", missing6)
+    yield* configurePortalClient(device, current, { ...next, networks }, missing6 === null)
     const wantsInternet = networks.length < next.networks.length
-    if (wantsInternet) yield* defaultRoute.set(device, next.tunnel4, next.tunnel6)
+    if (wantsInternet) yield* defaultRoute.set(device, next.tunnel4, missing6 === null ? next.tunnel6 : null)
     else if (hasInternet) yield* defaultRoute.clear(device)
     hasInternet = wantsInternet
     if (current === null) {

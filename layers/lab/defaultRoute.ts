@@ -15,8 +15,8 @@ const specific = "pref 99 lookup main suppress_prefixlength 0"
 const others = `pref 100 not fwmark ${ownMark} lookup ${table}`
 
 export interface DefaultRoute {
-  /** Once the device has its addresses; again after they have changed. */
-  readonly set: (device: string, tunnel4: string, tunnel6: string) => Effect.Effect<void, ClientNetworkError>
+  /** Once the device has its addresses; again after they have changed. `tunnel6` is `null` without IPv6. */
+  readonly set: (device: string, tunnel4: string, tunnel6: string | null) => Effect.Effect<void, ClientNetworkError>
   /** There is no Internet resource any more. */
   readonly clear: (device: string) => Effect.Effect<void, ClientNetworkError>
   /** The portal is reached as before. */
@@ -42,10 +42,16 @@ export const makeDefaultRoute: Effect.Effect<DefaultRoute, never, Scope.Scope> =
     set: (device, tunnel4, tunnel6) =>
       forBoth((family) => {
         const source = family === "-4" ? tunnel4 : tunnel6
+        if (source === null) return Effect.void
         const route = `route replace default dev ${device} src ${source} table ${table}`
         return Effect.andThen(ip([family], [route]), add(family, [specific, others]))
       }),
-    clear: (device) => forBoth((family) => ip([family], [`route flush dev ${device} table ${table}`])),
+    clear: (device) =>
+      Effect.andThen(
+        ip(["-4"], [`route flush dev ${device} table ${table}`]),
+        // Without IPv6 there is nothing to flush.
+        Effect.ignore(ip(["-6"], [`route flush dev ${device} table ${table}`]))
+      ),
     spare: (portal) => add(portal.includes(":") ? "-6" : "-4", [`pref 98 to ${portal} lookup main`])
   }
 })

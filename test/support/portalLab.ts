@@ -26,10 +26,11 @@ ${resources}
 /** Starts a client of the portal at the client's host. */
 export const startPortalClient = Effect.fnUntraced(function* (
   token = "client-secret",
-  env: Readonly<Record<string, string>> = {}
+  env: Readonly<Record<string, string>> = {},
+  wrap: ReadonlyArray<string> = []
 ) {
   const lab = yield* Lab
-  return yield* lab.spawn("client", [...lab.program("sallyport"), "connect", "--portal"], {
+  return yield* lab.spawn("client", [...wrap, ...lab.program("sallyport"), "connect", "--portal"], {
     env: { FIREZONE_TOKEN: token, FIREZONE_API_URL: portalUrl, FIREZONE_ID: "laptop", FIREZONE_NAME: "laptop", ...env }
   })
 })

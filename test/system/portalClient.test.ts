@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import { startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { onlyLine } from "../support/operator.ts"
-import { curl, dig, digFully, inLab, inner } from "../support/lab.ts"
+import { curl, dig, digFully, inLab, inner, outer } from "../support/lab.ts"
 import { eventually } from "../support/portalDeployment.ts"
 import { portalUrl, says, startPortal, startPortalClient, startPortalGateway } from "../support/portalLab.ts"
 
@@ -42,6 +42,33 @@ it.live("a client gets addresses, routes and a DNS server from the portal, and l
     assert.include(others, "status: REFUSED")
     assert.deepStrictEqual([code, left.code], [0, 1])
     assert.match(yield* portal.output, /client laptop \(1\.4\.4, alice\) connected/)
+  }).pipe(inLab)
+)
+
+it.live("a client without IPv6, on a host that has a route of its own to a resource, is there for all the rest", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    for (const name of ["all", "default"]) {
+      yield* lab.exec("client", ["sysctl", "-qw", `net.ipv6.conf.${name}.disable_ipv6=1`])
+    }
+    yield* lab.exec("client", ["ip", "route", "add", inner.network.v4, "via", outer.gateway.v4, "metric", "77"])
+    yield* startPortal(resources)
+    const sealed = ["unshare", "--mount", "sh", "-c", 'mount --bind -o ro /proc/sys /proc/sys && exec "$@"', "sh"]
+    const client = yield* startPortalClient("client-secret", { FIREZONE_ACTIVATE_INTERNET_RESOURCE: "true" }, sealed)
+    yield* says(client.output, "message=ready")
+
+    const addresses = yield* lab.exec("client", ["ip", "-o", "address", "show", "dev", "sallyport-c0"])
+    const routes = yield* lab.exec("client", ["ip", "route"])
+    const proxies = yield* dig("client", server, "+time=6", "www.corp.internal")
+    const log = yield* client.output
+
+    assert.notInclude(addresses, "inet6")
+    assert.match(routes, new RegExp(`^${inner.network.v4} via .* metric 77`, "m"))
+    assert.notMatch(routes, new RegExp(`^${inner.network.v4} dev sallyport-c0`, "m"))
+    assert.strictEqual(proxies.length, 4)
+    assert.include(log, "IPv6 is off on this host")
+    assert.include(log, `${inner.network.v4} stays out of the tunnel: this host has a route to it already`)
+    assert.strictEqual(yield* client.stop, 0)
   }).pipe(inLab)
 )
 
