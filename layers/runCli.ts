@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { cli } from "../src/cli/cli.ts"
 import type { Failure, Programs } from "../src/cli/Programs.ts"
+import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
 import * as Keys from "./cli/Keys.ts"
 import { runProcess } from "./cli/runProcess.ts"
@@ -13,7 +14,14 @@ import { version } from "./host/version.ts"
 
 /** Runs the command line as the process. `programs` is built for every command, so it should do its work inside them. */
 export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Programs, Failure>): void => {
-  const services = Layer.mergeAll(NodeServices.layer, programs, StatusSocket.layerClient, Keys.layer, HostNames.layer)
+  const services = Layer.mergeAll(
+    NodeServices.layer,
+    programs,
+    StatusSocket.layerClient,
+    Keys.layer,
+    HostNames.layer,
+    HostIpv6.layer
+  )
   const command = Command.runWith(cli, { version })(argv).pipe(Effect.provide(services))
   // Usage errors have been shown with the help already.
   runProcess(command, CliError.isCliError)

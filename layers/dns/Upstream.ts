@@ -58,6 +58,8 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
   const silentSets = new Set<string>()
   /** When each set last answered anything: monotonic milliseconds. */
   const answeredAt = new Map<string, number>()
+  /** Servers that nothing gets to, or where nobody listens; each is told once. */
+  const outOfReach = new Set<string>()
   /** Until when which servers are asked last: one of several that is down must not cost each question a second. */
   const asideUntil = new Map<string, number>()
 
@@ -145,12 +147,22 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
       if (event._tag === "Problem") {
         const reason = giveUp(peer, event.detail, peer.tcp)
         if (reason !== null) return yield* reason
+        const server = formatServer(peer.server)
+        if (!peer.tcp && !outOfReach.has(server)) {
+          outOfReach.add(server)
+          yield* Effect.logWarning(
+            `the DNS server ${server} is of no use (${event.detail}): the others of ${set} are asked`
+          )
+        }
         continue
       }
       const verdict = judge(query, event.bytes, event._tag === "Stream" ? "tcp" : "udp", peer.edns)
       if (verdict._tag === "Usable") {
         counters.answers++
         asideUntil.delete(formatServer(peer.server))
+        if (outOfReach.delete(formatServer(peer.server))) {
+          yield* Effect.logInfo(`the DNS server ${formatServer(peer.server)} is of use again`)
+        }
         for (const { failure, sent, server } of peers) {
           if (peers.length > 1 && server !== peer.server && sent > 0 && failure === null) {
             asideUntil.set(formatServer(server), (yield* monotonicMillis) + asideMs)
@@ -228,6 +240,8 @@ const reasonOf = (peers: ReadonlyArray<Peer>): ResolutionReason => {
 const explanations: Readonly<Record<string, string>> = {
   ECONNREFUSED: "no DNS server listens there (ECONNREFUSED)",
   ENETUNREACH: "no route (ENETUNREACH)",
+  EADDRNOTAVAIL: "this host has no address of its family (EADDRNOTAVAIL)",
+  EAFNOSUPPORT: "this host has no IPv6 (EAFNOSUPPORT)",
   EHOSTUNREACH: "host unreachable (EHOSTUNREACH)",
   EPERM: "the host's firewall forbids it (EPERM)",
   EMFILE: "too many open files (EMFILE)"

@@ -168,6 +168,8 @@ const causes: Readonly<Record<string, string>> = {
   ETIMEDOUT: "no answer",
   EHOSTUNREACH: "host unreachable",
   ENETUNREACH: "no route",
+  EADDRNOTAVAIL: "this host has no address of its family",
+  EAFNOSUPPORT: "this host has no IPv6",
   ECONNRESET: "connection reset",
   CERT_HAS_EXPIRED: "its certificate has expired",
   DEPTH_ZERO_SELF_SIGNED_CERT: "its certificate is self-signed (NODE_EXTRA_CA_CERTS names more authorities)",

@@ -20,7 +20,7 @@ export const layer = (device: string): Layer.Layer<never, never, IpFamilies> =>
       let absent = looksUntilAbsent - 1
       const look = Effect.suspend(() => {
         // The device is judged by whoever sets it up.
-        if (firstLine(`/proc/sys/net/ipv6/conf/${device}/disable_ipv6`) !== "0") return Effect.void
+        if (readFirstLine(`/proc/sys/net/ipv6/conf/${device}/disable_ipv6`) !== "0") return Effect.void
         const ways = readWays(device)
         const why = ways?.length === 0 ? noRoute : notForwarded()
         if (why === null) {
@@ -39,12 +39,12 @@ const lost = "names get no IPv6 addresses, and who sends to one is told that it 
 const noRoute = `IPv6 has no way out of this host: ${lost} (give it an IPv6 route if it should have one)`
 
 const notForwarded = (): string | null =>
-  firstLine("/proc/sys/net/ipv6/conf/all/forwarding") === "0"
+  readFirstLine("/proc/sys/net/ipv6/conf/all/forwarding") === "0"
     ? `IPv6 is not forwarded by this host: ${lost} (set net.ipv6.conf.all.forwarding=1)`
     : null
 
 /** `null`: everywhere. */
-const readWays = (device: string): ReadonlyArray<Network> | null => {
+export const readWays = (device: string): ReadonlyArray<Network> | null => {
   let file: number
   try {
     file = fs.openSync("/proc/net/ipv6_route", "r")
@@ -67,7 +67,7 @@ const readWays = (device: string): ReadonlyArray<Network> | null => {
   }
 }
 
-const firstLine = (path: string): string | undefined => {
+export const readFirstLine = (path: string): string | undefined => {
   try {
     return fs.readFileSync(path, "utf8").trim()
   } catch {

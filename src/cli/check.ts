@@ -6,6 +6,7 @@ import { isInside } from "../config/loopFree.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
+import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
 import { table } from "./renderStatus.ts"
@@ -23,6 +24,8 @@ export const check = Command.make(
       `clients dial ${formatHostPort(endpoint.host, endpoint.port)}; the gateway listens on UDP port ${config.listenPort}`
     )
     for (const line of yield* endpointLines(config)) yield* Console.log(line)
+    const missing = yield* (yield* HostIpv6).missing
+    if (missing !== null) yield* Console.log(missing)
     if (clients.length > 0) {
       const rows = clients.map((client) => {
         const granted = grants.filter((grant) => grant.client.id === client.id).map((grant) => grant.resource.id)

@@ -4,6 +4,7 @@ import { ConfigProvider, Effect, Exit, FileSystem, Layer, References } from "eff
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import { cli } from "../../src/cli/cli.ts"
+import { HostIpv6 } from "../../src/cli/HostIpv6.ts"
 import { HostNames } from "../../src/cli/HostNames.ts"
 import { type Failure, Programs } from "../../src/cli/Programs.ts"
 import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
@@ -47,9 +48,15 @@ const layerNames = Layer.succeed(HostNames, {
   lookup: (host) => Effect.succeed(host === "vpn.example.com" ? ["198.51.100.7"] : /^[\d.]+$/.test(host) ? [host] : [])
 })
 
+const layerIpv6 = (missing: string | null) => Layer.succeed(HostIpv6, { missing: Effect.succeed(missing) })
+
 const run = (
   args: ReadonlyArray<string>,
-  options: { readonly failure?: Failure; readonly environment?: Record<string, string> } = {}
+  options: {
+    readonly failure?: Failure
+    readonly environment?: Record<string, string>
+    readonly withoutIpv6?: string
+  } = {}
 ) =>
   Effect.gen(function* () {
     const asked: Asked = { calls: [] }
@@ -57,6 +64,7 @@ const run = (
       Effect.provide([
         layerPrograms(asked, options.failure),
         layerNames,
+        layerIpv6(options.withoutIpv6 ?? null),
         ConfigProvider.layer(ConfigProvider.fromUnknown(options.environment ?? {}))
       ]),
       Effect.exit
@@ -161,6 +169,9 @@ describe("sallyport check", () => {
         assert.match(text, /^clients dial vpn\.example\.com:51820; the gateway listens on UDP port 51820$/m)
         assert.match(text, /^gitlab +gitlab\.corp\.internal +tcp\/22 udp\/8000-8100 tcp icmp +corp$/m)
         assert.match(text, /^lab +10\.20\.0\.0\/16 +all +-$/m)
+        assert.notInclude(text, "IPv6 ")
+        const without = yield* run(["check", "-c", file], { withoutIpv6: "this host has no IPv6 route: …" })
+        assert.match(without.text, /^this host has no IPv6 route: …$/m)
       })
     )
   )

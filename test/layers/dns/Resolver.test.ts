@@ -90,6 +90,25 @@ describe("Upstream, its log", () => {
   )
 })
 
+describe("Upstream, servers out of reach", () => {
+  it.live("are told once, and cost nothing while another one answers", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const server = yield* dnsServer({ "*": { A: ["10.0.0.1"] } })
+        yield* Effect.gen(function* () {
+          const upstream = yield* Upstream
+          const began = performance.now()
+          for (let n = 0; n < 4; n++) yield* upstream.exchange("corp", "app.test", recordType.A)
+          // Less than one turn of asking again.
+          assert.isBelow(performance.now() - began, 1_000)
+          assert.strictEqual(lines.length, 1)
+          assert.match(lines[0]!, /the DNS server 127\.0\.0\.1:9 is of no use \(.*\): the others of corp are asked/)
+        }).pipe(using([{ address: "127.0.0.1", port: 9 }, server]))
+      })
+    )
+  )
+})
+
 describe("Resolver, answers", () => {
   it.live("gives both families with the smallest TTL, from one query each, from different ports", () =>
     Effect.gen(function* () {
