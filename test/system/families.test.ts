@@ -85,7 +85,7 @@ it.live("an IPv6 route that comes late, and goes again, is followed: names and p
     const { stdout } = yield* lab.attempt("client", ["ping", "-c", "1", "-W", "3", "fd00:2021:1111:8000::4"])
     yield* lab.exec("gateway", ["ip", "address", "add", `${inner.gateway.v6}/64`, "dev", "inner", "nodad"])
     const [proxy] = yield* eventually(addresses, (all) => all.length > 0)
-    const page = yield* curl("client", `http://[${proxy}]/`)
+    const page = yield* eventually(curl("client", `http://[${proxy}]/`), ({ exitcode }) => exitcode === 0)
     yield* lab.exec("gateway", ["ip", "-6", "address", "flush", "dev", "inner"])
     yield* eventually(addresses, (all) => all.length === 0)
     const gone = yield* curl("client", `http://[${proxy}]/`)
@@ -166,7 +166,8 @@ it.live(
       const lab = yield* Lab
       // A VPN of the host that takes everything but what is marked, and leads nowhere.
       const vpn = [
-        "ip rule add not fwmark 0xca6c to 192.0.2.0/24 lookup 99 priority 100",
+        "ip rule add fwmark 0xca6c lookup main priority 99",
+        "ip rule add to 192.0.2.0/24 lookup 99 priority 100",
         "ip route add blackhole default table 99"
       ]
       yield* lab.exec("gateway", ["sh", "-ec", vpn.join("\n")])
