@@ -56,7 +56,9 @@ const byConnection = ["enter", "route", "forward", "service", "answer"] as const
 /** One counter per family (and protocol): cheap enough for packets with data. */
 const counterOf = (way: Way, end: End, ...rest: ReadonlyArray<string>) => ["path", way, end, ...rest].join("_")
 const families = ["ipv4", "ipv6"] as const
-const protocols = { ipv4: ["tcp", "udp", "icmp"], ipv6: ["tcp", "udp", "ipv6-icmp"] } as const
+const protocols = ["tcp", "udp", "icmp"] as const
+/** Assigned numbers: a minimal system has no /etc/protocols, and nft neither knows all names there nor writes any. */
+const numbers = { ipv4: { tcp: 6, udp: 17, icmp: 1 }, ipv6: { tcp: 6, udp: 17, icmp: 58 } } as const
 const ends = ["first", "last"] as const
 
 const perFamily = (way: Way, end: End): string =>
@@ -64,13 +66,13 @@ const perFamily = (way: Way, end: End): string =>
 
 const perProtocol = (way: Way, end: End): string => {
   const pairs = families.flatMap((f) =>
-    protocols[f].map((p) => `${f} . ${p} : "${counterOf(way, end, f, p.replace("-", ""))}"`)
+    protocols.map((p) => `${f} . ${numbers[f][p]} : "${counterOf(way, end, f, p)}"`)
   )
   return `counter name meta nfproto . meta l4proto map { ${pairs.join(", ")} }`
 }
 
 const perConnection = (way: Way, end: End, device: "iifname" | "oifname"): string =>
-  `meta l4proto { tcp, udp, icmp, ipv6-icmp } update @${setOf(way, end)} { meta nfproto . meta l4proto . ${device} counter }`
+  `meta l4proto { 1, 6, 17, 58 } update @${setOf(way, end)} { meta nfproto . meta l4proto . ${device} counter }`
 
 /** Counted before the gateway's own `forward` rules. */
 export const entryOfForward = (device: string): string =>
@@ -81,7 +83,7 @@ export const pathObjects = (): string => {
   const plain = ends.flatMap((end) => [
     ...(["flow", "arrive", "send"] as const).flatMap((way) => families.map((f) => counterOf(way, end, f))),
     ...(["return", "back"] as const).flatMap((way) =>
-      families.flatMap((f) => protocols[f].map((p) => counterOf(way, end, f, p.replace("-", ""))))
+      families.flatMap((f) => protocols.map((p) => counterOf(way, end, f, p)))
     )
   ])
   const sets = ends.flatMap((end) => byConnection.map((way) => setOf(way, end)))
@@ -187,7 +189,8 @@ export const pathCounts = (objects: ReadonlyArray<Readonly<Record<string, unknow
     packets: number
   ) => {
     if (!isWay(way) || (end !== "first" && end !== "last") || (family !== "ipv4" && family !== "ipv6")) return
-    const protocol = l4 === "tcp" || l4 === "udp" || l4 === "any" ? l4 : "icmp"
+    const protocol =
+      protocols.find((p) => p === l4 || String(numbers[family][p]) === l4) ?? (l4 === "any" ? l4 : "icmp")
     const leaves = way === "forward" ? device : ""
     const key = `${way} ${family} ${protocol} ${leaves}`
     const count = found.get(key) ?? { way, family, protocol, device: leaves, first: 0, last: 0 }
@@ -200,7 +203,7 @@ export const pathCounts = (objects: ReadonlyArray<Readonly<Record<string, unknow
     if (name === undefined || !isPathSet(name)) continue
     const [, way, end, ...rest] = name.split("_")
     if (counter !== undefined) add(way, end, rest, counter.packets)
-    for (const { elem } of set?.elem ?? []) add(way, end, elem.val.concat, elem.counter.packets)
+    for (const { elem } of set?.elem ?? []) add(way, end, elem.val.concat.map(String), elem.counter.packets)
   }
   return [...found.values()]
 }
@@ -215,7 +218,7 @@ const Listed = Schema.Struct({
         Schema.Array(
           Schema.Struct({
             elem: Schema.Struct({
-              val: Schema.Struct({ concat: Schema.Array(Schema.String) }),
+              val: Schema.Struct({ concat: Schema.Array(Schema.Union([Schema.String, Schema.Finite])) }),
               counter: Schema.Struct({ packets: Schema.Finite })
             })
           })

@@ -94,6 +94,10 @@ describe("firewallScript", () => {
     assert.include(script, `oifname "sally0" ct state invalid accept`)
   })
 
+  it("needs no names of protocols, which a minimal host does not have", () => {
+    assert.notInclude(firewallScript(plan, ports), "ipv6-icmp")
+  })
+
   it("serves DNS on the plan's port", () => {
     const script = firewallScript(plan, ports)
 
