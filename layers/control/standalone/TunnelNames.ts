@@ -32,9 +32,12 @@ import { makeStoredSlots } from "./storedSlots.ts"
  * A question for IPv6 addresses of a name of which nothing is known yet waits this long for its lookup: most clients prefer
  * IPv6, and what they send without a connection to a name with IPv4 only would be lost.
  */
-const familyMs = 200
-/** Such questions at a time, and of one client; others are answered at once. */
-const maxHeld = { all: 64, client: 8 }
+const familyMs = 150
+/**
+ * Such questions at a time, and of one client; others are answered at once. Together with those that wait for other servers
+ * they leave places at the DNS server free.
+ */
+const maxHeld = { all: 32, client: 8 }
 
 /** How long another server may take for a question. */
 const forwardMs = 4_000
