@@ -14,11 +14,12 @@ export const STATE = 13
 export const LAST_OUT = 14
 export const LAST_IN = 15
 
-export const COLD_STRIDE = 6
+export const COLD_STRIDE = 8
 export const CLASS_LINKS = 0
 export const CLIENT_LINKS = 2
+export const MAPPING_LINKS = 4
 /** In `firstOut`: a double in the last two integers of the cold record. */
-export const FIRST_OUT = 2
+export const FIRST_OUT = 3
 export const FIRST_OUT_STRIDE = COLD_STRIDE / 2
 
 export const CONFIRMED = 1

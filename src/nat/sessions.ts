@@ -27,6 +27,7 @@ import {
   LAST_OUT,
   LIVE,
   MAPPING,
+  MAPPING_LINKS,
   PORTS,
   REAL,
   type Reserve,
@@ -87,9 +88,8 @@ export class Sessions extends SessionRecords {
   private readonly outside: HashIndex
   private readonly byClass: SlotLists
   private readonly byClient: SlotLists
+  private readonly byMapping: SlotLists
   private clientSizes = new Int32Array(64)
-  private mappingSizes = new Int32Array(64)
-  private mappingClients = new Int32Array(64)
   private fresh = 0
   private free = 0
 
@@ -106,6 +106,7 @@ export class Sessions extends SessionRecords {
     this.inboundAhead = new LookAhead(this.outside, this.records, this.cold, this.outsideSeed)
     this.byClass = new SlotLists(this.cold, COLD_STRIDE, CLASS_LINKS, 4)
     this.byClient = new SlotLists(this.cold, COLD_STRIDE, CLIENT_LINKS, 128)
+    this.byMapping = new SlotLists(this.cold, COLD_STRIDE, MAPPING_LINKS, 64)
   }
 
   /** The session of a packet from the client, or −1. */
@@ -218,10 +219,7 @@ export class Sessions extends SessionRecords {
     this.byClass.addFirst(UNCONFIRMED, slot)
     this.byClient.addFirst(client * 2, slot)
     this.clientSizes[client]!++
-    if (mapping >= 0) {
-      this.mappingSizes[mapping]!++
-      this.mappingClients[mapping] = client
-    }
+    if (mapping >= 0) this.byMapping.addFirst(mapping, slot)
     this.size++
     return slot
   }
@@ -304,7 +302,7 @@ export class Sessions extends SessionRecords {
     this.cold[slot * COLD_STRIDE + CLASS_LINKS + 1] = this.free
     this.free = slot + 1
     this.clientSizes[client]!--
-    if (mapping >= 0) this.mappingSizes[mapping]!--
+    if (mapping >= 0) this.byMapping.remove(mapping, slot)
     this.size--
   }
 
@@ -348,17 +346,15 @@ export class Sessions extends SessionRecords {
     })
   }
 
+  /** Costs as much as the mapping has, like `forgetMapping`: a client's thousands of names may end together. */
   suspendMapping(mapping: number): void {
-    if (this.sizeOfMapping(mapping) === 0) return
-    this.removeWhere(this.mappingClients[mapping]!, (slot) => {
-      if (this.mappingOf(slot) === mapping) this.suspend(slot)
-      return false
-    })
+    this.byMapping.grow(mapping + 1)
+    for (let slot = this.byMapping.first(mapping); slot >= 0; slot = this.byMapping.next(slot)) this.suspend(slot)
   }
 
-  forgetMapping(mapping: number): number {
-    if (this.sizeOfMapping(mapping) === 0) return 0
-    return this.removeWhere(this.mappingClients[mapping]!, (slot) => this.mappingOf(slot) === mapping)
+  forgetMapping(mapping: number): void {
+    this.byMapping.grow(mapping + 1)
+    for (let slot = this.byMapping.first(mapping); slot >= 0; slot = this.byMapping.first(mapping)) this.remove(slot)
   }
 
   /** Live sessions that packets find. */
@@ -375,8 +371,9 @@ export class Sessions extends SessionRecords {
     return this.sizeOf(client) >= this.perClient && this.byClient.first(client * 2) < 0
   }
 
-  sizeOfMapping(mapping: number): number {
-    return this.mappingSizes[mapping] ?? 0
+  /** Whether the mapping has sessions. */
+  uses(mapping: number): boolean {
+    return this.byMapping.first(mapping) >= 0
   }
 
   private suspend(slot: number): void {
@@ -509,10 +506,7 @@ export class Sessions extends SessionRecords {
   private makeRoomFor(client: number, mapping: number): void {
     if (client >= this.clientSizes.length) this.clientSizes = grownInts(this.clientSizes, client + 1)
     this.byClient.grow(client * 2 + 2)
-    if (mapping >= this.mappingSizes.length) {
-      this.mappingSizes = grownInts(this.mappingSizes, mapping + 1)
-      this.mappingClients = grownInts(this.mappingClients, mapping + 1)
-    }
+    this.byMapping.grow(mapping + 1)
   }
 }
 

@@ -123,7 +123,7 @@ const others = [
   /^engine\.outbound\.(clients|lengths|offsets)$/,
   /^engine\.wireguard\.((peer|handshakes)\.|(sessions\.)?random$)/,
   // What was written to slots that are free.
-  /^engine\.state\.sessions\.(cold|firstOut|records|mappingClients|(in|out)boundAhead\.index\.hashes)$/,
+  /^engine\.state\.sessions\.(cold|firstOut|records|(in|out)boundAhead\.index\.hashes)$/,
   // Numbers that are free to be given out; which round each of a mapping's numbers is in.
   /\.(free|freeSlots)$/,
   /^engine\.state\.evidence\.epochs$/,

@@ -285,11 +285,11 @@ describe("the end of a session", () => {
     byResource.withdraw(1, 2)
     assert.deepStrictEqual([byResource.sizeOf(1), byResource.sizeOf(2)], [2, 1])
     const byMapping = fill()
-    assert.strictEqual(byMapping.forgetMapping(2), 1)
+    byMapping.forgetMapping(2)
     assert.strictEqual(find(byMapping, 2), -1)
-    assert.deepStrictEqual([byMapping.sizeOfMapping(1), byMapping.sizeOfMapping(2)], [1, 0])
+    assert.deepStrictEqual([byMapping.uses(1), byMapping.uses(2)], [true, false])
+    byMapping.forgetMapping(9_999)
     assert.strictEqual(byMapping.size, 3)
-    assert.strictEqual(byMapping.forgetMapping(9_999), 0)
   })
 
   it("is put off for flows of names: unseen by packets until their resource is back, and where they were then", () => {
@@ -307,11 +307,34 @@ describe("the end of a session", () => {
     sessions.resume(1, 1, (s) => sessions.confirmed(s))
     assert.strictEqual(find(sessions, 1), slot)
     assert.strictEqual(sessions.findInbound(1, tcp, 1, real, 443), slot)
-    assert.deepStrictEqual([find(sessions, 2), sessions.sizeOfMapping(1), sessions.lastInAt(slot)], [-1, 1, 1])
+    assert.deepStrictEqual([find(sessions, 2), sessions.uses(1), sessions.lastInAt(slot)], [-1, true, 1])
     sessions.withdraw(1, 1)
-    assert.strictEqual(sessions.forgetMapping(1), 1)
+    sessions.forgetMapping(1)
+    assert.isFalse(sessions.uses(1))
     sessions.resume(1, 1, () => true)
     assert.deepStrictEqual([find(sessions, 1), sessions.size], [-1, 1])
+  })
+
+  it("looks at each session of a client once or twice, also when all of its names end together", () => {
+    class Counting extends Sessions {
+      looks = 0
+      override mappingOf(slot: number): number {
+        this.looks++
+        return super.mappingOf(slot)
+      }
+      override suspended(slot: number): boolean {
+        this.looks++
+        return super.suspended(slot)
+      }
+    }
+    const names = 100
+    const sessions = new Counting({ capacity: 1_024, perClient: 1_024 })
+    for (let port = 1; port <= 1_000; port++) open(sessions, port, 0, { mapping: port % names, resource: 1 })
+    sessions.withdraw(1, 1)
+    for (let mapping = 0; mapping < names; mapping++) sessions.suspendMapping(mapping)
+    for (let mapping = 0; mapping < names; mapping++) sessions.forgetMapping(mapping)
+    assert.strictEqual(sessions.size, 0)
+    assert.isAtMost(sessions.looks, 4_000)
   })
 
   it("is what a suspended flow comes to when another one took its place", () => {

@@ -25,7 +25,7 @@ export class NamesInUse {
       if (client.mappings.size < manyNames) continue
       const inUse: Array<MappingId> = []
       for (const mapping of client.mappings) {
-        const name = sessions.sizeOfMapping(mapping) > 0 ? mappings.name(mapping) : undefined
+        const name = sessions.uses(mapping) ? mappings.name(mapping) : undefined
         if (name !== undefined) inUse.push(name)
       }
       if (inUse.length > 0) notices.put({ _tag: "InUse", epoch, client: client.id, mappings: inUse })

@@ -147,24 +147,27 @@ describe("a question about a resource's name", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("for IPv6 leaves places at the server free, however many clients ask about names that are never found", () => {
-    const clients = Array.from({ length: 5 }, (_, n) => ({
-      ...config.clients[0]!,
-      id: ClientId.make(clientId(n)),
-      tunnel4: tunnel4(n),
-      tunnel6: tunnel6(n)
-    }))
-    const grants = clients.map((client) => ({ client, resource: corp, expiresAt: null }))
-    return Effect.gen(function* () {
-      yield* script("*", { _tag: "Hang" })
-      const waiting = yield* Effect.forEach(Array.from({ length: 32 }).keys(), (n) =>
-        Effect.forkChild(ask(`n${n}.corp`, recordType.AAAA, tunnel4(n % 4)), { startImmediately: true })
-      )
-      yield* TestClock.adjust(0)
-      assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
-      assert.strictEqual((yield* askSix("new.corp", tunnel4(4))).afterMs, 0)
-    }).pipe(Effect.provide(layerOn({ ...config, clients, grants })))
-  })
+  it.effect(
+    "for IPv6 leaves places at the server free, however many clients ask about names that are never found",
+    () => {
+      const clients = Array.from({ length: 5 }, (_, n) => ({
+        ...config.clients[0]!,
+        id: ClientId.make(clientId(n)),
+        tunnel4: tunnel4(n),
+        tunnel6: tunnel6(n)
+      }))
+      const grants = clients.map((client) => ({ client, resource: corp, expiresAt: null }))
+      return Effect.gen(function* () {
+        yield* script("*", { _tag: "Hang" })
+        const waiting = yield* Effect.forEach(Array.from({ length: 32 }).keys(), (n) =>
+          Effect.forkChild(ask(`n${n}.corp`, recordType.AAAA, tunnel4(n % 4)), { startImmediately: true })
+        )
+        yield* TestClock.adjust(0)
+        assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
+        assert.strictEqual((yield* askSix("new.corp", tunnel4(4))).afterMs, 0)
+      }).pipe(Effect.provide(layerOn({ ...config, clients, grants })))
+    }
+  )
 
   it.effect("has no IPv6 address while the gateway's host has no way out for it, and one afterwards", () =>
     Effect.gen(function* () {
