@@ -65,6 +65,8 @@ export class NameBook {
   private readonly counts = new Map<string, number>()
   /** How many mappings of each client are kept for a withdrawn resource. */
   private readonly kept = new Map<ClientId, number>()
+  /** Clients for which a timer is set that ends what is kept: one, however often a resource comes and goes. */
+  private readonly lapsing = new Set<ClientId>()
   private sequence = 0
   private queueWakeAt = Number.POSITIVE_INFINITY
 
@@ -124,7 +126,7 @@ export class NameBook {
     for (const entry of kept) if (entry.keptUntil === null) this.keep(entry, until)
     const excess = kept.length - mostKept
     if (excess > 0) for (const entry of byEnd(kept).slice(0, excess)) this.lapse(entry)
-    if (kept.length > 0) this.outside.wake(keptMs, () => this.lapseOf(client))
+    if (kept.length > 0) this.lapseLater(client, until)
   }
 
   /** The client may use the resource (again): what it covers of its mappings goes on, the others end. */
@@ -260,11 +262,24 @@ export class NameBook {
     this.drop(entry)
   }
 
+  private lapseLater(client: ClientId, at: number): void {
+    if (this.lapsing.has(client)) return
+    this.lapsing.add(client)
+    this.outside.wake(at - this.outside.now(), () => {
+      this.lapsing.delete(client)
+      this.lapseOf(client)
+    })
+  }
+
   private lapseOf(client: ClientId): void {
     const now = this.outside.now()
+    let next = Number.POSITIVE_INFINITY
     for (const entry of this.mappings.of(client)) {
-      if (entry.keptUntil !== null && entry.keptUntil <= now) this.lapse(entry)
+      if (entry.keptUntil === null) continue
+      if (entry.keptUntil <= now) this.lapse(entry)
+      else next = Math.min(next, entry.keptUntil)
     }
+    if (next < Number.POSITIVE_INFINITY) this.lapseLater(client, next)
   }
 
   private ask(mapping: MappingEntry, cause: Cause): string {

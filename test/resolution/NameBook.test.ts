@@ -43,7 +43,7 @@ const world = () => {
     }
     state.now = end
   }
-  return { book, state, advance }
+  return { book, state, advance, timers }
 }
 
 describe("NameBook", () => {
@@ -201,6 +201,25 @@ describe("NameBook", () => {
     assert.strictEqual(lapsed(), 1_030)
     book.granted(clientId(0), dnsResource("*.corp", { id: apps }))
     assert.deepStrictEqual([book.list(), book.counters()["queued"]], [[], 0])
+  })
+
+  it("sets one timer for a client whose resource comes and goes, and counts ten minutes from its last withdrawal", () => {
+    const { book, state, advance, timers } = world()
+    const lapsed = () => state.commands.some((command) => command._tag === "LapseMapping")
+    book.subscribe(subscription("git.corp"))
+    book.ended(state.started[0]!, answer("10.0.0.1"), 0.5)
+    for (let second = 0; second < 300; second++) {
+      book.revoked(clientId(0), apps)
+      advance(500)
+      if (second < 299) book.granted(clientId(0), dnsResource("*.corp", { id: apps }))
+      advance(500)
+    }
+    assert.lengthOf(timers, 1)
+    advance(598_999)
+    assert.isFalse(lapsed())
+    advance(1)
+    assert.isTrue(lapsed())
+    assert.lengthOf(timers, 0)
   })
 
   it("probes for each client in turn: names that always fail, asked for all the time, keep nobody else waiting", () => {
