@@ -142,6 +142,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
       mappingOf: (mapping) => Effect.sync(() => book.mapping(mapping)),
       ownerOf: (client, proxyIp) => Effect.sync(() => book.ownerOf(client, proxyIp)),
       count: (client) => Effect.sync(() => book.mappingsOf(client)),
+      hasMappings: (client, resource) => Effect.sync(() => book.hasMappings(client, resource)),
       list: Effect.sync(() => book.list()),
       counters: Effect.sync(() => book.counters())
     })

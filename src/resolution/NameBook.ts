@@ -169,6 +169,12 @@ export class NameBook {
     return entry !== undefined && this.view(entry)._tag === "Resolving"
   }
 
+  hasMappings(client: ClientId, resource: ResourceId): boolean {
+    return this.mappings
+      .of(client)
+      .some(({ keptUntil, mapping }) => keptUntil === null && mapping.resource === resource)
+  }
+
   mappingsOf(client: ClientId): number {
     return this.mappings.countOf(client) - (this.kept.get(client) ?? 0)
   }

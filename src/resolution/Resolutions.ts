@@ -69,6 +69,8 @@ export class Resolutions extends Context.Service<
     readonly ownerOf: (client: ClientId, proxyIp: string) => Effect.Effect<Mapping | undefined>
     /** How many mappings a client has. */
     readonly count: (client: ClientId) => Effect.Effect<number>
+    /** Whether the client has mappings of the resource. */
+    readonly hasMappings: (client: ClientId, resource: ResourceId) => Effect.Effect<boolean>
     readonly list: Effect.Effect<ReadonlyArray<MappingStatus>>
     /** One counter per brake and outcome, by name. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>

@@ -57,7 +57,7 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
   const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0, connected_anew: 0 }
   let refused: ReadonlyArray<Refused> = []
   const anewAt = new Map<ClientId, number>()
-  /** Since when clients that got a resource of names have announced none; the earliest first. */
+  /** Since when clients that got a resource, of whose names none is known here, have announced none; the earliest first. */
   const silentSince = new Map<ClientId, number>()
 
   const tell = (client: ClientId, status: "Active" | "Inactive", echo: AssignedIps["echo"]) => {
@@ -164,7 +164,8 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
         if (now - since < anewEveryMs) break
         silentSince.delete(known)
       }
-      if (!silentSince.has(client)) silentSince.set(client, now)
+      // One that comes back to its client goes on with the names that it had.
+      if (!silentSince.has(client) && !(yield* resolutions.hasMappings(client, id))) silentSince.set(client, now)
       if (refused.length === 0) return
       const own = refused.filter((one) => one.client === client && one.assigned.resource === id)
       if (own.length === 0) return

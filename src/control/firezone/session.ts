@@ -100,6 +100,8 @@ export class Session {
       case "ExpiryUpdated": {
         const { client, resource, expiresAt } = message
         this.early.setExpiry(message)
+        const listed = this.listed.get(client)
+        if (listed?.has(resource) === true) listed.set(resource, expiresAt)
         return [{ _tag: "SetExpiry", grant: { client, resource, expiresAt } }]
       }
       case "Disconnect":

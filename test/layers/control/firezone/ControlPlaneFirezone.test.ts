@@ -629,6 +629,70 @@ describe("names announced inside the tunnel", () => {
     }).pipe(Effect.provide(layerPortal()))
   )
 
+  it.effect("of a resource that ended by the date that the portal set last bring nobody to connect anew", () =>
+    Effect.gen(function* () {
+      yield* start({ authorizations: [{ ...pair, expires_at: null }] })
+      yield* ask("authorize_flow", wire.authorizeFlow(1, { expires_at: null }))
+      yield* ask("authorize_flow", wire.authorizeFlow(1, { resource: wire.cidrResource() }))
+      yield* ask("access_authorization_expiry_updated", { ...pair, expires_at: 10 })
+      yield* TestClock.adjust("12 seconds")
+      yield* assignedIps(one, apps, "app.corp.example", proxies)
+      assert.deepStrictEqual(
+        (yield* statuses).map(({ status }) => status),
+        ["Inactive"]
+      )
+      assert.lengthOf(yield* commandsOf("DisconnectClient"), 0)
+    }).pipe(Effect.provide(layerPortal()))
+  )
+
+  describe("to another process, that are used without being announced to this one,", () => {
+    const useUnknown = Effect.gen(function* () {
+      yield* (yield* DataPlaneRecorder).publish({ _tag: "UnknownProxy", epoch: 1, client: one })
+      yield* TestClock.adjust(0)
+    })
+    const disconnected = Effect.map(commandsOf("DisconnectClient"), ({ length }) => length)
+
+    it.effect("bring the client to connect anew after 3 s, once a minute at most, until it announces some", () =>
+      Effect.gen(function* () {
+        yield* authorized
+        yield* TestClock.adjust("2 seconds")
+        yield* useUnknown
+        assert.strictEqual(yield* disconnected, 0)
+        yield* TestClock.adjust("2 seconds")
+        for (let i = 0; i < 3; i++) yield* useUnknown
+        assert.strictEqual(yield* disconnected, 1)
+        yield* ask("authorize_flow", wire.authorizeFlow(1))
+        yield* TestClock.adjust("50 seconds")
+        yield* useUnknown
+        assert.strictEqual(yield* disconnected, 1)
+        yield* TestClock.adjust("9 seconds")
+        yield* useUnknown
+        assert.strictEqual(yield* disconnected, 1)
+        yield* TestClock.adjust("5 seconds")
+        yield* ask("authorize_flow", wire.authorizeFlow(1))
+        yield* assignedIps(one, apps, "app.corp.example", proxies)
+        yield* TestClock.adjust("4 seconds")
+        yield* useUnknown
+        assert.strictEqual(yield* disconnected, 1)
+      }).pipe(Effect.provide(layerPortal()))
+    )
+
+    it.effect("cost nobody the connection whose resource came back: its names need no second announcement", () =>
+      Effect.gen(function* () {
+        yield* authorized
+        yield* ask("authorize_flow", wire.authorizeFlow(1, { resource: wire.cidrResource() }))
+        yield* assignedIps(one, apps, "app.corp.example", proxies)
+        for (const withdrawn of [false, true]) {
+          if (withdrawn) yield* ask("reject_access", pair)
+          yield* ask("authorize_flow", wire.authorizeFlow(1))
+          yield* TestClock.adjust("4 seconds")
+          yield* useUnknown
+        }
+        assert.strictEqual(yield* disconnected, 0)
+      }).pipe(Effect.provide(layerPortal()))
+    )
+  })
+
   it.effect(
     "before their resource is granted are mapped as soon as it is, for the client does not announce them again",
     () =>
