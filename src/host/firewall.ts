@@ -173,6 +173,9 @@ const routedReplies = (device: string) => `    oifname "${device}" ct state inva
 /** A little more than the session, which must not outlive its translation. */
 const establishedSeconds = sessionTimeouts.tcp / 1_000 + 60
 
+/** SCTP, DCCP, UDP-Lite as assigned numbers: a minimal system has no /etc/protocols, where nft looks these names up. */
+const otherTransports = "132, 33, 136"
+
 const tablePrefix = "sallyport_"
 
 const ownHost = `    ip daddr != @inside4 accept
@@ -206,7 +209,7 @@ ${["ip saddr @tunnel4", "ip6 saddr @tunnel6"].map((source) => translations(sourc
   }
   chain astray {
     tcp dport ${ports.from}-${ports.to} counter name stray_in drop
-${keepPorts && ports.privileged.from <= ports.privileged.to ? `    tcp dport ${ports.privileged.from}-${ports.privileged.to} counter name stray_in drop\n` : ""}    meta l4proto { sctp, dccp, udplite } counter name stray_in drop
+${keepPorts && ports.privileged.from <= ports.privileged.to ? `    tcp dport ${ports.privileged.from}-${ports.privileged.to} counter name stray_in drop\n` : ""}    meta l4proto { ${otherTransports} } counter name stray_in drop
   }`
 
 /**
