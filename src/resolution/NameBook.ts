@@ -303,7 +303,8 @@ export class NameBook {
     }
     this.expire(entry)
     if (entry.lookup !== null && entry.lookup.number === 0) return this.takeOver(entry.lookup, entry, client, now)
-    const first = isFirstLookup(entry)
+    // Its own, not anybody's: thousands may ask for one dead name each second.
+    const first = entry.state._tag !== "Resolved" && !mapping.looked
     const decision = Policy.decide(entry.policy, entry.set.breaker, cause, now, first)
     switch (decision._tag) {
       case "Lookup":

@@ -1,6 +1,6 @@
 /**
  * The budgets of lookups and the queue in front of them. No clock: `now` is monotonic milliseconds. First
- * lookups go before refreshes; clients and resolver sets take turns, so that one client's backlog delays nobody else.
+ * lookups go before refreshes, but for one in five, so that names that moved are found however many new ones come; clients and resolver sets take turns, so that one client's backlog delays nobody else.
  * Of the places in flight no client takes more than it leaves free: however many names of some clients hang, the next client
  * finds one.
  */
@@ -68,6 +68,8 @@ export class LookupQueue<J extends Job> {
     lane: new Map<string, number>()
   }
   private pruneAt = 1_024
+  /** First lookups that were taken in a row. */
+  private firsts = 0
 
   constructor(limits: LookupLimits = defaultLimits) {
     this.limits = limits
@@ -105,13 +107,14 @@ export class LookupQueue<J extends Job> {
   /** The next job that every budget lets through, already charged to them; `finish` gives its place back. */
   next(now: number): J | undefined {
     if (this.stoppedForAll(now) !== null) return undefined
-    for (const first of [true, false]) {
+    for (const first of this.firsts < mostFirsts ? [true, false] : [false, true]) {
       for (const [resolver, lanes] of this.sets) {
         if (this.isBusy(resolver)) continue
         for (const lane of lanes.values()) {
           const jobs = first ? lane.first : lane.refresh
           if (jobs.length === 0 || this.stopped(lane.client, resolver, now) !== null) continue
           const job = jobs.shift()!
+          this.firsts = first ? this.firsts + 1 : 0
           this.serveLast(resolver, lanes, lane)
           this.charge(job, now)
           return job
@@ -220,6 +223,9 @@ export class LookupQueue<J extends Job> {
     if (lanes.size > 0) this.sets.set(resolver, lanes)
   }
 }
+
+/** After so many first lookups in a row a refresh has its turn. */
+const mostFirsts = 4
 
 const laneOf = (client: string, resolver: string): string => `${resolver}\n${client}`
 

@@ -95,6 +95,7 @@ export const makeSet = (): ResolverSet => ({
   probedAt: new Map()
 })
 
+/** Whether somebody waits for it. Costs as much as the name has mappings. */
 export const isFirstLookup = (entry: NameEntry): boolean =>
   entry.state._tag !== "Resolved" && Array.from(entry.mappings.values()).some((mapping) => !mapping.looked)
 

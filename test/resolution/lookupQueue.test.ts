@@ -128,6 +128,17 @@ describe("LookupQueue", () => {
     assert.deepStrictEqual(drain(queue, 0), [firsts[0], firsts[2], firsts[1], refresh])
   })
 
+  it("takes a refresh after four first lookups, however many of them come", () => {
+    const queue = new LookupQueue<Named>()
+    const refreshes = many(3, () => "innocent", { first: false })
+    fill(queue, [...refreshes, ...many(2_000, (i) => `client ${i % 200}`)])
+    const taken = drain(queue, 0)
+    assert.deepStrictEqual(
+      refreshes.map((refresh) => taken.indexOf(refresh)),
+      [4, 9, 14]
+    )
+  })
+
   it("forgets a cancelled job", () => {
     const queue = new LookupQueue<Named>()
     const [a, b] = [job("a"), job("a")]
