@@ -17,7 +17,7 @@ import * as ControlPlaneFirezone from "./control/firezone/ControlPlaneFirezone.t
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayOptions } from "./Gateway.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
-import { gatewayId } from "./host/gatewayId.ts"
+import { gatewayId, holdGatewayId } from "./host/gatewayId.ts"
 import { serveHealth } from "./host/healthServer.ts"
 import { hostFacts } from "./host/hostFacts.ts"
 import * as PortalSocketLive from "./host/PortalSocket.ts"
@@ -30,6 +30,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   const startedAt = yield* monotonicMillis
   yield* StatusSocket.makeRoom(config.controlSocket)
   const firezoneId = config.firezoneId ?? (yield* gatewayId(config.stateDir))
+  if (config.firezoneId === null) yield* holdGatewayId(config.stateDir)
   // A new one per process: what the clients have of an old one is worth nothing.
   const privateKey = new Uint8Array(randomBytes(32))
   const publicKey = Buffer.from(x25519Public(privateKey)).toString("base64")
@@ -46,7 +47,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
     Effect.provide(services(config, { firezoneId, name, privateKey, publicKey }, options)),
     withLogFormat(config.logFormat)
   )
-})
+}, Effect.scoped)
 
 type Identity = Pick<PortalSocketLive.PortalSocketOptions, "firezoneId" | "name" | "publicKey"> & {
   readonly privateKey: Uint8Array

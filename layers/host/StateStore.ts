@@ -91,8 +91,6 @@ export const layer = (
       const saveAgain = Effect.gen(function* () {
         yield* attempt("write")(() => saveStateFile(file, path))
         file = yield* attempt("open")(() => openStateFile(path, false))
-        lock.release()
-        lock = yield* lockStateDirectory(directory)
         trouble = null
         yield* Effect.logWarning(
           `${path} was deleted while the gateway ran: it was written again, with all that it had`
@@ -103,7 +101,19 @@ export const layer = (
           return loudly("gone", trouble)
         })
       )
-      const lookAfter = Effect.suspend(() => {
+      /** Somebody has deleted its file, as one that seemed to be left over. */
+      const lockAgain = Effect.gen(function* () {
+        const next = yield* lockStateDirectory(directory)
+        lock.release()
+        lock = next
+        trouble = null
+      }).pipe(
+        Effect.catch(({ message }) => {
+          trouble = message
+          return loudly("lock", message)
+        })
+      )
+      const lookAfterFile = Effect.suspend(() => {
         switch (file.whereabouts()) {
           case "there":
             return Effect.void
@@ -114,6 +124,10 @@ export const layer = (
             return loudly("replaced", trouble)
         }
       })
+      const lookAfter = Effect.andThen(
+        lookAfterFile,
+        Effect.suspend(() => (lock.isThere() || file.whereabouts() !== "there" ? Effect.void : lockAgain))
+      )
 
       const changes = Effect.sync(() => Number(file.statements.changes.get()?.["n"]))
       const upkeep = checkpointWhenQuiet({ changes, checkpoint: checkpoint("PASSIVE") })

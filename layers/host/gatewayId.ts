@@ -4,6 +4,20 @@ import * as Fs from "node:fs"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import { makeDirectory } from "./makeDirectory.ts"
+import { lockStateDirectory } from "./stateLock.ts"
+
+/**
+ * Keeps the id to this gateway while the scope lives: two with one id would take each other's connections at the portal.
+ * A directory that only can be read is used without a lock.
+ */
+export const holdGatewayId = (stateDir: string) =>
+  Effect.acquireRelease(lockStateDirectory(stateDir), (lock) => Effect.sync(() => lock.release())).pipe(
+    Effect.asVoid,
+    Effect.catchIf(
+      ({ inUse }) => inUse !== true,
+      () => Effect.void
+    )
+  )
 
 /** Reads `gateway_id` of the state directory, JSON or plain; makes and keeps one when there is none. */
 export const gatewayId = Effect.fnUntraced(function* (stateDir: string) {

@@ -14,14 +14,21 @@ import { explainState } from "./stateErrors.ts"
 /** A gateway that is just ending gets two seconds. */
 const patience = { schedule: Schedule.spaced("100 millis"), times: 20 }
 
+export interface StateLock {
+  /** Whether others would meet it: a lock on a file that somebody has deleted keeps nobody out. */
+  readonly isThere: () => boolean
+  readonly release: () => void
+}
+
 /** Fails when another gateway has the directory, which must exist. Held until `release`. */
-export const lockStateDirectory = (directory: string): Effect.Effect<{ readonly release: () => void }, StateError> =>
+export const lockStateDirectory = (directory: string): Effect.Effect<StateLock, StateError> =>
   attempt(directory).pipe(
     Effect.retry({ ...patience, while: ({ _tag }) => _tag === "Held" }),
     Effect.catchTag("Held", ({ pid }) =>
       Effect.fail(
         new StateError({
-          message: `${directory} is in use by another gateway${pid === null ? "" : ` (pid ${pid})`}: stop it, or give this one a state_dir of its own`
+          inUse: true,
+          message: `${directory} is in use by another gateway${pid === null ? "" : ` (pid ${pid})`}: stop it, or give this one a state directory of its own`
         })
       )
     )
@@ -32,9 +39,7 @@ interface Held {
   readonly pid: number | null
 }
 
-const attempt = Effect.fnUntraced(function* (
-  directory: string
-): Effect.fn.Return<{ readonly release: () => void }, Held | StateError> {
+const attempt = Effect.fnUntraced(function* (directory: string): Effect.fn.Return<StateLock, Held | StateError> {
   const path = join(directory, "lock")
   const fd = yield* Effect.try({
     try: () => fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600),
@@ -53,7 +58,14 @@ const attempt = Effect.fnUntraced(function* (
       `${directory} is on a file system without locks (${outcome.error}): see to it that no other gateway uses it`
     )
   }
-  return { release: () => fs.closeSync(fd) }
+  const { dev, ino } = fs.fstatSync(fd)
+  return {
+    isThere: () => {
+      const found = fs.statSync(path, { throwIfNoEntry: false })
+      return found !== undefined && found.dev === dev && found.ino === ino
+    },
+    release: () => fs.closeSync(fd)
+  }
 })
 
 const leavePid = (fd: number): void => {

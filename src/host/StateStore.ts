@@ -3,8 +3,14 @@ import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { SocketAddress } from "../model/SocketAddress.ts"
 
-/** The state cannot be read or written; `message` is one line with the path, the cause and the fix. */
-export class StateError extends Schema.TaggedError<StateError>()("StateError", { message: Schema.String }) {}
+/**
+ * The state cannot be read or written; `message` is one line with the path, the cause and the fix. `inUse`: by another
+ * gateway.
+ */
+export class StateError extends Schema.TaggedError<StateError>()("StateError", {
+  message: Schema.String,
+  inUse: Schema.optionalKey(Schema.Boolean)
+}) {}
 
 /** A persisted standalone mapping. `slot` numbers the client's block of proxy IPs (4 per family); no two names have the same. */
 export interface StoredMapping {

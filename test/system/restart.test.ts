@@ -167,7 +167,7 @@ clients: { visitor: { public_key: "${world.clientKeys.publicKey}" } }
     const elsewhere = `${ownSocket("state")}\ndevice: sallyport1\nlisten: 51999`
     assert.match(
       yield* second("state", `endpoint: 192.0.2.1:51999\n${moved}`, elsewhere, "gateway"),
-      /gateway-state is in use by another gateway \(pid \d+\): stop it, or give this one a state_dir of its own/
+      /gateway-state is in use by another gateway \(pid \d+\): stop it, or give this one a state directory of its own/
     )
 
     assert.strictEqual((yield* world.visitor.get({ address: proxy })).servedBy, inner.origin.v4)

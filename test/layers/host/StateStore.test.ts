@@ -8,6 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Sqlite from "../../../layers/host/StateStore.ts"
+import { lockStateDirectory } from "../../../layers/host/stateLock.ts"
 import * as Memory from "../../../layers/memory/StateStoreMemory.ts"
 import { type StateError, StateStore, type StoredMapping } from "../../../src/host/StateStore.ts"
 
@@ -269,6 +270,36 @@ describe("StateStore on disk", () => {
         })
       )
       yield* life(path, Effect.void)
+    })
+  )
+
+  it.effect("stays one gateway's when somebody deletes the lock, and says so when another one was quicker", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const lock = join(path, "../lock")
+      const refused = Effect.gen(function* () {
+        const second = yield* Effect.forkChild(messageOf(life(path, Effect.void)))
+        yield* TestClock.adjust("3 seconds")
+        return yield* Fiber.join(second)
+      })
+      yield* life(
+        path,
+        use((store) =>
+          Effect.gen(function* () {
+            fs.rmSync(lock)
+            yield* TestClock.adjust("1 second")
+            assert.match(yield* refused, /in use by another gateway/)
+            fs.rmSync(lock)
+            const other = yield* lockStateDirectory(join(path, ".."))
+            yield* TestClock.adjust("4 seconds")
+            assert.match((yield* store.trouble) ?? "", /in use by another gateway/)
+            other.release()
+            yield* TestClock.adjust("4 seconds")
+            assert.isNull(yield* store.trouble)
+            assert.match(yield* refused, /in use by another gateway/)
+          })
+        )
+      )
     })
   )
 

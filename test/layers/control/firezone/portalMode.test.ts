@@ -2,8 +2,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { gatewayId } from "../../../../layers/host/gatewayId.ts"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { gatewayId, holdGatewayId } from "../../../../layers/host/gatewayId.ts"
 import { serveHealth } from "../../../../layers/host/healthServer.ts"
 
 const directory = Effect.acquireRelease(
@@ -34,6 +35,22 @@ describe("the gateway's id", () => {
         yield* write(text)
         assert.match(yield* gatewayId(stateDir), /^[0-9a-f]{64}$/)
       }
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("is that of one gateway at a time", () =>
+    Effect.gen(function* () {
+      const stateDir = yield* directory
+      yield* gatewayId(stateDir)
+      const held = Effect.gen(function* () {
+        yield* holdGatewayId(stateDir)
+        const second = yield* Effect.forkChild(Effect.flip(Effect.scoped(holdGatewayId(stateDir))))
+        yield* TestClock.adjust("3 seconds")
+        assert.match((yield* Fiber.join(second)).message, /is in use by another gateway \(pid \d+\): stop it, or/)
+      })
+      yield* Effect.scoped(held)
+      yield* Effect.scoped(holdGatewayId(stateDir))
+      yield* Effect.scoped(holdGatewayId(`${stateDir}/absent`))
     }).pipe(Effect.scoped)
   )
 
