@@ -47,6 +47,8 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
     const news = yield* Queue.sliding<void>(1)
     const stirs = yield* Queue.sliding<void>(1)
     let inForce: InForce | null = null
+    /** The state of the host's rules to which nothing was to be added. */
+    let integrated: number | null = null
     yield* Effect.forkScoped(
       superviseForever(
         "HostNetwork.watch",
@@ -73,7 +75,14 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
             : Effect.provideContext(repair(look, inForce, remakeDevice), context)
         ),
       stirred: Queue.take(stirs),
-      integrate,
+      integrate: (plan) =>
+        Effect.gen(function* () {
+          const generation = look.generation()
+          if (generation !== null && generation === integrated) return new Set<string>()
+          const added = yield* integrate(plan)
+          integrated = added.size === 0 ? generation : null
+          return added
+        }),
       pathCounts: countPaths,
       blame,
       ownAddresses,
@@ -127,7 +136,11 @@ const configure = Effect.fn("HostNetwork.configure")(function* (look: HostLook, 
   const index = link instanceof NativeError ? null : link.index
   const inForce: InForce = { plan, index, table: null, generation: null, forwarded: new Set() }
   // Filtered before it is up and until it is down again.
-  if (plan.firewall !== "off") {
+  if (plan.firewall === "off") {
+    // What a crash has left would go on filtering. A host without nft has none of it.
+    const leftovers = [removeOwnRules(device), removeLeftovers(device), nft(removeScript(firewallTable(device)))]
+    for (const remove of leftovers) yield* Effect.ignore(remove)
+  } else {
     yield* removeOwnRules(device)
     yield* Effect.addFinalizer(() => Effect.ignore(removeOwnRules(device)))
     yield* removeLeftovers(device)

@@ -60,5 +60,6 @@ export const ownRules = (entries: Entries): ReadonlyArray<{ readonly device: str
     return [{ device, removal: `delete rule ${family} ${table} ${chain} handle ${String(at(rule, "handle"))}` }]
   })
 
-const prefix = "sallyport "
+/** No comment that an operator would write: what bears it is deleted. */
+const prefix = "added by sallyport for "
 const commentOf = (device: string): string => prefix + device

@@ -33,19 +33,19 @@ const wanted = (entries: ReadonlyArray<Record<string, unknown>>, more: Partial<H
 describe("wantedRules", () => {
   it("accepts the gateway's traffic in chains that would take it, with a comment to know them by", () => {
     assert.deepStrictEqual(wanted([chain("FORWARD", "forward", "drop")]), [
-      'insert rule inet fw FORWARD iifname "sally0" accept comment "sallyport sally0"',
-      'insert rule inet fw FORWARD oifname "sally0" accept comment "sallyport sally0"'
+      'insert rule inet fw FORWARD iifname "sally0" accept comment "added by sallyport for sally0"',
+      'insert rule inet fw FORWARD oifname "sally0" accept comment "added by sallyport for sally0"'
     ])
     assert.deepStrictEqual(wanted([chain("INPUT", "input", "drop"), rule("INPUT", [established, { accept: null }])]), [
-      'insert rule inet fw INPUT iifname "sally0" accept comment "sallyport sally0"',
-      'insert rule inet fw INPUT udp dport 51820 accept comment "sallyport sally0"'
+      'insert rule inet fw INPUT iifname "sally0" accept comment "added by sallyport for sally0"',
+      'insert rule inet fw INPUT udp dport 51820 accept comment "added by sallyport for sally0"'
     ])
   })
 
   it("opens no port where the gateway opens its paths by itself", () => {
     const stateful = [chain("INPUT", "input", "drop"), rule("INPUT", [established, { accept: null }])]
     assert.deepStrictEqual(wanted(stateful, { clientsCallFirst: false }), [
-      'insert rule inet fw INPUT iifname "sally0" accept comment "sallyport sally0"'
+      'insert rule inet fw INPUT iifname "sally0" accept comment "added by sallyport for sally0"'
     ])
   })
 
@@ -58,7 +58,12 @@ describe("wantedRules", () => {
 
 describe("ownRules", () => {
   it("finds the gateway's rules by their comment, whoever's chain they are in", () => {
-    const entries = [rule("FORWARD", [{ accept: null }], "sallyport sally0"), rule("FORWARD", [{ drop: null }], "mine")]
+    const entries = [rule("FORWARD", [{ accept: null }], "added by sallyport for sally0"), rule("FORWARD", [{ drop: null }], "mine")]
     assert.deepStrictEqual(ownRules(entries), [{ device: "sally0", removal: "delete rule inet fw FORWARD handle 7" }])
+  })
+
+  it("leaves an operator's rules alone, whatever he calls them", () => {
+    const accept = [{ accept: null }]
+    assert.deepStrictEqual(ownRules([rule("INPUT", accept, "sallyport wireguard"), rule("INPUT", accept, "sallyport")]), [])
   })
 })

@@ -175,7 +175,7 @@ describe("HostNetwork", () => {
       nft 'add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }'
       nft 'add rule inet firewalld filter_FORWARD ct state established,related accept'
       nft 'add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited'
-      nft 'insert rule ip filter INPUT iifname gone0 accept comment "sallyport gone0"'
+      nft 'insert rule ip filter INPUT iifname gone0 accept comment "added by sallyport for gone0"'
     `)
 
     const { value } = probe("integrated", { firewall: "integrate" })
@@ -183,11 +183,11 @@ describe("HostNetwork", () => {
     assert.deepStrictEqual(value.before, [])
     assert.deepStrictEqual(value.chains, ["inet firewalld filter_FORWARD", "ip filter FORWARD", "ip filter INPUT"])
     assert.deepStrictEqual(value.put, [
-      'iifname "sptest0" accept comment "sallyport sptest0"',
-      'iifname "sptest0" accept comment "sallyport sptest0"',
-      'iifname "sptest0" accept comment "sallyport sptest0"',
-      'oifname "sptest0" accept comment "sallyport sptest0"',
-      'udp dport 51820 accept comment "sallyport sptest0"'
+      'iifname "sptest0" accept comment "added by sallyport for sptest0"',
+      'iifname "sptest0" accept comment "added by sallyport for sptest0"',
+      'iifname "sptest0" accept comment "added by sallyport for sptest0"',
+      'oifname "sptest0" accept comment "added by sallyport for sptest0"',
+      'udp dport 51820 accept comment "added by sallyport for sptest0"'
     ])
     assert.deepStrictEqual(value.reached, [
       "192.168.77.2>100.64.0.2/1",
@@ -203,6 +203,23 @@ describe("HostNetwork", () => {
     const { value } = probe("configure", { firewall: "off" })
 
     assert.deepStrictEqual(value.during.tables, [""])
+  })
+
+  it("takes away what a crash has left also where it is told to leave the firewall alone", () => {
+    inGateway(`
+      nft add table inet sallyport_sptest0
+      nft add table inet sallyport_gone0
+      nft add table ip filter
+      nft add chain ip filter INPUT
+      nft 'add rule ip filter INPUT iifname sptest0 accept comment "added by sallyport for sptest0"'
+      nft 'add rule ip filter INPUT udp dport 51820 accept comment "sallyport wireguard"'
+    `)
+
+    const { value } = probe("configure", { firewall: "off" })
+
+    assert.deepStrictEqual(value.during.tables, ["table ip filter"])
+    assert.notInclude(inGateway("nft list ruleset"), "sptest0")
+    assert.include(inGateway("nft list ruleset"), "sallyport wireguard")
   })
 
   it("cleans up after a crash, but not after another gateway that lives", () => {
