@@ -93,8 +93,8 @@ export const pathObjects = (): string => {
   ].join("\n")
 }
 
-/** Packets that begin as WireGuard's do: not those of whoever tries all ports. */
-const wireguard = "@th,64,32 { 0x01000000, 0x02000000, 0x04000000 }"
+/** Packets that begin as WireGuard's do: not those of whoever tries all ports, nor wrong checksums, which nobody takes. */
+const wireguard = "ct state != invalid @th,64,32 { 0x01000000, 0x02000000, 0x04000000 }"
 
 /** The chains. Where clients come unasked, strangers' packets must arrive; else only answers, as a firewall may have it. */
 export const pathChains = (plan: HostPlan): string => {
@@ -148,7 +148,7 @@ export const pathChains = (plan: HostPlan): string => {
 const ofForward = (device: string, end: End): string =>
   [
     `iifname "${device}" ct state new ${perConnection("forward", end, "oifname")} accept`,
-    `iifname "${device}" ${perFamily("flow", end)} accept`,
+    `iifname "${device}" ct state != invalid ${perFamily("flow", end)} accept`,
     `oifname "${device}" ${perProtocol("back", end)}${end === "first" ? ` ${perProtocol("return", "last")}` : ""}`
   ].join("\n    ")
 

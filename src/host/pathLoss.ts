@@ -98,8 +98,10 @@ const judge = (before: Judged | undefined, count: PathCount, now: number): Judge
   const ahead = Math.max(0, surplus)
   const missed = Math.max(0, -surplus)
   const still = { ahead, loss: before?.loss ?? null, looks: before?.looks ?? 0, told: before?.told ?? false }
+  // A socket that overflows, as in a flood, still takes some.
+  const isOpen = count.way === "listen" && left > 0
 
-  if (missed > 0 && missed * 2 >= came) {
+  if (missed > 0 && missed * 2 >= came && !isOpen) {
     const { device, family, protocol, way } = count
     const loss = still.loss ?? { way, family, protocol, device, since: now, lost: 0, passed: 0 }
     // What came through at the first look came before.
@@ -114,7 +116,7 @@ const judge = (before: Judged | undefined, count: PathCount, now: number): Judge
     return { count, ahead, loss: grown, looks, told }
   }
   // Some come through, and hardly any is missed: a burst, or healed.
-  if (left > 0 && missed * 10 <= left) return { count, ahead, loss: null, looks: 0, told: false }
+  if (left > 0 && (isOpen || missed * 10 <= left)) return { count, ahead, loss: null, looks: 0, told: false }
   if (!still.told && still.loss !== null && now - still.loss.since > forgottenMs) {
     return { count, ahead, loss: null, looks: 0, told: false }
   }

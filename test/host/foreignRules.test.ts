@@ -58,12 +58,18 @@ describe("wantedRules", () => {
 
 describe("ownRules", () => {
   it("finds the gateway's rules by their comment, whoever's chain they are in", () => {
-    const entries = [rule("FORWARD", [{ accept: null }], "added by sallyport for sally0"), rule("FORWARD", [{ drop: null }], "mine")]
+    const entries = [
+      rule("FORWARD", [{ accept: null }], "added by sallyport for sally0"),
+      rule("FORWARD", [{ drop: null }], "mine")
+    ]
     assert.deepStrictEqual(ownRules(entries), [{ device: "sally0", removal: "delete rule inet fw FORWARD handle 7" }])
   })
 
   it("leaves an operator's rules alone, whatever he calls them", () => {
     const accept = [{ accept: null }]
-    assert.deepStrictEqual(ownRules([rule("INPUT", accept, "sallyport wireguard"), rule("INPUT", accept, "sallyport")]), [])
+    assert.deepStrictEqual(
+      ownRules([rule("INPUT", accept, "sallyport wireguard"), rule("INPUT", accept, "sallyport")]),
+      []
+    )
   })
 })

@@ -126,6 +126,11 @@ describe("judgePaths", () => {
     assert.deepStrictEqual(look(looks, { way: "listen" }).told, ["0: suspected", "6: 7 lost, 0 passed"])
   })
 
+  it("takes a socket that overflows, as in a flood, for an open one", () => {
+    const looks = Array.from({ length: 8 }, (_, i) => [40_000 * i, 300 * i] as const)
+    assert.deepStrictEqual(look(looks, { way: "listen" }).told, [])
+  })
+
   it("takes counts that have fallen for those of a new table", () => {
     assert.deepStrictEqual(
       look([

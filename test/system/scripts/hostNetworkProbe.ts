@@ -305,7 +305,7 @@ const scenarios: Record<string, Scenario> = {
     Effect.gen(function* () {
       const network = yield* HostNetwork
       const rules = () =>
-        sh("nft list ruleset | grep 'comment.*sallyport sptest0' || true")
+        sh("nft list ruleset | grep 'comment.*sallyport for sptest0' || true")
           .trim()
           .split(/\s*\n\s*/)
           .sort()
@@ -325,7 +325,7 @@ const scenarios: Record<string, Scenario> = {
   ).pipe(
     Effect.map((result) => ({
       ...(result as object),
-      after: sh("nft list ruleset | grep 'sallyport ' || true").trim()
+      after: sh("nft list ruleset | grep 'sallyport for ' || true").trim()
     }))
   ),
 
