@@ -148,7 +148,7 @@ export const askSix = Effect.fnUntraced(function* (domain: string, source = tunn
     startImmediately: true
   })
   yield* TestClock.adjust(0)
-  if (asking.pollUnsafe() === undefined) yield* TestClock.adjust("150 millis")
+  if (asking.pollUnsafe() === undefined) yield* TestClock.adjust("140 millis")
   const [answer, at] = yield* Fiber.join(asking)
   return { answer, afterMs: at - before }
 })

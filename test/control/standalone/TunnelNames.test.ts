@@ -62,27 +62,29 @@ const addressRecord = (name: string, address: string): ResourceRecord =>
 const reply = (over: Partial<Message>): Message => ({ ...emptyMessage, response: true, ...over })
 
 describe("a question about a resource's name", () => {
-  it.effect("is answered at once with the client's own proxy IPs while the resolver hangs, for IPv6 in 150 ms", () =>
-    Effect.gen(function* () {
-      yield* script("*", { _tag: "Hang" })
-      const four = yield* ask("git.corp")
-      const { afterMs, answer: six } = yield* askSix("git.corp")
-      assert.strictEqual(afterMs, 150)
-      // It may yet turn out to have no IPv6: nobody is to remember this for long.
-      assert.deepInclude(six, { ttl: 2 })
-      assert.deepStrictEqual(four, {
-        _tag: "Addresses",
-        addresses: ["100.96.0.4", "100.96.0.5", "100.96.0.6", "100.96.0.7"],
-        ttl: 30
-      })
-      assert.deepStrictEqual(
-        addresses(six),
-        [4, 5, 6, 7].map((n) => `fd00:2021:1111:8000::${n}`)
-      )
-      yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(yield* ask("git.corp"), four)
-      assert.strictEqual(yield* lookups, 1)
-    }).pipe(Effect.provide(layer))
+  it.effect(
+    "is answered at once with the client's own proxy IPs while the resolver hangs, for IPv6 within 150 ms",
+    () =>
+      Effect.gen(function* () {
+        yield* script("*", { _tag: "Hang" })
+        const four = yield* ask("git.corp")
+        const { afterMs, answer: six } = yield* askSix("git.corp")
+        assert.strictEqual(afterMs, 140)
+        // It may yet turn out to have no IPv6: nobody is to remember this for long.
+        assert.deepInclude(six, { ttl: 2 })
+        assert.deepStrictEqual(four, {
+          _tag: "Addresses",
+          addresses: ["100.96.0.4", "100.96.0.5", "100.96.0.6", "100.96.0.7"],
+          ttl: 30
+        })
+        assert.deepStrictEqual(
+          addresses(six),
+          [4, 5, 6, 7].map((n) => `fd00:2021:1111:8000::${n}`)
+        )
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* ask("git.corp"), four)
+        assert.strictEqual(yield* lookups, 1)
+      }).pipe(Effect.provide(layer))
   )
 
   it.effect("gets one slot when both families are asked for at the same time, however slow the disk", () =>
@@ -142,8 +144,8 @@ describe("a question about a resource's name", () => {
       yield* TestClock.adjust(0)
       assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
       assert.strictEqual((yield* askSix("n9.corp")).afterMs, 0)
-      yield* TestClock.adjust("150 millis")
-      assert.strictEqual((yield* askSix("n10.corp")).afterMs, 150)
+      yield* TestClock.adjust("140 millis")
+      assert.strictEqual((yield* askSix("n10.corp")).afterMs, 140)
     }).pipe(Effect.provide(layer))
   )
 
