@@ -30,18 +30,15 @@ import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 const confirmAfter = "1800 millis"
 /** Confirmations that wait for a lookup; more are given at once. */
 const maxWaiting = 4_096
-/** Names that were announced for resources their clients had not, kept in case they get them; the oldest are forgotten. */
-const maxRefused = 4_096
-const maxRefusedPerClient = 64
+/**
+ * Names that were announced for resources their clients had not, kept in case they get them: of so many clients, those that
+ * announced last, and of each the last ones.
+ */
+const maxRefused = { clients: 256, ofClient: 64 }
 /** A client is brought to connect anew this often, at most. */
 const anewEveryMs = 60_000
 /** How long a client may send to proxy IPs that stand for nothing after it got a resource of names. */
 const announceMs = 3_000
-
-interface Refused {
-  readonly client: ClientId
-  readonly assigned: AssignedIps
-}
 
 /** `onDisconnected`: a client was made to begin another connection. */
 export const makeInTunnelControl = Effect.fnUntraced(function* (
@@ -55,7 +52,7 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
   const today = yield* ExpiryClock
   const waiting = yield* FiberMap.make<string>()
   const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0, connected_anew: 0 }
-  let refused: ReadonlyArray<Refused> = []
+  const refused = new Map<ClientId, ReadonlyArray<AssignedIps>>()
   const anewAt = new Map<ClientId, number>()
   /** Since when clients that got a resource, of whose names none is known here, have announced none; the earliest first. */
   const silentSince = new Map<ClientId, number>()
@@ -105,11 +102,18 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
     return true
   })
 
-  const remember = (one: Refused): void => {
-    const others = refused.filter((other) => !isSame(other, one))
-    const own = others.filter(({ client }) => client === one.client)
-    const oldest = own.length >= maxRefusedPerClient ? own[0] : undefined
-    refused = [...others.filter((other) => other !== oldest), one].slice(-maxRefused)
+  /** The client's but for those that `gone` names. */
+  const withoutRefused = (client: ClientId, gone: (one: AssignedIps) => boolean): ReadonlyArray<AssignedIps> => {
+    const left = (refused.get(client) ?? []).filter((one) => !gone(one))
+    refused.delete(client)
+    if (left.length > 0) refused.set(client, left)
+    return left
+  }
+
+  const remember = (client: ClientId, assigned: AssignedIps): void => {
+    const others = withoutRefused(client, (one) => isSame(one, assigned))
+    refused.set(client, [...others, assigned].slice(-maxRefused.ofClient))
+    if (refused.size > maxRefused.clients) refused.delete(refused.keys().next().value!)
   }
 
   const confirmLater = (client: ClientId, mapping: MappingId, echo: AssignedIps["echo"]) =>
@@ -136,12 +140,12 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
       if (yield* connectAnew(client, "has an authorization of before this gateway's start")) return
     }
     if (typeof mapping === "string") {
-      if (mapping === "NotAuthorized") remember({ client, assigned })
+      if (mapping === "NotAuthorized") remember(client, assigned)
       yield* Effect.logDebug(`name refused: ${mapping}`).pipe(Effect.annotateLogs({ client, resource }))
       return yield* tell(client, "Inactive", echo)
     }
     silentSince.delete(client)
-    if (refused.length > 0) refused = refused.filter((one) => !isSame(one, { client, assigned }))
+    if (refused.has(client)) withoutRefused(client, (one) => isSame(one, assigned))
     if (mapping === null || mapping.state._tag !== "Resolving") return yield* tell(client, "Active", echo)
     if ((yield* FiberMap.size(waiting)) >= maxWaiting) return yield* tell(client, "Active", echo)
     yield* confirmLater(client, mapping.mapping.id, echo)
@@ -166,11 +170,10 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
       }
       // One that comes back to its client goes on with the names that it had.
       if (!silentSince.has(client) && !(yield* resolutions.hasMappings(client, id))) silentSince.set(client, now)
-      if (refused.length === 0) return
-      const own = refused.filter((one) => one.client === client && one.assigned.resource === id)
+      const own = refused.get(client)?.filter(({ resource }) => resource === id) ?? []
       if (own.length === 0) return
-      refused = refused.filter((one) => !own.includes(one))
-      for (const one of own) yield* assigned(client, one.assigned)
+      withoutRefused(client, (one) => own.includes(one))
+      for (const one of own) yield* assigned(client, one)
     }),
     /** It takes "prohibited" for a lost authorization and asks for it, again and again, unless it begins anew. */
     unknownProxy: Effect.fnUntraced(function* (client: ClientId) {
@@ -181,13 +184,10 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
     /** The client begins anew. */
     forget: (client: ClientId): void => {
       silentSince.delete(client)
-      if (refused.length > 0) refused = refused.filter((one) => one.client !== client)
+      refused.delete(client)
     },
     counters: () => ({ ...counters })
   }
 })
 
-const isSame = (a: Refused, b: Refused): boolean =>
-  a.client === b.client &&
-  a.assigned.resource === b.assigned.resource &&
-  a.assigned.echo.domain === b.assigned.echo.domain
+const isSame = (a: AssignedIps, b: AssignedIps): boolean => a.resource === b.resource && a.echo.domain === b.echo.domain

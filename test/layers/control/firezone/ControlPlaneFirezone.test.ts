@@ -716,6 +716,20 @@ describe("names announced inside the tunnel", () => {
       }).pipe(Effect.provide(layerPortal()))
   )
 
+  it.effect("before their resource is granted wait for it, however many names 80 others announce meanwhile", () =>
+    Effect.gen(function* () {
+      yield* start()
+      yield* ask("authorize_flow", wire.authorizeFlow(1, { resource: wire.cidrResource() }))
+      yield* assignedIps(one, apps, "app.corp.example", proxies)
+      for (let n = 2; n < 82; n++) {
+        for (let i = 0; i < 64; i++)
+          yield* assignedIps(ClientId.make(wire.uuid(n)), apps, `n${i}.corp.example`, [`100.96.1.${i}`])
+      }
+      yield* ask("authorize_flow", wire.authorizeFlow(1))
+      assert.lengthOf(yield* commandsOf("SetMapping"), 1)
+    }).pipe(Effect.provide(layerPortal()))
+  )
+
   for (const [name, behaviour] of failures) {
     it.effect(`are Active within 2 s although the resolver ${name}, and again at once`, () =>
       Effect.gen(function* () {
