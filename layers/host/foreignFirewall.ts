@@ -69,8 +69,17 @@ const ruleText = (chain: ChainName, handle: number) =>
     Effect.orElseSucceed(() => `handle ${handle}`)
   )
 
+/** The host drops what it has no room to track, first of all what begins. */
+const fullTable = (): ReadonlyArray<Blame> => {
+  const [entries, most] = ["count", "max"].map((name) => Number(sysctl(`net.netfilter.nf_conntrack_${name}`)))
+  if (entries === undefined || most === undefined || most === 0 || entries < most * 0.95) return []
+  const likely = `the host's connection table, which is full (${entries} of ${most})`
+  return [{ likely, fix: run([`sysctl -w net.netfilter.nf_conntrack_max=${2 * most}`]), sure: false }]
+}
+
 /** Settings that keep packets from being forwarded, or drop them for where they come from. */
 const settingsOf = (plan: HostPlan, { family, way }: Path): ReadonlyArray<Blame> => {
+  if (way === "begin") return fullTable()
   if (way !== "route" && way !== "return" && way !== "arrive") return []
   const net = family === "ipv4" ? "ipv4" : "ipv6"
   const devices = way === "route" ? [plan.device] : devicesOf(net).filter((d) => d !== plan.device)

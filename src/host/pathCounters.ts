@@ -13,6 +13,7 @@ import type { HostPlan } from "./HostNetwork.ts"
  *
  * | way       | from → to                                                             |
  * | --------- | --------------------------------------------------------------------- |
+ * | `begin`   | TCP's first packets and pings of clients, through `raw` rules and connection tracking, by the device they would leave at |
  * | `enter`   | connections of clients, through everybody's `prerouting` rules        |
  * | `route`   | those to be forwarded, from there to the first `forward` rule         |
  * | `forward` | through everybody's `forward` rules, by the device they leave at      |
@@ -26,6 +27,7 @@ import type { HostPlan } from "./HostNetwork.ts"
  * | `listen`  | from the last `input` rule to the gateway's socket                    |
  */
 const ways = [
+  "begin",
   "enter",
   "route",
   "forward",
@@ -51,7 +53,7 @@ export const isPathSet = (name: string): boolean => name.startsWith("path_")
 
 /** Filled by packets: starts of connections, and what goes to the gateway itself. */
 const setOf = (way: Way, end: End) => `path_${way}_${end}`
-const byConnection = ["enter", "route", "forward", "service", "answer"] as const
+const byConnection = ["begin", "enter", "route", "forward", "service", "answer"] as const
 
 /** One counter per family (and protocol): cheap enough for packets with data. */
 const counterOf = (way: Way, end: End, ...rest: ReadonlyArray<string>) => ["path", way, end, ...rest].join("_")
@@ -74,9 +76,18 @@ const perProtocol = (way: Way, end: End): string => {
 const perConnection = (way: Way, end: End, device: "iifname" | "oifname"): string =>
   `meta l4proto { 1, 6, 17, 58 } update @${setOf(way, end)} { meta nfproto . meta l4proto . ${device} counter }`
 
+/** These are known for what they are without connection tracking. */
+const begins = (end: End): string =>
+  ["tcp flags & (syn | ack) == syn", "icmp type echo-request", "icmpv6 type echo-request"]
+    .map((match) => `${match} update @${setOf("begin", end)} { meta nfproto . meta l4proto . fib daddr oif counter }`)
+    .join("\n    ")
+
+/** Routing answers what is too long for its way; so short is none (RFC 791). */
+const short = "meta length <= 576"
+
 /** Counted before the gateway's own `forward` rules. */
 export const entryOfForward = (device: string): string =>
-  `    iifname "${device}" ct state new ${perConnection("route", "last", "iifname")}\n`
+  `    iifname "${device}" ct state new ${short} ${perConnection("route", "last", "iifname")}\n`
 
 /** Objects first counts are kept in come before those of last counts: they are read in this order. */
 export const pathObjects = (): string => {
@@ -89,7 +100,10 @@ export const pathObjects = (): string => {
   const sets = ends.flatMap((end) => byConnection.map((way) => setOf(way, end)))
   return [
     ...plain.map((name) => `  counter ${name} { }`),
-    ...sets.map((name) => `  set ${name} { typeof meta nfproto . meta l4proto . iifname; flags dynamic; size 1024; }`)
+    ...sets.map(
+      (name) =>
+        `  set ${name} { typeof meta nfproto . meta l4proto . ${name.startsWith("path_begin") ? "iif" : "iifname"}; flags dynamic; size 1024; }`
+    )
   ].join("\n")
 }
 
@@ -100,8 +114,17 @@ const wireguard = "ct state != invalid @th,64,32 { 0x01000000, 0x02000000, 0x040
 export const pathChains = (plan: HostPlan): string => {
   const { device, dnsPort, listenPort } = plan
   const ours = plan.clientsCallFirst ? wireguard : "ct state established,related"
-  return `  chain path_prerouting_first {
+  return `  chain path_prerouting_begin {
+    type filter hook prerouting priority ${beforeAll}; policy accept;
+    iifname != "${device}" accept
+    ${begins("first")}
+  }
+  chain path_begun {
+    ${begins("last")}
+  }
+  chain path_prerouting_first {
     type filter hook prerouting priority ${tracked}; policy accept;
+    iifname "${device}" jump path_begun
     iifname "${device}" ct state new ${perConnection("enter", "first", "iifname")}
     iifname "${device}" accept
     udp dport ${listenPort} fib daddr type local ${ours} ${perFamily("arrive", "first")} accept
@@ -115,8 +138,8 @@ export const pathChains = (plan: HostPlan): string => {
     ${perConnection("enter", "last", "iifname")}
     fib daddr type local accept
     fib daddr oif missing accept
-    ip ttl > 1 ${perConnection("route", "first", "iifname")}
-    ip6 hoplimit > 1 ${perConnection("route", "first", "iifname")}
+    ${short} ip ttl > 1 ${perConnection("route", "first", "iifname")}
+    ${short} ip6 hoplimit > 1 ${perConnection("route", "first", "iifname")}
   }
   chain path_forward_first {
     type filter hook forward priority ${beforeAll}; policy accept;
@@ -173,7 +196,7 @@ export interface PathCount {
   readonly way: Way
   readonly family: (typeof families)[number]
   readonly protocol: "tcp" | "udp" | "icmp" | "any"
-  /** The device that `forward` leaves at; "" elsewhere. */
+  /** The device that `begin` and `forward` leave at; "" elsewhere. */
   readonly device: string
   readonly first: number
   readonly last: number
@@ -191,7 +214,7 @@ export const pathCounts = (objects: ReadonlyArray<Readonly<Record<string, unknow
     if (!isWay(way) || (end !== "first" && end !== "last") || (family !== "ipv4" && family !== "ipv6")) return
     const protocol =
       protocols.find((p) => p === l4 || String(numbers[family][p]) === l4) ?? (l4 === "any" ? l4 : "icmp")
-    const leaves = way === "forward" ? device : ""
+    const leaves = way === "forward" || way === "begin" ? device : ""
     const key = `${way} ${family} ${protocol} ${leaves}`
     const count = found.get(key) ?? { way, family, protocol, device: leaves, first: 0, last: 0 }
     count[end] += packets

@@ -28,6 +28,7 @@ export const describeLoss = (loss: PathLoss, { fix, likely, sure }: Blame, ms: n
 }
 
 const subjects: Readonly<Record<Way, (protocol: string) => string>> = {
+  begin: (protocol) => `clients' new ${protocol} connections`,
   enter: (protocol) => `clients' new ${protocol} connections`,
   route: (protocol) => `clients' new ${protocol} connections`,
   forward: (protocol) => `clients' new ${protocol} connections`,
@@ -54,6 +55,7 @@ export const packetsOf = (plan: HostPlan, { device, family, protocol, way }: Pat
   const udp = { family, protocol: "udp" } as const
   const unasked = plan.clientsCallFirst ? "new" : "established"
   switch (way) {
+    case "begin":
     case "enter":
     case "route":
       return [{ ...out, hook: "prerouting" }]
@@ -94,6 +96,7 @@ export const acceptingLegacyRules = (plan: HostPlan, { family, way }: Path): Rea
   const { device, listenPort } = plan
   const rules: Readonly<Record<Way, ReadonlyArray<string>>> = {
     ...blank,
+    begin: [`-t raw -I PREROUTING -i ${device} -j ACCEPT`],
     enter: [`-t mangle -I PREROUTING -i ${device} -j ACCEPT`],
     route: [`-t mangle -I PREROUTING -i ${device} -j ACCEPT`],
     forward: [
@@ -111,6 +114,7 @@ export const acceptingLegacyRules = (plan: HostPlan, { family, way }: Path): Rea
 
 const ruleMatches = ({ device, listenPort }: HostPlan, way: Way): ReadonlyArray<string> => {
   switch (way) {
+    case "begin":
     case "enter":
     case "route":
     case "service":
@@ -131,6 +135,7 @@ const ruleMatches = ({ device, listenPort }: HostPlan, way: Way): ReadonlyArray<
 }
 
 const blank: Readonly<Record<Way, ReadonlyArray<string>>> = {
+  begin: [],
   enter: [],
   route: [],
   forward: [],

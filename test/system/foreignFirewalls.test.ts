@@ -56,6 +56,13 @@ const shapes = {
     removed: "nft delete table ip filter",
     blames: [/tailscale0 ip saddr 100.64.0.0\/10 drop.*ip filter ts-input/]
   },
+  "Docker, which keeps others from its containers": {
+    rules: `table ip raw {
+  chain PREROUTING { type filter hook prerouting priority raw; policy accept; ip daddr ${inner.origin.v4} iifname != "docker0" drop; }
+}`,
+    removed: "nft delete table ip raw",
+    blames: [/clients' new ICMP connections.*iifname != docker0 drop.*ip raw PREROUTING/]
+  },
   "output that is closed": {
     rules: `table inet out { chain output { type filter hook output priority filter; policy drop; oifname { "lo", "inner", "outer" } accept
 }
