@@ -145,8 +145,8 @@ const verdictOf = (statement: unknown, packet: KnownPacket): Verdict => {
 
 /** Extensions of iptables: older versions of nft do not say which. */
 const extension = (value: unknown): Verdict => {
-  if (at(value, "type") !== "target") return "perhaps"
   const name = at(value, "name")
+  if (at(value, "type") !== "target") return name === "comment" ? "yes" : "perhaps"
   return name === "REJECT" || name === "DROP" ? "drop" : "yes"
 }
 

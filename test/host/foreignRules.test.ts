@@ -49,6 +49,17 @@ describe("wantedRules", () => {
     ])
   })
 
+  it("adds no rule a second time that iptables has saved and restored with a comment of its own kind", () => {
+    const comment = { xt: { type: "match", name: "comment" } }
+    const accept = (key: string) => [
+      { match: { op: "==", left: { meta: { key } }, right: "sally0" } },
+      comment,
+      { accept: null }
+    ]
+    const restored = [rule("FORWARD", accept("iifname")), rule("FORWARD", accept("oifname"))]
+    assert.deepStrictEqual(wanted([chain("FORWARD", "forward", "drop"), ...restored]), [])
+  })
+
   it("leaves a host alone that accepts, and rules whose conditions it does not know", () => {
     assert.deepStrictEqual(wanted([chain("FORWARD", "forward", "accept"), chain("INPUT", "input", "accept")]), [])
     const limited = rule("FORWARD", [{ limit: { rate: 5 } }, { drop: null }])
