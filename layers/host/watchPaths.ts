@@ -115,7 +115,8 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     const listen = (counts: ReadonlyArray<PathCount>, received: number): ReadonlyArray<PathCount> => {
       const arrived = counts.reduce((sum, { last, way }) => (way === "arrive" ? sum + last : sum), 0)
       const came = arrived - sockets.arrived
-      const both = sockets.both + Math.max(0, Math.min(came, received - sockets.received))
+      // Fewer than before: the table was made again.
+      const both = came < 0 ? arrived : sockets.both + Math.max(0, Math.min(came, received - sockets.received))
       sockets = { arrived, received, both }
       return [{ way: "listen", family: "ipv4", protocol: "any", device: "", first: arrived, last: both }]
     }
