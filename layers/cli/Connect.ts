@@ -63,7 +63,9 @@ const connect = Effect.fnUntraced(function* (conf: WireguardConf, mtu: number) {
   yield* network.setEndpoint(start.address)
   yield* dial(conf, start)
   const unanswered = yield* Queue.sliding<number>(1)
-  yield* tellOfConnection(label, unanswered)
+  yield* tellOfConnection(label, unanswered, ({ address }) =>
+    Effect.catch(network.setEndpoint(address), ({ message }) => Effect.logWarning(message))
+  )
   yield* dataPlane.start
   yield* Effect.logInfo("connecting").pipe(Effect.annotateLogs({ device, endpoint: label }))
   if (conf.dns.length > 0) {
@@ -159,18 +161,27 @@ const followName = <E>(
   return superviseForever("Connect.endpoint", turn)
 }
 
-/** Says when the gateway answers and when it no longer does, and passes on how many initiations in a row got nothing. */
-const tellOfConnection = Effect.fnUntraced(function* (endpoint: string, unanswered: Queue.Queue<number>) {
+/**
+ * Says when the gateway answers and when it no longer does, and passes on how many initiations in a row got nothing, and
+ * from where the gateway sends: it may call from another address than it was dialled at, and is answered there.
+ */
+const tellOfConnection = Effect.fnUntraced(function* (
+  endpoint: string,
+  unanswered: Queue.Queue<number>,
+  answeredAt: (from: SocketAddress) => Effect.Effect<void>
+) {
   let connected = false
   let everConnected = false
   let count = 0
   yield* forEachNotice("Connect", {
     ClientState: (notice) => {
       if (notice.handshakeAt !== null && notice.connected) count = 0
-      if (notice.connected === connected) return Effect.void
-      connected = notice.connected
+      const { connected: isUp, endpoint: from } = notice
+      const follow = isUp && from !== null ? answeredAt(from) : Effect.void
+      if (isUp === connected) return follow
+      connected = isUp
       everConnected ||= connected
-      return Effect.logInfo(connected ? "connected" : silent)
+      return Effect.andThen(follow, Effect.logInfo(connected ? "connected" : silent))
     },
     HandshakeUnanswered: () => {
       count++

@@ -94,6 +94,7 @@ export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
     setEndpoint: (address: string) =>
       turn.withPermit(
         Effect.suspend(() => {
+          if (address === endpoint) return Effect.void
           endpoint = address
           return Effect.asVoid(repair)
         })

@@ -4,7 +4,7 @@ import { Effect, Schedule } from "effect"
 import { writeFileSync } from "node:fs"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { clientConf, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
-import { startWorld, type World } from "../support/labWorld.ts"
+import { restartGateway, startWorld, type World } from "../support/labWorld.ts"
 import { inLab, inner, outer } from "../support/lab.ts"
 import { onlyLine } from "../support/operator.ts"
 
@@ -143,5 +143,25 @@ it.live("a gateway's name that does not resolve yet, and one that moves, are fol
     const log = yield* client.output
     assert.include(log, `no answer from ${nowhere}: trying ${outer.gateway.v4}, an address of vpn.test`)
     assert.strictEqual(log.split("does not resolve").length, 2, log)
+  }).pipe(inLab)
+)
+
+it.live("a gateway that calls from another address is answered there, past the tunnel", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld({ resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+    yield* connect(fileOf(world, routes(`${around}, 100.64.0.0/10, ${inner.network.v4}`)))
+    assert.isTrue(yield* answered(inner.origin.v4))
+    // Clients that were there are written down within a second, and called after a restart.
+    yield* Effect.sleep("1500 millis")
+    assert.strictEqual(yield* world.gateway.process.stop, 0)
+    const other = "192.0.2.9"
+    yield* lab.exec("gateway", ["ip", "address", "add", `${other}/24`, "dev", "outer"])
+    yield* lab.exec("gateway", ["ip", "address", "del", `${outer.gateway.v4}/24`, "dev", "outer"])
+    yield* lab.attempt("gateway", ["ip", "address", "add", `${other}/24`, "dev", "outer"])
+    yield* restartGateway(world, { resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+
+    assert.isTrue(yield* answered(inner.origin.v4))
+    assert.notInclude(yield* lab.exec("client", ["ip", "route", "get", other]), device)
   }).pipe(inLab)
 )
