@@ -25,7 +25,7 @@ import { judgeOverlaps, type RangeInUse, Route } from "../../src/host/overlap.ts
 import { broadcastAddresses } from "../../src/host/broadcastAddresses.ts"
 import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
-import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
+import { monotonicMillis, monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { blame, countPaths } from "./foreignFirewall.ts"
@@ -100,6 +100,8 @@ const leastMtu6 = 1_280
 const watchEveryMs = 250
 /** How long the host is believed to be as it was when nothing is said to have happened. */
 const believedMs = 5_000
+/** What has no effect is done again after this long: the kernel tells of it as of any change. */
+const futileMs = 2_000
 /** Some hosts change rules all the time: the own table is read once a second at most for it. */
 const rulesEveryMs = 1_000
 
@@ -111,6 +113,10 @@ interface InForce {
   /** The own table as the kernel had it after it was made, and how many changes of rules there had been. */
   table: string | null
   generation: number | null
+  /** Why it would not be put into force as the host is now. */
+  conflict: string | null
+  /** What `ip` could not put right the last time, by its loss, and why; tried when (monotonic milliseconds). */
+  futile: { readonly because: ReadonlyMap<string, string>; readonly at: number }
   /** Devices that have been seen to forward, by index. */
   readonly forwarded: Set<number>
 }
@@ -134,7 +140,15 @@ const configure = Effect.fn("HostNetwork.configure")(function* (look: HostLook, 
   const link = look.link(device)
   if (link === null) return yield* fail(`the TUN device ${device} is missing`)
   const index = link instanceof NativeError ? null : link.index
-  const inForce: InForce = { plan, index, table: null, generation: null, forwarded: new Set() }
+  const inForce: InForce = {
+    plan,
+    index,
+    table: null,
+    generation: null,
+    conflict: null,
+    futile: { because: new Map(), at: 0 },
+    forwarded: new Set()
+  }
   // Filtered before it is up and until it is down again.
   if (plan.firewall === "off") {
     // What a crash has left would go on filtering. A host without nft has none of it.
@@ -200,24 +214,39 @@ const repair = Effect.fn("HostNetwork.repair")(function* (
     found = yield* differences(look, inForce)
   }
   if ("refused" in found) return { ...allRight, refused: [found.refused], remade }
-  const { repairs } = found
-  if (repairs.length === 0) return allRight
-  const failures = yield* apply(look, inForce, repairs)
+  const { repairs, unread } = found
+  if (repairs.length === 0) return { ...allRight, refused: unread }
+  const now = yield* monotonicMillis
+  const pauses = now - inForce.futile.at < futileMs
+  const pausing = pauses ? inForce.futile.because : new Map<string, string>()
+  const failures = yield* apply(
+    look,
+    inForce,
+    repairs.filter(({ lost }) => !pausing.has(lost))
+  )
   const after = yield* differences(look, inForce)
   const left = new Set("repairs" in after ? after.repairs.map(({ lost }) => lost) : [])
+  const because = new Map<string, string>()
+  for (const repair of repairs) {
+    if (left.has(repair.lost)) because.set(repair.lost, pausing.get(repair.lost) ?? whyLeft(repair, failures))
+  }
+  const byIp = repairs.flatMap(({ _tag, lost }) => (_tag === "Ip" && because.has(lost) ? [lost] : []))
+  inForce.futile = {
+    because: new Map(byIp.map((lost) => [lost, because.get(lost)!])),
+    at: pauses ? inForce.futile.at : now
+  }
   return {
     // Its addresses and routes went with it.
     repaired: lost === undefined ? repairs.flatMap(({ lost }) => (left.has(lost) ? [] : [lost])) : [lost.lost],
-    refused: repairs.flatMap((repair) =>
-      left.has(repair.lost)
-        ? [`${repair.lost} and cannot be put right: ${failures.get(repair)?.message ?? "somebody else undoes it"}`]
-        : []
-    ),
+    refused: [...unread, ...[...because].map(([lost, why]) => `${lost} and cannot be put right: ${why}`)],
     remade
   }
 })
 
-/** What differs from the plan, or why that cannot be told. */
+const whyLeft = (repair: Repair, failures: ReadonlyMap<Repair, HostError>): string =>
+  failures.get(repair)?.message ?? (repair._tag === "Ip" ? repair.futile : undefined) ?? "somebody else undoes it"
+
+/** What differs from the plan, or why that cannot be told; `unread`: why not of the table alone. */
 const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
   const { plan } = inForce
   const families = yield* IpFamilies
@@ -233,7 +262,9 @@ const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForc
     onFailure: ({ message }) => ({ refused: message }),
     onSuccess: (state) => state
   })
-  return typeof table === "string" ? { repairs: compare(wanted, { ...observed, table }) } : table
+  return typeof table === "string"
+    ? { repairs: compare(wanted, { ...observed, table }), unread: [] }
+    : { repairs: compare(wanted, { ...observed, table: "right" }), unread: [table.refused] }
 })
 
 const tableState = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
@@ -253,6 +284,10 @@ const lookAgain = Effect.fnUntraced(function* (look: HostLook, inForce: InForce)
   const foreign = yield* ForeignNetworks
   const { device } = (yield* IpFamilies).ipv6()
   const overlaps = yield* overlapsOf(plan, device === null)
+  if (overlaps.conflict !== null && overlaps.conflict !== inForce.conflict) {
+    yield* Effect.logWarning(`${overlaps.conflict}; the gateway goes on, but would not start like this`)
+  }
+  inForce.conflict = overlaps.conflict
   if (!(yield* foreign.found(overlaps.foreign)) || plan.firewall === "off") return
   yield* nft(foreignScript(plan.device, foreign.list()))
   yield* rememberTable(look, inForce)

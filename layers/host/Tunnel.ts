@@ -132,6 +132,7 @@ export const layer = (
         superviseForever("Tunnel.keep", Effect.andThen(host.stirred, turn.withPermit(keeper.round)))
       )
 
+      let toldWhy = ""
       const hostChanged = Effect.gen(function* () {
         // What somebody else has put in the place of ours is no use that the host makes of the ranges.
         yield* keeper.round
@@ -139,16 +140,21 @@ export const layer = (
         const ownAddresses = yield* host.ownAddresses
         if (current !== null) yield* tell(current.plan, ownAddresses)
         if (candidates.hasLost(ownAddresses)) yield* Queue.offer(moved, undefined)
-      })
-      const follow = Effect.andThen(
-        host.changed,
-        Effect.catch(turn.withPermit(hostChanged), (error) => Effect.logError(error.message))
+        toldWhy = ""
+      }).pipe(
+        Effect.catch(({ message }) => {
+          if (message === toldWhy) return Effect.void
+          toldWhy = message
+          return Effect.logError(message)
+        }),
+        (changed) => turn.withPermit(changed)
       )
+      const follow = Effect.andThen(host.changed, hostChanged)
       yield* Effect.forkScoped(superviseForever("Tunnel.host", follow))
 
       const familiesChanged = families.changes.pipe(
         Stream.filter((ipv6) => leadsOut6(ipv6) !== toldWayOut6),
-        Stream.runForEach(() => Effect.catch(turn.withPermit(hostChanged), (error) => Effect.logError(error.message)))
+        Stream.runForEach(() => hostChanged)
       )
       yield* Effect.forkScoped(superviseForever("Tunnel.families", familiesChanged))
 

@@ -6,7 +6,13 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { flowsOf, forgetUntranslated } from "../../src/host/conntrack.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
-import { deviceForwarding, globalForwarding, type HostObserved, type HostWanted } from "../../src/host/hostPlan.ts"
+import {
+  deviceForwarding,
+  globalForwarding,
+  type HostObserved,
+  type HostWanted,
+  prefixOf
+} from "../../src/host/hostPlan.ts"
 import {
   addressesOn,
   forwardingOf,
@@ -87,9 +93,14 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
 
   const routes = (wanted: HostWanted): ReadonlyMap<string, RouteTaken> => {
     const found = new Map<string, RouteTaken>()
-    for (const { network, probe } of wanted.routes) {
-      const taken = ask(routeTo(probe), readRoute)
-      if (!(taken instanceof NativeError) && taken[0] !== undefined) found.set(network, taken[0])
+    for (const { network, probes } of wanted.routes) {
+      for (const probe of probes) {
+        const taken = ask(routeTo(probe), readRoute)
+        if (taken instanceof NativeError || taken[0] === undefined) continue
+        found.set(network, taken[0])
+        // A longer one has a part of the network only.
+        if (taken[0].prefix <= prefixOf(network)) break
+      }
     }
     return found
   }

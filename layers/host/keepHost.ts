@@ -63,6 +63,8 @@ export const makeHostKeeper = (
     const wrong = kept.wrong?.what ?? []
     if (refused.join("\n") === wrong.join("\n")) return
     kept = { ...kept, wrong: refused.length === 0 ? null : { since: kept.wrong?.since ?? now, what: refused } }
+    // Who undoes repairs all the time makes some of them fail; that somebody does has been said.
+    if (rounds - Math.floor((now - forgotAt) / forgottenMs) > atOnce) return
     for (const line of refused) if (!wrong.includes(line)) yield* Effect.logWarning(line)
     if (refused.length === 0) yield* Effect.logInfo("the host is as it should be again")
   })

@@ -22,8 +22,8 @@ interface WantedRoute {
   readonly network: string
   /** The gateway's address, which packets of its own leave with. */
   readonly source: string
-  /** An address of the network that stands for all of it. */
-  readonly probe: string
+  /** Addresses all over the network: one that is not in somebody's longer route stands for all of it. */
+  readonly probes: ReadonlyArray<string>
 }
 
 export interface HostObserved {
@@ -44,8 +44,8 @@ export interface HostObserved {
 export type Repair =
   /** The TUN device has to be made again. Nothing else of it can be put right before. */
   | { readonly _tag: "Device"; readonly lost: string }
-  /** Lines for `ip -batch`. */
-  | { readonly _tag: "Ip"; readonly lost: string; readonly lines: ReadonlyArray<string> }
+  /** Lines for `ip -batch`. `futile`: why it is so still, when they went well. */
+  | { readonly _tag: "Ip"; readonly lost: string; readonly lines: ReadonlyArray<string>; readonly futile?: string }
   | { readonly _tag: "Forwarding"; readonly lost: string; readonly path: string }
   | { readonly _tag: "Table"; readonly lost: string }
 
@@ -63,7 +63,7 @@ export const hostWanted = (plan: HostPlan, v6: boolean): HostWanted => {
     addresses: [`${plan.gateway4}/32`, `${plan.gateway6}/128`].filter(present).map(canonical),
     routes: plan.tunnelNetworks.filter(present).map((network) => {
       const source = network.includes(":") ? plan.gateway6 : plan.gateway4
-      return { network: canonical(network), source: canonical(source), probe: neighbourOf(source) }
+      return { network: canonical(network), source: canonical(source), probes: probesOf(source, prefixOf(network)) }
     }),
     v6,
     table: plan.firewall !== "off"
@@ -115,7 +115,7 @@ export const compare = (wanted: HostWanted, observed: HostObserved): ReadonlyArr
     const line = `address replace ${address} dev ${device}${address.includes(":") ? " nodad" : ""}`
     repairs.push({ _tag: "Ip", lost: `address ${address} was gone`, lines: [line] })
   }
-  for (const { network, source } of wanted.routes) {
+  for (const { network, probes, source } of wanted.routes) {
     const taken = observed.routes.get(network)
     const right = taken?.device === link.index && taken.prefix === prefixOf(network) && taken.source === source
     if (right) continue
@@ -123,7 +123,8 @@ export const compare = (wanted: HostWanted, observed: HostObserved): ReadonlyArr
     repairs.push({
       _tag: "Ip",
       lost: `route ${network} ${lost}`,
-      lines: [`route replace ${network} dev ${device} src ${source}`]
+      lines: [`route replace ${network} dev ${device} src ${source}`],
+      futile: `another route or rule of the host goes first: look at "ip route get ${probes[0]}" and "ip rule", and remove it`
     })
   }
   for (const [path, on] of observed.forwarding) {
@@ -135,7 +136,7 @@ export const compare = (wanted: HostWanted, observed: HostObserved): ReadonlyArr
 /** As `sysctl` takes it: with slashes where a device's name has a dot. */
 export const sysctlName = (path: string): string => (path.includes(".") ? path : path.replaceAll("/", "."))
 
-const prefixOf = (network: string): number => Number(network.slice(network.indexOf("/") + 1))
+export const prefixOf = (network: string): number => Number(network.slice(network.indexOf("/") + 1))
 
 const canonical = (text: string): string => {
   const [address = text, prefix] = text.split("/")
@@ -143,8 +144,10 @@ const canonical = (text: string): string => {
   return words === undefined ? text : `${formatAddress(words)}${prefix === undefined ? "" : `/${prefix}`}`
 }
 
-/** An address beside this one, in any network that is larger than four addresses. */
-const neighbourOf = (address: string): string => {
+/** This address with one other bit each, from its neighbour to the network's other half. */
+const probesOf = (address: string, prefix: number): ReadonlyArray<string> => {
   const words = parseAddress(address)
-  return words === undefined ? address : formatAddress({ ...words, w3: words.w3 ^ 3 })
+  if (words === undefined) return [address]
+  const bits = Math.min(32, (address.includes(":") ? 128 : 32) - prefix)
+  return Array.from({ length: Math.max(1, bits - 1) }, (_, i) => formatAddress({ ...words, w3: words.w3 ^ (2 << i) }))
 }

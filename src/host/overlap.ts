@@ -55,6 +55,8 @@ export const judgeOverlaps = (
       conflict ??= fixed
         ? conflictOfFixed(what, text, route, all, who, own)
         : `the ${what} network ${text} overlaps ${who}: choose another range under "network:" in the configuration, or remove that ${route.type === "local" ? "address" : "route"}`
+      // While the gateway runs its route for the tunnel is the longer one, or is put back.
+      if (what === "tunnel" && all) continue
       const network = formatNetwork(all ? range : theirs)
       if (!foreign.has(network)) foreign.set(network, { network, who, parsed: all ? range : theirs })
     }

@@ -129,6 +129,20 @@ describe("the comparison of a host with its plan", () => {
     assert.isFalse(repairs.some(({ _tag }) => _tag === "Table"))
   })
 
+  it("looks at a route all over its network, so that somebody's part of it does not stand for it", () => {
+    const [v4, v6] = wanted.routes.map(({ probes }) => probes)
+    assert.lengthOf(v4!, 20)
+    assert.deepStrictEqual([v4![0], v4!.at(-1)], ["100.64.0.3", "100.80.0.1"])
+    assert.deepStrictEqual([v6![0], v6!.at(-1)], ["fd00:2021:1111::3", "fd00:2021:1111::10:1"])
+    const small = hostWanted({ ...plan, tunnelNetworks: ["100.64.0.0/30"] }, true)
+    assert.deepStrictEqual(small.routes[0]!.probes, ["100.64.0.3"])
+  })
+
+  it("says what to look at when its route is there and another goes first", () => {
+    const [repair] = compare(wanted, { ...right, routes: without(right.routes, "100.64.0.0/11") })
+    assert.match(repair!._tag === "Ip" ? repair!.futile! : "", /"ip route get 100\.64\.0\.3" and "ip rule"/)
+  })
+
   it("names a sysctl as sysctl(8) takes it, also of a device with a dot in its name", () => {
     assert.strictEqual(sysctlName(deviceForwarding("eth0", 4)), "net.ipv4.conf.eth0.forwarding")
     assert.strictEqual(sysctlName(deviceForwarding("eth0.7", 4)), "net/ipv4/conf/eth0.7/forwarding")

@@ -75,6 +75,38 @@ it.live(
   120_000
 )
 
+it.live("what others lay over the tunnel's routes is told with what to look at, and holds nothing else up", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld()
+    yield* connectWireguardGo(world)
+    const proxy = yield* world.proxyOf()
+    const shell = (command: string) => lab.exec("gateway", ["sh", "-ec", command])
+    const untilWrong = (holds: (what: ReadonlyArray<string>) => boolean) =>
+      world.gateway.status.pipe(
+        Effect.map(({ host }) => host?.wrong?.what ?? []),
+        Effect.filterOrFail(holds, (what) => new LabError({ message: JSON.stringify(what) })),
+        Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+      )
+
+    // Nobody's address, the neighbour of the gateway's own; and a route around the tunnel's, which is not the longer one.
+    yield* shell("ip route add 100.64.0.3/32 dev inner; ip route add 100.64.0.0/10 dev inner")
+    yield* shell("ip -6 route add fd00:2021:1111::/107 dev inner metric 100")
+    const what = yield* untilWrong((lines) => lines.length > 0)
+    assert.lengthOf(what, 1)
+    assert.match(what[0]!, /route fd00:2021:1111::\/107 led elsewhere.*"ip route get fd00:2021:1111::3"/)
+    const log = yield* world.gateway.process.output
+    assert.lengthOf(linesWith(log, "overlaps the host's route 100.64.0.0/10"), 1)
+
+    yield* shell("ip link set sallyport0 mtu 1300 down")
+    const { errors, page } = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 10_000 })
+    assert.strictEqual(page?.servedBy, inner.origin.v4, JSON.stringify(errors))
+
+    yield* shell("ip -6 route del fd00:2021:1111::/107 dev inner metric 100")
+    yield* untilWrong((lines) => lines.length === 0)
+  }).pipe(inLab)
+)
+
 it.live("a device whose name another interface has taken is told, and made again once the name is free", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
