@@ -83,6 +83,7 @@ export class WireGuard {
   private readonly random = new Uint8Array(2)
   /** Handshake messages and cookies of this turn that may still be looked at. */
   private left: number
+  private came = 0
   private readonly heard = new EventRate()
   private floodedUntil = Number.NEGATIVE_INFINITY
 
@@ -186,12 +187,14 @@ export class WireGuard {
 
   /**
    * `behind`: more has been coming than is worked off, so that data waits behind what is looked at now. Yields whether it is
-   * handshake messages that come.
+   * handshake messages that data waits for: more came in the last turn than are looked at.
    */
   beginTurn(behind: boolean, now: number): boolean {
     const flooded = behind && now < this.floodedUntil
+    const many = this.came > this.limits.seenBehind
     this.left = flooded ? this.limits.seenBehind : this.limits.seenPerTurn
-    return flooded
+    this.came = 0
+    return flooded && many
   }
 
   /** Takes one datagram, in place. Returns a `ReceiveCode`. */
@@ -201,6 +204,7 @@ export class WireGuard {
     if (type === Protocol.messageTransport) return this.receiveTransport(offset, length, from, now)
     if (type >= Protocol.messageInitiation && type <= Protocol.messageCookie) {
       if (this.heard.count(now) > this.limits.loadMark) this.floodedUntil = now + 1_000
+      this.came++
       if (this.left === 0) return ReceiveCode.OverBudget
       this.left--
     }

@@ -159,6 +159,20 @@ describe("under traffic without end in both directions", () => {
     assert.strictEqual(gateway.count("udp.shed"), 1)
   })
 
+  it("a trickle of handshake messages beside data is no flood: all of them are looked at", () => {
+    const gateway = makeBusyGateway()
+    const junk = new Uint8Array(148)
+    junk[0] = 1
+
+    for (let i = 0; i < 300; i++) {
+      gateway.late.outbox.push(...Array.from({ length: 4 }, () => junk.slice()))
+      gateway.turn()
+    }
+
+    assert.deepStrictEqual(gateway.sheds, [])
+    assert.strictEqual(gateway.count("wireguard.over_budget"), 0)
+  })
+
   it("copies of an initiation do not keep it waiting for more than a few turns", () => {
     const gateway = makeBusyGateway()
     gateway.apply(upsertClient(2))
