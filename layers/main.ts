@@ -23,8 +23,9 @@ export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
   if (argv.some((word) => privileged.has(word)) && !argv.some((word) => asking.has(word))) {
     const { shedPrivileges } = await import("./dataplane/native/privileges.ts")
     const { CREDENTIALS_DIRECTORY = "", SALLYPORT_CONFIG = "", STATE_DIRECTORY = "" } = process.env
+    const { NODE_EXTRA_CA_CERTS = "", SSL_CERT_FILE = "" } = process.env
     const state = [defaultStateDir, defaultPortalStateDir, STATE_DIRECTORY, CREDENTIALS_DIRECTORY]
-    shedPrivileges(argv, [SALLYPORT_CONFIG, defaultConfigPath, ...state])
+    shedPrivileges(argv, [SALLYPORT_CONFIG, defaultConfigPath, NODE_EXTRA_CA_CERTS, SSL_CERT_FILE, ...state])
   }
   const [{ runCli }, Programs] = await Promise.all([import("./runCli.ts"), import("./cli/Programs.ts")])
   runCli(argv, Programs.layer)

@@ -1,7 +1,7 @@
 /** What an operator sees when the host lacks something: one line with cause and fix, and nothing left behind. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { chmodSync, chownSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import * as LabLayer from "../../layers/lab/Lab.ts"
 import { startNameServer, startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
@@ -433,6 +433,24 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
         const least = [...Array.from({ length: 3 }, () => "0000000000801400"), "1"].join()
         assert.deepStrictEqual([...held()], [least])
       })
+  )
+
+  it.effect("lets a gateway read the certificate authorities that node is told of, whoever owns them", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const file = yield* lab.writeFile("authorities.pem", "")
+      chmodSync(file, 0o600)
+      chownSync(file, 65_534, 65_534)
+      const tell = yield* lab.writeFile(
+        "tell.mjs",
+        'import fs from "node:fs"; console.error("held", /CapEff:\\t(\\w+)/.exec(fs.readFileSync("/proc/self/status", "utf8"))[1])'
+      )
+      const variables = [`NODE_EXTRA_CA_CERTS=${file}`, `NODE_OPTIONS=--import=${tell}`]
+      const up = [...lab.program("sallyport"), "up", "--config", `${lab.directory}/absent.yaml`]
+      const { stderr } = yield* lab.attempt("gateway", ["env", ...variables, ...up])
+      // Of the process that was given power up last: CAP_DAC_READ_SEARCH besides.
+      assert.strictEqual([...stderr.matchAll(/^held (\w+)$/gm)].at(-1)?.[1], "0000000000801404", stderr)
+    })
   )
 })
 
