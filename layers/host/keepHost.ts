@@ -39,8 +39,9 @@ export const makeHostKeeper = (
     const refused = failure === null ? found.refused : [...found.refused, failure]
 
     if (found.repaired.length > 0) {
-      rounds = Math.max(0, rounds - Math.floor((now - forgotAt) / forgottenMs)) + 1
-      forgotAt = now
+      const forgotten = Math.floor((now - forgotAt) / forgottenMs)
+      rounds = Math.max(0, rounds - forgotten) + 1
+      forgotAt += forgotten * forgottenMs
       kept = {
         ...kept,
         repaired: kept.repaired + found.repaired.length,

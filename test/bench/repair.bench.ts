@@ -16,8 +16,8 @@ import { latencies, option, percentile, report } from "./support/report.ts"
 const runs = option("runs", 20)
 /** Processor time of a process that has nothing else to do, half a minute long. */
 const Idle = Schema.fromJsonString(Schema.Struct({ value: Schema.Struct({ msPerSecond: Schema.Finite }) }))
-/** Between two losses. */
-const pauseMs = 700
+/** Between two losses: more often, it would be told as somebody who keeps changing the host. */
+const pauseMs = 2_500
 
 const { origin } = labAddresses.inner
 

@@ -415,6 +415,22 @@ describe("the host under the tunnel", () => {
   })
 })
 
+describe("the host under the tunnel, changed every two seconds or so, for forty minutes", () => {
+  it.effect("is put right and told every time", () => {
+    const host = HostNetworkMemory.make()
+    return withLogLines((lines) =>
+      Effect.gen(function* () {
+        yield* (yield* Tunnel).configure(plan)
+        for (let i = 0; i < 1_200; i++) {
+          host.change((before) => ({ ...before, table: "gone" }))
+          yield* TestClock.adjust(i % 2 === 0 ? 1_500 : 2_700)
+        }
+        assert.strictEqual(lines.filter((line) => line.includes("is put right")).length, 1_200)
+      }).pipe(Effect.provide(layerOver(host.layer)))
+    )
+  })
+})
+
 describe("the tunnel in memory", () => {
   it.effect("takes and refuses plans as the real one does", () =>
     Effect.gen(function* () {
