@@ -15,7 +15,7 @@ export interface Finding extends Story {
 
 /** JSON with the inputs in base64. */
 export const encodeFinding = ({ inputs, reason, seed, target }: Finding): string =>
-  `${JSON.stringify({ target, reason, seed, inputs: inputs.map((input) => Buffer.from(input).toString("base64")) }, null, 2)}\n`
+  `${JSON.stringify({ target, reason: reason.split("\n", 1)[0], seed, inputs: inputs.map((input) => Buffer.from(input).toString("base64")) }, null, 2)}\n`
 
 export const decodeFinding = (text: string): Finding => {
   const { inputs, ...rest } = JSON.parse(text) as Omit<Finding, "inputs"> & { readonly inputs: ReadonlyArray<string> }
