@@ -29,7 +29,7 @@ const answered = Effect.fnUntraced(function* (address: string, seconds = 20) {
   const lab = yield* Lab
   const ping = lab.attempt("client", ["ping", "-c", "1", "-W", "1", address])
   const result = yield* ping.pipe(
-    Effect.repeat({ until: ({ code }) => code === 0, schedule: Schedule.spaced("200 millis"), times: seconds })
+    Effect.repeat({ until: ({ code }) => code === 0, schedule: Schedule.spaced("200 millis"), times: seconds * 5 })
   )
   return result.code === 0
 })

@@ -376,7 +376,7 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
 
       const reaches = (address: string) =>
         lab.attempt("client", ["ping", "-c", "1", "-W", "1", address]).pipe(
-          Effect.repeat({ until: ({ code }) => code === 0, schedule: Schedule.spaced("100 millis"), times: 30 }),
+          Effect.repeat({ until: ({ code }) => code === 0, schedule: Schedule.spaced("100 millis"), times: 200 }),
           Effect.map(({ code }) => code === 0)
         )
       assert.isTrue(yield* reaches(tunnelAddresses.gateway.v4))
