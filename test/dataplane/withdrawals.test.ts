@@ -134,4 +134,21 @@ describe("a resource that is taken from a client", () => {
       assert.lengthOf(client.received, 2)
     }).pipe(Effect.provide(layer))
   )
+
+  it.effect.each([
+    ["is taken away", [revoke], [3, 13]],
+    ["does not cover the name any more", [{ _tag: "RemoveMapping", mapping: mappingId(1, "app.corp") }], [3, 0]]
+  ] as ReadonlyArray<readonly [string, ReadonlyArray<Command>, readonly [number, number]]>)(
+    "leaves no packet without an answer that waits for its name's first lookup when it %s",
+    ([, commands, answer]) =>
+      Effect.gen(function* () {
+        const client = yield* ready({ proxyIps: [proxy4] })
+        yield* send(addresses(1, 1, "Resolving"))
+        yield* sendInner(client, udp(53), udp(54))
+        assert.lengthOf(client.received, 0)
+        yield* reply(client)
+        yield* send(...commands)
+        assert.deepStrictEqual(icmpOf(client.received), [answer, answer])
+      }).pipe(Effect.provide(layer))
+  )
 })

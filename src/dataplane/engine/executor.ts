@@ -72,7 +72,7 @@ export class Executor {
       case "SetAddresses":
         return this.setAddresses(order)
       case "RemoveMapping":
-        return this.state.mappings.remove(order.mapping)
+        return this.removeMapping(order.mapping)
       case "SetPolicy":
         return this.setPolicy(order)
       case "SetRelays":
@@ -223,8 +223,17 @@ export class Executor {
     const { mappings, translations } = this.state
     const mapping = mappings.find(id)
     if (mapping < 0) return
+    this.outbound.release(mapping)
     this.state.suspendFlows(mapping)
     translations.suspend(mapping)
+  }
+
+  private removeMapping(id: PlaceMapping["mapping"]): void {
+    const { mappings } = this.state
+    const mapping = mappings.find(id)
+    if (mapping < 0) return
+    this.outbound.release(mapping)
+    mappings.remove(id)
   }
 
   private setAddresses(order: SetAddresses): void {

@@ -115,7 +115,7 @@ export class Outbound {
     return this.toNetwork(client)
   }
 
-  /** Addresses of a mapping's first lookup are known: its parked packets take the ordinary way. */
+  /** A mapping's first lookup has ended, or is not waited for any more: its parked packets take the ordinary way, or are answered. */
   release(mapping: number): void {
     const { state } = this
     const client = state.clients.get(state.translations.clientOf(mapping))
