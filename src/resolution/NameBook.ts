@@ -24,6 +24,7 @@ import {
   probeOf,
   type RefusedAddresses,
   type ResolverSet,
+  saysTheSame,
   untilTraffic,
   viewOf
 } from "./nameEntry.ts"
@@ -204,9 +205,12 @@ export class NameBook {
     const reopened = this.judgeSet(entry, step, now)
     entry.policy = Policy.ended(entry.policy, step.outcome, entry.set.breaker, now, random)
     entry.attempts = step.state._tag === "Unresolved" ? entry.attempts + 1 : 0
+    const same = saysTheSame(entry.state, step.state)
     entry.state = step.state
     entry.applied = lookup.number
     for (const mapping of entry.mappings.values()) {
+      // A name may have thousands of mappings.
+      if (same && mapping.looked) continue
       mapping.looked = true
       this.sendAddresses(mapping)
     }

@@ -96,8 +96,11 @@ export const makeSet = (): ResolverSet => ({
 })
 
 /** Whether somebody waits for it. Costs as much as the name has mappings. */
-export const isFirstLookup = (entry: NameEntry): boolean =>
-  entry.state._tag !== "Resolved" && Array.from(entry.mappings.values()).some((mapping) => !mapping.looked)
+export const isFirstLookup = (entry: NameEntry): boolean => {
+  if (entry.state._tag === "Resolved") return false
+  for (const mapping of entry.mappings.values()) if (!mapping.looked) return true
+  return false
+}
 
 export type RefusedAddresses = (
   addresses: ReadonlyArray<string>,
@@ -131,6 +134,12 @@ export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddre
   addresses: view._tag === "Resolved" ? view.addresses : [],
   staleAt: view._tag === "Resolved" ? view.staleAt : 0
 })
+
+/** Whether packets are none the wiser by the later state: the same addresses, as long as before, or still none. */
+export const saysTheSame = (before: NameState, after: NameState): boolean =>
+  before._tag === "Resolved"
+    ? after._tag === "Resolved" && after.addresses === before.addresses && after.staleAt === before.staleAt
+    : after._tag === before._tag
 
 /** The name to probe: of the client whose turn it is, the one that was asked for last. */
 export const probeOf = (set: ResolverSet): NameEntry | undefined => {

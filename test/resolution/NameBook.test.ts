@@ -3,7 +3,7 @@ import type { Command } from "../../src/dataplane/commands.ts"
 import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
 import type { Lookup } from "../../src/resolution/nameEntry.ts"
-import { Timeout } from "../../src/resolution/Resolver.ts"
+import { NameNotFound, Timeout } from "../../src/resolution/Resolver.ts"
 import { cidrResource, client, dnsResource, subscription } from "../support/access.ts"
 
 const answer = (...addresses: ReadonlyArray<string>): LookupResult => ({
@@ -12,6 +12,8 @@ const answer = (...addresses: ReadonlyArray<string>): LookupResult => ({
 })
 
 const timeout: LookupResult = { _tag: "Failure", reason: new Timeout({ afterMs: 1 }) }
+
+const notFound: LookupResult = { _tag: "Failure", reason: new NameNotFound({ ttlSeconds: 1 }) }
 
 const clientId = (n: number) => client(n).id
 const apps = subscription("").resource
@@ -254,6 +256,35 @@ describe("NameBook", () => {
     for (const id of ids) book.refresh(id, "Unmapped")
     assert.isBelow(performance.now() - before, 1_000)
   })
+
+  it.each([
+    ["a dead name that fails again", timeout, timeout],
+    ["a name that fails while its last good answer is served", answer("10.0.0.1"), timeout],
+    ["a name that still does not exist", notFound, notFound]
+  ])(
+    "tells the data plane nothing of %s, however many have it, but for who has not been told yet",
+    (_, first, next) => {
+      const { book, state } = world()
+      const ids = Array.from({ length: 1_000 }, (_, n) => book.subscribe(subscription("git.corp", n)).mapping.id)
+      const end = (result: LookupResult): ReadonlyArray<Command> => {
+        const before = state.commands.length
+        book.ended(state.started.pop()!, result, 0.5)
+        return state.commands.slice(before)
+      }
+      assert.lengthOf(end(first), 1_000)
+      state.now += 5_000
+      book.refresh(ids[0]!, "Unanswered")
+      assert.deepStrictEqual(end(next), [])
+
+      state.now += 5_000
+      book.refresh(ids[0]!, "Unanswered")
+      const { mapping } = book.subscribe(subscription("git.corp", 1_000))
+      assert.deepStrictEqual(
+        end(next).map((command) => "mapping" in command && command.mapping),
+        [mapping.id]
+      )
+    }
+  )
 
   it("drops the late answer of a lookup whose name was released and asked for again", () => {
     const { book, state } = world()
