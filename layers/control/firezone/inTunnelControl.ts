@@ -35,10 +35,15 @@ const maxWaiting = 4_096
  * announced last, and of each the last ones.
  */
 const maxRefused = { clients: 256, ofClient: 64 }
-/** A client is brought to connect anew this often, at most. */
-const anewEveryMs = 60_000
+/**
+ * A client is brought to connect anew this often, at most. One whose next connection is no better has its others cut in vain:
+ * each pause is twice the last one, until it has done without for twice as long.
+ */
+const anewPauseMs = { first: 60_000, longest: 3_600_000 }
 /** How long a client may send to proxy IPs that stand for nothing after it got a resource of names. */
 const announceMs = 3_000
+/** And how long it is remembered that it announced none. */
+const silentMs = 60_000
 
 /** `onDisconnected`: a client was made to begin another connection. */
 export const makeInTunnelControl = Effect.fnUntraced(function* (
@@ -53,7 +58,7 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
   const waiting = yield* FiberMap.make<string>()
   const counters = { assigned: 0, malformed: 0, inactive: 0, active: 0, renumbered: 0, connected_anew: 0 }
   const refused = new Map<ClientId, ReadonlyArray<AssignedIps>>()
-  const anewAt = new Map<ClientId, number>()
+  const anew = new Map<ClientId, { readonly at: number; readonly pause: number }>()
   /** Since when clients that got a resource, of whose names none is known here, have announced none; the earliest first. */
   const silentSince = new Map<ClientId, number>()
 
@@ -90,9 +95,11 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
    */
   const connectAnew = Effect.fnUntraced(function* (client: ClientId, why: string) {
     const now = yield* monotonicMillis
-    for (const [known, at] of anewAt) if (now - at >= anewEveryMs) anewAt.delete(known)
-    if (anewAt.has(client)) return false
-    anewAt.set(client, now)
+    for (const [known, { at, pause }] of anew) if (now - at >= 2 * pause) anew.delete(known)
+    const last = anew.get(client)
+    if (last !== undefined && now - last.at < last.pause) return false
+    const pause = last === undefined ? anewPauseMs.first : Math.min(2 * last.pause, anewPauseMs.longest)
+    anew.set(client, { at: now, pause })
     counters.connected_anew++
     silentSince.delete(client)
     yield* Effect.logInfo(`a client ${why}: it is to connect anew`).pipe(Effect.annotateLogs({ client }))
@@ -165,7 +172,7 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
       if (kind !== "dns" || name !== null) return
       const now = yield* monotonicMillis
       for (const [known, since] of silentSince) {
-        if (now - since < anewEveryMs) break
+        if (now - since < silentMs) break
         silentSince.delete(known)
       }
       // One that comes back to its client goes on with the names that it had.

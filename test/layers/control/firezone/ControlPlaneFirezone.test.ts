@@ -629,6 +629,31 @@ describe("names announced inside the tunnel", () => {
     }).pipe(Effect.provide(layerPortal()))
   )
 
+  it.effect(
+    "that bring a client to connect anew in vain do so ever more seldom, until it has been quiet for as long",
+    () =>
+      Effect.gen(function* () {
+        const web = wire.uuid(77)
+        yield* start({ authorizations: [{ ...pair, resource_id: web, expires_at: null }] })
+        const disconnected = Effect.map(commandsOf("DisconnectClient"), ({ length }) => length)
+        const askFor = Effect.fnUntraced(function* (minutes: number) {
+          for (let minute = 0; minute < minutes; minute++) {
+            yield* ask("authorize_flow", wire.authorizeFlow(1))
+            yield* assignedIps(one, web, "app.corp.example", proxies)
+            yield* TestClock.adjust("1 minute")
+          }
+          return yield* disconnected
+        })
+        // At 0, 1, 3, 7, 15, 31, 63 minutes, then once an hour.
+        assert.deepStrictEqual(
+          [yield* askFor(2), yield* askFor(6), yield* askFor(56), yield* askFor(180)],
+          [2, 4, 7, 10]
+        )
+        yield* TestClock.adjust("2 hours")
+        assert.strictEqual(yield* askFor(2), 12)
+      }).pipe(Effect.provide(layerPortal()))
+  )
+
   it.effect("of a resource that ended by the date that the portal set last bring nobody to connect anew", () =>
     Effect.gen(function* () {
       yield* start({ authorizations: [{ ...pair, expires_at: null }] })
