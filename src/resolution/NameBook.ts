@@ -200,7 +200,7 @@ export class NameBook {
     const now = this.outside.now()
     const step = nextState(entry.state, result, { now, attempts: entry.attempts + 1 })
     entry.lookup = null
-    this.queue.finish(lookup)
+    this.queue.finish(lookup, now)
     this.countOutcome(result, step)
     const reopened = this.judgeSet(entry, step, now)
     entry.policy = Policy.ended(entry.policy, step.outcome, entry.set.breaker, now, random)
@@ -379,7 +379,7 @@ export class NameBook {
       const entry = this.names.get(nameKey(lookup.name))!
       const { breaker } = entry.set
       if (breaker.open && now < breaker.probeAt && !lookup.first) {
-        this.queue.finish(lookup)
+        this.queue.finish(lookup, now)
         entry.lookup = null
         this.count("brake.resolver_failing")
         this.hold(entry)
@@ -565,7 +565,7 @@ export class NameBook {
     if (lookup.number === 0) {
       this.queue.cancel(lookup)
     } else {
-      this.queue.finish(lookup)
+      this.queue.finish(lookup, this.outside.now())
       this.outside.stop(lookup)
       this.pump()
     }

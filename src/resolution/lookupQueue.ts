@@ -1,8 +1,9 @@
 /**
  * The budgets of lookups and the queue in front of them. No clock: `now` is monotonic milliseconds. First
- * lookups go before refreshes, but for one in five, so that names that moved are found however many new ones come; clients and resolver sets take turns, so that one client's backlog delays nobody else.
- * Of the places in flight no client takes more than it leaves free: however many names of some clients hang, the next client
- * finds one.
+ * lookups go before refreshes, but for one in five, so that names that moved are found however many new ones come; clients
+ * and resolver sets take turns, so that one client's backlog delays nobody else.
+ * Of the places in flight no client takes more than it leaves free, and one whose lookups hung lately none of the last fifth:
+ * however many names of however many clients hang, the next client finds a place.
  */
 
 export interface LookupLimits {
@@ -44,6 +45,18 @@ interface Bucket {
   at: number
 }
 
+interface ClientBucket extends Bucket {
+  /** When a lookup of the client last ended that had hung. */
+  hungAt: number
+}
+
+/** A lookup that takes so long hangs: whoever waited for it has been told by then. */
+const hangMs = 2_000
+/** A client is known for so long by its lookups that hung. */
+const hungForMs = 600_000
+/** What of the places in flight is for such clients. */
+const shareOfHung = 0.8
+
 /** One client's jobs at one resolver set. */
 interface Lane<J> {
   readonly client: string
@@ -58,14 +71,16 @@ export class LookupQueue<J extends Job> {
    * one thousands of clients may wait.
    */
   private readonly sets = new Map<string, Map<string, Lane<J>>>()
-  private readonly clients = new Map<string, Bucket>()
+  private readonly clients = new Map<string, ClientBucket>()
   private readonly gateway: Bucket
   private readonly running = {
     total: 0,
     client: new Map<string, number>(),
     resolver: new Map<string, number>(),
     /** By both. */
-    lane: new Map<string, number>()
+    lane: new Map<string, number>(),
+    /** Since when. */
+    jobs: new Map<J, number>()
   }
   private pruneAt = 1_024
   /** First lookups that were taken in a row. */
@@ -124,7 +139,9 @@ export class LookupQueue<J extends Job> {
     return undefined
   }
 
-  finish(job: J): void {
+  finish(job: J, now: number): void {
+    if (now - this.running.jobs.get(job)! >= hangMs) this.bucketOf(job.client, now).hungAt = now
+    this.running.jobs.delete(job)
     this.running.total--
     decrement(this.running.client, job.client)
     decrement(this.running.resolver, job.resolver)
@@ -136,6 +153,11 @@ export class LookupQueue<J extends Job> {
     const everyone = this.stoppedForAll(now)
     if (everyone !== null) return everyone
     if (this.isBusy(resolver)) return "resolver_in_flight"
+    if (this.hung(client, now)) {
+      const { limits, running } = this
+      if (running.total >= limits.inFlight * shareOfHung) return "gateway_in_flight"
+      if (this.inFlight(resolver) >= limits.inFlightPerResolver * shareOfHung) return "resolver_in_flight"
+    }
     if (this.hasItsShare(client, resolver)) return "client_in_flight"
     return this.clientTokens(client, now) < 1 ? "client_rate" : null
   }
@@ -150,7 +172,7 @@ export class LookupQueue<J extends Job> {
       if (this.isBusy(resolver)) continue
       for (const { client } of lanes.values()) {
         const budget = this.stopped(client, resolver, now)
-        if (budget === "client_in_flight") continue
+        if (budget !== null && budget !== "client_rate") continue
         const at = budget === null ? now : now + wait(this.clientTokens(client, now), this.limits.clientRate)
         if (soonest === null || at < soonest) soonest = at
       }
@@ -176,7 +198,7 @@ export class LookupQueue<J extends Job> {
     const { limits, running } = this
     const own = running.client.get(client) ?? 0
     if (own >= limits.inFlightPerClient || own >= limits.inFlight - running.total) return true
-    const left = limits.inFlightPerResolver - (running.resolver.get(resolver) ?? 0)
+    const left = limits.inFlightPerResolver - this.inFlight(resolver)
     return (running.lane.get(laneOf(client, resolver)) ?? 0) >= left
   }
 
@@ -187,32 +209,47 @@ export class LookupQueue<J extends Job> {
     return bucket.tokens
   }
 
-  private charge(job: J, now: number): void {
-    let bucket = this.clients.get(job.client)
+  private bucketOf(client: string, now: number): ClientBucket {
+    let bucket = this.clients.get(client)
     if (bucket === undefined) {
       this.prune(now)
-      bucket = { tokens: this.limits.clientBurst, at: now }
-      this.clients.set(job.client, bucket)
+      bucket = { tokens: this.limits.clientBurst, at: now, hungAt: Number.NEGATIVE_INFINITY }
+      this.clients.set(client, bucket)
     }
-    bucket.tokens--
+    return bucket
+  }
+
+  private hung(client: string, now: number): boolean {
+    const bucket = this.clients.get(client)
+    return bucket !== undefined && now - bucket.hungAt < hungForMs
+  }
+
+  private charge(job: J, now: number): void {
+    this.bucketOf(job.client, now).tokens--
     this.gateway.tokens--
+    this.running.jobs.set(job, now)
     this.running.total++
     increment(this.running.client, job.client)
     increment(this.running.resolver, job.resolver)
     increment(this.running.lane, laneOf(job.client, job.resolver))
   }
 
-  /** A full bucket says nothing; forgetting it keeps the table as large as the number of recent clients. */
+  /** A full bucket of a client that nothing is known of says nothing; forgetting it keeps the table as large as the number of recent clients. */
   private prune(now: number): void {
     if (this.clients.size < this.pruneAt) return
     for (const client of this.clients.keys()) {
-      if (this.clientTokens(client, now) >= this.limits.clientBurst) this.clients.delete(client)
+      const isFull = this.clientTokens(client, now) >= this.limits.clientBurst
+      if (isFull && !this.hung(client, now)) this.clients.delete(client)
     }
     this.pruneAt = Math.max(1_024, this.clients.size * 2)
   }
 
+  private inFlight(resolver: string): number {
+    return this.running.resolver.get(resolver) ?? 0
+  }
+
   private isBusy(resolver: string): boolean {
-    return (this.running.resolver.get(resolver) ?? 0) >= this.limits.inFlightPerResolver
+    return this.inFlight(resolver) >= this.limits.inFlightPerResolver
   }
 
   /** Sets and their clients take turns. */

@@ -25,7 +25,7 @@ const drain = (queue: LookupQueue<Named>, now: number, end = true): Array<Named>
   const taken: Array<Named> = []
   for (let next = queue.next(now); next !== undefined; next = queue.next(now)) {
     taken.push(next)
-    if (end) queue.finish(next)
+    if (end) queue.finish(next, now)
   }
   return taken
 }
@@ -119,6 +119,50 @@ describe("LookupQueue", () => {
       }
     }
   )
+
+  it.each([
+    ["one set", 1],
+    ["four sets", 4]
+  ] as const)(
+    "has a place for a client whose names do not hang as soon as it is known whose do, however many these are, at %s (%i)",
+    (_, sets) => {
+      const queue = new LookupQueue<Named>()
+      const running: Array<readonly [number, Named]> = []
+      const hang = (now: number) => {
+        while (running.length > 0 && now - running[0]![0] >= 10_000) queue.finish(running.shift()![1], now)
+        for (const taken of drain(queue, now, false)) running.push([now, taken])
+      }
+      for (let n = 0; n < sets; n++)
+        fill(
+          queue,
+          many(5_000, (i) => `client ${i % 500}`, { resolver: `set ${n}` })
+        )
+      const waited = Array.from({ length: 60 }, (_, second) => {
+        hang(second * 1_000)
+        return queue.stopped("innocent", "set 0", second * 1_000)
+      })
+      assert.isNotNull(waited[1])
+      // Two rounds: not all of the 500 had a place in the first one.
+      assert.deepStrictEqual(new Set(waited.slice(20)), new Set([null]))
+    }
+  )
+
+  it("gives all places to clients whose names hung once, ten minutes later", () => {
+    const queue = new LookupQueue<Named>()
+    const ask = () =>
+      fill(
+        queue,
+        many(250, (i) => `client ${i}`)
+      )
+    ask()
+    const hanging = drain(queue, 0, false)
+    assert.lengthOf(hanging, 250)
+    for (const each of hanging) queue.finish(each, 2_000)
+    ask()
+    assert.lengthOf(drain(queue, 2_000, false), 200)
+    assert.lengthOf(drain(queue, 601_999, false), 0)
+    assert.lengthOf(drain(queue, 602_000, false), 50)
+  })
 
   it("takes first lookups before refreshes, and clients in turns", () => {
     const queue = new LookupQueue<Named>()
@@ -215,7 +259,7 @@ describe("LookupQueue", () => {
       }
       for (const each of steps) {
         if (each._tag === "Wait") now += each.ms
-        if (each._tag === "Finish" && running.length > 0) queue.finish(running.shift()!)
+        if (each._tag === "Finish" && running.length > 0) queue.finish(running.shift()!, now)
         if (each._tag === "Offer") {
           fill(
             queue,
@@ -227,7 +271,7 @@ describe("LookupQueue", () => {
       }
       // Only waiting for the times that the queue itself names, everything is started in the end.
       for (let i = 0; queue.queued > 0 && i < 2_000; i++) {
-        while (running.length > 0) queue.finish(running.shift()!)
+        while (running.length > 0) queue.finish(running.shift()!, now)
         now = queue.nextAt(now) ?? now
         pump()
       }
