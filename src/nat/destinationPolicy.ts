@@ -161,8 +161,8 @@ const ISATAP_GLOBAL = 0x02005efe
 const inner = words(0, 0, mappedPrefix, 0)
 
 /**
- * Where clouds hand out a machine's secrets, by their own documentation. 169.254.169.254 is everybody's (AWS, Azure, DigitalOcean,
- * Google, Hetzner, IBM, OpenStack, Oracle, Vultr).
+ * Where clouds hand out a machine's secrets, by their own documentation or programs. 169.254.169.254 is everybody's (AWS,
+ * Azure, DigitalOcean, Google, Hetzner, IBM, OpenStack, Oracle, Vultr).
  */
 const metadataServices = [
   "169.254.169.254",
@@ -176,19 +176,20 @@ const metadataServices = [
   "168.63.129.16",
   // Google: instances with IPv6 only ("Query VM metadata").
   "fd20:ce::254",
-  // Alibaba Cloud ECS.
+  // Alibaba Cloud ECS; over IPv6 (their cloud-init issue 6892).
   "100.100.100.200",
-  // Oracle: Compute Classic; OCI over IPv6.
+  "fd00:100::100:200",
+  // Oracle: Compute Classic; OCI over IPv6 (oci-python-sdk).
   "192.0.0.192",
   "fd00:c1::a9fe:a9fe",
-  // OpenStack over IPv6 (Neutron, "Metadata service over IPv6"), and clouds made of it.
+  // OpenStack over IPv6 (Neutron, "Metadata service over IPv6"), clouds made of it, and Akamai.
   "fe80::a9fe:a9fe",
   // Scaleway.
   "169.254.42.42",
   "fd00:42::42",
   // Tencent Cloud (metadata.tencentyun.com).
   "169.254.0.23",
-  // Akamai (Linode) over IPv6.
+  // Akamai (Linode) over IPv6 ("Metadata service API").
   "fd00:a9fe:a9fe::1"
 ].map((text) => parseAddress(text)!)
 

@@ -72,6 +72,7 @@ describe("the destination policy", () => {
     ["fd00:ec2::23", "metadata service"],
     ["fd20:ce::254", "metadata service"],
     ["192.0.0.192", "metadata service"],
+    ["fd00:100::100:200", "metadata service"],
     ["fd00:c1::a9fe:a9fe", "metadata service"],
     ["fe80::a9fe:a9fe", "metadata service"],
     ["169.254.42.42", "metadata service"],
