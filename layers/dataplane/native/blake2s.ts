@@ -3,6 +3,7 @@
  * handshake takes some fifty.
  */
 import { bindBlake2s, type EvpBlake2s } from "./evp.ts"
+import { ifRight } from "./ifRight.ts"
 import type { NativeMemory } from "./memory.ts"
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
 
@@ -13,14 +14,7 @@ export const chooseBlake2s = (
   memory: NativeMemory,
   otherwise: Blake2s,
   load: () => EvpBlake2s = bindBlake2s
-): Blake2s => {
-  try {
-    const made = makeBlake2s(memory, load(), otherwise)
-    return agree(made, otherwise) ? made : otherwise
-  } catch {
-    return otherwise
-  }
-}
+): Blake2s => ifRight(() => makeBlake2s(memory, load(), otherwise), agree, otherwise)
 
 /** The longest input that is digested here; an initiation has 148 bytes. */
 const roomBytes = 512

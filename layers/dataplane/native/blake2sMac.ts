@@ -4,19 +4,14 @@
  */
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
 import { bindBlake2sMac, type EvpBlake2sMac } from "./evp.ts"
+import { ifRight } from "./ifRight.ts"
 import { makeMemory, writePointer } from "./memory.ts"
 
 export type Blake2sMac = Primitives["blake2sMac"]
 
 /** OpenSSL's if it is there and right, else `otherwise`; longer messages than a handshake's go to `otherwise`, too. */
-export const chooseBlake2sMac = (otherwise: Blake2sMac, load: () => EvpBlake2sMac = bindBlake2sMac): Blake2sMac => {
-  try {
-    const made = makeBlake2sMac(load(), otherwise)
-    return agree(made, otherwise) ? made : otherwise
-  } catch {
-    return otherwise
-  }
-}
+export const chooseBlake2sMac = (otherwise: Blake2sMac, load: () => EvpBlake2sMac = bindBlake2sMac): Blake2sMac =>
+  ifRight(() => makeBlake2sMac(load(), otherwise), agree, otherwise)
 
 const roomBytes = 256
 const longestKey = 32

@@ -4,19 +4,14 @@
  */
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
 import type { Evp } from "./evp.ts"
+import { ifRight } from "./ifRight.ts"
 import { makeMemory } from "./memory.ts"
 
 export type OnceCipher = Pick<Primitives, "sealOnce" | "openOnce">
 
 /** OpenSSL's if it is right, else `otherwise`; longer values than a handshake has go to `otherwise`, too. */
-export const chooseOnceCipher = (evp: Evp, otherwise: OnceCipher): OnceCipher => {
-  try {
-    const made = makeOnceCipher(evp, otherwise)
-    return agree(made, otherwise) ? made : otherwise
-  } catch {
-    return otherwise
-  }
-}
+export const chooseOnceCipher = (evp: Evp, otherwise: OnceCipher): OnceCipher =>
+  ifRight(() => makeOnceCipher(evp, otherwise), agree, otherwise)
 
 /** A handshake's longest field has 48 bytes, its additional data 32. */
 const roomBytes = 256

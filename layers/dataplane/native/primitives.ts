@@ -11,6 +11,7 @@ import { chooseBlake2s } from "./blake2s.ts"
 import { chooseBlake2sMac } from "./blake2sMac.ts"
 import { agree, findChaChaPoly, type ChaChaPoly, makeChaChaPoly } from "./chachaPoly.ts"
 import { bindEvp, type Evp } from "./evp.ts"
+import { ifRight } from "./ifRight.ts"
 import type { NativeMemory } from "./memory.ts"
 import { chooseOnceCipher } from "./onceCipher.ts"
 import { chooseX25519 } from "./x25519.ts"
@@ -45,14 +46,12 @@ export const makePrimitives = (
 }
 
 /** EVP where its halves cannot be called or do otherwise: packets cost more then, but nothing that anybody can mend. */
-const fastest = (memory: NativeMemory, evp: Primitives["aead"], load: () => ChaChaPoly): Primitives["aead"] => {
-  try {
-    const halves = makeChaChaPoly(memory, load())
-    return agree(memory, halves, evp) ? halves : evp
-  } catch {
-    return evp
-  }
-}
+const fastest = (memory: NativeMemory, evp: Primitives["aead"], load: () => ChaChaPoly): Primitives["aead"] =>
+  ifRight(
+    () => makeChaChaPoly(memory, load()),
+    (halves) => agree(memory, halves, evp),
+    evp
+  )
 
 const makeAead = (memory: NativeMemory, evp: Evp): Primitives["aead"] => {
   const { arena, base } = memory

@@ -4,23 +4,15 @@
  * agreement, since OpenSSL computes its public key.
  */
 import { bindX25519, type EvpX25519 } from "./evp.ts"
+import { ifRight } from "./ifRight.ts"
 import type { NativeMemory } from "./memory.ts"
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
 
 export type X25519 = Primitives["x25519"]
 
 /** OpenSSL's if it is there and right, else `otherwise`. */
-export const chooseX25519 = (memory: NativeMemory, otherwise: X25519, load: () => EvpX25519 = bindX25519): X25519 => {
-  try {
-    const x25519 = makeX25519(memory, load())
-    const secret = x25519(scalar)
-    const right = hex(secret.agree(point)) === agreement && hex(secret.agree(nine)) === hex(secret.publicKey)
-    secret.free()
-    return right ? x25519 : otherwise
-  } catch {
-    return otherwise
-  }
-}
+export const chooseX25519 = (memory: NativeMemory, otherwise: X25519, load: () => EvpX25519 = bindX25519): X25519 =>
+  ifRight(() => makeX25519(memory, load()), knownAnswer, otherwise)
 
 const makeX25519 = (memory: NativeMemory, evp: EvpX25519): X25519 => {
   const { arena, base } = memory
@@ -93,6 +85,13 @@ const makeX25519 = (memory: NativeMemory, evp: EvpX25519): X25519 => {
 const EVP_PKEY_X25519 = 1034
 
 const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString("hex")
+
+const knownAnswer = (x25519: X25519): boolean => {
+  const secret = x25519(scalar)
+  const right = hex(secret.agree(point)) === agreement && hex(secret.agree(nine)) === hex(secret.publicKey)
+  secret.free()
+  return right
+}
 
 /** RFC 7748 §5.2: the first vector; and the base point, from which one step leads to the public key. */
 const scalar = Buffer.from("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4", "hex")
