@@ -15,13 +15,16 @@ export const trafficClassOf = (bytes: Uint8Array, offset: number): number => {
   return first >>> 4 === 6 ? ((first & 15) << 4) | (second >>> 4) : second
 }
 
+/** Whether a router on the way was congested. */
+export const isCongested = (trafficClass: number): boolean => (trafficClass & congested) === congested
+
 /**
- * Tells the packet in bytes[offset, offset + length) what befell its tunnel's header, whose traffic class was `outer`:
- * congestion, to a packet whose sender understands that. False: it does not, and the packet is to be dropped, as the
- * router would have done (RFC 6040 §4.2). What is no IP packet stays as it is.
+ * Tells the packet in bytes[offset, offset + length) that its tunnel's header met congestion, if its sender understands
+ * that. False: it does not, and the packet is to be dropped, as the router would have done (RFC 6040 §4.2). What is no IP
+ * packet stays as it is.
  */
-export const hearCongestion = (bytes: Uint8Array, offset: number, length: number, outer: number): boolean => {
-  if ((outer & congested) !== congested || length < 20) return true
+export const hearCongestion = (bytes: Uint8Array, offset: number, length: number): boolean => {
+  if (length < 20) return true
   const version = bytes[offset]! >>> 4
   if (version !== 4 && version !== 6) return true
   if ((trafficClassOf(bytes, offset) & congested) === 0) return false

@@ -13,7 +13,7 @@ import type { Arena } from "../../packet/arena.ts"
 import { makeEndpoint } from "../../packet/endpoint.ts"
 import { read16, write16 } from "../../packet/bytes.ts"
 import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
-import { hearCongestion } from "../../packet/trafficClass.ts"
+import { hearCongestion, isCongested } from "../../packet/trafficClass.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
@@ -250,7 +250,7 @@ export class Engine {
       if (received === 0) break
       const segment = state.io.segmentSize()
       if (segment < received) counters[udpGathered]! += Math.ceil(received / segment)
-      const trafficClass = state.io.trafficClass()
+      const congested = isCongested(state.io.trafficClass())
       const ice = connections.active
       const relayed = ice && connections.isRelay(from)
       const source = relayed ? connections.behind : from
@@ -274,7 +274,7 @@ export class Engine {
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
-        if (!hearCongestion(state.bytes, wireguard.plainOffset, wireguard.plainLength, trafficClass)) {
+        if (congested && !hearCongestion(state.bytes, wireguard.plainOffset, wireguard.plainLength)) {
           state.count("udp.congested")
           continue
         }
