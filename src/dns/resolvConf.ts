@@ -1,4 +1,4 @@
-import { formatAddress, parseAddress } from "../packet/address.ts"
+import { formatAddress, isIpv4, isLinkLocal, parseAddress } from "../packet/address.ts"
 
 /** More servers than this are left out (glibc stops at 3). */
 const maxServers = 8
@@ -23,7 +23,7 @@ const parseServerAddress = (text: string): string | undefined => {
   const address = parseAddress(percent < 0 ? text : text.slice(0, percent))
   if (address === undefined) return undefined
   if (percent < 0) return formatAddress(address)
-  const linkLocal = address.w0 >>> 22 === 0xfe80 >>> 6
+  const linkLocal = !isIpv4(address) && isLinkLocal(address)
   return linkLocal && /^%[\w.-]{1,15}$/.test(text.slice(percent))
     ? formatAddress(address) + text.slice(percent)
     : undefined

@@ -1,5 +1,5 @@
 import * as Schema from "effect/Schema"
-import { formatAddress, isIpv4, isLoopback, isMulticast, isUnspecified, parseAddress } from "../packet/address.ts"
+import { formatAddress, isLinkLocal, isLoopback, isMulticast, isUnspecified, parseAddress } from "../packet/address.ts"
 import type { Route } from "./overlap.ts"
 
 /** An interface as `ip -j address` prints it; more fields come along. */
@@ -68,6 +68,5 @@ const canonical = (text: string | undefined): string | undefined => {
 const isReachable = (text: string): boolean => {
   const address = parseAddress(text)
   if (address === undefined || isLoopback(address) || isUnspecified(address) || isMulticast(address)) return false
-  const linkLocal = isIpv4(address) ? address.w3 >>> 16 === 0xa9fe : address.w0 >>> 22 === 0xfe80 >>> 6
-  return !linkLocal
+  return !isLinkLocal(address)
 }

@@ -2,6 +2,7 @@ import {
   contains,
   equal,
   isBroadcast,
+  isLinkLocal,
   isLoopback,
   isMulticast,
   isIpv4,
@@ -83,8 +84,7 @@ export class DestinationPolicy {
   private judgePlain(a: Readonly<Words>, optIns: number): Refusal | undefined {
     if (inAny(this.tunnel, a) && !inAny(this.foreign, a)) return "tunnel range"
     if (inAny(this.proxy, a) && !inAny(this.foreign, a)) return "proxy range"
-    const v4 = isIpv4(a)
-    if (v4 ? a.w3 >>> 24 === 0 : (a.w0 | a.w1 | a.w2 | a.w3) === 0) return "unspecified address"
+    if (isIpv4(a) ? a.w3 >>> 24 === 0 : (a.w0 | a.w1 | a.w2 | a.w3) === 0) return "unspecified address"
     if (isBroadcast(a) || this.broadcasts.get(0, a) >= 0) return "broadcast address"
     if (isMulticast(a)) return "multicast address"
     if (isMetadata(a)) return (optIns & optInBit.metadata) === 0 ? "metadata service" : undefined
@@ -92,10 +92,7 @@ export class DestinationPolicy {
       return (optIns & optInBit.loopback) === 0 ? "loopback address" : undefined
     }
     if ((optIns & optInBit.gateway_host) === 0 && this.own.get(0, a) >= 0) return "the gateway's own address"
-    if ((optIns & optInBit.link_local) === 0 && (v4 ? a.w3 >>> 16 === 0xa9fe : a.w0 >>> 22 === 0x3fa)) {
-      return "link-local address"
-    }
-    return undefined
+    return (optIns & optInBit.link_local) === 0 && isLinkLocal(a) ? "link-local address" : undefined
   }
 
   private judgeCarried(a: Readonly<Words>, optIns: number, internet: boolean): Refusal | undefined {

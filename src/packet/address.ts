@@ -72,6 +72,10 @@ export const isBroadcast = (a: Readonly<Words>): boolean => a.w3 === -1 && isIpv
 export const isLoopback = (a: Readonly<Words>): boolean =>
   isIpv4(a) ? a.w3 >>> 24 === 127 : a.w0 === 0 && a.w1 === 0 && a.w2 === 0 && a.w3 === 1
 
+/** 169.254.0.0/16 or fe80::/10. */
+export const isLinkLocal = (a: Readonly<Words>): boolean =>
+  isIpv4(a) ? a.w3 >>> 16 === 0xa9fe : a.w0 >>> 22 === 0xfe80 >>> 6
+
 /** Reads strict dotted-quad or RFC 4291 text; `undefined` for anything else (zones included). */
 export const parseAddress = (text: string): Words | undefined =>
   text.includes(":") ? parseIpv6(text) : parseIpv4(text)

@@ -2,7 +2,7 @@
  * How a UDP socket's messages lie in the arena: what `recvmsg` and `sendmsg` read and fill, laid out once per family,
  * and the addresses, interface and segment size in them.
  */
-import { isIpv4, type Words } from "../../../src/packet/address.ts"
+import { isIpv4, isLinkLocal, type Words } from "../../../src/packet/address.ts"
 import type { Endpoint } from "../../../src/packet/endpoint.ts"
 import { type NativeMemory, writePointer } from "./memory.ts"
 
@@ -113,9 +113,8 @@ export const readControl = (view: DataView, socket: Socket, from: Endpoint): num
 
 /**
  * Fills the address and, with a known local address, the source to leave from in the control message at `control`; false:
- * the kernel chooses. The interface
- * is asked for only where the address means nothing without it (link-local): elsewhere routing decides, since the way
- * back need not be the way in.
+ * the kernel chooses. The interface is asked for only where the address means nothing without it (link-local): elsewhere
+ * routing decides, since the way back need not be the way in.
  */
 export const writeEndpoint = (view: DataView, socket: Socket, to: Readonly<Endpoint>, control: number): boolean => {
   const { local, remote } = to
@@ -128,7 +127,7 @@ export const writeEndpoint = (view: DataView, socket: Socket, to: Readonly<Endpo
     return true
   }
   setWords(view, name + 8, remote)
-  const scoped = (remote.w0 & 0xffc00000) === (0xfe800000 | 0)
+  const scoped = isLinkLocal(remote)
   view.setUint32(name + 24, scoped ? to.interfaceIndex : 0, true)
   if ((local.w0 | local.w1 | local.w2 | local.w3) === 0 || isIpv4(local)) return false
   setWords(view, control + 16, local)

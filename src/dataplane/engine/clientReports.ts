@@ -1,6 +1,6 @@
 /** What main is told of the clients: each handshake, loss and move of theirs, moves at most once a second. */
 import type { SocketAddress } from "../../model/SocketAddress.ts"
-import { equal, formatAddress, type Words, words } from "../../packet/address.ts"
+import { equal, formatAddress, isIpv4, isLinkLocal, words } from "../../packet/address.ts"
 import type { Endpoint } from "../../packet/endpoint.ts"
 import type { PeerEvent } from "../../wireguard/WireGuard.ts"
 import { toHex } from "../bytesText.ts"
@@ -66,10 +66,8 @@ const nowhere = words()
 const endpointOf = ({ interfaceIndex, port, remote }: Readonly<Endpoint>): SocketAddress => ({
   address: formatAddress(remote),
   port,
-  ...(isLinkLocal6(remote) ? { interfaceIndex } : {})
+  ...(!isIpv4(remote) && isLinkLocal(remote) ? { interfaceIndex } : {})
 })
-
-const isLinkLocal6 = ({ w0 }: Readonly<Words>): boolean => w0 >>> 22 === 0xfe80 >>> 6
 
 const pathOf = ({ agent, peer }: ClientEntry): "direct" | "relayed" | null => {
   if (agent === undefined || agent.path === null) return null
