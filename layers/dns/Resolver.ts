@@ -59,7 +59,7 @@ export const layer = (options: ResolverOptions): Layer.Layer<Resolver, never, Up
         let ttl = Infinity
         for (let i = 0; i <= maxAliasQueries; i++) {
           const left = Math.ceil(Number(deadline - (yield* Clock.monotonicTimeNanos)) / 1e6)
-          const message = yield* upstream.exchange(name.resolver, target, type, left)
+          const message = yield* upstream.exchange(name.resolver, { domain: target, type }, left)
           const answer = readAddresses(target, type, message)
           if (answer._tag === "Unusable") return failed(new ServerFailure({ detail: answer.detail }))
           ttl = Math.min(ttl, answer.ttl)

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { encodeQuery, judge, maxTtl } from "../../src/dns/query.ts"
 import { parseResolvConf } from "../../src/dns/resolvConf.ts"
-import { Upstream } from "../../src/dns/Upstream.ts"
+import { Upstream, type UpstreamQuestion } from "../../src/dns/Upstream.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import {
   NameNotFound,
@@ -81,8 +81,8 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
     )
   }
 
-  const ask = Effect.fnUntraced(function* (set: string, domain: string, type: number, withinMs: number) {
-    const query = { id: crypto.randomInt(0x10000), domain, type }
+  const ask = Effect.fnUntraced(function* (set: string, question: UpstreamQuestion, withinMs: number) {
+    const query = { ...question, id: crypto.randomInt(0x10000) }
     const withEdns = encodeQuery(query, true)
     const withoutEdns = encodeQuery(query, false)
     // What is no DNS name can never exist.
@@ -190,10 +190,11 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
   })
 
   return Upstream.of({
-    exchange: Effect.fn("Upstream.exchange")(function* (set, domain, type, withinMs = totalMs) {
+    exchange: Effect.fn("Upstream.exchange")(function* (set, question, withinMs = totalMs) {
+      const { domain, type } = question
       yield* Effect.annotateCurrentSpan({ set, domain, type })
       const since = yield* monotonicMillis
-      const message = yield* ask(set, domain, type, Math.min(withinMs, totalMs)).pipe(
+      const message = yield* ask(set, question, Math.min(withinMs, totalMs)).pipe(
         Effect.scoped,
         Effect.tapError((reason) => noteSilence(set, reason, since)),
         Effect.mapError((reason) => new ResolutionError({ resolver: set, domain, reason }))

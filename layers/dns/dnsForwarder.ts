@@ -40,7 +40,7 @@ export const makeDnsForwarder = Effect.map(Upstream, (upstream) => {
         }
         waiting++
         of.forwards++
-        return upstream.exchange(set, domain, type, withinMs).pipe(
+        return upstream.exchange(set, { domain, type }, withinMs).pipe(
           Effect.match({
             onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message: filterAddresses(message, keep) }),
             onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })

@@ -3,6 +3,17 @@ import type * as Effect from "effect/Effect"
 import type { ResolutionError } from "../resolution/Resolver.ts"
 import type { Message } from "./message.ts"
 
+/** What a server is asked: class IN, recursion desired. */
+export interface UpstreamQuestion {
+  readonly domain: string
+  /** See `recordType`. */
+  readonly type: number
+  /** DO (RFC 3225): signatures are wanted. */
+  readonly dnssecOk?: boolean
+  /** CD (RFC 4035 §3.2.2): who asks validates by itself. */
+  readonly checkingDisabled?: boolean
+}
+
 /**
  * Asks the servers of a resolver set one question: for what is forwarded (SRV, TXT, MX, names outside of all
  * resources). `Resolver` is built on the same exchange. Interruption closes the sockets.
@@ -15,13 +26,11 @@ export class Upstream extends Context.Service<
      * of a failure is `ServerFailure`, `Timeout` or `NoResolver`.
      *
      * @param set `system` or the name of a configured set
-     * @param type see `recordType`
      * @param withinMs less time than the configured total
      */
     readonly exchange: (
       set: string,
-      domain: string,
-      type: number,
+      question: UpstreamQuestion,
       withinMs?: number
     ) => Effect.Effect<Message, ResolutionError>
     /** By name: `queries` (datagrams sent), `resends` (those that repeat one), `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`. */

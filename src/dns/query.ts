@@ -4,6 +4,7 @@ import { encode } from "./encode.ts"
 import { emptyMessage, isMalformed, type Message, type ResourceRecord } from "./message.ts"
 import { canonicalName, type DomainText, isWithin, sameName } from "./name.ts"
 import { classInternet, opcodeQuery, rcode, rcodeText, recordType, udpPayloadSize } from "./registry.ts"
+import type { UpstreamQuestion } from "./Upstream.ts"
 
 /** The longest TTL that is believed, in seconds. */
 export const maxTtl = 86_400
@@ -15,10 +16,8 @@ const maxChain = 16
 const maxAddresses = 64
 
 /** What we ask: one question of class IN, recursion desired. */
-export interface Query {
+export interface Query extends UpstreamQuestion {
   readonly id: number
-  readonly domain: DomainText
-  readonly type: number
 }
 
 /** The bytes to send; `null` when the domain is no DNS name. */
@@ -27,8 +26,9 @@ export const encodeQuery = (query: Query, edns: boolean): Uint8Array | null =>
     ...emptyMessage,
     id: query.id,
     recursionDesired: true,
+    checkingDisabled: query.checkingDisabled ?? false,
     questions: [{ name: query.domain, type: query.type, class: classInternet }],
-    edns: edns ? { udpPayloadSize, version: 0, dnssecOk: false, options: [] } : null
+    edns: edns ? { udpPayloadSize, version: 0, dnssecOk: query.dnssecOk ?? false, options: [] } : null
   })
 
 /** What bytes from the asked server are to our query. */

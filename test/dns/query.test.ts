@@ -65,6 +65,21 @@ describe("DNS query", () => {
     assert.isTrue(!isMalformed(plain) && plain.edns === null)
   })
 
+  it("asks with DO and CD as the question says; without EDNS there is no DO", () => {
+    const validating = { ...query, dnssecOk: true, checkingDisabled: true }
+    const flagsOf = (edns: boolean) => {
+      const message = decode(encodeQuery(validating, edns)!)
+      return isMalformed(message) ? null : [message.checkingDisabled, message.edns?.dnssecOk]
+    }
+    assert.deepStrictEqual(
+      [flagsOf(true), flagsOf(false)],
+      [
+        [true, true],
+        [true, undefined]
+      ]
+    )
+  })
+
   it("what is no DNS name makes no query", () => {
     assert.isNull(encodeQuery({ ...query, domain: "a..b" }, true))
   })

@@ -90,7 +90,7 @@ const upstream = Layer.effectContext(
     return Context.make(
       Upstream,
       Upstream.of({
-        exchange: (set, domain, type) =>
+        exchange: (set, { domain, type }) =>
           Effect.suspend(() => {
             asked.push(`${set} ${domain} ${type}`)
             if (script.hangs) return Effect.never

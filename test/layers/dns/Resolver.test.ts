@@ -73,7 +73,7 @@ describe("Upstream, its log", () => {
         const server = yield* dnsServer({ "dead.test": { mode: "blackhole" }, "*": { A: ["10.0.0.1"] } })
         yield* Effect.gen(function* () {
           const upstream = yield* Upstream
-          const ask = (name: string) => Effect.exit(upstream.exchange("corp", name, recordType.A))
+          const ask = (name: string) => Effect.exit(upstream.exchange("corp", { domain: name, type: recordType.A }))
           for (let n = 0; n < 5; n++) {
             yield* Effect.all([ask("dead.test"), ask("app.test")], { concurrency: "unbounded" })
           }
@@ -98,7 +98,7 @@ describe("Upstream, servers out of reach", () => {
         yield* Effect.gen(function* () {
           const upstream = yield* Upstream
           const began = performance.now()
-          for (let n = 0; n < 4; n++) yield* upstream.exchange("corp", "app.test", recordType.A)
+          for (let n = 0; n < 4; n++) yield* upstream.exchange("corp", { domain: "app.test", type: recordType.A })
           // Less than one turn of asking again.
           assert.isBelow(performance.now() - began, 1_000)
           assert.strictEqual(lines.length, 1)
@@ -249,7 +249,7 @@ describe("Resolver, a server that comes back in the middle of a lookup", () => {
   /** Refuses the first question of the type, as a closed port does, and answers everything else. */
   const returning = (refused: number, asked: Array<number>) =>
     Layer.mock(Upstream, {
-      exchange: (resolver, domain, type) => {
+      exchange: (resolver, { domain, type }) => {
         asked.push(type)
         if (type === refused && asked.filter((t) => t === type).length === 1) {
           const reason = new NoResolver({ detail: "no DNS server listens there" })
@@ -336,7 +336,7 @@ describe("Resolver, servers failing", () => {
       const good = yield* dnsServer(zone)
       yield* Effect.gen(function* () {
         const upstream = yield* Upstream
-        const ask = timed(upstream.exchange("corp", "app.test", recordType.A))
+        const ask = timed(upstream.exchange("corp", { domain: "app.test", type: recordType.A }))
         const [, first] = yield* ask
         assert.isAtLeast(first, 300)
         for (let i = 0; i < 3; i++) yield* ask
@@ -554,13 +554,15 @@ describe("Upstream", () => {
       yield* Effect.gen(function* () {
         const upstream = yield* Upstream
 
-        const message = yield* upstream.exchange("corp", "app.test", recordType.TXT)
+        const message = yield* upstream.exchange("corp", { domain: "app.test", type: recordType.TXT })
 
         assert.deepStrictEqual(message.answers[0]?.data, {
           _tag: "Raw",
           bytes: Uint8Array.from(Buffer.from("\u0005hello"))
         })
-        const late = yield* upstream.exchange("corp", "dark.test", recordType.TXT, 300).pipe(Effect.flip)
+        const late = yield* upstream
+          .exchange("corp", { domain: "dark.test", type: recordType.TXT }, 300)
+          .pipe(Effect.flip)
         assert.strictEqual(late.reason._tag, "Timeout")
         const { queries, resends, ...others } = yield* upstream.counters
         assert.isAtLeast(resends!, 1)
@@ -579,7 +581,7 @@ describe("Upstream", () => {
   it.live("an answer is not waited for longer than the caller says", () =>
     Effect.gen(function* () {
       const server = yield* dnsServer({ mode: "blackhole" })
-      const ended = yield* Upstream.use((u) => u.exchange("corp", "a.test", 1, 50)).pipe(
+      const ended = yield* Upstream.use((u) => u.exchange("corp", { domain: "a.test", type: 1 }, 50)).pipe(
         Effect.flip,
         using([server]),
         Effect.timeoutOption(2000)
