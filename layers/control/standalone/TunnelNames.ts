@@ -9,7 +9,12 @@ import { type AccessReply, ConnectionAcceptor } from "../../../src/access/Connec
 import { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
-import { chooseGrant, type DnsGrant, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
+import {
+  coveringGrants,
+  type DnsGrant,
+  dnsGrants,
+  isPrivateName
+} from "../../../src/control/standalone/chooseResource.ts"
 import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
 import { proxyTtl, tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
@@ -120,15 +125,16 @@ export const layer = (
               (text) => mayLeadOutside(text) && (!of.internet || !text.includes(":") || families.leadsTo(text))
             )
 
+      /** Of a name that `grants`, one at least, cover. */
       const resourceName = Effect.fnUntraced(function* (
         of: ClientNames,
-        grant: DnsGrant,
+        grants: ReadonlyArray<DnsGrant>,
         question: TunnelQuestion,
         now: number
       ): Effect.fn.Return<TunnelAnswer> {
         const { family, domain } = question
-        if (family === null) return yield* forwarder.forward(of, grant.resource.resolver, question, forwardMs)
-        const { client, resource, expiresAt } = grant
+        const { client, resource, expiresAt } = grants[0]!
+        if (family === null) return yield* forwarder.forward(of, resource.resolver, question, forwardMs)
         const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
         if (entry === undefined) return { _tag: "ServerFailure" }
         const monotonic = yield* monotonicMillis
@@ -192,13 +198,13 @@ export const layer = (
           counters.rate_limited++
           return { _tag: "Dropped" }
         }
-        const grant = chooseGrant(of.grants, question.domain, now)
-        yield* Effect.annotateCurrentSpan({ resource: grant?.resource.id ?? null })
+        const grants = coveringGrants(of.grants, question.domain, now)
+        yield* Effect.annotateCurrentSpan({ resource: grants[0]?.resource.id ?? null })
         if (question.type === recordType.PTR && question.reverse !== null) {
           const slot = slotOf(question.reverse, ranges)
           return slot >= 0 ? reverse(of, slot) : yield* outside(of, question)
         }
-        if (grant !== undefined) return yield* resourceName(of, grant, question, now)
+        if (grants.length > 0) return yield* resourceName(of, grants, question, now)
         if (isPrivateName(config.resources, question.domain)) return { _tag: "NameError", ttl: 5 }
         return yield* outside(of, question)
       })

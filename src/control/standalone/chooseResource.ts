@@ -1,4 +1,4 @@
-/** Which DNS resource a client's question falls under. Pure. */
+/** Which DNS resources a client's question falls under. Pure. */
 import type { Authorization } from "../../model/Authorization.ts"
 import { compareSpecificity, matches } from "../../model/DomainPattern.ts"
 import type { DnsResource, Resource } from "../../model/Resource.ts"
@@ -13,9 +13,9 @@ export const dnsGrants = (grants: ReadonlyArray<Authorization>): ReadonlyArray<D
     .flatMap((grant) => (grant.resource.kind === "dns" ? [{ ...grant, resource: grant.resource }] : []))
     .toSorted((a, b) => compareSpecificity(a.resource.pattern, b.resource.pattern))
 
-/** The most specific grant that covers the name and has not expired. */
-export const chooseGrant = (grants: ReadonlyArray<DnsGrant>, domain: string, now: number): DnsGrant | undefined =>
-  grants.find((g) => (g.expiresAt === null || g.expiresAt > now) && matches(g.resource.pattern, domain))
+/** The grants that cover the name and have not expired, the most specific first: it says who looks the name up. */
+export const coveringGrants = (grants: ReadonlyArray<DnsGrant>, domain: string, now: number): ReadonlyArray<DnsGrant> =>
+  grants.filter((g) => (g.expiresAt === null || g.expiresAt > now) && matches(g.resource.pattern, domain))
 
 /** Whether any resource at all covers the name: it is private then, whoever asks. */
 export const isPrivateName = (resources: ReadonlyArray<Resource>, domain: string): boolean =>

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { chooseGrant, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
+import { coveringGrants, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
 import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { tunnelAnswerOf, type WaysOut6 } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { defaultRanges, proxyMembership } from "../../../src/model/ranges.ts"
@@ -151,14 +151,14 @@ describe("what a client is told about a name", () => {
   })
 })
 
-describe("the choice among a client's resources", () => {
+describe("the resources of a client that cover a name", () => {
   const grant = (resource: ReturnType<typeof dnsResource>, expiresAt: number | null = null) => ({
     client: client(1),
     resource,
     expiresAt
   })
 
-  it("is the most specific pattern that covers the name and has not expired", () => {
+  it("are all that cover the name and have not expired, the most specific pattern first", () => {
     const grants = dnsGrants([
       grant(dnsResource("**.corp")),
       { client: client(1), resource: cidrResource("10.0.0.0/8"), expiresAt: null },
@@ -169,10 +169,11 @@ describe("the choice among a client's resources", () => {
       grants.map((g) => g.resource.pattern),
       ["git.corp", "*.corp", "**.corp"]
     )
-    assert.strictEqual(chooseGrant(grants, "git.corp", 999)?.resource.pattern, "git.corp")
-    assert.strictEqual(chooseGrant(grants, "git.corp", 1_000)?.resource.pattern, "*.corp")
-    assert.strictEqual(chooseGrant(grants, "a.git.corp", 0)?.resource.pattern, "**.corp")
-    assert.isUndefined(chooseGrant(grants, "git.example", 0))
+    const covering = (domain: string, now: number) => coveringGrants(grants, domain, now).map((g) => g.resource.pattern)
+    assert.deepStrictEqual(covering("git.corp", 999), ["git.corp", "*.corp", "**.corp"])
+    assert.deepStrictEqual(covering("git.corp", 1_000), ["*.corp", "**.corp"])
+    assert.deepStrictEqual(covering("a.git.corp", 0), ["**.corp"])
+    assert.deepStrictEqual(covering("git.example", 0), [])
   })
 
   it("knows a name as private when any resource covers it", () => {
