@@ -1,8 +1,10 @@
 /** Questions of clients that other servers have to answer: their answers take seconds, so that only so many may wait. */
 import * as Effect from "effect/Effect"
 import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts"
-import { filterAddresses } from "../../src/dns/tunnelServer.ts"
+import { type ExtendedError, extendedErrorCode } from "../../src/dns/extendedError.ts"
+import { filterAddresses } from "../../src/dns/filterAddresses.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
+import type { ResolutionReason } from "../../src/resolution/Resolver.ts"
 
 /** DNS questions of one client. */
 export const questionLimit = { perSecond: 100, burst: 200 } as const
@@ -29,21 +31,24 @@ export const makeDnsForwarder = Effect.map(Upstream, (upstream) => {
     forward: (
       of: Asker,
       set: string,
-      { domain, type }: TunnelQuestion,
+      question: TunnelQuestion,
       withinMs: number,
       keep: (address: string) => boolean = () => false
     ): Effect.Effect<TunnelAnswer> =>
       Effect.suspend(() => {
         if (waiting >= maxWaiting || of.forwards >= maxWaitingPerAsker) {
           refused++
-          return Effect.succeed<TunnelAnswer>({ _tag: "ServerFailure" })
+          return Effect.succeed<TunnelAnswer>({
+            _tag: "ServerFailure",
+            error: { code: extendedErrorCode.Other, text: "too many questions wait for other servers" }
+          })
         }
         waiting++
         of.forwards++
-        return upstream.exchange(set, { domain, type }, withinMs).pipe(
+        return upstream.exchange(set, question, withinMs).pipe(
           Effect.match({
             onSuccess: (message): TunnelAnswer => ({ _tag: "Forwarded", message: filterAddresses(message, keep) }),
-            onFailure: (): TunnelAnswer => ({ _tag: "ServerFailure" })
+            onFailure: ({ reason }): TunnelAnswer => ({ _tag: "ServerFailure", error: errorOf(reason) })
           }),
           Effect.ensuring(
             Effect.sync(() => {
@@ -55,3 +60,8 @@ export const makeDnsForwarder = Effect.map(Upstream, (upstream) => {
       })
   }
 })
+
+const errorOf = ({ _tag }: ResolutionReason): ExtendedError =>
+  _tag === "ServerFailure"
+    ? { code: extendedErrorCode.NetworkError, text: "the servers could not answer" }
+    : { code: extendedErrorCode.NoReachableServer, text: "no answer from any server" }

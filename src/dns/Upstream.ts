@@ -12,6 +12,8 @@ export interface UpstreamQuestion {
   readonly dnssecOk?: boolean
   /** CD (RFC 4035 §3.2.2): who asks validates by itself. */
   readonly checkingDisabled?: boolean
+  /** AD (RFC 6840 §5.7): who asks wants to know whether the server has validated. */
+  readonly authenticData?: boolean
 }
 
 /**

@@ -27,6 +27,7 @@ export const encodeQuery = (query: Query, edns: boolean): Uint8Array | null =>
     id: query.id,
     recursionDesired: true,
     checkingDisabled: query.checkingDisabled ?? false,
+    authenticData: query.authenticData ?? false,
     questions: [{ name: query.domain, type: query.type, class: classInternet }],
     edns: edns ? { udpPayloadSize, version: 0, dnssecOk: query.dnssecOk ?? false, options: [] } : null
   })

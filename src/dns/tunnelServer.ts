@@ -2,8 +2,9 @@ import * as Effect from "effect/Effect"
 import { isIpv4, parseAddress } from "../packet/address.ts"
 import { decode, decodeHeader } from "./decode.ts"
 import { encode } from "./encode.ts"
+import { extendedErrorCode, extendedErrorOption } from "./extendedError.ts"
 import { emptyMessage, isMalformed, type Message, type Question, type ResourceRecord } from "./message.ts"
-import { canonicalName, parentName } from "./name.ts"
+import { canonicalName, isWithin, parentName, sameName } from "./name.ts"
 import { classInternet, opcodeQuery, rcode, recordType, udpPayloadSize } from "./registry.ts"
 import { reverseAddress } from "./reverse.ts"
 import type { TunnelAnswer, TunnelQuestion } from "./tunnelAnswer.ts"
@@ -37,55 +38,49 @@ export const handleQuery = Effect.fnUntraced(function* (
   }
   if (query.edns !== null && query.edns.version !== 0) return encode({ ...reply, rcode: rcode.BadVers })
   if (question.class !== classInternet) return encode({ ...reply, rcode: rcode.Refused })
-  const answer = decideHere(question) ?? (yield* lookup(readQuestion(question)).pipe(Effect.catchDefect(failed)))
+  const wanted = readQuestion(question, query)
+  const answer = decideHere(wanted) ?? (yield* lookup(wanted).pipe(Effect.catchDefect(failed)))
   if (answer._tag === "Dropped") return null
   const limit =
     transport === "tcp" ? 0xffff : Math.min(Math.max(query.edns?.udpPayloadSize ?? 512, 512), udpPayloadSize)
-  return fit({ ...reply, ...contentOf(question, answer) }, limit)
+  const content = contentOf(question, answer)
+  const authenticData = content.authenticData === true && wanted.authenticData === true
+  return fit({ ...reply, ...content, authenticData, edns: edns && { ...edns, options: optionsOf(answer) } }, limit)
 })
 
-/**
- * Takes A and AAAA records out of an upstream answer whose address `keep` refuses, in all sections: an outside name
- * must not lead into a private network.
- */
-export const filterAddresses = (message: Message, keep: (address: string) => boolean): Message => {
-  const kept = (records: ReadonlyArray<ResourceRecord>): ReadonlyArray<ResourceRecord> =>
-    records.filter((record) => record.data._tag !== "Address" || keep(record.data.address))
-  return {
-    ...message,
-    answers: kept(message.answers),
-    authorities: kept(message.authorities),
-    additionals: kept(message.additionals)
-  }
-}
-
-/** The questions whose answer does not depend on the name. */
-const decideHere = (question: Question): TunnelAnswer | null => {
-  switch (question.type) {
-    // Hints in these records would lead clients past the proxy IPs.
-    case recordType.HTTPS:
-    case recordType.SVCB:
-      return { _tag: "NoData", ttl: 60 }
+/** What every client is told the same: nobody else knows these names or types better. */
+const decideHere = ({ domain, type }: TunnelQuestion): TunnelAnswer | null => {
+  switch (type) {
     case recordType.ANY:
     case recordType.AXFR:
     case recordType.IXFR:
     case recordType.MAILA:
     case recordType.MAILB:
     case recordType.OPT:
-      return { _tag: "Refused" }
+      return { _tag: "Refused", error: { code: extendedErrorCode.NotSupported, text: "type not served" } }
   }
-  return null
+  // A browser that finds this name asks servers of its own, which know no private names (Mozilla's canary domain).
+  if (domain === "use-application-dns.net") return { _tag: "NameError", ttl: 60 }
+  // Encrypted servers that replace this one (RFC 9462 §6.4): another server's must not pass for ours.
+  return isWithin(domain, "resolver.arpa") ? { _tag: "NoData", ttl: 60 } : null
 }
 
-const readQuestion = (question: Question): TunnelQuestion => {
+const readQuestion = (question: Question, { authenticData, checkingDisabled, edns }: Message): TunnelQuestion => {
   const domain = canonicalName(question.name)
+  const dnssecOk = edns?.dnssecOk === true
   return {
     domain,
     type: question.type,
     family: question.type === recordType.A ? 4 : question.type === recordType.AAAA ? 6 : null,
-    reverse: question.type === recordType.PTR ? reverseAddress(domain) : null
+    reverse: question.type === recordType.PTR ? reverseAddress(domain) : null,
+    dnssecOk,
+    checkingDisabled,
+    authenticData: authenticData || dnssecOk
   }
 }
+
+const optionsOf = (answer: TunnelAnswer): NonNullable<Message["edns"]>["options"] =>
+  "error" in answer && answer.error !== undefined ? [extendedErrorOption(answer.error)] : []
 
 const failed = (defect: unknown): Effect.Effect<TunnelAnswer> =>
   Effect.as(Effect.logError("The tunnel DNS lookup broke", defect), { _tag: "ServerFailure" })
@@ -112,8 +107,11 @@ const contentOf = (question: Question, answer: Exclude<TunnelAnswer, { _tag: "Dr
     case "Reverse":
       return { authoritative: true, answers: [record(answer.ttl, { _tag: "Name", name: answer.name })] }
     case "Forwarded": {
-      const { rcode: code, answers, authorities, additionals } = answer.message
-      return code > 15 ? { rcode: rcode.ServFail } : { rcode: code, answers, authorities, additionals }
+      const { rcode: code, answers, authenticData, authorities, additionals } = answer.message
+      if (code > 15) return { rcode: rcode.ServFail }
+      // The client's own spelling: the question may have gone out in another one.
+      const spelt = answers.map((r) => (sameName(r.name, question.name) ? { ...r, name: question.name } : r))
+      return { rcode: code, answers: spelt, authorities, additionals, authenticData }
     }
     case "Refused":
       return { rcode: rcode.Refused }

@@ -7,7 +7,8 @@ import type { Message, ResourceRecord } from "../../src/dns/message.ts"
 import { emptyMessage, isMalformed } from "../../src/dns/message.ts"
 import { rcode, recordType } from "../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts"
-import { filterAddresses, handleQuery } from "../../src/dns/tunnelServer.ts"
+import { extendedErrorOption } from "../../src/dns/extendedError.ts"
+import { handleQuery } from "../../src/dns/tunnelServer.ts"
 import { dnsMessage } from "../support/dnsMessages.ts"
 import { bytes } from "../support/packetArbitraries.ts"
 
@@ -58,7 +59,17 @@ describe("tunnel DNS server", () => {
     Effect.gen(function* () {
       const { asked, reply } = yield* ask(query("GitLab.Corp.test", recordType.A), addresses)
 
-      assert.deepStrictEqual(asked, [{ domain: "gitlab.corp.test", type: 1, family: 4, reverse: null }])
+      assert.deepStrictEqual(asked, [
+        {
+          domain: "gitlab.corp.test",
+          type: 1,
+          family: 4,
+          reverse: null,
+          dnssecOk: false,
+          checkingDisabled: false,
+          authenticData: false
+        }
+      ])
       assert.deepStrictEqual(dataOf(reply?.answers), [
         ["GitLab.Corp.test", 30, { _tag: "Address", address: "100.96.0.1" }],
         ["GitLab.Corp.test", 30, { _tag: "Address", address: "100.96.0.2" }]
@@ -129,7 +140,7 @@ describe("tunnel DNS server", () => {
 
       assert.strictEqual(reply?.id, 0x4242)
       assert.deepStrictEqual(reply?.questions, [{ name: "Corp.test", type: 16, class: 1 }])
-      assert.deepStrictEqual(reply?.answers, [record])
+      assert.deepStrictEqual(reply?.answers, [{ ...record, name: "Corp.test" }])
       assert.isFalse(reply?.authoritative)
       assert.isNull(reply?.edns)
 
@@ -157,15 +168,66 @@ describe("tunnel DNS server", () => {
     })
   )
 
-  it.effect("HTTPS and SVCB are NODATA and ANY and transfers REFUSED, without a lookup", () =>
+  it.effect("ANY and transfers are REFUSED, without a lookup", () =>
     Effect.gen(function* () {
-      for (const type of [recordType.HTTPS, recordType.SVCB]) {
-        const { asked, reply } = yield* ask(query("a.test", type), addresses)
-        assert.deepStrictEqual([reply?.rcode, reply?.answers.length, asked.length], [0, 0, 0])
-      }
       for (const type of [recordType.ANY, recordType.AXFR, recordType.IXFR, recordType.OPT]) {
         const { asked, reply } = yield* ask(query("a.test", type), addresses)
         assert.deepStrictEqual([reply?.rcode, asked.length], [rcode.Refused, 0])
+      }
+    })
+  )
+
+  it.effect("names that would make a browser or a system leave for other servers do not exist", () =>
+    Effect.gen(function* () {
+      const canary = yield* ask(query("Use-Application-DNS.net", recordType.A), addresses)
+      assert.deepStrictEqual([canary.reply?.rcode, canary.asked.length], [rcode.NXDomain, 0])
+      const ddr = yield* ask(query("_dns.resolver.arpa", recordType.SVCB), addresses)
+      assert.deepStrictEqual([ddr.reply?.rcode, ddr.reply?.answers.length, ddr.asked.length], [0, 0, 0])
+    })
+  )
+
+  it.effect("what a validating client asks for is handed on, and AD comes back to who understands it", () =>
+    Effect.gen(function* () {
+      const forwarded: TunnelAnswer = { _tag: "Forwarded", message: { ...emptyMessage, authenticData: true } }
+      const plain = { ...edns(1232)!, dnssecOk: false }
+      const asked = Effect.fnUntraced(function* (more: Partial<Message>) {
+        const { asked, reply } = yield* ask(query("a.test", 1, more), forwarded)
+        const { authenticData, checkingDisabled, dnssecOk } = asked[0]!
+        return { dnssecOk, checkingDisabled, authenticData, ad: reply!.authenticData, cd: reply!.checkingDisabled }
+      })
+
+      const none = { dnssecOk: false, checkingDisabled: false, authenticData: false, ad: false, cd: false }
+      assert.deepStrictEqual(yield* asked({}), none)
+      assert.deepStrictEqual(yield* asked({ edns: plain }), none)
+      assert.deepStrictEqual(yield* asked({ authenticData: true }), { ...none, authenticData: true, ad: true })
+      assert.deepStrictEqual(yield* asked({ edns: edns(1232), checkingDisabled: true }), {
+        dnssecOk: true,
+        checkingDisabled: true,
+        authenticData: true,
+        ad: true,
+        cd: true
+      })
+      const own = yield* ask(query("a.test", 1, { authenticData: true }), addresses)
+      assert.isFalse(own.reply?.authenticData)
+    })
+  )
+
+  it.effect("why an answer is no is told to clients with EDNS (RFC 8914), and only to them", () =>
+    Effect.gen(function* () {
+      const error = { code: 3, text: "why" }
+      const options = [{ code: 15, data: Uint8Array.of(0, 3, 0x77, 0x68, 0x79) }]
+      assert.deepStrictEqual([extendedErrorOption(error)], options)
+      const answers: ReadonlyArray<TunnelAnswer> = [
+        { _tag: "ServerFailure", error },
+        { _tag: "Refused", error },
+        { _tag: "NameError", ttl: 1, error },
+        { _tag: "NoData", ttl: 1, error },
+        { _tag: "Forwarded", message: emptyMessage, error }
+      ]
+      for (const answer of answers) {
+        const { reply } = yield* ask(query("a.test", 1, { edns: edns(1232) }), answer)
+        assert.deepStrictEqual(reply?.edns?.options, options)
+        assert.isNull((yield* ask(query("a.test", 1), answer)).reply?.edns)
       }
     })
   )
@@ -229,25 +291,4 @@ describe("tunnel DNS server", () => {
       if (reply !== null) assert.deepStrictEqual([reply.id, reply.response], [message.id, true])
     })
   )
-})
-
-describe("filterAddresses", () => {
-  it("takes refused addresses out of every section and nothing else", () => {
-    const record = (type: number, data: ResourceRecord["data"]): ResourceRecord => ({
-      name: "a.test",
-      type,
-      class: 1,
-      ttl: 1,
-      data
-    })
-    const inside = record(1, { _tag: "Address", address: "10.0.0.1" })
-    const outside = record(1, { _tag: "Address", address: "192.0.2.1" })
-    const alias = record(5, { _tag: "Name", name: "b.test" })
-    const message = { ...emptyMessage, answers: [alias, inside, outside], additionals: [inside], authorities: [inside] }
-
-    assert.deepStrictEqual(
-      filterAddresses(message, (address) => !address.startsWith("10.")),
-      { ...message, answers: [alias, outside], additionals: [], authorities: [] }
-    )
-  })
 })

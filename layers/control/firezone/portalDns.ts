@@ -54,6 +54,8 @@ export const makePortalDns = Effect.gen(function* () {
     const source = sourceOf(address)
     if (!source.questions.take(yield* monotonicMillis)) return { _tag: "Dropped" }
     yield* Effect.annotateCurrentSpan({ domain, type })
+    // Their hints would lead clients past the proxy IPs.
+    if (type === recordType.HTTPS || type === recordType.SVCB) return { _tag: "NoData", ttl: 60 }
     if (!forwarded.has(type)) return { _tag: "Refused" }
     const resolver = yield* resolverOf(address, domain)
     if (resolver === undefined) return { _tag: "Refused" }

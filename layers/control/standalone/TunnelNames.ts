@@ -19,6 +19,7 @@ import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
 import { proxyTtl, tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
@@ -115,7 +116,10 @@ export const layer = (
 
       const outside = (of: ClientNames, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
         config.otherNames === "refuse"
-          ? Effect.succeed({ _tag: "Refused" })
+          ? Effect.succeed({
+              _tag: "Refused",
+              error: { code: extendedErrorCode.Prohibited, text: "other names are refused" }
+            })
           : forwarder.forward(
               of,
               "system",
@@ -132,8 +136,10 @@ export const layer = (
         question: TunnelQuestion,
         now: number
       ): Effect.fn.Return<TunnelAnswer> {
-        const { family, domain } = question
+        const { family, domain, type } = question
         const { client, resource, expiresAt } = grants[0]!
+        // Their hints would lead clients past the proxy IPs.
+        if (type === recordType.HTTPS || type === recordType.SVCB) return { _tag: "NoData", ttl: 60 }
         if (family === null) return yield* forwarder.forward(of, resource.resolver, question, forwardMs)
         const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
         if (entry === undefined) return { _tag: "ServerFailure" }

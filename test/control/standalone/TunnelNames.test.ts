@@ -257,6 +257,23 @@ describe("a question about a resource's name", () => {
   )
 })
 
+describe("HTTPS and SVCB", () => {
+  it.effect(
+    "of a resource's name are NODATA, whose hints would lead past the proxies; those of others are forwarded",
+    () =>
+      Effect.gen(function* () {
+        const { answers, asked } = yield* UpstreamScript
+        const raw = record("example.org", { _tag: "Raw", bytes: Uint8Array.of(0, 1, 0) }, recordType.HTTPS)
+        answers.set(`system example.org ${recordType.HTTPS}`, reply({ answers: [raw] }))
+        assert.strictEqual((yield* ask("git.corp", recordType.HTTPS))._tag, "NoData")
+        assert.strictEqual((yield* ask("_x.git.corp", recordType.SVCB))._tag, "NoData")
+        assert.deepStrictEqual(asked, [])
+        const forwarded = yield* ask("example.org", recordType.HTTPS)
+        assert.deepStrictEqual(forwarded._tag === "Forwarded" && forwarded.message.answers, [raw])
+      }).pipe(Effect.provide(layer))
+  )
+})
+
 describe("the address of a name", () => {
   it.effect("asked backwards is the name, for its own client only", () =>
     Effect.gen(function* () {
@@ -313,7 +330,10 @@ describe("any other question", () => {
 
   it.effect("is refused by option", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* ask("example.org"), { _tag: "Refused" })
+      assert.deepStrictEqual(yield* ask("example.org"), {
+        _tag: "Refused",
+        error: { code: 18, text: "other names are refused" }
+      })
       assert.deepStrictEqual((yield* UpstreamScript).asked, [])
     }).pipe(Effect.provide(layerOn({ ...config, otherNames: "refuse" })))
   )

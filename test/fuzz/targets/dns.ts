@@ -7,6 +7,7 @@ import { labelsOf, readName } from "../../../src/dns/name.ts"
 import { judge, readAddresses } from "../../../src/dns/query.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
+import { filterHints } from "../../../src/dns/serviceHints.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
 import { invariant, type Target } from "../Target.ts"
 
@@ -102,6 +103,8 @@ export const target: Target = {
     decodeHeader(input)
     const read = decode(input)
     if (!isMalformed(read)) roundTrip(read)
+    const hints = filterHints(input, (address) => !address.startsWith("10."))
+    if (hints !== null) invariant(filterHints(hints, (a) => !a.startsWith("10.")) === hints, "a refused hint is left")
     judge(query, input, "udp", true)
     judge(query, input, "tcp", false)
     answered(input, read)
