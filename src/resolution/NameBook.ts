@@ -25,6 +25,7 @@ import {
   type RefusedAddresses,
   type ResolverSet,
   saysTheSame,
+  toldOf,
   untilTraffic,
   viewOf
 } from "./nameEntry.ts"
@@ -95,7 +96,7 @@ export class NameBook {
     if (known === undefined || renumbered) this.announce(entry)
     const cause = request.cause === "Restarted" ? "Restarted" : known === undefined ? "First" : "ClientAsked"
     this.ask(entry, cause)
-    return { mapping: entry.mapping, state: this.view(entry) }
+    return { mapping: entry.mapping, state: toldOf(entry, this.outside.refused) }
   }
 
   /** The decision, in words for a span. */
@@ -593,7 +594,7 @@ export class NameBook {
   private status(entry: MappingEntry): MappingStatus {
     return {
       mapping: entry.mapping,
-      state: this.view(entry),
+      state: toldOf(entry, this.outside.refused),
       nextTryAt: this.nextTryAt(entry.name),
       lookups: entry.name.lookups
     }

@@ -17,9 +17,13 @@ export type NameState =
       readonly reason: ResolutionReason
       readonly attempts: number
       readonly since: number
-      /** Until when a negative answer may be repeated (NXDOMAIN, NODATA); equal to `since` for failures. */
+      /** When the TTL of a negative answer ends (NXDOMAIN, NODATA); equal to `since` for failures. */
       readonly negativeUntil: number
     }
+
+/** A resolver said that the name does not exist, or has no address: as good as an address until a lookup says otherwise. */
+export const isNegative = (state: NameState): boolean =>
+  state._tag === "Unresolved" && (state.reason._tag === "NameNotFound" || state.reason._tag === "NoAddresses")
 
 /** The usable addresses; empty when there are none. */
 export const addressesOf = (state: NameState): ReadonlyArray<string> =>

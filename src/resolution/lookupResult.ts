@@ -1,6 +1,6 @@
 /** What the end of a lookup makes of a name's state. Pure; times are monotonic milliseconds. */
 import { formatAddress, parseAddress } from "../packet/address.ts"
-import type { NameState } from "./NameState.ts"
+import { isNegative, type NameState } from "./NameState.ts"
 import type { Outcome } from "./refreshPolicy.ts"
 import { type Answer, NoAddresses, type ResolutionReason } from "./Resolver.ts"
 
@@ -91,9 +91,9 @@ const failed = (
 ): Step => {
   const kept = before._tag === "Resolved" ? { ...before, failure: reason } : before
   const { now, attempts } = at
-  const unresolved: NameState = { _tag: "Unresolved", reason, attempts, since: now, negativeUntil: now }
+  const serves = isNegative(kept) || (kept._tag === "Resolved" && outlived(kept, now) === null)
   return {
-    state: kept._tag === "Resolved" && outlived(kept, now) === null ? kept : unresolved,
+    state: serves ? kept : { _tag: "Unresolved", reason, attempts, since: now, negativeUntil: now },
     outcome: { _tag: "Failed" },
     failure: reason
   }

@@ -5,7 +5,7 @@ import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mappi
 import type { DestinationOptIn } from "../model/Resource.ts"
 import type { Cause } from "./Cause.ts"
 import type { Job } from "./lookupQueue.ts"
-import type { NameState } from "./NameState.ts"
+import { isNegative, type NameState } from "./NameState.ts"
 import { type Breaker, closedBreaker, type NamePolicy, newName } from "./refreshPolicy.ts"
 import { DestinationRefused, type ResolutionReason, Throttled } from "./Resolver.ts"
 
@@ -108,7 +108,7 @@ export type RefusedAddresses = (
 ) => ReadonlyArray<string>
 
 /**
- * The name's state as one mapping sees it: without the addresses that policy refuses for its resource, so that none of
+ * The name's state as one mapping's packets see it: without the addresses that policy refuses for its resource, so that none of
  * its proxy IPs leads to them while others would do; its own first lookup parks packets.
  */
 export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses): NameState => {
@@ -125,6 +125,10 @@ export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses):
   const reason = new DestinationRefused({ addresses: [...refused] })
   return { _tag: "Unresolved", reason, attempts: 0, since: state.since, negativeUntil: state.since }
 }
+
+/** What a client that asks is told: a name that does not exist does not come to be by being looked up again. */
+export const toldOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses): NameState =>
+  isNegative(entry.name.state) ? entry.name.state : viewOf(entry, refusedAddresses)
 
 export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddresses => ({
   _tag: "SetAddresses",

@@ -386,21 +386,23 @@ describe("Resolutions: mappings", () => {
     }).pipe(Effect.provide(layerResolutions))
   )
 
-  it.effect("a new mapping of a name that could not be found is parked during its own first lookup", () =>
-    Effect.gen(function* () {
-      const resolutions = yield* Resolutions
-      const script = yield* ResolverMemory.ResolverScript
-      const old = yield* subscribed("db.corp", nxdomain)
-      yield* TestClock.adjust("10 seconds")
-      yield* script.set("db.corp", answer(["10.0.0.1"]))
-      const { mapping, state } = yield* resolutions.subscribe(subscription("db.corp", 1))
-      assert.strictEqual(state._tag, "Resolving")
-      const parked = yield* latestAddresses
-      assert.strictEqual(parked.get(mapping.id)?.state, "Resolving")
-      assert.strictEqual(parked.get(old)?.state, "Unresolved")
-      yield* settle
-      for (const id of [old, mapping.id]) assert.strictEqual((yield* latestAddresses).get(id)?.state, "Resolved")
-    }).pipe(Effect.provide(layerResolutions))
+  it.effect(
+    "a new mapping of a name that is not there is told so, and its packets parked during its own first lookup",
+    () =>
+      Effect.gen(function* () {
+        const resolutions = yield* Resolutions
+        const script = yield* ResolverMemory.ResolverScript
+        const old = yield* subscribed("db.corp", nxdomain)
+        yield* TestClock.adjust("10 seconds")
+        yield* script.set("db.corp", answer(["10.0.0.1"]))
+        const { mapping, state } = yield* resolutions.subscribe(subscription("db.corp", 1))
+        assert.strictEqual(state._tag, "Unresolved")
+        const parked = yield* latestAddresses
+        assert.strictEqual(parked.get(mapping.id)?.state, "Resolving")
+        assert.strictEqual(parked.get(old)?.state, "Unresolved")
+        yield* settle
+        for (const id of [old, mapping.id]) assert.strictEqual((yield* latestAddresses).get(id)?.state, "Resolved")
+      }).pipe(Effect.provide(layerResolutions))
   )
 
   it.effect("the same domain at two resolver sets is two names", () =>

@@ -19,8 +19,8 @@ export interface WaysOut6 {
 }
 
 /**
- * The proxy IPs at once, whatever the upstream does. Only what is known for sure is said: NXDOMAIN within its negative
- * TTL, and NODATA for a family that is known to be empty, or to lead nowhere from the gateway's host.
+ * The proxy IPs, whatever the upstream does. Only what is known is said: NXDOMAIN, stale or not, as long as no lookup said
+ * otherwise, and NODATA for a family that is known to be empty, or to lead nowhere from the gateway's host.
  */
 export const tunnelAnswerOf = (
   state: NameState,
@@ -29,7 +29,7 @@ export const tunnelAnswerOf = (
   now: number,
   ways: WaysOut6
 ): TunnelAnswer => {
-  if (state._tag === "Unresolved" && now < state.negativeUntil) {
+  if (state._tag === "Unresolved") {
     const ttl = Math.max(1, Math.min(maxNegativeTtl, Math.ceil((state.negativeUntil - now) / 1_000)))
     if (state.reason._tag === "NameNotFound") return { _tag: "NameError", ttl }
     if (state.reason._tag === "NoAddresses") return { _tag: "NoData", ttl }

@@ -16,7 +16,7 @@ import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { ClientId } from "../../../src/model/Client.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
-import { NameNotFound } from "../../../src/resolution/Resolver.ts"
+import { NameNotFound, NoAddresses, ServerFailure } from "../../../src/resolution/Resolver.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { dnsResource, lookups } from "../../support/access.ts"
 import { clientId, tunnel4, tunnel6 } from "../../support/engineWorld.ts"
@@ -100,18 +100,50 @@ describe("a question about a resource's name", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("is NXDOMAIN for the negative TTL of a known one, then proxy IPs and a lookup again", () =>
+  it.effect("is NXDOMAIN once that is known, asked for again behind it after the negative TTL", () =>
     Effect.gen(function* () {
       yield* script("*", fail(new NameNotFound({ ttlSeconds: 20 })))
-      const proxies = yield* ask("no.corp")
+      yield* ask("no.corp")
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* ask("no.corp"), { _tag: "NameError", ttl: 19 })
       assert.strictEqual(yield* lookups, 1)
       yield* TestClock.adjust("20 seconds")
-      assert.deepStrictEqual(yield* ask("no.corp"), proxies)
+      assert.deepStrictEqual(yield* ask("no.corp"), { _tag: "NameError", ttl: 1 })
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* lookups, 2)
     }).pipe(Effect.provide(layer))
+  )
+
+  it.effect.each([
+    ["a TTL of zero", fail(new NameNotFound({ ttlSeconds: 0 })), "NameError"],
+    ["a TTL", fail(new NameNotFound({ ttlSeconds: 3 })), "NameError"],
+    ["no address and no TTL", fail(new NoAddresses({ ttlSeconds: 0 })), "NoData"]
+  ] as const)(
+    "that does not exist, with %s, stays so for days, while its server fails, and after a silence",
+    ([, reply, told]) =>
+      Effect.gen(function* () {
+        yield* script("*", reply)
+        yield* ask("no.corp")
+        yield* TestClock.adjust("1 second")
+        for (let second = 0; second < 75; second++) {
+          assert.strictEqual((yield* ask("no.corp"))._tag, told)
+          yield* TestClock.adjust("1 second")
+        }
+        assert.isBelow(yield* lookups, 30)
+        for (const behaviour of [fail(new ServerFailure({ detail: "SERVFAIL" })), { _tag: "Silent" } as const]) {
+          yield* script("*", behaviour)
+          for (let i = 0; i < 20; i++) {
+            assert.strictEqual((yield* ask("no.corp"))._tag, told)
+            yield* TestClock.adjust("1 hour")
+          }
+        }
+        yield* script("*", answer(["10.0.0.1"]))
+        for (let i = 0; i < 3; i++) {
+          yield* ask("no.corp")
+          yield* TestClock.adjust("1 second")
+        }
+        assert.strictEqual((yield* ask("no.corp"))._tag, "Addresses")
+      }).pipe(Effect.provide(layer))
   )
 
   it.effect("is NODATA for a family that is known to be empty", () =>

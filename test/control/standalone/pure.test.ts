@@ -116,11 +116,12 @@ describe("what a client is told about a name", () => {
     }
   })
 
-  it("is NXDOMAIN or NODATA within the negative TTL, for 60 seconds at most, and proxy IPs again after it", () => {
+  it("is NXDOMAIN or NODATA once that is known, for 60 seconds at most, and stale for one second at a time", () => {
     const missing = unresolved(new NameNotFound({ ttlSeconds: 5 }), 6_000)
     assert.deepStrictEqual(answer(missing), { _tag: "NameError", ttl: 5 })
     assert.deepStrictEqual(answer(missing, 4, 5_999), { _tag: "NameError", ttl: 1 })
-    assert.deepStrictEqual(answer(missing, 4, 6_000), own(4))
+    assert.deepStrictEqual(answer(missing, 4, 6_000), { _tag: "NameError", ttl: 1 })
+    assert.deepStrictEqual(answer(missing, 4, 9_000_000), { _tag: "NameError", ttl: 1 })
     const empty = unresolved(new NoAddresses({ ttlSeconds: 5 }), 500_000)
     assert.deepStrictEqual(answer(empty, 6), { _tag: "NoData", ttl: 60 })
   })
