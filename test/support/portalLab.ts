@@ -1,7 +1,7 @@
 /** The development portal and a client of it, as programs in the lab. */
 import { Effect, Schedule } from "effect"
 import { Lab } from "../../src/lab/demo/Lab.ts"
-import { inner, outer } from "./lab.ts"
+import { outer, withCompanyDns } from "./lab.ts"
 
 export const portalUrl = `ws://${outer.gateway.v4}:8081`
 
@@ -47,10 +47,7 @@ export const says = (output: Effect.Effect<string>, words: string) =>
 export const startPortalGateway = Effect.fnUntraced(function* (options: { readonly companyDns?: boolean } = {}) {
   const lab = yield* Lab
   const up = [...lab.program("sallyport"), "up"]
-  const file = yield* lab.writeFile("resolv.conf", `nameserver ${inner.dns.v4}\n`)
-  // Only this command sees it.
-  const withDns = ["sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file, ...up]
-  return yield* lab.spawn("gateway", options.companyDns === true ? withDns : up, {
+  return yield* lab.spawn("gateway", options.companyDns === true ? yield* withCompanyDns(up) : up, {
     env: {
       FIREZONE_TOKEN: "gateway-secret",
       FIREZONE_API_URL: portalUrl,

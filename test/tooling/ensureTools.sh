@@ -16,8 +16,10 @@ test  curl            curl
 test  dnsmasq-base    dnsmasq
 test  iperf3          iperf3
 test  iputils-ping    ping
+test  nsd             nsd
 test  procps          ps
 test  tcpdump         tcpdump
+test  unbound         unbound
 test  wireguard-go    wireguard-go
 test  wireguard-tools wg
 ci    debootstrap     debootstrap

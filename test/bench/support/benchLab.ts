@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
 import { Lab, labAddresses } from "../../../src/lab/demo/Lab.ts"
 import { type Gateway, gatewayPort, startGateway } from "../../../src/lab/demo/tunnel.ts"
-import { inLab } from "../../support/lab.ts"
+import { inLab, withCompanyDns } from "../../support/lab.ts"
 import { processors } from "./calm.ts"
 import type { FleetClient, FleetJob } from "./fleet.ts"
 
@@ -17,10 +17,11 @@ export interface ConfiguredFleet {
 const sourceNetwork = "198.18.0.0/16"
 
 /**
- * Starts a gateway that knows `count` clients, all allowed to reach `*.svc.corp.internal`. With `--profile DIRECTORY` its
- * threads leave their processor profiles there.
+ * Starts a gateway that knows `count` clients, all allowed to reach `*.svc.corp.internal` and what `resources` adds (lines
+ * of the configuration); its host's own server is the company's, too. With `--profile DIRECTORY` its threads leave their
+ * processor profiles there.
  */
-export const startFleetGateway = Effect.fnUntraced(function* (count: number) {
+export const startFleetGateway = Effect.fnUntraced(function* (count: number, resources = "") {
   const lab = yield* Lab
   const { inner, outer } = labAddresses
   yield* lab.exec("client", ["ip", "route", "replace", "local", sourceNetwork, "dev", "lo"])
@@ -37,6 +38,7 @@ export const startFleetGateway = Effect.fnUntraced(function* (count: number) {
   }
   const profile = process.argv.indexOf("--profile")
   const gateway = yield* startGateway({
+    program: yield* withCompanyDns(lab.program("sallyport")),
     env: profile < 0 ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${process.argv[profile + 1]}` },
     config: `endpoint: ${outer.gateway.v4}:${gatewayPort}
 resolvers: { corp: ["udp://${inner.dns.v4}"] }
@@ -44,9 +46,23 @@ clients:
 ${lines.join("\n")}
 resources:
   services: { name: "*.svc.corp.internal", resolver: corp, allow: [all] }
-`
+${resources}`
   })
   return { gateway, clients } satisfies ConfiguredFleet
+})
+
+/** What a load generator reads: the path of its job. */
+export const writeJob = Effect.fnUntraced(function* (
+  fleet: ConfiguredFleet,
+  options: { readonly sources: number; readonly parameters: FleetJob["parameters"] }
+) {
+  const job: FleetJob = {
+    gateway: { address: labAddresses.outer.gateway.v4, port: gatewayPort, publicKey: fleet.gateway.publicKey },
+    clients: fleet.clients,
+    sources: Array.from({ length: options.sources }, (_, i) => `198.18.0.${i + 1}`),
+    parameters: options.parameters
+  }
+  return yield* (yield* Lab).writeFile("job.json", JSON.stringify(job))
 })
 
 /** Runs a load generator (a file of this directory) in the client's namespace and yields the JSON that it prints. */
@@ -61,13 +77,7 @@ export const generate = Effect.fnUntraced(function* <A>(
   }
 ) {
   const lab = yield* Lab
-  const job: FleetJob = {
-    gateway: { address: labAddresses.outer.gateway.v4, port: gatewayPort, publicKey: fleet.gateway.publicKey },
-    clients: fleet.clients,
-    sources: Array.from({ length: options.sources }, (_, i) => `198.18.0.${i + 1}`),
-    parameters: options.parameters
-  }
-  const path = yield* lab.writeFile("job.json", JSON.stringify(job))
+  const path = yield* writeJob(fleet, options)
   // Its clients stand for other machines: of the gateway's two processors it gets what is left.
   const output = yield* lab.exec(
     "client",
