@@ -327,7 +327,9 @@ export class DesiredState {
     const orders: Array<Order> = []
     if (entry.resources.delete(resource)) orders.push({ _tag: "RevokeResource", client, resource })
     for (const mapping of entry.mappings) {
-      if (mapping.wanted.resource !== resource || mapping.suspended) continue
+      const { resources } = mapping.wanted
+      if (mapping.suspended || !resources.includes(resource) || resources.some((id) => entry.resources.has(id)))
+        continue
       mapping.suspended = true
       mapping.addresses = undefined
       orders.push({ _tag: "SuspendMapping", mapping: mapping.wanted.mapping })
@@ -350,17 +352,21 @@ export class DesiredState {
     if (client === undefined) return []
     const known = this.mappings.get(command.mapping)
     if (known !== undefined && !known.suspended && !changes(known.wanted, command)) return []
-    if (known?.suspended === true && isPlacedAs(known.placed, command)) {
+    const goesOn = known?.suspended === true ? isPlacedAs(known.placed, command) : coversAnew(known?.wanted, command)
+    if (known !== undefined && goesOn) {
+      const covers = sameTexts(known.placed.resources, command.resources)
       known.wanted = command
       known.suspended = false
-      return []
+      if (covers) return []
+      known.placed = { ...known.placed, resources: command.resources }
+      return [known.placed]
     }
     if (known !== undefined) this.releaseProxies(known)
     const placed: PlaceMapping = {
       _tag: "PlaceMapping",
       mapping: command.mapping,
       client: command.client,
-      resource: command.resource,
+      resources: command.resources,
       proxyIps: command.proxyIps,
       version: ++this.numbers
     }
@@ -490,12 +496,16 @@ const changes = (known: SetMapping, next: SetMapping): boolean =>
   next.generation > known.generation ||
   (next.generation === known.generation && JSON.stringify(next) !== JSON.stringify(known))
 
-/** Whether the worker has the mapping as it is told again: flows that wait for its resource are its own. */
-const isPlacedAs = (placed: PlaceMapping, { client, proxyIps, resource }: SetMapping): boolean =>
-  placed.client === client &&
-  placed.resource === resource &&
-  placed.proxyIps.length === proxyIps.length &&
-  placed.proxyIps.every((proxy, i) => proxy === proxyIps[i])
+/** Whether the worker has the mapping with the proxies that are told again: its flows, those that wait as well, are its own. */
+const isPlacedAs = (placed: PlaceMapping, { client, proxyIps }: SetMapping): boolean =>
+  placed.client === client && sameTexts(placed.proxyIps, proxyIps)
+
+/** Whether only the resources are others. */
+const coversAnew = (known: SetMapping | undefined, next: SetMapping): boolean =>
+  known?.generation === next.generation && next.client === known.client && sameTexts(next.proxyIps, known.proxyIps)
+
+const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
+  a.length === b.length && a.every((text, i) => text === b[i])
 
 const sameParameters = (a: IceParameters | null, b: IceParameters): boolean =>
   a !== null && a.role === b.role && sameCredentials(a.local, b.local) && sameCredentials(a.remote, b.remote)

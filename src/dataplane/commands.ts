@@ -92,8 +92,9 @@ export interface SetResource {
 }
 
 /**
- * Takes the resource from the client: no packet passes, neither way. Its mappings and their sessions are suspended: they
- * go on where they were when the resource is set again and covers them; the sessions of a network end.
+ * Takes the resource from the client: no packet passes that it alone let through, neither way. Flows that another resource
+ * lets through go on by that one. The others are suspended, and so are mappings that no resource is left to: they go on
+ * where they were when one is set again that covers them; flows to a network end.
  */
 export interface RevokeResource {
   readonly _tag: "RevokeResource"
@@ -105,7 +106,8 @@ export interface SetMapping {
   readonly _tag: "SetMapping"
   readonly mapping: MappingId
   readonly client: ClientId
-  readonly resource: ResourceId
+  /** Those that cover the name: what any of them lets through passes, as long as the client has that one. */
+  readonly resources: ReadonlyArray<ResourceId>
   readonly proxyIps: ReadonlyArray<string>
   readonly generation: number
 }
@@ -129,7 +131,7 @@ interface RemoveMapping {
   readonly mapping: MappingId
 }
 
-/** The mapping of a revoked resource has waited long enough: its sessions end, and it fares as `PacketPolicy.revokedMappings` says. */
+/** The mapping that no resource was left to has waited long enough: its sessions end, and it fares as `PacketPolicy.revokedMappings` says. */
 export interface LapseMapping {
   readonly _tag: "LapseMapping"
   readonly mapping: MappingId

@@ -24,13 +24,16 @@ export interface PlaceClient extends Required<Omit<UpsertClient, "_tag">> {
   readonly laterPresharedKey: string | null
 }
 
-/** The mapping with the proxies that are its alone. The same `version` changes nothing; at another one its flows end. */
+/**
+ * The mapping with the proxies that are its alone. The same `version` changes nothing but the resources, and flows that
+ * none of those lets through end; at another one all its flows end.
+ */
 export interface PlaceMapping extends Omit<SetMapping, "_tag" | "generation"> {
   readonly _tag: "PlaceMapping"
   readonly version: number
 }
 
-/** Its resource is gone: its proxies stay its own, its addresses are forgotten, and its flows wait for the resource. */
+/** Its resources are gone: its proxies stay its own, its addresses are forgotten, and its flows wait for a resource. */
 interface SuspendMapping {
   readonly _tag: "SuspendMapping"
   readonly mapping: MappingId

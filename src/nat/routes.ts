@@ -5,6 +5,8 @@ import { type FilterSet, permits } from "./portFilters.ts"
 const noRoute = -1
 /** Some resource has the destination, but none lets the packet through. */
 export const filtered = -2
+/** Some resource lets the packet through, but none may lead to the destination. */
+export const refusedRoute = -3
 
 /**
  * Which of a client's CIDR and Internet resources takes a packet: those whose filters permit it before others, then
@@ -28,15 +30,15 @@ export class Routes {
     this.clients[client] = undefined
   }
 
-  /** The resource, `noRoute` or `filtered`. */
-  choose(client: number, destination: Readonly<Words>, protocol: number, destinationPort: number): number {
+  /** The resource, the `nth` of those that let the packet through; `noRoute` or `filtered`. */
+  choose(client: number, destination: Readonly<Words>, protocol: number, destinationPort: number, nth = 0): number {
     const routes = this.clients[client]
     let answer = noRoute
     if (routes === undefined) return answer
-    for (let i = 0; i < routes.length; i++) {
+    for (let i = 0, left = nth; i < routes.length; i++) {
       const route = routes[i]!
       if (route.network !== undefined && !covers(route.network, destination)) continue
-      if (permits(route.filters, protocol, destinationPort)) return route.resource
+      if (permits(route.filters, protocol, destinationPort) && left-- === 0) return route.resource
       answer = filtered
     }
     return answer

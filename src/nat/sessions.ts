@@ -327,23 +327,43 @@ export class Sessions extends SessionRecords {
     return this.removeWhere(client, () => true)
   }
 
-  /** The client may not use the resource: flows with a mapping are suspended, the others end. */
-  withdraw(client: number, resource: number): void {
+  /** The client may not use the resource: flows that do not move to another with a mapping are suspended, without one they end. */
+  withdraw(client: number, resource: number, moves: (slot: number) => boolean): void {
     this.removeWhere(client, (slot) => {
-      if (this.resourceOf(slot) !== resource) return false
+      if (this.resourceOf(slot) !== resource || this.suspended(slot) || moves(slot)) return false
       if (this.mappingOf(slot) < 0) return true
       this.suspend(slot)
       return false
     })
   }
 
-  /** The client may use the resource again: its suspended flows go on where `may` allows it and they can, or end. */
+  /**
+   * The client may use the resource (again): suspended flows go on by it where `may` allows it and they can, or end. Those of
+   * other resources that it does not allow wait on.
+   */
   resume(client: number, resource: number, may: (slot: number) => boolean): void {
     if (this.asleep === 0) return
     this.removeWhere(client, (slot) => {
-      if (!this.suspended(slot) || this.resourceOf(slot) !== resource) return false
-      return !may(slot) || !this.wake(slot)
+      if (!this.suspended(slot)) return false
+      if (!may(slot)) return this.resourceOf(slot) === resource
+      this.move(slot, resource)
+      return !this.wake(slot)
     })
+  }
+
+  /** The flow goes on by another resource. */
+  move(slot: number, resource: number): void {
+    this.records[slot * STRIDE + RESOURCE] = resource
+  }
+
+  /** Removes the mapping's sessions for which `gone` holds. */
+  removeOf(mapping: number, gone: (slot: number) => boolean): void {
+    this.byMapping.grow(mapping + 1)
+    for (let slot = this.byMapping.first(mapping); slot >= 0;) {
+      const next = this.byMapping.next(slot)
+      if (gone(slot)) this.remove(slot)
+      slot = next
+    }
   }
 
   /** Costs as much as the mapping has, like `forgetMapping`: a client's thousands of names may end together. */

@@ -27,7 +27,7 @@ export class Translations {
   place(
     mapping: number,
     client: number,
-    resource: number,
+    resources: ReadonlyArray<number>,
     proxies: ReadonlyArray<Readonly<Words>>,
     version: number
   ): void {
@@ -36,7 +36,7 @@ export class Translations {
     for (const proxy of proxies) this.byProxy.set(client, proxy, mapping)
     this.entries[mapping] = {
       client,
-      resource,
+      resources,
       version,
       proxies4: proxies.filter(isIpv4),
       proxies6: proxies.filter((p) => !isIpv4(p)),
@@ -68,6 +68,12 @@ export class Translations {
     entry.addresses6 = addresses6.slice(0, maxAddresses)
     entry.staleAt = staleAt
     return true
+  }
+
+  /** Other resources cover it from now on. */
+  cover(mapping: number, resources: ReadonlyArray<number>): void {
+    const entry = this.entries[mapping]
+    if (entry !== undefined) entry.resources = resources
   }
 
   /** The proxies stay the mapping's; what was looked up is forgotten, and the next lookup is its first. */
@@ -107,9 +113,9 @@ export class Translations {
     return this.entries[mapping]?.client ?? -1
   }
 
-  /** −1 for an unknown mapping. */
-  resourceOf(mapping: number): number {
-    return this.entries[mapping]?.resource ?? -1
+  /** Those that cover it. */
+  resourcesOf(mapping: number): ReadonlyArray<number> {
+    return this.entries[mapping]?.resources ?? noResources
   }
 
   /** Whether the addresses are past their time at `clock.now`; a clock, not a time, which would be boxed. */
@@ -139,7 +145,7 @@ export class Translations {
 
 interface Entry {
   readonly client: number
-  readonly resource: number
+  resources: ReadonlyArray<number>
   readonly version: number
   readonly proxies4: ReadonlyArray<Readonly<Words>>
   readonly proxies6: ReadonlyArray<Readonly<Words>>
@@ -151,3 +157,4 @@ interface Entry {
 }
 
 const none: ReadonlyArray<Readonly<Words>> = []
+const noResources: ReadonlyArray<number> = []

@@ -579,7 +579,7 @@ export class NameBook {
       this.release(robbed)
     }
     const { id, client, resource, proxyIps, generation } = entry.mapping
-    this.outside.send({ _tag: "SetMapping", mapping: id, client, resource, proxyIps, generation })
+    this.outside.send({ _tag: "SetMapping", mapping: id, client, resources: [resource], proxyIps, generation })
     if (entry.name.applied > 0 || entry.name.policy.inFlight) this.sendAddresses(entry)
   }
 

@@ -13,7 +13,7 @@ const mapping = (n: number, domain: string, proxies: ReadonlyArray<string>, gene
   _tag: "SetMapping",
   mapping: mappingId(n, domain),
   client: clientId(n),
-  resource: resourceId("app"),
+  resources: [resourceId("app")],
   proxyIps: proxies,
   generation
 })
@@ -57,11 +57,11 @@ const placed = ({ _tag, ...client }: UpsertClient, laterPresharedKey: string | n
   _tag: "PlaceClient"
 })
 
-const placedMapping = ({ client, mapping, proxyIps, resource }: SetMapping) => ({
+const placedMapping = ({ client, mapping, proxyIps, resources }: SetMapping) => ({
   _tag: "PlaceMapping",
   mapping,
   client,
-  resource,
+  resources,
   proxyIps
 })
 

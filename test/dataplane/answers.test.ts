@@ -226,7 +226,7 @@ describe("a packet that no mapping or authorization covers", () => {
           _tag: "SetMapping",
           mapping: mappingId(1, "x.corp"),
           client: clientId(1),
-          resource: resourceId("other"),
+          resources: [resourceId("other")],
           proxyIps: ["100.96.0.40"],
           generation: 1
         },

@@ -454,7 +454,7 @@ describe("a client with many names", () => {
       _tag: "SetMapping",
       mapping: mappingId(1, `n${i}.corp`),
       client: clientId(1),
-      resource: resourceId("app"),
+      resources: [resourceId("app")],
       proxyIps: [`100.97.${i >> 8}.${i & 255}`],
       generation: 1
     }))

@@ -174,7 +174,7 @@ describe("a flow that is cut", () => {
         _tag: "SetMapping",
         mapping: mappingId(1, "app.corp"),
         client: clientId(1),
-        resource: resourceId("app"),
+        resources: [resourceId("app")],
         proxyIps: ["100.96.0.40"],
         generation: 2
       }
@@ -185,7 +185,7 @@ describe("a flow that is cut", () => {
         _tag: "SetMapping",
         mapping: mappingId(1, "b.corp"),
         client: clientId(1),
-        resource: resourceId("app"),
+        resources: [resourceId("app")],
         proxyIps: [proxy4],
         generation: 1
       }

@@ -27,7 +27,7 @@ const granted: ReadonlyArray<Command> = [
     _tag: "SetMapping",
     mapping: mappingId(1, "app.corp"),
     client: clientId(1),
-    resource: resourceId("app"),
+    resources: [resourceId("app")],
     proxyIps: [proxy4],
     generation: 1
   },

@@ -40,7 +40,7 @@ const mapped = (id: string, domain: string, proxyIps: ReadonlyArray<string>): Re
     _tag: "SetMapping",
     mapping: mappingId(1, domain),
     client: clientId(1),
-    resource: resourceId(id),
+    resources: [resourceId(id)],
     proxyIps,
     generation: 1
   },

@@ -33,7 +33,7 @@ const mapping: Command = {
   _tag: "SetMapping",
   mapping: mappingId(1, "app.corp"),
   client: clientId(1),
-  resource: resourceId("app"),
+  resources: [resourceId("app")],
   proxyIps: [proxy4],
   generation: 1
 }

@@ -20,7 +20,7 @@ const scene = (addresses: ReadonlyArray<string> = ["10.0.0.1", "10.0.0.2"]) => {
     [mapping, client],
     [6, 2]
   ] as const) {
-    translations.place(m, c, 0, proxies.map(address), 1)
+    translations.place(m, c, [0], proxies.map(address), 1)
     translations.setAddresses(m, 1, MappingState.Resolved, addresses.map(address), [], 0)
   }
   const choose = (proxy: number, now: number, m = mapping, port = 443): string => {

@@ -45,6 +45,8 @@ interface Opening {
   resource: number
 }
 
+const noOther = () => false
+
 const find = (sessions: Sessions, port: number, o: Partial<Opening> = {}): number =>
   sessions.findOutbound(o.client ?? 1, o.protocol ?? tcp, port, o.destination ?? proxy, o.port ?? 443)
 
@@ -282,7 +284,7 @@ describe("the end of a session", () => {
     assert.strictEqual(byClient.size, 1)
     assert.notStrictEqual(find(byClient, 1, { client: 2 }), -1)
     const byResource = fill()
-    byResource.withdraw(1, 2)
+    byResource.withdraw(1, 2, noOther)
     assert.deepStrictEqual([byResource.sizeOf(1), byResource.sizeOf(2)], [2, 1])
     const byMapping = fill()
     byMapping.forgetMapping(2)
@@ -298,7 +300,7 @@ describe("the end of a session", () => {
     open(sessions, 2, 0, { mapping: 1, resource: 1 })
     open(sessions, 3, 0, { mapping: 2, resource: 2 })
     sessions.inbound(slot, ack, 1)
-    sessions.withdraw(1, 1)
+    sessions.withdraw(1, 1, noOther)
     assert.deepStrictEqual(
       [1, 2, 3].map((port) => find(sessions, port) >= 0),
       [false, false, true]
@@ -308,7 +310,7 @@ describe("the end of a session", () => {
     assert.strictEqual(find(sessions, 1), slot)
     assert.strictEqual(sessions.findInbound(1, tcp, 1, real, 443), slot)
     assert.deepStrictEqual([find(sessions, 2), sessions.uses(1), sessions.lastInAt(slot)], [-1, true, 1])
-    sessions.withdraw(1, 1)
+    sessions.withdraw(1, 1, noOther)
     sessions.forgetMapping(1)
     assert.isFalse(sessions.uses(1))
     sessions.resume(1, 1, () => true)
@@ -330,7 +332,7 @@ describe("the end of a session", () => {
     const names = 100
     const sessions = new Counting({ capacity: 1_024, perClient: 1_024 })
     for (let port = 1; port <= 1_000; port++) open(sessions, port, 0, { mapping: port % names, resource: 1 })
-    sessions.withdraw(1, 1)
+    sessions.withdraw(1, 1, noOther)
     for (let mapping = 0; mapping < names; mapping++) sessions.suspendMapping(mapping)
     for (let mapping = 0; mapping < names; mapping++) sessions.forgetMapping(mapping)
     assert.strictEqual(sessions.size, 0)
@@ -340,7 +342,7 @@ describe("the end of a session", () => {
   it("is what a suspended flow comes to when another one took its place", () => {
     const sessions = make()
     open(sessions, 1, 0, { mapping: 1, resource: 1 })
-    sessions.withdraw(1, 1)
+    sessions.withdraw(1, 1, noOther)
     const other = open(sessions, 1, 0, { mapping: 2, resource: 2, destination: proxy2 })
     assert.strictEqual(sessions.outsidePort(other), 1)
     sessions.resume(1, 1, () => true)
@@ -558,8 +560,17 @@ it.prop(
           known.real = to
         }
       } else if (op.what === 18) {
-        model.withdraw(op.client, op.real)
-        sessions.withdraw(op.client, op.real)
+        const to = (op.real + 1) % reals.length
+        model.withdraw(op.client, op.real, (s) => {
+          if (s.destination !== destinations[op.destination]) return false
+          s.resource = to
+          return true
+        })
+        sessions.withdraw(op.client, op.real, (slot) => {
+          if (sessions.mappingOf(slot) !== op.destination) return false
+          sessions.move(slot, to)
+          return true
+        })
       } else if (op.what === 19) {
         model.resume(op.client, op.real, (s) => s.destination !== destinations[op.destination])
         sessions.resume(op.client, op.real, (slot) => sessions.mappingOf(slot) !== op.destination)

@@ -9,7 +9,7 @@ export interface ModelSession {
   real: string
   outsidePort: number
   readonly mapping: number
-  readonly resource: number
+  resource: number
   readonly firstOut: number
   lastOut: number
   lastIn: number
@@ -97,19 +97,26 @@ export class SessionsModel {
     })
   }
 
-  withdraw(client: number, resource: number): void {
-    for (const s of this.sessions) if (s.client === client && s.resource === resource) s.suspended = true
+  withdraw(client: number, resource: number, moves: (s: ModelSession) => boolean): void {
+    for (const s of this.sessions) {
+      if (s.client === client && s.resource === resource && !s.suspended && !moves(s)) s.suspended = true
+    }
   }
 
   resume(client: number, resource: number, may: (s: ModelSession) => boolean): void {
-    const back = this.sessions.filter((s) => s.suspended && s.client === client && s.resource === resource)
+    const back = this.sessions.filter((s) => s.suspended && s.client === client)
     const [unconfirmed, confirmed] = [back.filter((s) => s.lastIn < 0), back.filter((s) => s.lastIn >= 0)]
     for (const s of [...byTurn(unconfirmed).toReversed(), ...byTurn(confirmed).toReversed()]) {
       const { insidePort, destination, outsidePort, port, protocol, real } = s
       const taken =
         this.inside(client, protocol, insidePort, destination, port) ??
         this.outside(client, protocol, outsidePort, real, port)
-      if (!may(s) || taken !== undefined) this.remove(s)
+      if (!may(s)) {
+        if (s.resource === resource) this.remove(s)
+        continue
+      }
+      s.resource = resource
+      if (taken !== undefined) this.remove(s)
       else s.suspended = false
     }
   }

@@ -45,12 +45,12 @@ const mapping = (
   domain: string,
   proxyIps: ReadonlyArray<string>,
   generation = 1,
-  resource = "app"
+  covering: ReadonlyArray<string> = ["app"]
 ): SetMapping => ({
   _tag: "SetMapping",
   mapping: mappingId(n, domain),
   client: clientId(n),
-  resource: resourceId(resource),
+  resources: covering.map(resourceId),
   proxyIps,
   generation
 })
@@ -107,12 +107,15 @@ export const contested: ReadonlyArray<Command> = [
     network("lab", "10.30.0.0/16", { client: clientId(n) }),
     network("world", null, { client: clientId(n) }),
     { _tag: "RevokeResource", client: clientId(n), resource: resourceId("app") },
+    { _tag: "RevokeResource", client: clientId(n), resource: resourceId("other") },
     { _tag: "RevokeResource", client: clientId(n), resource: resourceId("lab") },
     mapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"]),
     mapping(n, "b.corp", ["100.96.0.5"]),
     mapping(n, "b.corp", ["100.96.0.9"], 2),
     mapping(n, "a.corp", ["100.96.0.9"], 3),
-    mapping(n, "b.corp", ["100.96.0.4"], 1, "other"),
+    mapping(n, "b.corp", ["100.96.0.4"], 1, ["other"]),
+    mapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"], 1, ["app", "other"]),
+    mapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"], 1, ["other"]),
     { ...mapping(n, "a.corp", ["100.96.0.4"], 4), client: clientId(3 - n) },
     addresses(n, 1, "Resolving", [], "a.corp"),
     addresses(n, 1, "Resolved", ["10.20.0.10"], "a.corp"),
@@ -178,7 +181,7 @@ export const holds = (engine: Engine): ReadonlyArray<unknown> => {
           if (m < 0) return "none"
           return {
             mapping: state.mappings.name(m),
-            resource: resources.name(translations.resourceOf(m)),
+            resources: translations.resourcesOf(m).map((each) => resources.name(each)),
             state: translations.state(m),
             addresses: translations.addresses(m, proxy).map(formatAddress)
           }

@@ -111,7 +111,7 @@ export const nameCommands = (
     _tag: "SetMapping",
     mapping,
     client,
-    resource: resourceId("app"),
+    resources: [resourceId("app")],
     proxyIps: options.proxyIps ?? [proxy4, proxy6],
     generation: 1
   }

@@ -8,7 +8,7 @@ import { Fragments } from "../../nat/fragments.ts"
 import { Parking } from "../../nat/parking.ts"
 import { ReplyEvidence } from "../../nat/replyEvidence.ts"
 import { gatewayPacketLimit, icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
-import { Routes } from "../../nat/routes.ts"
+import { refusedRoute, Routes } from "../../nat/routes.ts"
 import { SessionBirths } from "../../nat/sessionBirths.ts"
 import type { Reserve } from "../../nat/sessionRecords.ts"
 import { Sessions } from "../../nat/sessions.ts"
@@ -16,7 +16,7 @@ import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
 import { equal, isIpv4, type Network, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
-import { type ClientResource, ClientTable } from "./clientTable.ts"
+import { type ClientEntry, type ClientResource, ClientTable } from "./clientTable.ts"
 import { Interner } from "./interner.ts"
 import { NetworkSet } from "./networkSet.ts"
 import { NoticeBox } from "./noticeBox.ts"
@@ -161,6 +161,16 @@ export class EngineState {
     return refusal !== undefined
   }
 
+  /** The client's network resource that takes a packet: the first that lets it through and may lead there; see `Routes`. */
+  route(client: ClientEntry, to: Readonly<Words>, protocol: number, port: number): number {
+    for (let nth = 0; ; nth++) {
+      const index = this.routes.choose(client.index, to, protocol, port, nth)
+      if (index < 0) return nth === 0 ? index : refusedRoute
+      const resource = client.resources.get(index)
+      if (resource !== undefined && !this.refuses(resource, to)) return index
+    }
+  }
+
   /** Tells main why a name should be looked up again. */
   suspect(mapping: number, cause: "Unmapped" | "Unanswered" | "Unreachable" | "Stale"): void {
     const name = this.mappings.name(mapping)
@@ -182,7 +192,7 @@ export class EngineState {
     this.endFlows(mapping)
     fragments.forgetClient(client)
     clients.get(client)?.mappings.delete(mapping)
-    resources.release(translations.resourceOf(mapping))
+    for (const resource of translations.resourcesOf(mapping)) resources.release(resource)
     translations.remove(mapping)
   }
 }

@@ -14,7 +14,7 @@ import type { RevokeResource, SetAddresses, SetPolicy, SetResource } from "../co
 import type { Order, PlaceClient, PlaceMapping } from "../orders.ts"
 import { AddressCache } from "./addressCache.ts"
 import type { ClientReports } from "./clientReports.ts"
-import type { ClientEntry, ClientResource } from "./clientTable.ts"
+import type { ClientEntry } from "./clientTable.ts"
 import type { Connections } from "./connections.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
@@ -163,26 +163,48 @@ export class Executor {
     if (kind === "dns") state.routes.remove(client.index, index)
     else state.routes.set(client.index, index, id, network ?? undefined, filters)
     if (known) this.cutDenied(client)
-    else state.sessions.resume(client.index, index, (slot) => this.covers(client.resources.get(index)!, slot))
+    else state.sessions.resume(client.index, index, (slot) => this.covers(client, index, slot))
   }
 
   /** Ends the flows that a new one like them would not be let through for. */
   private cutDenied(client: ClientEntry): void {
     const { fragments, sessions } = this.state
     fragments.forgetClient(client.index)
-    sessions.removeWhere(client.index, (slot) => {
-      if (sessions.suspended(slot)) return false
-      const resource = client.resources.get(sessions.resourceOf(slot))
-      return resource === undefined || !this.covers(resource, slot)
-    })
+    sessions.removeWhere(client.index, (slot) => this.isDenied(client, slot))
   }
 
-  private covers(resource: ClientResource, slot: number): boolean {
+  /** Not one that waits for its resource anyhow; one that another resource lets through moves there. */
+  private isDenied(client: ClientEntry, slot: number): boolean {
+    const { sessions } = this.state
+    if (sessions.suspended(slot) || this.covers(client, sessions.resourceOf(slot), slot)) return false
+    return !this.moves(client, slot)
+  }
+
+  /** Whether the flow goes on by a resource that lets it through, as a new one like it would. */
+  private moves(client: ClientEntry, slot: number): boolean {
+    const { state, inside } = this
+    const { sessions, translations } = state
+    const mapping = sessions.mappingOf(slot)
+    sessions.destinationInto(slot, inside)
+    const index =
+      mapping < 0
+        ? state.route(client, inside, sessions.protocolOf(slot), sessions.destinationPort(slot))
+        : (translations.resourcesOf(mapping).find((each) => this.covers(client, each, slot)) ?? -1)
+    if (index < 0 || !this.covers(client, index, slot)) return false
+    sessions.move(slot, index)
+    return true
+  }
+
+  private covers(client: ClientEntry, index: number, slot: number): boolean {
     const { state, inside, real } = this
-    const { sessions } = state
+    const { sessions, translations } = state
+    const resource = client.resources.get(index)
+    if (resource === undefined) return false
     sessions.realInto(slot, real)
-    const mapped = sessions.mappingOf(slot) >= 0
+    const mapping = sessions.mappingOf(slot)
+    const mapped = mapping >= 0
     if ((resource.kind === "dns") !== mapped) return false
+    if (mapped && !translations.resourcesOf(mapping).includes(index)) return false
     sessions.destinationInto(slot, inside)
     if (state.isProxy(inside) !== mapped) return false
     if (resource.network !== null && !contains(resource.network, real)) return false
@@ -197,7 +219,7 @@ export class Executor {
     if (client?.resources.delete(index) !== true) return
     state.routes.remove(client.index, index)
     state.fragments.forgetClient(client.index)
-    state.sessions.withdraw(client.index, index)
+    state.sessions.withdraw(client.index, index, (slot) => this.moves(client, slot))
     state.resources.release(index)
   }
 
@@ -206,17 +228,27 @@ export class Executor {
     const client = clients.find(order.client)
     if (client === undefined) return
     const known = mappings.find(order.mapping)
-    if (known >= 0 && translations.version(known) === order.version) return
+    const covering = order.resources.map((id) => resources.retain(id))
+    if (known >= 0 && translations.version(known) === order.version) return this.coverMapping(client, known, covering)
     const mapping = known < 0 ? mappings.retain(order.mapping) : known
-    const resource = resources.retain(order.resource)
     if (known >= 0) {
       fragments.forgetClient(translations.clientOf(mapping))
       this.state.endFlows(mapping)
       clients.get(translations.clientOf(mapping))?.mappings.delete(mapping)
-      resources.release(translations.resourceOf(mapping))
+      for (const resource of translations.resourcesOf(mapping)) resources.release(resource)
     }
     client.mappings.add(mapping)
-    translations.place(mapping, client.index, resource, this.addresses.all(order.proxyIps), order.version)
+    translations.place(mapping, client.index, covering, this.addresses.all(order.proxyIps), order.version)
+  }
+
+  private coverMapping(client: ClientEntry, mapping: number, covering: ReadonlyArray<number>): void {
+    const { fragments, resources, sessions, translations } = this.state
+    const before = translations.resourcesOf(mapping)
+    translations.cover(mapping, covering)
+    for (const resource of before) resources.release(resource)
+    if (before.every((resource) => covering.includes(resource))) return
+    fragments.forgetClient(client.index)
+    sessions.removeOf(mapping, (slot) => this.isDenied(client, slot))
   }
 
   private suspendMapping(id: PlaceMapping["mapping"]): void {

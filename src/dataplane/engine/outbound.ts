@@ -6,7 +6,7 @@ import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.t
 import { fromClient } from "../../nat/fragments.ts"
 import { lookAheadPackets } from "../../nat/lookAhead.ts"
 import { permits } from "../../nat/portFilters.ts"
-import { filtered } from "../../nat/routes.ts"
+import { filtered, refusedRoute } from "../../nat/routes.ts"
 import { confirmedSilence } from "../../nat/silence.ts"
 import { MappingState } from "../../nat/translations.ts"
 import { isBareSyn } from "../../nat/sessions.ts"
@@ -203,10 +203,10 @@ export class Outbound {
       if (unmapped === "prohibited") state.notices.unknownProxy(client.index, client.id, state.now)
       return this.answer(client, "outbound.unmapped", unmapped === "unreachable" ? networkUnreachable : prohibited)
     }
-    const resource = client.resources.get(translations.resourceOf(mapping))
-    if (resource === undefined) return this.answer(client, "outbound.unauthorized", prohibited)
-    if (!permits(resource.filters, view.protocol, view.destinationPort)) {
-      return this.answer(client, "outbound.filtered", prohibited)
+    const resource = this.admitting(client, mapping)
+    if (resource === undefined) {
+      const has = translations.resourcesOf(mapping).some((index) => client.resources.has(index))
+      return this.answer(client, has ? "outbound.filtered" : "outbound.unauthorized", prohibited)
     }
     if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.query) {
       const { untranslatable } = state.packets
@@ -240,12 +240,14 @@ export class Outbound {
       state.suspect(mapping, "Unmapped")
       return this.answer(client, "outbound.unresolved", networkUnreachable)
     }
-    if (state.refuses(resource, real) && !this.chooseAllowed(resource, mapping)) {
-      return this.answer(client, "outbound.destination_refused", networkUnreachable)
-    }
+    const leading = state.refuses(resource, real) ? this.chooseAllowed(client, mapping) : resource
+    if (leading === undefined) return this.answer(client, "outbound.destination_refused", networkUnreachable)
     if (several(translations, mapping, real)) state.evidence.started(client.index, mapping, port, real, state.now)
-    if (known >= 0 && !established && sessions.rebind(known, real)) return known
-    return this.open(client, port, real, mapping, resource)
+    if (known >= 0 && !established && sessions.rebind(known, real)) {
+      sessions.move(known, leading.index)
+      return known
+    }
+    return this.open(client, port, real, mapping, leading)
   }
 
   /** A new session for the packet, or −1, counted: the client opens too many, or no port is left. */
@@ -276,16 +278,31 @@ export class Outbound {
     return slot
   }
 
-  /** The chosen address is refused: the first one of its family that is not, in their order. */
-  private chooseAllowed(resource: ClientResource, mapping: number): boolean {
+  /** Of the client's resources that cover the mapping, the first that lets the packet through, and leads to `to` if told. */
+  private admitting(client: ClientEntry, mapping: number, to?: Readonly<Words>): ClientResource | undefined {
+    const { state, view } = this
+    const covering = state.translations.resourcesOf(mapping)
+    for (let i = 0; i < covering.length; i++) {
+      const resource = client.resources.get(covering[i]!)
+      if (resource === undefined || !permits(resource.filters, view.protocol, view.destinationPort)) continue
+      if (to === undefined || !state.refuses(resource, to)) return resource
+    }
+    return undefined
+  }
+
+  /** The chosen address is refused by one resource: another that leads there, or to the next address of its family. */
+  private chooseAllowed(client: ClientEntry, mapping: number): ClientResource | undefined {
     const { state, view, real } = this
+    const chosen = this.admitting(client, mapping, real)
+    if (chosen !== undefined) return chosen
     const addresses = state.translations.addresses(mapping, view.destination)
     for (let i = 0; i < addresses.length; i++) {
-      if (state.refuses(resource, addresses[i]!)) continue
+      const resource = this.admitting(client, mapping, addresses[i])
+      if (resource === undefined) continue
       copyWords(addresses[i]!, real)
-      return true
+      return resource
     }
-    return false
+    return undefined
   }
 
   private park(client: ClientEntry, mapping: number): boolean {
@@ -308,15 +325,11 @@ export class Outbound {
     const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
     // A session is as good as its resource: it ends with it.
     if (slot < 0 || (syn && sessions.mayRestart(slot, state.now, false))) {
-      const index = state.routes.choose(client.index, view.destination, view.protocol, view.destinationPort)
+      const index = state.route(client, view.destination, view.protocol, view.destinationPort)
+      if (index === refusedRoute) return this.refuseRoute(client)
       const resource = index < 0 ? undefined : client.resources.get(index)
       if (resource === undefined) {
         return this.refuse(client, index === filtered ? "outbound.filtered" : "outbound.unauthorized", prohibited)
-      }
-      if (state.refuses(resource, view.destination)) {
-        // All names of the client outside of its resources fail with its DNS server, which `status` tells.
-        if (resource.kind === "internet" && isDns(view)) state.count("outbound.private_dns_refused")
-        return this.refuse(client, "outbound.destination_refused", networkUnreachable)
       }
       slot = this.open(client, port, view.destination, -1, resource)
       if (slot < 0) return
@@ -327,6 +340,14 @@ export class Outbound {
     this.train.begin(state.bytes, view, view.destination, outsidePort)
     if (outsidePort !== view.sourcePort) rewriteDestination(state.bytes, view, view.destination, outsidePort)
     this.forward()
+  }
+
+  private refuseRoute(client: ClientEntry): void {
+    const { state, view } = this
+    // All names of the client outside of its resources fail with its DNS server, which `status` tells.
+    const index = state.routes.choose(client.index, view.destination, view.protocol, view.destinationPort)
+    if (client.resources.get(index)?.kind === "internet" && isDns(view)) state.count("outbound.private_dns_refused")
+    this.refuse(client, "outbound.destination_refused", networkUnreachable)
   }
 
   /** The first fragment of a datagram goes to `destination`: the later ones will follow it. */

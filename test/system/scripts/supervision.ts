@@ -69,7 +69,7 @@ const mappings = (n: number): ReadonlyArray<Command> =>
         _tag: "SetMapping",
         mapping: mappingId(n, domain),
         client: clientId(n),
-        resource: resourceId("app"),
+        resources: [resourceId("app")],
         proxyIps: Array.from({ length: 4 }, (_, p) => [
           `100.96.1.${i * 4 + p}`,
           `fd00:2021:1111:8000::${(0x100 + i * 4 + p).toString(16)}`
