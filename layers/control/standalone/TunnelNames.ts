@@ -5,7 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
-import { type AccessReply, ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
+import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
@@ -17,50 +17,33 @@ import {
 } from "../../../src/control/standalone/chooseResource.ts"
 import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
-import { proxyTtl, tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
+import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
-import { IpFamilies, leadsOut6 } from "../../../src/host/IpFamilies.ts"
+import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
-import type { Client } from "../../../src/model/Client.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { RateLimits } from "../../../src/nat/rateLimits.ts"
 import { parseAddress, parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
+import { makeResourceNames, type NamesOfClient } from "./resourceNames.ts"
 import { makeStoredSlots } from "./storedSlots.ts"
-
-/**
- * A question for IPv6 addresses of a name of which nothing is known yet waits this long for its lookup, so that it is answered
- * within 150 ms: most clients prefer IPv6, and what they send without a connection to a name with IPv4 only would be lost.
- */
-const familyMs = 140
-/**
- * Such questions at a time, and of one client; others are answered at once. Together with those that wait for other servers
- * they leave places at the DNS server free.
- */
-const maxHeld = { all: 32, client: 8 }
 
 /** How long another server may take for a question. */
 const forwardMs = 4_000
 
-interface ClientNames {
-  readonly client: Client
+interface ClientNames extends NamesOfClient {
   readonly index: number
   readonly grants: ReadonlyArray<DnsGrant>
   /** All that it sends anywhere comes through the tunnel. */
   readonly internet: boolean
-  readonly slots: Slots
   /** Questions that wait for other servers. */
   forwards: number
-  /** Questions that wait for their name's lookup. */
-  held: number
-  /** Two questions about one new name must not get two slots. */
-  readonly turn: Semaphore.Semaphore
 }
 
 export const layer = (
@@ -74,7 +57,6 @@ export const layer = (
     TunnelNames,
     Effect.gen(function* () {
       const store = yield* StateStore
-      const acceptor = yield* ConnectionAcceptor
       const authorizations = yield* Authorizations
       const clients = yield* Clients
       const destinations = yield* Destinations
@@ -82,9 +64,8 @@ export const layer = (
       const resolutions = yield* Resolutions
       const forwarder = yield* makeDnsForwarder
       const stored = yield* makeStoredSlots
+      const resourceNames = yield* makeResourceNames(stored)
       const limits = new RateLimits(questionLimit)
-      const ways = { some: () => leadsOut6(families.ipv6()), leadsTo: families.leadsTo }
-      let held = 0
       const counters = { questions: 0, unknown_source: 0, rate_limited: 0 }
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
@@ -130,56 +111,18 @@ export const layer = (
             )
 
       /** Of a name that `grants`, one at least, cover. */
-      const resourceName = Effect.fnUntraced(function* (
+      const resourceName = (
         of: ClientNames,
         grants: ReadonlyArray<DnsGrant>,
         question: TunnelQuestion,
         now: number
-      ): Effect.fn.Return<TunnelAnswer> {
-        const { family, domain, type } = question
-        const { client, resource, expiresAt } = grants[0]!
+      ): Effect.Effect<TunnelAnswer> => {
+        const { domain, family, type } = question
         // Their hints would lead clients past the proxy IPs.
-        if (type === recordType.HTTPS || type === recordType.SVCB) return { _tag: "NoData", ttl: 60 }
-        if (family === null) return yield* forwarder.forward(of, resource.resolver, question, forwardMs)
-        const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
-        if (entry === undefined) return { _tag: "ServerFailure" }
-        const monotonic = yield* monotonicMillis
-        const { proxyIps } = entry
-        return yield* acceptor
-          .accept({ client, resource, expiresAt, name: { domain, proxyIps }, credentials: null })
-          .pipe(
-            Effect.flatMap(({ mapping }) => (mapping === null ? Effect.undefined : familyKnown(of, family, mapping))),
-            Effect.match({
-              onSuccess: (state): TunnelAnswer =>
-                state === undefined
-                  ? { _tag: "ServerFailure" }
-                  : tunnelAnswerOf(state, family, proxyIps, monotonic, { ...ways, some: ways.some() }),
-              onFailure: (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })
-            })
-          )
-      })
-
-      /** The state of a name, a little later where that may tell that it has no IPv6. */
-      const familyKnown = (of: ClientNames, family: 4 | 6, { mapping, state }: NonNullable<AccessReply["mapping"]>) => {
-        const matters = family === 6 && state._tag === "Resolving" && ways.some()
-        if (!matters || held >= maxHeld.all || of.held >= maxHeld.client) return Effect.succeed(state)
-        return Effect.acquireUseRelease(
-          Effect.sync(() => {
-            held++
-            of.held++
-          }),
-          () =>
-            resolutions.settled(mapping.id).pipe(
-              Effect.timeoutOption(familyMs),
-              Effect.andThen(resolutions.find(mapping.client, mapping.resource, mapping.name.domain)),
-              Effect.map((known) => known?.state ?? state)
-            ),
-          () =>
-            Effect.sync(() => {
-              held--
-              of.held--
-            })
-        )
+        if (type === recordType.HTTPS || type === recordType.SVCB) return Effect.succeed({ _tag: "NoData", ttl: 60 })
+        return family === null
+          ? forwarder.forward(of, grants[0]!.resource.resolver, question, forwardMs)
+          : resourceNames(of, grants, { domain, family }, now)
       }
 
       const reverse = (of: ClientNames, slot: number): TunnelAnswer => {

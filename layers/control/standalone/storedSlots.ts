@@ -17,7 +17,21 @@ interface Owned {
   readonly slots: Slots
 }
 
-export const makeStoredSlots = Effect.gen(function* () {
+export interface StoredSlots {
+  readonly persist: (of: Owned, entry: NameEntry, now: number) => Effect.Effect<void>
+  readonly release: (of: Owned, entry: NameEntry, now: number) => Effect.Effect<void>
+  /** The client's first names then need not wait for the disk; where it fails, the first question tries again and tells. */
+  readonly reserveFirst: (of: Owned) => Effect.Effect<void>
+  /** The name with its slot, written down; `undefined` when the client's ranges are used up. */
+  readonly entryOf: (
+    of: Owned,
+    resource: ResourceId,
+    domain: string,
+    now: number
+  ) => Effect.Effect<NameEntry | undefined>
+}
+
+export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredSlots, never, StateStore | Resolutions> {
   const store = yield* StateStore
   const resolutions = yield* Resolutions
   const began = { date: yield* Clock.currentTimeMillis, at: yield* monotonicMillis }
@@ -69,9 +83,7 @@ export const makeStoredSlots = Effect.gen(function* () {
   return {
     persist,
     release,
-    /** The client's first names then need not wait for the disk; where it fails, the first question tries again and tells. */
     reserveFirst: (of: Owned) => Effect.ignore(reserve(of, of.slots.firstReservation)),
-    /** The name with its slot, written down; `undefined` when the client's ranges are used up. */
     entryOf: Effect.fnUntraced(function* (of: Owned, resource: ResourceId, domain: string, now: number) {
       const named = yield* Effect.catch(
         assign(of, resource, domain, now),
