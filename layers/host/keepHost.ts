@@ -5,11 +5,13 @@ import type { HostKept } from "../../src/host/HostKept.ts"
 import type { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 
-/** Somebody who undoes every repair is met at once this often, and once a second then. */
+/** Who undoes every repair is met at once this often in a row, with one more each `moreMs`, and once a second then. */
 const atOnce = 60
+const moreMs = 2_000
 const pauseMs = 1_000
-/** Rounds are forgotten, one by one, after this long. */
-const forgottenMs = 2_000
+/** That many of them have a line each. What goes on then has one, until nothing was changed for `calmMs`. */
+const toldEach = 20
+const calmMs = 10_000
 
 export interface HostKeeper {
   /** One comparison, and what it takes. */
@@ -26,9 +28,10 @@ export const makeHostKeeper = (
   let kept: HostKept = { repaired: 0, devicesMade: 0, last: null, wrong: null }
   /** The sockets of the device are to be made again. */
   let remade = false
-  let rounds = 0
-  let forgotAt = 0
-  let untold = 0
+  let left = atOnce
+  /** Repairs without a line each; `null`: each has one. */
+  let untold: number | null = null
+  let toldWrong: ReadonlyArray<string> = []
 
   const round = Effect.gen(function* () {
     const now = yield* monotonicMillis
@@ -37,37 +40,42 @@ export const makeHostKeeper = (
     const failure = remade ? yield* onRemade : null
     remade = failure !== null
     const refused = failure === null ? found.refused : [...found.refused, failure]
+    const quiet = now - (kept.last?.at ?? 0)
 
+    if (untold !== null && quiet >= calmMs) {
+      yield* Effect.logInfo(`nobody keeps changing the host any more: put right ${untold} times without a line each`)
+      untold = null
+      left = atOnce
+    }
     if (found.repaired.length > 0) {
-      const forgotten = Math.floor((now - forgotAt) / forgottenMs)
-      rounds = Math.max(0, rounds - forgotten) + 1
-      forgotAt += forgotten * forgottenMs
+      left = Math.min(atOnce, left + quiet / moreMs)
+      const what = found.repaired.join(", ")
+      if (untold === null && left <= atOnce - toldEach) {
+        untold = 0
+        yield* Effect.logWarning(
+          `somebody keeps changing the host (${what}): it is put right without a line each from now on; find the program that does it`
+        )
+      } else if (untold === null) {
+        yield* Effect.logWarning(`the host was changed, and is put right: ${what}`)
+      }
+      if (untold !== null) untold++
       kept = {
         ...kept,
         repaired: kept.repaired + found.repaired.length,
         devicesMade: kept.devicesMade + Number(found.remade),
         last: { at: now, what: found.repaired }
       }
-      if (rounds <= atOnce) {
-        const before = untold === 0 ? "" : ` (and ${untold} times before, without a line each)`
-        untold = 0
-        yield* Effect.logWarning(`the host was changed, and is put right: ${found.repaired.join(", ")}${before}`)
-      } else {
-        if (untold++ === 0) {
-          yield* Effect.logWarning(
-            `somebody keeps changing the host (${found.repaired.join(", ")}): it is put right once a second from now on; find the program that does it`
-          )
-        }
-        yield* Effect.sleep(pauseMs)
-      }
+      if (left < 1) yield* Effect.sleep(pauseMs)
+      left = Math.max(0, left - 1)
     }
-    const wrong = kept.wrong?.what ?? []
-    if (refused.join("\n") === wrong.join("\n")) return
-    kept = { ...kept, wrong: refused.length === 0 ? null : { since: kept.wrong?.since ?? now, what: refused } }
+    if (refused.join("\n") !== (kept.wrong?.what ?? []).join("\n")) {
+      kept = { ...kept, wrong: refused.length === 0 ? null : { since: kept.wrong?.since ?? now, what: refused } }
+    }
     // Who undoes repairs all the time makes some of them fail; that somebody does has been said.
-    if (rounds - Math.floor((now - forgotAt) / forgottenMs) > atOnce) return
-    for (const line of refused) if (!wrong.includes(line)) yield* Effect.logWarning(line)
-    if (refused.length === 0) yield* Effect.logInfo("the host is as it should be again")
+    if (untold !== null) return
+    for (const line of refused) if (!toldWrong.includes(line)) yield* Effect.logWarning(line)
+    if (refused.length === 0 && toldWrong.length > 0) yield* Effect.logInfo("the host is as it should be again")
+    toldWrong = refused
   })
   return { round, kept: () => kept }
 }
