@@ -21,7 +21,9 @@ export const endpointAddresses = Effect.fnUntraced(function* ({
   if (literal !== undefined) {
     const interfaceIndex = zone === null ? 0 : interfaceNumber(zone)
     if (interfaceIndex === null) {
-      return yield* new EndpointError({ message: `this host has no interface ${zone}, which Endpoint names` })
+      return yield* new EndpointError({
+        message: `this host has no interface ${zone}, which Endpoint names: take one that "ip link" shows`
+      })
     }
     return [{ address: formatAddress(literal), port, ...(zone === null ? {} : { interfaceIndex }) }]
   }

@@ -68,7 +68,7 @@ export const udpError = (syscall: string, errno: string, family: 4 | 6, port: nu
 export const bindToDeviceError = (errno: string, name: string): NativeError => {
   const because =
     errno === "ENODEV"
-      ? `there is no interface ${name} to bind a socket to (ENODEV)`
+      ? `there is no interface ${name} to bind a socket to (ENODEV): somebody has deleted or renamed it; restart the gateway if it stays away`
       : errno === "EPERM"
         ? `cannot bind a socket to ${name} (EPERM): run as root or grant CAP_NET_RAW`
         : `cannot bind a socket to ${name}: setsockopt failed with ${errno}`

@@ -413,7 +413,7 @@ describe("the host under the tunnel", () => {
         assert.isAtMost(lines.length, 24)
         assert.include(lines.at(-1), "somebody keeps changing the host (the gateway's nft table was gone)")
 
-        yield* TestClock.adjust("10 seconds")
+        yield* TestClock.adjust("12 seconds")
         const told = lines.length
         host.change((before) => before)
         yield* settle

@@ -136,7 +136,8 @@ describe("what the operator reads", () => {
     [udpError("socket", "EAFNOSUPPORT", 6, 51820), ["no IPv6"]],
     [udpError("socket", "EMFILE", 4, 51820), ["ulimit -n"]],
     [udpError("bind", "ENOMEM", 4, 1), ["bind failed with ENOMEM"]],
-    [bindToDeviceError("EPERM", "sally0"), ["sally0", "CAP_NET_RAW"]]
+    [bindToDeviceError("EPERM", "sally0"), ["sally0", "CAP_NET_RAW"]],
+    [bindToDeviceError("ENODEV", "sally0"), ["sally0", "restart the gateway"]]
   ] as const) {
     it(`names cause and fix in one line: ${error.syscall} ${error.errno}`, () => {
       for (const part of parts) assert.include(error.message, part)
