@@ -21,7 +21,7 @@ import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostError, HostNetwork, type HostPlan, type HostRepair } from "../../src/host/HostNetwork.ts"
 import { compare, globalForwarding, hostWanted, nothingThere, type Repair } from "../../src/host/hostPlan.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
-import { judgeOverlaps, type RangeInUse, Route } from "../../src/host/overlap.ts"
+import { isRead, judgeOverlaps, type RangeInUse, Route, Rule } from "../../src/host/overlap.ts"
 import { broadcastAddresses } from "../../src/host/broadcastAddresses.ts"
 import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
 import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
@@ -300,6 +300,9 @@ const listInterfaces = Effect.suspend(() =>
 const listRoutes = (family: "-4" | "-6", ...selector: ReadonlyArray<string>) =>
   ip(["-j", family, "route", "show", ...selector]).pipe(Effect.flatMap(decodeOutput(Routes, "ip -j route")))
 
+const listRules = (family: "-4" | "-6") =>
+  ip(["-j", family, "rule"]).pipe(Effect.flatMap(decodeOutput(Rules, "ip -j rule")))
+
 const ownAddresses = Effect.map(listInterfaces, (interfaces) => {
   const found = new Set<string>()
   for (const { addr_info: entries } of interfaces) {
@@ -326,6 +329,8 @@ const isTunnelDevice = (device: string): boolean =>
 
 const Interfaces = Schema.fromJsonString(Schema.Array(Interface))
 
+const Rules = Schema.fromJsonString(Schema.Array(Rule))
+
 const Routes = Schema.fromJsonString(Schema.Array(Route))
 
 const fail = (message: string): Effect.Effect<never, HostError> => Effect.fail(new HostError({ message }))
@@ -349,7 +354,11 @@ const overlapsOf = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean) {
       if (family === "-6" && !v6) continue
       const around = yield* listRoutes(family, "table", "all", "match", network)
       const inside = yield* listRoutes(family, "table", "all", "root", network)
-      ranges.push({ what, network, routes: [...around, ...inside] })
+      const routes = [...around, ...inside]
+      const rules = routes.some(({ table }) => table !== undefined && table !== "local")
+        ? yield* listRules(family)
+        : null
+      ranges.push({ what, network, routes: rules === null ? routes : routes.filter((route) => isRead(route, rules)) })
     }
   }
   return judgeOverlaps(ranges, plan.device, plan.fixedRanges, [plan.gateway4, plan.gateway6])

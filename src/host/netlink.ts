@@ -183,7 +183,7 @@ export const readGeneration = ({ body, type }: NetlinkMessage): number | undefin
  * this event. A router has a million other routes.
  */
 export const isMove = ({ body, type }: NetlinkMessage, ranges: ReadonlyArray<Network>): boolean => {
-  if (type === RTM_NEWADDR || type === RTM_DELADDR) return true
+  if (type === RTM_NEWADDR || type === RTM_DELADDR || type === RTM_NEWRULE || type === RTM_DELRULE) return true
   if (type !== RTM_NEWROUTE && type !== RTM_DELROUTE) return false
   const to = addressWords(attributes(body, 12).get(RTA_DST))
   if (to === undefined) return true
@@ -204,6 +204,8 @@ const RTM_GETADDR = 22
 const RTM_NEWROUTE = 24
 const RTM_DELROUTE = 25
 const RTM_GETROUTE = 26
+const RTM_NEWRULE = 32
+const RTM_DELRULE = 33
 const RTM_NEWNETCONF = 80
 const RTM_GETNETCONF = 82
 const RTM_F_FIB_MATCH = 0x2000

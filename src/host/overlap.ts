@@ -14,6 +14,18 @@ export const Route = Schema.Struct({
 })
 export type Route = typeof Route.Type
 
+/** A rule as `ip -j rule` prints it; more fields come along. */
+export const Rule = Schema.Struct({
+  table: Schema.optionalKey(Schema.String),
+  /** The tables of VRF devices. */
+  l3mdev: Schema.optionalKey(Schema.Null)
+})
+export type Rule = typeof Rule.Type
+
+/** Whether packets may be routed by it: whoever puts routes into a table that no rule names does not use them yet. */
+export const isRead = (route: Route, rules: ReadonlyArray<Rule>): boolean =>
+  rules.some(({ l3mdev, table }) => l3mdev === null || table === (route.table ?? "main"))
+
 /** One of the gateway's ranges, and the host's routes inside of it and around it. */
 export interface RangeInUse {
   readonly what: "tunnel" | "proxy"

@@ -72,10 +72,11 @@ describe("netlink answers", () => {
     assert.strictEqual(readGeneration(message(0x0a0f, "00 00 0000 0800 0100 00000102")), 258)
   })
 
-  it("tell of a move by addresses, default routes and routes that touch the ranges: a router has a million others", () => {
+  it("tell of a move by addresses, rules, default routes and routes that touch the ranges: a router has a million others", () => {
     const ranges = ["100.64.0.0/11", "fd00:2021:1111::/107"].flatMap((range) => parseNetwork(range) ?? [])
     const route = (prefix: string, to: string) => message(24, `02 ${prefix} 00 00 fe 03 fd 01 00000000 ${to}`)
     assert.isTrue(isMove(message(20, "02 20 00 00 05000000"), ranges))
+    assert.isTrue(isMove(message(32, "02 00 00 00 00 00 00 01 00000000"), ranges))
     assert.isTrue(isMove(message(25, "02 00 00 00 fe 03 fd 01 00000000"), ranges))
     assert.isTrue(isMove(route("18", "0800 0100 64410100"), ranges))
     assert.isTrue(isMove(route("0a", "0800 0100 64400000"), ranges))

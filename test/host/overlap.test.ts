@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { judgeOverlaps, type Route } from "../../src/host/overlap.ts"
+import { isRead, judgeOverlaps, type Route } from "../../src/host/overlap.ts"
 
 const own = ["100.64.0.1", "fd00:2021:1111::1"]
 const judge = (fixed: boolean, what: "tunnel" | "proxy", network: string, ...routes: ReadonlyArray<Route>) =>
@@ -38,6 +38,21 @@ describe("ranges that may be moved", () => {
       movable({ dst: "default", dev: "eth0" }, { dst: "100.80.0.0/16", dev: "eth1" })!,
       "100.80.0.0/16 dev eth1"
     )
+  })
+})
+
+describe("a route counts", () => {
+  const route = { dst: "100.65.0.0/16", dev: "eth1" }
+  const rules = [{ table: "local" }, { table: "77" }, { table: "main" }]
+
+  it("in a table that a rule reads, the main one included", () => {
+    assert.isTrue(isRead(route, rules))
+    assert.isTrue(isRead({ ...route, table: "77" }, rules))
+    assert.isFalse(isRead({ ...route, table: "78" }, rules))
+  })
+
+  it("in any table where those of VRF devices are read", () => {
+    assert.isTrue(isRead({ ...route, table: "78" }, [...rules, { l3mdev: null }]))
   })
 })
 

@@ -270,6 +270,13 @@ describe("HostNetwork", () => {
     })
   }
 
+  it("does not mind routes in a table that no rule reads", () => {
+    inGateway("ip route add 100.64.0.0/10 dev v0 table 77; ip route add 100.65.0.0/16 dev v0 table 78")
+    assert.isUndefined(probe("configure").error)
+    inGateway("ip rule add from 192.168.88.0/24 table 78")
+    assert.match(probe("configure").error, /overlaps the host's route 100\.65\.0\.0\/16 dev v0 table 78/)
+  })
+
   it("keeps routes of router advertisements when it switches IPv6 forwarding on", () => {
     inGateway(`
       ip -6 route add fd78::/64 dev v0 proto ra
