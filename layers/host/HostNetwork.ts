@@ -32,8 +32,8 @@ import { blame, countPaths } from "./foreignFirewall.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
-import { type HostLook, makeHostLook } from "./hostLook.ts"
-import { ipv6Missing, raiseForwarding } from "./hostSysctl.ts"
+import { type HostLook, makeHostLook, type SeenDevices } from "./hostLook.ts"
+import { ipv6Missing, raiseSysctl } from "./hostSysctl.ts"
 import { integrate, removeOwnRules } from "./integrateFirewall.ts"
 import { nft, nftList, nftTable } from "./nftables.ts"
 
@@ -117,8 +117,7 @@ interface InForce {
   conflict: string | null
   /** What `ip` could not put right the last time, by its loss, and why; tried when (monotonic milliseconds). */
   futile: { readonly because: ReadonlyMap<string, string>; readonly at: number }
-  /** Devices that have been seen to forward, by index. */
-  readonly forwarded: Set<number>
+  readonly seen: SeenDevices
 }
 
 const allRight: HostRepair = { repaired: [], refused: [], remade: false }
@@ -147,7 +146,7 @@ const configure = Effect.fn("HostNetwork.configure")(function* (look: HostLook, 
     generation: null,
     conflict: null,
     futile: { because: new Map(), at: 0 },
-    forwarded: new Set()
+    seen: { forwarding: new Set(), advertised: new Set() }
   }
   // Filtered before it is up and until it is down again.
   if (plan.firewall === "off") {
@@ -186,9 +185,8 @@ const apply = Effect.fnUntraced(function* (look: HostLook, inForce: InForce, rep
       const batch = ip(["-force", "-batch", "-"], `${lines.splice(0).join("\n")}\n`)
       yield* Effect.catch(batch, failed(repairs.filter(({ _tag }) => _tag === "Ip")))
     } else if (repair._tag === "Forwarding") {
-      const refused = yield* raiseForwarding(repair.path, routerAdvertised).pipe(
-        Effect.catch((error) => Effect.succeed(error.message))
-      )
+      if (repair.path === globalForwarding[6]) yield* Effect.catch(findAdvertised(inForce), failed([repair]))
+      const refused = failures.has(repair) ? undefined : raiseSysctl(repair.path, inForce.seen.advertised)
       if (refused !== undefined) failures.set(repair, new HostError({ message: refused }))
     }
   }
@@ -256,7 +254,7 @@ const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForc
     yield* families.found("device", ipv6Missing(plan.device))
   }
   const wanted = hostWanted(plan, families.ipv6().device === null)
-  const observed = look.observe(wanted, inForce.index, inForce.forwarded)
+  const observed = look.observe(wanted, inForce.index, inForce.seen)
   if (observed instanceof NativeError) return { refused: observed.message }
   const table = yield* Effect.match(tableState(look, inForce), {
     onFailure: ({ message }) => ({ refused: message }),
@@ -367,10 +365,9 @@ const overlapsOf = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean) {
 const lowerDevice = ({ device }: HostPlan) =>
   ip(["-force", "-batch", "-"], `link set dev ${device} down\naddress flush dev ${device}\n`)
 
-/** Interfaces with routes from router advertisements. */
-const routerAdvertised = Effect.suspend(() =>
-  Effect.map(listRoutes("-6", "proto", "ra"), (routes) => [...new Set(routes.flatMap((route) => route.dev ?? []))])
-)
+const findAdvertised = Effect.fnUntraced(function* ({ seen }: InForce) {
+  for (const { dev } of yield* listRoutes("-6", "proto", "ra")) if (dev !== undefined) seen.advertised.add(dev)
+})
 
 /** A crash leaves its table behind. One whose device exists belongs to another gateway. */
 const removeLeftovers = Effect.fnUntraced(function* (own: string) {

@@ -7,6 +7,7 @@ import type * as Scope from "effect/Scope"
 import { flowsOf, forgetUntranslated } from "../../src/host/conntrack.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
 import {
+  acceptAdvertisements,
   deviceForwarding,
   globalForwarding,
   type HostObserved,
@@ -35,6 +36,7 @@ import {
 import { parseNetwork } from "../../src/packet/address.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { type Netlink, openNetlink } from "../dataplane/native/netlink.ts"
+import { isRight } from "./hostSysctl.ts"
 
 /** What has happened since the last time somebody asked. */
 interface HostEvents {
@@ -44,6 +46,14 @@ interface HostEvents {
   readonly moved: boolean
 }
 
+/** Of other devices: what they did before, they are to go on with. */
+export interface SeenDevices {
+  /** Have been seen to forward, by index. */
+  readonly forwarding: Set<number>
+  /** Get routes by advertisements of routers, by name: a device that is made anew has its setting of the beginning. */
+  readonly advertised: Set<string>
+}
+
 export interface HostLook {
   readonly events: (plan: HostPlan | null) => HostEvents
   /** Grows with every change of an nftables rule, whoever made it; `null` where the kernel does not say. */
@@ -51,11 +61,11 @@ export interface HostLook {
   /** Has the kernel forget flows that began while nothing masqueraded; how many. */
   readonly forgetUntranslated: (inside: ReadonlyArray<string>) => number
   readonly link: (name: string) => Link | null | NativeError
-  /** All but the table. `index` is the device's; another one of the same name is not ours. `forwarded`: see `Forwarded`. */
+  /** All but the table. `index` is the device's; another one of the same name is not ours. */
   readonly observe: (
     wanted: HostWanted,
     index: number | null,
-    forwarded: Set<number>
+    seen: SeenDevices
   ) => Omit<HostObserved, "table"> | NativeError
 }
 
@@ -106,8 +116,12 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
   }
 
   /** Globally, of our device, and of each device that has been seen to forward before: replies come in by those. */
-  const forwarding = (wanted: HostWanted, device: number, forwarded: Set<number>): ReadonlyMap<string, boolean> => {
+  const forwarding = (wanted: HostWanted, device: number, seen: SeenDevices): ReadonlyMap<string, boolean> => {
     const found = new Map<string, boolean>()
+    for (const path of wanted.v6 ? [...seen.advertised].map(acceptAdvertisements) : []) {
+      const right = isRight(path)
+      if (right !== null) found.set(path, right)
+    }
     for (const family of wanted.v6 ? ([4, 6] as const) : ([4] as const)) {
       const all = ask(forwardingOf(family), readForwarding)
       if (all instanceof NativeError) continue
@@ -118,8 +132,8 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
       for (const { index, on } of all) {
         if (index === device) found.set(deviceForwarding(wanted.device, family), on)
         else if (family === 4 && index > 0) {
-          if (on) forwarded.add(index)
-          else if (forwarded.has(index)) {
+          if (on) seen.forwarding.add(index)
+          else if (seen.forwarding.has(index)) {
             const other = link(linkByIndex(index))
             if (other !== null && !(other instanceof NativeError)) found.set(deviceForwarding(other.name, 4), false)
           }
@@ -155,7 +169,7 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
       return forgotten
     },
     link: (name) => link(linkByName(name)),
-    observe: (wanted, index, forwarded) => {
+    observe: (wanted, index, seen) => {
       const found = link(linkByName(wanted.device))
       if (found instanceof NativeError) return found
       const ours = found !== null && (index === null || found.index === index) ? found : null
@@ -172,7 +186,7 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
         ...renamed,
         addresses,
         routes: routes(wanted),
-        forwarding: forwarding(wanted, ours?.index ?? 0, forwarded)
+        forwarding: forwarding(wanted, ours?.index ?? 0, seen)
       }
     }
   }

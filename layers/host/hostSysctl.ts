@@ -1,7 +1,5 @@
 import * as fs from "node:fs"
-import * as Effect from "effect/Effect"
-import type { HostError } from "../../src/host/HostNetwork.ts"
-import { globalForwarding, sysctlName } from "../../src/host/hostPlan.ts"
+import { acceptAdvertisements, globalForwarding, rightValue, sysctlName } from "../../src/host/hostPlan.ts"
 
 /** Why the device can have no IPv6 address; switches IPv6 on for that device alone where it is off by default. */
 export const ipv6Missing = (device: string): string | null => {
@@ -17,33 +15,38 @@ export const ipv6Missing = (device: string): string | null => {
 }
 
 /**
- * Switches forwarding on at this path below `/proc/sys`. A host that forwards IPv6 forgets the routes of router
- * advertisements unless `accept_ra` is 2 before: `advertised` names those interfaces. Yields why it stays off.
+ * Raises what `compare` finds to be low: forwarding at this path below `/proc/sys`, or `accept_ra`. A host that forwards IPv6
+ * forgets the routes of router advertisements unless `accept_ra` is 2 before: `advertised` names those interfaces. Yields why
+ * it stays as it is.
  */
-export const raiseForwarding = Effect.fnUntraced(function* (
-  path: string,
-  advertised: Effect.Effect<ReadonlyArray<string>, HostError>
-): Effect.fn.Return<string | undefined, HostError> {
-  if (read(path) === "1") return undefined
-  if (path !== globalForwarding[6]) {
-    const refused = write(path, "1")
-    const what = path === globalForwarding[4] ? "IPv4 forwarding" : `forwarding of one device`
-    return refused === undefined ? undefined : `cannot switch ${what} on: ${advice(refused, sysctlName(path), "1")}`
-  }
-  for (const device of yield* advertised) {
-    const key = `net/ipv6/conf/${device}/accept_ra`
-    // 0: routes are kept by somebody else (networkd, NetworkManager), which forwarding does not disturb.
-    if (read(key) !== "1") continue
-    const refused = write(key, "2")
-    if (refused !== undefined) {
-      return `IPv6 forwarding stays off, or ${device} would lose its routes: ${advice(refused, sysctlName(key), "2")}`
+export const raiseSysctl = (path: string, advertised: Iterable<string>): string | undefined => {
+  if (path === globalForwarding[6]) {
+    for (const device of advertised) {
+      const accept = acceptAdvertisements(device)
+      const refused = isRight(accept) === false ? raiseSysctl(accept, []) : undefined
+      if (refused !== undefined) return refused
     }
   }
-  const refused = write(path, "1")
-  return refused === undefined
-    ? undefined
-    : `IPv6 resources cannot be reached: ${advice(refused, sysctlName(path), "1")}`
-})
+  if (isRight(path) === true) return undefined
+  const right = rightValue(path)
+  const refused = write(path, right)
+  return refused === undefined ? undefined : `${withoutIt(path)}: ${advice(refused, sysctlName(path), right)}`
+}
+
+/** Whether it is as the gateway needs it; `null`: there is no such setting. */
+export const isRight = (path: string): boolean | null => {
+  const value = read(path)
+  // Advertisements at 0: their routes are kept by somebody else (networkd, NetworkManager), which forwarding does not disturb.
+  return value === undefined ? null : rightValue(path) === "2" ? value !== "1" : value === "1"
+}
+
+const withoutIt = (path: string): string => {
+  if (path === globalForwarding[4]) return "cannot switch IPv4 forwarding on"
+  if (path === globalForwarding[6]) return "IPv6 resources cannot be reached"
+  return rightValue(path) === "2"
+    ? "this host loses the IPv6 routes of router advertisements when it forwards"
+    : "cannot switch forwarding of one device on"
+}
 
 const advice = (errno: string, name: string, value: string): string =>
   errno === "EROFS"

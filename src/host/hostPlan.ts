@@ -35,7 +35,10 @@ export interface HostObserved {
   readonly addresses: ReadonlySet<string>
   /** By wanted network; a network that leads nowhere is left out. */
   readonly routes: ReadonlyMap<string, RouteTaken>
-  /** Whether packets are forwarded, by the path below `/proc/sys` that says so; all that is looked at must be on. */
+  /**
+   * Whether packets are forwarded, and advertisements of routers taken nevertheless, by the path below `/proc/sys` that says
+   * so; all that is looked at must be right.
+   */
   readonly forwarding: ReadonlyMap<string, boolean>
   readonly table: "right" | "changed" | "gone"
 }
@@ -51,6 +54,12 @@ export type Repair =
 
 export const globalForwarding = { 4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding" } as const
 export const deviceForwarding = (device: string, family: 4 | 6): string => `net/ipv${family}/conf/${device}/forwarding`
+
+const acceptRa = "accept_ra"
+export const acceptAdvertisements = (device: string): string => `net/ipv6/conf/${device}/${acceptRa}`
+
+/** A host that forwards takes advertisements of routers at 2 only. */
+export const rightValue = (path: string): "1" | "2" => (path.endsWith(`/${acceptRa}`) ? "2" : "1")
 
 /** Packets that wait for the gateway in its device. */
 const queueLength = 1_000
@@ -127,8 +136,9 @@ export const compare = (wanted: HostWanted, observed: HostObserved): ReadonlyArr
       futile: `another route or rule of the host goes first: look at "ip route get ${probes[0]}" and "ip rule", and remove it`
     })
   }
-  for (const [path, on] of observed.forwarding) {
-    if (!on) repairs.push({ _tag: "Forwarding", lost: `${sysctlName(path)} was 0`, path })
+  for (const [path, right] of observed.forwarding) {
+    if (right) continue
+    repairs.push({ _tag: "Forwarding", lost: `${sysctlName(path)} was ${Number(rightValue(path)) - 1}`, path })
   }
   return repairs
 }

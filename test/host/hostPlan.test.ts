@@ -3,6 +3,7 @@ import { Arbitrary } from "effect"
 import { repaired } from "../../layers/memory/HostNetworkMemory.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
 import {
+  acceptAdvertisements,
   compare,
   deviceForwarding,
   globalForwarding,
@@ -79,7 +80,11 @@ const losses: ReadonlyArray<readonly [lost: string, by: (host: HostObserved) => 
       `${sysctlName(path)} was 0`,
       (host) => ({ ...host, forwarding: new Map([...host.forwarding, [path, false]]) })
     ]
-  )
+  ),
+  [
+    "net.ipv6.conf.eth0.accept_ra was 1",
+    (host) => ({ ...host, forwarding: new Map([...host.forwarding, [acceptAdvertisements("eth0"), false]]) })
+  ]
 ]
 const deviceGone = (host: HostObserved): HostObserved => ({
   ...host,
