@@ -291,6 +291,27 @@ describe("HostNetwork", () => {
     assert.strictEqual(read("lo"), "1")
   })
 
+  it("keeps them when somebody sets it back, or makes the uplink anew, and where forwarding was on before", () => {
+    inGateway(`
+      ip -6 route add fd78::/64 dev v0 proto ra
+      sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.v0.accept_ra=1
+    `)
+
+    const { value } = probe("advertised")
+
+    const told = ["net.ipv6.conf.v0.accept_ra was 1"]
+    assert.deepStrictEqual(value, { back: told, anew: told, right: [] })
+  })
+
+  it("says what it needs when nft is gone while the table is to be made again, and makes it once nft is there", () => {
+    const { value } = probe("withoutNft", {}, "unshare", "--mount")
+
+    assert.deepStrictEqual(value.gone.repaired, [])
+    assert.lengthOf(value.gone.refused, 1)
+    assert.match(value.gone.refused[0], /"nft" is not installed; run "apt install nftables" \(or set "firewall: off"\)/)
+    assert.deepStrictEqual(value.back, { repaired: ["the gateway's nft table was gone"], refused: [], remade: false })
+  })
+
   describe("with a read-only /proc/sys", () => {
     it("says which sysctl the host must set", () => {
       const { error } = probe("configure", {}, ...readOnly)

@@ -368,6 +368,30 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
+  /** Somebody sets an uplink with router advertisements back; then it is made anew. */
+  advertised: configured(() =>
+    Effect.gen(function* () {
+      const { repair } = yield* HostNetwork
+      sh("sysctl -qw net.ipv6.conf.v0.accept_ra=1")
+      const { repaired: back } = yield* repair(Effect.void)
+      sh("ip link delete v0; ip link add v0 type veth peer name v9")
+      const { repaired: anew } = yield* repair(Effect.void)
+      return { back, anew, right: (yield* repair(Effect.void)).repaired }
+    })
+  ),
+
+  /** The program that makes the table goes away while it is needed, and comes back. */
+  withoutNft: configured(() =>
+    Effect.gen(function* () {
+      const { repair } = yield* HostNetwork
+      sh(`nft delete table inet sallyport_${plan.device}`)
+      sh("mount -t tmpfs none /usr/sbin")
+      const gone = yield* repair(Effect.void)
+      sh("umount /usr/sbin")
+      return { gone, back: yield* repair(Effect.void) }
+    })
+  ),
+
   /** Looked after, and left alone: processor time per second in milliseconds, of half a minute. */
   idle: configured(() =>
     Effect.gen(function* () {
