@@ -28,7 +28,7 @@ import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
 import { monotonicMillis, monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
-import { blame, countPaths } from "./foreignFirewall.ts"
+import { blame } from "./foreignFirewall.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
@@ -83,7 +83,12 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
           integrated = added.size === 0 ? generation : null
           return added
         }),
-      pathCounts: countPaths,
+      rulesGeneration: Effect.sync(look.generation),
+      pathCounts: ({ device, firewall }) =>
+        Effect.suspend(() => {
+          const counts = firewall === "off" ? [] : look.paths(firewallTable(device))
+          return counts instanceof NativeError ? fail(counts.message) : Effect.succeed(counts)
+        }),
       blame,
       ownAddresses,
       broadcasts: Effect.map(listInterfaces, broadcastAddresses),

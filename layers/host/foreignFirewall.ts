@@ -1,20 +1,13 @@
-/** What the host does to the gateway's own traffic, and who is likely to blame. */
+/** Who is likely to take the gateway's own traffic away on its host. */
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
 import { firewallTable } from "../../src/host/firewall.ts"
-import type { HostError, HostPlan } from "../../src/host/HostNetwork.ts"
+import type { HostPlan } from "../../src/host/HostNetwork.ts"
 import { type ChainName, type LikelyRule, likelyRule } from "../../src/host/likelyRule.ts"
-import { type PathCount, pathCounts } from "../../src/host/pathCounters.ts"
 import type { Path } from "../../src/host/pathLoss.ts"
 import { acceptingLegacyRules, acceptingRules, type Blame, packetsOf } from "../../src/host/pathTrouble.ts"
 import { runCommand } from "./hostCommand.ts"
 import { nftList } from "./nftables.ts"
-
-/** What was counted so far; nothing where the gateway has no table. */
-export const countPaths = (plan: HostPlan): Effect.Effect<ReadonlyArray<PathCount>, HostError> =>
-  plan.firewall === "off"
-    ? Effect.succeed([])
-    : Effect.map(nftList("table", "inet", firewallTable(plan.device)), pathCounts)
 
 /** Who takes the packets of a way: a rule, a setting, or what is left when neither is seen. */
 export const blame = Effect.fn("HostNetwork.blame")(function* (plan: HostPlan, path: Path) {

@@ -25,14 +25,21 @@ import {
   type NetlinkRequest,
   readAddress,
   readForwarding,
-  readGeneration,
   readLink,
   readRoute,
   type RouteTaken,
   routeTo,
-  rulesGeneration,
   watchedGroups
 } from "../../src/host/netlink.ts"
+import {
+  elementsOf,
+  objectsOf,
+  readCounter,
+  readElements,
+  readGeneration,
+  rulesGeneration
+} from "../../src/host/nftNetlink.ts"
+import { type PathCount, pathCounts, pathSets, type PathSet } from "../../src/host/pathCounters.ts"
 import { parseNetwork } from "../../src/packet/address.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { type Netlink, openNetlink } from "../dataplane/native/netlink.ts"
@@ -58,6 +65,8 @@ export interface HostLook {
   readonly events: (plan: HostPlan | null) => HostEvents
   /** Grows with every change of an nftables rule, whoever made it; `null` where the kernel does not say. */
   readonly generation: () => number | null
+  /** What the gateway's own table has counted so far. */
+  readonly paths: (table: string) => ReadonlyArray<PathCount> | NativeError
   /** Has the kernel forget flows that began while nothing masqueraded; how many. */
   readonly forgetUntranslated: (inside: ReadonlyArray<string>) => number
   readonly link: (name: string) => Link | null | NativeError
@@ -157,6 +166,20 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
     generation: () => {
       const found = ask(rulesGeneration, readGeneration, "netfilter")
       return found instanceof NativeError ? null : (found[0] ?? null)
+    },
+    paths: (table) => {
+      const counters = ask(objectsOf(table), readCounter, "netfilter")
+      if (counters instanceof NativeError) return counters
+      const sets: Array<PathSet> = []
+      for (const name of pathSets) {
+        const found = ask(elementsOf(table, name), readElements, "netfilter")
+        if (found instanceof NativeError) return found
+        sets.push({ name, elements: found.flat() })
+      }
+      return pathCounts(counters, sets, (index) => {
+        const found = link(linkByIndex(index))
+        return found === null || found instanceof NativeError ? String(index) : found.name
+      })
     },
     forgetUntranslated: (inside) => {
       const networks = inside.flatMap((network) => parseNetwork(network) ?? [])

@@ -66,6 +66,8 @@ export class HostNetwork extends Context.Service<
     readonly stirred: Effect.Effect<void>
     /** With `firewall: integrate`: adds accepting rules that are missing in chains of others; yields those chains. */
     readonly integrate: (plan: HostPlan) => Effect.Effect<ReadonlySet<string>, HostError>
+    /** Grows with every change of a firewall rule, whoever made it; `null`: not known. */
+    readonly rulesGeneration: Effect.Effect<number | null>
     /** The gateway's own traffic as counted on the host so far; nothing where the gateway has no firewall table. */
     readonly pathCounts: (plan: HostPlan) => Effect.Effect<ReadonlyArray<PathCount>, HostError>
     /** Who is likely to take the packets of a way. */

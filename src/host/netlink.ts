@@ -1,6 +1,6 @@
 /**
  * The few netlink messages that a look at the host takes: requests as bytes, answers as values. Layouts: rtnetlink(7),
- * `linux/rtnetlink.h`, `linux/netconf.h`, `linux/netfilter/nf_tables.h`. Integers are of the host's order: little-endian.
+ * `linux/rtnetlink.h`, `linux/netconf.h`. Integers are of the host's order: little-endian.
  */
 import {
   contains,
@@ -86,7 +86,7 @@ export const NLMSG_ERROR = 2
 export const linkByName = (name: string): NetlinkRequest => ({
   type: RTM_GETLINK,
   dump: false,
-  body: concat(new Uint8Array(16), attribute(IFLA_IFNAME, new TextEncoder().encode(`${name}\0`)))
+  body: concat(new Uint8Array(16), textAttribute(IFLA_IFNAME, name))
 })
 
 /** The device of this index. */
@@ -100,10 +100,9 @@ export const readLink = ({ body, type }: NetlinkMessage): Link | undefined => {
   if (type !== RTM_NEWLINK || body.length < 16) return undefined
   const view = viewOf(body)
   const found = attributes(body, 16)
-  const name = found.get(IFLA_IFNAME) ?? new Uint8Array(0)
   return {
     index: view.getInt32(4, true),
-    name: String.fromCharCode(...name).replace(/\0.*$/, ""),
+    name: textOf(found.get(IFLA_IFNAME)),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     mtu: integer(found.get(IFLA_MTU)),
     queue: integer(found.get(IFLA_TXQLEN))
@@ -172,12 +171,6 @@ export const readForwarding = ({
   return { index: viewOf(index).getInt32(0, true), on: integer(forwarding) !== 0 }
 }
 
-export const readGeneration = ({ body, type }: NetlinkMessage): number | undefined => {
-  if (type !== ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWGEN)) return undefined
-  const generation = attributes(body, 4).get(NFTA_GEN_ID)
-  return generation === undefined || generation.length < 4 ? undefined : viewOf(generation).getUint32(0, false)
-}
-
 /**
  * Whether the host's own addresses, where it reaches the world from, or what it uses of these ranges may be others after
  * this event. A router has a million other routes.
@@ -222,23 +215,12 @@ const RTA_OIF = 4
 const RTA_PREFSRC = 7
 const NETCONFA_IFINDEX = 1
 const NETCONFA_FORWARDING = 2
-const NFNL_SUBSYS_NFTABLES = 10
-const NFT_MSG_NEWGEN = 15
-const NFT_MSG_GETGEN = 16
-const NFTA_GEN_ID = 1
-
-/** The number that grows with every change of an nftables rule. */
-export const rulesGeneration: NetlinkRequest = {
-  type: (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN,
-  dump: false,
-  body: new Uint8Array(4)
-}
 
 const aligned = (length: number): number => (length + 3) & ~3
 
 export const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-const concat = (first: Uint8Array, second: Uint8Array): Uint8Array => {
+export const concat = (first: Uint8Array, second: Uint8Array): Uint8Array => {
   const whole = new Uint8Array(first.length + second.length)
   whole.set(first)
   whole.set(second, first.length)
@@ -254,14 +236,28 @@ export const attribute = (type: number, value: Uint8Array): Uint8Array => {
   return bytes
 }
 
+export const textAttribute = (type: number, text: string): Uint8Array =>
+  attribute(type, new TextEncoder().encode(`${text}\0`))
+
+/** Up to its zero. */
+export const textOf = (bytes: Uint8Array = new Uint8Array(0)): string =>
+  String.fromCharCode(...bytes).replace(/\0.*$/s, "")
+
 /** By type, without the flags in it. */
-export const attributes = (body: Uint8Array, from: number): ReadonlyMap<number, Uint8Array> => {
+export const attributes = (body: Uint8Array, from: number): ReadonlyMap<number, Uint8Array> =>
+  new Map(listAttributes(body, from))
+
+/** Where one type may come many times. */
+export const listAttributes = (
+  body: Uint8Array,
+  from: number
+): ReadonlyArray<readonly [type: number, value: Uint8Array]> => {
   const view = viewOf(body)
-  const found = new Map<number, Uint8Array>()
+  const found: Array<readonly [number, Uint8Array]> = []
   for (let at = from; at + 4 <= body.length;) {
     const length = view.getUint16(at, true)
     if (length < 4 || at + length > body.length) break
-    found.set(view.getUint16(at + 2, true) & 0x3fff, body.subarray(at + 4, at + length))
+    found.push([view.getUint16(at + 2, true) & 0x3fff, body.subarray(at + 4, at + length)])
     at += aligned(length)
   }
   return found

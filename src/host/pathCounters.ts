@@ -4,9 +4,9 @@
  * filters, forwarding that is off. Only starts of connections are counted one by one; what carries data costs a packet two
  * plain counters.
  */
-import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import type { HostPlan } from "./HostNetwork.ts"
+import { textOf, viewOf } from "./netlink.ts"
+import type { CountedElement } from "./nftNetlink.ts"
 
 /**
  * The ways of packets, each with a first and a last count.
@@ -97,10 +97,9 @@ export const pathObjects = (): string => {
       families.flatMap((f) => protocols.map((p) => counterOf(way, end, f, p)))
     )
   ])
-  const sets = ends.flatMap((end) => byConnection.map((way) => setOf(way, end)))
   return [
     ...plain.map((name) => `  counter ${name} { }`),
-    ...sets.map(
+    ...pathSets.map(
       (name) =>
         `  set ${name} { typeof meta nfproto . meta l4proto . ${name.startsWith("path_begin") ? "iif" : "iifname"}; flags dynamic; size 1024; }`
     )
@@ -202,56 +201,53 @@ export interface PathCount {
   readonly last: number
 }
 
-/** Reads the counts out of `nft -j list table`'s objects. */
-export const pathCounts = (objects: ReadonlyArray<Readonly<Record<string, unknown>>>): ReadonlyArray<PathCount> => {
+/** Sets that packets have filled, those of first counts before those of last counts: so they are to be read. */
+export const pathSets: ReadonlyArray<string> = ends.flatMap((end) => byConnection.map((way) => setOf(way, end)))
+
+/** The elements of one of these sets. */
+export interface PathSet {
+  readonly name: string
+  readonly elements: ReadonlyArray<CountedElement>
+}
+
+/** `nameOf`: of the device with an index. */
+export const pathCounts = (
+  counters: ReadonlyArray<{ readonly name: string; readonly packets: number }>,
+  sets: ReadonlyArray<PathSet>,
+  nameOf: (index: number) => string
+): ReadonlyArray<PathCount> => {
   const found = new Map<string, { -readonly [K in keyof PathCount]: PathCount[K] }>()
-  const add = (
-    way: string | undefined,
-    end: string | undefined,
-    [family, l4 = "any", device = ""]: ReadonlyArray<string>,
-    packets: number
-  ) => {
-    if (!isWay(way) || (end !== "first" && end !== "last") || (family !== "ipv4" && family !== "ipv6")) return
-    const protocol =
-      protocols.find((p) => p === l4 || String(numbers[family][p]) === l4) ?? (l4 === "any" ? l4 : "icmp")
-    const leaves = way === "forward" || way === "begin" ? device : ""
-    const key = `${way} ${family} ${protocol} ${leaves}`
-    const count = found.get(key) ?? { way, family, protocol, device: leaves, first: 0, last: 0 }
+  const add = (name: string, path: Omit<PathCount, "way" | "first" | "last">, packets: number) => {
+    const [, way, end] = name.split("_")
+    if (!isWay(way) || (end !== "first" && end !== "last")) return
+    const { device, family, protocol } = path
+    const key = `${way} ${family} ${protocol} ${device}`
+    const count = found.get(key) ?? { way, family, protocol, device, first: 0, last: 0 }
     count[end] += packets
     found.set(key, count)
   }
-  for (const object of objects) {
-    const { counter, set } = Option.getOrElse(decodeListed(object), (): Listed => ({}))
-    const name = counter?.name ?? set?.name
-    if (name === undefined || !isPathSet(name)) continue
-    const [, way, end, ...rest] = name.split("_")
-    if (counter !== undefined) add(way, end, rest, counter.packets)
-    for (const { elem } of set?.elem ?? []) add(way, end, elem.val.concat.map(String), elem.counter.packets)
+  for (const { name, packets } of counters) {
+    if (!isPathSet(name)) continue
+    const [, , , family, protocol = "any"] = name.split("_")
+    if (isFamily(family) && isProtocol(protocol)) add(name, { family, protocol, device: "" }, packets)
+  }
+  for (const { elements, name } of sets) {
+    for (const { key, packets } of elements) {
+      const [nfproto, l4proto] = [key[0], key[4]]
+      const family = nfproto === NFPROTO_IPV6 ? "ipv6" : "ipv4"
+      const protocol = protocols.find((p) => numbers[family][p] === l4proto) ?? "icmp"
+      const to = key.subarray(8)
+      const device = to.length === 4 ? nameOf(viewOf(to).getUint32(0, true)) : textOf(to)
+      add(name, { family, protocol, device: leavesBy(name) ? device : "" }, packets)
+    }
   }
   return [...found.values()]
 }
 
-/** The part of nft's JSON that is read here. */
-const Listed = Schema.Struct({
-  counter: Schema.optionalKey(Schema.Struct({ name: Schema.String, packets: Schema.Finite })),
-  set: Schema.optionalKey(
-    Schema.Struct({
-      name: Schema.String,
-      elem: Schema.optionalKey(
-        Schema.Array(
-          Schema.Struct({
-            elem: Schema.Struct({
-              val: Schema.Struct({ concat: Schema.Array(Schema.Union([Schema.String, Schema.Finite])) }),
-              counter: Schema.Struct({ packets: Schema.Finite })
-            })
-          })
-        )
-      )
-    })
-  )
-})
-type Listed = typeof Listed.Type
+const NFPROTO_IPV6 = 10
 
-const decodeListed = Schema.decodeUnknownOption(Listed)
-
+const leavesBy = (set: string): boolean => set.startsWith("path_forward_") || set.startsWith("path_begin_")
+const isFamily = (text: string | undefined): text is PathCount["family"] => families.some((family) => family === text)
+const isProtocol = (text: string): text is PathCount["protocol"] =>
+  text === "any" || protocols.some((protocol) => protocol === text)
 const isWay = (text: string | undefined): text is Way => ways.some((way) => way === text)

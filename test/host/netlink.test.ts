@@ -6,11 +6,11 @@ import {
   linkByName,
   readAddress,
   readForwarding,
-  readGeneration,
   readLink,
   readRoute,
   routeTo
 } from "../../src/host/netlink.ts"
+import { elementsOf, readCounter, readElements, readGeneration } from "../../src/host/nftNetlink.ts"
 import { parseNetwork } from "../../src/packet/address.ts"
 import { bytes as randomBytes } from "../support/packetArbitraries.ts"
 
@@ -72,6 +72,31 @@ describe("netlink answers", () => {
     assert.strictEqual(readGeneration(message(0x0a0f, "00 00 0000 0800 0100 00000102")), 258)
   })
 
+  it("tell a table's counters and the counted elements of its sets", () => {
+    const counter = message(
+      0x0a12,
+      "01 00 0000 0600 0100 7400 0000 0600 0200 6300 0000 1c00 0480 0c00 0100 0000000000000054 0c00 0200 0000000000000003"
+    )
+    assert.deepStrictEqual(readCounter(counter), { name: "c", packets: 3 })
+    const key = (word: string) => `1000 0180 0c00 0180 02000000 ${word}`
+    const packets = (count: string) =>
+      `2c00 0780 0c00 0180 636f756e74657200 1c00 0280 0c00 0100 0000000000000054 0c00 0200 00000000000000${count}`
+    const element = (word: string, count: string) => `4000 0180 ${key(word)} ${packets(count)}`
+    const elements = message(0x0a0c, `01 00 0000 8400 0380 ${element("06000000", "03")} ${element("11000000", "04")}`)
+    assert.deepStrictEqual(
+      readElements(elements)?.map(({ key: [nfproto, , , , l4proto], packets }) => [nfproto, l4proto, packets]),
+      [
+        [2, 6, 3],
+        [2, 17, 4]
+      ]
+    )
+    assert.deepStrictEqual(elementsOf("t", "s"), {
+      type: 0x0a0d,
+      dump: true,
+      body: hex("01 00 0000 0600 0100 7400 0000 0600 0200 7300 0000")
+    })
+  })
+
   it("tell of a move by addresses, rules, default routes and routes that touch the ranges: a router has a million others", () => {
     const ranges = ["100.64.0.0/11", "fd00:2021:1111::/107"].flatMap((range) => parseNetwork(range) ?? [])
     const route = (prefix: string, to: string) => message(24, `02 ${prefix} 00 00 fe 03 fd 01 00000000 ${to}`)
@@ -91,7 +116,9 @@ describe("netlink answers", () => {
       [20, readAddress],
       [24, readRoute],
       [80, readForwarding],
-      [0x0a0f, readGeneration]
+      [0x0a0c, readElements],
+      [0x0a0f, readGeneration],
+      [0x0a12, readCounter]
     ] as const) {
       read({ type, body: bytes })
     }
