@@ -11,7 +11,8 @@ import {
   type PathJudgement,
   type PathLoss,
   suspects,
-  withCertain
+  withCertain,
+  withoutLoss
 } from "../../src/host/pathLoss.ts"
 import { type Blame, describeLoss, describePath } from "../../src/host/pathTrouble.ts"
 import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
@@ -52,6 +53,7 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     let fresh = 0
     let blamedAt = 0
     let sockets = { arrived: 0, received: 0, both: 0 }
+    let rules: number | null = null
     /** Told already, by who is to blame: one rule takes packets of many kinds. */
     const told = new Set<string>()
 
@@ -101,14 +103,33 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
         blamedAt = now
         for (const loss of news.still) yield* blameAgain(loss)
       }
-      const healed = blamed.filter((b) => news.healed.some((loss) => isSame(loss, b.loss)))
-      blamed = blamed.filter((b) => !healed.includes(b))
-      for (const likely of new Set(healed.map((b) => b.likely))) {
+      yield* ended(
+        blamed.filter((b) => news.healed.some((loss) => isSame(loss, b.loss))),
+        (what) => `the host lets ${what} through again`
+      )
+      const generation = yield* host.rulesGeneration
+      if (generation !== rules && blamed.length > 0) yield* judgeRules
+      rules = generation
+    })
+
+    const ended = Effect.fnUntraced(function* (gone: ReadonlyArray<Blamed>, say: (what: string) => string) {
+      blamed = blamed.filter((b) => !gone.includes(b))
+      for (const { likely, loss } of gone) {
         if (blamed.some((b) => b.likely === likely) || !told.delete(likely)) continue
         counters.healed++
-        const what = healed.find((b) => b.likely === likely)
-        if (what !== undefined) yield* Effect.logInfo(`the host lets ${describePath(what.loss)} through again`)
+        yield* Effect.logInfo(say(describePath(loss)))
       }
+    })
+
+    /** What rules have taken nobody may send again for hours: without those rules it is not lost any more, until it is. */
+    const judgeRules = Effect.gen(function* () {
+      const gone: Array<Blamed> = []
+      for (const b of blamed) {
+        if ((yield* host.blame(plan, b.loss)).likely === b.likely) continue
+        gone.push(b)
+        judgement = withoutLoss(judgement, b.loss)
+      }
+      yield* ended(gone, (what) => `what took ${what} is gone: the next of them will show`)
     })
 
     /** How much of what arrived at the socket the gateway has read. Several packets may be counted as one there. */
@@ -135,7 +156,14 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
         const known = blamed.find((b) => isSame(b.loss, loss))
         if (known === undefined) return []
         return [
-          { what: describePath(loss), since: loss.since, packets: loss.lost, likely: known.likely, fix: known.fix }
+          {
+            what: describePath(loss),
+            since: loss.since,
+            latest: loss.latest,
+            packets: loss.lost,
+            likely: known.likely,
+            fix: known.fix
+          }
         ]
       }),
       counters

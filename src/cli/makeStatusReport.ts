@@ -73,7 +73,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     controlPlane: { ...input.controlPlane },
     firewall: {
       judged: input.firewall.judged,
-      lost: input.firewall.lost.map((loss) => ({ ...loss, since: dateOf(loss.since) }))
+      lost: input.firewall.lost.map((loss) => ({ ...loss, since: dateOf(loss.since), latest: dateOf(loss.latest) }))
     },
     host: {
       repaired: host.repaired,

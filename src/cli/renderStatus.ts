@@ -115,8 +115,8 @@ const firewallLines = ({ at, firewall }: StatusReport): string =>
       ? ["host: whether its firewall lets packets through is not judged (firewall: off)"]
       : []),
     ...(firewall?.lost ?? []).map(
-      ({ fix, likely, packets, since, what }) =>
-        `host: takes away ${clean(what)} for ${formatAge(at - since)}, ${packets} so far: most likely ${clean(likely)}: ${clean(fix)}`
+      ({ fix, latest, likely, packets, since, what }) =>
+        `host: takes away ${clean(what)} for ${formatAge(at - since)}, ${packets} so far, the last one ${formatAge(at - latest)} ago: most likely ${clean(likely)}: ${clean(fix)}`
     )
   ].join("\n")
 

@@ -85,6 +85,8 @@ export const StatusReport = Schema.Struct({
         Schema.Struct({
           what: Schema.String,
           since: Millis,
+          /** When the last of them was missed. */
+          latest: Millis,
           packets: Schema.Finite,
           likely: Schema.String,
           fix: Schema.String

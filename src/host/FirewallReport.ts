@@ -2,10 +2,11 @@
 export interface FirewallReport {
   /** `false`: the gateway has no table to count in (`firewall: off`). */
   readonly judged: boolean
-  /** What is taken away just now, the oldest first. `since`: monotonic milliseconds. */
+  /** What is taken away just now, the oldest first. `since` and `latest`: when the first and the last packet was missed, monotonic milliseconds. */
   readonly lost: ReadonlyArray<{
     readonly what: string
     readonly since: number
+    readonly latest: number
     readonly packets: number
     readonly likely: string
     readonly fix: string

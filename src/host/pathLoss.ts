@@ -10,6 +10,8 @@ export type Path = Pick<PathCount, "way" | "family" | "protocol" | "device">
 export interface PathLoss extends Path {
   /** When the first of them was missed. */
   readonly since: number
+  /** When packets were last missed. */
+  readonly latest: number
   readonly lost: number
   /** What came through meanwhile. */
   readonly passed: number
@@ -70,10 +72,19 @@ export const judgePaths = (before: PathJudgement, counts: ReadonlyArray<PathCoun
 }
 
 /** The same with a suspicion that has become certain. */
-export const withCertain = (judgement: PathJudgement, path: Path): PathJudgement => {
+export const withCertain = (judgement: PathJudgement, path: Path): PathJudgement =>
+  withChange(judgement, path, { told: true })
+
+/** The same with a way that nothing is known against. */
+export const withoutLoss = (judgement: PathJudgement, path: Path): PathJudgement =>
+  withChange(judgement, path, unharmed)
+
+const unharmed = { loss: null, looks: 0, told: false } as const
+
+const withChange = (judgement: PathJudgement, path: Path, change: Partial<Judged>): PathJudgement => {
   const key = keyOf(path)
   const judged = judgement.get(key)
-  return judged === undefined ? judgement : new Map(judgement).set(key, { ...judged, told: true })
+  return judged === undefined ? judgement : new Map(judgement).set(key, { ...judged, ...change })
 }
 
 /** What is told lost just now, the oldest first. */
@@ -103,9 +114,10 @@ const judge = (before: Judged | undefined, count: PathCount, now: number): Judge
 
   if (missed > 0 && missed * 2 >= came && !isOpen) {
     const { device, family, protocol, way } = count
-    const loss = still.loss ?? { way, family, protocol, device, since: now, lost: 0, passed: 0 }
+    const loss = still.loss ?? { way, family, protocol, device, since: now, latest: now, lost: 0, passed: 0 }
     // What came through at the first look came before.
-    const grown = { ...loss, lost: loss.lost + missed, passed: still.loss === null ? 0 : loss.passed + left }
+    const passed = still.loss === null ? 0 : loss.passed + left
+    const grown = { ...loss, latest: now, lost: loss.lost + missed, passed }
     const looks = still.looks + 1
     const lasts = now - loss.since
     const told =
@@ -116,9 +128,7 @@ const judge = (before: Judged | undefined, count: PathCount, now: number): Judge
     return { count, ahead, loss: grown, looks, told }
   }
   // Some come through, and hardly any is missed: a burst, or healed.
-  if (left > 0 && (isOpen || missed * 10 <= left)) return { count, ahead, loss: null, looks: 0, told: false }
-  if (!still.told && still.loss !== null && now - still.loss.since > forgottenMs) {
-    return { count, ahead, loss: null, looks: 0, told: false }
-  }
+  if (left > 0 && (isOpen || missed * 10 <= left)) return { count, ahead, ...unharmed }
+  if (!still.told && still.loss !== null && now - still.loss.since > forgottenMs) return { count, ahead, ...unharmed }
   return { ...still, count }
 }

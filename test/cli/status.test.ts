@@ -157,6 +157,23 @@ lookups  15`
     assert.strictEqual(routes.split("\n")[3], "no route; for 12s")
   })
 
+  it("says what the host takes away, for how long, how lately, and what to do; what it was changed in, after that", () => {
+    const loss = { what: "pings", since: input.now - 60_000, latest: input.now - 20_000, packets: 7 }
+    const firewall = { ...input.firewall, lost: [{ ...loss, likely: "the rule A", fix: 'run "x"' }] }
+    const wrong = { since: input.now - 5_000, what: ["a route led elsewhere"] }
+    const host = { repaired: 2, devicesMade: 0, last: { at: input.now - 3_000, what: ["a down", "b gone"] }, wrong }
+    assert.deepStrictEqual(
+      renderStatus(makeStatusReport({ ...input, firewall, host }))
+        .split("\n")
+        .filter((line) => line.startsWith("host:")),
+      [
+        'host: takes away pings for 1m 0s, 7 so far, the last one 20s ago: most likely the rule A: run "x"',
+        "host: wrong for 5s: a route led elsewhere",
+        "host: changed by others and put right, 2 times, 3s ago the last time: a down, b gone"
+      ]
+    )
+  })
+
   it("names the clients that get no replies because the host uses the network of their addresses, worst first", () => {
     const foreignNetworks = [
       { network: "100.100.100.100/32", who: "the host's route 100.100.100.100 dev ts0 table 52" },

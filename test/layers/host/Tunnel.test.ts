@@ -427,6 +427,55 @@ describe("the host under the tunnel", () => {
   })
 })
 
+describe("what the host takes away", () => {
+  it.effect("is told until packets come again, or until who took them is gone: nobody may send any for hours", () => {
+    const inner = HostNetworkMemory.make()
+    let lost = 3
+    let blame = { likely: "the rule A", fix: "remove it", sure: true }
+    let generation = 1
+    const host = Layer.effect(
+      HostNetwork,
+      Effect.map(HostNetwork, (network) =>
+        HostNetwork.of({
+          ...network,
+          rulesGeneration: Effect.sync(() => generation),
+          pathCounts: () =>
+            Effect.sync(() => [
+              { way: "service", family: "ipv4", protocol: "udp", device: "", first: lost, last: 0 } as const
+            ]),
+          blame: () => Effect.sync(() => blame)
+        })
+      )
+    ).pipe(Layer.provide(inner.layer))
+    return withLogLines((lines) =>
+      Effect.gen(function* () {
+        const tunnel = yield* Tunnel
+        yield* tunnel.configure(plan)
+        yield* TestClock.adjust("3 seconds")
+        const what = "clients' DNS questions by UDP (IPv4)"
+        assert.deepStrictEqual((yield* tunnel.firewall).lost, [
+          { what, since: 0, latest: 0, packets: 3, likely: "the rule A", fix: "remove it" }
+        ])
+        generation = 2
+        yield* TestClock.adjust("12 seconds")
+        assert.lengthOf((yield* tunnel.firewall).lost, 1)
+        assert.lengthOf(lines, 1)
+
+        blame = { likely: "the rule B", fix: "remove that", sure: true }
+        generation = 3
+        yield* TestClock.adjust("12 seconds")
+        assert.deepStrictEqual((yield* tunnel.firewall).lost, [])
+        assert.include(lines[1], `what took ${what} is gone: the next of them will show`)
+        lost = 5
+        yield* TestClock.adjust("12 seconds")
+        const again = yield* tunnel.firewall
+        assert.deepInclude(again.lost[0], { packets: 2, likely: "the rule B" })
+        assert.deepStrictEqual(again.counters, { lost: 2, healed: 1 })
+      }).pipe(Effect.provide(layerOver(host)))
+    )
+  })
+})
+
 describe("the host under the tunnel, changed every two seconds or so, for forty minutes", () => {
   it.effect("is put right and told every time", () => {
     const host = HostNetworkMemory.make()
