@@ -52,9 +52,9 @@ const run = (commands: ReadonlyArray<string>): string =>
 
 const nameOf = ({ family, name, table }: ChainName): string => `${family} ${table} ${name}`
 
-/** The rule as nft writes it; its JSON is not for reading. */
+/** The rule as nft writes it, without its counters; its JSON is not for reading. */
 const ruleText = (chain: ChainName, handle: number) =>
-  runCommand("nft", ["-a", "list", "chain", chain.family, chain.table, chain.name]).pipe(
+  runCommand("nft", ["-a", "-s", "list", "chain", chain.family, chain.table, chain.name]).pipe(
     Effect.map((text) => {
       const line = text.split("\n").find((candidate) => candidate.endsWith(`# handle ${handle}`))
       return line === undefined ? `handle ${handle}` : line.slice(0, line.lastIndexOf("#")).trim().replaceAll('"', "")

@@ -58,10 +58,10 @@ const shapes = {
   },
   "Docker, which keeps others from its containers": {
     rules: `table ip raw {
-  chain PREROUTING { type filter hook prerouting priority raw; policy accept; ip daddr ${inner.origin.v4} iifname != "docker0" drop; }
+  chain PREROUTING { type filter hook prerouting priority raw; policy accept; ip daddr ${inner.origin.v4} iifname != "docker0" counter drop; }
 }`,
     removed: "nft delete table ip raw",
-    blames: [/clients' new ICMP connections.*iifname != docker0 drop.*ip raw PREROUTING/]
+    blames: [/clients' new ICMP connections.*iifname != docker0 counter drop.*ip raw PREROUTING/]
   },
   "output that is closed": {
     rules: `table inet out { chain output { type filter hook output priority filter; policy drop; oifname { "lo", "inner", "outer" } accept
