@@ -2,40 +2,23 @@
  * `HostNetwork` by iproute2, nftables and /proc/sys. Needs CAP_NET_ADMIN, which the helpers must inherit (ambient
  * capabilities). Sysctls are only ever raised, and left that way at the end: other services may rely on them by then.
  */
-import * as fs from "node:fs"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
-import * as Schema from "effect/Schema"
-import {
-  deviceOfTable,
-  firewallScript,
-  firewallTable,
-  foreignScript,
-  optionalScripts,
-  removeScript
-} from "../../src/host/firewall.ts"
-import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
-import { HostError, HostNetwork, type HostPlan, type HostRepair } from "../../src/host/HostNetwork.ts"
-import { compare, globalForwarding, hostWanted, nothingThere, type Repair } from "../../src/host/hostPlan.ts"
-import { IpFamilies } from "../../src/host/IpFamilies.ts"
-import { isRead, judgeOverlaps, type RangeInUse, Route, Rule } from "../../src/host/overlap.ts"
 import { broadcastAddresses } from "../../src/host/broadcastAddresses.ts"
-import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
-import { Interface, uplinkAddresses } from "../../src/host/uplinks.ts"
-import { monotonicMillis, monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
+import { firewallTable } from "../../src/host/firewall.ts"
+import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
+import { HostError, HostNetwork } from "../../src/host/HostNetwork.ts"
+import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
-import { formatAddress, parseAddress } from "../../src/packet/address.ts"
-import { blame } from "./foreignFirewall.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
-import { runCommand } from "./hostCommand.ts"
-import { decodeOutput, explain } from "./hostErrors.ts"
-import { type HostLook, makeHostLook, type SeenDevices } from "./hostLook.ts"
-import { ipv6Missing, raiseSysctl } from "./hostSysctl.ts"
-import { integrate, removeOwnRules } from "./integrateFirewall.ts"
-import { nft, nftList, nftTable } from "./nftables.ts"
+import { blame } from "./foreignFirewall.ts"
+import { listInterfaces, ownAddresses, uplinks } from "./hostAddresses.ts"
+import { allRight, configure, type InForce, lookAgain, repair } from "./hostInForce.ts"
+import { makeHostLook } from "./hostLook.ts"
+import { integrate } from "./integrateFirewall.ts"
+import { watchHost } from "./watchHost.ts"
 
 export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies> = Layer.effect(
   HostNetwork,
@@ -52,7 +35,7 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
     yield* Effect.forkScoped(
       superviseForever(
         "HostNetwork.watch",
-        makeWatch(look, () => inForce, news, stirs)
+        watchHost(look, () => inForce, news, stirs)
       )
     )
     return HostNetwork.of({
@@ -87,7 +70,9 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
       pathCounts: ({ device, firewall }) =>
         Effect.suspend(() => {
           const counts = firewall === "off" ? [] : look.paths(firewallTable(device))
-          return counts instanceof NativeError ? fail(counts.message) : Effect.succeed(counts)
+          return counts instanceof NativeError
+            ? Effect.fail(new HostError({ message: counts.message }))
+            : Effect.succeed(counts)
         }),
       blame,
       ownAddresses,
@@ -98,380 +83,3 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
     })
   })
 )
-
-/** Below it the kernel takes IPv6 from a device. */
-const leastMtu6 = 1_280
-/** How often the kernel is asked whether anything has happened. */
-const watchEveryMs = 250
-/** How long the host is believed to be as it was when nothing is said to have happened. */
-const believedMs = 5_000
-/** What has no effect is done again after this long: the kernel tells of it as of any change. */
-const futileMs = 2_000
-/** Some hosts change rules all the time: the own table is read once a second at most for it. */
-const rulesEveryMs = 1_000
-
-/** A plan, and what is remembered of the host that it was put into force on. */
-interface InForce {
-  readonly plan: HostPlan
-  /** The device's; another one of the same name is not ours. */
-  index: number | null
-  /** The own table as the kernel had it after it was made, and how many changes of rules there had been. */
-  table: string | null
-  generation: number | null
-  /** Why it would not be put into force as the host is now. */
-  conflict: string | null
-  /** What `ip` could not put right the last time, by its loss, and why; tried when (monotonic milliseconds). */
-  futile: { readonly because: ReadonlyMap<string, string>; readonly at: number }
-  readonly seen: SeenDevices
-}
-
-const allRight: HostRepair = { repaired: [], refused: [], remade: false }
-
-const configure = Effect.fn("HostNetwork.configure")(function* (look: HostLook, plan: HostPlan) {
-  const { device } = plan
-  const warnings: Array<string> = []
-  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(device)) {
-    return yield* fail(`the device name ${JSON.stringify(device)} cannot be used: take letters and digits, at most 15`)
-  }
-  const missing = ipv6Missing(device)
-  const families = yield* IpFamilies
-  const foreign = yield* ForeignNetworks
-  yield* families.found("device", missing)
-  const v6 = missing === null
-  const overlaps = yield* overlapsOf(plan, v6)
-  if (overlaps.conflict !== null) return yield* fail(overlaps.conflict)
-  yield* foreign.found(overlaps.foreign)
-  const link = look.link(device)
-  if (link === null) return yield* fail(`the TUN device ${device} is missing`)
-  const index = link instanceof NativeError ? null : link.index
-  const inForce: InForce = {
-    plan,
-    index,
-    table: null,
-    generation: null,
-    conflict: null,
-    futile: { because: new Map(), at: 0 },
-    seen: { forwarding: new Set(), advertised: new Set() }
-  }
-  // Filtered before it is up and until it is down again.
-  if (plan.firewall === "off") {
-    // What a crash has left would go on filtering. A host without nft has none of it.
-    const leftovers = [removeOwnRules(device), removeLeftovers(device), nft(removeScript(firewallTable(device)))]
-    for (const remove of leftovers) yield* Effect.ignore(remove)
-  } else {
-    yield* removeOwnRules(device)
-    yield* Effect.addFinalizer(() => Effect.ignore(removeOwnRules(device)))
-    yield* removeLeftovers(device)
-    yield* Effect.addFinalizer(() => Effect.ignore(nft(removeScript(firewallTable(device)))))
-  }
-  yield* Effect.addFinalizer(() => Effect.ignore(lowerDevice(plan)))
-  const wanted = hostWanted(plan, v6)
-  const failures = yield* apply(look, inForce, compare(wanted, nothingThere(wanted)))
-  for (const [repair, error] of failures) {
-    // A host may be right for IPv4 alone.
-    if (repair._tag !== "Forwarding" || repair.path === globalForwarding[4]) return yield* error
-    warnings.push(error.message)
-  }
-  return { warnings, inForce }
-})
-
-/** Does it, and yields what did not work. */
-const apply = Effect.fnUntraced(function* (look: HostLook, inForce: InForce, repairs: ReadonlyArray<Repair>) {
-  const failures = new Map<Repair, HostError>()
-  const failed = (of: ReadonlyArray<Repair>) => (error: HostError) =>
-    Effect.sync(() => {
-      for (const repair of of) failures.set(repair, error)
-    })
-  const lines = repairs.flatMap((repair) => (repair._tag === "Ip" ? repair.lines : []))
-  for (const repair of repairs) {
-    if (repair._tag === "Table") {
-      yield* Effect.catch(installFirewall(look, inForce), failed([repair]))
-    } else if (repair._tag === "Ip" && lines.length > 0) {
-      const batch = ip(["-force", "-batch", "-"], `${lines.splice(0).join("\n")}\n`)
-      yield* Effect.catch(batch, failed(repairs.filter(({ _tag }) => _tag === "Ip")))
-    } else if (repair._tag === "Forwarding") {
-      if (repair.path === globalForwarding[6]) yield* Effect.catch(findAdvertised(inForce), failed([repair]))
-      const refused = failures.has(repair) ? undefined : raiseSysctl(repair.path, inForce.seen.advertised)
-      if (refused !== undefined) failures.set(repair, new HostError({ message: refused }))
-    }
-  }
-  return failures
-})
-
-const repair = Effect.fn("HostNetwork.repair")(function* (
-  look: HostLook,
-  inForce: InForce,
-  remakeDevice: Effect.Effect<void, { readonly message: string }>
-): Effect.fn.Return<HostRepair, never, ForeignNetworks | IpFamilies> {
-  const { plan } = inForce
-  const { device } = plan
-  let found = yield* differences(look, inForce)
-  let remade = false
-  const lost = "repairs" in found ? found.repairs.find(({ _tag }) => _tag === "Device") : undefined
-  if (lost !== undefined) {
-    const failure = yield* Effect.match(remakeDevice, { onFailure: ({ message }) => message, onSuccess: () => null })
-    if (failure !== null) return { ...allRight, refused: [`${lost.lost} and cannot be made again: ${failure}`] }
-    const link = look.link(device)
-    inForce.index = link === null || link instanceof NativeError ? null : link.index
-    remade = true
-    found = yield* differences(look, inForce)
-  }
-  if ("refused" in found) return { ...allRight, refused: [found.refused], remade }
-  const { repairs, unread } = found
-  if (repairs.length === 0) return { ...allRight, refused: unread }
-  const now = yield* monotonicMillis
-  const pauses = now - inForce.futile.at < futileMs
-  const pausing = pauses ? inForce.futile.because : new Map<string, string>()
-  const failures = yield* apply(
-    look,
-    inForce,
-    repairs.filter(({ lost }) => !pausing.has(lost))
-  )
-  const after = yield* differences(look, inForce)
-  const left = new Set("repairs" in after ? after.repairs.map(({ lost }) => lost) : [])
-  const because = new Map<string, string>()
-  for (const repair of repairs) {
-    if (left.has(repair.lost)) because.set(repair.lost, pausing.get(repair.lost) ?? whyLeft(repair, failures))
-  }
-  const byIp = repairs.flatMap(({ _tag, lost }) => (_tag === "Ip" && because.has(lost) ? [lost] : []))
-  inForce.futile = {
-    because: new Map(byIp.map((lost) => [lost, because.get(lost)!])),
-    at: pauses ? inForce.futile.at : now
-  }
-  return {
-    // Its addresses and routes went with it.
-    repaired: lost === undefined ? repairs.flatMap(({ lost }) => (left.has(lost) ? [] : [lost])) : [lost.lost],
-    refused: [...unread, ...[...because].map(([lost, why]) => `${lost} and cannot be put right: ${why}`)],
-    remade
-  }
-})
-
-const whyLeft = (repair: Repair, failures: ReadonlyMap<Repair, HostError>): string =>
-  failures.get(repair)?.message ?? (repair._tag === "Ip" ? repair.futile : undefined) ?? "somebody else undoes it"
-
-/** What differs from the plan, or why that cannot be told; `unread`: why not of the table alone. */
-const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
-  const { plan } = inForce
-  const families = yield* IpFamilies
-  const link = look.link(plan.device)
-  // A device that is gone, or too narrow for IPv6, says nothing about the host.
-  if (link !== null && !(link instanceof NativeError) && link.mtu >= leastMtu6) {
-    yield* families.found("device", ipv6Missing(plan.device))
-  }
-  const wanted = hostWanted(plan, families.ipv6().device === null)
-  const observed = look.observe(wanted, inForce.index, inForce.seen)
-  if (observed instanceof NativeError) return { refused: observed.message }
-  const table = yield* Effect.match(tableState(look, inForce), {
-    onFailure: ({ message }) => ({ refused: message }),
-    onSuccess: (state) => state
-  })
-  return typeof table === "string"
-    ? { repairs: compare(wanted, { ...observed, table }), unread: [] }
-    : { repairs: compare(wanted, { ...observed, table: "right" }), unread: [table.refused] }
-})
-
-const tableState = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
-  if (inForce.plan.firewall === "off") return "right" as const
-  const generation = look.generation()
-  if (generation !== null && generation === inForce.generation) return "right" as const
-  const table = yield* nftTable(firewallTable(inForce.plan.device))
-  if (table === null) return "gone" as const
-  if (table !== inForce.table) return "changed" as const
-  inForce.generation = generation
-  return "right" as const
-})
-
-/** What has come up while we run is left to the host like what was there before. */
-const lookAgain = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
-  const { plan } = inForce
-  const foreign = yield* ForeignNetworks
-  const { device } = (yield* IpFamilies).ipv6()
-  const overlaps = yield* overlapsOf(plan, device === null)
-  if (overlaps.conflict !== null && overlaps.conflict !== inForce.conflict) {
-    yield* Effect.logWarning(`${overlaps.conflict}; the gateway goes on, but would not start like this`)
-  }
-  inForce.conflict = overlaps.conflict
-  if (!(yield* foreign.found(overlaps.foreign)) || plan.firewall === "off") return
-  yield* nft(foreignScript(plan.device, foreign.list()))
-  yield* rememberTable(look, inForce)
-})
-
-const listInterfaces = Effect.suspend(() =>
-  ip(["-j", "address"]).pipe(Effect.flatMap(decodeOutput(Interfaces, "ip -j address")))
-)
-
-const listRoutes = (family: "-4" | "-6", ...selector: ReadonlyArray<string>) =>
-  ip(["-j", family, "route", "show", ...selector]).pipe(Effect.flatMap(decodeOutput(Routes, "ip -j route")))
-
-const listRules = (family: "-4" | "-6") =>
-  ip(["-j", family, "rule"]).pipe(Effect.flatMap(decodeOutput(Rules, "ip -j rule")))
-
-const ownAddresses = Effect.map(listInterfaces, (interfaces) => {
-  const found = new Set<string>()
-  for (const { addr_info: entries } of interfaces) {
-    for (const { local } of entries ?? []) {
-      const words = local === undefined ? undefined : parseAddress(local)
-      if (words !== undefined) found.add(formatAddress(words))
-    }
-  }
-  return [...found]
-})
-
-const uplinks = Effect.fnUntraced(function* (reachedFrom: string | null) {
-  const interfaces = yield* listInterfaces
-  const v4 = yield* listRoutes("-4", "default").pipe(Effect.orElseSucceed(() => []))
-  // A host without IPv6 has nothing to say about it.
-  const v6 = yield* listRoutes("-6", "default").pipe(Effect.orElseSucceed(() => []))
-  return uplinkAddresses(reachedFrom, [...v4, ...v6], interfaces, isTunnelDevice)
-})
-
-/** TUN, TAP and WireGuard devices. */
-const isTunnelDevice = (device: string): boolean =>
-  fs.existsSync(`/sys/class/net/${device}/tun_flags`) ||
-  readOr(`/sys/class/net/${device}/uevent`, "").includes("DEVTYPE=wireguard")
-
-const Interfaces = Schema.fromJsonString(Schema.Array(Interface))
-
-const Rules = Schema.fromJsonString(Schema.Array(Rule))
-
-const Routes = Schema.fromJsonString(Schema.Array(Route))
-
-const fail = (message: string): Effect.Effect<never, HostError> => Effect.fail(new HostError({ message }))
-
-const ip = (args: ReadonlyArray<string>, input?: string): Effect.Effect<string, HostError> =>
-  runCommand("ip", args, input === undefined ? {} : { input }).pipe(
-    Effect.mapError(explain(input === undefined ? "read the host's network" : "configure the tunnel device"))
-  )
-
-const familyOf = (network: string): "-4" | "-6" => (network.includes(":") ? "-6" : "-4")
-
-/** Asks for the routes inside and around each range only: a router may have a million others. */
-const overlapsOf = Effect.fnUntraced(function* (plan: HostPlan, v6: boolean) {
-  const ranges: Array<RangeInUse> = []
-  for (const [what, networks] of [
-    ["tunnel", plan.tunnelNetworks],
-    ["proxy", plan.proxyNetworks]
-  ] as const) {
-    for (const network of networks) {
-      const family = familyOf(network)
-      if (family === "-6" && !v6) continue
-      const around = yield* listRoutes(family, "table", "all", "match", network)
-      const inside = yield* listRoutes(family, "table", "all", "root", network)
-      const routes = [...around, ...inside]
-      const rules = routes.some(({ table }) => table !== undefined && table !== "local")
-        ? yield* listRules(family)
-        : null
-      ranges.push({ what, network, routes: rules === null ? routes : routes.filter((route) => isRead(route, rules)) })
-    }
-  }
-  return judgeOverlaps(ranges, plan.device, plan.fixedRanges, [plan.gateway4, plan.gateway6])
-})
-
-const lowerDevice = ({ device }: HostPlan) =>
-  ip(["-force", "-batch", "-"], `link set dev ${device} down\naddress flush dev ${device}\n`)
-
-const findAdvertised = Effect.fnUntraced(function* ({ seen }: InForce) {
-  for (const { dev } of yield* listRoutes("-6", "proto", "ra")) if (dev !== undefined) seen.advertised.add(dev)
-})
-
-/** A crash leaves its table behind. One whose device exists belongs to another gateway. */
-const removeLeftovers = Effect.fnUntraced(function* (own: string) {
-  for (const entry of yield* nftList("tables")) {
-    const table = entry["table"] as { readonly family?: string; readonly name?: string } | undefined
-    if (table?.family !== "inet" || table.name === undefined) continue
-    const device = deviceOfTable(table.name)
-    if (device === undefined || device === own || fs.existsSync(`/sys/class/net/${device}`)) continue
-    yield* nft(removeScript(table.name))
-  }
-})
-
-/**
- * Makes the own table anew, and remembers how the kernel has it. The kernel counts changes of rules: one that came in
- * between may have been to this table, which is then made once more.
- */
-const installFirewall = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
-  const { plan } = inForce
-  const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) => listeningPorts(readOr(`/proc/net/${name}`, "")))
-  const ports = {
-    ...freePortRange([...listening, plan.listenPort]),
-    privileged: freePrivilegedRange([...listening, plan.listenPort])
-  }
-  const script = firewallScript(plan, ports, (yield* ForeignNetworks).list())
-  for (let tries = 0; tries < mostTries; tries++) {
-    const before = look.generation()
-    yield* nft(script)
-    const more = yield* Effect.forEach(optionalScripts(plan), (optional) => Effect.isSuccess(nft(optional)))
-    yield* rememberTable(look, inForce)
-    if (inForce.generation === (before ?? 0) + 1 + more.filter(Boolean).length) break
-  }
-  const flows = Number(readOr("/proc/sys/net/netfilter/nf_conntrack_count", "0"))
-  if (plan.masquerade && flows <= mostFlows) look.forgetUntranslated([...plan.tunnelNetworks, ...plan.proxyNetworks])
-})
-
-const mostTries = 3
-/** Looking through more of them would hold everything else up. */
-const mostFlows = 100_000
-
-const rememberTable = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
-  inForce.table = yield* nftTable(firewallTable(inForce.plan.device))
-  inForce.generation = look.generation()
-})
-
-const readOr = (path: string, otherwise: string): string => {
-  try {
-    return fs.readFileSync(path, "utf8")
-  } catch {
-    return otherwise
-  }
-}
-
-/** A timer of node's own: a fiber that wakes four times a second for nothing costs thrice as much. Returns its end. */
-const every = (milliseconds: number, run: () => void): (() => void) => {
-  const timer = setInterval(run, milliseconds)
-  return () => clearInterval(timer)
-}
-
-/** One turn: waits until something has happened, and tells those who wait for it. */
-const makeWatch = (
-  look: HostLook,
-  current: () => InForce | null,
-  news: Queue.Queue<void>,
-  stirs: Queue.Queue<void>
-) => {
-  let generation: number | null = null
-  let rulesAt = Number.NEGATIVE_INFINITY
-  let stirredAt = Number.NEGATIVE_INFINITY
-  /** What there is to tell. */
-  const asked = (now: number): ReadonlyArray<Queue.Queue<void>> => {
-    const inForce = current()
-    const { any, moved } = look.events(inForce?.plan ?? null)
-    const rules = look.generation()
-    // Our own changes are none.
-    if (rules === inForce?.generation) generation = rules
-    const rulesChanged = rules !== generation && now - rulesAt >= rulesEveryMs
-    if (rulesChanged) {
-      generation = rules
-      rulesAt = now
-    }
-    const stirred = any || rulesChanged || now - stirredAt >= believedMs
-    if (stirred) stirredAt = now
-    return [...(moved ? [news] : []), ...(stirred ? [stirs] : [])]
-  }
-  return Effect.flatMap(Clock.Clock, (clock) =>
-    Effect.callback<ReadonlyArray<Queue.Queue<void>>>((resume) => {
-      const done = (turn: Effect.Effect<ReadonlyArray<Queue.Queue<void>>>): void => {
-        stop()
-        resume(turn)
-      }
-      const stop = every(watchEveryMs, () => {
-        try {
-          const told = asked(monotonicMillisUnsafe(clock))
-          if (told.length > 0) done(Effect.succeed(told))
-        } catch (defect) {
-          done(Effect.die(defect))
-        }
-      })
-      return Effect.sync(stop)
-    })
-  ).pipe(Effect.tap((told) => Effect.forEach(told, (queue) => Queue.offer(queue, undefined), { discard: true })))
-}

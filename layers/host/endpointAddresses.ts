@@ -1,11 +1,11 @@
 /** Where the endpoint of a client's file is: an address as it stands, or what its name resolves to just now. */
 import { lookup } from "node:dns/promises"
-import { readFileSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { PeerEndpoint } from "../../src/config/wireguardConf.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
+import { readText } from "./readText.ts"
 
 export class EndpointError extends Schema.TaggedError<EndpointError>()("EndpointError", { message: Schema.String }) {}
 
@@ -43,9 +43,6 @@ export const endpointAddresses = Effect.fnUntraced(function* ({
 /** Of the device; `null`: there is none of that name. */
 const interfaceNumber = (zone: string): number | null => {
   if (/^[0-9]+$/.test(zone)) return Number(zone)
-  try {
-    return Number(readFileSync(`/sys/class/net/${zone}/ifindex`, "utf8"))
-  } catch {
-    return null
-  }
+  const index = readText(`/sys/class/net/${zone}/ifindex`)
+  return index === undefined ? null : Number(index)
 }

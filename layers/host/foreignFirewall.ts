@@ -8,6 +8,7 @@ import type { Path } from "../../src/host/pathLoss.ts"
 import { acceptingLegacyRules, acceptingRules, type Blame, packetsOf } from "../../src/host/pathTrouble.ts"
 import { runCommand } from "./hostCommand.ts"
 import { nftList } from "./nftables.ts"
+import { readText } from "./readText.ts"
 
 /** Who takes the packets of a way: a rule, a setting, or what is left when neither is seen. */
 export const blame = Effect.fn("HostNetwork.blame")(function* (plan: HostPlan, path: Path) {
@@ -107,18 +108,10 @@ const devicesOf = (net: string): ReadonlyArray<string> => {
   }
 }
 
-const sysctl = (name: string): string => read(`/proc/sys/${name.replaceAll(".", "/")}`)
+const sysctl = (name: string): string => readText(`/proc/sys/${name.replaceAll(".", "/")}`) ?? ""
 
 /** Tables that were loaded by iptables-legacy. */
 const legacyTables = ({ family }: Path): ReadonlyArray<string> =>
-  read(`/proc/net/${family === "ipv4" ? "ip_tables_names" : "ip6_tables_names"}`)
+  (readText(`/proc/net/${family === "ipv4" ? "ip_tables_names" : "ip6_tables_names"}`) ?? "")
     .split("\n")
     .filter((line) => line !== "")
-
-const read = (path: string): string => {
-  try {
-    return fs.readFileSync(path, "utf8").trim()
-  } catch {
-    return ""
-  }
-}

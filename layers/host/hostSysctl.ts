@@ -1,5 +1,6 @@
 import * as fs from "node:fs"
 import { acceptAdvertisements, globalForwarding, rightValue, sysctlName } from "../../src/host/hostPlan.ts"
+import { readText } from "./readText.ts"
 
 /** Why the device can have no IPv6 address; switches IPv6 on for that device alone where it is off by default. */
 export const ipv6Missing = (device: string): string | null => {
@@ -55,13 +56,7 @@ const advice = (errno: string, name: string, value: string): string =>
       ? `not permitted; run "sysctl -w ${name}=${value}" as root`
       : `writing ${name} failed with ${errno}`
 
-const read = (key: string): string | undefined => {
-  try {
-    return fs.readFileSync(`/proc/sys/${key}`, "utf8").trim()
-  } catch {
-    return undefined
-  }
-}
+const read = (key: string): string | undefined => readText(`/proc/sys/${key}`)
 
 const write = (key: string, value: string): string | undefined => {
   try {

@@ -6,6 +6,7 @@ import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { waysOut } from "../../src/host/ipv6Routes.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import type { Network } from "../../src/packet/address.ts"
+import { readText } from "./readText.ts"
 
 const lookEvery = "1 second"
 /** A route that is changed is gone for a moment, and forwarding is put right when somebody has switched it off. */
@@ -20,7 +21,7 @@ export const layer = (device: string): Layer.Layer<never, never, IpFamilies> =>
       let absent = looksUntilAbsent - 1
       const look = Effect.suspend(() => {
         // The device is judged by whoever sets it up.
-        if (readFirstLine(`/proc/sys/net/ipv6/conf/${device}/disable_ipv6`) !== "0") return Effect.void
+        if (readText(`/proc/sys/net/ipv6/conf/${device}/disable_ipv6`) !== "0") return Effect.void
         const ways = readWays(device)
         const why = ways?.length === 0 ? noRoute : notForwarded()
         if (why === null) {
@@ -39,7 +40,7 @@ const lost = "names get no IPv6 addresses, and who sends to one is told that it 
 const noRoute = `IPv6 has no way out of this host: ${lost} (give it an IPv6 route if it should have one)`
 
 const notForwarded = (): string | null =>
-  readFirstLine("/proc/sys/net/ipv6/conf/all/forwarding") === "0"
+  readText("/proc/sys/net/ipv6/conf/all/forwarding") === "0"
     ? `IPv6 is not forwarded by this host: ${lost} (set net.ipv6.conf.all.forwarding=1)`
     : null
 
@@ -64,13 +65,5 @@ export const readWays = (device: string): ReadonlyArray<Network> | null => {
     return []
   } finally {
     fs.closeSync(file)
-  }
-}
-
-export const readFirstLine = (path: string): string | undefined => {
-  try {
-    return fs.readFileSync(path, "utf8").trim()
-  } catch {
-    return undefined
   }
 }
