@@ -2,23 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { deviceOfTable, firewallScript, firewallTable } from "../../src/host/firewall.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
+import { hostPlan } from "../support/hostPlan.ts"
 
-const plan: HostPlan = {
-  device: "sally0",
-  mtu: 1280,
-  gateway4: "100.64.0.1",
-  gateway6: "fd00:2021:1111::1",
-  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
-  proxyNetworks: ["100.96.0.0/11"],
-  listenPort: 51820,
-  dnsPort: 53535,
-  firewall: "nftables",
-  masquerade: true,
-  fixedRanges: false,
-  keepPorts: false,
-  clientsCallFirst: true,
-  trackUdp: true
-}
+const plan: HostPlan = { ...hostPlan, dnsPort: 53535, proxyNetworks: ["100.96.0.0/11"] }
 
 const ports = { from: 10_240, to: 51_819, privileged: { from: 665, to: 852 } }
 

@@ -1,23 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ownRules, wantedRules } from "../../src/host/foreignRules.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
+import { hostPlan } from "../support/hostPlan.ts"
 
-const plan: HostPlan = {
-  device: "sally0",
-  mtu: 1280,
-  gateway4: "100.64.0.1",
-  gateway6: "fd00:2021:1111::1",
-  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
-  proxyNetworks: ["100.96.0.0/11", "fd00:2021:1111:8000::/107"],
-  fixedRanges: false,
-  keepPorts: false,
-  clientsCallFirst: true,
-  trackUdp: true,
-  listenPort: 51820,
-  dnsPort: 53,
-  firewall: "integrate",
-  masquerade: true
-}
+const plan: HostPlan = { ...hostPlan, firewall: "integrate" }
 
 const chain = (name: string, hook: string, policy: string) => ({
   chain: { family: "inet", table: "fw", name, type: "filter", hook, prio: 0, policy }

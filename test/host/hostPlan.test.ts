@@ -13,23 +13,10 @@ import {
   sysctlName
 } from "../../src/host/hostPlan.ts"
 import { integer } from "../support/packetArbitraries.ts"
+import { hostPlan } from "../support/hostPlan.ts"
 
-const plan: HostPlan = {
-  device: "sally0",
-  mtu: 1280,
-  gateway4: "100.64.0.1",
-  gateway6: "fd00:2021:1111:0::1",
-  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
-  proxyNetworks: ["100.96.0.0/11"],
-  fixedRanges: false,
-  clientsCallFirst: true,
-  trackUdp: true,
-  keepPorts: false,
-  listenPort: 51820,
-  dnsPort: 53,
-  firewall: "nftables",
-  masquerade: true
-}
+/** Its addresses need not be canonical. */
+const plan: HostPlan = { ...hostPlan, gateway6: "fd00:2021:1111:0::1" }
 const wanted = hostWanted(plan, true)
 
 /** Does what is to be done; with a device that has to be made again, once more. */

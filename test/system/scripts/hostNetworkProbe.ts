@@ -17,22 +17,11 @@ import * as Live from "../../../layers/host/HostNetwork.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import { isPathSet } from "../../../src/host/pathCounters.ts"
 import { type HostError, HostNetwork, type HostPlan } from "../../../src/host/HostNetwork.ts"
+import { hostPlan } from "../../support/hostPlan.ts"
 
 const plan: HostPlan = {
+  ...hostPlan,
   device: "sptest0",
-  mtu: 1280,
-  gateway4: "100.64.0.1",
-  gateway6: "fd00:2021:1111::1",
-  tunnelNetworks: ["100.64.0.0/11", "fd00:2021:1111::/107"],
-  proxyNetworks: ["100.96.0.0/11", "fd00:2021:1111:8000::/107"],
-  listenPort: 51820,
-  dnsPort: 53,
-  firewall: "nftables",
-  masquerade: true,
-  fixedRanges: false,
-  keepPorts: false,
-  clientsCallFirst: true,
-  trackUdp: true,
   ...(JSON.parse(process.argv[3] ?? "{}") as Partial<HostPlan>)
 }
 
@@ -397,6 +386,7 @@ const scenarios: Record<string, Scenario> = {
     Effect.gen(function* () {
       const network = yield* HostNetwork
       yield* Effect.forkScoped(Effect.forever(Effect.andThen(network.stirred, network.repair(Effect.void))))
+      yield* Effect.forkScoped(Effect.forever(Effect.delay(network.pathCounts(plan), "6 seconds")))
       yield* Effect.sleep("5 seconds")
       const before = process.cpuUsage()
       yield* Effect.sleep("30 seconds")
