@@ -9,7 +9,7 @@ import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 
 const device = "sallyport0"
 
-/** Each as a host has it; `removed` takes it back. */
+/** Each as a host has it: rules for nft, or settings by commands; `removed` takes it back. */
 const shapes = {
   "firewalld, a reject at the end of chains that accept": {
     rules: `table inet firewalld {
@@ -83,11 +83,36 @@ const shapes = {
 }`,
     removed: "nft delete table inet shut",
     blames: [/clients' tunnel packets \(IPv4\).*udp dport 51820 drop.*inet shut input/]
+  },
+  "IPv6 that is not forwarded, beside IPv4 that is": {
+    rules: `table ip6 filter {
+  chain FORWARD { type filter hook forward priority filter; policy drop; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }
+}`,
+    removed: "nft delete table ip6 filter",
+    blames: [/clients' new ICMP connections \(IPv6.*the policy \\"drop\\" of the firewall chain \\"ip6 filter FORWARD/]
+  },
+  "a reverse path filter, where what clients send is marked to leave by another way": {
+    rules: `table ip marks {
+  chain PREROUTING { type filter hook prerouting priority mangle; policy accept; iifname "${device}" meta mark set 77; }
+}`,
+    commands: `sysctl -qw net.ipv4.conf.inner.rp_filter=1
+ip route add ${inner.origin.v4}/32 dev inner table 77
+ip rule add fwmark 77 lookup 77
+ip route add ${inner.origin.v4}/32 dev outer`,
+    removed: `nft delete table ip marks
+ip route del ${inner.origin.v4}/32 dev outer
+ip rule del fwmark 77 lookup 77
+ip route flush table 77
+sysctl -qw net.ipv4.conf.inner.rp_filter=0`,
+    blames: [
+      /ICMP answers of resources \(IPv4.*the reverse path filter of inner \(net.ipv4.conf.inner.rp_filter is 1\)/
+    ]
   }
 } as const satisfies Record<string, Shape>
 
 interface Shape {
-  readonly rules: string
+  readonly rules?: string
+  readonly commands?: string
   readonly removed: string
   readonly blames: ReadonlyArray<RegExp>
 }
@@ -100,24 +125,25 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("a g
         const lab = yield* Lab
         const world = yield* startWorld({
           resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor] }
-  lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }`
+  lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }
+  lan6: { cidr: "${inner.origin.v6}/128", allow: [visitor] }`
         })
-        yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`] })
+        yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`, `${inner.origin.v6}/128`] })
         const inGateway = (command: string) => lab.exec("gateway", ["sh", "-ec", command])
         const warnings = Effect.map(world.gateway.process.output, (text) =>
           text.split("\n").filter((line) => line.includes("level=WARN"))
         )
-        /** DNS, a ping of the gateway and one of a resource. */
+        const ping = (address: string) => lab.attempt("client", ["ping", "-c", "1", "-W", "1", address])
+        /** DNS, a ping of the gateway and one of a resource in each family. */
         const use = Effect.gen(function* () {
-          const [names, gateway, resource] = yield* Effect.all(
+          const [names, ...pings] = yield* Effect.all(
             [
               dig("client", tunnelAddresses.gateway.v4, appName, "A"),
-              lab.attempt("client", ["ping", "-c", "1", "-W", "1", tunnelAddresses.gateway.v4]),
-              lab.attempt("client", ["ping", "-c", "1", "-W", "1", inner.origin.v4])
-            ],
-            { concurrency: 3 }
+              ...[tunnelAddresses.gateway.v4, inner.origin.v4, inner.origin.v6].map(ping)
+            ] as const,
+            { concurrency: 4 }
           )
-          return names.length > 0 && gateway.code === 0 && resource.code === 0
+          return names.length > 0 && pings.every(({ code }) => code === 0)
         })
         const works = use.pipe(
           Effect.repeat({ until: (well) => well, schedule: Schedule.spaced("100 millis"), times: 30 })
@@ -128,7 +154,8 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("a g
         assert.isTrue(yield* works)
         for (const [name, shape] of Object.entries<Shape>(shapes)) {
           const known = yield* warnings
-          yield* lab.exec("gateway", ["nft", "-f", "-"], { input: shape.rules })
+          if (shape.rules !== undefined) yield* lab.exec("gateway", ["nft", "-f", "-"], { input: shape.rules })
+          if (shape.commands !== undefined) yield* inGateway(shape.commands)
           const told = yield* use.pipe(
             Effect.andThen(warningsBeside(known)),
             Effect.filterOrFail(
@@ -140,7 +167,9 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("a g
           assert.strictEqual(told.length, shape.blames.length, told.join("\n"))
           const during = yield* world.gateway.status
           assert.isAtLeast(during.firewall?.lost.length ?? 0, 1, name)
-          const commands = told.flatMap((line) => [...line.matchAll(/\\"(nft .*?)\\"/g)].map(([, c = ""]) => c))
+          const commands = told.flatMap((line) =>
+            [...line.matchAll(/\\"((?:nft|sysctl) .*?)\\"/g)].map(([, c = ""]) => c)
+          )
           for (const command of commands) yield* inGateway(command)
           assert.isTrue(yield* works, `${name}: the commands that were told do not help: ${commands.join("; ")}`)
           yield* Effect.andThen(use, world.gateway.status).pipe(
@@ -167,5 +196,27 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("a g
         assert.deepStrictEqual(yield* warningsBeside(known), [])
       }),
     150_000
+  )
+  it.effect("says that a device of the LAN is not to forward, where somebody has set it so before", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const shell = (command: string) => lab.exec("gateway", ["sh", "-ec", command])
+      yield* shell("sysctl -qw net.ipv4.ip_forward=1; sysctl -qw net.ipv4.conf.inner.forwarding=0")
+      const world = yield* startWorld({ resources: `  lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }` })
+      yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`] })
+      const reach = lab.attempt("client", ["ping", "-c", "1", "-W", "1", inner.origin.v4])
+      const [, command] = yield* Effect.andThen(reach, world.gateway.process.output).pipe(
+        Effect.map((log) =>
+          /answers of resources.*net\.ipv4\.conf\.inner\.forwarding, which is 0: run \\"(.*?)\\"/.exec(log)
+        ),
+        Effect.filterOrFail(
+          (told) => told !== null,
+          () => new LabError({ message: "it is not told" })
+        ),
+        Effect.retry({ schedule: Schedule.spaced("300 millis"), times: 20 })
+      )
+      yield* shell(command!)
+      assert.strictEqual((yield* reach).code, 0)
+    })
   )
 })

@@ -112,46 +112,63 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock clie
       })
   )
 
-  it.effect("is served on over IPv6 only, at a link-local endpoint, and by two uplinks of which one leads back", () =>
-    Effect.gen(function* () {
-      const lab = yield* Lab
-      const { wireguard, world } = yield* Stage
-      const endpoint = (at: string) =>
-        wireguard.set(["peer", world.gateway.publicKey, "endpoint", `${at}:${gatewayPort}`])
-      const linkLocal = /inet6 (fe80:\S+)\//.exec(
-        yield* lab.exec("gateway", ["ip", "-6", "address", "show", "dev", "outer", "scope", "link"])
-      )?.[1]
-      assert.isString(linkLocal)
+  it.effect(
+    "is served on over IPv6 only, at a link-local endpoint, and by two uplinks as routes and rules have it",
+    () =>
+      Effect.gen(function* () {
+        const lab = yield* Lab
+        const { wireguard, world } = yield* Stage
+        const endpoint = (at: string) =>
+          wireguard.set(["peer", world.gateway.publicKey, "endpoint", `${at}:${gatewayPort}`])
+        const linkLocal = /inet6 (fe80:\S+)\//.exec(
+          yield* lab.exec("gateway", ["ip", "-6", "address", "show", "dev", "outer", "scope", "link"])
+        )?.[1]
+        assert.isString(linkLocal)
 
-      yield* lab.exec("client", ["ip", "address", "del", `${outer.client.v4}/24`, "dev", "outer"])
-      yield* endpoint(`[${outer.gateway.v6}]`)
-      yield* untilAnswered(inner.otherOrigin.v4)
-      yield* endpoint(`[${linkLocal}%outer]`)
-      yield* untilAnswered(inner.otherOrigin.v4)
+        yield* lab.exec("client", ["ip", "address", "del", `${outer.client.v4}/24`, "dev", "outer"])
+        yield* endpoint(`[${outer.gateway.v6}]`)
+        yield* untilAnswered(inner.otherOrigin.v4)
+        yield* endpoint(`[${linkLocal}%outer]`)
+        yield* untilAnswered(inner.otherOrigin.v4)
 
-      yield* lab.exec("client", ["ip", "address", "add", `${outer.client.v4}/24`, "dev", "outer"])
-      yield* lab.exec("gateway", ["ip", "-batch", "-"], {
-        input: [
-          `link add back type veth peer name back netns ${lab.namespace("client")}`,
-          "address add 198.51.100.1/24 dev back",
-          "link set back up",
-          ""
-        ].join("\n")
+        yield* lab.exec("client", ["ip", "address", "add", `${outer.client.v4}/24`, "dev", "outer"])
+        yield* lab.exec("gateway", ["ip", "-batch", "-"], {
+          input: [
+            `link add back type veth peer name back netns ${lab.namespace("client")}`,
+            "address add 198.51.100.1/24 dev back",
+            "link set back up",
+            ""
+          ].join("\n")
+        })
+        yield* lab.exec("client", ["ip", "-batch", "-"], {
+          input: "address add 198.51.100.2/24 dev back\nlink set back up\n"
+        })
+        yield* lab.exec("gateway", [
+          "ip",
+          "route",
+          "add",
+          `${outer.client.v4}/32`,
+          "via",
+          "198.51.100.2",
+          "dev",
+          "back"
+        ])
+        yield* endpoint(outer.gateway.v4)
+        yield* untilAnswered(inner.otherOrigin.v4)
+        const answersBy = Effect.fnUntraced(function* (device: string) {
+          const wire = yield* lab.capture("client", { devices: [device] })
+          yield* untilAnswered(inner.otherOrigin.v4)
+          const reply = yield* wire.first(
+            ({ bytes, direction }) => direction === "in" && ipView(bytes)?.source === outer.gateway.v4,
+            { timeout: "2 seconds" }
+          )
+          assert.isNotNull(reply, `answers leave by ${device}, from the address that was addressed`)
+        })
+        yield* answersBy("back")
+        yield* lab.exec("gateway", ["ip", "route", "add", `${outer.client.v4}/32`, "dev", "outer", "table", "88"])
+        yield* lab.exec("gateway", ["ip", "rule", "add", "from", outer.gateway.v4, "lookup", "88"])
+        yield* answersBy("outer")
       })
-      yield* lab.exec("client", ["ip", "-batch", "-"], {
-        input: "address add 198.51.100.2/24 dev back\nlink set back up\n"
-      })
-      yield* lab.exec("gateway", ["ip", "route", "add", `${outer.client.v4}/32`, "via", "198.51.100.2", "dev", "back"])
-      yield* endpoint(outer.gateway.v4)
-      yield* untilAnswered(inner.otherOrigin.v4)
-      const back = yield* lab.capture("client", { devices: ["back"] })
-      yield* untilAnswered(inner.otherOrigin.v4)
-      const reply = yield* back.first(
-        ({ bytes, direction }) => direction === "in" && ipView(bytes)?.source === outer.gateway.v4,
-        { timeout: "2 seconds" }
-      )
-      assert.isNotNull(reply, "answers take the other uplink, from the address that was addressed")
-    })
   )
 
   it.effect("is served on while the gateway's host changes 360,000 routes", () =>
