@@ -33,7 +33,7 @@ export interface RangeInUse {
   readonly routes: ReadonlyArray<Route>
 }
 
-interface Overlaps {
+export interface Overlaps {
   /** One line with the fix: the gateway cannot work beside this. */
   readonly conflict: string | null
   /** Parts that are left to the host. */
