@@ -20,7 +20,6 @@ import * as DnsSocketsLive from "./host/DnsSockets.ts"
 import * as ForeignNetworksLive from "./host/ForeignNetworks.ts"
 import * as HostNetworkLive from "./host/HostNetwork.ts"
 import * as IpFamiliesLive from "./host/IpFamilies.ts"
-import * as Ipv6WayOut from "./host/ipv6WayOut.ts"
 import * as StrandedClients from "./host/strandedClients.ts"
 import * as TunnelLive from "./host/Tunnel.ts"
 import * as RefreshLive from "./resolution/Refresh.ts"
@@ -46,7 +45,7 @@ export const gatewayServices = (
     resolver: ResolverLive.layer({ sets }),
     dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) }),
     dnsSockets: DnsSocketsLive.layer(),
-    host: Layer.merge(HostNetworkLive.layer, Ipv6WayOut.layer(device))
+    host: HostNetworkLive.layer
   })
   const tunnel = TunnelLive.layer({ device, mtu, bindToDevice: true })
   return Layer.mergeAll(tunnel, parts.acceptor, StrandedClients.layer).pipe(

@@ -18,6 +18,7 @@ import { listInterfaces, ownAddresses, uplinks } from "./hostAddresses.ts"
 import { allRight, configure, type InForce, lookAgain, repair } from "./hostInForce.ts"
 import { makeHostLook } from "./hostLook.ts"
 import { integrate } from "./integrateFirewall.ts"
+import { followWayOut, ipv6Host } from "./ipv6WayOut.ts"
 import { watchHost } from "./watchHost.ts"
 
 export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies> = Layer.effect(
@@ -46,6 +47,7 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
             Effect.sync(() => void (inForce = set.inForce)),
             () => Effect.sync(() => void (inForce = null))
           )
+          yield* Effect.provideContext(followWayOut(ipv6Host(plan.device)), context)
           return set.warnings
         }),
       lookAtRanges: Effect.suspend(() =>

@@ -1,7 +1,7 @@
 /** Looks whether this host has a way out for IPv6: a route, of whatever table, and forwarding. Followed as long as it lives. */
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { waysOut } from "../../src/host/ipv6Routes.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -14,35 +14,46 @@ const looksUntilAbsent = 3
 /** Whoever has a longer table of routes is a router: it is taken to know a way to everywhere. */
 const mostBytes = 65_536
 
-export const layer = (device: string): Layer.Layer<never, never, IpFamilies> =>
-  Layer.effectDiscard(
-    Effect.gen(function* () {
-      const families = yield* IpFamilies
-      let absent = looksUntilAbsent - 1
-      const look = Effect.suspend(() => {
-        // The device is judged by whoever sets it up.
-        if (readText(`/proc/sys/net/ipv6/conf/${device}/disable_ipv6`) !== "0") return Effect.void
-        const ways = readWays(device)
-        const why = ways?.length === 0 ? noRoute : notForwarded()
-        if (why === null) {
-          absent = 0
-          families.setWays(ways)
-          return families.found("wayOut", null)
-        }
-        return ++absent >= looksUntilAbsent ? families.found("wayOut", why) : Effect.void
-      })
-      yield* look
-      yield* Effect.forkScoped(superviseForever("IpFamilies.wayOut", Effect.andThen(Effect.sleep(lookEvery), look)))
-    })
-  )
+/** What of the host tells. */
+export interface Ipv6Host {
+  /** Where its routes lead, by other devices than the gateway's own; `null`: everywhere. */
+  readonly ways: () => ReadonlyArray<Network> | null
+  readonly forwards: () => boolean
+}
+
+export const ipv6Host = (device: string): Ipv6Host => ({
+  ways: () => readWays(device),
+  forwards: () => readText("/proc/sys/net/ipv6/conf/all/forwarding") !== "0"
+})
+
+/**
+ * Known when this returns, so that nobody is given an IPv6 address before it is; then followed. To be started where the
+ * host is set up already: what is set up there (the device's IPv6, forwarding) is judged by whoever does it.
+ */
+export const followWayOut = Effect.fnUntraced(function* ({
+  forwards,
+  ways: look
+}: Ipv6Host): Effect.fn.Return<void, never, IpFamilies | Scope.Scope> {
+  const families = yield* IpFamilies
+  let absent = looksUntilAbsent - 1
+  const turn = Effect.suspend(() => {
+    if (families.ipv6().device !== null) return Effect.void
+    const ways = look()
+    const why = ways?.length === 0 ? noRoute : forwards() ? null : notForwarded
+    if (why === null) {
+      absent = 0
+      families.setWays(ways)
+      return families.found("wayOut", null)
+    }
+    return ++absent >= looksUntilAbsent ? families.found("wayOut", why) : Effect.void
+  })
+  yield* turn
+  yield* Effect.forkScoped(superviseForever("IpFamilies.wayOut", Effect.andThen(Effect.sleep(lookEvery), turn)))
+})
 
 const lost = "names get no IPv6 addresses, and who sends to one is told that it is unreachable"
 const noRoute = `IPv6 has no way out of this host: ${lost} (give it an IPv6 route if it should have one)`
-
-const notForwarded = (): string | null =>
-  readText("/proc/sys/net/ipv6/conf/all/forwarding") === "0"
-    ? `IPv6 is not forwarded by this host: ${lost} (set net.ipv6.conf.all.forwarding=1)`
-    : null
+const notForwarded = `IPv6 is not forwarded by this host: ${lost} (set net.ipv6.conf.all.forwarding=1)`
 
 /** `null`: everywhere. */
 export const readWays = (device: string): ReadonlyArray<Network> | null => {

@@ -335,6 +335,12 @@ describe("HostNetwork", () => {
     assert.deepStrictEqual(value.during.addresses, ["100.64.0.1/32"])
   })
 
+  it("knows when it is set up whether IPv6 has a way out: names get no addresses before", () => {
+    assert.isNull(probe("configure").value.wayOut)
+    inGateway("ip -6 route del default; ip -6 address flush dev v0")
+    assert.match(probe("configure").value.wayOut.why, /IPv6 has no way out of this host/)
+  })
+
   it("says what is missing: capability, nft, the device", () => {
     inGateway("ip tuntap add dev sptest0 mode tun")
     const bare = probe("plain", {}, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")

@@ -17,6 +17,7 @@ import * as Live from "../../../layers/host/HostNetwork.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import { isPathSet } from "../../../src/host/pathCounters.ts"
 import { type HostError, HostNetwork, type HostPlan } from "../../../src/host/HostNetwork.ts"
+import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { hostPlan } from "../../support/hostPlan.ts"
 
 const plan: HostPlan = {
@@ -179,10 +180,13 @@ const host = "192.168.77.1"
 const server = "192.168.77.2"
 const client = "100.64.0.2"
 
-type Scenario = Effect.Effect<unknown, HostError, HostNetwork>
+type Scenario = Effect.Effect<unknown, HostError, HostNetwork | IpFamilies>
 
 const configured = <A>(
-  work: (io: ReturnType<typeof openDevice>, warnings: ReadonlyArray<string>) => Effect.Effect<A, HostError, HostNetwork>
+  work: (
+    io: ReturnType<typeof openDevice>,
+    warnings: ReadonlyArray<string>
+  ) => Effect.Effect<A, HostError, HostNetwork | IpFamilies>
 ) =>
   Effect.suspend(() => {
     const io = openDevice()
@@ -205,8 +209,9 @@ const state = () => ({
 const scenarios: Record<string, Scenario> = {
   configure: configured((_, warnings) =>
     Effect.gen(function* () {
+      const { wayOut } = (yield* IpFamilies).ipv6()
       const own = yield* (yield* HostNetwork).ownAddresses
-      return { warnings, own, during: state() }
+      return { warnings, own, wayOut, during: state() }
     })
   ).pipe(Effect.map((result) => ({ ...result, after: state() }))),
 
@@ -416,7 +421,7 @@ const scenarios: Record<string, Scenario> = {
 const outcome = await Effect.runPromise(
   scenarios[process.argv[2]!]!.pipe(
     Effect.match({ onSuccess: (value) => ({ value }), onFailure: (error) => ({ error: error.message }) }),
-    Effect.provide(Layer.provide(Live.layer, [ForeignNetworksLive.layer, IpFamiliesLive.layer]))
+    Effect.provide(Layer.provideMerge(Live.layer, [ForeignNetworksLive.layer, IpFamiliesLive.layer]))
   )
 )
 // What is logged comes before it.
