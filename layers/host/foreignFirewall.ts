@@ -63,11 +63,11 @@ const ruleText = (chain: ChainName, handle: number) =>
     Effect.orElseSucceed(() => `handle ${handle}`)
   )
 
-/** The host drops what it has no room to track, first of all what begins. */
+/** The host drops what it has no room to track, first of all what begins. How full it is changes, who is to blame does not. */
 const fullTable = (): ReadonlyArray<Blame> => {
   const [entries, most] = ["count", "max"].map((name) => Number(sysctl(`net.netfilter.nf_conntrack_${name}`)))
   if (entries === undefined || most === undefined || most === 0 || entries < most * 0.95) return []
-  const likely = `the host's connection table, which is full (${entries} of ${most})`
+  const likely = `the host's connection table, which is full (net.netfilter.nf_conntrack_max is ${most})`
   return [{ likely, fix: run([`sysctl -w net.netfilter.nf_conntrack_max=${2 * most}`]), sure: false }]
 }
 
