@@ -1,3 +1,5 @@
+import { canonicalName, labelsOf, parentName } from "../dns/name.ts"
+
 /**
  * Which names a DNS resource covers: a glob over labels, as the portal has it since 1.2. Inside a label `*`
  * stands for any characters and `?` for one; a label `**` stands for any number of labels. Without regard to case.
@@ -18,20 +20,29 @@ export const validate = (pattern: string): string | null => {
   return null
 }
 
-/** Whether the pattern covers the name. An invalid pattern covers nothing; something that is no host name is covered by nothing. */
+/** Whether the pattern covers the name (`DomainText`, any bytes). An invalid pattern covers nothing; what is no name is covered by nothing. */
 export const matches = (pattern: string, domain: string): boolean => {
   const name = canonicalDomain(domain)
   if (name === undefined || validate(pattern) !== null) return false
   const text = normalize(pattern)
-  return (text.startsWith("*.") && name === text.slice(2)) || matchLabels(patternLabels(text), name.split("."))
+  return (text.startsWith("*.") && name === text.slice(2)) || matchLabels(patternLabels(text), characters(name))
 }
 
-/** Lower case, no trailing dot; `undefined` for what is no host name (RFC 1035 lengths; letters, digits, `-` and `_`). */
+/** Lower case, no trailing dot; `undefined` for what is no name (RFC 1035 lengths), and for the root. */
 export const canonicalDomain = (domain: string): string | undefined => {
-  const name = normalize(domain)
-  if (name === "" || name.length > maxLength) return undefined
-  return name.split(".").every((label) => label.length <= maxLabel && nameLabel.test(label)) ? name : undefined
+  const labels = labelsOf(domain)
+  return labels === null || labels.length === 0 ? undefined : canonicalName(domain)
 }
+
+/** The domain that holds every name the pattern covers: what stands behind the last label with `*` or `?`; an exact name's is the one above it. */
+export const domainOf = (pattern: string): string => {
+  const labels = normalize(pattern).split(".")
+  const last = labels.findLastIndex((label) => /[*?]/.test(label))
+  return last < 0 ? parentName(normalize(pattern)) : labels.slice(last + 1).join(".") || "."
+}
+
+/** Whether the pattern is one name. */
+export const isExact = (pattern: string): boolean => !/[*?]/.test(pattern)
 
 /**
  * Orders patterns, the most specific first: read from the right, a literal comes before `?`, before `*`, before `**`,
@@ -53,12 +64,14 @@ export const compareSpecificity = (a: string, b: string): number => {
 const maxLength = 253
 const maxLabel = 63
 const patternLabel = /^[a-z0-9_*?-]+$/
-const nameLabel = /^[a-z0-9_-]+$/
 
 const normalize = (text: string): string => {
   const lower = text.length > maxLength + 1 ? text : text.toLowerCase()
   return lower.endsWith(".") ? lower.slice(0, -1) : lower
 }
+
+/** A name's labels, a character for each byte. */
+const characters = (name: string): Array<string> => labelsOf(name)!.map((label) => String.fromCharCode(...label))
 
 /** A `**` at the end covers at least one label: `lab.**` is what lies below `lab`. */
 const patternLabels = (text: string): Array<string> => {

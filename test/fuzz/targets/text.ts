@@ -33,9 +33,11 @@ const domains = (text: string): void => {
     invariant(!matches("*.corp.internal", text) && !matches("**", text), "no name, but a pattern matches")
   } else {
     invariant(canonicalDomain(domain) === domain, "canonical twice")
-    invariant(/^[a-z0-9_.-]+$/.test(domain), "characters of a canonical name")
-    if (matches("*.corp.internal", text)) invariant(/^([a-z0-9_-]+\.)?corp\.internal$/.test(domain), "* goes too far")
-    if (matches("**.corp.internal", text)) invariant(/^(.+\.)?corp\.internal$/.test(domain), "** goes too far")
+    invariant(/^[!-@[-~]+$/.test(domain), "characters of a canonical name")
+    if (matches("*.corp.internal", text) && !domain.includes("\\"))
+      invariant(/^([^.]+\.)?corp\.internal$/.test(domain), "* goes too far")
+    if (matches("**.corp.internal", text) && !domain.includes("\\"))
+      invariant(/^(.+\.)?corp\.internal$/.test(domain), "** goes too far")
   }
   if (validate(text) === null) {
     matches(text, "a.b.corp.internal")
