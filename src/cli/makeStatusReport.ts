@@ -70,7 +70,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
     },
-    controlPlane: { ...input.controlPlane },
+    controlPlane: datedHealth(input.controlPlane, dateOf),
     firewall: {
       judged: input.firewall.judged,
       lost: input.firewall.lost.map((loss) => ({ ...loss, since: dateOf(loss.since), latest: dateOf(loss.latest) }))
@@ -128,6 +128,15 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       defects: input.defects
     }
   }
+}
+
+const datedHealth = (
+  { filtered, ...health }: ControlPlaneHealth,
+  dateOf: (time: number) => number
+): StatusReport["controlPlane"] => {
+  if (filtered === undefined) return health
+  const { count, last } = filtered
+  return { ...health, filtered: { count, last: last === null ? null : { ...last, at: dateOf(last.at) } } }
 }
 
 const mappingRow = (

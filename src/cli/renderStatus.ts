@@ -20,6 +20,7 @@ export const renderStatus = (report: StatusReport): string => {
     foreignLines(report),
     counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
     sharedKeys(report),
+    filteredLine(report),
     privateDns(counters.dataPlane["outbound.private_dns_refused"] ?? 0),
     section(
       `clients: ${clients.length}, ${connected} connected`,
@@ -84,6 +85,16 @@ const privateDns = (refused: number): string =>
     ? ""
     : `DNS through the Internet resource: ${refused} packets to a private DNS server refused, so names outside of resources ` +
       "fail for those clients; give clients a public DNS server, or theirs a resource of its own"
+
+/** Addresses that were kept from clients, the last one as an example. */
+const filteredLine = ({ at, controlPlane: { filtered } }: StatusReport): string => {
+  if (filtered === undefined || filtered.last === null) return ""
+  const { address, client, name, why, at: then } = filtered.last
+  return clean(
+    `left out of DNS answers: ${filtered.count === 1 ? "one address" : `${filtered.count} addresses`} that the client cannot reach; ${formatAge(at - then)} ago ` +
+      `${client} asked for ${name} at ${address} (${why}): a resource with cidr: for its network would let it pass`
+  )
+}
 
 /** Of what the host lacks of IPv6: without it on the device there is no way out either. */
 const familyLines = ({ at, ipv6 }: StatusReport): string => {

@@ -59,7 +59,22 @@ export const StatusReport = Schema.Struct({
   controlPlane: Schema.Struct({
     kind: Schema.Literals(["file", "portal"]),
     connected: Schema.Boolean,
-    detail: Schema.String
+    detail: Schema.String,
+    /** Addresses left out of DNS answers, since the client that asked cannot reach them. */
+    filtered: Schema.optionalKey(
+      Schema.Struct({
+        count: Schema.Finite,
+        last: Schema.NullOr(
+          Schema.Struct({
+            client: Schema.String,
+            name: Schema.String,
+            address: Schema.String,
+            why: Schema.String,
+            at: Millis
+          })
+        )
+      })
+    )
   }),
   /** How the host has kept to what the gateway set up on it; what was put right since the start, and what cannot be. */
   host: Schema.optionalKey(

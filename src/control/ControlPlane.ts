@@ -1,12 +1,15 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { FilteredAddresses } from "./standalone/tellable.ts"
 
 /** Whether access requests can arrive just now, in words for `status`. */
 export interface ControlPlaneHealth {
   readonly kind: "file" | "portal"
   readonly connected: boolean
   readonly detail: string
+  /** What was left out of DNS answers. */
+  readonly filtered?: Pick<FilteredAddresses, "count" | "last">
 }
 
 /** No access request will ever arrive again. `message` is one line: what failed, why, and the fix. */

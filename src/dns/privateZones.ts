@@ -20,9 +20,11 @@ const privateTops = [
   "test"
 ]
 
-/** The private top-level domain that holds the name, which is not itself one; `undefined` for what may be public. */
-export const privateTopOf = (domain: string): string | undefined =>
-  privateTops.find((top) => domain !== top && isWithin(domain, top))
+/** Whether it is one of these top-level domains. */
+export const isPrivateTop = (domain: string): boolean => privateTops.includes(domain)
+
+/** Whether the name is in one of them, or one. */
+export const isPrivateDomain = (domain: string): boolean => privateTops.some((top) => isWithin(domain, top))
 
 /** Whether the addresses' reverse names are nobody's but their network's (RFC 6303 §4, RFC 7793 §4). */
 export const isLocalNetwork = (network: Network): boolean => localNetworks.some((local) => isPartOf(network, local))

@@ -22,10 +22,12 @@ export interface DnsResource extends ResourceBase {
   readonly resolver: string
 }
 
-interface CidrResource extends ResourceBase {
+export interface CidrResource extends ResourceBase {
   readonly kind: "cidr"
   /** Canonical network text. */
   readonly network: string
+  /** Which resolver set knows the reverse names of its addresses. */
+  readonly resolver?: string
 }
 
 interface InternetResource extends ResourceBase {

@@ -100,7 +100,21 @@ export const input: StatusInput = {
   foreignNetworks: [],
   host: { repaired: 0, devicesMade: 0, last: null, wrong: null },
   firewall: { judged: true, lost: [], counters: { lost: 0, healed: 0 } },
-  controlPlane: { kind: "file", connected: true, detail: "2 clients configured" },
+  controlPlane: {
+    kind: "file",
+    connected: true,
+    detail: "2 clients configured",
+    filtered: {
+      count: 3,
+      last: {
+        client: "alice",
+        name: "nas.example.org",
+        address: "10.77.0.10",
+        why: "not a public address",
+        at: now - 5_000
+      }
+    }
+  },
   controlPlaneCounters: { questions: 3, unknown_source: 0 },
   dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },
   resolutionCounters: { lookups: 15 },

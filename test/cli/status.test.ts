@@ -61,6 +61,15 @@ describe("the status report", () => {
     assert.match(said(false, "it refuses\nfor now"), /^portal \[2001:db8::1\]:51820: it refuses\?for now, up/)
   })
 
+  it("names an address that was left out of a DNS answer, why, and what would let it pass", () => {
+    assert.include(
+      renderStatus(report),
+      "left out of DNS answers: 3 addresses that the client cannot reach; 5s ago alice asked for nas.example.org at 10.77.0.10 (not a public address): a resource with cidr: for its network would let it pass"
+    )
+    const none = { ...input.controlPlane, filtered: { count: 0, last: null } }
+    assert.notInclude(renderStatus(makeStatusReport({ ...input, controlPlane: none })), "left out")
+  })
+
   it("keeps the newest names when there are too many, and counts the others", () => {
     const state = (since: number) => ({ _tag: "Resolving", since, attempts: 1 }) as const
     const mappings = Array.from({ length: maxMappingRows + 5 }, (_, i) => ({

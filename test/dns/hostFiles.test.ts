@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { parseHosts } from "../../src/dns/hosts.ts"
 import { parseResolvConf } from "../../src/dns/resolvConf.ts"
-import { reverseAddress } from "../../src/dns/reverse.ts"
+import { reverseAddress, reverseNetwork } from "../../src/dns/reverse.ts"
+import { formatNetwork } from "../../src/packet/address.ts"
 import { bytes, host4, host6 } from "../support/packetArbitraries.ts"
 import { reverseName } from "../support/reverseName.ts"
 
@@ -71,6 +72,22 @@ describe("reverse names", () => {
       reverseAddress("b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa"),
       "4321:0:1:2:3:4:567:89ab"
     )
+  })
+
+  it("spell the network that they are about, whatever stands before its numbers", () => {
+    const cases = [
+      ["10.in-addr.arpa", "10.0.0.0/8"],
+      ["in-addr.arpa", "0.0.0.0/0"],
+      ["0.77.10.in-addr.arpa", "10.77.0.0/24"],
+      ["lb._dns-sd._udp.1.0.77.10.in-addr.arpa", "10.77.0.1/32"],
+      ["9.4.3.2.1.in-addr.arpa", "1.2.3.4/32"],
+      ["0/25.2.0.192.in-addr.arpa", "192.0.2.0/24"],
+      ["256.10.in-addr.arpa", "10.0.0.0/8"],
+      ["d.f.ip6.arpa", "fd00::/8"],
+      ["ip6.arpa", "::/0"]
+    ] as const
+    for (const [name, network] of cases) assert.strictEqual(formatNetwork(reverseNetwork(name)!), network, name)
+    for (const name of ["example.com", "xin-addr.arpa", "arpa", "."]) assert.isNull(reverseNetwork(name), name)
   })
 
   it("other names spell no address", () => {

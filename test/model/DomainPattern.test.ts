@@ -102,17 +102,7 @@ describe("DomainPattern", () => {
   })
 
   it("covers nothing that is no name", () => {
-    for (const bad of [
-      "",
-      ".",
-      "a..b",
-      ".a",
-      "a b",
-      "a\u0000",
-      "ａ.com",
-      `${"a".repeat(64)}.b`,
-      "a.".repeat(200)
-    ]) {
+    for (const bad of ["", ".", "a..b", ".a", "a b", "a\u0000", "ａ.com", `${"a".repeat(64)}.b`, "a.".repeat(200)]) {
       assert.isUndefined(canonicalDomain(bad), bad)
       assert.isFalse(matches("**", bad), bad)
     }

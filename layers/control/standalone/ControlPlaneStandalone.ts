@@ -64,10 +64,11 @@ export const layer = (
       )
       yield* Effect.all([dataPlane.start, Effect.andThen(options.warmUp ?? Effect.void, serve)], { concurrency: 2 })
       return ControlPlane.of({
-        health: Effect.map(store.trouble, (trouble) => ({
+        health: Effect.zipWith(store.trouble, names.filtered, (trouble, filtered) => ({
           kind: "file",
           connected: trouble === null,
-          detail: trouble ?? `${config.clients.length} clients configured`
+          detail: trouble ?? `${config.clients.length} clients configured`,
+          filtered
         })),
         counters: names.counters,
         failure: Effect.never

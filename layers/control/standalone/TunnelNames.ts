@@ -9,14 +9,10 @@ import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.
 import { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
-import {
-  coveringGrants,
-  type DnsGrant,
-  dnsGrants,
-  isPrivateName
-} from "../../../src/control/standalone/chooseResource.ts"
-import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
+import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import { type NameRights, type NameRoute, NameRoutes, rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
+import { type FilteredAddress, FilteredAddresses, refusalOf } from "../../../src/control/standalone/tellable.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
@@ -28,7 +24,7 @@ import { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { RateLimits } from "../../../src/nat/rateLimits.ts"
-import { parseAddress, parseNetwork } from "../../../src/packet/address.ts"
+import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
 import { makeResourceNames, type NamesOfClient } from "./resourceNames.ts"
@@ -39,7 +35,7 @@ const forwardMs = 4_000
 
 interface ClientNames extends NamesOfClient {
   readonly index: number
-  readonly grants: ReadonlyArray<DnsGrant>
+  readonly rights: NameRights
   /** All that it sends anywhere comes through the tunnel. */
   readonly internet: boolean
   /** Questions that wait for other servers. */
@@ -66,6 +62,8 @@ export const layer = (
       const stored = yield* makeStoredSlots
       const resourceNames = yield* makeResourceNames(stored)
       const limits = new RateLimits(questionLimit)
+      const routes = new NameRoutes(config)
+      const filtered = new FilteredAddresses()
       const counters = { questions: 0, unknown_source: 0, rate_limited: 0 }
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
@@ -77,7 +75,7 @@ export const layer = (
         const names: ClientNames = {
           client,
           index,
-          grants: dnsGrants(grantsOf(config, client.id)),
+          rights: rightsOf(client.id, grantsOf(config, client.id)),
           internet: grantsOf(config, client.id).some(({ resource }) => resource.kind === "internet"),
           slots: new Slots(client.id, ranges),
           forwards: 0,
@@ -89,26 +87,41 @@ export const layer = (
         byAddress.set(client.tunnel6, names)
       }
 
-      /** Names outside of all resources must not lead to where only a resource may. */
-      const mayLeadOutside = (text: string): boolean => {
-        const address = parseAddress(text)
-        return address !== undefined && destinations.judgeForInternet(address, 0) === undefined
-      }
+      /** What a resolver set says, with the addresses that the client can reach. */
+      const forward = Effect.fnUntraced(function* (
+        of: ClientNames,
+        { as, resolver }: Extract<NameRoute, { _tag: "Forward" }>,
+        question: TunnelQuestion,
+        now: number
+      ): Effect.fn.Return<TunnelAnswer> {
+        const { domain, type } = question
+        // Their hints are for names outside: in a private zone they would lead clients past the proxy IPs.
+        if (as !== "outside" && (type === recordType.HTTPS || type === recordType.SVCB))
+          return { _tag: "NoData", ttl: 60 }
+        const left: Array<{ readonly address: string; readonly why: string }> = []
+        const rule = { isPublicTold: as !== "networks", policy: destinations }
+        const answer = yield* forwarder.forward(of, resolver, question, forwardMs, (address) => {
+          const why = refusalOf(of.rights, domain, address, now, rule)
+          if (why !== undefined) left.push({ address, why })
+          // What comes through the tunnel anyhow has no other way out than ours.
+          return why === undefined && (!of.internet || !address.includes(":") || families.leadsTo(address))
+        })
+        const [first] = left
+        if (first !== undefined) yield* tellFiltered({ ...first, client: of.client.id, name: domain })
+        if (as === "networks") return leadsSomewhere(answer) ? answer : { _tag: "NameError", ttl: 5 }
+        if (first === undefined || answer._tag !== "Forwarded") return answer
+        return {
+          ...answer,
+          error: { code: extendedErrorCode.Filtered, text: "an address that this client cannot reach" }
+        }
+      })
 
-      const outside = (of: ClientNames, question: TunnelQuestion): Effect.Effect<TunnelAnswer> =>
-        config.otherNames === "refuse"
-          ? Effect.succeed({
-              _tag: "Refused",
-              error: { code: extendedErrorCode.Prohibited, text: "other names are refused" }
-            })
-          : forwarder.forward(
-              of,
-              "system",
-              question,
-              forwardMs,
-              // What comes through the tunnel anyhow has no other way out than ours.
-              (text) => mayLeadOutside(text) && (!of.internet || !text.includes(":") || families.leadsTo(text))
-            )
+      const tellFiltered = Effect.fnUntraced(function* (what: Omit<FilteredAddress, "at">) {
+        if (!filtered.note({ ...what, at: yield* monotonicMillis })) return
+        yield* Effect.logInfo(
+          "left an address out of a DNS answer: no network resource of the client leads there (told once a minute)"
+        ).pipe(Effect.annotateLogs({ ...what, all: filtered.count }))
+      })
 
       /** Of a name that `grants`, one at least, cover. */
       const resourceName = (
@@ -147,19 +160,28 @@ export const layer = (
           counters.rate_limited++
           return { _tag: "Dropped" }
         }
-        const grants = coveringGrants(of.grants, question.domain, now)
-        yield* Effect.annotateCurrentSpan({ resource: grants[0]?.resource.id ?? null })
-        if (question.type === recordType.PTR && question.reverse !== null) {
-          const slot = slotOf(question.reverse, ranges)
-          return slot >= 0 ? reverse(of, slot) : yield* outside(of, question)
+        const route = routes.route(of.rights, question, now)
+        const resource = route._tag === "Resource" ? route.grants[0]!.resource.id : null
+        yield* Effect.annotateCurrentSpan({ route: route._tag, resource })
+        switch (route._tag) {
+          case "Here":
+            return route.answer
+          case "Proxy":
+            return reverse(of, route.slot)
+          case "Resource":
+            return yield* resourceName(of, route.grants, question, now)
+          case "Forward":
+            return yield* forward(of, route, question, now)
         }
-        if (grants.length > 0) return yield* resourceName(of, grants, question, now)
-        if (isPrivateName(config.resources, question.domain)) return { _tag: "NameError", ttl: 5 }
-        return yield* outside(of, question)
       })
 
       return TunnelNames.of({
-        counters: Effect.sync(() => ({ ...counters, forwards_refused: forwarder.refused() })),
+        counters: Effect.sync(() => ({
+          ...counters,
+          addresses_filtered: filtered.count,
+          forwards_refused: forwarder.refused()
+        })),
+        filtered: Effect.sync(() => ({ count: filtered.count, last: filtered.last })),
         restore: Effect.gen(function* () {
           const expired = new Set<DnsGrant>()
           // In the order of use, so that the first to make room is the least recently used one.
@@ -169,7 +191,7 @@ export const layer = (
             if (of === undefined || named === undefined) continue
             const now = yield* Clock.currentTimeMillis
             if (named.released !== undefined) yield* stored.release(of, named.released, now)
-            const grant = of.grants.find((g) => g.resource.id === row.resource)
+            const grant = of.rights.names.find((g) => g.resource.id === row.resource)
             if (grant === undefined || !matches(grant.resource.pattern, row.domain)) continue
             if (grant.expiresAt !== null && grant.expiresAt <= now) expired.add(grant)
             yield* clients.upsert(of.client)
@@ -186,7 +208,7 @@ export const layer = (
           }
           // Cut like those that expire while the gateway runs: packets to their names are told so.
           for (const { client, resource } of expired) yield* authorizations.revoke(client.id, resource.id)
-          const askers = [...byClient.values()].filter((of) => of.grants.length > 0)
+          const askers = [...byClient.values()].filter((of) => of.rights.names.length > 0)
           yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
         }),
         inUse: Effect.fnUntraced(function* (client, mappings) {
@@ -205,3 +227,6 @@ export const layer = (
       })
     })
   )
+
+const leadsSomewhere = (answer: TunnelAnswer): boolean =>
+  answer._tag === "Forwarded" && answer.message.answers.some(({ data }) => data._tag === "Address")

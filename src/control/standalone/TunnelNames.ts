@@ -4,6 +4,7 @@ import type { TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { StateError } from "../../host/StateStore.ts"
+import type { FilteredAddresses } from "./tellable.ts"
 
 /** The names of standalone clients: which proxy IPs stand for which name, and what a client is told when it asks. */
 export class TunnelNames extends Context.Service<
@@ -15,6 +16,8 @@ export class TunnelNames extends Context.Service<
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
     /** The packet path tells which names of a client have sessions: they are not the ones to make room. */
     readonly inUse: (client: ClientId, mappings: ReadonlyArray<MappingId>) => Effect.Effect<void>
+    /** What was left out of answers since the start, and the last of it. */
+    readonly filtered: Effect.Effect<Pick<FilteredAddresses, "count" | "last">>
     /** By name: `questions`, `unknown_source` (no client's address), `rate_limited` (the client asks too fast). */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }

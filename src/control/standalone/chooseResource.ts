@@ -15,7 +15,11 @@ export const dnsGrants = (grants: ReadonlyArray<Authorization>): ReadonlyArray<D
 
 /** The grants that cover the name and have not expired, the most specific first: it says who looks the name up. */
 export const coveringGrants = (grants: ReadonlyArray<DnsGrant>, domain: string, now: number): ReadonlyArray<DnsGrant> =>
-  grants.filter((g) => (g.expiresAt === null || g.expiresAt > now) && matches(g.resource.pattern, domain))
+  grants.filter((g) => isOpen(g, now) && matches(g.resource.pattern, domain))
+
+/** Whether a grant has not expired. */
+export const isOpen = ({ expiresAt }: Pick<Authorization, "expiresAt">, now: number): boolean =>
+  expiresAt === null || expiresAt > now
 
 /** Whether any resource at all covers the name: it is private then, whoever asks. */
 export const isPrivateName = (resources: ReadonlyArray<Resource>, domain: string): boolean =>

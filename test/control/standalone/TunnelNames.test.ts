@@ -7,6 +7,7 @@ import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.t
 import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { emptyMessage, type Message, type ResourceRecord } from "../../../src/dns/message.ts"
+import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import { classInternet, recordType } from "../../../src/dns/registry.ts"
 import { reverseName } from "../../support/reverseName.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
@@ -18,7 +19,7 @@ import { ClientId } from "../../../src/model/Client.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { NameNotFound, NoAddresses, ServerFailure } from "../../../src/resolution/Resolver.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
-import { dnsResource, lookups } from "../../support/access.ts"
+import { cidrResource, dnsResource, lookups } from "../../support/access.ts"
 import { clientId, tunnel4, tunnel6 } from "../../support/engineWorld.ts"
 import {
   ask,
@@ -336,6 +337,89 @@ describe("any other question", () => {
       assert.strictEqual((yield* ask("example.net"))._tag, "ServerFailure")
     }).pipe(Effect.provide(layer))
   )
+
+  it.effect("has the private addresses of the client's network resources, as long as it may reach them", () =>
+    Effect.gen(function* () {
+      const { answers } = yield* UpstreamScript
+      const all = ["9.9.9.9", "10.77.0.10", "10.78.0.1", "127.0.0.1", "198.51.100.1", "169.254.169.254"]
+      const records = all.map((address) => addressRecord("nas.example.org", address))
+      answers.set(`system nas.example.org ${recordType.A}`, reply({ answers: records }))
+      const told = Effect.fnUntraced(function* (source = tunnel4(1)) {
+        const answered = yield* ask("nas.example.org", recordType.A, source)
+        if (answered._tag !== "Forwarded") return assert.fail(answered._tag)
+        assert.deepStrictEqual(answered.error?.code, extendedErrorCode.Filtered)
+        return answered.message.answers.map(({ data }) => (data._tag === "Address" ? data.address : ""))
+      })
+      assert.deepStrictEqual(yield* told(), ["9.9.9.9", "10.77.0.10"])
+      assert.deepStrictEqual(yield* told(tunnel4(2)), ["9.9.9.9"])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* told(), ["9.9.9.9"])
+    }).pipe(
+      Effect.provide(
+        layerOn({
+          ...config,
+          grants: [{ ...config.grants[0]!, resource: cidrResource("10.77.0.0/24"), expiresAt: 10_000 }]
+        })
+      )
+    )
+  )
+
+  it.effect("tells the log once a minute, and status, what was left out of answers", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const { answers } = yield* UpstreamScript
+        answers.set(
+          `system nas.example.org ${recordType.A}`,
+          reply({ answers: [addressRecord("nas.example.org", "10.77.0.10")] })
+        )
+        const names = yield* TunnelNames
+        yield* ask("nas.example.org")
+        yield* ask("nas.example.org", recordType.A, tunnel4(2))
+        yield* TestClock.adjust("59 seconds")
+        yield* ask("nas.example.org")
+        assert.lengthOf(lines, 1)
+        const first = {
+          client: clientId(1),
+          name: "nas.example.org",
+          address: "10.77.0.10",
+          why: "not a public address"
+        }
+        for (const text of Object.values(first)) assert.include(lines[0], text)
+        assert.deepStrictEqual(yield* names.filtered, { count: 3, last: { ...first, at: 59_000 } })
+        assert.strictEqual((yield* names.counters)["addresses_filtered"], 3)
+        yield* TestClock.adjust("1 second")
+        yield* ask("nas.example.org")
+        assert.lengthOf(lines, 2)
+      }).pipe(Effect.provide(layer))
+    )
+  )
+
+  it.effect("has the addresses by which hosts find out about NAT64 (RFC 7050)", () =>
+    Effect.gen(function* () {
+      const { answers } = yield* UpstreamScript
+      const records = ["192.0.0.170", "192.0.0.171"].map((address) => addressRecord("ipv4only.arpa", address))
+      answers.set(`system ipv4only.arpa ${recordType.A}`, reply({ answers: records }))
+      const answered = yield* ask("ipv4only.arpa")
+      assert.deepStrictEqual(answered, { _tag: "Forwarded", message: reply({ answers: records }) })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("of a private domain tells a client without any right there only of hosts in its networks", () => {
+    const lab = cidrResource("10.77.0.0/24")
+    const resources = [dnsResource("nas.lan", { resolver: "home" }), lab]
+    const grants = [{ ...config.grants[0]!, resource: lab }]
+    return Effect.gen(function* () {
+      const { answers } = yield* UpstreamScript
+      const has = (name: string, address: string) =>
+        answers.set(`home ${name} ${recordType.A}`, reply({ answers: [addressRecord(name, address)] }))
+      has("in.lan", "10.77.0.10")
+      has("off.lan", "10.78.0.10")
+      has("out.lan", "9.9.9.9")
+      assert.strictEqual((yield* ask("in.lan"))._tag, "Forwarded")
+      for (const name of ["off.lan", "out.lan", "nas.lan"])
+        assert.deepStrictEqual(yield* ask(name), { _tag: "NameError", ttl: 5 }, name)
+    }).pipe(Effect.provide(layerOn({ ...config, resources, grants })))
+  })
 
   it.effect("that waits for servers which hang keeps neither another client's waiting nor a resource's name", () =>
     Effect.gen(function* () {
