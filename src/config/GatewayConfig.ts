@@ -52,6 +52,9 @@ export interface GatewayConfig {
   readonly logLevel: LogLevel
 }
 
+/** Longer configuration files are refused unread. */
+export const maxFileLength = 1 << 20
+
 export const defaultConfigPath = "/etc/sallyport/sallyport.yaml"
 export const defaultControlSocket = "/run/sallyport/sallyport.sock"
 export const defaultStateDir = "/var/lib/sallyport"

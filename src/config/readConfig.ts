@@ -2,9 +2,9 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
 import { concat } from "../packet/bytes.ts"
+import { maxFileLength } from "./GatewayConfig.ts"
 import { parseConfig } from "./parseConfig.ts"
 import { ConfigError } from "./problem.ts"
-import { maxFileLength } from "./yamlSource.ts"
 
 /** Reads and checks a `sallyport.yaml`. */
 export const readConfig = Effect.fn("Config.read")(function* (file: string) {

@@ -1,10 +1,9 @@
 import * as Result from "effect/Result"
 import { formatAddress, formatNetwork, isIpv4, mask, parseAddress } from "../packet/address.ts"
-import type { HostPort } from "./GatewayConfig.ts"
+import { type HostPort, maxFileLength } from "./GatewayConfig.ts"
 import { ConfigError, configError, type Problem, quote } from "./problem.ts"
 import { suggest } from "./suggest.ts"
 import { parseHostPort, parseKey, type Complaint, type Parsed } from "./values.ts"
-import { maxFileLength } from "./yamlSource.ts"
 
 /** An address of the device with the prefix of its network (canonical text, prefix counted in its own family). */
 interface InterfaceAddress {

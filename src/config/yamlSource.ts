@@ -1,9 +1,7 @@
 import * as Result from "effect/Result"
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from "yaml"
+import { maxFileLength } from "./GatewayConfig.ts"
 import { type Problem, quote } from "./problem.ts"
-
-/** Longer files are refused unread. */
-export const maxFileLength = 1 << 20
 
 /** The file's plain value, and where in the text its parts are. */
 export interface YamlSource {

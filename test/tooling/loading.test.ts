@@ -125,6 +125,9 @@ describe("sallyport", { timeout: 30_000 }, () => {
         .map((url) => Path.basename(url)),
       ["privileges.ts", "ffi.ts", "memory.ts"]
     )
+    // Up to here it is loaded twice: with privileges to give up, the process starts itself anew.
+    const twice = urls.findIndex((url) => url.endsWith("/layers/runCli.ts"))
+    assert.isTrue(twice > 0 && twice < 40, `${twice} modules`)
   })
 
   it("up loads a gateway, so that the others' lists would show one", async () => {

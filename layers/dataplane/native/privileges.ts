@@ -13,7 +13,7 @@ import {
   type PathFacts,
   pathsIn
 } from "../../../src/host/capabilities.ts"
-import { maxFileLength } from "../../../src/config/yamlSource.ts"
+import { maxFileLength } from "../../../src/config/GatewayConfig.ts"
 import { bind } from "./ffi.ts"
 import { makeMemory } from "./memory.ts"
 
