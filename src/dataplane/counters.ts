@@ -55,6 +55,7 @@ const engineCounters = [
   "inbound.malformed",
   "inbound.fragment",
   "inbound.unknown_client",
+  "inbound.looped",
   "inbound.tunnel_source",
   "inbound.no_session",
   "inbound.icmp_error",

@@ -124,6 +124,20 @@ describe("the client's end", () => {
     )
   })
 
+  it("drops what leads to the gateway's own endpoint, which would come back, and nothing else of that network", () => {
+    const { client, now } = pair()
+    client.tell(network("192.0.2.0/24", "192.0.2.0/24"), now, now)
+    const udp = { source: "192.0.2.2", sourcePort: clientFill, destinationPort: gatewayFill }
+    client.io.routeIn(buildUdp({ ...udp, destination: "192.0.2.1" }))
+    client.engine.turn(now, now)
+    assert.strictEqual(client.toNetwork.length, 0)
+    client.io.routeIn(buildUdp({ ...udp, destination: "192.0.2.3" }))
+    client.io.routeIn(buildUdp({ ...udp, destination: "192.0.2.1", destinationPort: 53 }))
+    client.engine.turn(now, now)
+    assert.strictEqual(client.toNetwork.length, 2)
+    assert.strictEqual(client.count()["inbound.looped"], 1)
+  })
+
   it("sends nothing elsewhere, and takes nothing from a gateway outside of its networks", () => {
     const { client, gateway, now } = pair()
     client.io.routeIn(buildUdp({ source: "100.64.1.1", destination: "10.99.0.1", sourcePort: 1, destinationPort: 2 }))

@@ -3,8 +3,10 @@
  * whose allowed networks have the destination, or that has the Internet; what comes from a gateway must have a source in
  * its allowed networks. The engine's clients are its peers; here they are gateways.
  */
+import { equal } from "../../packet/address.ts"
 import { isControl } from "../../packet/controlPacket.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
+import { protocolUdp } from "../../packet/protocols.ts"
 import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { ControlEvents } from "./controlEvents.ts"
@@ -40,6 +42,10 @@ export class ClientEnd {
     if (isControl(view)) return state.count("control.from_device")
     const gateway = this.gatewayFor(view)
     if (gateway === undefined) return state.count("inbound.unknown_client")
+    // Ours, from before the host's rules have followed a gateway to a new address: it would come back without end.
+    const { port, remote } = gateway.peer.endpoint
+    const looped = view.protocol === protocolUdp && view.destinationPort === port && equal(view.destination, remote)
+    if (looped) return state.count("inbound.looped")
     state.counters[toGateway]!++
     state.counters[toGatewayBytes]! += view.length
     this.link.deliver(gateway, view, state.io.tunHeader)
