@@ -11,6 +11,7 @@ import * as AuthorizationsLive from "./access/Authorizations.ts"
 import * as ClientsLive from "./access/Clients.ts"
 import * as ConnectionAcceptorLive from "./access/ConnectionAcceptor.ts"
 import { answerPolicy, destinations, proxyRanges } from "./access/destinationRules.ts"
+import { tellingFirst } from "./cli/stopping.ts"
 import * as DataPlaneLive from "./dataplane/DataPlane.ts"
 import { sessionLimit } from "./dataplane/sessionLimit.ts"
 import * as ResolverLive from "./dns/Resolver.ts"
@@ -64,6 +65,5 @@ export const gatewayServices = (
 
 /** Waits, and fails when the gateway cannot go on: the log says why in one line. */
 export const gatewayFailure = Effect.gen(function* () {
-  const failures = [(yield* DataPlane).failure, (yield* ControlPlane).failure]
-  return yield* Effect.tapError(Effect.raceAllFirst(failures), (error) => Effect.logError(error.message))
+  return yield* tellingFirst(Effect.raceAllFirst([(yield* DataPlane).failure, (yield* ControlPlane).failure]))
 })

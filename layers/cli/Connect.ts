@@ -18,6 +18,7 @@ import * as HostNetworkLive from "../host/HostNetwork.ts"
 import { endpointAddresses, isName } from "../host/endpointAddresses.ts"
 import * as DataPlaneLive from "../dataplane/DataPlane.ts"
 import * as IpFamiliesLive from "../host/IpFamilies.ts"
+import { tellingFirst } from "./stopping.ts"
 
 const device = "sallyport-c0"
 const gateway = ClientId.make("gateway")
@@ -77,7 +78,7 @@ const connect = Effect.fnUntraced(function* (conf: WireguardConf, mtu: number) {
     )
     yield* Effect.forkScoped(follow)
   }
-  return yield* dataPlane.failure
+  return yield* tellingFirst(dataPlane.failure)
 })
 
 /** Waits for as long as the name does not resolve: a host that starts may have no DNS yet. */

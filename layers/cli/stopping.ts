@@ -1,10 +1,20 @@
 /** The last line of every program that runs until it is told to stop: that it stops, and why. */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Failure } from "../../src/cli/Programs.ts"
 
 /** What a hang-up means: a program in a terminal that is gone ends, a service does not. */
 export type HangUp = "ends" | { readonly stays: string }
+
+/** Tells why what runs here ends, as long as nothing of it is undone yet. */
+const Telling = Context.Reference<(why: string) => Effect.Effect<void>>("sallyport/cli/Telling", {
+  defaultValue: () => Effect.logError
+})
+
+/** For what a program waits for while it runs: its failure is told before the clean-up, which may take a while. */
+export const tellingFirst = <A, E extends { readonly message: string }, R>(running: Effect.Effect<A, E, R>) =>
+  Effect.tapError(running, ({ message }) => Effect.flatMap(Telling, (tell) => tell(message)))
 
 /**
  * Says why the program ends: a signal when it comes, a failure when it is known. Who reads the log may leave: without a
@@ -16,12 +26,13 @@ export const tellingWhy =
     Effect.gen(function* () {
       const run = Effect.runForkWith(yield* Effect.context())
       let told = false
-      const tell = (why: string) =>
+      const tell = (why: string, log = Effect.logInfo) =>
         Effect.suspend(() => {
           if (told) return Effect.void
           told = true
-          return Effect.logInfo(`stopping: ${why}`)
+          return log(`stopping: ${why}`)
         })
+      const fail = (why: string) => tell(why, Effect.logError)
       const hungUp = (): void => {
         if (hangUp !== "ends") return void run(Effect.logInfo(`SIGHUP: ${hangUp.stays}`))
         run(tell("SIGHUP"))
@@ -41,8 +52,9 @@ export const tellingWhy =
           })
       )
       return yield* program.pipe(
-        Effect.tapCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.void : tell(reasonOf(cause)))),
-        Effect.tap(() => tell("done"))
+        Effect.tapCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.void : fail(reasonOf(cause)))),
+        Effect.tap(() => tell("done")),
+        Effect.provideService(Telling, fail)
       )
     }).pipe(Effect.scoped)
 

@@ -29,6 +29,7 @@ import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { forEachNotice } from "../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
+import { tellingFirst } from "../cli/stopping.ts"
 import * as DataPlaneLive from "../dataplane/DataPlane.ts"
 import * as DnsSocketsLive from "../host/DnsSockets.ts"
 import { type DefaultRoute, makeDefaultRoute, ownMark } from "./defaultRoute.ts"
@@ -199,12 +200,13 @@ const run = Effect.fnUntraced(function* ({ generation, internet }: PortalClientC
     Effect.catch((error) => Effect.logWarning(error.message))
   )
   yield* Effect.forkScoped(superviseForever("Client.host", follow))
-  return yield* Effect.raceAllFirst([
+  const running = Effect.raceAllFirst([
     superviseForever("Client.link", Effect.raceFirst(link.run, Queue.take(moved))),
     Deferred.await(ended),
     dataPlane.failure,
     serveHost(wanted, defaultRoute, (bytes, transport) => handleQuery(bytes, transport, lookup))
   ])
+  return yield* tellingFirst(running)
 })
 
 const untilReady = (waiting: Map<string, Set<Deferred.Deferred<void>>>, domain: string) =>
