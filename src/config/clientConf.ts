@@ -25,6 +25,7 @@ export const clientConf = (config: GatewayConfig, client: ConfiguredClient, opti
     ...(allowed.length === networks.length
       ? []
       : [`# AllowedIPs is all but the gateway itself: ${of(options.endpoint)}`]),
+    ...(options.ipv4Only ? [] : [`# wg-quick on a host without IPv6: sallyport client-config ${client.id} --ipv4`]),
     "[Interface]",
     `PrivateKey = <the private key that belongs to ${client.publicKey}>`,
     `Address = ${of([`${client.tunnel4}/32`, `${client.tunnel6}/128`])}`,

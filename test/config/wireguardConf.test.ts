@@ -228,7 +228,8 @@ describe("the file for a stock client", () => {
     assert.deepStrictEqual(filled(1, { endpoint: ["10.20.0.1"] }).peer.allowedIps, ["0.0.0.0/0", "::/0"])
   })
 
-  it("has nothing of IPv6 for a host without it", () => {
+  it("has nothing of IPv6 for a host without it, and else says how it is made for one", () => {
+    assert.include(clientConf(config, config.clients[0]!, options), "sallyport client-config alice-laptop --ipv4\n")
     const conf = filled(0, { ipv4Only: true })
     const all = [...conf.addresses.map(({ address }) => address), ...conf.dns, ...conf.peer.allowedIps]
     assert.deepStrictEqual(
