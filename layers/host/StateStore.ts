@@ -34,7 +34,9 @@ export const layer = (
   Layer.effect(
     StateStore,
     Effect.gen(function* () {
-      let trouble: string | null = null
+      /** Why the last write was not kept, and why the next ones will not be. */
+      let unwritten: string | null = null
+      let misplaced: string | null = null
       const attempt =
         (verb: "open" | "read" | "write") =>
         <A>(run: () => A): Effect.Effect<A, StateError> =>
@@ -43,8 +45,8 @@ export const layer = (
       /** Only what could be written is remembered: whether it could, `status` says. */
       const watched = <A>(effect: Effect.Effect<A, StateError>): Effect.Effect<A, StateError> =>
         effect.pipe(
-          Effect.tap(() => Effect.sync(() => void (trouble = null))),
-          Effect.tapError(({ message }) => Effect.sync(() => void (trouble = message)))
+          Effect.tap(() => Effect.sync(() => void (unwritten = null))),
+          Effect.tapError(({ message }) => Effect.sync(() => void (unwritten = message)))
         )
       const change = <A>(run: () => A) => watched(attempt("write")(run))
       const write = (run: () => unknown) => Effect.asVoid(change(run))
@@ -91,14 +93,13 @@ export const layer = (
       const saveAgain = Effect.gen(function* () {
         yield* attempt("write")(() => saveStateFile(file, path))
         file = yield* attempt("open")(() => openStateFile(path, false))
-        trouble = null
         yield* Effect.logWarning(
           `${path} was deleted while the gateway ran: it was written again, with all that it had`
         )
       }).pipe(
         Effect.catch(({ message }) => {
-          trouble = `${path} was deleted while the gateway runs, and cannot be written again: ${message}`
-          return loudly("gone", trouble)
+          misplaced = `${path} was deleted while the gateway runs, and cannot be written again: ${message}`
+          return loudly("gone", misplaced)
         })
       )
       /** Somebody has deleted its file, as one that seemed to be left over. */
@@ -106,28 +107,26 @@ export const layer = (
         const next = yield* lockStateDirectory(directory)
         lock.release()
         lock = next
-        trouble = null
+        misplaced = null
       }).pipe(
         Effect.catch(({ message }) => {
-          trouble = message
+          misplaced = message
           return loudly("lock", message)
         })
       )
-      const lookAfterFile = Effect.suspend(() => {
+      const lookAfter = Effect.gen(function* () {
+        if (file.whereabouts() === "gone") yield* saveAgain
         switch (file.whereabouts()) {
           case "there":
-            return Effect.void
-          case "gone":
-            return saveAgain
+            if (!lock.isThere()) return yield* lockAgain
+            misplaced = null
+            return
           case "replaced":
-            trouble = `${path} was replaced while the gateway runs: nothing new is kept in it until the gateway is restarted`
-            return loudly("replaced", trouble)
+            misplaced = `${path} was replaced while the gateway runs: nothing new is kept in it until the gateway is restarted`
+            return yield* loudly("replaced", misplaced)
+          case "gone":
         }
       })
-      const lookAfter = Effect.andThen(
-        lookAfterFile,
-        Effect.suspend(() => (lock.isThere() || file.whereabouts() !== "there" ? Effect.void : lockAgain))
-      )
 
       const changes = Effect.sync(() => Number(file.statements.changes.get()?.["n"]))
       const upkeep = checkpointWhenQuiet({ changes, checkpoint: checkpoint("PASSIVE") })
@@ -137,7 +136,7 @@ export const layer = (
       yield* Effect.forkScoped(upkeep, { startImmediately: true })
 
       return StateStore.of({
-        trouble: Effect.sync(() => trouble),
+        trouble: Effect.sync(() => misplaced ?? unwritten),
         privateKey: read(() => (file.statements.getKey.get() as { readonly value: string } | undefined)?.value ?? null),
         setPrivateKey: (base64) =>
           Effect.andThen(

@@ -391,6 +391,8 @@ describe("StateStore on disk", () => {
             fs.renameSync(backup, path)
             fs.writeFileSync(`${path}-wal`, "")
             yield* TestClock.adjust("1 second")
+            // Into the file that is open, which has no name any more.
+            yield* store.putMapping(mapping(1))
             assert.match((yield* store.trouble) ?? "", /was replaced while the gateway runs.*restarted/)
           })
         )
