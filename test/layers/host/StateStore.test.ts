@@ -26,6 +26,10 @@ const life = <A, E>(path: string, work: Effect.Effect<A, E, StateStore>) =>
 const use = <A>(work: (store: StateStore["Service"]) => Effect.Effect<A, StateError>) =>
   Effect.flatMap(StateStore, work)
 
+/** One life with its state at hand. */
+const during = <A, E>(path: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E>) =>
+  life(path, Effect.flatMap(StateStore, work))
+
 const mapping = (slot: number, domain = `n${slot}.example`): StoredMapping => ({
   client: "alice",
   resource: "gitlab",
@@ -38,6 +42,13 @@ const realTurn = Effect.promise(() => new Promise((resolve) => setImmediate(reso
 
 const messageOf = <A>(effect: Effect.Effect<A, StateError>) =>
   Effect.orDie(Effect.map(Effect.flip(effect), (e) => e.message))
+
+/** What another gateway with this file is told, which has waited for a moment. */
+const refused = Effect.fnUntraced(function* (path: string) {
+  const second = yield* Effect.forkChild(messageOf(life(path, Effect.void)))
+  yield* TestClock.adjust("3 seconds")
+  return yield* Fiber.join(second)
+})
 
 describe("StateStore on disk", () => {
   it.effect("remembers key, clients and mappings across lives", () =>
@@ -52,26 +63,22 @@ describe("StateStore on disk", () => {
         lastSeenAt: 1_700_000_000_000
       }
       const bob = { client: "bob", endpoint: null, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 0 }
-      yield* life(
-        path,
-        use((store) =>
-          Effect.all([
-            store.setPrivateKey("first"),
-            store.setPrivateKey("second"),
-            store.putClients([alice]),
-            store.putClients([{ ...bob, lastSeenAt: 5 }]),
-            store.putClients([bob]),
-            store.putMapping(mapping(1)),
-            store.putMapping(mapping(2)),
-            store.putMapping({ ...mapping(1), lastUsedAt: 2 }),
-            store.removeMapping(mapping(2), 0)
-          ])
-        )
+      yield* during(path, (store) =>
+        Effect.all([
+          store.setPrivateKey("first"),
+          store.setPrivateKey("second"),
+          store.putClients([alice]),
+          store.putClients([{ ...bob, lastSeenAt: 5 }]),
+          store.putClients([bob]),
+          store.putMapping(mapping(1)),
+          store.putMapping(mapping(2)),
+          store.putMapping({ ...mapping(1), lastUsedAt: 2 }),
+          store.removeMapping(mapping(2), 0)
+        ])
       )
 
-      const [key, clients, mappings] = yield* life(
-        path,
-        use((store) => Effect.all([store.privateKey, store.clients, store.mappings]))
+      const [key, clients, mappings] = yield* during(path, (store) =>
+        Effect.all([store.privateKey, store.clients, store.mappings])
       )
 
       assert.strictEqual(key, "second")
@@ -130,16 +137,13 @@ describe("StateStore on disk", () => {
       const carol = { client: "carol", endpoint: null, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 1 }
       const wrong = { ...carol, client: "dave", lastSeenAt: "never" as unknown as number }
 
-      const clients = yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            yield* messageOf(store.putClients([carol, wrong]))
-            const none = yield* store.clients
-            yield* store.putClients([carol, { ...carol, client: "erin" }])
-            return [none, yield* store.clients]
-          })
-        )
+      const clients = yield* during(path, (store) =>
+        Effect.gen(function* () {
+          yield* messageOf(store.putClients([carol, wrong]))
+          const none = yield* store.clients
+          yield* store.putClients([carol, { ...carol, client: "erin" }])
+          return [none, yield* store.clients]
+        })
       )
 
       assert.deepStrictEqual(clients, [[], [carol, { ...carol, client: "erin" }]])
@@ -149,21 +153,14 @@ describe("StateStore on disk", () => {
   it.effect("goes on with the file of the version before, and remembers released slots in it across lives", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      yield* life(
-        path,
-        use((store) => store.putMapping(mapping(3)))
-      )
+      yield* during(path, (store) => store.putMapping(mapping(3)))
       execute(
         path,
         "DROP TABLE rested; ALTER TABLE client DROP local; ALTER TABLE client DROP sent_tick; PRAGMA user_version = 1"
       )
-      yield* life(
-        path,
-        use((store) => store.removeMapping(mapping(3), 5))
-      )
-      const slots = yield* life(
-        path,
-        use((store) => Effect.all([store.takeRested("alice", 5), store.takeRested("alice", 5)]))
+      yield* during(path, (store) => store.removeMapping(mapping(3), 5))
+      const slots = yield* during(path, (store) =>
+        Effect.all([store.takeRested("alice", 5), store.takeRested("alice", 5)])
       )
       assert.deepStrictEqual(slots, [3, null])
     })
@@ -187,26 +184,20 @@ describe("StateStore on disk", () => {
       fs.mkdirSync(`${path}.copy`, { recursive: true })
       const copied = Effect.suspend(() => {
         fs.copyFileSync(path, copy)
-        return life(
-          copy,
-          use((store) => Effect.all([store.privateKey, store.mappings]))
-        )
+        return during(copy, (store) => Effect.all([store.privateKey, store.mappings]))
       })
-      yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            const key = yield* store.privateKey
-            assert.deepStrictEqual(yield* copied, [key, []])
-            yield* store.putMapping(mapping(1))
-            yield* TestClock.adjust("12 seconds")
-            // The sync of the log takes real time, in a thread.
-            for (let turn = 0; turn < 200 && (yield* copied)[1].length === 0; turn++) yield* realTurn
-            assert.deepStrictEqual(yield* copied, [key, [mapping(1)]])
-            yield* store.setPrivateKey("other")
-            assert.deepStrictEqual(yield* copied, ["other", [mapping(1)]])
-          })
-        )
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          const key = yield* store.privateKey
+          assert.deepStrictEqual(yield* copied, [key, []])
+          yield* store.putMapping(mapping(1))
+          yield* TestClock.adjust("12 seconds")
+          // The sync of the log takes real time, in a thread.
+          for (let turn = 0; turn < 200 && (yield* copied)[1].length === 0; turn++) yield* realTurn
+          assert.deepStrictEqual(yield* copied, [key, [mapping(1)]])
+          yield* store.setPrivateKey("other")
+          assert.deepStrictEqual(yield* copied, ["other", [mapping(1)]])
+        })
       )
     })
   )
@@ -237,19 +228,15 @@ describe("StateStore on disk", () => {
     Effect.gen(function* () {
       const path = yield* newFile
       const ahead = Date.now() + 31_536_000_000
-      yield* life(
-        path,
-        use((store) =>
-          Effect.all([
-            store.putMapping({ ...mapping(1), lastUsedAt: ahead }),
-            store.putMapping(mapping(2)),
-            store.removeMapping(mapping(2), ahead)
-          ])
-        )
+      yield* during(path, (store) =>
+        Effect.all([
+          store.putMapping({ ...mapping(1), lastUsedAt: ahead }),
+          store.putMapping(mapping(2)),
+          store.removeMapping(mapping(2), ahead)
+        ])
       )
-      const [[row], rested] = yield* life(
-        path,
-        use((store) => Effect.all([store.mappings, store.takeRested("alice", Date.now())]))
+      const [[row], rested] = yield* during(path, (store) =>
+        Effect.all([store.mappings, store.takeRested("alice", Date.now())])
       )
       assert.approximately(row!.lastUsedAt, Date.now(), 60_000)
       assert.strictEqual(rested, 2)
@@ -262,9 +249,7 @@ describe("StateStore on disk", () => {
       yield* life(
         path,
         Effect.gen(function* () {
-          const second = yield* Effect.forkChild(messageOf(life(path, Effect.void)))
-          yield* TestClock.adjust("3 seconds")
-          const message = yield* Fiber.join(second)
+          const message = yield* refused(path)
           assert.match(message, new RegExp(`/new is in use by another gateway \\(pid ${process.pid}\\): stop it, or`))
           assert.notInclude(message, "\n")
         })
@@ -277,28 +262,20 @@ describe("StateStore on disk", () => {
     Effect.gen(function* () {
       const path = yield* newFile
       const lock = join(path, "../lock")
-      const refused = Effect.gen(function* () {
-        const second = yield* Effect.forkChild(messageOf(life(path, Effect.void)))
-        yield* TestClock.adjust("3 seconds")
-        return yield* Fiber.join(second)
-      })
-      yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            fs.rmSync(lock)
-            yield* TestClock.adjust("1 second")
-            assert.match(yield* refused, /in use by another gateway/)
-            fs.rmSync(lock)
-            const other = yield* lockStateDirectory(join(path, ".."))
-            yield* TestClock.adjust("4 seconds")
-            assert.match((yield* store.trouble) ?? "", /in use by another gateway/)
-            other.release()
-            yield* TestClock.adjust("4 seconds")
-            assert.isNull(yield* store.trouble)
-            assert.match(yield* refused, /in use by another gateway/)
-          })
-        )
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          fs.rmSync(lock)
+          yield* TestClock.adjust("1 second")
+          assert.match(yield* refused(path), /in use by another gateway/)
+          fs.rmSync(lock)
+          const other = yield* lockStateDirectory(join(path, ".."))
+          yield* TestClock.adjust("4 seconds")
+          assert.match((yield* store.trouble) ?? "", /in use by another gateway/)
+          other.release()
+          yield* TestClock.adjust("4 seconds")
+          assert.isNull(yield* store.trouble)
+          assert.match(yield* refused(path), /in use by another gateway/)
+        })
       )
     })
   )
@@ -308,12 +285,7 @@ describe("StateStore on disk", () => {
       const path = yield* newFile
       const first = yield* Effect.forkChild(life(path, Effect.sleep("1 second")))
       yield* Effect.yieldNow
-      const second = yield* Effect.forkChild(
-        life(
-          path,
-          use((store) => store.privateKey)
-        )
-      )
+      const second = yield* Effect.forkChild(during(path, (store) => store.privateKey))
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(first)
       yield* TestClock.adjust("1 second")
@@ -324,27 +296,19 @@ describe("StateStore on disk", () => {
   it.effect("is written again when its directory is deleted under it, and is nobody else's then, either", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      const key = yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            yield* store.putMapping(mapping(1))
-            fs.rmSync(join(path, ".."), { recursive: true })
-            yield* TestClock.adjust("1 second")
-            assert.isNull(yield* store.trouble)
-            assert.isTrue(fs.existsSync(path))
-            yield* store.putMapping(mapping(2))
-            const second = yield* Effect.forkChild(messageOf(life(path, Effect.void)))
-            yield* TestClock.adjust("3 seconds")
-            assert.match(yield* Fiber.join(second), /in use by another gateway/)
-            return yield* store.privateKey
-          })
-        )
+      const key = yield* during(path, (store) =>
+        Effect.gen(function* () {
+          yield* store.putMapping(mapping(1))
+          fs.rmSync(join(path, ".."), { recursive: true })
+          yield* TestClock.adjust("1 second")
+          assert.isNull(yield* store.trouble)
+          assert.isTrue(fs.existsSync(path))
+          yield* store.putMapping(mapping(2))
+          assert.match(yield* refused(path), /in use by another gateway/)
+          return yield* store.privateKey
+        })
       )
-      const [kept, mappings] = yield* life(
-        path,
-        use((store) => Effect.all([store.privateKey, store.mappings]))
-      )
+      const [kept, mappings] = yield* during(path, (store) => Effect.all([store.privateKey, store.mappings]))
       assert.strictEqual(kept, key)
       assert.deepStrictEqual(mappings, [mapping(1), mapping(2)])
     })
@@ -353,22 +317,16 @@ describe("StateStore on disk", () => {
   it.effect("says so when it cannot be written again, until it can", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            fs.rmSync(join(path, ".."), { recursive: true })
-            fs.writeFileSync(join(path, ".."), "in the way")
-            yield* TestClock.adjust("1 second")
-            assert.match(
-              (yield* store.trouble) ?? "",
-              /was deleted while the gateway runs, and cannot be written again/
-            )
-            fs.rmSync(join(path, ".."))
-            yield* TestClock.adjust("1 second")
-            assert.isNull(yield* store.trouble)
-          })
-        )
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          fs.rmSync(join(path, ".."), { recursive: true })
+          fs.writeFileSync(join(path, ".."), "in the way")
+          yield* TestClock.adjust("1 second")
+          assert.match((yield* store.trouble) ?? "", /was deleted while the gateway runs, and cannot be written again/)
+          fs.rmSync(join(path, ".."))
+          yield* TestClock.adjust("1 second")
+          assert.isNull(yield* store.trouble)
+        })
       )
       assert.isTrue(fs.existsSync(path))
     })
@@ -378,49 +336,34 @@ describe("StateStore on disk", () => {
     Effect.gen(function* () {
       const path = yield* newFile
       const backup = `${path}.backup`
-      yield* life(
-        path,
-        use((store) => store.setPrivateKey("backup"))
-      )
+      yield* during(path, (store) => store.setPrivateKey("backup"))
       fs.copyFileSync(path, backup)
-      yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            yield* store.setPrivateKey("later")
-            fs.renameSync(backup, path)
-            fs.writeFileSync(`${path}-wal`, "")
-            yield* TestClock.adjust("1 second")
-            // Into the file that is open, which has no name any more.
-            yield* store.putMapping(mapping(1))
-            assert.match((yield* store.trouble) ?? "", /was replaced while the gateway runs.*restarted/)
-          })
-        )
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          yield* store.setPrivateKey("later")
+          fs.renameSync(backup, path)
+          fs.writeFileSync(`${path}-wal`, "")
+          yield* TestClock.adjust("1 second")
+          // Into the file that is open, which has no name any more.
+          yield* store.putMapping(mapping(1))
+          assert.match((yield* store.trouble) ?? "", /was replaced while the gateway runs.*restarted/)
+        })
       )
-      assert.strictEqual(
-        yield* life(
-          path,
-          use((store) => store.privateKey)
-        ),
-        "backup"
-      )
+      assert.strictEqual(yield* during(path, (store) => store.privateKey), "backup")
     })
   )
 
   it.effect("keeps the file and its companions from other users", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            yield* store.setPrivateKey("secret")
-            for (const file of fs.readdirSync(join(path, ".."))) {
-              assert.strictEqual(fs.statSync(join(path, "..", file)).mode & 0o777, 0o600, file)
-            }
-            assert.isAtLeast(fs.readdirSync(join(path, "..")).length, 2)
-          })
-        )
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          yield* store.setPrivateKey("secret")
+          for (const file of fs.readdirSync(join(path, ".."))) {
+            assert.strictEqual(fs.statSync(join(path, "..", file)).mode & 0o777, 0o600, file)
+          }
+          assert.isAtLeast(fs.readdirSync(join(path, "..")).length, 2)
+        })
       )
       assert.strictEqual(fs.statSync(join(path, "..")).mode & 0o777, 0o700)
 
@@ -434,20 +377,16 @@ describe("StateStore on disk", () => {
     Effect.gen(function* () {
       const path = yield* newFile
       const copy = `${path}.crashed`
-      yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            yield* store.reserveSlots("alice", 16)
-            yield* store.putMapping(mapping(3))
-            for (const suffix of ["", "-wal"]) fs.copyFileSync(path + suffix, copy + suffix)
-          })
-        )
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          yield* store.reserveSlots("alice", 16)
+          yield* store.putMapping(mapping(3))
+          for (const suffix of ["", "-wal"]) fs.copyFileSync(path + suffix, copy + suffix)
+        })
       )
 
-      const [mappings, first] = yield* life(
-        copy,
-        use((store) => Effect.all([store.mappings, store.reserveSlots("alice", 1)]))
+      const [mappings, first] = yield* during(copy, (store) =>
+        Effect.all([store.mappings, store.reserveSlots("alice", 1)])
       )
 
       assert.deepStrictEqual(mappings, [mapping(3)])
@@ -492,13 +431,10 @@ describe("StateStore on disk", () => {
   it.effect("refuses a state file with damaged pages and leaves it", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      yield* life(
-        path,
-        use((store) =>
-          Effect.forEach(
-            Array.from({ length: 300 }, (_, i) => i),
-            (i) => store.putMapping(mapping(i))
-          )
+      yield* during(path, (store) =>
+        Effect.forEach(
+          Array.from({ length: 300 }, (_, i) => i),
+          (i) => store.putMapping(mapping(i))
         )
       )
       const bytes = fs.readFileSync(path)
@@ -528,18 +464,15 @@ describe("StateStore on disk", () => {
   it.effect("says that another process has the file when a write cannot get its lock", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      yield* life(
-        path,
-        use((store) =>
-          Effect.gen(function* () {
-            const other = new DatabaseSync(path)
-            other.exec("BEGIN IMMEDIATE")
-            const message = yield* messageOf(store.putMapping(mapping(1)))
-            other.close()
-            assert.match(message, /another process has locked it/)
-            yield* store.putMapping(mapping(1))
-          })
-        )
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          const other = new DatabaseSync(path)
+          other.exec("BEGIN IMMEDIATE")
+          const message = yield* messageOf(store.putMapping(mapping(1)))
+          other.close()
+          assert.match(message, /another process has locked it/)
+          yield* store.putMapping(mapping(1))
+        })
       )
     })
   )
