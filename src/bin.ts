@@ -45,26 +45,18 @@ const obstacle = (node: string): string | undefined => {
   return `${node} needs the library ${library[1]}, which is missing — ${fix}`
 }
 
-/** Becomes the other node where the system lets us, else stands between it and whoever started us. */
+/** Becomes the other node: who started us has it under the same number, and nothing stands between. */
 const become = (node: string): void => {
-  const args = [fileURLToPath(import.meta.url)].concat(process.argv.slice(2))
-  if (typeof process.execve === "function") {
-    process.execve(node, [node].concat(args), process.env)
-  }
-  const child = ChildProcess.spawn(node, args, { stdio: "inherit" })
-  const signals: Array<NodeJS.Signals> = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR2"]
-  const forward = (signal: NodeJS.Signals): void => {
-    // A terminal sends these to the child as well.
-    if (process.stdin.isTTY && (signal === "SIGINT" || signal === "SIGQUIT")) return
-    child.kill(signal)
-  }
-  for (const signal of signals) process.on(signal, forward)
-  child.on("error", (error) => fail(`${node} cannot be started: ${error.message}`))
-  child.on("exit", (code, signal) => {
-    for (const name of signals) process.removeListener(name, forward)
-    if (signal === null) process.exit(code === null ? 1 : code)
-    process.kill(process.pid, signal)
-  })
+  const args = [node, fileURLToPath(import.meta.url)].concat(process.argv.slice(2))
+  const loaded =
+    typeof process.execve === "function" ? Promise.resolve(process) : import("../layers/dataplane/native/execve.ts")
+  loaded
+    .then((able) => able.execve(node, args, process.env))
+    .catch((error: unknown) => {
+      fail(
+        `${node} cannot be started (${error instanceof Error ? error.message : String(error)}) — install Node 22.19 or newer`
+      )
+    })
 }
 
 const start = (): void => {

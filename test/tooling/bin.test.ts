@@ -71,7 +71,7 @@ describe("bin.ts", { timeout: 30_000 }, () => {
 
   for (const [how, execve] of [
     ["becomes the locked node", true],
-    ["stands in for the locked node where it cannot become it", false]
+    ["becomes the locked node, where node has no way to do that, too,", false]
   ] as const) {
     it(`${how} when its own is too old, with the same arguments, streams and exit code`, async () => {
       const good = await run(old(execve), ["pubkey"], `${privateKey}\n`)
@@ -81,7 +81,7 @@ describe("bin.ts", { timeout: 30_000 }, () => {
       assert.match(bad.err, /^sallyport: standard input is not a WireGuard key .* — try: .*\n$/)
     })
 
-    it(`${how} and ends with 0 on SIGTERM`, async () => {
+    it(`${how} as the same process, which ends with 0 on SIGTERM`, async () => {
       // A gateway that accepts and never answers: the connection shows that the program is running.
       const directory = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bin-"))
       const server = Net.createServer()
@@ -90,6 +90,7 @@ describe("bin.ts", { timeout: 30_000 }, () => {
         await new Promise<void>((resolve) => server.listen(Path.join(directory, "s"), resolve))
         const { child, ended } = start(old(execve), ["status", "--socket", Path.join(directory, "s")], "")
         await connected
+        assert.strictEqual(Fs.readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8"), "")
         child.kill("SIGTERM")
         const { code, signal, err } = await ended
         assert.deepStrictEqual([code, signal, err], [0, null, ""])
