@@ -5,7 +5,8 @@
  * those packets go where they would go without a tunnel.
  */
 import * as Schema from "effect/Schema"
-import { contains, formatNetwork, parseAddress, parseNetwork } from "../packet/address.ts"
+import { isInside } from "../config/loopFree.ts"
+import { formatNetwork, parseNetwork } from "../packet/address.ts"
 
 /** What the tunnel is to carry. */
 export interface ClientTunnel {
@@ -54,7 +55,7 @@ export const clientPlan = (tunnel: ClientTunnel): ClientPlan => {
   if (table === "off") return { addresses, routes: [], rules: [] }
   const networks = [...new Set(tunnel.networks)].filter(carried)
   if (table !== "auto") return { addresses, routes: networks.map((network) => ({ network, table })), rules: [] }
-  const diverted = networks.filter((network) => prefixOf(network) === 0 || isAround(network, endpoint))
+  const diverted = networks.filter((network) => prefixOf(network) === 0 || isInside(endpoint, network))
   return {
     addresses,
     routes: networks.map((network) => ({ network, table: diverted.includes(network) ? clientTable : null })),
@@ -86,14 +87,6 @@ const rulesFor = (family: 4 | 6, diverted: ReadonlyArray<string>, endpoint: stri
 export const familyOf = (text: string): 4 | 6 => (text.includes(":") ? 6 : 4)
 
 const prefixOf = (network: string): number => Number(network.slice(network.indexOf("/") + 1))
-
-const isAround = (network: string, address: string): boolean => {
-  const parsed = parseNetwork(network)
-  const words = parseAddress(address)
-  return (
-    parsed !== undefined && words !== undefined && familyOf(network) === familyOf(address) && contains(parsed, words)
-  )
-}
 
 /** A rule as `ip -j rule` prints it. */
 export const ObservedRule = Schema.Struct({
