@@ -11,7 +11,7 @@ import type { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
 import type { HostError } from "../src/host/HostNetwork.ts"
-import type { StateError } from "../src/host/StateStore.ts"
+import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
@@ -23,7 +23,6 @@ import { warmUp } from "./control/standalone/warmUp.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
-import { type KeyError, privateKey } from "./host/privateKey.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
 
 export type { GatewayParts } from "./GatewayParts.ts"
@@ -39,7 +38,7 @@ export interface GatewayOptions {
 export type GatewayServices = Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
 
 /** Each with a `message` of one line for the operator. */
-export type GatewayError = DataPlaneError | DnsSocketError | HostError | KeyError | StateError | StatusError
+export type GatewayError = DataPlaneError | DnsSocketError | HostError | StateError | StatusError
 
 /**
  * A gateway: ready when it is built, and all that it did to the host is undone with its scope. `DataPlane.failure` tells
@@ -54,7 +53,7 @@ export const layer = (
       const startedAt = yield* monotonicMillis
       // Before the host is touched: a second gateway by mistake is told so, and the first one notices nothing.
       yield* StatusSocket.makeRoom(config.controlSocket)
-      const key = yield* privateKey(options.newKey ?? false)
+      const key = new Uint8Array(Buffer.from(yield* (yield* StateStore).privateKey, "base64"))
       const publicKey = Buffer.from(x25519Public(key)).toString("base64")
       const { clients, device, endpoint, listenPort: port } = config
       const reported = Effect.gen(function* () {

@@ -81,11 +81,11 @@ export const layer = (
       const synced = watched(
         Effect.tryPromise({ try: () => file.log.sync(), catch: (cause) => explainState(path, "write", cause) })
       )
-      const checkpoint = (mode: "PASSIVE" | "TRUNCATE") =>
+      const checkpoint =
         // A thread puts the log on the disk first: of the two syncs of a checkpoint that leaves the file's own.
         Effect.andThen(
           synced,
-          write(() => file.database.exec(`PRAGMA wal_checkpoint(${mode})`))
+          write(() => file.database.exec("PRAGMA wal_checkpoint(PASSIVE)"))
         )
 
       const loudly = makeOddities(Effect.logError)
@@ -129,7 +129,7 @@ export const layer = (
       })
 
       const changes = Effect.sync(() => Number(file.statements.changes.get()?.["n"]))
-      const upkeep = checkpointWhenQuiet({ changes, checkpoint: checkpoint("PASSIVE") })
+      const upkeep = checkpointWhenQuiet({ changes, checkpoint })
       yield* Effect.forkScoped(
         superviseForever("StateStore.upkeep", Effect.andThen(lookAfter, Effect.sleep("1 second")))
       )
@@ -137,12 +137,7 @@ export const layer = (
 
       return StateStore.of({
         trouble: Effect.sync(() => misplaced ?? unwritten),
-        privateKey: read(() => (file.statements.getKey.get() as { readonly value: string } | undefined)?.value ?? null),
-        setPrivateKey: (base64) =>
-          Effect.andThen(
-            write(() => file.statements.setKey.run(base64)),
-            checkpoint("TRUNCATE")
-          ),
+        privateKey: read(() => (file.statements.getKey.get() as { readonly value: string }).value),
         clients: read(() => file.statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClients: (rows) =>
           together(() => {

@@ -67,7 +67,7 @@ const pastDates = ["mapping SET last_used", "rested SET since"]
 
 /**
  * Opens the file at `path`, or makes it with a key of its own, and missing directories with it. `newKey`: a file without
- * anything in it may be replaced, too.
+ * anything in it may be replaced, too, and one without a key gets another one.
  */
 export const openStateFile = (path: string, newKey: boolean): StateFile => {
   if (!fs.existsSync(path)) {
@@ -88,13 +88,18 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages};`
     )
     upgrade(database)
+    const statements = prepare(database)
+    if (statements.getKey.get() === undefined) {
+      if (!newKey) throw lost(`${path} has no key in it`)
+      statements.setKey.run(makeKey())
+    }
     database.exec(pastDates)
     // What a start has changed is in the file itself: so much of it a plain copy has.
     database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
     const { dev, ino } = fs.statSync(path)
     return {
       database,
-      statements: prepare(database),
+      statements,
       log: makeFileSync(`${path}-wal`),
       whereabouts: () => {
         const found = fs.statSync(path, { throwIfNoEntry: false })
@@ -125,12 +130,14 @@ const make = (path: string): void => {
   try {
     database.exec("PRAGMA synchronous = FULL")
     upgrade(database)
-    prepare(database).setKey.run(randomBytes(32).toString("base64"))
+    prepare(database).setKey.run(makeKey())
   } finally {
     database.close()
   }
   settle(made, path)
 }
+
+const makeKey = (): string => randomBytes(32).toString("base64")
 
 /** Made empty before SQLite opens it, so that the key is at no moment readable by others; WAL and index inherit the mode. */
 const prepareNew = (path: string): string => {
@@ -204,7 +211,7 @@ const prepare = (database: DatabaseSync) => {
   return {
     changes: sql("SELECT total_changes() AS n"),
     getKey: sql("SELECT value FROM meta WHERE name = 'private_key'"),
-    setKey: sql("INSERT INTO meta VALUES ('private_key', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+    setKey: sql("INSERT INTO meta VALUES ('private_key', ?)"),
     clients: sql("SELECT id, address, port, local, tai64n, sent_tick, last_seen FROM client"),
     putClient: sql(
       `INSERT INTO client (id, address, port, local, tai64n, sent_tick, last_seen) VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -9,7 +9,7 @@ import { maxRested, StateError, StateStore, type StoredClient, type StoredMappin
 export const layer: Layer.Layer<StateStore> = Layer.effect(
   StateStore,
   Effect.sync(() => {
-    let key: string = Base64.encode(randomBytesUnsafe(32))
+    const key = Base64.encode(randomBytesUnsafe(32))
     const clients = new Map<string, StoredClient>()
     const mappings = new Map<string, StoredMapping>()
     const reserved = new Map<string, number>()
@@ -18,8 +18,7 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
 
     return StateStore.of({
       trouble: Effect.succeed(null),
-      privateKey: Effect.sync(() => key),
-      setPrivateKey: (base64) => Effect.sync(() => void (key = base64)),
+      privateKey: Effect.succeed(key),
       clients: Effect.sync(() => [...clients.values()]),
       putClients: (rows) =>
         Effect.sync(() => {

@@ -42,10 +42,8 @@ export class StateStore extends Context.Service<
   {
     /** Why nothing new is kept at present, in one line; `null` while all is well. */
     readonly trouble: Effect.Effect<string | null>
-    /** The base64 private key; a new state has one. `null`: it was lost. */
-    readonly privateKey: Effect.Effect<string | null, StateError>
-    /** Durable before it returns. */
-    readonly setPrivateKey: (base64: string) => Effect.Effect<void, StateError>
+    /** The base64 private key, one for a gateway's life: every client has the public one in its configuration. */
+    readonly privateKey: Effect.Effect<string, StateError>
     readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
     /** All or none; written as `putMapping` is. */
     readonly putClients: (clients: ReadonlyArray<StoredClient>) => Effect.Effect<void, StateError>

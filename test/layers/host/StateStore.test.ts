@@ -8,6 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Sqlite from "../../../layers/host/StateStore.ts"
+import { openStateFile } from "../../../layers/host/stateFile.ts"
 import { lockStateDirectory } from "../../../layers/host/stateLock.ts"
 import * as Memory from "../../../layers/memory/StateStoreMemory.ts"
 import { type StateError, StateStore, type StoredMapping } from "../../../src/host/StateStore.ts"
@@ -63,10 +64,9 @@ describe("StateStore on disk", () => {
         lastSeenAt: 1_700_000_000_000
       }
       const bob = { client: "bob", endpoint: null, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 0 }
-      yield* during(path, (store) =>
+      const [first] = yield* during(path, (store) =>
         Effect.all([
-          store.setPrivateKey("first"),
-          store.setPrivateKey("second"),
+          store.privateKey,
           store.putClients([alice]),
           store.putClients([{ ...bob, lastSeenAt: 5 }]),
           store.putClients([bob]),
@@ -81,7 +81,7 @@ describe("StateStore on disk", () => {
         Effect.all([store.privateKey, store.clients, store.mappings])
       )
 
-      assert.strictEqual(key, "second")
+      assert.strictEqual(key, first)
       assert.deepStrictEqual(clients, [alice, bob])
       assert.deepStrictEqual(mappings, [{ ...mapping(1), lastUsedAt: 2 }])
     })
@@ -195,8 +195,6 @@ describe("StateStore on disk", () => {
           // The sync of the log takes real time, in a thread.
           for (let turn = 0; turn < 200 && (yield* copied)[1].length === 0; turn++) yield* realTurn
           assert.deepStrictEqual(yield* copied, [key, [mapping(1)]])
-          yield* store.setPrivateKey("other")
-          assert.deepStrictEqual(yield* copied, ["other", [mapping(1)]])
         })
       )
     })
@@ -205,7 +203,16 @@ describe("StateStore on disk", () => {
   for (const [what, make] of [
     ["has no bytes", (path: string) => fs.writeFileSync(path, "")],
     ["is a copy of a file whose log had everything", (path: string) => execute(path, "PRAGMA journal_mode = WAL")],
-    ["is gone, with its log left", (path: string) => fs.writeFileSync(`${path}-wal`, "log")]
+    ["is gone, with its log left", (path: string) => fs.writeFileSync(`${path}-wal`, "log")],
+    [
+      "has tables and no key",
+      (path: string) => {
+        const { database, log } = openStateFile(path, false)
+        database.exec("DELETE FROM meta")
+        log.close()
+        database.close()
+      }
+    ]
   ] as const) {
     it.effect(`makes no new key, unless it is told to, where the state ${what}`, () =>
       Effect.gen(function* () {
@@ -336,11 +343,9 @@ describe("StateStore on disk", () => {
     Effect.gen(function* () {
       const path = yield* newFile
       const backup = `${path}.backup`
-      yield* during(path, (store) => store.setPrivateKey("backup"))
-      fs.copyFileSync(path, backup)
+      const key = yield* during(backup, (store) => store.privateKey)
       yield* during(path, (store) =>
         Effect.gen(function* () {
-          yield* store.setPrivateKey("later")
           fs.renameSync(backup, path)
           fs.writeFileSync(`${path}-wal`, "")
           yield* TestClock.adjust("1 second")
@@ -349,7 +354,7 @@ describe("StateStore on disk", () => {
           assert.match((yield* store.trouble) ?? "", /was replaced while the gateway runs.*restarted/)
         })
       )
-      assert.strictEqual(yield* during(path, (store) => store.privateKey), "backup")
+      assert.strictEqual(yield* during(path, (store) => store.privateKey), key)
     })
   )
 
@@ -358,7 +363,7 @@ describe("StateStore on disk", () => {
       const path = yield* newFile
       yield* during(path, (store) =>
         Effect.gen(function* () {
-          yield* store.setPrivateKey("secret")
+          yield* store.putMapping(mapping(1))
           for (const file of fs.readdirSync(join(path, ".."))) {
             assert.strictEqual(fs.statSync(join(path, "..", file)).mode & 0o777, 0o600, file)
           }

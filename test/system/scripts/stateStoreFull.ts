@@ -28,7 +28,7 @@ const fill = (): void => {
 const result = await Effect.runPromise(
   Effect.gen(function* () {
     const store = yield* StateStore
-    yield* store.setPrivateKey("the key")
+    const before = yield* store.privateKey
     yield* store.putMapping(mapping(0))
     fill()
     // What the write-ahead log has room for still goes in.
@@ -39,10 +39,10 @@ const result = await Effect.runPromise(
       Effect.catch((error) => Effect.succeed(error.message))
     )
     const kept = (yield* store.mappings).length
-    const key = yield* store.privateKey
+    const keyKept = (yield* store.privateKey) === before
     fs.rmSync(filler)
     yield* store.putMapping(mapping(stored))
-    return { message, stored, kept, key, afterwards: (yield* store.mappings).length }
+    return { message, stored, kept, keyKept, afterwards: (yield* store.mappings).length }
   }).pipe(Effect.provide(Live.layer(join(directory, "state.db"))))
 )
 process.stdout.write(JSON.stringify(result))
