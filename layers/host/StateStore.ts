@@ -59,8 +59,9 @@ export const layer = (
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           file.log.close()
-          // Closing deletes the log by its name, which is another file's by then.
-          if (file.whereabouts() !== "replaced") file.database.close()
+          // Closing deletes the log by its name, which may be another file's by then.
+          if (file.whereabouts() === "replaced") file.removeLog()
+          else file.database.close()
         })
       )
 
@@ -122,6 +123,8 @@ export const layer = (
             misplaced = null
             return
           case "replaced":
+            // Where that fails nothing can be written, either.
+            yield* Effect.ignore(attempt("write")(file.removeLog))
             misplaced = `${path} was replaced while the gateway runs: nothing new is kept in it until the gateway is restarted`
             return yield* loudly("replaced", misplaced)
           case "gone":

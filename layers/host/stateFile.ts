@@ -17,6 +17,8 @@ export interface StateFile {
   readonly log: FileSync
   /** Whether the path leads to another file by now, or to none. */
   readonly whereabouts: () => "there" | "replaced" | "gone"
+  /** Takes the log of a replaced file from beside the other one: SQLite would take what is in it for the other one's. */
+  readonly removeLog: () => void
 }
 
 /** Marks the file as ours (SQLite's `application_id`): "Saly". */
@@ -96,15 +98,19 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
     database.exec(pastDates)
     // What a start has changed is in the file itself: so much of it a plain copy has.
     database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
-    const { dev, ino } = fs.statSync(path)
+    const own = identity(path)
+    const companions = [`${path}-wal`, `${path}-shm`].map((name) => [name, identity(name)] as const)
     return {
       database,
       statements,
       log: makeFileSync(`${path}-wal`),
       whereabouts: () => {
-        const found = fs.statSync(path, { throwIfNoEntry: false })
+        const found = identity(path)
         if (found === undefined) return "gone"
-        return found.dev === dev && found.ino === ino ? "there" : "replaced"
+        return found === own ? "there" : "replaced"
+      },
+      removeLog: () => {
+        for (const [name, its] of companions) if (its !== undefined && identity(name) === its) fs.rmSync(name)
       }
     }
   } catch (cause) {
@@ -135,6 +141,12 @@ const make = (path: string): void => {
     database.close()
   }
   settle(made, path)
+}
+
+/** Tells a file from another one at the same path; `undefined`: there is none. */
+const identity = (path: string): string | undefined => {
+  const found = fs.statSync(path, { throwIfNoEntry: false })
+  return found && `${found.dev}:${found.ino}`
 }
 
 const makeKey = (): string => randomBytes(32).toString("base64")

@@ -354,7 +354,8 @@ describe("StateStore on disk", () => {
           assert.match((yield* store.trouble) ?? "", /was replaced while the gateway runs.*restarted/)
         })
       )
-      assert.strictEqual(yield* during(path, (store) => store.privateKey), key)
+      const found = yield* during(path, (store) => Effect.all([store.privateKey, store.mappings]))
+      assert.deepStrictEqual(found, [key, []])
     })
   )
 
