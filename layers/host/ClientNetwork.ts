@@ -40,34 +40,41 @@ export const makeClientNetwork = Effect.fn("ClientNetwork.make")(function* (
   const dataPlane = yield* DataPlane
   const host = yield* HostNetwork
   const addresses = conf.addresses.map(({ address, prefix }) => `${address}/${prefix}`)
+  const wants6 = mtu >= leastMtu6 && addresses.some((address) => familyOf(address) === 6)
   const networks = conf.peer.allowedIps
   const { table } = conf
   let endpoint: string | null = null
-  let said6 = false
+  let had6: boolean | null = null
   let trouble = ""
   const turn = Semaphore.makeUnsafe(1)
 
   const repair = Effect.gen(function* () {
     if (endpoint === null) return []
+    const link = yield* findDevice(device)
+    if (link === null) yield* dataPlane.remakeDevice
     const v6 = mtu >= leastMtu6 && ipv6Missing(device) === null
-    if (!v6 && !said6 && mtu >= leastMtu6 && addresses.some((address) => familyOf(address) === 6)) {
-      said6 = true
-      yield* Effect.logWarning("IPv6 is off on this host: the tunnel carries IPv4 only")
-    }
+    const gone6 = wants6 && !v6 && had6 !== false
+    const came6 = wants6 && v6 && had6 === false
+    had6 = v6
+    if (gone6) yield* Effect.logWarning("IPv6 is off on this host: the tunnel carries IPv4 only")
+    if (came6) yield* Effect.logInfo("IPv6 is on again on this host: the tunnel carries it, too")
     const plan = clientPlan({ addresses, networks, endpoint, table, v6 })
     if (plan.addresses.length === 0) {
       return yield* new ClientNetworkError({
         message: "every Address of the file is IPv6, which is off on this host — switch it on, or add an IPv4 Address"
       })
     }
-    const there = yield* hasDevice(device)
-    if (!there) yield* dataPlane.remakeDevice
-    const { missing, past, ...lines } = clientRepair(device, mtu, plan, yield* observe(device))
+    const { missing, past, ...lines } = clientRepair(device, mtu, plan, {
+      device: link ?? {},
+      ...(yield* observe(device))
+    })
     for (const route of plan.routes) if (missing.includes(`route ${route.network}`)) yield* refuseForeign(route)
     yield* ipBatch("the tunnel's addresses and routes", lines.device)
     for (const family of [4, 6] as const) yield* ipBatch("the tunnel's rules", lines.rules[family], [`-${family}`])
     yield* ipBatch("the tunnel's routes", past)
-    return there ? missing : ["the device", ...missing]
+    // Nobody took away what could not be there.
+    if (came6) return []
+    return link === null ? ["the device", ...missing] : missing
   })
 
   yield* Effect.addFinalizer(() => Effect.ignore(removeRules))
@@ -125,25 +132,23 @@ export const foreignRoute = Effect.fnUntraced(function* ({ network, table }: Cli
   return `${network}${foreign.gateway === undefined ? "" : ` via ${foreign.gateway}`}${foreign.dev === undefined ? "" : ` dev ${foreign.dev}`}`
 })
 
-const hasDevice = (device: string) =>
-  runCommand("ip", ["link", "show", "dev", device]).pipe(
-    Effect.as(true),
+/** `null`: there is no such device. */
+const findDevice = (device: string) =>
+  read(["address", "show", "dev", device], Schema.Array(ObservedDevice)).pipe(
+    Effect.map(([link = {}]) => link),
     Effect.catchIf(
-      ({ output }) => /does not exist|cannot find/i.test(output),
-      () => Effect.succeed(false)
-    ),
-    Effect.mapError(({ kind, output }) => new ClientNetworkError({ message: unreadable(kind, output) }))
+      ({ message }) => /does not exist|cannot find/i.test(message),
+      () => Effect.succeed(null)
+    )
   )
 
 const observe = Effect.fnUntraced(function* (device: string) {
-  const [link] = yield* read(["address", "show", "dev", device], Schema.Array(ObservedDevice))
   const of = (family: 4 | 6) => {
     const routes = read([`-${family}`, "route", "show", "table", "all", "dev", device], Schema.Array(ObservedRoute))
     // A table that does not exist yet is an error for `ip`; a host without IPv6 has neither.
     return Effect.orElseSucceed(routes, () => [])
   }
   return {
-    device: link ?? {},
     routes: { 4: yield* of(4), 6: yield* of(6) },
     rules: yield* observeRules
   }

@@ -11,6 +11,7 @@ import { onlyLine } from "../support/operator.ts"
 /** A part of the client's own network, with the gateway in it. */
 const around = "192.0.2.0/28"
 const device = "sallyport-c0"
+const companyNetwork = `  net: { cidr: ${inner.network.v4}, allow: [visitor] }`
 
 const fileOf = (world: World, change: (conf: string) => string = (conf) => conf): string =>
   change(clientConf({ privateKey: world.clientKeys.privateKey, gatewayPublicKey: world.gateway.publicKey }))
@@ -47,7 +48,7 @@ it.live(
     Effect.gen(function* () {
       const lab = yield* Lab
       const world = yield* startWorld({
-        resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }
+        resources: `${companyNetwork}
   outside: { cidr: ${around}, allow: [visitor] }`
       })
       const before = yield* lab.exec("client", ["ip", "route"])
@@ -100,7 +101,7 @@ it.live("a route of somebody else is left as it is, and the one line names it", 
 it.live("a client without IPv6 has its tunnel, told in one line, from a file that has IPv6 and in a container", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
-    const world = yield* startWorld({ resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+    const world = yield* startWorld({ resources: companyNetwork })
     for (const name of ["all", "default"]) {
       yield* lab.exec("client", ["sysctl", "-qw", `net.ipv6.conf.${name}.disable_ipv6=1`])
     }
@@ -112,13 +113,19 @@ it.live("a client without IPv6 has its tunnel, told in one line, from a file tha
     assert.isTrue(yield* answered(inner.origin.v4))
     const log = yield* client.output
     assert.strictEqual(log.split("IPv6 is off on this host: the tunnel carries IPv4 only").length, 2, log)
+
+    yield* lab.exec("client", ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0"])
+    assert.isTrue(yield* answered(tunnelAddresses.gateway.v6))
+    const later = yield* client.output
+    assert.include(later, "IPv6 is on again on this host")
+    assert.notInclude(later, "put back")
   }).pipe(inLab)
 )
 
 it.live("a gateway's name that does not resolve yet, and one that moves, are followed", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
-    const world = yield* startWorld({ resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+    const world = yield* startWorld({ resources: companyNetwork })
     const hosts = yield* lab.writeFile("hosts", "127.0.0.1 localhost\n")
     const nsswitch = yield* lab.writeFile("nsswitch", "hosts: files\n")
     const mounted = `mount --bind ${hosts} /etc/hosts && touch /etc/nsswitch.conf && mount --bind ${nsswitch} /etc/nsswitch.conf && exec "$@"`
@@ -149,7 +156,7 @@ it.live("a gateway's name that does not resolve yet, and one that moves, are fol
 it.live("a gateway that calls from another address is answered there, past the tunnel", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
-    const world = yield* startWorld({ resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+    const world = yield* startWorld({ resources: companyNetwork })
     yield* connect(fileOf(world, routes(`${around}, 100.64.0.0/10, ${inner.network.v4}`)))
     assert.isTrue(yield* answered(inner.origin.v4))
     // Clients that were there are written down within a second, and called after a restart.
@@ -159,7 +166,7 @@ it.live("a gateway that calls from another address is answered there, past the t
     yield* lab.exec("gateway", ["ip", "address", "add", `${other}/24`, "dev", "outer"])
     yield* lab.exec("gateway", ["ip", "address", "del", `${outer.gateway.v4}/24`, "dev", "outer"])
     yield* lab.attempt("gateway", ["ip", "address", "add", `${other}/24`, "dev", "outer"])
-    yield* restartGateway(world, { resources: `  net: { cidr: ${inner.network.v4}, allow: [visitor] }` })
+    yield* restartGateway(world, { resources: companyNetwork })
 
     assert.isTrue(yield* answered(inner.origin.v4))
     assert.notInclude(yield* lab.exec("client", ["ip", "route", "get", other]), device)

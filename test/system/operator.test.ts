@@ -385,6 +385,7 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
 
       assert.isTrue(yield* reaches(tunnelAddresses.gateway.v4))
       assert.match(yield* client.output, /put back on sallyport-c0: the device/)
+      assert.notInclude(yield* client.output, "IPv6 is off")
       assert.match(yield* gateway.log, /the host was changed, and is put right: .*sallyport0/)
       yield* client.stop
       yield* gateway.process.stop
