@@ -35,6 +35,13 @@ const answered = Effect.fnUntraced(function* (address: string, seconds = 20) {
   return result.code === 0
 })
 
+/** Packets that this host has routed into the tunnel. */
+const intoTunnel = Effect.gen(function* () {
+  const lab = yield* Lab
+  const text = yield* lab.exec("client", ["ip", "-j", "-s", "link", "show", "dev", device])
+  return JSON.parse(text)[0].stats64.tx.packets as number
+})
+
 const rulesOfClient = Effect.gen(function* () {
   const lab = yield* Lab
   const v4 = yield* lab.exec("client", ["ip", "-4", "rule", "show"])
@@ -166,9 +173,12 @@ it.live("a gateway that calls from another address is answered there, past the t
     yield* lab.exec("gateway", ["ip", "address", "add", `${other}/24`, "dev", "outer"])
     yield* lab.exec("gateway", ["ip", "address", "del", `${outer.gateway.v4}/24`, "dev", "outer"])
     yield* lab.attempt("gateway", ["ip", "address", "add", `${other}/24`, "dev", "outer"])
+    const before = yield* intoTunnel
     yield* restartGateway(world, { resources: companyNetwork })
 
     assert.isTrue(yield* answered(inner.origin.v4))
     assert.notInclude(yield* lab.exec("client", ["ip", "route", "get", other]), device)
+    // What went round before the rules had followed, and the pings.
+    assert.isBelow((yield* intoTunnel) - before, 300)
   }).pipe(inLab)
 )

@@ -177,13 +177,16 @@ clients: { visitor: { public_key: "${world.clientKeys.publicKey}" } }
 )
 
 it.live(
-  "a client is called from the address that it dialled, after kill -9 and where its state was deleted before",
+  "a client is called from the address that it dialled, which alone leads to it, after kill -9 and a deleted state",
   () =>
     Effect.gen(function* () {
       const lab = yield* Lab
       const service = "198.18.7.1"
       yield* lab.exec("gateway", ["ip", "addr", "add", `${service}/32`, "dev", "lo"])
       yield* lab.exec("client", ["ip", "route", "add", `${service}/32`, "via", outer.gateway.v4])
+      // Two uplinks: that of the client is for what comes from the service's address.
+      const way = `ip rule add from ${service} lookup 77; ip route add ${outer.client.v4}/32 dev outer table 77`
+      yield* lab.exec("gateway", ["sh", "-ec", `${way}; ip route add unreachable ${outer.client.v4}/32`])
       const world = yield* startWorld()
       const client = yield* connectWireguardGo(world, { endpoint: `${service}:${gatewayPort}` })
       const proxy = yield* world.proxyOf()
