@@ -416,23 +416,30 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
     "finds every thread of a gateway, those of a later worker too, without what it does not need of root's power",
     () =>
       Effect.gen(function* () {
-        const gateway = yield* operate({ name: "shed", config: plain })
-        yield* gateway.ready
-        const held = () =>
-          new Set(
-            processesOf(gateway.process.pid).flatMap((pid) =>
-              readdirSync(`/proc/${pid}/task`).map((thread) => {
-                const status = readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8")
-                return /^CapPrm:\t(\w+)\nCapEff:\t(\w+)\nCapBnd:\t(\w+)\n(?:.*\n)*?NoNewPrivs:\t(\d)$/m
-                  .exec(status)!
-                  .slice(1)
-                  .join()
-              })
-            )
-          )
+        const lab = yield* Lab
+        const hook = 'process.once("worker", (worker) => setTimeout(() => worker.terminate(), 500).unref())'
+        const kill = yield* lab.writeFile("kill.mjs", hook)
+        const gateway = yield* operate({ name: "shed", config: plain, wrap: ["env", `NODE_OPTIONS=--import=${kill}`] })
+        yield* gateway.ready.pipe(
+          Effect.repeat({
+            until: (report) => report.gateway.workerEpoch > 1,
+            schedule: Schedule.spaced("100 millis"),
+            times: 100
+          })
+        )
+        const threads = `/proc/${gateway.process.pid}/task`
+        const held = new Set(
+          readdirSync(threads).map((thread) => {
+            const status = readFileSync(`${threads}/${thread}/status`, "utf8")
+            return /^CapPrm:\t(\w+)\nCapEff:\t(\w+)\nCapBnd:\t(\w+)\n(?:.*\n)*?NoNewPrivs:\t(\d)$/m
+              .exec(status)!
+              .slice(1)
+              .join()
+          })
+        )
         // CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_SYS_NICE.
         const least = [...Array.from({ length: 3 }, () => "0000000000801400"), "1"].join()
-        assert.deepStrictEqual([...held()], [least])
+        assert.deepStrictEqual([...held], [least])
       })
   )
 
@@ -454,12 +461,3 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
     })
   )
 })
-
-/** The process, and where an older node stands before it, the one that does the work only. */
-const processesOf = (pid: number): ReadonlyArray<number> => {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim()
-  const nodes = children
-    .split(" ")
-    .filter((child) => child !== "" && readFileSync(`/proc/${child}/comm`, "utf8") !== "ip\n")
-  return nodes.length === 0 ? [pid] : nodes.map(Number)
-}
