@@ -9,18 +9,36 @@ import type { DnsSocketError } from "../../src/host/DnsSockets.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 
 export const defaultTcpLimits = {
-  maxConnections: 64,
-  maxPerSource: 8,
+  maxConnections: 1_024,
+  maxPerSource: 128,
   /** Without a whole query for so long, and none being answered, a connection is closed. */
   idleMs: 10_000,
   /** Queries of one connection that wait or are answered at a time; then its reading pauses. */
-  maxPipelined: 8,
-  maxQueryBytes: 4096
+  maxPipelined: 128,
+  maxQueryBytes: 4096,
+  /** Of answers that a source's connections have not read. */
+  maxUnreadBytes: 4 * 1024 * 1024
 }
 
 export type TcpLimits = Readonly<typeof defaultTcpLimits>
 
-/** DNS over TCP (RFC 7766): two bytes of length before each message; answers in the order they are ready. */
+/** One that nothing is asked on just now may be closed for another: clients expect that (RFC 7766 §6.2.3). */
+interface Connection {
+  readonly socket: net.Socket
+  readonly source: Source
+}
+
+interface Source {
+  readonly address: string
+  connections: number
+  unreadBytes: number
+}
+
+/**
+ * DNS over TCP (RFC 7766): two bytes of length before each message; answers in the order they are ready. A source has no
+ * more connections than its limit and than there is room for beside it. Beyond, its longest idle one makes room for a new
+ * one, or anybody's when it has none; only where all are at work is a new one refused.
+ */
 export const dnsTcpServer = Effect.fnUntraced(function* (options: {
   readonly listen: Effect.Effect<net.Server, DnsSocketError, Scope.Scope>
   readonly handler: (bytes: Uint8Array, source: SocketAddress) => Effect.Effect<Uint8Array | null>
@@ -30,17 +48,45 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     tcp_connections: number
     tcp_refused: number
     tcp_closed_idle: number
+    tcp_closed_for_new: number
     tcp_closed_oversize: number
+    tcp_closed_unread: number
   }
 }) {
   const { counters, handler, limits } = options
   const server = yield* options.listen
   const fibers = yield* FiberSet.make<void>()
   const run = yield* FiberSet.runtime(fibers)()
-  const perSource = new Map<string, number>()
+  const sources = new Map<string, Source>()
   let connections = 0
+  /** Longest idle first. */
+  const idle = new Set<Connection>()
 
-  const serve = Effect.fnUntraced(function* (socket: net.Socket, source: SocketAddress) {
+  const cutOff = (socket: net.Socket): void => {
+    if (!socket.destroyed) counters.tcp_closed_unread++
+    socket.destroy()
+  }
+
+  /** Waits until the kernel has the bytes; a peer that does not read for that long, or leaves too much unread, is cut off. */
+  const write = ({ socket, source }: Connection, reply: Uint8Array): Effect.Effect<void> =>
+    Effect.callback<void>((resume) => {
+      if (!socket.writable) return resume(Effect.void)
+      const framed = Buffer.concat([Buffer.from([reply.length >>> 8, reply.length & 255]), reply])
+      source.unreadBytes += framed.length
+      if (source.unreadBytes > limits.maxUnreadBytes) cutOff(socket)
+      socket.write(framed, () => {
+        source.unreadBytes -= framed.length
+        resume(Effect.void)
+      })
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: limits.idleMs,
+        orElse: () => Effect.sync(() => cutOff(socket))
+      })
+    )
+
+  const serve = Effect.fnUntraced(function* (own: Connection, source: SocketAddress) {
+    const { socket } = own
     const queries = yield* Queue.unbounded<Uint8Array>()
     const answering = yield* FiberSet.make<void>()
     const runAnswer = yield* FiberSet.runtime(answering)()
@@ -67,6 +113,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
         }
         if (received.length < 2 + length) break
         pending++
+        idle.delete(own)
         counters.tcp_queries++
         Queue.offerUnsafe(queries, Uint8Array.from(received.subarray(2, 2 + length)))
         received = received.subarray(2 + length)
@@ -76,11 +123,12 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     }
     const answer = (query: Uint8Array): Effect.Effect<void> =>
       handler(query, source).pipe(
-        Effect.flatMap((reply) => (reply === null ? Effect.void : write(socket, reply, limits.idleMs))),
+        Effect.flatMap((reply) => (reply === null ? Effect.void : write(own, reply))),
         Effect.ensuring(
           Effect.sync(() => {
             pending--
             readFrames()
+            if (pending === 0 && !socket.destroyed) idle.add(own)
             endWhenAnswered()
           })
         )
@@ -102,50 +150,45 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     yield* Effect.raceFirst(loop, Deferred.await(closed))
   })
 
-  const connection = (socket: net.Socket, source: SocketAddress): Effect.Effect<void> =>
-    serve(socket, source).pipe(
-      Effect.scoped,
-      Effect.ensuring(
-        Effect.sync(() => {
-          socket.destroy()
-          connections--
-          const left = (perSource.get(source.address) ?? 1) - 1
-          if (left > 0) perSource.set(source.address, left)
-          else perSource.delete(source.address)
-        })
-      )
-    )
+  const ended = ({ socket, source }: Connection): void => {
+    socket.destroy()
+    connections--
+    source.connections--
+    if (source.connections === 0) sources.delete(source.address)
+  }
+
+  /** Closes the longest idle connection of the source, or of anybody when that one may have more. */
+  const makeRoom = (source: Source): boolean => {
+    const all = [...idle]
+    const own = all.find((connection) => connection.source === source)
+    const closing = own ?? (source.connections < limits.maxPerSource ? all[0] : undefined)
+    if (closing === undefined) return false
+    idle.delete(closing)
+    counters.tcp_closed_for_new++
+    closing.socket.destroy()
+    return true
+  }
 
   const accept = (socket: net.Socket): void => {
     socket.on("error", () => socket.destroy())
-    const { remoteAddress: address, remotePort: port } = socket
-    const used = perSource.get(address ?? "") ?? 0
-    if (address === undefined || connections >= limits.maxConnections || used >= limits.maxPerSource) {
+    const { remoteAddress: address = "", remotePort: port = 0 } = socket
+    const source = sources.get(address) ?? { address, connections: 0, unreadBytes: 0 }
+    const full = source.connections >= Math.min(limits.maxPerSource, limits.maxConnections - connections)
+    // Without an address it is closed already.
+    if (address === "" || (full && !makeRoom(source))) {
       counters.tcp_refused++
       socket.destroy()
       return
     }
     counters.tcp_connections++
     connections++
-    perSource.set(address, used + 1)
-    run(connection(socket, { address, port: port ?? 0 }))
+    source.connections++
+    sources.set(address, source)
+    const own = { socket, source }
+    idle.add(own)
+    socket.once("close", () => idle.delete(own))
+    run(serve(own, { address, port }).pipe(Effect.scoped, Effect.ensuring(Effect.sync(() => ended(own)))))
   }
   server.on("connection", accept)
   return server
 })
-
-/** Waits until the kernel has the bytes; a peer that does not read for that long is cut off. */
-const write = (socket: net.Socket, reply: Uint8Array, withinMs: number): Effect.Effect<void> =>
-  Effect.callback<void>((resume) => {
-    if (!socket.writable) return resume(Effect.void)
-    const framed = Buffer.concat([Buffer.from([reply.length >>> 8, reply.length & 255]), reply])
-    socket.write(framed, () => resume(Effect.void))
-  }).pipe(
-    Effect.timeoutOrElse({
-      duration: withinMs,
-      orElse: () =>
-        Effect.sync(() => {
-          socket.destroy()
-        })
-    })
-  )

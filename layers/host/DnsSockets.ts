@@ -19,7 +19,10 @@ import { defaultTcpLimits, dnsTcpServer, type TcpLimits } from "../dns/dnsTcpSer
 export interface DnsSocketsOptions {
   /** Opens and binds a socket, to the device as well; Node takes the descriptor over. */
   readonly openSocket?: typeof openServerSocket
-  /** UDP queries answered at a time; more are dropped and counted. */
+  /**
+   * UDP queries answered at a time, or waiting for that; of one source no more than there is room for beside it, so that
+   * others have some. More are dropped and counted.
+   */
   readonly maxInFlight?: number
   readonly tcp?: Partial<TcpLimits>
 }
@@ -44,10 +47,12 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     tcp_connections: 0,
     tcp_refused: 0,
     tcp_closed_idle: 0,
+    tcp_closed_for_new: 0,
     tcp_closed_oversize: 0,
+    tcp_closed_unread: 0,
     send_errors: 0
   }
-  const { maxInFlight = 256, openSocket = openServerSocket } = options
+  const { maxInFlight = 4_096, openSocket = openServerSocket } = options
   const outlive = makeOutlive("DnsSockets.query")
   const limits = { ...defaultTcpLimits, ...options.tcp }
 
@@ -62,7 +67,14 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     // Made after the socket, so that at the end nothing sends on a closed one.
     const fibers = yield* FiberSet.make<void>()
     const run = yield* FiberSet.runtime(fibers)()
+    const perSource = new Map<string, number>()
     let inFlight = 0
+    const ended = (source: string): void => {
+      inFlight--
+      const left = perSource.get(source)! - 1
+      if (left > 0) perSource.set(source, left)
+      else perSource.delete(source)
+    }
     const answer = (bytes: Uint8Array, source: SocketAddress): Effect.Effect<void> =>
       outlive(service.handler(bytes, source, "udp")).pipe(
         Effect.map((reply) => {
@@ -71,14 +83,16 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
             if (error !== null) counters.send_errors++
           })
         }),
-        Effect.ensuring(Effect.sync(() => inFlight--))
+        Effect.ensuring(Effect.sync(() => ended(source.address)))
       )
     socket.on("message", (bytes, from) => {
-      if (inFlight >= maxInFlight) {
+      const mine = perSource.get(from.address) ?? 0
+      if (mine >= maxInFlight - inFlight) {
         counters.udp_dropped++
         return
       }
       inFlight++
+      perSource.set(from.address, mine + 1)
       counters.udp_queries++
       run(answer(bytes, { address: from.address, port: from.port }))
     })

@@ -11,6 +11,7 @@ export interface ExtendedError {
 export const extendedErrorCode = {
   Other: 0,
   StaleAnswer: 3,
+  CachedError: 13,
   Filtered: 17,
   Prohibited: 18,
   StaleNameError: 19,

@@ -41,7 +41,8 @@ export class DnsSockets extends Context.Service<
     readonly serve: (service: DnsService) => Effect.Effect<ReadonlyArray<SocketAddress>, DnsSocketError, Scope.Scope>
     /**
      * By name: `udp_queries`, `udp_dropped` (too many in flight), `tcp_queries`, `tcp_connections`, `tcp_refused` (too
-     * many connections), `tcp_closed_idle`, `tcp_closed_oversize`, `send_errors`.
+     * many connections at work), `tcp_closed_idle`, `tcp_closed_for_new` (idle, and there was no room for a new one),
+     * `tcp_closed_oversize` (a query of too many bytes), `tcp_closed_unread` (does not read its answers), `send_errors`.
      */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }

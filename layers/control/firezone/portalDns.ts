@@ -8,19 +8,13 @@ import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
 import type { DnsHandler } from "../../../src/host/DnsSockets.ts"
-import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
-import { TokenBucket } from "../../../src/nat/TokenBucket.ts"
-import { type Asker, makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
+import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
+import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
 
 const withinMs = 5_000
 /** Sources remembered; who has been quiet longest is forgotten, and begins anew. */
 const maxSources = 4_096
-
-interface Source extends Asker {
-  /** Before anything is looked for: one client must not keep the gateway busy. */
-  readonly questions: TokenBucket
-}
 
 const forwarded: ReadonlySet<number> = new Set([recordType.SRV, recordType.TXT])
 
@@ -28,10 +22,11 @@ const forwarded: ReadonlySet<number> = new Set([recordType.SRV, recordType.TXT])
 export const makePortalDns = Effect.gen(function* () {
   const authorizations = yield* Authorizations
   const forwarder = yield* makeDnsForwarder
-  const sources = new Map<string, Source>()
+  const admission = makeAdmission()
+  const sources = new Map<string, Asker>()
 
-  const sourceOf = (address: string): Source => {
-    const source = sources.get(address) ?? { forwards: 0, questions: new TokenBucket(questionLimit) }
+  const sourceOf = (address: string): Asker => {
+    const source = sources.get(address) ?? makeAsker(address)
     sources.delete(address)
     sources.set(address, source)
     if (sources.size > maxSources) sources.delete(sources.keys().next().value!)
@@ -52,7 +47,9 @@ export const makePortalDns = Effect.gen(function* () {
   ): Effect.fn.Return<TunnelAnswer> {
     const { domain, type } = question
     const source = sourceOf(address)
-    if (!source.questions.take(yield* monotonicMillis)) return { _tag: "Dropped" }
+    // Before anything is looked for: one client must not keep the gateway busy.
+    const shed = yield* admission.admit(source)
+    if (shed !== null) return shed
     yield* Effect.annotateCurrentSpan({ domain, type })
     // Their hints would lead clients past the proxy IPs.
     if (type === recordType.HTTPS || type === recordType.SVCB) return { _tag: "NoData", ttl: 60 }

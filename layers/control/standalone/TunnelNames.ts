@@ -23,23 +23,20 @@ import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
-import { RateLimits } from "../../../src/nat/rateLimits.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
-import { makeDnsForwarder, questionLimit } from "../../dns/dnsForwarder.ts"
+import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
+import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
 import { makeResourceNames, type NamesOfClient } from "./resourceNames.ts"
 import { makeStoredSlots } from "./storedSlots.ts"
 
 /** How long another server may take for a question. */
 const forwardMs = 4_000
 
-interface ClientNames extends NamesOfClient {
-  readonly index: number
+interface ClientNames extends NamesOfClient, Asker {
   readonly rights: NameRights
   /** All that it sends anywhere comes through the tunnel. */
   readonly internet: boolean
-  /** Questions that wait for other servers. */
-  forwards: number
 }
 
 export const layer = (
@@ -61,24 +58,23 @@ export const layer = (
       const forwarder = yield* makeDnsForwarder
       const stored = yield* makeStoredSlots
       const resourceNames = yield* makeResourceNames(stored)
-      const limits = new RateLimits(questionLimit)
+      const admission = makeAdmission()
       const routes = new NameRoutes(config)
       const filtered = new FilteredAddresses()
-      const counters = { questions: 0, unknown_source: 0, rate_limited: 0 }
+      const counters = { questions: 0, unknown_source: 0 }
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
         proxy6: parseNetwork(config.network.proxy6)!
       }
       const byAddress = new Map<string, ClientNames>()
       const byClient = new Map<string, ClientNames>()
-      for (const [index, client] of config.clients.entries()) {
+      for (const client of config.clients) {
         const names: ClientNames = {
+          ...makeAsker(client.id),
           client,
-          index,
           rights: rightsOf(client.id, grantsOf(config, client.id)),
           internet: grantsOf(config, client.id).some(({ resource }) => resource.kind === "internet"),
           slots: new Slots(client.id, ranges),
-          forwards: 0,
           held: 0,
           turn: Semaphore.makeUnsafe(1)
         }
@@ -155,11 +151,9 @@ export const layer = (
           return { _tag: "Dropped" }
         }
         yield* Effect.annotateCurrentSpan({ client: of.client.id })
+        const shed = yield* admission.admit(of)
+        if (shed !== null) return shed
         const now = yield* Clock.currentTimeMillis
-        if (!limits.take(of.index, yield* monotonicMillis)) {
-          counters.rate_limited++
-          return { _tag: "Dropped" }
-        }
         const route = routes.route(of.rights, question, now)
         const resource = route._tag === "Resource" ? route.grants[0]!.resource.id : null
         yield* Effect.annotateCurrentSpan({ route: route._tag, resource })
@@ -178,8 +172,9 @@ export const layer = (
       return TunnelNames.of({
         counters: Effect.sync(() => ({
           ...counters,
-          addresses_filtered: filtered.count,
-          forwards_refused: forwarder.refused()
+          ...admission.counters(),
+          ...forwarder.counters(),
+          addresses_filtered: filtered.count
         })),
         filtered: Effect.sync(() => ({ count: filtered.count, last: filtered.last })),
         restore: Effect.gen(function* () {

@@ -18,7 +18,7 @@ export class TunnelNames extends Context.Service<
     readonly inUse: (client: ClientId, mappings: ReadonlyArray<MappingId>) => Effect.Effect<void>
     /** What was left out of answers since the start, and the last of it. */
     readonly filtered: Effect.Effect<Pick<FilteredAddresses, "count" | "last">>
-    /** By name: `questions`, `unknown_source` (no client's address), `rate_limited` (the client asks too fast). */
+    /** By name: `questions`, `unknown_source` (no client's address), `addresses_filtered`, what was shed (`askers.ts`) and forwarded (`dnsForwarder.ts`). */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }
 >()("sallyport/control/standalone/TunnelNames") {}

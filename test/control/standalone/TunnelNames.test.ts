@@ -425,22 +425,18 @@ describe("any other question", () => {
     Effect.gen(function* () {
       const upstream = yield* UpstreamScript
       upstream.hangs = true
-      const names = Array.from({ length: 100 }, (_, i) => `n${i}.example.org`)
-      const hostile = yield* Effect.forkScoped(
+      const names = Array.from({ length: 400 }, (_, i) => `n${i}.example.org`)
+      yield* Effect.forkScoped(
         Effect.forEach(names, (name) => ask(name), { concurrency: "unbounded" }),
         { startImmediately: true }
       )
-      assert.strictEqual(upstream.asked.length, 32)
-      assert.strictEqual((yield* ask("more.example.org"))._tag, "ServerFailure")
+      yield* TestClock.adjust(0)
+      assert.strictEqual(upstream.asked.length, 128)
       assert.strictEqual((yield* ask("git.corp"))._tag, "Addresses")
 
       yield* Effect.forkScoped(ask("example.org", recordType.A, tunnel4(2)), { startImmediately: true })
+      yield* TestClock.adjust(0)
       assert.strictEqual(upstream.asked.at(-1), `system example.org ${recordType.A}`)
-      assert.strictEqual((yield* (yield* TunnelNames).counters)["forwards_refused"], 69)
-
-      yield* Fiber.interrupt(hostile)
-      yield* Effect.forkScoped(ask("later.example.org"), { startImmediately: true })
-      assert.strictEqual(upstream.asked.at(-1), `system later.example.org ${recordType.A}`)
     }).pipe(Effect.provide(layer))
   )
 
@@ -463,15 +459,29 @@ describe("any other question", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("beyond 200 at once and 100 a second is dropped, for that client only", () =>
-    Effect.gen(function* () {
-      const tags = yield* Effect.all(Array.from({ length: 250 }, () => ask("git.corp")))
-      assert.strictEqual(tags.filter((answer) => answer._tag === "Addresses").length, 200)
-      assert.strictEqual((yield* ask("git.corp", recordType.A, tunnel4(2)))._tag, "NameError")
-      yield* TestClock.adjust("100 millis")
-      const later = yield* Effect.all(Array.from({ length: 50 }, () => ask("git.corp")))
-      assert.strictEqual(later.filter((answer) => answer._tag === "Addresses").length, 10)
-    }).pipe(Effect.provide(layer))
+  it.effect("beyond 1,000 at once waits for its rate, then fails, then is dropped; of that client only", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const asking = yield* Effect.forEach(Array.from({ length: 2_500 }), () =>
+          Effect.forkChild(ask("git.corp"), { startImmediately: true })
+        )
+        yield* TestClock.adjust(0)
+        const done = asking.flatMap((fiber) => fiber.pollUnsafe() ?? [])
+        assert.lengthOf(done, 2_000)
+        assert.strictEqual((yield* ask("git.corp", recordType.A, tunnel4(2)))._tag, "NameError")
+        yield* TestClock.adjust("1 second")
+        const answers = yield* Fiber.joinAll(asking)
+        const count = (tag: string) => answers.filter((answer) => answer._tag === tag).length
+        assert.deepStrictEqual([count("Addresses"), count("ServerFailure"), count("Dropped")], [1_500, 500, 500])
+        assert.deepInclude(answers[1_500], { error: { code: 0, text: "too many questions" } })
+        assert.deepInclude(yield* (yield* TunnelNames).counters, {
+          questions_waited: 500,
+          questions_refused: 500,
+          questions_dropped: 500
+        })
+        assert.strictEqual(lines.filter((line) => line.includes("more than its share")).length, 1)
+      })
+    ).pipe(Effect.provide(layer))
   )
 })
 

@@ -132,7 +132,23 @@ describe("DnsSockets over UDP", () => {
       yield* eventually(() => received.length === 4)
       socket.send("later", at!.port, "127.0.0.1")
       yield* eventually(() => received.includes("ulater"))
-    }).pipe(using({ maxInFlight: 4 }))
+    }).pipe(using({ maxInFlight: 8 }))
+  )
+
+  it.live("a source that asks too much leaves room for others", () =>
+    Effect.gen(function* () {
+      const gate = yield* Latch.make()
+      const [at] = yield* serve((...args) => gate.whenOpen(echo(...args)))
+      const greedy = yield* udpClient
+      const other = yield* udpClient
+      yield* Effect.promise(() => new Promise<void>((resolve) => other.socket.bind(0, "127.0.0.2", () => resolve())))
+      for (let i = 0; i < 20; i++) greedy.socket.send(`q${i}`, at!.port, "127.0.0.1")
+      yield* eventuallyCounts("udp_dropped", 16)
+      other.socket.send("other", at!.port, "127.0.0.1")
+      yield* eventuallyCounts("udp_queries", 5)
+      yield* gate.open
+      yield* eventually(() => other.received.length === 1 && greedy.received.length === 4)
+    }).pipe(using({ maxInFlight: 8 }))
   )
 })
 
@@ -191,7 +207,7 @@ describe("DnsSockets over TCP", () => {
       yield* gate.open
       yield* eventually(() => client.text.length === 20 * 5)
       assert.strictEqual(yield* counter("tcp_queries"), 20)
-    }).pipe(using())
+    }).pipe(using({ tcp: { maxPipelined: 8 } }))
   )
 
   it.live("a silent connection is closed after the idle time; bytes that make no query do not help", () =>
@@ -235,10 +251,8 @@ describe("DnsSockets over TCP", () => {
           )
         )
       )
-      const other = yield* tcpClient(at!.port)
-      yield* eventuallyCounts("tcp_refused", 1)
-      yield* eventually(() => other.closed)
-      // The one place per source is free again once the first is gone.
+      yield* eventuallyCounts("tcp_closed_unread", 1)
+      // Its place is free again.
       let free = false
       for (let i = 0; i < 100 && !free; i++) {
         const next = yield* tcpClient(at!.port)
@@ -248,6 +262,16 @@ describe("DnsSockets over TCP", () => {
       }
       assert.isTrue(free)
     }).pipe(using({ tcp: { idleMs: 100, maxPerSource: 1 } }))
+  )
+
+  it.live("a client that asks for much and reads nothing is cut off before the gateway holds much of it", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(() => Effect.succeed(new Uint8Array(65_535)))
+      const client = yield* tcpClient(at!.port)
+      client.socket.pause()
+      for (let i = 0; i < 2_000; i++) client.socket.write(framed("more"))
+      yield* eventuallyCounts("tcp_closed_unread", 1)
+    }).pipe(using({ tcp: { maxUnreadBytes: 1_000_000 } }))
   )
 
   it.live("a query that is too long closes the connection", () =>
@@ -260,28 +284,82 @@ describe("DnsSockets over TCP", () => {
     }).pipe(using())
   )
 
-  it.live("connections are bounded per source and in all; places become free again", () =>
+  it.live("connections at work are bounded per source and in all; places become free again", () =>
     Effect.gen(function* () {
-      const [at] = yield* serve(echo)
-      const mine = [yield* tcpClient(at!.port), yield* tcpClient(at!.port)]
-      yield* eventuallyCounts("tcp_connections", 2)
+      const gate = yield* Latch.make()
+      const [at] = yield* serve((...args) => gate.whenOpen(echo(...args)))
+      const asking = Effect.fnUntraced(function* (source: string, queries: number) {
+        const client = yield* tcpClient(at!.port, source)
+        client.socket.write(framed("hi"))
+        yield* eventuallyCounts("tcp_queries", queries)
+        return client
+      })
+      const first = yield* asking("127.0.0.1", 1)
+      yield* asking("127.0.0.1", 2)
       const third = yield* tcpClient(at!.port)
       yield* eventually(() => third.closed)
       assert.strictEqual(yield* counter("tcp_refused"), 1)
 
-      const neighbour = yield* tcpClient(at!.port, "127.0.0.2")
-      yield* eventuallyCounts("tcp_connections", 3)
-      const overAll = yield* tcpClient(at!.port, "127.0.0.3")
-      yield* eventually(() => overAll.closed)
+      // Five places: with two taken there are three beside them, with four taken one.
+      yield* asking("127.0.0.2", 3)
+      yield* asking("127.0.0.3", 4)
+      const over = yield* tcpClient(at!.port, "127.0.0.2")
+      yield* eventually(() => over.closed)
       assert.strictEqual(yield* counter("tcp_refused"), 2)
-      assert.isFalse(neighbour.closed)
+      yield* asking("127.0.0.4", 5)
+      const overAll = yield* tcpClient(at!.port, "127.0.0.5")
+      yield* eventually(() => overAll.closed)
 
-      mine[0]!.socket.destroy()
-      yield* Effect.sleep(50)
+      yield* gate.open
+      yield* eventually(() => first.text === framed("thi").toString())
       const again = yield* tcpClient(at!.port)
       again.socket.write(framed("hi"))
       yield* eventually(() => again.text === framed("thi").toString())
-    }).pipe(using({ tcp: { maxPerSource: 2, maxConnections: 3 } }))
+    }).pipe(using({ tcp: { maxPerSource: 2, maxConnections: 5 } }))
+  )
+
+  it.live("an idle connection makes room for a new one: the source's longest idle first, never one at work", () =>
+    Effect.gen(function* () {
+      const gate = yield* Latch.make()
+      const [at] = yield* serve((...args) => (args[0].length === 4 ? gate.whenOpen(echo(...args)) : echo(...args)))
+      const busy = yield* tcpClient(at!.port)
+      busy.socket.write(framed("slow"))
+      yield* eventuallyCounts("tcp_queries", 1)
+      const first = yield* tcpClient(at!.port)
+      yield* eventuallyCounts("tcp_connections", 2)
+      const second = yield* tcpClient(at!.port)
+      yield* eventuallyCounts("tcp_connections", 3)
+      // The first becomes the one that was idle last.
+      first.socket.write(framed("hi"))
+      yield* eventually(() => first.text === framed("thi").toString())
+
+      const third = yield* tcpClient(at!.port)
+      yield* eventually(() => second.closed)
+      third.socket.write(framed("new"))
+      yield* eventually(() => third.text === framed("tnew").toString())
+      assert.isFalse(first.closed || busy.closed)
+
+      // All places are taken: a source without any gets the longest idle one's.
+      for (const source of ["127.0.0.2", "127.0.0.2", "127.0.0.3"]) yield* tcpClient(at!.port, source)
+      yield* eventuallyCounts("tcp_connections", 7)
+      const stranger = yield* tcpClient(at!.port, "127.0.0.4")
+      yield* eventually(() => first.closed)
+      stranger.socket.write(framed("hi"))
+      yield* eventually(() => stranger.text === framed("thi").toString())
+      yield* gate.open
+      yield* eventually(() => busy.text === framed("tslow").toString())
+      assert.deepStrictEqual([yield* counter("tcp_closed_for_new"), yield* counter("tcp_refused")], [2, 0])
+    }).pipe(using({ tcp: { maxPerSource: 3, maxConnections: 6 } }))
+  )
+
+  it.live("a client has 100 connections at a time, each with its questions", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo)
+      const clients = yield* Effect.forEach(Array.from({ length: 100 }), () => tcpClient(at!.port))
+      for (const { socket } of clients) socket.write(framed("one", "two"))
+      yield* eventually(() => clients.every(({ text }) => text === framed("tone", "ttwo").toString()))
+      assert.deepStrictEqual([yield* counter("tcp_refused"), yield* counter("tcp_closed_for_new")], [0, 0])
+    }).pipe(using())
   )
 })
 

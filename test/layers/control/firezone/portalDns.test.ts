@@ -88,29 +88,34 @@ describe("the portal's DNS service", () => {
 
   it.effect("lets no client take the room of others where servers are slow", () =>
     Effect.gen(function* () {
-      const { ask, askMany, codes, counts } = yield* service
-      const many = yield* askMany(200, 1)
+      const { ask, codes, counts } = yield* service
+      const many = yield* Effect.forEach(
+        Array.from({ length: 200 }, (_, n) => n),
+        (n) => ask(1, `n${n}.example.com`)
+      )
       const other = yield* ask(2)
       assert.deepStrictEqual(yield* codes([other]), [rcode.NoError])
-      assert.strictEqual(counts.asked, 33)
+      assert.strictEqual(counts.asked, 200 + 1)
       const answers = yield* codes(many)
-      assert.lengthOf(
-        answers.filter((code) => code === rcode.ServFail),
-        168
-      )
-      assert.deepStrictEqual(yield* codes(yield* askMany(1, 1)), [rcode.NoError])
+      assert.isTrue(answers.every((code) => code === rcode.NoError))
     })
   )
 
   it.effect("gives a client that asks without end no answer, and looks for none; others get theirs", () =>
     Effect.gen(function* () {
       const { ask, askMany, codes, counts } = yield* service
-      const answers = yield* codes([...(yield* askMany(1_000, 1)), yield* ask(2)])
+      const asking = [...(yield* askMany(3_000, 1)), yield* ask(2)]
+      yield* TestClock.adjust("1 second")
+      const answers = yield* codes(asking)
       assert.lengthOf(
         answers.filter((code) => code === null),
-        800
+        1_000
       )
-      assert.strictEqual(counts.scans, 201)
+      assert.lengthOf(
+        answers.filter((code) => code === rcode.ServFail),
+        500
+      )
+      assert.strictEqual(counts.scans, 1_501)
       assert.strictEqual(answers.at(-1), rcode.NoError)
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* codes(yield* askMany(1, 1)), [rcode.NoError])
