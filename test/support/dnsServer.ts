@@ -16,6 +16,7 @@ type DnsMode =
   | "blackhole"
   | "servfail"
   | "refused"
+  | "notimp"
   | "nxdomain"
   /** TC and no records over UDP; the answer over TCP. */
   | "truncate"
@@ -202,6 +203,8 @@ const answersTo = (
       return packets({ ...reply, rcode: rcode.ServFail })
     case "refused":
       return packets({ ...reply, rcode: rcode.Refused })
+    case "notimp":
+      return packets({ ...reply, rcode: rcode.NotImp })
     case "nxdomain":
       return packets({ ...reply, rcode: rcode.NXDomain, authorities: soa(question, entry?.negativeTtl) })
     case "truncate":

@@ -18,7 +18,7 @@ import {
   tunnelAddresses
 } from "../../src/lab/demo/tunnel.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
-import { gatewayConfig, inner, outer } from "./lab.ts"
+import { gatewayConfig, inner, outer, withCompanyDns } from "./lab.ts"
 import { startWireguardGo, type WireguardGo, type WireguardGoError } from "./wireguardGo.ts"
 
 export const appName = "app.corp.internal"
@@ -47,6 +47,8 @@ export interface WorldOptions {
   readonly dns?: "answer" | "silent" | "closed" | "none"
   /** What is started with `up`; default `sallyport`. */
   readonly program?: ReadonlyArray<string>
+  /** The gateway's host asks the company's name server too, by its `resolv.conf`. */
+  readonly companyDns?: boolean
   /** More environment of the gateway. */
   readonly env?: Readonly<Record<string, string>>
 }
@@ -66,9 +68,10 @@ export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabErr
       ttl: 5
     })
     const origins = yield* startOrigins
+    const { companyDns = false, program = lab.program("sallyport") } = options
     const gateway = yield* startGateway({
       config: configOf(clientKeys.publicKey, options),
-      ...(options.program === undefined ? {} : { program: options.program }),
+      program: companyDns ? yield* withCompanyDns(program) : program,
       ...(options.env === undefined ? {} : { env: options.env })
     })
     const visitor = yield* startVisitor

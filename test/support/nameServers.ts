@@ -1,6 +1,8 @@
-/** Foreign name servers on the lab's LAN: nsd with zones of its own, unbound in front of another server. */
-import { Effect, Schedule, type Scope } from "effect"
+/** Name servers on the lab's LAN: nsd with zones of its own, unbound in front of another server, the scripted one. */
+import { fileURLToPath } from "node:url"
+import { Effect, Queue, Schedule, type Scope } from "effect"
 import { Lab, type LabError, type LabHost, type LabProcess } from "../../src/lab/demo/Lab.ts"
+import type { DnsZone } from "./dnsServer.ts"
 
 /** Starts one and yields when it answers at `address`. Stopped with the scope, or earlier by its process. */
 export const startNameServerProgram: (options: {
@@ -27,7 +29,7 @@ export const startNsd: (options: {
 }) => Effect.Effect<LabProcess, LabError, Lab | Scope.Scope> = Effect.fnUntraced(function* ({ address, zones }) {
   const lab = yield* Lab
   const name = `nsd-${address}`
-  const parts = yield* Effect.forEach(Object.entries(zones), ([zone, lines]) =>
+  const written = yield* Effect.forEach(Object.entries(zones), ([zone, lines]) =>
     Effect.map(
       lab.writeFile(
         `${name}-${zone}.zone`,
@@ -41,9 +43,10 @@ export const startNsd: (options: {
           ""
         ].join("\n")
       ),
-      (file) => `zone:\n  name: ${zone}\n  zonefile: ${file}`
+      (file) => [zone, file] as const
     )
   )
+  const parts = written.map(([zone, file]) => `zone:\n  name: ${zone}\n  zonefile: ${file}`)
   const at = (file: string) => `${lab.directory}/${name}-${file}`
   const config = yield* lab.writeFile(
     `${name}.conf`,
@@ -95,4 +98,27 @@ remote-control:
 `
   )
   return yield* startNameServerProgram({ host, address, command: ["unbound", "-d", "-c", config] })
+})
+
+/** The scripted server; `set` yields when it answers from the new zone. */
+export const startScripted = Effect.fnUntraced(function* (address: string, zone: DnsZone) {
+  const lab = yield* Lab
+  const write = (next: DnsZone) => lab.writeFile(`scripted-${address}.json`, JSON.stringify(next))
+  const path = fileURLToPath(new URL("./dnsServerMain.ts", import.meta.url))
+  const child = yield* lab.spawn("lan", [
+    process.execPath,
+    path,
+    "--listen",
+    `${address}:53`,
+    "--zone",
+    yield* write(zone)
+  ])
+  const says = (start: string) =>
+    Queue.take(child.lines).pipe(
+      Effect.repeat({ until: (line) => line.startsWith(start) }),
+      Effect.timeout("20 seconds"),
+      Effect.catch(() => Effect.flatMap(child.output, (text) => Effect.die(new Error(`no ${start}: ${text}`))))
+    )
+  yield* says("listening")
+  return { set: (next: DnsZone) => Effect.andThen(write(next), says("zone")) }
 })
