@@ -99,9 +99,9 @@ const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorizatio
 const isExpired = (authorization: Authorization, now: number): boolean =>
   authorization.expiresAt !== null && authorization.expiresAt <= now
 
-/** What decides which names a resource covers and who looks them up: when it changes, each mapping is judged again. */
+/** What decides which names a resource covers, who looks them up and where they may lead: when it changes, each mapping is judged again. */
 const namesOf = (resource: Resource): string =>
-  resource.kind === "dns" ? `dns ${resource.resolver} ${resource.pattern}` : resource.kind
+  resource.kind === "dns" ? `dns ${resource.resolver} ${resource.pattern} ${resource.allow.join(" ")}` : resource.kind
 
 const setResource = (client: ClientId, resource: Resource): SetResource => ({
   _tag: "SetResource",

@@ -68,9 +68,8 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
             : yield* resolutions.subscribe({
                 ...name,
                 client: client.id,
-                resource: resource.id,
-                allow: resource.allow,
-                cause: "ClientAsked"
+                cause: "ClientAsked",
+                ownNumbers: request.name?.ownNumbers === true
               })
         return { credentials, mapping, restarted } satisfies AccessReply
       })

@@ -31,8 +31,8 @@ const acceptWaits: Layer.Layer<ConnectionAcceptor, never, ConnectionAcceptor | R
       accept: Effect.fnUntraced(function* (request) {
         const reply = yield* inner.accept(request)
         if (reply.mapping === null) return reply
-        const { client, name, resource } = reply.mapping.mapping
-        yield* resolutions.find(client, resource, name.domain).pipe(
+        const { client, name, resources } = reply.mapping.mapping
+        yield* resolutions.find(client, resources[0]!, name.domain).pipe(
           Effect.repeat({
             while: (status) => status?.state._tag !== "Resolved",
             schedule: Schedule.spaced("50 millis")

@@ -111,8 +111,8 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
       refresh: Effect.fnUntraced(function* (mapping, cause) {
         const of = book.mapping(mapping)
         if (of !== undefined) {
-          const { client, name, resource } = of
-          yield* Effect.annotateCurrentSpan({ client, resource, domain: name.domain })
+          const { client, name, resources } = of
+          yield* Effect.annotateCurrentSpan({ client, resource: resources[0], domain: name.domain })
         }
         const outcome = yield* turn(() => book.refresh(mapping, cause))
         yield* Effect.annotateCurrentSpan({ outcome })

@@ -1,5 +1,6 @@
 import { AccessRefused, type AccessRequest } from "../model/AccessRequest.ts"
 import { canonicalDomain, matches } from "../model/DomainPattern.ts"
+import type { DnsResource } from "../model/Resource.ts"
 import { formatAddress, parseAddress, type Words } from "../packet/address.ts"
 
 /** More proxy IPs than this for one name are an error of the control plane (clients use four per family). */
@@ -8,7 +9,7 @@ const maxProxies = 64
 /** What of a request is used once it is known to be fine. */
 export interface CheckedName {
   readonly domain: string
-  readonly resolver: string
+  readonly resource: DnsResource
   /** Canonical, without duplicates, in the order given. */
   readonly proxyIps: ReadonlyArray<string>
 }
@@ -38,5 +39,5 @@ export const checkRequest = (
     if (address === undefined || !isProxy(address)) return refuse("ProxyOutOfRange")
     proxyIps.add(formatAddress(address))
   }
-  return { domain, resolver: resource.resolver, proxyIps: Array.from(proxyIps) }
+  return { domain, resource, proxyIps: Array.from(proxyIps) }
 }

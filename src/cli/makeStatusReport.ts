@@ -146,7 +146,8 @@ const mappingRow = (
   const reason = reasonOf(state)
   return {
     client: mapping.client,
-    resource: mapping.resource,
+    resource: mapping.resources[0]!,
+    resources: mapping.resources,
     domain: mapping.name.domain,
     resolver: mapping.name.resolver,
     proxyIps: mapping.proxyIps,

@@ -22,7 +22,10 @@ const ClientRow = Schema.Struct({
 
 const MappingRow = Schema.Struct({
   client: Schema.String,
+  /** The most specific one that covers the name. */
   resource: Schema.String,
+  /** All that do: what any of them lets through passes. */
+  resources: Schema.Array(Schema.String),
   domain: Schema.String,
   resolver: Schema.String,
   proxyIps: Schema.Array(Schema.String),

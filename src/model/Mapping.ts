@@ -2,7 +2,7 @@ import * as Schema from "effect/Schema"
 import type { ClientId } from "./Client.ts"
 import type { ResourceId } from "./Resource.ts"
 
-/** `client/resource/domain`, unique per gateway. */
+/** `client/domain`, or `client/resource/domain`, unique per gateway. */
 export const MappingId = Schema.String.pipe(Schema.brand("MappingId"))
 export type MappingId = typeof MappingId.Type
 
@@ -16,11 +16,12 @@ export interface Name {
 /** One string per name, for use as a key. */
 export const nameKey = (name: Name): string => `${name.resolver} ${name.domain}`
 
-/** (client, resource, domain) with its proxy IPs; subscribes to a name. */
+/** (client, domain) with its proxy IPs; subscribes to a name. */
 export interface Mapping {
   readonly id: MappingId
   readonly client: ClientId
-  readonly resource: ResourceId
+  /** The client's resources that cover the domain, the most specific first; of a withdrawn mapping the last ones that did. */
+  readonly resources: ReadonlyArray<ResourceId>
   readonly name: Name
   /** Canonical address texts, both families, sorted as given. */
   readonly proxyIps: ReadonlyArray<string>

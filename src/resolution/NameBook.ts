@@ -6,9 +6,10 @@
 import type { Command } from "../dataplane/commands.ts"
 import type { ClientId } from "../model/Client.ts"
 import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mapping.ts"
-import type { Resource, ResourceId } from "../model/Resource.ts"
+import type { DnsResource, Resource, ResourceId } from "../model/Resource.ts"
 import { matches } from "../model/DomainPattern.ts"
 import type { Cause } from "./Cause.ts"
+import { type Cover, coverOf, coversAlike, optInsOf } from "./cover.ts"
 import { type LookupResult, nextState, outlived, type Step } from "./lookupResult.ts"
 import { type Budget, isOwn, type LookupLimits, LookupQueue } from "./lookupQueue.ts"
 import { mappingId, MappingTable } from "./mappingTable.ts"
@@ -65,6 +66,8 @@ export class NameBook {
   private readonly sets = new Map<string, ResolverSet>()
   private readonly queue: LookupQueue<Lookup>
   private readonly counts = new Map<string, number>()
+  /** The DNS resources that each client may use. */
+  private readonly rights = new Map<ClientId, Map<ResourceId, DnsResource>>()
   /** How many mappings of each client are kept for a withdrawn resource. */
   private readonly kept = new Map<ClientId, number>()
   /** Clients for which a timer is set that ends what is kept: one, however often a resource comes and goes. */
@@ -78,16 +81,14 @@ export class NameBook {
   }
 
   subscribe(request: Subscription): { readonly mapping: Mapping; readonly state: NameState } {
-    const id = mappingId(request.client, request.resource, request.domain)
-    let known = this.mappings.get(id)
-    if (known !== undefined && known.name.name.resolver !== request.resolver) {
-      this.release(id)
-      known = undefined
-    }
+    const { client, domain, ownNumbers, proxyIps, resource } = request
+    const id = mappingId(client, ownNumbers === true ? resource.id : null, domain)
+    // A client that asks for a name under one resource and then another may mean the same proxies.
+    const owner = this.mappings.ownerOf(client, proxyIps[0]!)
+    const known = owner?.mapping.name.domain === domain ? owner : this.mappings.get(id)
+    if (!coversAlike(this.rights.get(client)?.get(resource.id), resource)) this.granted(client, resource)
     const entry = known ?? this.addMapping(id, request)
-    entry.allow = request.allow ?? []
-    if (entry.keptUntil !== null) this.resume(entry)
-    const renumbered = known !== undefined && !sameTexts(known.mapping.proxyIps, request.proxyIps)
+    const renumbered = known !== undefined && !sameTexts(known.mapping.proxyIps, proxyIps)
     if (renumbered) {
       this.mappings.disown(entry.mapping)
       const { mapping } = entry
@@ -117,42 +118,52 @@ export class NameBook {
   }
 
   /**
-   * A mapping is not a right: those of a withdrawn resource are kept for a while, since their client goes on using their
-   * proxies. Nothing is looked up for them. The packet path has been told by `RevokeResource`.
+   * A mapping is not a right: those that nothing covers any more are kept for a while, since their client goes on using
+   * their proxies. Nothing is looked up for them. The packet path has been told by `RevokeResource`.
    */
   revoked(client: ClientId, resource: ResourceId): void {
     const until = this.outside.now() + keptMs
-    const kept = this.mappings.of(client).filter(({ keptUntil, mapping }) => {
-      return keptUntil !== null || mapping.resource === resource
-    })
-    for (const entry of kept) if (entry.keptUntil === null) this.keep(entry, until)
+    const rights = this.rights.get(client)
+    rights?.delete(resource)
+    if (rights?.size === 0) this.rights.delete(client)
+    for (const entry of this.mappings.of(client)) {
+      if (entry.keptUntil !== null || !entry.mapping.resources.includes(resource)) continue
+      const cover = coverOf(rights?.values() ?? [], entry.mapping.name.domain)
+      if (cover === undefined) this.keep(entry, until)
+      else this.coverBy(entry, cover)
+    }
+    const kept = this.mappings.of(client).filter(({ keptUntil }) => keptUntil !== null)
     const excess = kept.length - mostKept
     if (excess > 0) for (const entry of byEnd(kept).slice(0, excess)) this.lapse(entry)
     if (kept.length > 0) this.lapseLater(client, until)
   }
 
-  /** The client may use the resource (again): what it covers of its mappings goes on, the others end. */
+  /** The client may use the resource (again), or it is another: what it covers goes on, what nothing covers any more ends. */
   granted(client: ClientId, resource: Resource): void {
+    const rights = this.rights.get(client) ?? new Map<ResourceId, DnsResource>()
+    if (resource.kind === "dns") this.rights.set(client, rights.set(resource.id, resource))
+    else rights.delete(resource.id)
     for (const entry of this.mappings.of(client)) {
-      if (entry.mapping.resource !== resource.id) continue
-      const { domain, resolver } = entry.name.name
-      if (resource.kind !== "dns" || resource.resolver !== resolver || !matches(resource.pattern, domain)) {
-        this.release(entry.mapping.id)
-      } else if (entry.keptUntil !== null) {
-        entry.allow = resource.allow
-        this.resume(entry)
-      }
+      const { domain } = entry.mapping.name
+      const had = entry.mapping.resources.includes(resource.id)
+      if (!had && (resource.kind !== "dns" || !matches(resource.pattern, domain))) continue
+      const cover = coverOf(rights.values(), domain)
+      if (cover !== undefined) this.coverBy(entry, cover)
+      else if (entry.mapping.resources.length === 1) this.release(entry.mapping.id)
+      else entry.mapping = { ...entry.mapping, resources: entry.mapping.resources.filter((id) => id !== resource.id) }
     }
   }
 
   releaseWhere(client: ClientId, resource: ResourceId | null): void {
     for (const entry of this.mappings.of(client)) {
-      if (resource === null || entry.mapping.resource === resource) this.release(entry.mapping.id)
+      if (resource === null || entry.mapping.resources.includes(resource)) this.release(entry.mapping.id)
     }
   }
 
   find(client: ClientId, resource: ResourceId, domain: string): MappingStatus | undefined {
-    const entry = this.usable(mappingId(client, resource, domain))
+    const entry = this.mappings
+      .named(client, domain)
+      .find(({ keptUntil, mapping }) => keptUntil === null && mapping.resources.includes(resource))
     return entry === undefined ? undefined : this.status(entry)
   }
 
@@ -174,7 +185,7 @@ export class NameBook {
   hasMappings(client: ClientId, resource: ResourceId): boolean {
     return this.mappings
       .of(client)
-      .some(({ keptUntil, mapping }) => keptUntil === null && mapping.resource === resource)
+      .some(({ keptUntil, mapping }) => keptUntil === null && mapping.resources.includes(resource))
   }
 
   mappingsOf(client: ClientId): number {
@@ -232,9 +243,7 @@ export class NameBook {
     this.mappings.remove(entry)
     if (entry.keptUntil === null) name.mappings.delete(entry.mapping.id)
     else this.unkeep(entry)
-    if (name.mappings.size > 0) return
-    this.rest(name)
-    if (name.kept === 0) this.names.delete(name.key)
+    this.forgetUnused(name)
   }
 
   private keep(entry: MappingEntry, until: number): void {
@@ -255,17 +264,62 @@ export class NameBook {
     entry.keptUntil = null
   }
 
-  /** The last good answer is served on. Without one the next packet asks, and is parked. */
+  /** The mapping, with the proxies that it has, is covered by these from now on. */
+  private coverBy(entry: MappingEntry, cover: Cover): void {
+    const { mapping } = entry
+    const [{ resolver }] = cover
+    const resources = cover.map(({ id }) => id)
+    const others = !sameTexts(mapping.resources, resources)
+    if (others) entry.mapping = { ...mapping, resources }
+    const allow = optInsOf(cover)
+    const refusesOthers = !sameTexts(entry.allow, allow)
+    entry.allow = allow
+    const elsewhere = entry.name.name.resolver !== resolver
+    if (elsewhere) this.lookElsewhere(entry, resolver)
+    if (entry.keptUntil !== null) this.resume(entry)
+    else if (others) this.announce(entry)
+    else if (elsewhere || (refusesOthers && entry.name.applied > 0)) this.sendAddresses(entry)
+  }
+
+  /** Another resolver set says where the mapping leads. */
+  private lookElsewhere(entry: MappingEntry, resolver: string): void {
+    const { client, id } = entry.mapping
+    const { name: before } = entry
+    const kept = entry.keptUntil !== null
+    if (kept) before.kept--
+    else before.mappings.delete(id)
+    this.forgetUnused(before)
+    const name = this.nameOf({ resolver, domain: before.name.domain }, client, true)
+    entry.name = name
+    entry.mapping = { ...entry.mapping, name: name.name }
+    entry.since = ++this.sequence
+    entry.looked = false
+    if (kept) name.kept++
+    else this.join(entry)
+  }
+
   private resume(entry: MappingEntry): void {
-    const { name } = entry
     this.unkeep(entry)
+    this.join(entry)
+    this.announce(entry)
+  }
+
+  /** The last good answer is served on. Without one the next packet asks, and is parked. */
+  private join(entry: MappingEntry): void {
+    const { name } = entry
     this.expire(name)
     if (name.state._tag !== "Resolved") {
       entry.looked = false
       if (name.mappings.size === 0) this.awaitTraffic(name)
     }
     name.mappings.set(entry.mapping.id, entry)
-    this.announce(entry)
+  }
+
+  /** Nobody may use it, and nobody may get it back. */
+  private forgetUnused(name: NameEntry): void {
+    if (name.mappings.size > 0) return
+    this.rest(name)
+    if (name.kept === 0) this.names.delete(name.key)
   }
 
   private lapse(entry: MappingEntry): void {
@@ -529,21 +583,24 @@ export class NameBook {
   }
 
   private addMapping(id: MappingId, request: Subscription): MappingEntry {
-    const name = this.nameOf({ resolver: request.resolver, domain: request.domain }, request)
-    const { client, resource, proxyIps } = request
-    const mapping: Mapping = { id, client, resource, name: name.name, proxyIps, generation: 1 }
-    const entry: MappingEntry = { mapping, name, allow: [], looked: false, keptUntil: null }
+    const { cause, client, domain, proxyIps, resource } = request
+    const cover = coverOf(this.rights.get(client)!.values(), domain) ?? [resource]
+    const name = this.nameOf({ resolver: cover[0].resolver, domain }, client, cause === "Restarted")
+    const resources = cover.map((each) => each.id)
+    const mapping: Mapping = { id, client, resources, name: name.name, proxyIps, generation: 1 }
+    const entry: MappingEntry = { mapping, name, allow: optInsOf(cover), since: 0, looked: false, keptUntil: null }
     this.mappings.add(entry)
     name.mappings.set(id, entry)
     return entry
   }
 
-  private nameOf(name: Name, request: Subscription): NameEntry {
+  /** `waits`: a new one is looked up when packets come. */
+  private nameOf(name: Name, client: ClientId, waits: boolean): NameEntry {
     const known = this.names.get(nameKey(name))
     if (known !== undefined) return known
-    const entry = makeName(name, this.setOf(name.resolver), request.client, this.outside.now())
+    const entry = makeName(name, this.setOf(name.resolver), client, this.outside.now())
     this.names.set(entry.key, entry)
-    if (request.cause === "Restarted") this.awaitTraffic(entry)
+    if (waits) this.awaitTraffic(entry)
     return entry
   }
 
@@ -578,9 +635,9 @@ export class NameBook {
       this.count("renumbered")
       this.release(robbed)
     }
-    const { id, client, resource, proxyIps, generation } = entry.mapping
-    this.outside.send({ _tag: "SetMapping", mapping: id, client, resources: [resource], proxyIps, generation })
-    if (entry.name.applied > 0 || entry.name.policy.inFlight) this.sendAddresses(entry)
+    const { id, client, resources, proxyIps, generation } = entry.mapping
+    this.outside.send({ _tag: "SetMapping", mapping: id, client, resources, proxyIps, generation })
+    if (entry.since > 0 || entry.name.applied > 0 || entry.name.policy.inFlight) this.sendAddresses(entry)
   }
 
   private sendAddresses(entry: MappingEntry): void {

@@ -2,7 +2,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { ClientId } from "../model/Client.ts"
 import type { Mapping, MappingId } from "../model/Mapping.ts"
-import type { DestinationOptIn, Resource, ResourceId } from "../model/Resource.ts"
+import type { DnsResource, Resource, ResourceId } from "../model/Resource.ts"
 import type { Cause } from "./Cause.ts"
 import type { NameState } from "./NameState.ts"
 
@@ -18,8 +18,8 @@ export interface MappingStatus {
 /** What a mapping is made of. */
 export interface Subscription {
   readonly client: ClientId
-  readonly resource: ResourceId
-  readonly resolver: string
+  /** One that covers the domain; others of the client that do, it has already, or they are told by `granted`. */
+  readonly resource: DnsResource
   /** Lower case, no trailing dot. */
   readonly domain: string
   /** Canonical address texts. */
@@ -29,8 +29,8 @@ export interface Subscription {
    * first packets are parked.
    */
   readonly cause: "ClientAsked" | "Restarted"
-  /** The resource's opt-ins, for `AnswerPolicy`; none when left out. */
-  readonly allow?: ReadonlyArray<DestinationOptIn>
+  /** The client numbers its names by itself, and may have proxies of its own for the name under each resource. */
+  readonly ownNumbers?: boolean
 }
 
 /**
@@ -41,7 +41,7 @@ export class Resolutions extends Context.Service<
   Resolutions,
   {
     /**
-     * Makes (or finds again) the mapping of (client, resource, domain) and starts its first lookup when nothing is
+     * Makes (or finds again) the mapping of (client, domain) with these proxies and starts its first lookup when nothing is
      * known. Returns in the same turn. Other proxies than before mean a new generation.
      */
     readonly subscribe: (
@@ -54,11 +54,11 @@ export class Resolutions extends Context.Service<
     /** The packet path is told in any case: it may remember a mapping of a revoked resource that is not known here. */
     readonly release: (mapping: MappingId) => Effect.Effect<void>
     readonly releaseWhere: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
-    /** The client may use the resource (again): what it covers of its mappings goes on, the others are released. */
+    /** The client may use the resource (again): mappings that it covers go on, those that nothing covers any more are released. */
     readonly granted: (client: ClientId, resource: Resource) => Effect.Effect<void>
     /**
-     * After `RevokeResource`: the mappings are kept for some minutes, not shown and not looked up, in case the resource is
-     * granted again.
+     * After `RevokeResource`: mappings that no other resource covers are kept for some minutes, not shown and not looked up,
+     * in case one is granted that does.
      */
     readonly revoked: (client: ClientId, resource: ResourceId) => Effect.Effect<void>
     readonly find: (client: ClientId, resource: ResourceId, domain: string) => Effect.Effect<MappingStatus | undefined>

@@ -22,8 +22,11 @@ export interface Lookup extends Job {
 
 export interface MappingEntry {
   mapping: Mapping
-  readonly name: NameEntry
+  name: NameEntry
+  /** The opt-ins of the resources that cover it. */
   allow: ReadonlyArray<DestinationOptIn>
+  /** What the data plane is told of its addresses goes by this number at least: that of when it began to follow the name. */
+  since: number
   /**
    * A lookup of the name has ended since the mapping exists, or since its client came back to the name after a while:
    * its packets are no longer parked.
@@ -133,7 +136,7 @@ export const toldOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses):
 export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddresses => ({
   _tag: "SetAddresses",
   mapping: entry.mapping.id,
-  lookup: view._tag === "Resolving" ? Math.max(entry.name.applied, entry.name.lookup?.number ?? 0) : entry.name.applied,
+  lookup: Math.max(entry.since, entry.name.applied, view._tag === "Resolving" ? (entry.name.lookup?.number ?? 0) : 0),
   state: view._tag === "Unresolved" && view.reason === untilTraffic ? "Unasked" : view._tag,
   addresses: view._tag === "Resolved" ? view.addresses : [],
   staleAt: view._tag === "Resolved" ? view.staleAt : 0

@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing"
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
+import type { DnsResource } from "../../src/model/Resource.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { cidrResource, client, dnsResource, layerAccess, lookups, proxies, request } from "../support/access.ts"
 import { makeSteppedClock } from "../support/steppedClock.ts"
@@ -89,8 +90,8 @@ describe("Authorizations", () => {
         const tags = (yield* recorder.commands).map((command) => command._tag)
         assert.deepStrictEqual(tags, ["RevokeResource"])
         assert.deepStrictEqual(
-          (yield* resolutions.list).map((row) => row.mapping.resource),
-          [two.id]
+          (yield* resolutions.list).map((row) => row.mapping.resources),
+          [[two.id]]
         )
 
         yield* authorizations.revoke(client(0).id, null)
@@ -130,22 +131,58 @@ describe("Authorizations", () => {
     }).pipe(Effect.provide(layerAccess))
   )
 
-  it.effect("a changed pattern or resolver of a resource takes its old mappings away", () =>
+  it.effect(
+    "a changed pattern of a resource takes its old mappings away, another resolver set looks them up anew",
+    () =>
+      Effect.gen(function* () {
+        const acceptor = yield* ConnectionAcceptor
+        const authorizations = yield* Authorizations
+        const resolutions = yield* Resolutions
+        const resource = dnsResource("*.corp")
+        yield* acceptor.accept(request("x", { resource, name: names("db.corp", 1) }))
+        const change = (over: Partial<DnsResource>) =>
+          authorizations.record({ client: client(0), resource: { ...resource, ...over }, expiresAt: null })
+        const list = Effect.map(resolutions.list, (rows) => rows.map((row) => row.mapping))
+        const [before] = yield* list
+        yield* change({ resolver: "corp" })
+        assert.deepStrictEqual(yield* list, [{ ...before, name: { resolver: "corp", domain: "db.corp" } }])
+        yield* change({ pattern: "*.lab" })
+        assert.deepStrictEqual(yield* list, [])
+      }).pipe(Effect.provide(layerAccess))
+  )
+
+  it.effect("a name of several resources ends with the last of them, whichever expires first", () =>
     Effect.gen(function* () {
       const acceptor = yield* ConnectionAcceptor
       const authorizations = yield* Authorizations
       const resolutions = yield* Resolutions
-      const resource = dnsResource("*.corp")
-      for (const changed of [
-        { ...resource, pattern: "*.lab" },
-        { ...resource, resolver: "corp" }
-      ]) {
-        yield* acceptor.accept(request("x", { resource, name: names("db.corp", 1) }))
-        assert.strictEqual((yield* resolutions.list).length, 1)
-        yield* authorizations.record({ client: client(0), resource: changed, expiresAt: null })
-        assert.deepStrictEqual(yield* resolutions.list, [])
-        yield* authorizations.revoke(client(0).id, null)
-      }
+      const recorder = yield* DataPlaneRecorder
+      const [exact, wild] = [dnsResource("db.corp"), dnsResource("*.corp")]
+      yield* acceptor.accept(request("db.corp", { resource: wild, expiresAt: 9_000, name: null }))
+      yield* acceptor.accept(request("db.corp", { resource: exact, expiresAt: 5_000 }))
+      const resources = Effect.map(resolutions.list, (rows) => rows.map((row) => row.mapping.resources))
+      assert.deepStrictEqual(yield* resources, [[exact.id, wild.id]])
+      yield* TestClock.adjust(6_000)
+      assert.deepStrictEqual(yield* resources, [[wild.id]])
+      const orders = yield* recorder.orders
+      assert.notInclude(
+        orders.map((order) => order._tag),
+        "SuspendMapping"
+      )
+      const places = orders.flatMap((order) => (order._tag === "PlaceMapping" ? [order] : []))
+      assert.deepStrictEqual(
+        places.map((place) => place.resources),
+        [[exact.id, wild.id], [wild.id]]
+      )
+      assert.strictEqual(new Set(places.map((place) => place.version)).size, 1)
+      yield* TestClock.adjust(4_000)
+      assert.deepStrictEqual(yield* resources, [])
+      assert.include(
+        (yield* recorder.orders).map((order) => order._tag),
+        "SuspendMapping"
+      )
+      yield* authorizations.record({ client: client(0), resource: exact, expiresAt: null })
+      assert.deepStrictEqual(yield* resources, [[exact.id]])
     }).pipe(Effect.provide(layerAccess))
   )
 })

@@ -10,7 +10,7 @@ const now = 1_800_000_000_000
 export const mapping = (domain: string, client = "alice"): Mapping => ({
   id: MappingId.make(`${client}/gitlab/${domain}`),
   client: ClientId.make(client),
-  resource: ResourceId.make("gitlab"),
+  resources: [ResourceId.make("gitlab")],
   name: { resolver: "corp", domain },
   proxyIps: ["100.96.0.1", "fd00:2021:1111:8000::1"],
   generation: 1

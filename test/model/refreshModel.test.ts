@@ -48,7 +48,7 @@ const behaviourOf = (reply: string): ResolverMemory.Behaviour =>
 const settle = Effect.repeat(TestClock.adjust(0), { times: 2 })
 
 const idOf = (n: number, name: string) =>
-  Effect.map(Resolutions, (r) => r.find(subscription(name, n).client, subscription(name, n).resource, name)).pipe(
+  Effect.map(Resolutions, (r) => r.find(subscription(name, n).client, subscription(name, n).resource.id, name)).pipe(
     Effect.flatten,
     Effect.map((row) => row?.mapping.id)
   )

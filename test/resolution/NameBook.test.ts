@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Command } from "../../src/dataplane/commands.ts"
 import type { LookupResult } from "../../src/resolution/lookupResult.ts"
+import { type DnsResource, ResourceId } from "../../src/model/Resource.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
-import type { Lookup } from "../../src/resolution/nameEntry.ts"
+import type { Lookup, RefusedAddresses } from "../../src/resolution/nameEntry.ts"
 import { NameNotFound, Timeout } from "../../src/resolution/Resolver.ts"
 import { cidrResource, client, dnsResource, subscription } from "../support/access.ts"
 
@@ -16,10 +17,10 @@ const timeout: LookupResult = { _tag: "Failure", reason: new Timeout({ afterMs: 
 const notFound: LookupResult = { _tag: "Failure", reason: new NameNotFound({ ttlSeconds: 1 }) }
 
 const clientId = (n: number) => client(n).id
-const apps = subscription("").resource
+const apps = subscription("").resource.id
 
 /** A book whose lookups end when the test says so. */
-const world = () => {
+const world = (refused: RefusedAddresses = () => []) => {
   const state = { now: 0, commands: new Array<Command>(), started: new Array<Lookup>(), stopped: new Array<Lookup>() }
   const timers: Array<{ at: number; run: () => void }> = []
   const book = new NameBook({
@@ -28,7 +29,7 @@ const world = () => {
     start: (lookup) => void state.started.push(lookup),
     stop: (lookup) => void state.stopped.push(lookup),
     wake: (delay, run) => void timers.push({ at: state.now + delay, run }),
-    refused: () => [],
+    refused,
     setChanged: () => {}
   })
   /** Fires the first timer early by `slack`, as a clock of whole milliseconds may. */
@@ -176,7 +177,6 @@ describe("NameBook", () => {
 
   it.each([
     ["another pattern", dnsResource("*.lab", { id: apps })],
-    ["another resolver set", dnsResource("*.corp", { id: apps, resolver: "lab" })],
     ["another kind", { ...cidrResource("10.0.0.0/8"), id: apps }]
   ] as const)("drops the mappings of a resource that comes back with %s", (_, resource) => {
     const { book, state } = world()
@@ -187,6 +187,148 @@ describe("NameBook", () => {
     assert.isUndefined(book.ownerOf(clientId(0), mapping.proxyIps[0]!))
     book.granted(clientId(0), dnsResource("*.corp", { id: apps }))
     assert.deepStrictEqual(book.list(), [])
+  })
+
+  describe("a name that several resources cover", () => {
+    const exact = (over: Partial<DnsResource> = {}) =>
+      dnsResource("git.corp", { id: ResourceId.make("exact"), allow: ["loopback"], ...over })
+    const wild = dnsResource("*.corp", { id: ResourceId.make("wild") })
+    const git = (resource: DnsResource) => ({ ...subscription("git.corp"), resource })
+    const told = (commands: ReadonlyArray<Command>) =>
+      commands.flatMap((c): Array<unknown> =>
+        c._tag === "SetMapping" ? [c.resources] : c._tag === "SetAddresses" ? [[c.state, c.addresses]] : [c._tag]
+      )
+
+    it("is one mapping, whichever it is asked for under, that names all of them, the most specific first", () => {
+      const { book, state } = world()
+      book.granted(clientId(0), wild)
+      const { mapping } = book.subscribe(git(exact()))
+      assert.deepStrictEqual(mapping.resources, [exact().id, wild.id])
+      assert.strictEqual(book.subscribe(git(wild)).mapping.id, mapping.id)
+      assert.deepStrictEqual(told(state.commands), [
+        ["exact", "wild"],
+        ["Resolving", []]
+      ])
+      for (const id of ["exact", "wild"]) {
+        assert.strictEqual(book.find(clientId(0), ResourceId.make(id), "git.corp")?.mapping.id, mapping.id)
+      }
+    })
+
+    it("goes on with its proxies, its generation and what is known of it when one of them is withdrawn, and comes back", () => {
+      const { book, state } = world()
+      book.granted(clientId(0), wild)
+      const { mapping } = book.subscribe(git(exact()))
+      book.ended(state.started[0]!, answer("10.0.0.1"), 0.5)
+      state.commands.splice(0)
+      book.revoked(clientId(0), exact().id)
+      assert.deepStrictEqual(
+        book.list().map((row) => row.mapping),
+        [{ ...mapping, resources: [wild.id] }]
+      )
+      book.granted(clientId(0), exact())
+      assert.deepStrictEqual(
+        book.list().map((row) => row.mapping),
+        [mapping]
+      )
+      const known = ["Resolved", ["10.0.0.1"]]
+      assert.deepStrictEqual(told(state.commands), [["wild"], known, ["exact", "wild"], known])
+      assert.lengthOf(state.started, 1)
+    })
+
+    it("is kept when the last of them is withdrawn, and goes on by whichever is granted first", () => {
+      const { book, state } = world()
+      book.granted(clientId(0), wild)
+      const { mapping } = book.subscribe(git(exact()))
+      book.ended(state.started[0]!, answer("10.0.0.1"), 0.5)
+      book.revoked(clientId(0), wild.id)
+      book.revoked(clientId(0), exact().id)
+      assert.deepStrictEqual(book.list(), [])
+      book.granted(clientId(0), wild)
+      assert.deepStrictEqual(
+        book.list().map((row) => row.mapping),
+        [{ ...mapping, resources: [wild.id] }]
+      )
+    })
+
+    it("may lead where any of them may", () => {
+      const { book, state } = world((_, allow) => (allow.includes("loopback") ? [] : ["127.0.0.1"]))
+      book.granted(clientId(0), exact())
+      book.subscribe(git(wild))
+      book.ended(state.started[0]!, answer("127.0.0.1"), 0.5)
+      const addresses = () => state.commands.flatMap((c) => (c._tag === "SetAddresses" ? [c.addresses] : [])).at(-1)
+      assert.deepStrictEqual(addresses(), ["127.0.0.1"])
+      book.revoked(clientId(0), exact().id)
+      assert.deepStrictEqual(addresses(), [])
+      book.granted(clientId(0), exact({ allow: [] }))
+      book.granted(clientId(0), exact())
+      assert.deepStrictEqual(addresses(), ["127.0.0.1"])
+    })
+
+    it("is looked up where the most specific one says, anew for its next packet when that changes", () => {
+      const { book, state } = world()
+      const numbers = () => state.commands.flatMap((c) => (c._tag === "SetAddresses" ? [c.lookup] : []))
+      book.granted(clientId(0), wild)
+      const { mapping } = book.subscribe(git(exact({ resolver: "lab" })))
+      assert.deepStrictEqual(state.started[0]?.name, { resolver: "lab", domain: "git.corp" })
+      book.ended(state.started[0]!, answer("10.0.0.1"), 0.5)
+      state.commands.splice(0)
+      book.revoked(clientId(0), exact().id)
+      assert.deepStrictEqual(told(state.commands), [["wild"], ["Unasked", []]])
+      assert.lengthOf(state.started, 1)
+      assert.strictEqual(book.refresh(mapping.id, "Unmapped"), "lookup")
+      assert.deepStrictEqual(state.started[1]?.name, { resolver: "system", domain: "git.corp" })
+      book.ended(state.started[1]!, answer("10.0.0.2"), 0.5)
+      assert.deepStrictEqual(told(state.commands).at(-1), ["Resolved", ["10.0.0.2"]])
+      const [row] = book.list()
+      assert.deepStrictEqual(row?.mapping.proxyIps, mapping.proxyIps)
+      assert.deepStrictEqual([row?.mapping.id, row?.mapping.generation], [mapping.id, 1])
+      assert.deepStrictEqual(
+        numbers(),
+        numbers().toSorted((a, b) => a - b)
+      )
+    })
+
+    it("takes over what another client knows of the name, also from a lookup that began before", () => {
+      const { book, state } = world()
+      book.granted(clientId(0), wild)
+      book.subscribe({ ...git(wild), client: clientId(1) })
+      book.subscribe(git(exact({ resolver: "lab" })))
+      book.ended(state.started[1]!, answer("10.0.0.1"), 0.5)
+      state.commands.splice(0)
+      book.revoked(clientId(0), exact().id)
+      book.ended(state.started[0]!, answer("10.0.0.2"), 0.5)
+      const own = state.commands.flatMap((c) =>
+        c._tag === "SetAddresses" && c.mapping.startsWith(clientId(0)) ? [c] : []
+      )
+      assert.deepStrictEqual(
+        own.map((c) => [c.state, c.addresses]),
+        [
+          ["Resolving", []],
+          ["Resolved", ["10.0.0.2"]]
+        ]
+      )
+      assert.isAtLeast(own[0]!.lookup, 2)
+      assert.isAtLeast(own[1]!.lookup, own[0]!.lookup)
+    })
+
+    it("of a client that numbers its names has proxies of its own under each, or the same", () => {
+      const { book, state } = world()
+      book.granted(clientId(0), wild)
+      book.granted(clientId(0), exact())
+      const own = (resource: DnsResource, proxy: string) =>
+        book.subscribe({ ...git(resource), ownNumbers: true, proxyIps: [proxy] }).mapping
+      const first = own(wild, "100.96.0.1")
+      assert.strictEqual(own(exact(), "100.96.0.1").id, first.id)
+      const second = own(exact(), "100.96.0.2")
+      assert.notStrictEqual(second.id, first.id)
+      for (const { resources } of [first, second]) assert.deepStrictEqual(resources, [exact().id, wild.id])
+      assert.deepStrictEqual(own(exact(), "100.96.0.3"), { ...second, proxyIps: ["100.96.0.3"], generation: 2 })
+      assert.strictEqual(book.mappingsOf(clientId(0)), 2)
+      assert.notInclude(
+        state.commands.map((c) => c._tag),
+        "RemoveMapping"
+      )
+    })
   })
 
   it("lets a withdrawn resource's mappings go after ten minutes, and the first ones of too many at once", () => {

@@ -11,6 +11,7 @@ import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { NameNotFound, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
 import { withLogLines } from "../support/standalone.ts"
 import {
+  dnsResource,
   latestAddresses,
   layerResolutions,
   layerResolutionsUnder,
@@ -305,7 +306,10 @@ describe("Resolutions: what a lookup's end means", () => {
       assert.deepStrictEqual(refused.state.reason.addresses, ["127.0.0.1", "::1"])
       assert.deepStrictEqual((yield* latestAddresses).get(refused.mapping.id)?.addresses, [])
 
-      const allowed = yield* resolutions.subscribe({ ...subscription("db.corp", 1), allow: ["loopback"] })
+      const allowed = yield* resolutions.subscribe({
+        ...subscription("db.corp", 1),
+        resource: dnsResource("db.corp", { allow: ["loopback"] })
+      })
       assert.strictEqual(allowed.state._tag, "Resolved")
 
       yield* subscribed("web.corp", answer(["127.0.0.1", "10.0.0.1"]), 2)
@@ -410,7 +414,10 @@ describe("Resolutions: mappings", () => {
       const resolutions = yield* Resolutions
       const script = yield* ResolverMemory.ResolverScript
       yield* resolutions.subscribe(subscription("db.corp", 0))
-      yield* resolutions.subscribe({ ...subscription("db.corp", 1), resolver: "corp" })
+      yield* resolutions.subscribe({
+        ...subscription("db.corp", 1),
+        resource: dnsResource("db.corp", { resolver: "corp" })
+      })
       yield* settle
       assert.deepStrictEqual(
         (yield* script.calls).map((call) => call.name.resolver),
@@ -537,7 +544,10 @@ describe("Resolutions: a resolver set that fails", () => {
       const script = yield* ResolverMemory.ResolverScript
       for (let i = 0; i < 5; i++) yield* subscribed(`n${i}.corp`, servfail, i)
       yield* script.set("db.lab", answer(["10.0.0.1"]))
-      yield* resolutions.subscribe({ ...subscription("db.lab", 9), resolver: "lab" })
+      yield* resolutions.subscribe({
+        ...subscription("db.lab", 9),
+        resource: dnsResource("db.lab", { resolver: "lab" })
+      })
       yield* settle
       const row = (yield* resolutions.list).find((each) => each.mapping.name.domain === "db.lab")
       assert.strictEqual(row?.state._tag, "Resolved")

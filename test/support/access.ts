@@ -95,8 +95,7 @@ export const request = (domain: string, over: Partial<AccessRequest> = {}): Acce
 
 export const subscription = (domain: string, n = 0) => ({
   client: client(n).id,
-  resource: ResourceId.make("apps"),
-  resolver: "system",
+  resource: dnsResource("**", { id: ResourceId.make("apps") }),
   domain,
   proxyIps: proxies(1),
   cause: "ClientAsked" as const
@@ -106,11 +105,18 @@ export const subscription = (domain: string, n = 0) => ({
 export const latestAddresses = Effect.gen(function* () {
   const recorder = yield* DataPlaneRecording.DataPlaneRecorder
   const latest = new Map<MappingId, SetAddresses>()
+  const covering = new Map<MappingId, ReadonlyArray<ResourceId>>()
   for (const command of yield* recorder.commands) {
     if (command._tag === "RemoveMapping") latest.delete(command.mapping)
+    if (command._tag === "SetMapping") covering.set(command.mapping, command.resources)
     if (command._tag === "RevokeResource") {
-      const ended = mappingId(command.client, command.resource, "")
-      for (const mapping of latest.keys()) if (mapping.startsWith(ended)) latest.delete(mapping)
+      const ofClient = mappingId(command.client, null, "")
+      for (const [mapping, resources] of covering) {
+        if (!mapping.startsWith(ofClient)) continue
+        const left = resources.filter((id) => id !== command.resource)
+        covering.set(mapping, left)
+        if (left.length === 0) latest.delete(mapping)
+      }
     }
     if (command._tag !== "SetAddresses") continue
     const before = latest.get(command.mapping)

@@ -186,19 +186,20 @@ export const layer = (
             if (of === undefined || named === undefined) continue
             const now = yield* Clock.currentTimeMillis
             if (named.released !== undefined) yield* stored.release(of, named.released, now)
-            const grant = of.rights.names.find((g) => g.resource.id === row.resource)
-            if (grant === undefined || !matches(grant.resource.pattern, row.domain)) continue
-            if (grant.expiresAt !== null && grant.expiresAt <= now) expired.add(grant)
+            const grants = of.rights.names.filter(({ resource }) => matches(resource.pattern, row.domain))
+            const [first] = grants
+            if (first === undefined) continue
             yield* clients.upsert(of.client)
-            yield* authorizations.record(grant)
+            for (const grant of grants) {
+              if (grant.expiresAt !== null && grant.expiresAt <= now) expired.add(grant)
+              yield* authorizations.record(grant)
+            }
             yield* resolutions.subscribe({
               client: of.client.id,
-              resource: grant.resource.id,
-              resolver: grant.resource.resolver,
+              resource: first.resource,
               domain: row.domain,
               proxyIps: named.entry.proxyIps,
-              cause: "Restarted",
-              allow: grant.resource.allow
+              cause: "Restarted"
             })
           }
           // Cut like those that expire while the gateway runs: packets to their names are told so.

@@ -52,7 +52,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
       () =>
         resolutions.settled(mapping.id).pipe(
           Effect.timeoutOption(familyMs),
-          Effect.andThen(resolutions.find(mapping.client, mapping.resource, mapping.name.domain)),
+          Effect.andThen(resolutions.find(mapping.client, mapping.resources[0]!, mapping.name.domain)),
           Effect.map((known) => known?.state ?? state)
         ),
       () =>
@@ -70,11 +70,13 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     { domain, family }: { readonly domain: string; readonly family: 4 | 6 },
     now: number
   ): Effect.fn.Return<TunnelAnswer> {
-    const { client, resource, expiresAt } = grants[0]!
+    const [{ client, resource, expiresAt }, ...others] = grants as readonly [DnsGrant, ...ReadonlyArray<DnsGrant>]
     const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
     if (entry === undefined) return { _tag: "ServerFailure" }
     const monotonic = yield* monotonicMillis
     const { proxyIps } = entry
+    // Before the name is the client's, so that it is told once by what it is covered.
+    for (const other of others) yield* Effect.ignore(acceptor.accept({ ...other, name: null, credentials: null }))
     return yield* acceptor.accept({ client, resource, expiresAt, name: { domain, proxyIps }, credentials: null }).pipe(
       Effect.flatMap(({ mapping }) => (mapping === null ? Effect.undefined : familyKnown(of, family, mapping))),
       Effect.match({

@@ -28,7 +28,7 @@ export interface Named {
   readonly entry: NameEntry
   /** Its row is to be written. */
   readonly write: boolean
-  /** The name that made room: it is no longer, and its slot rests from now on. */
+  /** What made room: it is no longer the name's, or no name any more, and its slot rests from now on. */
   readonly released: NameEntry | undefined
 }
 
@@ -60,7 +60,7 @@ export class Slots {
 
   /** Asked again after each answer of the store, until the name has its slot. `now`: epoch milliseconds. */
   assign(resource: ResourceId, domain: string, now: number): SlotStep {
-    const id = mappingId(this.client, resource, domain)
+    const id = mappingId(this.client, null, domain)
     const known = this.names.find(id)
     if (known !== undefined) {
       this.names.touch(known, now)
@@ -87,7 +87,7 @@ export class Slots {
       if (!this.isFree(candidate)) continue
       this.nextVolatile = slot
       this.volatile.add(candidate)
-      return this.name({ id: mappingId(this.client, resource, domain), resource, domain, slot: candidate, now })
+      return this.name({ id: mappingId(this.client, null, domain), resource, domain, slot: candidate, now })
     }
     return undefined
   }
@@ -106,10 +106,13 @@ export class Slots {
     this.taken = slot
   }
 
-  /** Brings a stored name back, the least recently used one first; `undefined` when its slot lies outside of the ranges. */
+  /**
+   * Brings a stored name back, the least recently used one first; `undefined` when its slot lies outside of the ranges. One that
+   * was stored under several resources keeps the slot that was used last.
+   */
   restore({ domain, lastUsedAt, resource, slot }: StoredMapping): Named | undefined {
     if (proxyIpsOf(slot, this.ranges) === undefined) return undefined
-    const id = mappingId(this.client, ResourceId.make(resource), domain)
+    const id = mappingId(this.client, null, domain)
     const named = this.name({ id, resource: ResourceId.make(resource), domain, slot, now: lastUsedAt })
     named.entry.storedAt = lastUsedAt
     return named

@@ -5,6 +5,7 @@ import type { ResourceId } from "../../model/Resource.ts"
 export interface NameEntry {
   /** What the rest of the gateway calls the name's mapping. */
   readonly id: MappingId
+  /** That it was first asked for under. */
   readonly resource: ResourceId
   readonly domain: string
   readonly slot: number
@@ -42,11 +43,16 @@ export class NameTable {
     this.byId.set(entry.id, entry)
   }
 
-  /** Adds a name; returns the one that had to make room, if any. */
+  /** Adds a name; returns the one that had to make room, if any: with another slot it may be the same. */
   add(entry: NameEntry): NameEntry | undefined {
+    const before = this.byId.get(entry.id)
+    if (before !== undefined) {
+      this.byId.delete(before.id)
+      this.bySlot.delete(before.slot)
+    }
     this.byId.set(entry.id, entry)
     this.bySlot.set(entry.slot, entry)
-    if (this.byId.size <= this.limit) return undefined
+    if (this.byId.size <= this.limit) return before
     const oldest = this.byId.values().next().value!
     this.byId.delete(oldest.id)
     this.bySlot.delete(oldest.slot)

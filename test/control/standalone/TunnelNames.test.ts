@@ -12,6 +12,7 @@ import { classInternet, recordType } from "../../../src/dns/registry.ts"
 import { reverseName } from "../../support/reverseName.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
+import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
@@ -34,6 +35,8 @@ import {
 
 const corp = dnsResource("**.corp", { resolver: "corp" })
 const config = configOf([corp])
+const git = dnsResource("git.corp")
+const overlapping = configOf([corp, git])
 
 const layerStore = layerDisk(StateStoreMemory.layer)
 const layerOn = (config: GatewayConfig) =>
@@ -99,6 +102,39 @@ describe("a question about a resource's name", () => {
       assert.strictEqual(new Set(answers.flatMap(addresses)).size, 8)
       assert.strictEqual((yield* (yield* StateStore).mappings).length, 1)
     }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("of several resources makes them all the client's, with the expiry of each, and one mapping", () =>
+    Effect.gen(function* () {
+      const resources = yield* ask("git.corp").pipe(
+        Effect.andThen(ask("git.corp")),
+        Effect.andThen(ask("other.corp")),
+        Effect.andThen(Effect.flatMap(Resolutions, ({ list }) => list))
+      )
+      assert.deepStrictEqual(
+        resources.map(({ mapping }) => [mapping.id, mapping.resources, mapping.name.resolver]),
+        [
+          [`${clientId(1)}/git.corp`, [git.id, corp.id], "system"],
+          [`${clientId(1)}/other.corp`, [corp.id], "corp"]
+        ]
+      )
+      assert.deepStrictEqual(
+        (yield* (yield* Authorizations).list).map(({ expiresAt, resource }) => [resource.id, expiresAt]),
+        [
+          [corp.id, null],
+          [git.id, 3_600_000]
+        ]
+      )
+    }).pipe(
+      Effect.provide(
+        layerOn({
+          ...overlapping,
+          grants: overlapping.grants.map((grant) =>
+            grant.resource.id === git.id ? { ...grant, expiresAt: 3_600_000 } : grant
+          )
+        })
+      )
+    )
   )
 
   it.effect("is NXDOMAIN once that is known, asked for again behind it after the negative TTL", () =>
@@ -623,12 +659,36 @@ describe("a restart", () => {
     30_000
   )
 
+  it.effect(
+    "keeps a name's proxies whichever resources cover it by now, and of two stored slots the one used last",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* StateStore
+        const row = { client: clientId(1), domain: "a.corp" }
+        yield* store.putMapping({ ...row, resource: "gone", slot: 3, lastUsedAt: 5 })
+        yield* store.putMapping({ ...row, resource: corp.id, slot: 1, lastUsedAt: 4 })
+        yield* session(
+          Effect.gen(function* () {
+            yield* (yield* TunnelNames).restore
+            const [restored] = yield* (yield* Resolutions).list
+            assert.deepStrictEqual(restored?.mapping.resources, [corp.id])
+            assert.strictEqual(restored?.mapping.proxyIps[0], "100.96.0.12")
+            assert.strictEqual(addresses(yield* ask("a.corp"))[0], "100.96.0.12")
+          })
+        )
+        assert.deepStrictEqual(
+          (yield* store.mappings).map(({ slot }) => slot),
+          [3]
+        )
+      }).pipe(Effect.provide(layerStore))
+  )
+
   it.effect("brings back nothing that its client may no longer reach, and gives its proxies to nobody", () =>
     Effect.gen(function* () {
       const store = yield* StateStore
       yield* store.putMapping({ client: clientId(2), resource: corp.id, domain: "a.corp", slot: 3, lastUsedAt: 0 })
       yield* store.putMapping({ client: "gone", resource: corp.id, domain: "a.corp", slot: 1, lastUsedAt: 0 })
-      yield* store.putMapping({ client: clientId(1), resource: "gone", domain: "a.corp", slot: 1, lastUsedAt: 0 })
+      yield* store.putMapping({ client: clientId(1), resource: corp.id, domain: "a.lab", slot: 1, lastUsedAt: 0 })
       yield* session(
         Effect.gen(function* () {
           yield* (yield* TunnelNames).restore

@@ -30,6 +30,7 @@ const report: StatusReport = {
     {
       client: "ann",
       resource: "app",
+      resources: ["app", "all"],
       domain: "app.corp",
       resolver: "corp",
       proxyIps: ["100.96.0.1"],

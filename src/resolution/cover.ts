@@ -1,0 +1,26 @@
+/** Which of a client's resources cover a name: their rights to it are a union. Pure. */
+import { compareSpecificity, matches } from "../model/DomainPattern.ts"
+import type { DestinationOptIn, DnsResource } from "../model/Resource.ts"
+
+/** At least one; the most specific pattern first: it says who looks the name up. Among equals the smaller id comes first. */
+export type Cover = readonly [DnsResource, ...ReadonlyArray<DnsResource>]
+
+/** `undefined`: none covers the name. */
+export const coverOf = (resources: Iterable<DnsResource>, domain: string): Cover | undefined => {
+  const [first, ...others] = Array.from(resources)
+    .filter(({ pattern }) => matches(pattern, domain))
+    .toSorted((a, b) => compareSpecificity(a.pattern, b.pattern) || (a.id < b.id ? -1 : 1))
+  return first === undefined ? undefined : [first, ...others]
+}
+
+/** A destination that any of them may lead to is one that the name may lead to. */
+export const optInsOf = (cover: Cover): ReadonlyArray<DestinationOptIn> =>
+  cover.length === 1 ? cover[0].allow : Array.from(new Set(cover.flatMap(({ allow }) => allow)))
+
+/** Whether the resource covers the same names by the same rules. */
+export const coversAlike = (a: DnsResource | undefined, b: DnsResource): boolean =>
+  a !== undefined &&
+  a.pattern === b.pattern &&
+  a.resolver === b.resolver &&
+  a.allow.length === b.allow.length &&
+  a.allow.every((optIn, i) => optIn === b.allow[i])
