@@ -1,26 +1,20 @@
-import * as crypto from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
-import { encodeQuery, judge, maxTtl } from "../../src/dns/query.ts"
-import { parseResolvConf } from "../../src/dns/resolvConf.ts"
+import { emptyMessage } from "../../src/dns/message.ts"
+import { classInternet, recordType } from "../../src/dns/registry.ts"
+import { ServerMemory } from "../../src/dns/serverMemory.ts"
 import { Upstream, type UpstreamQuestion } from "../../src/dns/Upstream.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
-import {
-  NameNotFound,
-  NoResolver,
-  ResolutionError,
-  type ResolutionReason,
-  ServerFailure,
-  Timeout
-} from "../../src/resolution/Resolver.ts"
-import { type DnsServerAddress, type DnsUdpSocket, exchangeTcp, formatServer, openUdp } from "./dnsClient.ts"
-import { watchedFile } from "../host/watchedFile.ts"
+import { formatServer, type ResolverServer, type ResolverSet } from "../../src/model/ResolverSet.ts"
+import { NoResolver, ResolutionError, type ResolutionReason } from "../../src/resolution/Resolver.ts"
+import { exchange, type ExchangeParts } from "./exchange.ts"
+import { HttpsSession } from "./HttpsSession.ts"
+import { type AskPlan, makeResolverSets } from "./resolverSets.ts"
+import { StreamConnections } from "./StreamConnections.ts"
 
 export interface UpstreamOptions {
   /** By name; `system` is the servers of `resolvConf` unless it is given here. */
-  readonly sets: Readonly<Record<string, ReadonlyArray<DnsServerAddress>>>
+  readonly sets: Readonly<Record<string, ResolverSet>>
   /** Path; read again when it changes. */
   readonly resolvConf?: string
   readonly resendMs?: number
@@ -28,165 +22,120 @@ export interface UpstreamOptions {
   readonly tcpMs?: number
 }
 
-/** A server during one exchange. */
-interface Peer {
-  readonly server: DnsServerAddress
-  readonly socket: DnsUdpSocket
-  edns: boolean
-  sent: number
-  tcp: boolean
-  failure: { readonly detail: string; readonly reached: boolean } | null
-}
+/** Servers with connections that are kept; more come only of a resolv.conf that changes all the time. */
+const maxStreamServers = 64
 
-type Event =
-  | { readonly _tag: "Datagram"; readonly peer: Peer; readonly bytes: Uint8Array }
-  | { readonly _tag: "Stream"; readonly peer: Peer; readonly bytes: Uint8Array }
-  | { readonly _tag: "Problem"; readonly peer: Peer; readonly detail: string }
+/** How long a probe waits. */
+const probeMs = 3_000
 
-/** A server that was silent where another one answered is asked last for this long. */
-const asideMs = 60_000
+/** Probes at a time, of all sets. */
+const maxProbes = 16
 
-/** Events that wait for the exchange's fiber; datagrams beyond are lost like on any full socket. */
-const maxEvents = 256
+export const layer = (options: UpstreamOptions): Layer.Layer<Upstream> => Layer.effect(Upstream, make(options))
 
-export const layer = (options: UpstreamOptions): Layer.Layer<Upstream> => Layer.sync(Upstream, () => make(options))
-
-const make = (options: UpstreamOptions): Upstream["Service"] => {
+const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
   const { sets, resolvConf = "/etc/resolv.conf", resendMs = 1000, totalMs = 10_000, tcpMs = 5000 } = options
-  const systemServers = watchedFile(resolvConf, parseResolvConf)
-  const counters = { queries: 0, resends: 0, tcp_queries: 0, answers: 0, failures: 0, timeouts: 0, ignored: 0 }
+  const planOf = makeResolverSets(sets, resolvConf, resendMs)
+  const scope = yield* Effect.scope
+  const memory = new ServerMemory()
+  const counters = {
+    queries: 0,
+    resends: 0,
+    tcp_queries: 0,
+    answers: 0,
+    failures: 0,
+    timeouts: 0,
+    ignored: 0,
+    without_edns: 0,
+    case_changed: 0,
+    truncated_used: 0,
+    probes: 0,
+    stream_connections: 0,
+    stream_reconnects: 0,
+    stream_full: 0
+  }
   const silentSets = new Set<string>()
   /** When each set last answered anything: monotonic milliseconds. */
   const answeredAt = new Map<string, number>()
   /** Servers that nothing gets to, or where nobody listens; each is told once. */
   const outOfReach = new Set<string>()
-  /** Until when which servers are asked last: one of several that is down must not cost each question a second. */
-  const asideUntil = new Map<string, number>()
+  let probes = 0
 
-  const serversOf = (set: string): Effect.Effect<ReadonlyArray<DnsServerAddress>, NoResolver> => {
-    const configured = Object.hasOwn(sets, set) ? sets[set] : undefined
-    if (configured !== undefined) {
-      return configured.length > 0
-        ? Effect.succeed(configured)
-        : Effect.fail(new NoResolver({ detail: `the resolver set ${set} has no server` }))
+  const streams = new Map<string, StreamConnections | HttpsSession>()
+  yield* Effect.addFinalizer(() => Effect.sync(() => streams.forEach((stream) => stream.close())))
+  const streamTo = (server: ResolverServer): StreamConnections | HttpsSession => {
+    const key = formatServer(server)
+    let stream = streams.get(key)
+    if (stream !== undefined) return stream
+    if (streams.size >= maxStreamServers) {
+      const [oldest, closing] = streams.entries().next().value!
+      streams.delete(oldest)
+      closing.close()
     }
-    if (set !== "system") return Effect.fail(new NoResolver({ detail: `there is no resolver set ${set}` }))
-    return systemServers.pipe(
-      Effect.mapError((cause) => new NoResolver({ detail: `${resolvConf} cannot be read (${cause})` })),
-      Effect.filterOrFail(
-        (addresses) => addresses.length > 0,
-        () => new NoResolver({ detail: `no nameserver line in ${resolvConf}` })
-      ),
-      Effect.map((addresses) => addresses.map((address) => ({ address, port: 53 })))
-    )
+    stream = server.transport === "https" ? new HttpsSession(server, counters) : new StreamConnections(server, counters)
+    streams.set(key, stream)
+    return stream
   }
 
-  const ask = Effect.fnUntraced(function* (set: string, question: UpstreamQuestion, withinMs: number) {
-    const query = { ...question, id: crypto.randomInt(0x10000) }
-    const withEdns = encodeQuery(query, true)
-    const withoutEdns = encodeQuery(query, false)
-    // What is no DNS name can never exist.
-    if (withEdns === null || withoutEdns === null) return yield* new NameNotFound({ ttlSeconds: maxTtl })
-    const events = yield* Queue.dropping<Event>(maxEvents)
-    const peers: Array<Peer> = []
-    const began = yield* monotonicMillis
-    const isAside = (server: DnsServerAddress) => (asideUntil.get(formatServer(server)) ?? began) > began
-    // A stable sort: the order of the file among those that are alike.
-    const servers = (yield* serversOf(set)).toSorted((a, b) => Number(isAside(a)) - Number(isAside(b)))
-    for (const server of servers) peers.push(yield* openPeer(server, query.id, events))
+  const partsOf = (set: string): ExchangeParts => ({
+    memory,
+    counters,
+    tcpMs,
+    overStream: (server, query, withinMs) => streamTo(server).exchange(query, withinMs),
+    unreachable: (server, cause) =>
+      Effect.suspend(() => {
+        if (outOfReach.has(server)) return Effect.void
+        outOfReach.add(server)
+        return Effect.logWarning(`the DNS server ${server} is of no use (${cause}): the others of ${set} are asked`)
+      })
+  })
 
-    const send = (peer: Peer): void => {
-      counters.queries++
-      if (peer.sent++ > 0) counters.resends++
-      peer.socket.send(peer.edns ? withEdns : withoutEdns)
-    }
-    let turn = 0
-    const sendNext = (): void => {
-      for (let i = 0; i < peers.length; i++) {
-        const peer = peers[turn++ % peers.length]!
-        if (peer.failure === null && !peer.tcp) return send(peer)
+  /** What can be found out about the set's other servers while nobody waits for it. */
+  const probe = Effect.fnUntraced(function* (set: string, plan: AskPlan, question: UpstreamQuestion) {
+    const now = yield* monotonicMillis
+    for (const server of plan.servers) {
+      const key = formatServer(server)
+      if (outOfReach.has(key) && memory.of(key).silentSince === null) {
+        outOfReach.delete(key)
+        yield* Effect.logInfo(`the DNS server ${key} is of use again`)
       }
-    }
-    /** The peer is out; `null` while another may still answer. */
-    const giveUp = (peer: Peer, detail: string, reached: boolean): ResolutionReason | null => {
-      peer.failure ??= { detail: `${formatServer(peer.server)}: ${detail}`, reached }
-      const left = peers.filter((p) => p.failure === null)
-      if (left.length === 0) return reasonOf(peers)
-      if (left.some((p) => p.sent === 0)) sendNext()
-      return null
-    }
-    const overTcp = (peer: Peer): Effect.Effect<unknown> => {
-      counters.tcp_queries++
-      return exchangeTcp(peer.server, peer.edns ? withEdns : withoutEdns, tcpMs).pipe(
-        Effect.match({
-          onSuccess: (bytes): Event => ({ _tag: "Stream", peer, bytes }),
-          onFailure: (detail): Event => ({ _tag: "Problem", peer, detail: `truncated over UDP, over TCP ${detail}` })
-        }),
-        Effect.flatMap((event) => Queue.offer(events, event))
+      const aim = probes < maxProbes ? memory.startProbe(key, plan.order, now) : null
+      if (aim === null) continue
+      probes++
+      counters.probes++
+      yield* exchange(partsOf(set), { ...plan, servers: [server] }, question, probeMs, aim).pipe(
+        Effect.scoped,
+        Effect.ignore,
+        Effect.ensuring(
+          Effect.map(monotonicMillis, (ended) => {
+            probes--
+            memory.probed(key, ended)
+          })
+        ),
+        Effect.forkIn(scope)
       )
     }
+  })
 
-    const deadline = (yield* monotonicMillis) + withinMs
-    let resendAt = 0
-    for (;;) {
-      const time = yield* monotonicMillis
-      if (time >= deadline) {
-        counters.timeouts++
-        return yield* peers.some((p) => p.failure?.reached === true)
-          ? reasonOf(peers)
-          : new Timeout({ afterMs: withinMs })
+  const ask = Effect.fnUntraced(function* (set: string, question: UpstreamQuestion, withinMs: number) {
+    const plan = yield* planOf(set)
+    if (plan.noAaaa && question.type === recordType.AAAA) {
+      return {
+        ...emptyMessage,
+        response: true,
+        questions: [{ name: question.domain, type: question.type, class: classInternet }]
       }
-      if (time >= resendAt) {
-        sendNext()
-        resendAt = time + resendMs
-      }
-      const next = yield* Queue.take(events).pipe(Effect.timeoutOption(Math.min(resendAt, deadline) - time))
-      if (Option.isNone(next)) continue
-      const event = next.value
-      const { peer } = event
-      if (event._tag === "Problem") {
-        const reason = giveUp(peer, event.detail, peer.tcp)
-        if (reason !== null) return yield* reason
-        const server = formatServer(peer.server)
-        if (!peer.tcp && !outOfReach.has(server)) {
-          outOfReach.add(server)
-          yield* Effect.logWarning(
-            `the DNS server ${server} is of no use (${event.detail}): the others of ${set} are asked`
-          )
-        }
-        continue
-      }
-      const verdict = judge(query, event.bytes, event._tag === "Stream" ? "tcp" : "udp", peer.edns)
-      if (verdict._tag === "Usable") {
-        counters.answers++
-        asideUntil.delete(formatServer(peer.server))
-        if (outOfReach.delete(formatServer(peer.server))) {
-          yield* Effect.logInfo(`the DNS server ${formatServer(peer.server)} is of use again`)
-        }
-        for (const { failure, sent, server } of peers) {
-          if (peers.length > 1 && server !== peer.server && sent > 0 && failure === null) {
-            asideUntil.set(formatServer(server), (yield* monotonicMillis) + asideMs)
-          }
-        }
-        return verdict.message
-      }
-      if (verdict._tag === "Foreign") {
-        counters.ignored++
-        // A TCP answer that is none is the only one this connection gives.
-        if (event._tag === "Datagram") continue
-      } else if (verdict._tag === "NoEdns" && peer.edns) {
-        peer.edns = false
-        if (event._tag === "Stream") yield* Effect.forkScoped(overTcp(peer))
-        else send(peer)
-        continue
-      } else if (verdict._tag === "Truncated") {
-        if (!peer.tcp) yield* Effect.forkScoped(overTcp(peer))
-        peer.tcp = true
-        continue
-      }
-      const reason = giveUp(peer, verdict._tag === "Failed" ? verdict.detail : "unusable answer over TCP", true)
-      if (reason !== null) return yield* reason
     }
+    const message = yield* exchange(partsOf(set), plan, question, withinMs, null).pipe(
+      Effect.scoped,
+      Effect.mapError((reason) =>
+        reason._tag === "NoResolver" && plan.note !== null
+          ? new NoResolver({ detail: `${plan.note}; ${reason.detail}` })
+          : reason
+      )
+    )
+    yield* probe(set, plan, question)
+    return message
   })
 
   return Upstream.of({
@@ -195,7 +144,6 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
       yield* Effect.annotateCurrentSpan({ set, domain, type })
       const since = yield* monotonicMillis
       const message = yield* ask(set, question, Math.min(withinMs, totalMs)).pipe(
-        Effect.scoped,
         Effect.tapError((reason) => noteSilence(set, reason, since)),
         Effect.mapError((reason) => new ResolutionError({ resolver: set, domain, reason }))
       )
@@ -215,37 +163,4 @@ const make = (options: UpstreamOptions): Upstream["Service"] => {
     const cause = reason._tag === "Timeout" ? `no answer within ${reason.afterMs} ms` : reason.detail
     return Effect.logWarning(`Resolver ${set} does not answer: ${cause}`)
   }
-}
-
-const openPeer = Effect.fnUntraced(function* (server: DnsServerAddress, id: number, events: Queue.Queue<Event>) {
-  const socket = yield* openUdp(
-    server,
-    (bytes) => {
-      // Cheap sieve: what does not carry our id never reaches the queue.
-      if (bytes.length >= 2 && bytes[0] === id >>> 8 && bytes[1] === (id & 255)) {
-        Queue.offerUnsafe(events, { _tag: "Datagram", peer, bytes })
-      }
-    },
-    (cause) => Queue.offerUnsafe(events, { _tag: "Problem", peer, detail: explain(cause) })
-  )
-  const peer: Peer = { server, socket, edns: true, sent: 0, tcp: false, failure: null }
-  return peer
 })
-
-/** One reason out of all peers' failures: unreachable servers are no resolver at all. */
-const reasonOf = (peers: ReadonlyArray<Peer>): ResolutionReason => {
-  const detail = peers.map((p) => p.failure?.detail ?? `${formatServer(p.server)}: no answer`).join("; ")
-  return peers.some((p) => p.failure?.reached === true) ? new ServerFailure({ detail }) : new NoResolver({ detail })
-}
-
-const explanations: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "no DNS server listens there (ECONNREFUSED)",
-  ENETUNREACH: "no route (ENETUNREACH)",
-  EADDRNOTAVAIL: "this host has no address of its family (EADDRNOTAVAIL)",
-  EAFNOSUPPORT: "this host has no IPv6 (EAFNOSUPPORT)",
-  EHOSTUNREACH: "host unreachable (EHOSTUNREACH)",
-  EPERM: "the host's firewall forbids it (EPERM)",
-  EMFILE: "too many open files (EMFILE)"
-}
-
-const explain = (cause: string): string => explanations[cause] ?? cause

@@ -4,7 +4,7 @@ import type { Authorization } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
 import { defaultRanges, type Ranges } from "../model/ranges.ts"
 import type { Resource } from "../model/Resource.ts"
-import type { SocketAddress } from "../model/SocketAddress.ts"
+import type { ResolverSet } from "../model/ResolverSet.ts"
 
 /** A host (name or canonical address, no brackets) and a UDP port. */
 export interface HostPort {
@@ -28,7 +28,7 @@ export interface GatewayConfig {
   readonly endpoint: HostPort
   readonly listenPort: number
   /** Resolver sets by name. `system` is always there without being listed. */
-  readonly resolvers: ReadonlyMap<string, ReadonlyArray<SocketAddress>>
+  readonly resolvers: ReadonlyMap<string, ResolverSet>
   readonly clients: ReadonlyArray<ConfiguredClient>
   readonly resources: ReadonlyArray<Resource>
   /** One for each client and resource where the resource's `allow` names the client or one of its groups. */

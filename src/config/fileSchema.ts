@@ -43,11 +43,20 @@ const NetworkFile = Schema.Struct({
   mtu: Schema.optionalKey(whole("a tunnel MTU", 1280, 1420))
 })
 
+const resolverServer = text(values.parseResolverServer)
+
+const ResolverSetFile = Schema.Struct({
+  servers: Schema.Array(resolverServer),
+  order: Schema.optionalKey(oneOf({ fallback: "fallback", fastest: "fastest" } as const))
+})
+
 /** The shape of `sallyport.yaml`, each value checked by itself; what they mean together is `resolveConfig`'s matter. */
 export const ConfigFile = Schema.Struct({
   endpoint: text((value) => values.parseHostPort(value, null)),
   listen: Schema.optionalKey(whole("a port", 1, 65535)),
-  resolvers: Schema.optionalKey(Schema.Record(Schema.String, Schema.Array(text(values.parseResolverServer)))),
+  resolvers: Schema.optionalKey(
+    Schema.Record(Schema.String, Schema.Union([Schema.Array(resolverServer), ResolverSetFile]))
+  ),
   clients: Schema.optionalKey(Schema.Record(Schema.String, ClientFile)),
   resources: Schema.optionalKey(Schema.Record(Schema.String, ResourceFile)),
   network: Schema.optionalKey(NetworkFile),

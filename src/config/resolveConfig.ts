@@ -1,6 +1,6 @@
 import * as Result from "effect/Result"
 import type { Authorization } from "../model/Authorization.ts"
-import type { SocketAddress } from "../model/SocketAddress.ts"
+import type { ResolverSet } from "../model/ResolverSet.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
 import type { Problem } from "./problem.ts"
@@ -35,8 +35,9 @@ export const resolveConfig = (
   checkRanges(network, report)
   const rangesGood = problems.length === 0
 
-  const resolvers = new Map<string, ReadonlyArray<SocketAddress>>()
-  for (const [name, servers] of Object.entries(file.resolvers ?? {})) {
+  const resolvers = new Map<string, ResolverSet>()
+  for (const [name, entry] of Object.entries(file.resolvers ?? {})) {
+    const { order = "fallback", servers } = "servers" in entry ? entry : { servers: entry }
     checkName(name, ["resolvers", name], report)
     if (name === "system") {
       report(["resolvers", name], "system always means the host's own resolver", "use another name for this set", true)
@@ -44,14 +45,13 @@ export const resolveConfig = (
     if (servers.length === 0 || servers.length > 8) {
       report(["resolvers", name], `resolver ${name} has ${servers.length} servers`, "list 1 to 8 of them", true)
     }
-    resolvers.set(name, servers)
-  }
-  for (const server of [...resolvers].flatMap(([name, servers]) => servers.map((s, i) => ({ name, i, ...s })))) {
-    const range = rangesOf(network).find(({ network }) => overlaps(network, server.address))
-    if (rangesGood && range !== undefined) {
-      const fix = "name the server's address outside the tunnel"
-      report(["resolvers", server.name, server.i], `${server.address} lies in ${range.key} ${range.network}`, fix)
+    for (const [i, { address }] of servers.entries()) {
+      const range = rangesOf(network).find(({ network }) => overlaps(network, address))
+      if (!rangesGood || range === undefined) continue
+      const path = ["resolvers", name, ...("servers" in entry ? ["servers"] : []), i]
+      report(path, `${address} lies in ${range.key} ${range.network}`, "name the server's address outside the tunnel")
     }
+    resolvers.set(name, { servers, order })
   }
 
   const clients = resolveClients(file, network, rangesGood, report)

@@ -1,5 +1,4 @@
 import { ResourceId, type DestinationOptIn, type Resource } from "../model/Resource.ts"
-import type { SocketAddress } from "../model/SocketAddress.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import type { ConfiguredClient, NetworkConfig } from "./GatewayConfig.ts"
 import { quote } from "./problem.ts"
@@ -18,7 +17,7 @@ export interface ResolvedResource {
 
 interface Known {
   readonly clients: ReadonlyArray<ConfiguredClient>
-  readonly resolvers: ReadonlyMap<string, ReadonlyArray<SocketAddress>>
+  readonly resolvers: ReadonlyMap<string, unknown>
   /** `null` when the ranges themselves are wrong. */
   readonly network: NetworkConfig | null
 }

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as DomainPattern from "../model/DomainPattern.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
-import type { SocketAddress } from "../model/SocketAddress.ts"
+import type { ResolverServer, ServerIdentity } from "../model/ResolverSet.ts"
 import { formatAddress, formatNetwork, isIpv4, mask, parseAddress, parseNetwork } from "../packet/address.ts"
 import type { HostPort } from "./GatewayConfig.ts"
 import { quote } from "./problem.ts"
@@ -35,7 +35,7 @@ export const parseKey = (text: string): Parsed<string> => {
   return bytes === undefined ? complain("not a WireGuard key (base64 of 32 bytes)", fix) : Result.succeed(text)
 }
 
-/** The 32 bytes of a canonical base64 key, `undefined` for anything else. */
+/** The 32 bytes of a canonical base64 key or hash, `undefined` for anything else. */
 export const keyBytes = (text: string): Uint8Array | undefined => {
   if (!/^[A-Za-z0-9+/]{43}=$/.test(text)) return undefined
   const bytes = Base64.decode(text)
@@ -60,17 +60,47 @@ export const parseHostPort = (text: string, defaultPort: number | null): Parsed<
   return match[1] === undefined && isHostName(host) ? Result.succeed({ host: host.toLowerCase(), port }) : wrong
 }
 
-/** `udp://10.0.0.53`, `udp://[fd00::53]:5353`. */
-export const parseResolverServer = (text: string): Parsed<SocketAddress> => {
-  const fix = "write udp:// and an address, for example udp://10.0.0.53 or udp://[fd00::53]:5353"
-  const scheme = /^([a-z]+):\/\/(.*)$/.exec(text)
-  if (scheme === null) return complain(`${quote(text)} is not a DNS server`, fix)
-  if (scheme[1] !== "udp") return complain(`DNS over ${scheme[1]} is not supported`, fix)
-  const server = parseHostPort(scheme[2]!, 53)
+/**
+ * `udp://10.0.0.53`, `tcp://[fd00::53]:5353`, `tls://10.0.0.53#dns.corp`, `https://10.0.0.53/dns-query#dns.corp`: always
+ * by its address, and for TLS behind `#` what its certificate must prove: a name, or `sha256/` and the pin of its key.
+ * Without `#` it must prove the address.
+ */
+export const parseResolverServer = (text: string): Parsed<ResolverServer> => {
+  const fix = "write for example udp://10.0.0.53, tls://10.0.0.53#dns.corp or https://10.0.0.53/dns-query#dns.corp"
+  const parts = /^([a-z]+):\/\/([^/#]*)(\/[^#]*)?(?:#(.*))?$/.exec(text)
+  if (parts === null) return complain(`${quote(text)} is not a DNS server`, fix)
+  const [, transport, at, path, proof] = parts
+  const port = transport === undefined ? undefined : resolverPorts[transport]
+  if (port === undefined) return complain(`DNS over ${transport} is not supported`, fix)
+  const server = parseHostPort(at!, port)
   if (Result.isFailure(server) || parseAddress(server.success.host) === undefined) {
     return complain(`${quote(text)} does not name a DNS server by its address`, fix)
   }
-  return Result.succeed({ address: server.success.host, port: server.success.port })
+  const endpoint = { address: server.success.host, port: server.success.port }
+  if (path !== undefined && transport !== "https") return complain(`${quote(text)}: only https:// has a path`, fix)
+  if (transport === "udp" || transport === "tcp") {
+    if (proof !== undefined) return complain(`${quote(text)}: ${transport} proves nothing`, `leave out #, or ${fix}`)
+    return Result.succeed({ ...endpoint, transport })
+  }
+  const identity = parseIdentity(proof ?? endpoint.address)
+  if (identity === null) {
+    return complain(`${quote(text)}: behind # is neither a name nor a pin`, `${fix}, or #sha256/ and 44 characters`)
+  }
+  if (transport === "tls") return Result.succeed({ ...endpoint, transport, identity })
+  if (path !== undefined && !/^\/[\w./~%-]{0,255}$/.test(path)) return complain(`${quote(text)}: not a path`, fix)
+  return Result.succeed({ ...endpoint, transport: "https", identity, path: path ?? "/dns-query" })
+}
+
+const resolverPorts: Readonly<Record<string, number>> = { udp: 53, tcp: 53, tls: 853, https: 443 }
+
+const parseIdentity = (text: string): ServerIdentity | null => {
+  if (text.startsWith("sha256/")) {
+    const sha256 = text.slice(7)
+    return keyBytes(sha256) === undefined ? null : { _tag: "Pin", sha256 }
+  }
+  const address = parseAddress(text)
+  if (address !== undefined) return { _tag: "Name", name: formatAddress(address) }
+  return isHostName(text) ? { _tag: "Name", name: text.toLowerCase() } : null
 }
 
 /** `tcp/443`, `udp/8000-8100`, `tcp`, `udp`, `icmp`. */

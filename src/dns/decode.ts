@@ -8,11 +8,23 @@ import { classInternet, recordType } from "./registry.ts"
 /** A TCP answer of 64 KiB can hold more; nobody honest sends that many. */
 const defaultMaxRecords = 1024
 
+/** 64 KiB hold no more: each takes at least 11 bytes. */
+const maxAnswerRecords = 5957
+
 /**
  * Reads a whole message, strictly: every count, length and pointer must hold and nothing may follow the last record.
  * Any bytes give a value.
  */
-export const decode = (bytes: Uint8Array, maxRecords = defaultMaxRecords): Message | Malformed => {
+export const decode = (bytes: Uint8Array, maxRecords = defaultMaxRecords): Message | Malformed =>
+  read(bytes, maxRecords, false)
+
+/**
+ * Reads an upstream server's answer as far as it can be used, as glibc does: the answer section must hold, what comes
+ * behind it is taken up to the first thing that is wrong. A truncated answer may end within its answer section.
+ */
+export const decodeAnswer = (bytes: Uint8Array): Message | Malformed => read(bytes, maxAnswerRecords, true)
+
+const read = (bytes: Uint8Array, maxRecords: number, lenient: boolean): Message | Malformed => {
   if (bytes.length < 12) return malformed("HeaderTruncated")
   const reader = new Reader(bytes)
   const id = reader.u16()
@@ -27,9 +39,12 @@ export const decode = (bytes: Uint8Array, maxRecords = defaultMaxRecords): Messa
   const section = (count: number): Array<ResourceRecord> => {
     const records: Array<ResourceRecord> = []
     for (let i = 0; i < count && reader.problem === null; i++) records.push(readRecord(reader))
+    if (reader.problem !== null) records.pop()
     return records
   }
+  if (reader.problem !== null) return malformed(reader.problem)
   const answers = section(counts[1])
+  if (reader.problem !== null && !(lenient && (flags & 0x0200) !== 0)) return malformed(reader.problem)
   const authorities = section(counts[2])
   let edns: Edns | null = null
   let extendedRcode = 0
@@ -38,12 +53,15 @@ export const decode = (bytes: Uint8Array, maxRecords = defaultMaxRecords): Messa
     const start = reader.at
     const record = readRecord(reader)
     if (record.type !== recordType.OPT) {
-      additionals.push(record)
+      if (reader.problem === null) additionals.push(record)
       continue
     }
     if (reader.problem !== null) break
     const options = record.data._tag === "Raw" ? readOptions(record.data.bytes) : null
-    if (edns !== null || bytes[start] !== 0 || options === null) return malformed("BadEdns")
+    if (edns !== null || bytes[start] !== 0 || options === null) {
+      if (lenient) continue
+      return malformed("BadEdns")
+    }
     // The owner is one byte, so the TTL's four bytes, which carry no TTL here, start at 5.
     extendedRcode = bytes[start + 5]!
     edns = {
@@ -53,9 +71,9 @@ export const decode = (bytes: Uint8Array, maxRecords = defaultMaxRecords): Messa
       options
     }
   }
-  if (reader.problem !== null) return malformed(reader.problem)
+  if (reader.problem !== null && !lenient) return malformed(reader.problem)
   if (answers.some(isOpt) || authorities.some(isOpt)) return malformed("BadEdns")
-  if (reader.at !== bytes.length) return malformed("TrailingBytes")
+  if (reader.at !== bytes.length && !lenient) return malformed("TrailingBytes")
   return {
     id,
     response: (flags & 0x8000) !== 0,

@@ -1,5 +1,5 @@
 import { isIpv4, parseAddress } from "../packet/address.ts"
-import { decode, decodeHeader } from "./decode.ts"
+import { decodeAnswer, decodeHeader } from "./decode.ts"
 import { encode } from "./encode.ts"
 import { emptyMessage, isMalformed, type Message, type ResourceRecord } from "./message.ts"
 import { canonicalName, type DomainText, isWithin, sameName } from "./name.ts"
@@ -20,14 +20,16 @@ export interface Query extends UpstreamQuestion {
   readonly id: number
 }
 
-/** The bytes to send; `null` when the domain is no DNS name. */
+/**
+ * The bytes to send; `null` when the domain is no DNS name. With EDNS also AD: the asker understands it (RFC 6840 §5.7).
+ */
 export const encodeQuery = (query: Query, edns: boolean): Uint8Array | null =>
   encode({
     ...emptyMessage,
     id: query.id,
     recursionDesired: true,
+    authenticData: edns,
     checkingDisabled: query.checkingDisabled ?? false,
-    authenticData: query.authenticData ?? false,
     questions: [{ name: query.domain, type: query.type, class: classInternet }],
     edns: edns ? { udpPayloadSize, version: 0, dnssecOk: query.dnssecOk ?? false, options: [] } : null
   })
@@ -38,46 +40,83 @@ export type Verdict =
   | { readonly _tag: "Usable"; readonly message: Message }
   /** Not an answer to this query; perhaps forged. Keep waiting. */
   | { readonly _tag: "Foreign" }
-  /** Ask again over TCP. */
-  | { readonly _tag: "Truncated" }
+  /** Ask again over TCP; `partial` has answers that can do when that fails. */
+  | { readonly _tag: "Truncated"; readonly partial: Message | null }
   /** The server does not understand EDNS (RFC 6891 §6.2.2): ask again without. */
   | { readonly _tag: "NoEdns" }
-  /** The server could not answer. */
-  | { readonly _tag: "Failed"; readonly detail: string }
+  /** The server could not answer; `mayBeEdns`: some say so, too, of what has EDNS. */
+  | { readonly _tag: "Failed"; readonly detail: string; readonly mayBeEdns: boolean }
 
-/** @param withEdns whether the query that is answered had an OPT record */
+/**
+ * Reads an answer. What is put up with, since glibc's resolver, unbound, systemd-resolved or dnsmasq put up with it and
+ * people's servers rely on it (`test/layers/dns/leniency.test.ts` has a test for each row):
+ *
+ * | what a server does                                          | what we do                  | as                       |
+ * | ----------------------------------------------------------- | --------------------------- | ------------------------ |
+ * | FORMERR to EDNS, also without the question                  | ask without EDNS            | glibc res_send, unbound  |
+ * | NOTIMP or BADVERS to EDNS, with or without OPT              | ask without EDNS            | unbound; RFC 6891        |
+ * | SERVFAIL or REFUSED to EDNS                                 | next server; if none is left, without EDNS | systemd-resolved |
+ * | silence to EDNS                                             | ask without EDNS            | systemd-resolved, dnsmasq |
+ * | silence over UDP                                            | ask over TCP                | systemd-resolved         |
+ * | an error without the question                               | it is that server's failure | unbound                  |
+ * | NOERROR with nothing in it, neither RA nor AA (lame)        | next server                 | glibc res_send           |
+ * | bytes behind the message                                    | not looked at               | glibc, dnsmasq           |
+ * | nonsense behind the answer section, two OPT records         | not looked at               | glibc                    |
+ * | more records than anybody needs                             | all read, 64 addresses used | glibc                    |
+ * | TC, and TCP is refused, closed or silent                    | what the UDP answer had     | dnsmasq                  |
+ * | TC with a record cut in two                                 | the whole records before it | dnsmasq                  |
+ * | the question in another case                                | asked again in plain case   | glibc; unbound caps-for-id |
+ * | several answers                                             | the first usable one        | all                      |
+ *
+ * Never: another id, another question, another address or port, opcode or class.
+ *
+ * @param withEdns whether the query that is answered had an OPT record
+ */
 export const judge = (query: Query, bytes: Uint8Array, transport: "udp" | "tcp", withEdns: boolean): Verdict => {
   const header = decodeHeader(bytes)
   if (header?.id !== query.id || !header.response || header.opcode !== opcodeQuery) return { _tag: "Foreign" }
-  const message = decode(bytes)
+  const message = decodeAnswer(bytes)
   if (isMalformed(message)) {
-    // Some servers cut a record in two when they truncate.
-    if (header.truncated && transport === "udp") return { _tag: "Truncated" }
-    return { _tag: "Failed", detail: `malformed answer (${message.reason})` }
+    // Some servers cut the question in two when they truncate.
+    if (header.truncated && transport === "udp") return { _tag: "Truncated", partial: null }
+    return failed(`malformed answer (${message.reason})`)
   }
-  const refusesEdns = message.rcode === rcode.FormErr || message.rcode === rcode.NotImp
   const [question] = message.questions
-  if (question === undefined && refusesEdns) {
-    // A server that cannot read the query may leave the question out.
-    return withEdns ? { _tag: "NoEdns" } : { _tag: "Failed", detail: rcodeText(message.rcode) }
-  }
-  if (
-    message.questions.length !== 1 ||
-    question?.type !== query.type ||
-    question.class !== classInternet ||
-    !sameName(question.name, query.domain)
-  ) {
-    return { _tag: "Foreign" }
-  }
-  if (refusesEdns && withEdns && message.edns === null) return { _tag: "NoEdns" }
+  const isError = message.rcode !== rcode.NoError && message.rcode !== rcode.NXDomain
+  // A server that cannot read the query may leave the question out.
+  if (!(question === undefined && isError) && !isAsked(message, query)) return { _tag: "Foreign" }
+  if (withEdns && ednsErrors.has(message.rcode)) return { _tag: "NoEdns" }
   if (message.truncated) {
-    return transport === "udp" ? { _tag: "Truncated" } : { _tag: "Failed", detail: "truncated over TCP" }
+    if (transport === "tcp") return failed("truncated over TCP")
+    const hasAnswer = !isError && message.answers.some(({ type }) => type === query.type)
+    return { _tag: "Truncated", partial: hasAnswer ? message : null }
   }
-  if (message.rcode !== rcode.NoError && message.rcode !== rcode.NXDomain) {
-    return { _tag: "Failed", detail: rcodeText(message.rcode) }
-  }
-  return { _tag: "Usable", message }
+  if (isError) return failed(rcodeText(message.rcode), withEdns && doubtfulErrors.has(message.rcode))
+  return isLame(message) ? failed("it does not do recursion (lame)") : { _tag: "Usable", message }
 }
+
+/** What servers that do not know EDNS answer it with. */
+const ednsErrors: ReadonlySet<number> = new Set([rcode.FormErr, rcode.NotImp, rcode.BadVers])
+
+/** Mostly about the name; of some servers about EDNS. */
+const doubtfulErrors: ReadonlySet<number> = new Set([rcode.ServFail, rcode.Refused])
+
+const failed = (detail: string, mayBeEdns = false): Verdict => ({ _tag: "Failed", detail, mayBeEdns })
+
+const isAsked = ({ questions }: Message, query: Query): boolean =>
+  questions.length === 1 &&
+  questions[0]!.type === query.type &&
+  questions[0]!.class === classInternet &&
+  sameName(questions[0]!.name, query.domain)
+
+/** A server that is authoritative for other zones only says nothing, or where else to ask. */
+const isLame = (message: Message): boolean =>
+  message.rcode === rcode.NoError &&
+  message.answers.length === 0 &&
+  message.additionals.length === 0 &&
+  !message.authoritative &&
+  !message.recursionAvailable &&
+  !message.authorities.some(({ type }) => type === recordType.SOA)
 
 /** What a usable answer says about one address family. `ttl` in seconds, 0 to `maxTtl`. */
 export type FamilyAnswer =

@@ -23,14 +23,50 @@ clients:
 `
 
 describe("a correct sallyport.yaml", () => {
+  it("has resolver sets over UDP, TCP, TLS by name, address or pin, and HTTPS, in an order", () => {
+    const pin = key(7)
+    const { resolvers } = good(
+      base +
+        "resolvers:\n" +
+        "  plain: [tcp://10.0.0.53]\n" +
+        "  safe:\n" +
+        "    order: fastest\n" +
+        `    servers: ["tls://10.0.0.53#DNS.corp", tls://1.1.1.1, "tls://[fd00::53]:8853#sha256/${pin}"]\n` +
+        "  web: [https://10.0.0.53#dns.corp, https://10.0.0.53:8443/q/x]\n"
+    )
+    const at = { address: "10.0.0.53" } as const
+    const named = { _tag: "Name", name: "dns.corp" } as const
+    assert.deepStrictEqual(Object.fromEntries(resolvers), {
+      plain: { order: "fallback", servers: [{ ...at, transport: "tcp", port: 53 }] },
+      safe: {
+        order: "fastest",
+        servers: [
+          { ...at, transport: "tls", port: 853, identity: named },
+          { address: "1.1.1.1", transport: "tls", port: 853, identity: { _tag: "Name", name: "1.1.1.1" } },
+          { address: "fd00::53", transport: "tls", port: 8853, identity: { _tag: "Pin", sha256: pin } }
+        ]
+      },
+      web: {
+        order: "fallback",
+        servers: [
+          { ...at, transport: "https", port: 443, identity: named, path: "/dns-query" },
+          { ...at, transport: "https", port: 8443, identity: { _tag: "Name", name: "10.0.0.53" }, path: "/q/x" }
+        ]
+      }
+    })
+  })
+
   it("becomes clients, resources and grants", () => {
     const config = good(example)
 
     assert.deepStrictEqual(config.endpoint, { host: "vpn.example.com", port: 51820 })
-    assert.deepStrictEqual(config.resolvers.get("corp"), [
-      { address: "10.0.0.53", port: 53 },
-      { address: "fd12::53", port: 5353 }
-    ])
+    assert.deepStrictEqual(config.resolvers.get("corp"), {
+      servers: [
+        { transport: "udp", address: "10.0.0.53", port: 53 },
+        { transport: "udp", address: "fd12::53", port: 5353 }
+      ],
+      order: "fallback"
+    })
     assert.deepStrictEqual(config.resources, [
       {
         id: "gitlab",
@@ -218,7 +254,32 @@ describe("a wrong sallyport.yaml", () => {
       `${base}resolvers: { corp: [udp://ns.corp] }\n`,
       /^s\.yaml:4:21: corp: "udp:\/\/ns\.corp" does not name a DNS server by its address — /
     ],
-    ["a resolver over TLS", `${base}resolvers: { corp: [tls://1.1.1.1] }\n`, /DNS over tls is not supported — /],
+    ["a resolver over QUIC", `${base}resolvers: { corp: [quic://1.1.1.1] }\n`, /DNS over quic is not supported — /],
+    [
+      "a resolver over HTTPS by name",
+      `${base}resolvers: { corp: ["https://dns.corp/dns-query"] }\n`,
+      /does not name a DNS server by its address — /
+    ],
+    [
+      "a pin that is none",
+      `${base}resolvers: { corp: ["tls://1.1.1.1#sha256/AAAA"] }\n`,
+      /neither a name nor a pin — /
+    ],
+    [
+      "a name to prove over UDP",
+      `${base}resolvers: { corp: ["udp://1.1.1.1#dns.corp"] }\n`,
+      /udp proves nothing — leave out #/
+    ],
+    [
+      "an order that is none",
+      `${base}resolvers: { corp: { servers: [udp://1.1.1.1], order: fastets } }\n`,
+      /"fastets" is not a choice here — did you mean fastest\?/
+    ],
+    [
+      "a bad server in a mapping",
+      `${base}resolvers: { corp: { servers: [udp://ns.corp] } }\n`,
+      /^s\.yaml:4:32: .*does not name a DNS server by its address — /
+    ],
     [
       "a resolver inside the tunnel",
       `${base}resolvers: { corp: [udp://100.64.0.1] }\n`,

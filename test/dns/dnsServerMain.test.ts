@@ -39,7 +39,9 @@ describe("the scripted DNS server as a process", () => {
             return pattern.exec(output)![1]
           })
         const port = Number(yield* printed(/^listening 127\.0\.0\.1:([0-9]+)$/m))
-        const upstream = UpstreamLive.layer({ sets: { test: [{ address: "127.0.0.1", port }] } })
+        const upstream = UpstreamLive.layer({
+          sets: { test: { servers: [{ transport: "udp", address: "127.0.0.1", port }], order: "fallback" } }
+        })
         const answers = Upstream.use((u) => u.exchange("test", { domain: "app.test", type: recordType.A })).pipe(
           Effect.map((message) => message.answers.map((r) => [r.ttl, r.data])),
           Effect.provide(upstream)

@@ -18,22 +18,25 @@ describe("resolv.conf", () => {
       "nameserver 10.0.0.53",
       "options timeout:1"
     ].join("\n")
-    assert.deepStrictEqual(parseResolvConf(text), ["10.0.0.53", "2001:db8::1"])
+    assert.deepStrictEqual(parseResolvConf(text).servers, ["10.0.0.53", "2001:db8::1"])
   })
 
   it("a link-local server keeps its zone; other zones, ports and names are no servers", () => {
     const text =
       "nameserver fe80::1%eth0\nnameserver fd00::1%eth0\nnameserver 10.0.0.1:5353\nnameserver dns.test\nnameserver"
-    assert.deepStrictEqual(parseResolvConf(text), ["fe80::1%eth0"])
+    assert.deepStrictEqual(parseResolvConf(text).servers, ["fe80::1%eth0"])
   })
 
   it("stops at eight", () => {
     const text = Array.from({ length: 20 }, (_, i) => `nameserver 10.0.0.${i}`).join("\n")
-    assert.strictEqual(parseResolvConf(text).length, maxServers)
+    assert.strictEqual(parseResolvConf(text).servers.length, maxServers)
   })
 
   it("carriage returns do no harm", () => {
-    assert.deepStrictEqual(parseResolvConf("nameserver 10.0.0.1\r\nnameserver 10.0.0.2\r\n"), ["10.0.0.1", "10.0.0.2"])
+    assert.deepStrictEqual(parseResolvConf("nameserver 10.0.0.1\r\nnameserver 10.0.0.2\r\n").servers, [
+      "10.0.0.1",
+      "10.0.0.2"
+    ])
   })
 })
 
@@ -56,7 +59,7 @@ describe("hosts file", () => {
   it.prop("any text gives a table", [bytes(200)], ([data]) => {
     const text = Buffer.from(data).toString("latin1")
     parseHosts(text)
-    for (const server of parseResolvConf(text)) assert.isNotEmpty(server)
+    for (const server of parseResolvConf(text).servers) assert.isNotEmpty(server)
   })
 })
 

@@ -19,6 +19,7 @@ const reply: Message = {
   ...emptyMessage,
   id: query.id,
   response: true,
+  recursionAvailable: true,
   questions: [{ name: "App.Corp.TEST", type: recordType.A, class: 1 }],
   edns: { udpPayloadSize: 1232, version: 0, dnssecOk: false, options: [] }
 }
@@ -51,13 +52,14 @@ const verdict = (message: Message, transport: "udp" | "tcp" = "udp", withEdns = 
   judge(query, encode(message)!, transport, withEdns)._tag
 
 describe("DNS query", () => {
-  it("asks one question with recursion desired, and offers 1232 bytes unless EDNS is off", () => {
+  it("asks one question with recursion desired, and offers 1232 bytes and takes AD unless EDNS is off", () => {
     const message = decode(encodeQuery(query, true)!)
     assert.isFalse(isMalformed(message))
     assert.deepStrictEqual(message, {
       ...emptyMessage,
       id: 0x1234,
       recursionDesired: true,
+      authenticData: true,
       questions: [{ name: "app.corp.test", type: 1, class: 1 }],
       edns: { udpPayloadSize: 1232, version: 0, dnssecOk: false, options: [] }
     })
@@ -113,15 +115,18 @@ describe("judging an answer", () => {
   it("SERVFAIL, REFUSED and nonsense under our id are failures that name the cause", () => {
     assert.deepStrictEqual(judge(query, encode({ ...reply, rcode: 2 })!, "udp", true), {
       _tag: "Failed",
-      detail: "SERVFAIL"
+      detail: "SERVFAIL",
+      mayBeEdns: true
     })
     assert.deepStrictEqual(judge(query, encode({ ...reply, rcode: 5 })!, "udp", true), {
       _tag: "Failed",
-      detail: "REFUSED"
+      detail: "REFUSED",
+      mayBeEdns: true
     })
     assert.deepStrictEqual(judge(query, encode(reply)!.subarray(0, 20), "udp", true), {
       _tag: "Failed",
-      detail: "malformed answer (NameTruncated)"
+      detail: "malformed answer (NameTruncated)",
+      mayBeEdns: false
     })
   })
 
@@ -132,7 +137,7 @@ describe("judging an answer", () => {
     assert.strictEqual(verdict({ ...refusal, rcode: rcode.NotImp }), "NoEdns")
     assert.strictEqual(verdict(refusal, "udp", false), "Failed")
     assert.strictEqual(verdict({ ...refusal, questions: [] }, "udp", false), "Failed")
-    assert.strictEqual(verdict({ ...reply, rcode: rcode.FormErr }), "Failed")
+    assert.strictEqual(verdict({ ...reply, rcode: rcode.FormErr }), "NoEdns")
   })
 
   it.prop("any bytes give a verdict; without our id it is foreign", [bytes(80), integer(0, 1)], ([data, ours]) => {

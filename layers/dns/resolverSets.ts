@@ -1,0 +1,72 @@
+import * as Effect from "effect/Effect"
+import type { ResolverOrder, ResolverServer, ResolverSet } from "../../src/model/ResolverSet.ts"
+import { defaultResolvConf, parseResolvConf, type ResolvConf } from "../../src/dns/resolvConf.ts"
+import { NoResolver } from "../../src/resolution/Resolver.ts"
+import { watchedFile } from "../host/watchedFile.ts"
+
+/** How a set is asked at this moment. */
+export interface AskPlan {
+  readonly servers: ReadonlyArray<ResolverServer>
+  readonly order: ResolverOrder
+  /** Where the list of servers begins. */
+  readonly first: number
+  /** How long a living server is waited for before it or the next one is asked, in milliseconds. */
+  readonly resendMs: number
+  /** How often each server is asked at most. */
+  readonly attempts: number
+  readonly noAaaa: boolean
+  /** What is odd about where the servers come from, for who reads that they are of no use. */
+  readonly note: string | null
+}
+
+/** A file that holds no server may be just being written: it is read again so often, 50 ms apart. */
+const readAgain = 5
+
+/** Gives the plan of a set by its name: of the configuration, or `system`, what resolv.conf says now. */
+export const makeResolverSets = (
+  sets: Readonly<Record<string, ResolverSet>>,
+  resolvConf: string,
+  resendMs: number
+): ((set: string) => Effect.Effect<AskPlan, NoResolver>) => {
+  const file = watchedFile(resolvConf, parseResolvConf)
+  /** The contents without servers that were waited for already. */
+  let known: ResolvConf | null = null
+  let turn = 0
+
+  const readSystem = Effect.gen(function* () {
+    // Without the file, and without a server in it, glibc asks the host itself.
+    const read = file.pipe(
+      Effect.catchIf(
+        (cause) => cause === "ENOENT",
+        () => Effect.succeed(defaultResolvConf)
+      )
+    )
+    let conf = yield* read
+    for (let i = 0; conf.isDefault && conf !== known && i < readAgain; i++) {
+      yield* Effect.sleep(50)
+      conf = yield* read
+    }
+    known = conf.isDefault ? conf : null
+    return conf
+  }).pipe(Effect.mapError((cause) => new NoResolver({ detail: `${resolvConf} cannot be read (${cause})` })))
+
+  return Effect.fnUntraced(function* (name: string) {
+    const set = Object.hasOwn(sets, name) ? sets[name] : undefined
+    if (set !== undefined) {
+      if (set.servers.length === 0) return yield* new NoResolver({ detail: `the resolver set ${name} has no server` })
+      return { ...set, first: 0, resendMs, attempts: Infinity, noAaaa: false, note: null }
+    }
+    if (name !== "system") return yield* new NoResolver({ detail: `there is no resolver set ${name}` })
+    const { attempts, isDefault, noAaaa, overTcp, rotates, servers, timeoutMs } = yield* readSystem
+    const transport = overTcp ? "tcp" : "udp"
+    return {
+      servers: servers.map((address): ResolverServer => ({ transport, address, port: 53 })),
+      order: "fallback",
+      first: rotates ? turn++ % servers.length : 0,
+      resendMs: timeoutMs ?? resendMs,
+      attempts: attempts ?? Infinity,
+      noAaaa,
+      note: isDefault ? `${resolvConf} names no server` : null
+    } satisfies AskPlan
+  })
+}

@@ -1,0 +1,54 @@
+import * as crypto from "node:crypto"
+import * as net from "node:net"
+import * as tls from "node:tls"
+import type { ResolverServer, ServerIdentity } from "../../src/model/ResolverSet.ts"
+
+/**
+ * A TLS connection to a DNS server that has proved who it is when `onReady` is called; until then nothing may be written
+ * to it. A server that proves nothing ends in the socket's `error`.
+ */
+export const connectTls = (
+  server: Extract<ResolverServer, { readonly identity: ServerIdentity }>,
+  protocols: ReadonlyArray<string>,
+  onReady: (socket: tls.TLSSocket) => void
+): tls.TLSSocket => {
+  const { address: host, identity, port } = server
+  const socket = tls.connect({
+    host,
+    port,
+    ALPNProtocols: [...protocols],
+    minVersion: "TLSv1.2",
+    ...(identity._tag === "Pin"
+      ? { rejectUnauthorized: false }
+      : {
+          ca: authorities(),
+          // An address is no server name (RFC 6066 §3).
+          ...(net.isIP(identity.name) === 0 ? { servername: identity.name } : {}),
+          checkServerIdentity: (_host: string, certificate: tls.PeerCertificate) =>
+            tls.checkServerIdentity(identity.name, certificate)
+        })
+  })
+  socket.once("secureConnect", () => {
+    const problem = identity._tag === "Pin" ? pinProblem(socket, identity.sha256) : null
+    if (problem === null) onReady(socket)
+    else socket.destroy(new Error(problem))
+  })
+  return socket
+}
+
+const pinProblem = (socket: tls.TLSSocket, pin: string): string | null => {
+  const key = socket.getPeerX509Certificate()?.publicKey.export({ type: "spki", format: "der" })
+  if (key === undefined) return "it shows no certificate"
+  const sha256 = crypto.createHash("sha256").update(key).digest("base64")
+  return sha256 === pin ? null : `its key is not the pinned one (it has sha256/${sha256})`
+}
+
+/** Node's own authorities, those of NODE_EXTRA_CA_CERTS and the host's: a company's servers have the company's. */
+const authorities = (): Array<string> => [...tls.getCACertificates("default"), ...systemAuthorities()]
+
+let known: ReadonlyArray<string> | null = null
+
+const systemAuthorities = (): ReadonlyArray<string> => {
+  known ??= tls.getCACertificates("system")
+  return known
+}

@@ -1,0 +1,52 @@
+import * as dgram from "node:dgram"
+import * as net from "node:net"
+import type { ResolverServer } from "../../src/model/ResolverSet.ts"
+
+export interface DnsUdpSocket {
+  /** Sends, now or as soon as the socket is connected. Problems go to `onProblem`. */
+  readonly send: (bytes: Uint8Array) => void
+  readonly close: () => void
+}
+
+/**
+ * A UDP socket on a fresh port that the kernel picks at random, connected: only datagrams of that server arrive, and
+ * an ICMP error ends up in `onProblem` (with the error's code).
+ */
+export const openUdp = (
+  server: Pick<ResolverServer, "address" | "port">,
+  onDatagram: (bytes: Uint8Array) => void,
+  onProblem: (cause: string) => void
+): DnsUdpSocket => {
+  const socket = dgram.createSocket(net.isIPv6(server.address) ? "udp6" : "udp4")
+  const waiting: Array<Uint8Array> = []
+  let connected = false
+  let closed = false
+  const problem = (error: NodeJS.ErrnoException): void => {
+    if (!closed) onProblem(error.code ?? error.message)
+  }
+  const transmit = (bytes: Uint8Array): void =>
+    socket.send(bytes, (error) => (error === null ? undefined : problem(error)))
+  socket.on("error", problem)
+  socket.on("message", (bytes, from) => {
+    // What came between bind and connect is not filtered by the kernel.
+    if (from.port === server.port && withoutZone(from.address) === withoutZone(server.address)) onDatagram(bytes)
+  })
+  socket.once("connect", () => {
+    connected = true
+    for (const bytes of waiting.splice(0)) transmit(bytes)
+  })
+  socket.connect(server.port, server.address)
+  return {
+    send: (bytes) => {
+      if (connected) transmit(bytes)
+      else waiting.push(bytes)
+    },
+    close: () => {
+      if (closed) return
+      closed = true
+      socket.close()
+    }
+  }
+}
+
+const withoutZone = (address: string): string => address.split("%")[0]!
