@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { existsSync, rmSync } from "node:fs"
 import { type Capture, Lab, LabError } from "../../src/lab/demo/Lab.ts"
-import { handshakeMessage } from "../../src/lab/demo/packets.ts"
+import { handshakeMessage, ipView } from "../../src/lab/demo/packets.ts"
 import { type Gateway, gatewayPort } from "../../src/lab/demo/tunnel.ts"
 import { gatewayConfig, inLab, inner, outer } from "../support/lab.ts"
 import { nothing, onlyLine, traces } from "../support/operator.ts"
@@ -207,6 +207,60 @@ it.live(
       assert.include(endpoints, `${service}:${gatewayPort}`)
     }).pipe(inLab)
 )
+
+/** Addresses of the gateway's host from which it would not send to the client by itself. */
+const dialled = {
+  "a virtual address, beside another one": {
+    address: "192.0.2.77",
+    gateway: ["ip address add 192.0.2.77/24 dev outer"],
+    client: []
+  },
+  "that of an uplink which a rule by source leads back to": {
+    address: "198.51.100.1",
+    gateway: [
+      "ip address add 198.51.100.1/24 dev back",
+      "ip link set back up",
+      `ip route add ${outer.client.v4}/32 via 198.51.100.2 dev back table 88`,
+      "ip rule add from 198.51.100.1 lookup 88"
+    ],
+    client: [
+      "ip address add 198.51.100.2/24 dev back",
+      "ip link set back up",
+      `ip route replace 198.51.100.1/32 dev back src ${outer.client.v4}`
+    ]
+  }
+} as const
+
+for (const [what, { address, ...commands }] of Object.entries(dialled)) {
+  it.live(`a client is called from the address that it dialled after kill -9: ${what}`, () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const peer = ["type", "veth", "peer", "name", "back", "netns", lab.namespace("client")]
+      yield* lab.exec("gateway", ["ip", "link", "add", "back", ...peer])
+      for (const host of ["client", "gateway"] as const) {
+        yield* lab.exec(host, ["sh", "-ec", commands[host].join("\n")])
+      }
+      const world = yield* startWorld()
+      const client = yield* connectWireguardGo(world, { endpoint: `${address}:${gatewayPort}` })
+      const proxy = yield* world.proxyOf()
+      yield* endpointKnown(world)
+
+      const wire = yield* lab.capture("client", { devices: ["outer", "back"] })
+      const since = Date.now()
+      yield* world.gateway.process.kill
+      yield* restartGateway(world)
+      const call = yield* wire.first((p) => p.at > since && p.direction === "in" && handshakeMessage(p) === 1, {
+        timeout: "5 seconds"
+      })
+      const back = yield* world.visitor.retry({ address: proxy, every: 50, deadline: 5000 })
+
+      assert.strictEqual(ipView(call?.bytes ?? new Uint8Array())?.source, address)
+      assert.strictEqual(back.page?.servedBy, inner.origin.v4, JSON.stringify(back.errors))
+      const endpoints = yield* lab.exec("client", ["wg", "show", client.device, "endpoints"])
+      assert.include(endpoints, `${address}:${gatewayPort}`)
+    }).pipe(inLab)
+  )
+}
 
 const waitFor = (condition: Effect.Effect<boolean>): Effect.Effect<boolean, LabError> =>
   condition.pipe(
