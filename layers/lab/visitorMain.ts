@@ -2,9 +2,9 @@
  * A user on the client host, as a child process in the lab: asks names, opens pages, downloads, uploads. It uses the
  * kernel's own network stack, so what it sees is what any program on a client sees.
  */
-import { createCipheriv, createHash, randomInt } from "node:crypto"
+import { createCipheriv, createHash, type Hash, randomInt } from "node:crypto"
 import { createSocket, type Socket } from "node:dgram"
-import { request } from "node:http"
+import { type ClientRequest, request } from "node:http"
 import { connect, isIPv4 } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Page } from "../../src/lab/demo/company.ts"
@@ -118,8 +118,8 @@ const to = (p: Parameters) => ({
   agent: false
 })
 
-/** One request on a connection of its own. */
-const fetchPage = (p: Parameters, upload?: Buffer): Promise<Page> =>
+/** One request on a connection of its own; `upload` sends its body. */
+const fetchPage = (p: Parameters, upload?: (sent: ClientRequest) => void): Promise<Page> =>
   new Promise((done, fail) => {
     const sent = request({
       ...to(p),
@@ -150,7 +150,8 @@ const fetchPage = (p: Parameters, upload?: Buffer): Promise<Page> =>
         })
       )
     })
-    sent.end(upload)
+    if (upload === undefined) sent.end()
+    else upload(sent)
   })
 
 /** Tries every `every` ms, each try on a new connection, until a page comes (from `servedBy`, when given). */
@@ -175,9 +176,38 @@ const retryPage = async (p: Parameters): Promise<unknown> => {
 const uploadBytes = async (p: Parameters): Promise<unknown> => {
   const cipher = createCipheriv("aes-128-ctr", Buffer.alloc(16, 2), Buffer.alloc(16))
   const body = cipher.update(Buffer.alloc(number(p, "bytes")))
-  const page = await fetchPage(p, body)
+  return uploaded(await fetchPage(p, (sent) => sent.end(body)), createHash("sha256").update(body))
+}
+
+const uploaded = (page: Page, sent: Hash): unknown => {
   const received: { bytes: number; sha256: string } = JSON.parse(page.text)
-  return { sent: createHash("sha256").update(body).digest("hex"), ...received }
+  return { sent: sent.digest("hex"), ...received }
+}
+
+/** Each ends its upload. */
+const uploads = new Map<string, () => Promise<unknown>>()
+
+/** Begins an upload of ten lines a second: the flow in which only the client talks. */
+const openUpload = (p: Parameters): void => {
+  const said = createHash("sha256")
+  let end = (): void => {}
+  const page = fetchPage({ ...p, timeout: 120_000 }, (sent) => {
+    const timer = setInterval(() => {
+      const line = `${performance.now()}\n`
+      said.update(line)
+      sent.write(line)
+    }, 100)
+    end = () => {
+      clearInterval(timer)
+      sent.end()
+    }
+  })
+  // Told to who ends it.
+  page.catch(() => {})
+  uploads.set(text(p, "id"), async () => {
+    end()
+    return uploaded(await page, said)
+  })
 }
 
 interface Drip {
@@ -249,6 +279,8 @@ serve({
   get: (p) => fetchPage(p),
   retry: retryPage,
   upload: uploadBytes,
+  openUpload,
+  closeUpload: (p) => uploads.get(text(p, "id"))?.(),
   drip: openDrip,
   readDrip,
   closeDrip: (p) => drips.get(text(p, "id"))?.close(),

@@ -262,6 +262,32 @@ for (const [what, { address, ...commands }] of Object.entries(dialled)) {
   )
 }
 
+it.live(
+  "uploads by open connections, to a name and to a network, go on over SIGTERM and over kill -9",
+  () =>
+    Effect.gen(function* () {
+      const options = { resources: `${resources}\n  lan: { cidr: ${inner.otherOrigin.v4}/32, allow: [visitor] }` }
+      const world = yield* startWorld(options)
+      yield* connectWireguardGo(world, { allowedIps: [`${inner.otherOrigin.v4}/32`] })
+      const { visitor } = world
+      yield* visitor.openUpload("name", yield* world.proxyOf())
+      yield* visitor.openUpload("network", inner.otherOrigin.v4)
+      yield* endpointKnown(world)
+
+      yield* world.gateway.process.stop
+      const second = yield* restartGateway(world, options)
+      yield* endpointKnown({ ...world, gateway: second })
+      yield* second.process.kill
+      yield* restartGateway(world, options)
+
+      for (const upload of ["name", "network"]) {
+        const { sent, sha256 } = yield* visitor.closeUpload(upload)
+        assert.strictEqual(sha256, sent, upload)
+      }
+    }).pipe(inLab),
+  { timeout: 120_000 }
+)
+
 const waitFor = (condition: Effect.Effect<boolean>): Effect.Effect<boolean, LabError> =>
   condition.pipe(
     Effect.filterOrFail(

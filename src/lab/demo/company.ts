@@ -119,6 +119,10 @@ export interface Visitor {
     readonly bytes: number
     readonly timeout?: number
   }) => Effect.Effect<typeof Uploaded.Type, LabError>
+  /** Begins an upload of ten lines a second, which goes on until it is closed. */
+  readonly openUpload: (id: string, address: string) => Effect.Effect<void, LabError>
+  /** What has arrived of it, once all has. */
+  readonly closeUpload: (id: string) => Effect.Effect<typeof Uploaded.Type, LabError>
   /** Opens an endless page, ten lines a second. */
   readonly openDrip: (
     id: string,
@@ -145,6 +149,8 @@ export const startVisitor: Effect.Effect<Visitor, LabError, Lab | Scope.Scope> =
     get: (page) => helper.call("get", page, Page, "2 minutes"),
     retry: (page) => helper.call("retry", page, Retried, page.deadline + 10_000),
     upload: (to) => helper.call("upload", to, Uploaded, "2 minutes"),
+    openUpload: (id, address) => Effect.asVoid(helper.call("openUpload", { id, address }, Schema.Unknown)),
+    closeUpload: (id) => helper.call("closeUpload", { id }, Uploaded, "2 minutes"),
     openDrip: (id, address, options) => Effect.asVoid(helper.call("drip", { id, address, ...options }, Schema.Unknown)),
     readDrip: (id) => helper.call("readDrip", { id }, DripState),
     closeDrip: (id) => Effect.asVoid(helper.call("closeDrip", { id }, Schema.Unknown)),
