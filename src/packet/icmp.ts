@@ -1,12 +1,15 @@
 import { isBroadcast, isIpv4, isLoopback, isMulticast, isUnspecified, type Words, writeAddress } from "./address.ts"
-import { write16, write32 } from "./bytes.ts"
-import { pseudoHeaderSum, sumBytes } from "./checksum.ts"
+import { read16, write16, write32 } from "./bytes.ts"
+import { applyDelta, delta16, pseudoHeaderSum, sumBytes } from "./checksum.ts"
 import { type PacketView, parseTruncated } from "./packetView.ts"
-import { protocolIcmp, protocolIcmpv6 } from "./protocols.ts"
+import { protocolIcmp, protocolIcmpv6, protocolUdp } from "./protocols.ts"
 
 /** Kinds of "destination unreachable", each with its meaning in both families. */
 export type Unreachable = 0 | 1
-/** IPv4 3/0 network unreachable; ICMPv6 1/3 address unreachable. */
+/**
+ * IPv4 3/0 network unreachable; ICMPv6 1/3 address unreachable. To who sent UDP, port unreachable (3/3, 1/4): those would be
+ * soft errors, which Linux does not tell a connected UDP socket; of this one it hears as ECONNREFUSED.
+ */
 export const networkUnreachable: Unreachable = 0
 /** Administratively prohibited: IPv4 3/13 (RFC 1812), ICMPv6 1/1. */
 export const prohibited: Unreachable = 1
@@ -29,8 +32,8 @@ export const writeUnreachable = (
   kind: Unreachable
 ): number =>
   original.version === 4
-    ? writeError(bytes, at, original, source, 3, kind === prohibited ? 13 : 0)
-    : writeError(bytes, at, original, source, 1, kind === prohibited ? 1 : 3)
+    ? writeError(bytes, at, original, source, 3, kind === prohibited ? 13 : original.protocol === protocolUdp ? 3 : 0)
+    : writeError(bytes, at, original, source, 1, kind === prohibited ? 1 : original.protocol === protocolUdp ? 4 : 3)
 
 /**
  * Reads the packet quoted in the ICMP error `error` into `quoted`. False when there is none that could be
@@ -47,6 +50,23 @@ export const parseQuoted = (bytes: Uint8Array, error: Readonly<PacketView>, quot
 /** An ICMP error that says the destination cannot be reached at all; "packet too big" does not. */
 export const isUnreachable = (view: Readonly<PacketView>): boolean =>
   view.icmpError && (view.version === 4 ? view.icmpType === 3 && view.icmpCode !== 4 : view.icmpType === 1)
+
+/** Makes port unreachable of an error that says softly that network or host cannot be reached; see `networkUnreachable`. */
+export const hardenUnreachable = (bytes: Uint8Array, error: PacketView): void => {
+  const { icmpCode, icmpType, transport, version } = error
+  const soft = version === 4 ? icmpType === 3 && softCodes4.has(icmpCode) : icmpType === 1 && softCodes6.has(icmpCode)
+  if (!soft) return
+  const code = version === 4 ? 3 : 4
+  const delta = delta16(icmpCode, code)
+  bytes[transport + 1] = code
+  write16(bytes, transport + 2, applyDelta(read16(bytes, transport + 2), delta))
+  error.icmpCode = code
+}
+
+/** Network or host unreachable, by the source route, or for the type of service. */
+const softCodes4: ReadonlySet<number> = new Set([0, 1, 5, 11, 12])
+/** No route, beyond the scope, address unreachable. */
+const softCodes6: ReadonlySet<number> = new Set([0, 2, 3])
 
 const writeError = (
   bytes: Uint8Array,

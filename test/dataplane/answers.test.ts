@@ -47,6 +47,9 @@ import { addressBytes, buildEcho, buildFragment, buildIcmp, buildIp, buildTcp, b
 const tcp6 = (destination: string, destinationPort = 443, source = tunnel6(1)) =>
   buildTcp({ source, destination, sourcePort: 50_000, destinationPort, flags: syn })
 
+const udp6 = (destinationPort: number, destination: string, sourcePort: number) =>
+  buildUdp({ source: tunnel6(1), destination, sourcePort, destinationPort })
+
 describe("a packet for the gateway itself", () => {
   it.effect("beyond 2,000 at once and 1,000 a second is dropped, for that client only", () =>
     Effect.gen(function* () {
@@ -366,6 +369,60 @@ describe("an ICMP query", () => {
   )
 })
 
+describe("a program that sends UDP", () => {
+  it.effect("is told port unreachable, which its socket hears, about the datagram that it sent", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      const [four, six] = [udp(9_999, proxy4, 50_001), udp6(9_999, proxy6, 50_002)]
+      yield* send(addresses(1, 1, "Unresolved"))
+      yield* sendInner(client, four, six, udp(9_999, "100.96.0.99", 50_003))
+      yield* send(addresses(1, 2, "Resolved", ["127.0.0.1", "::1"]))
+      yield* sendInner(client, four, six)
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [3, 3],
+        [1, 4],
+        [3, 3],
+        [3, 3],
+        [1, 4]
+      ])
+      for (const [i, sent] of [four, six].entries()) {
+        const error = client.received[i]!
+        const view = parsed(error)
+        assert.deepStrictEqual(view.source, parsed(sent).destination)
+        assert.deepStrictEqual(error.slice(view.transport + 8).slice(0, sent.length), sent)
+      }
+      assert.strictEqual(out.length, 0)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("hears so of a real host that a router cannot reach; TCP hears what the router says", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4, real6]))
+      yield* sendInner(client, udp(9_999, proxy4, 50_001), udp6(9_999, proxy6, 50_002), tcp(443, syn))
+      const told = (source: string, destination: string, error: { type: number; code: number }, i: number) =>
+        buildIcmp({ source, destination, ...error, payload: out[i]! })
+      yield* reply(
+        client,
+        told(gateway4, tunnel4(1), { type: 3, code: 1 }, 0),
+        told("fd5a:20::fe", tunnel6(1), { type: 1, code: 3 }, 1),
+        told(gateway4, tunnel4(1), { type: 3, code: 1 }, 2)
+      )
+      assert.deepStrictEqual(icmpOf(client.received), [
+        [3, 3],
+        [1, 4],
+        [3, 1]
+      ])
+      for (const [i, proxy] of [proxy4, proxy6].entries()) {
+        assert.strictEqual(formatAddress(parsed(client.received[i]).source), proxy)
+        assert.deepStrictEqual(quotedDestination(client.received[i]!), [...addressBytes(proxy)])
+      }
+    }).pipe(Effect.provide(layer))
+  )
+})
+
 describe("a name with addresses of one family", () => {
   for (const [family, real, way, other] of [
     ["IPv6", real6, tcp6(proxy6), tcp(443, syn)],
@@ -513,8 +570,8 @@ describe("packets parked during a first lookup", () => {
       yield* send(addresses(1, 1, "Resolving"))
       yield* sendInner(client, ...Array.from({ length: 10 }, (_, i) => udp(53, proxy4, 50_000 + i)))
       assert.deepStrictEqual(icmpOf(client.received), [
-        [3, 0],
-        [3, 0]
+        [3, 3],
+        [3, 3]
       ])
       yield* send(addresses(1, 1, "Resolved", [real4]))
       assert.deepStrictEqual(

@@ -80,7 +80,7 @@ describe("a network resource", () => {
       yield* sendInner(client, six)
       yield* send({ ...policy, wayOut6: false })
       yield* sendInner(client, six, tcp(443, syn, real4))
-      assert.deepStrictEqual(icmpOf(client.received), [[1, 3]])
+      assert.deepStrictEqual(icmpOf(client.received), [[1, 4]])
       assert.strictEqual(out.length, 2)
       yield* send(policy)
       yield* sendInner(client, six)

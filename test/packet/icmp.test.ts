@@ -1,6 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ipv4HeaderChecksumOk, makeChecksum, transportChecksumOk } from "../../src/packet/checksum.ts"
-import { isUnreachable, networkUnreachable, parseQuoted, prohibited, writeUnreachable } from "../../src/packet/icmp.ts"
+import {
+  hardenUnreachable,
+  isUnreachable,
+  networkUnreachable,
+  parseQuoted,
+  prohibited,
+  writeUnreachable
+} from "../../src/packet/icmp.ts"
+import { protocolUdp } from "../../src/packet/protocols.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../src/packet/packetView.ts"
 import { rewriteDestination } from "../../src/packet/rewrite.ts"
 import { rewriteQuoted } from "../../src/packet/rewriteQuoted.ts"
@@ -47,17 +55,24 @@ const answer = (packet: Uint8Array, write: Write): Uint8Array => {
 
 const unreachable: Write = (bytes, at, o) => writeUnreachable(bytes, at, o, o.destination, networkUnreachable)
 
-const kinds: ReadonlyArray<readonly [string, Write, readonly [number, number], readonly [number, number]]> = [
-  ["networkUnreachable", unreachable, [3, 0], [1, 3]],
-  ["prohibited", (b, at, o) => writeUnreachable(b, at, o, o.destination, prohibited), [3, 13], [1, 1]]
+/** Each with type and code over both families, and to who sent UDP. */
+const kinds: ReadonlyArray<
+  readonly [string, Write, { readonly [k in "v4" | "v6" | "udp4" | "udp6"]: readonly [number, number] }]
+> = [
+  ["networkUnreachable", unreachable, { v4: [3, 0], v6: [1, 3], udp4: [3, 3], udp6: [1, 4] }],
+  [
+    "prohibited",
+    (b, at, o) => writeUnreachable(b, at, o, o.destination, prohibited),
+    { v4: [3, 13], v6: [1, 1], udp4: [3, 13], udp6: [1, 1] }
+  ]
 ]
 
-describe.each(kinds)("%s", (_, write, four, six) => {
+describe.each(kinds)("%s", (_, write, told) => {
   it.prop("is a sound error from the destination to the source that quotes the packet", [packetSpec], ([spec]) => {
     const packet = build(spec)
     const error = answer(packet, write)
-    const [type, code] = spec.v6 ? six : four
     const original = parse(packet)
+    const [type, code] = told[`${original.protocol === protocolUdp ? "udp" : "v"}${spec.v6 ? 6 : 4}`]
     const whole = packet.slice(0, original.length)
     const expected = buildIcmp({
       source: spec.destination,
@@ -148,6 +163,26 @@ describe("ICMP errors", () => {
     assert.strictEqual(unreachable(exact, packet.length, parse(packet)), packet.length + 28)
     assert.strictEqual(unreachable(exact, packet.length + 1, parse(packet)), 0)
     assert.strictEqual(unreachable(exact, -1, parse(packet)), 0)
+  })
+})
+
+describe("hardenUnreachable", () => {
+  it.each([
+    ...[0, 1, 5, 11, 12].map((code) => [v4, 3, code, 3] as const),
+    ...[2, 3, 4, 9, 10, 13].map((code) => [v4, 3, code, code] as const),
+    [v4, 11, 0, 0],
+    ...[0, 2, 3].map((code) => [v6, 1, code, 4] as const),
+    ...[1, 4, 5].map((code) => [v6, 1, code, code] as const),
+    [v6, 2, 0, 0],
+    [v6, 3, 0, 0]
+  ] as const)("makes of %o, type %i code %i, code %i", (o, type, code, expected) => {
+    const payload = buildUdp({ source: o.destination, destination: o.source, ...ports })
+    const error = buildIcmp({ ...o, type, code, payload })
+    const view = parse(error)
+    hardenUnreachable(error, view)
+    assertSound(error)
+    assert.deepStrictEqual([view.icmpType, view.icmpCode], [type, expected])
+    assert.deepStrictEqual(parse(error), view)
   })
 })
 

@@ -3,9 +3,9 @@ import { equal, type Words, words } from "../../packet/address.ts"
 import { isControl } from "../../packet/controlPacket.ts"
 import { toClient } from "../../nat/fragments.ts"
 import { lookAheadPackets } from "../../nat/lookAhead.ts"
-import { isUnreachable, parseQuoted } from "../../packet/icmp.ts"
+import { hardenUnreachable, isUnreachable, parseQuoted } from "../../packet/icmp.ts"
 import { isRequest, makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
-import { protocolTcp, tcpSyn } from "../../packet/protocols.ts"
+import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteSource } from "../../packet/rewrite.ts"
 import { rewriteQuoted } from "../../packet/rewriteQuoted.ts"
 import { counterIndex } from "../counters.ts"
@@ -177,7 +177,11 @@ export class Inbound {
       return
     }
     const mapping = state.sessions.mappingOf(slot)
-    if (mapping >= 0 && isUnreachable(view)) state.suspect(mapping, "Unreachable")
+    if (mapping >= 0 && isUnreachable(view)) {
+      state.suspect(mapping, "Unreachable")
+      // To the client it is the name that does not answer there, whatever stands behind it.
+      if (quoted.protocol === protocolUdp) hardenUnreachable(state.bytes, view)
+    }
     state.sessions.destinationInto(slot, destination)
     const insidePort = state.sessions.insidePort(slot)
     const translated =
