@@ -33,6 +33,8 @@ export class HttpsSession {
   readonly #authority: string
   /** Made for HTTP/1.1 servers at their first connection. */
   #agent: http.Agent | null = null
+  /** HTTP/1.1 requests under way, each of which needs a connection; an agent whose sockets take time counts them late. */
+  #requests = 0
   #session: http2.ClientHttp2Session | null = null
   /** Whether the session has answered anything. */
   #answered = false
@@ -74,12 +76,15 @@ export class HttpsSession {
   #send(exchange: Exchange): void {
     if (this.#ended) return exchange.finish(Effect.fail("closed"))
     if (this.#session !== null) return this.#overHttp2(this.#session, exchange)
-    if (this.#agent !== null) return this.#overHttp1(this.#agent, exchange)
+    if (this.#agent !== null && this.#requests < streamLimits.maxConnections) {
+      return this.#overHttp1(this.#agent, exchange)
+    }
     if (this.#waiting.length >= streamLimits.maxWaiting) {
       this.#counters.stream_full++
       return exchange.finish(Effect.fail("too many questions wait for it"))
     }
     this.#waiting.push(exchange)
+    if (this.#agent !== null) return
     this.#connecting ??= this.#connect(["h2", "http/1.1"], (socket) => {
       if (socket.alpnProtocol === "h2") this.#session = this.#open(socket)
       else {
@@ -120,7 +125,7 @@ export class HttpsSession {
     session.on("close", gone)
     session.setTimeout(streamLimits.idleMs, () => {
       gone()
-      session.close()
+      session.destroy()
     })
     return session
   }
@@ -154,6 +159,7 @@ export class HttpsSession {
   }
 
   #overHttp1(agent: http.Agent, exchange: Exchange): void {
+    this.#requests++
     const request = http.request({
       agent,
       method: "POST",
@@ -172,6 +178,11 @@ export class HttpsSession {
     request.on("error", (error: NodeJS.ErrnoException) => {
       if (request.reusedSocket && this.#retry(exchange)) this.#send(exchange)
       else exchange.finish(Effect.fail(error.code ?? error.message))
+    })
+    request.on("close", () => {
+      this.#requests--
+      const next = this.#waiting.shift()
+      if (next !== undefined) this.#send(next)
     })
     request.end(exchange.query)
   }

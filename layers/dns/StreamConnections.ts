@@ -21,7 +21,9 @@ export const streamLimits = {
   maxWaiting: 64,
   /** Nothing in flight and nothing said for so long: closed (RFC 7766 §6.2.3). */
   idleMs: 5_000
-} as const
+}
+
+export type StreamLimits = Readonly<typeof streamLimits>
 
 interface Waiting {
   readonly query: Uint8Array
@@ -49,11 +51,13 @@ interface Connection {
 export class StreamConnections {
   readonly #server: ResolverServer
   readonly #counters: StreamCounters
+  readonly #limits: StreamLimits
   readonly #connections = new Set<Connection>()
   #ended = false
 
-  constructor(server: ResolverServer, counters: StreamCounters) {
+  constructor(server: ResolverServer, counters: StreamCounters, limits: StreamLimits = streamLimits) {
     this.#server = server
+    this.#limits = limits
     this.#counters = counters
   }
 
@@ -104,10 +108,10 @@ export class StreamConnections {
     for (const connection of this.#connections) {
       if (best === null || connection.waiting.size < best.waiting.size) best = connection
     }
-    if (best === null || (best.waiting.size > 0 && this.#connections.size < streamLimits.maxConnections)) {
+    if (best === null || (best.waiting.size > 0 && this.#connections.size < this.#limits.maxConnections)) {
       return this.#open()
     }
-    return best.waiting.size < streamLimits.maxWaiting ? best : null
+    return best.waiting.size < this.#limits.maxWaiting ? best : null
   }
 
   #open(): Connection {
@@ -115,6 +119,9 @@ export class StreamConnections {
     const server = this.#server
     const onReady = (): void => {
       connection.ready = true
+      socket.setTimeout(this.#limits.idleMs, () => {
+        if (connection.waiting.size === 0) socket.destroy()
+      })
       for (const [id, waiting] of connection.waiting) write(connection, id, waiting)
     }
     const socket =
@@ -125,9 +132,6 @@ export class StreamConnections {
     const frames = new StreamFrames()
     this.#connections.add(connection)
     socket.setNoDelay(true)
-    socket.setTimeout(streamLimits.idleMs, () => {
-      if (connection.waiting.size === 0) socket.destroy()
-    })
     socket.on("error", (error: NodeJS.ErrnoException) => {
       connection.cause = error.code ?? error.message
     })

@@ -18,6 +18,7 @@ import {
 } from "../../src/resolution/Resolver.ts"
 import type { AskPlan } from "./resolverSets.ts"
 import { openUdp } from "./udpSocket.ts"
+import { tlsProblems } from "../host/tlsProblems.ts"
 
 interface ExchangeCounters {
   queries: number
@@ -369,6 +370,7 @@ const unreached = /^no answer|\([A-Z]+\)$/
 
 /** Why nothing gets to a server, by error code. */
 const explanations: Readonly<Record<string, string>> = {
+  ...tlsProblems,
   ECONNREFUSED: "no DNS server listens there (ECONNREFUSED)",
   ECONNRESET: "connection reset (ECONNRESET)",
   ETIMEDOUT: "no answer (ETIMEDOUT)",

@@ -3,6 +3,9 @@ import * as net from "node:net"
 import * as tls from "node:tls"
 import type { ResolverServer, ServerIdentity } from "../../src/model/ResolverSet.ts"
 
+/** Without progress for so long a connection is given up. */
+const connectMs = 5_000
+
 /**
  * A TLS connection to a DNS server that has proved who it is when `onReady` is called; until then nothing may be written
  * to it. A server that proves nothing ends in the socket's `error`.
@@ -28,7 +31,12 @@ export const connectTls = (
             tls.checkServerIdentity(identity.name, certificate)
         })
   })
+  const giveUp = (): void => {
+    socket.destroy(new Error(`no answer within ${connectMs} ms`))
+  }
+  socket.setTimeout(connectMs, giveUp)
   socket.once("secureConnect", () => {
+    socket.setTimeout(0, giveUp)
     const problem = identity._tag === "Pin" ? pinProblem(socket, identity.sha256) : null
     if (problem === null) onReady(socket)
     else socket.destroy(new Error(problem))

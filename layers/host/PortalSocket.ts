@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
+import { tlsProblems } from "./tlsProblems.ts"
 import { handshakeOf, type HandshakeRequest } from "../../src/control/firezone/handshake.ts"
 import {
   PortalClosed,
@@ -171,9 +172,5 @@ const causes: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: "this host has no address of its family",
   EAFNOSUPPORT: "this host has no IPv6",
   ECONNRESET: "connection reset",
-  CERT_HAS_EXPIRED: "its certificate has expired",
-  DEPTH_ZERO_SELF_SIGNED_CERT: "its certificate is self-signed (NODE_EXTRA_CA_CERTS names more authorities)",
-  SELF_SIGNED_CERT_IN_CHAIN: "its authority is unknown (NODE_EXTRA_CA_CERTS names more authorities)",
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its authority is unknown (NODE_EXTRA_CA_CERTS names more authorities)",
-  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name"
+  ...tlsProblems
 }

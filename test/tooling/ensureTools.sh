@@ -17,6 +17,7 @@ test  dnsmasq-base    dnsmasq
 test  iperf3          iperf3
 test  iputils-ping    ping
 test  nsd             nsd
+test  openssl         openssl
 test  procps          ps
 test  tcpdump         tcpdump
 test  unbound         unbound
