@@ -75,6 +75,8 @@ const standbyAfterMs = { start: 10_000, restart: 3_000 } as const
 const standbyAgainMs = 60_000
 /** A worker that is told to stop gets this long before it is terminated. */
 const stopMs = 1_000
+/** A socket of IPv6 that could not be had is tried again. */
+const ipv6Every = "5 seconds"
 
 export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPlaneError, IpFamilies> =>
   Layer.effect(
@@ -86,6 +88,11 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
       const now = () => monotonicMillisUnsafe(clock)
       const supervisor = makeSupervisor(options, descriptors, yield* readRealTime, hub, now)
       yield* supervisor.prepare
+      if (descriptors.udp6 < 0) {
+        const tried = Effect.andThen(Effect.sleep(ipv6Every), openLateIpv6(options, descriptors))
+        const gained = Effect.repeat(tried, { until: (fd) => fd >= 0 })
+        yield* Effect.forkScoped(Effect.map(gained, supervisor.gainIpv6))
+      }
       const scope = yield* Effect.scope
       let started = false
       return DataPlane.of({
@@ -122,7 +129,8 @@ interface Descriptors {
   readonly tunOffloads: TunDevice["offloads"]
   readonly tun: number
   readonly udp4: number
-  readonly udp6: number
+  /** −1: none yet. */
+  udp6: number
   readonly event: number
   readonly udpPort: number
 }
@@ -146,8 +154,7 @@ const openDescriptors = Effect.fnUntraced(function* (
   if (options.port !== 0 && udp4.port !== options.port) {
     yield* Effect.logInfo(`UDP port ${options.port} is taken: using ${udp4.port}`)
   }
-  const missing6 = opened6 instanceof NativeError ? `clients cannot come by IPv6: ${opened6.message}` : null
-  yield* (yield* IpFamilies).found("sockets", missing6)
+  yield* (yield* IpFamilies).found("sockets", opened6 instanceof NativeError ? withoutIpv6(opened6) : null)
   const udp6 = opened6 instanceof NativeError ? { ...udp4, fd: -1 } : opened6
   if (udp4.warning !== null) yield* Effect.logWarning(udp4.warning)
   const event = yield* descriptor(() => {
@@ -162,7 +169,7 @@ const openDescriptors = Effect.fnUntraced(function* (
     udpSegment: switches.gso && udp4.gso && udp6.gso,
     simd: switches.simd && hasNativeChecksum()
   }
-  return {
+  const descriptors: Descriptors = {
     offloads,
     tunOffloads: tun.offloads,
     tun: tun.fd,
@@ -171,7 +178,30 @@ const openDescriptors = Effect.fnUntraced(function* (
     event: event.fd,
     udpPort: udp4.port
   }
+  if (udp6.fd < 0) {
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        if (descriptors.udp6 >= 0) close(descriptors.udp6)
+      })
+    )
+  }
+  return descriptors
 })
+
+const withoutIpv6 = ({ message }: NativeError): string => `clients cannot come by IPv6: ${message}`
+
+/** Whoever had the port may have left, or the kernel has loaded IPv6: −1 until then. */
+const openLateIpv6 = Effect.fnUntraced(function* (options: DataPlaneOptions, descriptors: Descriptors) {
+  const families = yield* IpFamilies
+  const gro = descriptors.offloads.udpReceive
+  const opened = openUdp({ family: 6, port: descriptors.udpPort, gro, ...socketOptions(options) })
+  const missing = opened instanceof NativeError
+  if (!missing) descriptors.udp6 = opened.fd
+  yield* families.found("sockets", missing ? withoutIpv6(opened) : null)
+  return descriptors.udp6
+})
+
+const socketOptions = ({ mark, sharesPort }: DataPlaneOptions) => ({ shared: sharesPort ?? false, mark: mark ?? null })
 
 /** Why it could not be done. The worker keeps the number of the descriptor, and what it was told of the offloads. */
 const remakeDevice = (name: string, { offloads, tun, tunOffloads }: Descriptors): string | undefined => {
@@ -189,7 +219,7 @@ const bothFamilies = (options: DataPlaneOptions, gro: boolean) =>
   Effect.acquireRelease(
     Effect.suspend(() => {
       const open = (port: number) => {
-        const more = { gro, shared: options.sharesPort ?? false, mark: options.mark ?? null }
+        const more = { gro, ...socketOptions(options) }
         const udp4 = openUdp({ family: 4, port, ...more })
         return { udp4, udp6: udp4 instanceof NativeError ? udp4 : openUdp({ family: 6, port: udp4.port, ...more }) }
       }
@@ -265,6 +295,11 @@ const makeSupervisor = (
   const post = (order: Order): void => {
     if (backlog !== undefined) backlog.push(order)
     else if (current !== undefined) transmit(current, { orders: [order], more: false, at: now() })
+  }
+
+  /** Later workers get it among their descriptors. */
+  const gainIpv6 = (udp6: number): void => {
+    if (current !== undefined) transmit(current, { orders: [], more: backlog !== undefined, at: now(), udp6 })
   }
 
   const replay = Effect.fnUntraced(function* (to: PacketWorker) {
@@ -426,6 +461,7 @@ const makeSupervisor = (
     /** Waits until the first worker that loads has done so; a gateway without any has said why by then. */
     firstReady: Deferred.await(firstReady).pipe(Effect.timeoutOption(loadMs), Effect.asVoid),
     post,
+    gainIpv6,
     counters,
     epoch: () => epoch,
     startedAt: () => startedAt,

@@ -34,9 +34,8 @@ interface RelayEvents {
 }
 
 export interface RelaysOptions {
-  /** Families that we have a socket of; relays' other addresses are left out. */
-  readonly ipv4: boolean
-  readonly ipv6: boolean
+  /** Those that we have a socket of at the time; relays' other addresses are left out. */
+  readonly families: { readonly ipv4: boolean; readonly ipv6: boolean }
   readonly randomBytes: (out: Uint8Array) => void
   /** Sends a datagram from our socket; the kernel chooses the local address. */
   readonly transmit: (to: TransportAddress, bytes: Uint8Array) => void
@@ -193,8 +192,9 @@ export class Relays {
       .map(({ address, port }) => transportAddress(address, port))
       .filter((address) => address !== undefined && address.port > 0)
       .filter((address) => address !== undefined)
-    const v4 = this.options.ipv4 ? parsed.find(({ address }) => isIpv4(address)) : undefined
-    const v6 = this.options.ipv6 ? parsed.find(({ address }) => !isIpv4(address)) : undefined
+    const { families } = this.options
+    const v4 = families.ipv4 ? parsed.find(({ address }) => isIpv4(address)) : undefined
+    const v6 = families.ipv6 ? parsed.find(({ address }) => !isIpv4(address)) : undefined
     return [v4, v6].filter((address) => address !== undefined)
   }
 

@@ -145,6 +145,20 @@ describe("a gateway", () => {
     assert.isTrue(passes(pair))
   })
 
+  it("tells its IPv6 addresses once it has a socket of it", () => {
+    const pair = new IcePair()
+    pair.gateway.start(false)
+    pair.introduce()
+    pair.hosts(pair.gateway, gatewayAddress, "2001:db8::1")
+    const told = () => {
+      pair.world.run(1_000)
+      return pair.gateway.told("CandidateFound").map(({ candidate }) => candidate.split(" ")[4])
+    }
+    assert.deepStrictEqual(told(), [gatewayAddress])
+    pair.gateway.engine.gainIpv6()
+    assert.deepStrictEqual(told(), ["2001:db8::1"])
+  })
+
   it("keeps the connection when it is told the same again, even with another preshared key, and tells its candidates again", () => {
     const pair = direct()
     pair.gateway.told("CandidateFound")

@@ -323,8 +323,7 @@ describe("what arrives from a relay's address", () => {
 
   it("may be asked about while nothing is set", () => {
     const relays = new Relays({
-      ipv4: true,
-      ipv6: true,
+      families: { ipv4: true, ipv6: true },
       randomBytes: () => {},
       transmit: () => assert.fail("nothing to send"),
       events: {

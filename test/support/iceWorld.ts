@@ -59,7 +59,7 @@ export class Host {
   }
 
   /** A new worker with the desired state; the one before, if any, is dead. */
-  start(): void {
+  start(ipv6 = true): void {
     const arena = new Arena(new ArrayBuffer(1 << 20))
     this.io = makeMemoryPacketIo(arena, {
       datagram: (to, bytes) => this.leave(to, bytes),
@@ -75,7 +75,7 @@ export class Host {
       counters: this.counters,
       mtu: 1_280,
       maxSessions: 256,
-      sockets: { port: udpPort, ipv4: true, ipv6: true },
+      sockets: { port: udpPort, ipv4: true, ipv6 },
       offloads: { batch: true, joinTcp: false, joinUdp: false }
     })
     for (const order of this.hub.desired.replay(this.world.now)) this.execute(order)

@@ -59,8 +59,7 @@ export const openRelaySockets: (
   const transmit = (to: TransportAddress, bytes: Uint8Array) =>
     (isIpv4(to.address) ? v4 : v6).send(bytes, to.port, formatAddress(to.address))
   const relays = new Relays({
-    ipv4: true,
-    ipv6: true,
+    families: { ipv4: true, ipv6: true },
     randomBytes: (out) => void randomFillSync(out),
     transmit,
     events: {

@@ -57,8 +57,7 @@ export class RelayWorld {
     this.latency = options.latency ?? 10
     const candidate = (relay: string, c: LearnedCandidate) => `${relay} ${c.kind} ${formatTransport(c.address)}`
     this.relays = new Relays({
-      ipv4: options.ipv4 ?? true,
-      ipv6: options.ipv6 ?? true,
+      families: { ipv4: options.ipv4 ?? true, ipv6: options.ipv6 ?? true },
       randomBytes: (out) => {
         for (let i = 0; i < out.length; i++) out[i] = Math.floor(this.random() * 256)
       },

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url"
 import { startNameServer, startOrigins } from "../../src/lab/demo/company.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { statusAt } from "../../src/lab/demo/statusAt.ts"
-import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { gatewayPort, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { curl, dig, inLab, inner, outer } from "../support/lab.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 import { says, startPortal, startPortalClient, startPortalGateway } from "../support/portalLab.ts"
@@ -70,6 +70,30 @@ it.live("on a kernel without sockets of IPv6 it is the same, and a DNS server th
     assert.deepStrictEqual(yield* firstPing(appName), { six: 0, four: 4, replies: 1 })
     const { ipv6 } = yield* world.gateway.status
     assert.match(ipv6?.sockets?.why ?? "", /clients cannot come by IPv6: the kernel has no IPv6 \(EAFNOSUPPORT\)/)
+  }).pipe(inLab)
+)
+
+it.live("clients come by IPv6 as soon as whoever had the port there has left it", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const holder = `require("dgram").createSocket({ type: "udp6", ipv6Only: true }).bind(${gatewayPort})`
+    const other = yield* lab.spawn("gateway", [process.execPath, "-e", holder])
+    yield* eventually(lab.exec("gateway", ["ss", "-Hlun"]), (sockets) => sockets.includes(`:${gatewayPort}`))
+    const world = yield* startWorld()
+    const wireguard = yield* connectWireguardGo(world)
+    const first = yield* world.gateway.status
+    yield* firstPing(appName)
+
+    yield* other.kill
+    const then = yield* eventually(world.gateway.status, ({ ipv6 }) => ipv6?.sockets === null)
+    yield* wireguard.set(["peer", world.gateway.publicKey, "endpoint", `[${outer.gateway.v6}]:${gatewayPort}`])
+    yield* eventually(
+      Effect.andThen(firstPing(appName), world.gateway.status),
+      ({ clients }) => clients[0]?.endpoint?.startsWith(`[${outer.client.v6}]`) === true
+    )
+
+    assert.match(first.ipv6?.sockets?.why ?? "", /clients cannot come by IPv6: UDP port 51820 is taken \(IPv6\)/)
+    assert.strictEqual(then.counters.dataPlane["worker.restarts"], 0)
   }).pipe(inLab)
 )
 

@@ -62,6 +62,8 @@ export interface NativePacketIo extends PacketIo {
    * `drainEvent` tells whether it was the event descriptor. Calls of `receive` and `readTun` before it may miss news.
    */
   readonly poll: (timeoutMs: number) => boolean
+  /** The socket of IPv6, where there was none before. */
+  readonly gainIpv6: (fd: number) => void
   /** True when the event descriptor had been signalled at the last `poll`; resets it. */
   readonly drainEvent: () => boolean
   readonly drops: Readonly<SystemDrops>
@@ -89,7 +91,8 @@ export const makePacketIo = (options: {
   const six = makeSocket(memory, view, options.udp6, 6)
   const eventValue = arena.reserve(8, 8)
   const polled = arena.reserve(4 * 8)
-  const descriptors = [options.udp4, options.udp6, tun, event]
+  const sockets = [options.udp4, options.udp6]
+  const descriptors = [...sockets, tun, event]
   for (let i = 0; i < 4; i++) {
     view.setInt32(polled + 8 * i, descriptors[i]!, true)
     view.setInt16(polled + 8 * i + 4, POLLIN, true)
@@ -109,7 +112,7 @@ export const makePacketIo = (options: {
   /** Super-packets of each kind still to be taken apart before the next one is tried whole. */
   const apart = new Int32Array(256)
   const refusals = new BatchRefusals()
-  const filter = makeHandshakeFilter(memory, [options.udp4, options.udp6])
+  const filter = makeHandshakeFilter(memory, sockets)
 
   let broken: string | null = null
   /** The device is gone until main puts another one in its place, under the same number: this poll goes without it. */
@@ -350,6 +353,13 @@ export const makePacketIo = (options: {
       const readable = isReady(2)
       signalled = isReady(3)
       return count > 0 && (four.ready || six.ready || readable || signalled)
+    },
+    gainIpv6: (fd) => {
+      six.fd = fd
+      six.ready = true
+      sockets[1] = fd
+      descriptors[1] = fd
+      view.setInt32(polled + 8, fd, true)
     },
     drainEvent: () => {
       if (!signalled) return false

@@ -59,6 +59,8 @@ export interface ToWorker {
   readonly more: boolean
   /** When it was sent, by the clock that the times in `orders` are of. */
   readonly at: number
+  /** The descriptor of a socket of IPv6 that there was none of before. */
+  readonly udp6?: number
 }
 /** Messages from the worker: a batch of notices, and when they were sent by the worker's clock, as their times are. */
 export interface FromWorker {
@@ -149,6 +151,10 @@ export const runPacketWorker = (
         const batch = message.message as ToWorker
         Atomics.add(shared, heartbeat, 1)
         replaying = batch.more
+        if (batch.udp6 !== undefined) {
+          io.gainIpv6(batch.udp6)
+          engine.gainIpv6()
+        }
         for (const order of batch.orders) {
           if (order._tag === "Stop") {
             engine.close()

@@ -102,8 +102,7 @@ export class Connections {
     const { epoch, notices } = state
     this.relays = new Relays(
       {
-        ipv4: sockets.ipv4,
-        ipv6: sockets.ipv6,
+        families: sockets,
         randomBytes: primitives.randomBytes,
         transmit: (to, bytes) => this.transmit(to, undefined, 0, bytes),
         events: {
@@ -186,6 +185,13 @@ export class Connections {
     this.own.setHosts(command.addresses)
     this.refreshDue = true
     this.refreshAll()
+  }
+
+  /** There is a socket of IPv6 from now on. */
+  gainIpv6(): void {
+    this.sockets.ipv6 = true
+    this.own.changed()
+    this.refreshDue = true
   }
 
   /** A candidate of the client; before its connection they mean nothing, since others may follow other credentials. */

@@ -216,6 +216,11 @@ export class Engine {
     this.wireguard.close()
   }
 
+  /** There is a socket of IPv6 from now on. */
+  gainIpv6(): void {
+    this.connections.gainIpv6()
+  }
+
   /** Carries out what `DesiredState` decided. */
   execute(order: Order, now: number, wall: number): void {
     this.state.now = now

@@ -20,7 +20,8 @@ export interface Sockets {
   /** Of both families. */
   readonly port: number
   readonly ipv4: boolean
-  readonly ipv6: boolean
+  /** May come later. */
+  ipv6: boolean
 }
 
 /** More addresses of a host are left out. */
@@ -40,10 +41,7 @@ export class OwnAddresses {
 
   setHosts(addresses: SetHostCandidates["addresses"]): void {
     const usable = addresses.flatMap(({ address, port }) => transportAddress(address, port) ?? [])
-    this.hosts = usable
-      .filter((a) => a.port > 0 && (isIpv4(a.address) ? this.sockets.ipv4 : this.sockets.ipv6))
-      .slice(0, mostHosts)
-      .map((address) => own("host", address))
+    this.hosts = usable.filter(({ port }) => port > 0).map((address) => own("host", address))
     this.known.clear()
   }
 
@@ -52,7 +50,7 @@ export class OwnAddresses {
     this.known.clear()
   }
 
-  /** Relays found or lost some. */
+  /** Relays found or lost some, or a socket has come. */
   changed(): void {
     this.known.clear()
   }
@@ -64,7 +62,8 @@ export class OwnAddresses {
   of(relay: RelayId | undefined): ReadonlyArray<OwnAddress> {
     const known = this.known.get(relay)
     if (known !== undefined) return known
-    const all = new Map(this.hosts.map((host) => [host.key, host]))
+    const hosts = this.hosts.filter(({ address }) => (isIpv4(address.address) ? this.sockets.ipv4 : this.sockets.ipv6))
+    const all = new Map(hosts.slice(0, mostHosts).map((host) => [host.key, host]))
     const seen = (ids: ReadonlyArray<RelayId>, kind: OwnAddress["kind"]): void => {
       for (const id of ids) {
         for (const candidate of this.relays.candidates(id)) {

@@ -61,8 +61,7 @@ const relay = RelayId.make("relay")
 
 let channel: Channel | undefined
 const relays = new Relays({
-  ipv4: true,
-  ipv6: false,
+  families: { ipv4: true, ipv6: false },
   randomBytes: (out) => void randomFillSync(out),
   transmit: (to, bytes) => {
     const endpoint = makeEndpoint()
