@@ -22,11 +22,12 @@ export const startNameServerProgram: (options: {
   return child
 })
 
-/** nsd, authoritative for these zones only: lines of a zone file below an SOA with a negative TTL of 5 s. */
+/** nsd, authoritative for these zones only: lines of a zone file below an SOA with a negative TTL of 5 s, or whole files. */
 export const startNsd: (options: {
   readonly address: string
   readonly zones: Readonly<Record<string, ReadonlyArray<string>>>
-}) => Effect.Effect<LabProcess, LabError, Lab | Scope.Scope> = Effect.fnUntraced(function* ({ address, zones }) {
+  readonly files?: Readonly<Record<string, string>>
+}) => Effect.Effect<LabProcess, LabError, Lab | Scope.Scope> = Effect.fnUntraced(function* ({ address, files, zones }) {
   const lab = yield* Lab
   const name = `nsd-${address}`
   const written = yield* Effect.forEach(Object.entries(zones), ([zone, lines]) =>
@@ -46,7 +47,9 @@ export const startNsd: (options: {
       (file) => [zone, file] as const
     )
   )
-  const parts = written.map(([zone, file]) => `zone:\n  name: ${zone}\n  zonefile: ${file}`)
+  const parts = [...written, ...Object.entries(files ?? {})].map(
+    ([zone, file]) => `zone:\n  name: ${zone}\n  zonefile: ${file}`
+  )
   const at = (file: string) => `${lab.directory}/${name}-${file}`
   const config = yield* lab.writeFile(
     `${name}.conf`,

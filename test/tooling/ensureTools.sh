@@ -10,12 +10,15 @@ build libatomic1      libatomic.so.1
 demo  iproute2        ip
 demo  nftables        nft
 test  bind9-dnsutils  dig
+test  bind9-utils     dnssec-signzone
 test  conntrack       conntrack
 test  coturn          turnserver
 test  curl            curl
 test  dnsmasq-base    dnsmasq
+test  hey             hey
 test  iperf3          iperf3
 test  iputils-ping    ping
+test  musl-tools      musl-gcc
 test  nsd             nsd
 test  openssl         openssl
 test  procps          ps
@@ -26,6 +29,9 @@ test  wireguard-tools wg
 ci    debootstrap     debootstrap
 ci    git             git
 '
+
+# Only unpacked, into node_modules: where it is installed it takes the machine's /etc/resolv.conf over.
+resolved='systemd-resolved libsystemd-shared'
 
 case ${1:-} in
   build) roles=' build ' ;;
@@ -73,24 +79,37 @@ fail() {
   exit 1
 }
 
-look
-[ -n "$names" ] || exit 0
-
-command -v apt-get >/dev/null || fail "missing:$names — install with this system's package manager what has them"
-if [ "$(id -u)" -eq 0 ]; then
-  root=''
-elif timeout 10 sudo -n true 2>/dev/null; then
-  root='sudo -n'
-else
-  fail "missing:$names — sudo apt-get install --no-install-recommends$packages"
-fi
-
 # In the foreground, so that Ctrl-C reaches it.
 apt() {
   timeout --foreground 600 $root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 \
     -o Acquire::http::Timeout=60 -o DPkg::Lock::Timeout=120 "$@" </dev/null 2>&1
 }
 complaint() { printf '%s\n' "$1" | grep '^E:' | head -n 1; }
+
+# The last thing that happens.
+finish() {
+  unpacked=$modules/.cache/debian
+  case $roles in *' test '*) ;; *) exit 0 ;; esac
+  [ ! -x "$unpacked/lib/systemd/systemd-resolved" ] || exit 0
+  echo "unpacking $resolved"
+  install -d "$unpacked" && cd "$unpacked" || exit 1
+  said=$(apt download $resolved) || fail "apt-get cannot download $resolved: $(complaint "$said") — sudo apt-get update"
+  for file in *.deb; do
+    dpkg-deb -x "$file" . && rm -f "$file" || fail "cannot unpack $unpacked/$file"
+  done
+  exit 0
+}
+
+root=''
+look
+[ -n "$names" ] || finish
+
+command -v apt-get >/dev/null || fail "missing:$names — install with this system's package manager what has them"
+if [ "$(id -u)" -ne 0 ]; then
+  root='sudo -n'
+  timeout 10 sudo -n true 2>/dev/null ||
+    fail "missing:$names — sudo apt-get install --no-install-recommends$packages"
+fi
 
 # Debian starts the servers that it installs unless this file forbids it; nothing here needs them.
 policy=/usr/sbin/policy-rc.d
@@ -111,3 +130,4 @@ said=$(apt install -y --no-install-recommends $packages) ||
 wanted=$packages
 look
 [ -z "$names" ] || fail "missing after installing$wanted:$names — look for them in /usr/local or the search path"
+finish

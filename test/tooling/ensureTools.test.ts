@@ -35,6 +35,8 @@ interface Machine {
   /** What `apt-get` does; `undefined` is a machine without it. */
   readonly apt: "installs" | "cannot update" | "cannot install" | "installs something else" | undefined
   readonly ownPolicy?: boolean
+  /** systemd-resolved is not there, unpacked. */
+  readonly lacksResolved?: boolean
 }
 
 describe("ensureTools.sh", () => {
@@ -93,6 +95,9 @@ describe("ensureTools.sh", () => {
       `shift; [ "$*" = true ] || echo "sudo $*" >> ${root}/log`,
       'exec "$@"'
     )
+    const resolved = "lib/systemd/systemd-resolved"
+    if (machine.lacksResolved !== true) put(`project/node_modules/.cache/debian/${resolved}`)
+    put("bin/dpkg-deb", "install -d lib/systemd", `echo "$2" > ${resolved} && chmod 755 ${resolved}`)
     if (machine.ownPolicy === true) put("sbin/policy-rc.d", "# the owner's")
     if (machine.apt !== undefined) {
       put(
@@ -101,6 +106,7 @@ describe("ensureTools.sh", () => {
         `cat ${root}/sbin/policy-rc.d > ${root}/policy`,
         'case "$*" in',
         `*update*) [ "${machine.apt}" = "cannot update" ] && echo "E: no network" && exit 100; exit 0 ;;`,
+        "*download*) touch resolved.deb; exit 0 ;;",
         "esac",
         `[ "${machine.apt}" = "cannot install" ] && { echo "Reading..."; echo "E: no such package"; echo "E: more"; exit 100; }`,
         `[ "${machine.apt}" = "installs something else" ] && exit 0`,
@@ -175,6 +181,16 @@ describe("ensureTools.sh", () => {
       /^sudo install .*\nsudo env .*update\nsudo env .*install .* nftables\nsudo rm .*policy-rc\.d$/
     )
     assert.isFalse(has("sbin/policy-rc.d"))
+  })
+
+  it("unpacks systemd-resolved, which would change the machine if it were installed", () => {
+    const ended = run("test", { user: "nobody", lacks: [], apt: "installs", lacksResolved: true })
+
+    assert.deepStrictEqual(ended, { code: 0, out: "unpacking systemd-resolved libsystemd-shared\n", err: "" })
+    assert.deepStrictEqual(called(), ["apt-get -qq download systemd-resolved libsystemd-shared"])
+    const unpacked = "project/node_modules/.cache/debian"
+    assert.isTrue(has(`${unpacked}/lib/systemd/systemd-resolved`))
+    assert.isFalse(has(`${unpacked}/resolved.deb`))
   })
 
   it("says in one line what is missing and with which command it comes, where it may not install", () => {
