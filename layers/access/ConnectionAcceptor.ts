@@ -38,7 +38,8 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
         const client = request.client.id
         const resource = request.resource.id
         const restarted = request.name?.ownNumbers === true && (yield* isRenumbered(client, name))
-        const full = !restarted && (yield* resolutions.count(client)) >= maxMappingsPerClient
+        const full =
+          name.proxyIps.length > 0 && !restarted && (yield* resolutions.count(client)) >= maxMappingsPerClient
         if (full && (yield* resolutions.find(client, resource, name.domain)) === undefined) {
           return yield* new AccessRefused({ reason: "TooManyMappings", client, resource, domain: name.domain })
         }

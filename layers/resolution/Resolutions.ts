@@ -4,8 +4,10 @@ import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
+import * as Stream from "effect/Stream"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
@@ -20,6 +22,9 @@ import { makeOutlive } from "../../src/loops/outlive.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { makeFailingSets } from "./failingSets.ts"
 import { type ResolutionReason, Resolver, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
+
+/** Mappings that got addresses and were not read of yet; those before are left out. */
+const maxFound = 4_096
 
 /** A lookup that has not ended by then is given up, whatever the resolver does. */
 const lookupTimeoutMs = 10_000
@@ -49,6 +54,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
     const flush = inOneTurn(
       Effect.whileLoop({ while: () => outbox.length > 0, body: () => outbox.shift()!, step: () => {} })
     )
+    const found = yield* PubSub.sliding<MappingId>(maxFound)
     /** Who waits for a mapping's first lookup. */
     const waiting = new Map<MappingId, Set<() => void>>()
     const wakeWaiting = (command: Command): void => {
@@ -84,6 +90,8 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
         send: (command: Command) => {
           outbox.push(dataPlane.send(command))
           wakeWaiting(command)
+          if (command._tag === "SetAddresses" && command.state === "Resolved")
+            PubSub.publishUnsafe(found, command.mapping)
         },
         start: (lookup) => void runLookup(lookup.number, outlive(lookUpAndTell(lookup)), { onlyIfMissing: true }),
         stop: (lookup) => void outbox.push(Effect.asVoid(Effect.forkIn(FiberMap.remove(fibers, lookup.number), scope))),
@@ -144,6 +152,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
       count: (client) => Effect.sync(() => book.mappingsOf(client)),
       hasMappings: (client, resource) => Effect.sync(() => book.hasMappings(client, resource)),
       list: Effect.sync(() => book.list()),
+      found: Stream.fromPubSub(found),
       counters: Effect.sync(() => book.counters())
     })
   })

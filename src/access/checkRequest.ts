@@ -10,7 +10,7 @@ const maxProxies = 64
 export interface CheckedName {
   readonly domain: string
   readonly resource: DnsResource
-  /** Canonical, without duplicates, in the order given. */
+  /** Canonical, without duplicates, in the order given; empty when there are none yet. */
   readonly proxyIps: ReadonlyArray<string>
 }
 
@@ -31,6 +31,7 @@ export const checkRequest = (
   if (resource.kind !== "dns") return refuse("NotADnsResource")
   const domain = canonicalDomain(name.domain)
   if (domain === undefined || !matches(resource.pattern, domain)) return refuse("DomainMismatch")
+  if (name.proxyIps === null) return { domain, resource, proxyIps: [] }
   if (name.proxyIps.length === 0) return refuse("NoProxies")
   if (name.proxyIps.length > maxProxies) return refuse("ProxyOutOfRange")
   const proxyIps = new Set<string>()

@@ -11,7 +11,8 @@ export interface AccessRequest extends Authorization {
   readonly name: {
     /** As the client wrote it; compared case-insensitively, echoed unchanged. */
     readonly domain: string
-    readonly proxyIps: ReadonlyArray<string>
+    /** `null`: none yet, the name is looked up all the same. */
+    readonly proxyIps: ReadonlyArray<string> | null
     /**
      * The client numbers its names by itself: one of the proxy IPs standing for another name means that it has started
      * again, and nothing of before is true any more. Otherwise only that other name loses it.

@@ -58,6 +58,8 @@ const heldPerTurn = 50
 const keptMs = 600_000
 /** Of one client; those withdrawn first go first. */
 const mostKept = 1_024
+/** Names without proxies of one client that are remembered: those it asked about last. */
+const mostProspects = 512
 
 export class NameBook {
   private readonly outside: Outside
@@ -70,6 +72,8 @@ export class NameBook {
   private readonly rights = new Map<ClientId, Map<ResourceId, DnsResource>>()
   /** How many mappings of each client are kept for a withdrawn resource. */
   private readonly kept = new Map<ClientId, number>()
+  /** By client: mappings that have no proxies yet, if ever, since their names may not exist; those asked about last are last. */
+  private readonly prospects = new Map<ClientId, Set<MappingEntry>>()
   /** Clients for which a timer is set that ends what is kept: one, however often a resource comes and goes. */
   private readonly lapsing = new Set<ClientId>()
   private sequence = 0
@@ -84,17 +88,21 @@ export class NameBook {
     const { client, domain, ownNumbers, proxyIps, resource } = request
     const id = mappingId(client, ownNumbers === true ? resource.id : null, domain)
     // A client that asks for a name under one resource and then another may mean the same proxies.
-    const owner = this.mappings.ownerOf(client, proxyIps[0]!)
+    const owner = proxyIps.length > 0 ? this.mappings.ownerOf(client, proxyIps[0]!) : undefined
     const known = owner?.mapping.name.domain === domain ? owner : this.mappings.get(id)
     if (!coversAlike(this.rights.get(client)?.get(resource.id), resource)) this.granted(client, resource)
     const entry = known ?? this.addMapping(id, request)
-    const renumbered = known !== undefined && !sameTexts(known.mapping.proxyIps, proxyIps)
-    if (renumbered) {
+    if (proxyIps.length === 0) {
+      if (entry.mapping.proxyIps.length === 0) this.prospect(entry)
+    } else if (known === undefined) {
+      this.announce(entry)
+    } else if (!sameTexts(known.mapping.proxyIps, proxyIps)) {
+      this.forgetProspect(entry)
       this.mappings.disown(entry.mapping)
       const { mapping } = entry
       entry.mapping = { ...mapping, proxyIps: request.proxyIps, generation: mapping.generation + 1 }
+      this.announce(entry)
     }
-    if (known === undefined || renumbered) this.announce(entry)
     const cause = request.cause === "Restarted" ? "Restarted" : known === undefined ? "First" : "ClientAsked"
     this.ask(entry, cause)
     return { mapping: entry.mapping, state: toldOf(entry, this.outside.refused) }
@@ -129,8 +137,10 @@ export class NameBook {
     for (const entry of this.mappings.of(client)) {
       if (entry.keptUntil !== null || !entry.mapping.resources.includes(resource)) continue
       const cover = coverOf(rights?.values() ?? [], entry.mapping.name.domain)
-      if (cover === undefined) this.keep(entry, until)
-      else this.coverBy(entry, cover)
+      if (cover !== undefined) this.coverBy(entry, cover)
+      // The packet path, and the client, know of no proxies that would have to be kept.
+      else if (entry.mapping.proxyIps.length === 0) this.drop(entry)
+      else this.keep(entry, until)
     }
     const kept = this.mappings.of(client).filter(({ keptUntil }) => keptUntil !== null)
     const excess = kept.length - mostKept
@@ -189,12 +199,13 @@ export class NameBook {
   }
 
   mappingsOf(client: ClientId): number {
-    return this.mappings.countOf(client) - (this.kept.get(client) ?? 0)
+    const { kept, mappings, prospects } = this
+    return mappings.countOf(client) - (kept.get(client) ?? 0) - (prospects.get(client)?.size ?? 0)
   }
 
   list(): ReadonlyArray<MappingStatus> {
     return Array.from(this.mappings.all())
-      .filter(({ keptUntil }) => keptUntil === null)
+      .filter(({ keptUntil, mapping }) => keptUntil === null && mapping.proxyIps.length > 0)
       .map((entry) => this.status(entry))
   }
 
@@ -212,7 +223,7 @@ export class NameBook {
     const now = this.outside.now()
     const step = nextState(entry.state, result, { now, attempts: entry.attempts + 1 })
     entry.lookup = null
-    this.queue.finish(lookup, now)
+    this.queue.finish(lookup, now, step.outcome._tag === "Answered")
     this.countOutcome(result, step)
     const reopened = this.judgeSet(entry, step, now)
     entry.policy = Policy.ended(entry.policy, step.outcome, entry.set.breaker, now, random)
@@ -240,10 +251,25 @@ export class NameBook {
   private drop(entry: MappingEntry | undefined): void {
     if (entry === undefined) return
     const { name } = entry
+    this.forgetProspect(entry)
     this.mappings.remove(entry)
     if (entry.keptUntil === null) name.mappings.delete(entry.mapping.id)
     else this.unkeep(entry)
     this.forgetUnused(name)
+  }
+
+  private prospect(entry: MappingEntry): void {
+    const { client } = entry.mapping
+    const all = this.prospects.get(client) ?? new Set()
+    this.prospects.set(client, all)
+    all.delete(entry)
+    all.add(entry)
+    if (all.size > mostProspects) this.release(all.values().next().value!.mapping.id)
+  }
+
+  private forgetProspect(entry: MappingEntry): void {
+    const all = this.prospects.get(entry.mapping.client)
+    if (all?.delete(entry) === true && all.size === 0) this.prospects.delete(entry.mapping.client)
   }
 
   private keep(entry: MappingEntry, until: number): void {
@@ -361,7 +387,14 @@ export class NameBook {
       entry.lastClient = client
     }
     this.expire(entry)
-    if (entry.lookup !== null && entry.lookup.number === 0) return this.takeOver(entry.lookup, entry, client, now)
+    if (entry.lookup !== null && entry.lookup.number === 0) {
+      this.takeOver(entry.lookup, entry, client, now)
+      if (entry.lookup.number === 0 && isOfPacket(cause)) {
+        this.queue.promote(entry.lookup)
+        this.parkInQueue(entry, entry.lookup)
+      }
+      return entry.policy.inFlight ? "lookup" : this.count("brake.queued")
+    }
     // Its own, not anybody's: thousands may ask for one dead name each second.
     const first = entry.state._tag !== "Resolved" && !mapping.looked
     const decision = Policy.decide(entry.policy, entry.set.breaker, cause, now, first)
@@ -386,32 +419,36 @@ export class NameBook {
   }
 
   /** A queued lookup is charged to a client that asks and has the budget for it: it does not wait behind the other's names. */
-  private takeOver(queued: Lookup, entry: NameEntry, client: ClientId, now: number): string {
+  private takeOver(queued: Lookup, entry: NameEntry, client: ClientId, now: number): void {
     const stopped = this.queue.stopped(client, queued.resolver, now)
-    if (queued.client !== client && (stopped === null || !isOwn(stopped))) {
-      this.queue.cancel(queued)
-      this.enqueue(entry, client, queued.cause)
-      this.pump()
-      if (entry.policy.inFlight) return "lookup"
-      if (entry.lookup !== null) this.parkInQueue(entry, entry.lookup)
-    }
-    return this.count("brake.queued")
+    if (queued.client === client || (stopped !== null && isOwn(stopped))) return
+    this.queue.cancel(queued)
+    this.enqueue(entry, client, queued.cause)
+    this.pump()
+    if (!entry.policy.inFlight && entry.lookup !== null) this.parkInQueue(entry, entry.lookup)
   }
 
   private enqueue(entry: NameEntry, client: ClientId, cause: Cause): void {
     const { name } = entry
     const first = isFirstLookup(entry)
-    const lookup: Lookup = { name, resolver: name.resolver, client, cause, first, number: 0, parks: false }
+    const since = this.outside.now()
+    const lookup: Lookup = { name, resolver: name.resolver, client, cause, first, since, number: 0, parks: false }
     entry.lookup = lookup
-    this.queue.offer(lookup)
+    this.queue.offer(lookup, this.isWaitedFor(entry))
   }
 
   private overBudget(entry: NameEntry, now: number): string {
     const lookup = entry.lookup!
     const budget = this.queue.stopped(lookup.client, lookup.resolver, now)
-    if (budget === null || !isOwn(budget)) this.parkInQueue(entry, lookup)
+    if (budget === null || !isOwn(budget) || this.isWaitedFor(entry)) this.parkInQueue(entry, lookup)
     else if (entry.applied === 0) this.unresolve(entry, overBudget(budget))
     return this.count(`brake.${budget ?? "queued"}`)
+  }
+
+  /** A question waits for the name to be found, or not: it has no proxies yet. */
+  private isWaitedFor(entry: NameEntry): boolean {
+    for (const { mapping } of entry.mappings.values()) if (mapping.proxyIps.length === 0) return true
+    return false
   }
 
   private parkInQueue(entry: NameEntry, lookup: Lookup): void {
@@ -434,7 +471,7 @@ export class NameBook {
       const entry = this.names.get(nameKey(lookup.name))!
       const { breaker } = entry.set
       if (breaker.open && now < breaker.probeAt && !lookup.first) {
-        this.queue.finish(lookup, now)
+        this.queue.finish(lookup, now, false)
         entry.lookup = null
         this.count("brake.resolver_failing")
         this.hold(entry)
@@ -623,7 +660,7 @@ export class NameBook {
     if (lookup.number === 0) {
       this.queue.cancel(lookup)
     } else {
-      this.queue.finish(lookup, this.outside.now())
+      this.queue.finish(lookup, this.outside.now(), false)
       this.outside.stop(lookup)
       this.pump()
     }
@@ -631,13 +668,15 @@ export class NameBook {
 
   /** Takes the proxies from other mappings of the client, which must have renumbered, and tells the data plane. */
   private announce(entry: MappingEntry): void {
+    if (entry.mapping.proxyIps.length === 0) return
     for (const robbed of this.mappings.own(entry.mapping)) {
       this.count("renumbered")
       this.release(robbed)
     }
     const { id, client, resources, proxyIps, generation } = entry.mapping
     this.outside.send({ _tag: "SetMapping", mapping: id, client, resources, proxyIps, generation })
-    if (entry.since > 0 || entry.name.applied > 0 || entry.name.policy.inFlight) this.sendAddresses(entry)
+    const { applied, lookup, policy } = entry.name
+    if (entry.since > 0 || applied > 0 || policy.inFlight || lookup?.parks === true) this.sendAddresses(entry)
   }
 
   private sendAddresses(entry: MappingEntry): void {
@@ -684,6 +723,8 @@ const overBudget = (budget: Budget): ResolutionReason => {
 }
 
 const throttled = new Map<Budget, ResolutionReason>()
+
+const isOfPacket = (cause: Cause): boolean => cause !== "First" && cause !== "ClientAsked" && cause !== "Restarted"
 
 /** Those whose time ends first come first. */
 const byEnd = (entries: ReadonlyArray<MappingEntry>): ReadonlyArray<MappingEntry> =>

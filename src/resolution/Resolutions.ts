@@ -1,5 +1,6 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
 import type { ClientId } from "../model/Client.ts"
 import type { Mapping, MappingId } from "../model/Mapping.ts"
 import type { DnsResource, Resource, ResourceId } from "../model/Resource.ts"
@@ -22,7 +23,7 @@ export interface Subscription {
   readonly resource: DnsResource
   /** Lower case, no trailing dot. */
   readonly domain: string
-  /** Canonical address texts. */
+  /** Canonical address texts. None: the name is looked up, and has a mapping for the packet path once it has some. */
   readonly proxyIps: ReadonlyArray<string>
   /**
    * `ClientAsked` looks up what is not known or no longer fresh; `Restarted` (a persisted mapping) waits for traffic, whose
@@ -67,11 +68,14 @@ export class Resolutions extends Context.Service<
     readonly mappingOf: (mapping: MappingId) => Effect.Effect<Mapping | undefined>
     /** The mapping that a client's proxy IP (canonical text) stands for, be its resource withdrawn for now. */
     readonly ownerOf: (client: ClientId, proxyIp: string) => Effect.Effect<Mapping | undefined>
-    /** How many mappings a client has. */
+    /** How many mappings with proxies a client has. */
     readonly count: (client: ClientId) => Effect.Effect<number>
     /** Whether the client has mappings of the resource. */
     readonly hasMappings: (client: ClientId, resource: ResourceId) => Effect.Effect<boolean>
+    /** Those with proxies. */
     readonly list: Effect.Effect<ReadonlyArray<MappingStatus>>
+    /** Mappings as they get addresses. */
+    readonly found: Stream.Stream<MappingId>
     /** One counter per brake and outcome, by name. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }

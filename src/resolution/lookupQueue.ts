@@ -1,7 +1,9 @@
 /**
- * The budgets of lookups and the queue in front of them. No clock: `now` is monotonic milliseconds. First
- * lookups go before refreshes, but for one in five, so that names that moved are found however many new ones come; clients
+ * The budgets of lookups and the queue in front of them. No clock: `now` is monotonic milliseconds. A client's
+ * lookups that a packet or a question waits for go before its others, and first lookups before refreshes, but for one in five, so that names that moved are found however many new ones come; clients
  * and resolver sets take turns, so that one client's backlog delays nobody else.
+ * A client's rate holds against a resolver that is slow or dead: a lookup that was answered quickly gives back what it took,
+ * up to a rate of its own, so that a client with many names waits for its resolver only.
  * Of the places in flight no client takes more than it leaves free, and one whose lookups hung lately none of the last fifth:
  * however many names of however many clients hang, the next client finds a place.
  */
@@ -12,6 +14,9 @@ export interface LookupLimits {
   readonly gatewayBurst: number
   readonly clientRate: number
   readonly clientBurst: number
+  /** Lookups per second that quick answers give back to a client, and how many at once: as fast as it may ask. */
+  readonly quickRate: number
+  readonly quickBurst: number
   readonly inFlight: number
   readonly inFlightPerResolver: number
   readonly inFlightPerClient: number
@@ -22,6 +27,8 @@ export const defaultLimits: LookupLimits = {
   gatewayBurst: 2_000,
   clientRate: 10,
   clientBurst: 100,
+  quickRate: 100,
+  quickBurst: 200,
   inFlight: 1_000,
   inFlightPerResolver: 250,
   inFlightPerClient: 64
@@ -46,10 +53,14 @@ interface Bucket {
 }
 
 interface ClientBucket extends Bucket {
+  /** What quick answers may give back. */
+  readonly quick: Bucket
   /** When a lookup of the client last ended that had hung. */
   hungAt: number
 }
 
+/** An answer within this time is a quick one. */
+const quickMs = 500
 /** A lookup that takes so long hangs: whoever waited for it has been told by then. */
 const hangMs = 2_000
 /** A client is known for so long by its lookups that hung. */
@@ -60,6 +71,8 @@ const shareOfHung = 0.8
 /** One client's jobs at one resolver set. */
 interface Lane<J> {
   readonly client: string
+  /** Somebody waits for these. */
+  readonly urgent: Array<J>
   readonly first: Array<J>
   readonly refresh: Array<J>
 }
@@ -91,8 +104,8 @@ export class LookupQueue<J extends Job> {
     this.gateway = { tokens: limits.gatewayBurst, at: Number.NEGATIVE_INFINITY }
   }
 
-  /** Behind the client's other jobs of its class. */
-  offer(job: J): void {
+  /** Behind the client's other jobs of its class; `urgent`: a packet or a question waits for it. */
+  offer(job: J, urgent: boolean = false): void {
     let lanes = this.sets.get(job.resolver)
     if (lanes === undefined) {
       lanes = new Map()
@@ -100,10 +113,17 @@ export class LookupQueue<J extends Job> {
     }
     let lane = lanes.get(job.client)
     if (lane === undefined) {
-      lane = { client: job.client, first: [], refresh: [] }
+      lane = { client: job.client, urgent: [], first: [], refresh: [] }
       lanes.set(job.client, lane)
     }
-    ;(job.first ? lane.first : lane.refresh).push(job)
+    ;(urgent ? lane.urgent : job.first ? lane.first : lane.refresh).push(job)
+  }
+
+  /** A queued job that somebody waits for from now on. */
+  promote(job: J): void {
+    if (this.sets.get(job.resolver)?.get(job.client)?.urgent.includes(job) === true) return
+    this.cancel(job)
+    this.offer(job, true)
   }
 
   /** Takes a job out of the queue that has not been taken by `next`. */
@@ -111,10 +131,11 @@ export class LookupQueue<J extends Job> {
     const lanes = this.sets.get(job.resolver)
     const lane = lanes?.get(job.client)
     if (lanes === undefined || lane === undefined) return
-    const jobs = job.first ? lane.first : lane.refresh
-    const i = jobs.indexOf(job)
-    if (i >= 0) jobs.splice(i, 1)
-    if (lane.first.length + lane.refresh.length > 0) return
+    for (const jobs of [lane.urgent, lane.first, lane.refresh]) {
+      const i = jobs.indexOf(job)
+      if (i >= 0) jobs.splice(i, 1)
+    }
+    if (lengthOf(lane) > 0) return
     lanes.delete(job.client)
     if (lanes.size === 0) this.sets.delete(job.resolver)
   }
@@ -126,7 +147,7 @@ export class LookupQueue<J extends Job> {
       for (const [resolver, lanes] of this.sets) {
         if (this.isBusy(resolver)) continue
         for (const lane of lanes.values()) {
-          const jobs = first ? lane.first : lane.refresh
+          const jobs = !first ? lane.refresh : lane.urgent.length > 0 ? lane.urgent : lane.first
           if (jobs.length === 0 || this.stopped(lane.client, resolver, now) !== null) continue
           const job = jobs.shift()!
           this.firsts = first ? this.firsts + 1 : 0
@@ -139,8 +160,11 @@ export class LookupQueue<J extends Job> {
     return undefined
   }
 
-  finish(job: J, now: number): void {
-    if (now - this.running.jobs.get(job)! >= hangMs) this.bucketOf(job.client, now).hungAt = now
+  /** @param answered by a resolver, be it that the name does not exist */
+  finish(job: J, now: number, answered: boolean): void {
+    const took = now - this.running.jobs.get(job)!
+    if (took >= hangMs) this.bucketOf(job.client, now).hungAt = now
+    if (answered && took <= quickMs) this.giveBack(this.bucketOf(job.client, now), now)
     this.running.jobs.delete(job)
     this.running.total--
     decrement(this.running.client, job.client)
@@ -183,7 +207,7 @@ export class LookupQueue<J extends Job> {
   get queued(): number {
     let n = 0
     for (const lanes of this.sets.values()) {
-      for (const lane of lanes.values()) n += lane.first.length + lane.refresh.length
+      for (const lane of lanes.values()) n += lengthOf(lane)
     }
     return n
   }
@@ -213,10 +237,20 @@ export class LookupQueue<J extends Job> {
     let bucket = this.clients.get(client)
     if (bucket === undefined) {
       this.prune(now)
-      bucket = { tokens: this.limits.clientBurst, at: now, hungAt: Number.NEGATIVE_INFINITY }
+      const quick = { tokens: this.limits.quickBurst, at: now }
+      bucket = { tokens: this.limits.clientBurst, at: now, quick, hungAt: Number.NEGATIVE_INFINITY }
       this.clients.set(client, bucket)
     }
     return bucket
+  }
+
+  private giveBack(bucket: ClientBucket, now: number): void {
+    const { clientBurst, quickBurst, quickRate } = this.limits
+    const { quick } = bucket
+    refill(quick, quickRate, quickBurst, now)
+    if (quick.tokens < 1) return
+    quick.tokens--
+    bucket.tokens = Math.min(clientBurst, bucket.tokens + 1)
   }
 
   private hung(client: string, now: number): boolean {
@@ -255,7 +289,7 @@ export class LookupQueue<J extends Job> {
   /** Sets and their clients take turns. */
   private serveLast(resolver: string, lanes: Map<string, Lane<J>>, lane: Lane<J>): void {
     lanes.delete(lane.client)
-    if (lane.first.length + lane.refresh.length > 0) lanes.set(lane.client, lane)
+    if (lengthOf(lane) > 0) lanes.set(lane.client, lane)
     this.sets.delete(resolver)
     if (lanes.size > 0) this.sets.set(resolver, lanes)
   }
@@ -263,6 +297,8 @@ export class LookupQueue<J extends Job> {
 
 /** After so many first lookups in a row a refresh has its turn. */
 const mostFirsts = 4
+
+const lengthOf = <J>({ first, refresh, urgent }: Lane<J>): number => urgent.length + first.length + refresh.length
 
 const laneOf = (client: string, resolver: string): string => `${resolver}\n${client}`
 

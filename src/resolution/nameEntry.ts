@@ -14,6 +14,8 @@ export interface Lookup extends Job {
   readonly name: Name
   readonly cause: Cause
   readonly client: ClientId
+  /** When somebody wanted it. */
+  readonly since: number
   /** Grows with every lookup of the gateway; 0 while queued. */
   number: number
   /** Packets are parked already while it is queued, since its client has not used up a budget of its own. */
@@ -118,7 +120,7 @@ export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses):
   const { state, policy, lookup, attempts } = entry.name
   if (state._tag !== "Resolved") {
     const parks = !entry.looked && (policy.inFlight || lookup?.parks === true)
-    return parks ? { _tag: "Resolving", since: state.since, attempts } : state
+    return parks ? { _tag: "Resolving", since: lookup?.since ?? state.since, attempts } : state
   }
   const refused = refusedAddresses(state.addresses, entry.allow)
   if (refused.length === 0) return state
@@ -137,7 +139,8 @@ export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddre
   _tag: "SetAddresses",
   mapping: entry.mapping.id,
   lookup: Math.max(entry.since, entry.name.applied, view._tag === "Resolving" ? (entry.name.lookup?.number ?? 0) : 0),
-  state: view._tag === "Unresolved" && view.reason === untilTraffic ? "Unasked" : view._tag,
+  // What is not asked for yet, be it that it waits for a budget, is asked for by the first packet, which is parked.
+  state: view._tag === "Unresolved" && view.reason._tag === "Throttled" ? "Unasked" : view._tag,
   addresses: view._tag === "Resolved" ? view.addresses : [],
   staleAt: view._tag === "Resolved" ? view.staleAt : 0
 })

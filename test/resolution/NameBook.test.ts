@@ -126,6 +126,73 @@ describe("NameBook", () => {
     assert.strictEqual(state.started.at(-1)?.name.domain, "git.corp")
   })
 
+  it("looks names up that have no proxies yet, and tells the packet path of them once they have some", () => {
+    const { book, state } = world()
+    const { mapping } = book.subscribe({ ...subscription("git.corp"), proxyIps: [] })
+    assert.deepStrictEqual([book.list(), book.mappingsOf(clientId(0))], [[], 0])
+    assert.notInclude(
+      state.commands.map(({ _tag }) => _tag),
+      "SetMapping"
+    )
+    book.ended(state.started.shift()!, answer("10.0.0.1"), 0.5)
+    book.subscribe(subscription("git.corp"))
+    assert.deepStrictEqual(
+      state.commands.slice(-2).map((command) => [command._tag, "state" in command ? command.state : null]),
+      [
+        ["SetMapping", null],
+        ["SetAddresses", "Resolved"]
+      ]
+    )
+    // Its proxies stay.
+    book.subscribe({ ...subscription("git.corp"), proxyIps: [] })
+    assert.deepStrictEqual(book.mapping(mapping.id)?.proxyIps, subscription("git.corp").proxyIps)
+    assert.strictEqual(book.mappingsOf(clientId(0)), 1)
+  })
+
+  it("remembers the last 512 names without proxies of each client, and none of a resource that is withdrawn", () => {
+    const { book, state } = world()
+    const ask = (domain: string, n = 0) => book.subscribe({ ...subscription(domain, n), proxyIps: [] }).state
+    const junk = (from: number, to: number, n = 0) => {
+      for (let i = from; i < to; i++) {
+        ask(`n${i}.corp`, n)
+        for (const lookup of state.started.splice(0)) book.ended(lookup, notFound, 0.5)
+      }
+    }
+    junk(0, 1)
+    junk(0, 1, 1)
+    junk(1, 512)
+    ask("n0.corp")
+    junk(512, 600)
+    const lookups = () => book.counters()["lookups.started"]!
+    const before = lookups()
+    assert.strictEqual(ask("n0.corp")._tag, "Unresolved")
+    assert.strictEqual(ask("n0.corp", 1)._tag, "Unresolved")
+    assert.strictEqual(lookups(), before)
+    assert.strictEqual(ask("n1.corp")._tag, "Resolving")
+    book.revoked(clientId(0), apps)
+    assert.strictEqual(ask("n599.corp")._tag, "Resolving")
+    assert.notInclude(
+      state.commands.map(({ _tag }) => _tag),
+      "LapseMapping"
+    )
+  })
+
+  it("looks up first what a question waits for, or a packet", () => {
+    const { book, state } = world()
+    const ask = (i: number) => book.subscribe({ ...subscription(`n${i}.corp`), proxyIps: [`100.96.1.${i}`] }).mapping
+    const asked = Array.from({ length: 70 }, (_, i) => ask(i))
+    assert.lengthOf(state.started, 64)
+    assert.deepInclude(state.commands.at(-1), { mapping: asked[69]!.id, state: "Unasked" })
+    book.refresh(asked[68]!.id, "Unmapped")
+    assert.deepInclude(state.commands.at(-1), { mapping: asked[68]!.id, state: "Resolving" })
+    assert.strictEqual(book.subscribe({ ...subscription("new.corp"), proxyIps: [] }).state._tag, "Resolving")
+    for (const lookup of state.started.splice(0, 3)) book.ended(lookup, timeout, 0.5)
+    assert.deepStrictEqual(
+      state.started.slice(-3).map(({ name }) => name.domain),
+      ["n68.corp", "new.corp", "n64.corp"]
+    )
+  })
+
   it("parks packets of a name that waits for a place in flight", () => {
     const { book, state } = world()
     for (let n = 100; n < 351; n++) book.subscribe({ ...subscription(`n${n}.dead.corp`, n), proxyIps: ["100.96.1.1"] })

@@ -449,17 +449,19 @@ describe("Resolutions: budgets", () => {
     Effect.gen(function* () {
       const resolutions = yield* Resolutions
       const script = yield* ResolverMemory.ResolverScript
-      yield* script.set("*", answer(["10.0.0.1"]))
+      yield* script.set("*", { _tag: "Late", afterMs: 501, stubborn: false, as: answer(["10.0.0.1"]) })
       const ask = (i: number, n = 0) =>
         resolutions.subscribe({ ...subscription(`n${i}.corp`, n), proxyIps: proxies(i) })
       for (let i = 0; i < 64; i++) assert.strictEqual((yield* ask(i)).state._tag, "Resolving")
       const stopped = yield* ask(64)
       assert(stopped.state._tag === "Unresolved")
       assert.deepInclude(stopped.state.reason, { _tag: "Throttled", budget: "client_in_flight" })
-      assert.strictEqual((yield* latestAddresses).get(stopped.mapping.id)?.state, "Unresolved")
+      // Its first packet is parked, and asks.
+      assert.strictEqual((yield* latestAddresses).get(stopped.mapping.id)?.state, "Unasked")
       for (let i = 65; i < 150; i++) yield* ask(i)
-      yield* settle
-      assert.strictEqual(yield* lookups, 100)
+      yield* TestClock.adjust(501)
+      yield* TestClock.adjust(0)
+      assert.strictEqual(yield* lookups, 100 + 5)
 
       assert.strictEqual((yield* ask(900, 1)).state._tag, "Resolving", "another client is not affected")
       assert.strictEqual((yield* ask(149, 1)).state._tag, "Resolving", "and pays for a name that both want")

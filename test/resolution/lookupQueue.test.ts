@@ -25,7 +25,7 @@ const drain = (queue: LookupQueue<Named>, now: number, end = true): Array<Named>
   const taken: Array<Named> = []
   for (let next = queue.next(now); next !== undefined; next = queue.next(now)) {
     taken.push(next)
-    if (end) queue.finish(next, now)
+    if (end) queue.finish(next, now, false)
   }
   return taken
 }
@@ -43,6 +43,46 @@ describe("LookupQueue", () => {
     assert.strictEqual(drain(queue, 99).length, 0)
     assert.strictEqual(drain(queue, 100).length, 1)
     assert.strictEqual(drain(queue, 5_100).length, 50)
+  })
+
+  it("gives quick answers' lookups back: a client waits for its resolver only, up to 100 names a second", () => {
+    const queue = new LookupQueue<Named>()
+    fill(
+      queue,
+      many(2_000, () => "a")
+    )
+    const answered = (now: number, tookMs: number): number => {
+      const taken = drain(queue, now, false)
+      for (const each of taken) queue.finish(each, now + tookMs, true)
+      return taken.length
+    }
+    let started = 0
+    for (let now = 0; now < 5_000; now += 10) started += answered(now, 500)
+    // Bursts of 100 and 200, and 10 and 100 a second.
+    assert.isAtLeast(started, 780)
+    assert.isAtMost(started, 850)
+    assert.isAtMost(answered(100_000, 501), 64)
+    let slow = 0
+    for (let now = 101_000; now < 106_000; now += 10) slow += answered(now, 501)
+    assert.isAtMost(slow, 100)
+  })
+
+  it("takes what somebody waits for first, but only before jobs of the same client", () => {
+    const queue = new LookupQueue<Named>()
+    const [a, b, c] = many(3, () => "a") as [Named, Named, Named]
+    const other = job("b")
+    const refresh = job("a", { first: false })
+    fill(queue, [a, b, c, refresh, other])
+    const urgent = job("a")
+    queue.offer(urgent, true)
+    queue.promote(c)
+    queue.promote(refresh)
+    queue.promote(c)
+    assert.strictEqual(queue.queued, 6)
+    assert.deepStrictEqual(drain(queue, 0), [urgent, other, c, refresh, a, b])
+    queue.promote(job("a"))
+    queue.cancel(queue.next(0)!)
+    assert.strictEqual(queue.queued, 0)
   })
 
   it("lets the gateway start 2,000 lookups at once, then 1,000 a second", () => {
@@ -129,7 +169,7 @@ describe("LookupQueue", () => {
       const queue = new LookupQueue<Named>()
       const running: Array<readonly [number, Named]> = []
       const hang = (now: number) => {
-        while (running.length > 0 && now - running[0]![0] >= 10_000) queue.finish(running.shift()![1], now)
+        while (running.length > 0 && now - running[0]![0] >= 10_000) queue.finish(running.shift()![1], now, false)
         for (const taken of drain(queue, now, false)) running.push([now, taken])
       }
       for (let n = 0; n < sets; n++)
@@ -157,7 +197,7 @@ describe("LookupQueue", () => {
     ask()
     const hanging = drain(queue, 0, false)
     assert.lengthOf(hanging, 250)
-    for (const each of hanging) queue.finish(each, 2_000)
+    for (const each of hanging) queue.finish(each, 2_000, false)
     ask()
     assert.lengthOf(drain(queue, 2_000, false), 200)
     assert.lengthOf(drain(queue, 601_999, false), 0)
@@ -259,7 +299,7 @@ describe("LookupQueue", () => {
       }
       for (const each of steps) {
         if (each._tag === "Wait") now += each.ms
-        if (each._tag === "Finish" && running.length > 0) queue.finish(running.shift()!, now)
+        if (each._tag === "Finish" && running.length > 0) queue.finish(running.shift()!, now, false)
         if (each._tag === "Offer") {
           fill(
             queue,
@@ -271,7 +311,7 @@ describe("LookupQueue", () => {
       }
       // Only waiting for the times that the queue itself names, everything is started in the end.
       for (let i = 0; queue.queued > 0 && i < 2_000; i++) {
-        while (running.length > 0) queue.finish(running.shift()!, now)
+        while (running.length > 0) queue.finish(running.shift()!, now, false)
         now = queue.nextAt(now) ?? now
         pump()
       }

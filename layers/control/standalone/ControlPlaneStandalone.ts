@@ -225,6 +225,7 @@ const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service
 
   yield* forEachNotice("ControlPlane.notices", {
     ClientState: note,
+    Traffic: ({ cause, mapping }) => (cause === "Unmapped" ? names.met(mapping) : Effect.void),
     InUse: ({ client, mappings }) => names.inUse(client, mappings),
     Fault: ({ message }) => Effect.logWarning(message)
   })

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
@@ -11,7 +12,7 @@ import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
 import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
 import { type NameRights, type NameRoute, NameRoutes, rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
-import { Slots } from "../../../src/control/standalone/Slots.ts"
+import { isInMemoryOnly, Slots } from "../../../src/control/standalone/Slots.ts"
 import { type FilteredAddress, FilteredAddresses, refusalOf } from "../../../src/control/standalone/tellable.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
@@ -21,8 +22,10 @@ import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer
 import type { Upstream } from "../../../src/dns/Upstream.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
+import type { MappingId } from "../../../src/model/Mapping.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
@@ -131,7 +134,7 @@ export const layer = (
         if (type === recordType.HTTPS || type === recordType.SVCB) return Effect.succeed({ _tag: "NoData", ttl: 60 })
         return family === null
           ? forwarder.forward(of, grants[0]!.resource.resolver, question, forwardMs)
-          : resourceNames(of, grants, { domain, family }, now)
+          : resourceNames.answer(of, grants, { domain, family }, now)
       }
 
       const reverse = (of: ClientNames, slot: number): TunnelAnswer => {
@@ -168,6 +171,17 @@ export const layer = (
             return yield* forward(of, route, question, now)
         }
       })
+
+      /** What clients were told before an address was known is written down once it is, or once they use it. */
+      const met = Effect.fnUntraced(function* (mapping: MappingId) {
+        const client = (yield* resolutions.mappingOf(mapping))?.client
+        const of = client === undefined ? undefined : byClient.get(client)
+        const entry = of?.slots.ofMapping(mapping)
+        if (of === undefined || entry === undefined || !isInMemoryOnly(entry)) return
+        yield* resourceNames.keep(of, entry, yield* Clock.currentTimeMillis)
+      })
+      const outlive = makeOutlive("TunnelNames")
+      yield* Effect.forkScoped(Stream.runForEach(resolutions.found, (mapping) => outlive(met(mapping))))
 
       return TunnelNames.of({
         counters: Effect.sync(() => ({
@@ -211,8 +225,9 @@ export const layer = (
           const of = byClient.get(client)
           if (of === undefined) return
           const now = yield* Clock.currentTimeMillis
-          for (const entry of of.slots.inUse(mappings, now)) yield* stored.persist(of, entry, now)
+          for (const entry of of.slots.inUse(mappings, now)) yield* resourceNames.keep(of, entry, now)
         }),
+        met,
         answer: Effect.fn("ControlPlane.question")(function* (source, question) {
           yield* Effect.annotateCurrentSpan({ domain: question.domain, type: question.type })
           counters.questions++

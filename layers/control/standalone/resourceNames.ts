@@ -3,25 +3,27 @@ import * as Effect from "effect/Effect"
 import type * as Semaphore from "effect/Semaphore"
 import { type AccessReply, ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
-import type { Slots } from "../../../src/control/standalone/Slots.ts"
+import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
+import { isInMemoryOnly, type Slots } from "../../../src/control/standalone/Slots.ts"
 import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies, leadsOut6 } from "../../../src/host/IpFamilies.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+import type { AccessRefused } from "../../../src/model/AccessRequest.ts"
 import type { Client } from "../../../src/model/Client.ts"
+import { isExact } from "../../../src/model/DomainPattern.ts"
+import { isNegative, type NameState } from "../../../src/resolution/NameState.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import type { StoredSlots } from "./storedSlots.ts"
 
 /**
- * A question for IPv6 addresses of a name of which nothing is known yet waits this long for its lookup, so that it is answered
- * within 150 ms: most clients prefer IPv6, and what they send without a connection to a name with IPv4 only would be lost.
+ * A question about a name of which nothing is known yet waits for its first lookup until this long after that began, so
+ * that it is answered within 150 ms: where the name is below a wildcard, since it may not exist; where it is for IPv6
+ * addresses, since what clients send there without a connection to a name with IPv4 only would be lost.
  */
-const familyMs = 140
-/**
- * Such questions at a time, and of one client; others are answered at once. Together with those that wait for other servers
- * they leave places at the DNS server free.
- */
-const maxHeld = { all: 32, client: 8 }
+const firstLookupMs = 140
+/** Such questions at a time, and of one client; others are answered at once. */
+const maxHeld = { all: 1_024, client: 256 }
 
 /** One client's names. */
 export interface NamesOfClient {
@@ -40,52 +42,73 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
   const ways = { some: () => leadsOut6(families.ipv6()), leadsTo: families.leadsTo }
   let held = 0
 
-  /** The state of a name, a little later where that may tell that it has no IPv6. */
-  const familyKnown = (of: NamesOfClient, family: 4 | 6, { mapping, state }: NonNullable<AccessReply["mapping"]>) => {
-    const matters = family === 6 && state._tag === "Resolving" && ways.some()
-    if (!matters || held >= maxHeld.all || of.held >= maxHeld.client) return Effect.succeed(state)
-    return Effect.acquireUseRelease(
-      Effect.sync(() => {
-        held++
-        of.held++
-      }),
-      () =>
-        resolutions.settled(mapping.id).pipe(
-          Effect.timeoutOption(familyMs),
-          Effect.andThen(resolutions.find(mapping.client, mapping.resources[0]!, mapping.name.domain)),
-          Effect.map((known) => known?.state ?? state)
-        ),
-      () =>
+  /** The state of a name, a little later where its first lookup has begun just now. */
+  const known = Effect.fnUntraced(function* (
+    of: NamesOfClient,
+    wait: boolean,
+    { mapping, state }: NonNullable<AccessReply["mapping"]>
+  ) {
+    if (!wait || state._tag !== "Resolving" || held >= maxHeld.all || of.held >= maxHeld.client) return state
+    const left = state.since + firstLookupMs - (yield* monotonicMillis)
+    if (left <= 0) return state
+    held++
+    of.held++
+    yield* resolutions.settled(mapping.id).pipe(
+      Effect.timeoutOption(left),
+      Effect.ensuring(
         Effect.sync(() => {
           held--
           of.held--
         })
+      )
     )
-  }
+    return (yield* resolutions.find(mapping.client, mapping.resources[0]!, mapping.name.domain))?.state ?? state
+  })
+
+  /** As far as it is in memory only. */
+  const keep = (of: NamesOfClient, entry: NameEntry, now: number) => of.turn.withPermit(stored.keep(of, entry, now))
 
   /** @param grants at least one, those that cover the name, the most specific first */
-  return Effect.fnUntraced(function* (
+  const answer = Effect.fnUntraced(function* (
     of: NamesOfClient,
     grants: ReadonlyArray<DnsGrant>,
     { domain, family }: { readonly domain: string; readonly family: 4 | 6 },
     now: number
-  ): Effect.fn.Return<TunnelAnswer> {
+  ): Effect.fn.Return<TunnelAnswer, AccessRefused> {
     const [{ client, resource, expiresAt }, ...others] = grants as readonly [DnsGrant, ...ReadonlyArray<DnsGrant>]
-    const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
-    if (entry === undefined) return { _tag: "ServerFailure" }
-    const monotonic = yield* monotonicMillis
-    const { proxyIps } = entry
+    const mayNotExist = !isExact(resource.pattern)
+    const wait = mayNotExist || (family === 6 && ways.some())
+    const accept = Effect.fnUntraced(function* (proxyIps: ReadonlyArray<string> | null) {
+      const { mapping } = yield* acceptor.accept({
+        client,
+        resource,
+        expiresAt,
+        name: { domain, proxyIps },
+        credentials: null
+      })
+      return yield* known(of, wait, mapping!)
+    })
+    const tell = Effect.fnUntraced(function* (state: NameState, proxyIps: ReadonlyArray<string>) {
+      return tunnelAnswerOf(state, family, proxyIps, yield* monotonicMillis, { ...ways, some: ways.some() })
+    })
+
     // Before the name is the client's, so that it is told once by what it is covered.
     for (const other of others) yield* Effect.ignore(acceptor.accept({ ...other, name: null, credentials: null }))
-    return yield* acceptor.accept({ client, resource, expiresAt, name: { domain, proxyIps }, credentials: null }).pipe(
-      Effect.flatMap(({ mapping }) => (mapping === null ? Effect.undefined : familyKnown(of, family, mapping))),
-      Effect.match({
-        onSuccess: (state): TunnelAnswer =>
-          state === undefined
-            ? { _tag: "ServerFailure" }
-            : tunnelAnswerOf(state, family, proxyIps, monotonic, { ...ways, some: ways.some() }),
-        onFailure: (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })
-      })
-    )
+    if (mayNotExist && of.slots.find(domain) === undefined) {
+      const state = yield* accept(null)
+      if (isNegative(state)) return yield* tell(state, [])
+    }
+    const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
+    if (entry === undefined) return { _tag: "ServerFailure" }
+    const state = yield* accept(entry.proxyIps)
+    if (!mayNotExist || state._tag === "Resolved" || !isInMemoryOnly(entry)) yield* keep(of, entry, now)
+    return yield* tell(state, entry.proxyIps)
   })
+
+  return {
+    /** The proxy IPs of a name that was not found to be missing are in memory only until an address of it is known. */
+    answer: (...question: Parameters<typeof answer>): Effect.Effect<TunnelAnswer> =>
+      Effect.orElseSucceed(answer(...question), (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })),
+    keep
+  }
 })

@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
-import type { Named, Slots } from "../../../src/control/standalone/Slots.ts"
+import { isDue, isInMemoryOnly, type Named, type Slots } from "../../../src/control/standalone/Slots.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { makeOddities } from "../../../src/loops/oddities.ts"
@@ -18,11 +18,12 @@ interface Owned {
 }
 
 export interface StoredSlots {
-  readonly persist: (of: Owned, entry: NameEntry, now: number) => Effect.Effect<void>
+  /** Writes the row down, if it is due. */
+  readonly keep: (of: Owned, entry: NameEntry, now: number) => Effect.Effect<void>
   readonly release: (of: Owned, entry: NameEntry, now: number) => Effect.Effect<void>
   /** The client's first names then need not wait for the disk; where it fails, the first question tries again and tells. */
   readonly reserveFirst: (of: Owned) => Effect.Effect<void>
-  /** The name with its slot, written down; `undefined` when the client's ranges are used up. */
+  /** The name with its slot, which is not written down yet; `undefined` when the client's ranges are used up. */
   readonly entryOf: (
     of: Owned,
     resource: ResourceId,
@@ -48,8 +49,12 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
       )
     )
 
+  const keep = (of: Owned, entry: NameEntry, now: number) =>
+    Effect.suspend(() => (isDue(entry, now) ? persist(of, entry, now) : Effect.void))
+
   const release = Effect.fnUntraced(function* ({ slots }: Owned, entry: NameEntry, now: number) {
     yield* resolutions.release(entry.id)
+    if (isInMemoryOnly(entry)) return
     yield* Effect.catch(store.removeMapping(slots.rowOf(entry), now), (error) =>
       loudly("release", `released names stay in the state: ${error.message}`)
     )
@@ -81,7 +86,7 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
   })
 
   return {
-    persist,
+    keep,
     release,
     reserveFirst: (of: Owned) => Effect.ignore(reserve(of, of.slots.firstReservation)),
     entryOf: Effect.fnUntraced(function* (of: Owned, resource: ResourceId, domain: string, now: number) {
@@ -94,7 +99,6 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
       )
       if (named === undefined) return undefined
       if (named.released !== undefined) yield* release(of, named.released, now)
-      if (named.write) yield* persist(of, named.entry, now)
       return named.entry
     })
   }

@@ -10,7 +10,8 @@ import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../..
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { encodeQuery } from "../../../src/dns/query.ts"
-import { recordType } from "../../../src/dns/registry.ts"
+import { emptyMessage } from "../../../src/dns/message.ts"
+import { classInternet, recordType } from "../../../src/dns/registry.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
 import { Upstream } from "../../../src/dns/Upstream.ts"
 import { ClientId } from "../../../src/model/Client.ts"
@@ -68,12 +69,23 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =
     Layer.provide([Resolutions.layer, clientsStay]),
     Layer.provideMerge(DataPlaneRecording.layer),
     Layer.provide([Resolver.layer({ sets: {} }), StateStoreMemory.layer]),
-    Layer.provide([noUpstream, answerPolicy, proxyRanges(config.network)]),
+    Layer.provide([upstream, answerPolicy, proxyRanges(config.network)]),
     Layer.provide([destinations(config.network), IpFamiliesLive.layer])
   )
 
-/** Servers that never answer: the lookups end with the services. */
-const noUpstream = Layer.succeed(Upstream, { exchange: () => Effect.never, counters: Effect.succeed({}) })
+/** Servers that answer at once. */
+const upstream = Layer.succeed(Upstream, {
+  exchange: (_, { domain, type }) =>
+    Effect.succeed({
+      ...emptyMessage,
+      response: true,
+      answers:
+        type === recordType.A
+          ? [{ name: domain, type, class: classInternet, ttl: 60, data: { _tag: "Address", address: "192.0.2.1" } }]
+          : []
+    }),
+  counters: Effect.succeed({})
+})
 
 const warmUpConfig = (): GatewayConfig => {
   const resource: DnsResource = {

@@ -26,8 +26,6 @@ const restMs = 86_400_000
 export interface Named {
   readonly _tag: "Named"
   readonly entry: NameEntry
-  /** Its row is to be written. */
-  readonly write: boolean
   /** What made room: it is no longer the name's, or no name any more, and its slot rests from now on. */
   readonly released: NameEntry | undefined
 }
@@ -64,7 +62,7 @@ export class Slots {
     const known = this.names.find(id)
     if (known !== undefined) {
       this.names.touch(known, now)
-      return { _tag: "Named", entry: known, write: isDue(known, now), released: undefined }
+      return { _tag: "Named", entry: known, released: undefined }
     }
     while (this.next < Math.min(this.reservedUntil, this.capacity)) {
       const slot = this.next++
@@ -130,6 +128,14 @@ export class Slots {
     return due
   }
 
+  find(domain: string): NameEntry | undefined {
+    return this.names.find(mappingId(this.client, null, domain))
+  }
+
+  ofMapping(id: MappingId): NameEntry | undefined {
+    return this.names.find(id)
+  }
+
   ofSlot(slot: number): NameEntry | undefined {
     return this.names.ofSlot(slot)
   }
@@ -143,7 +149,7 @@ export class Slots {
     const { domain, id, now, resource, slot } = of
     const proxyIps = proxyIpsOf(slot, this.ranges)!
     const entry = { id, resource, domain, slot, proxyIps, lastUsedAt: now, storedAt: Number.NEGATIVE_INFINITY }
-    return { _tag: "Named", entry, write: true, released: this.names.add(entry) }
+    return { _tag: "Named", entry, released: this.names.add(entry) }
   }
 
   private isFree(slot: number): boolean {
@@ -161,5 +167,7 @@ export class Slots {
   }
 }
 
-/** Also when it was written down at a time that is still to come: the clock was ahead then. */
-const isDue = (entry: NameEntry, now: number): boolean => now - entry.storedAt >= touchMs || now < entry.storedAt
+export const isInMemoryOnly = ({ storedAt }: NameEntry): boolean => storedAt === Number.NEGATIVE_INFINITY
+
+/** Whether its row is to be written; also when that happened at a time that is still to come: the clock was ahead then. */
+export const isDue = (entry: NameEntry, now: number): boolean => now - entry.storedAt >= touchMs || now < entry.storedAt

@@ -12,10 +12,15 @@ export class TunnelNames extends Context.Service<
   {
     /** Brings back what was stored: mappings of resources that a client may still reach, waiting for traffic. */
     readonly restore: Effect.Effect<void, StateError>
-    /** Answers a question that came from a tunnel address. Never waits for a lookup of a resource's name. */
+    /**
+     * Answers a question that came from a tunnel address. Waits for no lookup of a resource's name, but 140 ms for the first
+     * one of a name below a wildcard, or for IPv6 addresses.
+     */
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
     /** The packet path tells which names of a client have sessions: they are not the ones to make room. */
     readonly inUse: (client: ClientId, mappings: ReadonlyArray<MappingId>) => Effect.Effect<void>
+    /** A packet went to the name's proxies: where it is known in memory only, it is written down. */
+    readonly met: (mapping: MappingId) => Effect.Effect<void>
     /** What was left out of answers since the start, and the last of it. */
     readonly filtered: Effect.Effect<Pick<FilteredAddresses, "count" | "last">>
     /** By name: `questions`, `unknown_source` (no client's address), `addresses_filtered`, what was shed (`askers.ts`) and forwarded (`dnsForwarder.ts`). */

@@ -12,7 +12,7 @@ export interface NameEntry {
   /** Those of the slot, canonical. */
   readonly proxyIps: ReadonlyArray<string>
   lastUsedAt: number
-  /** When its use was last written down. */
+  /** When its use was last written down; infinitely long ago: it is known in memory only. */
   storedAt: number
 }
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { maxNames, type NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
-import { type Named, Slots, type SlotStep } from "../../../src/control/standalone/Slots.ts"
+import { isDue, type Named, Slots, type SlotStep } from "../../../src/control/standalone/Slots.ts"
 import type { StoredMapping } from "../../../src/host/StateStore.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
 import { defaultRanges } from "../../../src/model/ranges.ts"
@@ -47,7 +47,13 @@ class Store {
 }
 
 /** As the layer does it; what became of the name, `undefined` when the ranges are used up. */
-const assign = (slots: Slots, store: Store, domain: string, now: number, random = 0): Named | undefined => {
+const assign = (
+  slots: Slots,
+  store: Store,
+  domain: string,
+  now: number,
+  random = 0
+): (Named & { readonly write: boolean }) | undefined => {
   for (;;) {
     const step = slots.assign(app, domain, now)
     if (step._tag !== "Named" && store.failing) return keep(slots.assignVolatile(app, domain, now, random))
@@ -59,11 +65,13 @@ const assign = (slots: Slots, store: Store, domain: string, now: number, random 
       slots.rested(slot)
     }
   }
-  function keep(named: Named | undefined): Named | undefined {
-    if (named === undefined || store.failing) return named
+  function keep(named: Named | undefined) {
+    if (named === undefined) return undefined
+    const due = isDue(named.entry, now)
+    if (store.failing) return { ...named, write: due }
     if (named.released !== undefined) store.release(slots.rowOf(named.released), now)
-    if (named.write) write(slots, store, named.entry, now)
-    return named
+    if (due) write(slots, store, named.entry, now)
+    return { ...named, write: due }
   }
 }
 

@@ -24,6 +24,8 @@ import { cidrResource, dnsResource, lookups } from "../../support/access.ts"
 import { clientId, tunnel4, tunnel6 } from "../../support/engineWorld.ts"
 import {
   ask,
+  askPatiently,
+  askRaw,
   askSix,
   configOf,
   Disk,
@@ -39,8 +41,16 @@ const git = dnsResource("git.corp")
 const overlapping = configOf([corp, git])
 
 const layerStore = layerDisk(StateStoreMemory.layer)
+/** Names exist unless a test says something else. */
+const layerFound = Layer.effectDiscard(
+  Effect.flatMap(ResolverScript, (script) => script.set("*", answer(["10.0.0.1", "fd5a::1"])))
+)
 const layerOn = (config: GatewayConfig) =>
-  layerNames(config).pipe(Layer.provideMerge(DataPlaneRecording.layer), Layer.provideMerge(layerStore))
+  layerFound.pipe(
+    Layer.provideMerge(layerNames(config)),
+    Layer.provideMerge(DataPlaneRecording.layer),
+    Layer.provideMerge(layerStore)
+  )
 const layer = layerOn(config)
 
 const script = Effect.fnUntraced(function* (...[domain, behaviour]: Parameters<ResolverScript["Service"]["set"]>) {
@@ -67,13 +77,13 @@ const reply = (over: Partial<Message>): Message => ({ ...emptyMessage, response:
 
 describe("a question about a resource's name", () => {
   it.effect(
-    "is answered at once with the client's own proxy IPs while the resolver hangs, for IPv6 within 150 ms",
+    "below a wildcard waits 140 ms for the first lookup, then has the client's own proxy IPs while the resolver hangs",
     () =>
       Effect.gen(function* () {
         yield* script("*", { _tag: "Hang" })
-        const four = yield* ask("git.corp")
-        const { afterMs, answer: six } = yield* askSix("git.corp")
+        const { afterMs, answer: four } = yield* askPatiently("git.corp")
         assert.strictEqual(afterMs, 140)
+        const six = yield* askRaw("git.corp", recordType.AAAA)
         // It may yet turn out to have no IPv6: nobody is to remember this for long.
         assert.deepInclude(six, { ttl: 2 })
         assert.deepStrictEqual(four, {
@@ -86,9 +96,75 @@ describe("a question about a resource's name", () => {
           [4, 5, 6, 7].map((n) => `fd00:2021:1111:8000::${n}`)
         )
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(yield* ask("git.corp"), four)
+        assert.deepStrictEqual(yield* askRaw("git.corp"), four)
         assert.strictEqual(yield* lookups, 1)
       }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("of an exact name is answered at once while the resolver hangs", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      assert.deepStrictEqual(yield* askRaw("git.corp"), {
+        _tag: "Addresses",
+        addresses: ["100.96.0.4", "100.96.0.5", "100.96.0.6", "100.96.0.7"],
+        ttl: 30
+      })
+    }).pipe(Effect.provide(layerOn(configOf([dnsResource("git.corp")]))))
+  )
+
+  it.effect("that does not exist below a wildcard is NXDOMAIN at once, and costs neither a proxy nor a write", () =>
+    Effect.gen(function* () {
+      yield* (yield* TunnelNames).restore
+      yield* script("*", fail(new NameNotFound({ ttlSeconds: 20 })))
+      yield* script("late.corp", {
+        _tag: "Late",
+        afterMs: 100,
+        stubborn: false,
+        as: fail(new NoAddresses({ ttlSeconds: 0 }))
+      })
+      const { writes } = yield* Disk
+      for (let n = 0; n < 150; n++) {
+        if (n % 50 === 0) yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* askRaw(`n${n}.corp`), { _tag: "NameError", ttl: 20 })
+        assert.deepStrictEqual(yield* askRaw(`n${n}.corp`, recordType.AAAA), { _tag: "NameError", ttl: 20 })
+      }
+      assert.deepInclude(yield* ask("late.corp"), { _tag: "NoData" })
+      assert.strictEqual((yield* Disk).writes, writes)
+      assert.deepStrictEqual(yield* (yield* Resolutions).list, [])
+      assert.strictEqual(yield* (yield* Resolutions).count(ClientId.make(clientId(1))), 0)
+      yield* script("*", answer(["10.0.0.1"]))
+      assert.strictEqual(addresses(yield* ask("real.corp"))[0], "100.96.0.4")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect.each([
+    [
+      "an address is known",
+      Effect.gen(function* () {
+        yield* script("*", answer(["10.0.0.1"]))
+        yield* TestClock.adjust("1 second")
+      })
+    ],
+    [
+      "the client sends a packet",
+      Effect.gen(function* () {
+        const [row] = yield* (yield* Resolutions).list
+        yield* (yield* TunnelNames).met(row!.mapping.id)
+      })
+    ]
+  ] as const)("below a wildcard that is not answered in time has its row written once %s", ([, happens]) =>
+    Effect.gen(function* () {
+      const store = yield* StateStore
+      yield* script("*", { _tag: "Silent" })
+      const [proxy] = addresses(yield* ask("git.corp"))
+      assert.deepStrictEqual(yield* store.mappings, [])
+      yield* happens
+      assert.deepStrictEqual(
+        (yield* store.mappings).map(({ domain }) => domain),
+        ["git.corp"]
+      )
+      assert.strictEqual(addresses(yield* ask("git.corp"))[0], proxy)
+    }).pipe(Effect.provide(layer))
   )
 
   it.effect("gets one slot when both families are asked for at the same time, however slow the disk", () =>
@@ -96,7 +172,7 @@ describe("a question about a resource's name", () => {
       const disk = yield* Disk
       disk.slow = true
       const questions = Array.from({ length: 20 }, (_, i) =>
-        i % 2 === 0 ? ask("git.corp") : Effect.map(askSix("git.corp"), ({ answer }) => answer)
+        askRaw("git.corp", i % 2 === 0 ? recordType.A : recordType.AAAA)
       )
       const answers = yield* Effect.all(questions, { concurrency: "unbounded" })
       assert.strictEqual(new Set(answers.flatMap(addresses)).size, 8)
@@ -204,41 +280,38 @@ describe("a question about a resource's name", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("for IPv6 is answered at once where many wait already: nobody makes the server wait for him", () =>
+  it.effect("is answered at once where many wait already: nobody makes the server wait for him", () =>
     Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
-      const waiting = yield* Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (n) =>
-        Effect.forkChild(ask(`n${n}.corp`, recordType.AAAA), { startImmediately: true })
+      const waiting = yield* Effect.forEach(Array.from({ length: 256 }).keys(), (n) =>
+        Effect.forkChild(askRaw(`n${n}.corp`, recordType.AAAA), { startImmediately: true })
       )
       yield* TestClock.adjust(0)
       assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
-      assert.strictEqual((yield* askSix("n9.corp")).afterMs, 0)
+      assert.strictEqual((yield* askSix("n999.corp")).afterMs, 0)
       yield* TestClock.adjust("140 millis")
-      assert.strictEqual((yield* askSix("n10.corp")).afterMs, 140)
+      assert.strictEqual((yield* askSix("n1000.corp")).afterMs, 140)
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect(
-    "for IPv6 leaves places at the server free, however many clients ask about names that are never found",
-    () => {
-      const clients = Array.from({ length: 5 }, (_, n) => ({
-        ...config.clients[0]!,
-        id: ClientId.make(clientId(n)),
-        tunnel4: tunnel4(n),
-        tunnel6: tunnel6(n)
-      }))
-      const grants = clients.map((client) => ({ client, resource: corp, expiresAt: null }))
-      return Effect.gen(function* () {
-        yield* script("*", { _tag: "Hang" })
-        const waiting = yield* Effect.forEach(Array.from({ length: 32 }).keys(), (n) =>
-          Effect.forkChild(ask(`n${n}.corp`, recordType.AAAA, tunnel4(n % 4)), { startImmediately: true })
-        )
-        yield* TestClock.adjust(0)
-        assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
-        assert.strictEqual((yield* askSix("new.corp", tunnel4(4))).afterMs, 0)
-      }).pipe(Effect.provide(layerOn({ ...config, clients, grants })))
-    }
-  )
+  it.effect("leaves places at the server free, however many clients ask about names that are never found", () => {
+    const clients = Array.from({ length: 5 }, (_, n) => ({
+      ...config.clients[0]!,
+      id: ClientId.make(clientId(n)),
+      tunnel4: tunnel4(n),
+      tunnel6: tunnel6(n)
+    }))
+    const grants = clients.map((client) => ({ client, resource: corp, expiresAt: null }))
+    return Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      const waiting = yield* Effect.forEach(Array.from({ length: 1_024 }).keys(), (n) =>
+        Effect.forkChild(askRaw(`n${n}.corp`, recordType.AAAA, tunnel4(n % 4)), { startImmediately: true })
+      )
+      yield* TestClock.adjust(0)
+      assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
+      assert.strictEqual((yield* askSix("new.corp", tunnel4(4))).afterMs, 0)
+    }).pipe(Effect.provide(layerOn({ ...config, clients, grants })))
+  })
 
   it.effect("has no IPv6 address while the gateway's host has no way out for it, and one afterwards", () =>
     Effect.gen(function* () {
@@ -499,7 +572,7 @@ describe("any other question", () => {
     withLogLines((lines) =>
       Effect.gen(function* () {
         const asking = yield* Effect.forEach(Array.from({ length: 2_500 }), () =>
-          Effect.forkChild(ask("git.corp"), { startImmediately: true })
+          Effect.forkChild(askRaw("git.corp"), { startImmediately: true })
         )
         yield* TestClock.adjust(0)
         const done = asking.flatMap((fiber) => fiber.pollUnsafe() ?? [])
@@ -597,7 +670,12 @@ describe("names in use", () => {
 
 describe("a restart", () => {
   const session = <A, E>(run: Effect.Effect<A, E, Layer.Success<ReturnType<typeof layerNames>> | StateStore | Disk>) =>
-    run.pipe(Effect.provide(layerNames(config).pipe(Layer.provideMerge(DataPlaneRecording.layer)), { local: true }))
+    run.pipe(
+      Effect.provide(
+        layerFound.pipe(Layer.provideMerge(layerNames(config)), Layer.provideMerge(DataPlaneRecording.layer)),
+        { local: true }
+      )
+    )
 
   it.effect("reserves every client's first proxies, so that a first question costs one plain write", () =>
     Effect.gen(function* () {

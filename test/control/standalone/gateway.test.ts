@@ -276,9 +276,11 @@ describe("an authorization", () => {
   it.effect("that has expired is told as such after a restart, too: its names are prohibited, not unreachable", () => {
     const expiring = { ...config, grants: config.grants.map((grant) => ({ ...grant, expiresAt: 90_000 })) }
     return Effect.gen(function* () {
-      const proxy = yield* Effect.provide(Effect.andThen(online, proxyOf("git.corp")), onMemory(expiring), {
-        local: true
-      })
+      const proxy = yield* Effect.gen(function* () {
+        yield* (yield* ResolverScript).set("*", answer(["10.0.0.1"]))
+        yield* online
+        return yield* proxyOf("git.corp")
+      }).pipe(Effect.provide(onMemory(expiring), { local: true }))
       yield* TestClock.adjust("1 minute")
       yield* Effect.gen(function* () {
         const { client, out } = yield* online
