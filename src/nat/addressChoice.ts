@@ -4,7 +4,7 @@ import type { Translations } from "./translations.ts"
 
 /**
  * The real address for a new session to a proxy. The mapping's i-th proxy of a family gets the (i mod n)-th of its
- * sorted addresses of that family, unless the evidence moves it on; the same inputs give the same choice, also in a
+ * addresses of that family, in its own order (`spreadBy`), unless the evidence moves it on; the same inputs give the same choice, also in a
  * new worker. False: the mapping has no address in the proxy's family. Call `ReplyEvidence.started` when the session
  * is made and `several` holds.
  */

@@ -1,4 +1,5 @@
 import { isIpv4, type Words } from "../packet/address.ts"
+import { spreadBy } from "./spread.ts"
 import { WordsIndex } from "./wordsIndex.ts"
 
 /**
@@ -22,14 +23,16 @@ export class Translations {
 
   /**
    * Says what the mapping has; the addresses of one that is there already stay. No other mapping of the client has any of
-   * the proxies: who takes one away is decided elsewhere, and told before. `version` tells one such saying from another.
+   * the proxies: who takes one away is decided elsewhere, and told before. `version` tells one such saying from another; see
+   * `spreadBy` for `spread`.
    */
   place(
     mapping: number,
     client: number,
     resources: ReadonlyArray<number>,
     proxies: ReadonlyArray<Readonly<Words>>,
-    version: number
+    version: number,
+    spread: number
   ): void {
     const old = this.entries[mapping]
     if (old !== undefined) this.release(old)
@@ -38,6 +41,7 @@ export class Translations {
       client,
       resources,
       version,
+      spread,
       proxies4: proxies.filter(isIpv4),
       proxies6: proxies.filter((p) => !isIpv4(p)),
       lookup: old?.lookup ?? -1,
@@ -49,7 +53,7 @@ export class Translations {
   }
 
   /**
-   * The outcome of a lookup; addresses sorted, as main sends them. False, and nothing changed: the mapping is unknown
+   * The outcome of a lookup. False, and nothing changed: the mapping is unknown
    * or a later lookup has been applied. `staleAt` is kept as given.
    */
   setAddresses(
@@ -64,8 +68,8 @@ export class Translations {
     if (entry === undefined || lookup < entry.lookup) return false
     entry.lookup = lookup
     entry.state = state
-    entry.addresses4 = addresses4.slice(0, maxAddresses)
-    entry.addresses6 = addresses6.slice(0, maxAddresses)
+    entry.addresses4 = spreadBy(entry.spread, addresses4).slice(0, maxAddresses)
+    entry.addresses6 = spreadBy(entry.spread, addresses6).slice(0, maxAddresses)
     entry.staleAt = staleAt
     return true
   }
@@ -124,7 +128,7 @@ export class Translations {
     return entry === undefined || clock.now >= entry.staleAt
   }
 
-  /** Real addresses in the family of `like`. */
+  /** Real addresses in the family of `like`, in the mapping's own order. */
   addresses(mapping: number, like: Readonly<Words>): ReadonlyArray<Readonly<Words>> {
     const entry = this.entries[mapping]
     if (entry === undefined) return none
@@ -147,6 +151,7 @@ interface Entry {
   readonly client: number
   resources: ReadonlyArray<number>
   readonly version: number
+  readonly spread: number
   readonly proxies4: ReadonlyArray<Readonly<Words>>
   readonly proxies6: ReadonlyArray<Readonly<Words>>
   lookup: number

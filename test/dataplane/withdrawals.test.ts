@@ -137,7 +137,7 @@ describe("a resource that is taken from a client", () => {
 
   it.effect.each([
     ["is taken away", [revoke], [3, 13]],
-    ["does not cover the name any more", [{ _tag: "RemoveMapping", mapping: mappingId(1, "app.corp") }], [3, 0]]
+    ["does not cover the name any more", [{ _tag: "RemoveMapping", mapping: mappingId(1, "app.corp") }], [3, 3]]
   ] as ReadonlyArray<readonly [string, ReadonlyArray<Command>, readonly [number, number]]>)(
     "leaves no packet without an answer that waits for its name's first lookup when it %s",
     ([, commands, answer]) =>

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { chooseAddress, several, targetDiffers } from "../../src/nat/addressChoice.ts"
 import { ReplyEvidence } from "../../src/nat/replyEvidence.ts"
+import { spreadBy, spreadOf } from "../../src/nat/spread.ts"
 import { MappingState, Translations } from "../../src/nat/translations.ts"
 import { formatAddress, type Words, words } from "../../src/packet/address.ts"
 import { integer } from "../support/packetArbitraries.ts"
@@ -12,6 +13,12 @@ const B = address("10.0.0.2")
 const client = 1
 const mapping = 5
 
+/** Takes the addresses of the tests as they are given. */
+const inOrder = Array.from({ length: 1_000 }, (_, spread) => spread).find((spread) => {
+  const given = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"].map(address)
+  return spreadBy(spread, given).every((each, i) => each === given[i])
+})!
+
 /** A mapping with the given IPv4 addresses at a client, and short ways to use it. */
 const scene = (addresses: ReadonlyArray<string> = ["10.0.0.1", "10.0.0.2"]) => {
   const translations = new Translations()
@@ -20,7 +27,7 @@ const scene = (addresses: ReadonlyArray<string> = ["10.0.0.1", "10.0.0.2"]) => {
     [mapping, client],
     [6, 2]
   ] as const) {
-    translations.place(m, c, [0], proxies.map(address), 1)
+    translations.place(m, c, [0], proxies.map(address), 1, inOrder)
     translations.setAddresses(m, 1, MappingState.Resolved, addresses.map(address), [], 0)
   }
   const choose = (proxy: number, now: number, m = mapping, port = 443): string => {
@@ -48,6 +55,25 @@ describe("the real address of a new session", () => {
         ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1"]
       )
     }
+  })
+
+  it("is spread by client and name: evenly, and moves for those only whose address goes", () => {
+    const addresses = Array.from({ length: 5 }, (_, i) => address(`10.0.0.${i + 1}`))
+    const ids = Array.from({ length: 5_000 }, (_, n) => `client-${n % 50}/n${n}.corp`)
+    const firstOf = (id: string, among = addresses) => spreadBy(spreadOf(id), among)[0]!
+    for (const each of addresses) {
+      const share = ids.filter((id) => firstOf(id) === each).length
+      assert.isAtLeast(share, 900)
+      assert.isAtMost(share, 1_100)
+    }
+    const left = addresses.filter((each) => each !== addresses[2])
+    for (const id of ids) {
+      assert.strictEqual(firstOf(id, addresses.toReversed()), firstOf(id))
+      if (firstOf(id) !== addresses[2]) assert.strictEqual(firstOf(id, left), firstOf(id))
+    }
+    // Of a name with many addresses all are used, by some.
+    const many = Array.from({ length: 100 }, (_, i) => address(`10.0.1.${i}`))
+    assert.strictEqual(new Set(ids.map((id) => firstOf(id, many))).size, 100)
   })
 
   it("is of the proxy's family, and none when the name has none there", () => {

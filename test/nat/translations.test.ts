@@ -13,15 +13,15 @@ const r2 = address("10.0.0.2")
 describe("translations", () => {
   it("find a proxy's mapping at its own client only", () => {
     const t = new Translations()
-    t.place(5, 1, [9], [p1, p6], 1)
-    t.place(6, 2, [9], [p1], 1)
+    t.place(5, 1, [9], [p1, p6], 1, 0)
+    t.place(6, 2, [9], [p1], 1, 0)
     assert.deepStrictEqual([t.find(1, p1), t.find(1, p6), t.find(2, p1), t.find(2, p6)], [5, 5, 6, -1])
     assert.deepStrictEqual([t.resourcesOf(5), t.clientOf(6), t.resourcesOf(7), t.clientOf(7)], [[9], 2, [], -1])
   })
 
   it("start unresolved and keep the outcome of the latest lookup, whenever an older one comes in", () => {
     const t = new Translations()
-    t.place(5, 1, [9], [p1], 1)
+    t.place(5, 1, [9], [p1], 1, 0)
     assert.strictEqual(t.state(5), MappingState.Unresolved)
     assert.isTrue(t.setAddresses(5, 2, MappingState.Resolved, [r1], [], 77))
     assert.isFalse(t.setAddresses(5, 1, MappingState.Unresolved, [], [], 0))
@@ -39,7 +39,7 @@ describe("translations", () => {
 
   it("use a bounded number of addresses", () => {
     const t = new Translations()
-    t.place(5, 1, [9], [p1], 1)
+    t.place(5, 1, [9], [p1], 1, 0)
     t.setAddresses(
       5,
       1,
@@ -53,18 +53,18 @@ describe("translations", () => {
 
   it("keep the addresses of a mapping whose proxies change", () => {
     const t = new Translations()
-    t.place(5, 1, [9], [p1], 3)
+    t.place(5, 1, [9], [p1], 3, 0)
     t.setAddresses(5, 1, MappingState.Resolved, [r1], [], 0)
-    t.place(5, 1, [9], [p2], 4)
+    t.place(5, 1, [9], [p2], 4, 0)
     assert.deepStrictEqual([t.find(1, p1), t.find(1, p2), t.version(5)], [-1, 5, 4])
     assert.deepStrictEqual(t.addresses(5, p2), [r1])
   })
 
   it("leave a proxy to its new owner, once the old one was told that it has it no more", () => {
     const t = new Translations()
-    t.place(5, 1, [9], [p1, p2], 1)
-    t.place(5, 1, [9], [p2], 2)
-    t.place(6, 1, [9], [p1], 3)
+    t.place(5, 1, [9], [p1, p2], 1, 0)
+    t.place(5, 1, [9], [p2], 2, 0)
+    t.place(6, 1, [9], [p1], 3, 0)
     assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [6, 5])
     t.remove(5)
     assert.deepStrictEqual([t.find(1, p1), t.find(1, p2)], [6, -1])
@@ -73,7 +73,7 @@ describe("translations", () => {
 
   it("keep a suspended mapping's proxies, and take any lookup for its first", () => {
     const t = new Translations()
-    t.place(5, 1, [9], [p1], 1)
+    t.place(5, 1, [9], [p1], 1, 0)
     t.setAddresses(5, 100, MappingState.Resolved, [r1], [], 0)
     t.suspend(5)
     assert.deepStrictEqual([t.find(1, p1), t.state(5), t.addresses(5, p1)], [5, MappingState.Unresolved, []])
@@ -82,11 +82,11 @@ describe("translations", () => {
 
   it("forget everything about a removed mapping, so that its number can be used again", () => {
     const t = new Translations()
-    t.place(5, 1, [9], [p1], 8)
+    t.place(5, 1, [9], [p1], 8, 0)
     t.setAddresses(5, 100, MappingState.Resolved, [r1], [], 0)
     t.remove(5)
     t.remove(5)
-    t.place(5, 2, [3], [p1], 1)
+    t.place(5, 2, [3], [p1], 1, 0)
     assert.deepStrictEqual(t.addresses(5, p1), [])
     assert.isTrue(t.setAddresses(5, 1, MappingState.Unresolved, [], [], 0))
   })

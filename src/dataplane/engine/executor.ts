@@ -5,6 +5,7 @@
  */
 import { optInBits } from "../../nat/destinationPolicy.ts"
 import { compileFilters, permits } from "../../nat/portFilters.ts"
+import { spreadOf } from "../../nat/spread.ts"
 import { MappingState } from "../../nat/translations.ts"
 import { contains, isIpv4, type Network, parseAddress, parseNetwork, words } from "../../packet/address.ts"
 import { isLater } from "../../wireguard/tai64n.ts"
@@ -238,7 +239,8 @@ export class Executor {
       for (const resource of translations.resourcesOf(mapping)) resources.release(resource)
     }
     client.mappings.add(mapping)
-    translations.place(mapping, client.index, covering, this.addresses.all(order.proxyIps), order.version)
+    const { mapping: id, proxyIps, version } = order
+    translations.place(mapping, client.index, covering, this.addresses.all(proxyIps), version, spreadOf(id))
   }
 
   private coverMapping(client: ClientEntry, mapping: number, covering: ReadonlyArray<number>): void {
