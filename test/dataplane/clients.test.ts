@@ -7,6 +7,7 @@ import { MemoryNetwork } from "../../layers/memory/DataPlaneMemory.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import type { ClientState, Notice } from "../../src/dataplane/notices.ts"
+import { tai64nLength, tickOf, writeTick } from "../../src/wireguard/tai64n.ts"
 import {
   counter,
   destinations,
@@ -419,6 +420,26 @@ describe("after a restart", () => {
         )
       }
     }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("the gateway's calls are dated later than its last ones before, although its clock went back", () =>
+    Effect.gen(function* () {
+      const network = yield* MemoryNetwork
+      const client = makeClient(1)
+      yield* network.onDatagram((_, datagram) => client.deliver(datagram))
+      yield* setUp(2)
+      const sentTick = tickOf(Date.UTC(2040, 0))
+      yield* send({
+        ...upsertClient(1),
+        endpoint: { address: "192.0.2.2", port: client.endpoint.port },
+        sentTick,
+        initiate: true
+      })
+      yield* TestClock.adjust("200 millis")
+      const expected = new Uint8Array(tai64nLength)
+      writeTick(sentTick + 1, expected, 0)
+      assert.deepStrictEqual(client.peer.latestTai64n, expected)
+    }).pipe(Effect.provide(layer))
   )
 
   it.effect("an initiation recorded before it is refused, and the next one is not", () =>

@@ -44,9 +44,11 @@ export const says = (output: Effect.Effect<string>, words: string) =>
   )
 
 /** Starts a gateway of the portal at the gateway's host, which asks the company's name server when it is to. */
-export const startPortalGateway = Effect.fnUntraced(function* (options: { readonly companyDns?: boolean } = {}) {
+export const startPortalGateway = Effect.fnUntraced(function* (
+  options: { readonly companyDns?: boolean; readonly wrap?: ReadonlyArray<string> } = {}
+) {
   const lab = yield* Lab
-  const up = [...lab.program("sallyport"), "up"]
+  const up = [...(options.wrap ?? []), ...lab.program("sallyport"), "up"]
   return yield* lab.spawn("gateway", options.companyDns === true ? yield* withCompanyDns(up) : up, {
     env: {
       FIREZONE_TOKEN: "gateway-secret",

@@ -138,6 +138,35 @@ it.live("a name with IPv4 only works at its first use where the host has IPv6, t
   }).pipe(inLab)
 )
 
+it.live("a portal's gateway on a host without IPv6 and with read-only settings serves its clients by IPv4", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    yield* lab.exec("gateway", ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.ip_forward=1"])
+    const nameServer = yield* startNameServer
+    yield* startOrigins
+    yield* nameServer.set({ name: appName, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 60 })
+    yield* startPortal(`  web: { name: "*.corp.internal" }`)
+    const gateway = yield* startPortalGateway({ companyDns: true, wrap: readOnlySettings })
+    yield* says(gateway.output, "message=ready")
+    const client = yield* startPortalClient()
+    yield* says(client.output, "message=ready")
+
+    const [proxy4 = "none"] = yield* dig("client", "100.100.111.1", "+time=6", appName)
+    const [proxy6 = "none"] = yield* dig("client", "100.100.111.1", "+time=6", appName, "AAAA")
+    const page = yield* curl("client", `http://${proxy4}/`)
+    const gone = yield* curl("client", `http://[${proxy6}]/`)
+    const { ipv6 } = yield* statusAt(lab, `${lab.directory}/gateway.sock`)
+
+    assert.strictEqual(page.http_code, 200)
+    // A portal's client chooses the name's addresses by itself.
+    assert.strictEqual(gone.exitcode, 7)
+    // Told, and not given up on.
+    assert.isBelow(gone.time_total, 10)
+    yield* says(client.output, "connected, direct")
+    assert.match(ipv6?.device?.why ?? "", /IPv6 is off on this host/)
+  }).pipe(inLab)
+)
+
 it.live("a portal's gateway runs on an uplink of its own range: host, portal, DNS and clients get through", () =>
   Effect.gen(function* () {
     const lab = yield* Lab

@@ -1,6 +1,7 @@
 /** Portal, gateway, client and relays as programs, each on a host of its own: the ways that packets take. */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { inner } from "../support/lab.ts"
 import { assertQuiet, download, eventually, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"
 import { blockDirect, type Nat, setNat } from "../support/wide.ts"
@@ -69,4 +70,42 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
       yield* assertQuiet()
     })
   )
+
+  it.effect("needs no open port where its host lets in answers only: direct, and through a relay", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const world = yield* PortalWorld
+      yield* world.client.stop
+      yield* world.gateway.stop
+      yield* Effect.all([setNat("client", "restricted"), setNat("gateway", "restricted")])
+      yield* lab.exec("gateway", ["nft", "-f", "-"], { input: answersOnly })
+      yield* world.gateway.start
+      for (const expected of ["direct", "relayed"] as const) {
+        yield* blockDirect(expected === "relayed")
+        yield* world.client.restart
+
+        assert.strictEqual(yield* download(yield* world.proxyOf(), 1_000_000), inner.origin.v4)
+        yield* eventually(`a ${expected} path`, 5, world.path, (path) => path === expected)
+        yield* assertQuiet()
+      }
+    }).pipe(Effect.ensuring(Effect.ignore(openAgain)))
+  )
+})
+
+/** As ufw, firewalld and others set up a host that serves nothing. */
+const answersOnly = `table inet stateful {
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iifname != "outer" accept
+    ct state { established, related } accept
+    ct state invalid drop
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+    icmp type echo-request accept
+  }
+}
+`
+
+const openAgain = Effect.gen(function* () {
+  yield* blockDirect(false)
+  yield* (yield* Lab).exec("gateway", ["nft", "delete", "table", "inet", "stateful"])
 })
