@@ -8,6 +8,7 @@ import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusRepo
 import { ControlPlane } from "../../src/control/ControlPlane.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { TwoPlaces } from "../../src/dataplane/KeyPlaces.ts"
+import { Upstream } from "../../src/dns/Upstream.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
@@ -24,6 +25,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
   const controlPlane = yield* ControlPlane
+  const upstream = yield* Upstream
   const at = yield* Clock.currentTimeMillis
   const clients = yield* (yield* Clients).list
   const twoPlaces = new Map<string, TwoPlaces>()
@@ -50,6 +52,8 @@ export const gatewayReport = Effect.fnUntraced(function* (
     controlPlaneCounters: yield* controlPlane.counters,
     dataPlaneCounters: yield* dataPlane.counters,
     resolutionCounters: yield* resolutions.counters,
+    dnsServers: yield* upstream.servers,
+    upstreamCounters: yield* upstream.counters,
     dnsCounters: yield* (yield* DnsSockets).counters,
     defects: yield* defectCounts
   })

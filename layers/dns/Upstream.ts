@@ -151,7 +151,8 @@ const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
       if (silentSets.delete(set)) yield* Effect.logInfo(`Resolver ${set} answers again`)
       return message
     }),
-    counters: Effect.sync(() => ({ ...counters }))
+    counters: Effect.sync(() => ({ ...counters })),
+    servers: Effect.map(monotonicMillis, (now) => memory.list(now))
   })
 
   /** One line when a set falls silent. One that answered others meanwhile has a name that is broken, no more. */

@@ -3,6 +3,7 @@ import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
 import type { TwoPlaces } from "../dataplane/KeyPlaces.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { ForeignNetwork } from "../host/ForeignNetworks.ts"
+import type { UpstreamServer } from "../dns/Upstream.ts"
 import type { FirewallReport } from "../host/FirewallReport.ts"
 import type { HostKept } from "../host/HostKept.ts"
 import type { Ipv6, Ipv6Part } from "../host/IpFamilies.ts"
@@ -47,6 +48,9 @@ export interface StatusInput {
   readonly resolutionCounters: Readonly<Record<string, number>>
   /** Of the tunnel's DNS server. */
   readonly dnsCounters: Readonly<Record<string, number>>
+  readonly dnsServers: ReadonlyArray<UpstreamServer>
+  /** Of the questions to those. */
+  readonly upstreamCounters: Readonly<Record<string, number>>
   /** Bugs met and outlived, by loop. */
   readonly defects: Readonly<Record<string, number>>
 }
@@ -86,6 +90,13 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       who,
       clients: stranded.flatMap((one) => (one.network === network ? [one.client] : []))
     })),
+    dnsServers: input.dnsServers.map(({ answeredAt, latencyMs, oddities, server, silentSince }) => ({
+      server,
+      answeredAt: answeredAt === null ? null : dateOf(answeredAt),
+      silentSince: silentSince === null ? null : dateOf(silentSince),
+      latencyMs: latencyMs === null ? null : Math.round(latencyMs),
+      oddities
+    })),
     clients: input.clients.map((client) => {
       const state = input.clientStates.get(client.id)
       const endpoint = state?.endpoint ?? null
@@ -118,6 +129,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       dataPlane: input.dataPlaneCounters,
       resolutions: input.resolutionCounters,
       dns: input.dnsCounters,
+      upstream: input.upstreamCounters,
       host: {
         "host.repaired": host.repaired,
         "host.devices_made": host.devicesMade,

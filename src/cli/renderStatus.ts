@@ -46,6 +46,7 @@ export const renderStatus = (report: StatusReport): string => {
         `${mapping.lookups}`
       ])
     ),
+    dnsServers(report),
     section(
       `authorizations: ${authorizations.length + omitted.authorizations}${more(omitted.authorizations)}`,
       ["CLIENT", "RESOURCE", "EXPIRES"],
@@ -59,9 +60,27 @@ export const renderStatus = (report: StatusReport): string => {
     counterLines("packet counters", counters.dataPlane),
     counterLines("lookup counters", counters.resolutions),
     counterLines("tunnel DNS counters", counters.dns),
+    counterLines("DNS server counters", counters.upstream ?? {}),
     counterLines("host counters", counters.host ?? {})
   ]
   return parts.filter((part) => part !== "").join("\n\n")
+}
+
+/** Silent ones first. */
+const dnsServers = ({ at, dnsServers = [] }: StatusReport): string => {
+  if (dnsServers.length === 0) return ""
+  const rows = dnsServers.toSorted((a, b) => Number(a.silentSince === null) - Number(b.silentSince === null))
+  return section(
+    `DNS servers: ${rows.length}`,
+    ["SERVER", "STATE", "LATENCY", "LAST ANSWER", "ODD"],
+    rows.map(({ answeredAt, latencyMs, oddities, server, silentSince }) => [
+      server,
+      silentSince === null ? "answers" : `silent for ${formatAge(at - silentSince)}`,
+      latencyMs === null ? "-" : `${latencyMs} ms`,
+      answeredAt === null ? "never" : `${formatAge(at - answeredAt)} ago`,
+      oddities.length === 0 ? "-" : oddities.join(", ")
+    ])
+  )
 }
 
 const sharedKeys = ({ at, clients }: StatusReport): string =>

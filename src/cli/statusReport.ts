@@ -112,6 +112,19 @@ export const StatusReport = Schema.Struct({
       )
     })
   ),
+  /** Servers that names were looked up at, as they have shown themselves. */
+  dnsServers: Schema.optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        server: Schema.String,
+        answeredAt: Schema.NullOr(Millis),
+        silentSince: Schema.NullOr(Millis),
+        /** Smoothed. */
+        latencyMs: Schema.NullOr(Schema.Finite),
+        oddities: Schema.Array(Schema.String)
+      })
+    )
+  ),
   clients: Schema.Array(ClientRow),
   mappings: Schema.Array(MappingRow),
   authorizations: Schema.Array(AuthorizationRow),
@@ -122,6 +135,7 @@ export const StatusReport = Schema.Struct({
     dataPlane: Counters,
     resolutions: Counters,
     dns: Counters,
+    upstream: Schema.optionalKey(Counters),
     host: Schema.optionalKey(Counters),
     /** Bugs that the gateway has met and outlived, by loop. A gateway that has not been restarted since says nothing. */
     defects: Schema.optionalKey(Counters)

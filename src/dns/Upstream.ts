@@ -16,6 +16,18 @@ export interface UpstreamQuestion {
   readonly authenticData?: boolean
 }
 
+/** A server as it has shown itself; times are monotonic milliseconds. */
+export interface UpstreamServer {
+  /** See `formatServer`. */
+  readonly server: string
+  readonly answeredAt: number | null
+  readonly silentSince: number | null
+  /** Smoothed. */
+  readonly latencyMs: number | null
+  /** In which ways it is asked otherwise than others: `no EDNS`, `TCP only`, `no TCP`, `changes case`. */
+  readonly oddities: ReadonlyArray<string>
+}
+
 /**
  * Asks the servers of a resolver set one question: for what is forwarded (SRV, TXT, MX, names outside of all
  * resources). `Resolver` is built on the same exchange. Interruption closes the sockets.
@@ -35,7 +47,13 @@ export class Upstream extends Context.Service<
       question: UpstreamQuestion,
       withinMs?: number
     ) => Effect.Effect<Message, ResolutionError>
-    /** By name: `queries` (datagrams sent), `resends` (those that repeat one), `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`. */
+    /**
+     * By name: `queries` (datagrams sent), `resends` (those that repeat one), `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`
+     * (answers to nothing that was asked), `without_edns`, `case_changed`, `truncated_used`, `probes`, `stream_connections`,
+     * `stream_reconnects`, `stream_full`.
+     */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
+    /** What is known of the servers that were asked lately. */
+    readonly servers: Effect.Effect<ReadonlyArray<UpstreamServer>>
   }
 >()("sallyport/dns/Upstream") {}

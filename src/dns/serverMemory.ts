@@ -3,6 +3,7 @@
  * All times are monotonic milliseconds and come in as arguments.
  */
 import type { ResolverOrder } from "../model/ResolverSet.ts"
+import type { UpstreamServer } from "./Upstream.ts"
 
 /** One server. Times since when something holds are `null` where it does not. */
 export interface ServerKnowledge {
@@ -82,6 +83,20 @@ export class ServerMemory {
 
   get size(): number {
     return this.#servers.size
+  }
+
+  /** All that were asked lately. */
+  list(now: number): ReadonlyArray<UpstreamServer> {
+    return [...this.#servers].map(([server, known]) => {
+      const { answeredAt, changesCaseSince, latencyMs, noEdnsSince, noTcpSince, silentSince, tcpOnlySince } = known
+      const oddities = [
+        ...(noEdnsSince === null ? [] : ["no EDNS"]),
+        ...(tcpOnlySince === null ? [] : ["TCP only"]),
+        ...(isBelieved(noTcpSince, now) ? ["no TCP"] : []),
+        ...(isBelieved(changesCaseSince, now) ? ["changes case"] : [])
+      ]
+      return { server, answeredAt, silentSince, latencyMs, oddities }
+    })
   }
 
   /**

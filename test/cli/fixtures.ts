@@ -119,6 +119,23 @@ export const input: StatusInput = {
   dataPlaneCounters: { "outbound.forwarded": 12, "outbound.filtered": 0 },
   resolutionCounters: { lookups: 15 },
   dnsCounters: { udp_queries: 0 },
+  dnsServers: [
+    {
+      server: "10.0.0.53:53",
+      answeredAt: now - 2_000,
+      silentSince: null,
+      latencyMs: 3.6,
+      oddities: ["no EDNS", "TCP only"]
+    },
+    {
+      server: "tls://10.0.1.53:853#dns.corp",
+      answeredAt: null,
+      silentSince: now - 70_000,
+      latencyMs: null,
+      oddities: []
+    }
+  ],
+  upstreamCounters: { queries: 8, resends: 0 },
   defects: {}
 }
 

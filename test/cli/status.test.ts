@@ -53,6 +53,19 @@ describe("the status report", () => {
     )
   })
 
+  it("shows each DNS server in a line, silent ones first, with what is odd about it", () => {
+    const lines = renderStatus(report).split("\n")
+    const at = lines.indexOf("DNS servers: 2")
+    assert.deepStrictEqual(
+      lines.slice(at + 1, at + 4).map((line) => line.split(/ {2,}/)),
+      [
+        ["SERVER", "STATE", "LATENCY", "LAST ANSWER", "ODD"],
+        ["tls://10.0.1.53:853#dns.corp", "silent for 1m 10s", "-", "never", "-"],
+        ["10.0.0.53:53", "answers", "4 ms", "2s ago", "no EDNS, TCP only"]
+      ]
+    )
+  })
+
   it("says which portal a gateway belongs to, and why it is not connected to it", () => {
     const said = (connected: boolean, detail: string): string =>
       renderStatus(makeStatusReport({ ...input, controlPlane: { kind: "portal", connected, detail } })).split("\n")[1]!
@@ -115,6 +128,8 @@ describe("the status for people", () => {
       `gateway ${report.gateway.publicKey}
 endpoint [2001:db8::1]:51820, up 1h 2m, packet worker restarted once
 
+left out of DNS answers: 3 addresses that the client cannot reach; 5s ago alice asked for nas.example.org at 10.77.0.10 (not a public address): a resource with cidr: for its network would let it pass
+
 clients: 2, 1 connected
 CLIENT  TUNNEL      ENDPOINT                    HANDSHAKE
 alice   100.64.0.2  198.51.100.7:4500, relayed  1m 35s ago
@@ -126,6 +141,11 @@ alice   gitlab.corp.internal  100.96.0.1 fd00:2021:1111:8000::1  Resolved    10.
 alice   old.corp.internal     100.96.0.1 fd00:2021:1111:8000::1  Stale       10.20.0.6; no DNS answer within 10 s  10m 0s  in 4s     9
 alice   none.corp.internal    100.96.0.1 fd00:2021:1111:8000::1  Unresolved  the name does not exist               5s      in 2s     2
 bob     new.corp.internal     100.96.0.1 fd00:2021:1111:8000::1  Resolving   -                                     0s      in 0s     1
+
+DNS servers: 2
+SERVER                        STATE              LATENCY  LAST ANSWER  ODD
+tls://10.0.1.53:853#dns.corp  silent for 1m 10s  -        never        -
+10.0.0.53:53                  answers            4 ms     2s ago       no EDNS, TCP only
 
 authorizations: 2
 CLIENT  RESOURCE  EXPIRES
@@ -142,7 +162,11 @@ outbound.forwarded  12
 
 lookup counters
 COUNTER  VALUE
-lookups  15`
+lookups  15
+
+DNS server counters
+COUNTER  VALUE
+queries  8`
     )
   })
 

@@ -88,6 +88,27 @@ describe("a server", () => {
     assert.deepInclude(memory.of("a"), { noEdnsSince: null, ednsWorks: true })
   })
 
+  it("is listed with what is odd about it", () => {
+    const memory = new ServerMemory()
+    memory.answered("plain", answered(5), 10)
+    memory.failsEdns("odd", 20)
+    memory.failsDatagrams("odd", 0, 20)
+    memory.changesCase("odd", 20)
+    memory.silent("dead", 0, 30)
+    memory.failsTcp("dead", 30)
+    const nothing = { answeredAt: null, silentSince: null, latencyMs: null, oddities: [] }
+    assert.deepStrictEqual(memory.list(40), [
+      { ...nothing, server: "plain", answeredAt: 10, latencyMs: 5 },
+      { ...nothing, server: "odd", oddities: ["no EDNS", "TCP only", "changes case"] },
+      { ...nothing, server: "dead", silentSince: 30, oddities: ["no TCP"] }
+    ])
+    // Case and TCP are simply tried again.
+    assert.deepStrictEqual(
+      memory.list(16 * minute).map(({ oddities }) => oddities),
+      [[], ["no EDNS", "TCP only"], []]
+    )
+  })
+
   it("is forgotten after 255 others, that which was not used for longest first", () => {
     const memory = new ServerMemory()
     memory.answered("first", answered(1), 0)

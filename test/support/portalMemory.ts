@@ -19,7 +19,11 @@ import * as wire from "./portalMessages.ts"
 import { defaultProxies, layerResolutions } from "./access.ts"
 
 /** Servers that never answer: nobody asks them here. */
-const noUpstream = Layer.succeed(Upstream, { exchange: () => Effect.never, counters: Effect.succeed({}) })
+const noUpstream = Layer.succeed(Upstream, {
+  exchange: () => Effect.never,
+  counters: Effect.succeed({}),
+  servers: Effect.succeed([])
+})
 
 const defaults = {
   legacy: false,

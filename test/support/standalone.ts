@@ -99,7 +99,8 @@ const upstream = Layer.effectContext(
               ? new ResolutionError({ resolver: set, domain, reason: new Timeout({ afterMs: 4_000 }) })
               : Effect.succeed(answer)
           }),
-        counters: Effect.succeed({})
+        counters: Effect.succeed({}),
+        servers: Effect.succeed([])
       })
     ).pipe(Context.add(UpstreamScript, script))
   })

@@ -84,7 +84,8 @@ const upstream = Layer.succeed(Upstream, {
           ? [{ name: domain, type, class: classInternet, ttl: 60, data: { _tag: "Address", address: "192.0.2.1" } }]
           : []
     }),
-  counters: Effect.succeed({})
+  counters: Effect.succeed({}),
+  servers: Effect.succeed([])
 })
 
 const warmUpConfig = (): GatewayConfig => {
