@@ -5,8 +5,8 @@ import { type NameProblem, readName } from "./name.ts"
 import { rawLayout } from "./rawLayout.ts"
 import { classInternet, recordType } from "./registry.ts"
 
-/** A TCP answer of 64 KiB can hold more; nobody honest sends that many. */
-const defaultMaxRecords = 1024
+/** More do not fit into 64 KiB: a record has 11 bytes at least. Names of headless services have thousands of addresses. */
+const defaultMaxRecords = 6_000
 
 /** 64 KiB hold no more: each takes at least 11 bytes. */
 const maxAnswerRecords = 5957

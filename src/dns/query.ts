@@ -137,7 +137,10 @@ export const readAddresses = (domain: DomainText, type: number, message: Message
     if (record.class !== classInternet) continue
     const owner = canonicalName(record.name)
     if (record.type === recordType.CNAME && !aliases.has(owner)) aliases.set(owner, record)
-    if (record.type === type) addresses.set(owner, [...(addresses.get(owner) ?? []), record])
+    if (record.type !== type) continue
+    const known = addresses.get(owner)
+    if (known === undefined) addresses.set(owner, [record])
+    else known.push(record)
   }
   for (let hops = 0; aliases.has(name); hops++) {
     const alias = aliases.get(name)!

@@ -228,6 +228,27 @@ describe("DNS codec", () => {
   })
 })
 
+describe("DNS codec, large", () => {
+  it("a name's thousands of addresses are read as far as 64 KiB hold them", () => {
+    const most: Message = {
+      ...emptyMessage,
+      response: true,
+      questions: [{ name: "a.test", type: recordType.A, class: 1 }],
+      answers: Array.from({ length: 4_094 }, (_, n) => ({
+        name: "a.test",
+        type: recordType.A,
+        class: 1,
+        ttl: 1,
+        data: { _tag: "Address", address: `10.1.${n >> 8}.${n & 255}` } as const
+      }))
+    }
+    const bytes = encode(most)
+    assert.isNotNull(bytes)
+    assert.isAbove(bytes.length, 65_500)
+    assert.deepStrictEqual(decode(bytes), most)
+  })
+})
+
 describe("DNS codec, malformed", () => {
   const label63 = [63, ...Array.from({ length: 63 }, () => 0x61)]
 
