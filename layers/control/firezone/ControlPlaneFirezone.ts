@@ -200,7 +200,7 @@ export const layer = (
 
       return ControlPlane.of({
         health: Effect.sync(() => ({ kind: "portal", connected: link.joined(), detail: link.detail() })),
-        counters: Effect.sync(() => ({ ...link.counters(), ...control.counters() })),
+        counters: Effect.sync(() => ({ ...link.counters(), ...control.counters(), ...portalTunnel.counters() })),
         failure: Deferred.await(ended)
       })
     })

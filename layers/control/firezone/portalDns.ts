@@ -61,5 +61,5 @@ export const makePortalDns = Effect.gen(function* () {
 
   const handler: DnsHandler = (query, source, transport) =>
     handleQuery(query, transport, (question) => answer(source.address, question))
-  return handler
+  return { handler, counters: () => ({ ...admission.counters(), ...forwarder.counters() }) }
 })

@@ -47,7 +47,7 @@ export const makePortalTunnel = Effect.fnUntraced(function* ({
       hostCandidates: true
     })
     if (!changed) return
-    yield* Effect.all([dataPlane.start, tunnel.serve(dns)], { concurrency: 2 })
+    yield* Effect.all([dataPlane.start, tunnel.serve(dns.handler)], { concurrency: 2 })
     yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ device, tunnel4, tunnel6, port: dataPlane.port }))
   })
 
@@ -59,6 +59,8 @@ export const makePortalTunnel = Effect.fnUntraced(function* ({
     /** Takes these addresses from now on; never waits. The same ones again change nothing. */
     configure: (addresses: Addresses): Effect.Effect<void> => Effect.asVoid(Queue.offer(news, addresses)),
     /** Sets the host up whenever there are other addresses. */
-    run
+    run,
+    /** Of its DNS server, by name. */
+    counters: dns.counters
   }
 })

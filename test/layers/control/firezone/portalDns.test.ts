@@ -46,7 +46,7 @@ const service = Effect.gen(function* () {
         return Effect.as(Effect.sleep("1 second"), { ...emptyMessage, response: true })
       })
   })
-  const handler = yield* makePortalDns.pipe(Effect.provide(Layer.merge(authorizations, upstream)))
+  const { counters, handler } = yield* makePortalDns.pipe(Effect.provide(Layer.merge(authorizations, upstream)))
   const ask = (n: number, name = "a.example.com", type: number = recordType.SRV) =>
     Effect.forkChild(
       Effect.map(
@@ -66,7 +66,7 @@ const service = Effect.gen(function* () {
   /** Each answer's code, once the servers have answered. */
   const codes = (fibers: ReadonlyArray<Fiber.Fiber<number | string | null>>) =>
     Effect.andThen(TestClock.adjust("1 second"), Fiber.joinAll(fibers))
-  return { ask, askMany, codes, counts }
+  return { ask, askMany, codes, counts, counters }
 })
 
 describe("the portal's DNS service", () => {
@@ -103,7 +103,7 @@ describe("the portal's DNS service", () => {
 
   it.effect("gives a client that asks without end no answer, and looks for none; others get theirs", () =>
     Effect.gen(function* () {
-      const { ask, askMany, codes, counts } = yield* service
+      const { ask, askMany, codes, counters, counts } = yield* service
       const asking = [...(yield* askMany(3_000, 1)), yield* ask(2)]
       yield* TestClock.adjust("1 second")
       const answers = yield* codes(asking)
@@ -116,6 +116,7 @@ describe("the portal's DNS service", () => {
         500
       )
       assert.strictEqual(counts.scans, 1_501)
+      assert.deepInclude(counters(), { questions_waited: 500, questions_refused: 500, questions_dropped: 1_000 })
       assert.strictEqual(answers.at(-1), rcode.NoError)
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* codes(yield* askMany(1, 1)), [rcode.NoError])
