@@ -51,6 +51,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     tcp_closed_for_new: number
     tcp_closed_oversize: number
     tcp_closed_unread: number
+    tcp_closed_unanswered: number
   }
 }) {
   const { counters, handler, limits } = options
@@ -61,6 +62,13 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
   let connections = 0
   /** Longest idle first. */
   const idle = new Set<Connection>()
+
+  /** What gets no answer is garbage or part of a flood: with the connection goes all that is sent on it. */
+  const hangUp = (socket: net.Socket): Effect.Effect<void> =>
+    Effect.sync(() => {
+      if (!socket.destroyed) counters.tcp_closed_unanswered++
+      socket.destroy()
+    })
 
   const cutOff = (socket: net.Socket): void => {
     if (!socket.destroyed) counters.tcp_closed_unread++
@@ -123,7 +131,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     }
     const answer = (query: Uint8Array): Effect.Effect<void> =>
       handler(query, source).pipe(
-        Effect.flatMap((reply) => (reply === null ? Effect.void : write(own, reply))),
+        Effect.flatMap((reply) => (reply === null ? hangUp(socket) : write(own, reply))),
         Effect.ensuring(
           Effect.sync(() => {
             pending--

@@ -50,6 +50,7 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     tcp_closed_for_new: 0,
     tcp_closed_oversize: 0,
     tcp_closed_unread: 0,
+    tcp_closed_unanswered: 0,
     send_errors: 0
   }
   const { maxInFlight = 4_096, openSocket = openServerSocket } = options

@@ -11,7 +11,7 @@ export class DnsSocketError extends Schema.TaggedError<DnsSocketError>()("DnsSoc
   absent: Schema.Boolean
 }) {}
 
-/** A query in, an answer out; `null` sends nothing. Over TCP the bytes are without their length prefix. */
+/** A query in, an answer out; `null` sends nothing, and ends a connection. Over TCP the bytes are without their length prefix. */
 export type DnsHandler = (
   query: Uint8Array,
   source: SocketAddress,
@@ -42,7 +42,8 @@ export class DnsSockets extends Context.Service<
     /**
      * By name: `udp_queries`, `udp_dropped` (too many in flight), `tcp_queries`, `tcp_connections`, `tcp_refused` (too
      * many connections at work), `tcp_closed_idle`, `tcp_closed_for_new` (idle, and there was no room for a new one),
-     * `tcp_closed_oversize` (a query of too many bytes), `tcp_closed_unread` (does not read its answers), `send_errors`.
+     * `tcp_closed_oversize` (a query of too many bytes), `tcp_closed_unread` (does not read its answers),
+     * `tcp_closed_unanswered` (sent what gets no answer), `send_errors`.
      */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }

@@ -274,6 +274,18 @@ describe("DnsSockets over TCP", () => {
     }).pipe(using({ tcp: { maxUnreadBytes: 1_000_000 } }))
   )
 
+  it.live("what gets no answer ends its connection: a flood costs the one who makes it a new one each time", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve(echo)
+      const client = yield* tcpClient(at!.port)
+      client.socket.write(framed("one"))
+      yield* eventually(() => client.text === framed("tone").toString())
+      client.socket.write(framed(""))
+      yield* eventually(() => client.closed)
+      assert.strictEqual(yield* counter("tcp_closed_unanswered"), 1)
+    }).pipe(using())
+  )
+
   it.live("a query that is too long closes the connection", () =>
     Effect.gen(function* () {
       const [at] = yield* serve(echo)
