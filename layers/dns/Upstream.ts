@@ -35,7 +35,7 @@ export const layer = (options: UpstreamOptions): Layer.Layer<Upstream> => Layer.
 
 const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
   const { sets, resolvConf = "/etc/resolv.conf", resendMs = 1000, totalMs = 10_000, tcpMs = 5000 } = options
-  const planOf = makeResolverSets(sets, resolvConf, resendMs)
+  const { epoch, planOf } = makeResolverSets(sets, resolvConf, resendMs)
   const scope = yield* Effect.scope
   const memory = new ServerMemory()
   const counters = {
@@ -151,6 +151,7 @@ const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
       if (silentSets.delete(set)) yield* Effect.logInfo(`Resolver ${set} answers again`)
       return message
     }),
+    epoch,
     counters: Effect.sync(() => ({ ...counters })),
     servers: Effect.map(monotonicMillis, (now) => memory.list(now))
   })

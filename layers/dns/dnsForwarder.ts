@@ -119,7 +119,7 @@ export const makeDnsForwarder = Effect.gen(function* () {
       const queuedMs = Math.min(maxQueuedMs, patienceMs)
       const early = yield* Effect.timeoutOption(forAnswer, queuedMs)
       if (Option.isSome(early)) return early.value
-      return began() ? yield* within(forAnswer, patienceMs - queuedMs) : yield* shed(of)
+      return began() || queuedMs < maxQueuedMs ? yield* within(forAnswer, patienceMs - queuedMs) : yield* shed(of)
     }).pipe(
       Effect.ensuring(
         Effect.sync(() => {
@@ -161,7 +161,7 @@ export const makeDnsForwarder = Effect.gen(function* () {
       withinMs: number,
       keep: (address: string) => boolean = () => false
     ): Effect.fn.Return<TunnelAnswer> {
-      const key = questionKey(set, question)
+      const key = `${yield* upstream.epoch(set)} ${questionKey(set, question)}`
       const cached = cache.find(key, yield* monotonicMillis)
       if (cached?._tag === "Fresh" || cached?._tag === "Failed") counters.forwards_cached++
       if (cached?._tag === "Fresh") return served(cached.message, keep)

@@ -1,6 +1,8 @@
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { ResolverOrder, ResolverServer, ResolverSet } from "../../src/model/ResolverSet.ts"
 import { defaultResolvConf, parseResolvConf, type ResolvConf } from "../../src/dns/resolvConf.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { NoResolver } from "../../src/resolution/Resolver.ts"
 import { watchedFile } from "../host/watchedFile.ts"
 
@@ -22,12 +24,21 @@ export interface AskPlan {
 /** A file that holds no server may be just being written: it is read again so often, 50 ms apart. */
 const readAgain = 5
 
-/** Gives the plan of a set by its name: of the configuration, or `system`, what resolv.conf says now. */
+/** How often resolv.conf is looked at for whether what its servers said still holds. */
+const lookEveryMs = 1_000
+
+export interface ResolverSets {
+  /** The plan of a set by its name: of the configuration, or `system`, what resolv.conf says now. */
+  readonly planOf: (set: string) => Effect.Effect<AskPlan, NoResolver>
+  /** See `Upstream`. */
+  readonly epoch: (set: string) => Effect.Effect<number>
+}
+
 export const makeResolverSets = (
   sets: Readonly<Record<string, ResolverSet>>,
   resolvConf: string,
   resendMs: number
-): ((set: string) => Effect.Effect<AskPlan, NoResolver>) => {
+): ResolverSets => {
   const file = watchedFile(resolvConf, parseResolvConf)
   /** The contents without servers that were waited for already. */
   let known: ResolvConf | null = null
@@ -50,7 +61,22 @@ export const makeResolverSets = (
     return conf
   }).pipe(Effect.mapError((cause) => new NoResolver({ detail: `${resolvConf} cannot be read (${cause})` })))
 
-  return Effect.fnUntraced(function* (name: string) {
+  const seen = { servers: "", epoch: 0, lookAt: -Infinity }
+  const epoch = Effect.fnUntraced(function* (name: string) {
+    if (Object.hasOwn(sets, name)) return 0
+    const now = yield* monotonicMillis
+    if (now < seen.lookAt) return seen.epoch
+    seen.lookAt = now + lookEveryMs
+    const conf = yield* Effect.option(file)
+    // A file without servers may be just being written.
+    if (Option.isNone(conf) || conf.value.isDefault) return seen.epoch
+    const servers = conf.value.servers.join(" ")
+    if (servers !== seen.servers) seen.epoch++
+    seen.servers = servers
+    return seen.epoch
+  })
+
+  const planOf = Effect.fnUntraced(function* (name: string) {
     const set = Object.hasOwn(sets, name) ? sets[name] : undefined
     if (set !== undefined) {
       if (set.servers.length === 0) return yield* new NoResolver({ detail: `the resolver set ${name} has no server` })
@@ -69,4 +95,5 @@ export const makeResolverSets = (
       note: isDefault ? `${resolvConf} names no server` : null
     } satisfies AskPlan
   })
+  return { planOf, epoch }
 }

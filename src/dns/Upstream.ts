@@ -48,6 +48,11 @@ export class Upstream extends Context.Service<
       withinMs?: number
     ) => Effect.Effect<Message, ResolutionError>
     /**
+     * Another number as soon as the set's servers are others than before, within a second or so: what those said need not
+     * hold with these.
+     */
+    readonly epoch: (set: string) => Effect.Effect<number>
+    /**
      * By name: `queries` (datagrams sent), `resends` (those that repeat one), `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`
      * (answers to nothing that was asked), `without_edns`, `case_changed`, `truncated_used`, `probes`, `stream_connections`,
      * `stream_reconnects`, `stream_full`.

@@ -21,6 +21,7 @@ import { defaultProxies, layerResolutions } from "./access.ts"
 /** Servers that never answer: nobody asks them here. */
 const noUpstream = Layer.succeed(Upstream, {
   exchange: () => Effect.never,
+  epoch: () => Effect.succeed(0),
   counters: Effect.succeed({}),
   servers: Effect.succeed([])
 })

@@ -99,6 +99,7 @@ const upstream = Layer.effectContext(
               ? new ResolutionError({ resolver: set, domain, reason: new Timeout({ afterMs: 4_000 }) })
               : Effect.succeed(answer)
           }),
+        epoch: () => Effect.succeed(0),
         counters: Effect.succeed({}),
         servers: Effect.succeed([])
       })

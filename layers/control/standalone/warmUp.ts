@@ -84,6 +84,7 @@ const upstream = Layer.succeed(Upstream, {
           ? [{ name: domain, type, class: classInternet, ttl: 60, data: { _tag: "Address", address: "192.0.2.1" } }]
           : []
     }),
+  epoch: () => Effect.succeed(0),
   counters: Effect.succeed({}),
   servers: Effect.succeed([])
 })

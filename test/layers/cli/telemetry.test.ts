@@ -40,6 +40,7 @@ const layerQuestions = TunnelNamesLive.layer(config).pipe(
   Layer.provide([StateStoreMemory.layer, destinations(config.network), IpFamiliesLive.layer]),
   Layer.provide(
     Layer.mock(Upstream, {
+      epoch: () => Effect.succeed(0),
       exchange: () =>
         Effect.fail(
           new ResolutionError({ resolver: "system", domain: "example.com", reason: new Timeout({ afterMs: 4_000 }) })
@@ -68,7 +69,7 @@ describe("spans of a tunnel DNS question", () => {
         const [accepted] = yield* spansOf("ConnectionAcceptor.accept")
         const [looked] = yield* spansOf("Resolutions.lookup")
         const subject = { client: "alice", resource: "intranet", domain: "app.corp.internal" }
-        assert.deepStrictEqual(attributesOf(asked), { ...subject, type: 1, outcome: "Addresses" })
+        assert.deepStrictEqual(attributesOf(asked), { ...subject, route: "Resource", type: 1, outcome: "Addresses" })
         assert.deepInclude(attributesOf(accepted), { ...subject, outcome: "Resolving" })
         assert.deepInclude(attributesOf(looked), { domain: "app.corp.internal", cause: "First", outcome: "answer" })
         assert.strictEqual(Option.getOrThrow(accepted!.parent).spanId, asked!.spanId)
@@ -83,7 +84,7 @@ describe("spans of a tunnel DNS question", () => {
       yield* names.answer("100.64.0.2", question("example.com"))
       yield* names.answer("100.64.0.9", question("app.corp.internal"))
 
-      const client = { client: "alice", resource: null }
+      const client = { client: "alice", resource: null, route: "Forward" }
       assert.deepStrictEqual((yield* spansOf("ControlPlane.question")).map(attributesOf), [
         { ...client, domain: "example.com", type: 1, outcome: "ServerFailure" },
         { domain: "app.corp.internal", type: 1, outcome: "Dropped" }

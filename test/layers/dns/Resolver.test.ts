@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { TestClock } from "effect/testing"
 import { encode } from "../../../src/dns/encode.ts"
 import { emptyMessage } from "../../../src/dns/message.ts"
 import { rcode, recordType } from "../../../src/dns/registry.ts"
@@ -568,6 +569,25 @@ describe("Resolver, the system's files", () => {
 })
 
 describe("Upstream", () => {
+  it.effect("says when the servers of resolv.conf are others, and not for a change of anything else", () =>
+    Effect.gen(function* () {
+      const resolvConf = path.join(yield* temporaryFolder, "resolv.conf")
+      const upstream = yield* Upstream.pipe(
+        Effect.provide(UpstreamLive.layer({ sets: { corp: overUdp([]) }, resolvConf }))
+      )
+      const after = Effect.fnUntraced(function* (text: string) {
+        yield* write(resolvConf, text)
+        yield* TestClock.adjust("1 second")
+        return yield* upstream.epoch("system")
+      })
+      const first = yield* after("nameserver 127.77.1.1\n")
+      assert.strictEqual(yield* after("nameserver 127.77.1.1\nsearch a.test\n"), first)
+      assert.strictEqual(yield* after(""), first)
+      assert.notStrictEqual(yield* after("nameserver 127.77.1.2\n"), first)
+      assert.strictEqual(yield* upstream.epoch("corp"), 0)
+    })
+  )
+
   it.live("hands over the whole answer of any type, and counts", () =>
     Effect.gen(function* () {
       const server = yield* dnsServer({ "app.test": { TXT: "hello" }, "dark.test": { mode: "blackhole" } })

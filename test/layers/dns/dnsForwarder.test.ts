@@ -25,12 +25,14 @@ const world = Effect.gen(function* () {
   const server = {
     message: reply({ answers: [address("192.0.2.1", 60)] }) as Message | null,
     delayMs: 100,
+    epoch: 0,
     atOnce: 0,
     asked: [] as Array<string>,
     questions: [] as Array<UpstreamQuestion>
   }
   let running = 0
   const upstream = Layer.mock(Upstream, {
+    epoch: () => Effect.sync(() => server.epoch),
     exchange: (set, question, withinMs = 10_000) =>
       Effect.gen(function* () {
         server.asked.push(`${set} ${question.domain}`)
@@ -123,6 +125,17 @@ describe("the forwarder", () => {
       const fresh = yield* answered("a.test")
       assert.deepStrictEqual(fresh._tag === "Forwarded" && fresh.message.answers, [address("192.0.2.2", 60)])
       assert.lengthOf(server.asked, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("believes nothing that servers said which are no longer the set's", () =>
+    Effect.gen(function* () {
+      const { server, answered } = yield* world
+      yield* answered("a.test")
+      server.epoch++
+      server.message = reply({ rcode: rcode.NXDomain })
+      const now = yield* answered("a.test")
+      assert.strictEqual(now._tag === "Forwarded" && now.message.rcode, rcode.NXDomain)
     }).pipe(Effect.scoped)
   )
 

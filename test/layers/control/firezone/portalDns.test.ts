@@ -40,6 +40,7 @@ const service = Effect.gen(function* () {
     })
   })
   const upstream = Layer.mock(Upstream, {
+    epoch: () => Effect.succeed(0),
     exchange: () =>
       Effect.suspend(() => {
         counts.asked++
