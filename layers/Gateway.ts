@@ -14,6 +14,7 @@ import type { HostError } from "../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
+import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import { serveStatus } from "./cli/gatewayReport.ts"
 import * as StatusSocket from "./cli/StatusSocket.ts"
@@ -82,6 +83,7 @@ const services = (config: GatewayConfig, privateKey: Uint8Array, { swap }: Gatew
     masquerade,
     ranges,
     sets: Object.fromEntries(resolvers),
+    setOf: setOfName(config.resources),
     lastAuthorizationEnded: ControlPlaneStandalone.clientsStay
   }
   return ControlPlaneStandalone.layer({ config, warmUp }).pipe(

@@ -29,6 +29,8 @@ import * as ResolutionsLive from "./resolution/Resolutions.ts"
 /** In what the two gateways differ below their control planes. */
 export interface GatewayFloors extends Pick<UpstreamLive.UpstreamOptions, "sets"> {
   readonly packets: Omit<DataPlaneLive.DataPlaneOptions, "maxSessions">
+  /** Where names belong that aliases of resources lead to. */
+  readonly setOf?: (domain: string) => string | null
   readonly masquerade: boolean
   readonly ranges: Ranges
   readonly lastAuthorizationEnded: Layer.Layer<LastAuthorizationEnded, never, Clients | DataPlane | Resolutions>
@@ -37,13 +39,13 @@ export interface GatewayFloors extends Pick<UpstreamLive.UpstreamOptions, "sets"
 }
 
 export const gatewayServices = (
-  { dates = Layer.empty, lastAuthorizationEnded, masquerade, packets, ranges, sets }: GatewayFloors,
+  { dates = Layer.empty, lastAuthorizationEnded, masquerade, packets, ranges, sets, setOf = () => null }: GatewayFloors,
   swap: (live: GatewayParts) => GatewayParts = (live) => live
 ) => {
   const { device, mtu } = packets
   const parts = swap({
     acceptor: ConnectionAcceptorLive.layer,
-    resolver: ResolverLive.layer({ sets }),
+    resolver: ResolverLive.layer({ sets, setOf }),
     dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) }),
     dnsSockets: DnsSocketsLive.layer(),
     host: HostNetworkLive.layer

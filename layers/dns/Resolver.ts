@@ -1,11 +1,9 @@
 import * as Deferred from "effect/Deferred"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { combineFamilies, type FamilyOutcome } from "../../src/dns/families.ts"
 import { parseHosts } from "../../src/dns/hosts.ts"
 import { canonicalName } from "../../src/dns/name.ts"
-import { readAddresses } from "../../src/dns/query.ts"
 import { recordType } from "../../src/dns/registry.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import type { Name } from "../../src/model/Mapping.ts"
@@ -16,15 +14,17 @@ import {
   ResolutionError,
   type ResolutionReason,
   Resolver,
-  ServerFailure,
   Timeout
 } from "../../src/resolution/Resolver.ts"
+import { makeAskFamily } from "./askFamily.ts"
 import type { UpstreamOptions } from "./Upstream.ts"
 import { watchedFile } from "../host/watchedFile.ts"
 
 export interface ResolverOptions extends UpstreamOptions {
   /** Path; read again when it changes. Its entries win for the set `system` and apply to no other. */
   readonly hosts?: string
+  /** The resolver set that knows the zone of a name that an alias leads to; `null`, for all when left out: nobody has said. */
+  readonly setOf?: (domain: string) => string | null
   /** How long an answer of one family waits for the other one's. */
   readonly graceMs?: number
 }
@@ -32,50 +32,23 @@ export interface ResolverOptions extends UpstreamOptions {
 /** A hosts file has no TTLs; a change is noticed after this many seconds of use. */
 const hostsTtl = 10
 
-/** Further queries for an alias whose server did not follow it. */
-const maxAliasQueries = 4
-
 /** On any `Upstream`. */
 export const layer = (options: ResolverOptions): Layer.Layer<Resolver, never, Upstream> =>
   Layer.effect(
     Resolver,
     Effect.gen(function* () {
       const upstream = yield* Upstream
-      const { hosts = "/etc/hosts", graceMs = 1500, totalMs = 10_000 } = options
+      const { hosts = "/etc/hosts", graceMs = 1500, setOf = () => null, totalMs = 10_000 } = options
       const hostsFile = watchedFile(hosts, parseHosts)
 
-      const hostsEntry = (name: Name): Effect.Effect<ReadonlyArray<string> | undefined> =>
-        name.resolver !== "system"
-          ? Effect.undefined
-          : hostsFile.pipe(
-              Effect.map((entries) => entries.get(canonicalName(name.domain))),
-              // Without a hosts file DNS alone decides.
-              Effect.orElseSucceed(() => undefined)
-            )
-
-      const askFamily = Effect.fnUntraced(function* (name: Name, type: number) {
-        const deadline = (yield* Clock.monotonicTimeNanos) + BigInt(totalMs) * 1_000_000n
-        let target = name.domain
-        let ttl = Infinity
-        for (let i = 0; i <= maxAliasQueries; i++) {
-          const left = Math.ceil(Number(deadline - (yield* Clock.monotonicTimeNanos)) / 1e6)
-          const message = yield* upstream.exchange(name.resolver, { domain: target, type }, left)
-          const answer = readAddresses(target, type, message)
-          if (answer._tag === "Unusable") return failed(new ServerFailure({ detail: answer.detail }))
-          ttl = Math.min(ttl, answer.ttl)
-          if (answer._tag !== "Alias") return { ...answer, ttl }
-          target = answer.target
-        }
-        return failed(new ServerFailure({ detail: `${name.domain}: the chain of aliases does not end` }))
-      })
-
-      const family = (name: Name, type: number): Effect.Effect<FamilyOutcome<ResolutionReason>> =>
-        askFamily(name, type).pipe(
-          Effect.catchTag("ResolutionError", ({ reason }) =>
-            // The last query of a chain had only the rest of the time.
-            Effect.succeed(failed(reason._tag === "Timeout" ? new Timeout({ afterMs: totalMs }) : reason))
-          )
+      const hostsAddresses = (domain: string): Effect.Effect<ReadonlyArray<string> | undefined> =>
+        hostsFile.pipe(
+          Effect.map((entries) => entries.get(canonicalName(domain))),
+          // Without a hosts file DNS alone decides.
+          Effect.orElseSucceed(() => undefined)
         )
+
+      const family = makeAskFamily(upstream, { totalMs, setOf, hosts: hostsAddresses, hostsTtl })
 
       const lookup = Effect.fnUntraced(function* (name: Name) {
         // A server may answer one family and swallow the other: what is known then does not wait for its time-out.
@@ -104,7 +77,7 @@ export const layer = (options: ResolverOptions): Layer.Layer<Resolver, never, Up
       return Resolver.of({
         resolve: Effect.fn("Resolver.resolve")(function* (name) {
           yield* Effect.annotateCurrentSpan({ resolver: name.resolver, domain: name.domain })
-          const entry = yield* hostsEntry(name)
+          const entry = name.resolver === "system" ? yield* hostsAddresses(name.domain) : undefined
           if (entry !== undefined) return { addresses: entry, ttlSeconds: hostsTtl }
           const outcome = yield* lookup(name)
           if (outcome._tag === "Addresses") {

@@ -10,7 +10,7 @@ import type { UpstreamQuestion } from "./Upstream.ts"
 export const maxTtl = 86_400
 
 /** More CNAMEs than this in one answer are a loop or nonsense. */
-const maxChain = 16
+export const maxChain = 16
 
 /** More addresses than this of one family are cut off. */
 const maxAddresses = 64
@@ -121,14 +121,29 @@ const isLame = (message: Message): boolean =>
 /** What a usable answer says about one address family. `ttl` in seconds, 0 to `maxTtl`. */
 export type FamilyAnswer =
   | { readonly _tag: "Addresses"; readonly addresses: ReadonlyArray<string>; readonly ttl: number }
-  /** The chain ends at a name the server said nothing about: ask for it. */
-  | { readonly _tag: "Alias"; readonly target: DomainText; readonly ttl: number }
+  /** The chain ends, after so many links, at a name the server said nothing about, or had no say in: ask for it. */
+  | { readonly _tag: "Alias"; readonly target: DomainText; readonly ttl: number; readonly links: number }
   | { readonly _tag: "NameNotFound"; readonly ttl: number }
   | { readonly _tag: "NoData"; readonly ttl: number }
   | { readonly _tag: "Unusable"; readonly detail: string }
 
+/** What the asked server has to say about names that its answer leads to. */
+export interface Competence {
+  /** Another one is to be asked, whatever this one says. */
+  readonly isElsewhere: (name: DomainText) => boolean
+  /** Another one may know better when this one knows no address. */
+  readonly isStranger: (name: DomainText) => boolean
+}
+
+const forAll: Competence = { isElsewhere: () => false, isStranger: () => false }
+
 /** Follows the CNAME chain of a usable answer to an A or AAAA query and collects the addresses at its end. */
-export const readAddresses = (domain: DomainText, type: number, message: Message): FamilyAnswer => {
+export const readAddresses = (
+  domain: DomainText,
+  type: number,
+  message: Message,
+  competence: Competence = forAll
+): FamilyAnswer => {
   let name = canonicalName(domain)
   let ttl = maxTtl
   const aliases = new Map<string, ResourceRecord>()
@@ -142,11 +157,13 @@ export const readAddresses = (domain: DomainText, type: number, message: Message
     if (known === undefined) addresses.set(owner, [record])
     else known.push(record)
   }
-  for (let hops = 0; aliases.has(name); hops++) {
+  let links = 0
+  for (; aliases.has(name); links++) {
     const alias = aliases.get(name)!
-    if (hops === maxChain || alias.data._tag !== "Name") return { _tag: "Unusable", detail: "CNAME chain too long" }
+    if (links === maxChain || alias.data._tag !== "Name") return { _tag: "Unusable", detail: "CNAME chain too long" }
     ttl = Math.min(ttl, alias.ttl)
     name = canonicalName(alias.data.name)
+    if (competence.isElsewhere(name)) return { _tag: "Alias", target: name, ttl, links: links + 1 }
   }
   const found = new Set<string>()
   for (const record of addresses.get(name) ?? []) {
@@ -157,10 +174,11 @@ export const readAddresses = (domain: DomainText, type: number, message: Message
     found.add(record.data.address)
   }
   if (found.size > 0) return { _tag: "Addresses", addresses: [...found], ttl }
+  if (links > 0 && competence.isStranger(name)) return { _tag: "Alias", target: name, ttl, links }
   const negative = negativeTtl(name, message)
   if (message.rcode === rcode.NXDomain) return { _tag: "NameNotFound", ttl: Math.min(ttl, negative ?? 0) }
   if (aliases.size > 0 && negative === null && !addresses.has(name) && name !== canonicalName(domain)) {
-    return { _tag: "Alias", target: name, ttl }
+    return { _tag: "Alias", target: name, ttl, links }
   }
   return { _tag: "NoData", ttl: Math.min(ttl, negative ?? 0) }
 }

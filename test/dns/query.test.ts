@@ -180,8 +180,27 @@ describe("reading addresses", () => {
     assert.deepStrictEqual(addresses(cname("app.corp.test", "b.test", 40)), {
       _tag: "Alias",
       target: "b.test",
-      ttl: 40
+      ttl: 40,
+      links: 1
     })
+  })
+
+  it("an alias that leaves the server's say is to be asked for: at once, or when it knows no address", () => {
+    const read = (message: Message) =>
+      readAddresses("app.corp.test", recordType.A, message, {
+        isElsewhere: (name) => name.endsWith(".lab"),
+        isStranger: (name) => name.endsWith(".net")
+      })
+    const chain = [cname("app.corp.test", "b.test", 40), cname("b.test", "c.lab", 30)]
+    const alias = { _tag: "Alias", target: "c.lab", ttl: 30, links: 2 } as const
+    assert.deepStrictEqual(read({ ...reply, answers: [...chain, a("c.lab", "10.6.6.6", 50)] }), alias)
+    assert.deepStrictEqual(read({ ...reply, answers: chain, rcode: rcode.NXDomain }), alias)
+    const out = cname("app.corp.test", "b.net", 40)
+    const known = read({ ...reply, answers: [out, a("b.net", "10.0.0.1", 50)] })
+    assert.deepStrictEqual(known, { _tag: "Addresses", addresses: ["10.0.0.1"], ttl: 40 })
+    const stranger = { _tag: "Alias", target: "b.net", ttl: 40, links: 1 } as const
+    assert.deepStrictEqual(read({ ...reply, answers: [out], rcode: rcode.NXDomain }), stranger)
+    assert.deepStrictEqual(read({ ...reply, answers: [out], authorities: [soa("net", 90, 25)] }), stranger)
   })
 
   it("an alias to a name without addresses is NODATA when the zone says so", () => {

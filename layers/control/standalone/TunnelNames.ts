@@ -10,7 +10,8 @@ import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.
 import { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
-import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import { aliasOfResource, endIn } from "../../../src/control/standalone/aliasOfResource.ts"
+import { coveringGrants, type DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
 import { type NameRights, type NameRoute, NameRoutes, rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
 import { isInMemoryOnly, Slots } from "../../../src/control/standalone/Slots.ts"
 import { type FilteredAddress, FilteredAddresses, refusalOf } from "../../../src/control/standalone/tellable.ts"
@@ -105,6 +106,20 @@ export const layer = (
           // What comes through the tunnel anyhow has no other way out than ours.
           return why === undefined && (!of.internet || !address.includes(":") || families.leadsTo(address))
         })
+        const alias =
+          answer._tag === "Forwarded" && leadsToAddresses(question)
+            ? aliasOfResource(domain, answer.message, (name) => coveringGrants(of.rights.names, name, now).length > 0)
+            : undefined
+        if (alias !== undefined) {
+          const { target } = alias
+          const end = yield* resourceName(
+            of,
+            coveringGrants(of.rights.names, target, now),
+            { ...question, domain: target },
+            now
+          )
+          return endIn(alias, type, end)
+        }
         const [first] = left
         if (first !== undefined) yield* tellFiltered({ ...first, client: of.client.id, name: domain })
         if (as === "networks") return leadsSomewhere(answer) ? answer : { _tag: "NameError", ttl: 5 }
@@ -241,3 +256,6 @@ export const layer = (
 
 const leadsSomewhere = (answer: TunnelAnswer): boolean =>
   answer._tag === "Forwarded" && answer.message.answers.some(({ data }) => data._tag === "Address")
+
+const leadsToAddresses = ({ family, type }: TunnelQuestion): boolean =>
+  family !== null || type === recordType.HTTPS || type === recordType.SVCB

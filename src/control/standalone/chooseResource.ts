@@ -24,3 +24,11 @@ export const isOpen = ({ expiresAt }: Pick<Authorization, "expiresAt">, now: num
 /** Whether any resource at all covers the name: it is private then, whoever asks. */
 export const isPrivateName = (resources: ReadonlyArray<Resource>, domain: string): boolean =>
   resources.some((r) => r.kind === "dns" && matches(r.pattern, domain))
+
+/** The resolver set of the most specific resource that covers a name; `null`: none does. */
+export const setOfName = (resources: ReadonlyArray<Resource>): ((domain: string) => string | null) => {
+  const named = resources
+    .filter((resource) => resource.kind === "dns")
+    .toSorted((a, b) => compareSpecificity(a.pattern, b.pattern))
+  return (domain) => named.find(({ pattern }) => matches(pattern, domain))?.resolver ?? null
+}

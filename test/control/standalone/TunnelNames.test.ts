@@ -8,7 +8,7 @@ import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMem
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { emptyMessage, type Message, type ResourceRecord } from "../../../src/dns/message.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
-import { classInternet, recordType } from "../../../src/dns/registry.ts"
+import { classInternet, rcode, recordType } from "../../../src/dns/registry.ts"
 import { reverseName } from "../../support/reverseName.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
@@ -431,6 +431,63 @@ describe("the address of a name", () => {
 })
 
 describe("any other question", () => {
+  it.effect("that is an alias of the client's resource ends in its proxy IPs, of another client's in nothing", () =>
+    Effect.gen(function* () {
+      const { answers } = yield* UpstreamScript
+      const chain = [
+        record("code.example.com", { _tag: "Name", name: "b.example.com" }, recordType.CNAME),
+        record("b.example.com", { _tag: "Name", name: "Git.corp" }, recordType.CNAME)
+      ]
+      const real = addressRecord("git.corp", "10.0.0.9")
+      for (const type of [recordType.A, recordType.AAAA, recordType.HTTPS, recordType.TXT]) {
+        answers.set(`system code.example.com ${type}`, reply({ answers: [...chain, real], rcode: rcode.NXDomain }))
+      }
+      const told = Effect.fnUntraced(function* (type: number, source?: string) {
+        const answered = yield* ask("code.example.com", type, source)
+        if (answered._tag !== "Forwarded") return assert.fail(answered._tag)
+        const { message } = answered
+        return [
+          message.rcode,
+          ...message.answers.map(({ data, name }) => (data._tag === "Address" ? `${name} ${data.address}` : name))
+        ]
+      })
+      const aliases = ["code.example.com", "b.example.com"]
+      const proxies = addresses(yield* ask("git.corp"))
+      assert.deepStrictEqual(yield* told(recordType.A), [0, ...aliases, ...proxies.map((ip) => `git.corp ${ip}`)])
+      assert.lengthOf(yield* told(recordType.AAAA), 7)
+      assert.deepStrictEqual(yield* told(recordType.HTTPS), [0, ...aliases])
+      assert.deepStrictEqual(yield* told(recordType.A, tunnel4(2)), [rcode.NXDomain, ...aliases])
+      yield* script("*", fail(new NameNotFound({ ttlSeconds: 20 })))
+      answers.set(
+        `system gone.example.com ${recordType.A}`,
+        reply({ answers: [record("gone.example.com", { _tag: "Name", name: "gone.corp" }, recordType.CNAME)] })
+      )
+      const gone = yield* ask("gone.example.com")
+      assert.strictEqual(gone._tag === "Forwarded" && gone.message.rcode, rcode.NXDomain)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("whose aliases lead in a circle, or nowhere, is forwarded as it is", () =>
+    Effect.gen(function* () {
+      const { answers } = yield* UpstreamScript
+      const alias = (name: string, target: string) => record(name, { _tag: "Name", name: target }, recordType.CNAME)
+      const odd = [
+        [alias("a.example.com", "b.example.com"), alias("b.example.com", "a.example.com")],
+        Array.from({ length: 20 }, (_, n) =>
+          alias(n === 0 ? "a.example.com" : `n${n}`, n === 18 ? "git.corp" : `n${n + 1}`)
+        ),
+        [alias("elsewhere.example.com", "git.corp")]
+      ]
+      for (const answer of odd) {
+        answers.clear()
+        answers.set(`system a.example.com ${recordType.A}`, reply({ answers: answer }))
+        const answered = yield* ask("a.example.com")
+        assert.deepStrictEqual(answered._tag === "Forwarded" && answered.message.answers, answer)
+        yield* TestClock.adjust("2 minutes")
+      }
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("is forwarded, without private, link-local and own addresses in the answer", () =>
     Effect.gen(function* () {
       const { answers } = yield* UpstreamScript

@@ -159,6 +159,61 @@ describe("Resolver, answers", () => {
     })
   )
 
+  it.live("an alias that leaves the set's zone is asked for where it belongs, or of the system's servers", () =>
+    Effect.gen(function* () {
+      const corp = yield* dnsServer({
+        "git.corp.test": { CNAME: "lb.example.net", ttl: 9 },
+        "lab.corp.test": { CNAME: "box.lab.test" },
+        "gone.corp.test": { CNAME: "no.example.net" },
+        "sister.corp.test": { CNAME: "no.corp.test" },
+        "listed.corp.test": { CNAME: "host.example.net" },
+        "*": { mode: "refused" },
+        "no.corp.test": { mode: "nxdomain" },
+        "box.lab.test": { A: ["10.6.6.6"] }
+      })
+      const lab = yield* dnsServer({ "box.lab.test": { A: ["10.0.0.2"] } })
+      const system = yield* dnsServer({ "lb.example.net": { A: ["10.0.0.1"] }, "*": { mode: "nxdomain" } })
+      const folder = yield* temporaryFolder
+      const hosts = path.join(folder, "hosts")
+      yield* write(hosts, "10.0.0.3 host.example.net\n")
+      const sets = { corp: overUdp([corp]), lab: overUdp([lab]), system: overUdp([system]) }
+      const setOf = (domain: string) => (domain.endsWith(".lab.test") ? "lab" : null)
+      yield* Effect.gen(function* () {
+        assert.deepStrictEqual(yield* resolve("git.corp.test"), { addresses: ["10.0.0.1"], ttlSeconds: 9 })
+        assert.deepStrictEqual((yield* resolve("lab.corp.test")).addresses, ["10.0.0.2"])
+        assert.deepStrictEqual((yield* resolve("listed.corp.test")).addresses, ["10.0.0.3"])
+        assert.strictEqual((yield* reasonOf("gone.corp.test"))._tag, "NameNotFound")
+        const before = system.queries.length
+        assert.strictEqual((yield* reasonOf("sister.corp.test"))._tag, "NameNotFound")
+        assert.strictEqual(system.queries.length, before)
+      }).pipe(Effect.provide(live({ sets, hosts, resolvConf: empty, setOf })))
+    })
+  )
+
+  it.live("aliases that lead from set to set in a circle end, after four further queries of a family", () =>
+    Effect.gen(function* () {
+      const one = yield* dnsServer({})
+      const two = yield* dnsServer({})
+      const zone = Object.fromEntries(
+        Array.from({ length: 9 }, (_, n) => [
+          `n${n}.${n % 2 === 0 ? "one" : "two"}.test`,
+          { CNAME: `n${n + 1}.${n % 2 === 0 ? "two" : "one"}.test` }
+        ])
+      )
+      const sets = { one: overUdp([one]), two: overUdp([two]) }
+      const setOf = (domain: string) => domain.split(".")[1]!
+      const asked = Effect.gen(function* () {
+        return [(yield* reasonOf("n0.one.test", "one"))._tag, one.queries.length + two.queries.length]
+      }).pipe(Effect.provide(live({ sets, hosts: empty, resolvConf: empty, setOf })))
+      one.setZone(zone)
+      two.setZone(zone)
+      assert.deepStrictEqual(yield* asked, ["ServerFailure", 10])
+      one.setZone({ "n0.one.test": { CNAME: "n1.two.test" } })
+      two.setZone({ "n1.two.test": { CNAME: "n0.one.test" } })
+      assert.deepStrictEqual(yield* asked, ["ServerFailure", 14])
+    })
+  )
+
   it.live("NXDOMAIN is NameNotFound and an empty answer NoAddresses, each with its negative TTL", () =>
     Effect.gen(function* () {
       const server = yield* dnsServer({
