@@ -107,6 +107,20 @@ describe("a client's host", () => {
     assert.deepStrictEqual(clientRepair("c0", 1280, plan, kept), nothing)
   })
 
+  it("has a network once that the file has twice, and none that is in an address alone", () => {
+    const plan = clientPlan({
+      ...tunnel,
+      addresses: ["10.9.0.11/24", "fd00::11/64"],
+      networks: ["10.0.0.0/8", "10.0.0.0/8"]
+    })
+    assert.deepStrictEqual(clientRepair("c0", 1280, plan, untouched).device, [
+      "link set dev c0 mtu 1280 up",
+      "address add 10.9.0.11/24 dev c0 noprefixroute",
+      "address add fd00::11/64 dev c0 nodad noprefixroute",
+      "route add 10.0.0.0/8 dev c0"
+    ])
+  })
+
   it("gets back what somebody took away, and that is named", () => {
     const repair = clientRepair("c0", 1280, clientPlan(tunnel), {
       device: { ...kept.device, addr_info: [] },

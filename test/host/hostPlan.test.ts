@@ -106,6 +106,13 @@ describe("the comparison of a host with its plan", () => {
     it(`says that ${lost}`, () => assert.include(lostOf(by(right)), lost))
   }
 
+  it("has the firewall made before a device that is gone", () => {
+    assert.deepStrictEqual(lostOf({ ...deviceGone(right), table: "gone" }), [
+      "the gateway's nft table was gone",
+      "the TUN device sally0 was gone"
+    ])
+  })
+
   it("says of a device that is gone only that: its addresses and routes went with it", () => {
     assert.deepStrictEqual(lostOf(deviceGone(right)), ["the TUN device sally0 was gone"])
     assert.deepStrictEqual(lostOf({ ...deviceGone(right), renamed: "lan0" }), [

@@ -70,6 +70,23 @@ describe("likelyRule", () => {
     assert.isNull(find(chain(drop), { hook: "input", saddr: "10.0.0.1" }))
   })
 
+  it("does not come back from a chain that it was sent to for good", () => {
+    const sent = (how: "jump" | "goto") => [
+      base("F", "accept"),
+      rule("F", { [how]: { target: "G" } }),
+      rule("F", drop),
+      rule("G", { counter: null })
+    ]
+    assert.strictEqual(find(sent("jump")), "F rule")
+    assert.isNull(find(sent("goto")))
+  })
+
+  it("knows devices by the beginning of their names", () => {
+    const only = (name: string) => [base("F", "drop"), rule("F", match(meta("iifname"), name), accept)]
+    assert.isNull(find(only("sally*")))
+    assert.strictEqual(find(only("wg*")), "F policy")
+  })
+
   it("looks at chains in the order of their priorities, and passes over its own table", () => {
     const late = { chain: { family: "ip", table: "late", name: "late", hook: "forward", prio: 10, policy: "drop" } }
     const own = { chain: { family: "inet", table: "own", name: "own", hook: "forward", prio: -9, policy: "drop" } }

@@ -121,6 +121,32 @@ describe("judgePaths", () => {
     assert.lengthOf(lostPaths(judgement), 1)
   })
 
+  it("is not healed by the few that come through", () => {
+    const { told } = look([
+      [1, 0],
+      [2, 0],
+      [3, 0],
+      [13, 7],
+      [33, 26]
+    ])
+    assert.deepStrictEqual(told, ["0: suspected", "2: 3 lost, 0 passed", "4: healed"])
+  })
+
+  it("forgets a lost packet after half a minute: another one is the first again", () => {
+    const quiet = Array.from({ length: 32 }, () => [1, 0] as const)
+    assert.deepStrictEqual(look([...quiet, [2, 0], [2, 0]]).told, ["0: suspected", "32: suspected"])
+  })
+
+  it("says that more is lost on a way that was told, for who is to blame may be another one by now", () => {
+    let judgement: PathJudgement = new Map()
+    const still = [1, 2, 3, 3, 4].map((first, second) => {
+      const news = judgePaths(judgement, [count(first, 0)], second * 1000)
+      judgement = news.next
+      return news.still.length
+    })
+    assert.deepStrictEqual(still, [0, 0, 0, 0, 1])
+  })
+
   it("waits longer for a packet worker, which may rest", () => {
     const looks = Array.from({ length: 8 }, (_, i) => [i + 1, 0] as const)
     assert.deepStrictEqual(look(looks, { way: "listen" }).told, ["0: suspected", "6: 7 lost, 0 passed"])

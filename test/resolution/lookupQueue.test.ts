@@ -204,6 +204,24 @@ describe("LookupQueue", () => {
     assert.lengthOf(drain(queue, 602_000, false), 50)
   })
 
+  it("knows them for that long however many clients come meanwhile", () => {
+    const queue = new LookupQueue<Named>()
+    const ask = (now: number) => {
+      fill(
+        queue,
+        many(250, (i) => `client ${i}`)
+      )
+      return drain(queue, now, false)
+    }
+    for (const each of ask(0)) queue.finish(each, 2_000, false)
+    fill(
+      queue,
+      many(2_000, (i) => `other ${i}`)
+    )
+    drain(queue, 60_000)
+    assert.lengthOf(ask(120_000), 200)
+  })
+
   it("takes first lookups before refreshes, and clients in turns", () => {
     const queue = new LookupQueue<Named>()
     const refresh = job("a", { first: false })
