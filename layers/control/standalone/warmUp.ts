@@ -31,11 +31,13 @@ import * as TunnelNamesLive from "./TunnelNames.ts"
 const clients = 50
 /** 0.2 s of work, after which most of the code on the way is compiled: those who come right after a restart come all at once. */
 const questionsPerClient = 16
-const questions = clients * questionsPerClient
+/** And so many about names outside, which other servers are asked for. */
+const forwardsPerClient = 4
+const questions = clients * (questionsPerClient + forwardsPerClient)
 
 /**
  * Answers questions about names that do not exist, of clients that do not exist, in services of their own; yields how
- * many got proxy IPs, of clients that the data plane took.
+ * many got addresses, of clients that the data plane took.
  */
 export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
   const config = warmUpConfig()
@@ -45,7 +47,8 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
     let answered = 0
     for (let i = 0; i < questions; i++) {
       const { tunnel4 } = config.clients[i % clients]!
-      const query = encodeQuery({ id: i, domain: `n${i}.warm-up.invalid`, type: recordType.A }, true)!
+      const domain = i < clients * questionsPerClient ? `n${i}.warm-up.invalid` : `n${i}.example`
+      const query = encodeQuery({ id: i, domain, type: recordType.A }, true)!
       const reply = yield* handleQuery(query, "udp", (question) => names.answer(tunnel4, question))
       // Answer records, as the header counts them.
       if (reply !== null && reply[7]! > 0) answered++
@@ -53,7 +56,7 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
       if (i % 8 === 7) yield* Effect.yieldNow
     }
     const taken = (yield* DataPlane).desired.clients().length
-    return Math.min(answered, taken * questionsPerClient)
+    return Math.min(answered, taken * (questionsPerClient + forwardsPerClient))
   })
   return answers.pipe(
     // `local`: the layers have the running gateway's names, and its services must not be taken for them.
@@ -81,7 +84,7 @@ const upstream = Layer.succeed(Upstream, {
       response: true,
       answers:
         type === recordType.A
-          ? [{ name: domain, type, class: classInternet, ttl: 60, data: { _tag: "Address", address: "192.0.2.1" } }]
+          ? [{ name: domain, type, class: classInternet, ttl: 60, data: { _tag: "Address", address: "9.9.9.9" } }]
           : []
     }),
   epoch: () => Effect.succeed(0),
@@ -125,7 +128,7 @@ const warmUpConfig = (): GatewayConfig => {
     stateDir: "",
     controlSocket: "",
     device: "",
-    otherNames: "refuse",
+    otherNames: "forward",
     logLevel: "Info"
   }
 }

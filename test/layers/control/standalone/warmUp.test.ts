@@ -8,9 +8,9 @@ import { Resolutions } from "../../../../src/resolution/Resolutions.ts"
 import { layerAccess } from "../../../support/access.ts"
 
 describe("warm-up", () => {
-  it.effect("goes the whole way to proxy IPs with every question, waits for nothing and ends", () =>
+  it.effect("goes the whole way to addresses with every question, waits for nothing and ends", () =>
     Effect.gen(function* () {
-      assert.strictEqual(yield* warmUp, 800)
+      assert.strictEqual(yield* warmUp, 1_000)
     })
   )
 
