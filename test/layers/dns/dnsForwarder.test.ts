@@ -260,7 +260,7 @@ describe("the forwarder", () => {
 
   it.effect("does not ask what nobody waits for any more", () =>
     Effect.gen(function* () {
-      const { server, ask } = yield* world
+      const { server, answered, ask, counters } = yield* world
       const running = yield* Effect.forEach(
         Array.from({ length: 128 }, (_, n) => n),
         (n) => ask(`n${n}.test`)
@@ -270,6 +270,9 @@ describe("the forwarder", () => {
       yield* TestClock.adjust("1 second")
       yield* Fiber.joinAll(running)
       assert.notInclude(server.asked, "system gone.test")
+      // Nothing is left of it.
+      yield* answered("gone.test")
+      assert.strictEqual(counters().forwards_joined, 0)
     }).pipe(Effect.scoped)
   )
 })
