@@ -24,7 +24,7 @@ export const connectTls = (
     ...(identity._tag === "Pin"
       ? { rejectUnauthorized: false }
       : {
-          ca: authorities(),
+          secureContext: authorities(),
           // An address is no server name (RFC 6066 §3).
           ...(net.isIP(identity.name) === 0 ? { servername: identity.name } : {}),
           checkServerIdentity: (_host: string, certificate: tls.PeerCertificate) =>
@@ -51,12 +51,16 @@ const pinProblem = (socket: tls.TLSSocket, pin: string): string | null => {
   return sha256 === pin ? null : `its key is not the pinned one (it has sha256/${sha256})`
 }
 
-/** Node's own authorities, those of NODE_EXTRA_CA_CERTS and the host's: a company's servers have the company's. */
-const authorities = (): Array<string> => [...tls.getCACertificates("default"), ...systemAuthorities()]
-
-let known: ReadonlyArray<string> | null = null
-
-const systemAuthorities = (): ReadonlyArray<string> => {
-  known ??= tls.getCACertificates("system")
+/**
+ * Node's own authorities, those of NODE_EXTRA_CA_CERTS and the host's: a company's servers have the company's. Read once,
+ * since it takes long.
+ */
+const authorities = (): tls.SecureContext => {
+  known ??= tls.createSecureContext({
+    ca: [...tls.getCACertificates("default"), ...tls.getCACertificates("system")],
+    minVersion: "TLSv1.2"
+  })
   return known
 }
+
+let known: tls.SecureContext | null = null

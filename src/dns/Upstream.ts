@@ -36,8 +36,8 @@ export class Upstream extends Context.Service<
   Upstream,
   {
     /**
-     * The first usable answer: NOERROR or NXDOMAIN, complete (TCP when truncated), id and question checked. The reason
-     * of a failure is `ServerFailure`, `Timeout` or `NoResolver`.
+     * The first usable answer: NOERROR or NXDOMAIN, id and question checked; complete (over TCP when truncated), or what
+     * there was of it where the server has no TCP. The reason of a failure is `ServerFailure`, `Timeout` or `NoResolver`.
      *
      * @param set `system` or the name of a configured set
      * @param withinMs less time than the configured total

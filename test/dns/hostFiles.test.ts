@@ -27,6 +27,39 @@ describe("resolv.conf", () => {
     assert.deepStrictEqual(parseResolvConf(text).servers, ["fe80::1%eth0"])
   })
 
+  it("has options, whatever stands beside them, within glibc's bounds", () => {
+    const text = [
+      "; options use-vc",
+      "options debug timeout:2 attempts:3 single-request ndots:5",
+      "options\trotate edns0 trust-ad",
+      "nameserver 10.0.0.1;old",
+      "nameserver 10.0.0.2#old",
+      "#options no-aaaa"
+    ].join("\n")
+    assert.deepStrictEqual(parseResolvConf(text), {
+      servers: ["10.0.0.1", "10.0.0.2"],
+      isDefault: false,
+      overTcp: false,
+      rotates: true,
+      timeoutMs: 2_000,
+      attempts: 3,
+      noAaaa: false
+    })
+    const bounds = (options: string) => {
+      const { attempts, timeoutMs } = parseResolvConf(`options ${options}`)
+      return [timeoutMs, attempts]
+    }
+    assert.deepStrictEqual(bounds("timeout:0 attempts:0"), [1_000, 1])
+    assert.deepStrictEqual(bounds("timeout:999 attempts:999"), [30_000, 5])
+    assert.deepStrictEqual(bounds("timeout: attempts:x"), [null, null])
+  })
+
+  it("without a server means the host itself, as for glibc", () => {
+    for (const text of ["", "search corp.internal\n", "nameserver", "# nothing"]) {
+      assert.deepInclude(parseResolvConf(text), { servers: ["127.0.0.1"], isDefault: true })
+    }
+  })
+
   it("stops at eight", () => {
     const text = Array.from({ length: 20 }, (_, i) => `nameserver 10.0.0.${i}`).join("\n")
     assert.strictEqual(parseResolvConf(text).servers.length, maxServers)

@@ -1,0 +1,104 @@
+/** One question at the servers of a plan, below what a set's name decides. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { recordType } from "../../../src/dns/registry.ts"
+import { ServerMemory } from "../../../src/dns/serverMemory.ts"
+import { formatServer, type ResolverServer } from "../../../src/model/ResolverSet.ts"
+import { exchange, type ExchangeParts } from "../../../layers/dns/exchange.ts"
+import type { AskPlan } from "../../../layers/dns/resolverSets.ts"
+import { oddDnsServer, replyTo } from "../../support/oddDnsServer.ts"
+
+const partsWith = (memory: ServerMemory): ExchangeParts => ({
+  memory,
+  counters: {
+    queries: 0,
+    resends: 0,
+    tcp_queries: 0,
+    answers: 0,
+    timeouts: 0,
+    ignored: 0,
+    without_edns: 0,
+    case_changed: 0,
+    truncated_used: 0
+  },
+  overStream: () => Effect.fail("ECONNREFUSED"),
+  tcpMs: 1_000,
+  unreachable: () => Effect.void
+})
+
+const planOf = (servers: ReadonlyArray<ResolverServer>, over: Partial<AskPlan> = {}): AskPlan => ({
+  servers,
+  order: "fallback",
+  first: 0,
+  resendMs: 50,
+  attempts: Infinity,
+  noAaaa: false,
+  note: null,
+  ...over
+})
+
+const ask = (parts: ExchangeParts, plan: AskPlan, withinMs = 20_000) =>
+  Effect.scoped(exchange(parts, plan, { domain: "app.test", type: recordType.A }, withinMs, null))
+
+describe("an exchange", () => {
+  it.live("asks each server as often as the plan says, and is over then", () =>
+    Effect.gen(function* () {
+      const silent = [yield* oddDnsServer(() => []), yield* oddDnsServer(() => [])]
+      const plan = planOf(
+        silent.map(({ server }) => server),
+        { attempts: 2 }
+      )
+      const reason = yield* Effect.flip(ask(partsWith(new ServerMemory()), plan))
+      assert.strictEqual(reason._tag, "Timeout")
+      assert.deepStrictEqual(
+        silent.map(({ asked }) => asked.length),
+        [2, 2]
+      )
+    })
+  )
+
+  it.live("asks a living server twice before one that is known to be silent", () =>
+    Effect.gen(function* () {
+      const dead = yield* oddDnsServer(() => [])
+      let heard = 0
+      const lossy = yield* oddDnsServer(({ query }) => (heard++ === 0 ? [] : [replyTo(query)]))
+      const memory = new ServerMemory()
+      memory.silent(formatServer(dead.server), 0, 1)
+      yield* ask(partsWith(memory), planOf([dead.server, lossy.server]))
+      assert.deepStrictEqual([dead.asked.length, lossy.asked.length], [0, 2])
+    })
+  )
+
+  it.live("with all servers known to be silent still asks each, in the order of the list", () =>
+    Effect.gen(function* () {
+      const order: Array<string> = []
+      const dead = yield* oddDnsServer(() => (order.push("dead"), []))
+      const back = yield* oddDnsServer(({ query }) => (order.push("back"), [replyTo(query)]))
+      const memory = new ServerMemory()
+      for (const { server } of [dead, back]) memory.silent(formatServer(server), 0, 1)
+      yield* ask(partsWith(memory), planOf([dead.server, back.server]))
+      assert.deepStrictEqual(order, ["dead", "back"])
+      assert.isNull(memory.of(formatServer(back.server)).silentSince)
+    })
+  )
+
+  it.live("does without EDNS for a server that is known to, and over TCP where that is known", () =>
+    Effect.gen(function* () {
+      const { asked, server } = yield* oddDnsServer(({ query }) => [replyTo(query)])
+      const memory = new ServerMemory()
+      memory.failsEdns(formatServer(server), 0)
+      yield* ask(partsWith(memory), planOf([server]))
+      assert.isNull(asked[0]!.query.edns)
+      memory.failsDatagrams(formatServer(server), Infinity, 0)
+      const streams: Array<string> = []
+      const parts: ExchangeParts = {
+        ...partsWith(memory),
+        overStream: (to) => Effect.sync(() => streams.push(formatServer(to))).pipe(Effect.andThen(Effect.never))
+      }
+      yield* ask(parts, planOf([server]))
+      assert.deepStrictEqual(streams, [formatServer(server)])
+      // UDP has answered after all.
+      assert.isNull(memory.of(formatServer(server)).tcpOnlySince)
+    })
+  )
+})
