@@ -91,6 +91,20 @@ describe("a resource that is taken from a client", () => {
       }).pipe(Effect.provide(layer))
   )
 
+  it.effect("has its name looked up again when it is given back: no new flow goes where the last answer led", () =>
+    Effect.gen(function* () {
+      const { client, out } = yield* open("portal")
+      yield* send(revoke, mapping, app())
+      yield* sendInner(client, tcp(443, syn, proxy4, 50_001))
+      assert.deepStrictEqual(destinations(out), [])
+      yield* send(addresses(1, 2, "Resolving"))
+      yield* sendInner(client, tcp(443, syn, proxy4, 50_002))
+      yield* send(addresses(1, 2, "Resolved", [other4]))
+      yield* TestClock.adjust("10 millis")
+      assert.deepStrictEqual(destinations(out), [other4])
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("goes on with what it permits then, and with nothing that it does not", () =>
     Effect.gen(function* () {
       const { client, out } = yield* open("portal")

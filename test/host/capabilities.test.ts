@@ -31,6 +31,7 @@ describe("what a gateway keeps of the superuser's power", () => {
   it("is raw sockets, too, on kernels that want them for a socket bound to a device", () => {
     assert.strictEqual(neededCapabilities(0, "5.4.0", []), least | netRaw)
     assert.strictEqual(neededCapabilities(0, "4.18.0-553.el8", []), least | netRaw)
+    assert.strictEqual(neededCapabilities(0, "5.6.19", []), least | netRaw)
     assert.strictEqual(neededCapabilities(0, "5.7.0", []), least)
   })
 })

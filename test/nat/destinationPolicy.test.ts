@@ -191,6 +191,14 @@ describe("the destination policy", () => {
   )
 })
 
+it("what the host uses of the ranges for something else is a destination like others, and the rest is not", () => {
+  const shared = new DestinationPolicy()
+  shared.setRanges([parseNetwork("100.64.0.0/11")!], [parseNetwork("100.96.0.0/11")!])
+  shared.setForeign(["100.70.1.0/24", "100.100.3.0/24"].map((n) => parseNetwork(n)!))
+  const judged = ["100.70.1.9", "100.70.2.9", "100.100.3.9", "100.100.4.9"].map((a) => shared.judge(address(a), 0))
+  assert.deepStrictEqual(judged, [undefined, "tunnel range", undefined, "proxy range"])
+})
+
 describe("the Internet resource", () => {
   it.each([
     "10.0.0.1",
