@@ -1,11 +1,11 @@
 /** Hosts whose own firewall (or settings) take away what the gateway's clients send: it is told, with who and what to do. */
-import { assert, layer } from "@effect/vitest"
+import { assert, it, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import * as LabLayer from "../../layers/lab/Lab.ts"
 import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
-import { dig, inner } from "../support/lab.ts"
+import { dig, inLab, inner } from "../support/lab.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
+import { stage, Stage } from "../support/stage.ts"
 
 const device = "sallyport0"
 
@@ -117,106 +117,119 @@ interface Shape {
   readonly blames: ReadonlyArray<RegExp>
 }
 
-layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("a gateway on a host", (it) => {
-  it.effect(
-    "says who takes its packets away, what lets them through, and when they come again; else nothing",
-    () =>
-      Effect.gen(function* () {
-        const lab = yield* Lab
-        const world = yield* startWorld({
-          resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor] }
+const foreign = stage({
+  resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor] }
   lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }
-  lan6: { cidr: "${inner.origin.v6}/128", allow: [visitor] }`
-        })
-        yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`, `${inner.origin.v6}/128`] })
-        const inGateway = (command: string) => lab.exec("gateway", ["sh", "-ec", command])
-        const warnings = Effect.map(world.gateway.process.output, (text) =>
-          text.split("\n").filter((line) => line.includes("level=WARN"))
-        )
-        const ping = (address: string) => lab.attempt("client", ["ping", "-c", "1", "-W", "1", address])
-        /** DNS, a ping of the gateway and one of a resource in each family. */
-        const use = Effect.gen(function* () {
-          const [names, ...pings] = yield* Effect.all(
-            [
-              dig("client", tunnelAddresses.gateway.v4, appName, "A"),
-              ...[tunnelAddresses.gateway.v4, inner.origin.v4, inner.origin.v6].map(ping)
-            ] as const,
-            { concurrency: 4 }
-          )
-          return names.length > 0 && pings.every(({ code }) => code === 0)
-        })
-        const works = use.pipe(
-          Effect.repeat({ until: (well) => well, schedule: Schedule.spaced("100 millis"), times: 30 })
-        )
-        const warningsBeside = (known: ReadonlyArray<string>) =>
-          Effect.map(warnings, (lines) => lines.filter((line) => !known.includes(line)))
+  lan6: { cidr: "${inner.origin.v6}/128", allow: [visitor] }`,
+  allowedIps: [`${inner.origin.v4}/32`, `${inner.origin.v6}/128`]
+})
 
+const inGateway = (command: string) => Effect.flatMap(Lab, (lab) => lab.exec("gateway", ["sh", "-ec", command]))
+
+const load = (rules: string) => Effect.flatMap(Lab, (lab) => lab.exec("gateway", ["nft", "-f", "-"], { input: rules }))
+
+const ping = (address: string) =>
+  Effect.flatMap(Lab, (lab) => lab.attempt("client", ["ping", "-c", "1", "-W", "1", address]))
+
+/** DNS, a ping of the gateway and one of a resource in each family. */
+const use = Effect.gen(function* () {
+  const [names, ...pings] = yield* Effect.all(
+    [
+      dig("client", tunnelAddresses.gateway.v4, appName, "A"),
+      ...[tunnelAddresses.gateway.v4, inner.origin.v4, inner.origin.v6].map(ping)
+    ] as const,
+    { concurrency: 4 }
+  )
+  return names.length > 0 && pings.every(({ code }) => code === 0)
+})
+
+const works = use.pipe(Effect.repeat({ until: (well) => well, schedule: Schedule.spaced("100 millis"), times: 30 }))
+
+const warnings = Effect.gen(function* () {
+  const log = yield* (yield* Stage).world.gateway.process.output
+  return log.split("\n").filter((line) => line.includes("level=WARN"))
+})
+
+const warningsBeside = (known: ReadonlyArray<string>) =>
+  Effect.map(warnings, (lines) => lines.filter((line) => !known.includes(line)))
+
+layer(foreign, { excludeTestServices: true, timeout: "60 seconds" })("a gateway on a host", (it) => {
+  for (const [name, shape] of Object.entries<Shape>(shapes)) {
+    it.effect(`says who takes its packets away, what lets them through, and when they come again: ${name}`, () =>
+      Effect.gen(function* () {
+        const { gateway } = (yield* Stage).world
         assert.isTrue(yield* works)
-        for (const [name, shape] of Object.entries<Shape>(shapes)) {
-          const known = yield* warnings
-          if (shape.rules !== undefined) yield* lab.exec("gateway", ["nft", "-f", "-"], { input: shape.rules })
-          if (shape.commands !== undefined) yield* inGateway(shape.commands)
-          const told = yield* use.pipe(
-            Effect.andThen(warningsBeside(known)),
-            Effect.filterOrFail(
-              (lines) => shape.blames.every((blame) => lines.some((line) => blame.test(line))),
-              (lines) => new LabError({ message: `${name}: ${lines.join("\n")}` })
-            ),
-            Effect.retry({ schedule: Schedule.spaced("300 millis"), times: 20 })
-          )
-          assert.strictEqual(told.length, shape.blames.length, told.join("\n"))
-          const during = yield* world.gateway.status
-          assert.isAtLeast(during.firewall?.lost.length ?? 0, 1, name)
-          const commands = told.flatMap((line) =>
-            [...line.matchAll(/\\"((?:nft|sysctl) .*?)\\"/g)].map(([, c = ""]) => c)
-          )
-          for (const command of commands) yield* inGateway(command)
-          assert.isTrue(yield* works, `${name}: the commands that were told do not help: ${commands.join("; ")}`)
-          yield* Effect.andThen(use, world.gateway.status).pipe(
-            Effect.filterOrFail(
-              (report) => report.firewall?.lost.length === 0,
-              (report) => new LabError({ message: `${name}: not healed: ${JSON.stringify(report.firewall)}` })
-            ),
-            Effect.retry({ schedule: Schedule.spaced("500 millis"), times: 20 })
-          )
-          yield* inGateway(shape.removed)
-          assert.isTrue(yield* works)
-        }
         const known = yield* warnings
-        // A burst that a limit cuts, and a rule for others.
-        yield* lab.exec("gateway", ["nft", "-f", "-"], {
-          input: `table inet limited { chain input { type filter hook input priority filter; policy accept;
+        const impose = Effect.gen(function* () {
+          if (shape.rules !== undefined) yield* load(shape.rules)
+          if (shape.commands !== undefined) yield* inGateway(shape.commands)
+        })
+        yield* Effect.acquireRelease(impose, () => Effect.ignore(inGateway(shape.removed)))
+
+        const told = yield* use.pipe(
+          Effect.andThen(warningsBeside(known)),
+          Effect.filterOrFail(
+            (lines) => shape.blames.every((blame) => lines.some((line) => blame.test(line))),
+            (lines) => new LabError({ message: lines.join("\n") })
+          ),
+          Effect.retry({ schedule: Schedule.spaced("300 millis"), times: 20 })
+        )
+        const during = yield* gateway.status
+        const commands = told.flatMap((line) =>
+          [...line.matchAll(/\\"((?:nft|sysctl) .*?)\\"/g)].map(([, c = ""]) => c)
+        )
+        for (const command of commands) yield* inGateway(command)
+
+        assert.strictEqual(told.length, shape.blames.length, told.join("\n"))
+        assert.isAtLeast(during.firewall?.lost.length ?? 0, 1)
+        assert.isTrue(yield* works, `the commands that were told do not help: ${commands.join("; ")}`)
+        yield* Effect.andThen(use, gateway.status).pipe(
+          Effect.filterOrFail(
+            (report) => report.firewall?.lost.length === 0,
+            (report) => new LabError({ message: `not healed: ${JSON.stringify(report.firewall)}` })
+          ),
+          Effect.retry({ schedule: Schedule.spaced("500 millis"), times: 20 })
+        )
+      })
+    )
+  }
+
+  it.effect("says nothing of a burst that a limit cuts, and of a rule for others", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      assert.isTrue(yield* works)
+      const known = yield* warnings
+      yield* load(`table inet limited { chain input { type filter hook input priority filter; policy accept;
   iifname "${device}" icmp type echo-request limit rate over 5/second burst 5 packets drop
   iifname "inner" tcp dport 22 drop
 }
-}`
-        })
-        yield* lab.attempt("client", ["ping", "-c", "100", "-i", "0.005", "-W", "1", tunnelAddresses.gateway.v4])
-        for (let round = 0; round < 4; round++) yield* Effect.delay(use, "500 millis")
-        assert.deepStrictEqual(yield* warningsBeside(known), [])
-      }),
-    150_000
-  )
-  it.effect("says that a device of the LAN is not to forward, where somebody has set it so before", () =>
-    Effect.gen(function* () {
-      const lab = yield* Lab
-      const shell = (command: string) => lab.exec("gateway", ["sh", "-ec", command])
-      yield* shell("sysctl -qw net.ipv4.ip_forward=1; sysctl -qw net.ipv4.conf.inner.forwarding=0")
-      const world = yield* startWorld({ resources: `  lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }` })
-      yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`] })
-      const reach = lab.attempt("client", ["ping", "-c", "1", "-W", "1", inner.origin.v4])
-      const [, command] = yield* Effect.andThen(reach, world.gateway.process.output).pipe(
-        Effect.map((log) =>
-          /answers of resources.*net\.ipv4\.conf\.inner\.forwarding, which is 0: run \\"(.*?)\\"/.exec(log)
-        ),
-        Effect.filterOrFail(
-          (told) => told !== null,
-          () => new LabError({ message: "it is not told" })
-        ),
-        Effect.retry({ schedule: Schedule.spaced("300 millis"), times: 20 })
-      )
-      yield* shell(command!)
-      assert.strictEqual((yield* reach).code, 0)
+}`)
+      yield* lab.attempt("client", ["ping", "-c", "100", "-i", "0.005", "-W", "1", tunnelAddresses.gateway.v4])
+      for (let round = 0; round < 4; round++) yield* Effect.delay(use, "500 millis")
+      assert.deepStrictEqual(yield* warningsBeside(known), [])
     })
   )
 })
+
+it.live("says that a device of the LAN is not to forward, where somebody has set it so before", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const shell = (command: string) => lab.exec("gateway", ["sh", "-ec", command])
+    yield* shell("sysctl -qw net.ipv4.ip_forward=1; sysctl -qw net.ipv4.conf.inner.forwarding=0")
+    const world = yield* startWorld({ resources: `  lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }` })
+    yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`] })
+    const reach = lab.attempt("client", ["ping", "-c", "1", "-W", "1", inner.origin.v4])
+    const [, command] = yield* Effect.andThen(reach, world.gateway.process.output).pipe(
+      Effect.map((log) =>
+        /answers of resources.*net\.ipv4\.conf\.inner\.forwarding, which is 0: run \\"(.*?)\\"/.exec(log)
+      ),
+      Effect.filterOrFail(
+        (told) => told !== null,
+        () => new LabError({ message: "it is not told" })
+      ),
+      Effect.retry({ schedule: Schedule.spaced("300 millis"), times: 20 })
+    )
+    yield* shell(command!)
+    assert.strictEqual((yield* reach).code, 0)
+  }).pipe(inLab)
+)
