@@ -15,6 +15,7 @@ import { tellingFirst } from "./cli/stopping.ts"
 import * as DataPlaneLive from "./dataplane/DataPlane.ts"
 import { sessionLimit } from "./dataplane/sessionLimit.ts"
 import * as ResolverLive from "./dns/Resolver.ts"
+import { layer as setProbe } from "./dns/setProbe.ts"
 import * as UpstreamLive from "./dns/Upstream.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import * as DnsSocketsLive from "./host/DnsSockets.ts"
@@ -57,6 +58,7 @@ export const gatewayServices = (
     Layer.provide(lastAuthorizationEnded),
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
+    Layer.provide(setProbe),
     Layer.provide([parts.resolver, answerPolicy, proxyRanges(ranges)]),
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
     Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),

@@ -20,6 +20,7 @@ import type { Lookup } from "../../src/resolution/nameEntry.ts"
 import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import { SetProbe } from "../../src/resolution/SetProbe.ts"
 import { makeFailingSets } from "./failingSets.ts"
 import { type ResolutionReason, Resolver, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
 
@@ -39,6 +40,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
     const resolver = yield* Resolver
     const dataPlane = yield* DataPlane
     const refused = yield* AnswerPolicy
+    const probe = yield* SetProbe
     const clock = yield* Clock.Clock
     const scope = yield* Effect.scope
     // A lookup's fiber ends in the turn in which the book learns of its end, so that the next one is not taken for it.
@@ -107,6 +109,15 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
               outlive
             )
           ),
+        ping: (resolver) =>
+          void runTimer(
+            Effect.gen(function* () {
+              const since = now()
+              const answered = yield* probe(resolver)
+              book.pinged(resolver, since, answered)
+              yield* flush
+            }).pipe(outlive)
+          ),
         refused,
         setChanged: (resolver, failing) => void outbox.push(failingSets(resolver, failing))
       },
@@ -116,6 +127,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
 
     return Resolutions.of({
       subscribe: (request) => turn(() => book.subscribe(request)),
+      meet: (resolver) => turn(() => book.meet(resolver)),
       refresh: Effect.fnUntraced(function* (mapping, cause) {
         const of = book.mapping(mapping)
         if (of !== undefined) {

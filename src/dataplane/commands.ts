@@ -118,12 +118,14 @@ export interface SetAddresses {
   /** Number of the lookup that produced this; an older one than the last applied is ignored. */
   readonly lookup: number
   /**
-   * `Resolving` only for a first lookup: packets are parked, no longer than their time from the lookup's beginning.
+   * `Resolving` only for a first lookup: packets are parked, no longer than `holdMs` from the lookup's beginning.
    * `Unasked`: there is none yet; the first packet is parked as well, and told as `Unmapped`.
    */
   readonly state: "Resolving" | "Resolved" | "Unresolved" | "Unasked"
   readonly addresses: ReadonlyArray<string>
   readonly staleAt: number
+  /** Milliseconds, for `Resolving`; may be said anew while packets wait. 2,000 when left out. */
+  readonly holdMs?: number
 }
 
 interface RemoveMapping {

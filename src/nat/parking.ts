@@ -9,7 +9,7 @@ export interface ParkingLimits {
   readonly perClient: number
   /** Bytes of the gateway's memory for parked packets; each packet takes `parkedPacketSize`. */
   readonly total: number
-  /** Milliseconds from `begin`, or from a mapping's first packet. */
+  /** Milliseconds from `begin`, or from a mapping's first packet, unless `begin` says something else. */
   readonly holdFor: number
 }
 
@@ -29,7 +29,7 @@ export interface FlowView {
 
 /**
  * Packets that wait for a mapping's first lookup, as copies in memory of its own (reserved once, touched when used).
- * One time for each lookup, however late its first packet comes: a mapping's packets are parked for `holdFor` from the
+ * One time for each lookup, however late its first packet comes: a mapping's packets are parked for so long from the
  * lookup's beginning; after that it takes none until `release`d or forgotten.
  */
 export class Parking {
@@ -38,8 +38,8 @@ export class Parking {
   private readonly freeSlots: Array<number> = []
   private unusedSlots: number
   private readonly waiting = new Map<number, Waiting>()
-  /** Since when the mapping's lookup is waited for, the earliest first. */
-  private readonly since = new Map<number, number>()
+  /** The mappings whose lookups are waited for. */
+  private readonly times = new Map<number, Time>()
   private readonly over = new Set<number>()
   private readonly clientBytes = new Map<number, number>()
 
@@ -55,12 +55,14 @@ export class Parking {
 
   /** Whether any mapping's time runs: `expire` has something to do in the end. */
   get waits(): boolean {
-    return this.since.size > 0
+    return this.times.size > 0
   }
 
-  /** The mapping's lookup has begun, as far as it is not waited for already. */
-  begin(mapping: number, now: number): void {
-    if (!this.since.has(mapping) && !this.over.has(mapping)) this.since.set(mapping, now)
+  /** The mapping's lookup has begun; one that is waited for already goes on from its beginning, for as long as is said now. */
+  begin(mapping: number, now: number, holdFor: number = this.limits.holdFor): void {
+    const time = this.times.get(mapping)
+    if (time !== undefined) time.until = time.since + holdFor
+    else if (!this.over.has(mapping)) this.times.set(mapping, { since: now, until: now + holdFor })
   }
 
   /**
@@ -77,7 +79,7 @@ export class Parking {
     now: number
   ): boolean {
     const { limits } = this
-    this.begin(mapping, now)
+    if (!this.times.has(mapping)) this.begin(mapping, now)
     if (!this.holds(mapping, now)) return false
     const held = this.waiting.get(mapping)
     const syn = view.protocol === protocolTcp && isBareSyn(view.tcpFlags)
@@ -110,14 +112,14 @@ export class Parking {
 
   /** Whether the mapping's time runs: what is not parked then was too much. */
   holds(mapping: number, now: number): boolean {
-    const since = this.since.get(mapping)
-    return since !== undefined && now - since < this.limits.holdFor
+    const time = this.times.get(mapping)
+    return time !== undefined && now < time.until
   }
 
   /** Hands out the mapping's packets in order and ends its waiting: the lookup is over. `bytes` is good until `each` returns. */
   release(mapping: number, each: (bytes: Uint8Array, length: number) => void): void {
     this.over.delete(mapping)
-    this.since.delete(mapping)
+    this.times.delete(mapping)
     const held = this.waiting.get(mapping)
     if (held === undefined) return
     this.waiting.delete(mapping)
@@ -131,9 +133,9 @@ export class Parking {
 
   /** Hands out the packets of mappings whose time is over, in order; from now on these mappings park nothing. */
   expire(now: number, each: (mapping: number, bytes: Uint8Array, length: number) => void): void {
-    for (const [mapping, since] of this.since) {
-      if (now - since < this.limits.holdFor) return
-      this.since.delete(mapping)
+    for (const [mapping, { until }] of this.times) {
+      if (now < until) continue
+      this.times.delete(mapping)
       this.over.add(mapping)
       const held = this.waiting.get(mapping)
       if (held === undefined) continue
@@ -152,6 +154,11 @@ export class Parking {
       this.freeSlots.push(slot)
     }
   }
+}
+
+interface Time {
+  readonly since: number
+  until: number
 }
 
 interface Waiting {

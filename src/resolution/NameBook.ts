@@ -32,6 +32,7 @@ import {
 } from "./nameEntry.ts"
 import type { NameState } from "./NameState.ts"
 import * as Policy from "./refreshPolicy.ts"
+import * as Pulse from "./setPulse.ts"
 import type { MappingStatus, Subscription } from "./Resolutions.ts"
 import { type ResolutionReason, Throttled } from "./Resolver.ts"
 
@@ -47,6 +48,8 @@ export interface Outside {
   readonly wake: (delay: number, run: () => void) => void
   /** See `AnswerPolicy`. */
   readonly refused: RefusedAddresses
+  /** Asks the set something harmless; its end is told by `NameBook.pinged`. */
+  readonly ping: (resolver: string) => void
   /** A resolver set stopped (`null`: began again) to answer. */
   readonly setChanged: (resolver: string, failing: ResolutionReason | null) => void
 }
@@ -224,6 +227,8 @@ export class NameBook {
     const step = nextState(entry.state, result, { now, attempts: entry.attempts + 1 })
     entry.lookup = null
     this.queue.finish(lookup, now, step.outcome._tag === "Answered")
+    entry.set.asked.delete(entry)
+    this.hear(entry.set, step.failure === null || step.failure._tag === "ServerFailure", lookup.startedAt, now)
     this.countOutcome(result, step)
     const reopened = this.judgeSet(entry, step, now)
     entry.policy = Policy.ended(entry.policy, step.outcome, entry.set.breaker, now, random)
@@ -240,6 +245,52 @@ export class NameBook {
     if (step.outcome._tag === "Failed" && Policy.inDemand(entry.policy, now)) this.again(entry, now)
     if (reopened) this.releaseWaiting(entry.set, now)
     this.pump()
+  }
+
+  /** Sees whether the set lives, before the first client asks. */
+  meet(resolver: string): void {
+    this.ping(this.setOf(resolver), resolver)
+  }
+
+  /** A harmless question that was asked at `since` came to its end. */
+  pinged(resolver: string, since: number, answered: boolean): void {
+    const set = this.setOf(resolver)
+    set.pinging = false
+    this.hear(set, answered, since, this.outside.now())
+  }
+
+  private ping(set: ResolverSet, resolver: string): void {
+    if (set.pinging) return
+    set.pinging = true
+    this.outside.ping(resolver)
+  }
+
+  /** What was asked of the set at `since` came to its end: packets that wait for others may wait longer. */
+  private hear(set: ResolverSet, answered: boolean, since: number, now: number): void {
+    set.pulse = answered ? Pulse.heard(now, now - since) : Pulse.unheard(set.pulse, since)
+    if (!answered) return
+    for (const entry of set.asked) {
+      const lookup = entry.lookup!
+      if (lookup.holdMs >= Pulse.longHoldMs || now - lookup.startedAt >= lookup.holdMs) continue
+      lookup.holdMs = Pulse.holdMsOf(set.pulse, lookup.startedAt)
+      this.park(entry)
+    }
+  }
+
+  /** A lookup that takes long raises the question whether the set lives. */
+  private watch(set: ResolverSet, resolver: string): void {
+    if (set.watching) return
+    set.watching = true
+    this.outside.wake(Pulse.doubtMs, () => {
+      set.watching = false
+      const [oldest] = set.asked
+      if (oldest === undefined) return
+      this.watch(set, resolver)
+      const { startedAt } = oldest.lookup!
+      const { heardAt, silent, slow } = set.pulse
+      const inDoubt = !silent && !slow && heardAt <= startedAt
+      if (inDoubt && this.outside.now() - startedAt >= Pulse.doubtMs) this.ping(set, resolver)
+    })
   }
 
   /** A mapping that its client may use. */
@@ -432,7 +483,18 @@ export class NameBook {
     const { name } = entry
     const first = isFirstLookup(entry)
     const since = this.outside.now()
-    const lookup: Lookup = { name, resolver: name.resolver, client, cause, first, since, number: 0, parks: false }
+    const lookup: Lookup = {
+      name,
+      resolver: name.resolver,
+      client,
+      cause,
+      first,
+      since,
+      number: 0,
+      startedAt: Number.POSITIVE_INFINITY,
+      holdMs: Pulse.shortHoldMs,
+      parks: false
+    }
     entry.lookup = lookup
     this.queue.offer(lookup, this.isWaitedFor(entry))
   }
@@ -497,6 +559,10 @@ export class NameBook {
       this.count("breaker.probes")
     }
     lookup.number = ++this.sequence
+    lookup.startedAt = now
+    lookup.holdMs = Pulse.holdMsOf(entry.set.pulse, now)
+    entry.set.asked.add(entry)
+    this.watch(entry.set, entry.name.resolver)
     entry.lookups++
     entry.policy = Policy.started(entry.policy)
     this.count("lookups.started")
@@ -661,6 +727,7 @@ export class NameBook {
       this.queue.cancel(lookup)
     } else {
       this.queue.finish(lookup, this.outside.now(), false)
+      entry.set.asked.delete(entry)
       this.outside.stop(lookup)
       this.pump()
     }

@@ -2,7 +2,13 @@ import type { ResolutionReason } from "./Resolver.ts"
 
 /** Addresses are canonical texts, sorted. Times are monotonic milliseconds. */
 export type NameState =
-  | { readonly _tag: "Resolving"; readonly since: number; readonly attempts: number }
+  | {
+      readonly _tag: "Resolving"
+      readonly since: number
+      readonly attempts: number
+      /** The resolver set answers nobody at present. */
+      readonly silent: boolean
+    }
   | {
       readonly _tag: "Resolved"
       readonly addresses: ReadonlyArray<string>

@@ -48,6 +48,8 @@ export class Resolutions extends Context.Service<
     readonly subscribe: (
       request: Subscription
     ) => Effect.Effect<{ readonly mapping: Mapping; readonly state: NameState }>
+    /** Finds out whether a resolver set lives, before the first client asks. */
+    readonly meet: (resolver: string) => Effect.Effect<void>
     /** Traffic or a client gives a reason to look again. Unknown mappings are ignored. */
     readonly refresh: (mapping: MappingId, cause: Cause) => Effect.Effect<void>
     /** A reply came from the mapping's real host: back-off is reset. */

@@ -7,6 +7,7 @@ import type { Cause } from "./Cause.ts"
 import type { Job } from "./lookupQueue.ts"
 import { isNegative, type NameState } from "./NameState.ts"
 import { type Breaker, closedBreaker, type NamePolicy, newName } from "./refreshPolicy.ts"
+import { newPulse, type SetPulse, shortHoldMs } from "./setPulse.ts"
 import { DestinationRefused, type ResolutionReason, Throttled } from "./Resolver.ts"
 
 /** One numbered attempt for a name. */
@@ -18,6 +19,10 @@ export interface Lookup extends Job {
   readonly since: number
   /** Grows with every lookup of the gateway; 0 while queued. */
   number: number
+  /** When it began; infinitely late while queued. */
+  startedAt: number
+  /** Packets are parked for so long from its beginning. */
+  holdMs: number
   /** Packets are parked already while it is queued, since its client has not used up a budget of its own. */
   parks: boolean
 }
@@ -71,6 +76,13 @@ export interface ResolverSet {
   probing: boolean
   /** When a name was last probed for each client: they take turns. */
   readonly probedAt: Map<ClientId, number>
+  pulse: SetPulse
+  /** Names that are being looked up, those since longest first. */
+  readonly asked: Set<NameEntry>
+  /** A timer is set that looks after them. */
+  watching: boolean
+  /** A harmless question is under way. */
+  pinging: boolean
 }
 
 /** Names of before a restart, or a withdrawal, wait for traffic before they are looked up: the first packet is parked. */
@@ -83,7 +95,7 @@ export const makeName = (name: Name, set: ResolverSet, client: ClientId, since: 
   mappings: new Map(),
   kept: 0,
   policy: newName,
-  state: { _tag: "Resolving", since, attempts: 0 },
+  state: { _tag: "Resolving", since, attempts: 0, silent: false },
   applied: 0,
   lookup: null,
   lookups: 0,
@@ -97,7 +109,11 @@ export const makeSet = (): ResolverSet => ({
   reason: untilTraffic,
   waiting: new Set(),
   probing: false,
-  probedAt: new Map()
+  probedAt: new Map(),
+  pulse: newPulse,
+  asked: new Set(),
+  watching: false,
+  pinging: false
 })
 
 /** Whether somebody waits for it. Costs as much as the name has mappings. */
@@ -120,7 +136,9 @@ export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses):
   const { state, policy, lookup, attempts } = entry.name
   if (state._tag !== "Resolved") {
     const parks = !entry.looked && (policy.inFlight || lookup?.parks === true)
-    return parks ? { _tag: "Resolving", since: lookup?.since ?? state.since, attempts } : state
+    const { breaker, pulse } = entry.name.set
+    const silent = breaker.open || pulse.silent
+    return parks ? { _tag: "Resolving", since: lookup?.since ?? state.since, attempts, silent } : state
   }
   const refused = refusedAddresses(state.addresses, entry.allow)
   if (refused.length === 0) return state
@@ -142,7 +160,8 @@ export const addressesCommand = (entry: MappingEntry, view: NameState): SetAddre
   // What is not asked for yet, be it that it waits for a budget, is asked for by the first packet, which is parked.
   state: view._tag === "Unresolved" && view.reason._tag === "Throttled" ? "Unasked" : view._tag,
   addresses: view._tag === "Resolved" ? view.addresses : [],
-  staleAt: view._tag === "Resolved" ? view.staleAt : 0
+  staleAt: view._tag === "Resolved" ? view.staleAt : 0,
+  ...(view._tag === "Resolving" && { holdMs: entry.name.lookup?.holdMs ?? shortHoldMs })
 })
 
 /** Whether packets are none the wiser by the later state: the same addresses, as long as before, or still none. */

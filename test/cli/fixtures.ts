@@ -86,7 +86,7 @@ export const input: StatusInput = {
     },
     {
       mapping: mapping("new.corp.internal", "bob"),
-      state: { _tag: "Resolving", since: now - 200, attempts: 1 },
+      state: { _tag: "Resolving", since: now - 200, attempts: 1, silent: false },
       nextTryAt: now,
       lookups: 1
     }

@@ -84,7 +84,7 @@ describe("the status report", () => {
   })
 
   it("keeps the newest names when there are too many, and counts the others", () => {
-    const state = (since: number) => ({ _tag: "Resolving", since, attempts: 1 }) as const
+    const state = (since: number) => ({ _tag: "Resolving", since, attempts: 1, silent: false }) as const
     const mappings = Array.from({ length: maxMappingRows + 5 }, (_, i) => ({
       mapping: mapping(`n${i}.example`),
       state: state(i),

@@ -120,6 +120,22 @@ describe("parking", () => {
     assert.isTrue(park(parking, 6, { now: 6_000 }))
   })
 
+  it("hands out what waits for a lookup that may take longer at its own time, which may be said anew", () => {
+    const parking = new Parking()
+    parking.begin(1, 0, 4_000)
+    park(parking, 1)
+    parking.begin(2, 500)
+    park(parking, 2, { mapping: 2, now: 500 })
+    assert.deepStrictEqual(expired(parking, 2_499), [])
+    assert.deepStrictEqual(expired(parking, 2_500), ["2:2"])
+    assert.deepStrictEqual(expired(parking, 3_999), [])
+    parking.begin(1, 3_999, 5_000)
+    assert.deepStrictEqual(expired(parking, 4_999), [])
+    assert.deepStrictEqual(expired(parking, 5_000), ["1:1"])
+    parking.begin(1, 5_001, 9_000)
+    assert.isFalse(park(parking, 3, { now: 5_001 }))
+  })
+
   it("forgets a mapping with its packets", () => {
     const parking = new Parking()
     park(parking, 1)

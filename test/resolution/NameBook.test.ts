@@ -4,7 +4,7 @@ import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { type DnsResource, ResourceId } from "../../src/model/Resource.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
 import type { Lookup, RefusedAddresses } from "../../src/resolution/nameEntry.ts"
-import { NameNotFound, Timeout } from "../../src/resolution/Resolver.ts"
+import { NameNotFound, ServerFailure, Timeout } from "../../src/resolution/Resolver.ts"
 import { cidrResource, client, dnsResource, subscription } from "../support/access.ts"
 
 const answer = (...addresses: ReadonlyArray<string>): LookupResult => ({
@@ -14,6 +14,8 @@ const answer = (...addresses: ReadonlyArray<string>): LookupResult => ({
 
 const timeout: LookupResult = { _tag: "Failure", reason: new Timeout({ afterMs: 1 }) }
 
+const servfail: LookupResult = { _tag: "Failure", reason: new ServerFailure({ detail: "SERVFAIL" }) }
+
 const notFound: LookupResult = { _tag: "Failure", reason: new NameNotFound({ ttlSeconds: 1 }) }
 
 const clientId = (n: number) => client(n).id
@@ -21,7 +23,13 @@ const apps = subscription("").resource.id
 
 /** A book whose lookups end when the test says so. */
 const world = (refused: RefusedAddresses = () => []) => {
-  const state = { now: 0, commands: new Array<Command>(), started: new Array<Lookup>(), stopped: new Array<Lookup>() }
+  const state = {
+    now: 0,
+    commands: new Array<Command>(),
+    started: new Array<Lookup>(),
+    stopped: new Array<Lookup>(),
+    pings: new Array<number>()
+  }
   const timers: Array<{ at: number; run: () => void }> = []
   const book = new NameBook({
     now: () => state.now,
@@ -29,6 +37,7 @@ const world = (refused: RefusedAddresses = () => []) => {
     start: (lookup) => void state.started.push(lookup),
     stop: (lookup) => void state.stopped.push(lookup),
     wake: (delay, run) => void timers.push({ at: state.now + delay, run }),
+    ping: () => void state.pings.push(state.now),
     refused,
     setChanged: () => {}
   })
@@ -191,6 +200,74 @@ describe("NameBook", () => {
       state.started.slice(-3).map(({ name }) => name.domain),
       ["n68.corp", "new.corp", "n64.corp"]
     )
+  })
+
+  describe("parks packets from a lookup's beginning", () => {
+    const holds = (state: ReturnType<typeof world>["state"]) =>
+      state.commands.flatMap((command) => (command._tag === "SetAddresses" ? [command.holdMs] : []))
+
+    it("for 2 s while the set says nothing, neither to the lookup nor to a harmless question after 1 s", () => {
+      const { book, state, advance } = world()
+      book.subscribe(subscription("git.corp"))
+      assert.deepStrictEqual(holds(state), [2_000])
+      advance(999)
+      assert.deepStrictEqual(state.pings, [])
+      advance(9_001)
+      assert.deepStrictEqual(state.pings, [1_000])
+      assert.deepStrictEqual(holds(state), [2_000])
+      book.pinged("system", 1_000, false)
+      for (const lookup of state.started.splice(0)) book.ended(lookup, timeout, 0.5)
+      // Known to be silent: neither the next question nor the next packets wait for it, and it is not asked again.
+      const { state: told } = book.subscribe(subscription("wiki.corp", 1))
+      assert.deepInclude(told, { _tag: "Resolving", silent: true })
+      advance(5_000)
+      assert.deepStrictEqual(state.pings, [1_000])
+      assert.deepStrictEqual(holds(state).slice(-1), [2_000])
+    })
+
+    it.each([
+      ["a harmless question", (book: NameBook) => book.pinged("system", 1_000, true)],
+      ["another name's lookup", (book: NameBook, other: Lookup) => book.ended(other, answer("10.0.0.1"), 0.5)],
+      ["a lookup that fails by SERVFAIL", (book: NameBook, other: Lookup) => book.ended(other, servfail, 0.5)]
+    ] as const)("for 4 s once the set has answered %s meanwhile, not after 2 s", (_, hear) => {
+      for (const [after, held] of [
+        [1_999, [4_000]],
+        [2_000, []]
+      ] as const) {
+        const { book, state, advance } = world()
+        const { mapping } = book.subscribe(subscription("git.corp"))
+        book.subscribe({ ...subscription("other.corp"), proxyIps: ["100.96.1.9"] })
+        advance(after)
+        state.commands.splice(0)
+        hear(book, state.started[1]!)
+        const told = state.commands.flatMap((command) =>
+          command._tag === "SetAddresses" && command.mapping === mapping.id ? [command.holdMs] : []
+        )
+        assert.deepStrictEqual(told, [...held])
+      }
+    })
+
+    it("for 4 s from the start at a set that is known to be slow, until it is silent or quick", () => {
+      const { book, state, advance } = world()
+      book.meet("system")
+      advance(3_000)
+      book.pinged("system", 0, true)
+      const hold = (n: number) => {
+        book.subscribe({ ...subscription(`n${n}.corp`), proxyIps: [`100.96.1.${n}`] })
+        return holds(state).at(-1)
+      }
+      assert.strictEqual(hold(1), 4_000)
+      advance(3_000)
+      book.ended(state.started.shift()!, answer("10.0.0.1"), 0.5)
+      assert.strictEqual(hold(2), 4_000)
+      assert.lengthOf(state.pings, 1)
+      advance(10_000)
+      book.ended(state.started.shift()!, timeout, 0.5)
+      assert.strictEqual(hold(3), 2_000)
+      advance(20)
+      book.ended(state.started.shift()!, answer("10.0.0.1"), 0.5)
+      assert.strictEqual(hold(4), 2_000)
+    })
   })
 
   it("parks packets of a name that waits for a place in flight", () => {

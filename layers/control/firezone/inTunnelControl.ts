@@ -53,6 +53,8 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
   const authorizations = yield* Authorizations
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
+  // All names of a portal are looked up there.
+  yield* resolutions.meet("system")
   const session = yield* PortalSession
   const today = yield* ExpiryClock
   const waiting = yield* FiberMap.make<string>()

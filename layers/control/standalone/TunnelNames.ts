@@ -207,6 +207,8 @@ export const layer = (
         })),
         filtered: Effect.sync(() => ({ count: filtered.count, last: filtered.last })),
         restore: Effect.gen(function* () {
+          const named = config.resources.flatMap((resource) => (resource.kind === "dns" ? [resource.resolver] : []))
+          for (const resolver of new Set(named)) yield* resolutions.meet(resolver)
           const expired = new Set<DnsGrant>()
           // In the order of use, so that the first to make room is the least recently used one.
           for (const row of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {

@@ -48,7 +48,8 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     wait: boolean,
     { mapping, state }: NonNullable<AccessReply["mapping"]>
   ) {
-    if (!wait || state._tag !== "Resolving" || held >= maxHeld.all || of.held >= maxHeld.client) return state
+    if (!wait || state._tag !== "Resolving" || state.silent || held >= maxHeld.all || of.held >= maxHeld.client)
+      return state
     const left = state.since + firstLookupMs - (yield* monotonicMillis)
     if (left <= 0) return state
     held++

@@ -274,9 +274,7 @@ export class Executor {
     const { mappings, translations } = this.state
     const mapping = mappings.find(order.mapping)
     if (mapping < 0) return
-    if (order.state === "Resolving" && translations.state(mapping) !== MappingState.Resolving) {
-      this.state.parking.begin(mapping, this.state.now)
-    }
+    if (order.state === "Resolving") this.state.parking.begin(mapping, this.state.now, order.holdMs)
     const addresses = this.addresses.all(order.addresses)
     const applied = translations.setAddresses(
       mapping,

@@ -127,7 +127,7 @@ describe("what a client is told about a name", () => {
   })
 
   it("is kept for two seconds only where it may turn out that the name has no IPv6", () => {
-    const resolving: NameState = { _tag: "Resolving", since: 0, attempts: 0 }
+    const resolving: NameState = { _tag: "Resolving", since: 0, attempts: 0, silent: false }
     assert.deepStrictEqual(answer(resolving, 6), own(6, 2))
     assert.deepStrictEqual(answer(resolving, 4), own(4))
   })
