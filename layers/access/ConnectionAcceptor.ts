@@ -60,8 +60,7 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
         const draw = () => iceCredentials(randomBytesUnsafe(usernameLength + passwordLength))
         const { credentials: local, remoteCredentials: remote } = request
         if (remote === undefined) yield* clients.upsert(client)
-        const credentials =
-          remote === undefined ? (local ?? draw()) : yield* clients.connect({ client, remote, local, draw })
+        let ours = remote === undefined ? local : yield* clients.connect({ client, remote, local, draw })
         yield* authorizations.record({ client, resource, expiresAt })
         const mapping =
           name === null
@@ -72,7 +71,14 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
                 cause: "ClientAsked",
                 ownNumbers: request.name?.ownNumbers === true
               })
-        return { credentials, mapping, restarted } satisfies AccessReply
+        return {
+          // Drawn for who reads them: a DNS question, say, opens no path.
+          get credentials() {
+            return (ours ??= draw())
+          },
+          mapping,
+          restarted
+        } satisfies AccessReply
       })
 
       const accept = Effect.fn("ConnectionAcceptor.accept")(function* (request: AccessRequest) {
