@@ -172,7 +172,42 @@ describe("sallyport check", () => {
         assert.notInclude(text, "IPv6 ")
         const without = yield* run(["check", "-c", file], { withoutIpv6: "this host has no IPv6 route: …" })
         assert.match(without.text, /^this host has no IPv6 route: …$/m)
+        assert.notInclude(text, "SEVERAL")
       })
+    )
+  )
+
+  it.effect("shows where a client has a name or a network by several resources, and what it may use there", () =>
+    withFile(
+      example.replace(
+        "resources:\n",
+        `resources:
+  admin: { name: gitlab.corp.internal, ports: [tcp/8443], allow: [alice-laptop], expires: 2027-01-01 }
+  all:   { name: "**.corp.internal", ports: [tcp/443], allow: [eng, bob] }
+  rack:  { cidr: 10.20.3.0/24, ports: [udp/161], allow: [eng] }
+`
+      ),
+      (file) =>
+        Effect.gen(function* () {
+          const { text } = yield* run(["check", "-c", file])
+          const shared = text.slice(text.indexOf("IN SEVERAL RESOURCES")).split("\n").slice(1)
+          assert.deepStrictEqual(
+            shared.filter((line) => line !== "").map((line) => line.split(/ {2,}/)),
+            [
+              [
+                "gitlab.corp.internal",
+                "alice-laptop",
+                "tcp/8443 (admin, until 2027-01-01T00:00:00.000Z), tcp/22 udp/8000-8100 tcp icmp (gitlab), tcp/443 (all)"
+              ],
+              ["10.20.3.0/24", "alice-laptop", "udp/161 (rack), all (lab)"],
+              [
+                "*.svc.corp.internal",
+                "alice-laptop bob",
+                "all (services, until 2027-01-01T00:00:00.000Z), tcp/443 (all)"
+              ]
+            ]
+          )
+        })
     )
   )
 })
