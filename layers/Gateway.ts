@@ -24,6 +24,7 @@ import { warmUp } from "./control/standalone/warmUp.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
+import * as NameFilesLive from "./host/NameFiles.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
 
 export type { GatewayParts } from "./GatewayParts.ts"
@@ -88,6 +89,7 @@ const services = (config: GatewayConfig, privateKey: Uint8Array, { swap }: Gatew
   }
   return ControlPlaneStandalone.layer({ config, warmUp }).pipe(
     Layer.provide(TunnelNamesLive.layer(config)),
+    Layer.provide(NameFilesLive.layer({ block: config.block })),
     Layer.provideMerge(gatewayServices(floors, swap))
   )
 }

@@ -9,7 +9,7 @@ const longest = 64n << 20n
  * The parsed contents of a file, read again when it has changed (its modification time, size or inode). Fails with the
  * error's code when it cannot be read.
  */
-export const watchedFile = <A>(path: string, parse: (text: string) => A): Effect.Effect<A, string> => {
+export const watchedFile = <A>(path: string, parse: (text: string) => A | Promise<A>): Effect.Effect<A, string> => {
   const turn = Semaphore.makeUnsafe(1)
   let known: { readonly version: string; readonly value: A } | null = null
   return turn.withPermits(1)(
@@ -21,7 +21,7 @@ export const watchedFile = <A>(path: string, parse: (text: string) => A): Effect
         if (info.size > longest) throw Object.assign(new Error(), { code: "too long" })
         const { mtimeNs, size, ino } = info
         const version = `${mtimeNs} ${size} ${ino}`
-        if (known?.version !== version) known = { version, value: parse(await fs.readFile(path, "utf8")) }
+        if (known?.version !== version) known = { version, value: await parse(await fs.readFile(path, "utf8")) }
         return known.value
       },
       catch: (error) => (error instanceof Error && "code" in error ? String(error.code) : String(error))

@@ -8,6 +8,7 @@ import { sharedNames } from "../config/sharedNames.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
+import { blockLines, nameTables, resolverLines } from "./checkNames.ts"
 import { configFlag } from "./configFlag.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
@@ -29,6 +30,8 @@ export const check = Command.make(
     for (const line of yield* endpointLines(config)) yield* Console.log(line)
     const missing = yield* (yield* HostIpv6).missing
     if (missing !== null) yield* Console.log(missing)
+    for (const warning of config.warnings) yield* Console.log(`warning: ${warning}`)
+    for (const line of [...(yield* resolverLines(config)), ...(yield* blockLines(config))]) yield* Console.log(line)
     if (clients.length > 0) {
       const rows = clients.map((client) => {
         const granted = grants.filter((grant) => grant.client.id === client.id).map((grant) => grant.resource.id)
@@ -41,7 +44,7 @@ export const check = Command.make(
         resource.id,
         resource.kind === "dns" ? resource.pattern : resource.kind === "cidr" ? resource.network : "the Internet",
         resource.filters.map(formatPortFilter).join(" ") || "all",
-        resource.kind === "dns" ? resource.resolver : "-"
+        resource.kind === "internet" ? "-" : (resource.resolver ?? "-")
       ])
       yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER"], rows)}`)
     }
@@ -54,6 +57,7 @@ export const check = Command.make(
       ])
       yield* Console.log(`\n${table(["IN SEVERAL RESOURCES", "CLIENTS", "MAY USE"], rows)}`)
     }
+    for (const part of nameTables(config)) yield* Console.log(`\n${part}`)
   })
 ).pipe(Command.withDescription("Check the configuration, and say what it means, without touching anything"))
 

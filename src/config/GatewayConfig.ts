@@ -2,6 +2,7 @@ import type { LogLevel } from "effect/LogLevel"
 import type { Firewall } from "../model/firewall.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
+import type { LocalRecord } from "../dns/tunnelAnswer.ts"
 import { defaultRanges, type Ranges } from "../model/ranges.ts"
 import type { Resource } from "../model/Resource.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
@@ -22,6 +23,14 @@ export interface ConfiguredClient extends Client {
   readonly groups: ReadonlyArray<string>
 }
 
+/** A zone that is asked of a resolver set without being a resource. */
+export interface Zone {
+  readonly domain: string
+  readonly resolver: string
+  /** Who may ask; `null`: every client. */
+  readonly clients: ReadonlySet<ClientId> | null
+}
+
 /** A checked `sallyport.yaml`: every reference resolved, every address assigned, every default filled in. */
 export interface GatewayConfig {
   /** What clients dial. */
@@ -33,6 +42,13 @@ export interface GatewayConfig {
   readonly resources: ReadonlyArray<Resource>
   /** One for each client and resource where the resource's `allow` names the client or one of its groups. */
   readonly grants: ReadonlyArray<Authorization>
+  readonly zones: ReadonlyArray<Zone>
+  /** Search domains of clients, the first one first. */
+  readonly search: ReadonlyArray<string>
+  /** By name: lower case, no trailing dot. One CNAME, or others. */
+  readonly records: ReadonlyMap<string, ReadonlyArray<LocalRecord>>
+  /** Files with names that are not answered, in hosts(5) format or one domain a line. */
+  readonly block: ReadonlyArray<string>
   readonly network: NetworkConfig
   /** The gateway's own tunnel addresses: the first host address of each tunnel range. */
   readonly gateway4: string
@@ -50,6 +66,8 @@ export interface GatewayConfig {
   /** What the tunnel DNS server does with names under no resource. */
   readonly otherNames: "forward" | "refuse"
   readonly logLevel: LogLevel
+  /** What is odd in the file without being wrong, in lines like those of errors. */
+  readonly warnings: ReadonlyArray<string>
 }
 
 /** Longer configuration files are refused unread. */

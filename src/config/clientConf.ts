@@ -29,7 +29,8 @@ export const clientConf = (config: GatewayConfig, client: ConfiguredClient, opti
     "[Interface]",
     `PrivateKey = <the private key that belongs to ${client.publicKey}>`,
     `Address = ${of([`${client.tunnel4}/32`, `${client.tunnel6}/128`])}`,
-    `DNS = ${of([config.gateway4, config.gateway6])}`,
+    // Entries that are no addresses are search domains (wg-quick(8)).
+    `DNS = ${of([config.gateway4, config.gateway6, ...config.search])}`,
     `MTU = ${config.network.mtu}`,
     "",
     "[Peer]",

@@ -35,6 +35,22 @@ const ResourceFile = Schema.Struct({
   allow_metadata: Schema.optionalKey(Schema.Boolean)
 })
 
+/** One value, or a list of them. */
+const oneOrMore = <A>(item: Schema.Codec<A, string>) => Schema.Union([item, Schema.Array(item)])
+
+const ZoneFile = Schema.Struct({
+  resolver: text(values.parseIdentifier),
+  allow: Schema.optionalKey(Schema.Array(text(values.parseIdentifier)))
+})
+
+const RecordFile = Schema.Struct({
+  a: Schema.optionalKey(oneOrMore(text(values.parseIpv4Text))),
+  aaaa: Schema.optionalKey(oneOrMore(text(values.parseIpv6Text))),
+  cname: Schema.optionalKey(text(values.parseDomain)),
+  txt: Schema.optionalKey(oneOrMore(text(values.parseTxt))),
+  ttl: Schema.optionalKey(whole("a TTL in seconds", 0, 86_400))
+})
+
 const NetworkFile = Schema.Struct({
   tunnel_ipv4: Schema.optionalKey(text(values.parseNetworkText)),
   tunnel_ipv6: Schema.optionalKey(text(values.parseNetworkText)),
@@ -59,6 +75,10 @@ export const ConfigFile = Schema.Struct({
   ),
   clients: Schema.optionalKey(Schema.Record(Schema.String, ClientFile)),
   resources: Schema.optionalKey(Schema.Record(Schema.String, ResourceFile)),
+  zones: Schema.optionalKey(Schema.Record(Schema.String, Schema.Union([text(values.parseIdentifier), ZoneFile]))),
+  search: Schema.optionalKey(Schema.Array(text(values.parseDomain))),
+  records: Schema.optionalKey(Schema.Record(Schema.String, RecordFile)),
+  block: Schema.optionalKey(Schema.Array(text(values.parsePath(4000)))),
   network: Schema.optionalKey(NetworkFile),
   firewall: Schema.optionalKey(oneOf(firewalls)),
   masquerade: Schema.optionalKey(Schema.Boolean),

@@ -19,5 +19,7 @@ export const parseConfig = (text: string, file: string): Result.Result<GatewayCo
   if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
   const decoded = decode(source.success.value)
   if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))
-  return Result.mapError(resolveConfig(decoded.success, source.success), (problems) => configError(file, problems))
+  return Result.mapError(resolveConfig(decoded.success, source.success, file), (problems) =>
+    configError(file, problems)
+  )
 }

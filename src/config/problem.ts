@@ -15,11 +15,15 @@ const maxProblems = 20
 export class ConfigError extends Schema.TaggedError<ConfigError>()("ConfigError", { message: Schema.String }) {}
 
 /** In the order of the file, duplicates removed, at most `maxProblems` and then how many more there are. */
-export const configError = (file: string, problems: ReadonlyArray<Problem>): ConfigError => {
+export const configError = (file: string, problems: ReadonlyArray<Problem>): ConfigError =>
+  new ConfigError({ message: formatProblems(file, problems).join("\n") })
+
+/** A line each; order and number like those of `configError`. */
+export const formatProblems = (file: string, problems: ReadonlyArray<Problem>): ReadonlyArray<string> => {
   const lines = [...new Set([...problems].sort(byPosition).map((problem) => formatProblem(file, problem)))]
   const shown = lines.slice(0, maxProblems)
   if (lines.length > shown.length) shown.push(`${file}: and ${lines.length - shown.length} more`)
-  return new ConfigError({ message: shown.join("\n") })
+  return shown
 }
 
 const formatProblem = (file: string, problem: Problem): string =>

@@ -3,10 +3,13 @@ import type { Authorization } from "../model/Authorization.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
-import type { Problem } from "./problem.ts"
+import { checkAgainstItself } from "./checkAgainstItself.ts"
+import { formatProblems, type Problem } from "./problem.ts"
 import { checkRanges, overlaps, rangesOf } from "./ranges.ts"
 import { gatewayAddress } from "./assignAddresses.ts"
 import { checkName, type Report } from "./report.ts"
+import { admits } from "./allowList.ts"
+import { resolveLists, resolveRecords, resolveZones } from "./resolveNames.ts"
 import { resolveClients } from "./resolveClients.ts"
 import { resolveResources } from "./resolveResources.ts"
 import type { YamlSource } from "./yamlSource.ts"
@@ -14,10 +17,11 @@ import type { YamlSource } from "./yamlSource.ts"
 /** More would not fit a data plane's memory; a file this large is a mistake. */
 const maxGrants = 1_000_000
 
-/** What the file's parts mean together: references, ranges, addresses, grants, defaults. */
+/** What the file's parts mean together: references, ranges, addresses, grants, defaults. `name` is for messages only. */
 export const resolveConfig = (
   file: ConfigFile,
-  source: YamlSource
+  source: YamlSource,
+  name: string
 ): Result.Result<GatewayConfig.GatewayConfig, ReadonlyArray<Problem>> => {
   const problems: Array<Problem> = []
   const report: Report = (path, cause, fix, key) => {
@@ -57,11 +61,14 @@ export const resolveConfig = (
   const clients = resolveClients(file, network, rangesGood, report)
   const resources = resolveResources(file, { clients, resolvers, network: rangesGood ? network : null }, report)
 
+  const zones = resolveZones(file, { clients, resolvers }, report)
+  const records = resolveRecords(file, report)
+  const { block, search } = resolveLists(file, report)
+
   const grants: Array<Authorization> = []
   for (const { resource, allow, expiresAt } of resources) {
     for (const client of clients) {
-      if (!allow.has(client.id) && !client.groups.some((group) => allow.has(group))) continue
-      grants.push({ client, resource, expiresAt })
+      if (admits(allow, client)) grants.push({ client, resource, expiresAt })
     }
     if (grants.length > maxGrants) {
       report(
@@ -74,6 +81,13 @@ export const resolveConfig = (
     }
   }
 
+  const warnings: Array<Problem> = []
+  if (problems.length === 0) {
+    const warn: Report = (path, cause, fix, key) => {
+      if (warnings.length < 200) warnings.push({ ...source.locate(path, key), cause, fix })
+    }
+    checkAgainstItself({ file, network, resources, zones, records, search, resolvers }, report, warn)
+  }
   if (problems.length > 0) return Result.fail(problems)
   return Result.succeed({
     endpoint: file.endpoint,
@@ -82,6 +96,10 @@ export const resolveConfig = (
     clients,
     resources: resources.map(({ resource }) => resource),
     grants,
+    zones: zones.map(({ value }) => value),
+    search,
+    records: new Map(records.map(({ name, value }) => [name, value])),
+    block,
     network,
     gateway4: gatewayAddress(network.tunnel4),
     gateway6: gatewayAddress(network.tunnel6),
@@ -94,6 +112,7 @@ export const resolveConfig = (
     controlSocket: file.control_socket ?? GatewayConfig.defaultControlSocket,
     device: file.device ?? GatewayConfig.defaultDevice,
     otherNames: file.other_names ?? "forward",
-    logLevel: file.log_level ?? "Info"
+    logLevel: file.log_level ?? "Info",
+    warnings: formatProblems(name, warnings)
   })
 }

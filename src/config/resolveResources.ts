@@ -1,10 +1,9 @@
 import { ResourceId, type DestinationOptIn, type Resource } from "../model/Resource.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import type { ConfiguredClient, NetworkConfig } from "./GatewayConfig.ts"
-import { quote } from "./problem.ts"
 import { overlaps, rangesOf } from "./ranges.ts"
-import { checkName, type Report } from "./report.ts"
-import { suggestFix } from "./suggest.ts"
+import { allowableOf, checkAllow } from "./allowList.ts"
+import { checkName, checkResolver, type Report } from "./report.ts"
 
 const maxResources = 10_000
 
@@ -29,26 +28,20 @@ export const resolveResources = (file: ConfigFile, known: Known, report: Report)
     report(["resources"], `more than ${maxResources} resources`, "use patterns, or split the gateway", true)
     return []
   }
-  const names = new Set<string>(known.clients.map((client) => client.id))
   const groups = new Set(known.clients.flatMap((client) => client.groups))
   for (const client of known.clients) {
     if (groups.has(client.id)) {
       report(["clients", client.id], `${client.id} is a client and a group`, "rename one: allow lists name both", true)
     }
   }
-  const allowable = [...groups, ...names]
-  const allowableSet = new Set(allowable)
+  const allowable = allowableOf(known.clients)
   return entries.flatMap(([name, entry]) => {
     const path = ["resources", name]
     checkName(name, path, report)
-    for (const [i, who] of entry.allow.entries()) {
-      if (allowableSet.has(who)) continue
-      const fix = suggestFix(who, allowable, "add it to clients, or to the groups of a client")
-      report([...path, "allow", i], `no client or group is called ${quote(who)}`, fix)
-    }
-    if (entry.allow.length === 0) {
-      report([...path, "allow"], `nobody may reach ${name}`, "list groups or clients, or remove the resource")
-    }
+    checkAllow(entry.allow, [...path, "allow"], allowable, report, [
+      `nobody may reach ${name}`,
+      "list groups or clients, or remove the resource"
+    ])
     if (entry.ports?.length === 0) {
       report(
         [...path, "ports"],
@@ -73,12 +66,10 @@ const resourceOf = (name: string, entry: ResourceFile, known: Known, report: Rep
     return undefined
   }
   if (entry.resolver !== undefined) {
-    if (entry.name === undefined) {
-      report([...path, "resolver"], "only a resource with a name has a resolver", "remove resolver", true)
-    } else if (entry.resolver !== "system" && !known.resolvers.has(entry.resolver)) {
-      const fix = suggestFix(entry.resolver, [...known.resolvers.keys()], "add it under resolvers")
-      report([...path, "resolver"], `unknown resolver ${quote(entry.resolver)}`, fix)
+    if (entry.internet !== undefined) {
+      report([...path, "resolver"], "only a resource with name or cidr has a resolver", "remove resolver", true)
     }
+    checkResolver(entry.resolver, [...path, "resolver"], known.resolvers, report)
   }
   const base = { id: ResourceId.make(name), filters: entry.ports ?? [], allow: optIns(entry) }
   if (entry.name !== undefined) {
@@ -93,7 +84,12 @@ const resourceOf = (name: string, entry: ResourceFile, known: Known, report: Rep
       const fix = `use a narrower network, or move network.${range.key}`
       report([...path, "cidr"], `${cidr} overlaps ${range.key} ${range.network}`, fix)
     }
-    return { ...base, kind: "cidr", network: cidr }
+    return {
+      ...base,
+      kind: "cidr",
+      network: cidr,
+      ...(entry.resolver === undefined ? {} : { resolver: entry.resolver })
+    }
   }
   if (entry.internet === false) {
     report([...path, "internet"], "internet: false says nothing", "write internet: true, or remove the resource")

@@ -143,6 +143,39 @@ export const parseAddressText = (text: string): Parsed<string> => {
     : Result.succeed(formatAddress(address))
 }
 
+const parseFamily =
+  (v4: boolean, example: string) =>
+  (text: string): Parsed<string> => {
+    const address = parseAddress(text)
+    return address === undefined || isIpv4(address) !== v4
+      ? complain(`${quote(text)} is not an ${v4 ? "IPv4" : "IPv6"} address`, `write for example ${example}`)
+      : Result.succeed(formatAddress(address))
+  }
+
+/** An IPv4 address in canonical text. */
+export const parseIpv4Text = parseFamily(true, "10.20.0.5")
+
+/** An IPv6 address in canonical text. */
+export const parseIpv6Text = parseFamily(false, "fd12:3456::5")
+
+/** A DNS name without wildcards, lower case, no trailing dot. */
+export const parseDomain = (text: string): Parsed<string> => {
+  const invalid = DomainPattern.validate(text)
+  const fix = "write for example corp.internal; other scripts in xn-- form"
+  if (invalid !== null) return complain(`${quote(text)}: ${invalid}`, fix)
+  if (!DomainPattern.isExact(text)) return complain(`${quote(text)} is a pattern, not a name`, fix)
+  const name = text.toLowerCase().replace(/\.$/, "")
+  return parseAddress(name) === undefined
+    ? Result.succeed(name)
+    : complain(`${quote(text)} is an address, not a name`, fix)
+}
+
+/** Text of a TXT record: at most 2,000 bytes as UTF-8. */
+export const parseTxt = (text: string): Parsed<string> =>
+  new TextEncoder().encode(text).length <= 2_000
+    ? Result.succeed(text)
+    : complain("the text is longer than 2000 bytes", "use a shorter one")
+
 /** A DNS name or a pattern (`DomainPattern`), lower case, no trailing dot; one that covers every name is refused. */
 export const parsePattern = (text: string): Parsed<string> => {
   const example = "write for example gitlab.corp.internal, *.svc.corp.internal or **.corp.internal"

@@ -12,6 +12,7 @@ export const extendedErrorCode = {
   Other: 0,
   StaleAnswer: 3,
   CachedError: 13,
+  Blocked: 15,
   Filtered: 17,
   Prohibited: 18,
   StaleNameError: 19,

@@ -1,5 +1,6 @@
 import type { ExtendedError } from "./extendedError.ts"
-import type { Message } from "./message.ts"
+import type { Message, RecordData } from "./message.ts"
+import type { DomainText } from "./name.ts"
 
 /** What a client asks the tunnel DNS server; class IN, one question. */
 export interface TunnelQuestion {
@@ -19,6 +20,13 @@ export interface TunnelQuestion {
   readonly authenticData?: boolean
 }
 
+/** A record of the asked name. `ttl` in seconds. */
+export interface LocalRecord {
+  readonly type: number
+  readonly data: RecordData
+  readonly ttl: number
+}
+
 /** `ttl` in seconds. `error` tells clients with EDNS why the answer is what it is. */
 export type TunnelAnswer =
   /** Those of the asked family are used; none left is NODATA. */
@@ -27,6 +35,15 @@ export type TunnelAnswer =
   | { readonly _tag: "NoData"; readonly ttl: number; readonly error?: ExtendedError }
   /** NXDOMAIN. */
   | { readonly _tag: "NameError"; readonly ttl: number; readonly error?: ExtendedError }
+  /** What the gateway's file says of the name and the type. */
+  | { readonly _tag: "Records"; readonly records: ReadonlyArray<LocalRecord> }
+  /** The name is an alias; the answer is the target's. */
+  | {
+      readonly _tag: "Alias"
+      readonly target: DomainText
+      readonly ttl: number
+      readonly answer: Exclude<TunnelAnswer, { readonly _tag: "Dropped" }>
+    }
   /** The name of a PTR question's address. */
   | { readonly _tag: "Reverse"; readonly name: string; readonly ttl: number }
   /** The answer of an upstream server; its sections and rcode are passed on under the client's id and question. */

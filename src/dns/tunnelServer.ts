@@ -80,6 +80,9 @@ const readQuestion = (question: Question, { authenticData, checkingDisabled, edn
 }
 
 const optionsOf = (answer: TunnelAnswer): NonNullable<Message["edns"]>["options"] =>
+  answer._tag === "Alias" ? optionsOf(answer.answer) : optionsHere(answer)
+
+const optionsHere = (answer: TunnelAnswer): NonNullable<Message["edns"]>["options"] =>
   "error" in answer && answer.error !== undefined ? [extendedErrorOption(answer.error)] : []
 
 const failed = (defect: unknown): Effect.Effect<TunnelAnswer> =>
@@ -104,6 +107,18 @@ const contentOf = (question: Question, answer: Exclude<TunnelAnswer, { _tag: "Dr
       return negative(question, answer.ttl)
     case "NameError":
       return { ...negative(question, answer.ttl), rcode: rcode.NXDomain }
+    case "Records":
+      return {
+        authoritative: true,
+        answers: answer.records.map(({ data, ttl, type }) => ({ ...record(ttl, data), type }))
+      }
+    case "Alias": {
+      const content = contentOf({ ...question, name: answer.target }, answer.answer)
+      const found = content.rcode === undefined || content.rcode === rcode.NoError || content.rcode === rcode.NXDomain
+      if (!found) return content
+      const alias = { ...record(answer.ttl, { _tag: "Name", name: answer.target } as const), type: recordType.CNAME }
+      return { ...content, authenticData: false, answers: [alias, ...(content.answers ?? [])] }
+    }
     case "Reverse":
       return { authoritative: true, answers: [record(answer.ttl, { _tag: "Name", name: answer.name })] }
     case "Forwarded": {

@@ -106,6 +106,10 @@ describe("a correct sallyport.yaml", () => {
     assert.deepStrictEqual(rest, {
       endpoint: { host: "2001:db8::1", port: 443 },
       listenPort: 51820,
+      zones: [],
+      search: [],
+      records: new Map(),
+      block: [],
       network: {
         tunnel4: "100.64.0.0/11",
         tunnel6: "fd00:2021:1111::/107",
@@ -124,7 +128,8 @@ describe("a correct sallyport.yaml", () => {
       controlSocket: "/run/sallyport/sallyport.sock",
       device: "sallyport0",
       otherNames: "forward",
-      logLevel: "Info"
+      logLevel: "Info",
+      warnings: []
     })
   })
 
@@ -320,9 +325,9 @@ describe("a wrong sallyport.yaml", () => {
       /^s\.yaml:5:18: internet: false says nothing — /
     ],
     [
-      "a resolver for a network",
-      resource("{ cidr: 10.0.0.0/8, resolver: system, allow: [eng] }"),
-      /^s\.yaml:5:26: only a resource with a name has a resolver/
+      "a resolver for the Internet",
+      resource("{ internet: true, resolver: system, allow: [eng] }"),
+      /^s\.yaml:5:24: only a resource with name or cidr has a resolver/
     ],
     [
       "host bits in a network",

@@ -14,6 +14,7 @@ import { answerPolicy, proxyRanges } from "../../layers/access/destinationRules.
 import * as ControlPlaneStandalone from "../../layers/control/standalone/ControlPlaneStandalone.ts"
 import * as Refresh from "../../layers/resolution/Refresh.ts"
 import * as Resolutions from "../../layers/resolution/Resolutions.ts"
+import * as NameFilesMemory from "../../layers/memory/NameFilesMemory.ts"
 import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
 import * as TunnelMemory from "../../layers/memory/TunnelMemory.ts"
 import { TunnelRecorder } from "../../layers/memory/TunnelMemory.ts"
@@ -54,6 +55,10 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     clients,
     resources,
     grants: resources.map((resource) => ({ client: clients[0]!, resource, expiresAt: null })),
+    zones: [],
+    search: [],
+    records: new Map(),
+    block: [],
     network: defaultNetwork,
     gateway4,
     gateway6,
@@ -67,6 +72,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     device: "sallyport0",
     otherNames: "forward",
     logLevel: "Info",
+    warnings: [],
     ...over
   }
 }
@@ -108,13 +114,14 @@ const upstream = Layer.effectContext(
 )
 
 /** Everything above a data plane, a resolver and a state store. */
-export const layerNames = (config: GatewayConfig) => {
+export const layerNames = (config: GatewayConfig, files = NameFilesMemory.none) => {
   const destinations = Layer.sync(Destinations, () => {
     const policy = new DestinationPolicy()
     policy.setOwnAddresses(["198.51.100.1"].flatMap((text) => parseAddress(text) ?? []))
     return policy
   })
   return TunnelNamesLive.layer(config).pipe(
+    Layer.provide(files),
     Layer.provideMerge(Refresh.layer),
     Layer.provideMerge(ConnectionAcceptor.layer),
     Layer.provideMerge(Authorizations.layer),

@@ -7,35 +7,42 @@ import * as Stream from "effect/Stream"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
-import { Destinations } from "../../../src/access/Destinations.ts"
+import type { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
 import { aliasOfResource, endIn } from "../../../src/control/standalone/aliasOfResource.ts"
 import { coveringGrants, type DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
-import { type NameRights, type NameRoute, NameRoutes, rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
+import {
+  maxAliases,
+  type NameRights,
+  type NameRoute,
+  NameRoutes,
+  rightsOf
+} from "../../../src/control/standalone/nameRoutes.ts"
 import { isInMemoryOnly, Slots } from "../../../src/control/standalone/Slots.ts"
-import { type FilteredAddress, FilteredAddresses, refusalOf } from "../../../src/control/standalone/tellable.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
+import type { Message } from "../../../src/dns/message.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
-import { IpFamilies } from "../../../src/host/IpFamilies.ts"
+import type { IpFamilies } from "../../../src/host/IpFamilies.ts"
+import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
-import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
 import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
+import { forwardMs, makeForeignAnswers } from "./foreignAnswers.ts"
 import { makeResourceNames, type NamesOfClient } from "./resourceNames.ts"
 import { makeStoredSlots } from "./storedSlots.ts"
 
-/** How long another server may take for a question. */
-const forwardMs = 4_000
+/** Seconds for what a short name stands for. */
+const searchTtl = 30
 
 interface ClientNames extends NamesOfClient, Asker {
   readonly rights: NameRights
@@ -48,7 +55,15 @@ export const layer = (
 ): Layer.Layer<
   TunnelNames,
   never,
-  Authorizations | Clients | ConnectionAcceptor | Destinations | IpFamilies | Resolutions | StateStore | Upstream
+  | Authorizations
+  | Clients
+  | ConnectionAcceptor
+  | Destinations
+  | IpFamilies
+  | NameFiles
+  | Resolutions
+  | StateStore
+  | Upstream
 > =>
   Layer.effect(
     TunnelNames,
@@ -56,16 +71,15 @@ export const layer = (
       const store = yield* StateStore
       const authorizations = yield* Authorizations
       const clients = yield* Clients
-      const destinations = yield* Destinations
-      const families = yield* IpFamilies
       const resolutions = yield* Resolutions
       const forwarder = yield* makeDnsForwarder
       const stored = yield* makeStoredSlots
       const resourceNames = yield* makeResourceNames(stored)
       const admission = makeAdmission()
       const routes = new NameRoutes(config)
-      const filtered = new FilteredAddresses()
-      const counters = { questions: 0, unknown_source: 0 }
+      const files = yield* NameFiles
+      const foreign = yield* makeForeignAnswers(forwarder)
+      const counters = { questions: 0, unknown_source: 0, blocked: 0 }
       const ranges = {
         proxy4: parseNetwork(config.network.proxy4)!,
         proxy6: parseNetwork(config.network.proxy6)!
@@ -87,55 +101,23 @@ export const layer = (
         byAddress.set(client.tunnel6, names)
       }
 
-      /** What a resolver set says, with the addresses that the client can reach. */
-      const forward = Effect.fnUntraced(function* (
+      /** The answer of another server whose aliases lead to a name of a resource ends in the client's proxy IPs. */
+      const ofAlias = (
         of: ClientNames,
-        { as, resolver }: Extract<NameRoute, { _tag: "Forward" }>,
         question: TunnelQuestion,
+        message: Message,
         now: number
-      ): Effect.fn.Return<TunnelAnswer> {
-        const { domain, type } = question
-        // Their hints are for names outside: in a private zone they would lead clients past the proxy IPs.
-        if (as !== "outside" && (type === recordType.HTTPS || type === recordType.SVCB))
-          return { _tag: "NoData", ttl: 60 }
-        const left: Array<{ readonly address: string; readonly why: string }> = []
-        const rule = { isPublicTold: as !== "networks", policy: destinations }
-        const answer = yield* forwarder.forward(of, resolver, question, forwardMs, (address) => {
-          const why = refusalOf(of.rights, domain, address, now, rule)
-          if (why !== undefined) left.push({ address, why })
-          // What comes through the tunnel anyhow has no other way out than ours.
-          return why === undefined && (!of.internet || !address.includes(":") || families.leadsTo(address))
-        })
-        const alias =
-          answer._tag === "Forwarded" && leadsToAddresses(question)
-            ? aliasOfResource(domain, answer.message, (name) => coveringGrants(of.rights.names, name, now).length > 0)
-            : undefined
-        if (alias !== undefined) {
-          const { target } = alias
-          const end = yield* resourceName(
-            of,
-            coveringGrants(of.rights.names, target, now),
-            { ...question, domain: target },
-            now
-          )
-          return endIn(alias, type, end)
-        }
-        const [first] = left
-        if (first !== undefined) yield* tellFiltered({ ...first, client: of.client.id, name: domain })
-        if (as === "networks") return leadsSomewhere(answer) ? answer : { _tag: "NameError", ttl: 5 }
-        if (first === undefined || answer._tag !== "Forwarded") return answer
-        return {
-          ...answer,
-          error: { code: extendedErrorCode.Filtered, text: "an address that this client cannot reach" }
-        }
-      })
-
-      const tellFiltered = Effect.fnUntraced(function* (what: Omit<FilteredAddress, "at">) {
-        if (!filtered.note({ ...what, at: yield* monotonicMillis })) return
-        yield* Effect.logInfo(
-          "left an address out of a DNS answer: no network resource of the client leads there (told once a minute)"
-        ).pipe(Effect.annotateLogs({ ...what, all: filtered.count }))
-      })
+      ): Effect.Effect<TunnelAnswer> | undefined => {
+        const covering = (name: string) => coveringGrants(of.rights.names, name, now)
+        const alias = leadsToAddresses(question)
+          ? aliasOfResource(question.domain, message, (name) => covering(name).length > 0)
+          : undefined
+        return alias === undefined
+          ? undefined
+          : resourceName(of, covering(alias.target), { ...question, domain: alias.target }, now).pipe(
+              Effect.map((end) => endIn(alias, question.type, end))
+            )
+      }
 
       /** Of a name that `grants`, one at least, cover. */
       const resourceName = (
@@ -171,20 +153,83 @@ export const layer = (
         yield* Effect.annotateCurrentSpan({ client: of.client.id })
         const shed = yield* admission.admit(of)
         if (shed !== null) return shed
+        return yield* decide(of, question, 0)
+      })
+
+      const decide = Effect.fnUntraced(function* (
+        of: ClientNames,
+        question: TunnelQuestion,
+        aliases: number
+      ): Effect.fn.Return<TunnelAnswer> {
         const now = yield* Clock.currentTimeMillis
-        const route = routes.route(of.rights, question, now)
+        const route = routes.route(of.rights, question, now, files)
         const resource = route._tag === "Resource" ? route.grants[0]!.resource.id : null
         yield* Effect.annotateCurrentSpan({ route: route._tag, resource })
+        return yield* follow(of, route, question, now, aliases)
+      })
+
+      const follow = (
+        of: ClientNames,
+        route: NameRoute,
+        question: TunnelQuestion,
+        now: number,
+        aliases: number
+      ): Effect.Effect<TunnelAnswer> => {
         switch (route._tag) {
           case "Here":
-            return route.answer
+            return Effect.succeed(route.answer)
           case "Proxy":
-            return reverse(of, route.slot)
+            return Effect.succeed(reverse(of, route.slot))
+          case "Blocked":
+            counters.blocked++
+            return Effect.succeed({
+              _tag: "NameError",
+              ttl: 60,
+              error: { code: extendedErrorCode.Blocked, text: "on a block list of the gateway" }
+            })
+          case "Alias":
+            return alias(of, route, question, aliases)
+          case "Search":
+            return search(of, route, question, now, aliases)
           case "Resource":
-            return yield* resourceName(of, route.grants, question, now)
+            return resourceName(of, route.grants, question, now)
+          case "Hosts":
+            return foreign.fromHosts(of, route.addresses, question, now)
           case "Forward":
-            return yield* forward(of, route, question, now)
+            return foreign.forward(of, route, question, now, (message) => ofAlias(of, question, message, now))
         }
+      }
+
+      const alias = (
+        of: ClientNames,
+        { target, ttl }: { readonly target: string; readonly ttl: number },
+        question: TunnelQuestion,
+        aliases: number
+      ): Effect.Effect<TunnelAnswer> =>
+        aliases >= maxAliases
+          ? Effect.succeed({ _tag: "ServerFailure" })
+          : decide(of, { ...question, domain: target, reverse: null }, aliases + 1).pipe(
+              // Where the client has no right to the target, it does not learn that there is one.
+              Effect.map((answer) =>
+                answer._tag === "Dropped" || answer._tag === "NameError"
+                  ? answer
+                  : { _tag: "Alias", target, ttl, answer }
+              )
+            )
+
+      /** As a resolver tries its search list: the first name that exists, then the short name as it is. */
+      const search = Effect.fnUntraced(function* (
+        of: ClientNames,
+        { names, otherwise }: Extract<NameRoute, { _tag: "Search" }>,
+        question: TunnelQuestion,
+        now: number,
+        aliases: number
+      ) {
+        for (const target of names) {
+          const answer = yield* alias(of, { target, ttl: searchTtl }, question, aliases)
+          if (!isNegative(answer)) return answer
+        }
+        return yield* follow(of, otherwise, question, now, aliases)
       })
 
       /** What clients were told before an address was known is written down once it is, or once they use it. */
@@ -199,13 +244,14 @@ export const layer = (
       yield* Effect.forkScoped(Stream.runForEach(resolutions.found, (mapping) => outlive(met(mapping))))
 
       return TunnelNames.of({
-        counters: Effect.sync(() => ({
+        counters: Effect.map(files.counters, (ofFiles) => ({
           ...counters,
+          ...ofFiles,
           ...admission.counters(),
           ...forwarder.counters(),
-          addresses_filtered: filtered.count
+          addresses_filtered: foreign.filtered.count
         })),
-        filtered: Effect.sync(() => ({ count: filtered.count, last: filtered.last })),
+        filtered: Effect.sync(() => ({ count: foreign.filtered.count, last: foreign.filtered.last })),
         restore: Effect.gen(function* () {
           const named = config.resources.flatMap((resource) => (resource.kind === "dns" ? [resource.resolver] : []))
           for (const resolver of new Set(named)) yield* resolutions.meet(resolver)
@@ -256,8 +302,20 @@ export const layer = (
     })
   )
 
-const leadsSomewhere = (answer: TunnelAnswer): boolean =>
-  answer._tag === "Forwarded" && answer.message.answers.some(({ data }) => data._tag === "Address")
-
 const leadsToAddresses = ({ family, type }: TunnelQuestion): boolean =>
   family !== null || type === recordType.HTTPS || type === recordType.SVCB
+
+/** What makes a resolver go on to the next name of its search list. */
+const isNegative = (answer: TunnelAnswer): boolean => {
+  switch (answer._tag) {
+    case "Alias":
+      return isNegative(answer.answer)
+    case "NameError":
+    case "NoData":
+      return true
+    case "Forwarded":
+      return answer.message.answers.length === 0
+    default:
+      return false
+  }
+}

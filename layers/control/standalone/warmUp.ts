@@ -24,6 +24,7 @@ import * as IpFamiliesLive from "../../host/IpFamilies.ts"
 import * as DataPlaneRecording from "../../memory/DataPlaneRecording.ts"
 import * as Resolutions from "../../resolution/Resolutions.ts"
 import * as Resolver from "../../dns/Resolver.ts"
+import * as NameFilesMemory from "../../memory/NameFilesMemory.ts"
 import * as StateStoreMemory from "../../memory/StateStoreMemory.ts"
 import { clientsStay } from "./ControlPlaneStandalone.ts"
 import * as TunnelNamesLive from "./TunnelNames.ts"
@@ -67,6 +68,7 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
 
 const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =>
   TunnelNamesLive.layer(config).pipe(
+    Layer.provide(NameFilesMemory.none),
     Layer.provide(ConnectionAcceptor.layer),
     Layer.provide([Authorizations.layer, Clients.layer]),
     Layer.provide([Resolutions.layer, clientsStay]),
@@ -117,6 +119,10 @@ const warmUpConfig = (): GatewayConfig => {
     clients: known,
     resources: [resource],
     grants: known.map((client) => ({ client, resource, expiresAt: null })),
+    zones: [],
+    search: [],
+    records: new Map(),
+    block: [],
     network: defaultNetwork,
     gateway4: "100.64.0.1",
     gateway6: "fd00:2021:1111::1",
@@ -129,6 +135,7 @@ const warmUpConfig = (): GatewayConfig => {
     controlSocket: "",
     device: "",
     otherNames: "forward",
-    logLevel: "Info"
+    logLevel: "Info",
+    warnings: []
   }
 }

@@ -1,32 +1,44 @@
 /**
  * Which part of the house answers a question of a client. Pure; nobody else decides it. In this order: proxy IPs asked
- * backwards, names of resources, private names that are not for this client, records of the file, blocked names, zones,
- * names outside.
+ * backwards, private names that are not for this client, records of the file, names of resources, blocked names, zones,
+ * short names by the search domains, names outside.
  *
- * A zone is private where the file says so: `zones:`, names that a resource covers, names of services (labels with `_`, RFC
+ * A name is private where the file says so: `zones:` with `allow:`, names that a resource covers, names of services (labels with `_`, RFC
  * 8552) below them, reverse names of local networks, and, below a top-level domain that no public server knows, the
  * domains that resources are in. All else may be public: one name of a public domain takes no other name of it away.
  */
-import type { GatewayConfig } from "../../config/GatewayConfig.ts"
+import type { GatewayConfig, Zone } from "../../config/GatewayConfig.ts"
 import { extendedErrorCode } from "../../dns/extendedError.ts"
-import { parentName } from "../../dns/name.ts"
-import { isLocalNetwork, isPartOf, isPrivateDomain, isPrivateTop } from "../../dns/privateZones.ts"
+import { isWithin, parentName } from "../../dns/name.ts"
+import { isLocalNetwork, isPartOf } from "../../dns/privateZones.ts"
 import { recordType } from "../../dns/registry.ts"
 import { reverseNetwork } from "../../dns/reverse.ts"
-import type { TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
+import type { LocalRecord, TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
+import type { NameFiles } from "../../host/NameFiles.ts"
 import type { Authorization } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
-import { domainOf } from "../../model/DomainPattern.ts"
-import type { CidrResource, DnsResource, ResourceId } from "../../model/Resource.ts"
-import { type Network, parseNetwork } from "../../packet/address.ts"
+import type { CidrResource } from "../../model/Resource.ts"
+import { isLoopback, type Network, parseAddress, parseNetwork } from "../../packet/address.ts"
 import { coveringGrants, type DnsGrant, dnsGrants, isOpen, isPrivateName } from "./chooseResource.ts"
+import { type HeldDomain, heldDomains, reverseResolverOf } from "./heldDomains.ts"
 import { type ProxyNetworks, slotOf } from "./proxyPool.ts"
+
+/** Aliases in a row that are followed. */
+export const maxAliases = 16
 
 export type NameRoute =
   /** Known here. */
   | { readonly _tag: "Here"; readonly answer: TunnelAnswer }
   /** The proxy IP of this slot, asked backwards. */
   | { readonly _tag: "Proxy"; readonly slot: number }
+  /** A record of the file says so. `ttl` in seconds. */
+  | { readonly _tag: "Alias"; readonly target: string; readonly ttl: number }
+  /** Addresses of the hosts file, to be told as far as the client can reach them. */
+  | { readonly _tag: "Hosts"; readonly addresses: ReadonlyArray<string> }
+  /** On a block list. */
+  | { readonly _tag: "Blocked" }
+  /** A short name: the first of these names that exists, else `otherwise`. */
+  | { readonly _tag: "Search"; readonly names: ReadonlyArray<string>; readonly otherwise: NameRoute }
   /** Unexpired grants that cover the name, the most specific one first. */
   | { readonly _tag: "Resource"; readonly grants: ReadonlyArray<DnsGrant> }
   /** Asked of a resolver set. */
@@ -63,21 +75,18 @@ export const rightsOf = (client: ClientId, grants: ReadonlyArray<Authorization>)
     .toSorted((a, b) => b.network.prefix - a.network.prefix)
 })
 
-/** Domains that hold resources. */
-interface Held {
-  /** Those in it, or in a domain below it. */
-  readonly resources: Set<ResourceId>
-  /** The sets of those in it, and of those below. */
-  readonly own: Set<string>
-  readonly below: Set<string>
-}
+export type NamePlan = Pick<
+  GatewayConfig,
+  "endpoint" | "network" | "otherNames" | "records" | "resources" | "search" | "zones"
+>
 
-export type NamePlan = Pick<GatewayConfig, "network" | "otherNames" | "resources">
+export type FilesOfNames = Pick<NameFiles["Service"], "blocked" | "hosts">
 
 export class NameRoutes {
   private readonly plan: NamePlan
   private readonly ranges: ProxyNetworks
-  private readonly held: ReadonlyMap<string, Held>
+  private readonly zones: ReadonlyMap<string, Zone>
+  private readonly held: ReadonlyMap<string, HeldDomain>
   /** Where reverse names of a network are asked that says nothing of it; `null`: the file leaves it open. */
   private readonly reverseResolver: string | null
 
@@ -85,61 +94,112 @@ export class NameRoutes {
     this.plan = plan
     this.ranges = { proxy4: parseNetwork(plan.network.proxy4)!, proxy6: parseNetwork(plan.network.proxy6)! }
     const named = plan.resources.filter((resource) => resource.kind === "dns")
+    this.zones = new Map(plan.zones.map((zone) => [zone.domain, zone]))
     this.held = heldDomains(named)
-    this.reverseResolver = oneOf(
-      new Set(named.map(({ resolver }) => resolver).filter((set) => set !== "system")),
-      "system"
-    )
+    this.reverseResolver = reverseResolverOf(named)
   }
 
   /** `now`: epoch milliseconds. */
-  route(of: NameRights, question: TunnelQuestion, now: number): NameRoute {
+  route(of: NameRights, question: TunnelQuestion, now: number, files: FilesOfNames): NameRoute {
     const { domain, reverse, type } = question
     if (type === recordType.PTR && reverse !== null) {
       const slot = slotOf(reverse, this.ranges)
       if (slot >= 0) return { _tag: "Proxy", slot }
     }
+    // The gateway itself is found outside of its tunnel.
+    if (domain === this.plan.endpoint.host) return { _tag: "Forward", resolver: "system", as: "outside" }
     const grants = coveringGrants(of.names, domain, now)
+    if (grants.length === 0 && isPrivateName(this.plan.resources, domain)) return noName
+    const zone = longest(this.zones, domain)
+    if (grants.length === 0 && zone?.clients?.has(of.client) === false) return noName
+    const records = this.plan.records.get(domain)
+    if (records !== undefined) return recordsOf(records, type)
     if (grants.length > 0) return { _tag: "Resource", grants }
-    if (isPrivateName(this.plan.resources, domain)) return noName
-    return this.zone(of, question, now) ?? this.outside()
+    const held = zone === undefined ? this.heldZone(of, question, now) : ({ ...zone, as: "zone" } as const)
+    if (held !== undefined && "_tag" in held) return held
+    const blocked = files.blocked(domain)
+    // What the file itself says of a domain counts, unless the list says something of a domain in it.
+    if (blocked !== undefined && (held === undefined || !isWithin(held.domain, blocked))) return { _tag: "Blocked" }
+    if (held !== undefined) return this.forward(question, held, files)
+    const outside = this.outside(question, files)
+    const isShort = question.family !== null && !domain.includes(".") && domain !== "localhost"
+    if (!isShort || this.plan.search.length === 0 || outside._tag === "Hosts") return outside
+    return { _tag: "Search", names: this.plan.search.map((search) => `${domain}.${search}`), otherwise: outside }
   }
 
-  private outside(): NameRoute {
-    return this.plan.otherNames === "refuse" ? refused : { _tag: "Forward", resolver: "system", as: "outside" }
+  private outside(question: TunnelQuestion, files: FilesOfNames): NameRoute {
+    if (this.plan.otherNames === "refuse") return refused
+    return this.forward(question, { resolver: "system", as: "outside" }, files)
   }
 
-  /** The zone that the name is in; `undefined`: none that is private. */
-  private zone(of: NameRights, { domain, family }: TunnelQuestion, now: number): NameRoute | undefined {
+  /** The hosts file stands before the system's servers, for what it says of other hosts. */
+  private forward(
+    { domain, family }: TunnelQuestion,
+    { as, resolver }: Pick<Held, "as" | "resolver">,
+    { hosts }: FilesOfNames
+  ): NameRoute {
+    const addresses = family === null || resolver !== "system" ? undefined : hosts(domain)?.filter(isOfOthers)
+    return addresses === undefined || addresses.length === 0
+      ? { _tag: "Forward", resolver, as }
+      : { _tag: "Hosts", addresses }
+  }
+
+  /** What makes the name private without a zone of the file; `undefined`: nothing. */
+  private heldZone(of: NameRights, { domain, family }: TunnelQuestion, now: number): Held | NameRoute | undefined {
     const network = reverseNetwork(domain)
-    if (network !== null) return this.reverseZone(of, network, now)
+    if (network !== null) return this.reverseZone(of, domain, network, now)
     const service = serviceOf(domain)
     if (service !== null) {
       const [grant] = coveringGrants(of.names, service, now)
-      if (grant !== undefined) return { _tag: "Forward", resolver: grant.resource.resolver, as: "zone" }
+      if (grant !== undefined) return { domain: service, resolver: grant.resource.resolver, as: "zone" }
       if (isPrivateName(this.plan.resources, service)) return noName
     }
-    const held = longest(this.held, domain)
-    if (held === undefined) return undefined
-    const resolver = oneOf(held.own.size > 0 ? held.own : held.below, null)
+    const found = longest(this.held, domain)
+    if (found === undefined) return undefined
+    const { resolver } = found
     if (resolver === null) return noName
-    if (of.names.some((grant) => held.resources.has(grant.resource.id) && isOpen(grant, now))) {
-      return { _tag: "Forward", resolver, as: "zone" }
+    if (of.names.some((grant) => found.resources.has(grant.resource.id) && isOpen(grant, now))) {
+      return { domain: found.domain, resolver, as: "zone" }
     }
     const byNetwork = family !== null && of.networks.some((grant) => isOpen(grant, now))
-    return byNetwork ? { _tag: "Forward", resolver, as: "networks" } : noName
+    return byNetwork ? { domain: found.domain, resolver, as: "networks" } : noName
   }
 
-  private reverseZone(of: NameRights, network: Network, now: number): NameRoute | undefined {
+  private reverseZone(of: NameRights, domain: string, network: Network, now: number): Held | NameRoute | undefined {
     const open = of.networks.filter((grant) => isOpen(grant, now))
     const grant = open.find((grant) => isPartOf(network, grant.network))
     const isLocal = isLocalNetwork(network)
     const resolver = grant === undefined ? null : (grant.resource.resolver ?? (isLocal ? this.reverseResolver : null))
-    if (resolver !== null) return { _tag: "Forward", resolver, as: "zone" }
+    if (resolver !== null) return { domain, resolver, as: "zone" }
     if (!isLocal) return undefined
     // What lies above a name that exists does, too (RFC 8020).
     return open.some((grant) => isPartOf(grant.network, network)) ? noData : noName
   }
+}
+
+/** A zone that is asked of a resolver set. */
+interface Held {
+  readonly domain: string
+  readonly resolver: string
+  readonly as: "zone" | "networks" | "outside"
+}
+
+const recordsOf = (records: ReadonlyArray<LocalRecord>, type: number): NameRoute => {
+  const [first] = records
+  if (first?.data._tag === "Name" && type !== recordType.CNAME) {
+    return { _tag: "Alias", target: first.data.name, ttl: first.ttl }
+  }
+  const found = records.filter((record) => record.type === type)
+  return {
+    _tag: "Here",
+    answer: found.length > 0 ? { _tag: "Records", records: found } : { _tag: "NoData", ttl: first?.ttl ?? 0 }
+  }
+}
+
+/** What the hosts file says of the gateway's own names is of no use elsewhere. */
+const isOfOthers = (text: string): boolean => {
+  const address = parseAddress(text)
+  return address !== undefined && !isLoopback(address)
 }
 
 const noName: NameRoute = { _tag: "Here", answer: { _tag: "NameError", ttl: 5 } }
@@ -147,26 +207,6 @@ const noData: NameRoute = { _tag: "Here", answer: { _tag: "NoData", ttl: 5 } }
 const refused: NameRoute = {
   _tag: "Here",
   answer: { _tag: "Refused", error: { code: extendedErrorCode.Prohibited, text: "other names are refused" } }
-}
-
-/** The domains that resources are in, as far as no public server knows them. */
-const heldDomains = (resources: ReadonlyArray<DnsResource>): ReadonlyMap<string, Held> => {
-  const held = new Map<string, Held>()
-  for (const { id, pattern, resolver } of resources) {
-    const own = domainOf(pattern)
-    for (
-      let domain = own;
-      isPrivateDomain(domain) && (domain === own || !isPrivateTop(domain));
-      domain = parentName(domain)
-    ) {
-      const entry = held.get(domain) ?? { resources: new Set(), own: new Set(), below: new Set() }
-      held.set(domain, entry)
-      entry.resources.add(id)
-      if (domain === own) entry.own.add(resolver)
-      else entry.below.add(resolver)
-    }
-  }
-  return held
 }
 
 /** Whose service a name with labels like `_tcp` is (RFC 8552): what stands behind the last of them; `null` without. */
@@ -184,7 +224,3 @@ const longest = <A>(zones: ReadonlyMap<string, A>, name: string): A | undefined 
   }
   return undefined
 }
-
-/** The only one; `none` when there is none, `null` when there are several. */
-const oneOf = <A>(items: ReadonlySet<A>, none: A | null): A | null =>
-  items.size === 0 ? none : items.size === 1 ? [...items][0]! : null

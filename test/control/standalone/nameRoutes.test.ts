@@ -1,9 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type NamePlan, NameRoutes, type NameRoute, rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
-import { canonicalName } from "../../../src/dns/name.ts"
+import {
+  type NamePlan,
+  NameRoutes,
+  type NameRoute,
+  rightsOf,
+  type FilesOfNames
+} from "../../../src/control/standalone/nameRoutes.ts"
+import { canonicalName, isWithin } from "../../../src/dns/name.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { reverseAddress } from "../../../src/dns/reverse.ts"
-import { defaultNetwork } from "../../../src/config/GatewayConfig.ts"
+import { defaultNetwork, type Zone } from "../../../src/config/GatewayConfig.ts"
+import type { LocalRecord } from "../../../src/dns/tunnelAnswer.ts"
 import type { Resource } from "../../../src/model/Resource.ts"
 import { cidrResource, client, dnsResource } from "../../support/access.ts"
 import { reverseName } from "../../support/reverseName.ts"
@@ -12,9 +19,19 @@ import { reverseName } from "../../support/reverseName.ts"
 const world = (
   granted: ReadonlyArray<Resource>,
   others: ReadonlyArray<Resource> = [],
-  over: Partial<NamePlan> = {}
+  over: Partial<NamePlan> = {},
+  files = noFiles
 ) => {
-  const plan: NamePlan = { network: defaultNetwork, otherNames: "forward", resources: [...granted, ...others], ...over }
+  const plan: NamePlan = {
+    endpoint: { host: "vpn.example.com", port: 51_820 },
+    network: defaultNetwork,
+    otherNames: "forward",
+    records: new Map(),
+    resources: [...granted, ...others],
+    search: [],
+    zones: [],
+    ...over
+  }
   const of = rightsOf(
     client(1).id,
     granted.map((resource) => ({ client: client(1), resource, expiresAt: 1_000 }))
@@ -24,14 +41,24 @@ const world = (
     const domain = canonicalName(name)
     const family = type === recordType.A ? 4 : type === recordType.AAAA ? 6 : null
     const reverse = type === recordType.PTR ? reverseAddress(domain) : null
-    return shown(routes.route(of, { domain, type, family, reverse }, now))
+    return shown(routes.route(of, { domain, type, family, reverse }, now, files))
   }
 }
+
+const noFiles: FilesOfNames = { hosts: () => undefined, blocked: () => undefined }
 
 const shown = (route: NameRoute): string => {
   switch (route._tag) {
     case "Here":
       return route.answer._tag
+    case "Alias":
+      return `alias ${route.target}`
+    case "Blocked":
+      return "blocked"
+    case "Hosts":
+      return `hosts ${route.addresses.join(" ")}`
+    case "Search":
+      return `search ${route.names.join(" ")}, else ${shown(route.otherwise)}`
     case "Proxy":
       return `slot ${route.slot}`
     case "Resource":
@@ -197,6 +224,121 @@ describe("where a question goes", () => {
       ["a.b.corp.internal", "zone corp"],
       ["git.corp.internal", "*.corp.internal"],
       [reverseName("10.1.2.3"), "NameError", recordType.PTR]
+    ])
+  })
+
+  const zone = (domain: string, resolver: string, clients: Zone["clients"] = null): Zone => ({
+    domain,
+    resolver,
+    clients
+  })
+
+  it("is the set of the longest zone of the file that has the name, under resources", () => {
+    const zones = [zone("internal", "root"), zone("corp.internal", "corp"), zone("10.in-addr.arpa", "corp")]
+    const route = world([dnsResource("git.corp.internal", set("git"))], [dnsResource("*.bob.internal")], { zones })
+    table(route, [
+      ["wiki.corp.internal", "zone corp"],
+      ["corp.internal", "zone corp", recordType.SOA],
+      ["other.internal", "zone root"],
+      ["git.corp.internal", "git.corp.internal"],
+      ["x.bob.internal", "NameError"],
+      [reverseName("10.1.2.3"), "zone corp", recordType.PTR],
+      [reverseName("192.168.1.1"), "NameError", recordType.PTR],
+      ["example.org", "outside"]
+    ])
+  })
+
+  it("is nobody for a zone that is not for this client; a zone below it may be", () => {
+    const zones = [zone("internal", "root", new Set()), zone("corp.internal", "corp", new Set([client(1).id]))]
+    table(world([], [], { zones, otherNames: "refuse" }), [
+      ["wiki.corp.internal", "zone corp"],
+      ["other.internal", "NameError"],
+      ["example.org", "Refused"]
+    ])
+  })
+
+  it("is the file for its records: all that there is of such a name, and aliases", () => {
+    const records = new Map<string, ReadonlyArray<LocalRecord>>([
+      ["nas.home", [{ type: recordType.A, data: { _tag: "Address", address: "10.0.0.5" }, ttl: 60 }]],
+      ["www.corp.internal", [{ type: recordType.CNAME, data: { _tag: "Name", name: "git.corp.internal" }, ttl: 60 }]]
+    ])
+    const corp = dnsResource("*.corp.internal", set("corp"))
+    const rows = (name: string): ReadonlyArray<Row> => [
+      ["nas.home", "Records"],
+      ["nas.home", "NoData", recordType.TXT],
+      ["x.nas.home", "outside"],
+      ["www.corp.internal", name],
+      ["www.corp.internal", name === "NameError" ? name : "Records", recordType.CNAME]
+    ]
+    table(world([corp], [], { records }), rows("alias git.corp.internal"))
+    // A record tells nobody of a name that the client may not ask for.
+    table(world([], [corp], { records }), rows("NameError"))
+    const zones = [zone("home", "home", new Set())]
+    table(world([], [], { records, zones }), [["nas.home", "NameError"]])
+  })
+
+  it("is nobody for a blocked name, unless the file says something of it itself", () => {
+    const list = ["example.com", "ads.example.net", "corp.internal", "nas.home"]
+    const files = { ...noFiles, blocked: (name: string) => list.find((entry) => isWithin(name, entry)) }
+    const records = new Map([
+      ["nas.home", [{ type: recordType.A, data: { _tag: "Address", address: "10.0.0.5" }, ttl: 60 } as const]]
+    ])
+    const zones = [zone("example.net", "net"), zone("dev.example.com", "dev")]
+    const route = world([dnsResource("*.corp.internal", set("corp"))], [], { records, zones }, files)
+    table(route, [
+      ["www.example.com", "blocked"],
+      ["x.ads.example.net", "blocked", recordType.TXT],
+      ["www.example.net", "zone net"],
+      ["x.dev.example.com", "zone dev"],
+      ["git.corp.internal", "*.corp.internal"],
+      ["_ldap._tcp.corp.internal", "zone corp", recordType.SRV],
+      ["nas.home", "Records"],
+      // What clients dial is found outside of the tunnel, whatever says otherwise.
+      ["vpn.example.com", "outside"]
+    ])
+  })
+
+  it("is the endpoint's own address for its name, also where a wildcard covers it", () => {
+    table(world([dnsResource("*.example.com", set("corp"))]), [
+      ["vpn.example.com", "outside"],
+      ["www.example.com", "*.example.com"]
+    ])
+    table(world([], [], { otherNames: "refuse" }), [["vpn.example.com", "outside"]])
+  })
+
+  it("is the hosts file before the system's servers, and before no others", () => {
+    const entries = new Map([
+      ["nas.home", ["10.0.0.5", "fd00::5"]],
+      ["git.corp.internal", ["10.0.0.6"]],
+      ["gateway.example.org", ["127.0.1.1"]],
+      ["x.lan", ["10.0.0.7"]]
+    ])
+    const files = { ...noFiles, hosts: (name: string) => entries.get(name) }
+    const zones = [zone("corp.internal", "corp"), zone("lan", "system")]
+    table(world([], [], { zones }, files), [
+      ["nas.home", "hosts 10.0.0.5 fd00::5"],
+      ["nas.home", "outside", recordType.TXT],
+      ["git.corp.internal", "zone corp"],
+      ["x.lan", "hosts 10.0.0.7"],
+      // What a host says of itself is of no use to others.
+      ["gateway.example.org", "outside"]
+    ])
+    table(world([], [], { zones, otherNames: "refuse" }, files), [["nas.home", "Refused"]])
+  })
+
+  it("is each search domain in turn for the addresses of a short name that is nothing by itself", () => {
+    const records = new Map([
+      ["here", [{ type: recordType.A, data: { _tag: "Address", address: "10.0.0.5" }, ttl: 60 } as const]]
+    ])
+    const route = world([dnsResource("nas")], [], { records, search: ["corp.internal", "example.com"] })
+    table(route, [
+      ["git", "search git.corp.internal git.example.com, else outside"],
+      ["git", "search git.corp.internal git.example.com, else outside", recordType.AAAA],
+      ["nas", "nas"],
+      ["here", "Records"],
+      ["git.lab", "outside"],
+      ["com", "outside", recordType.NS],
+      ["localhost", "outside"]
     ])
   })
 })

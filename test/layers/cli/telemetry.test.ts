@@ -10,6 +10,7 @@ import { TestClock } from "effect/testing"
 import * as ResolverMemory from "../../../layers/memory/ResolverMemory.ts"
 import { destinations } from "../../../layers/access/destinationRules.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
+import * as NameFilesMemory from "../../../layers/memory/NameFilesMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as telemetry from "../../../layers/cli/telemetry.ts"
 import * as TunnelNamesLive from "../../../layers/control/standalone/TunnelNames.ts"
@@ -37,7 +38,7 @@ resources:
 
 const layerQuestions = TunnelNamesLive.layer(config).pipe(
   Layer.provideMerge(layerAccess),
-  Layer.provide([StateStoreMemory.layer, destinations(config.network), IpFamiliesLive.layer]),
+  Layer.provide([NameFilesMemory.none, StateStoreMemory.layer, destinations(config.network), IpFamiliesLive.layer]),
   Layer.provide(
     Layer.mock(Upstream, {
       epoch: () => Effect.succeed(0),
@@ -86,7 +87,7 @@ describe("spans of a tunnel DNS question", () => {
 
       const client = { client: "alice", resource: null, route: "Forward" }
       assert.deepStrictEqual((yield* spansOf("ControlPlane.question")).map(attributesOf), [
-        { ...client, domain: "example.com", type: 1, outcome: "ServerFailure" },
+        { ...client, domain: "example.com", type: 1, route: "Forward", outcome: "ServerFailure" },
         { domain: "app.corp.internal", type: 1, outcome: "Dropped" }
       ])
       assert.deepStrictEqual(yield* spansOf("ConnectionAcceptor.accept"), [])

@@ -1,0 +1,99 @@
+/** `NameFiles` on files that are read again when they have changed. */
+import { setImmediate } from "node:timers/promises"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { BlockList } from "../../src/dns/BlockList.ts"
+import { parseHosts } from "../../src/dns/hosts.ts"
+import { NameFiles } from "../../src/host/NameFiles.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
+import { watchedFile } from "./watchedFile.ts"
+
+export interface NameFilesOptions {
+  /** Paths of block lists. */
+  readonly block: ReadonlyArray<string>
+  readonly hosts?: string
+}
+
+/** A change is noticed within this time. */
+const lookEvery = "2 seconds"
+/** Lines of a list are taken in pieces of so many characters: questions and lookups go on meanwhile. */
+const pieceLength = 1 << 16
+
+export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.Layer<NameFiles> =>
+  Layer.effect(
+    NameFiles,
+    Effect.gen(function* () {
+      let entries: ReadonlyMap<string, ReadonlyArray<string>> = new Map()
+      const lists = new Map<string, BlockList>()
+      const readHosts = watchedFile(hosts, parseHosts).pipe(
+        // Without a hosts file DNS alone decides.
+        Effect.orElseSucceed(() => new Map<string, ReadonlyArray<string>>()),
+        Effect.map((read) => void (entries = read))
+      )
+      const readers = [readHosts, ...block.map((path) => listReader(path, lists))]
+      const look = Effect.all(readers, { discard: true })
+      yield* look
+      yield* Effect.forkScoped(superviseForever("NameFiles.look", Effect.andThen(Effect.sleep(lookEvery), look)))
+      const sum = (of: (list: BlockList) => number) => [...lists.values()].reduce((all, list) => all + of(list), 0)
+      return NameFiles.of({
+        hosts: (domain) => entries.get(domain),
+        blocked: (domain) => {
+          let longest: string | undefined
+          for (const list of lists.values()) {
+            const found = list.find(domain)
+            if (found !== undefined && found.length > (longest?.length ?? 0)) longest = found
+          }
+          return longest
+        },
+        counters: Effect.sync(() => ({
+          block_names: sum(({ size }) => size),
+          block_bad_lines: sum(({ bad }) => bad),
+          block_left_out: sum(({ leftOut }) => leftOut)
+        }))
+      })
+    })
+  )
+
+/** Puts the list's contents into `lists` when they are new. A list that cannot be read stays as it was, and is told once. */
+const listReader = (path: string, lists: Map<string, BlockList>): Effect.Effect<void> => {
+  const file = watchedFile(path, readList)
+  let unreadable: string | null = null
+  return file.pipe(
+    Effect.matchEffect({
+      onSuccess: (list) => {
+        unreadable = null
+        if (lists.get(path) === list) return Effect.void
+        lists.set(path, list)
+        return tellList(path, list)
+      },
+      onFailure: (why) => {
+        if (unreadable === why) return Effect.void
+        unreadable = why
+        const kept = lists.has(path) ? "what it said before counts" : "nothing is blocked by it"
+        return Effect.logWarning(`the block list ${path} cannot be read (${why}): ${kept}; check block: in the file`)
+      }
+    })
+  )
+}
+
+const tellList = (path: string, { bad, firstBad, leftOut, size }: BlockList): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    yield* Effect.logInfo(`block list ${path}: ${size} names`)
+    if (bad > 0) {
+      yield* Effect.logWarning(
+        `block list ${path}: ${bad} lines make no sense, the first is line ${firstBad}; write 0.0.0.0 and names, or a domain`
+      )
+    }
+    if (leftOut > 0) yield* Effect.logWarning(`block list ${path}: ${leftOut} names do not fit and are not blocked`)
+  })
+
+const readList = async (text: string): Promise<BlockList> => {
+  const list = new BlockList()
+  for (let at = 0; at < text.length;) {
+    const end = text.indexOf("\n", at + pieceLength)
+    list.add(text.slice(at, end < 0 ? undefined : end))
+    at = end < 0 ? text.length : end + 1
+    await setImmediate()
+  }
+  return list
+}

@@ -1,0 +1,15 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+
+/** What files of the gateway's host say of names: its hosts file, and lists of names that are not answered. */
+export class NameFiles extends Context.Service<
+  NameFiles,
+  {
+    /** Canonical addresses that the hosts file has for a name (lower case, no trailing dot). */
+    readonly hosts: (domain: string) => ReadonlyArray<string> | undefined
+    /** The domain of a block list that the name is, or is below; `undefined`: none. */
+    readonly blocked: (domain: string) => string | undefined
+    /** By name: `block_names` on the lists now, `block_bad_lines` that make no sense, `block_left_out` for want of room. */
+    readonly counters: Effect.Effect<Readonly<Record<string, number>>>
+  }
+>()("sallyport/host/NameFiles") {}

@@ -1,0 +1,90 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Schedule } from "effect"
+import * as NameFilesLive from "../../../layers/host/NameFiles.ts"
+import { NameFiles } from "../../../src/host/NameFiles.ts"
+import { withLogLines } from "../../support/standalone.ts"
+
+const until = (what: () => boolean) =>
+  Effect.suspend(() => (what() ? Effect.void : Effect.fail("not yet"))).pipe(
+    Effect.retry(Schedule.spaced("50 millis")),
+    Effect.timeout("20 seconds")
+  )
+
+const inDirectory = <A, E>(run: (dir: string, fs: FileSystem.FileSystem) => Effect.Effect<A, E>) =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    return yield* run(yield* fs.makeTempDirectoryScoped(), fs)
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+
+describe("the files of names", () => {
+  it.live("are read before the first question, and again when they change", () =>
+    inDirectory((dir, fs) =>
+      Effect.gen(function* () {
+        const paths = { hosts: `${dir}/hosts`, block: [`${dir}/one`, `${dir}/two`] }
+        yield* fs.writeFileString(paths.hosts, "10.0.0.5 nas.home\n")
+        yield* fs.writeFileString(`${dir}/one`, "example.com\n")
+        yield* fs.writeFileString(`${dir}/two`, "ads.example.com\nwhat is this\n")
+        yield* Effect.gen(function* () {
+          const files = yield* NameFiles
+          assert.deepStrictEqual(files.hosts("nas.home"), ["10.0.0.5"])
+          assert.strictEqual(files.blocked("www.example.com"), "example.com")
+          assert.strictEqual(files.blocked("x.ads.example.com"), "ads.example.com")
+          assert.deepStrictEqual(yield* files.counters, { block_names: 2, block_bad_lines: 1, block_left_out: 0 })
+
+          yield* fs.writeFileString(paths.hosts, "10.0.0.66 nas.home\n")
+          yield* fs.writeFileString(`${dir}/one`, "example.net\n")
+          yield* until(() => files.hosts("nas.home")?.[0] === "10.0.0.66" && files.blocked("example.net") !== undefined)
+          assert.isUndefined(files.blocked("www.example.com"))
+        }).pipe(Effect.provide(NameFilesLive.layer(paths)))
+      })
+    )
+  )
+
+  it.live("that cannot be read are told once; what was known counts until they can", () =>
+    inDirectory((dir, fs) =>
+      withLogLines((lines) =>
+        Effect.gen(function* () {
+          const files = yield* NameFiles
+          assert.isUndefined(files.blocked("example.com"))
+          const told = () => lines.filter((line) => line.includes("cannot be read"))
+          assert.lengthOf(told(), 1)
+          assert.include(told()[0], "(ENOENT): nothing is blocked by it; check block: in the file")
+
+          yield* fs.writeFileString(`${dir}/late`, "example.com\nx y\n")
+          yield* until(() => files.blocked("example.com") !== undefined)
+          assert.isTrue(lines.some((line) => line.includes("1 lines make no sense, the first is line 2")))
+
+          yield* fs.remove(`${dir}/late`)
+          yield* until(() => told().length === 2)
+          assert.include(told()[1], "what it said before counts")
+          assert.strictEqual(files.blocked("example.com"), "example.com")
+        }).pipe(Effect.provide(NameFilesLive.layer({ hosts: `${dir}/none`, block: [`${dir}/late`] })))
+      )
+    )
+  )
+
+  it.live("of many names are taken in while other things go on", () =>
+    inDirectory((dir, fs) =>
+      Effect.gen(function* () {
+        const names = Array.from({ length: 200_000 }, (_, i) => `0.0.0.0 n${i}.example.com`).join("\n")
+        yield* fs.writeFileString(`${dir}/list`, names)
+        let turns = 0
+        yield* Effect.forkScoped(
+          Effect.forever(
+            Effect.andThen(
+              Effect.sync(() => turns++),
+              Effect.sleep(0)
+            )
+          )
+        )
+        yield* Effect.gen(function* () {
+          const files = yield* NameFiles
+          assert.strictEqual(files.blocked("n199999.example.com"), "n199999.example.com")
+        }).pipe(Effect.provide(NameFilesLive.layer({ hosts: `${dir}/none`, block: [`${dir}/list`] })))
+        // Between any two pieces of 64 KiB.
+        assert.isAtLeast(turns, 20)
+      }).pipe(Effect.scoped)
+    )
+  )
+})
