@@ -12,6 +12,26 @@ describe("networks without the endpoint", () => {
     assert.deepStrictEqual(withoutEndpoint(networks, ["192.0.2.1", "2001:db8::1"]), networks)
   })
 
+  it("hold no address of the other family, whose words they may have", () => {
+    assert.isFalse(isInside("192.0.2.1", "::/64"))
+    assert.isTrue(isInside("::2", "::/64"))
+  })
+
+  it("cover every neighbour of the endpoint once, whichever bit it differs in", () => {
+    const endpoint = parseAddress("2001:db8:5555:5555:5555:5555:5555:5555")!
+    const parts = withoutEndpoint(["2000::/3"], [formatAddress(endpoint)]).map((part) => parseNetwork(part)!)
+    assert.lengthOf(parts, 125)
+    for (let bit = 3; bit < 128; bit++) {
+      const neighbour = { ...endpoint }
+      neighbour[`w${(bit >> 5) as 0 | 1 | 2 | 3}`] ^= 1 << (31 - (bit & 31))
+      assert.lengthOf(
+        parts.filter((part) => contains(part, neighbour)),
+        1,
+        `bit ${bit}`
+      )
+    }
+  })
+
   it("leave out every address of it", () => {
     assert.deepStrictEqual(withoutEndpoint(["192.0.2.0/30"], ["192.0.2.1"]), ["192.0.2.2/31", "192.0.2.0/32"])
     assert.deepStrictEqual(withoutEndpoint(["192.0.2.0/30"], ["192.0.2.1", "192.0.2.2"]), [

@@ -22,6 +22,7 @@ describe("the ways out in /proc/net/ipv6_route", () => {
   for (const [what, text] of [
     ["the host's own addresses", line(ula, "80", "80200001", "lan0")],
     ["the kernel's own end of the table", line(nothing, "00", "00200200", "lo")],
+    ["what the host routes to itself", line(ula, "40", "00000001", "lo")],
     ["link-local networks", line("fe800000000000000000000000000000", "40", "00000001", "eth0")],
     ["multicast", line("ff000000000000000000000000000000", "08", "00000001", "eth0")],
     ["anycast", line(ula, "80", "80300001", "lan0")],
