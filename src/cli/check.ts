@@ -50,11 +50,7 @@ export const check = Command.make(
     }
     const shared = sharedNames(config)
     if (shared.length > 0) {
-      const rows = shared.map(({ clients, grants, what }) => [
-        what,
-        [...clients].join(" "),
-        grants.map(portsOf).join(", ")
-      ])
+      const rows = shared.map(({ clients, grants, what }) => [what, clients.join(" "), grants.map(portsOf).join(", ")])
       yield* Console.log(`\n${table(["IN SEVERAL RESOURCES", "CLIENTS", "MAY USE"], rows)}`)
     }
     for (const part of nameTables(config)) yield* Console.log(`\n${part}`)

@@ -595,6 +595,28 @@ describe("names announced inside the tunnel", () => {
     }).pipe(Effect.provide(layerPortal()))
   )
 
+  it.effect(
+    "under two resources are one mapping with the proxies of both, covered by what is authorized at the time",
+    () =>
+      Effect.gen(function* () {
+        const all = wire.uuid(77)
+        yield* authorized
+        const wide = wire.dnsResource(77, { address: "**.corp.example" })
+        yield* ask("authorize_flow", { ...wire.authorizeFlow(1), ref: "2", resource: wide })
+        yield* assignedIps(one, apps, "app.corp.example", proxies)
+        yield* assignedIps(one, all, "app.corp.example", proxies)
+        yield* assignedIps(one, apps, "app.corp.example", proxies)
+        const mapped = Effect.map(commandsOf("SetMapping"), (all) =>
+          all.map((c) => ({ mapping: String(c.mapping), resources: c.resources.map(String) }))
+        )
+        const id = `${one}/${apps}/app.corp.example`
+        assert.deepStrictEqual(yield* mapped, [{ mapping: id, resources: [apps, all] }])
+        yield* ask("reject_access", pair)
+        assert.deepStrictEqual((yield* mapped).at(-1), { mapping: id, resources: [all] })
+        assert.lengthOf(yield* commandsOf("RemoveMapping"), 0)
+      }).pipe(Effect.provide(layerPortal()))
+  )
+
   it.effect("of a resource that the portal lists and this process does not know bring the client to connect anew", () =>
     Effect.gen(function* () {
       const web = wire.uuid(77)
