@@ -38,6 +38,8 @@ interface Waiting {
 interface Connection {
   readonly socket: net.Socket
   readonly waiting: Map<number, Waiting>
+  /** Questions that the server still has although nobody waits: it may answer one after the other. */
+  abandoned: number
   ready: boolean
   /** Chunks that came. */
   received: number
@@ -106,9 +108,9 @@ export class StreamConnections {
   #choose(): Connection | null {
     let best: Connection | null = null
     for (const connection of this.#connections) {
-      if (best === null || connection.waiting.size < best.waiting.size) best = connection
+      if (best === null || workOf(connection) < workOf(best)) best = connection
     }
-    if (best === null || (best.waiting.size > 0 && this.#connections.size < this.#limits.maxConnections)) {
+    if (best === null || (workOf(best) > 0 && this.#connections.size < this.#limits.maxConnections)) {
       return this.#open()
     }
     return best.waiting.size < this.#limits.maxWaiting ? best : null
@@ -128,7 +130,7 @@ export class StreamConnections {
       server.transport === "tls"
         ? connectTls(server, ["dot"], onReady)
         : net.connect({ host: server.address, port: server.port, noDelay: true }, onReady)
-    const connection: Connection = { socket, waiting: new Map(), ready: false, received: 0, cause: null }
+    const connection: Connection = { socket, waiting: new Map(), abandoned: 0, ready: false, received: 0, cause: null }
     const frames = new StreamFrames()
     this.#connections.add(connection)
     socket.setNoDelay(true)
@@ -176,13 +178,23 @@ const take = (connection: Connection, message: Uint8Array): void => {
   const id = (message[0]! << 8) | message[1]!
   const waiting = connection.waiting.get(id)
   // Of a question that nobody waits for any more.
-  if (waiting === undefined) return
+  if (waiting === undefined) {
+    connection.abandoned = Math.max(0, connection.abandoned - 1)
+    return
+  }
   connection.waiting.delete(id)
   message.set(waiting.query.subarray(0, 2))
   waiting.resume(Effect.succeed(message))
 }
 
 const forget = (waiting: Waiting): void => {
-  const others = waiting.connection?.waiting
-  for (const [id, other] of others ?? []) if (other === waiting) others?.delete(id)
+  const { connection } = waiting
+  if (connection === null) return
+  for (const [id, other] of connection.waiting) {
+    if (other !== waiting) continue
+    connection.waiting.delete(id)
+    if (connection.ready) connection.abandoned++
+  }
 }
+
+const workOf = ({ abandoned, waiting }: Connection): number => waiting.size + abandoned

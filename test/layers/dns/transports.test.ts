@@ -173,6 +173,20 @@ for (const transport of ["tcp", "tls"] as const) {
       })
     )
 
+    it.live("a question that hangs holds up no later one, although a server may answer one after the other", () =>
+      Effect.gen(function* () {
+        const server = yield* streamServer(certificate(), ({ n, reply }) => (n === 0 ? reply() : undefined))
+        yield* Effect.gen(function* () {
+          yield* ask()
+          const hung = { domain: "hung.test", type: recordType.A }
+          const failure = yield* Effect.flip((yield* Upstream).exchange("corp", hung, 200))
+          assert.strictEqual(failure.reason._tag, "Timeout")
+          assert.deepStrictEqual(yield* ask(), good())
+        }).pipe(using([over(transport, server.port)]))
+        assert.strictEqual(server.opened(), 2)
+      })
+    )
+
     it.live("one that never answers anything is a failure of that server", () =>
       Effect.gen(function* () {
         const server = yield* streamServer(certificate(), ({ close }) => close())
