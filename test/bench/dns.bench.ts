@@ -155,7 +155,8 @@ const rates = Effect.gen(function* () {
           name: `${ours} ÷ ${peer}`,
           value: ratio(ours, peer),
           unit: "×",
-          ...(atLeast === undefined ? {} : { atLeast })
+          // One client's rate is its budget (docs/limits.md), not the server's speed.
+          ...(atLeast === undefined || clients === 1 ? {} : { atLeast })
         }))
       )
     ])
