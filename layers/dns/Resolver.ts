@@ -67,6 +67,7 @@ export const layer = (options: ResolverOptions): Layer.Layer<Resolver, never, Up
               )
             )
           )
+        if (name.family !== undefined) return yield* family(name, name.family === 4 ? recordType.A : recordType.AAAA)
         const [v4, v6] = yield* Effect.all([patient(recordType.A), patient(recordType.AAAA)], { concurrency: 2 })
         // The server came back between the two: what it would say of the other family is a question away.
         if (isUnreached(v4) && v6._tag === "Addresses") return combineFamilies(yield* patient(recordType.A), v6)
@@ -78,16 +79,25 @@ export const layer = (options: ResolverOptions): Layer.Layer<Resolver, never, Up
         resolve: Effect.fn("Resolver.resolve")(function* (name) {
           yield* Effect.annotateCurrentSpan({ resolver: name.resolver, domain: name.domain })
           const entry = name.resolver === "system" ? yield* hostsAddresses(name.domain) : undefined
-          if (entry !== undefined) return { addresses: entry, ttlSeconds: hostsTtl }
+          if (entry !== undefined) {
+            const addresses = entry.filter(
+              (text) => name.family === undefined || text.includes(":") === (name.family === 6)
+            )
+            if (addresses.length > 0) return { addresses, ttlSeconds: hostsTtl }
+            return yield* failure(name, new NoAddresses({ ttlSeconds: hostsTtl }))
+          }
           const outcome = yield* lookup(name)
           if (outcome._tag === "Addresses") {
             return { addresses: outcome.addresses, ttlSeconds: outcome.ttl } satisfies Answer
           }
-          return yield* new ResolutionError({ ...name, reason: reasonOf(outcome) })
+          return yield* failure(name, reasonOf(outcome))
         })
       })
     })
   )
+
+const failure = ({ domain, resolver }: Name, reason: ResolutionReason) =>
+  new ResolutionError({ resolver, domain, reason })
 
 const failed = (failure: ResolutionReason): FamilyOutcome<ResolutionReason> => ({ _tag: "Failed", failure })
 

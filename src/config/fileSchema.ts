@@ -27,6 +27,7 @@ const ResourceFile = Schema.Struct({
   internet: Schema.optionalKey(Schema.Boolean),
   ports: Schema.optionalKey(Schema.Array(text(values.parsePortFilter))),
   resolver: Schema.optionalKey(text(values.parseIdentifier)),
+  ip_family: Schema.optionalKey(oneOf({ both: null, ipv4: 4, ipv6: 6 } as const)),
   allow: Schema.Array(text(values.parseIdentifier)),
   expires: Schema.optionalKey(text(values.parseExpiry)),
   allow_gateway_host: Schema.optionalKey(Schema.Boolean),

@@ -98,6 +98,7 @@ const gatewayExamples: Examples = {
     name: "name: gitlab.corp.internal",
     cidr: "cidr: 10.20.0.0/16",
     ports: "ports: [tcp/443, udp/8000-8100, icmp]",
+    ip_family: "ip_family: ipv4",
     allow: "allow: [eng], a list of groups or clients",
     expires: "expires: 2027-01-31",
     mtu: "mtu: 1280",

@@ -71,9 +71,13 @@ const resourceOf = (name: string, entry: ResourceFile, known: Known, report: Rep
     }
     checkResolver(entry.resolver, [...path, "resolver"], known.resolvers, report)
   }
+  if (entry.ip_family !== undefined && entry.name === undefined) {
+    report([...path, "ip_family"], "only a resource with a name has an ip_family", "remove ip_family", true)
+  }
   const base = { id: ResourceId.make(name), filters: entry.ports ?? [], allow: optIns(entry) }
   if (entry.name !== undefined) {
-    return { ...base, kind: "dns", pattern: entry.name, resolver: entry.resolver ?? "system" }
+    const resource = { ...base, kind: "dns", pattern: entry.name, resolver: entry.resolver ?? "system" } as const
+    return typeof entry.ip_family === "number" ? { ...resource, family: entry.ip_family } : resource
   }
   if (entry.cidr !== undefined) {
     const cidr = entry.cidr

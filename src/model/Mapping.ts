@@ -6,15 +6,16 @@ import type { ResourceId } from "./Resource.ts"
 export const MappingId = Schema.String.pipe(Schema.brand("MappingId"))
 export type MappingId = typeof MappingId.Type
 
-/** What is looked up, cached and backed off: a domain at a resolver set. */
+/** What is looked up, cached and backed off: a domain at a resolver set, where a resource says so for one family only. */
 export interface Name {
   readonly resolver: string
   /** Lower case, no trailing dot. */
   readonly domain: string
+  readonly family?: 4 | 6
 }
 
 /** One string per name, for use as a key. */
-export const nameKey = (name: Name): string => `${name.resolver} ${name.domain}`
+export const nameKey = (name: Name): string => `${name.resolver} ${name.domain} ${name.family ?? ""}`
 
 /** (client, domain) with its proxy IPs; subscribes to a name. */
 export interface Mapping {

@@ -20,6 +20,8 @@ export interface DnsResource extends ResourceBase {
   readonly pattern: string
   /** Which resolver set looks its names up; `system` unless configured. */
   readonly resolver: string
+  /** The only family that is looked up and answered; both when left out. */
+  readonly family?: 4 | 6
 }
 
 export interface CidrResource extends ResourceBase {

@@ -9,7 +9,7 @@ import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mappi
 import type { DnsResource, Resource, ResourceId } from "../model/Resource.ts"
 import { matches } from "../model/DomainPattern.ts"
 import type { Cause } from "./Cause.ts"
-import { type Cover, coverOf, coversAlike, optInsOf } from "./cover.ts"
+import { type Cover, coverOf, coversAlike, nameOf, optInsOf } from "./cover.ts"
 import { type LookupResult, nextState, outlived, type Step } from "./lookupResult.ts"
 import { type Budget, isOwn, type LookupLimits, LookupQueue } from "./lookupQueue.ts"
 import { mappingId, MappingTable } from "./mappingTable.ts"
@@ -344,29 +344,29 @@ export class NameBook {
   /** The mapping, with the proxies that it has, is covered by these from now on. */
   private coverBy(entry: MappingEntry, cover: Cover): void {
     const { mapping } = entry
-    const [{ resolver }] = cover
+    const name = nameOf(cover, mapping.name.domain)
     const resources = cover.map(({ id }) => id)
     const others = !sameTexts(mapping.resources, resources)
     if (others) entry.mapping = { ...mapping, resources }
     const allow = optInsOf(cover)
     const refusesOthers = !sameTexts(entry.allow, allow)
     entry.allow = allow
-    const elsewhere = entry.name.name.resolver !== resolver
-    if (elsewhere) this.lookElsewhere(entry, resolver)
+    const elsewhere = entry.name.key !== nameKey(name)
+    if (elsewhere) this.lookElsewhere(entry, name)
     if (entry.keptUntil !== null) this.resume(entry)
     else if (others) this.announce(entry)
     else if (elsewhere || (refusesOthers && entry.name.applied > 0)) this.sendAddresses(entry)
   }
 
-  /** Another resolver set says where the mapping leads. */
-  private lookElsewhere(entry: MappingEntry, resolver: string): void {
+  /** Another resolver set says where the mapping leads, or is asked for another family. */
+  private lookElsewhere(entry: MappingEntry, wanted: Name): void {
     const { client, id } = entry.mapping
     const { name: before } = entry
     const kept = entry.keptUntil !== null
     if (kept) before.kept--
     else before.mappings.delete(id)
     this.forgetUnused(before)
-    const name = this.nameOf({ resolver, domain: before.name.domain }, client, true)
+    const name = this.nameOf(wanted, client, true)
     entry.name = name
     entry.mapping = { ...entry.mapping, name: name.name }
     entry.since = ++this.sequence
@@ -688,7 +688,7 @@ export class NameBook {
   private addMapping(id: MappingId, request: Subscription): MappingEntry {
     const { cause, client, domain, proxyIps, resource } = request
     const cover = coverOf(this.rights.get(client)!.values(), domain) ?? [resource]
-    const name = this.nameOf({ resolver: cover[0].resolver, domain }, client, cause === "Restarted")
+    const name = this.nameOf(nameOf(cover, domain), client, cause === "Restarted")
     const resources = cover.map((each) => each.id)
     const mapping: Mapping = { id, client, resources, name: name.name, proxyIps, generation: 1 }
     const entry: MappingEntry = { mapping, name, allow: optInsOf(cover), since: 0, looked: false, keptUntil: null }

@@ -45,7 +45,7 @@ export interface Answer {
 }
 
 /**
- * Looks a name up: A and AAAA side by side. Interruption cancels the queries. The query is sent again
+ * Looks a name up: A and AAAA side by side, or the one family that the name is about. Interruption cancels the queries. The query is sent again
  * every second and given up after 10 s.
  */
 export class Resolver extends Context.Service<

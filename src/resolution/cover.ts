@@ -1,5 +1,6 @@
 /** Which of a client's resources cover a name: their rights to it are a union. Pure. */
 import { compareSpecificity, matches } from "../model/DomainPattern.ts"
+import type { Name } from "../model/Mapping.ts"
 import type { DestinationOptIn, DnsResource } from "../model/Resource.ts"
 
 /** At least one; the most specific pattern first: it says who looks the name up. Among equals the smaller id comes first. */
@@ -13,6 +14,10 @@ export const coverOf = (resources: Iterable<DnsResource>, domain: string): Cover
   return first === undefined ? undefined : [first, ...others]
 }
 
+/** What is looked up for a domain that they cover. */
+export const nameOf = ([{ family, resolver }]: Cover, domain: string): Name =>
+  family === undefined ? { resolver, domain } : { resolver, domain, family }
+
 /** A destination that any of them may lead to is one that the name may lead to. */
 export const optInsOf = (cover: Cover): ReadonlyArray<DestinationOptIn> =>
   cover.length === 1 ? cover[0].allow : Array.from(new Set(cover.flatMap(({ allow }) => allow)))
@@ -22,5 +27,6 @@ export const coversAlike = (a: DnsResource | undefined, b: DnsResource): boolean
   a !== undefined &&
   a.pattern === b.pattern &&
   a.resolver === b.resolver &&
+  a.family === b.family &&
   a.allow.length === b.allow.length &&
   a.allow.every((optIn, i) => optIn === b.allow[i])

@@ -145,7 +145,7 @@ describe("Authorizations", () => {
         const list = Effect.map(resolutions.list, (rows) => rows.map((row) => row.mapping))
         const [before] = yield* list
         yield* change({ resolver: "corp" })
-        assert.deepStrictEqual(yield* list, [{ ...before, name: { resolver: "corp", domain: "db.corp" } }])
+        assert.deepStrictEqual(yield* list, [{ ...before!, name: { resolver: "corp", domain: "db.corp" } }])
         yield* change({ pattern: "*.lab" })
         assert.deepStrictEqual(yield* list, [])
       }).pipe(Effect.provide(layerAccess))

@@ -99,6 +99,21 @@ describe("a correct sallyport.yaml", () => {
     assert.strictEqual(config.clients[1]?.presharedKey, key(9))
   })
 
+  it("may have names of one address family", () => {
+    const familyOf = (line: string) => {
+      const [resource] = good(
+        `endpoint: a:1\nclients: { a: { public_key: "${key(1)}" } }\nresources: { r: { name: a.b, allow: [a]${line} } }`
+      ).resources
+      return resource?.kind === "dns" ? resource.family : null
+    }
+    assert.deepStrictEqual([", ip_family: ipv4", ", ip_family: ipv6", ", ip_family: both", ""].map(familyOf), [
+      4,
+      6,
+      undefined,
+      undefined
+    ])
+  })
+
   it("gets every default that it leaves out", () => {
     const { clients, resources, grants, resolvers, ...rest } = good("endpoint: '[2001:DB8::1]:443'")
 
@@ -243,6 +258,16 @@ describe("a wrong sallyport.yaml", () => {
       "an unknown resolver",
       resource("{ name: a.b, resolver: crop, allow: [eng] }") + "resolvers: { corp: [udp://1.1.1.1] }\n",
       's.yaml:5:29: unknown resolver "crop" — did you mean corp?'
+    ],
+    [
+      "an address family that is none",
+      resource("{ name: a.b, ip_family: ipv5, allow: [eng] }"),
+      's.yaml:5:30: ip_family: "ipv5" is not a choice here — did you mean ipv4?'
+    ],
+    [
+      "an address family of a network",
+      resource("{ cidr: 10.0.0.0/8, ip_family: ipv4, allow: [eng] }"),
+      /^s\.yaml:5:\d+: only a resource with a name has an ip_family — remove ip_family/
     ],
     [
       "a resolver set without servers",

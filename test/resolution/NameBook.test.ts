@@ -432,6 +432,22 @@ describe("NameBook", () => {
       )
     })
 
+    it("is looked up for the family that the most specific one is for, apart from who wants both", () => {
+      const { book, state } = world()
+      const ask = (n: number, over: Partial<DnsResource>) =>
+        book.subscribe({ ...subscription("git.corp", n), resource: dnsResource("*.corp", { id: apps, ...over }) })
+      ask(0, { family: 4 })
+      ask(1, {})
+      assert.deepStrictEqual(
+        state.started.map(({ name }) => name.family),
+        [4, undefined]
+      )
+      // The next packet asks anew.
+      const { mapping } = ask(0, { family: 6 })
+      assert.strictEqual(mapping.name.family, 6)
+      assert.strictEqual(mapping.generation, 1)
+    })
+
     it("takes over what another client knows of the name, also from a lookup that began before", () => {
       const { book, state } = world()
       book.granted(clientId(0), wild)

@@ -78,7 +78,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
   ): Effect.fn.Return<TunnelAnswer, AccessRefused> {
     const [{ client, resource, expiresAt }, ...others] = grants as readonly [DnsGrant, ...ReadonlyArray<DnsGrant>]
     const mayNotExist = !isExact(resource.pattern)
-    const wait = mayNotExist || (family === 6 && ways.some())
+    const wait = mayNotExist || (family === 6 && resource.family !== 4 && ways.some())
     const accept = Effect.fnUntraced(function* (proxyIps: ReadonlyArray<string> | null) {
       const { mapping } = yield* acceptor.accept({
         client,
@@ -90,7 +90,14 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
       return yield* known(of, wait, mapping!)
     })
     const tell = Effect.fnUntraced(function* (state: NameState, proxyIps: ReadonlyArray<string>) {
-      return tunnelAnswerOf(state, family, proxyIps, yield* monotonicMillis, { ...ways, some: ways.some() })
+      return tunnelAnswerOf(
+        state,
+        family,
+        proxyIps,
+        yield* monotonicMillis,
+        { ...ways, some: ways.some() },
+        resource.family
+      )
     })
 
     // Before the name is the client's, so that it is told once by what it is covered.

@@ -20,20 +20,22 @@ export interface WaysOut6 {
 
 /**
  * The proxy IPs, whatever the upstream does. Only what is known is said: NXDOMAIN, stale or not, as long as no lookup said
- * otherwise, and NODATA for a family that is known to be empty, or to lead nowhere from the gateway's host.
+ * otherwise, and NODATA for a family that is known to be empty, or to lead nowhere from the gateway's host; `only`: what the resource is for.
  */
 export const tunnelAnswerOf = (
   state: NameState,
   family: 4 | 6,
   proxyIps: ReadonlyArray<string>,
   now: number,
-  ways: WaysOut6
+  ways: WaysOut6,
+  only: 4 | 6 | undefined
 ): TunnelAnswer => {
   if (state._tag === "Unresolved") {
     const ttl = Math.max(1, Math.min(maxNegativeTtl, Math.ceil((state.negativeUntil - now) / 1_000)))
     if (state.reason._tag === "NameNotFound") return { _tag: "NameError", ttl }
     if (state.reason._tag === "NoAddresses") return { _tag: "NoData", ttl }
   }
+  if (only !== undefined && family !== only) return { _tag: "NoData", ttl: proxyTtl }
   if (family === 6 && !ways.some) return { _tag: "NoData", ttl: proxyTtl }
   if (state._tag === "Resolved") {
     const addresses = state.addresses.filter((a) => familyOf(a) === family)

@@ -82,8 +82,8 @@ describe("the proxy pool", () => {
 describe("what a client is told about a name", () => {
   const ips = proxies(3)
   const everywhere = { some: true, leadsTo: () => true }
-  const answer = (state: NameState, family: 4 | 6 = 4, now = 1_000, ways: WaysOut6 = everywhere) =>
-    tunnelAnswerOf(state, family, ips, now, ways)
+  const answer = (state: NameState, family: 4 | 6 = 4, now = 1_000, ways: WaysOut6 = everywhere, only?: 4 | 6) =>
+    tunnelAnswerOf(state, family, ips, now, ways, only)
   const unresolved = (reason: Extract<NameState, { _tag: "Unresolved" }>["reason"], negativeUntil = 0): NameState => ({
     _tag: "Unresolved",
     reason,
@@ -124,6 +124,15 @@ describe("what a client is told about a name", () => {
     assert.deepStrictEqual(answer(missing, 4, 9_000_000), { _tag: "NameError", ttl: 1 })
     const empty = unresolved(new NoAddresses({ ttlSeconds: 5 }), 500_000)
     assert.deepStrictEqual(answer(empty, 6), { _tag: "NoData", ttl: 60 })
+  })
+
+  it("has nothing of the family that its resource is not for", () => {
+    const state = resolved(["10.0.0.1", "fd5a::1"])
+    assert.deepStrictEqual(answer(state, 6, 0, everywhere, 4), { _tag: "NoData", ttl: 30 })
+    assert.deepStrictEqual(answer(state, 4, 0, everywhere, 4), own(4))
+    assert.deepStrictEqual(answer(state, 4, 0, everywhere, 6), { _tag: "NoData", ttl: 30 })
+    const missing = unresolved(new NameNotFound({ ttlSeconds: 5 }), 6_000)
+    assert.deepStrictEqual(answer(missing, 6, 1_000, everywhere, 4), { _tag: "NameError", ttl: 5 })
   })
 
   it("is kept for two seconds only where it may turn out that the name has no IPv6", () => {

@@ -134,6 +134,25 @@ describe("Resolver, answers", () => {
     })
   )
 
+  it.live("asks for one family where the name is about one, also in the hosts file", () =>
+    Effect.gen(function* () {
+      const server = yield* dnsServer({ "app.test": { A: ["10.0.0.1"], AAAA: ["fd00::1"] } })
+      const folder = yield* temporaryFolder
+      const hosts = path.join(folder, "hosts")
+      yield* write(hosts, "10.0.0.3 listed.test\n")
+      const ask = (domain: string, family: 4 | 6, resolver = "corp") =>
+        Resolver.use((r) => Effect.flip(Effect.flip(r.resolve({ resolver, domain, family })))).pipe(
+          using([server], { hosts })
+        )
+      assert.deepStrictEqual((yield* ask("app.test", 6)).addresses, ["fd00::1"])
+      assert.strictEqual(asks(server, recordType.A), 0)
+      assert.deepStrictEqual((yield* ask("app.test", 4)).addresses, ["10.0.0.1"])
+      assert.deepStrictEqual((yield* ask("listed.test", 4, "system")).addresses, ["10.0.0.3"])
+      const none = yield* Effect.flip(ask("listed.test", 6, "system"))
+      assert.strictEqual(none.reason._tag, "NoAddresses")
+    })
+  )
+
   it.live("works over IPv6", () =>
     Effect.gen(function* () {
       const server = yield* dnsServer({ "app.test": { A: ["10.0.0.1"] } }, { address: "::1" })
