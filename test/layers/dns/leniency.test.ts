@@ -38,6 +38,14 @@ const odd =
   (answer: (query: Message) => Uint8Array): OddAnswer =>
   ({ query }) => [answer(query)]
 
+const eventually = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    for (let i = 0; !condition(); i++) {
+      assert.isBelow(i, 2_000, "within 20 s")
+      yield* Effect.sleep(10)
+    }
+  })
+
 describe("a server that gets EDNS wrong", () => {
   const complains = (over: (query: Message) => Partial<Message>): OddAnswer =>
     odd((query) => (query.edns === null ? replyTo(query) : replyTo(query, { answers: [], edns: null, ...over(query) })))
@@ -61,7 +69,7 @@ describe("a server that gets EDNS wrong", () => {
         yield* Effect.gen(function* () {
           assert.deepStrictEqual(addressesOf(yield* ask()), ["10.0.0.1"])
           // The look again in the background, whose questions have EDNS, is over some time.
-          while (asked.filter(({ query }) => query.edns !== null).length < 2) yield* Effect.sleep(10)
+          yield* eventually(() => asked.filter(({ query }) => query.edns !== null).length >= 2)
           for (let i = 0; i < 5; i++) {
             assert.deepStrictEqual(addressesOf(yield* ask(`n${i}.test`)), ["10.0.0.1"])
             const mine = asked.filter(({ query }) => query.questions[0]!.name.toLowerCase() === `n${i}.test`)
@@ -95,7 +103,7 @@ describe("a server that gets EDNS wrong", () => {
       const { asked, server } = yield* oddDnsServer(({ query }) => (lost++ === 0 ? [] : [replyTo(query)]))
       yield* Effect.gen(function* () {
         yield* ask()
-        while (asked.length < 3) yield* Effect.sleep(10)
+        yield* eventually(() => asked.length >= 3)
         const lastOf = (domain: string) =>
           Effect.map(ask(domain), () =>
             asked.findLast(({ query }) => query.questions[0]!.name.toLowerCase() === domain)
