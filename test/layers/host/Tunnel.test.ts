@@ -12,7 +12,7 @@ import * as TunnelMemory from "../../../layers/memory/TunnelMemory.ts"
 import { Destinations } from "../../../src/access/Destinations.ts"
 import { packetPolicy as portalPackets } from "../../../src/control/firezone/packetPolicy.ts"
 import { packetPolicy as standalonePackets } from "../../../src/control/standalone/packetPolicy.ts"
-import { DnsSockets } from "../../../src/host/DnsSockets.ts"
+import { DnsSocketError, DnsSockets } from "../../../src/host/DnsSockets.ts"
 import { ForeignNetworks } from "../../../src/host/ForeignNetworks.ts"
 import { HostError, HostNetwork } from "../../../src/host/HostNetwork.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
@@ -57,12 +57,12 @@ const dns = Layer.effectContext(
   })
 )
 
-const layerOver = (host: Layer.Layer<HostNetwork>) =>
+const layerOver = (host: Layer.Layer<HostNetwork>, sockets = dns) =>
   TunnelLive.layer({ device: "tun0", mtu: 1280, bindToDevice: true }).pipe(
     Layer.provideMerge(
       Layer.mergeAll(
         DataPlaneRecording.layer,
-        dns,
+        sockets,
         host,
         destinations(defaultRanges),
         ForeignNetworksLive.layer,
@@ -163,6 +163,23 @@ describe("the gateway's end of the tunnel", () => {
       assert.isTrue(yield* refuses("192.0.2.11"))
       assert.isFalse(yield* refuses("192.0.2.10"))
     }).pipe(Effect.provide(layerOver(host.layer)))
+  })
+
+  it.effect("looks at what the host uses of the ranges with each change of it", () => {
+    const news = HostNetworkMemory.make()
+    let looks = 0
+    const host = Layer.effect(
+      HostNetwork,
+      Effect.map(HostNetwork, (inner) => HostNetwork.of({ ...inner, lookAtRanges: Effect.sync(() => void looks++) }))
+    ).pipe(Layer.provide(news.layer))
+    return Effect.gen(function* () {
+      yield* (yield* Tunnel).configure(plan)
+      for (const address of ["192.0.2.10", "192.0.2.11"]) {
+        news.setAddresses([address])
+        yield* TestClock.adjust("1 second")
+      }
+      assert.strictEqual(looks, 2)
+    }).pipe(Effect.provide(layerOver(host)))
   })
 
   it.effect("goes on following after the host could not be asked, which the log tells", () =>
@@ -358,6 +375,37 @@ describe("the host under the tunnel", () => {
         assert.include(lines[0], "the TUN device tun0 was gone")
       })
     )
+  })
+
+  it.effect("has DNS served on the new device later, where that does not work at once", () => {
+    const host = HostNetworkMemory.make()
+    let calls = 0
+    const brokenOnce = Layer.effect(
+      DnsSockets,
+      Effect.map(DnsSockets, (inner) =>
+        DnsSockets.of({
+          ...inner,
+          serve: (service) =>
+            ++calls === 2
+              ? Effect.fail(new DnsSocketError({ message: "port 53 is taken", absent: false }))
+              : inner.serve(service)
+        })
+      )
+    ).pipe(Layer.provideMerge(dns))
+    return Effect.gen(function* () {
+      const tunnel = yield* Tunnel
+      const served = yield* Served
+      yield* tunnel.configure(plan)
+      yield* tunnel.serve(noAnswer)
+      const before = [...served]
+      host.change((there) => ({ ...there, link: null }))
+      yield* settle
+      assert.deepStrictEqual([(yield* tunnel.kept).wrong?.what, served], [["port 53 is taken"], []])
+
+      host.change((there) => there)
+      yield* settle
+      assert.deepStrictEqual([(yield* tunnel.kept).wrong, served], [null, before])
+    }).pipe(Effect.provide(layerOver(host.layer, brokenOnce)))
   })
 
   it.effect(
