@@ -31,10 +31,11 @@ export const hostLosses: ReadonlyArray<HostLoss> = [
     told: "net.ipv6.conf.all.forwarding was 0"
   },
   { name: "addresses flushed", command: `ip address flush dev ${device}`, told: "address 100.64.0.1/32 was gone" },
+  { name: "routes flushed", command: `ip route flush dev ${device}`, told: "route 100.64.0.0/11 was gone" },
   {
-    name: "routes flushed",
-    command: `ip route flush dev ${device}; ip -6 route flush dev ${device}`,
-    told: "route 100.64.0.0/11 was gone"
+    name: "IPv6 routes flushed",
+    command: `ip -6 route flush dev ${device}`,
+    told: "route fd00:2021:1111::/107 was gone"
   },
   {
     name: "route led elsewhere",

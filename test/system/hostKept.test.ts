@@ -29,16 +29,17 @@ it.live(
         yield* lab.exec("gateway", ["sh", "-ec", command])
         const said = yield* log.pipe(
           Effect.map((text) => repairsIn(text).slice(before)),
+          // The rest of an earlier loss may be said in between: a look may fall into the midst of it.
+          Effect.map((lines) => lines.filter((line) => line.includes(told))),
           Effect.filterOrFail(
             (lines) => lines.length > 0,
-            () => new LabError({ message: `${name}: nothing was said` })
+            () => new LabError({ message: `${name}: it was not said` })
           ),
-          Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 200 })
+          Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 400 })
         )
         assert.lengthOf(said, 1, name)
-        assert.include(said[0], told, name)
         for (const address of proxies) {
-          const { errors, page } = yield* world.visitor.retry({ address, every: 100, deadline: 10_000 })
+          const { errors, page } = yield* world.visitor.retry({ address, every: 100, deadline: 20_000 })
           assert.isNotNull(page ?? null, `${name}: ${address}: ${JSON.stringify(errors)}`)
         }
       }
@@ -51,7 +52,7 @@ it.live(
             Effect.repeat({
               until: (found) => found.length > 0,
               schedule: Schedule.spaced("100 millis"),
-              times: 50
+              times: 200
             })
           )
           assert.include(answers, proxies[0], `${server} ${transport}`)
@@ -63,7 +64,7 @@ it.live(
           (drip) => drip.lines > lines,
           () => new LabError({ message: "the open connection is stuck" })
         ),
-        Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+        Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 200 })
       )
       assert.isAbove(later.lines, lines)
       const { counters, gateway, host } = yield* world.gateway.status
@@ -86,7 +87,7 @@ it.live("what others lay over the tunnel's routes is told with what to look at, 
       world.gateway.status.pipe(
         Effect.map(({ host }) => host?.wrong?.what ?? []),
         Effect.filterOrFail(holds, (what) => new LabError({ message: JSON.stringify(what) })),
-        Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+        Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 200 })
       )
 
     // Nobody's address, the neighbour of the gateway's own; and a route around the tunnel's, which is not the longer one.
@@ -99,12 +100,12 @@ it.live("what others lay over the tunnel's routes is told with what to look at, 
       linesWith(log, "overlaps the host's route 100.64.0.0/10")
     )
     const told = yield* overlaps.pipe(
-      Effect.repeat({ until: ({ length }) => length > 0, schedule: Schedule.spaced("100 millis"), times: 100 })
+      Effect.repeat({ until: ({ length }) => length > 0, schedule: Schedule.spaced("100 millis"), times: 200 })
     )
     assert.lengthOf(told, 1)
 
     yield* shell("ip link set sallyport0 mtu 1300 down")
-    const { errors, page } = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 10_000 })
+    const { errors, page } = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 20_000 })
     assert.strictEqual(page?.servedBy, inner.origin.v4, JSON.stringify(errors))
 
     yield* shell("ip -6 route del fd00:2021:1111::/107 dev inner metric 100")
@@ -129,10 +130,10 @@ it.live("a device whose name another interface has taken is told, and made again
           /cannot be made again: .*sallyport0.*interface of another kind has it/.test(host?.wrong?.what[0] ?? ""),
         ({ host }) => new LabError({ message: JSON.stringify(host) })
       ),
-      Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+      Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 200 })
     )
     yield* lab.exec("gateway", ["ip", "link", "delete", "sallyport0"])
-    const { errors, page } = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 15_000 })
+    const { errors, page } = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 20_000 })
     assert.strictEqual(page?.servedBy, inner.origin.v4, JSON.stringify(errors))
     assert.lengthOf(linesWith(yield* log, "cannot be made again"), 1)
   }).pipe(inLab)

@@ -35,7 +35,7 @@ const isSynTo = (bytes: Uint8Array, address: string): boolean => {
 
 /** Until the way is there again: what is on its way while it changes may be lost. */
 const untilAnswered = Effect.fnUntraced(function* (address: string) {
-  for (let i = 0; i < 10; i++) if (/ 1 received/.test(yield* ping("-c", "1", address))) return
+  for (let i = 0; i < 20; i++) if (/ 1 received/.test(yield* ping("-c", "1", address))) return
   return assert.fail(`${address} does not answer`)
 })
 
@@ -96,7 +96,7 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock clie
           const since = yield* Clock.currentTimeMillis
           yield* world.visitor.get({ address, localPort })
           const seen = yield* lan.first(({ at, bytes }) => at >= since && isSynTo(bytes, address), {
-            timeout: "2 seconds"
+            timeout: "20 seconds"
           })
           const ip = seen === null ? undefined : ipView(seen.bytes)
           return ip === undefined ? undefined : ports(ip)?.from
@@ -160,7 +160,7 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock clie
           yield* untilAnswered(inner.otherOrigin.v4)
           const reply = yield* wire.first(
             ({ bytes, direction }) => direction === "in" && ipView(bytes)?.source === outer.gateway.v4,
-            { timeout: "2 seconds" }
+            { timeout: "20 seconds" }
           )
           assert.isNotNull(reply, `answers leave by ${device}, from the address that was addressed`)
         })
@@ -223,8 +223,11 @@ for (const switches of ["all", "none"]) {
           (ecn: number): Predicate =>
           ({ bytes, direction }) =>
             direction === "in" && (trafficClassOf(bytes, 0) & 3) === ecn
-        assert.isNotNull(yield* wire.first(isMarked(2), { timeout: "2 seconds" }), "datagrams of packets with ECT(0)")
-        assert.isNotNull(yield* lan.first(isMarked(3), { timeout: "2 seconds" }), "packets whose datagrams were marked")
+        assert.isNotNull(yield* wire.first(isMarked(2), { timeout: "20 seconds" }), "datagrams of packets with ECT(0)")
+        assert.isNotNull(
+          yield* lan.first(isMarked(3), { timeout: "20 seconds" }),
+          "packets whose datagrams were marked"
+        )
         assert.strictEqual((yield* world.gateway.status).counters.dataPlane["udp.congested"], 0)
       }).pipe(inLab),
     { timeout: 60_000 }

@@ -107,9 +107,19 @@ const tcp = (from: string, to: string, { ack = 0, data = 0, flags, ports, seq, w
   return ipPacket(6, from, to, [...start, ...be16(wrongChecksum === true ? good ^ 0x55 : good), ...rest])
 }
 
+/** Yields until `ms` have passed, and once after that: this process may have had no turn meanwhile. */
+const lookFor = async function* (ms: number) {
+  const end = performance.now() + ms
+  for (let isLast = false; !isLast;) {
+    isLast = performance.now() >= end
+    yield
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
 /** The next TCP segment that comes out of a device; `null`: none within `ms`. */
 const nextSegment = async (io: ReturnType<typeof openDevice>, ms: number) => {
-  for (const end = performance.now() + ms; performance.now() < end;) {
+  for await (const _ of lookFor(ms)) {
     io.poll(5)
     const length = io.readTun(at, 2048)
     const v6 = bytes[at]! >>> 4 === 6
@@ -118,7 +128,6 @@ const nextSegment = async (io: ReturnType<typeof openDevice>, ms: number) => {
       const source = bytes.subarray(at + (v6 ? 8 : 12), at + (v6 ? 24 : 16)).join(".")
       return { source, port: (bytes[header]! << 8) | bytes[header + 1]!, flags: bytes[header + 13]! }
     }
-    await new Promise((resolve) => setImmediate(resolve))
   }
   return null
 }
@@ -127,15 +136,14 @@ const nextSegment = async (io: ReturnType<typeof openDevice>, ms: number) => {
 const collect = (io: ReturnType<typeof openDevice>, ms = 300) =>
   Effect.promise(async () => {
     const seen: Array<string> = []
-    const end = performance.now() + ms
-    while (seen.length === 0 && performance.now() < end) {
+    for await (const _ of lookFor(ms)) {
       io.poll(5)
       for (let length = io.readTun(at, 2048); length > 0; length = io.readTun(at, 2048)) {
         if (bytes[at]! >>> 4 !== 4) continue
         const dotted = (offset: number) => bytes.subarray(at + offset, at + offset + 4).join(".")
         seen.push(`${dotted(12)}>${dotted(16)}/${bytes[at + 9]}`)
       }
-      await new Promise((resolve) => setImmediate(resolve))
+      if (seen.length > 0) break
     }
     return seen
   })
@@ -143,10 +151,9 @@ const collect = (io: ReturnType<typeof openDevice>, ms = 300) =>
 /** How many TCP and SCTP packets come out within `ms`; the host's own looking for neighbours is not among them. */
 const collectNow = async (io: ReturnType<typeof openDevice>, ms: number): Promise<number> => {
   let count = 0
-  for (const end = performance.now() + ms; performance.now() < end;) {
+  for await (const _ of lookFor(ms)) {
     io.poll(5)
     while (io.readTun(at, 2048) > 0) if ([6, 132].includes(bytes[at + (bytes[at]! >>> 4 === 6 ? 6 : 9)]!)) count++
-    await new Promise((resolve) => setImmediate(resolve))
   }
   return count
 }
