@@ -55,7 +55,7 @@ export type Verdict =
  * | ----------------------------------------------------------- | --------------------------- | ------------------------ |
  * | FORMERR to EDNS, also without the question                  | ask without EDNS            | glibc res_send, unbound  |
  * | NOTIMP or BADVERS to EDNS, with or without OPT              | ask without EDNS            | unbound; RFC 6891        |
- * | SERVFAIL or REFUSED to EDNS                                 | next server; if none is left, without EDNS | systemd-resolved |
+ * | SERVFAIL, REFUSED or another error to EDNS                  | next server; if none is left, without EDNS | systemd-resolved |
  * | silence to EDNS                                             | ask without EDNS            | systemd-resolved, dnsmasq |
  * | silence over UDP                                            | ask over TCP                | systemd-resolved         |
  * | an error without the question                               | it is that server's failure | unbound                  |
@@ -91,15 +91,13 @@ export const judge = (query: Query, bytes: Uint8Array, transport: "udp" | "tcp",
     const hasAnswer = !isError && message.answers.some(({ type }) => type === query.type)
     return { _tag: "Truncated", partial: hasAnswer ? message : null }
   }
-  if (isError) return failed(rcodeText(message.rcode), withEdns && doubtfulErrors.has(message.rcode))
+  // Mostly about the name; of some servers about EDNS.
+  if (isError) return failed(rcodeText(message.rcode), withEdns)
   return isLame(message) ? failed("it does not do recursion (lame)") : { _tag: "Usable", message }
 }
 
 /** What servers that do not know EDNS answer it with. */
 const ednsErrors: ReadonlySet<number> = new Set([rcode.FormErr, rcode.NotImp, rcode.BadVers])
-
-/** Mostly about the name; of some servers about EDNS. */
-const doubtfulErrors: ReadonlySet<number> = new Set([rcode.ServFail, rcode.Refused])
 
 const failed = (detail: string, mayBeEdns = false): Verdict => ({ _tag: "Failed", detail, mayBeEdns })
 

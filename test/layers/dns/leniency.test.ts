@@ -60,6 +60,7 @@ describe("a server that gets EDNS wrong", () => {
     SERVFAIL: complains(() => ({ rcode: rcode.ServFail })),
     "SERVFAIL without the question": complains(() => ({ rcode: rcode.ServFail, questions: [] })),
     REFUSED: complains(() => ({ rcode: rcode.Refused })),
+    "an error that is none of a resolver's (NOTAUTH)": complains(() => ({ rcode: 9 })),
     silence: ({ query }) => (query.edns === null ? [replyTo(query)] : [])
   }
   for (const [name, answer] of Object.entries(servers)) {
