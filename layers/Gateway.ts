@@ -84,7 +84,7 @@ const services = (config: GatewayConfig, privateKey: Uint8Array, { swap }: Gatew
     masquerade,
     ranges,
     sets: Object.fromEntries(resolvers),
-    setOf: setOfName(config.resources),
+    setOf: setOfName(config),
     lastAuthorizationEnded: ControlPlaneStandalone.clientsStay
   }
   return ControlPlaneStandalone.layer({ config, warmUp }).pipe(

@@ -472,6 +472,22 @@ describe("Resolutions: budgets", () => {
     }).pipe(Effect.provide(layerResolutions))
   )
 
+  it.effect("400 names of one client at 80 a second are found as fast as the resolver answers", () =>
+    Effect.gen(function* () {
+      const resolutions = yield* Resolutions
+      const script = yield* ResolverMemory.ResolverScript
+      yield* script.set("*", { _tag: "Late", afterMs: 100, stubborn: false, as: answer(["10.0.0.1"]) })
+      const { client, resource } = subscription("")
+      for (let i = 0; i < 400; i++) {
+        yield* resolutions.subscribe({ ...subscription(`n${i}.corp`), proxyIps: proxies(i) })
+        yield* TestClock.adjust(12.5)
+        if (i < 10) continue
+        const known = yield* resolutions.find(client, resource.id, `n${i - 10}.corp`)
+        assert.strictEqual(known?.state._tag, "Resolved")
+      }
+    }).pipe(Effect.provide(layerResolutions))
+  )
+
   it.effect("a released name leaves the queue", () =>
     Effect.gen(function* () {
       const resolutions = yield* Resolutions

@@ -1,4 +1,6 @@
 /** Which DNS resources a client's question falls under. Pure. */
+import type { GatewayConfig } from "../../config/GatewayConfig.ts"
+import { isWithin } from "../../dns/name.ts"
 import type { Authorization } from "../../model/Authorization.ts"
 import { compareSpecificity, matches } from "../../model/DomainPattern.ts"
 import type { DnsResource, Resource } from "../../model/Resource.ts"
@@ -25,10 +27,16 @@ export const isOpen = ({ expiresAt }: Pick<Authorization, "expiresAt">, now: num
 export const isPrivateName = (resources: ReadonlyArray<Resource>, domain: string): boolean =>
   resources.some((r) => r.kind === "dns" && matches(r.pattern, domain))
 
-/** The resolver set of the most specific resource that covers a name; `null`: none does. */
-export const setOfName = (resources: ReadonlyArray<Resource>): ((domain: string) => string | null) => {
+/** The resolver set of the most specific resource that covers a name, or of the smallest zone; `null`: nobody has said. */
+export const setOfName = ({
+  resources,
+  zones
+}: Pick<GatewayConfig, "resources" | "zones">): ((domain: string) => string | null) => {
   const named = resources
     .filter((resource) => resource.kind === "dns")
     .toSorted((a, b) => compareSpecificity(a.pattern, b.pattern))
-  return (domain) => named.find(({ pattern }) => matches(pattern, domain))?.resolver ?? null
+  const smallest = zones.toSorted((a, b) => b.domain.length - a.domain.length)
+  return (domain) =>
+    (named.find(({ pattern }) => matches(pattern, domain)) ?? smallest.find((zone) => isWithin(domain, zone.domain)))
+      ?.resolver ?? null
 }

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { coveringGrants, dnsGrants, isPrivateName } from "../../../src/control/standalone/chooseResource.ts"
+import { coveringGrants, dnsGrants, isPrivateName, setOfName } from "../../../src/control/standalone/chooseResource.ts"
 import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { tunnelAnswerOf, type WaysOut6 } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { defaultRanges, proxyMembership } from "../../../src/model/ranges.ts"
@@ -76,6 +76,23 @@ describe("the proxy pool", () => {
     assert.strictEqual(new Set(all).size, a === b ? 8 : 16)
     for (const address of all)
       assert.isTrue([standard.proxy4, standard.proxy6].some((range) => contains(range, parseAddress(address)!)))
+  })
+})
+
+describe("the resolver set that an alias's target is asked of", () => {
+  it("is that of the resource that covers it, else that of the smallest zone, or nobody's", () => {
+    const setOf = setOfName({
+      resources: [dnsResource("**.corp", { resolver: "corp" }), dnsResource("*.lab.corp", { resolver: "lab" })],
+      zones: [
+        { domain: "example", resolver: "wide", clients: null },
+        { domain: "eu.example", resolver: "eu", clients: null },
+        { domain: "corp", resolver: "other", clients: null }
+      ]
+    })
+    assert.deepStrictEqual(
+      ["git.corp", "box.lab.corp", "a.eu.example", "eu.example", "us.example", "example.org"].map(setOf),
+      ["corp", "lab", "eu", "eu", "wide", null]
+    )
   })
 })
 
