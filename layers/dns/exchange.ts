@@ -98,6 +98,9 @@ const maxOpen = 5
 /** Before the next server or the next way is tried where it is not known whether the first one answers at all. */
 const unknownMs = 300
 
+/** How often an answer that says no is looked at again while another server may know better. */
+const heldMs = 50
+
 /** How long TCP is waited for when the truncated answer would do. */
 const partialMs = 1_000
 
@@ -129,6 +132,7 @@ export const exchange = Effect.fnUntraced(function* (
   let now = yield* monotonicMillis
   let deadline = now + withinMs
   let nextAt = now
+  let held: Attempted | null = null
 
   const isSilent = (peer: Peer): boolean => memory.of(peer.key).silentSince !== null
   const isLiving = (peer: Peer): boolean => !isSilent(peer) && memory.of(peer.key).answeredAt !== null
@@ -202,6 +206,16 @@ export const exchange = Effect.fnUntraced(function* (
     return step === 2 ? start(peer, "stream", edns, false) : start(peer, "datagram", edns && step !== 1, true)
   }
 
+  /**
+   * Whether a server that is listed before this one may still know better: only where it was asked a moment ago, since
+   * nothing was known of it. What stands second is often a public server, which knows no private name.
+   */
+  const mayBeOverruled = (by: Peer): boolean =>
+    plan.order === "fallback" &&
+    peers
+      .slice(0, peers.indexOf(by))
+      .some((p) => p.asked > 0 && !p.heard && p.failure === null && !isSilent(p) && now - p.askedAt < plan.resendMs)
+
   const finish = ({ attempt, message }: Attempted): Message => {
     const { edns, peer, via } = attempt
     counters.answers++
@@ -238,6 +252,7 @@ export const exchange = Effect.fnUntraced(function* (
 
   for (;;) {
     now = yield* monotonicMillis
+    if (held !== null && !mayBeOverruled(held.attempt.peer)) return finish(held)
     if (now >= nextAt && now < deadline) {
       const peer = nextPeer()
       if (peer !== null) {
@@ -247,6 +262,7 @@ export const exchange = Effect.fnUntraced(function* (
       else deadline = now
     }
     if (now >= deadline) {
+      if (held !== null) return finish(held)
       const partial = peers.find((peer) => peer.partial !== null)?.partial
       if (partial) {
         counters.truncated_used++
@@ -258,7 +274,8 @@ export const exchange = Effect.fnUntraced(function* (
         ? reasonOf(peers)
         : new Timeout({ afterMs: withinMs })
     }
-    const next = yield* Queue.take(events).pipe(Effect.timeoutOption(Math.min(nextAt, deadline) - now))
+    const wakeAt = Math.min(nextAt, deadline, held === null ? Infinity : now + heldMs)
+    const next = yield* Queue.take(events).pipe(Effect.timeoutOption(wakeAt - now))
     if (Option.isNone(next)) continue
     now = yield* monotonicMillis
     const event = next.value
@@ -309,7 +326,9 @@ export const exchange = Effect.fnUntraced(function* (
     memory.answered(peer.key, { latencyMs: now - attempt.at, via: attempt.via, withEdns: understood }, now)
     switch (verdict._tag) {
       case "Usable":
-        return finish({ attempt, message: verdict.message })
+        held = { attempt, message: verdict.message }
+        if (verdict.message.answers.length > 0) return finish(held)
+        continue
       case "NoEdns":
         if (peer.plain) continue
         peer.plain = true

@@ -486,6 +486,23 @@ describe("Resolver, servers failing", () => {
     })
   )
 
+  it.live("the second server's NXDOMAIN waits for a first one of which nothing is known yet, not for a dead one", () =>
+    Effect.gen(function* () {
+      const knowing = yield* dnsServer({ "app.test": { A: ["10.0.0.1"], delayMs: 450 } })
+      const ignorant = yield* dnsServer({ mode: "nxdomain" })
+      const dead = yield* dnsServer({ mode: "blackhole" })
+      assert.deepStrictEqual((yield* resolve("app.test").pipe(using([knowing, ignorant]))).addresses, ["10.0.0.1"])
+      assert.isAtLeast(ignorant.queries.length, 1)
+      yield* Effect.gen(function* () {
+        assert.strictEqual((yield* reasonOf("app.test"))._tag, "NameNotFound")
+        // From then on at once.
+        const [reason, ms] = yield* timed(reasonOf("app.test"))
+        assert.strictEqual(reason._tag, "NameNotFound")
+        assert.isBelow(ms, 900)
+      }).pipe(using([dead, ignorant]))
+    })
+  )
+
   it.live("SERVFAIL, REFUSED, nonsense and a dead server lead to the next at once", () =>
     Effect.gen(function* () {
       const dead = yield* deadServer
