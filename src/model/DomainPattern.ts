@@ -45,20 +45,18 @@ export const domainOf = (pattern: string): string => {
 export const isExact = (pattern: string): boolean => !/[*?]/.test(pattern)
 
 /**
- * Orders patterns, the most specific first: read from the right, a literal comes before `?`, before `*`, before `**`,
- * and the shorter one before the longer. A total order, so that a choice among resources is always the same.
+ * Orders patterns, the most specific first: read from the right, a literal comes before `?`, before `*`, before `**`, before
+ * the end, and that before a further label. A total order, so that a choice among resources is always the same.
  */
 export const compareSpecificity = (a: string, b: string): number => {
   const left = tokens(a)
   const right = tokens(b)
-  for (let i = 0; i < left.length && i < right.length; i++) {
-    const x = left[left.length - 1 - i]!
-    const y = right[right.length - 1 - i]!
-    if (x === y) continue
-    if (rank(x) !== rank(y)) return rank(x) - rank(y)
-    return x < y ? -1 : 1
+  for (let i = 0; i < left.length || i < right.length; i++) {
+    const x = left[left.length - 1 - i]
+    const y = right[right.length - 1 - i]
+    if (x !== y) return rank(x) - rank(y) || (x! < y! ? -1 : 1)
   }
-  return left.length - right.length
+  return 0
 }
 
 const maxLength = 253
@@ -125,4 +123,8 @@ const matchLabel = (pattern: string, label: string): boolean =>
 
 const tokens = (pattern: string): ReadonlyArray<string> => normalize(pattern).match(/\*\*|./gu) ?? []
 
-const rank = (token: string): number => (token === "**" ? 3 : token === "*" ? 2 : token === "?" ? 1 : 0)
+/** `undefined`: the end. */
+const rank = (token: string | undefined): number => {
+  const at = ["?", "*", "**", undefined, "."].indexOf(token)
+  return at < 0 ? 0 : at + 1
+}

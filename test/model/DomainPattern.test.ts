@@ -147,6 +147,10 @@ describe("DomainPattern", () => {
     assert.deepStrictEqual(sorted.toReversed().sort(compareSpecificity), sorted)
     assert.isBelow(compareSpecificity("example.com", "*.example.com"), 0)
     assert.isBelow(compareSpecificity("*.sub.example.com", "*.example.com"), 0)
+    for (const narrow of ["g*.example.com", "?*.example.com", "*g.example.com"]) {
+      assert.isBelow(compareSpecificity(narrow, "*.example.com"), 0)
+      assert.isBelow(compareSpecificity("example.com", narrow), 0)
+    }
   })
 
   it.prop(

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
 import type { Command } from "../../src/dataplane/commands.ts"
 import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { type DnsResource, ResourceId } from "../../src/model/Resource.ts"
@@ -470,6 +471,52 @@ describe("NameBook", () => {
       assert.isAtLeast(own[0]!.lookup, 2)
       assert.isAtLeast(own[1]!.lookup, own[0]!.lookup)
     })
+
+    it.prop(
+      "is what its client may use just while any of them is the client's, whatever comes and goes, with the proxies it had",
+      [Schema.Array(Schema.Struct({ grant: Schema.Boolean, which: Schema.Literals([0, 1, 2, 3]) }))],
+      ([steps]) => {
+        const { book, state } = world()
+        // The most specific first, for each of the names.
+        const resources = ["git.corp", "g*.corp", "*.corp", "**.corp"].map((pattern, i) =>
+          dnsResource(pattern, { id: ResourceId.make(`${i}`), resolver: `set ${i % 2}` })
+        )
+        const covering = { "git.corp": [0, 1, 2, 3], "go.corp": [1, 2, 3], "a.git.corp": [3] }
+        const names = Object.entries(covering)
+        const proxiesOf = (domain: string) => [`100.96.1.${domain.length}`]
+        const held = new Set<number>()
+        const asked = new Set<string>()
+        for (const { grant, which } of steps) {
+          if (grant) {
+            held.add(which)
+            book.granted(clientId(0), resources[which]!)
+          } else {
+            held.delete(which)
+            book.revoked(clientId(0), resources[which]!.id)
+          }
+          for (const [domain, all] of names) {
+            const first = all.find((i) => held.has(i))
+            if (first === undefined || !all.includes(which)) continue
+            asked.add(domain)
+            book.subscribe({ ...subscription(domain), resource: resources[first]!, proxyIps: proxiesOf(domain) })
+          }
+          const expected = names.flatMap(([domain, all]) => {
+            const own = all.filter((i) => held.has(i))
+            if (!asked.has(domain) || own.length === 0) return []
+            return [[domain, own.map(String), `set ${own[0]! % 2}`, proxiesOf(domain), 1]]
+          })
+          const found = book.list().map(({ mapping }) => {
+            const { domain, resolver } = mapping.name
+            return [domain, mapping.resources.map(String), resolver, mapping.proxyIps, mapping.generation]
+          })
+          assert.sameDeepMembers(found, expected)
+        }
+        assert.notInclude(
+          state.commands.map((c) => c._tag),
+          "RemoveMapping"
+        )
+      }
+    )
 
     it("of a client that numbers its names has proxies of its own under each, or the same", () => {
       const { book, state } = world()
