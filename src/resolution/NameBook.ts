@@ -252,11 +252,11 @@ export class NameBook {
     this.ping(this.setOf(resolver), resolver)
   }
 
-  /** A harmless question that was asked at `since` came to its end. */
-  pinged(resolver: string, since: number, answered: boolean): void {
+  /** A harmless question that was asked at `since` came to its end; `null`: it was none. */
+  pinged(resolver: string, since: number, answered: boolean | null): void {
     const set = this.setOf(resolver)
     set.pinging = false
-    this.hear(set, answered, since, this.outside.now())
+    if (answered !== null) this.hear(set, answered, since, this.outside.now())
   }
 
   private ping(set: ResolverSet, resolver: string): void {

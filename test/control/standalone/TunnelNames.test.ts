@@ -20,6 +20,7 @@ import { ClientId } from "../../../src/model/Client.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { NameNotFound, NoAddresses, ServerFailure } from "../../../src/resolution/Resolver.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { SetProbe } from "../../../src/resolution/SetProbe.ts"
 import { cidrResource, dnsResource, lookups } from "../../support/access.ts"
 import { clientId, tunnel4, tunnel6 } from "../../support/engineWorld.ts"
 import {
@@ -722,6 +723,28 @@ describe("names in use", () => {
       assert.strictEqual(disk.writes, before + 40)
       assert.isTrue((yield* (yield* StateStore).mappings).every((mapping) => mapping.lastUsedAt >= 3_600_000))
     }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("the start", () => {
+  it.effect(
+    "asks each resolver set of a name something harmless, so that it is known which ones are slow or dead",
+    () => {
+      const asked: Array<string> = []
+      const probe = Layer.succeed(SetProbe, (set) => {
+        asked.push(set)
+        return Effect.succeed(set === "corp")
+      })
+      const resources = [corp, dnsResource("*.lab"), dnsResource("git.corp", { resolver: "corp" })]
+      return Effect.gen(function* () {
+        yield* (yield* TunnelNames).restore
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(asked, ["corp", "system"])
+        yield* script("*", { _tag: "Hang" })
+        assert.strictEqual((yield* askPatiently("a.corp")).afterMs, 140)
+        assert.strictEqual((yield* askPatiently("a.lab")).afterMs, 0, "nobody waits for a set that is silent")
+      }).pipe(Effect.provide(Layer.provide(layerOn(configOf(resources)), probe)))
+    }
   )
 })
 

@@ -17,9 +17,11 @@ import type { ResolverSet } from "../../../src/model/ResolverSet.ts"
 import { type Answer, NoResolver, ResolutionError, Resolver } from "../../../src/resolution/Resolver.ts"
 import type { ResolverOptions } from "../../../layers/dns/Resolver.ts"
 import * as ResolverLive from "../../../layers/dns/Resolver.ts"
+import { layer as setProbe } from "../../../layers/dns/setProbe.ts"
 import * as UpstreamLive from "../../../layers/dns/Upstream.ts"
 import type { DnsTestServer } from "../../support/dnsServer.ts"
 import { dnsServer } from "../../support/dnsServer.ts"
+import { SetProbe } from "../../../src/resolution/SetProbe.ts"
 import { withLogLines } from "../../support/standalone.ts"
 
 const live = (options: ResolverOptions) =>
@@ -117,6 +119,23 @@ describe("Upstream, servers out of reach", () => {
         }).pipe(using([{ address: "127.0.0.1", port: 9 }, server]))
       })
     )
+  )
+})
+
+describe("the harmless question whether a resolver set lives", () => {
+  it.live("is answered by whatever comes back, and not by silence or where nobody listens", () =>
+    Effect.gen(function* () {
+      const server = yield* dnsServer({ mode: "refused" })
+      const lives = Effect.flatMap(SetProbe, (probe) => probe("corp")).pipe(Effect.provide(setProbe))
+      yield* Effect.gen(function* () {
+        assert.isTrue(yield* lives)
+        server.setZone({ mode: "nxdomain" })
+        assert.isTrue(yield* lives)
+        server.setZone({ mode: "blackhole" })
+        assert.isFalse(yield* lives)
+      }).pipe(using([server], { resendMs: 50, totalMs: 200 }))
+      assert.isFalse(yield* lives.pipe(using([yield* deadServer])))
+    })
   )
 })
 
