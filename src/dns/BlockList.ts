@@ -57,8 +57,9 @@ export class BlockList {
   }
 
   private note(names: Set<string>, text: string): boolean {
-    const name = text.toLowerCase().replace(/\.$/, "")
-    if (name.length > 253 || !hostName.test(name)) return false
+    const dotless = text.replace(/\.$/, "")
+    if (dotless.length > 253 || !hostName.test(dotless)) return false
+    const name = dotless.toLowerCase()
     if (names.has(name)) return true
     if (this.size < this.limit) names.add(name)
     else this.leftOut++
@@ -66,7 +67,7 @@ export class BlockList {
   }
 }
 
-const hostName = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/
+const hostName = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/i
 
 /** What hosts files say of the host itself, which public lists carry along. */
 const isOwnName = (name: string): boolean =>

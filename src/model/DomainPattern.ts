@@ -30,7 +30,7 @@ export const matches = (pattern: string, domain: string): boolean => {
 
 /** Lower case, no trailing dot; `undefined` for what is no name (RFC 1035 lengths), and for the root. */
 export const canonicalDomain = (domain: string): string | undefined => {
-  const labels = labelsOf(domain)
+  const labels = /^[!-~]+$/.test(domain) ? labelsOf(domain) : null
   return labels === null || labels.length === 0 ? undefined : canonicalName(domain)
 }
 
