@@ -21,12 +21,51 @@ export const validate = (pattern: string): string | null => {
 }
 
 /** Whether the pattern covers the name (`DomainText`, any bytes). An invalid pattern covers nothing; what is no name is covered by nothing. */
-export const matches = (pattern: string, domain: string): boolean => {
+export const matches = (pattern: string, domain: string): boolean => matcherOf(domain)(pattern)
+
+/** The same for many patterns: the name is read once. */
+export const matcherOf = (domain: string): ((pattern: string) => boolean) => {
   const name = canonicalDomain(domain)
-  if (name === undefined || validate(pattern) !== null) return false
-  const text = normalize(pattern)
-  return (text.startsWith("*.") && name === text.slice(2)) || matchLabels(patternLabels(text), characters(name))
+  if (name === undefined) return () => false
+  let labels: ReadonlyArray<string> | undefined
+  return (pattern) => {
+    const parts = takenApart(pattern)
+    if (parts === null || !isOrEndsWith(name, parts.ending)) return false
+    if (parts.apex === name) return true
+    labels ??= characters(name)
+    return matchLabels(parts.labels, labels)
+  }
 }
+
+interface Parts {
+  /** The literal labels at the end: every name that is covered has them, and most others do not. */
+  readonly ending: string
+  /** The name that `*.` in front covers, too. */
+  readonly apex: string | null
+  readonly labels: ReadonlyArray<string>
+}
+
+/** A question is held against all patterns there are: each is taken apart once. More than anybody has, and it begins anew. */
+const patterns = new Map<string, Parts | null>()
+const maxPatterns = 65_536
+
+const takenApart = (pattern: string): Parts | null => {
+  const known = patterns.get(pattern)
+  if (known !== undefined) return known
+  const text = normalize(pattern)
+  const labels = patternLabels(text)
+  const lastGlob = labels.findLastIndex((label) => /[*?]/.test(label))
+  const ending = labels.slice(lastGlob + 1).join(".")
+  const parts =
+    validate(pattern) === null ? { ending, apex: text.startsWith("*.") ? text.slice(2) : null, labels } : null
+  if (patterns.size >= maxPatterns) patterns.clear()
+  patterns.set(pattern, parts)
+  return parts
+}
+
+const isOrEndsWith = (name: string, ending: string): boolean =>
+  ending === "" ||
+  (name.endsWith(ending) && (name.length === ending.length || name[name.length - ending.length - 1] === "."))
 
 /** Lower case, no trailing dot; `undefined` for what is no name (RFC 1035 lengths), and for the root. */
 export const canonicalDomain = (domain: string): string | undefined => {
