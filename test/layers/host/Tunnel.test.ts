@@ -443,6 +443,32 @@ describe("the host under the tunnel", () => {
     }
   )
 
+  it.effect("that somebody changes without end has no line for what fails by that, either", () => {
+    const news = HostNetworkMemory.make()
+    let rounds = 0
+    const host = Layer.effect(
+      HostNetwork,
+      Effect.map(HostNetwork, (inner) =>
+        HostNetwork.of({
+          ...inner,
+          repair: (remake) =>
+            Effect.map(inner.repair(remake), (found) => ({ ...found, refused: [`attempt ${rounds++} has failed`] }))
+        })
+      )
+    ).pipe(Layer.provide(news.layer))
+    return kept(
+      host,
+      Effect.fnUntraced(function* (_, lines) {
+        for (let i = 0; i < 50; i++) {
+          news.change((before) => ({ ...before, table: "gone" }))
+          yield* TestClock.adjust("100 millis")
+        }
+        assert.isAbove(rounds, 40)
+        assert.include(lines.at(-1), "without a line each from now on")
+      })
+    )
+  })
+
   it.effect("that somebody changes without end is put right once a second then, in one line until that is over", () => {
     const host = HostNetworkMemory.make()
     return kept(
