@@ -64,6 +64,9 @@ for (const [client, connect] of Object.entries(connectors)) {
         const lab = yield* Lab
         const wire = yield* lab.capture("gateway", { devices: ["outer"] })
         const world = yield* startWorld({ resources })
+        for (const label of ["one", "two", "three", "four"]) {
+          yield* world.nameServer.set({ name: `${label}.svc.corp.internal`, a: [inner.origin.v4] })
+        }
         yield* connect(world)
         const proxy = yield* world.proxyOf()
         const proxy6 = yield* world.proxyOf(appName, "AAAA")
@@ -92,6 +95,8 @@ for (const [client, connect] of Object.entries(connectors)) {
         assert.notInclude([proxy, proxy6], other)
         assert.strictEqual(yield* world.proxyOf(), proxy)
         yield* endpointKnown({ ...world, gateway: second })
+        // By now it is known to exist, and so kept.
+        assert.strictEqual(yield* world.proxyOf("one.svc.corp.internal"), other)
 
         yield* second.process.kill
         const left = yield* traces
