@@ -217,7 +217,7 @@ describe("one bug does not end", () => {
       Layer.provide([
         Layer.mock(Authorizations, authorizations),
         Layer.mock(ConnectionAcceptor, {}),
-        Layer.mock(Resolutions, {}),
+        Layer.mock(Resolutions, { meet: () => Effect.void }),
         Layer.mock(Upstream, {}),
         Layer.mock(Tunnel, { moved: Effect.never, ready: () => true, reachedFrom: () => Effect.void, ...tunnel })
       ]),
