@@ -81,7 +81,7 @@ const tellList = (path: string, { bad, firstBad, leftOut, size }: BlockList): Ef
     yield* Effect.logInfo(`block list ${path}: ${size} names`)
     if (bad > 0) {
       yield* Effect.logWarning(
-        `block list ${path}: ${bad} lines make no sense, the first is line ${firstBad}; write 0.0.0.0 and names, or a domain`
+        `block list ${path}: ${bad} of its lines make no sense, the first is line ${firstBad}; write 0.0.0.0 and names, or a domain`
       )
     }
     if (leftOut > 0) yield* Effect.logWarning(`block list ${path}: ${leftOut} names do not fit and are not blocked`)

@@ -64,7 +64,7 @@ export const blockLines = Effect.fnUntraced(function* (config: GatewayConfig) {
     lines.push(`block list ${path}: ${list.size} names`)
     if (list.bad > 0) {
       lines.push(
-        `warning: ${path}:${list.firstBad}: ${list.bad} lines make no sense, this is the first — write 0.0.0.0 and names, or a domain`
+        `warning: ${path}:${list.firstBad}: ${list.bad} of its lines make no sense, this is the first — write 0.0.0.0 and names, or a domain`
       )
     }
     if (list.leftOut > 0) lines.push(`warning: ${path}: ${list.leftOut} names do not fit — use a shorter list`)

@@ -212,6 +212,43 @@ describe("sallyport check", () => {
   )
 })
 
+describe("sallyport check of names", () => {
+  const names = `${example}zones: { dev.example.com: { resolver: corp, allow: [eng] }, ads.example.net: system }
+search: [corp.internal, nobody.example]
+records: { www.home: { cname: gitlab.corp.internal }, nas.home: { a: 10.20.0.5, ttl: 60 } }
+`
+  it.effect("shows zones, records and search domains, and what is odd, with its place", () =>
+    withFile(names, (file) =>
+      Effect.gen(function* () {
+        const { text, error } = yield* run(["check", "-c", file])
+        assert.isUndefined(error)
+        assert.match(text, /^dev\.example\.com +corp +alice-laptop$/m)
+        assert.match(text, /^ads\.example\.net +system +all$/m)
+        assert.match(text, /^www\.home +an alias of gitlab\.corp\.internal +300 s$/m)
+        assert.match(text, /^nas\.home +10\.20\.0\.5 +60 s$/m)
+        assert.match(text, /^short names are looked for in corp\.internal, nobody\.example$/m)
+        assert.include(text, `warning: ${file}:`)
+        assert.match(text, /: no resource, zone or record is in nobody\.example: .* — remove it, or add a zone$/m)
+      })
+    )
+  )
+
+  it.effect("reads block lists: how long they are, what makes no sense, what they do not block", () =>
+    withFile("0.0.0.0 ads.example.org\nwhat is this\nexample.net\n", (list) =>
+      withFile(`${names}block: [${list}, ${list}.none]\n`, (file) =>
+        Effect.gen(function* () {
+          const { text, error } = yield* run(["check", "-c", file])
+          assert.isUndefined(error)
+          assert.include(text, `block list ${list}: 2 names\n`)
+          assert.include(text, `warning: ${list}:2: 1 of its lines make no sense, this is the first — `)
+          assert.include(text, `warning: the zone ads.example.net is on the block list ${list} (example.net): `)
+          assert.include(text, `warning: the block list ${list}.none cannot be read: nothing is blocked by it — `)
+        })
+      )
+    )
+  )
+})
+
 describe("sallyport status", () => {
   it.effect("prints tables for people and the whole report as JSON", () =>
     Effect.gen(function* () {

@@ -53,7 +53,7 @@ describe("the files of names", () => {
 
           yield* fs.writeFileString(`${dir}/late`, "example.com\nx y\n")
           yield* until(() => files.blocked("example.com") !== undefined)
-          assert.isTrue(lines.some((line) => line.includes("1 lines make no sense, the first is line 2")))
+          assert.isTrue(lines.some((line) => line.includes("1 of its lines make no sense, the first is line 2")))
 
           yield* fs.remove(`${dir}/late`)
           yield* until(() => told().length === 2)
