@@ -204,10 +204,7 @@ export class Outbound {
       return this.answer(client, "outbound.unmapped", unmapped === "unreachable" ? networkUnreachable : prohibited)
     }
     const resource = this.admitting(client, mapping)
-    if (resource === undefined) {
-      const has = translations.resourcesOf(mapping).some((index) => client.resources.has(index))
-      return this.answer(client, has ? "outbound.filtered" : "outbound.unauthorized", prohibited)
-    }
+    if (resource === undefined) return this.answer(client, this.whyNot(client, mapping), prohibited)
     if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.query) {
       const { untranslatable } = state.packets
       if (untranslatable === "prohibited") return this.answer(client, "outbound.untranslatable", prohibited)
@@ -288,6 +285,12 @@ export class Outbound {
       if (to === undefined || !state.refuses(resource, to)) return resource
     }
     return undefined
+  }
+
+  private whyNot(client: ClientEntry, mapping: number): EngineCounter {
+    const covering = this.state.translations.resourcesOf(mapping)
+    for (let i = 0; i < covering.length; i++) if (client.resources.has(covering[i]!)) return "outbound.filtered"
+    return "outbound.unauthorized"
   }
 
   /** The chosen address is refused by one resource: another that leads there, or to the next address of its family. */
