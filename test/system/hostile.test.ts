@@ -447,7 +447,8 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       assert.isAtLeast(grown["questions_refused"]!, 500)
       assert.isAtLeast(grown["questions_dropped"]!, 500)
       assert.isBelow(result.asked.replies, 5_000)
-      assert.isBelow(made, 1000)
+      // Of those that are taken some get proxies before it is known that they do not exist: no more than a client may have.
+      assert.isAtMost(made, 4_096)
       yield* stillServes
     })
   )
