@@ -203,7 +203,9 @@ export const exchange = Effect.fnUntraced(function* (
     if (probe === "Datagrams" || step <= 0) {
       return start(peer, probe === "Datagrams" || tcpOnlySince === null ? "datagram" : "stream", edns, true)
     }
-    return step === 2 ? start(peer, "stream", edns, false) : start(peer, "datagram", edns && step !== 1, true)
+    const datagram = start(peer, "datagram", edns && step !== 1, true)
+    // Beside it, not instead: a server that is just coming back must not miss a turn.
+    return step === 2 ? Effect.andThen(start(peer, "stream", edns, false), datagram) : datagram
   }
 
   /**

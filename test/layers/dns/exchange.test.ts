@@ -57,6 +57,17 @@ describe("an exchange", () => {
     })
   )
 
+  it.live("asks by datagram at each turn, also where it tries TCP: the server may be coming back", () =>
+    Effect.gen(function* () {
+      let heard = 0
+      const comingBack = yield* oddDnsServer(({ query }) => (++heard < 3 ? [] : [replyTo(query)]))
+      const parts = partsWith(new ServerMemory())
+      const message = yield* ask(parts, planOf([comingBack.server], { attempts: 3 }))
+      assert.strictEqual(message.answers.length, 1)
+      assert.deepStrictEqual([parts.counters.queries, parts.counters.tcp_queries], [3, 1])
+    })
+  )
+
   it.live("asks a living server twice before one that is known to be silent", () =>
     Effect.gen(function* () {
       const dead = yield* oddDnsServer(() => [])
