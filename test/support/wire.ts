@@ -53,9 +53,10 @@ export const isDns =
     const data = udpData(ip)
     const header = dnsHeader(data)
     if (header === undefined || header.response !== (kind === "response")) return false
-    return ascii(data).includes(
-      name.replaceAll(/[^.]+/g, (label) => String.fromCharCode(label.length) + label).replaceAll(".", "")
-    )
+    // A server is asked in random case; lengths of labels are no letters.
+    return ascii(data)
+      .toLowerCase()
+      .includes(name.replaceAll(/[^.]+/g, (label) => String.fromCharCode(label.length) + label).replaceAll(".", ""))
   }
 
 /** An echo reply from this address. */

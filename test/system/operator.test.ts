@@ -165,10 +165,10 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
             const gateway = yield* operate({ name: "full", config, wrap: inside })
             const world = yield* surround(gateway, clientKeys)
             const first = yield* world.proxyOf()
-            yield* world.nameServer.set({ name: "n99.corp.internal", a: [inner.origin.v4] })
+            const names = Array.from({ length: 100 }, (_, i) => `n${i}.corp.internal`)
+            for (const name of names) yield* world.nameServer.set({ name, a: [inner.origin.v4] })
             yield* lab.exec("gateway", [...inside, "sh", "-c", fill, "sh", stateDir])
             // What the write-ahead log has room for still goes in; then names live in memory.
-            const names = Array.from({ length: 100 }, (_, i) => `n${i}.corp.internal`)
             const proxies = yield* Effect.forEach(names, (name) => world.proxyOf(name))
             const again = yield* world.proxyOf("n99.corp.internal")
             const page = yield* world.visitor.retry({ address: first, every: 100, deadline: 5000 })
