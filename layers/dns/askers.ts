@@ -1,7 +1,7 @@
 /** Who asks the tunnel's DNS server, and how much of that is taken. */
 import * as Effect from "effect/Effect"
 import { extendedErrorCode } from "../../src/dns/extendedError.ts"
-import { QuestionBudget } from "../../src/dns/QuestionBudget.ts"
+import { newNameLimit, QuestionBudget, questionLimit } from "../../src/dns/QuestionBudget.ts"
 import type { TunnelAnswer } from "../../src/dns/tunnelAnswer.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
@@ -10,6 +10,7 @@ export interface Asker {
   /** For the log; its questions wait in one line. */
   readonly name: string
   readonly questions: QuestionBudget
+  readonly newNames: QuestionBudget
   /** Says in one line, once a minute, that some of its questions were shed. */
   readonly tellShed: Effect.Effect<void>
 }
@@ -17,7 +18,7 @@ export interface Asker {
 export const makeAsker = (name: string): Asker => {
   const tell = makeOddities()
   const message = `${name} asks the tunnel's DNS server more than its share (docs/limits.md): some questions wait, some fail`
-  return { name, questions: new QuestionBudget(), tellShed: tell("shed", message) }
+  return { name, questions: new QuestionBudget(questionLimit), newNames: new QuestionBudget(newNameLimit), tellShed: tell("shed", message) }
 }
 
 export const makeAdmission = () => {
@@ -28,9 +29,12 @@ export const makeAdmission = () => {
      * long), `questions_dropped` (no answer: a flood).
      */
     counters: () => ({ ...counters }),
-    /** Waits for the asker's rate. `null`: the question is taken; else what it is told instead. */
-    admit: Effect.fnUntraced(function* (asker: Asker): Effect.fn.Return<TunnelAnswer | null> {
-      const admission = asker.questions.admit(yield* monotonicMillis)
+    /** Waits for one of the asker's rates. `null`: the question is taken; else what it is told instead. */
+    admit: Effect.fnUntraced(function* (
+      asker: Asker,
+      rate: "questions" | "newNames" = "questions"
+    ): Effect.fn.Return<TunnelAnswer | null> {
+      const admission = asker[rate].admit(yield* monotonicMillis)
       if (admission._tag === "Admitted") {
         if (admission.waitMs === 0) return null
         counters.questions_waited++

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { QuestionBudget } from "../../src/dns/QuestionBudget.ts"
+import { QuestionBudget, questionLimit } from "../../src/dns/QuestionBudget.ts"
 
 const many = (budget: QuestionBudget, count: number, now: number) =>
   Array.from({ length: count }, () => budget.admit(now))
@@ -8,7 +8,7 @@ const countOf = (admissions: ReadonlyArray<{ readonly _tag: string }>, tag: stri
 
 describe("QuestionBudget", () => {
   it("takes 1,000 questions at once, lets 500 wait for the rate, refuses 500, and answers no further ones", () => {
-    const all = many(new QuestionBudget(), 3_000, 0)
+    const all = many(new QuestionBudget(questionLimit), 3_000, 0)
     const waits = all.flatMap((admission) => (admission._tag === "Admitted" ? [admission.waitMs] : []))
     assert.strictEqual(waits.filter((ms) => ms === 0).length, 1_000)
     assert.deepStrictEqual([waits[1_000], waits.at(-1), waits.length], [2, 1_000, 1_500])
@@ -16,7 +16,7 @@ describe("QuestionBudget", () => {
   })
 
   it("takes 500 a second for ever, and all of the burst after a pause", () => {
-    const budget = new QuestionBudget()
+    const budget = new QuestionBudget(questionLimit)
     for (let now = 0; now < 60_000; now += 2) assert.deepStrictEqual(budget.admit(now), { _tag: "Admitted", waitMs: 0 })
     many(budget, 3_000, 60_000)
     const later = many(budget, 1_000, 63_000)
@@ -24,7 +24,7 @@ describe("QuestionBudget", () => {
   })
 
   it("serves a flood at the rate, tells a hundred a second that they are too many, and drops the rest", () => {
-    const budget = new QuestionBudget()
+    const budget = new QuestionBudget(questionLimit)
     many(budget, 10_000, 0)
     const second = Array.from({ length: 5_000 }, (_, n) => budget.admit((n + 1) / 5))
     assert.strictEqual(countOf(second, "Admitted"), 500)

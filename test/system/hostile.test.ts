@@ -442,13 +442,12 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       const made = (yield* names) - before
 
       assert.isAtMost(Math.max(...result.times), 250, `other client's answers took ${result.times.join(", ")} ms`)
-      // 20,000 are asked. The packet path lets 6,000 in; of these 3,500 are taken, and 900 told that they are too many.
+      // 20,000 are asked. The packet path lets 6,000 in; of these 3,500 are taken, and 800 of them are about new names.
       assert.isAtLeast(grown["outbound.gateway_rate_limited"]!, 5_000)
       assert.isAtLeast(grown["questions_refused"]!, 500)
       assert.isAtLeast(grown["questions_dropped"]!, 500)
       assert.isBelow(result.asked.replies, 5_000)
-      // Of those that are taken some get proxies before it is known that they do not exist: no more than a client may have.
-      assert.isAtMost(made, 4_096)
+      assert.isBelow(made, 1000)
       yield* stillServes
     })
   )

@@ -120,19 +120,23 @@ export const layer = (
       }
 
       /** Of a name that `grants`, one at least, cover. */
-      const resourceName = (
+      const resourceName = Effect.fnUntraced(function* (
         of: ClientNames,
         grants: ReadonlyArray<DnsGrant>,
         question: TunnelQuestion,
         now: number
-      ): Effect.Effect<TunnelAnswer> => {
+      ): Effect.fn.Return<TunnelAnswer> {
         const { domain, family, type } = question
+        const { resource } = grants[0]!
         // Their hints would lead clients past the proxy IPs.
-        if (type === recordType.HTTPS || type === recordType.SVCB) return Effect.succeed({ _tag: "NoData", ttl: 60 })
-        return family === null
-          ? forwarder.forward(of, grants[0]!.resource.resolver, question, forwardMs)
-          : resourceNames.answer(of, grants, { domain, family }, now)
-      }
+        if (type === recordType.HTTPS || type === recordType.SVCB) return { _tag: "NoData", ttl: 60 }
+        if (family === null) return yield* forwarder.forward(of, resource.resolver, question, forwardMs)
+        if ((yield* resolutions.find(of.client.id, resource.id, domain)) === undefined) {
+          const shed = yield* admission.admit(of, "newNames")
+          if (shed !== null) return shed
+        }
+        return yield* resourceNames.answer(of, grants, { domain, family }, now)
+      })
 
       const reverse = (of: ClientNames, slot: number): TunnelAnswer => {
         const entry = of.slots.ofSlot(slot)
