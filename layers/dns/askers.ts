@@ -18,7 +18,12 @@ export interface Asker {
 export const makeAsker = (name: string): Asker => {
   const tell = makeOddities()
   const message = `${name} asks the tunnel's DNS server more than its share (docs/limits.md): some questions wait, some fail`
-  return { name, questions: new QuestionBudget(questionLimit), newNames: new QuestionBudget(newNameLimit), tellShed: tell("shed", message) }
+  return {
+    name,
+    questions: new QuestionBudget(questionLimit),
+    newNames: new QuestionBudget(newNameLimit),
+    tellShed: tell("shed", message)
+  }
 }
 
 export const makeAdmission = () => {

@@ -10,7 +10,8 @@ import { domainOf, isExact, matches } from "../model/DomainPattern.ts"
 import type { CidrResource, DnsResource } from "../model/Resource.ts"
 import { heldDomains, reverseResolverOf } from "../control/standalone/heldDomains.ts"
 import { maxAliases } from "../control/standalone/nameRoutes.ts"
-import { parseNetwork } from "../packet/address.ts"
+import { DestinationPolicy, optInBits, type Refusal } from "../nat/destinationPolicy.ts"
+import { mask, type Network, parseNetwork, type Words, words } from "../packet/address.ts"
 import { gatewayAddress } from "./assignAddresses.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import type { NetworkConfig, Zone } from "./GatewayConfig.ts"
@@ -36,6 +37,7 @@ export const checkAgainstItself = (parts: Parts, report: Report, warn: Report): 
   const networks = all.filter((resource) => resource.kind === "cidr")
   checkEndpoint(parts, named, networks, report, warn)
   checkResources(parts, warn)
+  checkNetworks(networks, report)
   checkZones(parts, named, report)
   checkRecords(parts, named, report, warn)
   checkDomains(parts, named, networks, warn)
@@ -76,6 +78,34 @@ const checkEndpoint = (
       "reach the gateway's host outside of the tunnel, or by another of its addresses"
     )
   }
+}
+
+/** Packets to such a network are refused, all of them. */
+const checkNetworks = (networks: ReadonlyArray<CidrResource>, report: Report): void => {
+  const policy = new DestinationPolicy()
+  for (const { allow, id, network: text } of networks) {
+    const network = parseNetwork(text)!
+    const bits = optInBits(allow)
+    const refusal = policy.judge(network.address, bits)
+    if (refusal === undefined || refusal !== policy.judge(lastOf(network), bits)) continue
+    const optIn = optIns[refusal]
+    report(
+      ["resources", id, "cidr"],
+      `every packet to ${text} is refused: ${refusal}`,
+      optIn === undefined ? "remove the resource" : `add ${optIn}: true if that is meant`
+    )
+  }
+}
+
+const optIns: Partial<Record<Refusal, string>> = {
+  "loopback address": "allow_loopback",
+  "link-local address": "allow_link_local",
+  "metadata service": "allow_metadata"
+}
+
+const lastOf = ({ address, prefix }: Network): Words => {
+  const inside = mask(words(-1, -1, -1, -1), prefix)
+  return words(address.w0 | ~inside.w0, address.w1 | ~inside.w1, address.w2 | ~inside.w2, address.w3 | ~inside.w3)
 }
 
 /** Of one name that several resources have, only one resolver set is asked. */

@@ -1,7 +1,7 @@
 /**
  * Names that are not answered, as lists of the public write them. A line in the format of hosts(5) with an address that leads
  * nowhere (0.0.0.0, 127.0.0.1, ::, ::1) is about just these names; a line with a domain alone, `*.domain` as well, is about
- * all names below it, too. `#` begins a comment.
+ * all names below it, too; a top-level domain as `*.zip` only. `#` begins a comment.
  */
 import { isLoopback, isUnspecified, parseAddress } from "../packet/address.ts"
 import { parentName } from "./name.ts"
@@ -51,9 +51,15 @@ export class BlockList {
     const [first, ...names] = line.replace(/#.*/, "").replace("\ufeff", "").trim().split(/\s+/)
     if (first === undefined || first === "") return true
     const address = parseAddress(first)
-    if (address === undefined) return names.length === 0 && this.note(this.below, first.replace(/^\*?\./, ""))
+    if (address === undefined) return names.length === 0 && this.takeDomain(first)
     if (names.length === 0 || !(isUnspecified(address) || isLoopback(address))) return false
     return names.filter((name) => !isOwnName(name)).every((name) => this.note(this.exact, name))
+  }
+
+  private takeDomain(text: string): boolean {
+    const domain = text.replace(/^\*?\./, "")
+    // `com` by accident would take half of the world away: a whole top-level domain is written as `*.zip`.
+    return (domain !== text || /\../.test(domain)) && this.note(this.below, domain)
   }
 
   private note(names: Set<string>, text: string): boolean {

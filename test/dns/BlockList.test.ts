@@ -18,13 +18,21 @@ describe("a block list", () => {
   })
 
   it("of domains is about all names below them, too; the longest entry is the one found", () => {
-    const list = listOf("\ufeffexample.com\n*.example.net\n.example.org\nads.example.com\nzip\n")
+    const list = listOf("\ufeffexample.com\n*.example.net\n.example.org\nads.example.com\n*.zip\n")
     assert.strictEqual(list.find("www.example.com"), "example.com")
     assert.strictEqual(list.find("x.ads.example.com"), "ads.example.com")
     assert.strictEqual(list.find("example.net"), "example.net")
     assert.strictEqual(list.find("a.b.example.org"), "example.org")
     assert.strictEqual(list.find("evil.zip"), "zip")
     assert.isUndefined(list.find("notexample.com"))
+  })
+
+  it("takes a whole top-level domain away only where that is written out", () => {
+    const list = listOf("com\nnet.\n.zip\n")
+    assert.isUndefined(list.find("www.example.com"))
+    assert.isUndefined(list.find("www.example.net"))
+    assert.strictEqual(list.find("evil.zip"), "zip")
+    assert.deepStrictEqual([list.bad, list.firstBad], [2, 1])
   })
 
   it("says nothing of the host's own names, and nothing in comments and empty lines", () => {

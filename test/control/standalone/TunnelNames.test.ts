@@ -651,21 +651,23 @@ describe("any other question", () => {
     ).pipe(Effect.provide(layer))
   )
 
-  it.effect("about 300 new names of resources at once waits for the rate of 100 a second; names that are known do not", () =>
-    Effect.gen(function* () {
-      yield* script("*", answer(["10.0.0.1"]))
-      const known = yield* ask("known.corp")
-      const asking = yield* Effect.forEach(
-        Array.from({ length: 500 }, (_, n) => n),
-        (n) => Effect.forkChild(askRaw(`n${n}.corp`), { startImmediately: true })
-      )
-      assert.deepStrictEqual(yield* askRaw("known.corp"), known)
-      yield* TestClock.adjust("2 seconds")
-      const answers = yield* Fiber.joinAll(asking)
-      const count = (tag: string) => answers.filter((answer) => answer._tag === tag).length
-      // The known one was new once.
-      assert.deepStrictEqual([count("Addresses"), count("ServerFailure")], [399, 101])
-    }).pipe(Effect.provide(layer))
+  it.effect(
+    "about 300 new names of resources at once waits for the rate of 100 a second; names that are known do not",
+    () =>
+      Effect.gen(function* () {
+        yield* script("*", answer(["10.0.0.1"]))
+        const known = yield* ask("known.corp")
+        const asking = yield* Effect.forEach(
+          Array.from({ length: 500 }, (_, n) => n),
+          (n) => Effect.forkChild(askRaw(`n${n}.corp`), { startImmediately: true })
+        )
+        assert.deepStrictEqual(yield* askRaw("known.corp"), known)
+        yield* TestClock.adjust("2 seconds")
+        const answers = yield* Fiber.joinAll(asking)
+        const count = (tag: string) => answers.filter((answer) => answer._tag === tag).length
+        // The known one was new once.
+        assert.deepStrictEqual([count("Addresses"), count("ServerFailure")], [399, 101])
+      }).pipe(Effect.provide(layer))
   )
 })
 
