@@ -190,7 +190,9 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
           Effect.gen(function* () {
             const world = yield* surround(yield* operate({ name: "full", config, wrap: inside }), clientKeys)
             assert.strictEqual(yield* world.proxyOf(), kept)
-            const others = yield* Effect.forEach([1, 2, 3, 4], (n) => world.proxyOf(`other${n}.corp.internal`))
+            const names = Array.from({ length: 4 }, (_, i) => `other${i}.corp.internal`)
+            for (const name of names) yield* world.nameServer.set({ name, a: [inner.origin.v4] })
+            const others = yield* Effect.forEach(names, (name) => world.proxyOf(name))
             assert.notInclude(others, "none")
             assert.notInclude(others, unkept)
           })
