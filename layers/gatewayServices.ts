@@ -46,7 +46,8 @@ export const gatewayServices = (
   const { device, mtu } = packets
   const parts = swap({
     acceptor: ConnectionAcceptorLive.layer,
-    resolver: ResolverLive.layer({ sets, setOf }),
+    // The probe asks the sets' servers: with a Resolver of another's own there is nobody to ask.
+    resolver: Layer.merge(ResolverLive.layer({ sets, setOf }), setProbe),
     dataPlane: DataPlaneLive.layer({ ...packets, maxSessions: sessionLimit(masquerade) }),
     dnsSockets: DnsSocketsLive.layer(),
     host: HostNetworkLive.layer
@@ -58,7 +59,6 @@ export const gatewayServices = (
     Layer.provide(lastAuthorizationEnded),
     Layer.provideMerge(ClientsLive.layer),
     Layer.provideMerge(ResolutionsLive.layer),
-    Layer.provide(setProbe),
     Layer.provide([parts.resolver, answerPolicy, proxyRanges(ranges)]),
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
     Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),

@@ -18,7 +18,8 @@ import type { GatewayParts } from "../Gateway.ts"
 export const faults: Readonly<Record<DemoBreak, (live: GatewayParts) => GatewayParts>> = {
   accept: (live) => ({ ...live, acceptor: Layer.provide(acceptWaits, live.acceptor) }),
   icmp: (live) => ({ ...live, dataPlane: Layer.provide(icmpSilent, live.dataPlane) }),
-  heal: (live) => ({ ...live, resolver: Layer.provide(healNever, live.resolver) })
+  // Merged: the live one's probe of resolver sets stays.
+  heal: (live) => ({ ...live, resolver: Layer.provideMerge(healNever, live.resolver) })
 }
 
 /** `accept`: the acceptor replies only when the name is looked up, as gateways do that resolve first. */

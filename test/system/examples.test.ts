@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { fileURLToPath } from "node:url"
 import { Lab } from "../../src/lab/demo/Lab.ts"
+import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { inLab, inner } from "../support/lab.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 import { traces } from "../support/operator.ts"
@@ -20,14 +21,22 @@ it.live(
     Effect.gen(function* () {
       const { nameServer, proxyOf, visitor, ...world } = yield* startWorld({
         program: example("ownResolver"),
-        resources: `  company: { name: "*.corp.internal", resolver: corp, allow: [visitor] }`
+        resources: `  company: { name: "*.corp.internal", resolver: corp, allow: [visitor] }
+  other: { name: other.corp.internal, resolver: corp, allow: [visitor] }`
       })
       yield* connectWireguardGo({ nameServer, proxyOf, visitor, ...world })
 
       const page = yield* visitor.get({ address: yield* proxyOf(appName) })
+      const missing = yield* visitor.resolve({
+        server: tunnelAddresses.gateway.v4,
+        name: "no.corp.internal",
+        type: "A"
+      })
+      // An exact name has its proxy IP before anybody looked.
       const unknown = yield* visitor.connect({ address: yield* proxyOf("other.corp.internal") })
 
       assert.strictEqual(page.servedBy, inner.otherOrigin.v4)
+      assert.deepInclude(missing, { answered: true, rcode: 3 })
       assert.isFalse(unknown.ok)
       assert.deepStrictEqual(yield* nameServer.queries, {})
       const { mappings } = yield* world.gateway.status
