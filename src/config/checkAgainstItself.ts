@@ -10,8 +10,16 @@ import { domainOf, isExact, matches } from "../model/DomainPattern.ts"
 import type { CidrResource, DnsResource } from "../model/Resource.ts"
 import { heldDomains, reverseResolverOf } from "../control/standalone/heldDomains.ts"
 import { maxAliases } from "../control/standalone/nameRoutes.ts"
-import { DestinationPolicy, optInBits, type Refusal } from "../nat/destinationPolicy.ts"
-import { mask, type Network, parseNetwork, type Words, words } from "../packet/address.ts"
+import {
+  isLinkLocal,
+  isLoopback,
+  isMulticast,
+  mask,
+  type Network,
+  parseNetwork,
+  type Words,
+  words
+} from "../packet/address.ts"
 import { gatewayAddress } from "./assignAddresses.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import type { NetworkConfig, Zone } from "./GatewayConfig.ts"
@@ -80,28 +88,31 @@ const checkEndpoint = (
   }
 }
 
-/** Packets to such a network are refused, all of them. */
+/** Packets to such a network are refused, all of them, unless the resource opts in. */
 const checkNetworks = (networks: ReadonlyArray<CidrResource>, report: Report): void => {
-  const policy = new DestinationPolicy()
   for (const { allow, id, network: text } of networks) {
+    if (allow.length > 0) continue
     const network = parseNetwork(text)!
-    const bits = optInBits(allow)
-    const refusal = policy.judge(network.address, bits)
-    if (refusal === undefined || refusal !== policy.judge(lastOf(network), bits)) continue
-    const optIn = optIns[refusal]
-    report(
-      ["resources", id, "cidr"],
-      `every packet to ${text} is refused: ${refusal}`,
-      optIn === undefined ? "remove the resource" : `add ${optIn}: true if that is meant`
-    )
+    const ends = [network.address, lastOf(network)]
+    const refused = refusedNetworks.find(({ has }) => ends.every(has))
+    if (refused === undefined) continue
+    report(["resources", id, "cidr"], `every packet to ${text} is refused: ${refused.what}`, refused.fix)
   }
 }
 
-const optIns: Partial<Record<Refusal, string>> = {
-  "loopback address": "allow_loopback",
-  "link-local address": "allow_link_local",
-  "metadata service": "allow_metadata"
-}
+const refusedNetworks: ReadonlyArray<{
+  readonly what: string
+  readonly fix: string
+  readonly has: (address: Readonly<Words>) => boolean
+}> = [
+  { what: "loopback addresses", fix: "add allow_loopback: true if that is meant", has: isLoopback },
+  {
+    what: "link-local addresses",
+    fix: "add allow_link_local: true, or allow_metadata: true for a metadata service, if that is meant",
+    has: isLinkLocal
+  },
+  { what: "multicast addresses", fix: "remove the resource", has: isMulticast }
+]
 
 const lastOf = ({ address, prefix }: Network): Words => {
   const inside = mask(words(-1, -1, -1, -1), prefix)
