@@ -34,6 +34,12 @@ export const makeAdmission = () => {
      * long), `questions_dropped` (no answer: a flood).
      */
     counters: () => ({ ...counters }),
+    /** Whether a question would be dropped, which then it is; who floods has been told of long before. */
+    isDropped: (asker: Asker, now: number): boolean => {
+      const dropped = asker.questions.isFlooded(now)
+      if (dropped) counters.questions_dropped++
+      return dropped
+    },
     /** Waits for one of the asker's rates. `null`: the question is taken; else what it is told instead. */
     admit: Effect.fnUntraced(function* (
       asker: Asker,

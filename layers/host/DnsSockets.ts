@@ -7,7 +7,14 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { type DnsService, DnsSocketError, DnsSockets } from "../../src/host/DnsSockets.ts"
+import {
+  type DnsHandler,
+  type DnsReply,
+  type DnsService,
+  DnsSocketError,
+  DnsSockets,
+  waitFor
+} from "../../src/host/DnsSockets.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
@@ -63,6 +70,10 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
       return "fd" in opened ? Effect.succeed({ transport, address, ...opened }) : Effect.fail(opened)
     })
 
+  const sent = (error: Error | null): void => {
+    if (error !== null) counters.send_errors++
+  }
+
   const serveUdp = Effect.fnUntraced(function* (service: DnsService, address: string, port: number) {
     const socket = yield* retrying(Effect.flatMap(bind("udp", address, port, service), openUdpServer))
     // Made after the socket, so that at the end nothing sends on a closed one.
@@ -76,26 +87,27 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
       if (left > 0) perSource.set(source, left)
       else perSource.delete(source)
     }
-    const answer = (bytes: Uint8Array, source: SocketAddress): Effect.Effect<void> =>
-      outlive(service.handler(bytes, source, "udp")).pipe(
-        Effect.map((reply) => {
-          if (reply === null || reply === undefined) return
-          socket.send(reply, source.port, source.address, (error) => {
-            if (error !== null) counters.send_errors++
-          })
-        }),
+    const send = (reply: DnsReply | undefined, { address, port }: SocketAddress): void => {
+      if (reply !== null && reply !== undefined) socket.send(reply, port, address, sent)
+    }
+    const answer = (waited: Effect.Effect<DnsReply>, source: SocketAddress): Effect.Effect<void> =>
+      outlive(waited).pipe(
+        Effect.map((reply) => send(reply, source)),
         Effect.ensuring(Effect.sync(() => ended(source.address)))
       )
-    socket.on("message", (bytes, from) => {
-      const mine = perSource.get(from.address) ?? 0
+    socket.on("message", (bytes, { address, port }) => {
+      const mine = perSource.get(address) ?? 0
       if (mine >= maxInFlight - inFlight) {
         counters.udp_dropped++
         return
       }
-      inFlight++
-      perSource.set(from.address, mine + 1)
       counters.udp_queries++
-      run(answer(bytes, { address: from.address, port: from.port }))
+      const source = { address, port }
+      const reply = handle(service, bytes, source, "udp")
+      if (!Effect.isEffect(reply)) return send(reply, source)
+      inFlight++
+      perSource.set(address, mine + 1)
+      run(answer(reply, source))
     })
     socket.on("error", () => counters.send_errors++)
   })
@@ -103,7 +115,8 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
   const serveAddress = Effect.fnUntraced(function* (service: DnsService, address: string) {
     const server = yield* dnsTcpServer({
       listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service), openTcpServer)),
-      handler: (bytes, source) => Effect.map(outlive(service.handler(bytes, source, "tcp")), (reply) => reply ?? null),
+      handler: (bytes, source) =>
+        Effect.map(outlive(waitFor(handle(service, bytes, source, "tcp"))), (reply) => reply ?? null),
       limits,
       counters
     })
@@ -153,6 +166,15 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
   })
 }
 
+/** What the handler throws is a bug like one of its effect. */
+const handle = ({ handler }: DnsService, ...query: Parameters<DnsHandler>): ReturnType<DnsHandler> => {
+  try {
+    return handler(...query)
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}
+
 /** What Node is to listen on. */
 interface Binding {
   readonly transport: "udp" | "tcp"
@@ -181,11 +203,15 @@ const bindError = ({ address, port, transport }: Binding, error: NodeJS.ErrnoExc
   return { errno, message: `cannot serve DNS at ${formatHostPort(address, port)}/${transport}: ${errno}` }
 }
 
+/** Answers go to addresses: Node would take each for a name, and send in a later turn. */
+const addressItself: dgram.SocketOptions["lookup"] = (address, _, callback) =>
+  callback(null, address, net.isIPv6(address) ? 6 : 4)
+
 const openUdpServer = (binding: Binding): Effect.Effect<dgram.Socket, BindError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<dgram.Socket, BindError>((resume) => {
       const v6 = net.isIPv6(binding.address)
-      const socket = dgram.createSocket({ type: v6 ? "udp6" : "udp4", ipv6Only: v6 })
+      const socket = dgram.createSocket({ type: v6 ? "udp6" : "udp4", ipv6Only: v6, lookup: addressItself })
       const refuse = (error: NodeJS.ErrnoException): void => {
         socket.close()
         resume(Effect.fail(bindError(binding, error)))

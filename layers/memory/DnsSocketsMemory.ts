@@ -1,11 +1,11 @@
 /** `DnsSockets` without sockets: whoever made it asks. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { type DnsHandler, type DnsService, DnsSockets } from "../../src/host/DnsSockets.ts"
+import { type DnsHandler, type DnsReply, type DnsService, DnsSockets, waitFor } from "../../src/host/DnsSockets.ts"
 
 export interface SimulatedDnsSockets {
   /** A question to what is served just now; `null` where nothing is. */
-  readonly ask: DnsHandler
+  readonly ask: (...query: Parameters<DnsHandler>) => Effect.Effect<DnsReply>
   readonly layer: Layer.Layer<DnsSockets>
 }
 
@@ -13,7 +13,7 @@ export const make = (): SimulatedDnsSockets => {
   const services: Array<DnsService> = []
   return {
     ask: (query, source, transport) =>
-      Effect.suspend(() => services.at(-1)?.handler(query, source, transport) ?? Effect.succeed(null)),
+      Effect.suspend(() => waitFor(services.at(-1)?.handler(query, source, transport) ?? null)),
     layer: Layer.succeed(
       DnsSockets,
       DnsSockets.of({

@@ -3,7 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
-import type { DnsHandler } from "../../src/host/DnsSockets.ts"
+import { type DnsHandler, type DnsReply, waitFor } from "../../src/host/DnsSockets.ts"
 import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
 
 /** The other side of the tunnel in memory. */
@@ -17,7 +17,7 @@ export class TunnelRecorder extends Context.Service<
     /** The gateway's address (IPv4) whenever DNS was begun to be served. */
     readonly served: ReadonlyArray<string>
     /** What DNS is served with; answers nothing before. */
-    readonly dns: () => DnsHandler
+    readonly dns: () => (...query: Parameters<DnsHandler>) => Effect.Effect<DnsReply>
     /** The host loses the address from which the control plane is reached. */
     readonly move: () => void
   }
@@ -29,7 +29,7 @@ export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
     const reachedFrom: Array<string | null> = []
     const served: Array<string> = []
     const moved = yield* Queue.sliding<void>(1)
-    let dns: DnsHandler = () => Effect.succeed(null)
+    let dns: DnsHandler = () => null
     const tunnel = Tunnel.of({
       configure: (plan) =>
         Effect.sync(() => {
@@ -50,7 +50,19 @@ export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
     })
     const move = () => void Queue.offerUnsafe(moved, undefined)
     return Context.make(Tunnel, tunnel).pipe(
-      Context.add(TunnelRecorder, TunnelRecorder.of({ plans, reachedFrom, served, dns: () => dns, move }))
+      Context.add(
+        TunnelRecorder,
+        TunnelRecorder.of({
+          plans,
+          reachedFrom,
+          served,
+          dns:
+            () =>
+            (...query) =>
+              Effect.suspend(() => waitFor(dns(...query))),
+          move
+        })
+      )
     )
   })
 )

@@ -127,6 +127,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
 
     return Resolutions.of({
       subscribe: (request) => turn(() => book.subscribe(request)),
+      askAgain: (...asked) => book.askAgain(...asked),
       meet: (resolver) => turn(() => book.meet(resolver)),
       refresh: Effect.fnUntraced(function* (mapping, cause) {
         const of = book.mapping(mapping)

@@ -24,14 +24,24 @@ export class QuestionBudget {
   }
 
   admit(now: number): Admission {
-    const { burst, maxWaitMs, perSecond } = this.limit
-    const interval = 1_000 / perSecond
-    const dueAt = Math.max(this.dueAt, now)
-    const waitMs = Math.max(0, dueAt - now - (burst - 1) * interval)
-    if (waitMs <= maxWaitMs) {
-      this.dueAt = dueAt + interval
-      return { _tag: "Admitted", waitMs }
-    }
-    return this.refusals.take(now) ? { _tag: "Refused" } : { _tag: "Dropped" }
+    const waitMs = this.waitMs(now)
+    if (waitMs > this.limit.maxWaitMs) return this.refusals.take(now) ? { _tag: "Refused" } : { _tag: "Dropped" }
+    this.dueAt = Math.max(this.dueAt, now) + 1_000 / this.limit.perSecond
+    return { _tag: "Admitted", waitMs }
+  }
+
+  /** Whether a question that is admitted now need not wait. */
+  isFree(now: number): boolean {
+    return this.waitMs(now) === 0
+  }
+
+  /** Whether a question gets no answer now, whatever it is about. */
+  isFlooded(now: number): boolean {
+    return this.waitMs(now) > this.limit.maxWaitMs && this.refusals.isEmpty(now)
+  }
+
+  private waitMs(now: number): number {
+    const { burst, perSecond } = this.limit
+    return Math.max(0, Math.max(this.dueAt, now) - now - ((burst - 1) * 1_000) / perSecond)
   }
 }

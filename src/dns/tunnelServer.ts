@@ -12,15 +12,50 @@ import type { TunnelAnswer, TunnelQuestion } from "./tunnelAnswer.ts"
 /** A query has one question and an OPT record; the rest of the room is slack. */
 const maxQueryRecords = 16
 
+type Reply = Uint8Array | null
+
 /**
  * The protocol of the tunnel DNS server around one decision, `lookup`: bytes of a query in, bytes of the answer out,
  * `null` when nothing must be sent. A defect of `lookup` is logged and answered with SERVFAIL.
  */
-export const handleQuery = Effect.fnUntraced(function* (
+export const handleQuery = (
   bytes: Uint8Array,
   transport: "udp" | "tcp",
   lookup: (question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
-) {
+): Effect.Effect<Reply> =>
+  Effect.suspend(() => {
+    const reply = answerQuery(bytes, transport, lookup)
+    return Effect.isEffect(reply) ? reply : Effect.succeed(reply)
+  })
+
+/** The same, at once where that is possible: where the protocol itself answers, or `known` does. */
+export const answerQuery = (
+  bytes: Uint8Array,
+  transport: "udp" | "tcp",
+  lookup: (question: TunnelQuestion) => Effect.Effect<TunnelAnswer>,
+  known: (question: TunnelQuestion) => TunnelAnswer | undefined = () => undefined
+): Reply | Effect.Effect<Reply> => {
+  const query = readQuery(bytes)
+  if (query === null || query instanceof Uint8Array) return query
+  const { wanted } = query
+  const answer = decideHere(wanted) ?? known(wanted)
+  return answer === undefined
+    ? Effect.map(Effect.catchDefect(lookup(wanted), failed), (answer) => writeAnswer(query, answer, transport))
+    : writeAnswer(query, answer, transport)
+}
+
+/** A query that is worth a decision. */
+interface Query {
+  readonly question: Question
+  readonly wanted: TunnelQuestion
+  /** The answer's frame. */
+  readonly reply: Message
+  /** What the client takes over UDP. */
+  readonly udpLimit: number
+}
+
+/** A reply: the bytes are no such query. */
+const readQuery = (bytes: Uint8Array): Query | Reply => {
   const header = decodeHeader(bytes)
   // Answering an answer could make two servers talk for ever.
   if (header === null || header.response) return null
@@ -38,15 +73,24 @@ export const handleQuery = Effect.fnUntraced(function* (
   }
   if (query.edns !== null && query.edns.version !== 0) return encode({ ...reply, rcode: rcode.BadVers })
   if (question.class !== classInternet) return encode({ ...reply, rcode: rcode.Refused })
-  const wanted = readQuestion(question, query)
-  const answer = decideHere(wanted) ?? (yield* lookup(wanted).pipe(Effect.catchDefect(failed)))
+  const udpLimit = Math.min(Math.max(query.edns?.udpPayloadSize ?? 512, 512), udpPayloadSize)
+  return { question, wanted: readQuestion(question, query), reply, udpLimit }
+}
+
+const writeAnswer = (
+  { question, reply, udpLimit, wanted }: Query,
+  answer: TunnelAnswer,
+  transport: "udp" | "tcp"
+): Reply => {
   if (answer._tag === "Dropped") return null
-  const limit =
-    transport === "tcp" ? 0xffff : Math.min(Math.max(query.edns?.udpPayloadSize ?? 512, 512), udpPayloadSize)
+  const { edns } = reply
   const content = contentOf(question, answer)
   const authenticData = content.authenticData === true && wanted.authenticData === true
-  return fit({ ...reply, ...content, authenticData, edns: edns && { ...edns, options: optionsOf(answer) } }, limit)
-})
+  return fit(
+    { ...reply, ...content, authenticData, edns: edns && { ...edns, options: optionsOf(answer) } },
+    transport === "tcp" ? 0xffff : udpLimit
+  )
+}
 
 /** What every client is told the same: nobody else knows these names or types better. */
 const decideHere = ({ domain, type }: TunnelQuestion): TunnelAnswer | null => {

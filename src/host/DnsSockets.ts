@@ -1,5 +1,5 @@
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { SocketAddress } from "../model/SocketAddress.ts"
@@ -11,12 +11,19 @@ export class DnsSocketError extends Schema.TaggedError<DnsSocketError>()("DnsSoc
   absent: Schema.Boolean
 }) {}
 
-/** A query in, an answer out; `null` sends nothing, and ends a connection. Over TCP the bytes are without their length prefix. */
+/** `null` sends nothing, and ends a connection. Over TCP the bytes are without their length prefix. */
+export type DnsReply = Uint8Array | null
+
+/** A query in, an answer out: at once where it is known, since a fiber costs more than such an answer. */
 export type DnsHandler = (
   query: Uint8Array,
   source: SocketAddress,
   transport: "udp" | "tcp"
-) => Effect.Effect<Uint8Array | null>
+) => DnsReply | Effect.Effect<DnsReply>
+
+/** What a handler says, for those who wait in any case. */
+export const waitFor = (reply: ReturnType<DnsHandler>): Effect.Effect<DnsReply> =>
+  Effect.isEffect(reply) ? reply : Effect.succeed(reply)
 
 export interface DnsService {
   /** Each gets a UDP and a TCP socket. */

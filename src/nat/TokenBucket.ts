@@ -13,10 +13,19 @@ export class TokenBucket {
 
   /** Takes a token; false: none is left. */
   take(now: number): boolean {
-    const missing = Math.max(0, this.missing - (now - this.at) * this.perMillisecond)
+    const missing = this.missingAt(now)
     const granted = missing + 1 <= this.burst
     this.at = now
     this.missing = granted ? missing + 1 : missing
     return granted
+  }
+
+  /** Whether none is left. */
+  isEmpty(now: number): boolean {
+    return this.missingAt(now) + 1 > this.burst
+  }
+
+  private missingAt(now: number): number {
+    return Math.max(0, this.missing - (now - this.at) * this.perMillisecond)
   }
 }

@@ -111,6 +111,30 @@ export class NameBook {
     return { mapping: entry.mapping, state: toldOf(entry, this.outside.refused) }
   }
 
+  /**
+   * A client asks for what it has: what it is told, where that is all there is to do. `undefined`: not this, ask by
+   * `subscribe`.
+   */
+  askAgain(
+    id: MappingId,
+    resources: ReadonlyArray<ResourceId>,
+    proxyIps: ReadonlyArray<string>
+  ): NameState | undefined {
+    const entry = this.usable(id)
+    if (entry === undefined) return undefined
+    const { mapping, name } = entry
+    const now = this.outside.now()
+    const isSame = sameTexts(mapping.proxyIps, proxyIps) && sameMembers(mapping.resources, resources)
+    if (!isSame || !Policy.inDemand(name.policy, now) || outlived(name.state, now) !== null) return undefined
+    if (name.lookup?.number === 0) return undefined
+    const decision = this.decide(entry, "ClientAsked", now)
+    if (decision._tag !== "Ignore") return undefined
+    this.demand(entry, now)
+    if (proxyIps.length === 0) this.prospect(entry)
+    this.ignore(name, decision.brake)
+    return toldOf(entry, this.outside.refused)
+  }
+
   /** The decision, in words for a span. */
   refresh(id: MappingId, cause: Cause): string {
     const entry = this.usable(id)
@@ -434,8 +458,7 @@ export class NameBook {
         mapping.looked = false
         this.sendAddresses(mapping)
       }
-      entry.policy = Policy.demanded(entry.policy, now)
-      entry.lastClient = client
+      this.demand(mapping, now)
     }
     this.expire(entry)
     if (entry.lookup !== null && entry.lookup.number === 0) {
@@ -446,13 +469,11 @@ export class NameBook {
       }
       return entry.policy.inFlight ? "lookup" : this.count("brake.queued")
     }
-    // Its own, not anybody's: thousands may ask for one dead name each second.
-    const first = entry.state._tag !== "Resolved" && !mapping.looked
-    const decision = Policy.decide(entry.policy, entry.set.breaker, cause, now, first)
+    const decision = this.decide(mapping, cause, now)
     switch (decision._tag) {
       case "Lookup":
         // Whose turn the next probe is, the probe decides.
-        if (!first && entry.set.breaker.open && entry.set.waiting.size > 0) {
+        if (!asksFirst(mapping) && entry.set.breaker.open && entry.set.waiting.size > 0) {
           this.hold(entry)
           return this.count("brake.resolver_failing")
         }
@@ -464,9 +485,23 @@ export class NameBook {
         this.remember(entry, decision.time, now)
         return this.count("brake.remembered")
       case "Ignore":
-        if (decision.brake === "resolver_failing") this.hold(entry)
-        return this.count(`brake.${decision.brake}`)
+        return this.ignore(entry, decision.brake)
     }
+  }
+
+  private decide(mapping: MappingEntry, cause: Cause, now: number): Policy.Decision {
+    const { policy, set } = mapping.name
+    return Policy.decide(policy, set.breaker, cause, now, asksFirst(mapping))
+  }
+
+  private demand({ mapping, name }: MappingEntry, now: number): void {
+    name.policy = Policy.demanded(name.policy, now)
+    name.lastClient = mapping.client
+  }
+
+  private ignore(entry: NameEntry, brake: Policy.Brake): string {
+    if (brake === "resolver_failing") this.hold(entry)
+    return this.count(`brake.${brake}`)
   }
 
   /** A queued lookup is charged to a client that asks and has the budget for it: it does not wait behind the other's names. */
@@ -791,11 +826,17 @@ const overBudget = (budget: Budget): ResolutionReason => {
 
 const throttled = new Map<Budget, ResolutionReason>()
 
+/** Nobody has been told of the name through this mapping. Its own, not anybody's: thousands may ask for one dead name each second. */
+const asksFirst = ({ looked, name }: MappingEntry): boolean => name.state._tag !== "Resolved" && !looked
+
 const isOfPacket = (cause: Cause): boolean => cause !== "First" && cause !== "ClientAsked" && cause !== "Restarted"
 
 /** Those whose time ends first come first. */
 const byEnd = (entries: ReadonlyArray<MappingEntry>): ReadonlyArray<MappingEntry> =>
   entries.toSorted((a, b) => a.keptUntil! - b.keptUntil!)
+
+const sameMembers = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
+  a.length === b.length && a.every((text) => b.includes(text))
 
 const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
   a.length === b.length && a.every((text, i) => text === b[i])

@@ -48,6 +48,15 @@ export class Resolutions extends Context.Service<
     readonly subscribe: (
       request: Subscription
     ) => Effect.Effect<{ readonly mapping: Mapping; readonly state: NameState }>
+    /**
+     * What `subscribe` would come to for a mapping with exactly these resources and proxy IPs, where it would change nothing
+     * but when it was asked for last; `undefined` otherwise, and then nothing has changed.
+     */
+    readonly askAgain: (
+      mapping: MappingId,
+      resources: ReadonlyArray<ResourceId>,
+      proxyIps: ReadonlyArray<string>
+    ) => NameState | undefined
     /** Finds out whether a resolver set lives, before the first client asks. */
     readonly meet: (resolver: string) => Effect.Effect<void>
     /** Traffic or a client gives a reason to look again. Unknown mappings are ignored. */

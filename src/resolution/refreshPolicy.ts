@@ -40,7 +40,7 @@ export interface Breaker {
 }
 
 /** Why a cause starts no lookup; each has a counter `brake.<name>`. */
-type Brake = "idle" | "in_flight" | "fresh" | "back_off" | "resolver_failing"
+export type Brake = "idle" | "in_flight" | "fresh" | "back_off" | "resolver_failing"
 
 export type Decision =
   | { readonly _tag: "Lookup" }

@@ -23,6 +23,17 @@ describe("QuestionBudget", () => {
     assert.isTrue(later.every((admission) => admission._tag === "Admitted" && admission.waitMs === 0))
   })
 
+  it("says before it is asked what would become of a question", () => {
+    const budget = new QuestionBudget(questionLimit)
+    for (let n = 0; n < 12_000; n++) {
+      const now = n / 3
+      const [free, flooded] = [budget.isFree(now), budget.isFlooded(now)]
+      const admission = budget.admit(now)
+      assert.strictEqual(free, admission._tag === "Admitted" && admission.waitMs === 0)
+      assert.strictEqual(flooded, admission._tag === "Dropped")
+    }
+  })
+
   it("serves a flood at the rate, tells a hundred a second that they are too many, and drops the rest", () => {
     const budget = new QuestionBudget(questionLimit)
     many(budget, 10_000, 0)

@@ -8,7 +8,7 @@ import { emptyMessage, isMalformed } from "../../src/dns/message.ts"
 import { rcode, recordType } from "../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts"
 import { extendedErrorOption } from "../../src/dns/extendedError.ts"
-import { handleQuery } from "../../src/dns/tunnelServer.ts"
+import { answerQuery, handleQuery } from "../../src/dns/tunnelServer.ts"
 import { dnsMessage } from "../support/dnsMessages.ts"
 import { bytes } from "../support/packetArbitraries.ts"
 
@@ -157,6 +157,27 @@ describe("tunnel DNS server", () => {
       assert.isNull((yield* ask(q, { _tag: "Dropped" })).reply)
       const broken = yield* handleQuery(encode(q)!, "udp", () => Effect.die("bug"))
       assert.strictEqual(broken![3]! & 15, rcode.ServFail)
+    })
+  )
+
+  it.effect("what is known is answered at once, and all that the protocol itself answers; the rest is looked up", () =>
+    Effect.gen(function* () {
+      const asked: Array<string> = []
+      const lookup = ({ domain }: TunnelQuestion) => {
+        asked.push(domain)
+        return Effect.succeed(addresses)
+      }
+      const known = ({ domain }: TunnelQuestion) => (domain === "known.test" ? addresses : undefined)
+      const reply = (data: Uint8Array) => answerQuery(data, "udp", lookup, known)
+      const bytesOf = (name: string) => encode(query(name, recordType.A))!
+
+      assert.deepStrictEqual(reply(bytesOf("known.test")), yield* handleQuery(bytesOf("known.test"), "udp", lookup))
+      assert.deepStrictEqual(asked.splice(0), ["known.test"])
+      assert.isNull(reply(new Uint8Array(11)))
+      assert.instanceOf(reply(bytesOf("use-application-dns.net")), Uint8Array)
+      assert.instanceOf(reply(bytesOf("a.test").subarray(0, 14)), Uint8Array)
+      assert.isTrue(Effect.isEffect(reply(bytesOf("new.test"))))
+      assert.deepStrictEqual(asked, ["new.test"])
     })
   )
 

@@ -64,13 +64,14 @@ const outlives = <E, R>(loop: string, run: Effect.Effect<void, E, R>) =>
 const settle = TestClock.adjust(0)
 const alice = client(0).id
 const bob = client(1).id
+const askAgain = () => undefined
 
 describe("one bug does not end", () => {
   it.effect("the healing of names: the next notice is handled", () =>
     Effect.suspend(() => {
       const refresh = diesOnce<void>(undefined)
       const layer = RefreshLive.layer.pipe(
-        Layer.provide(Layer.mock(Resolutions, { refresh: refresh.method })),
+        Layer.provide(Layer.mock(Resolutions, { askAgain, refresh: refresh.method })),
         Layer.provideMerge(DataPlaneRecording.layer)
       )
       return outlives(
@@ -125,7 +126,7 @@ describe("one bug does not end", () => {
       const revoked = diesOnce<void>(undefined)
       const layer = AuthorizationsLive.layer.pipe(
         Layer.provide([
-          Layer.mock(Resolutions, { granted: () => Effect.void, revoked: revoked.method }),
+          Layer.mock(Resolutions, { askAgain, granted: () => Effect.void, revoked: revoked.method }),
           ControlPlaneStandalone.clientsStay
         ]),
         Layer.provideMerge(DataPlaneRecording.layer)
@@ -152,7 +153,13 @@ describe("one bug does not end", () => {
         Layer.mock(Authorizations, {}),
         Layer.mock(Clients, {}),
         Layer.mock(ConnectionAcceptor, {}),
-        Layer.mock(TunnelNames, { restore: Effect.void, counters: Effect.succeed({}), ...names }),
+        Layer.mock(TunnelNames, {
+          restore: Effect.void,
+          counters: Effect.succeed({}),
+          known: () => undefined,
+          isDropped: () => false,
+          ...names
+        }),
         Layer.mock(StateStore, { clients: Effect.succeed([]), putClients: () => Effect.void, ...store }),
         TunnelMemory.layer
       ]),
@@ -217,7 +224,7 @@ describe("one bug does not end", () => {
       Layer.provide([
         Layer.mock(Authorizations, authorizations),
         Layer.mock(ConnectionAcceptor, {}),
-        Layer.mock(Resolutions, { meet: () => Effect.void }),
+        Layer.mock(Resolutions, { askAgain, meet: () => Effect.void }),
         Layer.mock(Upstream, {}),
         Layer.mock(Tunnel, { moved: Effect.never, ready: () => true, reachedFrom: () => Effect.void, ...tunnel })
       ]),

@@ -59,7 +59,7 @@ export const makePortalDns = Effect.gen(function* () {
     return yield* forwarder.forward(source, resolver, question, withinMs)
   })
 
-  const handler: DnsHandler = (query, source, transport) =>
+  const handler = (...[query, source, transport]: Parameters<DnsHandler>) =>
     handleQuery(query, transport, (question) => answer(source.address, question))
   return { handler, counters: () => ({ ...admission.counters(), ...forwarder.counters() }) }
 })

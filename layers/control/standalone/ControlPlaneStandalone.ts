@@ -15,7 +15,7 @@ import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientState } from "../../../src/dataplane/notices.ts"
-import { handleQuery } from "../../../src/dns/tunnelServer.ts"
+import { answerQuery } from "../../../src/dns/tunnelServer.ts"
 import type { DnsSocketError } from "../../../src/host/DnsSockets.ts"
 import type { HostError } from "../../../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
@@ -59,8 +59,15 @@ export const layer = (
       yield* grantNetworks(config)
       yield* rememberClients(names)
       yield* Effect.forkScoped(grantAgain(config))
-      const serve = tunnel.serve((query, source, transport) =>
-        handleQuery(query, transport, (question) => names.answer(source.address, question))
+      const serve = tunnel.serve((query, { address }, transport) =>
+        names.isDropped(address)
+          ? null
+          : answerQuery(
+              query,
+              transport,
+              (question) => names.answer(address, question),
+              (question) => names.known(address, question)
+            )
       )
       yield* Effect.all([dataPlane.start, Effect.andThen(options.warmUp ?? Effect.void, serve)], { concurrency: 2 })
       return ControlPlane.of({

@@ -12,6 +12,7 @@ import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
 import { aliasOfResource, endIn } from "../../../src/control/standalone/aliasOfResource.ts"
 import { coveringGrants, type DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import {
   maxAliases,
   type NameRights,
@@ -30,6 +31,7 @@ import type { Upstream } from "../../../src/dns/Upstream.ts"
 import type { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
@@ -46,6 +48,7 @@ const searchTtl = 30
 
 interface ClientNames extends NamesOfClient, Asker {
   readonly rights: NameRights
+  readonly decided: DecidedNames
   /** All that it sends anywhere comes through the tunnel. */
   readonly internet: boolean
 }
@@ -68,6 +71,7 @@ export const layer = (
   Layer.effect(
     TunnelNames,
     Effect.gen(function* () {
+      const clock = yield* Clock.Clock
       const store = yield* StateStore
       const authorizations = yield* Authorizations
       const clients = yield* Clients
@@ -93,6 +97,7 @@ export const layer = (
           rights: rightsOf(client.id, grantsOf(config, client.id)),
           internet: grantsOf(config, client.id).some(({ resource }) => resource.kind === "internet"),
           slots: new Slots(client.id, ranges),
+          decided: new DecidedNames(),
           held: 0,
           turn: Semaphore.makeUnsafe(1)
         }
@@ -128,8 +133,7 @@ export const layer = (
       ): Effect.fn.Return<TunnelAnswer> {
         const { domain, family, type } = question
         const { resource } = grants[0]!
-        // Their hints would lead clients past the proxy IPs.
-        if (type === recordType.HTTPS || type === recordType.SVCB) return { _tag: "NoData", ttl: 60 }
+        if (isHint(type)) return noHints
         if (family === null) return yield* forwarder.forward(of, resource.resolver, question, forwardMs)
         if ((yield* resolutions.find(of.client.id, resource.id, domain)) === undefined) {
           const shed = yield* admission.admit(of, "newNames")
@@ -160,6 +164,15 @@ export const layer = (
         return yield* decide(of, question, 0)
       })
 
+      const known = (of: ClientNames, question: TunnelQuestion): TunnelAnswer | undefined => {
+        const { domain, family, type } = question
+        const now = clock.currentTimeMillisUnsafe()
+        const grants = of.decided.find(domain, routes, of.rights, now)
+        if (grants === undefined) return undefined
+        if (isHint(type)) return noHints
+        return family === null ? undefined : resourceNames.again(of, grants, { domain, family }, now)
+      }
+
       const decide = Effect.fnUntraced(function* (
         of: ClientNames,
         question: TunnelQuestion,
@@ -169,6 +182,7 @@ export const layer = (
         const route = routes.route(of.rights, question, now, files)
         const resource = route._tag === "Resource" ? route.grants[0]!.resource.id : null
         yield* Effect.annotateCurrentSpan({ route: route._tag, resource })
+        if (route._tag === "Resource") of.decided.note(question.domain, routes, of.rights, now, route.grants)
         return yield* follow(of, route, question, now, aliases)
       })
 
@@ -288,6 +302,22 @@ export const layer = (
           const askers = [...byClient.values()].filter((of) => of.rights.names.length > 0)
           yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
         }),
+        isDropped: (source) => {
+          const of = byAddress.get(source)
+          if (of === undefined) counters.unknown_source++
+          const dropped = of === undefined || admission.isDropped(of, monotonicMillisUnsafe(clock))
+          if (dropped) counters.questions++
+          return dropped
+        },
+        known: (source, question) => {
+          const of = byAddress.get(source)
+          const now = monotonicMillisUnsafe(clock)
+          const answer = of?.questions.isFree(now) === true ? known(of, question) : undefined
+          if (answer === undefined) return undefined
+          counters.questions++
+          of!.questions.admit(now)
+          return answer
+        },
         inUse: Effect.fnUntraced(function* (client, mappings) {
           const of = byClient.get(client)
           if (of === undefined) return
@@ -306,8 +336,11 @@ export const layer = (
     })
   )
 
-const leadsToAddresses = ({ family, type }: TunnelQuestion): boolean =>
-  family !== null || type === recordType.HTTPS || type === recordType.SVCB
+/** Their hints would lead clients past the proxy IPs. */
+const isHint = (type: number): boolean => type === recordType.HTTPS || type === recordType.SVCB
+const noHints: TunnelAnswer = { _tag: "NoData", ttl: 60 }
+
+const leadsToAddresses = ({ family, type }: TunnelQuestion): boolean => family !== null || isHint(type)
 
 /** What makes a resolver go on to the next name of its search list. */
 const isNegative = (answer: TunnelAnswer): boolean => {

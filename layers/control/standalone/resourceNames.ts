@@ -1,18 +1,21 @@
 /** What a client is told of a name that its resources cover: proxy IPs at once, or what is known of the name. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Semaphore from "effect/Semaphore"
 import { type AccessReply, ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
-import { isInMemoryOnly, type Slots } from "../../../src/control/standalone/Slots.ts"
+import { isDue, isInMemoryOnly, type Slots } from "../../../src/control/standalone/Slots.ts"
 import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies, leadsOut6 } from "../../../src/host/IpFamilies.ts"
-import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+import { monotonicMillis, monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import type { AccessRefused } from "../../../src/model/AccessRequest.ts"
 import type { Client } from "../../../src/model/Client.ts"
 import { isExact } from "../../../src/model/DomainPattern.ts"
+import type { DnsResource } from "../../../src/model/Resource.ts"
 import { isNegative, type NameState } from "../../../src/resolution/NameState.ts"
+import { mappingId } from "../../../src/resolution/mappingTable.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import type { StoredSlots } from "./storedSlots.ts"
 
@@ -39,8 +42,16 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
   const acceptor = yield* ConnectionAcceptor
   const families = yield* IpFamilies
   const resolutions = yield* Resolutions
+  const clock = yield* Clock.Clock
   const ways = { some: () => leadsOut6(families.ipv6()), leadsTo: families.leadsTo }
   let held = 0
+
+  /** Whether a question waits for a name's first lookup. */
+  const waits = ({ pattern, family: only }: DnsResource, family: 4 | 6): boolean =>
+    !isExact(pattern) || (family === 6 && only !== 4 && ways.some())
+
+  const tell = (state: NameState, family: 4 | 6, proxyIps: ReadonlyArray<string>, only: 4 | 6 | undefined) =>
+    tunnelAnswerOf(state, family, proxyIps, monotonicMillisUnsafe(clock), { ...ways, some: ways.some() }, only)
 
   /** The state of a name, a little later where its first lookup has begun just now. */
   const known = Effect.fnUntraced(function* (
@@ -78,7 +89,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
   ): Effect.fn.Return<TunnelAnswer, AccessRefused> {
     const [{ client, resource, expiresAt }, ...others] = grants as readonly [DnsGrant, ...ReadonlyArray<DnsGrant>]
     const mayNotExist = !isExact(resource.pattern)
-    const wait = mayNotExist || (family === 6 && resource.family !== 4 && ways.some())
+    const wait = waits(resource, family)
     const accept = Effect.fnUntraced(function* (proxyIps: ReadonlyArray<string> | null) {
       const { mapping } = yield* acceptor.accept({
         client,
@@ -89,34 +100,48 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
       })
       return yield* known(of, wait, mapping!)
     })
-    const tell = Effect.fnUntraced(function* (state: NameState, proxyIps: ReadonlyArray<string>) {
-      return tunnelAnswerOf(
-        state,
-        family,
-        proxyIps,
-        yield* monotonicMillis,
-        { ...ways, some: ways.some() },
-        resource.family
-      )
-    })
-
     // Before the name is the client's, so that it is told once by what it is covered.
     for (const other of others) yield* Effect.ignore(acceptor.accept({ ...other, name: null, credentials: null }))
     if (mayNotExist && of.slots.find(domain) === undefined) {
       const state = yield* accept(null)
-      if (isNegative(state)) return yield* tell(state, [])
+      if (isNegative(state)) return tell(state, family, [], resource.family)
     }
     const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
     if (entry === undefined) return { _tag: "ServerFailure" }
     const state = yield* accept(entry.proxyIps)
-    if (!mayNotExist || state._tag === "Resolved" || !isInMemoryOnly(entry)) yield* keep(of, entry, now)
-    return yield* tell(state, entry.proxyIps)
+    if (isKept(entry, resource, state)) yield* keep(of, entry, now)
+    return tell(state, family, entry.proxyIps, resource.family)
   })
 
+  /** `answer` where nothing is to be looked up, waited for, recorded or written down; `undefined` where something is. */
+  const again = (
+    of: NamesOfClient,
+    grants: ReadonlyArray<DnsGrant>,
+    { domain, family }: { readonly domain: string; readonly family: 4 | 6 },
+    now: number
+  ): TunnelAnswer | undefined => {
+    const { resource } = grants[0]!
+    const id = mappingId(of.client.id, null, domain)
+    const entry = of.slots.ofMapping(id)
+    const resources = grants.map((grant) => grant.resource.id)
+    const proxyIps = entry?.proxyIps ?? []
+    const state = resolutions.askAgain(id, resources, proxyIps)
+    if (state === undefined || (state._tag === "Resolving" && waits(resource, family))) return undefined
+    if (entry === undefined) return isNegative(state) ? tell(state, family, [], resource.family) : undefined
+    if (isKept(entry, resource, state) && isDue(entry, now)) return undefined
+    of.slots.touch(entry, now)
+    return tell(state, family, proxyIps, resource.family)
+  }
+
   return {
+    again,
     /** The proxy IPs of a name that was not found to be missing are in memory only until an address of it is known. */
     answer: (...question: Parameters<typeof answer>): Effect.Effect<TunnelAnswer> =>
       Effect.orElseSucceed(answer(...question), (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })),
     keep
   }
 })
+
+/** Whether a name is written down: not before an address is known, unless it exists for sure. */
+const isKept = (entry: NameEntry, { pattern }: DnsResource, state: NameState): boolean =>
+  isExact(pattern) || state._tag === "Resolved" || !isInMemoryOnly(entry)

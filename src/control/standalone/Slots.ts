@@ -128,6 +128,11 @@ export class Slots {
     return due
   }
 
+  /** A client asks for the name again. */
+  touch(entry: NameEntry, now: number): void {
+    this.names.touch(entry, now)
+  }
+
   find(domain: string): NameEntry | undefined {
     return this.names.find(mappingId(this.client, null, domain))
   }

@@ -17,6 +17,13 @@ export class TunnelNames extends Context.Service<
      * one of a name below a wildcard, or for IPv6 addresses.
      */
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
+    /**
+     * What `answer` comes to, where that is known by now and nothing has to be done for it; `undefined`: it is not, and the
+     * question does not count yet.
+     */
+    readonly known: (source: string, question: TunnelQuestion) => TunnelAnswer | undefined
+    /** Whether a question that comes from there now gets no answer, whatever it is: of no client, or one more of a flood. It counts. */
+    readonly isDropped: (source: string) => boolean
     /** The packet path tells which names of a client have sessions: they are not the ones to make room. */
     readonly inUse: (client: ClientId, mappings: ReadonlyArray<MappingId>) => Effect.Effect<void>
     /** A packet went to the name's proxies: where it is known in memory only, it is written down. */

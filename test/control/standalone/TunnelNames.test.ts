@@ -745,6 +745,138 @@ describe("names in use", () => {
   )
 })
 
+/** What is known without a lookup, a wait or a write. */
+const known = (domain: string, type: number = recordType.A, source = tunnel4(1)) =>
+  Effect.map(TunnelNames, (names) => names.known(source, { domain, type, family: familyOf(type), reverse: null }))
+const familyOf = (type: number) => (type === recordType.A ? 4 : type === recordType.AAAA ? 6 : null)
+const isKnown = (...question: Parameters<typeof known>) =>
+  Effect.map(known(...question), (answer) => answer !== undefined)
+
+describe("what is known at once", () => {
+  it.effect("is a name that its client has asked for, of either family, and that it has no hints", () =>
+    Effect.gen(function* () {
+      assert.isFalse(yield* isKnown("git.corp"))
+      const four = yield* ask("git.corp")
+      const six = yield* askSix("git.corp")
+      assert.deepStrictEqual(yield* known("git.corp"), four)
+      assert.deepStrictEqual(yield* known("git.corp", recordType.AAAA), six.answer)
+      assert.deepStrictEqual(yield* known("git.corp", recordType.HTTPS), { _tag: "NoData", ttl: 60 })
+      assert.deepStrictEqual(yield* known("git.corp", recordType.A, tunnel6(1)), four)
+      assert.isFalse(yield* isKnown("git.corp", recordType.TXT))
+      assert.isFalse(yield* isKnown("git.corp", recordType.A, tunnel4(2)))
+      assert.isFalse(yield* isKnown("www.example.com"))
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is that a name does not exist, which makes nothing, for as long as that was said", () =>
+    Effect.gen(function* () {
+      yield* script("*", fail(new NameNotFound({ ttlSeconds: 20 })))
+      yield* ask("none.corp")
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* known("none.corp"), { _tag: "NameError", ttl: 15 })
+      yield* TestClock.adjust("15 seconds")
+      assert.isFalse(yield* isKnown("none.corp"), "it is looked up again")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is nothing while a question waits for the first lookup", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      yield* Effect.forkScoped(askRaw("git.corp"), { startImmediately: true })
+      assert.isFalse(yield* isKnown("git.corp"))
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is nothing once the TTL asks for another lookup", () =>
+    Effect.gen(function* () {
+      yield* script("*", answer(["10.0.0.1"], 60))
+      yield* ask("git.corp")
+      for (let n = 0; n < 2; n++) {
+        yield* TestClock.adjust("29 seconds")
+        assert.isTrue(yield* isKnown("git.corp"))
+      }
+      yield* TestClock.adjust("3 seconds")
+      assert.isFalse(yield* isKnown("git.corp"))
+      const before = yield* lookups
+      yield* ask("git.corp")
+      assert.strictEqual((yield* lookups) - before, 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is nothing without the right: withdrawn, expired, or another that covers the name", () => {
+    const dated = { ...config, grants: config.grants.map((grant) => ({ ...grant, expiresAt: 10_000 })) }
+    return Effect.gen(function* () {
+      const told = yield* ask("git.corp")
+      yield* (yield* Authorizations).revoke(ClientId.make(clientId(1)), corp.id)
+      assert.isFalse(yield* isKnown("git.corp"))
+      assert.deepStrictEqual(yield* ask("git.corp"), told)
+      assert.deepStrictEqual(yield* known("git.corp"), told)
+      yield* (yield* Authorizations).record({ client: dated.clients[0]!, resource: git, expiresAt: null })
+      assert.isFalse(yield* isKnown("git.corp"), "the union is another one")
+      yield* (yield* Authorizations).revoke(ClientId.make(clientId(1)), git.id)
+      yield* ask("git.corp")
+      assert.isTrue(yield* isKnown("git.corp"))
+      yield* TestClock.adjust("10 seconds")
+      assert.isFalse(yield* isKnown("git.corp"))
+      assert.deepInclude(yield* ask("git.corp"), { _tag: "NameError" })
+    }).pipe(Effect.provide(layerOn(dated)))
+  })
+
+  it.effect(
+    "is nothing after half a minute without a question: the name is in demand anew, and its packets wait anew",
+    () =>
+      Effect.gen(function* () {
+        yield* script("*", answer(["10.0.0.1"], 3_600))
+        yield* ask("git.corp")
+        yield* TestClock.adjust("30 seconds")
+        assert.isTrue(yield* isKnown("git.corp"))
+        yield* TestClock.adjust("31 seconds")
+        assert.isFalse(yield* isKnown("git.corp"))
+      }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is nothing when its use is due to be written down", () =>
+    Effect.gen(function* () {
+      yield* script("*", answer(["10.0.0.1"], 86_400))
+      yield* ask("git.corp")
+      yield* TestClock.adjust("1 hour")
+      yield* (yield* Resolutions).refresh((yield* (yield* Resolutions).list)[0]!.mapping.id, "Stale")
+      assert.isFalse(yield* isKnown("git.corp"))
+      const { writes } = yield* Disk
+      yield* ask("git.corp")
+      assert.strictEqual((yield* Disk).writes, writes + 1)
+      assert.isTrue(yield* isKnown("git.corp"))
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("counts as questions do, and a question that would have to wait is not known", () =>
+    Effect.gen(function* () {
+      const names = yield* TunnelNames
+      yield* ask("git.corp")
+      const { questions } = (yield* names.counters) as { questions: number }
+      let told = 0
+      while ((yield* known("git.corp")) !== undefined) told++
+      assert.isAtLeast(told, 997)
+      assert.deepInclude(yield* names.counters, { questions: questions + told })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is what a flood and strangers get: nothing, before their question is read", () =>
+    Effect.gen(function* () {
+      const names = yield* TunnelNames
+      assert.isTrue(names.isDropped("192.0.2.1"))
+      const flood = Array.from({ length: 2_500 }, () => askRaw("www.example.com", recordType.MX))
+      for (const question of flood) yield* Effect.forkScoped(question, { startImmediately: true })
+      assert.isTrue(names.isDropped(tunnel4(1)))
+      assert.isTrue(names.isDropped(tunnel6(1)))
+      assert.isFalse(names.isDropped(tunnel4(2)))
+      assert.deepInclude(yield* names.counters, { unknown_source: 1, questions_dropped: 502 })
+      yield* TestClock.adjust("3 seconds")
+      assert.isFalse(names.isDropped(tunnel4(1)))
+    }).pipe(Effect.provide(layer))
+  )
+})
+
 describe("the start", () => {
   it.effect(
     "asks each resolver set of a name something harmless, so that it is known which ones are slow or dead",

@@ -9,7 +9,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { DnsHandler, DnsService } from "../../../src/host/DnsSockets.ts"
+import type { DnsHandler, DnsReply, DnsService } from "../../../src/host/DnsSockets.ts"
 import { DnsSockets } from "../../../src/host/DnsSockets.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import type { DnsSocketsOptions } from "../../../layers/host/DnsSockets.ts"
@@ -18,7 +18,7 @@ import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import { NativeError, openServerSocket } from "../../../layers/dataplane/native/fds.ts"
 
 /** Answers with the query behind its transport's first letter; nothing to an empty query. */
-const echo: DnsHandler = (query, _source, transport) =>
+const echo = (...[query, , transport]: Parameters<DnsHandler>): Effect.Effect<DnsReply> =>
   Effect.succeed(query.length === 0 ? null : Uint8Array.from([transport.charCodeAt(0), ...query]))
 
 const serve = (handler: DnsHandler, more: Partial<DnsService> = {}) =>
@@ -116,6 +116,25 @@ describe("DnsSockets over UDP", () => {
       socket.send("fine", at!.port, "127.0.0.1")
       yield* eventually(() => received.length > 0)
       assert.deepStrictEqual(received, ["ufine"])
+    }).pipe(using())
+  )
+
+  it.live("what a handler says at once is sent at once, and its defect harms nobody", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve((query) => {
+        if (query.length === 3) throw new Error("bug")
+        return query.length === 4 ? null : query
+      })
+      const { port } = at!
+      const { received, socket } = yield* udpClient
+      for (const text of ["bug", "none", "known"]) socket.send(text, port, "127.0.0.1")
+      yield* eventually(() => received.length > 0)
+      const client = yield* tcpClient(port)
+      client.socket.write(framed("known"))
+      yield* eventually(() => client.text.endsWith("known"))
+      client.socket.write(framed("none"))
+      yield* eventually(() => client.closed)
+      assert.deepStrictEqual(received, ["known"])
     }).pipe(using())
   )
 
