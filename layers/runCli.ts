@@ -9,6 +9,7 @@ import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
 import * as Keys from "./cli/Keys.ts"
 import { runProcess } from "./cli/runProcess.ts"
+import * as StateFiles from "./cli/StateFiles.ts"
 import * as StatusSocket from "./cli/StatusSocket.ts"
 import { version } from "./host/version.ts"
 
@@ -19,6 +20,7 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     programs,
     StatusSocket.layerClient,
     Keys.layer,
+    StateFiles.layer,
     HostNames.layer,
     HostIpv6.layer
   )

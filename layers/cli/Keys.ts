@@ -15,7 +15,7 @@ export const layer: Layer.Layer<Keys> = Layer.succeed(Keys, {
   }),
   publicKey: (privateKey) =>
     Effect.map(
-      load(() => import("../dataplane/nodePrimitives.ts")),
-      ({ x25519Public }) => Buffer.from(x25519Public(Buffer.from(privateKey, "base64"))).toString("base64")
+      load(() => import("../host/keyText.ts")),
+      ({ publicKeyOf }) => publicKeyOf(privateKey)
     )
 })

@@ -22,6 +22,7 @@ import { explainState } from "./stateErrors.ts"
 import { openStateFile, saveStateFile } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
 import { makeDirectory } from "./makeDirectory.ts"
+import { publicKeyOf } from "./keyText.ts"
 
 /**
  * Opens or creates the file at `path` (mode 0600, missing directories 0700) while the layer lives, alone of all gateways.
@@ -56,6 +57,8 @@ export const layer = (
       let lock = yield* lockStateDirectory(directory)
       yield* Effect.addFinalizer(() => Effect.sync(() => lock.release()))
       let file = yield* attempt("open")(() => openStateFile(path, newKey))
+      const key = (file.statements.getKey.get() as { readonly value: string }).value
+      yield* tellOfKey(path, publicKeyOf(key), { made: file.newKey, asked: newKey })
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           file.log.close()
@@ -177,6 +180,20 @@ export const layer = (
       })
     })
   )
+
+/** A key that clients do not have cuts all of them off: whoever made it by mistake (a state directory elsewhere) reads so. */
+const tellOfKey = (path: string, publicKey: string, of: { readonly made: boolean; readonly asked: boolean }) => {
+  if (of.made) {
+    return Effect.logWarning(
+      `this gateway has a new key, made in ${path}: every client needs PublicKey = ${publicKey} (sallyport client-config prints its file); clients that know another one are refused until then, or until the state that has it is restored`
+    )
+  }
+  return of.asked
+    ? Effect.logWarning(
+        `--new-key did nothing: ${path} has its key (${publicKey}), which stays; to change it, run sallyport key rotate`
+      )
+    : Effect.void
+}
 
 /**
  * Moving the log into the file holds questions up for some tens of milliseconds: it is done in a quiet second, in which

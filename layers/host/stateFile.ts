@@ -15,6 +15,8 @@ export interface StateFile {
   readonly database: DatabaseSync
   readonly statements: ReturnType<typeof prepare>
   readonly log: FileSync
+  /** Its key was made just now: clients have another one, or none. */
+  readonly newKey: boolean
   /** Whether the path leads to another file by now, or to none. */
   readonly whereabouts: () => "there" | "replaced" | "gone"
   /** Takes the log of a replaced file from beside the other one: SQLite would take what is in it for the other one's. */
@@ -72,12 +74,15 @@ const pastDates = ["mapping SET last_used", "rested SET since"]
  * anything in it may be replaced, too, and one without a key gets another one.
  */
 export const openStateFile = (path: string, newKey: boolean): StateFile => {
+  let made = false
   if (!fs.existsSync(path)) {
     if (!newKey && fs.existsSync(`${path}-wal`)) throw lost(`${path} is gone, only its log is there`)
     make(path)
+    made = true
   } else if (isEmpty(path)) {
     if (!newKey) throw lost(`${path} holds nothing`)
     make(path)
+    made = true
   }
   // What is wrong with the path itself, this tells better than SQLite.
   fs.closeSync(fs.openSync(path, "r+"))
@@ -85,7 +90,7 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
   if ((mode & 0o077) !== 0) fs.chmodSync(path, 0o600)
   const database = new DatabaseSync(path, { timeout: 250 })
   try {
-    check(database, path)
+    checkStateFile(database, path)
     database.exec(
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages};`
     )
@@ -94,6 +99,7 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
     if (statements.getKey.get() === undefined) {
       if (!newKey) throw lost(`${path} has no key in it`)
       statements.setKey.run(makeKey())
+      made = true
     }
     database.exec(pastDates)
     // What a start has changed is in the file itself: so much of it a plain copy has.
@@ -104,6 +110,7 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
       database,
       statements,
       log: makeFileSync(`${path}-wal`),
+      newKey: made,
       whereabouts: () => {
         const found = identity(path)
         if (found === undefined) return "gone"
@@ -163,7 +170,12 @@ const prepareNew = (path: string): string => {
 const settle = (made: string, path: string): void => {
   for (const suffix of ["-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
   fs.renameSync(made, path)
-  const fd = fs.openSync(dirname(path), "r")
+  syncPath(dirname(path))
+}
+
+/** Puts a file, or the entries of a directory, on the disk. */
+export const syncPath = (path: string): void => {
+  const fd = fs.openSync(path, "r")
   try {
     fs.fsyncSync(fd)
   } finally {
@@ -179,7 +191,7 @@ const isEmpty = (path: string): boolean => {
   try {
     return pragma(database, "schema_version") === 0
   } catch {
-    // What it is instead, `check` says.
+    // What it is instead, `checkStateFile` says.
     return false
   } finally {
     database.close()
@@ -194,7 +206,7 @@ const upgrade = (database: DatabaseSync): void => {
 }
 
 /** Reads only: a file that is not understood stays byte for byte what it was. */
-const check = (database: DatabaseSync, path: string): void => {
+export const checkStateFile = (database: DatabaseSync, path: string): void => {
   const version = pragma(database, "user_version")
   if (pragma(database, "application_id") !== applicationId) {
     throw new StateError({

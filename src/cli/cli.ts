@@ -1,4 +1,5 @@
 import * as Command from "effect/cli/Command"
+import { backup } from "./backup.ts"
 import { check } from "./check.ts"
 import { clientConfig } from "./clientConfig.ts"
 import { connect } from "./connect.ts"
@@ -6,13 +7,14 @@ import { demo } from "./demo.ts"
 import { devPortal } from "./devPortal.ts"
 import { genkey } from "./genkey.ts"
 import { pubkey } from "./pubkey.ts"
+import { restore } from "./restore.ts"
 import { status } from "./status.ts"
 import { up } from "./up.ts"
 
-/** The `sallyport` command with everything below it; needs `Programs`, `StatusClient` and `Keys`. */
+/** The `sallyport` command with everything below it; needs `Programs`, `StatusClient`, `StateFiles` and `Keys`. */
 export const cli = Command.make("sallyport").pipe(
   Command.withDescription(
     "A zero-trust gateway that lets clients in at once and resolves the names of what they may reach in the background"
   ),
-  Command.withSubcommands([up, check, status, connect, demo, clientConfig, genkey, pubkey, devPortal])
+  Command.withSubcommands([up, check, status, connect, demo, clientConfig, backup, restore, genkey, pubkey, devPortal])
 )

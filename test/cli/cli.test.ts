@@ -10,6 +10,7 @@ import { type Failure, Programs } from "../../src/cli/Programs.ts"
 import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
 import * as Keys from "../../layers/cli/Keys.ts"
+import * as StateFiles from "../../layers/cli/StateFiles.ts"
 import { portalConfig, portalFile } from "../support/portalWorld.ts"
 import { example, key } from "../config/fixtures.ts"
 import { report } from "./fixtures.ts"
@@ -72,7 +73,7 @@ const run = (
     const lines = (yield* TestConsole.logLines).map(String)
     const error = Exit.isFailure(exit) ? yield* Effect.flip(exit) : undefined
     return { calls: asked.calls, text: lines.join("\n"), error }
-  }).pipe(Effect.provide([NodeServices.layer, layerStatus, Keys.layer]))
+  }).pipe(Effect.provide([NodeServices.layer, layerStatus, Keys.layer, StateFiles.layer]))
 
 const withFile = <A, E, R>(text: string, use: (file: string) => Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {

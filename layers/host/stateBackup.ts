@@ -1,0 +1,177 @@
+/** Copies of the state of a gateway, and their way back (`sallyport backup`, `restore`). */
+import * as fs from "node:fs"
+import { dirname, join, resolve } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import * as Effect from "effect/Effect"
+import type { Restored, StateSummary } from "../../src/cli/StateFiles.ts"
+import { StateError } from "../../src/host/StateStore.ts"
+import { publicKeyOf } from "./keyText.ts"
+import { explainState } from "./stateErrors.ts"
+import { checkStateFile, syncPath } from "./stateFile.ts"
+import { lockStateDirectory } from "./stateLock.ts"
+
+const companions = ["-wal", "-shm"]
+
+/**
+ * One transaction of SQLite's reads all that is committed, in the log too, whether a gateway runs or not; the gateway goes
+ * on writing meanwhile.
+ */
+export const backupState = (
+  stateDir: string,
+  file: string,
+  { overwrite }: { readonly overwrite: boolean }
+): Effect.Effect<StateSummary, StateError> => {
+  const path = join(stateDir, "state.db")
+  return attempt(path, "read", () => {
+    if (!fs.existsSync(path)) {
+      throw new StateError({
+        message: `there is no state in ${stateDir}: name the configuration of the gateway with -c`
+      })
+    }
+    return inRoomBeside(file, (made) => {
+      fs.closeSync(fs.openSync(made, "wx", 0o600))
+      withDatabase(path, (database) => {
+        checkStateFile(database, path)
+        database.prepare("VACUUM INTO ?").run(made)
+      })
+      const summary = withDatabase(made, (database) => summaryOf(database, path))
+      syncPath(made)
+      if (overwrite) fs.renameSync(made, file)
+      // Unlike a rename it leaves a file alone that is there.
+      else fs.linkSync(made, file)
+      syncPath(dirname(resolve(file)))
+      return summary
+    })
+  })
+}
+
+/** The scope holds the state directory: a gateway that runs on it is not disturbed, and none starts meanwhile. */
+export const restoreState = Effect.fnUntraced(function* (stateDir: string, file: string) {
+  yield* attempt(stateDir, "open", () => fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 }))
+  yield* Effect.acquireRelease(lockStateDirectory(stateDir), (lock) => Effect.sync(() => lock.release())).pipe(
+    Effect.mapError((error) =>
+      error.inUse === true
+        ? new StateError({ inUse: true, message: `nothing is restored while a gateway runs: ${error.message}` })
+        : error
+    )
+  )
+  const path = join(stateDir, "state.db")
+  return yield* attempt(file, "read", (): Restored => {
+    const made = `${path}.restored`
+    remove(made)
+    try {
+      fs.copyFileSync(file, made)
+      fs.chmodSync(made, 0o600)
+      // A plain copy of a directory has the log beside the file.
+      if (fs.existsSync(`${file}-wal`)) fs.copyFileSync(`${file}-wal`, `${made}-wal`)
+      const summary = withDatabase(made, (database) => {
+        checkStateFile(database, file)
+        return summaryOf(database, file)
+      })
+      const kept = keepBeside(path)
+      const before = keyOf(path)
+      withDatabase(made, (database) => {
+        keepReserved(database, path)
+        database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+      })
+      own(made, stateDir)
+      syncPath(made)
+      // SQLite would take it for the new file's.
+      for (const suffix of companions) fs.rmSync(path + suffix, { force: true })
+      fs.renameSync(made, path)
+      syncPath(stateDir)
+      return { ...summary, kept, before }
+    } finally {
+      remove(made)
+    }
+  })
+})
+
+const attempt = <A>(path: string, verb: "open" | "read" | "write", run: () => A): Effect.Effect<A, StateError> =>
+  Effect.try({ try: run, catch: (cause) => explain(path, verb, cause) })
+
+const explain = (path: string, verb: "open" | "read" | "write", cause: unknown): StateError => {
+  const { code, dest, path: at } = cause as NodeJS.ErrnoException & { readonly dest?: string }
+  if (code === "EEXIST" && dest !== undefined) {
+    return new StateError({
+      message: `${dest} is there already and stays as it is: name another file, or say --overwrite`
+    })
+  }
+  if (code === "ENOENT") return new StateError({ message: `${at ?? path} does not exist: check the path` })
+  return explainState(at ?? path, verb, cause)
+}
+
+/** A directory that only its owner may enter, on the file system of `file`, while `use` lasts. */
+const inRoomBeside = <A>(file: string, use: (made: string) => A): A => {
+  const room = fs.mkdtempSync(join(dirname(resolve(file)), ".sallyport-backup-"))
+  try {
+    return use(join(room, "state.db"))
+  } finally {
+    fs.rmSync(room, { recursive: true, force: true })
+  }
+}
+
+const withDatabase = <A>(path: string, use: (database: DatabaseSync) => A): A => {
+  const database = new DatabaseSync(path, { timeout: 2_000 })
+  try {
+    return use(database)
+  } finally {
+    database.close()
+  }
+}
+
+const summaryOf = (database: DatabaseSync, path: string): StateSummary => {
+  const value = (sql: string) => database.prepare(sql).get()?.["value"]
+  const key = value("SELECT value FROM meta WHERE name = 'private_key'")
+  if (typeof key !== "string" || Buffer.from(key, "base64").length !== 32) {
+    throw new StateError({ message: `${path} has no key in it: a gateway cannot start with it; take another backup` })
+  }
+  return {
+    publicKey: publicKeyOf(key),
+    clients: Number(value("SELECT count(*) AS value FROM client")),
+    names: Number(value("SELECT count(*) AS value FROM mapping"))
+  }
+}
+
+/** Slots that were handed out since the backup was made stay reserved: no proxy IP comes to stand for another name. */
+const keepReserved = (restored: DatabaseSync, path: string): void => {
+  for (const { client, next } of readPresent(path, (database) =>
+    database.prepare("SELECT client, next FROM reserved").all()
+  ) ?? []) {
+    restored
+      .prepare("INSERT INTO reserved VALUES (?, ?) ON CONFLICT (client) DO UPDATE SET next = max(next, excluded.next)")
+      .run(client!, next!)
+  }
+}
+
+const keyOf = (path: string): string | null =>
+  readPresent(path, (database) => summaryOf(database, path).publicKey) ?? null
+
+/** `undefined` where the state is missing or damaged, which may be why another one is restored. */
+const readPresent = <A>(path: string, read: (database: DatabaseSync) => A): A | undefined => {
+  if (!fs.existsSync(path)) return undefined
+  try {
+    return withDatabase(path, read)
+  } catch {
+    return undefined
+  }
+}
+
+/** Copied before anybody opens it: SQLite deletes the log of a file that it does not understand. */
+const keepBeside = (path: string): string | null => {
+  if (!fs.existsSync(path)) return null
+  const kept = `${path}.before-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`
+  for (const suffix of ["", "-wal"]) if (fs.existsSync(path + suffix)) fs.copyFileSync(path + suffix, kept + suffix)
+  return kept
+}
+
+const remove = (path: string): void => {
+  for (const suffix of ["", ...companions]) fs.rmSync(path + suffix, { force: true })
+}
+
+/** Where root restores for a gateway's user, that one gets the file. */
+const own = (path: string, directory: string): void => {
+  const { gid, uid } = fs.statSync(directory)
+  const its = fs.statSync(path)
+  if (its.uid !== uid || its.gid !== gid) fs.chownSync(path, uid, gid)
+}

@@ -1,0 +1,35 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { StateError } from "../host/StateStore.ts"
+import type { LoadError } from "./load.ts"
+
+/** What a copy of the state holds. */
+export interface StateSummary {
+  /** Base64. */
+  readonly publicKey: string
+  readonly clients: number
+  readonly names: number
+}
+
+/** What was done to a state directory. */
+export interface Restored extends StateSummary {
+  /** Where the state before lies now; `null`: there was none. */
+  readonly kept: string | null
+  /** The public key before; `null`: there was none that could be read. */
+  readonly before: string | null
+}
+
+/** The state of a gateway as files. A gateway may run beside `backup`, and none beside `restore`. */
+export class StateFiles extends Context.Service<
+  StateFiles,
+  {
+    /** Writes all of the state to a file of mode 0600 that appears as a whole. A file that is there stays unless `overwrite`. */
+    readonly backup: (
+      stateDir: string,
+      file: string,
+      options: { readonly overwrite: boolean }
+    ) => Effect.Effect<StateSummary, StateError | LoadError>
+    /** Puts a backup in the place of the state, which is kept beside it. */
+    readonly restore: (stateDir: string, file: string) => Effect.Effect<Restored, StateError | LoadError>
+  }
+>()("sallyport/cli/StateFiles") {}
