@@ -1,7 +1,7 @@
 /** Who asks the tunnel's DNS server, and how much of that is taken. */
 import * as Effect from "effect/Effect"
 import { extendedErrorCode } from "../../src/dns/extendedError.ts"
-import { newNameLimit, QuestionBudget, questionLimit } from "../../src/dns/QuestionBudget.ts"
+import { knownLimit, newNameLimit, QuestionBudget, questionLimit } from "../../src/dns/QuestionBudget.ts"
 import type { TunnelAnswer } from "../../src/dns/tunnelAnswer.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
@@ -11,6 +11,8 @@ export interface Asker {
   readonly name: string
   readonly questions: QuestionBudget
   readonly newNames: QuestionBudget
+  /** Those whose answers are known. */
+  readonly known: QuestionBudget
   /** Says in one line, once a minute, that some of its questions were shed. */
   readonly tellShed: Effect.Effect<void>
 }
@@ -22,6 +24,7 @@ export const makeAsker = (name: string): Asker => {
     name,
     questions: new QuestionBudget(questionLimit),
     newNames: new QuestionBudget(newNameLimit),
+    known: new QuestionBudget(knownLimit),
     tellShed: tell("shed", message)
   }
 }

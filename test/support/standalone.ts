@@ -151,7 +151,9 @@ export const askRaw = Effect.fnUntraced(function* (domain: string, type: number 
   const question = { domain, type, family, reverse } as const
   const known = names.known(source, question)
   const answer = yield* names.answer(source, question)
-  if (known !== undefined) assert.deepStrictEqual(known, answer)
+  const isShed = answer._tag === "ServerFailure" || answer._tag === "Dropped"
+  // What is known has a rate of its own.
+  if (known !== undefined && !isShed) assert.deepStrictEqual(known, answer)
   return answer
 })
 

@@ -312,10 +312,10 @@ export const layer = (
         known: (source, question) => {
           const of = byAddress.get(source)
           const now = monotonicMillisUnsafe(clock)
-          const answer = of?.questions.isFree(now) === true ? known(of, question) : undefined
+          const answer = of?.known.isFree(now) === true ? known(of, question) : undefined
           if (answer === undefined) return undefined
           counters.questions++
-          of!.questions.admit(now)
+          of!.known.admit(now)
           return answer
         },
         inUse: Effect.fnUntraced(function* (client, mappings) {
