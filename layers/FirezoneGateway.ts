@@ -10,9 +10,9 @@ import { Tunnel } from "../src/host/Tunnel.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/ranges.ts"
 import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
-import { serveStatus } from "./cli/gatewayReport.ts"
+import * as ControlSocket from "./cli/ControlSocket.ts"
 import { withLogFormat } from "./cli/logFormat.ts"
-import * as StatusSocket from "./cli/StatusSocket.ts"
+import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneFirezone from "./control/firezone/ControlPlaneFirezone.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayOptions } from "./Gateway.ts"
@@ -28,7 +28,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   options: Pick<GatewayOptions, "swap"> = {}
 ) {
   const startedAt = yield* monotonicMillis
-  yield* StatusSocket.makeRoom(config.controlSocket)
+  yield* ControlSocket.makeRoom(config.controlSocket)
   const firezoneId = config.firezoneId ?? (yield* gatewayId(config.stateDir))
   if (config.firezoneId === null) yield* holdGatewayId(config.stateDir)
   // A new one per process: what the clients have of an old one is worth nothing.
@@ -36,7 +36,8 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   const publicKey = Buffer.from(x25519Public(privateKey)).toString("base64")
   const name = config.name ?? hostname()
   return yield* Effect.gen(function* () {
-    yield* serveStatus(config.controlSocket, { startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) })
+    const about = { startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) }
+    yield* ControlSocket.serve(config.controlSocket, [yield* statusRoute(about)])
     yield* serveHealth(config.healthAddress, (yield* Tunnel).ready)
     yield* Effect.logInfo("started").pipe(
       Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })

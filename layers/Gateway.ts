@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Authorizations } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
-import type { StatusError } from "../src/cli/StatusClient.ts"
+import type { ControlError } from "../src/cli/ControlClient.ts"
 import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
 import type { ControlPlane } from "../src/control/ControlPlane.ts"
 import type { DataPlane } from "../src/dataplane/DataPlane.ts"
@@ -16,8 +16,8 @@ import { monotonicMillis } from "../src/loops/monotonic.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
-import { serveStatus } from "./cli/gatewayReport.ts"
-import * as StatusSocket from "./cli/StatusSocket.ts"
+import * as ControlSocket from "./cli/ControlSocket.ts"
+import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
 import * as TunnelNamesLive from "./control/standalone/TunnelNames.ts"
 import { warmUp } from "./control/standalone/warmUp.ts"
@@ -40,7 +40,7 @@ export interface GatewayOptions {
 export type GatewayServices = Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
 
 /** Each with a `message` of one line for the operator. */
-export type GatewayError = DataPlaneError | DnsSocketError | HostError | StateError | StatusError
+export type GatewayError = DataPlaneError | DnsSocketError | HostError | StateError | ControlError
 
 /**
  * A gateway: ready when it is built, and all that it did to the host is undone with its scope. `DataPlane.failure` tells
@@ -54,12 +54,12 @@ export const layer = (
     Effect.gen(function* () {
       const startedAt = yield* monotonicMillis
       // Before the host is touched: a second gateway by mistake is told so, and the first one notices nothing.
-      yield* StatusSocket.makeRoom(config.controlSocket)
+      yield* ControlSocket.makeRoom(config.controlSocket)
       const key = new Uint8Array(Buffer.from(yield* (yield* StateStore).privateKey, "base64"))
       const publicKey = Buffer.from(x25519Public(key)).toString("base64")
       const { clients, device, endpoint, listenPort: port } = config
       const reported = Effect.gen(function* () {
-        yield* serveStatus(config.controlSocket, { startedAt, publicKey, endpoint })
+        yield* ControlSocket.serve(config.controlSocket, [yield* statusRoute({ startedAt, publicKey, endpoint })])
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
       return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(config, key, options)))

@@ -5,12 +5,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { cli } from "../src/cli/cli.ts"
 import type { Failure, Programs } from "../src/cli/Programs.ts"
+import * as ControlClient from "./cli/ControlClient.ts"
 import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
 import * as Keys from "./cli/Keys.ts"
 import { runProcess } from "./cli/runProcess.ts"
 import * as StateFiles from "./cli/StateFiles.ts"
-import * as StatusSocket from "./cli/StatusSocket.ts"
 import { version } from "./host/version.ts"
 
 /** Runs the command line as the process. `programs` is built for every command, so it should do its work inside them. */
@@ -18,7 +18,7 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
   const services = Layer.mergeAll(
     NodeServices.layer,
     programs,
-    StatusSocket.layerClient,
+    ControlClient.layer,
     Keys.layer,
     StateFiles.layer,
     HostNames.layer,

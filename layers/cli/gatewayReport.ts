@@ -16,7 +16,6 @@ import { Tunnel } from "../../src/host/Tunnel.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
-import * as StatusSocket from "./StatusSocket.ts"
 
 /** Reads the report from the services at hand. */
 export const gatewayReport = Effect.fnUntraced(function* (
@@ -57,10 +56,4 @@ export const gatewayReport = Effect.fnUntraced(function* (
     dnsCounters: yield* (yield* DnsSockets).counters,
     defects: yield* defectCounts
   })
-})
-
-/** Serves the report at a Unix socket until the scope closes. */
-export const serveStatus = Effect.fnUntraced(function* (path: string, gateway: Parameters<typeof gatewayReport>[0]) {
-  const context = yield* Effect.context<Effect.Services<ReturnType<typeof gatewayReport>>>()
-  yield* StatusSocket.serve(path, Effect.provide(gatewayReport(gateway), context))
 })

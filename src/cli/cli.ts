@@ -11,7 +11,7 @@ import { restore } from "./restore.ts"
 import { status } from "./status.ts"
 import { up } from "./up.ts"
 
-/** The `sallyport` command with everything below it; needs `Programs`, `StatusClient`, `StateFiles` and `Keys`. */
+/** The `sallyport` command with everything below it; needs `Programs`, `ControlClient`, `StateFiles` and `Keys`. */
 export const cli = Command.make("sallyport").pipe(
   Command.withDescription(
     "A zero-trust gateway that lets clients in at once and resolves the names of what they may reach in the background"

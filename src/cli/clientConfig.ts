@@ -10,9 +10,9 @@ import { ConfigError, quote } from "../config/problem.ts"
 import { suggestFix } from "../config/suggest.ts"
 import { parseKey } from "../config/values.ts"
 import { configFlag } from "./configFlag.ts"
+import { fetchStatus } from "./fetchStatus.ts"
 import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
-import { StatusClient } from "./StatusClient.ts"
 import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport client-config NAME`: the WireGuard file for one client. */
@@ -55,8 +55,7 @@ const givenKey = (text: string) =>
   )
 
 const askGateway = Effect.fnUntraced(function* (socketPath: string) {
-  const { fetch } = yield* StatusClient
-  const report = yield* fetch(socketPath).pipe(
+  const report = yield* fetchStatus(socketPath).pipe(
     Effect.mapError(
       ({ message }) =>
         new ConfigError({ message: `the gateway's public key is unknown: ${message}; or give it with --gateway-key` })

@@ -1,7 +1,7 @@
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import { fetchStatus } from "./fetchStatus.ts"
 import { renderStatus } from "./renderStatus.ts"
-import { StatusClient } from "./StatusClient.ts"
 
 export interface StatusRequest {
   /** The whole report in one line instead of tables. */
@@ -12,6 +12,6 @@ export interface StatusRequest {
 
 /** Asks the gateway at the socket and prints what it says. */
 export const showStatus = Effect.fnUntraced(function* ({ json, socket }: StatusRequest) {
-  const report = yield* (yield* StatusClient).fetch(socket)
+  const report = yield* fetchStatus(socket)
   yield* Console.log(json ? JSON.stringify(report) : renderStatus(report))
 })

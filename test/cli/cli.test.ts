@@ -1,13 +1,13 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, FileSystem, Layer, References } from "effect"
+import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Stream } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
+import { ControlClient, ControlError } from "../../src/cli/ControlClient.ts"
 import { cli } from "../../src/cli/cli.ts"
 import { HostIpv6 } from "../../src/cli/HostIpv6.ts"
 import { HostNames } from "../../src/cli/HostNames.ts"
 import { type Failure, Programs } from "../../src/cli/Programs.ts"
-import { StatusClient, StatusError } from "../../src/cli/StatusClient.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
 import * as Keys from "../../layers/cli/Keys.ts"
 import * as StateFiles from "../../layers/cli/StateFiles.ts"
@@ -38,11 +38,12 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
     devPortal: (config) => Effect.sync(() => void asked.calls.push(["devPortal", config]))
   })
 
-const layerStatus = Layer.succeed(StatusClient, {
-  fetch: (path) =>
+const layerStatus = Layer.succeed(ControlClient, {
+  request: (path) =>
     path === "/dead" || path === "/run/sallyport/sallyport.sock"
-      ? Effect.fail(new StatusError({ message: `no gateway is running (nothing at ${path}) — start it` }))
-      : Effect.succeed(report)
+      ? Effect.fail(new ControlError({ message: `no gateway is running (nothing at ${path}) — start it` }))
+      : Effect.succeed(JSON.stringify(report)),
+  lines: () => Stream.empty
 })
 
 const layerNames = Layer.succeed(HostNames, {

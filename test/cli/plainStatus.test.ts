@@ -1,21 +1,21 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect } from "effect"
+import { ConfigProvider, Effect, Stream } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
+import { ControlClient } from "../../src/cli/ControlClient.ts"
 import { plainStatus } from "../../src/cli/plainStatus.ts"
 import { showStatus } from "../../src/cli/showStatus.ts"
 import { status } from "../../src/cli/status.ts"
-import { StatusClient } from "../../src/cli/StatusClient.ts"
 import { report } from "./fixtures.ts"
 
 /** Which socket is asked, and what is printed. */
 const outcome = <E, R>(program: Effect.Effect<void, E, R>) =>
   Effect.gen(function* () {
     const asked: Array<string> = []
-    const fetch = (path: string) => Effect.sync(() => (asked.push(path), report))
+    const request = (path: string) => Effect.sync(() => (asked.push(path), JSON.stringify(report)))
     const before = (yield* TestConsole.logLines).length
-    yield* Effect.provideService(program, StatusClient, { fetch })
+    yield* Effect.provideService(program, ControlClient, { request, lines: () => Stream.empty })
     return { asked, printed: (yield* TestConsole.logLines).slice(before) }
   })
 

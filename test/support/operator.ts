@@ -1,9 +1,9 @@
 /** A gateway as its operator runs it: by hand, with flags, on a host that may lack something. */
 import { assert } from "@effect/vitest"
-import { Context, Effect, Layer, Schedule, type Scope } from "effect"
+import { Effect, Schedule, type Scope } from "effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
-import * as StatusSocket from "../../layers/cli/StatusSocket.ts"
-import { StatusClient } from "../../src/cli/StatusClient.ts"
+import * as ControlClient from "../../layers/cli/ControlClient.ts"
+import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type CommandResult, Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 
@@ -103,9 +103,9 @@ export const operate: (options: {
     ...(options.wrap ?? []),
     ...command
   ])
-  const client = Context.get(yield* Layer.build(StatusSocket.layerClient), StatusClient)
   const log = Effect.sync(() => (existsSync(logPath) ? readFileSync(logPath, "utf8") : ""))
-  const ready = client.fetch(socket).pipe(
+  const ready = fetchStatus(socket).pipe(
+    Effect.provide(ControlClient.layer),
     Effect.retry(Schedule.spaced("50 millis")),
     Effect.timeout("20 seconds"),
     Effect.raceFirst(Effect.andThen(child.exit, Effect.fail("ended"))),

@@ -2,8 +2,8 @@
 import { assert } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Schedule, Scope } from "effect"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import * as StatusSocket from "../../layers/cli/StatusSocket.ts"
-import { StatusClient } from "../../src/cli/StatusClient.ts"
+import * as ControlClient from "../../layers/cli/ControlClient.ts"
+import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import {
   type NameServer,
@@ -108,7 +108,6 @@ const allResources = `  names: { name: "*.corp.internal" }
 
 /** Name server (with `app.corp.internal` at the first origin), origins, visitor, relays, portal, gateway, client. */
 const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOptions = {}) {
-  const statusClient = yield* Effect.provide(StatusClient, StatusSocket.layerClient)
   const { client = "restricted", gateway: gatewayNat = "restricted" } = options.nats ?? {}
   yield* Effect.all([setNat("client", client), setNat("gateway", gatewayNat)])
   const names = options.relays ?? ["one", "two"]
@@ -146,7 +145,7 @@ const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOption
     if (proxy === undefined) return yield* Effect.die(new Error(`no proxy IP for ${name}: ${JSON.stringify(answer)}`))
     return formatAddress(proxy)
   })
-  const status = Effect.suspend(() => statusClient.fetch(gateway.current().socket)).pipe(
+  const status = Effect.suspend(() => Effect.provide(fetchStatus(gateway.current().socket), ControlClient.layer)).pipe(
     Effect.mapError((error) => new LabError({ message: error.message }))
   )
   const path = Effect.map(status, ({ clients }) => clients.find(({ connected }) => connected)?.path ?? null)

@@ -4,8 +4,8 @@ import { Context, Effect, Fiber, Layer, Queue, Schedule, Schema } from "effect"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import * as StatusSocket from "../../layers/cli/StatusSocket.ts"
-import { StatusClient } from "../../src/cli/StatusClient.ts"
+import * as ControlClient from "../../layers/cli/ControlClient.ts"
+import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type Capture, Lab, type LabError, type LabHost, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { ipView } from "../../src/lab/demo/packets.ts"
@@ -55,8 +55,7 @@ const town: Layer.Layer<Town | Lab, LabError | WireguardGoError> = Layer.effect(
     const theirs = yield* lab.capture("lan", { devices: [second.device] })
     const sshd = yield* lab.spawn("gateway", [process.execPath, hostileMain, "listen"])
     assert.strictEqual(yield* Effect.orDie(Queue.take(sshd.lines)), "listening")
-    const client = Context.get(yield* Layer.build(StatusSocket.layerClient), StatusClient)
-    const status = Effect.orDie(client.fetch(`${lab.directory}/gateway.sock`))
+    const status = fetchStatus(`${lab.directory}/gateway.sock`).pipe(Effect.provide(ControlClient.layer), Effect.orDie)
     // Both are connected before anything bad happens, and the captures, which run behind, have seen it.
     for (const [host, capture] of [
       ["client", tunnel],

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
-import * as Net from "node:net"
+import * as Http from "node:http"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
@@ -81,10 +81,7 @@ const commands: ReadonlyArray<{
 ]
 
 describe("sallyport", { timeout: 30_000 }, () => {
-  const server = Net.createServer((reader) => {
-    reader.on("error", () => {})
-    reader.end(`${JSON.stringify(report)}\n`)
-  })
+  const server = Http.createServer((_request, answer) => answer.end(JSON.stringify(report)))
   beforeAll(async () => {
     Fs.writeFileSync(config, `${example}state_dir: ${directory}\ncontrol_socket: ${socket}\n`, { mode: 0o600 })
     await new Promise<void>((resolve) => server.listen(socket, resolve))

@@ -3,22 +3,33 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
-import { StatusClient } from "../../../src/cli/StatusClient.ts"
+import { Effect, Exit, Schema, Scope } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { type ControlClient, ControlError, askGateway } from "../../../src/cli/ControlClient.ts"
+import { fetchStatus as fetch } from "../../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../../src/cli/statusReport.ts"
-import * as StatusSocket from "../../../layers/cli/StatusSocket.ts"
+import * as ControlClientLive from "../../../layers/cli/ControlClient.ts"
+import { jsonRoute } from "../../../layers/cli/controlRoute.ts"
+import * as ControlSocket from "../../../layers/cli/ControlSocket.ts"
 import { report } from "../../cli/fixtures.ts"
 
-const inDirectory = <A, E>(use: (directory: string) => Effect.Effect<A, E, StatusClient | Scope.Scope>) =>
+const inDirectory = <A, E>(use: (directory: string) => Effect.Effect<A, E, ControlClient | Scope.Scope>) =>
   Effect.gen(function* () {
     const directory = yield* Effect.acquireRelease(
       Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "status-"))),
       (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
     )
     return yield* use(directory)
-  }).pipe(Effect.scoped, Effect.provide(StatusSocket.layerClient))
+  }).pipe(Effect.scoped, Effect.provide(ControlClientLive.layer))
 
-const fetch = (path: string) => StatusClient.use((client) => client.fetch(path))
+const serve = (path: string, answer: Effect.Effect<unknown, ControlError> = Effect.succeed(report)) =>
+  Effect.flatMap(
+    Effect.all([jsonRoute("GET", "/v1/status", () => answer), jsonRoute("POST", "/v1/echo", readAll)]),
+    (routes) => ControlSocket.serve(path, routes)
+  )
+
+const readAll = (request: HttpServerRequest.HttpServerRequest) =>
+  Effect.mapError(request.text, () => new ControlError({ message: "too long" }))
 
 /** A socket whose owner is gone: bound, then its process ended without removing it. */
 const deadSocket = (path: string) =>
@@ -30,13 +41,13 @@ const deadSocket = (path: string) =>
     })
   })
 
-describe("the status socket", () => {
+describe("the control socket", () => {
   it.live("gives each reader the report of now", () =>
     inDirectory((directory) =>
       Effect.gen(function* () {
         let epoch = 0
         const path = `${directory}/run/s.sock`
-        yield* StatusSocket.serve(
+        yield* serve(
           path,
           Effect.sync((): StatusReport => ({ ...report, gateway: { ...report.gateway, workerEpoch: ++epoch } }))
         )
@@ -53,7 +64,7 @@ describe("the status socket", () => {
       Effect.gen(function* () {
         const path = `${directory}/s.sock`
         const scope = yield* Scope.make()
-        yield* StatusSocket.serve(path, Effect.succeed(report)).pipe(Scope.provide(scope))
+        yield* serve(path).pipe(Scope.provide(scope))
         assert.strictEqual(Fs.statSync(path).mode & 0o777, 0o600)
         assert.deepStrictEqual(Fs.readdirSync(directory), ["s.sock"])
         yield* Scope.close(scope, Exit.void)
@@ -68,7 +79,7 @@ describe("the status socket", () => {
         const path = `${directory}/s.sock`
         yield* deadSocket(path)
         assert.isTrue(Fs.lstatSync(path).isSocket())
-        yield* StatusSocket.serve(path, Effect.succeed(report))
+        yield* serve(path)
         assert.strictEqual((yield* fetch(path)).gateway.publicKey, report.gateway.publicKey)
       })
     )
@@ -78,8 +89,8 @@ describe("the status socket", () => {
     inDirectory((directory) =>
       Effect.gen(function* () {
         const path = `${directory}/s.sock`
-        yield* StatusSocket.serve(path, Effect.succeed(report))
-        const error = yield* Effect.flip(StatusSocket.serve(path, Effect.succeed(report)))
+        yield* serve(path)
+        const error = yield* Effect.flip(serve(path))
         assert.strictEqual(
           error.message,
           `a gateway is already running (it listens at ${path}) — stop it, or set control_socket to another path`
@@ -93,7 +104,7 @@ describe("the status socket", () => {
     inDirectory((directory) =>
       Effect.gen(function* () {
         Fs.writeFileSync(`${directory}/precious`, "data")
-        const error = yield* Effect.flip(StatusSocket.serve(`${directory}/precious`, Effect.succeed(report)))
+        const error = yield* Effect.flip(serve(`${directory}/precious`))
         assert.match(error.message, /is not a socket — remove it, or set control_socket/)
         assert.strictEqual(Fs.readFileSync(`${directory}/precious`, "utf8"), "data")
       })
@@ -104,7 +115,7 @@ describe("the status socket", () => {
     inDirectory((directory) =>
       Effect.gen(function* () {
         Fs.writeFileSync(`${directory}/file`, "")
-        const error = yield* Effect.flip(StatusSocket.serve(`${directory}/file/s.sock`, Effect.succeed(report)))
+        const error = yield* Effect.flip(serve(`${directory}/file/s.sock`))
         assert.match(
           error.message,
           /^the control socket .* cannot be made \(E\w+\) — set control_socket to another path$/
@@ -117,7 +128,7 @@ describe("the status socket", () => {
     inDirectory((directory) =>
       Effect.gen(function* () {
         const path = `${directory}/s.sock`
-        yield* StatusSocket.serve(path, Effect.never)
+        yield* serve(path, Effect.never)
         const idle = Array.from({ length: 16 }, () => Net.connect(path).on("error", () => {}))
         yield* Effect.sleep(50)
         const refused = yield* Effect.flip(fetch(path))
@@ -128,7 +139,50 @@ describe("the status socket", () => {
   )
 })
 
-describe("asking for the status", () => {
+describe("asking the gateway", () => {
+  it.live("tells in the gateway's words why it refuses", () =>
+    inDirectory((directory) =>
+      Effect.gen(function* () {
+        const path = `${directory}/s.sock`
+        yield* serve(path, new ControlError({ message: "not today — come tomorrow" }))
+        assert.strictEqual((yield* Effect.flip(fetch(path))).message, "not today — come tomorrow")
+      })
+    )
+  )
+
+  it.live("sends a body up to a bound", () =>
+    inDirectory((directory) =>
+      Effect.gen(function* () {
+        const path = `${directory}/s.sock`
+        yield* serve(path)
+        const echo = (body: string) => askGateway(path, { method: "POST", path: "/v1/echo", body }, Schema.String)
+        assert.strictEqual(yield* echo("hello"), "hello")
+        assert.strictEqual((yield* Effect.flip(echo("x".repeat(70_000)))).message, "too long")
+      })
+    )
+  )
+
+  it.live("knows a gateway that does not know the request as one of another version", () =>
+    inDirectory((directory) =>
+      Effect.gen(function* () {
+        const path = `${directory}/s.sock`
+        yield* serve(path)
+        const error = yield* Effect.flip(askGateway(path, { method: "POST", path: "/v1/nothing" }, Schema.String))
+        assert.match(error.message, /is of another version/)
+      })
+    )
+  )
+
+  it.live("does not call a file a dead socket", () =>
+    inDirectory((directory) =>
+      Effect.gen(function* () {
+        Fs.writeFileSync(`${directory}/file`, "")
+        const error = yield* Effect.flip(fetch(`${directory}/file`))
+        assert.strictEqual(error.message, `${directory}/file is not a socket — name the gateway's control socket`)
+      })
+    )
+  )
+
   it.live("says that no gateway runs when there is no socket, or a dead one", () =>
     inDirectory((directory) =>
       Effect.gen(function* () {

@@ -1,0 +1,24 @@
+/** What a part of the gateway answers at the control socket: one route each, made where its services are. */
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type { ControlError, ControlRequest } from "../../src/cli/ControlClient.ts"
+
+export type ControlRoute = HttpRouter.Route
+
+/** Answers in one JSON text; what fails is told by status 409 and its message. */
+export const jsonRoute = Effect.fnUntraced(function* <R>(
+  method: ControlRequest["method"],
+  path: ControlRequest["path"],
+  answer: (request: HttpServerRequest) => Effect.Effect<unknown, ControlError, R>
+): Effect.fn.Return<ControlRoute, never, R> {
+  const context = yield* Effect.context<R>()
+  const handler = (request: HttpServerRequest) =>
+    answer(request).pipe(
+      Effect.map((value) => HttpServerResponse.jsonUnsafe(value)),
+      Effect.catch(({ message }) => Effect.succeed(HttpServerResponse.jsonUnsafe({ message }, { status: 409 }))),
+      Effect.provide(context)
+    )
+  return HttpRouter.route(method, path, handler)
+})
