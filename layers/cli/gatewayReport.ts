@@ -40,6 +40,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     now: yield* monotonicMillis,
     clients,
     clientStates: yield* dataPlane.clients,
+    activity: yield* dataPlane.activity,
     mappings: yield* resolutions.list,
     authorizations: yield* (yield* Authorizations).list,
     host: yield* (yield* Tunnel).kept,

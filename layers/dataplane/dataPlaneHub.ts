@@ -3,6 +3,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import { noticeMoved } from "../../src/dataplane/betweenClocks.ts"
+import { Activity } from "../../src/dataplane/Activity.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
@@ -26,7 +27,7 @@ export interface DataPlaneHub {
   /** `now`: monotonic milliseconds. `at`: the same moment by the clock that the times in the notices are of. */
   readonly deliver: (notices: ReadonlyArray<Notice>, now: number, at?: number) => void
   /** What of the service needs nothing of the worker. */
-  readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "twoPlaces" | "failure">
+  readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "activity" | "twoPlaces" | "failure">
   /** The engine's counters with what is counted here. */
   readonly counters: (engine: Readonly<Record<string, number>>) => Readonly<Record<string, number>>
 }
@@ -34,6 +35,7 @@ export interface DataPlaneHub {
 export const makeDataPlaneHub = (): DataPlaneHub => {
   const desired = new DesiredState()
   const keyPlaces = new KeyPlaces()
+  const activity = new Activity()
   const subscribers = new Set<Queue.Queue<Notice>>()
   const failure = Deferred.makeUnsafe<never, DataPlaneError>()
   let dropped = 0
@@ -87,6 +89,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
       notices,
       desired,
       clients: Effect.sync(() => desired.clientStates),
+      activity: Effect.succeed(activity),
       twoPlaces: (client) => Effect.map(monotonicMillis, (now) => keyPlaces.contested(client, now)),
       failure: Deferred.await(failure)
     },
@@ -98,14 +101,21 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     }),
     decide: (command) => {
       const orders = desired.apply(command)
-      if (command._tag === "RemoveClient") keyPlaces.forget(command.client)
+      if (command._tag === "UpsertClient") activity.forgetStranger(command.publicKey)
+      if (command._tag === "RemoveClient") {
+        keyPlaces.forget(command.client)
+        activity.forgetClient(command.client)
+      }
       tellFaults()
       return orders
     },
     deliver: (sent, now, at = now) => {
       for (const each of sent) {
         const notice = noticeMoved(each, now - at)
-        if (notice._tag === "Ready") desired.disconnect()
+        if (notice._tag === "Ready") {
+          desired.disconnect()
+          activity.restart()
+        } else if (notice._tag === "Journal") activity.observe(notice, now)
         else if (notice._tag === "ClientState") desired.observe(notice)
         else if (notice._tag === "ConnectionLost") desired.lost(notice)
         else if (notice._tag === "Traffic") desired.traffic(notice.mapping, now)

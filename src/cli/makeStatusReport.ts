@@ -1,5 +1,6 @@
 import type { ConfiguredClient } from "../config/GatewayConfig.ts"
 import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
+import type { Activity, SilentAddress } from "../dataplane/Activity.ts"
 import type { TwoPlaces } from "../dataplane/KeyPlaces.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { ForeignNetwork } from "../host/ForeignNetworks.ts"
@@ -33,6 +34,7 @@ export interface StatusInput {
   readonly endpoint: { readonly host: string; readonly port: number }
   readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "publicKey" | "tunnel4" | "tunnel6">>
   readonly clientStates: ReadonlyMap<string, ClientState>
+  readonly activity: Pick<Activity, "clients" | "strangers" | "silentAddresses">
   /** Clients whose key is in use at two places at a time. */
   readonly twoPlaces: ReadonlyMap<string, TwoPlaces>
   readonly mappings: ReadonlyArray<MappingStatus>
@@ -62,6 +64,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     input.mappings.length <= maxMappingRows
       ? input.mappings
       : input.mappings.toSorted((a, b) => b.state.since - a.state.since).slice(0, maxMappingRows)
+  const dateOrNull = (time: number | null | undefined) => (time === null || time === undefined ? null : dateOf(time))
   const { host, ipv6 } = input
   const missing = (part: Ipv6[Ipv6Part]) => (part === null ? null : { why: part.why, since: dateOf(part.since) })
   const stranded = strandedClients(input.foreignNetworks, input.clients)
@@ -101,15 +104,22 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       const state = input.clientStates.get(client.id)
       const endpoint = state?.endpoint ?? null
       const twoPlaces = input.twoPlaces.get(client.id)
+      const activity = input.activity.clients.get(client.id)
       return {
         name: client.id,
         publicKey: client.publicKey,
         tunnel4: client.tunnel4,
         tunnel6: client.tunnel6,
-        connected: state?.connected ?? false,
+        connected: state?.connected === true && !isSilent(state, activity?.heardAt ?? null, input.now),
         endpoint: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
         path: state?.path ?? null,
         lastHandshakeAt: typeof state?.handshakeAt === "number" ? dateOf(state.handshakeAt) : null,
+        lastHeardAt: dateOrNull(activity?.heardAt),
+        lastActivityAt: dateOrNull(activity?.activeAt),
+        bytesIn: activity?.bytesIn ?? 0,
+        bytesOut: activity?.bytesOut ?? 0,
+        flows: activity?.flows ?? 0,
+        refused: activity?.refused ?? 0,
         ...(state === undefined || state.behindMs === 0 ? {} : { clockWasAheadMs: state.behindMs }),
         ...(twoPlaces === undefined ? {} : { twoPlaces: { ...twoPlaces, at: dateOf(twoPlaces.at) } })
       }
@@ -119,6 +129,20 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       client: client.id,
       resource: resource.id,
       expiresAt: expiresAt === null ? null : Math.round(expiresAt - input.expiryAhead)
+    })),
+    unknownDevices: input.activity
+      .strangers(input.now)
+      .map(({ address, handshakes, latest, port, publicKey, since }) => ({
+        publicKey,
+        endpoint: formatHostPort(address, port),
+        handshakes,
+        since: dateOf(since),
+        latest: dateOf(latest)
+      })),
+    silentAddresses: silentAddresses(input.activity.silentAddresses, input.mappings).map((row) => ({
+      ...row,
+      since: dateOf(row.since),
+      lastReplyAt: dateOrNull(row.lastReplyAt)
     })),
     omitted: {
       mappings: input.mappings.length - mappings.length,
@@ -150,6 +174,41 @@ const datedHealth = (
   const { count, last } = filtered
   return { ...health, filtered: { count, last: last === null ? null : { ...last, at: dateOf(last.at) } } }
 }
+
+/** A keepalive comes every 25 s; where ICE finds the path, it watches that. */
+const isSilent = ({ path }: ClientState, heardAt: number | null, now: number): boolean =>
+  path === undefined && heardAt !== null && now - heardAt > silentAfterMs
+
+const silentAfterMs = 75_000
+
+/** By name and address, over all clients; only addresses that the names still have. */
+const silentAddresses = (
+  rows: ReadonlyArray<SilentAddress>,
+  mappings: ReadonlyArray<MappingStatus>
+): ReadonlyArray<NonNullable<StatusReport["silentAddresses"]>[number]> => {
+  const byId = new Map(mappings.map((status) => [status.mapping.id, status]))
+  const found = new Map<string, NonNullable<StatusReport["silentAddresses"]>[number]>()
+  for (const { address, mapping, repliedAt, since, tries } of rows) {
+    const status = byId.get(mapping)
+    if (status === undefined || !addressesOf(status.state).includes(address)) continue
+    const { client, name } = status.mapping
+    const { domain, resolver } = name
+    const key = `${resolver} ${domain} ${address}`
+    const before = found.get(key)
+    found.set(key, {
+      domain,
+      resolver,
+      address,
+      since: Math.min(since, before?.since ?? since),
+      tries: tries + (before?.tries ?? 0),
+      clients: [...(before?.clients ?? []), client],
+      lastReplyAt: latest(repliedAt, before?.lastReplyAt ?? null)
+    })
+  }
+  return Array.from(found.values()).toSorted((a, b) => b.tries - a.tries)
+}
+
+const latest = (a: number | null, b: number | null): number | null => (a === null ? b : b === null ? a : Math.max(a, b))
 
 const mappingRow = (
   { mapping, state, nextTryAt, lookups }: MappingStatus,

@@ -8,12 +8,22 @@ const ClientRow = Schema.Struct({
   publicKey: Schema.String,
   tunnel4: Schema.String,
   tunnel6: Schema.String,
+  /** It has a session, and was heard of within three keepalives. */
   connected: Schema.Boolean,
   /** `address:port`, IPv6 in brackets. */
   endpoint: Schema.NullOr(Schema.String),
   /** Where ICE chooses the path; `null`: it does not, or has none. */
   path: Schema.NullOr(Schema.Literals(["direct", "relayed"])),
   lastHandshakeAt: Schema.NullOr(Millis),
+  /** The last authentic message from it, and the last packet either way. */
+  lastHeardAt: Schema.optionalKey(Schema.NullOr(Millis)),
+  lastActivityAt: Schema.optionalKey(Schema.NullOr(Millis)),
+  /** Of WireGuard's datagrams from it and to it, since the gateway's start. */
+  bytesIn: Schema.optionalKey(Schema.Finite),
+  bytesOut: Schema.optionalKey(Schema.Finite),
+  flows: Schema.optionalKey(Schema.Finite),
+  /** Packets of it that went no further. */
+  refused: Schema.optionalKey(Schema.Finite),
   /** The client's clock was ahead: its last handshake was dated this long before an earlier one. */
   clockWasAheadMs: Schema.optionalKey(Millis),
   /** Its key is in use at these places by turns; when it last went from one to the other. */
@@ -128,6 +138,35 @@ export const StatusReport = Schema.Struct({
   clients: Schema.Array(ClientRow),
   mappings: Schema.Array(MappingRow),
   authorizations: Schema.Array(AuthorizationRow),
+  /** Devices that know this gateway's public key, but have none that it knows, the latest first. Nothing proves theirs. */
+  unknownDevices: Schema.optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        publicKey: Schema.String,
+        /** `address:port`, IPv6 in brackets. */
+        endpoint: Schema.String,
+        handshakes: Schema.Finite,
+        since: Millis,
+        latest: Millis
+      })
+    )
+  ),
+  /** Real addresses of names that leave flows of TCP and ping without any reply, the most tried first. */
+  silentAddresses: Schema.optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        domain: Schema.String,
+        resolver: Schema.String,
+        address: Schema.String,
+        /** Of the first flow without a reply, and how many there were since. */
+        since: Millis,
+        tries: Schema.Finite,
+        clients: Schema.Array(Schema.String),
+        /** To one of those clients; `null`: none is remembered. */
+        lastReplyAt: Schema.NullOr(Millis)
+      })
+    )
+  ),
   /** Rows that did not fit. */
   omitted: Schema.Struct({ mappings: Schema.Finite, authorizations: Schema.Finite }),
   counters: Schema.Struct({

@@ -3,6 +3,7 @@ import type * as Effect from "effect/Effect"
 import type * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { ClientId } from "../model/Client.ts"
+import type { Activity } from "./Activity.ts"
 import type { Command } from "./commands.ts"
 import type { DataPlaneError } from "./DataPlaneError.ts"
 import type { DesiredState } from "./DesiredState.ts"
@@ -29,6 +30,8 @@ export class DataPlane extends Context.Service<
     readonly desired: Pick<DesiredState, "clients" | "credentials">
     /** The last state reported per client. */
     readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
+    /** What clients carry, who else knocks, and which addresses do not answer. */
+    readonly activity: Effect.Effect<Pick<Activity, "clients" | "strangers" | "silentAddresses">>
     /** The places that use the client's key by turns; `null`: there is one device, as far as can be seen. */
     readonly twoPlaces: (client: ClientId) => Effect.Effect<TwoPlaces | null>
     /** By name; see `counters.ts`. They survive a worker's death. */

@@ -29,6 +29,17 @@ export const canonicalBase64 = (text: string, length: number): string | undefine
   return digits.slice(0, -1) + last + text.slice(digits.length)
 }
 
+export const toBase64 = (bytes: Uint8Array): string => {
+  let text = ""
+  for (let at = 0; at < bytes.length; at += 3) {
+    const three = (bytes[at]! << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0)
+    for (let digit = 0; digit < 4; digit++) {
+      text += at + digit > bytes.length ? "=" : alphabet[(three >> (18 - digit * 6)) & 63]!
+    }
+  }
+  return text
+}
+
 export const toHex = (bytes: Uint8Array): string => {
   let text = ""
   for (const b of bytes) text += b.toString(16).padStart(2, "0")

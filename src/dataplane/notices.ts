@@ -4,6 +4,7 @@ import type { MappingId } from "../model/Mapping.ts"
 import type { RelayId } from "../model/Relay.ts"
 import type { ResourceId } from "../model/Resource.ts"
 import type { SocketAddress } from "../model/SocketAddress.ts"
+import type { AddressRow, ClientRow, FlowRow, RefusedRow, StrangerRow } from "./journal.ts"
 
 export type Notice =
   | Ready
@@ -18,6 +19,7 @@ export type Notice =
   | Control
   | Prohibited
   | UnknownProxy
+  | Journal
   | Fault
 
 interface OfWorker {
@@ -126,6 +128,18 @@ interface Prohibited extends OfWorker {
 interface UnknownProxy extends OfWorker {
   readonly _tag: "UnknownProxy"
   readonly client: ClientId
+}
+
+/** What happened to packets in about the last second; each list has a bound, and each client its share of it. */
+export interface Journal extends OfWorker {
+  readonly _tag: "Journal"
+  readonly refused: ReadonlyArray<RefusedRow>
+  readonly flows: ReadonlyArray<FlowRow>
+  readonly clients: ReadonlyArray<ClientRow>
+  readonly addresses: ReadonlyArray<AddressRow>
+  readonly strangers: ReadonlyArray<StrangerRow>
+  /** Flows, and handshakes of strangers, that did not fit. */
+  readonly untold: { readonly flows: number; readonly strangers: number }
 }
 
 /** Something that an operator should know; the worker goes on unless it also exits. */

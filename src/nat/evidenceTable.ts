@@ -3,7 +3,7 @@ import { hashFlow } from "./hashIndex.ts"
 
 /**
  * Rows keyed by (mapping, key, address) in fixed memory: sets of four rows, and a full set gives up its least
- * recently touched row. What a row means is `ReplyEvidence`'s.
+ * recently touched row. What a row means is its owner's; the columns' names below are `ReplyEvidence`'s.
  */
 export class EvidenceTable {
   /** `TIMES` numbers per row, see the offsets below. */
@@ -28,6 +28,16 @@ export class EvidenceTable {
       }
     }
     return -1
+  }
+
+  /** Every row that is in use. */
+  each(visit: (row: number, mapping: number, key: number, address: Words) => void): void {
+    const { keys } = this
+    for (let row = 0, at = 0; row < ROWS; row++, at += KEYS) {
+      if (keys[at] === 0) continue
+      const address = { w0: keys[at + 2]!, w1: keys[at + 3]!, w2: keys[at + 4]!, w3: keys[at + 5]! }
+      visit(row, keys[at]! - 1, keys[at + 1]!, address)
+    }
   }
 
   /** Finds the row or makes it, blank. */

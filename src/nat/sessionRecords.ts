@@ -14,13 +14,16 @@ export const STATE = 13
 export const LAST_OUT = 14
 export const LAST_IN = 15
 
-export const COLD_STRIDE = 8
+/** A cache line as well. */
+export const COLD_STRIDE = 16
 export const CLASS_LINKS = 0
 export const CLIENT_LINKS = 2
 export const MAPPING_LINKS = 4
-/** In `firstOut`: a double in the last two integers of the cold record. */
+// Behind the links, as doubles.
+export const NUMBERS_STRIDE = COLD_STRIDE / 2
 export const FIRST_OUT = 3
-export const FIRST_OUT_STRIDE = COLD_STRIDE / 2
+export const BYTES_OUT = 4
+export const BYTES_IN = 5
 
 export const CONFIRMED = 1
 export const FIN_OUT = 2
@@ -39,14 +42,15 @@ export type Reserve = (length: number) => Int32Array
 export class SessionRecords {
   protected readonly records: Int32Array
   protected readonly cold: Int32Array
-  protected readonly firstOut: Float64Array
+  /** `cold` again. */
+  protected readonly numbers: Float64Array
   /** The latest time seen, from which the stored low 32 bits of a time are completed. */
   protected clock = 0
 
   constructor(capacity: number, reserve: Reserve) {
     this.records = reserve(capacity * STRIDE)
     this.cold = reserve(capacity * COLD_STRIDE)
-    this.firstOut = new Float64Array(this.cold.buffer, this.cold.byteOffset, capacity * FIRST_OUT_STRIDE)
+    this.numbers = new Float64Array(this.cold.buffer, this.cold.byteOffset, capacity * NUMBERS_STRIDE)
   }
 
   protocolOf(slot: number): number {
@@ -92,7 +96,21 @@ export class SessionRecords {
   }
 
   firstOutAt(slot: number): number {
-    return this.firstOut[slot * FIRST_OUT_STRIDE + FIRST_OUT]!
+    return this.numbers[slot * NUMBERS_STRIDE + FIRST_OUT]!
+  }
+
+  /** Bytes of packets that left for its real address, IP headers included; of fragments the first ones'. */
+  bytesOut(slot: number): number {
+    return this.numbers[slot * NUMBERS_STRIDE + BYTES_OUT]!
+  }
+
+  /** The same of those that came back. */
+  bytesIn(slot: number): number {
+    return this.numbers[slot * NUMBERS_STRIDE + BYTES_IN]!
+  }
+
+  clientOf(slot: number): number {
+    return this.records[slot * STRIDE + CLIENT]!
   }
 
   /** Whole milliseconds. */

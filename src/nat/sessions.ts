@@ -12,6 +12,8 @@ import {
 import { HashIndex, hashFlow } from "./hashIndex.ts"
 import { LookAhead } from "./lookAhead.ts"
 import {
+  BYTES_IN,
+  BYTES_OUT,
   CLASS_LINKS,
   CLIENT,
   CLIENT_LINKS,
@@ -21,13 +23,13 @@ import {
   FIN_IN,
   FIN_OUT,
   FIRST_OUT,
-  FIRST_OUT_STRIDE,
   FLOW,
   LAST_IN,
   LAST_OUT,
   LIVE,
   MAPPING,
   MAPPING_LINKS,
+  NUMBERS_STRIDE,
   PORTS,
   REAL,
   type Reserve,
@@ -47,6 +49,12 @@ export const sessionTimeouts = { unconfirmed: 60_000, datagram: 120_000, tcp: 7_
  * first, and one may go up to a second later than its time-out, never earlier.
  */
 const sessionGranularity = 1_000
+
+/**
+ * Why a session ended: both sides closed it or one did so hard, nothing came for as long as it may be idle or nothing came
+ * back at all, a newer one took its place, or what allowed it is gone.
+ */
+export type SessionEnd = "finished" | "reset" | "idle" | "unanswered" | "displaced" | "cut"
 
 /** A new connection attempt: SYN without ACK, FIN or RST. */
 export const isBareSyn = (tcpFlags: number): boolean => (tcpFlags & (tcpFin | tcpSyn | tcpRst | tcpAck)) === tcpSyn
@@ -77,6 +85,8 @@ export class Sessions extends SessionRecords {
   size = 0
   /** Those of them that are suspended. */
   private asleep = 0
+  /** Called for each session that ends, while it can still be read. */
+  onEnded: (slot: number, why: SessionEnd) => void = () => {}
   /** For the packets that `findOutbound`, and `findInbound`, will be asked about next. */
   readonly outboundAhead: LookAhead
   readonly inboundAhead: LookAhead
@@ -189,7 +199,7 @@ export class Sessions extends SessionRecords {
     this.clock = now
     this.makeRoomFor(client, mapping)
     const existing = this.findOutbound(client, protocol, insidePort, destination, destinationPort)
-    if (existing >= 0) this.remove(existing)
+    if (existing >= 0) this.remove(existing, this.isFinished(existing) ? "finished" : "displaced")
     const outsidePort = this.chooseOutsidePort(client, protocol, insidePort, destination, real, destinationPort)
     if (outsidePort < 0) return -1
     if (this.clientSizes[client]! >= this.perClient) this.evictOf(client)
@@ -213,7 +223,10 @@ export class Sessions extends SessionRecords {
     records[at + RESOURCE] = resource
     records[at + STATE] = LIVE
     records[at + LAST_OUT] = now
-    this.firstOut[slot * FIRST_OUT_STRIDE + FIRST_OUT] = now
+    const numbers = slot * NUMBERS_STRIDE
+    this.numbers[numbers + FIRST_OUT] = now
+    this.numbers[numbers + BYTES_OUT] = 0
+    this.numbers[numbers + BYTES_IN] = 0
     this.inside.add(this.insideHash(slot), slot)
     this.outside.add(this.outsideHash(slot), slot)
     this.byClass.addFirst(UNCONFIRMED, slot)
@@ -222,6 +235,16 @@ export class Sessions extends SessionRecords {
     if (mapping >= 0) this.byMapping.addFirst(mapping, slot)
     this.size++
     return slot
+  }
+
+  /** Counts bytes from the client. */
+  sent(slot: number, bytes: number): void {
+    this.numbers[slot * NUMBERS_STRIDE + BYTES_OUT]! += bytes
+  }
+
+  /** Counts bytes from outside. */
+  received(slot: number, bytes: number): void {
+    this.numbers[slot * NUMBERS_STRIDE + BYTES_IN]! += bytes
   }
 
   /**
@@ -276,19 +299,20 @@ export class Sessions extends SessionRecords {
       const before = now - classTimeout(c)
       for (let slot = this.byClass.last(c); slot >= 0 && removed < budget; slot = this.byClass.last(c)) {
         if (this.lastUsedAt(slot) > before) break
-        this.remove(slot)
+        this.remove(slot, classEnd(c))
         removed++
       }
     }
     return removed
   }
 
-  remove(slot: number): void {
+  remove(slot: number, why: SessionEnd = "cut"): void {
     const { records } = this
     const at = slot * STRIDE
     const client = records[at + CLIENT]!
     const state = records[at + STATE]!
     if ((state & LIVE) === 0) return
+    this.onEnded(slot, why)
     const mapping = records[at + MAPPING]!
     if ((state & SUSPENDED) === 0) {
       this.inside.remove(this.insideHash(slot), slot)
@@ -432,7 +456,7 @@ export class Sessions extends SessionRecords {
     const at = slot * STRIDE
     const tcpFlags = records[at + FLOW]! >>> 16 === protocolTcp ? flags : 0
     if ((tcpFlags & tcpRst) !== 0) {
-      this.remove(slot)
+      this.remove(slot, "reset")
       return true
     }
     const before = records[at + STATE]!
@@ -449,6 +473,11 @@ export class Sessions extends SessionRecords {
     }
     records[at + time] = now
     return false
+  }
+
+  /** A FIN has passed. */
+  private isFinished(slot: number): boolean {
+    return (this.records[slot * STRIDE + STATE]! & (FIN_IN | FIN_OUT)) !== 0
   }
 
   private classOf(slot: number): number {
@@ -492,7 +521,7 @@ export class Sessions extends SessionRecords {
 
   private evictOf(client: number): void {
     const unconfirmed = this.byClient.last(client * 2)
-    this.remove(unconfirmed >= 0 ? unconfirmed : this.byClient.last(client * 2 + 1))
+    this.remove(unconfirmed >= 0 ? unconfirmed : this.byClient.last(client * 2 + 1), "displaced")
     this.evictions++
   }
 
@@ -503,7 +532,7 @@ export class Sessions extends SessionRecords {
       if (slot < 0) continue
       if (victim < 0 || this.lastUsedAt(slot) < this.lastUsedAt(victim)) victim = slot
     }
-    this.remove(victim)
+    this.remove(victim, "displaced")
     this.evictions++
   }
 
@@ -547,5 +576,7 @@ const classTimeout = (c: number): number =>
       : c === ESTABLISHED
         ? sessionTimeouts.tcp
         : sessionTimeouts.closed
+
+const classEnd = (c: number): SessionEnd => (c === UNCONFIRMED ? "unanswered" : c === CLOSED ? "finished" : "idle")
 
 const scratch = words()

@@ -38,6 +38,9 @@ export class Peer implements Timed {
   rxBytes = 0
   txBytes = 0
 
+  /** Monotonic milliseconds of the last authentic message from it; -Infinity before. */
+  heardAt = -never
+
   /** @internal */ readonly cookies: CookieHolder
   /** @internal */ readonly presharedKey = new Uint8Array(32)
   /** @internal Tried in turns with `presharedKey` until one of them has proven right; see `setOtherKey`. */

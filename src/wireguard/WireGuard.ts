@@ -31,6 +31,8 @@ export interface WireGuardOptions {
   readonly send: (to: Readonly<Endpoint>, offset: number, length: number) => void
   /** Called outside the per-packet path. It may call `seal`, `initiate` and `removePeer`. */
   readonly event: (peer: Peer, event: PeerEvent) => void
+  /** Somebody who knows our public key, but whose own is no peer's, wants a session; neither key nor address is proven. */
+  readonly stranger?: (publicKey: Uint8Array, from: Readonly<Endpoint>) => void
   readonly limits?: Partial<HandshakeLimits>
   /** Inner packets are zero-padded to 16 bytes, but not beyond this. Default 1420. */
   readonly mtu?: number
@@ -70,6 +72,7 @@ export class WireGuard {
   private readonly scratch: number
   private readonly send: WireGuardOptions["send"]
   private readonly event: WireGuardOptions["event"]
+  private readonly stranger: NonNullable<WireGuardOptions["stranger"]>
   private readonly limits: HandshakeLimits
   private readonly mtu: number
   private readonly identity: X25519Secret
@@ -93,6 +96,7 @@ export class WireGuard {
     this.scratch = options.arena.reserve(256)
     this.send = options.send
     this.event = options.event
+    this.stranger = options.stranger ?? (() => {})
     this.limits = { ...defaultLimits, ...options.limits }
     this.left = this.limits.seenPerTurn
     this.mtu = options.mtu ?? 1420
@@ -342,7 +346,9 @@ export class WireGuard {
 
   private workInitiation(message: Uint8Array, from: Readonly<Endpoint>, now: number): number {
     const outcome = this.handshakes.answer(message, now)
-    const { peer, response } = this.handshakes
+    const { peer, response, senderKey } = this.handshakes
+    if (outcome === HandshakeOutcome.UnknownPeer && this.findPeer(senderKey) === undefined)
+      this.stranger(senderKey, from)
     if (outcome === HandshakeOutcome.Unproven) {
       peer.cookies.sign(response, now)
       this.bytes.set(response, this.scratch)

@@ -23,6 +23,8 @@ export class Handshakes {
   peer!: Peer
   response!: Uint8Array
   keypair!: Keypair
+  /** Who sent the last initiation that could be opened, by its own word: nothing proves that it has the key. */
+  senderKey: Uint8Array = new Uint8Array(32)
   private readonly p: Primitives
   private readonly identity: X25519Secret
   private readonly sessions: SessionTable
@@ -72,6 +74,7 @@ export class Handshakes {
   answer(message: Uint8Array, now: number): number {
     const introduced = openIntroduction(this.p, this.identity, message)
     if (introduced === undefined) return HandshakeOutcome.Forged
+    this.senderKey = introduced.senderKey
     const peer = this.findPeer(introduced.senderKey)
     const remote = peer === undefined ? undefined : this.remoteOf(peer)
     if (peer === undefined || remote === undefined) {

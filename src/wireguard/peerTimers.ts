@@ -26,6 +26,7 @@ export const dataSent = (peer: Peer, now: number): void => {
 /** Any authenticated message was received. */
 export const messageReceived = (peer: Peer, now: number): void => {
   peer.handshakeAt = never
+  peer.heardAt = now
   messageSeen(peer, now)
 }
 

@@ -1,3 +1,4 @@
+import { Activity } from "../../src/dataplane/Activity.ts"
 import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusReport.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { type Mapping, MappingId } from "../../src/model/Mapping.ts"
@@ -52,6 +53,7 @@ export const input: StatusInput = {
       }
     ]
   ]),
+  activity: new Activity(),
   twoPlaces: new Map(),
   mappings: [
     {

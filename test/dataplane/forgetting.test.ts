@@ -123,10 +123,12 @@ const others = [
   /^engine\.outbound\.(clients|lengths|offsets)$/,
   /^engine\.wireguard\.((peer|handshakes)\.|(sessions\.)?random$)/,
   // What was written to slots that are free.
-  /^engine\.state\.sessions\.(cold|firstOut|records|(in|out)boundAhead\.index\.hashes)$/,
+  /^engine\.state\.sessions\.(cold|numbers|records|(in|out)boundAhead\.index\.hashes)$/,
+  // What is told of the last second, and how far that has come.
+  /^engine\.state\.journal\.(flows\.(rows|taken|untold)|strangers|strangersUntold|turn|dueAt)/,
   // Numbers that are free to be given out; which round each of a mapping's numbers is in.
   /\.(free|freeSlots)$/,
-  /^engine\.state\.evidence\.epochs$/,
+  /^engine\.state\.(evidence|journal\.addresses)\.epochs$/,
   // Kept by the addresses of strangers, or by text.
   /^engine\.wireguard\.gate\./,
   /^engine\.executor\.addresses\./
@@ -167,6 +169,8 @@ describe("an engine whose clients have all been removed", () => {
       "engine.state.fragments.rings",
       "engine.state.gatewayPackets.state",
       "engine.state.icmpErrors.state",
+      "engine.state.journal.addresses.clients",
+      "engine.state.journal.refusals.tables",
       "engine.state.mappings.names",
       "engine.state.notices.limits.state",
       "engine.state.notices.sentAt",

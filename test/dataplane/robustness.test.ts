@@ -111,7 +111,7 @@ describe("a stranger", () => {
       for (const datagram of other.outbox) yield* world.arrive(other.endpoint, datagram)
       yield* TestClock.adjust("200 millis")
       assert.deepStrictEqual(answers, [])
-      assert.deepStrictEqual(yield* Queue.clear(notices), [])
+      assert.isTrue((yield* Queue.clear(notices)).every(({ _tag }) => _tag === "Journal"))
       assert.deepStrictEqual((yield* (yield* DataPlane).clients).get(clientId(1)), before)
       assert.strictEqual(yield* counter("wireguard.handshake_unknown_peer"), 1)
       yield* send(addresses(1, 1, "Resolved", [real4]))

@@ -39,6 +39,8 @@ export interface ClientEntry {
   readonly stage: Stage
   /** When its state was last told to main. */
   toldAt: number
+  /** Packets of it that went no further. */
+  refused: number
 }
 
 export class ClientTable {
@@ -100,7 +102,8 @@ export class ClientTable {
       resources: new Map(),
       mappings: new Set(),
       stage: new Stage(),
-      toldAt: Number.NEGATIVE_INFINITY
+      toldAt: Number.NEGATIVE_INFINITY,
+      refused: 0
     }
     this.entries[index] = entry
     return entry

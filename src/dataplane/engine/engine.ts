@@ -135,7 +135,8 @@ export class Engine {
       arena,
       mtu: options.mtu,
       send: (to, offset, length) => this.uplink.send(to, offset, length),
-      event: (peer, event) => this.peerEvent(peer, event)
+      event: (peer, event) => this.peerEvent(peer, event),
+      stranger: (publicKey, from) => this.state.journal.stranger(publicKey, from)
     })
     const checksum = options.checksum ?? makeChecksum(arena.bytes)
     const { batch, joinTcp, joinUdp } = options.offloads ?? { batch: false, joinTcp: false, joinUdp: false }
@@ -360,6 +361,7 @@ export class Engine {
     this.initiations.work()
     this.reports.tellDue()
     this.namesInUse.tellDue()
+    state.journal.tellDue()
     for (const [i, n] of this.wireguard.handshakeCounts.entries()) this.countUpTo(handshakeBase + i, n)
   }
 

@@ -1,6 +1,7 @@
 /** Everything that moves with packets, shared by the two directions. One instance per worker. */
 import type { PacketPolicy } from "../packetPolicy.ts"
 import { counterIndex, type Counters, type EngineCounter } from "../counters.ts"
+import { type RefusalReason, refusalReasons } from "../journal.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
@@ -16,8 +17,10 @@ import { Silence } from "../../nat/silence.ts"
 import { Translations } from "../../nat/translations.ts"
 import { equal, isIpv4, type Network, type Words, words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
+import type { PacketView } from "../../packet/packetView.ts"
 import { type ClientEntry, type ClientResource, ClientTable } from "./clientTable.ts"
 import { Interner } from "./interner.ts"
+import { Journal } from "./journal.ts"
 import { NetworkSet } from "./networkSet.ts"
 import { NoticeBox } from "./noticeBox.ts"
 import type { PacketIo } from "./packetIo.ts"
@@ -59,6 +62,7 @@ export class EngineState {
   readonly gatewayPackets = this.track(new RateLimits(gatewayPacketLimit))
   readonly sessions: Sessions
   readonly births: SessionBirths
+  readonly journal: Journal
   /** Monotonic milliseconds of this turn, and epoch milliseconds, which only WireGuard's timestamps are made of. */
   now = 0
   wall = 0
@@ -87,6 +91,7 @@ export class EngineState {
       })
     )
     this.births = this.track(new SessionBirths(this.sessions, options.maxSessions))
+    this.journal = this.track(new Journal(this))
     this.mappings.onRemoved((mapping) => this.removeMapping(mapping))
     this.clients.onRemoved((client) => {
       for (const mapping of client.mappings) this.mappings.remove(this.mappings.name(mapping)!)
@@ -116,6 +121,12 @@ export class EngineState {
 
   count(counter: EngineCounter): void {
     this.counters[counterIndex[counter]]!++
+  }
+
+  /** A packet of the client goes no further. */
+  refused(client: ClientEntry, reason: RefusalReason, view: Readonly<PacketView>): void {
+    this.counters[refusalCounters[reason]]!++
+    this.journal.refused(client, reason, view)
   }
 
   add(counter: EngineCounter, n: number): void {
@@ -196,6 +207,11 @@ export class EngineState {
     translations.remove(mapping)
   }
 }
+
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one entry per reason, by construction
+const refusalCounters = Object.fromEntries(
+  refusalReasons.map((reason) => [reason, counterIndex[`outbound.${reason}`]])
+) as Record<RefusalReason, number>
 
 /** A table that keeps something by a client's or a mapping's number. */
 interface Forgetful {

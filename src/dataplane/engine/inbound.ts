@@ -127,6 +127,7 @@ export class Inbound {
       const lastInAt = state.sessions.lastInAt(slot)
       if (lastInAt < 0 || state.now - lastInAt >= evidenceIntervalMs) {
         state.evidence.replied(client.index, mapping, realPort, view.source, state.now)
+        state.journal.addresses.replied(client.index, mapping, view.source, state.now)
       }
       if (state.silence.inbound(mapping, view.protocol, realPort, state.now)) state.answered(mapping)
     }
@@ -137,6 +138,7 @@ export class Inbound {
     if (mapping >= 0 || insidePort !== view.destinationPort) {
       rewriteSource(state.bytes, view, destination, insidePort)
     }
+    state.sessions.received(slot, view.length)
     state.sessions.inbound(slot, view.tcpFlags, state.now)
     this.forward(client)
   }

@@ -18,7 +18,8 @@ import { PacketTrain } from "../../packet/packetTrain.ts"
 import { isRequest, makePacketView, type PacketView, parsePacket } from "../../packet/packetView.ts"
 import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteDestination } from "../../packet/rewrite.ts"
-import { counterIndex, type EngineCounter } from "../counters.ts"
+import { counterIndex } from "../counters.ts"
+import type { RefusalReason } from "../journal.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
@@ -43,6 +44,9 @@ export class Outbound {
   /** Of the packet before, if it was forwarded, and whose it was. */
   private readonly train = new PacketTrain()
   private trainOf: ClientEntry | undefined
+  /** Its session, and the bytes behind its first packet. */
+  private trainSlot = -1
+  private trainBytes = 0
   private readonly aheadView: PacketView = makePacketView()
   private readonly errorAt: number
   private readonly parkedAt: number
@@ -85,7 +89,7 @@ export class Outbound {
   /** All that was added is worked off and written; its bytes may be used again, and state and clock may go on. */
   flush(): void {
     this.work()
-    this.train.end()
+    this.endTrain()
     this.trainOf = undefined
     this.tun.flush()
   }
@@ -93,8 +97,11 @@ export class Outbound {
   /** One authentic inner packet (padding may follow) of `client`. */
   packet(client: ClientEntry, offset: number, length: number): void {
     const { state, train, view } = this
-    if (this.trainOf === client && train.next(state.bytes, offset, length, view)) return this.forward()
-    train.end()
+    if (this.trainOf === client && train.next(state.bytes, offset, length, view)) {
+      this.trainBytes += view.length
+      return this.forward()
+    }
+    this.endTrain()
     this.trainOf = client
     if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("outbound.malformed")
     const own = view.version === 4 ? client.tunnel4 : client.tunnel6
@@ -102,13 +109,13 @@ export class Outbound {
     if (source.w3 !== own.w3 || source.w2 !== own.w2 || source.w1 !== own.w1 || source.w0 !== own.w0) {
       // Control packets have no source; they must not cost the others a comparison.
       if (state.packets.controlMessages && isControl(view)) return this.control.received(client, view)
-      return state.count("outbound.source_spoofed")
+      return state.refused(client, "source_spoofed", view)
     }
     if (view.fragment && view.fragmentOffset !== 0) return this.laterFragment(client)
     if (isForMany(destination)) return state.count("outbound.multicast")
     if (view.icmpError) return state.count("outbound.icmp_error")
     if (state.isGateway(destination)) return this.toGateway(client)
-    if (state.isTunnel(destination)) return this.refuse(client, "outbound.tunnel_address", prohibited)
+    if (state.isTunnel(destination)) return this.refuse(client, "tunnel_address", prohibited)
     // Nobody outside may have asked.
     if (view.query && !isRequest(view)) return state.count("outbound.echo_reply")
     if (state.isProxy(destination)) return this.toProxy(client)
@@ -160,8 +167,10 @@ export class Outbound {
     const { state, view } = this
     const { dnsPort } = state.packets
     const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === dnsPort
-    if (!dns && !view.echo) return this.refuse(client, "outbound.gateway_service_denied", prohibited)
-    if (!state.gatewayPackets.take(client.index, state.now)) return state.count("outbound.gateway_rate_limited")
+    if (!dns && !view.echo) return this.refuse(client, "gateway_service_denied", prohibited)
+    if (!state.gatewayPackets.take(client.index, state.now)) {
+      return state.refused(client, "gateway_rate_limited", view)
+    }
     state.count("outbound.to_gateway")
     if (view.fragment) this.beginFragments(client, view.destination)
     this.write()
@@ -186,9 +195,10 @@ export class Outbound {
     }
     sessions.realInto(slot, real)
     const outsidePort = sessions.outsidePort(slot)
+    sessions.sent(slot, view.length)
     sessions.outbound(slot, view.tcpFlags, state.now)
     if (view.fragment) this.beginFragments(client, real)
-    this.train.begin(state.bytes, view, real, outsidePort)
+    this.beginTrain(slot, real, outsidePort)
     rewriteDestination(state.bytes, view, real, outsidePort)
     this.forward()
   }
@@ -201,14 +211,14 @@ export class Outbound {
     if (mapping < 0) {
       const { unmapped } = state.packets
       if (unmapped === "prohibited") state.notices.unknownProxy(client.index, client.id, state.now)
-      return this.answer(client, "outbound.unmapped", unmapped === "unreachable" ? networkUnreachable : prohibited)
+      return this.answer(client, "unmapped", unmapped === "unreachable" ? networkUnreachable : prohibited)
     }
     const resource = this.admitting(client, mapping)
     if (resource === undefined) return this.answer(client, this.whyNot(client, mapping), prohibited)
     if (view.protocol !== protocolTcp && view.protocol !== protocolUdp && !view.query) {
       const { untranslatable } = state.packets
-      if (untranslatable === "prohibited") return this.answer(client, "outbound.untranslatable", prohibited)
-      state.count("outbound.untranslatable")
+      if (untranslatable === "prohibited") return this.answer(client, "untranslatable", prohibited)
+      state.refused(client, "untranslatable", view)
       return -1
     }
     const established = known >= 0 && sessions.confirmed(known)
@@ -223,10 +233,10 @@ export class Outbound {
       if (!this.releasing && this.park(client, mapping)) return -1
       // The program repeats a SYN within a second, while an error would end its attempt for good.
       if (!this.releasing && syn && state.parking.holds(mapping, state.now)) {
-        state.count("outbound.parking_full")
+        state.refused(client, "parking_full", view)
         return -1
       }
-      return this.answer(client, "outbound.unresolved", networkUnreachable)
+      return this.answer(client, "unresolved", networkUnreachable)
     }
     if (known >= 0) sessions.realInto(known, real)
     const differs = known >= 0 && targetDiffers(translations, mapping, real)
@@ -235,19 +245,29 @@ export class Outbound {
     if (!chooseAddress(translations, state.evidence, mapping, view.destination, port, state.now, real)) {
       if (established) return known
       state.suspect(mapping, "Unmapped")
-      return this.answer(client, "outbound.unresolved", networkUnreachable)
+      return this.answer(client, "unresolved", networkUnreachable)
     }
     const leading = state.refuses(resource, real) ? this.chooseAllowed(client, mapping) : resource
-    if (leading === undefined) return this.answer(client, "outbound.destination_refused", networkUnreachable)
+    if (leading === undefined) return this.answer(client, "destination_refused", networkUnreachable)
     if (several(translations, mapping, real)) state.evidence.started(client.index, mapping, port, real, state.now)
     if (known >= 0 && !established && sessions.rebind(known, real)) {
       sessions.move(known, leading.index)
+      this.tried(client, mapping)
       return known
     }
-    return this.open(client, port, real, mapping, leading)
+    const slot = this.open(client, port, real, mapping, leading)
+    if (slot >= 0) this.tried(client, mapping)
+    return slot
   }
 
-  /** A new session for the packet, or −1, counted: the client opens too many, or no port is left. */
+  /** Whether somebody is at the real address will show: to TCP and ping, any host answers. */
+  private tried(client: ClientEntry, mapping: number): void {
+    const { real, state, view } = this
+    if (view.protocol !== protocolTcp && !view.echo) return
+    state.journal.addresses.tried(client.index, mapping, real, state.now)
+  }
+
+  /** A new session for the packet, or −1, told: the client opens too many, or no port is left. */
   private open(
     client: ClientEntry,
     port: number,
@@ -257,7 +277,7 @@ export class Outbound {
   ): number {
     const { state, view } = this
     if (!state.births.take(client.index, state.now)) {
-      state.count("outbound.sessions_limited")
+      state.refused(client, "sessions_limited", view)
       return -1
     }
     const slot = state.sessions.insert(
@@ -271,7 +291,12 @@ export class Outbound {
       resource.index,
       state.now
     )
-    state.count(slot < 0 ? "outbound.ports_exhausted" : "sessions.created")
+    if (slot < 0) {
+      state.refused(client, "ports_exhausted", view)
+      return -1
+    }
+    state.count("sessions.created")
+    state.journal.flows.began(slot)
     return slot
   }
 
@@ -287,10 +312,10 @@ export class Outbound {
     return undefined
   }
 
-  private whyNot(client: ClientEntry, mapping: number): EngineCounter {
+  private whyNot(client: ClientEntry, mapping: number): RefusalReason {
     const covering = this.state.translations.resourcesOf(mapping)
-    for (let i = 0; i < covering.length; i++) if (client.resources.has(covering[i]!)) return "outbound.filtered"
-    return "outbound.unauthorized"
+    for (let i = 0; i < covering.length; i++) if (client.resources.has(covering[i]!)) return "filtered"
+    return "unauthorized"
   }
 
   /** The chosen address is refused by one resource: another that leads there, or to the next address of its family. */
@@ -332,15 +357,16 @@ export class Outbound {
       if (index === refusedRoute) return this.refuseRoute(client)
       const resource = index < 0 ? undefined : client.resources.get(index)
       if (resource === undefined) {
-        return this.refuse(client, index === filtered ? "outbound.filtered" : "outbound.unauthorized", prohibited)
+        return this.refuse(client, index === filtered ? "filtered" : "unauthorized", prohibited)
       }
       slot = this.open(client, port, view.destination, -1, resource)
       if (slot < 0) return
     }
     const outsidePort = sessions.outsidePort(slot)
+    sessions.sent(slot, view.length)
     sessions.outbound(slot, view.tcpFlags, state.now)
     if (view.fragment) this.beginFragments(client, view.destination)
-    this.train.begin(state.bytes, view, view.destination, outsidePort)
+    this.beginTrain(slot, view.destination, outsidePort)
     if (outsidePort !== view.sourcePort) rewriteDestination(state.bytes, view, view.destination, outsidePort)
     this.forward()
   }
@@ -350,7 +376,7 @@ export class Outbound {
     // All names of the client outside of its resources fail with its DNS server, which `status` tells.
     const index = state.routes.choose(client.index, view.destination, view.protocol, view.destinationPort)
     if (client.resources.get(index)?.kind === "internet" && isDns(view)) state.count("outbound.private_dns_refused")
-    this.refuse(client, "outbound.destination_refused", networkUnreachable)
+    this.refuse(client, "destination_refused", networkUnreachable)
   }
 
   /** The first fragment of a datagram goes to `destination`: the later ones will follow it. */
@@ -368,6 +394,19 @@ export class Outbound {
     this.forward()
   }
 
+  /** The packets right behind this one may be of its flow. */
+  private beginTrain(slot: number, destination: Readonly<Words>, outsidePort: number): void {
+    this.trainSlot = slot
+    this.train.begin(this.state.bytes, this.view, destination, outsidePort)
+  }
+
+  private endTrain(): void {
+    this.train.end()
+    if (this.trainBytes === 0) return
+    this.state.sessions.sent(this.trainSlot, this.trainBytes)
+    this.trainBytes = 0
+  }
+
   private forward(): void {
     const { state, view } = this
     if (view.protocol === protocolTcp && (view.tcpFlags & tcpSyn) !== 0) clampMss(state.bytes, view, this.mtu)
@@ -381,15 +420,15 @@ export class Outbound {
   }
 
   /** Refuses; and what a packet gets that has no session then. */
-  private answer(client: ClientEntry, why: EngineCounter, kind: Unreachable): -1 {
+  private answer(client: ClientEntry, why: RefusalReason, kind: Unreachable): -1 {
     this.refuse(client, why, kind)
     return -1
   }
 
   /** Counts why, and tells the client at once, at most 20 times a second. */
-  private refuse(client: ClientEntry, why: EngineCounter, kind: Unreachable): void {
+  private refuse(client: ClientEntry, why: RefusalReason, kind: Unreachable): void {
     const { state, view } = this
-    state.count(why)
+    state.refused(client, why, view)
     if (!state.icmpErrors.take(client.index, state.now)) return state.count("icmp.rate_limited")
     const length = writeUnreachable(state.bytes, this.errorAt, view, view.destination, kind)
     if (length === 0) return

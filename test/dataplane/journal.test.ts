@@ -1,0 +1,234 @@
+/** What the worker tells of refused packets, flows, clients, silent addresses and strangers. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import { TestClock } from "effect/testing"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { RefusedRow } from "../../src/dataplane/journal.ts"
+import type { Journal, Notice } from "../../src/dataplane/notices.ts"
+import { protocolTcp, protocolUdp } from "../../src/packet/protocols.ts"
+import { lan, network, ready, real4, reply, send, syn, tcp, tcpBack, udp } from "../support/engineSteps.ts"
+import {
+  addresses,
+  clientId,
+  gatewayPublicKey,
+  key,
+  layer,
+  makeClient,
+  mappingId,
+  offloadingLayer,
+  primitives,
+  proxy4,
+  resourceId,
+  setUp,
+  tunnel4
+} from "../support/engineWorld.ts"
+import { connect, exchange, MemoryClient, sendInner } from "../support/memoryClient.ts"
+import { buildTcp, buildUdp } from "../support/packets.ts"
+
+type Rows = Pick<Journal, "addresses" | "clients" | "flows" | "refused" | "strangers">
+
+/** What is told until the gateway has nothing more to tell, list by list. */
+const told = Effect.fnUntraced(function* (
+  notices: Queue.Dequeue<Notice>,
+  within: "2 seconds" | "5 seconds" = "2 seconds"
+) {
+  yield* TestClock.adjust(within)
+  const journals = (yield* Queue.clear(notices)).filter((notice) => notice._tag === "Journal")
+  return {
+    addresses: journals.flatMap(({ addresses }) => addresses),
+    clients: journals.flatMap(({ clients }) => clients),
+    flows: journals.flatMap(({ flows }) => flows),
+    refused: journals.flatMap(({ refused }) => refused),
+    strangers: journals.flatMap(({ strangers }) => strangers)
+  } satisfies Rows
+})
+
+const tcpTo = (destination: string, destinationPort: number, n = 1) =>
+  buildTcp({ source: tunnel4(n), destination, sourcePort: 50_000, destinationPort, flags: syn })
+
+describe("refused packets", () => {
+  it.effect(
+    "are told as sums by client, destination, port and reason, with the name or the network that they were for",
+    () =>
+      Effect.gen(function* () {
+        const client = yield* ready({ filters: [{ protocol: "tcp", from: 443, to: 443 }] })
+        yield* send(network("lab", "10.20.0.0/16", { filters: [{ protocol: "tcp", from: 443, to: 443 }] }))
+        const notices = yield* (yield* DataPlane).notices
+        yield* sendInner(client, tcpTo(proxy4, 22), tcpTo(proxy4, 22), tcpTo("10.20.0.7", 22), tcpTo("10.9.9.9", 80))
+        const row = (
+          reason: RefusedRow["reason"],
+          address: string,
+          port: number,
+          packets: number,
+          of: Partial<NonNullable<RefusedRow["to"]>>
+        ): RefusedRow => ({
+          client: clientId(1),
+          reason,
+          packets,
+          to: { address, port, protocol: protocolTcp, mapping: null, resource: null, ...of }
+        })
+        assert.deepStrictEqual((yield* told(notices)).refused, [
+          row("filtered", proxy4, 22, 2, { mapping: mappingId(1, "app.corp"), resource: resourceId("app") }),
+          row("filtered", "10.20.0.7", 22, 1, { resource: resourceId("lab") }),
+          row("unauthorized", "10.9.9.9", 80, 1, {})
+        ])
+        assert.deepStrictEqual((yield* told(notices)).refused, [])
+      }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("of a client that scans ports fill its own 16 rows and a sum; another's row is told beside them", () =>
+    Effect.gen(function* () {
+      const scanner = yield* ready()
+      yield* setUp(2)
+      const other = makeClient(2)
+      yield* connect(other)
+      const notices = yield* (yield* DataPlane).notices
+      const ports = Array.from({ length: 500 }, (_, i) => i + 1)
+      for (let at = 0; at < ports.length; at += 50) {
+        yield* sendInner(scanner, ...ports.slice(at, at + 50).map((port) => tcpTo("10.9.9.9", port)))
+      }
+      yield* sendInner(other, tcpTo("10.9.9.9", 80, 2))
+      const { refused } = yield* told(notices)
+      const sums = refused.filter(({ client }) => client === clientId(1))
+      assert.strictEqual(sums.filter(({ to }) => to !== null).length, 16)
+      assert.deepStrictEqual(
+        sums.filter(({ to }) => to === null).map(({ packets, reason }) => [packets, reason]),
+        [[484, null]]
+      )
+      assert.deepStrictEqual(
+        refused.filter(({ client }) => client === clientId(2)).map(({ packets, to }) => [packets, to?.port]),
+        [[1, 80]]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("flows", () => {
+  it.effect("are told when they begin, and when they end with why, bytes and duration", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const notices = yield* (yield* DataPlane).notices
+      yield* sendInner(client, tcp(443, syn))
+      const [begun] = (yield* told(notices)).flows
+      assert.deepStrictEqual(begun, {
+        client: clientId(1),
+        to: {
+          address: proxy4,
+          protocol: protocolTcp,
+          port: 443,
+          mapping: mappingId(1, "app.corp"),
+          resource: resourceId("app")
+        },
+        real: real4,
+        end: null
+      })
+      yield* reply(client, tcpBack(443, 0x14))
+      const [ended] = (yield* told(notices)).flows
+      assert.deepStrictEqual(ended?.end, { why: "reset", bytesOut: 40, bytesIn: 40, durationMs: 2_000 })
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("count the packets that go in a train behind the first one", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const notices = yield* (yield* DataPlane).notices
+      const datagram = udp(53_000)
+      yield* sendInner(client, datagram, datagram, datagram)
+      yield* TestClock.adjust("70 seconds")
+      const ended = (yield* told(notices)).flows.filter(({ end }) => end !== null)
+      assert.deepStrictEqual(
+        ended.map(({ end, to }) => [to.protocol, end?.why, end?.bytesOut, end?.bytesIn]),
+        [[protocolUdp, "unanswered", 3 * datagram.length, 0]]
+      )
+    }).pipe(Effect.provide(offloadingLayer))
+  )
+})
+
+describe("a client", () => {
+  it.effect(
+    "has its bytes, flows and refused packets told, and when it was heard of; nothing while nothing is new",
+    () =>
+      Effect.gen(function* () {
+        const client = yield* ready()
+        yield* lan
+        yield* send(addresses(1, 1, "Resolved", [real4]))
+        const notices = yield* (yield* DataPlane).notices
+        yield* told(notices)
+        yield* sendInner(client, tcp(443, syn), tcpTo("10.9.9.9", 80))
+        const row = (yield* told(notices)).clients[0]!
+        assert.strictEqual(row.client, clientId(1))
+        assert.deepStrictEqual([row.flows, row.refused], [1, 1])
+        assert.isAbove(row.bytesIn, 2 * 40)
+        assert.isAbove(row.bytesOut, 0)
+        assert.isAtMost(row.heardAgo ?? Number.NaN, 1_100)
+        assert.deepStrictEqual((yield* told(notices)).clients, [])
+      }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a real address that does not answer", () => {
+  it.effect("is told after 3 s with the flows that were tried, and again when it answers", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const notices = yield* (yield* DataPlane).notices
+      yield* sendInner(client, tcp(443, syn))
+      assert.deepStrictEqual((yield* told(notices)).addresses, [])
+      yield* sendInner(client, tcpTo(proxy4, 8_443))
+      const silent = (yield* told(notices, "5 seconds")).addresses
+      assert.deepStrictEqual(
+        silent.map(({ address, mapping, repliedAgo, tries }) => [address, mapping, tries, repliedAgo]),
+        [[real4, mappingId(1, "app.corp"), 2, null]]
+      )
+      assert.isAtLeast(silent[0]!.sinceAgo, 3_000)
+      yield* reply(client, tcpBack(443, 0x12))
+      assert.deepStrictEqual(
+        (yield* told(notices)).addresses.map(({ tries }) => tries),
+        [0]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is not concluded from UDP, which many never answer", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const notices = yield* (yield* DataPlane).notices
+      yield* sendInner(
+        client,
+        buildUdp({ source: tunnel4(1), destination: proxy4, sourcePort: 1, destinationPort: 514 })
+      )
+      assert.deepStrictEqual((yield* told(notices, "5 seconds")).addresses, [])
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a device that nobody knows", () => {
+  it.effect("is told with its key and where it came from, in the activity too", () =>
+    Effect.gen(function* () {
+      yield* ready()
+      const dataPlane = yield* DataPlane
+      const notices = yield* dataPlane.notices
+      const stranger = new MemoryClient({ privateKey: key(77), gatewayKey: gatewayPublicKey, port: 40_077 })
+      stranger.wireguard.initiate(stranger.peer, 0, Date.UTC(2026, 0))
+      yield* exchange([stranger])
+      const publicKey = Buffer.from(primitives.x25519(key(77)).publicKey).toString("base64")
+      const { strangers } = yield* told(notices)
+      assert.deepStrictEqual(
+        strangers.map((row) => [row.publicKey, row.port]),
+        [[publicKey, 40_077]]
+      )
+      assert.deepStrictEqual(
+        (yield* dataPlane.activity).strangers(2_000).map((stranger) => stranger.publicKey),
+        [publicKey]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+})
