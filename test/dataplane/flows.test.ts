@@ -256,7 +256,7 @@ describe("a name with several addresses", () => {
   const start = (client: MemoryClient, sourcePort: number) => sendInner(client, tcp(443, syn, proxy4, sourcePort))
   /** The two addresses as the client's mapping takes them. */
   const inTurn = (n: number) =>
-    spreadBy(spreadOf(mappingId(n, "app.corp")), [real4, other4].map(addressWords)).map(formatAddress)
+    spreadBy(spreadOf(clientId(n), mappingId(n, "app.corp")), [real4, other4].map(addressWords)).map(formatAddress)
 
   it.effect("spreads its proxies over them, the same way every time", () =>
     Effect.gen(function* () {

@@ -60,12 +60,13 @@ describe("the real address of a new session", () => {
   it("is spread by client and name: evenly, and moves for those only whose address goes", () => {
     const addresses = Array.from({ length: 5 }, (_, i) => address(`10.0.0.${i + 1}`))
     const ids = Array.from({ length: 5_000 }, (_, n) => `client-${n % 50}/n${n}.corp`)
-    const firstOf = (id: string, among = addresses) => spreadBy(spreadOf(id), among)[0]!
+    const firstOf = (id: string, among = addresses) => spreadBy(spreadOf(id.split("/", 1)[0]!, id), among)[0]!
     for (const each of addresses) {
       const share = ids.filter((id) => firstOf(id) === each).length
       assert.isAtLeast(share, 900)
       assert.isAtMost(share, 1_100)
     }
+    for (const id of ids.slice(0, 50)) assert.strictEqual(firstOf(id.replace("/", "/its-resource/")), firstOf(id))
     const left = addresses.filter((each) => each !== addresses[2])
     for (const id of ids) {
       assert.strictEqual(firstOf(id, addresses.toReversed()), firstOf(id))

@@ -239,8 +239,9 @@ export class Executor {
       for (const resource of translations.resourcesOf(mapping)) resources.release(resource)
     }
     client.mappings.add(mapping)
-    const { mapping: id, proxyIps, version } = order
-    translations.place(mapping, client.index, covering, this.addresses.all(proxyIps), version, spreadOf(id))
+    const { proxyIps, version } = order
+    const spread = spreadOf(order.client, order.mapping)
+    translations.place(mapping, client.index, covering, this.addresses.all(proxyIps), version, spread)
   }
 
   private coverMapping(client: ClientEntry, mapping: number, covering: ReadonlyArray<number>): void {
