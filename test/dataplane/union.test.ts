@@ -89,6 +89,16 @@ describe("a name that two resources cover", () => {
     )
   }
 
+  it.effect("gets open connections back with their resource, whatever else was granted meanwhile", () =>
+    Effect.gen(function* () {
+      const { passes } = yield* opened
+      yield* send(revoke("admin"), covered("web"), dns("wiki", 81), network("lab", "10.30.0.0/16"))
+      assert.deepStrictEqual(yield* passes(80, 81), [true, false])
+      yield* send(covered("admin", "web"), dns("admin", 81))
+      assert.deepStrictEqual(yield* passes(80, 81), [true, true])
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("keeps flows that the other resource allows as well, when theirs goes or is narrowed", () =>
     Effect.gen(function* () {
       for (const change of [[revoke("admin"), covered("web")], [dns("admin", 99)], [covered("web")]]) {

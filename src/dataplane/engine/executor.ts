@@ -21,6 +21,9 @@ import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
 import type { Outbound } from "./outbound.ts"
 
+/** Of a suspended flow that waits for whichever lets it through. */
+const noResource = -1
+
 export class Executor {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
@@ -251,7 +254,12 @@ export class Executor {
     for (const resource of before) resources.release(resource)
     if (before.every((resource) => covering.includes(resource))) return
     fragments.forgetClient(client.index)
-    sessions.removeOf(mapping, (slot) => this.isDenied(client, slot))
+    sessions.removeOf(mapping, (slot) => {
+      if (!sessions.suspended(slot)) return this.isDenied(client, slot)
+      // The number of the resource that it waits for may be another's before that one comes back.
+      if (!covering.includes(sessions.resourceOf(slot))) sessions.move(slot, noResource)
+      return false
+    })
   }
 
   private suspendMapping(id: PlaceMapping["mapping"]): void {
