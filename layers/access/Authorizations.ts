@@ -8,6 +8,7 @@ import { superviseForever } from "../../src/loops/superviseForever.ts"
 import type { Authorization } from "../../src/model/Authorization.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import type { Resource, ResourceId } from "../../src/model/Resource.ts"
+import { coversAlike } from "../../src/resolution/cover.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** Who may reach what; a deadline is found out at most a second late. */
@@ -35,7 +36,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       const before = held.get(resource.id)?.resource
       clients.set(client.id, held.set(resource.id, authorization))
       // First, so that no flow of a name that the resource does not cover comes back with it.
-      if (before === undefined || namesOf(before) !== namesOf(resource)) yield* resolutions.granted(client.id, resource)
+      if (!coversNamesAlike(before, resource)) yield* resolutions.granted(client.id, resource)
       yield* dataPlane.send(setResource(client.id, resource))
     })
 
@@ -99,9 +100,11 @@ const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorizatio
 const isExpired = (authorization: Authorization, now: number): boolean =>
   authorization.expiresAt !== null && authorization.expiresAt <= now
 
-/** What decides which names a resource covers, who looks them up and where they may lead: when it changes, each mapping is judged again. */
-const namesOf = (resource: Resource): string =>
-  resource.kind === "dns" ? `dns ${resource.resolver} ${resource.pattern} ${resource.allow.join(" ")}` : resource.kind
+/** Whether both cover the same names by the same rules: if not, each mapping is judged again. */
+const coversNamesAlike = (before: Resource | undefined, resource: Resource): boolean =>
+  resource.kind === "dns"
+    ? coversAlike(before?.kind === "dns" ? before : undefined, resource)
+    : before?.kind === resource.kind
 
 const setResource = (client: ClientId, resource: Resource): SetResource => ({
   _tag: "SetResource",

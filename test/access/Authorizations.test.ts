@@ -132,7 +132,7 @@ describe("Authorizations", () => {
   )
 
   it.effect(
-    "a changed pattern of a resource takes its old mappings away, another resolver set looks them up anew",
+    "a changed pattern of a resource takes its old mappings away, another resolver set or family looks them up anew",
     () =>
       Effect.gen(function* () {
         const acceptor = yield* ConnectionAcceptor
@@ -146,6 +146,8 @@ describe("Authorizations", () => {
         const [before] = yield* list
         yield* change({ resolver: "corp" })
         assert.deepStrictEqual(yield* list, [{ ...before!, name: { resolver: "corp", domain: "db.corp" } }])
+        yield* change({ resolver: "corp", family: 4 })
+        assert.deepStrictEqual(yield* list, [{ ...before!, name: { resolver: "corp", domain: "db.corp", family: 4 } }])
         yield* change({ pattern: "*.lab" })
         assert.deepStrictEqual(yield* list, [])
       }).pipe(Effect.provide(layerAccess))
