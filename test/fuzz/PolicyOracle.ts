@@ -1,7 +1,8 @@
 /**
  * What the gateway in `PolicyWorld` may let through, written down once more and independent of the engine: client 1 has
- * a name with ports, client 2 a network with ports, and nobody has anything else.
+ * a name with the ports of two resources, client 2 a network with ports, and nobody has anything else.
  */
+import type { PortFilter } from "../../src/model/PortFilter.ts"
 import { contains, formatAddress, parseNetwork } from "../../src/packet/address.ts"
 import { makePacketView, type PacketView, parsePacket } from "../../src/packet/packetView.ts"
 import { protocolTcp, protocolUdp } from "../../src/packet/protocols.ts"
@@ -10,6 +11,12 @@ import { invariant } from "./Target.ts"
 
 export const lab = "10.20.0.0/16"
 export const labPorts = { from: 8_000, to: 8_100 }
+/** What each resource of client 1 that covers its name lets through: together, while it has both. */
+export const nameFilters = {
+  app: [{ protocol: "tcp", from: 443, to: 443 }, { protocol: "udp", from: 53, to: 53 }, { protocol: "icmp" }],
+  admin: [{ protocol: "tcp", from: 8_443, to: 8_443 }]
+} as const satisfies Readonly<Record<string, ReadonlyArray<PortFilter>>>
+export type NameResource = keyof typeof nameFilters
 /** An address of the gateway itself within the lab. */
 const ownLab = "10.20.0.1"
 
@@ -19,8 +26,8 @@ const proxies = networks(policy.proxyNetworks)
 const labNetwork = parseNetwork(lab)!
 
 export class PolicyOracle {
-  /** Whether client 1 has the name now. */
-  authorized = true
+  /** The resources that client 1 has now. */
+  readonly granted = new Set<NameResource>()
   /** Every address that the name ever had. */
   readonly published = new Set<string>()
   private readonly view = makePacketView()
@@ -61,12 +68,11 @@ export class PolicyOracle {
 
   private judgeName(destination: string): void {
     const { view } = this
-    invariant(this.authorized, "client 1 passes after its resource was revoked")
+    invariant(this.granted.size > 0, "client 1 passes after its resources were revoked")
     invariant(this.published.has(destination), `client 1 reaches ${destination}, which its name never was`)
-    const allowed =
-      view.query ||
-      (view.protocol === protocolTcp && view.destinationPort === 443) ||
-      (view.protocol === protocolUdp && view.destinationPort === 53)
+    const allowed = Array.from(this.granted, (id) => nameFilters[id])
+      .flat()
+      .some((filter) => (filter.protocol === "icmp" ? view.query : isWithin(filter, view)))
     invariant(isLater(view) || allowed, `client 1 passes its filter: ${view.protocol}/${view.destinationPort}`)
   }
 
@@ -85,3 +91,11 @@ export class PolicyOracle {
 
 /** Later fragments have no ports; they follow their first. */
 const isLater = (view: PacketView): boolean => view.fragmentOffset !== 0
+
+const isWithin = (
+  { from, protocol, to }: { readonly protocol: "tcp" | "udp"; readonly from: number; readonly to: number },
+  view: PacketView
+): boolean =>
+  view.protocol === (protocol === "tcp" ? protocolTcp : protocolUdp) &&
+  view.destinationPort >= from &&
+  view.destinationPort <= to

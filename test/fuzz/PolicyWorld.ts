@@ -7,31 +7,28 @@ import { countersByteLength } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { type Endpoint, makeEndpoint } from "../../src/packet/endpoint.ts"
-import type { PortFilter } from "../../src/model/PortFilter.ts"
+import { network } from "../support/engineSteps.ts"
 import {
   clientId,
   gatewayPrivateKey,
   makeClient,
   mappingId,
-  nameCommands,
   packetsAt,
   policy,
+  proxy4,
+  proxy6,
   resourceId,
   upsertClient
 } from "../support/engineWorld.ts"
 import type { MemoryClient } from "../support/memoryClient.ts"
 import { addressWords } from "../support/packets.ts"
 import { splitSuper } from "../support/superPackets.ts"
-import { lab, labPorts, PolicyOracle } from "./PolicyOracle.ts"
+import { lab, labPorts, nameFilters, type NameResource, PolicyOracle } from "./PolicyOracle.ts"
 import type { Random } from "./Random.ts"
 import { invariant } from "./Target.ts"
 
 const mapping = mappingId(1, "app")
-const filters: ReadonlyArray<PortFilter> = [
-  { protocol: "tcp", from: 443, to: 443 },
-  { protocol: "udp", from: 53, to: 53 },
-  { protocol: "icmp" }
-]
+const proxyIps = [proxy4, proxy6]
 /** Rounds until all is quiet, far beyond what any exchange takes. */
 const maxRounds = 50
 
@@ -74,28 +71,22 @@ export class PolicyWorld {
     })
     this.send({ ...policy, packets }, upsertClient(1), upsertClient(2))
     this.grant()
-    this.send({
-      _tag: "SetResource",
-      client: clientId(2),
-      resource: resourceId("lab"),
-      kind: "cidr",
-      network: lab,
-      filters: [{ protocol: "udp", ...labPorts }],
-      allow: []
-    })
+    this.send(network("lab", lab, { client: clientId(2), filters: [{ protocol: "udp", ...labPorts }] }))
     for (const client of this.clients) this.handshake(client)
   }
 
-  /** Client 1 may reach the name, which has two addresses. */
-  grant(): void {
-    this.oracle.authorized = true
-    this.send(...nameCommands(clientId(1), mapping, { filters }))
+  /** Client 1 may reach the name, which has two addresses, by this resource as well. */
+  grant(id: NameResource = "app"): void {
+    this.oracle.granted.add(id)
+    this.cover()
+    this.send(network(id, null, { kind: "dns", filters: nameFilters[id] }))
     this.publish("Resolved", ["10.20.0.10", "fd5a:20::10"])
   }
 
-  revoke(): void {
-    this.send({ _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") })
-    this.oracle.authorized = false
+  revoke(id: NameResource = "app"): void {
+    this.send({ _tag: "RevokeResource", client: clientId(1), resource: resourceId(id) })
+    this.oracle.granted.delete(id)
+    if (this.oracle.granted.size > 0) this.cover()
   }
 
   lapse(): void {
@@ -165,6 +156,12 @@ export class PolicyWorld {
     while (this.engine.turn(this.now, this.now) || !this.io.isIdle()) busy = true
     this.hub.deliver(this.engine.takeNotices(), this.now)
     return busy
+  }
+
+  /** Says which resources cover the name. */
+  private cover(): void {
+    const resources = Array.from(this.oracle.granted, resourceId)
+    this.send({ _tag: "SetMapping", mapping, client: clientId(1), resources, proxyIps, generation: 1 })
   }
 
   private send(...commands: ReadonlyArray<Command>): void {

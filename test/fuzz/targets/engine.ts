@@ -70,7 +70,9 @@ const commands: ReadonlyArray<(world: PolicyWorld) => void> = [
   (world) => world.unmap(),
   (world) => world.handshake(world.clients[0]!),
   (world) => world.publish("Unasked", []),
-  (world) => world.lapse()
+  (world) => world.lapse(),
+  (world) => world.grant("admin"),
+  (world) => world.revoke("admin")
 ]
 
 /** A super-packet whose header (7 bytes) and content need not fit together. */
@@ -197,6 +199,16 @@ const seeds: ReadonlyArray<Uint8Array> = [
     operation("client1", tcp(443)),
     operation("command", Uint8Array.of(3)),
     operation("client1", tcp(443))
+  ),
+  // Another resource of the name comes and goes, and the first one.
+  input(
+    operation("command", Uint8Array.of(12)),
+    ...[443, 8_443].map((port) => operation("client1", tcp(port))),
+    ...[443, 8_443].map((sourcePort) => operation("outside", buildTcp({ ...answer, sourcePort, flags: 0x12 }))),
+    ...[2, 3, 13, 2, 12].flatMap((command) => [
+      operation("command", Uint8Array.of(command)),
+      ...[443, 8_443].map((port) => operation("client1", tcp(port, proxy, 0x10)))
+    ])
   ),
   operation(
     "unfinished",
