@@ -11,6 +11,7 @@ import { matches } from "../model/DomainPattern.ts"
 import type { Cause } from "./Cause.ts"
 import { type Cover, coverOf, coversAlike, nameOf, optInsOf } from "./cover.ts"
 import { type LookupResult, nextState, outlived, type Step } from "./lookupResult.ts"
+import { KeptMappings } from "./keptMappings.ts"
 import { type Budget, isOwn, type LookupLimits, LookupQueue } from "./lookupQueue.ts"
 import { mappingId, MappingTable } from "./mappingTable.ts"
 import {
@@ -18,11 +19,8 @@ import {
   isFirstLookup,
   type Lookup,
   makeName,
-  makeSet,
   type MappingEntry,
   type NameEntry,
-  newestFirst,
-  probeOf,
   type RefusedAddresses,
   type ResolverSet,
   saysTheSame,
@@ -32,9 +30,11 @@ import {
 } from "./nameEntry.ts"
 import type { NameState } from "./NameState.ts"
 import * as Policy from "./refreshPolicy.ts"
-import * as Pulse from "./setPulse.ts"
+import { Prospects } from "./prospects.ts"
 import type { MappingStatus, Subscription } from "./Resolutions.ts"
 import { type ResolutionReason, Throttled } from "./Resolver.ts"
+import { SetBreaker } from "./setBreaker.ts"
+import { SetPulse, shortHoldMs } from "./setPulse.ts"
 
 export interface Outside {
   /** Monotonic milliseconds. */
@@ -57,13 +57,6 @@ export interface Outside {
 /** Queued lookups that an open breaker sends to those who wait, in one turn: thousands would hold up every answer. */
 const heldPerTurn = 50
 
-/** How long mappings of a withdrawn resource are kept for its return. */
-const keptMs = 600_000
-/** Of one client; those withdrawn first go first. */
-const mostKept = 1_024
-/** Names without proxies of one client that are remembered: those it asked about last. */
-const mostProspects = 512
-
 export class NameBook {
   private readonly outside: Outside
   private readonly names = new Map<string, NameEntry>()
@@ -73,18 +66,15 @@ export class NameBook {
   private readonly counts = new Map<string, number>()
   /** The DNS resources that each client may use. */
   private readonly rights = new Map<ClientId, Map<ResourceId, DnsResource>>()
-  /** How many mappings of each client are kept for a withdrawn resource. */
-  private readonly kept = new Map<ClientId, number>()
-  /** By client: mappings that have no proxies yet, if ever, since their names may not exist; those asked about last are last. */
-  private readonly prospects = new Map<ClientId, Set<MappingEntry>>()
-  /** Clients for which a timer is set that ends what is kept: one, however often a resource comes and goes. */
-  private readonly lapsing = new Set<ClientId>()
+  private readonly kept: KeptMappings
+  private readonly prospects = new Prospects()
   private sequence = 0
   private queueWakeAt = Number.POSITIVE_INFINITY
 
   constructor(outside: Outside, limits?: LookupLimits) {
     this.outside = outside
     this.queue = new LookupQueue(limits)
+    this.kept = new KeptMappings({ now: outside.now, wake: outside.wake, lapse: (entry) => this.lapse(entry) })
   }
 
   subscribe(request: Subscription): { readonly mapping: Mapping; readonly state: NameState } {
@@ -96,11 +86,11 @@ export class NameBook {
     if (!coversAlike(this.rights.get(client)?.get(resource.id), resource)) this.granted(client, resource)
     const entry = known ?? this.addMapping(id, request)
     if (proxyIps.length === 0) {
-      if (entry.mapping.proxyIps.length === 0) this.prospect(entry)
+      if (entry.mapping.proxyIps.length === 0) this.askedAbout(entry)
     } else if (known === undefined) {
       this.announce(entry)
     } else if (!sameTexts(known.mapping.proxyIps, proxyIps)) {
-      this.forgetProspect(entry)
+      this.prospects.forget(entry)
       this.mappings.disown(entry.mapping)
       const { mapping } = entry
       entry.mapping = { ...mapping, proxyIps: request.proxyIps, generation: mapping.generation + 1 }
@@ -130,7 +120,7 @@ export class NameBook {
     const decision = this.decide(entry, "ClientAsked", now)
     if (decision._tag !== "Ignore") return undefined
     this.demand(entry, now)
-    if (proxyIps.length === 0) this.prospect(entry)
+    if (proxyIps.length === 0) this.askedAbout(entry)
     this.ignore(name, decision.brake)
     return toldOf(entry, this.outside.refused)
   }
@@ -157,7 +147,6 @@ export class NameBook {
    * their proxies. Nothing is looked up for them. The packet path has been told by `RevokeResource`.
    */
   revoked(client: ClientId, resource: ResourceId): void {
-    const until = this.outside.now() + keptMs
     const rights = this.rights.get(client)
     rights?.delete(resource)
     if (rights?.size === 0) this.rights.delete(client)
@@ -167,12 +156,9 @@ export class NameBook {
       if (cover !== undefined) this.coverBy(entry, cover)
       // The packet path, and the client, know of no proxies that would have to be kept.
       else if (entry.mapping.proxyIps.length === 0) this.drop(entry)
-      else this.keep(entry, until)
+      else this.keep(entry)
     }
-    const kept = this.mappings.of(client).filter(({ keptUntil }) => keptUntil !== null)
-    const excess = kept.length - mostKept
-    if (excess > 0) for (const entry of byEnd(kept).slice(0, excess)) this.lapse(entry)
-    if (kept.length > 0) this.lapseLater(client, until)
+    this.kept.trim(client)
   }
 
   /** The client may use the resource (again), or it is another: what it covers goes on, what nothing covers any more ends. */
@@ -227,7 +213,7 @@ export class NameBook {
 
   mappingsOf(client: ClientId): number {
     const { kept, mappings, prospects } = this
-    return mappings.countOf(client) - (kept.get(client) ?? 0) - (prospects.get(client)?.size ?? 0)
+    return mappings.countOf(client) - kept.countOf(client) - prospects.countOf(client)
   }
 
   list(): ReadonlyArray<MappingStatus> {
@@ -251,11 +237,10 @@ export class NameBook {
     const step = nextState(entry.state, result, { now, attempts: entry.attempts + 1 })
     entry.lookup = null
     this.queue.finish(lookup, now, step.outcome._tag === "Answered")
-    entry.set.asked.delete(entry)
-    this.hear(entry.set, step.failure === null || step.failure._tag === "ServerFailure", lookup.startedAt, now)
+    entry.set.pulse.ended(lookup, step.failure === null || step.failure._tag === "ServerFailure")
     this.countOutcome(result, step)
-    const reopened = this.judgeSet(entry, step, now)
-    entry.policy = Policy.ended(entry.policy, step.outcome, entry.set.breaker, now, random)
+    const reopened = this.judgeSet(entry, step)
+    entry.policy = Policy.ended(entry.policy, step.outcome, entry.set.breaker.state, now, random)
     entry.attempts = step.state._tag === "Unresolved" ? entry.attempts + 1 : 0
     const same = saysTheSame(entry.state, step.state)
     entry.state = step.state
@@ -273,48 +258,12 @@ export class NameBook {
 
   /** Sees whether the set lives, before the first client asks. */
   meet(resolver: string): void {
-    this.ping(this.setOf(resolver), resolver)
+    this.setOf(resolver).pulse.ping()
   }
 
   /** A harmless question that was asked at `since` came to its end; `null`: it was none. */
   pinged(resolver: string, since: number, answered: boolean | null): void {
-    const set = this.setOf(resolver)
-    set.pinging = false
-    if (answered !== null) this.hear(set, answered, since, this.outside.now())
-  }
-
-  private ping(set: ResolverSet, resolver: string): void {
-    if (set.pinging) return
-    set.pinging = true
-    this.outside.ping(resolver)
-  }
-
-  /** What was asked of the set at `since` came to its end: packets that wait for others may wait longer. */
-  private hear(set: ResolverSet, answered: boolean, since: number, now: number): void {
-    set.pulse = answered ? Pulse.heard(now, now - since) : Pulse.unheard(set.pulse, since)
-    if (!answered) return
-    for (const entry of set.asked) {
-      const lookup = entry.lookup!
-      if (lookup.holdMs >= Pulse.longHoldMs || now - lookup.startedAt >= lookup.holdMs) continue
-      lookup.holdMs = Pulse.holdMsOf(set.pulse, lookup.startedAt)
-      this.park(entry)
-    }
-  }
-
-  /** A lookup that takes long raises the question whether the set lives. */
-  private watch(set: ResolverSet, resolver: string): void {
-    if (set.watching) return
-    set.watching = true
-    this.outside.wake(Pulse.doubtMs, () => {
-      set.watching = false
-      const [oldest] = set.asked
-      if (oldest === undefined) return
-      this.watch(set, resolver)
-      const { startedAt } = oldest.lookup!
-      const { heardAt, silent, slow } = set.pulse
-      const inDoubt = !silent && !slow && heardAt <= startedAt
-      if (inDoubt && this.outside.now() - startedAt >= Pulse.doubtMs) this.ping(set, resolver)
-    })
+    this.setOf(resolver).pulse.pinged(since, answered)
   }
 
   /** A mapping that its client may use. */
@@ -326,43 +275,29 @@ export class NameBook {
   private drop(entry: MappingEntry | undefined): void {
     if (entry === undefined) return
     const { name } = entry
-    this.forgetProspect(entry)
+    this.prospects.forget(entry)
     this.mappings.remove(entry)
     if (entry.keptUntil === null) name.mappings.delete(entry.mapping.id)
     else this.unkeep(entry)
     this.forgetUnused(name)
   }
 
-  private prospect(entry: MappingEntry): void {
-    const { client } = entry.mapping
-    const all = this.prospects.get(client) ?? new Set()
-    this.prospects.set(client, all)
-    all.delete(entry)
-    all.add(entry)
-    if (all.size > mostProspects) this.release(all.values().next().value!.mapping.id)
+  private askedAbout(entry: MappingEntry): void {
+    const oldest = this.prospects.asked(entry)
+    if (oldest !== undefined) this.release(oldest.mapping.id)
   }
 
-  private forgetProspect(entry: MappingEntry): void {
-    const all = this.prospects.get(entry.mapping.client)
-    if (all?.delete(entry) === true && all.size === 0) this.prospects.delete(entry.mapping.client)
-  }
-
-  private keep(entry: MappingEntry, until: number): void {
-    const { client, id } = entry.mapping
-    entry.keptUntil = until
-    this.kept.set(client, (this.kept.get(client) ?? 0) + 1)
-    entry.name.kept++
-    entry.name.mappings.delete(id)
-    if (entry.name.mappings.size === 0) this.rest(entry.name)
+  private keep(entry: MappingEntry): void {
+    const { name } = entry
+    this.kept.keep(entry)
+    name.kept++
+    name.mappings.delete(entry.mapping.id)
+    if (name.mappings.size === 0) this.rest(name)
   }
 
   private unkeep(entry: MappingEntry): void {
-    const { client } = entry.mapping
-    const left = this.kept.get(client)! - 1
-    if (left > 0) this.kept.set(client, left)
-    else this.kept.delete(client)
+    this.kept.take(entry)
     entry.name.kept--
-    entry.keptUntil = null
   }
 
   /** The mapping, with the proxies that it has, is covered by these from now on. */
@@ -428,26 +363,6 @@ export class NameBook {
     this.drop(entry)
   }
 
-  private lapseLater(client: ClientId, at: number): void {
-    if (this.lapsing.has(client)) return
-    this.lapsing.add(client)
-    this.outside.wake(at - this.outside.now(), () => {
-      this.lapsing.delete(client)
-      this.lapseOf(client)
-    })
-  }
-
-  private lapseOf(client: ClientId): void {
-    const now = this.outside.now()
-    let next = Number.POSITIVE_INFINITY
-    for (const entry of this.mappings.of(client)) {
-      if (entry.keptUntil === null) continue
-      if (entry.keptUntil <= now) this.lapse(entry)
-      else next = Math.min(next, entry.keptUntil)
-    }
-    if (next < Number.POSITIVE_INFINITY) this.lapseLater(client, next)
-  }
-
   private ask(mapping: MappingEntry, cause: Cause): string {
     const now = this.outside.now()
     const { name: entry } = mapping
@@ -469,12 +384,13 @@ export class NameBook {
       }
       return entry.policy.inFlight ? "lookup" : this.count("brake.queued")
     }
+    const { breaker } = entry.set
     const decision = this.decide(mapping, cause, now)
     switch (decision._tag) {
       case "Lookup":
         // Whose turn the next probe is, the probe decides.
-        if (!asksFirst(mapping) && entry.set.breaker.open && entry.set.waiting.size > 0) {
-          this.hold(entry)
+        if (!asksFirst(mapping) && breaker.state.open && breaker.holdsSome) {
+          breaker.hold(entry)
           return this.count("brake.resolver_failing")
         }
         this.enqueue(entry, client, cause)
@@ -491,7 +407,7 @@ export class NameBook {
 
   private decide(mapping: MappingEntry, cause: Cause, now: number): Policy.Decision {
     const { policy, set } = mapping.name
-    return Policy.decide(policy, set.breaker, cause, now, asksFirst(mapping))
+    return Policy.decide(policy, set.breaker.state, cause, now, asksFirst(mapping))
   }
 
   private demand({ mapping, name }: MappingEntry, now: number): void {
@@ -500,7 +416,7 @@ export class NameBook {
   }
 
   private ignore(entry: NameEntry, brake: Policy.Brake): string {
-    if (brake === "resolver_failing") this.hold(entry)
+    if (brake === "resolver_failing") entry.set.breaker.hold(entry)
     return this.count(`brake.${brake}`)
   }
 
@@ -527,7 +443,7 @@ export class NameBook {
       since,
       number: 0,
       startedAt: Number.POSITIVE_INFINITY,
-      holdMs: Pulse.shortHoldMs,
+      holdMs: shortHoldMs,
       parks: false
     }
     entry.lookup = lookup
@@ -567,11 +483,11 @@ export class NameBook {
       if (lookup === undefined) break
       const entry = this.names.get(nameKey(lookup.name))!
       const { breaker } = entry.set
-      if (breaker.open && now < breaker.probeAt && !lookup.first) {
+      if (breaker.stops(now) && !lookup.first) {
         this.queue.finish(lookup, now, false)
         entry.lookup = null
         this.count("brake.resolver_failing")
-        this.hold(entry)
+        breaker.hold(entry)
         held++
       } else {
         this.start(entry, lookup, now)
@@ -587,17 +503,14 @@ export class NameBook {
   }
 
   private start(entry: NameEntry, lookup: Lookup, now: number): void {
-    if (entry.set.breaker.open && !lookup.first) {
-      entry.set.breaker = Policy.probed(entry.set.breaker, now)
-      entry.set.waiting.add(entry)
-      this.probeLater(entry.set, now)
+    const { breaker, pulse } = entry.set
+    if (breaker.state.open && !lookup.first) {
+      breaker.probed(entry)
       this.count("breaker.probes")
     }
     lookup.number = ++this.sequence
     lookup.startedAt = now
-    lookup.holdMs = Pulse.holdMsOf(entry.set.pulse, now)
-    entry.set.asked.add(entry)
-    this.watch(entry.set, entry.name.resolver)
+    pulse.began(lookup)
     entry.lookups++
     entry.policy = Policy.started(entry.policy)
     this.count("lookups.started")
@@ -607,7 +520,8 @@ export class NameBook {
 
   /** After a failure the name is tried again without a new cause, as long as it is in demand. */
   private again(entry: NameEntry, now: number): void {
-    if (entry.set.breaker.open) this.hold(entry)
+    const { breaker } = entry.set
+    if (breaker.state.open) breaker.hold(entry)
     else this.remember(entry, entry.policy.notBefore, now)
   }
 
@@ -625,51 +539,20 @@ export class NameBook {
       if (then < at) return this.wakeName(entry, at, then)
       entry.policy = { ...entry.policy, remembered: false }
       const first = isFirstLookup(entry)
-      if (Policy.decide(entry.policy, entry.set.breaker, "Unmapped", then, first)._tag !== "Lookup")
-        return this.hold(entry)
-      this.enqueue(entry, entry.lastClient, "Unmapped")
-      this.pump()
+      const { breaker } = entry.set
+      if (Policy.decide(entry.policy, breaker.state, "Unmapped", then, first)._tag !== "Lookup")
+        return breaker.hold(entry)
+      this.lookUp(entry)
     })
   }
 
-  private hold(entry: NameEntry): void {
-    entry.set.waiting.add(entry)
-    this.probeLater(entry.set, this.outside.now())
-  }
-
-  /** One timer per set, while something waits. */
-  private probeLater(set: ResolverSet, now: number): void {
-    if (set.probing) return
-    set.probing = true
-    this.outside.wake(Math.max(0, set.breaker.probeAt - now), () => {
-      set.probing = false
-      this.probe(set)
-    })
-  }
-
-  private probe(set: ResolverSet): void {
-    const now = this.outside.now()
-    for (const entry of set.waiting) if (!this.wanted(entry, now)) set.waiting.delete(entry)
-    if (!set.breaker.open || set.waiting.size === 0) return
-    if (now >= set.breaker.probeAt) {
-      const candidate = probeOf(set)
-      if (candidate === undefined) {
-        set.breaker = Policy.probed(set.breaker, now)
-      } else {
-        set.probedAt.set(candidate.lastClient, now)
-        this.enqueue(candidate, candidate.lastClient, "Unmapped")
-        this.pump()
-      }
-      // Over budget: the queue starts it; look again in a second all the same.
-      if (set.breaker.probeAt <= now) set.breaker = Policy.probed(set.breaker, now)
-    }
-    this.probeLater(set, now)
+  private lookUp(entry: NameEntry): void {
+    this.enqueue(entry, entry.lastClient, "Unmapped")
+    this.pump()
   }
 
   private releaseWaiting(set: ResolverSet, now: number): void {
-    const waiting = newestFirst(set.waiting)
-    set.waiting.clear()
-    for (const entry of waiting) {
+    for (const entry of set.breaker.release()) {
       if (!this.wanted(entry, now) || entry.lookup !== null) continue
       entry.policy = Policy.released(entry.policy, now)
       this.enqueue(entry, entry.lastClient, "Unmapped")
@@ -677,24 +560,19 @@ export class NameBook {
   }
 
   /** Tells the breaker; `true` when this answer closed it. */
-  private judgeSet(entry: NameEntry, step: Step, now: number): boolean {
-    const { set } = entry
-    const wasOpen = set.breaker.open
+  private judgeSet(entry: NameEntry, step: Step): boolean {
+    const { breaker } = entry.set
+    const { resolver } = entry.name
     if (step.outcome._tag === "Failed") {
-      set.reason = step.failure!
-      set.breaker = Policy.setFailed(set.breaker, entry.key, entry.policy, now)
-      if (!wasOpen && set.breaker.open) {
+      if (breaker.failed(entry)) {
         this.count("breaker.opened")
-        this.outside.setChanged(entry.name.resolver, set.reason)
+        this.outside.setChanged(resolver, step.failure)
       }
       return false
     }
-    set.breaker = Policy.setAnswered(now)
-    set.probedAt.clear()
-    set.waiting.delete(entry)
-    if (!wasOpen) return false
+    if (!breaker.answered(entry)) return false
     this.count("breaker.closed")
-    this.outside.setChanged(entry.name.resolver, null)
+    this.outside.setChanged(resolver, null)
     return true
   }
 
@@ -745,15 +623,32 @@ export class NameBook {
   private setOf(resolver: string): ResolverSet {
     let set = this.sets.get(resolver)
     if (set === undefined) {
-      set = makeSet()
+      set = this.makeSet(resolver)
       this.sets.set(resolver, set)
     }
     return set
   }
 
+  private makeSet(resolver: string): ResolverSet {
+    const { now, wake } = this.outside
+    const breaker = new SetBreaker({
+      now,
+      wake,
+      wanted: (entry, at) => this.wanted(entry, at),
+      lookUp: (entry) => this.lookUp(entry)
+    })
+    const pulse = new SetPulse<Lookup>({
+      now,
+      wake,
+      ping: () => this.outside.ping(resolver),
+      holdLonger: ({ name }) => this.park(this.names.get(nameKey(name))!)
+    })
+    return { breaker, pulse }
+  }
+
   /** Nobody may use the name for now. */
   private rest(entry: NameEntry): void {
-    entry.set.waiting.delete(entry)
+    entry.set.breaker.forget(entry)
     entry.policy = Policy.rested(entry.policy)
     const { lookup } = entry
     if (lookup === null) return
@@ -762,7 +657,7 @@ export class NameBook {
       this.queue.cancel(lookup)
     } else {
       this.queue.finish(lookup, this.outside.now(), false)
-      entry.set.asked.delete(entry)
+      entry.set.pulse.stopped(lookup)
       this.outside.stop(lookup)
       this.pump()
     }
@@ -801,7 +696,8 @@ export class NameBook {
   private nextTryAt(entry: NameEntry): number | null {
     const now = this.outside.now()
     if (entry.lookup !== null) return now
-    if (entry.set.waiting.has(entry)) return Math.max(now, entry.set.breaker.probeAt)
+    const { breaker } = entry.set
+    if (breaker.holds(entry)) return Math.max(now, breaker.state.probeAt)
     return entry.policy.remembered ? Math.max(now, entry.policy.notBefore) : null
   }
 
@@ -830,10 +726,6 @@ const throttled = new Map<Budget, ResolutionReason>()
 const asksFirst = ({ looked, name }: MappingEntry): boolean => name.state._tag !== "Resolved" && !looked
 
 const isOfPacket = (cause: Cause): boolean => cause !== "First" && cause !== "ClientAsked" && cause !== "Restarted"
-
-/** Those whose time ends first come first. */
-const byEnd = (entries: ReadonlyArray<MappingEntry>): ReadonlyArray<MappingEntry> =>
-  entries.toSorted((a, b) => a.keptUntil! - b.keptUntil!)
 
 const sameMembers = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
   a.length === b.length && a.every((text) => b.includes(text))

@@ -6,9 +6,10 @@ import type { DestinationOptIn } from "../model/Resource.ts"
 import type { Cause } from "./Cause.ts"
 import type { Job } from "./lookupQueue.ts"
 import { isNegative, type NameState } from "./NameState.ts"
-import { type Breaker, closedBreaker, type NamePolicy, newName } from "./refreshPolicy.ts"
-import { newPulse, type SetPulse, shortHoldMs } from "./setPulse.ts"
+import { type NamePolicy, newName } from "./refreshPolicy.ts"
 import { DestinationRefused, type ResolutionReason, Throttled } from "./Resolver.ts"
+import type { SetBreaker } from "./setBreaker.ts"
+import { type SetPulse, shortHoldMs } from "./setPulse.ts"
 
 /** One numbered attempt for a name. */
 export interface Lookup extends Job {
@@ -67,22 +68,8 @@ export interface NameEntry {
 }
 
 export interface ResolverSet {
-  breaker: Breaker
-  /** Why it last failed. */
-  reason: ResolutionReason
-  /** Names that the open breaker holds back. */
-  readonly waiting: Set<NameEntry>
-  /** A probe timer is set. */
-  probing: boolean
-  /** When a name was last probed for each client: they take turns. */
-  readonly probedAt: Map<ClientId, number>
-  pulse: SetPulse
-  /** Names that are being looked up, those since longest first. */
-  readonly asked: Set<NameEntry>
-  /** A timer is set that looks after them. */
-  watching: boolean
-  /** A harmless question is under way. */
-  pinging: boolean
+  readonly breaker: SetBreaker
+  readonly pulse: SetPulse<Lookup>
 }
 
 /** Names of before a restart, or a withdrawal, wait for traffic before they are looked up: the first packet is parked. */
@@ -102,18 +89,6 @@ export const makeName = (name: Name, set: ResolverSet, client: ClientId, since: 
   attempts: 0,
   lastClient: client,
   wakeAt: Number.NEGATIVE_INFINITY
-})
-
-export const makeSet = (): ResolverSet => ({
-  breaker: closedBreaker,
-  reason: untilTraffic,
-  waiting: new Set(),
-  probing: false,
-  probedAt: new Map(),
-  pulse: newPulse,
-  asked: new Set(),
-  watching: false,
-  pinging: false
 })
 
 /** Whether somebody waits for it. Costs as much as the name has mappings. */
@@ -137,7 +112,7 @@ export const viewOf = (entry: MappingEntry, refusedAddresses: RefusedAddresses):
   if (state._tag !== "Resolved") {
     const parks = !entry.looked && (policy.inFlight || lookup?.parks === true)
     const { breaker, pulse } = entry.name.set
-    const silent = breaker.open || pulse.silent
+    const silent = breaker.state.open || pulse.silent
     return parks ? { _tag: "Resolving", since: lookup?.since ?? state.since, attempts, silent } : state
   }
   const refused = refusedAddresses(state.addresses, entry.allow)
@@ -169,21 +144,3 @@ export const saysTheSame = (before: NameState, after: NameState): boolean =>
   before._tag === "Resolved"
     ? after._tag === "Resolved" && after.addresses === before.addresses && after.staleAt === before.staleAt
     : after._tag === before._tag
-
-/** The name to probe: of the client whose turn it is, the one that was asked for last. */
-export const probeOf = (set: ResolverSet): NameEntry | undefined => {
-  let best: NameEntry | undefined
-  let bestAt = Number.POSITIVE_INFINITY
-  for (const entry of set.waiting) {
-    if (entry.lookup !== null) continue
-    const at = set.probedAt.get(entry.lastClient) ?? Number.NEGATIVE_INFINITY
-    if (best !== undefined && (at > bestAt || (at === bestAt && entry.policy.demandAt <= best.policy.demandAt)))
-      continue
-    best = entry
-    bestAt = at
-  }
-  return best
-}
-
-export const newestFirst = (entries: Iterable<NameEntry>): Array<NameEntry> =>
-  Array.from(entries).sort((a, b) => b.policy.demandAt - a.policy.demandAt)

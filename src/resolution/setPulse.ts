@@ -1,36 +1,112 @@
-/**
- * Whether a resolver set lives, as far as packets that wait for a lookup go. Pure; times are monotonic milliseconds.
- * A dead set's clients are told within 2 s. A server with a cold cache takes longer for one name and answers others, a slow
- * one takes long for all: as long as the set has answered anything since the lookup began, or is known to be slow,
- * packets wait as long as their TCP would try again by itself, 4 s.
- */
-export interface SetPulse {
-  /** When it last answered anything. */
-  readonly heardAt: number
-  /** Its last answer was long in coming. */
-  readonly slow: boolean
-  /** What was asked last was not answered, and nothing has been since. */
-  readonly silent: boolean
+/** A lookup that is under way, as far as packets wait for it. Times are monotonic milliseconds. */
+export interface Awaited {
+  readonly startedAt: number
+  /** Packets are parked for so long from its beginning. */
+  holdMs: number
 }
 
-export const newPulse: SetPulse = { heardAt: Number.NEGATIVE_INFINITY, slow: false, silent: false }
+interface Outside<L> {
+  readonly now: () => number
+  /** Calls back in a later turn, `delay` milliseconds from now. */
+  readonly wake: (delay: number, run: () => void) => void
+  /** Asks the set something harmless; its end is told by `pinged`. */
+  readonly ping: () => void
+  /** Packets wait longer for the lookup from now on. */
+  readonly holdLonger: (lookup: L) => void
+}
 
 /** How long packets wait from a lookup's beginning. */
 export const shortHoldMs = 2_000
-export const longHoldMs = 4_000
+const longHoldMs = 4_000
 /** A lookup that takes so long raises the question whether the set lives. */
-export const doubtMs = 1_000
+const doubtMs = 1_000
 
-export const heard = (now: number, tookMs: number): SetPulse => ({
-  heardAt: now,
-  slow: tookMs >= doubtMs,
-  silent: false
-})
+/**
+ * Whether a resolver set lives, as far as packets that wait for a lookup go. A dead set's clients are told within 2 s. A
+ * server with a cold cache takes longer for one name and answers others, a slow one takes long for all: as long as the set has
+ * answered anything since the lookup began, or is known to be slow, packets wait as long as their TCP would try again by
+ * itself, 4 s. Where lookups take long and nothing else tells, the set is asked something harmless.
+ */
+export class SetPulse<L extends Awaited> {
+  private readonly outside: Outside<L>
+  /** When it last answered anything. */
+  private heardAt = Number.NEGATIVE_INFINITY
+  /** Its last answer was long in coming. */
+  private slow = false
+  /** What was asked last was not answered, and nothing has been since. */
+  silent = false
+  /** Lookups under way, the longest first. */
+  private readonly asked = new Set<L>()
+  /** A timer is set that looks after them. */
+  private watching = false
+  /** A harmless question is under way. */
+  private pinging = false
 
-/** A question that was asked at `since` was not answered. */
-export const unheard = (pulse: SetPulse, since: number): SetPulse =>
-  pulse.heardAt > since ? pulse : { ...pulse, slow: false, silent: true }
+  constructor(outside: Outside<L>) {
+    this.outside = outside
+  }
 
-/** How long packets wait for a lookup of the set that began at `since`. */
-export const holdMsOf = (pulse: SetPulse, since: number): number =>
-  pulse.slow || pulse.heardAt > since ? longHoldMs : shortHoldMs
+  began(lookup: L): void {
+    lookup.holdMs = this.holdMsOf(lookup)
+    this.asked.add(lookup)
+    this.watch()
+  }
+
+  /** Nobody waits for its end any more. */
+  stopped(lookup: L): void {
+    this.asked.delete(lookup)
+  }
+
+  ended(lookup: L, answered: boolean): void {
+    this.asked.delete(lookup)
+    this.hear(answered, lookup.startedAt)
+  }
+
+  ping(): void {
+    if (this.pinging) return
+    this.pinging = true
+    this.outside.ping()
+  }
+
+  /** A harmless question that was asked at `since` came to its end; `null`: it was none. */
+  pinged(since: number, answered: boolean | null): void {
+    this.pinging = false
+    if (answered !== null) this.hear(answered, since)
+  }
+
+  private hear(answered: boolean, since: number): void {
+    const now = this.outside.now()
+    if (!answered) {
+      if (this.heardAt > since) return
+      this.slow = false
+      this.silent = true
+      return
+    }
+    this.heardAt = now
+    this.slow = now - since >= doubtMs
+    this.silent = false
+    for (const lookup of this.asked) {
+      if (lookup.holdMs >= longHoldMs || now - lookup.startedAt >= lookup.holdMs) continue
+      lookup.holdMs = this.holdMsOf(lookup)
+      this.outside.holdLonger(lookup)
+    }
+  }
+
+  private holdMsOf({ startedAt }: L): number {
+    return this.slow || this.heardAt > startedAt ? longHoldMs : shortHoldMs
+  }
+
+  private watch(): void {
+    if (this.watching) return
+    this.watching = true
+    this.outside.wake(doubtMs, () => {
+      this.watching = false
+      const [oldest] = this.asked
+      if (oldest === undefined) return
+      this.watch()
+      const { startedAt } = oldest
+      const inDoubt = !this.silent && !this.slow && this.heardAt <= startedAt
+      if (inDoubt && this.outside.now() - startedAt >= doubtMs) this.ping()
+    })
+  }
+}
