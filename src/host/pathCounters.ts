@@ -118,14 +118,13 @@ export const pathChains = (plan: HostPlan): string => {
     iifname != "${device}" accept
     ${begins("first")}
   }
-  chain path_begun {
+  chain path_entered {
     ${begins("last")}
+    ct state new ${perConnection("enter", "first", "iifname")}
   }
   chain path_prerouting_first {
     type filter hook prerouting priority ${tracked}; policy accept;
-    iifname "${device}" jump path_begun
-    iifname "${device}" ct state new ${perConnection("enter", "first", "iifname")}
-    iifname "${device}" accept
+    iifname "${device}" goto path_entered
     udp dport ${listenPort} fib daddr type local ${ours} ${perFamily("arrive", "first")} accept
     ct direction reply ct original ip saddr @tunnel4 ${perProtocol("return", "first")}
     ct direction reply ct original ip6 saddr @tunnel6 ${perProtocol("return", "first")}
@@ -181,13 +180,13 @@ const ofService = (device: string, dnsPort: number, end: End): string =>
     `iifname "${device}" icmpv6 type echo-request ${perConnection("service", end, "iifname")}`
   ].join("\n    ")
 
-/** Errors about clients' packets are no answers of a service. */
+/** The tunnel's own datagrams come first, as there are most of them. Errors about clients' packets are no answers of a service. */
 const ofOutput = ({ device, dnsPort, listenPort }: HostPlan, end: End): string =>
   [
+    `oifname != "${device}" udp sport ${listenPort} ${perFamily("send", end)} accept`,
     `oifname "${device}" meta l4proto { tcp, udp } th sport ${dnsPort} ${perConnection("answer", end, "oifname")}`,
     `oifname "${device}" icmp type echo-reply ${perConnection("answer", end, "oifname")}`,
-    `oifname "${device}" icmpv6 type echo-reply ${perConnection("answer", end, "oifname")}`,
-    `oifname != "${device}" udp sport ${listenPort} ${perFamily("send", end)}`
+    `oifname "${device}" icmpv6 type echo-reply ${perConnection("answer", end, "oifname")}`
   ].join("\n    ")
 
 /** How many packets came and left so far, of one way, family and protocol. */
