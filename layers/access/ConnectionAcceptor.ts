@@ -81,7 +81,7 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
         } satisfies AccessReply
       })
 
-      const accept = Effect.fn("ConnectionAcceptor.accept")(function* (request: AccessRequest) {
+      const accept = Effect.fn("ConnectionAcceptor.accept", { kind: "server" })(function* (request: AccessRequest) {
         const { client, resource, name } = request
         yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
         const checked = yield* Effect.tapError(check(request), (refused) =>

@@ -139,7 +139,7 @@ const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
   })
 
   return Upstream.of({
-    exchange: Effect.fn("Upstream.exchange")(function* (set, question, withinMs = totalMs) {
+    exchange: Effect.fn("Upstream.exchange", { kind: "client" })(function* (set, question, withinMs = totalMs) {
       const { domain, type } = question
       yield* Effect.annotateCurrentSpan({ set, domain, type })
       const since = yield* monotonicMillis

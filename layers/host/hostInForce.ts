@@ -116,7 +116,7 @@ const apply = Effect.fnUntraced(function* (look: HostLook, inForce: InForce, rep
   return failures
 })
 
-export const repair = Effect.fn("HostNetwork.repair")(function* (
+export const repair = Effect.fn("HostNetwork.repair", { root: true })(function* (
   look: HostLook,
   inForce: InForce,
   remakeDevice: Effect.Effect<void, { readonly message: string }>

@@ -12,7 +12,7 @@ export const layer: Layer.Layer<Refresh, never, Resolutions | DataPlane> = Layer
   Effect.gen(function* () {
     const resolutions = yield* Resolutions
 
-    const decide = Effect.fn("Refresh.decide")(function* (notice: Traffic) {
+    const decide = Effect.fn("Refresh.decide", { root: true })(function* (notice: Traffic) {
       const { mapping, cause } = notice
       yield* Effect.annotateCurrentSpan({ mapping, cause })
       if (cause !== "Answered") yield* resolutions.refresh(mapping, cause)

@@ -1,5 +1,6 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as FiberSet from "effect/FiberSet"
@@ -8,6 +9,8 @@ import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
+import { describeReason } from "../../src/cli/describeReason.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
@@ -18,6 +21,7 @@ import type { LookupResult } from "../../src/resolution/lookupResult.ts"
 import { NameBook } from "../../src/resolution/NameBook.ts"
 import type { Lookup } from "../../src/resolution/nameEntry.ts"
 import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
+import { withOutcomeSpan } from "../../src/loops/outcomeSpan.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { SetProbe } from "../../src/resolution/SetProbe.ts"
@@ -70,22 +74,35 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
     }
     const now = () => monotonicMillisUnsafe(clock)
 
-    const lookUp = Effect.fn("Resolutions.lookup")(function* (lookup: Lookup) {
-      const { name, cause, client, number } = lookup
-      yield* Effect.annotateCurrentSpan({ resolver: name.resolver, domain: name.domain, cause, client, lookup: number })
-      const result = yield* resultOf(Effect.suspend(() => resolver.resolve(name)))
-      yield* Effect.annotateCurrentSpan({ outcome: result._tag === "Answer" ? "answer" : result.reason._tag })
-      return result
-    })
+    /** A trace of its own, since many may ask for one name; it links to the question or packet that made it begin. */
+    const lookUp = ({ cause, client, name, number }: Lookup, causedBy: Tracer.AnySpan | undefined) =>
+      Effect.tap(resultOf(Effect.suspend(() => resolver.resolve(name))), (result) =>
+        Effect.annotateCurrentSpan({
+          resolver: name.resolver,
+          domain: name.domain,
+          cause,
+          client,
+          lookup: number,
+          outcome: result._tag === "Answer" ? "answer" : result.reason._tag
+        })
+      ).pipe(
+        withOutcomeSpan(
+          "Resolutions.lookup",
+          { root: true, links: causedBy === undefined ? [] : [{ span: causedBy, attributes: {} }] },
+          problemOf
+        )
+      )
 
-    const lookUpAndTell = Effect.fnUntraced(function* (lookup: Lookup) {
+    const lookUpAndTell = Effect.fnUntraced(function* (lookup: Lookup, causedBy: Tracer.AnySpan | undefined) {
       yield* Effect.yieldNow
-      const result = yield* Effect.provideService(lookUp(lookup), Scheduler.PreventSchedulerYield, false)
+      const result = yield* Effect.provideService(lookUp(lookup, causedBy), Scheduler.PreventSchedulerYield, false)
       const random = yield* Random.next
       book.ended(lookup, result, random)
       yield* flush
     })
 
+    /** Of who has the turn. */
+    let asking: Tracer.AnySpan | undefined
     const book: NameBook = new NameBook(
       {
         now,
@@ -95,7 +112,8 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
           if (command._tag === "SetAddresses" && command.state === "Resolved")
             PubSub.publishUnsafe(found, command.mapping)
         },
-        start: (lookup) => void runLookup(lookup.number, outlive(lookUpAndTell(lookup)), { onlyIfMissing: true }),
+        start: (lookup) =>
+          void runLookup(lookup.number, outlive(lookUpAndTell(lookup, asking)), { onlyIfMissing: true }),
         stop: (lookup) => void outbox.push(Effect.asVoid(Effect.forkIn(FiberMap.remove(fibers, lookup.number), scope))),
         wake: (delay, run) =>
           void runTimer(
@@ -123,7 +141,15 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
       },
       defaultLimits
     )
-    const turn = <A>(change: () => A): Effect.Effect<A> => inOneTurn(Effect.tap(Effect.sync(change), flush))
+    const turn = <A>(change: () => A): Effect.Effect<A> =>
+      Effect.contextWith((context: Context.Context<never>) => {
+        asking = Context.getOrUndefined(context, Tracer.ParentSpan)
+        try {
+          return Effect.as(flush, change())
+        } finally {
+          asking = undefined
+        }
+      }).pipe(inOneTurn)
 
     return Resolutions.of({
       subscribe: (request) => turn(() => book.subscribe(request)),
@@ -188,5 +214,11 @@ const resultOf = <E extends { readonly reason: ResolutionReason }>(
       return Effect.as(Effect.logError(detail), failure(new ServerFailure({ detail })))
     })
   )
+
+/** That a name does not exist, or has no addresses, is an answer. */
+const problemOf = (result: LookupResult): string | null =>
+  result._tag === "Answer" || result.reason._tag === "NameNotFound" || result.reason._tag === "NoAddresses"
+    ? null
+    : describeReason(result.reason)
 
 const failure = (reason: ResolutionReason): LookupResult => ({ _tag: "Failure", reason })

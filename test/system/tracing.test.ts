@@ -28,6 +28,27 @@ const askOnce = Effect.fnUntraced(function* (options: {
   return { answer, config, gateway, startMs, visitor }
 })
 
+/** A span as OTLP has it. */
+interface ExportedSpan {
+  readonly name: string
+  readonly kind: number
+  readonly traceId: string
+  readonly spanId: string
+  readonly parentSpanId?: string
+  readonly links: ReadonlyArray<{ readonly spanId: string }>
+}
+
+const kindServer = 2
+
+const spansIn = (body: unknown): ReadonlyArray<ExportedSpan> =>
+  (
+    body as {
+      readonly resourceSpans: ReadonlyArray<{
+        readonly scopeSpans: ReadonlyArray<{ readonly spans: ReadonlyArray<ExportedSpan> }>
+      }>
+    }
+  ).resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans))
+
 it.live(
   "a client's question arrives as spans in the dev tools and, by OTLP, in a collector; its packets do not",
   () =>
@@ -49,11 +70,19 @@ it.live(
       })
       const looked = yield* spanNamed("Resolutions.lookup")
       assert.deepInclude(looked.attributes, { domain: appName, cause: "First", outcome: "answer" })
-      yield* listeners.first((line) =>
-        "post" in line && line.post === "/v1/traces" && JSON.stringify(line.body).includes("ConnectionAcceptor.accept")
-          ? line
-          : undefined
-      )
+      const exported = (name: string) =>
+        listeners.first((line) =>
+          "post" in line && line.post === "/v1/traces"
+            ? spansIn(line.body).find((span) => span.name === name)
+            : undefined
+        )
+      const accepted = yield* exported("ConnectionAcceptor.accept")
+      const lookup = yield* exported("Resolutions.lookup")
+      const question = yield* exported("ControlPlane.question")
+      assert.deepStrictEqual([question.kind, question.parentSpanId], [kindServer, undefined])
+      assert.strictEqual(accepted.parentSpanId, question.spanId)
+      assert.notStrictEqual(lookup.traceId, question.traceId)
+      assert.strictEqual(lookup.links[0]?.spanId, accepted.spanId)
 
       const before = listeners.seen.filter((line) => "span" in line).length
       const page = yield* visitor.get({ address: answer.addresses![0]!, path: "/bytes/3000000", timeout: 20_000 })

@@ -120,7 +120,7 @@ export const layer = (
         }
       }
 
-      const onMessage = Effect.fn("ControlPlane.message")(
+      const onMessage = Effect.fn("ControlPlane.message", { root: true, kind: "client" })(
         function* (event: string, payload: unknown) {
           const decoded = decodeMessage(event, payload)
           yield* Effect.annotateCurrentSpan({ event: event.slice(0, 64), outcome: decoded._tag })

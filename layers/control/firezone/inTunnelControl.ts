@@ -138,7 +138,10 @@ export const makeInTunnelControl = Effect.fnUntraced(function* (
       { onlyIfMissing: true }
     )
 
-  const assigned = Effect.fn("ControlPlane.assignedIps")(function* (client: ClientId, assigned: AssignedIps) {
+  const assigned = Effect.fn("ControlPlane.assignedIps", { root: true, kind: "server" })(function* (
+    client: ClientId,
+    assigned: AssignedIps
+  ) {
     const { echo, resource } = assigned
     yield* Effect.annotateCurrentSpan({ client, resource, domain: echo.domain })
     counters.assigned++

@@ -2,6 +2,7 @@
  * The DNS service of the portal mode: clients answer address questions about resources themselves
  * and ask here for the SRV and TXT records, which the host's own servers know.
  */
+import { questionSpan } from "../../../src/dns/questionSpan.ts"
 import * as Effect from "effect/Effect"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { recordType } from "../../../src/dns/registry.ts"
@@ -41,7 +42,7 @@ export const makePortalDns = Effect.gen(function* () {
     return undefined
   })
 
-  const answer = Effect.fn("ControlPlane.question")(function* (
+  const answer = Effect.fnUntraced(function* (
     address: string,
     question: TunnelQuestion
   ): Effect.fn.Return<TunnelAnswer> {
@@ -57,7 +58,7 @@ export const makePortalDns = Effect.gen(function* () {
     const resolver = yield* resolverOf(address, domain)
     if (resolver === undefined) return { _tag: "Refused" }
     return yield* forwarder.forward(source, resolver, question, withinMs)
-  })
+  }, questionSpan)
 
   const handler = (...[query, source, transport]: Parameters<DnsHandler>) =>
     handleQuery(query, transport, (question) => answer(source.address, question))

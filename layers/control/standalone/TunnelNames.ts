@@ -26,6 +26,7 @@ import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import type { Message } from "../../../src/dns/message.ts"
 import { recordType } from "../../../src/dns/registry.ts"
+import { questionSpan } from "../../../src/dns/questionSpan.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
 import type { IpFamilies } from "../../../src/host/IpFamilies.ts"
@@ -325,13 +326,13 @@ export const layer = (
           for (const entry of of.slots.inUse(mappings, now)) yield* resourceNames.keep(of, entry, now)
         }),
         met,
-        answer: Effect.fn("ControlPlane.question")(function* (source, question) {
+        answer: Effect.fnUntraced(function* (source, question) {
           yield* Effect.annotateCurrentSpan({ domain: question.domain, type: question.type })
           counters.questions++
           const answer = yield* answerTo(source, question)
           yield* Effect.annotateCurrentSpan({ outcome: answer._tag })
           return answer
-        })
+        }, questionSpan)
       })
     })
   )

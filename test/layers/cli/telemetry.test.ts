@@ -2,7 +2,20 @@ import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Fiber, Layer, Logger, Option, Queue, Result, Schedule, Schema, Tracer } from "effect"
+import {
+  Cause,
+  ConfigProvider,
+  Effect,
+  Fiber,
+  Layer,
+  Logger,
+  Option,
+  Queue,
+  Result,
+  Schedule,
+  Schema,
+  Tracer
+} from "effect"
 import { DevToolsServer } from "effect/devtools"
 import { HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { SocketServer } from "effect/socket"
@@ -20,7 +33,7 @@ import { recordType } from "../../../src/dns/registry.ts"
 import { Upstream } from "../../../src/dns/Upstream.ts"
 import { MappingId } from "../../../src/model/Mapping.ts"
 import { Refresh } from "../../../src/resolution/Refresh.ts"
-import { ResolutionError, Timeout } from "../../../src/resolution/Resolver.ts"
+import { NameNotFound, ResolutionError, ServerFailure, Timeout } from "../../../src/resolution/Resolver.ts"
 import { layerAccess } from "../../support/access.ts"
 import { attributesOf, layerRecorder, RecordedSpans, spansOf } from "../../support/recordedSpans.ts"
 
@@ -51,6 +64,13 @@ const layerQuestions = TunnelNamesLive.layer(config).pipe(
   Layer.provideMerge(layerRecorder)
 )
 
+/** `Success`, or what the failure says. */
+const endOf = (span: Tracer.Span | undefined): string => {
+  if (span?.status._tag !== "Ended") return "not ended"
+  const { exit } = span.status
+  return exit._tag === "Success" ? exit._tag : Cause.prettyErrors(exit.cause)[0]!.message
+}
+
 const question = (domain: string, type = recordType.A) =>
   ({ domain, type, family: type === recordType.A ? 4 : null, reverse: null }) as const
 
@@ -74,8 +94,55 @@ describe("spans of a tunnel DNS question", () => {
         assert.deepInclude(attributesOf(accepted), { ...subject, outcome: "Resolving" })
         assert.deepInclude(attributesOf(looked), { domain: "app.corp.internal", cause: "First", outcome: "answer" })
         assert.strictEqual(Option.getOrThrow(accepted!.parent).spanId, asked!.spanId)
+        // Its own trace, as others may wait for the same name; one finds the way back by the link.
         assert.isTrue(Option.isNone(looked!.parent))
+        assert.deepStrictEqual(
+          looked!.links.map(({ span }) => span.spanId),
+          [accepted!.spanId]
+        )
+        assert.deepStrictEqual([asked!.kind, accepted!.kind, looked!.kind], ["server", "server", "internal"])
+        assert.deepStrictEqual([asked, accepted, looked].map(endOf), ["Success", "Success", "Success"])
       }).pipe(Effect.provide(layerQuestions))
+  )
+
+  it.effect("are a trace of their own, whatever span the gateway was started in", () =>
+    Effect.gen(function* () {
+      const names = yield* TunnelNames
+      const script = yield* ResolverMemory.ResolverScript
+      yield* script.set("*", ResolverMemory.answer(["10.20.0.10"]))
+      yield* Effect.all(
+        ["a", "b"].map((name) => names.answer("100.64.0.2", question(`${name}.corp.internal`))),
+        { discard: true }
+      ).pipe(Effect.withSpan("start-up"))
+      yield* TestClock.adjust("1 second")
+
+      const [startUp] = yield* spansOf("start-up")
+      const asked = yield* spansOf("ControlPlane.question")
+      const looked = yield* spansOf("Resolutions.lookup")
+      assert.lengthOf(asked, 2)
+      assert.isTrue(asked.every(({ parent }) => Option.isNone(parent)))
+      const traces = [startUp!, ...asked, ...looked].map(({ traceId }) => traceId)
+      assert.lengthOf(new Set(traces), traces.length)
+    }).pipe(Effect.provide(layerQuestions))
+  )
+
+  it.effect("end as failed where DNS did, and not where a name does not exist", () =>
+    Effect.gen(function* () {
+      const names = yield* TunnelNames
+      const script = yield* ResolverMemory.ResolverScript
+      yield* script.set("gone.corp.internal", ResolverMemory.fail(new NameNotFound({ ttlSeconds: 5 })))
+      yield* script.set("down.corp.internal", ResolverMemory.fail(new ServerFailure({ detail: "SERVFAIL" })))
+      yield* names.answer("100.64.0.2", question("gone.corp.internal"))
+      yield* names.answer("100.64.0.2", question("down.corp.internal"))
+      yield* TestClock.adjust("1 second")
+      yield* names.answer("100.64.0.2", question("example.com"))
+
+      assert.deepStrictEqual((yield* spansOf("Resolutions.lookup")).map(endOf), [
+        "Success",
+        "DNS server failed: SERVFAIL"
+      ])
+      assert.match(endOf((yield* spansOf("ControlPlane.question")).at(-1)), /^(?!Success)/)
+    }).pipe(Effect.provide(layerQuestions))
   )
 
   it.effect("tell of names that are nobody's, of failing servers and of strangers, too", () =>
