@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
+import type { ConnectOptions } from "../../src/cli/Programs.ts"
 import type { WireguardConf } from "../../src/config/wireguardConf.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { clientPolicy } from "../../src/dataplane/commands.ts"
@@ -12,6 +13,7 @@ import { ClientId } from "../../src/model/Client.ts"
 import { ResourceId } from "../../src/model/Resource.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
+import { useNameServers } from "../host/clientResolver.ts"
 import { makeClientNetwork } from "../host/ClientNetwork.ts"
 import * as ForeignNetworksLive from "../host/ForeignNetworks.ts"
 import * as HostNetworkLive from "../host/HostNetwork.ts"
@@ -20,7 +22,7 @@ import * as DataPlaneLive from "../dataplane/DataPlane.ts"
 import * as IpFamiliesLive from "../host/IpFamilies.ts"
 import { tellingFirst } from "./stopping.ts"
 
-const device = "sallyport-c0"
+const defaultDevice = "sallyport-c0"
 const gateway = ClientId.make("gateway")
 /** A client needs no sessions: its end translates nothing. */
 const maxSessions = 16
@@ -33,9 +35,10 @@ const silent = "the gateway is silent"
 const lookupAgainMs = 2_000
 
 /** Runs the client's end until interrupted. */
-export const runConnect = (conf: WireguardConf & { readonly privateKey: string }) => {
+export const runConnect = (conf: WireguardConf & { readonly privateKey: string }, options: ConnectOptions) => {
   const mtu = conf.mtu ?? defaultMtu
-  return connect(conf, mtu).pipe(
+  const device = options.device ?? defaultDevice
+  return connect(conf, { device, mtu, dns: options.dns }).pipe(
     Effect.scoped,
     Effect.provide(
       Layer.merge(
@@ -53,7 +56,10 @@ export const runConnect = (conf: WireguardConf & { readonly privateKey: string }
   )
 }
 
-const connect = Effect.fnUntraced(function* (conf: WireguardConf, mtu: number) {
+const connect = Effect.fnUntraced(function* (
+  conf: WireguardConf,
+  { device, dns, mtu }: { readonly device: string; readonly dns: boolean; readonly mtu: number }
+) {
   for (const note of conf.notes) yield* Effect.logWarning(note)
   const dataPlane = yield* DataPlane
   const { endpoint: wanted } = conf.peer
@@ -69,8 +75,11 @@ const connect = Effect.fnUntraced(function* (conf: WireguardConf, mtu: number) {
   )
   yield* dataPlane.start
   yield* Effect.logInfo("connecting").pipe(Effect.annotateLogs({ device, endpoint: label }))
-  if (conf.dns.length > 0) {
-    yield* Effect.logInfo(`ask ${conf.dns.join(", ")} for names behind the gateway; this host's resolver is left alone`)
+  if (dns) yield* useNameServers(device, conf)
+  else if (conf.dns.length > 0) {
+    yield* Effect.logInfo(
+      `ask ${conf.dns.join(", ")} for names behind the gateway; this host's resolver is left alone (--dns sets it up)`
+    )
   }
   if (isName(wanted)) {
     const follow = followName(conf, start, unanswered, (next) =>

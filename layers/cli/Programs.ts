@@ -33,9 +33,9 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
       withLogFormat(config.logFormat)
     )
   }),
-  connect: Effect.fnUntraced(function* (conf) {
+  connect: Effect.fnUntraced(function* (conf, options) {
     const { runConnect } = yield* load(() => import("./Connect.ts"))
-    return yield* tellingWhy("ends")(runConnect(conf))
+    return yield* tellingWhy("ends")(runConnect(conf, options))
   }),
   connectPortal: Effect.fnUntraced(function* (config) {
     const { runConnectPortal } = yield* load(() => import("../lab/ConnectPortal.ts"))

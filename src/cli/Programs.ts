@@ -19,6 +19,13 @@ export interface UpOptions {
   readonly newKey: boolean
 }
 
+export interface ConnectOptions {
+  /** The name of the TUN device; `null`: the usual one. */
+  readonly device: string | null
+  /** Let the host's resolver ask the file's DNS servers. */
+  readonly dns: boolean
+}
+
 /** Which part of the story the demo breaks on purpose, to show that its checks can fail. */
 export type DemoBreak = "accept" | "icmp" | "heal"
 
@@ -39,7 +46,10 @@ export class Programs extends Context.Service<
     readonly up: (config: GatewayConfig, options: UpOptions) => Effect.Effect<void, Failure>
     /** A gateway of a Firezone portal. */
     readonly upFirezone: (config: FirezoneConfig, options: Pick<UpOptions, "devTools">) => Effect.Effect<void, Failure>
-    readonly connect: (conf: WireguardConf & { readonly privateKey: string }) => Effect.Effect<void, Failure>
+    readonly connect: (
+      conf: WireguardConf & { readonly privateKey: string },
+      options: ConnectOptions
+    ) => Effect.Effect<void, Failure>
     readonly connectPortal: (config: PortalClientConfig) => Effect.Effect<void, Failure>
     readonly demo: (options: DemoOptions) => Effect.Effect<void, Failure>
     readonly devPortal: (config: PortalConfig) => Effect.Effect<void, Failure>

@@ -1,9 +1,10 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { ConfigError } from "../config/problem.ts"
-import { parseKey } from "../config/values.ts"
+import { parseDevice, parseKey } from "../config/values.ts"
 import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
 import { warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
@@ -13,6 +14,12 @@ const keyIn = (file: string, text: string) =>
   Effect.mapError(
     Effect.fromResult(parseKey(text.trim())),
     ({ cause, fix }) => new ConfigError({ message: `${file}: ${cause} — ${fix}` })
+  )
+
+const deviceName = (text: string) =>
+  Effect.mapError(
+    Effect.fromResult(parseDevice(text)),
+    ({ cause, fix }) => new ConfigError({ message: `--device: ${cause} — ${fix}` })
   )
 
 /** `sallyport connect FILE.conf`, with a wg-quick file, or `--portal`: be a client until told to stop. */
@@ -26,14 +33,23 @@ export const connect = Command.make(
     portal: switchFlag(
       "portal",
       "Be a client of the portal at FIREZONE_API_URL, with FIREZONE_TOKEN (and FIREZONE_ID, FIREZONE_NAME)"
-    )
+    ),
+    device: Flag.String("device").pipe(
+      Flag.withMetavar("<name>"),
+      Flag.withDescription("The name of the tunnel's device (default: sallyport-c0)"),
+      Flag.optional
+    ),
+    dns: switchFlag("dns", "Let systemd-resolved ask the file's DNS servers, for the file's domains if it names any")
   },
-  Effect.fnUntraced(function* ({ file, portal }) {
+  Effect.fnUntraced(function* ({ device, dns, file, portal }) {
     const programs = yield* Programs
     if (portal === Option.isSome(file)) {
       return yield* new ConfigError({ message: "connect takes either a file or --portal — name one of them" })
     }
     if (Option.isNone(file)) {
+      if (dns || Option.isSome(device)) {
+        return yield* new ConfigError({ message: "--device and --dns are for a file — leave them out with --portal" })
+      }
       const { readClientEnvironment } = yield* load(() => import("../lab/client/clientEnvironment.ts"))
       const config = yield* readClientEnvironment()
       return yield* Effect.andThen(warnOfPlainPortal(config.apiUrl), programs.connectPortal(config))
@@ -43,10 +59,9 @@ export const connect = Command.make(
     const conf = yield* Effect.fromResult(parseWireguardConf(yield* readBounded(file.value), file.value))
     const { privateKeyFile } = conf
     yield* warnOfOpenSecrets(privateKeyFile === null ? [file.value] : [privateKeyFile])
-    yield* programs.connect({
-      ...conf,
-      privateKey: conf.privateKey ?? (yield* keyIn(privateKeyFile!, yield* readBounded(privateKeyFile!)))
-    })
+    const options = { device: Option.isNone(device) ? null : yield* deviceName(device.value), dns }
+    const privateKey = conf.privateKey ?? (yield* keyIn(privateKeyFile!, yield* readBounded(privateKeyFile!)))
+    yield* programs.connect({ ...conf, privateKey }, options)
   })
 ).pipe(
   Command.withDescription("Connect this host to a gateway as a client, until told to stop; needs root or CAP_NET_ADMIN")

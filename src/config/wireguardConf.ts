@@ -23,8 +23,10 @@ export interface WireguardConf {
   /** Of `PostUp = wg set %i private-key FILE`, the way to keep the key out of the file. */
   readonly privateKeyFile: string | null
   readonly addresses: ReadonlyArray<InterfaceAddress>
-  /** DNS servers, canonical addresses; search domains are left out. */
+  /** DNS servers, canonical addresses. */
   readonly dns: ReadonlyArray<string>
+  /** The domains beside them, which wg-quick searches. */
+  readonly search: ReadonlyArray<string>
   readonly mtu: number | null
   readonly listenPort: number | null
   /** Where the routes go; "off": there are none. */
@@ -60,6 +62,7 @@ export const parseWireguardConf = (text: string, file: string): Result.Result<Wi
   const draft: Draft = {
     addresses: [],
     dns: [],
+    search: [],
     allowedIps: [],
     mtu: null,
     listenPort: null,
@@ -147,6 +150,7 @@ export const parseWireguardConf = (text: string, file: string): Result.Result<Wi
     privateKeyFile: privateKey === null ? privateKeyFile : null,
     addresses: draft.addresses,
     dns: draft.dns,
+    search: draft.search,
     mtu: draft.mtu,
     listenPort: draft.listenPort,
     table: draft.table,
@@ -175,6 +179,7 @@ interface Draft {
   privateKeyFile?: string
   addresses: ReadonlyArray<InterfaceAddress>
   dns: ReadonlyArray<string>
+  search: ReadonlyArray<string>
   allowedIps: ReadonlyArray<string>
   mtu: number | null
   listenPort: number | null
@@ -244,9 +249,8 @@ const settings: Readonly<Record<SectionName, Readonly<Record<string, Setting>>>>
       each(value, (item) => {
         const address = parseAddress(item)
         if (address !== undefined) draft.dns = [...draft.dns, formatAddress(address)]
-        else if (!/^[A-Za-z0-9._-]{1,253}$/.test(item)) {
-          return { cause: `${quote(item)} is no address`, fix: "write the DNS server's address" }
-        }
+        else if (/^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$/.test(item)) draft.search = [...draft.search, item]
+        else return { cause: `${quote(item)} is no address`, fix: "write the DNS server's address" }
         return undefined
       }),
     MTU: (value, draft) =>

@@ -32,7 +32,7 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
         asked.calls.push(["upFirezone", config.apiUrl, options, yield* References.MinimumLogLevel])
         if (failure !== undefined) return yield* Effect.fail(failure)
       }),
-    connect: (conf) => Effect.sync(() => void asked.calls.push(["connect", conf.peer.endpoint.host])),
+    connect: (conf, options) => Effect.sync(() => void asked.calls.push(["connect", conf.peer.endpoint.host, options])),
     connectPortal: (config) => Effect.sync(() => void asked.calls.push(["connectPortal", config.apiUrl, config.name])),
     demo: (options) => Effect.sync(() => void asked.calls.push(["demo", options])),
     devPortal: (config) => Effect.sync(() => void asked.calls.push(["devPortal", config]))
@@ -308,7 +308,16 @@ describe("sallyport connect and demo", () => {
     return withFile(conf, (file) =>
       Effect.gen(function* () {
         const { calls } = yield* run(["connect", file])
-        assert.deepStrictEqual(calls, [["connect", "a.example"]])
+        assert.deepStrictEqual(calls, [["connect", "a.example", { device: null, dns: false }]])
+        const named = yield* run(["connect", file, "--device", "corp0", "--dns"])
+        assert.deepStrictEqual(named.calls, [["connect", "a.example", { device: "corp0", dns: true }]])
+        const long = yield* run(["connect", file, "--device", "a-name-that-is-too-long"])
+        assert.match(
+          String(long.error?.message),
+          /--device: "a-name-that-is-too-long" is not a device name — use at most/
+        )
+        const portal = yield* run(["connect", "--portal", "--dns"])
+        assert.match(String(portal.error?.message), /--device and --dns are for a file — leave them out with --portal/)
       })
     )
   })

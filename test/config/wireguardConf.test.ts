@@ -40,6 +40,7 @@ describe("a wg-quick file", () => {
         { address: "10.1.2.3", prefix: 24 }
       ],
       dns: ["100.64.0.1"],
+      search: ["corp.internal"],
       mtu: 1400,
       listenPort: 4501,
       table: "auto",

@@ -1,7 +1,8 @@
 /** `sallyport connect` on hosts as people have them: routes of others, no IPv6, a gateway that moves, a host that changes. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import { writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
+import { dirname } from "node:path"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { clientConf, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { restartGateway, startWorld, type World } from "../support/labWorld.ts"
@@ -19,10 +20,14 @@ const fileOf = (world: World, change: (conf: string) => string = (conf) => conf)
 const routes = (networks: string) => (conf: string) => conf.replace(/^AllowedIPs.*$/m, `AllowedIPs = ${networks}`)
 
 /** Spawns the client, `wrap` before the command line. */
-const connect = Effect.fnUntraced(function* (conf: string, wrap: ReadonlyArray<string> = []) {
+const connect = Effect.fnUntraced(function* (
+  conf: string,
+  wrap: ReadonlyArray<string> = [],
+  flags: ReadonlyArray<string> = []
+) {
   const lab = yield* Lab
   const path = yield* lab.writeFile("connect.conf", conf)
-  return yield* lab.spawn("client", [...wrap, ...lab.program("sallyport"), "connect", path])
+  return yield* lab.spawn("client", [...wrap, ...lab.program("sallyport"), "connect", path, ...flags])
 })
 
 /** Waits until a ping through the tunnel is answered. */
@@ -102,6 +107,68 @@ it.live("a route of somebody else is left as it is, and the one line names it", 
       /^sallyport: this host has a route to 10\.99\.0\.0\/16 already \(10\.99\.0\.0\/16 via \S+ dev \S+\), which is left as it is — remove that route, or /
     )
     assert.include(yield* lab.exec("client", ["ip", "route"]), "10.99.0.0/16 via")
+  }).pipe(inLab)
+)
+
+it.live("routes of others win where they are narrower, lose where they are wider, and are all there afterwards", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld({ resources: companyNetwork })
+    const { v4, v6 } = outer.gateway
+    for (const [family, network, via] of [
+      ["-4", "10.97.5.0/24", v4],
+      ["-4", "10.96.0.0/15", v4],
+      ["-6", "fd97:0:5::/48", v6],
+      ["-6", "fd96::/15", v6]
+    ] as const) {
+      yield* lab.exec("client", ["ip", family, "route", "add", network, "via", via, "dev", "outer"])
+    }
+    const routesNow = Effect.all([lab.exec("client", ["ip", "-4", "route"]), lab.exec("client", ["ip", "-6", "route"])])
+    const before = yield* routesNow
+    const conf = fileOf(world, routes(`100.64.0.0/10, ${inner.network.v4}, 10.97.0.0/16, fd97::/16`))
+    const client = yield* connect(conf, [], ["--device", "corp0", "--dns"])
+    assert.isTrue(yield* answered(inner.origin.v4))
+    const leadsTo = (address: string) =>
+      Effect.map(lab.exec("client", ["ip", "route", "get", address]), (text) => / dev (\S+)/.exec(text)?.[1])
+    assert.deepStrictEqual(
+      yield* Effect.forEach(["10.97.5.1", "10.97.6.1", "10.96.0.1", "fd97:0:5::1", "fd97:0:6::1", "fd96::1"], leadsTo),
+      ["outer", "corp0", "outer", "outer", "corp0", "outer"]
+    )
+    assert.strictEqual(yield* client.stop, 0)
+    assert.deepStrictEqual(yield* routesNow, before)
+  }).pipe(inLab)
+)
+
+it.live("the host's resolver asks the gateway for the file's domains while connect runs, if it is told to", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld({ resources: companyNetwork })
+    const conf = fileOf(world, (text) =>
+      routes(`100.64.0.0/10, ${inner.network.v4}`)(text).replace(
+        /^Address/m,
+        "DNS = 100.64.0.1, corp.internal\nAddress"
+      )
+    )
+    const calls = yield* lab.writeFile("resolvectl.calls", "")
+    const fake = yield* lab.writeFile("resolvectl", `#!/bin/sh\necho "$@" >> ${calls}\n`)
+    const path = `chmod 755 ${fake}; [ ! -e /usr/bin/resolvectl ] || mount --bind ${fake} /usr/bin/resolvectl; PATH=$PATH:${dirname(fake)} exec "$@"`
+    const told = Effect.sync(() => readFileSync(calls, "utf8").trim().split("\n"))
+    const client = yield* connect(conf, ["unshare", "--mount", "sh", "-c", path, "sh"], ["--dns"])
+    const expected = [`dns ${device} 100.64.0.1`, `domain ${device} corp.internal`, `default-route ${device} no`]
+    const first = yield* told.pipe(
+      Effect.repeat({ until: (lines) => lines.length >= 3, schedule: Schedule.spaced("200 millis"), times: 100 })
+    )
+    assert.deepStrictEqual(first.slice(0, 3), expected)
+    assert.strictEqual(yield* client.stop, 0)
+    assert.strictEqual((yield* told).at(-1), `revert ${device}`)
+
+    const without = `${["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map((bin) => `[ ! -e ${bin}/resolvectl ] || mount --bind /dev/null ${bin}/resolvectl`).join("; ")}; exec "$@"`
+    const other = yield* connect(conf, ["unshare", "--mount", "sh", "-c", without, "sh"], ["--dns"])
+    assert.isTrue(yield* answered(inner.origin.v4))
+    assert.match(
+      yield* other.output,
+      /--dns does nothing on this host \(.*\): its resolver is left alone; ask 100\.64\.0\.1/
+    )
   }).pipe(inLab)
 )
 
