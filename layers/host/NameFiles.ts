@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { BlockList } from "../../src/dns/BlockList.ts"
-import { parseHosts } from "../../src/dns/hosts.ts"
+import { hostNames, parseHosts } from "../../src/dns/hosts.ts"
 import { NameFiles } from "../../src/host/NameFiles.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { watchedFile } from "./watchedFile.ts"
@@ -23,11 +23,11 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
   Layer.effect(
     NameFiles,
     Effect.gen(function* () {
-      let entries: ReadonlyMap<string, ReadonlyArray<string>> = new Map()
+      let entries = readEntries("")
       const lists = new Map<string, BlockList>()
-      const readHosts = watchedFile(hosts, parseHosts).pipe(
+      const readHosts = watchedFile(hosts, readEntries).pipe(
         // Without a hosts file DNS alone decides.
-        Effect.orElseSucceed(() => new Map<string, ReadonlyArray<string>>()),
+        Effect.orElseSucceed(() => readEntries("")),
         Effect.map((read) => void (entries = read))
       )
       const readers = [readHosts, ...block.map((path) => listReader(path, lists))]
@@ -36,7 +36,8 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
       yield* Effect.forkScoped(superviseForever("NameFiles.look", Effect.andThen(Effect.sleep(lookEvery), look)))
       const sum = (of: (list: BlockList) => number) => [...lists.values()].reduce((all, list) => all + of(list), 0)
       return NameFiles.of({
-        hosts: (domain) => entries.get(domain),
+        hosts: (domain) => entries.addresses.get(domain),
+        hostOf: (address) => entries.names.get(address),
         blocked: (domain) => {
           let longest: string | undefined
           for (const list of lists.values()) {
@@ -53,6 +54,11 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
       })
     })
   )
+
+const readEntries = (text: string) => {
+  const addresses = parseHosts(text)
+  return { addresses, names: hostNames(addresses) }
+}
 
 /** Puts the list's contents into `lists` when they are new. A list that cannot be read stays as it was, and is told once. */
 const listReader = (path: string, lists: Map<string, BlockList>): Effect.Effect<void> => {

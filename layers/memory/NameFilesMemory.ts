@@ -5,6 +5,7 @@ import { NameFiles } from "../../src/host/NameFiles.ts"
 
 export const none: Layer.Layer<NameFiles> = Layer.succeed(NameFiles, {
   hosts: () => undefined,
+  hostOf: () => undefined,
   blocked: () => undefined,
   counters: Effect.succeed({})
 })

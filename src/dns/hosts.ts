@@ -18,3 +18,12 @@ export const parseHosts = (text: string): ReadonlyMap<string, ReadonlyArray<stri
   }
   return hosts
 }
+
+/** The name of each address, as asked backwards: the first one that has it. */
+export const hostNames = (hosts: ReadonlyMap<string, ReadonlyArray<string>>): ReadonlyMap<string, string> => {
+  const names = new Map<string, string>()
+  for (const [name, addresses] of hosts) {
+    for (const address of addresses) if (!names.has(address)) names.set(address, name)
+  }
+  return names
+}

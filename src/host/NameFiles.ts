@@ -7,6 +7,8 @@ export class NameFiles extends Context.Service<
   {
     /** Canonical addresses that the hosts file has for a name (lower case, no trailing dot). */
     readonly hosts: (domain: string) => ReadonlyArray<string> | undefined
+    /** The name that the hosts file has for an address (canonical). */
+    readonly hostOf: (address: string) => string | undefined
     /** The domain of a block list that the name is, or is below; `undefined`: none. */
     readonly blocked: (domain: string) => string | undefined
     /** By name: `block_names` on the lists now, `block_bad_lines` that make no sense, `block_left_out` for want of room. */

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { parseHosts } from "../../src/dns/hosts.ts"
+import { hostNames, parseHosts } from "../../src/dns/hosts.ts"
 import { parseResolvConf } from "../../src/dns/resolvConf.ts"
 import { reverseAddress, reverseNetwork } from "../../src/dns/reverse.ts"
 import { formatNetwork } from "../../src/packet/address.ts"
@@ -74,13 +74,20 @@ describe("resolv.conf", () => {
 })
 
 describe("hosts file", () => {
-  it("gives every name its addresses, whatever the case", () => {
+  it("gives every name its addresses, whatever the case, and every address its first name", () => {
     const hosts = parseHosts("10.0.0.1 App.Corp.test app # the app\nfd00:0::1 app\n10.0.0.1\tapp\n#10.0.0.9 app\n")
     assert.deepStrictEqual(
       [...hosts],
       [
         ["app.corp.test", ["10.0.0.1"]],
         ["app", ["10.0.0.1", "fd00::1"]]
+      ]
+    )
+    assert.deepStrictEqual(
+      [...hostNames(hosts)],
+      [
+        ["10.0.0.1", "app.corp.test"],
+        ["fd00::1", "app"]
       ]
     )
   })

@@ -1,7 +1,7 @@
 /** What other servers, and the host's own files, say of names: told as far as the client can reach the addresses. */
 import * as Effect from "effect/Effect"
 import { Destinations } from "../../../src/access/Destinations.ts"
-import type { NameRights, NameRoute } from "../../../src/control/standalone/nameRoutes.ts"
+import { hostsTtl, type NameRights, type NameRoute } from "../../../src/control/standalone/nameRoutes.ts"
 import { FilteredAddresses, refusalOf } from "../../../src/control/standalone/tellable.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import type { Message } from "../../../src/dns/message.ts"
@@ -14,9 +14,6 @@ import type { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
 
 /** How long another server may take for a question. */
 export const forwardMs = 4_000
-
-/** A hosts file has no TTLs; a change is to be noticed soon. */
-const hostsTtl = 10
 
 /** Who asks. */
 interface Questioner extends Asker {

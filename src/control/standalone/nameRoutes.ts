@@ -49,6 +49,9 @@ export type NameRoute =
       readonly as: "zone" | "networks" | "outside"
     }
 
+/** Seconds for what a hosts file says, which has none: a change is to be noticed soon. */
+export const hostsTtl = 10
+
 /** What a client may reach. */
 export interface NameRights {
   readonly client: ClientId
@@ -80,7 +83,7 @@ export type NamePlan = Pick<
   "endpoint" | "network" | "otherNames" | "records" | "resources" | "search" | "zones"
 >
 
-export type FilesOfNames = Pick<NameFiles["Service"], "blocked" | "hosts">
+export type FilesOfNames = Pick<NameFiles["Service"], "blocked" | "hostOf" | "hosts">
 
 export class NameRoutes {
   private readonly plan: NamePlan
@@ -134,10 +137,12 @@ export class NameRoutes {
 
   /** The hosts file stands before the system's servers, for what it says of other hosts. */
   private forward(
-    { domain, family }: TunnelQuestion,
+    { domain, family, reverse }: TunnelQuestion,
     { as, resolver }: Pick<Held, "as" | "resolver">,
-    { hosts }: FilesOfNames
+    { hostOf, hosts }: FilesOfNames
   ): NameRoute {
+    const name = reverse !== null && resolver === "system" && isOfOthers(reverse) ? hostOf(reverse) : undefined
+    if (name !== undefined) return { _tag: "Here", answer: { _tag: "Reverse", name, ttl: hostsTtl } }
     const addresses = family === null || resolver !== "system" ? undefined : hosts(domain)?.filter(isOfOthers)
     return addresses === undefined || addresses.length === 0
       ? { _tag: "Forward", resolver, as }

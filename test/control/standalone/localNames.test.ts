@@ -6,17 +6,15 @@ import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.t
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
-import { decode } from "../../../src/dns/decode.ts"
-import { encode } from "../../../src/dns/encode.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
-import { emptyMessage, isMalformed, type Message } from "../../../src/dns/message.ts"
+import { emptyMessage, type Message } from "../../../src/dns/message.ts"
+import { canonicalName } from "../../../src/dns/name.ts"
 import { classInternet, rcode, recordType } from "../../../src/dns/registry.ts"
 import type { LocalRecord } from "../../../src/dns/tunnelAnswer.ts"
-import { handleQuery } from "../../../src/dns/tunnelServer.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { tunnel4 } from "../../support/engineWorld.ts"
-import { ask, configOf, layerNames, UpstreamScript } from "../../support/standalone.ts"
+import { ask, askRaw, configOf, layerNames, messageFor, UpstreamScript } from "../../support/standalone.ts"
 
 const git = dnsResource("git.corp.internal", { resolver: "corp" })
 const lab = cidrResource("10.77.0.0/24")
@@ -33,6 +31,7 @@ const files = Layer.succeed(NameFiles, {
       ["nas.example.org", ["10.77.0.5", "10.78.0.5"]],
       ["far.example.org", ["10.78.0.5"]]
     ]).get(name),
+  hostOf: () => undefined,
   blocked: (name) => (name === "ads.example.org" ? name : undefined),
   counters: Effect.succeed({ block_names: 1 })
 })
@@ -54,12 +53,7 @@ const layer = layerNames(config, files).pipe(
 
 /** The whole answer, as it stands in the message. */
 const told = Effect.fnUntraced(function* (name: string, type: number = recordType.A, source = tunnel4(1)) {
-  const query = encode({ ...emptyMessage, id: 1, questions: [{ name, type, class: classInternet }] })!
-  const names = yield* TunnelNames
-  const reply = yield* handleQuery(query, "udp", (question) => names.answer(source, question))
-  const message = decode(reply!)
-  if (isMalformed(message)) return assert.fail(message.reason)
-  return message
+  return yield* messageFor(name, type, yield* askRaw(canonicalName(name), type, source))
 })
 
 const records = (message: Message): ReadonlyArray<string> =>

@@ -45,7 +45,7 @@ const world = (
   }
 }
 
-const noFiles: FilesOfNames = { hosts: () => undefined, blocked: () => undefined }
+const noFiles: FilesOfNames = { hosts: () => undefined, hostOf: () => undefined, blocked: () => undefined }
 
 const shown = (route: NameRoute): string => {
   switch (route._tag) {
@@ -324,6 +324,24 @@ describe("where a question goes", () => {
       ["gateway.example.org", "outside"]
     ])
     table(world([], [], { zones, otherNames: "refuse" }, files), [["nas.home", "Refused"]])
+  })
+
+  it("is the hosts file backwards where the system's servers would be asked", () => {
+    const names = new Map([
+      ["10.0.0.5", "nas.home"],
+      ["9.9.9.9", "far.example.org"],
+      ["127.0.1.1", "gateway.example.org"]
+    ])
+    const files = { ...noFiles, hostOf: (address: string) => names.get(address) }
+    const rows = (near: string, far: string): ReadonlyArray<Row> => [
+      [reverseName("10.0.0.5"), near, recordType.PTR],
+      [reverseName("9.9.9.9"), far, recordType.PTR],
+      [reverseName("127.0.1.1"), "NameError", recordType.PTR]
+    ]
+    const lab = cidrResource("10.0.0.0/24")
+    table(world([lab], [], {}, files), rows("Reverse", "Reverse"))
+    table(world([{ ...lab, resolver: "corp" }], [], {}, files), rows("zone corp", "Reverse"))
+    table(world([], [lab], { otherNames: "refuse" }, files), rows("NameError", "Refused"))
   })
 
   it("is each search domain in turn for the addresses of a short name that is nothing by itself", () => {

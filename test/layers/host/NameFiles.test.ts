@@ -27,7 +27,7 @@ describe("the files of names", () => {
         yield* fs.writeFileString(`${dir}/two`, "ads.example.com\nwhat is this\n")
         yield* Effect.gen(function* () {
           const files = yield* NameFiles
-          assert.deepStrictEqual(files.hosts("nas.home"), ["10.0.0.5"])
+          assert.deepStrictEqual([files.hosts("nas.home"), files.hostOf("10.0.0.5")], [["10.0.0.5"], "nas.home"])
           assert.strictEqual(files.blocked("www.example.com"), "example.com")
           assert.strictEqual(files.blocked("x.ads.example.com"), "ads.example.com")
           assert.deepStrictEqual(yield* files.counters, { block_names: 2, block_bad_lines: 1, block_left_out: 0 })
@@ -35,6 +35,7 @@ describe("the files of names", () => {
           yield* fs.writeFileString(paths.hosts, "10.0.0.66 nas.home\n")
           yield* fs.writeFileString(`${dir}/one`, "example.net\n")
           yield* until(() => files.hosts("nas.home")?.[0] === "10.0.0.66" && files.blocked("example.net") !== undefined)
+          assert.deepStrictEqual([files.hostOf("10.0.0.5"), files.hostOf("10.0.0.66")], [undefined, "nas.home"])
           assert.isUndefined(files.blocked("www.example.com"))
         }).pipe(Effect.provide(NameFilesLive.layer(paths)))
       })
