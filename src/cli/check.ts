@@ -1,14 +1,10 @@
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { isInside } from "../config/loopFree.ts"
-import { sharedNames } from "../config/sharedNames.ts"
-import type { Authorization } from "../model/Authorization.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
-import { blockLines, nameTables, resolverLines } from "./checkNames.ts"
 import { configFlag } from "./configFlag.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
@@ -21,6 +17,7 @@ export const check = Command.make(
   { config: configFlag },
   Effect.fnUntraced(function* ({ config: file }) {
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+    const { blockLines, nameTables, resolverLines } = yield* load(() => import("./checkNames.ts"))
     const config = yield* readConfig(file)
     const { clients, endpoint, grants, resources } = config
     yield* Console.log(`${file} is correct: ${counted(clients, "client")}, ${counted(resources, "resource")}`)
@@ -48,20 +45,9 @@ export const check = Command.make(
       ])
       yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER"], rows)}`)
     }
-    const shared = sharedNames(config)
-    if (shared.length > 0) {
-      const rows = shared.map(({ clients, grants, what }) => [what, clients.join(" "), grants.map(portsOf).join(", ")])
-      yield* Console.log(`\n${table(["IN SEVERAL RESOURCES", "CLIENTS", "MAY USE"], rows)}`)
-    }
     for (const part of nameTables(config)) yield* Console.log(`\n${part}`)
   })
 ).pipe(Command.withDescription("Check the configuration, and say what it means, without touching anything"))
-
-/** `tcp/443 udp/443 (web)` */
-const portsOf = ({ expiresAt, resource: { filters, id } }: Authorization): string => {
-  const until = expiresAt === null ? "" : `, until ${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}`
-  return `${filters.map(formatPortFilter).join(" ") || "all"} (${id}${until})`
-}
 
 /** A stock client that routes the gateway's address into the tunnel sends the tunnel into itself. */
 const endpointLines = Effect.fnUntraced(function* ({ endpoint, network, resources }: GatewayConfig) {

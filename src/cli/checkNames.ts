@@ -1,41 +1,54 @@
-/** What `check` tells of names: zones, records, search domains, block lists, and what is odd about them. */
+/** What `check` tells of names: zones, records, search domains, block lists, what is in several resources, what is odd. */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { overlaps, rangesOf } from "../config/ranges.ts"
+import { sharedNames } from "../config/sharedNames.ts"
 import { BlockList } from "../dns/BlockList.ts"
 import { parseResolvConf } from "../dns/resolvConf.ts"
 import type { LocalRecord } from "../dns/tunnelAnswer.ts"
+import type { Authorization } from "../model/Authorization.ts"
 import { isExact } from "../model/DomainPattern.ts"
+import { formatPortFilter } from "../model/PortFilter.ts"
 import { table } from "./renderStatus.ts"
 
 /** What the gateway reads of a file that others write. */
 const longest = 64n << 20n
 
-export const nameTables = ({ clients, records, search, zones }: GatewayConfig): ReadonlyArray<string> => [
-  ...(search.length === 0 ? [] : [`short names are looked for in ${search.join(", ")}`]),
-  ...(zones.length === 0
-    ? []
-    : [
-        table(
-          ["ZONE", "RESOLVER", "FOR"],
-          zones.map(({ clients: allowed, domain, resolver }) => [
-            domain,
-            resolver,
-            allowed === null ? "all" : clients.flatMap(({ id }) => (allowed.has(id) ? [id] : [])).join(" ")
-          ])
-        )
-      ]),
-  ...(records.size === 0
-    ? []
-    : [
-        table(
-          ["RECORD", "IS", "TTL"],
-          [...records].flatMap(([name, all]) => all.map((record) => [name, formatRecord(record), `${record.ttl} s`]))
-        )
+export const nameTables = (config: GatewayConfig): ReadonlyArray<string> => {
+  const { clients, records, search, zones } = config
+  return [
+    ...tableOf(
+      ["IN SEVERAL RESOURCES", "CLIENTS", "MAY USE"],
+      sharedNames(config).map(({ clients, grants, what }) => [what, clients.join(" "), grants.map(portsOf).join(", ")])
+    ),
+    ...(search.length === 0 ? [] : [`short names are looked for in ${search.join(", ")}`]),
+    ...tableOf(
+      ["ZONE", "RESOLVER", "FOR"],
+      zones.map(({ clients: allowed, domain, resolver }) => [
+        domain,
+        resolver,
+        allowed === null ? "all" : clients.flatMap(({ id }) => (allowed.has(id) ? [id] : [])).join(" ")
       ])
-]
+    ),
+    ...tableOf(
+      ["RECORD", "IS", "TTL"],
+      [...records].flatMap(([name, all]) => all.map((record) => [name, formatRecord(record), `${record.ttl} s`]))
+    )
+  ]
+}
+
+/** None without rows. */
+const tableOf = (...[head, rows]: Parameters<typeof table>): ReadonlyArray<string> =>
+  rows.length === 0 ? [] : [table(head, rows)]
+
+/** `tcp/443 udp/443 (web)` */
+const portsOf = ({ expiresAt, resource: { filters, id } }: Authorization): string => {
+  const until = expiresAt === null ? "" : `, until ${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}`
+  return `${filters.map(formatPortFilter).join(" ") || "all"} (${id}${until})`
+}
 
 const formatRecord = ({ data }: LocalRecord): string => {
   switch (data._tag) {
@@ -53,14 +66,14 @@ export const blockLines = Effect.fnUntraced(function* (config: GatewayConfig) {
   const lines: Array<string> = []
   for (const path of config.block) {
     const text = yield* readFile(path)
-    if (text === null) {
+    if (Result.isFailure(text)) {
       lines.push(
-        `warning: the block list ${path} cannot be read: nothing is blocked by it — create it, or remove it from block`
+        `warning: the block list ${path} ${text.failure}: nothing is blocked by it — name a file that can be read, or remove it from block`
       )
       continue
     }
     const list = new BlockList()
-    list.add(text)
+    list.add(text.success)
     lines.push(`block list ${path}: ${list.size} names`)
     if (list.bad > 0) {
       lines.push(
@@ -88,8 +101,8 @@ export const blockLines = Effect.fnUntraced(function* (config: GatewayConfig) {
 /** The gateway's own resolver must not wait for the gateway. */
 export const resolverLines = Effect.fnUntraced(function* (config: GatewayConfig, path = "/etc/resolv.conf") {
   const text = yield* readFile(path)
-  if (text === null) return []
-  return parseResolvConf(text).servers.flatMap((server) => {
+  if (Result.isFailure(text)) return []
+  return parseResolvConf(text.success).servers.flatMap((server) => {
     const range = server.includes("%") ? undefined : rangesOf(config.network).find((r) => overlaps(r.network, server))
     return range === undefined
       ? []
@@ -99,9 +112,21 @@ export const resolverLines = Effect.fnUntraced(function* (config: GatewayConfig,
   })
 })
 
-const readFile = Effect.fnUntraced(function* (path: string) {
-  const fs = yield* FileSystem.FileSystem
-  const info = yield* Effect.option(fs.stat(path))
-  if (Option.isNone(info) || info.value.type !== "File" || info.value.size > longest) return null
-  return yield* Effect.orElseSucceed(fs.readFileString(path), () => null)
-})
+/** Its text, or why there is none. */
+const readFile = Effect.fnUntraced(
+  function* (path: string) {
+    const fs = yield* FileSystem.FileSystem
+    const info = yield* fs.stat(path)
+    if (info.type !== "File") return yield* Effect.fail("is no file")
+    if (info.size > longest) return yield* Effect.fail("is longer than 64 MiB")
+    return yield* fs.readFileString(path)
+  },
+  Effect.mapError((error) =>
+    typeof error === "string"
+      ? error
+      : error.reason._tag === "NotFound"
+        ? "does not exist"
+        : `cannot be read (${error.reason._tag})`
+  ),
+  Effect.result
+)

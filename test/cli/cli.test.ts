@@ -237,14 +237,15 @@ records: { www.home: { cname: gitlab.corp.internal }, nas.home: { a: 10.20.0.5, 
 
   it.effect("reads block lists: how long they are, what makes no sense, what they do not block", () =>
     withFile("0.0.0.0 ads.example.org\nwhat is this\nexample.net\n", (list) =>
-      withFile(`${names}block: [${list}, ${list}.none]\n`, (file) =>
+      withFile(`${names}block: [${list}, ${list}.none, /dev]\n`, (file) =>
         Effect.gen(function* () {
           const { text, error } = yield* run(["check", "-c", file])
           assert.isUndefined(error)
           assert.include(text, `block list ${list}: 2 names\n`)
           assert.include(text, `warning: ${list}:2: 1 of its lines make no sense, this is the first — `)
           assert.include(text, `warning: the zone ads.example.net is on the block list ${list} (example.net): `)
-          assert.include(text, `warning: the block list ${list}.none cannot be read: nothing is blocked by it — `)
+          assert.include(text, `warning: the block list ${list}.none does not exist: nothing is blocked by it — `)
+          assert.include(text, "warning: the block list /dev is no file: nothing is blocked by it — ")
         })
       )
     )
