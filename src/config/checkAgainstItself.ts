@@ -6,7 +6,7 @@ import { isWithin } from "../dns/name.ts"
 import { isLocalNetwork } from "../dns/privateZones.ts"
 import { recordType } from "../dns/registry.ts"
 import type { LocalRecord } from "../dns/tunnelAnswer.ts"
-import { domainOf, isExact, matches } from "../model/DomainPattern.ts"
+import { domainOf, isExact, matches, PatternIndex } from "../model/DomainPattern.ts"
 import type { CidrResource, DnsResource } from "../model/Resource.ts"
 import { heldDomains, reverseResolverOf } from "../control/standalone/heldDomains.ts"
 import { maxAliases } from "../control/standalone/nameRoutes.ts"
@@ -157,14 +157,15 @@ const checkRecords = (
   warn: Report
 ): void => {
   const targets = new Map(records.flatMap(({ name, value }) => aliasOf(value).map((target) => [name, target] as const)))
+  const index = new PatternIndex(named, ({ pattern }) => pattern)
+  const written = new Set(records.map(({ name }) => name))
   const isKnown = (name: string): boolean =>
-    records.some((record) => record.name === name) ||
-    named.some(({ pattern }) => matches(pattern, name)) ||
-    zones.some((zone) => isWithin(name, zone.name))
+    written.has(name) || index.covering(name).length > 0 || zones.some((zone) => isWithin(name, zone.name))
   for (const { key, name, value } of records) {
     const path = ["records", key]
-    const exact = named.find(({ pattern }) => isExact(pattern) && pattern === name)
-    const wide = named.find(({ pattern }) => matches(pattern, name))
+    const covering = index.covering(name)
+    const exact = covering.find(({ pattern }) => isExact(pattern))
+    const [wide] = covering
     const target = targets.get(name)
     if (exact !== undefined) {
       report(

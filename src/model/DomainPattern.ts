@@ -21,19 +21,40 @@ export const validate = (pattern: string): string | null => {
 }
 
 /** Whether the pattern covers the name (`DomainText`, any bytes). An invalid pattern covers nothing; what is no name is covered by nothing. */
-export const matches = (pattern: string, domain: string): boolean => matcherOf(domain)(pattern)
-
-/** The same for many patterns: the name is read once. */
-export const matcherOf = (domain: string): ((pattern: string) => boolean) => {
+export const matches = (pattern: string, domain: string): boolean => {
   const name = canonicalDomain(domain)
-  if (name === undefined) return () => false
-  let labels: ReadonlyArray<string> | undefined
-  return (pattern) => {
-    const parts = takenApart(pattern)
-    if (parts === null || !isOrEndsWith(name, parts.ending)) return false
-    if (parts.apex === name) return true
-    labels ??= characters(name)
-    return matchLabels(parts.labels, labels)
+  const parts = takenApart(pattern)
+  return (
+    name !== undefined && parts !== null && isOrEndsWith(name, parts.ending) && covers(parts, name, characters(name))
+  )
+}
+
+/** Many patterns, of which a name is held against those only that end as it does. */
+export class PatternIndex<A> {
+  private readonly byEnding = new Map<
+    string,
+    Array<{ readonly parts: Parts; readonly item: A; readonly order: number }>
+  >()
+
+  constructor(items: ReadonlyArray<A>, patternOf: (item: A) => string) {
+    for (const [order, item] of items.entries()) {
+      const parts = takenApart(patternOf(item))
+      if (parts === null) continue
+      const entries = this.byEnding.get(parts.ending)
+      if (entries === undefined) this.byEnding.set(parts.ending, [{ parts, item, order }])
+      else entries.push({ parts, item, order })
+    }
+  }
+
+  /** Those that cover the name, in the order given. */
+  covering(domain: string): ReadonlyArray<A> {
+    const name = canonicalDomain(domain)
+    if (name === undefined) return []
+    const labels = characters(name)
+    const found = [name, ...domainsAbove(name), ""]
+      .flatMap((ending) => this.byEnding.get(ending) ?? [])
+      .filter(({ parts }) => covers(parts, name, labels))
+    return found.sort((a, b) => a.order - b.order).map(({ item }) => item)
   }
 }
 
@@ -45,7 +66,7 @@ interface Parts {
   readonly labels: ReadonlyArray<string>
 }
 
-/** A question is held against all patterns there are: each is taken apart once. More than anybody has, and it begins anew. */
+/** Patterns are asked about at each question: each is taken apart once. More than anybody has, and it begins anew. */
 const patterns = new Map<string, Parts | null>()
 const maxPatterns = 65_536
 
@@ -61,6 +82,16 @@ const takenApart = (pattern: string): Parts | null => {
   if (patterns.size >= maxPatterns) patterns.clear()
   patterns.set(pattern, parts)
   return parts
+}
+
+/** Of a name with the pattern's ending, and its labels. */
+const covers = (parts: Parts, name: string, labels: ReadonlyArray<string>): boolean =>
+  parts.apex === name || matchLabels(parts.labels, labels)
+
+const domainsAbove = (name: string): ReadonlyArray<string> => {
+  const above: Array<string> = []
+  for (let at = parentName(name); at !== "."; at = parentName(at)) above.push(at)
+  return above
 }
 
 const isOrEndsWith = (name: string, ending: string): boolean =>

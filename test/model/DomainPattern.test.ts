@@ -1,6 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { canonicalDomain, compareSpecificity, domainOf, matches, validate } from "../../src/model/DomainPattern.ts"
+import {
+  canonicalDomain,
+  compareSpecificity,
+  domainOf,
+  matches,
+  PatternIndex,
+  validate
+} from "../../src/model/DomainPattern.ts"
 import { labelsOf } from "../../src/dns/name.ts"
 
 const label = Schema.Literals(["a", "b", "app", "web1", "x-y", "_srv"])
@@ -116,6 +123,21 @@ describe("DomainPattern", () => {
       assert.strictEqual(matches(labels.join("."), domain), oracle(labels, domain), `${labels.join(".")} and ${domain}`)
     },
     { arbitrary: { runs: 2_000, seed: 1 } }
+  )
+
+  it.prop(
+    "finds among many those that cover the name, in the order given",
+    [Schema.Array(pattern).check(Schema.isMaxLength(20)), name],
+    ([patterns, parts]) => {
+      const all = patterns.map((labels) => labels.join("."))
+      const domain = parts.join(".")
+      const found = new PatternIndex(all, (text) => text).covering(domain)
+      assert.deepStrictEqual(
+        found,
+        all.filter((text) => matches(text, domain))
+      )
+    },
+    { arbitrary: { runs: 500, seed: 4 } }
   )
 
   it.prop(

@@ -29,6 +29,8 @@ import { decode } from "../../src/dns/decode.ts"
 import { encode } from "../../src/dns/encode.ts"
 import { classInternet, recordType } from "../../src/dns/registry.ts"
 import { reverseAddress } from "../../src/dns/reverse.ts"
+import type { TunnelAnswer } from "../../src/dns/tunnelAnswer.ts"
+import { handleQuery } from "../../src/dns/tunnelServer.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import { StateError, StateStore } from "../../src/host/StateStore.ts"
 import { ClientId } from "../../src/model/Client.ts"
@@ -173,6 +175,14 @@ export const ask = (...question: Parameters<typeof askRaw>) =>
   Effect.map(askPatiently(...question), ({ answer }) => answer)
 
 export const askSix = (domain: string, source = tunnel4(1)) => askPatiently(domain, recordType.AAAA, source)
+
+/** The message in which a client gets the answer to its question. */
+export const messageFor = Effect.fnUntraced(function* (name: string, type: number, answer: TunnelAnswer) {
+  const bytes = encode({ ...emptyMessage, id: 1, questions: [{ name, type, class: classInternet }] })!
+  const message = decode((yield* handleQuery(bytes, "udp", () => Effect.succeed(answer)))!)
+  if (isMalformed(message)) return assert.fail(message.reason)
+  return message
+})
 
 /** A query in bytes to the running DNS service; the decoded answer. Fails when it takes more than 150 ms. */
 export const query = Effect.fnUntraced(function* (domain: string, type: number = recordType.A, source = tunnel4(1)) {

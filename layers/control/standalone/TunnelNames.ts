@@ -10,8 +10,8 @@ import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.
 import type { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { grantsOf } from "../../../src/config/GatewayConfig.ts"
-import { aliasOfResource, endIn } from "../../../src/control/standalone/aliasOfResource.ts"
-import { coveringGrants, type DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import { chainToResource, endIn } from "../../../src/control/standalone/chainToResource.ts"
+import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import {
   maxAliases,
@@ -25,6 +25,7 @@ import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import type { Message } from "../../../src/dns/message.ts"
+import { canonicalName } from "../../../src/dns/name.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { questionSpan } from "../../../src/dns/questionSpan.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
@@ -114,15 +115,12 @@ export const layer = (
         message: Message,
         now: number
       ): Effect.Effect<TunnelAnswer> | undefined => {
-        const covering = (name: string) => coveringGrants(of.rights.names, name, now)
-        const alias = leadsToAddresses(question)
-          ? aliasOfResource(question.domain, message, (name) => covering(name).length > 0)
-          : undefined
-        return alias === undefined
-          ? undefined
-          : resourceName(of, covering(alias.target), { ...question, domain: alias.target }, now).pipe(
-              Effect.map((end) => endIn(alias, question.type, end))
-            )
+        if (!leadsToAddresses(question)) return undefined
+        const covering = (name: string) => routes.grants(of.rights, name, now)
+        const chain = chainToResource(question.domain, message, (name) => covering(name).length > 0)
+        if (chain === undefined) return undefined
+        const domain = canonicalName(chain.at(-1)!.target)
+        return Effect.map(resourceName(of, covering(domain), { ...question, domain }, now), (end) => endIn(chain, end))
       }
 
       /** Of a name that `grants`, one at least, cover. */

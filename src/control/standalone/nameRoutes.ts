@@ -17,9 +17,10 @@ import type { LocalRecord, TunnelAnswer, TunnelQuestion } from "../../dns/tunnel
 import type { NameFiles } from "../../host/NameFiles.ts"
 import type { Authorization } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
-import type { CidrResource } from "../../model/Resource.ts"
+import type { PatternIndex } from "../../model/DomainPattern.ts"
+import type { CidrResource, DnsResource } from "../../model/Resource.ts"
 import { isLoopback, type Network, parseAddress, parseNetwork } from "../../packet/address.ts"
-import { coveringGrants, type DnsGrant, dnsGrants, isOpen, isPrivateName } from "./chooseResource.ts"
+import { type DnsGrant, dnsGrants, indexOf, isOpen, openGrants } from "./chooseResource.ts"
 import { type HeldDomain, heldDomains, reverseResolverOf } from "./heldDomains.ts"
 import { type ProxyNetworks, slotOf } from "./proxyPool.ts"
 
@@ -88,6 +89,7 @@ export type FilesOfNames = Pick<NameFiles["Service"], "blocked" | "hostOf" | "ho
 export class NameRoutes {
   private readonly plan: NamePlan
   private readonly ranges: ProxyNetworks
+  private readonly named: PatternIndex<DnsResource>
   private readonly zones: ReadonlyMap<string, Zone>
   private readonly held: ReadonlyMap<string, HeldDomain>
   /** Where reverse names of a network are asked that says nothing of it; `null`: the file leaves it open. */
@@ -97,9 +99,15 @@ export class NameRoutes {
     this.plan = plan
     this.ranges = { proxy4: parseNetwork(plan.network.proxy4)!, proxy6: parseNetwork(plan.network.proxy6)! }
     const named = plan.resources.filter((resource) => resource.kind === "dns")
+    this.named = indexOf(named)
     this.zones = new Map(plan.zones.map((zone) => [zone.domain, zone]))
     this.held = heldDomains(named)
     this.reverseResolver = reverseResolverOf(named)
+  }
+
+  /** Unexpired grants that cover the name, the most specific one first: it says who looks the name up. */
+  grants(of: NameRights, domain: string, now: number): ReadonlyArray<DnsGrant> {
+    return openGrants(of.names, this.named.covering(domain), now)
   }
 
   /** `now`: epoch milliseconds. */
@@ -111,8 +119,9 @@ export class NameRoutes {
     }
     // The gateway itself is found outside of its tunnel.
     if (domain === this.plan.endpoint.host) return { _tag: "Forward", resolver: "system", as: "outside" }
-    const grants = coveringGrants(of.names, domain, now)
-    if (grants.length === 0 && isPrivateName(this.plan.resources, domain)) return noName
+    const resources = this.named.covering(domain)
+    const grants = openGrants(of.names, resources, now)
+    if (grants.length === 0 && resources.length > 0) return noName
     const zone = longest(this.zones, domain)
     if (grants.length === 0 && zone?.clients?.has(of.client) === false) return noName
     const records = this.plan.records.get(domain)
@@ -155,9 +164,10 @@ export class NameRoutes {
     if (network !== null) return this.reverseZone(of, domain, network, now)
     const service = serviceOf(domain)
     if (service !== null) {
-      const [grant] = coveringGrants(of.names, service, now)
+      const resources = this.named.covering(service)
+      const [grant] = openGrants(of.names, resources, now)
       if (grant !== undefined) return { domain: service, resolver: grant.resource.resolver, as: "zone" }
-      if (isPrivateName(this.plan.resources, service)) return noName
+      if (resources.length > 0) return noName
     }
     const found = longest(this.held, domain)
     if (found === undefined) return undefined

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { coveringGrants, dnsGrants, isPrivateName, setOfName } from "../../../src/control/standalone/chooseResource.ts"
+import { dnsGrants, indexOf, openGrants, setOfName } from "../../../src/control/standalone/chooseResource.ts"
 import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { tunnelAnswerOf, type WaysOut6 } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { defaultRanges, proxyMembership } from "../../../src/model/ranges.ts"
+import { ResourceId } from "../../../src/model/Resource.ts"
 import { contains, parseAddress, parseNetwork } from "../../../src/packet/address.ts"
 import type { NameState } from "../../../src/resolution/NameState.ts"
 import { NameNotFound, NoAddresses, ServerFailure, Timeout } from "../../../src/resolution/Resolver.ts"
@@ -186,26 +187,25 @@ describe("the resources of a client that cover a name", () => {
   })
 
   it("are all that cover the name and have not expired, the most specific pattern first", () => {
-    const grants = dnsGrants([
+    const all = [
       grant(dnsResource("**.corp")),
       { client: client(1), resource: cidrResource("10.0.0.0/8"), expiresAt: null },
       grant(dnsResource("git.corp"), 1_000),
       grant(dnsResource("*.corp"))
-    ])
+    ]
+    const grants = dnsGrants(all)
+    const others = [{ ...dnsResource("git.corp"), id: ResourceId.make("of others") }, dnsResource("*.lab")]
+    const index = indexOf([...others, ...all.map(({ resource }) => resource)])
     assert.deepStrictEqual(
       grants.map((g) => g.resource.pattern),
       ["git.corp", "*.corp", "**.corp"]
     )
-    const covering = (domain: string, now: number) => coveringGrants(grants, domain, now).map((g) => g.resource.pattern)
+    const covering = (domain: string, now: number) =>
+      openGrants(grants, index.covering(domain), now).map((g) => g.resource.pattern)
     assert.deepStrictEqual(covering("git.corp", 999), ["git.corp", "*.corp", "**.corp"])
     assert.deepStrictEqual(covering("git.corp", 1_000), ["*.corp", "**.corp"])
     assert.deepStrictEqual(covering("a.git.corp", 0), ["**.corp"])
+    assert.deepStrictEqual(covering("git.lab", 0), [])
     assert.deepStrictEqual(covering("git.example", 0), [])
-  })
-
-  it("knows a name as private when any resource covers it", () => {
-    const resources = [cidrResource("10.0.0.0/8"), dnsResource("*.corp")]
-    assert.isTrue(isPrivateName(resources, "git.corp"))
-    assert.isFalse(isPrivateName(resources, "git.example"))
   })
 })
