@@ -144,10 +144,7 @@ it.live("the host's resolver asks the gateway for the file's domains while conne
     const lab = yield* Lab
     const world = yield* startWorld({ resources: companyNetwork })
     const conf = fileOf(world, (text) =>
-      routes(`100.64.0.0/10, ${inner.network.v4}`)(text).replace(
-        /^Address/m,
-        "DNS = 100.64.0.1, corp.internal\nAddress"
-      )
+      routes(`100.64.0.0/10, ${inner.network.v4}`)(text).replace(/^DNS = .*$/m, "DNS = 100.64.0.1, corp.internal")
     )
     const calls = yield* lab.writeFile("resolvectl.calls", "")
     const fake = yield* lab.writeFile("resolvectl", `#!/bin/sh\necho "$@" >> ${calls}\n`)
