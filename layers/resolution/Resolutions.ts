@@ -174,6 +174,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
           for (const mapping of waiting.keys()) if (!book.isResolving(mapping)) wakeFor(mapping)
         }),
       find: (client, resource, domain) => Effect.sync(() => book.find(client, resource, domain)),
+      firstLookupAt: (mapping) => book.firstLookupAt(mapping),
       settled: (mapping) =>
         Effect.callback<void>((resume) => {
           if (!book.isResolving(mapping)) return resume(Effect.void)

@@ -205,6 +205,17 @@ export class NameBook {
     return entry !== undefined && this.view(entry)._tag === "Resolving"
   }
 
+  /** See `Resolutions`. */
+  firstLookupAt(id: MappingId): number | undefined {
+    const entry = this.usable(id)
+    const lookup = entry?.name.lookup
+    if (entry === undefined || lookup == null) return undefined
+    const view = this.view(entry)
+    if (view._tag !== "Resolving" || view.silent) return undefined
+    if (lookup.number > 0) return lookup.startedAt
+    return entry.name.set.pulse.hasAnsweredSince(lookup.since) ? Number.POSITIVE_INFINITY : lookup.since
+  }
+
   hasMappings(client: ClientId, resource: ResourceId): boolean {
     return this.mappings
       .of(client)

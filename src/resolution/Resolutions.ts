@@ -74,6 +74,11 @@ export class Resolutions extends Context.Service<
      */
     readonly revoked: (client: ClientId, resource: ResourceId) => Effect.Effect<void>
     readonly find: (client: ClientId, resource: ResourceId, domain: string) => Effect.Effect<MappingStatus | undefined>
+    /**
+     * When the mapping's first lookup began, or was wanted; infinitely late while it waits for its turn and others of its
+     * resolver set are answered. `undefined`: it has ended, or the set answers nobody. Monotonic milliseconds.
+     */
+    readonly firstLookupAt: (mapping: MappingId) => number | undefined
     /** Waits until the mapping's first lookup has ended, in whatever way, or the mapping is gone. */
     readonly settled: (mapping: MappingId) => Effect.Effect<void>
     readonly mappingOf: (mapping: MappingId) => Effect.Effect<Mapping | undefined>

@@ -46,6 +46,11 @@ export class SetPulse<L extends Awaited> {
     this.outside = outside
   }
 
+  /** Whether it has answered anything later than then. */
+  hasAnsweredSince(at: number): boolean {
+    return this.heardAt > at
+  }
+
   began(lookup: L): void {
     lookup.holdMs = this.holdMsOf(lookup)
     this.asked.add(lookup)

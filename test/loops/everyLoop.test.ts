@@ -64,14 +64,15 @@ const outlives = <E, R>(loop: string, run: Effect.Effect<void, E, R>) =>
 const settle = TestClock.adjust(0)
 const alice = client(0).id
 const bob = client(1).id
-const askAgain = () => undefined
+/** What has no `Effect` that could be unimplemented. */
+const unasked = { askAgain: () => undefined, firstLookupAt: () => undefined }
 
 describe("one bug does not end", () => {
   it.effect("the healing of names: the next notice is handled", () =>
     Effect.suspend(() => {
       const refresh = diesOnce<void>(undefined)
       const layer = RefreshLive.layer.pipe(
-        Layer.provide(Layer.mock(Resolutions, { askAgain, refresh: refresh.method })),
+        Layer.provide(Layer.mock(Resolutions, { ...unasked, refresh: refresh.method })),
         Layer.provideMerge(DataPlaneRecording.layer)
       )
       return outlives(
@@ -126,7 +127,7 @@ describe("one bug does not end", () => {
       const revoked = diesOnce<void>(undefined)
       const layer = AuthorizationsLive.layer.pipe(
         Layer.provide([
-          Layer.mock(Resolutions, { askAgain, granted: () => Effect.void, revoked: revoked.method }),
+          Layer.mock(Resolutions, { ...unasked, granted: () => Effect.void, revoked: revoked.method }),
           ControlPlaneStandalone.clientsStay
         ]),
         Layer.provideMerge(DataPlaneRecording.layer)
@@ -224,7 +225,7 @@ describe("one bug does not end", () => {
       Layer.provide([
         Layer.mock(Authorizations, authorizations),
         Layer.mock(ConnectionAcceptor, {}),
-        Layer.mock(Resolutions, { askAgain, meet: () => Effect.void }),
+        Layer.mock(Resolutions, { ...unasked, meet: () => Effect.void }),
         Layer.mock(Upstream, {}),
         Layer.mock(Tunnel, { moved: Effect.never, ready: () => true, reachedFrom: () => Effect.void, ...tunnel })
       ]),

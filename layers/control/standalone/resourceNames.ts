@@ -13,6 +13,7 @@ import { monotonicMillis, monotonicMillisUnsafe } from "../../../src/loops/monot
 import type { AccessRefused } from "../../../src/model/AccessRequest.ts"
 import type { Client } from "../../../src/model/Client.ts"
 import { isExact } from "../../../src/model/DomainPattern.ts"
+import type { MappingId } from "../../../src/model/Mapping.ts"
 import type { DnsResource } from "../../../src/model/Resource.ts"
 import { isNegative, type NameState } from "../../../src/resolution/NameState.ts"
 import { mappingId } from "../../../src/resolution/mappingTable.ts"
@@ -25,8 +26,10 @@ import type { StoredSlots } from "./storedSlots.ts"
  * addresses, since what clients send there without a connection to a name with IPv4 only would be lost.
  */
 const firstLookupMs = 140
+/** While others of its resolver set are answered, a question waits so long for its name's turn to be looked up. */
+const turnMs = 1_000
 /** Such questions at a time, and of one client; others are answered at once. */
-const maxHeld = { all: 1_024, client: 256 }
+const maxHeld = { all: 1_280, client: 320 }
 
 /** One client's names. */
 export interface NamesOfClient {
@@ -53,20 +56,30 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
   const tell = (state: NameState, family: 4 | 6, proxyIps: ReadonlyArray<string>, only: 4 | 6 | undefined) =>
     tunnelAnswerOf(state, family, proxyIps, monotonicMillisUnsafe(clock), { ...ways, some: ways.some() }, only)
 
+  /** For how long to wait for a mapping's first lookup before it is looked at again, in milliseconds. */
+  const leftOf = (mapping: MappingId, lastAt: number): number => {
+    const now = monotonicMillisUnsafe(clock)
+    const beganAt = Math.min(resolutions.firstLookupAt(mapping) ?? Number.NEGATIVE_INFINITY, now)
+    return Math.min(beganAt + firstLookupMs, lastAt) - now
+  }
+
   /** The state of a name, a little later where its first lookup has begun just now. */
   const known = Effect.fnUntraced(function* (
     of: NamesOfClient,
     wait: boolean,
     { mapping, state }: NonNullable<AccessReply["mapping"]>
   ) {
-    if (!wait || state._tag !== "Resolving" || state.silent || held >= maxHeld.all || of.held >= maxHeld.client)
-      return state
-    const left = state.since + firstLookupMs - (yield* monotonicMillis)
+    if (!wait || held >= maxHeld.all || of.held >= maxHeld.client) return state
+    const lastAt = (yield* monotonicMillis) + turnMs
+    let left = leftOf(mapping.id, lastAt)
     if (left <= 0) return state
     held++
     of.held++
-    yield* resolutions.settled(mapping.id).pipe(
-      Effect.timeoutOption(left),
+    yield* Effect.gen(function* () {
+      for (; left > 0; left = leftOf(mapping.id, lastAt)) {
+        yield* Effect.timeoutOption(resolutions.settled(mapping.id), left)
+      }
+    }).pipe(
       Effect.ensuring(
         Effect.sync(() => {
           held--

@@ -103,6 +103,38 @@ describe("a question about a resource's name", () => {
       }).pipe(Effect.provide(layer))
   )
 
+  const askAtOnce = (count: number) =>
+    Effect.forEach(Array.from({ length: count }), (_, n) =>
+      Effect.forkChild(askRaw(`n${n}.corp`), { startImmediately: true })
+    )
+
+  it.effect(
+    "below a wildcard waits for its turn, while others are answered: of 300 that do not exist none has proxies",
+    () =>
+      Effect.gen(function* () {
+        const missing = fail(new NameNotFound({ ttlSeconds: 20 }))
+        yield* script("*", { _tag: "Late", afterMs: 100, stubborn: false, as: missing })
+        const asking = yield* askAtOnce(300)
+        yield* TestClock.adjust("600 millis")
+        const answers = asking.flatMap((fiber) => fiber.pollUnsafe() ?? [])
+        assert.lengthOf(answers, 300)
+        for (const fiber of asking) assert.deepInclude(yield* Fiber.join(fiber), { _tag: "NameError" })
+        assert.strictEqual(yield* (yield* Resolutions).count(ClientId.make(clientId(1))), 0)
+      }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("below a wildcard waits no longer than 140 ms, nor for its turn, where nobody is answered", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      const asking = yield* askAtOnce(300)
+      yield* TestClock.adjust("140 millis")
+      for (const fiber of asking) {
+        assert.isDefined(fiber.pollUnsafe())
+        assert.deepInclude(yield* Fiber.join(fiber), { _tag: "Addresses" })
+      }
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("of an exact name is answered at once while the resolver hangs", () =>
     Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
@@ -285,8 +317,10 @@ describe("a question about a resource's name", () => {
   it.effect("is answered at once where many wait already: nobody makes the server wait for him", () =>
     Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
-      const waiting = yield* Effect.forEach(Array.from({ length: 256 }).keys(), (n) =>
-        Effect.forkChild(askRaw(`n${n}.corp`, recordType.AAAA), { startImmediately: true })
+      const waiting = yield* Effect.forEach(Array.from({ length: 320 }).keys(), (n) =>
+        Effect.forkChild(askRaw(`n${n >> 1}.corp`, n % 2 === 0 ? recordType.A : recordType.AAAA), {
+          startImmediately: true
+        })
       )
       yield* TestClock.adjust(0)
       assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
@@ -306,8 +340,10 @@ describe("a question about a resource's name", () => {
     const grants = clients.map((client) => ({ client, resource: corp, expiresAt: null }))
     return Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
-      const waiting = yield* Effect.forEach(Array.from({ length: 1_024 }).keys(), (n) =>
-        Effect.forkChild(askRaw(`n${n}.corp`, recordType.AAAA, tunnel4(n % 4)), { startImmediately: true })
+      const waiting = yield* Effect.forEach(Array.from({ length: 1_280 }).keys(), (n) =>
+        Effect.forkChild(askRaw(`n${n >> 3}.corp`, n % 8 < 4 ? recordType.A : recordType.AAAA, tunnel4(n % 4)), {
+          startImmediately: true
+        })
       )
       yield* TestClock.adjust(0)
       assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))

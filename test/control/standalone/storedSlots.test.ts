@@ -15,7 +15,11 @@ const day = 86_400_000
 const ranges = { proxy4: parseNetwork("100.96.0.0/27")!, proxy6: parseNetwork("fd00:2021:1111:8000::/120")! }
 const layer = Layer.merge(
   StateStoreMemory.layer,
-  Layer.mock(Resolutions, { askAgain: () => undefined, release: () => Effect.void })
+  Layer.mock(Resolutions, {
+    askAgain: () => undefined,
+    firstLookupAt: () => undefined,
+    release: () => Effect.void
+  })
 )
 
 describe("the slot of a released name, in ranges that are used up", () => {
