@@ -13,6 +13,8 @@ const lookEvery = "1 second"
 const looksUntilAbsent = 3
 /** Whoever has a longer table of routes is a router: it is taken to know a way to everywhere. */
 const mostBytes = 65_536
+/** Read into at every look, which waits for nothing: a new one each second would keep the garbage collector busy. */
+const buffer = Buffer.allocUnsafeSlow(mostBytes)
 
 /** What of the host tells. */
 export interface Ipv6Host {
@@ -64,7 +66,6 @@ export const readWays = (device: string): ReadonlyArray<Network> | null => {
     return []
   }
   try {
-    const buffer = Buffer.alloc(mostBytes)
     let length = 0
     while (length < mostBytes) {
       const more = fs.readSync(file, buffer, length, mostBytes - length, null)
