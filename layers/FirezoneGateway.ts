@@ -12,6 +12,7 @@ import { defaultRanges } from "../src/model/ranges.ts"
 import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { withLogFormat } from "./cli/logFormat.ts"
+import { logRoute } from "./cli/logRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneFirezone from "./control/firezone/ControlPlaneFirezone.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
@@ -37,7 +38,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   const name = config.name ?? hostname()
   return yield* Effect.gen(function* () {
     const about = { startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) }
-    yield* ControlSocket.serve(config.controlSocket, [yield* statusRoute(about)])
+    yield* ControlSocket.serve(config.controlSocket, [yield* statusRoute(about), yield* logRoute])
     yield* serveHealth(config.healthAddress, (yield* Tunnel).ready)
     yield* Effect.logInfo("started").pipe(
       Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })

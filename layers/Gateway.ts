@@ -17,6 +17,7 @@ import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
+import { logRoute } from "./cli/logRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
 import * as TunnelNamesLive from "./control/standalone/TunnelNames.ts"
@@ -59,7 +60,10 @@ export const layer = (
       const publicKey = Buffer.from(x25519Public(key)).toString("base64")
       const { clients, device, endpoint, listenPort: port } = config
       const reported = Effect.gen(function* () {
-        yield* ControlSocket.serve(config.controlSocket, [yield* statusRoute({ startedAt, publicKey, endpoint })])
+        yield* ControlSocket.serve(config.controlSocket, [
+          yield* statusRoute({ startedAt, publicKey, endpoint }),
+          yield* logRoute
+        ])
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
       return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(config, key, options)))

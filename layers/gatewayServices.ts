@@ -17,6 +17,8 @@ import { sessionLimit } from "./dataplane/sessionLimit.ts"
 import * as ResolverLive from "./dns/Resolver.ts"
 import { layer as setProbe } from "./dns/setProbe.ts"
 import * as UpstreamLive from "./dns/Upstream.ts"
+import * as EventLogLive from "./events/EventLog.ts"
+import * as JournalEvents from "./events/journalEvents.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import * as DnsSocketsLive from "./host/DnsSockets.ts"
 import * as ForeignNetworksLive from "./host/ForeignNetworks.ts"
@@ -53,7 +55,7 @@ export const gatewayServices = (
     host: HostNetworkLive.layer
   })
   const tunnel = TunnelLive.layer({ device, mtu, bindToDevice: true })
-  return Layer.mergeAll(tunnel, parts.acceptor, StrandedClients.layer).pipe(
+  return Layer.mergeAll(tunnel, parts.acceptor, StrandedClients.layer, JournalEvents.layer).pipe(
     Layer.provide(RefreshLive.layer),
     Layer.provideMerge(AuthorizationsLive.layer),
     Layer.provide(lastAuthorizationEnded),
@@ -63,7 +65,7 @@ export const gatewayServices = (
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
     Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),
     Layer.provide(parts.host),
-    Layer.provideMerge([ForeignNetworksLive.layer, IpFamiliesLive.layer, dates])
+    Layer.provideMerge([ForeignNetworksLive.layer, IpFamiliesLive.layer, EventLogLive.layer, dates])
   )
 }
 

@@ -4,6 +4,7 @@ import { Authorizations, LastAuthorizationEnded } from "../../src/access/Authori
 import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import type { SetResource } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { EventLog } from "../../src/events/EventLog.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import type { Authorization } from "../../src/model/Authorization.ts"
 import type { ClientId } from "../../src/model/Client.ts"
@@ -19,12 +20,18 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
     const resolutions = yield* Resolutions
     const lastEnded = yield* LastAuthorizationEnded
     const today = yield* ExpiryClock
+    const events = yield* EventLog
     const clients = new Map<ClientId, Map<ResourceId, Authorization>>()
 
-    const cut = Effect.fnUntraced(function* (client: ClientId, resource: ResourceId) {
+    const cut = Effect.fnUntraced(function* (
+      client: ClientId,
+      resource: ResourceId,
+      _tag: "Expired" | "Revoked" = "Revoked"
+    ) {
       const held = clients.get(client)
       if (held?.delete(resource) !== true) return
       if (held.size === 0) clients.delete(client)
+      yield* events.record({ _tag, client, resource })
       yield* dataPlane.send({ _tag: "RevokeResource", client, resource })
       yield* resolutions.revoked(client, resource)
       if (held.size === 0) yield* lastEnded(client)
@@ -46,7 +53,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
         yield* Effect.logInfo("an authorization has expired").pipe(
           Effect.annotateLogs({ client: client.id, resource: resource.id })
         )
-        yield* cut(client.id, resource.id)
+        yield* cut(client.id, resource.id, "Expired")
       }
     })
 

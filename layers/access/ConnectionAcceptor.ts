@@ -8,6 +8,7 @@ import { type AccessReply, ConnectionAcceptor } from "../../src/access/Connectio
 import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import { iceCredentials, passwordLength, usernameLength } from "../../src/access/iceCredentials.ts"
 import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
+import { EventLog } from "../../src/events/EventLog.ts"
 import { AccessRefused, type AccessRequest } from "../../src/model/AccessRequest.ts"
 import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
 import type { ClientId } from "../../src/model/Client.ts"
@@ -30,6 +31,7 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
       const resolutions = yield* Resolutions
       const isProxy = yield* ProxyRanges
       const today = yield* ExpiryClock
+      const events = yield* EventLog
 
       const check = Effect.fnUntraced(function* (request: AccessRequest) {
         const name = checkRequest(request, yield* today, isProxy)
@@ -52,6 +54,12 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
           if (owner !== undefined && owner.name.domain !== domain) return true
         }
         return false
+      })
+
+      /** Names are asked for again and again. */
+      const isNews = Effect.fnUntraced(function* ({ client, resource }: AccessRequest, { name }: Checked) {
+        if (name === null) return (yield* authorizations.find(client.id, resource.id)) === undefined
+        return (yield* resolutions.find(client.id, resource.id, name.domain)) === undefined
       })
 
       const grant = Effect.fnUntraced(function* (request: AccessRequest, { name, restarted }: Checked) {
@@ -84,9 +92,14 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
       const accept = Effect.fn("ConnectionAcceptor.accept", { kind: "server" })(function* (request: AccessRequest) {
         const { client, resource, name } = request
         yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
-        const checked = yield* Effect.tapError(check(request), (refused) =>
-          Effect.annotateCurrentSpan({ outcome: refused.reason })
+        const what = { client: client.id, resource: resource.id, domain: name?.domain ?? null }
+        const checked = yield* Effect.tapError(check(request), ({ reason }) =>
+          Effect.andThen(
+            Effect.annotateCurrentSpan({ outcome: reason }),
+            events.record({ _tag: "Denied", ...what, reason })
+          )
         )
+        if (yield* isNews(request, checked)) yield* events.record({ _tag: "Accepted", ...what })
         const reply = yield* grant(request, checked)
         yield* Effect.annotateCurrentSpan({ outcome: reply.mapping?.state._tag ?? "Accepted" })
         return reply

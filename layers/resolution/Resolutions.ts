@@ -13,6 +13,7 @@ import * as Tracer from "effect/Tracer"
 import { describeReason } from "../../src/cli/describeReason.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { EventLog } from "../../src/events/EventLog.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
 import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
 import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
@@ -45,6 +46,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
     const dataPlane = yield* DataPlane
     const refused = yield* AnswerPolicy
     const probe = yield* SetProbe
+    const events = yield* EventLog
     const clock = yield* Clock.Clock
     const scope = yield* Effect.scope
     // A lookup's fiber ends in the turn in which the book learns of its end, so that the next one is not taken for it.
@@ -95,7 +97,18 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
 
     const lookUpAndTell = Effect.fnUntraced(function* (lookup: Lookup, causedBy: Tracer.AnySpan | undefined) {
       yield* Effect.yieldNow
+      const since = now()
       const result = yield* Effect.provideService(lookUp(lookup, causedBy), Scheduler.PreventSchedulerYield, false)
+      yield* events.record({
+        _tag: "Lookup",
+        client: lookup.client,
+        ...lookup.name,
+        cause: lookup.cause,
+        ...(result._tag === "Answer"
+          ? { outcome: "answer", addresses: result.answer.addresses }
+          : { outcome: result.reason._tag, addresses: [] }),
+        durationMs: Math.round(now() - since)
+      })
       const random = yield* Random.next
       book.ended(lookup, result, random)
       yield* flush

@@ -6,6 +6,7 @@ import { connect } from "./connect.ts"
 import { demo } from "./demo.ts"
 import { devPortal } from "./devPortal.ts"
 import { genkey } from "./genkey.ts"
+import { log } from "./log.ts"
 import { pubkey } from "./pubkey.ts"
 import { restore } from "./restore.ts"
 import { status } from "./status.ts"
@@ -16,5 +17,18 @@ export const cli = Command.make("sallyport").pipe(
   Command.withDescription(
     "A zero-trust gateway that lets clients in at once and resolves the names of what they may reach in the background"
   ),
-  Command.withSubcommands([up, check, status, connect, demo, clientConfig, backup, restore, genkey, pubkey, devPortal])
+  Command.withSubcommands([
+    up,
+    check,
+    status,
+    log,
+    connect,
+    demo,
+    clientConfig,
+    backup,
+    restore,
+    genkey,
+    pubkey,
+    devPortal
+  ])
 )

@@ -1,4 +1,5 @@
 import { displayWidth } from "effect/cli/CliOutput"
+import { printable as clean } from "../events/printable.ts"
 import { formatAge } from "./formatAge.ts"
 import type { StatusReport } from "./statusReport.ts"
 
@@ -175,8 +176,6 @@ export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyA
   const pad = (cell: string, column: number) => cell + " ".repeat(Math.max(0, widths[column]! - displayWidth(cell)))
   return cells.map((row) => row.map(pad).join("  ").trimEnd()).join("\n")
 }
-
-const clean = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?")
 
 const section = (title: string, head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
   rows.length === 0 ? title : `${title}\n${table(head, rows)}`

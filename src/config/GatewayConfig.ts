@@ -66,6 +66,8 @@ export interface GatewayConfig {
   /** What the tunnel DNS server does with names under no resource. */
   readonly otherNames: "forward" | "refuse"
   readonly logLevel: LogLevel
+  /** Whether `log` tells the questions of clients. */
+  readonly logDns: boolean
   /** What is odd in the file without being wrong, in lines like those of errors. */
   readonly warnings: ReadonlyArray<string>
 }

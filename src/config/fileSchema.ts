@@ -90,6 +90,7 @@ export const ConfigFile = Schema.Struct({
   control_socket: Schema.optionalKey(text(values.parsePath(94))),
   device: Schema.optionalKey(text(values.parseDevice)),
   other_names: Schema.optionalKey(oneOf({ forward: "forward", refuse: "refuse" } as const)),
-  log_level: Schema.optionalKey(oneOf(logLevels))
+  log_level: Schema.optionalKey(oneOf(logLevels)),
+  log_dns: Schema.optionalKey(Schema.Boolean)
 })
 export type ConfigFile = typeof ConfigFile.Type

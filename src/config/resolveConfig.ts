@@ -113,6 +113,7 @@ export const resolveConfig = (
     device: file.device ?? GatewayConfig.defaultDevice,
     otherNames: file.other_names ?? "forward",
     logLevel: file.log_level ?? "Info",
+    logDns: file.log_dns ?? false,
     warnings: formatProblems(name, warnings)
   })
 }

@@ -144,6 +144,7 @@ describe("a correct sallyport.yaml", () => {
       device: "sallyport0",
       otherNames: "forward",
       logLevel: "Info",
+      logDns: false,
       warnings: []
     })
   })
@@ -161,6 +162,7 @@ control_socket: /srv/s.sock
 device: wg9
 other_names: refuse
 log_level: debug
+log_dns: true
 `)
     assert.strictEqual(config.listenPort, 4500)
     assert.deepStrictEqual(config.network, {
@@ -176,7 +178,10 @@ log_level: debug
       ["off", false, true, false, "/srv/state", "/srv/s.sock"]
     )
     assert.strictEqual(config.fwmark, 51_820)
-    assert.deepStrictEqual([config.device, config.otherNames, config.logLevel], ["wg9", "refuse", "Debug"])
+    assert.deepStrictEqual(
+      [config.device, config.otherNames, config.logLevel, config.logDns],
+      ["wg9", "refuse", "Debug", true]
+    )
   })
 
   it("may use anchors and aliases", () => {

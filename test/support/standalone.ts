@@ -74,6 +74,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     device: "sallyport0",
     otherNames: "forward",
     logLevel: "Info",
+    logDns: false,
     warnings: [],
     ...over
   }

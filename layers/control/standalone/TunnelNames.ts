@@ -31,6 +31,7 @@ import { questionSpan } from "../../../src/dns/questionSpan.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
 import type { IpFamilies } from "../../../src/host/IpFamilies.ts"
+import { EventLog } from "../../../src/events/EventLog.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
@@ -84,6 +85,7 @@ export const layer = (
       const admission = makeAdmission()
       const routes = new NameRoutes(config)
       const files = yield* NameFiles
+      const events = yield* EventLog
       const foreign = yield* makeForeignAnswers(forwarder)
       const counters = { questions: 0, unknown_source: 0, blocked: 0 }
       const ranges = {
@@ -311,7 +313,8 @@ export const layer = (
         known: (source, question) => {
           const of = byAddress.get(source)
           const now = monotonicMillisUnsafe(clock)
-          const answer = of?.known.isFree(now) === true ? known(of, question) : undefined
+          // What is told takes the longer way.
+          const answer = of?.known.isFree(now) === true && !config.logDns ? known(of, question) : undefined
           if (answer === undefined) return undefined
           counters.questions++
           of!.known.admit(now)
@@ -329,6 +332,11 @@ export const layer = (
           counters.questions++
           const answer = yield* answerTo(source, question)
           yield* Effect.annotateCurrentSpan({ outcome: answer._tag })
+          if (config.logDns) {
+            const { domain, type } = question
+            const client = byAddress.get(source)?.client.id ?? null
+            yield* events.record({ _tag: "Question", client, domain, type, outcome: answer._tag })
+          }
           return answer
         }, questionSpan)
       })

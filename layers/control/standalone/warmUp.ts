@@ -20,6 +20,7 @@ import * as Authorizations from "../../access/Authorizations.ts"
 import * as Clients from "../../access/Clients.ts"
 import * as ConnectionAcceptor from "../../access/ConnectionAcceptor.ts"
 import { answerPolicy, destinations, proxyRanges } from "../../access/destinationRules.ts"
+import { EventLog } from "../../../src/events/EventLog.ts"
 import * as IpFamiliesLive from "../../host/IpFamilies.ts"
 import * as DataPlaneRecording from "../../memory/DataPlaneRecording.ts"
 import * as Resolutions from "../../resolution/Resolutions.ts"
@@ -75,7 +76,11 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =
     Layer.provideMerge(DataPlaneRecording.layer),
     Layer.provide([Resolver.layer({ sets: {} }), StateStoreMemory.layer]),
     Layer.provide([upstream, answerPolicy, proxyRanges(config.network)]),
-    Layer.provide([destinations(config.network), IpFamiliesLive.layer])
+    Layer.provide([
+      destinations(config.network),
+      IpFamiliesLive.layer,
+      Layer.succeed(EventLog, EventLog.defaultValue())
+    ])
   )
 
 /** Servers that answer at once. */
@@ -136,6 +141,7 @@ const warmUpConfig = (): GatewayConfig => {
     device: "",
     otherNames: "forward",
     logLevel: "Info",
+    logDns: false,
     warnings: []
   }
 }
