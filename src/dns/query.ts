@@ -67,6 +67,8 @@ export type Verdict =
  * | TC with a record cut in two                                 | the whole records before it | dnsmasq                  |
  * | the question in another case                                | asked again in plain case   | glibc; unbound caps-for-id |
  * | several answers                                             | the first usable one        | all                      |
+ * | an error to a question without EDNS                         | when all servers have said no, asked once more | glibc `attempts` |
+ * | a circle of CNAMEs, and an address where it begins          | that address                | glibc                    |
  *
  * Never: another id, another question, another address or port, opcode or class.
  *
@@ -156,8 +158,10 @@ export const readAddresses = (
     else known.push(record)
   }
   let links = 0
-  for (; aliases.has(name); links++) {
+  const followed = new Set<string>()
+  for (; aliases.has(name) && !followed.has(name); links++) {
     const alias = aliases.get(name)!
+    followed.add(name)
     if (links === maxChain || alias.data._tag !== "Name") return { _tag: "Unusable", detail: "CNAME chain too long" }
     ttl = Math.min(ttl, alias.ttl)
     name = canonicalName(alias.data.name)
@@ -172,6 +176,7 @@ export const readAddresses = (
     found.add(record.data.address)
   }
   if (found.size > 0) return { _tag: "Addresses", addresses: [...found], ttl }
+  if (followed.has(name)) return { _tag: "Unusable", detail: "the chain of aliases is a circle" }
   if (links > 0 && competence.isStranger(name)) return { _tag: "Alias", target: name, ttl, links }
   const negative = negativeTtl(name, message)
   if (message.rcode === rcode.NXDomain) return { _tag: "NameNotFound", ttl: Math.min(ttl, negative ?? 0) }

@@ -208,6 +208,18 @@ describe("reading addresses", () => {
     assert.deepStrictEqual(readAddresses("app.corp.test", recordType.A, message), { _tag: "NoData", ttl: 25 })
   })
 
+  it("a circle gives the addresses of the name where it begins", () => {
+    const own = a("app.corp.test", "10.0.0.1")
+    const circles = [
+      [cname("app.corp.test", "App.corp.test")],
+      [cname("app.corp.test", "b.test"), cname("b.test", "app.corp.test")]
+    ]
+    for (const circle of circles) {
+      const answer = addresses(...circle, own)
+      assert.deepStrictEqual(answer._tag === "Addresses" && answer.addresses, ["10.0.0.1"])
+    }
+  })
+
   it("a circle and a chain that is too long are unusable; the longest chain is not", () => {
     assert.strictEqual(addresses(cname("app.corp.test", "b.test"), cname("b.test", "app.corp.test"))._tag, "Unusable")
     const chain = (n: number): Array<ResourceRecord> =>
