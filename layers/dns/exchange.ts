@@ -67,6 +67,8 @@ interface Peer {
   truncated: boolean
   partial: Attempted | null
   streams: number
+  /** How often it said that it cannot answer. */
+  noes: number
   failure: { readonly detail: string; readonly reached: boolean } | null
 }
 
@@ -242,9 +244,10 @@ export const exchange = Effect.fnUntraced(function* (
       if (peers.some((peer) => peer.failure === null && peer.asked === 0)) nextAt = now
       return null
     }
-    const doubtful = peers.filter((peer) => peer.mayBeEdns && !peer.plain)
-    if (doubtful.length === 0 || probe === "Datagrams") return reasonOf(peers)
-    for (const peer of doubtful) {
+    // One no may be a moment's: who is patient (`attempts` of resolv.conf) hears another answer to the next question.
+    const again = peers.filter((peer) => (peer.mayBeEdns && !peer.plain) || (peer.noes === 1 && plan.attempts > 1))
+    if (again.length === 0 || probe === "Datagrams") return reasonOf(peers)
+    for (const peer of again) {
       peer.plain = true
       peer.failure = null
       yield* start(peer, peer.server.transport === "udp" ? "datagram" : "stream", false, false)
@@ -349,6 +352,7 @@ export const exchange = Effect.fnUntraced(function* (
         continue
       }
       case "Failed": {
+        peer.noes++
         peer.mayBeEdns ||= verdict.mayBeEdns
         peer.failure ??= { detail: verdict.detail, reached: true }
         if (peer.partial !== null) {
@@ -375,6 +379,7 @@ const makePeer = (server: ResolverServer, key: string): Peer => ({
   truncated: false,
   partial: null,
   streams: 0,
+  noes: 0,
   failure: null
 })
 

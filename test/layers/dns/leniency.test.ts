@@ -283,6 +283,32 @@ describe("0x20", () => {
   )
 })
 
+describe("a server that says no for a moment", () => {
+  for (const code of ["ServFail", "Refused"] as const) {
+    it.live(`(${code}) and is known to do without EDNS is asked once more, and no oftener`, () =>
+      Effect.gen(function* () {
+        let noes = 0
+        const { asked, server } = yield* oddDnsServer(({ query }) => {
+          if (query.edns !== null) return [replyTo(query, { answers: [], edns: null, rcode: rcode.FormErr })]
+          return [noes-- > 0 ? replyTo(query, { answers: [], rcode: rcode[code] }) : replyTo(query)]
+        })
+        const askedFor = (domain: string) =>
+          asked.filter(({ query }) => query.questions[0]!.name.toLowerCase() === domain && query.edns === null).length
+        yield* Effect.gen(function* () {
+          yield* ask("first.test")
+          noes = 1
+          assert.deepStrictEqual(addressesOf(yield* ask("moment.test")), ["10.0.0.1"])
+          noes = Number.POSITIVE_INFINITY
+          const error = yield* Effect.flip(ask("always.test"))
+
+          assert.strictEqual(error.reason._tag, "ServerFailure")
+          assert.deepStrictEqual(["moment.test", "always.test"].map(askedFor), [2, 2])
+        }).pipe(using([server]))
+      })
+    )
+  }
+})
+
 describe("a server that is no help leads to the next one", () => {
   const servers: Readonly<Record<string, OddAnswer>> = {
     "lame: neither an answer nor recursion": odd((query) =>
