@@ -17,7 +17,8 @@ export const openUdp = (
   onDatagram: (bytes: Uint8Array) => void,
   onProblem: (cause: string) => void
 ): DnsUdpSocket => {
-  const socket = dgram.createSocket(net.isIPv6(server.address) ? "udp6" : "udp4")
+  const type = net.isIPv6(server.address) ? "udp6" : "udp4"
+  const socket = dgram.createSocket({ type, lookup: addressItself })
   const waiting: Array<Uint8Array> = []
   let connected = false
   let closed = false
@@ -32,6 +33,8 @@ export const openUdp = (
     if (from.port === server.port && withoutZone(from.address) === withoutZone(server.address)) onDatagram(bytes)
   })
   socket.once("connect", () => {
+    // It is told of in a later turn.
+    if (closed) return
     connected = true
     for (const bytes of waiting.splice(0)) transmit(bytes)
   })
@@ -48,5 +51,9 @@ export const openUdp = (
     }
   }
 }
+
+/** For sockets that send to addresses only: Node would take each for a name, and go on in a later turn. */
+export const addressItself: dgram.SocketOptions["lookup"] = (address, _, callback) =>
+  callback(null, address, net.isIPv6(address) ? 6 : 4)
 
 const withoutZone = (address: string): string => address.split("%")[0]!

@@ -22,6 +22,7 @@ import { makeOutlive } from "../../src/loops/outlive.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { openServerSocket } from "../dataplane/native/fds.ts"
 import { defaultTcpLimits, dnsTcpServer, type TcpLimits } from "../dns/dnsTcpServer.ts"
+import { addressItself } from "../dns/udpSocket.ts"
 
 export interface DnsSocketsOptions {
   /** Opens and binds a socket, to the device as well; Node takes the descriptor over. */
@@ -202,10 +203,6 @@ const bindError = ({ address, port, transport }: Binding, error: NodeJS.ErrnoExc
   const errno = error.code ?? error.message
   return { errno, message: `cannot serve DNS at ${formatHostPort(address, port)}/${transport}: ${errno}` }
 }
-
-/** Answers go to addresses: Node would take each for a name, and send in a later turn. */
-const addressItself: dgram.SocketOptions["lookup"] = (address, _, callback) =>
-  callback(null, address, net.isIPv6(address) ? 6 : 4)
 
 const openUdpServer = (binding: Binding): Effect.Effect<dgram.Socket, BindError, Scope.Scope> =>
   Effect.acquireRelease(

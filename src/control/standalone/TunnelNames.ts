@@ -14,7 +14,7 @@ export class TunnelNames extends Context.Service<
     readonly restore: Effect.Effect<void, StateError>
     /**
      * Answers a question that came from a tunnel address. Waits for no lookup of a resource's name, but 140 ms for the first
-     * one of a name below a wildcard, or for IPv6 addresses.
+     * one of a name below a wildcard, or for IPv6 addresses; while others are answered also for its turn.
      */
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
     /**
