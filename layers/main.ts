@@ -1,6 +1,7 @@
 /** The composition root: what `bin.ts` starts. Loads what the command line asks for, and nothing else. */
 import { plainStatus } from "../src/cli/plainStatus.ts"
 import { defaultConfigPath, defaultPortalStateDir, defaultStateDir } from "../src/config/GatewayConfig.ts"
+import { failOnLostOutput } from "./cli/lostOutput.ts"
 import { version } from "./host/version.ts"
 
 /** Commands that run as root. */
@@ -9,6 +10,7 @@ const asking = new Set(["--help", "-h", "--completions"])
 
 /** Ends when the program is running; fails when it cannot be loaded. */
 export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
+  failOnLostOutput()
   // As the framework of the command line says it, which takes 200 modules to load.
   if (argv.length === 1 && argv[0] === "--version") {
     process.stdout.write(`sallyport v${version}\n`)

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { cli } from "../src/cli/cli.ts"
 import type { Failure, Programs } from "../src/cli/Programs.ts"
+import { layerUsageErrors } from "../src/cli/usageError.ts"
 import * as ControlClient from "./cli/ControlClient.ts"
 import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
@@ -22,9 +23,10 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     Keys.layer,
     StateFiles.layer,
     HostNames.layer,
-    HostIpv6.layer
+    HostIpv6.layer,
+    layerUsageErrors
   )
   const command = Command.runWith(cli, { version })(argv).pipe(Effect.provide(services))
-  // Usage errors have been shown with the help already.
+  // Usage errors have been shown already.
   runProcess(command, CliError.isCliError)
 }

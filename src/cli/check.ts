@@ -1,8 +1,11 @@
 import * as Command from "effect/cli/Command"
+import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { isInside } from "../config/loopFree.ts"
+import type { Authorization } from "../model/Authorization.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
@@ -10,6 +13,7 @@ import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
 import { table } from "./renderStatus.ts"
+import { warnOfOpenSecrets } from "./secretFiles.ts"
 
 /** `sallyport check`: says what is wrong with the file, or what it means. Touches nothing. */
 export const check = Command.make(
@@ -28,10 +32,20 @@ export const check = Command.make(
     const missing = yield* (yield* HostIpv6).missing
     if (missing !== null) yield* Console.log(missing)
     for (const warning of config.warnings) yield* Console.log(`warning: ${warning}`)
+    const now = yield* Clock.currentTimeMillis
+    const expired = config.grants.filter((grant) => isExpired(grant, now))
+    for (const [id, expiresAt] of new Map(expired.map(({ expiresAt, resource }) => [resource.id, expiresAt!]))) {
+      yield* Console.log(
+        `warning: the resource ${id} expired ${formatDate(expiresAt)}: nobody may reach it — write a later expires:, or remove it`
+      )
+    }
+    yield* warnOfOpenSecrets(config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : [])
     for (const line of [...(yield* resolverLines(config)), ...(yield* blockLines(config))]) yield* Console.log(line)
     if (clients.length > 0) {
       const rows = clients.map((client) => {
-        const granted = grants.filter((grant) => grant.client.id === client.id).map((grant) => grant.resource.id)
+        const granted = grants
+          .filter((grant) => grant.client.id === client.id && !isExpired(grant, now))
+          .map((grant) => grant.resource.id)
         return [client.id, client.tunnel4, client.tunnel6, granted.join(" ") || "nothing"]
       })
       yield* Console.log(`\n${table(["CLIENT", "IPV4", "IPV6", "MAY REACH"], rows)}`)
@@ -48,6 +62,10 @@ export const check = Command.make(
     for (const part of nameTables(config)) yield* Console.log(`\n${part}`)
   })
 ).pipe(Command.withDescription("Check the configuration, and say what it means, without touching anything"))
+
+const isExpired = ({ expiresAt }: Authorization, now: number): boolean => expiresAt !== null && expiresAt <= now
+
+const formatDate = (milliseconds: number): string => DateTime.formatIso(DateTime.makeUnsafe(milliseconds))
 
 /** A stock client that routes the gateway's address into the tunnel sends the tunnel into itself. */
 const endpointLines = Effect.fnUntraced(function* ({ endpoint, network, resources }: GatewayConfig) {

@@ -67,7 +67,7 @@ export const issueProblems = (
     problems.push({
       ...source.locate(path),
       cause: `${nameOf(path)}: expected ${expected}, found ${describe(SchemaIssue.hasInput(issue) ? issue.input : null)}`,
-      fix: example(path)
+      fix: exampleOf(examples, path, "ast" in issue ? expectation(issue.ast) : "another value")
     })
   }
   walk(issue, [])
@@ -106,11 +106,13 @@ const gatewayExamples: Examples = {
   }
 }
 
-const exampleOf = ({ keys, none }: Examples, path: ReadonlyArray<PropertyKey>): string => {
+const exampleOf = ({ keys, none }: Examples, path: ReadonlyArray<PropertyKey>, expected?: string): string => {
+  if (expected === "true or false") return `write ${nameOf(path)}: true or ${nameOf(path)}: false`
   for (const step of path.toReversed()) {
     const known = typeof step === "string" && Object.hasOwn(keys, step) ? keys[step] : undefined
     if (known !== undefined) return `write for example ${known}`
   }
+  if (path.length > 0 && expected !== undefined) return `write ${nameOf(path)}: and ${expected}`
   return none
 }
 

@@ -8,17 +8,21 @@ import { ConfigError } from "./problem.ts"
 
 /** Reads and checks a `sallyport.yaml`. */
 export const readConfig = Effect.fn("Config.read")(function* (file: string) {
-  const text = yield* readBounded(file)
+  const text = yield* readBounded(file, "make it with sallyport init, or name another with --config")
   return yield* Effect.fromResult(parseConfig(text, file))
 })
 
 /**
  * The text of a file of at most 1 MiB, or of a shell's pipe; every failure is one line with its fix. What is no file is not
- * opened: a named pipe without a writer, a terminal or a device would be waited for without end.
+ * opened: a named pipe without a writer, a terminal or a device would be waited for without end. `missing`: what to do where
+ * there is none.
  */
-export const readBounded = Effect.fnUntraced(function* (file: string) {
+export const readBounded = Effect.fnUntraced(function* (file: string, missing = "create it, or name another file") {
   const fs = yield* FileSystem.FileSystem
-  const refused = (error: { readonly reason: { readonly _tag: string } }) => unreadable(file, error.reason._tag)
+  const refused = (error: { readonly reason: { readonly _tag: string } }) =>
+    error.reason._tag === "NotFound"
+      ? new ConfigError({ message: `${file} does not exist — ${missing}` })
+      : unreadable(file, error.reason._tag)
   const { type } = yield* fs.stat(file).pipe(Effect.mapError(refused))
   // A shell's pipe (`<(…)`) has no name in the file system.
   const named = type !== "FIFO" || (yield* Effect.isSuccess(fs.realPath(file)))
@@ -66,8 +70,6 @@ const unreadable = (file: string, reason: string): ConfigError => {
       return new ConfigError({ message: `${file} is ${kinds[reason]}, not a file — name a file` })
     case "Silent":
       return new ConfigError({ message: `nothing came through the pipe ${file} for 10 s — name a file` })
-    case "NotFound":
-      return new ConfigError({ message: `${file} does not exist — create it, or name another file` })
     case "PermissionDenied":
       return new ConfigError({ message: `${file} may not be read — run as root, or change its owner or mode` })
     default:

@@ -1,5 +1,16 @@
 import * as Result from "effect/Result"
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from "yaml"
+import {
+  type Document,
+  type ErrorCode,
+  isAlias,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type YAMLError
+} from "yaml"
 import { maxFileLength } from "./GatewayConfig.ts"
 import { type Problem, quote } from "./problem.ts"
 
@@ -28,13 +39,12 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
   try {
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, version: "1.2", schema: "core" })
     const problems = [...document.errors, ...document.warnings].slice(0, maxSyntaxProblems).map((error) => ({
-      ...position(error.pos[0]),
-      cause: firstSentence(error.message),
-      fix: syntaxFixes[error.code] ?? "correct the YAML here; strings with special characters need quotes"
+      ...position(startOf(text, error)),
+      ...explain(text, error)
     }))
     if (problems.length > 0) return Result.fail(problems)
-    const keys = refuseKeys(document, position)
-    if (keys.length > 0) return Result.fail(keys)
+    const refused = refuseNodes(document, text, position)
+    if (refused.length > 0) return Result.fail(refused)
     const locate: YamlSource["locate"] = (path, key = false) => position(offsetOf(document, path, key))
     try {
       return Result.succeed({ value: document.toJS({ maxAliasCount: 100 }), locate })
@@ -43,7 +53,7 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
       return Result.fail([
         {
           ...position(anchor?.index ?? 0),
-          cause: "aliases expand without end or refer to nothing",
+          cause: "aliases expand without end",
           fix: "write the values out instead of using *aliases"
         }
       ])
@@ -57,32 +67,100 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
 /** The first few: the others are mostly consequences of them. */
 const maxSyntaxProblems = 3
 
-const syntaxFixes: Readonly<Record<string, string>> = {
-  DUPLICATE_KEY: "remove or rename one of the two",
-  TAB_AS_INDENT: "indent with spaces",
-  MULTIPLE_DOCS: "keep one document; remove the ---",
-  TAG_RESOLVE_FAILED: "remove the !tag",
-  BAD_INDENT: "indent it like its neighbours",
-  MISSING_CHAR: "add the missing character"
+type Explanation = Pick<Problem, "cause" | "fix">
+
+/** What is said instead of the library's words, which are for programmers. */
+const syntax: Readonly<Partial<Record<ErrorCode, Explanation>>> = {
+  ALIAS_PROPS: { cause: "an alias (*) cannot have an anchor or tag", fix: "quote the text if it is none" },
+  BAD_DQ_ESCAPE: { cause: "a backslash in double quotes has a meaning", fix: "use single quotes, or write \\\\" },
+  BAD_DIRECTIVE: { cause: "a line that begins with % is a directive", fix: "remove the line, or quote the text" },
+  BAD_INDENT: {
+    cause: "the indentation does not fit, or a bracket is not closed",
+    fix: "indent it like its neighbours"
+  },
+  BAD_SCALAR_START: { cause: "text cannot begin like this without quotes", fix: "quote it" },
+  BLOCK_AS_IMPLICIT_KEY: {
+    cause: "a key inside of another key's value, in one line",
+    fix: "quote text that has a colon, or begin a line for the inner key"
+  },
+  BLOCK_IN_FLOW: { cause: "a list or mapping over several lines inside of brackets", fix: "write it in brackets, too" },
+  DUPLICATE_KEY: { cause: "the key is there twice", fix: "remove or rename one of the two" },
+  MISSING_CHAR: { cause: "a colon, comma, quote or bracket is missing", fix: "add the missing character" },
+  MULTILINE_IMPLICIT_KEY: {
+    cause: "a key goes over several lines",
+    fix: "indent it like its neighbours, end it with :"
+  },
+  MULTIPLE_DOCS: { cause: "the file has several documents", fix: "keep one document; remove the ---" },
+  TAB_AS_INDENT: { cause: "a tab as indentation", fix: "indent with spaces" }
 }
 
-const firstSentence = (message: string): string => {
-  const line = message.split("\n")[0]!
-  return line.charAt(0).toLowerCase() + line.slice(1)
+/** Text that begins so means something else than itself. */
+const indicators: Readonly<Record<string, string>> = {
+  "*": "refers to an anchor",
+  "&": "makes an anchor",
+  "!": "is a tag",
+  "@": "is reserved",
+  "`": "is reserved",
+  "%": "is a directive"
 }
 
-/** Every key must be a scalar, and none may be one that plain objects treat specially. */
-const refuseKeys = (
+/** A place where unquoted text begins that YAML takes for something else. */
+const unquoted = (text: string, at: number): Explanation => {
+  const [word = text.charAt(at)] = /^[^\s,[\]{}]+/.exec(text.slice(at, at + 300)) ?? []
+  const token = word.length > 1 ? word.replace(/:$/, "") : word
+  return {
+    cause: `${quote(token)} begins with ${token.charAt(0)}, which ${indicators[token.charAt(0)]} in YAML`,
+    fix: `quote it: ${quote(token)}`
+  }
+}
+
+const startOf = (text: string, { code, pos: [at] }: YAMLError): number =>
+  code === "BAD_ALIAS" ? text.lastIndexOf("*", at) : at
+
+const explain = (text: string, error: YAMLError): Explanation => {
+  const at = startOf(text, error)
+  if (at >= 0 && unquotable.has(error.code) && Object.hasOwn(indicators, text.charAt(at))) return unquoted(text, at)
+  return (
+    syntax[error.code] ?? {
+      cause: "this is no YAML",
+      fix: "correct it here; text with special characters needs quotes"
+    }
+  )
+}
+
+const unquotable: ReadonlySet<ErrorCode> = new Set(["BAD_ALIAS", "BAD_SCALAR_START", "TAG_RESOLVE_FAILED"])
+
+/**
+ * Every key must be a scalar, and none may be one that plain objects treat specially. An alias must have its anchor, and an
+ * anchor a value: else it is text that somebody forgot to quote.
+ */
+const refuseNodes = (
   document: Document.Parsed,
+  text: string,
   position: (offset: number) => Pick<Problem, "line" | "column">
 ): Array<Problem> => {
   const problems: Array<Problem> = []
+  const anchors = new Set<string>()
+  const refuseUnquoted = (at: number): void => {
+    problems.push({ ...position(at), ...unquoted(text, at) })
+  }
   const walk = (node: unknown): void => {
+    if (isAlias(node)) {
+      if (!anchors.has(node.source)) refuseUnquoted(offset(node) ?? 0)
+      return
+    }
+    if ((isScalar(node) || isMap(node) || isSeq(node)) && node.anchor !== undefined) {
+      anchors.add(node.anchor)
+      const end = offset(node) ?? 0
+      if (isScalar(node) && node.value === null && !node.source) refuseUnquoted(text.lastIndexOf("&", end))
+    }
     if (isSeq(node)) node.items.forEach(walk)
     if (!isMap(node)) return
     for (const pair of node.items) {
       const at = position(offset(pair.key) ?? offset(node) ?? 0)
-      if (!isScalar(pair.key)) {
+      if (isAlias(pair.key)) {
+        refuseUnquoted(offset(pair.key) ?? 0)
+      } else if (!isScalar(pair.key)) {
         problems.push({ ...at, cause: "a key must be a plain word", fix: "write the key as a word or in quotes" })
       } else if (pair.key.value === "__proto__" || pair.key.value === null || pair.key.value === "") {
         const shown = quote(pair.key.value ?? "")

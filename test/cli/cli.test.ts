@@ -9,6 +9,7 @@ import { HostIpv6 } from "../../src/cli/HostIpv6.ts"
 import { HostNames } from "../../src/cli/HostNames.ts"
 import { type Failure, Programs } from "../../src/cli/Programs.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
+import { layerUsageErrors } from "../../src/cli/usageError.ts"
 import * as Keys from "../../layers/cli/Keys.ts"
 import * as StateFiles from "../../layers/cli/StateFiles.ts"
 import { portalConfig, portalFile } from "../support/portalWorld.ts"
@@ -66,6 +67,7 @@ const run = (
       Effect.provide([
         layerPrograms(asked, options.failure),
         layerNames,
+        layerUsageErrors,
         layerIpv6(options.withoutIpv6 ?? null),
         ConfigProvider.layer(ConfigProvider.fromUnknown(options.environment ?? {}))
       ]),
@@ -396,12 +398,25 @@ describe("sallyport genkey", () => {
   )
 })
 
-it.effect("the command line never meets a wrong word silently", () =>
-  Effect.gen(function* () {
-    for (const args of [["upp"], ["up", "--confg", "x"], ["status", "--socket"], ["dev-portal"]]) {
-      const { error, calls } = yield* run(args)
-      assert.strictEqual(error?._tag, "ShowHelp", args.join(" "))
-      assert.deepStrictEqual(calls, [])
-    }
-  })
-)
+describe("a wrong word on the command line", () => {
+  const wrong: ReadonlyArray<readonly [line: string, says: string]> = [
+    ["upp", 'sallyport: "upp" is no command — did you mean up?'],
+    ["stat", 'sallyport: "stat" is no command — did you mean status?'],
+    ["frobnicate", 'sallyport: "frobnicate" is no command — see sallyport --help'],
+    ["up --confg x", 'sallyport: "--confg" is no flag of sallyport up — did you mean --config?'],
+    ["status --socket", "sallyport: --socket has no value — see sallyport status --help"],
+    ["genkey now", 'sallyport: "now" is more than sallyport genkey takes — see sallyport genkey --help'],
+    ["client-config", "sallyport: name is missing — see sallyport client-config --help"],
+    ["dev-portal", "sallyport: --config is missing — see sallyport dev-portal --help"],
+    ["demo --break all", 'sallyport: --break: "all" does not fit — see sallyport demo --help']
+  ]
+  for (const [line, says] of wrong) {
+    it.effect(`is told in one line: ${line}`, () =>
+      Effect.gen(function* () {
+        const { calls, error, text } = yield* run(line.split(" "))
+        const told = yield* TestConsole.errorLines
+        assert.deepStrictEqual([calls, error?._tag, text, told], [[], "ShowHelp", "", [says]])
+      })
+    )
+  }
+})

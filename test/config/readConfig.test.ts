@@ -215,11 +215,47 @@ describe("a wrong sallyport.yaml", () => {
     [
       "a duplicate key",
       `${base}endpoint: a:1\n`,
-      "s.yaml:4:1: map keys must be unique — remove or rename one of the two"
+      "s.yaml:4:1: the key is there twice — remove or rename one of the two"
     ],
     ["a tab as indentation", "endpoint: a:1\nclients:\n\tb: 1\n", /^s\.yaml:3:1: .*tab.* — indent with spaces$/i],
     ["two documents", `${base}---\na: 1\n`, /^s\.yaml:4:1: .* — keep one document; remove the ---$/],
-    ["a foreign tag", "endpoint: !secret a:1\n", /^s\.yaml:1:11: unresolved tag: !secret — remove the !tag$/],
+    [
+      "a foreign tag",
+      "endpoint: !secret a:1\n",
+      's.yaml:1:11: "!secret" begins with !, which is a tag in YAML — quote it: "!secret"'
+    ],
+    [
+      "an unquoted star",
+      resource("{ name: *.corp.internal, allow: [eng] }"),
+      's.yaml:5:14: "*.corp.internal" begins with *, which refers to an anchor in YAML — quote it: "*.corp.internal"'
+    ],
+    [
+      "two unquoted stars in a list",
+      `${base}search: [**.corp]\n`,
+      /^s\.yaml:4:10: "\*\*\.corp" begins .* — quote it: "\*\*\.corp"$/
+    ],
+    [
+      "an unquoted star as a key",
+      `${base}zones:\n  *.corp : x\n`,
+      /^s\.yaml:5:3: "\*\.corp" begins with \*.* — quote it/
+    ],
+    [
+      "an unquoted ampersand",
+      `${base}device: &tun\n`,
+      /^s\.yaml:4:9: "&tun" begins with &, which makes an anchor.* — quote it/
+    ],
+    [
+      "an unquoted at sign",
+      `${base}device: @tun\n`,
+      /^s\.yaml:4:9: "@tun" begins with @, which is reserved.* — quote it/
+    ],
+    [
+      "an unquoted backtick",
+      `${base}device: \`tun\n`,
+      /^s\.yaml:4:9: "`tun" begins with `, which is reserved.* — quote it/
+    ],
+    ["an unquoted percent sign", `${base}device: %tun\n`, /^s\.yaml:4:9: "%tun" begins with %.* — quote it/],
+    ["a bracket that stays open", `${base}search: [corp\n`, /^s\.yaml:5:1: .* bracket/],
     [
       "an unusual key",
       "endpoint: a:1\n? [x]\n: 1\n",
@@ -237,7 +273,12 @@ describe("a wrong sallyport.yaml", () => {
     ],
     ["a bad MTU", `${base}network: { mtu: 1500 }\n`, /^s\.yaml:4:17: mtu: 1500 is not a tunnel MTU — /],
     ["a word for a number", `${base}listen: many\n`, /^s\.yaml:4:9: listen: expected a number, found "many" — /],
-    ["yes for true", `${base}masquerade: yes\n`, /^s\.yaml:4:13: masquerade: expected true or false, found "yes" — /],
+    [
+      "yes for true",
+      `${base}masquerade: yes\n`,
+      /^s\.yaml:4:13: masquerade: expected true or false, found "yes" — write masquerade: true or masquerade: false$/
+    ],
+    ["a number for text", `${base}device: 5\n`, "s.yaml:4:9: device: expected text, found 5 — write device: and text"],
     [
       "a choice misspelt",
       `${base}firewall: nftable\n`,
@@ -550,7 +591,10 @@ describe("reading the file", () => {
         const missing = yield* Effect.flip(readConfig(`${dir}/none.yaml`))
         const directory = yield* Effect.flip(readConfig(dir))
         const binary = yield* Effect.flip(readConfig(`${dir}/binary`))
-        assert.strictEqual(missing.message, `${dir}/none.yaml does not exist — create it, or name another file`)
+        assert.strictEqual(
+          missing.message,
+          `${dir}/none.yaml does not exist — make it with sallyport init, or name another with --config`
+        )
         assert.strictEqual(directory.message, `${dir} is a directory — name the file in it`)
         assert.strictEqual(binary.message, `${dir}/binary is not UTF-8 text — is this the right file?`)
       })

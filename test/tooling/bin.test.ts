@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
@@ -149,11 +149,28 @@ describe("bin.ts", { timeout: 30_000 }, () => {
     assert.notMatch(err, / {4}at /)
   })
 
+  it("fails when its output cannot be written", async () => {
+    for (const words of [["genkey"], ["--version"], ["--help"]]) {
+      const child = spawnSync("sh", ["-c", 'exec "$@" > /dev/full', "sh", process.execPath, bin, ...words], {
+        encoding: "utf8",
+        timeout: 20_000
+      })
+      assert.deepStrictEqual(
+        [child.status, child.stderr],
+        [1, "sallyport: its output cannot be written (ENOSPC) — write it somewhere else\n"],
+        words.join(" ")
+      )
+    }
+  })
+
   it("fails with one line and no stack trace", async () => {
     const { code, err } = await run([], ["check", "--config", "/does/not/exist.yaml"])
     assert.deepStrictEqual(
       [code, err],
-      [1, "sallyport: /does/not/exist.yaml does not exist — create it, or name another file\n"]
+      [
+        1,
+        "sallyport: /does/not/exist.yaml does not exist — make it with sallyport init, or name another with --config\n"
+      ]
     )
   })
 })
