@@ -190,7 +190,7 @@ const tellOfKey = (path: string, publicKey: string, of: { readonly made: boolean
   }
   return of.asked
     ? Effect.logWarning(
-        `--new-key did nothing: ${path} has its key (${publicKey}), which stays; to change it, run sallyport key rotate`
+        `--new-key did nothing: ${path} has its key (${publicKey}), which stays: leave the option out; for another key stop the gateway and move the file away, with all proxy IPs`
       )
     : Effect.void
 }

@@ -5,7 +5,7 @@ import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { type CommandFailed, runCommand } from "./hostCommand.ts"
 
 /** A device that was made again, and a resolved that was restarted, have forgotten it. */
-const tellAgain = "5 seconds"
+const tellAgain = "30 seconds"
 
 /**
  * Names under the file's domains go to its servers, all names where it has no domains; the scope's end takes it back. What

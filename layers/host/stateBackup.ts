@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { Restored, StateSummary } from "../../src/cli/StateFiles.ts"
 import { StateError } from "../../src/host/StateStore.ts"
 import { publicKeyOf } from "./keyText.ts"
+import { makeDirectory } from "./makeDirectory.ts"
 import { explainState } from "./stateErrors.ts"
 import { checkStateFile, syncPath } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
@@ -36,18 +37,35 @@ export const backupState = (
       })
       const summary = withDatabase(made, (database) => summaryOf(database, path))
       syncPath(made)
-      if (overwrite) fs.renameSync(made, file)
-      // Unlike a rename it leaves a file alone that is there.
-      else fs.linkSync(made, file)
-      syncPath(dirname(resolve(file)))
+      writing(file, () => {
+        if (overwrite) fs.renameSync(made, file)
+        else appear(made, file)
+        syncPath(dirname(resolve(file)))
+      })
       return summary
     })
   })
 }
 
+/** Gives the file its name, unless there is one of that name already. */
+const appear = (made: string, file: string): void => {
+  try {
+    fs.linkSync(made, file)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    // A file system without links (a memory stick) gets a copy, which is no atomic step.
+    if (code !== "EPERM" && code !== "ENOTSUP" && code !== "ENOSYS") throw cause
+    fs.copyFileSync(made, file, fs.constants.COPYFILE_EXCL)
+    syncPath(file)
+  }
+}
+
 /** The scope holds the state directory: a gateway that runs on it is not disturbed, and none starts meanwhile. */
 export const restoreState = Effect.fnUntraced(function* (stateDir: string, file: string) {
-  yield* attempt(stateDir, "open", () => fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 }))
+  yield* attempt(file, "read", () => {
+    fs.accessSync(file, fs.constants.R_OK)
+    makeDirectory(stateDir, 0o700)
+  })
   yield* Effect.acquireRelease(lockStateDirectory(stateDir), (lock) => Effect.sync(() => lock.release())).pipe(
     Effect.mapError((error) =>
       error.inUse === true
@@ -57,6 +75,7 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
   )
   const path = join(stateDir, "state.db")
   return yield* attempt(file, "read", (): Restored => {
+    own(join(stateDir, "lock"), stateDir)
     const made = `${path}.restored`
     remove(made)
     try {
@@ -76,6 +95,7 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
       })
       own(made, stateDir)
       syncPath(made)
+      if (kept !== null) own(kept, stateDir)
       // SQLite would take it for the new file's.
       for (const suffix of companions) fs.rmSync(path + suffix, { force: true })
       fs.renameSync(made, path)
@@ -90,20 +110,33 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
 const attempt = <A>(path: string, verb: "open" | "read" | "write", run: () => A): Effect.Effect<A, StateError> =>
   Effect.try({ try: run, catch: (cause) => explain(path, verb, cause) })
 
-const explain = (path: string, verb: "open" | "read" | "write", cause: unknown): StateError => {
-  const { code, dest, path: at } = cause as NodeJS.ErrnoException & { readonly dest?: string }
-  if (code === "EEXIST" && dest !== undefined) {
-    return new StateError({
-      message: `${dest} is there already and stays as it is: name another file, or say --overwrite`
-    })
+const explain = (path: string, verb: "open" | "read" | "write", cause: unknown): StateError =>
+  (cause as NodeJS.ErrnoException).code === "ENOENT"
+    ? new StateError({ message: `${path} does not exist: check the path` })
+    : explainState(path, verb, cause)
+
+/** What goes wrong with the backup's own file is not the state's trouble. */
+const writing = <A>(file: string, run: () => A): A => {
+  try {
+    return run()
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === "EEXIST") {
+      throw new StateError({
+        message: `${file} is there already and stays as it is: name another file, or say --overwrite`
+      })
+    }
+    if (code === "ENOENT")
+      throw new StateError({
+        message: `there is no directory ${dirname(resolve(file))}: make it, or name another file`
+      })
+    throw explainState(file, "write", cause)
   }
-  if (code === "ENOENT") return new StateError({ message: `${at ?? path} does not exist: check the path` })
-  return explainState(at ?? path, verb, cause)
 }
 
 /** A directory that only its owner may enter, on the file system of `file`, while `use` lasts. */
 const inRoomBeside = <A>(file: string, use: (made: string) => A): A => {
-  const room = fs.mkdtempSync(join(dirname(resolve(file)), ".sallyport-backup-"))
+  const room = writing(file, () => fs.mkdtempSync(join(dirname(resolve(file)), ".sallyport-backup-")))
   try {
     return use(join(room, "state.db"))
   } finally {

@@ -1,7 +1,7 @@
 /** What an operator sees when the host lacks something: one line with cause and fix, and nothing left behind. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import { chmodSync, chownSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { chmodSync, chownSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import * as LabLayer from "../../layers/lab/Lab.ts"
 import { startNameServer, startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
@@ -242,10 +242,36 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
         database.close()
         const keyless = yield* attemptUp({ name: "state", config: plain })
         assert.match(onlyLine(keyless), /has no key in it, so .*private key is gone.*: restore .* --new-key/)
+        const sallyport = lab.program("sallyport")
+        const copy = `${lab.directory}/state.copy`
+        const again = operate({ name: "state", config: plain, flags: ["--new-key"] })
         const renewed = yield* Effect.scoped(
-          Effect.flatMap(operate({ name: "state", config: plain, flags: ["--new-key"] }), ({ ready }) => ready)
+          Effect.gen(function* () {
+            const { configPath, log, ready } = yield* again
+            const { publicKey } = (yield* ready).gateway
+            assert.match(
+              yield* log,
+              /level=WARN .*this gateway has a new key, made in .*: every client needs PublicKey = /
+            )
+            const made = yield* lab.exec("gateway", [...sallyport, "backup", copy, "-c", configPath])
+            assert.include(made, `state.copy: public key ${publicKey}, 1 client, 0 names`)
+            const refused = yield* lab.attempt("gateway", [...sallyport, "restore", copy, "-c", configPath])
+            assert.match(onlyLine(refused), /nothing is restored while a gateway runs: .*: stop it/)
+            return { configPath, publicKey }
+          })
         )
-        assert.notStrictEqual(renewed.gateway.publicKey, first.gateway.publicKey)
+        assert.notStrictEqual(renewed.publicKey, first.gateway.publicKey)
+        rmSync(stateDir, { recursive: true })
+        yield* lab.exec("gateway", [...sallyport, "restore", copy, "-c", renewed.configPath])
+        const restored = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { log, ready } = yield* again
+            const { publicKey } = (yield* ready).gateway
+            assert.match(yield* log, /level=WARN .*--new-key did nothing: .*state\.db has its key .*, which stays/)
+            return publicKey
+          })
+        )
+        assert.strictEqual(restored, renewed.publicKey)
         assert.deepStrictEqual(yield* traces, nothing)
         yield* lab.exec("gateway", ["true"])
       })

@@ -81,7 +81,7 @@ describe("backup", () => {
       yield* publicKeyIn(join(path, "a"))
       assert.match(
         (yield* Effect.flip(backupState(join(path, "a"), join(path, "no", "copy"), once))).message,
-        /does not exist: check the path$/
+        /^there is no directory \S+no: make it, or name another file$/
       )
       fs.writeFileSync(join(path, "a", "state.db"), "x".repeat(8_192))
       assert.match((yield* Effect.flip(backupState(join(path, "a"), join(path, "copy"), once))).message, /is damaged/)
