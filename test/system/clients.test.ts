@@ -85,13 +85,14 @@ it.live("a client with a pre-shared key is let in, the same key pair without it 
   }).pipe(inLab)
 )
 
-it.live("an authorization's expiry cuts a live connection within a second, and only that resource's", () =>
+it.live("an expiry cuts a live connection within a second, and nothing that another resource allows", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const deadline = Math.ceil((yield* Clock.currentTimeMillis) / 1000) * 1000 + 30_000
     const world = yield* startWorld({
       resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString()} }
-  docs: { name: docs.corp.internal, resolver: corp, allow: [visitor] }`
+  docs: { name: docs.corp.internal, ports: [tcp], resolver: corp, allow: [visitor] }
+  docs-ping: { name: "docs.**", ports: [icmp], resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString()} }`
     })
     const { visitor } = world
     yield* world.nameServer.set({ name: "docs.corp.internal", a: [inner.origin.v4], ttl: 60 })
@@ -100,6 +101,8 @@ it.live("an authorization's expiry cuts a live connection within a second, and o
     const [proxy, docs] = [yield* world.proxyOf(), yield* world.proxyOf("docs.corp.internal")]
     yield* visitor.openDrip("cut", proxy)
     yield* visitor.openDrip("kept", docs)
+    const ping = Effect.exit(lab.exec("client", ["ping", "-c", "1", "-W", "2", docs]))
+    const pinged = yield* ping
     const granted = (yield* world.gateway.status).authorizations.find((row) => row.resource === "intranet")
 
     yield* Effect.sleep(deadline + 2_000 - (yield* Clock.currentTimeMillis))
@@ -108,6 +111,8 @@ it.live("an authorization's expiry cuts a live connection within a second, and o
     const last = (yield* tunnel.packets).findLast(isDataFrom(proxy))
     const again = yield* visitor.connect({ address: proxy, timeout: 3000 })
     const told = yield* tunnel.first((p) => p.at > last!.at && isUnreachableAbout(proxy)(p), wait)
+    const pingedAgain = yield* ping
+    const refusedPing = yield* tunnel.first((p) => p.at > last!.at && isUnreachableAbout(docs)(p), wait)
     const answer = yield* digFully("client", tunnelAddresses.gateway.v4, appName, "A")
     const { authorizations } = yield* world.gateway.status
 
@@ -115,6 +120,8 @@ it.live("an authorization's expiry cuts a live connection within a second, and o
     assert.isAbove(last!.at, deadline - 500, "the connection ended before its time")
     assert.isBelow(last!.at, deadline + 1_000)
     assert.isAbove((yield* visitor.readDrip("kept")).lines, kept.lines)
+    assert.deepStrictEqual([pinged._tag, pingedAgain._tag], ["Success", "Failure"])
+    assert.strictEqual(unreachableAbout(refusedPing!, docs), "3/13")
     assert.isFalse(again.ok)
     assert.strictEqual(unreachableAbout(told!, proxy), "3/13")
     assert.match(answer, /status: NXDOMAIN/)
