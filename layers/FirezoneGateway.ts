@@ -6,12 +6,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
 import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
-import { Tunnel } from "../src/host/Tunnel.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/ranges.ts"
 import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
-import { withLogFormat } from "./cli/logFormat.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneFirezone from "./control/firezone/ControlPlaneFirezone.ts"
@@ -19,9 +17,9 @@ import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayOptions } from "./Gateway.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
 import { gatewayId, holdGatewayId } from "./host/gatewayId.ts"
-import { serveHealth } from "./host/healthServer.ts"
 import { hostFacts } from "./host/hostFacts.ts"
 import * as PortalSocketLive from "./host/PortalSocket.ts"
+import { serveHealth, serveMonitor } from "./monitor/Monitor.ts"
 
 /** Runs a gateway of the portal until interrupted; everything it did to the host is undone then. */
 export const runFirezoneGateway = Effect.fnUntraced(function* (
@@ -39,16 +37,13 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   return yield* Effect.gen(function* () {
     const about = { startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) }
     yield* ControlSocket.serve(config.controlSocket, [yield* statusRoute(about), yield* logRoute])
-    yield* serveHealth(config.healthAddress, (yield* Tunnel).ready)
+    yield* serveHealth(config.healthAddress, "HEALTH_CHECK_ADDR")
+    yield* serveMonitor(config.listenHttp, "SALLYPORT_LISTEN_HTTP")
     yield* Effect.logInfo("started").pipe(
       Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })
     )
     return yield* gatewayFailure
-  }).pipe(
-    Effect.scoped,
-    Effect.provide(services(config, { firezoneId, name, privateKey, publicKey }, options)),
-    withLogFormat(config.logFormat)
-  )
+  }).pipe(Effect.scoped, Effect.provide(services(config, { firezoneId, name, privateKey, publicKey }, options)))
 }, Effect.scoped)
 
 type Identity = Pick<PortalSocketLive.PortalSocketOptions, "firezoneId" | "name" | "publicKey"> & {

@@ -25,6 +25,7 @@ import { warmUp } from "./control/standalone/warmUp.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
+import { serveMonitor } from "./monitor/Monitor.ts"
 import * as NameFilesLive from "./host/NameFiles.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
 
@@ -60,6 +61,7 @@ export const layer = (
       const publicKey = Buffer.from(x25519Public(key)).toString("base64")
       const { clients, device, endpoint, listenPort: port } = config
       const reported = Effect.gen(function* () {
+        yield* serveMonitor(config.listenHttp, "listen_http")
         yield* ControlSocket.serve(config.controlSocket, [
           yield* statusRoute({ startedAt, publicKey, endpoint }),
           yield* logRoute

@@ -9,6 +9,8 @@ import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import { iceCredentials, passwordLength, usernameLength } from "../../src/access/iceCredentials.ts"
 import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import { acceptTook } from "../../src/monitor/durations.ts"
 import { AccessRefused, type AccessRequest } from "../../src/model/AccessRequest.ts"
 import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
 import type { ClientId } from "../../src/model/Client.ts"
@@ -91,17 +93,19 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
 
       const accept = Effect.fn("ConnectionAcceptor.accept", { kind: "server" })(function* (request: AccessRequest) {
         const { client, resource, name } = request
+        const began = yield* monotonicMillis
+        const end = Effect.fnUntraced(function* (outcome: string) {
+          yield* acceptTook(outcome, (yield* monotonicMillis) - began)
+          yield* Effect.annotateCurrentSpan({ outcome })
+        })
         yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
         const what = { client: client.id, resource: resource.id, domain: name?.domain ?? null }
         const checked = yield* Effect.tapError(check(request), ({ reason }) =>
-          Effect.andThen(
-            Effect.annotateCurrentSpan({ outcome: reason }),
-            events.record({ _tag: "Denied", ...what, reason })
-          )
+          Effect.andThen(end(reason), events.record({ _tag: "Denied", ...what, reason }))
         )
         if (yield* isNews(request, checked)) yield* events.record({ _tag: "Accepted", ...what })
         const reply = yield* grant(request, checked)
-        yield* Effect.annotateCurrentSpan({ outcome: reply.mapping?.state._tag ?? "Accepted" })
+        yield* end(reply.mapping?.state._tag ?? "Accepted")
         return reply
       }, inOneTurn)
 

@@ -19,7 +19,8 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
     return yield* runGateway(config, options).pipe(
       Effect.provide(telemetry.layer(options)),
       tellingWhy(gatewayStays),
-      withBootClock
+      withBootClock,
+      withLogFormat(config.logFormat)
     )
   }),
   upFirezone: Effect.fnUntraced(function* (config, options) {

@@ -109,6 +109,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
         counters: Effect.sync(() => ({
           ...hub.counters(readCounters(supervisor.counters)),
           ...offloadGauges(descriptors.offloads),
+          "worker.ready": Number(supervisor.isReady()),
           "worker.standby": Number(supervisor.standsBy()),
           "worker.restarts": Math.max(0, supervisor.epoch() - 1),
           "worker.uptime_ms": Math.round(now() - supervisor.startedAt())
@@ -465,6 +466,9 @@ const makeSupervisor = (
     counters,
     epoch: () => epoch,
     startedAt: () => startedAt,
+    /** Whether a worker is at work and knows the whole desired state. */
+    isReady: () =>
+      current !== undefined && !current.stalled && backlog === undefined && Deferred.isDoneUnsafe(current.ready),
     /** Whether the next worker has loaded. */
     standsBy: () => standby !== undefined && Atomics.load(standby.shared, heartbeat) > 0
   }

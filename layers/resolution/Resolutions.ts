@@ -15,6 +15,7 @@ import type { Command } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
+import { lookupTook } from "../../src/monitor/durations.ts"
 import { AnswerPolicy } from "../../src/resolution/AnswerPolicy.ts"
 import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
 import { defaultLimits } from "../../src/resolution/lookupQueue.ts"
@@ -78,16 +79,15 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
 
     /** A trace of its own, since many may ask for one name; it links to the question or packet that made it begin. */
     const lookUp = ({ cause, client, name, number }: Lookup, causedBy: Tracer.AnySpan | undefined) =>
-      Effect.tap(resultOf(Effect.suspend(() => resolver.resolve(name))), (result) =>
-        Effect.annotateCurrentSpan({
-          resolver: name.resolver,
-          domain: name.domain,
-          cause,
-          client,
-          lookup: number,
-          outcome: result._tag === "Answer" ? "answer" : result.reason._tag
-        })
-      ).pipe(
+      Effect.gen(function* () {
+        const began = now()
+        const result = yield* resultOf(Effect.suspend(() => resolver.resolve(name)))
+        const outcome = result._tag === "Answer" ? "answer" : result.reason._tag
+        yield* lookupTook(outcome, now() - began)
+        const { domain, resolver: set } = name
+        yield* Effect.annotateCurrentSpan({ resolver: set, domain, cause, client, lookup: number, outcome })
+        return result
+      }).pipe(
         withOutcomeSpan(
           "Resolutions.lookup",
           { root: true, links: causedBy === undefined ? [] : [{ span: causedBy, attributes: {} }] },

@@ -68,9 +68,14 @@ export interface GatewayConfig {
   readonly logLevel: LogLevel
   /** Whether `log` tells the questions of clients. */
   readonly logDns: boolean
+  readonly logFormat: LogFormat
+  /** Where the dashboard, metrics and health are served; `null`: nowhere. */
+  readonly listenHttp: HostPort | null
   /** What is odd in the file without being wrong, in lines like those of errors. */
   readonly warnings: ReadonlyArray<string>
 }
+
+export type LogFormat = "human" | "json"
 
 /** Longer configuration files are refused unread. */
 export const maxFileLength = 1 << 20
@@ -81,6 +86,7 @@ export const defaultStateDir = "/var/lib/sallyport"
 export const defaultPortalStateDir = "/var/lib/firezone"
 export const defaultDevice = "sallyport0"
 export const defaultListenPort = 51820
+export const defaultListenHttp: HostPort = { host: "127.0.0.1", port: 9820 }
 
 export const defaultNetwork: NetworkConfig = { ...defaultRanges, mtu: 1280 }
 

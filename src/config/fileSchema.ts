@@ -90,7 +90,9 @@ export const ConfigFile = Schema.Struct({
   control_socket: Schema.optionalKey(text(values.parsePath(94))),
   device: Schema.optionalKey(text(values.parseDevice)),
   other_names: Schema.optionalKey(oneOf({ forward: "forward", refuse: "refuse" } as const)),
+  log_dns: Schema.optionalKey(Schema.Boolean),
+  listen_http: Schema.optionalKey(text(values.parseListenHttp)),
   log_level: Schema.optionalKey(oneOf(logLevels)),
-  log_dns: Schema.optionalKey(Schema.Boolean)
+  log_format: Schema.optionalKey(oneOf({ human: "human", json: "json" } as const))
 })
 export type ConfigFile = typeof ConfigFile.Type

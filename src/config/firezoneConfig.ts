@@ -8,11 +8,18 @@ import { defaultVersion, isVersion } from "../control/firezone/announcedVersion.
 import { readApiUrl } from "../control/firezone/handshake.ts"
 import { parseAddress } from "../packet/address.ts"
 import { optional } from "./environment.ts"
-import { defaultControlSocket, defaultPortalStateDir, type HostPort } from "./GatewayConfig.ts"
+import {
+  defaultControlSocket,
+  defaultListenHttp,
+  defaultPortalStateDir,
+  type HostPort,
+  type LogFormat
+} from "./GatewayConfig.ts"
 import { type Firewall, firewalls } from "../model/firewall.ts"
 import { parseHumantime } from "./humantime.ts"
 import { ConfigError } from "./problem.ts"
 import { readBounded } from "./readConfig.ts"
+import { parseListenHttp } from "./values.ts"
 
 export interface FirezoneConfig {
   readonly token: Redacted.Redacted
@@ -28,8 +35,10 @@ export interface FirezoneConfig {
   readonly legacy: boolean
   /** Where health is asked for. */
   readonly healthAddress: HostPort
+  /** Where the dashboard, metrics and health are served; `null`: nowhere. */
+  readonly listenHttp: HostPort | null
   readonly maxPartitionMs: number
-  readonly logFormat: "human" | "json"
+  readonly logFormat: LogFormat
   readonly logLevel: LogLevel
   readonly device: string
   /** Tried first; any other port when it is taken. */
@@ -98,6 +107,7 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     version: yield* version("SALLYPORT_PORTAL_VERSION", defaultVersion),
     legacy: yield* flag("SALLYPORT_PORTAL_TOKEN_IN_URL", false),
     healthAddress: yield* address("HEALTH_CHECK_ADDR", { host: "0.0.0.0", port: 8080 }),
+    listenHttp: yield* listenHttp("SALLYPORT_LISTEN_HTTP"),
     maxPartitionMs: yield* duration("FIREZONE_MAX_PARTITION_TIME", day),
     logFormat: yield* choice("FIREZONE_LOG_FORMAT", { human: "human", json: "json" } as const, "human"),
     logLevel: levels[((yield* optional("RUST_LOG")) ?? "info").toLowerCase()] ?? "Info",
@@ -167,6 +177,13 @@ const address = Effect.fnUntraced(function* (variable: string, otherwise: HostPo
     return { host, port: Number(match![3]) }
   }
   return yield* wrong(variable, `${quote(text)} is no address with a port`, "write for example 0.0.0.0:8080")
+})
+
+const listenHttp = Effect.fnUntraced(function* (variable: string) {
+  const text = yield* optional(variable)
+  if (text === null) return defaultListenHttp
+  const parsed = parseListenHttp(text)
+  return Result.isSuccess(parsed) ? parsed.success : yield* wrong(variable, parsed.failure.cause, parsed.failure.fix)
 })
 
 const quote = (text: string): string => JSON.stringify(text.slice(0, 100))

@@ -112,8 +112,10 @@ export const resolveConfig = (
     controlSocket: file.control_socket ?? GatewayConfig.defaultControlSocket,
     device: file.device ?? GatewayConfig.defaultDevice,
     otherNames: file.other_names ?? "forward",
+    listenHttp: file.listen_http === undefined ? GatewayConfig.defaultListenHttp : file.listen_http,
     logLevel: file.log_level ?? "Info",
     logDns: file.log_dns ?? false,
+    logFormat: file.log_format ?? "human",
     warnings: formatProblems(name, warnings)
   })
 }

@@ -60,6 +60,15 @@ export const parseHostPort = (text: string, defaultPort: number | null): Parsed<
   return match[1] === undefined && isHostName(host) ? Result.succeed({ host: host.toLowerCase(), port }) : wrong
 }
 
+/** Where the monitor listens: an address, or a name of this host, and a TCP port; `off`: nowhere. */
+export const parseListenHttp = (text: string): Parsed<HostPort | null> => {
+  if (text === "off") return Result.succeed(null)
+  const at = parseHostPort(text, null)
+  return Result.isSuccess(at)
+    ? at
+    : complain(`${quote(text)} is not an address with a port`, "write for example 127.0.0.1:9820, or off")
+}
+
 /**
  * `udp://10.0.0.53`, `tcp://[fd00::53]:5353`, `tls://10.0.0.53#dns.corp`, `https://10.0.0.53/dns-query#dns.corp`: always
  * by its address, and for TLS behind `#` what its certificate must prove: a name, or `sha256/` and the pin of its key.

@@ -101,6 +101,9 @@ export const systemDrops = [
   "tunWriteUnjoined"
 ] as const
 
+/** Upper ends of the buckets that turns of the worker are counted in, by their length in microseconds. */
+export const turnBounds = [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000] as const
+
 const snake = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (c) => `_${c}`).toLowerCase()
 
 /** All names, in the order of the shared array. */
@@ -108,7 +111,11 @@ const counterNames: ReadonlyArray<string> = [
   ...engineCounters,
   ...receiveCodes.map((code) => `wireguard.${snake(code)}`),
   ...handshakeOutcomes.map((outcome) => `wireguard.handshake_${snake(outcome)}`),
-  ...systemDrops.map((drop) => `system.${snake(drop)}`)
+  ...systemDrops.map((drop) => `system.${snake(drop)}`),
+  ...turnBounds.map((bound) => `turn.up_to_${bound}_us`),
+  "turn.longer",
+  // All turns together.
+  "turn.us"
 ]
 
 /** Index of the first receive code of WireGuard; the code is added to it. */
@@ -119,7 +126,17 @@ export const handshakeBase = receiveBase + receiveCodes.length
 /** Index of the first of `systemDrops`. */
 export const systemBase = handshakeBase + handshakeOutcomes.length
 
+/** Index of the first of `turnBounds`. */
+const turnBase = systemBase + systemDrops.length
+
 export type Counters = Float64Array
+
+export const countTurn = (counters: Counters, microseconds: number): void => {
+  let bucket = 0
+  while (bucket < turnBounds.length && microseconds > turnBounds[bucket]!) bucket++
+  counters[turnBase + bucket]!++
+  counters[turnBase + turnBounds.length + 1]! += microseconds
+}
 
 export const countersByteLength = counterNames.length * 8
 

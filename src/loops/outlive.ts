@@ -1,9 +1,10 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import { families } from "../monitor/metricFamilies.ts"
 import { makeOddities } from "./oddities.ts"
 
-const defects = Metric.frequency("sallyport_defects", { description: "Bugs that a loop met and outlived, by loop" })
+const defects = Metric.frequency("sallyport_defects_total", { description: families.sallyport_defects_total.help })
 
 /** How many bugs each loop has met and outlived; loops without any are left out. */
 export const defectCounts: Effect.Effect<Readonly<Record<string, number>>> = Effect.map(

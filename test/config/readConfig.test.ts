@@ -114,6 +114,18 @@ describe("a correct sallyport.yaml", () => {
     ])
   })
 
+  it("says where the dashboard is, or that there is none, and how the log is written", () => {
+    const listenHttp = (value: string) => good(`endpoint: a:1\nlisten_http: ${value}`).listenHttp
+
+    assert.deepStrictEqual(["off", "0.0.0.0:80", "'[::1]:9000'", "gw.corp:9000"].map(listenHttp), [
+      null,
+      { host: "0.0.0.0", port: 80 },
+      { host: "::1", port: 9000 },
+      { host: "gw.corp", port: 9000 }
+    ])
+    assert.strictEqual(good("endpoint: a:1\nlog_format: json").logFormat, "json")
+  })
+
   it("gets every default that it leaves out", () => {
     const { clients, resources, grants, resolvers, ...rest } = good("endpoint: '[2001:DB8::1]:443'")
 
@@ -143,8 +155,10 @@ describe("a correct sallyport.yaml", () => {
       controlSocket: "/run/sallyport/sallyport.sock",
       device: "sallyport0",
       otherNames: "forward",
+      listenHttp: { host: "127.0.0.1", port: 9820 },
       logLevel: "Info",
       logDns: false,
+      logFormat: "human",
       warnings: []
     })
   })

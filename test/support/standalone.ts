@@ -73,8 +73,10 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     controlSocket: "",
     device: "sallyport0",
     otherNames: "forward",
+    listenHttp: null,
     logLevel: "Info",
     logDns: false,
+    logFormat: "human",
     warnings: [],
     ...over
   }

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
@@ -63,7 +64,9 @@ export const warmUp: Effect.Effect<number> = Effect.suspend(() => {
   return answers.pipe(
     // `local`: the layers have the running gateway's names, and its services must not be taken for them.
     Effect.provide([services(config), Logger.layer([])], { local: true }),
-    Effect.withTracerEnabled(false)
+    Effect.withTracerEnabled(false),
+    // Nobody's accepts and lookups are in no statistics.
+    Effect.provideService(Metric.MetricRegistry, new Map())
   )
 })
 
@@ -140,8 +143,10 @@ const warmUpConfig = (): GatewayConfig => {
     controlSocket: "",
     device: "",
     otherNames: "forward",
+    listenHttp: null,
     logLevel: "Info",
     logDns: false,
+    logFormat: "human",
     warnings: []
   }
 }

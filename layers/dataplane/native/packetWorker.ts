@@ -4,7 +4,7 @@
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import { orderMoved } from "../../../src/dataplane/betweenClocks.ts"
-import { counterIndex, systemBase, systemDrops } from "../../../src/dataplane/counters.ts"
+import { counterIndex, countTurn, systemBase, systemDrops } from "../../../src/dataplane/counters.ts"
 import { Engine } from "../../../src/dataplane/engine/engine.ts"
 import type { Notice } from "../../../src/dataplane/notices.ts"
 import type { Order } from "../../../src/dataplane/orders.ts"
@@ -135,7 +135,8 @@ export const runPacketWorker = (
   for (;;) {
     Atomics.add(shared, heartbeat, 1)
     // Whole milliseconds: fractions would be boxed on the packet path.
-    const now = Math.floor(clock.now())
+    const began = clock.now()
+    const now = Math.floor(began)
     // Not `timeOrigin`, which stays where it was when the system's clock is set.
     const wall = Date.now()
     if (scheduling !== null) counters[realTimeCounter] = scheduling(now) ? 1 : 0
@@ -172,12 +173,14 @@ export const runPacketWorker = (
       faulted = true
       post([{ _tag: "Fault", epoch, message: broken, fatal: true }])
     }
+    const ended = clock.now()
+    if (!replaying) countTurn(counters, (ended - began) * 1_000)
     if (busy) {
       // Who takes the packets has little room for them, and gets a processor after four milliseconds otherwise.
       libc.sched_yield()
       continue
     }
-    const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - clock.now())
+    const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - ended)
     io.poll(Math.max(0, Math.ceil(wait)))
     io.drainEvent()
   }

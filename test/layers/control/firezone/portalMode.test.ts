@@ -5,7 +5,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { gatewayId, holdGatewayId } from "../../../../layers/host/gatewayId.ts"
-import { serveHealth } from "../../../../layers/host/healthServer.ts"
 
 const directory = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "sallyport-id-"))),
@@ -59,24 +58,6 @@ describe("the gateway's id", () => {
       const file = join(yield* directory, "file")
       writeFileSync(file, "")
       assert.match(yield* gatewayId(`${file}/state`), /^[0-9a-f]{64}$/)
-    }).pipe(Effect.scoped)
-  )
-})
-
-describe("the health service", () => {
-  it.live("answers healthz always, readyz when ready, and nothing else", () =>
-    Effect.gen(function* () {
-      let ready = false
-      const port = yield* serveHealth({ host: "127.0.0.1", port: 0 }, () => ready)
-      const status = (path: string, method = "GET") =>
-        Effect.promise(async () => (await fetch(`http://127.0.0.1:${port}${path}`, { method })).status)
-      assert.strictEqual(yield* status("/healthz"), 200)
-      assert.strictEqual(yield* status("/readyz"), 503)
-      ready = true
-      assert.strictEqual(yield* status("/readyz?x=1"), 200)
-      assert.strictEqual(yield* status("/"), 404)
-      assert.strictEqual(yield* status("/healthz", "POST"), 404)
-      assert.isNull(yield* serveHealth({ host: "127.0.0.1", port: port! }, () => true))
     }).pipe(Effect.scoped)
   )
 })

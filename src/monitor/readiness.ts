@@ -1,0 +1,39 @@
+/** Whether the gateway can do its work just now, part by part, as `/readyz` and a metric tell it. */
+import type { UpstreamServer } from "../dns/Upstream.ts"
+import type { HostKept } from "../host/HostKept.ts"
+
+export interface ReadinessInput {
+  readonly dataPlaneCounters: Readonly<Record<string, number>>
+  /** Addresses, routes and firewall of the tunnel were set up. */
+  readonly configured: boolean
+  readonly host: Pick<HostKept, "wrong">
+  readonly dnsServers: ReadonlyArray<Pick<UpstreamServer, "server" | "silentSince">>
+}
+
+export interface ReadinessPart {
+  readonly part: "tunnel" | "host" | "worker" | "resolver"
+  /** Why it does not work, in one line; `null`: it does. */
+  readonly why: string | null
+}
+
+/** `resolver`: a server answers, or none has been asked yet. */
+export const readiness = (input: ReadinessInput): ReadonlyArray<ReadinessPart> => {
+  const { configured, dataPlaneCounters, dnsServers, host } = input
+  const silent = dnsServers.filter(({ silentSince }) => silentSince !== null)
+  return [
+    { part: "tunnel", why: configured ? null : "the tunnel has not been set up yet" },
+    { part: "host", why: host.wrong?.what[0] ?? null },
+    // A packet path in memory has no worker.
+    { part: "worker", why: dataPlaneCounters["worker.ready"] === 0 ? "the packet worker does not run" : null },
+    {
+      part: "resolver",
+      why:
+        silent.length > 0 && silent.length === dnsServers.length
+          ? `no DNS server answers: ${silent
+              .slice(0, 4)
+              .map(({ server }) => server)
+              .join(", ")}`
+          : null
+    }
+  ]
+}
