@@ -100,13 +100,16 @@ it.live("a route of somebody else is left as it is, and the one line names it", 
     const lab = yield* Lab
     const world = yield* startWorld()
     yield* lab.exec("client", ["ip", "route", "add", "10.99.0.0/16", "via", outer.gateway.v4, "metric", "77"])
-    const path = yield* lab.writeFile("foreign.conf", fileOf(world, routes("100.64.0.0/10, 10.99.0.0/16")))
-    const result = yield* lab.attempt("client", [...lab.program("sallyport"), "connect", path])
-    assert.match(
-      onlyLine(result),
-      /^sallyport: this host has a route to 10\.99\.0\.0\/16 already \(10\.99\.0\.0\/16 via \S+ dev \S+\), which is left as it is — remove that route, or /
-    )
-    assert.include(yield* lab.exec("client", ["ip", "route"]), "10.99.0.0/16 via")
+    yield* lab.exec("client", ["ip", "-6", "route", "add", "fd99::/48", "via", outer.gateway.v6])
+    for (const network of ["10.99.0.0/16", "fd99::/48"]) {
+      const path = yield* lab.writeFile("foreign.conf", fileOf(world, routes(`100.64.0.0/10, ${network}`)))
+      const result = yield* lab.attempt("client", [...lab.program("sallyport"), "connect", path])
+      const line = onlyLine(result)
+      assert.include(line, `sallyport: this host has a route to ${network} already (${network} via `)
+      assert.match(line, / dev \S+\), which is left as it is — remove that route, or /)
+      const family = network.includes(":") ? "-6" : "-4"
+      assert.include(yield* lab.exec("client", ["ip", family, "route"]), `${network} via`)
+    }
   }).pipe(inLab)
 )
 
