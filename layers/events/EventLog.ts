@@ -29,7 +29,10 @@ export const layer: Layer.Layer<never> = Layer.effect(
       follow: Stream.unwrap(
         Effect.gen(function* () {
           const waiting = yield* PubSub.subscribe(news)
-          return Stream.concat(Stream.fromIterableEffect(list), Stream.fromSubscription(waiting))
+          const kept = yield* list
+          const last = kept.at(-1)?.number ?? 0
+          const later = Stream.filter(Stream.fromSubscription(waiting), ({ number }) => number > last)
+          return Stream.concat(Stream.fromIterable(kept), later)
         })
       )
     }

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Stream } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
+import type { Event } from "../../src/events/Event.ts"
 import { ControlClient, ControlError } from "../../src/cli/ControlClient.ts"
 import { cli } from "../../src/cli/cli.ts"
 import { HostIpv6 } from "../../src/cli/HostIpv6.ts"
@@ -39,12 +40,24 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
     devPortal: (config) => Effect.sync(() => void asked.calls.push(["devPortal", config]))
   })
 
+const happened: ReadonlyArray<Event> = [
+  { _tag: "Accepted", client: "alice", resource: "lab", domain: null },
+  {
+    _tag: "Refused",
+    client: "alice",
+    packets: 2,
+    reason: "filtered",
+    to: { domain: null, resource: "lab", address: "10.20.0.7", protocol: "tcp", port: 22 }
+  },
+  { _tag: "Question", client: "bob", domain: "evil\u001B[31m.corp", type: 1, outcome: "NameError" }
+]
+
 const layerStatus = Layer.succeed(ControlClient, {
   request: (path) =>
     path === "/dead" || path === "/run/sallyport/sallyport.sock"
       ? Effect.fail(new ControlError({ message: `no gateway is running (nothing at ${path}) — start it` }))
       : Effect.succeed(JSON.stringify(report)),
-  lines: () => Stream.empty
+  lines: () => Stream.fromIterable(happened.map((event, i) => JSON.stringify({ number: i + 1, at: 0, event })))
 })
 
 const layerNames = Layer.succeed(HostNames, {
@@ -251,6 +264,25 @@ records: { www.home: { cname: gitlab.corp.internal }, nas.home: { a: 10.20.0.5, 
         })
       )
     )
+  )
+})
+
+describe("sallyport log", () => {
+  it.effect("tells what happened in a line each, of a kind or a client if asked, and as JSON", () =>
+    Effect.gen(function* () {
+      const asked = (...flags: ReadonlyArray<string>) => run(["log", "--socket", "/alive", ...flags])
+      const accepted = "1970-01-01T00:00:00.000Z  accepted alice → lab"
+      const refused =
+        "1970-01-01T00:00:00.000Z  refused alice → 10.20.0.7 tcp/22 of lab: the resource's ports do not let it through (2 packets)"
+      const asking = "1970-01-01T00:00:00.000Z  asked bob: evil?[31m.corp type 1: NameError"
+      assert.strictEqual((yield* asked()).text, [accepted, refused, asking].join("\n"))
+      const last = (text: string, lines: number) => text.split("\n").slice(-lines).join("\n")
+      assert.strictEqual(last((yield* asked("--refused")).text, 1), refused)
+      assert.strictEqual(last((yield* asked("--dns")).text, 2), `${refused}\n${asking}`)
+      assert.strictEqual(last((yield* asked("--client", "alice")).text, 2), `${accepted}\n${refused}`)
+      const json = (yield* asked("--refused", "--json")).text
+      assert.deepStrictEqual(JSON.parse(last(json, 1)), { number: 2, at: 0, event: happened[1] })
+    })
   )
 })
 

@@ -5,6 +5,8 @@ import { formatAge } from "../../src/cli/formatAge.ts"
 import { renderStatus, table } from "../../src/cli/renderStatus.ts"
 import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
 import { StatusReport } from "../../src/cli/statusReport.ts"
+import { Activity } from "../../src/dataplane/Activity.ts"
+import { ClientId } from "../../src/model/Client.ts"
 import { untilTraffic } from "../../src/resolution/nameEntry.ts"
 import * as Resolver from "../../src/resolution/Resolver.ts"
 import { input, mapping, report } from "./fixtures.ts"
@@ -51,6 +53,45 @@ describe("the status report", () => {
         ["bob", false, null, null, null]
       ]
     )
+  })
+
+  it("says of a client that fell silent that it is not connected, as of three keepalives", () => {
+    const heard = (ago: number, path?: "direct") => {
+      const activity = new Activity()
+      const row = { client: ClientId.make("alice"), bytesIn: 7, bytesOut: 8, refused: 2, flows: 1, activeAgo: null }
+      activity.observe({ addresses: [], strangers: [], clients: [{ ...row, heardAgo: ago }] }, input.now)
+      const { path: _, ...state } = input.clientStates.get("alice")!
+      const clientStates = new Map([["alice", path === undefined ? state : { ...state, path }]])
+      return makeStatusReport({ ...input, activity, clientStates }).clients[0]!
+    }
+    const { bytesIn, bytesOut, flows, lastHeardAt, refused } = heard(1_000)
+    assert.deepStrictEqual([bytesIn, bytesOut, flows, refused, lastHeardAt], [7, 8, 1, 2, input.at - 1_000])
+    assert.deepStrictEqual(
+      [heard(75_000).connected, heard(75_001).connected, heard(75_001, "direct").connected],
+      [true, false, true]
+    )
+  })
+
+  it("tells addresses that do not answer by name, with those who tried, as long as the name has them", () => {
+    const activity = new Activity()
+    const { id } = mapping("gitlab.corp.internal")
+    const row = { mapping: id, tries: 14, sinceAgo: 60_000, repliedAgo: 90_000 }
+    const addresses = [
+      { ...row, address: "10.20.0.5" },
+      { ...row, address: "10.20.0.99" }
+    ]
+    activity.observe({ addresses, strangers: [], clients: [] }, input.now)
+    assert.deepStrictEqual(makeStatusReport({ ...input, activity }).silentAddresses, [
+      {
+        domain: "gitlab.corp.internal",
+        resolver: mapping("gitlab.corp.internal").name.resolver,
+        address: "10.20.0.5",
+        since: input.at - 60_000,
+        tries: 14,
+        clients: [mapping("gitlab.corp.internal").client],
+        lastReplyAt: input.at - 90_000
+      }
+    ])
   })
 
   it("shows each DNS server in a line, silent ones first, with what is odd about it", () => {

@@ -1,0 +1,61 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
+import * as Stream from "effect/Stream"
+import * as EventLogLive from "../../../layers/events/EventLog.ts"
+import type { Event } from "../../../src/events/Event.ts"
+import { EventLog } from "../../../src/events/EventLog.ts"
+
+const revoked = (resource: string): Event => ({ _tag: "Revoked", client: "bob", resource })
+
+describe("the log of what happened", () => {
+  it.effect("gives who follows what is kept, then each event once as it comes", () =>
+    Effect.gen(function* () {
+      const { follow, record } = yield* EventLog
+      yield* record(revoked("first"))
+      const reader = yield* Effect.forkChild(Stream.runCollect(Stream.take(follow, 3)))
+      yield* Effect.yieldNow
+      yield* record(revoked("second"))
+      yield* Effect.yieldNow
+      yield* record(revoked("third"))
+      const seen = yield* Fiber.join(reader)
+      assert.deepStrictEqual(
+        Array.from(seen, ({ event, number }) => [number, event]),
+        [
+          [1, revoked("first")],
+          [2, revoked("second")],
+          [3, revoked("third")]
+        ]
+      )
+    }).pipe(Effect.provide(EventLogLive.layer))
+  )
+
+  it.effect("tells decisions at level debug, what happens to flows at trace, and nothing of them at info", () => {
+    const lines: Array<string> = []
+    const logger = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+    const opened: Event = {
+      _tag: "FlowOpened",
+      client: "bob",
+      to: { domain: null, resource: "lab", address: "10.20.0.7", protocol: "tcp", port: 22 },
+      real: null
+    }
+    const tell = (level: "Info" | "Debug" | "Trace") =>
+      Effect.gen(function* () {
+        const { record } = yield* EventLog
+        yield* record(revoked("lab"))
+        yield* record(opened)
+        return lines.splice(0)
+      }).pipe(
+        Effect.provide(Layer.merge(EventLogLive.layer, logger)),
+        Effect.provideService(References.MinimumLogLevel, level)
+      )
+    return Effect.gen(function* () {
+      assert.deepStrictEqual(yield* tell("Info"), [])
+      assert.deepStrictEqual(yield* tell("Debug"), ["revoked bob → lab"])
+      assert.deepStrictEqual(yield* tell("Trace"), ["revoked bob → lab", "flow opened bob → 10.20.0.7 tcp/22 of lab"])
+    })
+  })
+})
