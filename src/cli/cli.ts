@@ -1,12 +1,14 @@
 import * as Command from "effect/cli/Command"
 import { backup } from "./backup.ts"
 import { check } from "./check.ts"
+import { client } from "./client.ts"
 import { clientConfig } from "./clientConfig.ts"
 import { connect } from "./connect.ts"
 import { demo } from "./demo.ts"
 import { devPortal } from "./devPortal.ts"
 import { genkey } from "./genkey.ts"
 import { log } from "./log.ts"
+import { init } from "./init.ts"
 import { pubkey } from "./pubkey.ts"
 import { restore } from "./restore.ts"
 import { status } from "./status.ts"
@@ -24,6 +26,8 @@ export const cli = Command.make("sallyport").pipe(
     log,
     connect,
     demo,
+    init,
+    client,
     clientConfig,
     backup,
     restore,

@@ -7,6 +7,8 @@ export interface ClientConfOptions {
   readonly endpoint: ReadonlyArray<string>
   /** Leave IPv6 out, for a host that has none: wg-quick does not take such a file there. */
   readonly ipv4Only: boolean
+  /** Where the gateway's operator made it; left out, the file says where to put it. */
+  readonly privateKey?: string
 }
 
 /**
@@ -27,7 +29,7 @@ export const clientConf = (config: GatewayConfig, client: ConfiguredClient, opti
       : [`# AllowedIPs is all but the gateway itself: ${of(options.endpoint)}`]),
     ...(options.ipv4Only ? [] : [`# wg-quick on a host without IPv6: sallyport client-config ${client.id} --ipv4`]),
     "[Interface]",
-    `PrivateKey = <the private key that belongs to ${client.publicKey}>`,
+    `PrivateKey = ${options.privateKey ?? `<the private key that belongs to ${client.publicKey}>`}`,
     `Address = ${of([`${client.tunnel4}/32`, `${client.tunnel6}/128`])}`,
     // Entries that are no addresses are search domains (wg-quick(8)).
     `DNS = ${of([config.gateway4, config.gateway6, ...config.search])}`,

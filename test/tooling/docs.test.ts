@@ -46,10 +46,12 @@ const anchors = (page: string): ReadonlyArray<string> => matches(withoutBlocks(r
 /** The flags of each command, by its name. */
 const commands: ReadonlyMap<string, ReadonlyArray<string>> = new Map(
   sources("src/cli").flatMap((file) => {
-    const flagged = /\bconfigFlag\b/.test(read(file)) ? read(file) + read("src/cli/configFlag.ts") : read(file)
+    const shared = ["configFlag", "gatewayKey"].filter((name) => read(file).includes(`"./${name}.ts"`))
+    const flagged = [file, ...shared.map((name) => `src/cli/${name}.ts`)].map(read).join("\n")
+    const parent = /\/client(?:Add|Remove|List|Show)\.ts$/.test(file) ? "client " : ""
     const flags = matches(flagged, /\b(?:Flag\.[A-Z]\w+|switchFlag)\(\s*"([a-z0-9-]+)"/g)
     return matches(read(file), /Command\.make\(\s*"([a-z-]+)"/g).map((name): readonly [string, typeof flags] => [
-      name,
+      parent + name,
       flags
     ])
   })
@@ -180,14 +182,14 @@ describe("docs/commands.md", () => {
     const explained = new Map<string, Set<string>>()
     for (const [usage = ""] of rows(read("docs/commands.md"))) {
       for (const line of matches(usage, /`sallyport ([a-z-]+[^`]*)`/g)) {
-        const name = line.split(" ")[0]!
+        const [name] = /^(?:client )?[a-z-]+/.exec(line)!
         const flags = explained.get(name) ?? new Set()
         for (const flag of matches(line, /--([a-z0-9-]+)/g)) flags.add(flag)
         explained.set(name, flags)
       }
     }
 
-    assert.sameMembers([...explained.keys(), "sallyport"], [...commands.keys()])
+    assert.sameMembers([...explained.keys(), "sallyport", "client"], [...commands.keys()])
     for (const [name, flags] of explained) assert.sameMembers([...flags], [...commands.get(name)!], name)
   })
 })

@@ -1,0 +1,121 @@
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import { clientConf } from "../config/clientConf.ts"
+import { grantsOf } from "../config/GatewayConfig.ts"
+import { ConfigError } from "../config/problem.ts"
+import { type Parsed, parseIdentifier, parseKey } from "../config/values.ts"
+import { configFlag } from "./configFlag.ts"
+import { gatewayKeyFlag, gatewayKeyOf } from "./gatewayKey.ts"
+import { HostNames } from "./HostNames.ts"
+import { Keys } from "./Keys.ts"
+import { load } from "./load.ts"
+import { switchFlag } from "./switchFlag.ts"
+import { tellGateway } from "./tellGateway.ts"
+
+/** `sallyport client add NAME`: one client more, and its WireGuard file where its key is made here. */
+export const clientAdd = Command.make(
+  "add",
+  {
+    name: Argument.String("name").pipe(Argument.withDescription("What the client is called")),
+    config: configFlag,
+    groups: Flag.String("group").pipe(
+      Flag.withMetavar("<group>"),
+      Flag.withDescription("A group of the client; may be given several times"),
+      Flag.atLeast(0)
+    ),
+    publicKey: Flag.String("public-key").pipe(
+      Flag.withMetavar("<public key>"),
+      Flag.withDescription("The client's own public key (default: a key is made, and shown once)"),
+      Flag.optional
+    ),
+    presharedKey: switchFlag("preshared-key", "Make a preshared key, too"),
+    qr: switchFlag("qr", "Show the client's WireGuard file as a QR code for a phone"),
+    out: Flag.String("out").pipe(
+      Flag.withMetavar("<file>"),
+      Flag.withDescription("Write the client's WireGuard file there, readable by its owner only"),
+      Flag.optional
+    ),
+    gatewayKey: gatewayKeyFlag
+  },
+  Effect.fnUntraced(function* ({ config: file, gatewayKey, groups, name, out, presharedKey, publicKey, qr }) {
+    yield* valid("name", parseIdentifier(name))
+    for (const group of groups) yield* valid("--group", parseIdentifier(group))
+    if (Option.isSome(publicKey)) yield* valid("--public-key", parseKey(publicKey.value))
+    if (Option.isSome(publicKey) && qr) {
+      return yield* new ConfigError({
+        message: "--qr needs the private key, which only the client has — leave out --public-key or --qr"
+      })
+    }
+    if (qr && Option.isSome(out)) {
+      return yield* new ConfigError({ message: "--qr and --out exclude each other — name one of them" })
+    }
+    const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+    const { addClient } = yield* load(() => import("../config/editClients.ts"))
+    const { editFile } = yield* load(() => import("./editFile.ts"))
+    const keys = yield* Keys
+    const fs = yield* FileSystem.FileSystem
+    const before = yield* readConfig(file)
+    const gatewayPublicKey = yield* gatewayKeyOf(gatewayKey, before.controlSocket)
+    const privateKey = Option.isSome(publicKey) ? undefined : yield* keys.generate
+    const added = {
+      name,
+      groups: [...new Set(groups)],
+      publicKey: privateKey === undefined ? Option.getOrThrow(publicKey) : yield* keys.publicKey(privateKey),
+      presharedKey: presharedKey ? yield* keys.generate : null
+    }
+    const write = editFile(file, (text) =>
+      Effect.map(Effect.fromResult(addClient(text, file, added)), (edited) => ({
+        text: edited.text,
+        result: edited.config
+      }))
+    )
+    // The file for the client first: a client whose key is lost would be of no use.
+    if (Option.isSome(out)) {
+      yield* Effect.mapError(
+        fs.writeFileString(out.value, "", { flag: "wx", mode: 0o600 }),
+        ({ reason }) =>
+          new ConfigError({
+            message: `${out.value} cannot be written (${reason._tag}) — name a file that is not there`
+          })
+      )
+    }
+    const config = yield* Option.isSome(out) ? Effect.tapError(write, () => Effect.ignore(fs.remove(out.value))) : write
+    const client = config.clients.find(({ id }) => id === name)!
+    const endpoint = yield* (yield* HostNames).lookup(config.endpoint.host)
+    const conf = clientConf(config, client, {
+      gatewayPublicKey,
+      endpoint,
+      ipv4Only: false,
+      ...(privateKey === undefined ? {} : { privateKey })
+    })
+    if (Option.isSome(out)) {
+      yield* Effect.mapError(
+        fs.writeFileString(out.value, conf),
+        ({ reason }) =>
+          new ConfigError({ message: `${out.value} cannot be written (${reason._tag}) — free some space` })
+      )
+    } else if (qr) {
+      const { renderQr } = yield* load(() => import("./renderQr.ts"))
+      yield* Console.log(renderQr(conf))
+    } else {
+      yield* Console.log(conf.trimEnd())
+    }
+    const reach = grantsOf(config, client.id).map(({ resource }) => resource.id)
+    yield* Console.error(
+      `${name} is added to ${file} as ${client.tunnel4}; it may reach ${reach.join(" ") || "nothing: no resource allows it or one of its groups"}`
+    )
+    if (Option.isSome(out)) yield* Console.error(`${out.value} is the client's WireGuard file, with its keys`)
+    yield* Console.error(yield* tellGateway(config.controlSocket))
+  })
+).pipe(Command.withDescription("Add a client, and show its WireGuard file once"))
+
+const valid = (what: string, parsed: Parsed<unknown>) =>
+  Effect.mapError(
+    Effect.fromResult(parsed),
+    ({ cause, fix }) => new ConfigError({ message: `${what}: ${cause} — ${fix}` })
+  )
