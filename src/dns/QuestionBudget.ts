@@ -5,7 +5,7 @@ export const questionLimit = { perSecond: 500, burst: 1_000, maxWaitMs: 1_000 } 
 /** Of them those about resources' names of which nothing is known: each is looked up, at the cost of dozens that are known. */
 export const newNameLimit = { perSecond: 100, burst: 300, maxWaitMs: 1_000 } as const
 /** Beside them those whose answers are known, which cost a fiftieth; what is beyond is a question like any other. */
-export const knownLimit = { perSecond: 10_000, burst: 1_000, maxWaitMs: 0 } as const
+export const knownLimit = { perSecond: 20_000, burst: 1_000, maxWaitMs: 0 } as const
 /** Questions beyond that are told that they are too many; those of a flood get no answer. */
 const refusalLimit = { perSecond: 100, burst: 500 } as const
 
