@@ -9,6 +9,7 @@ import {
   Fiber,
   Layer,
   Logger,
+  Metric,
   Option,
   Queue,
   Result,
@@ -26,6 +27,7 @@ import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import * as NameFilesMemory from "../../../layers/memory/NameFilesMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as telemetry from "../../../layers/cli/telemetry.ts"
+import { makeGatewayMetrics } from "../../../layers/monitor/gatewayMetrics.ts"
 import * as TunnelNamesLive from "../../../layers/control/standalone/TunnelNames.ts"
 import { parseConfig } from "../../../src/config/parseConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
@@ -293,6 +295,32 @@ describe("telemetry", () => {
       assert.deepStrictEqual(yield* spanNames(body), ["both"])
       assert.include(body, '"stringValue":"sallyport"')
     }).pipe(Effect.scoped)
+  )
+
+  it.live("sends what the gateway counts to a collector, with values", () =>
+    Effect.gen(function* () {
+      const collector = yield* collect
+
+      yield* Effect.gen(function* () {
+        const fold = yield* makeGatewayMetrics
+        const none = { controlPlane: {}, resolutions: {}, dns: {}, upstream: {}, host: {} }
+        fold({ counters: { ...none, dataPlane: { "outbound.bytes": 4321 } }, gauges: [] })
+        yield* Effect.sleep("300 millis")
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(telemetry.layer({ devTools: false })),
+        withEnvironment({
+          OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}`,
+          OTEL_METRIC_EXPORT_INTERVAL: "50"
+        }),
+        Effect.provideService(Metric.MetricRegistry, new Map())
+      )
+
+      const posts = (yield* Queue.takeAll(collector.posts)).filter(({ path }) => path === "/v1/metrics")
+      const told = posts.map(({ body }) => body).find((body) => body.includes("sallyport_bytes_total"))
+      assert.match(told ?? "", /"asDouble":4321\b/)
+      assert.match(told ?? "", /"unit":"By"/)
+    })
   )
 
   it.live("starts without a listener, drops spans until one comes, then sends those that follow", () =>
