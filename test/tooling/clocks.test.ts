@@ -11,6 +11,7 @@ const readers: Readonly<Record<string, string>> = {
   "layers/control/firezone/ControlPlaneFirezone.ts": "the portal's clock, until the portal says another date",
   "layers/control/standalone/ControlPlaneStandalone.ts": "expiry dates, and dates that outlive the process",
   "layers/control/standalone/TunnelNames.ts": "expiry dates, and dates that outlive the process",
+  "layers/monitor/Monitor.ts": "the date of what the dashboard shows",
   "layers/control/standalone/storedSlots.ts": "dates that outlive the process",
   "layers/dataplane/native/packetWorker.ts": "TAI64N",
   "layers/host/bootClock.ts": "hands it on",
