@@ -11,13 +11,17 @@ const readers: Readonly<Record<string, string>> = {
   "layers/control/firezone/ControlPlaneFirezone.ts": "the portal's clock, until the portal says another date",
   "layers/control/standalone/ControlPlaneStandalone.ts": "expiry dates, and dates that outlive the process",
   "layers/control/standalone/TunnelNames.ts": "expiry dates, and dates that outlive the process",
-  "layers/monitor/Monitor.ts": "the date of what the dashboard shows",
   "layers/control/standalone/storedSlots.ts": "dates that outlive the process",
   "layers/dataplane/native/packetWorker.ts": "TAI64N",
+  "layers/events/EventLog.ts": "dates of what happened",
   "layers/host/bootClock.ts": "hands it on",
+  "layers/host/stateBackup.ts": "the date of a backup",
   "layers/lab/devPortalServer.ts": "expiry dates that the portal hands out",
   "layers/memory/DataPlaneMemory.ts": "TAI64N",
-  "src/access/ExpiryClock.ts": "expiry dates"
+  "layers/monitor/Monitor.ts": "the date of what the dashboard shows",
+  "src/access/ExpiryClock.ts": "expiry dates",
+  "src/cli/check.ts": "expiry dates",
+  "src/cli/clientShow.ts": "expiry dates"
 }
 
 /** The clock itself, and what of Effect and of node measures by it. */
