@@ -34,7 +34,6 @@ export const families = {
   sallyport_lookups_total: counter("Lookups of names, by event."),
   sallyport_lookup_brakes_total: counter("Lookups that a brake held back, by brake."),
   sallyport_lookups_queued: gauge("Lookups that wait for their turn."),
-  sallyport_names: gauge("Names of clients, by state."),
   sallyport_clients: gauge("Clients, by whether they are connected."),
   sallyport_control_plane_events_total: counter("What the control plane met: questions, requests, refusals, by event."),
   sallyport_dns_server_events_total: counter("What the tunnel's DNS sockets met, by event."),
