@@ -6,11 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
 import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
+import { ReloadRefused } from "../src/control/Registry.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/ranges.ts"
 import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { logRoute } from "./cli/logRoute.ts"
+import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneFirezone from "./control/firezone/ControlPlaneFirezone.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
@@ -36,7 +38,10 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   const name = config.name ?? hostname()
   return yield* Effect.gen(function* () {
     const about = { startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) }
-    yield* ControlSocket.serve(config.controlSocket, [yield* statusRoute(about), yield* logRoute])
+    yield* ControlSocket.serve(
+      config.controlSocket,
+      yield* Effect.all([statusRoute(() => about), reloadRoute(portalDecides), logRoute])
+    )
     yield* serveHealth(config.healthAddress, "HEALTH_CHECK_ADDR")
     yield* serveMonitor(config.listenHttp, "SALLYPORT_LISTEN_HTTP")
     yield* Effect.logInfo("started").pipe(
@@ -45,6 +50,10 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
     return yield* gatewayFailure
   }).pipe(Effect.scoped, Effect.provide(services(config, { firezoneId, name, privateKey, publicKey }, options)))
 }, Effect.scoped)
+
+const portalDecides = new ReloadRefused({
+  message: "the portal says what changes; there is no file to read again"
+})
 
 type Identity = Pick<PortalSocketLive.PortalSocketOptions, "firezoneId" | "name" | "publicKey"> & {
   readonly privateKey: Uint8Array

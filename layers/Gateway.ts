@@ -2,10 +2,12 @@
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 import type { Authorizations } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
 import type { ControlError } from "../src/cli/ControlClient.ts"
 import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
+import { Registry } from "../src/control/Registry.ts"
 import type { ControlPlane } from "../src/control/ControlPlane.ts"
 import type { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
@@ -18,8 +20,10 @@ import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { logRoute } from "./cli/logRoute.ts"
+import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
+import * as RegistryLive from "./control/standalone/Registry.ts"
 import * as TunnelNamesLive from "./control/standalone/TunnelNames.ts"
 import { warmUp } from "./control/standalone/warmUp.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
@@ -34,6 +38,10 @@ export type { GatewayParts } from "./GatewayParts.ts"
 export interface GatewayOptions {
   /** Make a new private key although clients exist and the old one is missing. */
   readonly newKey?: boolean
+  /** Reads the configuration anew for a reload; left out: there is no file. */
+  readonly read?: Effect.Effect<GatewayConfig, { readonly message: string }>
+  /** Asks for a reload each time. */
+  readonly reloads?: Stream.Stream<unknown>
   /** Puts a layer of one's own in the place of one of these, or in front of it. */
   readonly swap?: (live: GatewayParts) => GatewayParts
 }
@@ -59,25 +67,37 @@ export const layer = (
       yield* ControlSocket.makeRoom(config.controlSocket)
       const key = new Uint8Array(Buffer.from(yield* (yield* StateStore).privateKey, "base64"))
       const publicKey = Buffer.from(x25519Public(key)).toString("base64")
-      const { clients, device, endpoint, listenPort: port } = config
+      const { clients, device, listenPort: port } = config
+      const registry = yield* Registry
       const reported = Effect.gen(function* () {
         yield* serveMonitor(config.listenHttp, "listen_http")
-        yield* ControlSocket.serve(config.controlSocket, [
-          yield* statusRoute({ startedAt, publicKey, endpoint }),
-          yield* logRoute
-        ])
+        const about = () => ({ startedAt, publicKey, endpoint: registry.current().config.endpoint })
+        yield* ControlSocket.serve(
+          config.controlSocket,
+          yield* Effect.all([statusRoute(about), reloadRoute(registry.reload), logRoute])
+        )
+        yield* (options.reloads ?? Stream.empty).pipe(
+          Stream.runForEach(() => Effect.ignore(registry.reload)),
+          Effect.forkScoped
+        )
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
-      return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(config, key, options)))
+      return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, options)))
     })
-  ).pipe(Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"), options)))
+  ).pipe(
+    Layer.provide([
+      StateStoreLive.layer(join(config.stateDir, "state.db"), options),
+      RegistryLive.layer({ config, ...(options.read && { read: options.read }) })
+    ])
+  )
 
 /** Runs a gateway until interrupted, or until it cannot go on. */
 export const runGateway = (config: GatewayConfig, options?: GatewayOptions) =>
   Effect.provide(gatewayFailure, layer(config, options))
 
-const services = (config: GatewayConfig, privateKey: Uint8Array, { swap }: GatewayOptions) => {
-  const { device, fwmark, listenPort: port, masquerade, network: ranges, resolvers } = config
+const services = (registry: Registry["Service"], privateKey: Uint8Array, { swap }: GatewayOptions) => {
+  const { config } = registry.current()
+  const { device, fwmark, listenPort: port, masquerade, network: ranges } = config
   const floors = {
     packets: {
       device,
@@ -89,13 +109,23 @@ const services = (config: GatewayConfig, privateKey: Uint8Array, { swap }: Gatew
     },
     masquerade,
     ranges,
-    sets: Object.fromEntries(resolvers),
-    setOf: setOfName(config),
+    sets: () => registry.current().config.resolvers,
+    setOf: setOfCurrentName(registry),
     lastAuthorizationEnded: ControlPlaneStandalone.clientsStay
   }
-  return ControlPlaneStandalone.layer({ config, warmUp }).pipe(
+  return ControlPlaneStandalone.layer({ warmUp }).pipe(
     Layer.provide(TunnelNamesLive.layer(config)),
     Layer.provide(NameFilesLive.layer({ block: config.block })),
     Layer.provideMerge(gatewayServices(floors, swap))
   )
+}
+
+/** Remembers what follows from the policy for as long as it is the current one. */
+const setOfCurrentName = (registry: Registry["Service"]) => {
+  let known: { readonly config: GatewayConfig; readonly setOf: (domain: string) => string | null } | undefined
+  return (domain: string): string | null => {
+    const { config } = registry.current()
+    if (known?.config !== config) known = { config, setOf: setOfName(config) }
+    return known.setOf(domain)
+  }
 }

@@ -1,24 +1,37 @@
 /** The programs behind the commands, each loaded when it is asked for. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
 import { load } from "../../src/cli/load.ts"
 import { withLogFormat } from "./logFormat.ts"
 import { tellingWhy } from "./stopping.ts"
 import { Programs } from "../../src/cli/Programs.ts"
 
-const gatewayStays = {
-  stays: "the configuration is not read again while the gateway runs; restart it when the file has changed"
-}
 const portalGatewayStays = { stays: "the portal says what changes; there is no file to read again" }
+
+/** SIGHUP, as often as it comes; more of them while one is worked off are one. */
+const hangUps = Stream.callback<NodeJS.Signals>(
+  (queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const hear = (signal: NodeJS.Signals): void => void Queue.offerUnsafe(queue, signal)
+        process.on("SIGHUP", hear)
+        return hear
+      }),
+      (hear) => Effect.sync(() => process.off("SIGHUP", hear))
+    ),
+  { bufferSize: 1, strategy: "sliding" }
+)
 
 export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
   up: Effect.fnUntraced(function* (config, options) {
     const telemetry = yield* load(() => import("./telemetry.ts"))
     const { runGateway } = yield* load(() => import("../Gateway.ts"))
     const { withBootClock } = yield* load(() => import("../host/bootClock.ts"))
-    return yield* runGateway(config, options).pipe(
+    return yield* runGateway(config, { ...options, reloads: hangUps }).pipe(
       Effect.provide(telemetry.layer(options)),
-      tellingWhy(gatewayStays),
+      tellingWhy("heard"),
       withBootClock,
       withLogFormat(config.logFormat)
     )

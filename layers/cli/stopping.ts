@@ -4,8 +4,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Failure } from "../../src/cli/Programs.ts"
 
-/** What a hang-up means: a program in a terminal that is gone ends, a service does not. */
-export type HangUp = "ends" | { readonly stays: string }
+/** What a hang-up means: a program in a terminal that is gone ends, a service does not; it may have ears of its own for it. */
+export type HangUp = "ends" | "heard" | { readonly stays: string }
 
 /** Tells why what runs here ends, as long as nothing of it is undone yet. */
 const Telling = Context.Reference<(why: string) => Effect.Effect<void>>("sallyport/cli/Telling", {
@@ -34,6 +34,7 @@ export const tellingWhy =
         })
       const fail = (why: string) => tell(why, Effect.logError)
       const hungUp = (): void => {
+        if (hangUp === "heard") return
         if (hangUp !== "ends") return void run(Effect.logInfo(`SIGHUP: ${hangUp.stays}`))
         run(tell("SIGHUP"))
         process.kill(process.pid, "SIGTERM")

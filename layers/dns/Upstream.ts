@@ -5,16 +5,16 @@ import { classInternet, recordType } from "../../src/dns/registry.ts"
 import { ServerMemory } from "../../src/dns/serverMemory.ts"
 import { Upstream, type UpstreamQuestion } from "../../src/dns/Upstream.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
-import { formatServer, type ResolverServer, type ResolverSet } from "../../src/model/ResolverSet.ts"
+import { formatServer, type ResolverServer } from "../../src/model/ResolverSet.ts"
 import { NoResolver, ResolutionError, type ResolutionReason } from "../../src/resolution/Resolver.ts"
 import { exchange, type ExchangeParts } from "./exchange.ts"
 import { HttpsSession } from "./HttpsSession.ts"
-import { type AskPlan, makeResolverSets } from "./resolverSets.ts"
+import { type AskPlan, makeResolverSets, type SetsByName } from "./resolverSets.ts"
 import { StreamConnections } from "./StreamConnections.ts"
 
 export interface UpstreamOptions {
   /** By name; `system` is the servers of `resolvConf` unless it is given here. */
-  readonly sets: Readonly<Record<string, ResolverSet>>
+  readonly sets: SetsByName
   /** Path; read again when it changes. */
   readonly resolvConf?: string
   readonly resendMs?: number

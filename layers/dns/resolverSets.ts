@@ -34,12 +34,23 @@ export interface ResolverSets {
   readonly epoch: (set: string) => Effect.Effect<number>
 }
 
-export const makeResolverSets = (
-  sets: Readonly<Record<string, ResolverSet>>,
-  resolvConf: string,
-  resendMs: number
-): ResolverSets => {
+/** A function where they change while the gateway runs. */
+export type SetsByName = Readonly<Record<string, ResolverSet>> | (() => ReadonlyMap<string, ResolverSet>)
+
+export const makeResolverSets = (sets: SetsByName, resolvConf: string, resendMs: number): ResolverSets => {
   const file = watchedFile(resolvConf, parseResolvConf)
+  const setOf = (name: string): ResolverSet | undefined =>
+    typeof sets === "function" ? sets().get(name) : Object.hasOwn(sets, name) ? sets[name] : undefined
+  const seenSets = new Map<string, { readonly text: string; readonly epoch: number }>()
+  /** Counts how often the servers of a set of the configuration have changed. */
+  const epochOf = (name: string, set: ResolverSet): number => {
+    const text = JSON.stringify(set)
+    const before = seenSets.get(name)
+    if (before?.text === text) return before.epoch
+    const epoch = before === undefined ? 0 : before.epoch + 1
+    seenSets.set(name, { text, epoch })
+    return epoch
+  }
   /** The contents without servers that were waited for already. */
   let known: ResolvConf | null = null
   let turn = 0
@@ -63,7 +74,8 @@ export const makeResolverSets = (
 
   const seen = { servers: "", epoch: 0, lookAt: -Infinity }
   const epoch = Effect.fnUntraced(function* (name: string) {
-    if (Object.hasOwn(sets, name)) return 0
+    const set = setOf(name)
+    if (set !== undefined) return typeof sets === "function" ? epochOf(name, set) : 0
     const now = yield* monotonicMillis
     if (now < seen.lookAt) return seen.epoch
     seen.lookAt = now + lookEveryMs
@@ -77,7 +89,7 @@ export const makeResolverSets = (
   })
 
   const planOf = Effect.fnUntraced(function* (name: string) {
-    const set = Object.hasOwn(sets, name) ? sets[name] : undefined
+    const set = setOf(name)
     if (set !== undefined) {
       if (set.servers.length === 0) return yield* new NoResolver({ detail: `the resolver set ${name} has no server` })
       return { ...set, first: 0, resendMs, attempts: Infinity, noAaaa: false, note: null }

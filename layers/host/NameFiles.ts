@@ -30,8 +30,17 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
         Effect.orElseSucceed(() => readEntries("")),
         Effect.map((read) => void (entries = read))
       )
-      const readers = [readHosts, ...block.map((path) => listReader(path, lists))]
-      const look = Effect.all(readers, { discard: true })
+      const readers = new Map<string, Effect.Effect<void>>()
+      const setLists = (paths: ReadonlyArray<string>) => {
+        for (const path of readers.keys()) {
+          if (paths.includes(path)) continue
+          readers.delete(path)
+          lists.delete(path)
+        }
+        for (const path of paths) if (!readers.has(path)) readers.set(path, listReader(path, lists))
+      }
+      const look = Effect.suspend(() => Effect.all([readHosts, ...readers.values()], { discard: true }))
+      setLists(block)
       yield* look
       yield* Effect.forkScoped(superviseForever("NameFiles.look", Effect.andThen(Effect.sleep(lookEvery), look)))
       const sum = (of: (list: BlockList) => number) => [...lists.values()].reduce((all, list) => all + of(list), 0)
@@ -46,6 +55,11 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
           }
           return longest
         },
+        setLists: (paths) =>
+          Effect.suspend(() => {
+            setLists(paths)
+            return look
+          }),
         counters: Effect.sync(() => ({
           block_names: sum(({ size }) => size),
           block_bad_lines: sum(({ bad }) => bad),

@@ -7,5 +7,6 @@ export const none: Layer.Layer<NameFiles> = Layer.succeed(NameFiles, {
   hosts: () => undefined,
   hostOf: () => undefined,
   blocked: () => undefined,
+  setLists: () => Effect.void,
   counters: Effect.succeed({})
 })

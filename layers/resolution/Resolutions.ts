@@ -168,6 +168,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
       subscribe: (request) => turn(() => book.subscribe(request)),
       askAgain: (...asked) => book.askAgain(...asked),
       meet: (resolver) => turn(() => book.meet(resolver)),
+      renew: (resolver) => turn(() => book.renew(resolver)),
       refresh: Effect.fnUntraced(function* (mapping, cause) {
         const of = book.mapping(mapping)
         if (of !== undefined) {

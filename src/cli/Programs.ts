@@ -17,6 +17,8 @@ export interface UpOptions {
   readonly devTools: boolean
   /** Make a new private key although clients exist and the old one is missing. */
   readonly newKey: boolean
+  /** Reads the configuration anew. */
+  readonly read: Effect.Effect<GatewayConfig, Failure>
 }
 
 export interface ConnectOptions {

@@ -10,6 +10,7 @@ import { genkey } from "./genkey.ts"
 import { log } from "./log.ts"
 import { init } from "./init.ts"
 import { pubkey } from "./pubkey.ts"
+import { reload } from "./reload.ts"
 import { restore } from "./restore.ts"
 import { status } from "./status.ts"
 import { up } from "./up.ts"
@@ -24,6 +25,7 @@ export const cli = Command.make("sallyport").pipe(
     check,
     status,
     log,
+    reload,
     connect,
     demo,
     init,

@@ -34,10 +34,11 @@ export const up = Command.make(
     }
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
+    const context = yield* Effect.context<FileSystem.FileSystem>()
     const secrets = config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
     const run = Effect.andThen(
       warnOfOpenSecrets([...secrets, config.stateDir, `${config.stateDir}/state.db`]),
-      programs.up(config, { devTools, newKey })
+      programs.up(config, { devTools, newKey, read: Effect.provide(readConfig(file), context) })
     )
     yield* withConfiguredLogLevel(run, config.logLevel)
   })

@@ -73,6 +73,7 @@ const engineCounters = [
   "sessions.live",
   "sessions.created",
   "sessions.evicted",
+  "sessions.cut",
   "parking.expired",
   "notices.coalesced",
   "notices.limited",

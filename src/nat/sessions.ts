@@ -351,14 +351,17 @@ export class Sessions extends SessionRecords {
     return this.removeWhere(client, () => true)
   }
 
-  /** The client may not use the resource: flows that do not move to another with a mapping are suspended, without one they end. */
-  withdraw(client: number, resource: number, moves: (slot: number) => boolean): void {
-    this.removeWhere(client, (slot) => {
+  /** The client may not use the resource: flows that do not move to another with a mapping are suspended, without one they end. Returns how many they are. */
+  withdraw(client: number, resource: number, moves: (slot: number) => boolean): number {
+    let suspended = 0
+    const ended = this.removeWhere(client, (slot) => {
       if (this.resourceOf(slot) !== resource || this.suspended(slot) || moves(slot)) return false
       if (this.mappingOf(slot) < 0) return true
       this.suspend(slot)
+      suspended++
       return false
     })
+    return ended + suspended
   }
 
   /**

@@ -267,6 +267,33 @@ export class NameBook {
     this.pump()
   }
 
+  /** Other servers stand behind the set: what the former ones said is served until these have answered. */
+  renew(resolver: string): void {
+    const set = this.sets.get(resolver)
+    if (set === undefined) return
+    const now = this.outside.now()
+    if (set.breaker.renew()) {
+      this.count("breaker.closed")
+      this.outside.setChanged(resolver, null)
+    }
+    for (const entry of this.names.values()) {
+      if (entry.set !== set) continue
+      this.stopLookup(entry)
+      entry.policy = Policy.renewed(entry.policy, now)
+      if (this.wanted(entry, now)) this.enqueue(entry, entry.lastClient, "Stale")
+      else this.age(entry, now)
+    }
+    this.pump()
+  }
+
+  /** Whoever comes next for the name has it looked up. */
+  private age(entry: NameEntry, now: number): void {
+    if (entry.state._tag !== "Resolved") return
+    entry.state = { ...entry.state, staleAt: Math.min(entry.state.staleAt, now) }
+    entry.applied = ++this.sequence
+    for (const mapping of entry.mappings.values()) this.sendAddresses(mapping)
+  }
+
   /** Sees whether the set lives, before the first client asks. */
   meet(resolver: string): void {
     this.setOf(resolver).pulse.ping()
@@ -661,17 +688,22 @@ export class NameBook {
   private rest(entry: NameEntry): void {
     entry.set.breaker.forget(entry)
     entry.policy = Policy.rested(entry.policy)
+    if (this.stopLookup(entry)) this.pump()
+  }
+
+  /** Returns whether one was under way. */
+  private stopLookup(entry: NameEntry): boolean {
     const { lookup } = entry
-    if (lookup === null) return
+    if (lookup === null) return false
     entry.lookup = null
     if (lookup.number === 0) {
       this.queue.cancel(lookup)
-    } else {
-      this.queue.finish(lookup, this.outside.now(), false)
-      entry.set.pulse.stopped(lookup)
-      this.outside.stop(lookup)
-      this.pump()
+      return false
     }
+    this.queue.finish(lookup, this.outside.now(), false)
+    entry.set.pulse.stopped(lookup)
+    this.outside.stop(lookup)
+    return true
   }
 
   /** Takes the proxies from other mappings of the client, which must have renumbered, and tells the data plane. */

@@ -59,6 +59,8 @@ export class Resolutions extends Context.Service<
     ) => NameState | undefined
     /** Finds out whether a resolver set lives, before the first client asks. */
     readonly meet: (resolver: string) => Effect.Effect<void>
+    /** Other servers stand behind the set: its names are looked up anew, and what is known is served meanwhile. */
+    readonly renew: (resolver: string) => Effect.Effect<void>
     /** Traffic or a client gives a reason to look again. Unknown mappings are ignored. */
     readonly refresh: (mapping: MappingId, cause: Cause) => Effect.Effect<void>
     /** A reply came from the mapping's real host: back-off is reset. */

@@ -163,6 +163,15 @@ export const answered = (name: NamePolicy, now: number): NamePolicy => {
     : after
 }
 
+/** Others are asked from now on: nothing that the former ones said or did holds up a lookup. */
+export const renewed = (name: NamePolicy, now: number): NamePolicy => ({
+  ...name,
+  inFlight: false,
+  remembered: false,
+  notBefore: now,
+  freshUntil: now
+})
+
 /** The set answered again: what waited for it need not wait longer. */
 export const released = (name: NamePolicy, now: number): NamePolicy => ({ ...name, notBefore: now })
 

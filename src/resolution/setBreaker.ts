@@ -73,6 +73,15 @@ export class SetBreaker {
     return wasOpen
   }
 
+  /** Other servers stand behind the set. Returns whether it was open. */
+  renew(): boolean {
+    const wasOpen = this.state.open
+    this.state = closedBreaker
+    this.probedAt.clear()
+    this.waiting.clear()
+    return wasOpen
+  }
+
   /** The names that were held back, those asked for last first. */
   release(): ReadonlyArray<NameEntry> {
     const all = Array.from(this.waiting).sort((a, b) => b.policy.demandAt - a.policy.demandAt)

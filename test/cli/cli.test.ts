@@ -26,7 +26,8 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
   Layer.succeed(Programs, {
     up: (config, options) =>
       Effect.gen(function* () {
-        asked.calls.push(["up", config.clients.length, options, yield* References.MinimumLogLevel])
+        const { devTools, newKey } = options
+        asked.calls.push(["up", config.clients.length, { devTools, newKey }, yield* References.MinimumLogLevel])
         if (failure !== undefined) return yield* Effect.fail(failure)
       }),
     upFirezone: (config, options) =>

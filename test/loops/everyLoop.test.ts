@@ -12,6 +12,7 @@ import { TestClock } from "effect/testing"
 import { destinations } from "../../layers/access/destinationRules.ts"
 import * as AuthorizationsLive from "../../layers/access/Authorizations.ts"
 import * as ControlPlaneFirezone from "../../layers/control/firezone/ControlPlaneFirezone.ts"
+import * as RegistryLive from "../../layers/control/standalone/Registry.ts"
 import * as ControlPlaneStandalone from "../../layers/control/standalone/ControlPlaneStandalone.ts"
 import * as ForeignNetworksLive from "../../layers/host/ForeignNetworks.ts"
 import * as IpFamiliesLive from "../../layers/host/IpFamilies.ts"
@@ -149,11 +150,13 @@ describe("one bug does not end", () => {
   )
 
   const standalone = (names: Partial<TunnelNames["Service"]>, store: Partial<StateStore["Service"]>) =>
-    ControlPlaneStandalone.layer({ config: configOf([], { clients: [] }) }).pipe(
+    ControlPlaneStandalone.layer().pipe(
       Layer.provide([
         Layer.mock(Authorizations, {}),
         Layer.mock(Clients, {}),
         Layer.mock(ConnectionAcceptor, {}),
+        Layer.mock(Resolutions, { askAgain: () => undefined, firstLookupAt: () => undefined }),
+        RegistryLive.layer({ config: configOf([], { clients: [] }) }),
         Layer.mock(TunnelNames, {
           restore: Effect.void,
           counters: Effect.succeed({}),

@@ -19,6 +19,7 @@ import * as ResolverMemory from "../../layers/memory/ResolverMemory.ts"
 import * as TunnelMemory from "../../layers/memory/TunnelMemory.ts"
 import { TunnelRecorder } from "../../layers/memory/TunnelMemory.ts"
 import * as IpFamiliesLive from "../../layers/host/IpFamilies.ts"
+import * as RegistryLive from "../../layers/control/standalone/Registry.ts"
 import * as TunnelNamesLive from "../../layers/control/standalone/TunnelNames.ts"
 import { Destinations } from "../../src/access/Destinations.ts"
 import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../../src/config/GatewayConfig.ts"
@@ -141,8 +142,13 @@ export const layerNames = (config: GatewayConfig, files = NameFilesMemory.none) 
 }
 
 /** A standalone gateway on any data plane. */
-export const layerGateway = <A, E>(config: GatewayConfig, dataPlane: Layer.Layer<DataPlane | A, E>) =>
-  ControlPlaneStandalone.layer({ config }).pipe(
+export const layerGateway = <A, E>(
+  config: GatewayConfig,
+  dataPlane: Layer.Layer<DataPlane | A, E>,
+  read?: RegistryLive.RegistryOptions["read"]
+) =>
+  ControlPlaneStandalone.layer().pipe(
+    Layer.provideMerge(RegistryLive.layer({ config, ...(read && { read }) })),
     Layer.provideMerge(TunnelMemory.layer),
     Layer.provideMerge(layerNames(config)),
     Layer.provideMerge(dataPlane)

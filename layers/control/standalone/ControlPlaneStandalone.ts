@@ -9,6 +9,7 @@ import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Auth
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { type PolicyChange, Registry } from "../../../src/control/Registry.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
 import { activeClients } from "../../../src/control/standalone/activeClients.ts"
 import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
@@ -23,10 +24,10 @@ import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
+import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 
 export interface StandaloneOptions {
-  readonly config: GatewayConfig
   /** Done before the first question is read, while the packet worker takes up its work. */
   readonly warmUp?: Effect.Effect<unknown>
 }
@@ -38,27 +39,30 @@ const betweenWrites = "20 millis"
 const maxNamed = 10
 
 export const layer = (
-  options: StandaloneOptions
+  options: StandaloneOptions = {}
 ): Layer.Layer<
   ControlPlane,
   DnsSocketError | HostError | StateError,
-  Authorizations | Clients | ConnectionAcceptor | DataPlane | StateStore | Tunnel | TunnelNames
+  Authorizations | Clients | ConnectionAcceptor | DataPlane | Registry | Resolutions | StateStore | Tunnel | TunnelNames
 > =>
   Layer.effect(
     ControlPlane,
     Effect.gen(function* () {
-      const { config } = options
+      const registry = yield* Registry
+      const { config } = registry.current()
       const names = yield* TunnelNames
       const dataPlane = yield* DataPlane
       const tunnel = yield* Tunnel
       const store = yield* StateStore
 
       yield* tunnel.configure(planOf(config))
-      yield* restoreClients(config)
+      yield* restoreClients(config.clients)
       yield* names.restore
-      yield* grantNetworks(config)
+      yield* grantNetworks(config.grants)
       yield* rememberClients(names)
-      yield* Effect.forkScoped(grantAgain(config))
+      yield* Effect.forkScoped(grantAgain)
+      const services = yield* Effect.context<Effect.Services<ReturnType<typeof applyChange>>>()
+      yield* registry.follow((change) => Effect.provide(applyChange(change), services))
       const serve = tunnel.serve((query, { address }, transport) =>
         names.isDropped(address)
           ? null
@@ -74,7 +78,7 @@ export const layer = (
         health: Effect.zipWith(store.trouble, names.filtered, (trouble, filtered) => ({
           kind: "file",
           connected: trouble === null,
-          detail: trouble ?? `${config.clients.length} clients configured`,
+          detail: trouble ?? `${registry.current().config.clients.length} clients configured`,
           filtered
         })),
         counters: names.counters,
@@ -109,13 +113,13 @@ const planOf = ({
   hostCandidates: false
 })
 
-const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
+const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clients"]) {
   const store = yield* StateStore
   const clients = yield* Clients
   const now = yield* Clock.currentTimeMillis
   const stored = new Map((yield* store.clients).map((row) => [row.client, row]))
   const active = activeClients([...stored.values()], now)
-  for (const client of config.clients) {
+  for (const client of wanted) {
     const row = stored.get(client.id)
     const endpoint = row?.endpoint ?? null
     yield* clients.upsert(client, {
@@ -129,10 +133,54 @@ const restoreClients = Effect.fnUntraced(function* (config: GatewayConfig) {
   }
 })
 
+/** How long the packet path may take to say how many flows it has cut. */
+const cutMs = 20
+
+/**
+ * Takes away first what is not wanted any more, then looks names up where that is done now, then gives what is new. A
+ * question meanwhile is answered by the new policy.
+ */
+const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
+  const { difference } = change
+  const authorizations = yield* Authorizations
+  const clients = yield* Clients
+  const dataPlane = yield* DataPlane
+  const names = yield* TunnelNames
+  const resolutions = yield* Resolutions
+  const cutBefore = (yield* dataPlane.counters)["sessions.cut"] ?? 0
+  yield* names.retake(change)
+  for (const client of difference.clients.removed) {
+    yield* authorizations.revoke(client, null)
+    yield* resolutions.releaseWhere(client, null)
+    yield* clients.remove(client)
+  }
+  for (const { client, resource } of difference.ended) yield* authorizations.revoke(client, resource)
+  for (const resolver of difference.resolvers) yield* resolutions.renew(resolver)
+  for (const client of difference.clients.changed) yield* clients.upsert(client)
+  yield* Effect.catch(
+    restoreClients(difference.clients.added),
+    Effect.fnUntraced(function* (error) {
+      yield* Effect.logError(`where new clients were last is not known: ${error.message}`)
+      for (const client of difference.clients.added) yield* clients.upsert(client)
+    })
+  )
+  const now = yield* Clock.currentTimeMillis
+  for (const grant of difference.granted) {
+    const { client, expiresAt, resource } = grant
+    if (expiresAt !== null && expiresAt <= now) yield* authorizations.revoke(client.id, resource.id)
+    else if ((yield* authorizations.find(client.id, resource.id)) !== undefined) yield* authorizations.record(grant)
+    else yield* grantNetworks([grant])
+  }
+  yield* names.recover(change)
+  yield* Effect.sleep(cutMs)
+  const counters = yield* dataPlane.counters
+  return { cut: (counters["sessions.cut"] ?? 0) - cutBefore, untouched: counters["sessions.live"] ?? 0 }
+})
+
 /** CIDR and Internet resources need no question: they are open from the first handshake on. */
-const grantNetworks = Effect.fnUntraced(function* (config: GatewayConfig) {
+const grantNetworks = Effect.fnUntraced(function* (grants: GatewayConfig["grants"]) {
   const acceptor = yield* ConnectionAcceptor
-  for (const grant of config.grants) {
+  for (const grant of grants) {
     if (grant.resource.kind === "dns") continue
     yield* acceptor
       .accept({ ...grant, name: null, credentials: null })
@@ -148,9 +196,9 @@ const grantNetworks = Effect.fnUntraced(function* (config: GatewayConfig) {
  * A date of the file is of the host's clock. When that one is set back, what had expired by it may hold again, open
  * connections included: where it was ahead for a moment, that is all that anybody sees of it.
  */
-const grantAgain = Effect.fnUntraced(function* (config: GatewayConfig) {
+const grantAgain = Effect.gen(function* () {
+  const registry = yield* Registry
   const authorizations = yield* Authorizations
-  const dated = config.grants.filter(({ expiresAt }) => expiresAt !== null)
   let last = yield* Clock.currentTimeMillis
   const look = Effect.gen(function* () {
     yield* Effect.sleep("1 second")
@@ -158,9 +206,10 @@ const grantAgain = Effect.fnUntraced(function* (config: GatewayConfig) {
     const isBack = now < last
     last = now
     if (!isBack) return
-    for (const grant of dated) {
+    for (const grant of registry.current().config.grants) {
       const { client, expiresAt, resource } = grant
-      if (expiresAt! <= now || (yield* authorizations.find(client.id, resource.id)) !== undefined) continue
+      if (expiresAt === null || expiresAt <= now || (yield* authorizations.find(client.id, resource.id)) !== undefined)
+        continue
       yield* authorizations.record(grant)
       yield* Effect.logWarning("the clock was set back: an authorization holds again").pipe(
         Effect.annotateLogs({ client: client.id, resource: resource.id })

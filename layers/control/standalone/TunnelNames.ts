@@ -8,8 +8,7 @@ import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { Destinations } from "../../../src/access/Destinations.ts"
-import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
-import { grantsOf } from "../../../src/config/GatewayConfig.ts"
+import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { chainToResource, endIn } from "../../../src/control/standalone/chainToResource.ts"
 import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
@@ -20,6 +19,8 @@ import {
   NameRoutes,
   rightsOf
 } from "../../../src/control/standalone/nameRoutes.ts"
+import { grantsByClient } from "../../../src/control/standalone/policyDifference.ts"
+import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { isInMemoryOnly, Slots } from "../../../src/control/standalone/Slots.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
@@ -50,10 +51,11 @@ import { makeStoredSlots } from "./storedSlots.ts"
 const searchTtl = 30
 
 interface ClientNames extends NamesOfClient, Asker {
-  readonly rights: NameRights
+  client: ConfiguredClient
+  rights: NameRights
   readonly decided: DecidedNames
   /** All that it sends anywhere comes through the tunnel. */
-  readonly internet: boolean
+  internet: boolean
 }
 
 export const layer = (
@@ -83,7 +85,7 @@ export const layer = (
       const stored = yield* makeStoredSlots
       const resourceNames = yield* makeResourceNames(stored)
       const admission = makeAdmission()
-      const routes = new NameRoutes(config)
+      let routes = new NameRoutes(config)
       const files = yield* NameFiles
       const events = yield* EventLog
       const foreign = yield* makeForeignAnswers(forwarder)
@@ -94,21 +96,87 @@ export const layer = (
       }
       const byAddress = new Map<string, ClientNames>()
       const byClient = new Map<string, ClientNames>()
-      for (const client of config.clients) {
-        const names: ClientNames = {
-          ...makeAsker(client.id),
-          client,
-          rights: rightsOf(client.id, grantsOf(config, client.id)),
-          internet: grantsOf(config, client.id).some(({ resource }) => resource.kind === "internet"),
-          slots: new Slots(client.id, ranges),
-          decided: new DecidedNames(),
-          held: 0,
-          turn: Semaphore.makeUnsafe(1)
+
+      /** Takes the clients as they are now, and what those of `rights` may reach. */
+      const take = (policy: GatewayConfig, rights: ReadonlySet<string>) => {
+        const grants = grantsByClient(policy)
+        const gone = new Set(byClient.keys())
+        byAddress.clear()
+        for (const client of policy.clients) {
+          gone.delete(client.id)
+          let names = byClient.get(client.id)
+          if (names === undefined || rights.has(client.id)) {
+            const own = [...(grants.get(client.id)?.values() ?? [])]
+            const now = {
+              client,
+              rights: rightsOf(client.id, own),
+              internet: own.some(({ resource }) => resource.kind === "internet")
+            }
+            names = Object.assign(names ?? newNames(client), now)
+            byClient.set(client.id, names)
+          }
+          byAddress.set(client.tunnel4, names)
+          byAddress.set(client.tunnel6, names)
         }
-        byClient.set(client.id, names)
-        byAddress.set(client.tunnel4, names)
-        byAddress.set(client.tunnel6, names)
+        for (const client of gone) byClient.delete(client)
       }
+      const newNames = (client: ConfiguredClient): ClientNames => ({
+        ...makeAsker(client.id),
+        client,
+        rights: rightsOf(client.id, []),
+        internet: false,
+        slots: new Slots(client.id, ranges),
+        decided: new DecidedNames(),
+        held: 0,
+        turn: Semaphore.makeUnsafe(1)
+      })
+      take(config, new Set())
+
+      /** The client may use the name as far as its rights go. Yields the grants that cover it. */
+      const recordName = Effect.fnUntraced(function* (of: ClientNames, { domain, proxyIps }: NameEntry) {
+        const grants = of.rights.names.filter(({ resource }) => matches(resource.pattern, domain))
+        const [first] = grants
+        if (first === undefined) return []
+        yield* clients.upsert(of.client)
+        for (const grant of grants) yield* authorizations.record(grant)
+        yield* resolutions.subscribe({
+          client: of.client.id,
+          resource: first.resource,
+          domain,
+          proxyIps,
+          cause: "Restarted"
+        })
+        return grants
+      })
+
+      /** Cut like those that expire while the gateway runs: packets to their names are told so. */
+      const cutExpired = Effect.fnUntraced(function* (grants: ReadonlySet<DnsGrant>) {
+        const now = yield* Clock.currentTimeMillis
+        for (const { client, expiresAt, resource } of grants) {
+          if (expiresAt !== null && expiresAt <= now) yield* authorizations.revoke(client.id, resource.id)
+        }
+      })
+
+      /** Brings the stored names of these clients back. */
+      const restore = Effect.fnUntraced(function* (wanted: (client: string) => boolean) {
+        const used = new Set<DnsGrant>()
+        // In the order of use, so that the first to make room is the least recently used one.
+        for (const row of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
+          const of = wanted(row.client) ? byClient.get(row.client) : undefined
+          const named = of?.slots.restore(row)
+          if (of === undefined || named === undefined) continue
+          if (named.released !== undefined) yield* stored.release(of, named.released, yield* Clock.currentTimeMillis)
+          for (const grant of yield* recordName(of, named.entry)) used.add(grant)
+        }
+        yield* cutExpired(used)
+        const askers = [...byClient.values()].filter((of) => wanted(of.client.id) && of.rights.names.length > 0)
+        yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
+      })
+
+      const meetSets = Effect.fnUntraced(function* (resources: GatewayConfig["resources"]) {
+        const named = resources.flatMap((resource) => (resource.kind === "dns" ? [resource.resolver] : []))
+        for (const resolver of new Set(named)) yield* resolutions.meet(resolver)
+      })
 
       /** The answer of another server whose aliases lead to a name of a resource ends in the client's proxy IPs. */
       const ofAlias = (
@@ -271,37 +339,38 @@ export const layer = (
           addresses_filtered: foreign.filtered.count
         })),
         filtered: Effect.sync(() => ({ count: foreign.filtered.count, last: foreign.filtered.last })),
-        restore: Effect.gen(function* () {
-          const named = config.resources.flatMap((resource) => (resource.kind === "dns" ? [resource.resolver] : []))
-          for (const resolver of new Set(named)) yield* resolutions.meet(resolver)
-          const expired = new Set<DnsGrant>()
-          // In the order of use, so that the first to make room is the least recently used one.
-          for (const row of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
-            const of = byClient.get(row.client)
-            const named = of?.slots.restore(row)
-            if (of === undefined || named === undefined) continue
-            const now = yield* Clock.currentTimeMillis
-            if (named.released !== undefined) yield* stored.release(of, named.released, now)
-            const grants = of.rights.names.filter(({ resource }) => matches(resource.pattern, row.domain))
-            const [first] = grants
-            if (first === undefined) continue
-            yield* clients.upsert(of.client)
-            for (const grant of grants) {
-              if (grant.expiresAt !== null && grant.expiresAt <= now) expired.add(grant)
-              yield* authorizations.record(grant)
+        restore: Effect.andThen(
+          meetSets(config.resources),
+          restore(() => true)
+        ),
+        retake: ({ after: { config: policy }, difference }) =>
+          Effect.sync(() => {
+            routes = new NameRoutes(policy)
+            take(policy, difference.rights)
+          }),
+        recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
+          yield* files.setLists(policy.block)
+          yield* meetSets(policy.resources)
+          const isNew = new Set<string>(difference.clients.added.map(({ id }) => id))
+          for (const client of difference.rights) {
+            const of = isNew.has(client) ? undefined : byClient.get(client)
+            if (of === undefined) continue
+            const used = new Set<DnsGrant>()
+            for (const entry of of.slots.named()) {
+              for (const grant of yield* recordName(of, entry)) used.add(grant)
             }
-            yield* resolutions.subscribe({
-              client: of.client.id,
-              resource: first.resource,
-              domain: row.domain,
-              proxyIps: named.entry.proxyIps,
-              cause: "Restarted"
-            })
+            yield* cutExpired(used)
+            // What covers no name of the client (any more) is granted with the first one that it asks for.
+            for (const grant of of.rights.names) {
+              if (!used.has(grant)) yield* authorizations.revoke(client, grant.resource.id)
+            }
+            yield* Effect.yieldNow
           }
-          // Cut like those that expire while the gateway runs: packets to their names are told so.
-          for (const { client, resource } of expired) yield* authorizations.revoke(client.id, resource.id)
-          const askers = [...byClient.values()].filter((of) => of.rights.names.length > 0)
-          yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
+          if (isNew.size === 0) return
+          yield* Effect.catch(
+            restore((client) => isNew.has(client)),
+            (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
+          )
         }),
         isDropped: (source) => {
           const of = byAddress.get(source)

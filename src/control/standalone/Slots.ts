@@ -137,6 +137,11 @@ export class Slots {
     return this.names.find(mappingId(this.client, null, domain))
   }
 
+  /** All names that have one. */
+  named(): ReadonlyArray<NameEntry> {
+    return this.names.all()
+  }
+
   ofMapping(id: MappingId): NameEntry | undefined {
     return this.names.find(id)
   }

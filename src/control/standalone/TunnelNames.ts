@@ -4,6 +4,7 @@ import type { TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { StateError } from "../../host/StateStore.ts"
+import type { PolicyChange } from "../Registry.ts"
 import type { FilteredAddresses } from "./tellable.ts"
 
 /** The names of standalone clients: which proxy IPs stand for which name, and what a client is told when it asks. */
@@ -12,6 +13,10 @@ export class TunnelNames extends Context.Service<
   {
     /** Brings back what was stored: mappings of resources that a client may still reach, waiting for traffic. */
     readonly restore: Effect.Effect<void, StateError>
+    /** Questions are answered by the new policy from now on. */
+    readonly retake: (change: PolicyChange) => Effect.Effect<void>
+    /** After what it takes away: names go on under what covers them now, those of new clients are brought back. */
+    readonly recover: (change: PolicyChange) => Effect.Effect<void>
     /**
      * Answers a question that came from a tunnel address. Waits for no lookup of a resource's name, but 140 ms for the first
      * one of a name below a wildcard, or for IPv6 addresses; while others are answered also for its turn.

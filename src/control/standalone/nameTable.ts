@@ -36,6 +36,10 @@ export class NameTable {
     return this.bySlot.get(slot)
   }
 
+  all(): ReadonlyArray<NameEntry> {
+    return [...this.byId.values()]
+  }
+
   /** Marks the name as just asked for, or seen in use. */
   touch(entry: NameEntry, now: number): void {
     entry.lastUsedAt = now

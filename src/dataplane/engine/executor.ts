@@ -150,7 +150,7 @@ export class Executor {
   }
 
   private endFlows(client: ClientEntry): void {
-    this.state.sessions.forgetClient(client.index)
+    this.state.add("sessions.cut", this.state.sessions.forgetClient(client.index))
     client.stage.clear()
   }
 
@@ -174,7 +174,10 @@ export class Executor {
   private cutDenied(client: ClientEntry): void {
     const { fragments, sessions } = this.state
     fragments.forgetClient(client.index)
-    sessions.removeWhere(client.index, (slot) => this.isDenied(client, slot))
+    this.state.add(
+      "sessions.cut",
+      sessions.removeWhere(client.index, (slot) => this.isDenied(client, slot))
+    )
   }
 
   /** Not one that waits for its resource anyhow; one that another resource lets through moves there. */
@@ -223,7 +226,10 @@ export class Executor {
     if (client?.resources.delete(index) !== true) return
     state.routes.remove(client.index, index)
     state.fragments.forgetClient(client.index)
-    state.sessions.withdraw(client.index, index, (slot) => this.moves(client, slot))
+    state.add(
+      "sessions.cut",
+      state.sessions.withdraw(client.index, index, (slot) => this.moves(client, slot))
+    )
     state.resources.release(index)
   }
 

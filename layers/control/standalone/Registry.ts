@@ -1,0 +1,105 @@
+/** The policy in memory, with a way to read it anew. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { type PolicyChange, Registry, ReloadRefused, type ReloadReport } from "../../../src/control/Registry.ts"
+import { policyDifference } from "../../../src/control/standalone/policyDifference.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+
+export interface RegistryOptions {
+  readonly config: GatewayConfig
+  /** Reads what is wanted now, and checks it. */
+  readonly read?: Effect.Effect<GatewayConfig, { readonly message: string }>
+}
+
+type Apply = (change: PolicyChange) => Effect.Effect<ReloadReport["sessions"]>
+
+const noFile = new ReloadRefused({ message: "this gateway has no file to read again — start it with sallyport up" })
+
+export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<Registry> =>
+  Layer.effect(
+    Registry,
+    Effect.gen(function* () {
+      let current = { version: 1, config }
+      let apply: Apply = () => Effect.succeed({ cut: 0, untouched: 0 })
+      const turn = Semaphore.makeUnsafe(1)
+      const applied = yield* PubSub.sliding<PolicyChange>(16)
+
+      const reload = Effect.gen(function* () {
+        const wanted = yield* read
+        const since = yield* monotonicMillis
+        const before = current
+        const difference = policyDifference(before.config, wanted)
+        const { fixed } = difference
+        if (fixed.length > 0) {
+          return yield* new ReloadRefused({
+            message: `${fixed.join(", ")} cannot change while the gateway runs — restart it, or take that change back`
+          })
+        }
+        const after = { version: before.version + 1, config: wanted }
+        current = after
+        const change = { before, after, difference }
+        const sessions = yield* Effect.uninterruptible(apply(change))
+        yield* PubSub.publish(applied, change)
+        const report = reportOf(change, sessions, Math.round((yield* monotonicMillis) - since))
+        yield* tell(report)
+        return report
+      }).pipe(
+        Effect.mapError(({ message }) => new ReloadRefused({ message })),
+        Effect.tapError(({ message }) =>
+          Effect.forEach(message.split("\n"), (line) => Effect.logError(`nothing was reloaded: ${line}`))
+        ),
+        (reload) => turn.withPermit(reload)
+      )
+
+      return Registry.of({
+        current: () => current,
+        reload,
+        follow: (by) =>
+          Effect.acquireRelease(
+            Effect.sync(() => void (apply = by)),
+            () => Effect.sync(() => void (apply = () => Effect.succeed({ cut: 0, untouched: 0 })))
+          ),
+        changes: Stream.fromPubSub(applied)
+      })
+    })
+  )
+
+const reportOf = (
+  { after, difference }: PolicyChange,
+  sessions: ReloadReport["sessions"],
+  tookMs: number
+): ReloadReport => {
+  const { clients, grants, resolvers, resources, settings } = difference
+  const named = (list: ReadonlyArray<{ readonly id: string }>) => list.map(({ id }) => id)
+  return {
+    version: after.version,
+    clients: { ...clients, added: named(clients.added), changed: named(clients.changed) },
+    resources,
+    grants,
+    resolvers,
+    settings,
+    sessions,
+    tookMs
+  }
+}
+
+/** The audit line. */
+const tell = ({ clients, grants, resolvers, resources, sessions, settings, tookMs, version }: ReloadReport) =>
+  Effect.logInfo("reloaded").pipe(
+    Effect.annotateLogs({
+      version,
+      clients: counts(clients),
+      resources: counts(resources),
+      grants: `+${grants.added} ~${grants.changed} -${grants.removed}`,
+      changed: [...resolvers.map((name) => `resolvers.${name}`), ...settings].join(" ") || "nothing else",
+      sessionsCut: sessions.cut,
+      tookMs
+    })
+  )
+
+const counts = ({ added, changed, removed }: ReloadReport["clients"]): string =>
+  `+${added.length} ~${changed.length} -${removed.length}`

@@ -1,0 +1,62 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import * as Schema from "effect/Schema"
+import type { GatewayConfig } from "../config/GatewayConfig.ts"
+import type { PolicyDifference } from "./standalone/policyDifference.ts"
+
+/** What is wanted, as one immutable value. The version grows with each change while the gateway runs. */
+export interface VersionedPolicy {
+  readonly version: number
+  readonly config: GatewayConfig
+}
+
+const Names = Schema.Struct({
+  added: Schema.Array(Schema.String),
+  changed: Schema.Array(Schema.String),
+  removed: Schema.Array(Schema.String),
+  untouched: Schema.Int
+})
+
+/** What a reload came to. */
+export const ReloadReport = Schema.Struct({
+  version: Schema.Int,
+  clients: Names,
+  resources: Names,
+  /** Client × resource. */
+  grants: Schema.Struct({ added: Schema.Int, changed: Schema.Int, removed: Schema.Int }),
+  /** Sets whose servers have changed. */
+  resolvers: Schema.Array(Schema.String),
+  /** Other settings that have changed, as the file calls them. */
+  settings: Schema.Array(Schema.String),
+  sessions: Schema.Struct({ cut: Schema.Int, untouched: Schema.Int }),
+  tookMs: Schema.Int
+})
+export type ReloadReport = typeof ReloadReport.Type
+
+/** Nothing has changed; `message` says why, in a line for each place. */
+export class ReloadRefused extends Schema.TaggedError<ReloadRefused>()("ReloadRefused", { message: Schema.String }) {}
+
+export interface PolicyChange {
+  readonly before: VersionedPolicy
+  readonly after: VersionedPolicy
+  readonly difference: PolicyDifference
+}
+
+/** What is wanted: clients, groups, resources, resolver sets and all else that the file says, and its changes. */
+export class Registry extends Context.Service<
+  Registry,
+  {
+    /** Asked each time; nobody keeps it. */
+    readonly current: () => VersionedPolicy
+    /** Reads what is wanted anew and has the difference applied; one at a time. */
+    readonly reload: Effect.Effect<ReloadReport, ReloadRefused>
+    /** Who applies changes; `current` is the new one already. Yields the sessions that were cut and those that go on. */
+    readonly follow: (
+      apply: (change: PolicyChange) => Effect.Effect<ReloadReport["sessions"]>
+    ) => Effect.Effect<void, never, Scope.Scope>
+    /** Changes that have been applied. */
+    readonly changes: Stream.Stream<PolicyChange>
+  }
+>()("sallyport/control/Registry") {}
