@@ -4,6 +4,7 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { cli } from "../src/cli/cli.ts"
+import { SomethingWrong } from "../src/cli/showStatus.ts"
 import type { Failure, Programs } from "../src/cli/Programs.ts"
 import { layerUsageErrors } from "../src/cli/usageError.ts"
 import * as ControlClient from "./cli/ControlClient.ts"
@@ -12,6 +13,7 @@ import * as HostNames from "./cli/HostNames.ts"
 import * as Keys from "./cli/Keys.ts"
 import { runProcess } from "./cli/runProcess.ts"
 import * as StateFiles from "./cli/StateFiles.ts"
+import { layerScreen } from "./cli/runStatus.ts"
 import { version } from "./host/version.ts"
 
 /** Runs the command line as the process. `programs` is built for every command, so it should do its work inside them. */
@@ -20,6 +22,7 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     NodeServices.layer,
     programs,
     ControlClient.layer,
+    layerScreen,
     Keys.layer,
     StateFiles.layer,
     HostNames.layer,
@@ -28,5 +31,5 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
   )
   const command = Command.runWith(cli, { version })(argv).pipe(Effect.provide(services))
   // Usage errors have been shown already.
-  runProcess(command, CliError.isCliError)
+  runProcess(command, (error) => CliError.isCliError(error) || error instanceof SomethingWrong)
 }

@@ -1,8 +1,21 @@
 import * as Effect from "effect/Effect"
-import { showStatus, type StatusRequest } from "../../src/cli/showStatus.ts"
+import * as Layer from "effect/Layer"
+import type { ScreenSize } from "../../src/cli/renderStatus.ts"
+import { Screen, showStatus, SomethingWrong, type StatusRequest } from "../../src/cli/showStatus.ts"
 import * as ControlClient from "./ControlClient.ts"
 import { runProcess } from "./runProcess.ts"
 
 /** `sallyport status` as the process, without the framework of the command line. */
 export const runStatus = (request: StatusRequest): void =>
-  runProcess(Effect.provide(showStatus(request), ControlClient.layer))
+  runProcess(
+    Effect.provide(showStatus(request), Layer.merge(ControlClient.layer, layerScreen)),
+    (error) => error instanceof SomethingWrong
+  )
+
+/** The terminal of this process. */
+export const layerScreen = Layer.succeed(Screen, (): ScreenSize | null => {
+  const { columns, isTTY, rows } = process.stdout
+  if (!isTTY) return null
+  const { NO_COLOR = "", TERM } = process.env
+  return { columns: columns || 80, rows: rows || 24, color: NO_COLOR === "" && TERM !== "dumb" }
+})

@@ -12,8 +12,8 @@ import { configFlag } from "./configFlag.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
-import { table } from "./renderStatus.ts"
 import { warnOfOpenSecrets } from "./secretFiles.ts"
+import { table } from "./textTable.ts"
 
 /** `sallyport check`: says what is wrong with the file, or what it means. Touches nothing. */
 export const check = Command.make(

@@ -12,7 +12,7 @@ import type { LocalRecord } from "../dns/tunnelAnswer.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { isExact } from "../model/DomainPattern.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
-import { table } from "./renderStatus.ts"
+import { table } from "./textTable.ts"
 
 /** What the gateway reads of a file that others write. */
 const longest = 64n << 20n

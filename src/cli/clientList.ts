@@ -3,7 +3,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { configFlag } from "./configFlag.ts"
 import { load } from "./load.ts"
-import { table } from "./renderStatus.ts"
+import { table } from "./textTable.ts"
 
 /** `sallyport client list`: who is in the file. */
 export const clientList = Command.make(

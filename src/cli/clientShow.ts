@@ -9,7 +9,7 @@ import { formatPortFilter } from "../model/PortFilter.ts"
 import { clientOf } from "./clientOf.ts"
 import { configFlag } from "./configFlag.ts"
 import { load } from "./load.ts"
-import { table } from "./renderStatus.ts"
+import { table } from "./textTable.ts"
 
 /** `sallyport client show NAME`: what the file says of one client. */
 export const clientShow = Command.make(

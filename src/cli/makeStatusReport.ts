@@ -15,7 +15,7 @@ import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
 import { describeReason } from "./describeReason.ts"
-import type { StatusReport } from "./statusReport.ts"
+import { type StatusReport, statusVersion } from "./statusReport.ts"
 
 /** Rows beyond these are left out of a report and counted. */
 const maxMappingRows = 10_000
@@ -69,7 +69,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
   const missing = (part: Ipv6[Ipv6Part]) => (part === null ? null : { why: part.why, since: dateOf(part.since) })
   const stranded = strandedClients(input.foreignNetworks, input.clients)
   return {
-    version: 1,
+    version: statusVersion,
     at: input.at,
     gateway: {
       publicKey: input.publicKey,

@@ -1,202 +1,175 @@
-import { displayWidth } from "effect/cli/CliOutput"
 import { printable as clean } from "../events/printable.ts"
 import { formatAge } from "./formatAge.ts"
 import type { StatusReport } from "./statusReport.ts"
+import {
+  clientDetails,
+  clientsInOrder,
+  clientTable,
+  counterTables,
+  nameDetails,
+  nameIn,
+  nameSummary,
+  namesOf,
+  nameTable,
+  serverTable
+} from "./statusSections.ts"
+import { counted, fit, wrap } from "./textTable.ts"
+import { type Gravity, isWrong, type Trouble, troublesOf } from "./troubles.ts"
 
-/** The report for people: three tables and the counters that are not zero. Ends without a newline. */
-export const renderStatus = (report: StatusReport): string => {
-  const { at, gateway, clients, controlPlane, mappings, authorizations, omitted, counters } = report
-  const again = gateway.workerEpoch - 1
-  const restarts = again > 0 ? `, packet worker restarted ${again === 1 ? "once" : `${again} times`}` : ""
-  const connected = clients.filter((client) => client.connected).length
-  const where =
-    controlPlane.kind === "file"
-      ? `endpoint ${clean(gateway.endpoint)}${controlPlane.connected ? "" : `: ${clean(controlPlane.detail)}`}`
-      : `portal ${clean(gateway.endpoint)}: ${clean(controlPlane.connected ? "connected" : controlPlane.detail)}`
-  const parts = [
-    `gateway ${clean(gateway.publicKey)}\n${where}, up ${formatAge(at - gateway.startedAt)}${restarts}`,
-    firewallLines(report),
-    hostLines(report),
-    familyLines(report),
-    foreignLines(report),
-    counterLines("bugs met and outlived: look into the log, and report them", counters.defects ?? {}),
-    sharedKeys(report),
-    filteredLine(report),
-    privateDns(counters.dataPlane["outbound.private_dns_refused"] ?? 0),
-    section(
-      `clients: ${clients.length}, ${connected} connected`,
-      ["CLIENT", "TUNNEL", "ENDPOINT", "HANDSHAKE"],
-      clients.map((client) => [
-        client.name,
-        client.tunnel4,
-        client.connected ? `${client.endpoint ?? "?"}${client.path === null ? "" : `, ${client.path}`}` : "-",
-        client.lastHandshakeAt === null ? "never" : `${formatAge(at - client.lastHandshakeAt)} ago${aheadOf(client)}`
-      ])
-    ),
-    section(
-      `names: ${mappings.length + omitted.mappings}${more(omitted.mappings)}`,
-      ["CLIENT", "NAME", "PROXY", "STATE", "ADDRESSES OR REASON", "AGE", "NEXT TRY", "LOOKUPS"],
-      mappings.map((mapping) => [
-        mapping.client,
-        mapping.domain,
-        list(mapping.proxyIps),
-        mapping.state,
-        [list(mapping.addresses), mapping.reason ?? ""].filter((text) => text !== "").join("; ") || "-",
-        formatAge(at - mapping.since),
-        mapping.nextTryAt === null ? "-" : `in ${formatAge(mapping.nextTryAt - at)}`,
-        `${mapping.lookups}`
-      ])
-    ),
-    dnsServers(report),
-    section(
-      `authorizations: ${authorizations.length + omitted.authorizations}${more(omitted.authorizations)}`,
-      ["CLIENT", "RESOURCE", "EXPIRES"],
-      authorizations.map(({ client, resource, expiresAt }) => [
-        client,
-        resource,
-        expiresAt === null ? "never" : expiresAt <= at ? "now" : `in ${formatAge(expiresAt - at)}`
-      ])
-    ),
-    counterLines("access counters", counters.controlPlane),
-    counterLines("packet counters", counters.dataPlane),
-    counterLines("lookup counters", counters.resolutions),
-    counterLines("tunnel DNS counters", counters.dns),
-    counterLines("DNS server counters", counters.upstream ?? {}),
-    counterLines("host counters", counters.host ?? {})
-  ]
-  return parts.filter((part) => part !== "").join("\n\n")
+/** What the output is shown on. */
+export interface ScreenSize {
+  readonly columns: number
+  readonly rows: number
+  /** Whether it is to have colours (https://no-color.org). */
+  readonly color: boolean
 }
 
-/** Silent ones first. */
-const dnsServers = ({ at, dnsServers = [] }: StatusReport): string => {
-  if (dnsServers.length === 0) return ""
-  const rows = dnsServers.toSorted((a, b) => Number(a.silentSince === null) - Number(b.silentSince === null))
-  return section(
-    `DNS servers: ${rows.length}`,
-    ["SERVER", "STATE", "LATENCY", "LAST ANSWER", "ODD"],
-    rows.map(({ answeredAt, latencyMs, oddities, server, silentSince }) => [
-      server,
-      silentSince === null ? "answers" : `silent for ${formatAge(at - silentSince)}`,
-      latencyMs === null ? "-" : `${latencyMs} ms`,
-      answeredAt === null ? "never" : `${formatAge(at - answeredAt)} ago`,
-      oddities.length === 0 ? "-" : oddities.join(", ")
+/** What of the report is asked for; nothing: one screen. */
+export interface StatusView {
+  readonly clients: boolean
+  readonly names: boolean
+  readonly counters: boolean
+  /** Of a client or a name. */
+  readonly target: string | null
+}
+
+export const oneScreen: StatusView = { clients: false, names: false, counters: false, target: null }
+
+/** Where nothing else is known of the reader. */
+const defaultRows = 24
+
+/**
+ * The report for people, without a newline at its end: what is wrong, then what was asked for; without a question, as
+ * much as a screen has room for. A file or a pipe (`null`) gets one line for each thing that is wrong, of any length.
+ */
+export const renderStatus = (
+  report: StatusReport,
+  view: StatusView = oneScreen,
+  screen: ScreenSize | null = null
+): string => {
+  const width = screen?.columns ?? Number.POSITIVE_INFINITY
+  const paint = painter(screen?.color ?? false)
+  const troubles = troublesOf(report)
+  if (view.target !== null) {
+    const { target } = view
+    const details = clientDetails(report, target, width) ?? nameDetails(report, nameIn(target), width)
+    const about = troubles.filter((one) => one.about.includes(target) || one.about.includes(nameIn(target)))
+    return joined([troubleLines(report, about, width, paint, Infinity), details ?? "nothing in use is called so"])
+  }
+  if (view.clients || view.names || view.counters) {
+    return joined([
+      troubles.some(isWrong) ? paint(troubles[0]!.gravity, `${verdict(troubles)}: sallyport status says what`) : "",
+      view.clients ? clientTable(clientsInOrder(report), report.at, width) : "",
+      view.names ? joined([nameTable(namesOf(report), report.at, width), serverTable(report, width)]) : "",
+      view.counters ? counterTables(report, width) : ""
     ])
+  }
+  const head = fit(headLine(report), width)
+  const summary = summaryLines(report, width)
+  const room = (screen?.rows ?? defaultRows) - 1
+  const shown = troubleLines(report, troubles, width, paint, screen === null ? Infinity : room - summary.length - 3)
+  const left = room - (2 + shown.split("\n").length + 1 + summary.length)
+  return joined([head, shown, joined([summary.join("\n"), ...restOf(report, width, left)])])
+}
+
+/** One line for a monitor. */
+export const checkLine = (report: StatusReport): string => {
+  const troubles = troublesOf(report)
+  const [worst] = troubles
+  return worst === undefined || !isWrong(worst)
+    ? `OK: ${summaryLines(report, Infinity).join("; ")}`
+    : `${verdict(troubles)}: ${clean(worst.what)}${sinceOf(report, worst)}`
+}
+
+export const isAllWell = (report: StatusReport): boolean => !troublesOf(report).some(isWrong)
+
+const headLine = ({ at, controlPlane, gateway }: StatusReport): string =>
+  clean(
+    `${controlPlane.kind === "file" ? "endpoint" : "portal"} ${gateway.endpoint}, up ${formatAge(at - gateway.startedAt)}, key ${gateway.publicKey}`
   )
+
+const verdict = (troubles: ReadonlyArray<Trouble>): string => {
+  const wrong = troubles.filter(isWrong).length
+  return wrong === 0 ? "nothing is wrong" : `${counted(wrong, "thing is", "things are")} wrong`
 }
 
-const sharedKeys = ({ at, clients }: StatusReport): string =>
-  clients
-    .flatMap(({ name, twoPlaces }) =>
-      twoPlaces === undefined
-        ? []
-        : [
-            clean(
-              `client ${name}: its key is in use at two places at a time, ${list(twoPlaces.endpoints)}, ${formatAge(at - twoPlaces.at)} ago the last time; give every device a key of its own`
-            )
-          ]
-    )
-    .slice(0, maxSharedKeys)
-    .join("\n")
+const marks: Readonly<Record<Gravity, string>> = { outage: "✘", failing: "✘", odd: "!", note: "·" }
 
-const maxSharedKeys = 10
+const sinceOf = ({ at }: StatusReport, { gravity, since }: Trouble): string =>
+  since === null ? "" : gravity === "note" ? ` (${formatAge(at - since)} ago)` : `, for ${formatAge(at - since)}`
 
-const privateDns = (refused: number): string =>
-  refused === 0
-    ? ""
-    : `DNS through the Internet resource: ${refused} packets to a private DNS server refused, so names outside of resources ` +
-      "fail for those clients; give clients a public DNS server, or theirs a resource of its own"
-
-/** Addresses that were kept from clients, the last one as an example. */
-const filteredLine = ({ at, controlPlane: { filtered } }: StatusReport): string => {
-  if (filtered === undefined || filtered.last === null) return ""
-  const { address, client, name, why, at: then } = filtered.last
-  return clean(
-    `left out of DNS answers: ${filtered.count === 1 ? "one address" : `${filtered.count} addresses`} that the client cannot reach; ${formatAge(at - then)} ago ` +
-      `${client} asked for ${name} at ${address} (${why}): a resource with cidr: for its network would let it pass`
-  )
+/** As many as fit into `room` lines. */
+const troubleLines = (
+  report: StatusReport,
+  troubles: ReadonlyArray<Trouble>,
+  width: number,
+  paint: Paint,
+  room: number
+): string => {
+  const lines = [
+    troubles.some(isWrong) ? paint(troubles[0]!.gravity, verdict(troubles)) : paint("well", verdict(troubles))
+  ]
+  for (const [shown, trouble] of troubles.entries()) {
+    const next = trouble.next === "" ? "" : ` → ${trouble.next}`
+    const text = clean(`${trouble.what}${sinceOf(report, trouble)}${next}`)
+    const [first, ...more] = wrap(`${marks[trouble.gravity]} ${text}`, width, 2)
+    const rest = shown < troubles.length - 1 ? 1 : 0
+    if (lines.length + 1 + more.length + rest > room) {
+      lines.push(`  and ${troubles.length - shown} more: sallyport status | less`)
+      break
+    }
+    lines.push(paint(trouble.gravity, first!), ...more)
+  }
+  return lines.join("\n")
 }
 
-/** Of what the host lacks of IPv6: without it on the device there is no way out either. */
-const familyLines = ({ at, ipv6 }: StatusReport): string => {
-  if (ipv6 === undefined) return ""
-  const { device, sockets, wayOut } = ipv6
-  return [sockets, device ?? wayOut]
-    .flatMap((part) => (part === null ? [] : [`${clean(part.why)}; for ${formatAge(at - part.since)}`]))
-    .join("\n")
-}
-
-/** Those that cost somebody something first. */
-const foreignLines = ({ foreignNetworks = [] }: StatusReport): string => {
-  const shown = foreignNetworks.toSorted((a, b) => b.clients.length - a.clients.length)
-  const lines = shown.slice(0, maxForeignLines).map(({ clients, network, who }) => {
-    const lost = clients.length === 0 ? "no client is in it" : `no replies to ${list(clients)}`
-    return clean(`left to the host: ${network}, in use by ${who}; ${lost}`)
-  })
-  return [...lines, ...(shown.length > lines.length ? [`and ${shown.length - lines.length} more networks`] : [])].join(
-    "\n"
-  )
-}
-
-const maxForeignLines = 10
-
-/** Who takes packets away, and what to do about it. */
-const firewallLines = ({ at, firewall }: StatusReport): string =>
-  [
-    ...(firewall?.judged === false
-      ? ["host: whether its firewall lets packets through is not judged (firewall: off)"]
-      : []),
-    ...(firewall?.lost ?? []).map(
-      ({ fix, latest, likely, packets, since, what }) =>
-        `host: takes away ${clean(what)} for ${formatAge(at - since)}, ${packets} so far, the last one ${formatAge(at - latest)} ago: most likely ${clean(likely)}: ${clean(fix)}`
-    )
-  ].join("\n")
-
-/** What is wrong first, then what was put right. */
-const hostLines = ({ at, host }: StatusReport): string => {
-  if (host === undefined) return ""
-  const { last, repaired, wrong } = host
+const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string> => {
+  const { authorizations, clients, dnsServers = [], omitted } = report
+  const connected = clients.filter((client) => client.connected).length
+  const silent = dnsServers.filter(({ silentSince }) => silentSince !== null).length
   return [
-    ...(wrong === null
+    `${counted(clients.length, "client")}, ${connected} connected`,
+    nameSummary(report),
+    counted(authorizations.length + omitted.authorizations, "authorization"),
+    ...(dnsServers.length === 0
       ? []
-      : wrong.what.map((what) => `host: wrong for ${formatAge(at - wrong.since)}: ${clean(what)}`)),
-    ...(last === null
-      ? []
-      : [
-          `host: changed by others and put right, ${repaired === 1 ? "once" : `${repaired} times`}, ${formatAge(at - last.at)} ago the last time: ${clean(last.what.join(", "))}`
-        ])
-  ].join("\n")
+      : [`${counted(dnsServers.length, "DNS server")}, ${silent === 0 ? "all answer" : `${silent} silent`}`])
+  ].map((line) => fit(line, width))
 }
 
-/** Columns as wide as their widest cell, two spaces between, nothing behind the last; control characters shown as `?`. */
-export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const cells = [head, ...rows].map((row) => row.map(clean))
-  const widths = head.map((_, column) =>
-    cells.reduce((widest, row) => Math.max(widest, displayWidth(row[column] ?? "")), 0)
-  )
-  const pad = (cell: string, column: number) => cell + " ".repeat(Math.max(0, widths[column]! - displayWidth(cell)))
-  return cells.map((row) => row.map(pad).join("  ").trimEnd()).join("\n")
+/** Tables with as many rows as there is room for, the worst and the latest first. */
+const restOf = (report: StatusReport, width: number, room: number): ReadonlyArray<string> => {
+  const parts: Array<string> = []
+  let left = room
+  const add = <A>(rows: ReadonlyArray<A>, lines: number, flag: string, draw: (rows: ReadonlyArray<A>) => string) => {
+    // Besides the rows: a blank line, the head and, perhaps, how many more there are.
+    const most = rows.length + 2 <= lines ? rows.length : lines - 3
+    if (rows.length === 0 || most < 1) return
+    const more = rows.length - most
+    parts.push(`${draw(rows.slice(0, most))}${more === 0 ? "" : `\nand ${more} more: sallyport status ${flag}`}`)
+    left -= most + (more === 0 ? 2 : 3)
+  }
+  const names = namesOf(report)
+  const clients = clientsInOrder(report)
+  const forNames = Math.max(room - clients.length - 2, Math.ceil(room / 2))
+  add(names, forNames, "--names", (rows) => nameTable(rows, report.at, width))
+  add(clients, left, "--clients", (rows) => clientTable(rows, report.at, width))
+  return parts
 }
 
-const section = (title: string, head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
-  rows.length === 0 ? title : `${title}\n${table(head, rows)}`
+type Paint = (style: Gravity | "well", text: string) => string
 
-const counterLines = (title: string, counters: Readonly<Record<string, number>>): string => {
-  const rows = Object.entries(counters).filter(([, value]) => value !== 0)
-  return rows.length === 0
-    ? ""
-    : `${title}\n${table(
-        ["COUNTER", "VALUE"],
-        rows.map(([name, value]) => [name, `${value}`])
-      )}`
+const colors: Readonly<Record<Gravity | "well", string>> = {
+  outage: "31;1",
+  failing: "31",
+  odd: "33",
+  note: "2",
+  well: "32"
 }
 
-/** Why such a client was refused by others, and may be by a peer that cannot ask it to prove that it is there. */
-const aheadOf = ({ clockWasAheadMs }: StatusReport["clients"][number]): string =>
-  clockWasAheadMs === undefined ? "" : `, its clock was ${formatAge(clockWasAheadMs)} ahead before`
+const painter =
+  (color: boolean): Paint =>
+  (style, text) =>
+    color ? `\u001b[${colors[style]}m${text}\u001b[0m` : text
 
-const list = (texts: ReadonlyArray<string>): string => {
-  const shown = texts.slice(0, 4).join(" ")
-  return texts.length > 4 ? `${shown} +${texts.length - 4}` : shown
-}
-
-const more = (omitted: number): string => (omitted === 0 ? "" : `, ${omitted} not shown`)
+const joined = (parts: ReadonlyArray<string>): string => parts.filter((part) => part !== "").join("\n\n")

@@ -1,5 +1,8 @@
 import * as Schema from "effect/Schema"
 
+/** Of the document; another one for each change that a reader of the last one would misread. */
+export const statusVersion = 2
+
 const Millis = Schema.Finite
 const Counters = Schema.Record(Schema.String, Schema.Finite)
 
@@ -59,7 +62,7 @@ const Missing = Schema.NullOr(Schema.Struct({ why: Schema.String, since: Millis 
 
 /** The document of `sallyport status`. Times are epoch milliseconds; addresses canonical text. */
 export const StatusReport = Schema.Struct({
-  version: Schema.Literal(1),
+  version: Schema.Literal(statusVersion),
   at: Millis,
   gateway: Schema.Struct({
     publicKey: Schema.String,

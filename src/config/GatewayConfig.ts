@@ -3,7 +3,7 @@ import type { Firewall } from "../model/firewall.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
 import type { LocalRecord } from "../dns/tunnelAnswer.ts"
-import { defaultRanges, type Ranges } from "../model/ranges.ts"
+import { defaultRanges, type Ranges } from "../model/defaultRanges.ts"
 import type { Resource } from "../model/Resource.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
 

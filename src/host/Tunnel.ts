@@ -1,7 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { PacketPolicy } from "../dataplane/packetPolicy.ts"
-import type { Ranges } from "../model/ranges.ts"
+import type { Ranges } from "../model/defaultRanges.ts"
 import type { DnsHandler, DnsSocketError } from "./DnsSockets.ts"
 import type { HostKept } from "./HostKept.ts"
 import type { FirewallReport } from "./FirewallReport.ts"

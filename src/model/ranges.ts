@@ -1,21 +1,6 @@
 /** The four networks of the gateway, and which of their addresses may be proxy IPs. */
 import { contains, parseNetwork, type Words } from "../packet/address.ts"
 
-/** Canonical network texts. */
-export interface Ranges {
-  readonly tunnel4: string
-  readonly tunnel6: string
-  readonly proxy4: string
-  readonly proxy6: string
-}
-
-export const defaultRanges: Ranges = {
-  tunnel4: "100.64.0.0/11",
-  tunnel6: "fd00:2021:1111::/107",
-  proxy4: "100.96.0.0/11",
-  proxy6: "fd00:2021:1111:8000::/107"
-}
-
 /** Addresses that clients keep for their own DNS servers; never a proxy IP. */
 export const reservedNetworks: ReadonlyArray<string> = ["100.100.111.0/24", "fd00:2021:1111:8000:100:100:111:0/120"]
 

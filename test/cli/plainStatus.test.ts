@@ -15,8 +15,9 @@ const outcome = <E, R>(program: Effect.Effect<void, E, R>) =>
     const asked: Array<string> = []
     const request = (path: string) => Effect.sync(() => (asked.push(path), JSON.stringify(report)))
     const before = (yield* TestConsole.logLines).length
-    yield* Effect.provideService(program, ControlClient, { request, lines: () => Stream.empty })
-    return { asked, printed: (yield* TestConsole.logLines).slice(before) }
+    const asking = Effect.provideService(program, ControlClient, { request, lines: () => Stream.empty })
+    const code = (yield* Effect.isFailure(asking)) ? 1 : 0
+    return { code, asked, printed: (yield* TestConsole.logLines).slice(before) }
   })
 
 const withFramework = (argv: ReadonlyArray<string>, environment: Record<string, string>) =>
@@ -24,7 +25,21 @@ const withFramework = (argv: ReadonlyArray<string>, environment: Record<string, 
     Effect.provide([NodeServices.layer, ConfigProvider.layer(ConfigProvider.fromUnknown(environment))])
   )
 
-const words = ["--json", "--socket", "/a", "/b", "", "relative", "-", "--", "--socket=/a", "--config", "-c", "--help"]
+const words = [
+  "--json",
+  "--check",
+  "--socket",
+  "/a",
+  "/b",
+  "",
+  "relative",
+  "-",
+  "--",
+  "--socket=/a",
+  "--config",
+  "-c",
+  "--help"
+]
 const lists = (length: number): ReadonlyArray<ReadonlyArray<string>> =>
   length === 0 ? [[]] : lists(length - 1).flatMap((list) => words.map((word) => [...list, word]))
 
@@ -45,8 +60,8 @@ describe("plainStatus", () => {
           )
         }
       }
-      // Both forms without a socket, and both with each of the two, these in both environments.
-      assert.strictEqual(taken, 2 + 2 * 4)
+      // All forms without a socket, and all with each of the two, these in both environments.
+      assert.strictEqual(taken, 3 + 3 * 4)
     })
   )
 
@@ -60,6 +75,7 @@ describe("plainStatus", () => {
       ["status", "--socket", "--json"],
       ["status", "--json", "--json"],
       ["status", "extra"],
+      ["status", "--json", "--check"],
       ["status", "--log-level", "debug"],
       ["--log-level", "debug", "status"]
     ]) {

@@ -1,8 +1,13 @@
-import { assert, describe, it } from "@effect/vitest"
+import { stripVTControlCharacters } from "node:util"
+import { assert, describe, expect, it } from "@effect/vitest"
 import { Schema } from "effect"
+import { displayWidth } from "effect/cli/CliOutput"
 import { describeReason } from "../../src/cli/describeReason.ts"
 import { formatAge } from "../../src/cli/formatAge.ts"
-import { renderStatus, table } from "../../src/cli/renderStatus.ts"
+import { nothingCalled } from "../../src/cli/nothingCalled.ts"
+import { checkLine, isAllWell, oneScreen, renderStatus } from "../../src/cli/renderStatus.ts"
+import { isKnown } from "../../src/cli/statusSections.ts"
+import { fit, table, wrap } from "../../src/cli/textTable.ts"
 import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
 import { StatusReport } from "../../src/cli/statusReport.ts"
 import { Activity } from "../../src/dataplane/Activity.ts"
@@ -26,7 +31,7 @@ describe("the status report", () => {
     const { foreignNetworks: _, ipv6: _ipv6, ...older } = report
     const before = { ...older, counters }
     assert.deepStrictEqual(Schema.decodeSync(StatusReport)(before), before)
-    assert.include(renderStatus(before), "COUNTER")
+    assert.include(renderStatus(before), "2 clients, 1 connected")
   })
 
   it("tells a name that serves its last good answer from a fresh one", () => {
@@ -94,36 +99,6 @@ describe("the status report", () => {
     ])
   })
 
-  it("shows each DNS server in a line, silent ones first, with what is odd about it", () => {
-    const lines = renderStatus(report).split("\n")
-    const at = lines.indexOf("DNS servers: 2")
-    assert.deepStrictEqual(
-      lines.slice(at + 1, at + 4).map((line) => line.split(/ {2,}/)),
-      [
-        ["SERVER", "STATE", "LATENCY", "LAST ANSWER", "ODD"],
-        ["tls://10.0.1.53:853#dns.corp", "silent for 1m 10s", "-", "never", "-"],
-        ["10.0.0.53:53", "answers", "4 ms", "2s ago", "no EDNS, TCP only"]
-      ]
-    )
-  })
-
-  it("says which portal a gateway belongs to, and why it is not connected to it", () => {
-    const said = (connected: boolean, detail: string): string =>
-      renderStatus(makeStatusReport({ ...input, controlPlane: { kind: "portal", connected, detail } })).split("\n")[1]!
-
-    assert.match(said(true, "joined"), /^portal \[2001:db8::1\]:51820: connected, up 1h 2m/)
-    assert.match(said(false, "it refuses\nfor now"), /^portal \[2001:db8::1\]:51820: it refuses\?for now, up/)
-  })
-
-  it("names an address that was left out of a DNS answer, why, and what would let it pass", () => {
-    assert.include(
-      renderStatus(report),
-      "left out of DNS answers: 3 addresses that the client cannot reach; 5s ago alice asked for nas.example.org at 10.77.0.10 (not a public address): a resource with cidr: for its network would let it pass"
-    )
-    const none = { ...input.controlPlane, filtered: { count: 0, last: null } }
-    assert.notInclude(renderStatus(makeStatusReport({ ...input, controlPlane: none })), "left out")
-  })
-
   it("keeps the newest names when there are too many, and counts the others", () => {
     const state = (since: number) => ({ _tag: "Resolving", since, attempts: 1, silent: false }) as const
     const mappings = Array.from({ length: maxMappingRows + 5 }, (_, i) => ({
@@ -162,118 +137,247 @@ describe("the status report", () => {
   })
 })
 
+/** A gateway with nothing wrong. */
+const healthy: StatusReport = {
+  ...report,
+  gateway: { ...report.gateway, workerEpoch: 1 },
+  controlPlane: { kind: "file", connected: true, detail: "2 clients configured" },
+  dnsServers: report.dnsServers!.slice(0, 1),
+  mappings: report.mappings.slice(0, 1)
+}
+
+const screen = { columns: 80, rows: 24, color: false }
+
 describe("the status for people", () => {
-  it("shows gateway, clients, names, authorizations and the counters that moved", () => {
+  it("is one screen: what is wrong, worst first, with age and the next step; a summary; tables that still fit", () => {
+    expect(renderStatus(report, oneScreen, screen)).toMatchInlineSnapshot(`
+      "endpoint [2001:db8::1]:51820, up 1 h 2 min, key BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc…
+
+      4 things are wrong
+      ✘ the DNS server tls://10.0.1.53:853#dns.corp is silent, for 1 min 10 s → is it
+        up, and is there a way to it?
+      ✘ none.corp.internal has no address for alice: the name does not exist, for 5 s
+        → dig none.corp.internal at the servers of corp
+      ! the packet worker was restarted once → look into the log for why
+      ! old.corp.internal is served at its last good answer, 10.20.0.6, to alice: no
+        DNS answer within 10 s, for 10 min → dig old.corp.internal at the servers of
+        corp
+      · 3 addresses left out of DNS answers, the last one nas.example.org at
+        10.77.0.10 (not a public address) for alice (5 s ago) → a resource with cidr:
+        for its network would let it pass
+
+      2 clients, 1 connected
+      4 names: 1 unresolved, 1 stale, 1 resolving, 1 resolved
+      2 authorizations
+      2 DNS servers, 1 silent
+
+      CLIENT  ENDPOINT                HANDSHAKE       ACTIVE  IN   OUT  FLOWS  REFUSED
+      alice   198.51.100.7:4500, re…  1 min 35 s ago  never   0 B  0 B  0      0
+      bob     -                       never           never   0 B  0 B  0      0"
+    `)
+  })
+
+  it("keeps to a narrow screen, cutting tables and counting what has no room", () => {
+    expect(renderStatus(report, oneScreen, { ...screen, columns: 40 })).toMatchInlineSnapshot(`
+      "endpoint [2001:db8::1]:51820, up 1 h 2 …
+
+      4 things are wrong
+      ✘ the DNS server
+        tls://10.0.1.53:853#dns.corp is
+        silent, for 1 min 10 s → is it up, and
+        is there a way to it?
+      ✘ none.corp.internal has no address for
+        alice: the name does not exist, for
+        5 s → dig none.corp.internal at the
+        servers of corp
+      ! the packet worker was restarted once →
+        look into the log for why
+        and 2 more: sallyport status | less
+
+      2 clients, 1 connected
+      4 names: 1 unresolved, 1 stale, 1 resol…
+      2 authorizations
+      2 DNS servers, 1 silent
+
+      CLIENT  ENDPOINT  HANDSHA…  ACTIVE  IN …
+      alice   198.51.…  1 min 3…  never   0 B…
+      bob     -         never     never   0 B…"
+    `)
+  })
+
+  it("cuts nothing off in a pipe, and has one line for each thing that is wrong", () => {
+    expect(renderStatus(report)).toMatchInlineSnapshot(`
+      "endpoint [2001:db8::1]:51820, up 1 h 2 min, key BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=
+
+      4 things are wrong
+      ✘ the DNS server tls://10.0.1.53:853#dns.corp is silent, for 1 min 10 s → is it up, and is there a way to it?
+      ✘ none.corp.internal has no address for alice: the name does not exist, for 5 s → dig none.corp.internal at the servers of corp
+      ! the packet worker was restarted once → look into the log for why
+      ! old.corp.internal is served at its last good answer, 10.20.0.6, to alice: no DNS answer within 10 s, for 10 min → dig old.corp.internal at the servers of corp
+      · 3 addresses left out of DNS answers, the last one nas.example.org at 10.77.0.10 (not a public address) for alice (5 s ago) → a resource with cidr: for its network would let it pass
+
+      2 clients, 1 connected
+      4 names: 1 unresolved, 1 stale, 1 resolving, 1 resolved
+      2 authorizations
+      2 DNS servers, 1 silent
+
+      NAME                  STATE       ADDRESSES OR REASON                   CHANGED     CLIENTS
+      none.corp.internal    Unresolved  the name does not exist               5 s ago     alice
+      old.corp.internal     Stale       10.20.0.6; no DNS answer within 10 s  10 min ago  alice
+      new.corp.internal     Resolving   -                                     0 s ago     bob
+      gitlab.corp.internal  Resolved    10.20.0.5                             30 s ago    alice
+
+      CLIENT  TUNNEL      ENDPOINT                    HANDSHAKE       ACTIVE  IN   OUT  FLOWS  REFUSED
+      alice   100.64.0.2  198.51.100.7:4500, relayed  1 min 35 s ago  never   0 B  0 B  0      0
+      bob     100.64.0.3  -                           never           never   0 B  0 B  0      0"
+    `)
+  })
+
+  it("has colours where the screen is to have them, and is the same text", () => {
+    const colored = renderStatus(report, oneScreen, { ...screen, color: true })
+    assert.include(colored, "\u001b[31m✘ the DNS server")
+    assert.strictEqual(stripVTControlCharacters(colored), renderStatus(report, oneScreen, screen))
+    assert.notInclude(renderStatus(report, oneScreen, screen), "\u001b")
+  })
+
+  it("says that nothing is wrong, and shows clients and names then", () => {
+    expect(renderStatus(healthy, oneScreen, screen)).toMatchInlineSnapshot(`
+      "endpoint [2001:db8::1]:51820, up 1 h 2 min, key BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc…
+
+      nothing is wrong
+
+      2 clients, 1 connected
+      1 name: 1 resolved
+      2 authorizations
+      1 DNS server, all answer
+
+      NAME                  STATE     ADDRESSES OR REASON  CHANGED   CLIENTS
+      gitlab.corp.internal  Resolved  10.20.0.5            30 s ago  alice
+
+      CLIENT  ENDPOINT                HANDSHAKE       ACTIVE  IN   OUT  FLOWS  REFUSED
+      alice   198.51.100.7:4500, re…  1 min 35 s ago  never   0 B  0 B  0      0
+      bob     -                       never           never   0 B  0 B  0      0"
+    `)
+  })
+
+  it("stays one readable screen with 200 clients and 500 names, whatever is wrong with them", () => {
+    const clients = Array.from({ length: 200 }, (_, i) => ({ ...report.clients[i % 2]!, name: `client-${i}` }))
+    const mappings = Array.from({ length: 500 }, (_, i) => ({
+      ...report.mappings[i % 4]!,
+      domain: `host-${i}.corp.internal`,
+      client: `client-${i % 200}`
+    }))
+    const large = { ...report, clients, mappings }
+    for (const columns of [40, 80, 200]) {
+      for (const rows of [24, 50]) {
+        const lines = renderStatus(large, oneScreen, { ...screen, columns, rows }).split("\n")
+        assert.isBelow(lines.length, rows)
+        assert.isTrue(lines.every((line) => displayWidth(line) <= columns))
+      }
+    }
+    assert.match(renderStatus(large, oneScreen, screen), /^ {2}and \d+ more: sallyport status \| less$/m)
+    const healthyOne = { ...healthy, clients, mappings: mappings.filter(({ state }) => state === "Resolved") }
+    const text = renderStatus(healthyOne, oneScreen, screen)
+    assert.isBelow(text.split("\n").length, 24)
+    assert.match(text, /^and \d+ more: sallyport status --names$/m)
+    const all = renderStatus(large, { ...oneScreen, clients: true, names: true }, screen)
+    for (const name of ["client-199", "host-499.corp.int"]) assert.include(all, name)
+  })
+
+  it("shows all clients, all names with the DNS servers, and all counters that moved when asked", () => {
+    expect(renderStatus(report, { ...oneScreen, clients: true, names: true, counters: true })).toMatchInlineSnapshot(`
+      "4 things are wrong: sallyport status says what
+
+      CLIENT  TUNNEL      ENDPOINT                    HANDSHAKE       ACTIVE  IN   OUT  FLOWS  REFUSED
+      alice   100.64.0.2  198.51.100.7:4500, relayed  1 min 35 s ago  never   0 B  0 B  0      0
+      bob     100.64.0.3  -                           never           never   0 B  0 B  0      0
+
+      NAME                  STATE       ADDRESSES OR REASON                   CHANGED     CLIENTS
+      none.corp.internal    Unresolved  the name does not exist               5 s ago     alice
+      old.corp.internal     Stale       10.20.0.6; no DNS answer within 10 s  10 min ago  alice
+      new.corp.internal     Resolving   -                                     0 s ago     bob
+      gitlab.corp.internal  Resolved    10.20.0.5                             30 s ago    alice
+
+      DNS SERVER                    STATE                  LATENCY  LAST ANSWER  ODD
+      tls://10.0.1.53:853#dns.corp  silent for 1 min 10 s  -        never        -
+      10.0.0.53:53                  answers                4 ms     2 s ago      no EDNS, TCP only
+
+      ACCESS
+      questions  3
+
+      PACKETS
+      outbound.forwarded  12
+
+      LOOKUPS
+      lookups  15
+
+      DNS SERVERS
+      queries      8"
+    `)
+  })
+
+  it("shows what clients carry", () => {
+    const busy = { bytesIn: 1_234, bytesOut: 56_700_000, flows: 3, refused: 2, lastActivityAt: input.now - 4_000 }
+    const clients = report.clients.map((client) => (client.name === "alice" ? { ...client, ...busy } : client))
+    const [head, row] = renderStatus({ ...healthy, clients }, { ...oneScreen, clients: true }).split("\n")
+    assert.match(head!, /ACTIVE +IN +OUT +FLOWS +REFUSED$/)
+    assert.match(row!, /1 min 35 s ago +4 s ago +1\.2 kB +56\.7 MB +3 +2$/)
+  })
+
+  it("shows all about one client or one name, with what is wrong with it only", () => {
+    expect(renderStatus(report, { ...oneScreen, target: "bob" })).toMatchInlineSnapshot(`
+      "nothing is wrong
+
+      CLIENT      bob
+      public key  AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=
+      tunnel      100.64.0.3 fd00:2021:1111::3
+      last heard  never
+
+      CLIENT  TUNNEL      ENDPOINT  HANDSHAKE  ACTIVE  IN   OUT  FLOWS  REFUSED
+      bob     100.64.0.3  -         never      never   0 B  0 B  0      0
+
+      RESOURCE  EXPIRES
+      gitlab    in 1 min 30 s
+
+      NAME               PROXY       STATE      ADDRESSES OR REASON  CHANGED  NEXT TRY  LOOKUPS
+      new.corp.internal  100.96.0.1  Resolving  -                    0 s ago  in 0 s    1"
+    `)
+    expect(renderStatus(report, { ...oneScreen, target: "Old.corp.internal." })).toMatchInlineSnapshot(`
+      "1 thing is wrong
+      ! old.corp.internal is served at its last good answer, 10.20.0.6, to alice: no DNS answer within 10 s, for 10 min → dig old.corp.internal at the servers of corp
+
+      NAME       old.corp.internal
+      resolver   corp
+      resources  gitlab
+
+      CLIENT  PROXY       STATE  ADDRESSES OR REASON                   CHANGED     NEXT TRY  LOOKUPS
+      alice   100.96.0.1  Stale  10.20.0.6; no DNS answer within 10 s  10 min ago  in 4 s    9"
+    `)
+  })
+
+  it("says that nothing is called so, and what may have been meant", () => {
     assert.strictEqual(
-      renderStatus(report),
-      `gateway ${report.gateway.publicKey}
-endpoint [2001:db8::1]:51820, up 1h 2m, packet worker restarted once
-
-left out of DNS answers: 3 addresses that the client cannot reach; 5s ago alice asked for nas.example.org at 10.77.0.10 (not a public address): a resource with cidr: for its network would let it pass
-
-clients: 2, 1 connected
-CLIENT  TUNNEL      ENDPOINT                    HANDSHAKE
-alice   100.64.0.2  198.51.100.7:4500, relayed  1m 35s ago
-bob     100.64.0.3  -                           never
-
-names: 4
-CLIENT  NAME                  PROXY                              STATE       ADDRESSES OR REASON                   AGE     NEXT TRY  LOOKUPS
-alice   gitlab.corp.internal  100.96.0.1 fd00:2021:1111:8000::1  Resolved    10.20.0.5                             30s     -         3
-alice   old.corp.internal     100.96.0.1 fd00:2021:1111:8000::1  Stale       10.20.0.6; no DNS answer within 10 s  10m 0s  in 4s     9
-alice   none.corp.internal    100.96.0.1 fd00:2021:1111:8000::1  Unresolved  the name does not exist               5s      in 2s     2
-bob     new.corp.internal     100.96.0.1 fd00:2021:1111:8000::1  Resolving   -                                     0s      in 0s     1
-
-DNS servers: 2
-SERVER                        STATE              LATENCY  LAST ANSWER  ODD
-tls://10.0.1.53:853#dns.corp  silent for 1m 10s  -        never        -
-10.0.0.53:53                  answers            4 ms     2s ago       no EDNS, TCP only
-
-authorizations: 2
-CLIENT  RESOURCE  EXPIRES
-alice   gitlab    never
-bob     gitlab    in 1m 30s
-
-access counters
-COUNTER    VALUE
-questions  3
-
-packet counters
-COUNTER             VALUE
-outbound.forwarded  12
-
-lookup counters
-COUNTER  VALUE
-lookups  15
-
-DNS server counters
-COUNTER  VALUE
-queries  8`
+      nothingCalled(report, "alize"),
+      'no client and no name in use is called "alize" — did you mean alice?'
     )
-  })
-
-  it("tells that clients ask a private DNS server through the Internet resource, before the tables", () => {
-    const dataPlane = { "outbound.private_dns_refused": 7 }
-    const text = renderStatus({ ...report, counters: { ...report.counters, dataPlane } })
-    assert.include(text, "7 packets to a private DNS server refused")
-    assert.isBelow(text.indexOf("a private DNS server"), text.indexOf("clients: 2"))
-  })
-
-  it("says what the host lacks of IPv6 and since when, once where one thing follows from another", () => {
-    const part = (why: string) => ({ why, since: input.now - 12_000 })
-    const ipv6 = { sockets: part("no sockets"), device: part("switched off"), wayOut: part("no route") }
+    assert.match(nothingCalled(report, "\u001b[2J"), /called "\?\[2J" — sallyport explain/)
     assert.deepStrictEqual(
-      renderStatus(makeStatusReport({ ...input, ipv6 }))
-        .split("\n")
-        .slice(3, 5),
-      ["no sockets; for 12s", "switched off; for 12s"]
-    )
-    const routes = renderStatus(makeStatusReport({ ...input, ipv6: { ...ipv6, sockets: null, device: null } }))
-    assert.strictEqual(routes.split("\n")[3], "no route; for 12s")
-  })
-
-  it("says what the host takes away, for how long, how lately, and what to do; what it was changed in, after that", () => {
-    const loss = { what: "pings", since: input.now - 60_000, latest: input.now - 20_000, packets: 7 }
-    const firewall = { ...input.firewall, lost: [{ ...loss, likely: "the rule A", fix: 'run "x"' }] }
-    const wrong = { since: input.now - 5_000, what: ["a route led elsewhere"] }
-    const host = { repaired: 2, devicesMade: 0, last: { at: input.now - 3_000, what: ["a down", "b gone"] }, wrong }
-    assert.deepStrictEqual(
-      renderStatus(makeStatusReport({ ...input, firewall, host }))
-        .split("\n")
-        .filter((line) => line.startsWith("host:")),
-      [
-        'host: takes away pings for 1m 0s, 7 so far, the last one 20s ago: most likely the rule A: run "x"',
-        "host: wrong for 5s: a route led elsewhere",
-        "host: changed by others and put right, 2 times, 3s ago the last time: a down, b gone"
-      ]
+      ["bob", "Old.corp.internal.", "alize"].map((target) => isKnown(report, target)),
+      [true, true, false]
     )
   })
 
-  it("names the clients that get no replies because the host uses the network of their addresses, worst first", () => {
-    const foreignNetworks = [
-      { network: "100.100.100.100/32", who: "the host's route 100.100.100.100 dev ts0 table 52" },
-      { network: "100.64.0.0/24", who: "the host's route 100.64.0.0/24 dev eth0" }
-    ]
-    assert.deepStrictEqual(
-      renderStatus(makeStatusReport({ ...input, foreignNetworks }))
-        .split("\n")
-        .slice(3, 5),
-      [
-        "left to the host: 100.64.0.0/24, in use by the host's route 100.64.0.0/24 dev eth0; no replies to alice bob",
-        "left to the host: 100.100.100.100/32, in use by the host's route 100.100.100.100 dev ts0 table 52; no client is in it"
-      ]
+  it("gives a monitor one line: how much is wrong and the worst of it, or a summary", () => {
+    assert.isFalse(isAllWell(report))
+    assert.strictEqual(
+      checkLine(report),
+      "4 things are wrong: the DNS server tls://10.0.1.53:853#dns.corp is silent, for 1 min 10 s"
     )
-  })
-
-  it("shows the bugs that the gateway has outlived before anything else, and nothing while there are none", () => {
-    const lines = renderStatus({ ...report, counters: { ...report.counters, defects: { Refresh: 2 } } }).split("\n")
-    assert.deepStrictEqual(lines.slice(2, 7), [
-      "",
-      "bugs met and outlived: look into the log, and report them",
-      "COUNTER  VALUE",
-      "Refresh  2",
-      ""
-    ])
-    assert.notInclude(renderStatus(report), "bugs")
+    assert.isTrue(isAllWell(healthy))
+    assert.strictEqual(
+      checkLine(healthy),
+      "OK: 2 clients, 1 connected; 1 name: 1 resolved; 2 authorizations; 1 DNS server, all answer"
+    )
   })
 
   it("aligns columns by their width on the screen and obeys no control character", () => {
@@ -289,14 +393,23 @@ queries  8`
     )
   })
 
+  it("gives the widest columns up first where the screen is narrow, and breaks lines between words", () => {
+    assert.strictEqual(
+      table(["A", "B"], [["a".repeat(30), "short"]], 20),
+      `A${" ".repeat(14)}B\n${"a".repeat(12)}…  short`
+    )
+    assert.strictEqual(fit("日本語", 5), "日本…")
+    assert.deepStrictEqual(wrap("! it is so for 12 s now", 12, 2), ["! it is so", "  for 12 s", "  now"])
+  })
+
   it("writes ages in the two largest units", () => {
     assert.deepStrictEqual([-5, 59_999, 60_000, 3_599_000, 3_600_000, 90_061_000].map(formatAge), [
-      "0s",
-      "59s",
-      "1m 0s",
-      "59m 59s",
-      "1h 0m",
-      "1d 1h"
+      "0 s",
+      "59 s",
+      "1 min",
+      "59 min 59 s",
+      "1 h",
+      "1 d 1 h"
     ])
   })
 })

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { parseAddress } from "../../src/packet/address.ts"
-import { defaultRanges, proxyMembership } from "../../src/model/ranges.ts"
+import { defaultRanges } from "../../src/model/defaultRanges.ts"
+import { proxyMembership } from "../../src/model/ranges.ts"
 
 describe("ranges", () => {
   const membership = proxyMembership([defaultRanges.proxy4, defaultRanges.proxy6])

@@ -287,17 +287,18 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
       const status = [...lab.program("sallyport"), "status"]
 
       const text = yield* lab.exec("gateway", [...status, "--config", world.gateway.configPath])
+      const about = yield* lab.exec("gateway", [...status, "visitor", "--config", world.gateway.configPath])
+      const counters = yield* lab.exec("gateway", [...status, "--counters", "--config", world.gateway.configPath])
       const json = yield* world.gateway.status
       const none = yield* lab.attempt("gateway", [...status, "--socket", `${lab.directory}/none.sock`])
 
-      assert.include(text, `gateway ${world.gateway.publicKey}`)
-      assert.match(text, /clients: 1, 1 connected/)
-      assert.match(text, /visitor +100\.64\.0\.2 +192\.0\.2\.2:\d+ +\d+s ago/)
-      assert.match(
-        text,
-        new RegExp(`visitor +app\\.corp\\.internal +.*${proxy.replaceAll(".", "\\.")}.* Resolved +10\\.20\\.0\\.10`)
-      )
-      assert.match(text, /outbound\.forwarded +\d+/)
+      assert.include(text, `key ${world.gateway.publicKey}`)
+      assert.match(text, /^nothing is wrong$/m)
+      assert.match(text, /^1 client, 1 connected$/m)
+      assert.match(text, /visitor +100\.64\.0\.2 +192\.0\.2\.2:\d+ +\d+ s ago /)
+      assert.match(text, /app\.corp\.internal +Resolved +10\.20\.0\.10.* visitor$/m)
+      assert.match(about, new RegExp(`app\\.corp\\.internal +${proxy.replaceAll(".", "\\.")} +Resolved`))
+      assert.match(counters, /outbound\.forwarded +\d+/)
       assert.strictEqual(json.clients[0]?.connected, true)
       assert.deepInclude(json.mappings[0], { domain: appName, state: "Resolved", reason: null })
       assert.isAbove(json.counters.dataPlane["outbound.forwarded"] ?? 0, 0)

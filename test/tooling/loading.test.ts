@@ -69,6 +69,7 @@ const commands: ReadonlyArray<{
 }> = [
   { args: ["--version"], said: /^sallyport v\d/, below: 20 },
   { args: ["status", "--socket", socket], said: /gitlab\.corp\.internal/, below: 200 },
+  { args: ["status", "--check", "--socket", socket], said: /^4 things are wrong/, below: 200 },
   { args: ["status", "--json", "--socket", socket], said: /"workerEpoch"/, below: 200 },
   { args: ["status", "--socket", "/nowhere/s"], said: /^sallyport: no gateway is running \(nothing at/, below: 200 },
   { args: ["status", "--socket", socket, "--log-level", "debug"], said: /gitlab\.corp\.internal/ },

@@ -7,7 +7,7 @@ import type { DnsSocketError } from "../../../src/host/DnsSockets.ts"
 import type { HostError } from "../../../src/host/HostNetwork.ts"
 import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
-import { defaultRanges } from "../../../src/model/ranges.ts"
+import { defaultRanges } from "../../../src/model/defaultRanges.ts"
 import { makePortalDns } from "./portalDns.ts"
 
 interface Addresses {

@@ -5,7 +5,7 @@ import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { isDue, type Named, Slots, type SlotStep } from "../../../src/control/standalone/Slots.ts"
 import type { StoredMapping } from "../../../src/host/StateStore.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
-import { defaultRanges } from "../../../src/model/ranges.ts"
+import { defaultRanges } from "../../../src/model/defaultRanges.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { client } from "../../support/access.ts"
 

@@ -10,7 +10,7 @@ import { invariant, type Target, utf8 } from "../Target.ts"
 const decode = Schema.decodeEffect(Schema.fromJsonString(StatusReport))
 
 const report: StatusReport = {
-  version: 1,
+  version: 2,
   at: 100_000,
   gateway: { publicKey: "k", endpoint: "vpn.example.com:51820", startedAt: 1, workerEpoch: 2 },
   controlPlane: { kind: "portal", connected: false, detail: "the portal is away" },

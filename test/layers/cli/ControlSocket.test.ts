@@ -7,7 +7,7 @@ import { Effect, Exit, Schema, Scope } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { type ControlClient, ControlError, askGateway } from "../../../src/cli/ControlClient.ts"
 import { fetchStatus as fetch } from "../../../src/cli/fetchStatus.ts"
-import type { StatusReport } from "../../../src/cli/statusReport.ts"
+import { type StatusReport, statusVersion } from "../../../src/cli/statusReport.ts"
 import * as ControlClientLive from "../../../layers/cli/ControlClient.ts"
 import { jsonRoute } from "../../../layers/cli/controlRoute.ts"
 import * as ControlSocket from "../../../layers/cli/ControlSocket.ts"
@@ -95,7 +95,7 @@ describe("the control socket", () => {
           error.message,
           `a gateway is already running (it listens at ${path}) — stop it, or set control_socket to another path`
         )
-        assert.strictEqual((yield* fetch(path)).version, 1)
+        assert.strictEqual((yield* fetch(path)).version, statusVersion)
       })
     )
   )
@@ -202,7 +202,7 @@ describe("asking the gateway", () => {
     inDirectory((directory) =>
       Effect.gen(function* () {
         const path = `${directory}/other`
-        const server = Net.createServer((socket) => socket.end('{"version":2}\n'))
+        const server = Net.createServer((socket) => socket.end('{"version":1}\n'))
         yield* Effect.acquireRelease(
           Effect.callback<void>((resume) => void server.listen(path, () => resume(Effect.void))),
           () => Effect.sync(() => server.close())

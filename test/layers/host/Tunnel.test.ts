@@ -17,7 +17,7 @@ import { ForeignNetworks } from "../../../src/host/ForeignNetworks.ts"
 import { HostError, HostNetwork } from "../../../src/host/HostNetwork.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
-import { defaultRanges } from "../../../src/model/ranges.ts"
+import { defaultRanges } from "../../../src/model/defaultRanges.ts"
 import { parseAddress } from "../../../src/packet/address.ts"
 import { withLogLines } from "../../support/standalone.ts"
 

@@ -1,0 +1,276 @@
+/**
+ * What is wrong with a running gateway, by its report: one small judgement for each kind, and nothing else decides it. Each
+ * finding says what, since when, and what to do next.
+ */
+import { formatAge } from "./formatAge.ts"
+import type { StatusReport } from "./statusReport.ts"
+import { counted, list } from "./textTable.ts"
+
+/** Worst first: nobody gets through, somebody does not, it will or may be so, good to know. All but notes are wrong. */
+const gravities = ["outage", "failing", "odd", "note"] as const
+export type Gravity = (typeof gravities)[number]
+
+export interface Trouble {
+  readonly gravity: Gravity
+  readonly what: string
+  /** Epoch milliseconds; `null`: not known. */
+  readonly since: number | null
+  readonly next: string
+  /** Names of clients and domains that it is about; neither: it is about the gateway. */
+  readonly about: ReadonlyArray<string>
+}
+
+type Judgement = (report: StatusReport) => ReadonlyArray<Trouble>
+
+/** All that is wrong, worst first, and of equal gravity what lasts longest. */
+export const troublesOf = (report: StatusReport): ReadonlyArray<Trouble> =>
+  judgements
+    .flatMap((judge) => judge(report))
+    .toSorted((a, b) => gravities.indexOf(a.gravity) - gravities.indexOf(b.gravity) || (a.since ?? 0) - (b.since ?? 0))
+
+export const isWrong = ({ gravity }: Trouble): boolean => gravity !== "note"
+
+const controlPlane: Judgement = ({ controlPlane: { connected, detail, kind } }) =>
+  connected
+    ? []
+    : kind === "portal"
+      ? [
+          trouble(
+            "outage",
+            `not connected to the portal: ${detail}`,
+            null,
+            "what is authorized goes on for now; look at the portal and the way to it"
+          )
+        ]
+      : [trouble("failing", detail, null, "look at the state directory: its disk, owner and mode")]
+
+const firewallLosses: Judgement = ({ firewall }) =>
+  (firewall?.lost ?? []).map(({ fix, likely, packets, since, what }) =>
+    trouble(
+      "outage",
+      `the host takes away ${what}, ${counted(packets, "packet")} so far: most likely ${likely}`,
+      since,
+      fix
+    )
+  )
+
+const firewallUnjudged: Judgement = ({ firewall }) =>
+  firewall?.judged === false
+    ? [trouble("note", "whether the host's firewall lets packets through is not judged (firewall: off)", null, "")]
+    : []
+
+const hostWrong: Judgement = ({ host }) =>
+  (host?.wrong?.what ?? []).map((what) => trouble("outage", `host: ${what}`, host!.wrong!.since, ""))
+
+const hostRepaired: Judgement = ({ host }) =>
+  host === undefined || host.last === null
+    ? []
+    : [
+        trouble(
+          "note",
+          `others changed the host, and it was put right ${times(host.repaired)}, the last time: ${host.last.what.join(", ")}`,
+          host.last.at,
+          "find out which program does that"
+        )
+      ]
+
+const defects: Judgement = ({ counters }) =>
+  Object.entries(counters.defects ?? {}).flatMap(([loop, count]) =>
+    count === 0
+      ? []
+      : [
+          trouble(
+            "failing",
+            `a bug in ${loop} was met and outlived ${times(count)}`,
+            null,
+            "look into the log, and report it"
+          )
+        ]
+  )
+
+const workerRestarts: Judgement = ({ gateway: { workerEpoch } }) =>
+  workerEpoch <= 1
+    ? []
+    : [trouble("odd", `the packet worker was restarted ${times(workerEpoch - 1)}`, null, "look into the log for why")]
+
+const silentServers: Judgement = ({ dnsServers = [] }) => {
+  const all = dnsServers.every(({ silentSince }) => silentSince !== null)
+  return dnsServers.flatMap(({ server, silentSince }) =>
+    silentSince === null
+      ? []
+      : [
+          trouble(
+            all ? "outage" : "failing",
+            `the DNS server ${server} is silent`,
+            silentSince,
+            "is it up, and is there a way to it?"
+          )
+        ]
+  )
+}
+
+/** One finding for a name of however many clients. */
+const failingNames: Judgement = ({ mappings }) => {
+  const byName = Map.groupBy(
+    mappings.filter(({ state }) => state === "Unresolved" || state === "Stale"),
+    ({ domain, reason, resolver, state }) => JSON.stringify([domain, resolver, state, reason])
+  )
+  return [...byName.values()].map((rows) => {
+    const { addresses, domain, reason, resolver, state } = rows[0]!
+    const since = Math.min(...rows.map((row) => row.since))
+    const who = clientsOf(rows.map(({ client }) => client))
+    const what =
+      state === "Stale"
+        ? `${domain} is served at its last good answer, ${list(addresses)}, to ${who}: ${reason ?? ""}`
+        : `${domain} has no address for ${who}: ${reason ?? ""}`
+    const about = [domain, ...rows.map(({ client }) => client)]
+    return trouble(
+      state === "Stale" ? "odd" : "failing",
+      what,
+      since,
+      `dig ${domain} at the servers of ${resolver}`,
+      about
+    )
+  })
+}
+
+/** Real hosts that do not answer, however good the name is. */
+const silentAddresses: Judgement = ({ mappings, silentAddresses = [] }) =>
+  silentAddresses.map(({ address, clients, domain, resolver, since, tries }) => {
+    const others = mappings.some(
+      (row) => row.domain === domain && row.resolver === resolver && row.addresses.length > 1
+    )
+    return trouble(
+      "failing",
+      `no answer from ${address}, an address of ${domain}: ${counted(tries, "try", "tries")} of ${clientsOf(clients)}`,
+      since,
+      others ? "its other addresses are tried; is the host up?" : "is the host up, and is there a way to it and back?",
+      [domain, ...clients]
+    )
+  })
+
+const twoPlaces: Judgement = ({ clients }) =>
+  clients.flatMap(({ name, twoPlaces }) =>
+    twoPlaces === undefined
+      ? []
+      : [
+          trouble(
+            "failing",
+            `the key of ${name} is in use at two places at a time, ${list(twoPlaces.endpoints)}`,
+            twoPlaces.at,
+            "give every device a key of its own",
+            [name]
+          )
+        ]
+  )
+
+const clocksAhead: Judgement = ({ clients }) =>
+  clients.flatMap(({ clockWasAheadMs, name }) =>
+    clockWasAheadMs === undefined
+      ? []
+      : [
+          trouble(
+            "note",
+            `the clock of ${name} was ${formatAge(clockWasAheadMs)} ahead before`,
+            null,
+            "set it by NTP",
+            [name]
+          )
+        ]
+  )
+
+/** Without IPv6 on the device there is no way out either. */
+const noIpv6: Judgement = ({ ipv6 }) =>
+  [ipv6?.sockets ?? null, ipv6?.device ?? ipv6?.wayOut ?? null].flatMap((part) =>
+    part === null
+      ? []
+      : [trouble("note", part.why, part.since, "IPv4 goes on; nothing is to be done where that will do")]
+  )
+
+const foreignNetworks: Judgement = ({ foreignNetworks = [] }) =>
+  foreignNetworks.map(({ clients, network, who }) =>
+    clients.length === 0
+      ? trouble("note", `${network} is left to the host, in use by ${who}; no client is in it`, null, "")
+      : trouble(
+          "failing",
+          `${network} is left to the host, in use by ${who}: no replies to ${list(clients)}`,
+          null,
+          "give these clients other addresses, or move network:",
+          clients
+        )
+  )
+
+/** Addresses that were kept from clients, the last one as an example. */
+const filteredAnswers: Judgement = ({ controlPlane: { filtered } }) => {
+  if (filtered === undefined || filtered.last === null) return []
+  const { address, at, client, name, why } = filtered.last
+  return [
+    trouble(
+      "note",
+      `${counted(filtered.count, "address", "addresses")} left out of DNS answers, the last one ${name} at ${address} (${why}) for ${client}`,
+      at,
+      "a resource with cidr: for its network would let it pass",
+      [client, name]
+    )
+  ]
+}
+
+const privateDns: Judgement = ({ counters }) => {
+  const refused = counters.dataPlane["outbound.private_dns_refused"] ?? 0
+  return refused === 0
+    ? []
+    : [
+        trouble(
+          "odd",
+          `DNS through the Internet resource: ${counted(refused, "packet")} to a private DNS server refused, so names outside of resources fail`,
+          null,
+          "give clients a public DNS server, or theirs a resource of its own"
+        )
+      ]
+}
+
+const unknownDevices: Judgement = ({ unknownDevices = [] }) =>
+  unknownDevices.map(({ endpoint, handshakes, latest, publicKey }) =>
+    trouble(
+      "note",
+      `an unknown device asks for a session from ${endpoint}, ${times(handshakes)}, its key is ${publicKey}`,
+      latest,
+      `if it is one of yours: sallyport client add NAME --public-key ${publicKey}`
+    )
+  )
+
+const judgements: ReadonlyArray<Judgement> = [
+  firewallLosses,
+  hostWrong,
+  controlPlane,
+  silentServers,
+  defects,
+  silentAddresses,
+  failingNames,
+  twoPlaces,
+  foreignNetworks,
+  unknownDevices,
+  workerRestarts,
+  privateDns,
+  noIpv6,
+  filteredAnswers,
+  hostRepaired,
+  clocksAhead,
+  firewallUnjudged
+]
+
+const trouble = (
+  gravity: Gravity,
+  what: string,
+  since: number | null,
+  next: string,
+  about: ReadonlyArray<string> = []
+): Trouble => ({ gravity, what, since, next, about })
+
+const times = (count: number): string => (count === 1 ? "once" : `${count} times`)
+
+/** `alice`, `3 clients`. */
+const clientsOf = (clients: ReadonlyArray<string>): string => {
+  const different = new Set(clients)
+  return different.size === 1 ? clients[0]! : `${different.size} clients`
+}
