@@ -116,12 +116,15 @@ export class NameBook {
     const now = this.outside.now()
     const isSame = sameTexts(mapping.proxyIps, proxyIps) && sameMembers(mapping.resources, resources)
     if (!isSame || !Policy.inDemand(name.policy, now) || outlived(name.state, now) !== null) return undefined
-    if (name.lookup?.number === 0) return undefined
+    const isQueued = name.lookup?.number === 0
+    // Another client's lookup may be taken over.
+    if (isQueued && name.lookup!.client !== mapping.client) return undefined
     const decision = this.decide(entry, "ClientAsked", now)
-    if (decision._tag !== "Ignore") return undefined
+    if (!isQueued && decision._tag !== "Ignore") return undefined
     this.demand(entry, now)
     if (proxyIps.length === 0) this.askedAbout(entry)
-    this.ignore(name, decision.brake)
+    if (isQueued || decision._tag !== "Ignore") this.count("brake.queued")
+    else this.ignore(name, decision.brake)
     return toldOf(entry, this.outside.refused)
   }
 

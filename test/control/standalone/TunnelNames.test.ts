@@ -838,6 +838,20 @@ describe("what is known at once", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("is a name whose next lookup waits behind its client's new names", () =>
+    Effect.gen(function* () {
+      yield* script("*", answer(["10.0.0.1"], 25))
+      yield* ask("git.corp")
+      yield* TestClock.adjust("24 seconds")
+      assert.isTrue(yield* isKnown("git.corp"))
+      yield* script("*", { _tag: "Hang" })
+      for (let n = 0; n < 200; n++) yield* Effect.forkScoped(askRaw(`n${n}.corp`), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      const told = yield* ask("git.corp")
+      assert.deepStrictEqual(yield* known("git.corp"), told)
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("is nothing without the right: withdrawn, expired, or another that covers the name", () => {
     const dated = { ...config, grants: config.grants.map((grant) => ({ ...grant, expiresAt: 10_000 })) }
     return Effect.gen(function* () {
