@@ -15,6 +15,7 @@ import type { DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
 import type { HostError } from "../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
+import { makeOutlive } from "../src/loops/outlive.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
@@ -76,8 +77,9 @@ export const layer = (
           config.controlSocket,
           yield* Effect.all([statusRoute(about), reloadRoute(registry.reload), logRoute])
         )
+        const outlive = makeOutlive("Registry.reload")
         yield* (options.reloads ?? Stream.empty).pipe(
-          Stream.runForEach(() => Effect.ignore(registry.reload)),
+          Stream.runForEach(() => outlive(Effect.ignore(registry.reload))),
           Effect.forkScoped
         )
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
