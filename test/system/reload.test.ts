@@ -72,6 +72,8 @@ it.live("a client is added, a name withdrawn and given back, a wrong file refuse
       sallyport("client", "remove", "bob", "--config", file)
     )
 
+    const { stdout: log } = yield* sallyport("log", "--config", file)
+
     assert.strictEqual(added.code, 0, added.stderr)
     assert.deepStrictEqual(clients, ["visitor", "bob"])
     assert.match(taken.stdout, /^grants {3}1 added, 0 changed, 1 removed$/m, taken.stderr)
@@ -85,6 +87,7 @@ it.live("a client is added, a name withdrawn and given back, a wrong file refuse
     assert.match(wrong.stderr, /\.yaml:\d+:\d+: .*nonsense/)
     assert.include(told, "nothing was reloaded")
     assert.strictEqual(removed.code, 0, removed.stderr)
+    assert.match(log, /reloaded: policy 3: clients \+0 ~0 -0, resources \+0 ~0 -0, grants \+1 ~0 -1$/m)
     assert.deepStrictEqual(
       (yield* gateway.status).clients.map(({ name }) => name),
       ["visitor"]

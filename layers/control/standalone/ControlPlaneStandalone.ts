@@ -13,10 +13,12 @@ import { type PolicyChange, Registry } from "../../../src/control/Registry.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
 import { activeClients } from "../../../src/control/standalone/activeClients.ts"
 import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
+import { describeDifference } from "../../../src/control/standalone/policyDifference.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientState } from "../../../src/dataplane/notices.ts"
 import { answerQuery } from "../../../src/dns/tunnelServer.ts"
+import { EventLog } from "../../../src/events/EventLog.ts"
 import type { DnsSocketError } from "../../../src/host/DnsSockets.ts"
 import type { HostError } from "../../../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
@@ -172,6 +174,10 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
     else yield* grantNetworks([grant])
   }
   yield* names.recover(change)
+  yield* (yield* EventLog).record({
+    _tag: "Reloaded",
+    what: `policy ${change.after.version}: ${describeDifference(difference)}`
+  })
   yield* Effect.sleep(cutMs)
   const counters = yield* dataPlane.counters
   return { cut: (counters["sessions.cut"] ?? 0) - cutBefore, untouched: counters["sessions.live"] ?? 0 }

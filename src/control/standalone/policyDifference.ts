@@ -105,6 +105,20 @@ export const policyDifference = (before: GatewayConfig, after: GatewayConfig): P
   }
 }
 
+/** In a line: new, changed and removed ones of each kind, and what else the file says differently. */
+export const describeDifference = ({ clients, grants, resolvers, resources, settings }: PolicyDifference): string =>
+  [
+    ...(
+      [
+        ["clients", clients.added.length, clients.changed.length, clients.removed.length],
+        ["resources", resources.added.length, resources.changed.length, resources.removed.length],
+        ["grants", grants.added, grants.changed, grants.removed]
+      ] as const
+    ).map(([what, added, changed, removed]) => `${what} +${added} ~${changed} -${removed}`),
+    ...resolvers.map((name) => `resolvers.${name}`),
+    ...settings
+  ].join(", ")
+
 /** The grants of each client, by resource. */
 export const grantsByClient = ({ grants }: GatewayConfig): ReadonlyMap<ClientId, Map<ResourceId, Authorization>> => {
   const found = new Map<ClientId, Map<ResourceId, Authorization>>()
