@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { FairQueue } from "../../src/dns/FairQueue.ts"
 import {
   type DnsHandler,
   type DnsReply,
@@ -37,6 +38,12 @@ export interface DnsSocketsOptions {
 
 /** An address may come up a moment after its device. */
 const bindRetry = Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 3 }))
+
+/**
+ * Queries that are more than a look to answer begin so many at a turn of the event loop, round robin by source: a burst is
+ * read off the socket before it is worked on, so that it neither fills the socket nor holds up what others ask.
+ */
+const beginsPerTurn = 8
 
 /** An IPv6 address that cannot be bound although the device has IPv6 is tried again after this long. */
 const tryAgain = "2 seconds"
@@ -82,6 +89,10 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     const run = yield* FiberSet.runtime(fibers)()
     const perSource = new Map<string, number>()
     let inFlight = 0
+    const waiting = new FairQueue<Asked>({ running: 1, waiting: maxInFlight, waitingEach: maxInFlight })
+    /** Begun at this turn of the event loop, whose end is `turn`. */
+    let begun = 0
+    let turn: NodeJS.Immediate | undefined
     const ended = (source: string): void => {
       inFlight--
       const left = perSource.get(source)! - 1
@@ -96,6 +107,22 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
         Effect.map((reply) => send(reply, source)),
         Effect.ensuring(Effect.sync(() => ended(source.address)))
       )
+    const begin = ({ reply, source }: Asked): void => {
+      begun++
+      run(answer(reply, source))
+    }
+    const nextTurn = (): void => {
+      turn = undefined
+      begun = 0
+      while (begun < beginsPerTurn) {
+        const next = waiting.take()
+        if (next === undefined) break
+        waiting.done(next.name)
+        begin(next.item)
+      }
+      if (begun > 0) turn = setImmediate(nextTurn)
+    }
+    yield* Effect.addFinalizer(() => Effect.sync(() => clearImmediate(turn)))
     socket.on("message", (bytes, { address, port }) => {
       const mine = perSource.get(address) ?? 0
       if (mine >= maxInFlight - inFlight) {
@@ -108,7 +135,9 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
       if (!Effect.isEffect(reply)) return send(reply, source)
       inFlight++
       perSource.set(address, mine + 1)
-      run(answer(reply, source))
+      if (begun < beginsPerTurn) begin({ reply, source })
+      else waiting.add(address, { reply, source })
+      turn ??= setImmediate(nextTurn)
     })
     socket.on("error", () => counters.send_errors++)
   })
@@ -174,6 +203,12 @@ const handle = ({ handler }: DnsService, ...query: Parameters<DnsHandler>): Retu
   } catch (defect) {
     return Effect.die(defect)
   }
+}
+
+/** A query that waits for its turn. */
+interface Asked {
+  readonly reply: Effect.Effect<DnsReply>
+  readonly source: SocketAddress
 }
 
 /** What Node is to listen on. */

@@ -169,6 +169,31 @@ describe("DnsSockets over UDP", () => {
       yield* eventually(() => other.received.length === 1 && greedy.received.length === 4)
     }).pipe(using({ maxInFlight: 8 }))
   )
+
+  it.live("what one source asks in a burst holds up no other's query: they begin in turn", () =>
+    Effect.gen(function* () {
+      const begun: Array<string> = []
+      const [at] = yield* serve((bytes) =>
+        Effect.sync((): DnsReply => {
+          begun.push(Buffer.from(bytes).toString())
+          // As long as a question about a new name takes.
+          const until = performance.now() + 1
+          while (performance.now() < until);
+          return null
+        })
+      )
+      const [greedy, other] = [yield* udpClient, yield* udpClient]
+      const bind = ({ socket }: typeof greedy, address: string) =>
+        Effect.promise(() => new Promise<void>((resolve) => socket.bind(0, address, () => resolve())))
+      yield* Effect.andThen(bind(greedy, "127.0.0.1"), bind(other, "127.0.0.2"))
+      for (let i = 0; i < 150; i++) greedy.socket.send(`q${i}`, at!.port, "127.0.0.1")
+      other.socket.send("other", at!.port, "127.0.0.1")
+      yield* eventually(() => begun.length === 151)
+
+      assert.isBelow(begun.indexOf("other"), 100)
+      assert.strictEqual(yield* counter("udp_dropped"), 0)
+    }).pipe(using())
+  )
 })
 
 describe("DnsSockets over TCP", () => {
