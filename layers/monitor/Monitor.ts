@@ -14,7 +14,7 @@ import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { dashboardView } from "../../src/monitor/dashboardView.ts"
 import type { Series } from "../../src/monitor/metricFamilies.ts"
-import { readiness } from "../../src/monitor/readiness.ts"
+import { readiness, type ReadinessPart } from "../../src/monitor/readiness.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { version } from "../host/version.ts"
 import { makeGatewayMetrics } from "./gatewayMetrics.ts"
@@ -126,24 +126,27 @@ const dashboard = Effect.gen(function* () {
   } satisfies Routes
 })
 
-/** `/healthz` and `/readyz`. */
-const health: Effect.Effect<Routes, never, Effect.Services<typeof ready>> = Effect.map(
-  Effect.context<Effect.Services<typeof ready>>(),
-  (context) => ({
+/** `/healthz` and `/readyz`, the latter of these parts. */
+const health = (
+  of: (part: ReadinessPart["part"]) => boolean
+): Effect.Effect<Routes, never, Effect.Services<typeof ready>> =>
+  Effect.map(Effect.context<Effect.Services<typeof ready>>(), (context) => ({
     "/healthz": { anyHost: true, answer: Effect.succeed<Page>({ type: "text/plain", body: "" }) },
     "/readyz": {
       anyHost: true,
       answer: Effect.map(Effect.provide(ready, context), (parts) => {
-        const notReady = parts.flatMap(({ part, why }) => (why === null ? [] : [{ part, why }]))
+        const notReady = parts.filter(({ part, why }) => of(part) && why !== null)
         return json(notReady.length === 0 ? 200 : 503, { version, ready: notReady.length === 0, notReady })
       })
     }
-  })
-)
+  }))
 
-/** Serves health alone, where a portal's gateways do. */
+/**
+ * Serves health alone, where a portal's gateways do. Ready is, as there, who has heard of the portal and set its tunnel up:
+ * who watches this restarts what is not ready, which mends no DNS server and nothing on the host.
+ */
 export const serveHealth = Effect.fnUntraced(function* (at: HostPort, setting: string) {
-  yield* Effect.asVoid(listen(at, setting, yield* health))
+  yield* Effect.asVoid(listen(at, setting, yield* health((part) => part === "tunnel")))
 })
 
 /** Folds the metrics, and serves everything at `at` (nothing if `null`) until the scope closes. */
@@ -154,7 +157,7 @@ export const serveMonitor = Effect.fnUntraced(function* (at: HostPort | null, se
   yield* Effect.forkScoped(superviseForever("Monitor.fold", Effect.andThen(folded, Effect.sleep(foldEvery))))
   if (at === null) return
   const routes = {
-    ...(yield* health),
+    ...(yield* health(() => true)),
     ...(yield* dashboard),
     "/metrics": {
       answer: Effect.andThen(folded, PrometheusMetrics.format()).pipe(

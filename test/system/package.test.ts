@@ -56,14 +56,21 @@ afterAll(() => rmSync(project, { recursive: true }))
 
 describe("the packed package", () => {
   it("holds the build, each file with its declarations, the pages, and nothing else", () => {
-    const files = filesUnder("dist")
+    const built = filesUnder("dist")
+    const dashboard = built.filter((file) => /^dist\/layers\/monitor\/dashboard\/dashboard\.(?:css|js)$/.test(file))
+    const page = "dist/layers/monitor/dashboard/index.html"
+    const files = built.filter((file) => file !== page && !dashboard.includes(file))
     const sources = files.map((file) => /^dist\/((?:src|layers)\/.*?)(\.js|\.d\.ts)$/.exec(file)?.[1])
     assert.isAbove(files.length, 200)
     for (const [i, source] of sources.entries()) {
       assert.isDefined(source, files[i])
       assert.includeMembers(files as Array<string>, [`dist/${source}.js`, `dist/${source}.d.ts`])
     }
-    const besides = filesUnder(".").filter((file) => !/^(?:dist\/.+|docs\/[a-z-]+\.md|[A-Z]+\.md)$/.test(file))
+    assert.include(built, page)
+    assert.lengthOf(dashboard, 2)
+    const besides = filesUnder(".").filter(
+      (file) => !/^(?:dist\/.+|docs\/(?:[a-z-]+\.md|status\.schema\.json)|[A-Z]+\.md)$/.test(file)
+    )
     assert.isEmpty(besides.filter((file) => !["package.json", "LICENSE"].includes(file)))
   })
 
