@@ -114,7 +114,7 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     const nextTurn = (): void => {
       turn = undefined
       begun = 0
-      while (begun < beginsPerTurn) {
+      for (let i = 0; i < beginsPerTurn; i++) {
         const next = waiting.take()
         if (next === undefined) break
         waiting.done(next.name)

@@ -64,7 +64,7 @@ describe("the packed package", () => {
     assert.isAbove(files.length, 200)
     for (const [i, source] of sources.entries()) {
       assert.isDefined(source, files[i])
-      assert.includeMembers(files as Array<string>, [`dist/${source}.js`, `dist/${source}.d.ts`])
+      assert.includeMembers(files, [`dist/${source}.js`, `dist/${source}.d.ts`])
     }
     assert.include(built, page)
     assert.lengthOf(dashboard, 2)
