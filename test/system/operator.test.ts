@@ -422,23 +422,25 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
     })
   )
 
-  it.effect(
-    "hangs up on a gateway: it reads its file again, and goes on until a signal that it names",
-    () =>
-      Effect.gen(function* () {
-        const gateway = yield* operate({ name: "hangup", config: plain })
-        yield* gateway.ready
-        process.kill(gateway.process.pid, "SIGHUP")
-        yield* gateway.log.pipe(
-          Effect.repeat({ until: (log) => log.includes("message=reloaded"), schedule: Schedule.spaced("50 millis"), times: 60 })
-        )
-        yield* gateway.ready
-        const code = yield* gateway.process.stop
-        const log = yield* gateway.log
-        assert.strictEqual(code, 0)
-        assert.match(log, /message=reloaded version=2 clients="\+0 ~0 -0"/)
-        assert.strictEqual(log.split('message="stopping: SIGTERM"').length, 2, log)
-      })
+  it.effect("hangs up on a gateway: it reads its file again, and goes on until a signal that it names", () =>
+    Effect.gen(function* () {
+      const gateway = yield* operate({ name: "hangup", config: plain })
+      yield* gateway.ready
+      process.kill(gateway.process.pid, "SIGHUP")
+      yield* gateway.log.pipe(
+        Effect.repeat({
+          until: (log) => log.includes("message=reloaded"),
+          schedule: Schedule.spaced("50 millis"),
+          times: 60
+        })
+      )
+      yield* gateway.ready
+      const code = yield* gateway.process.stop
+      const log = yield* gateway.log
+      assert.strictEqual(code, 0)
+      assert.match(log, /message=reloaded version=2 clients="\+0 ~0 -0"/)
+      assert.strictEqual(log.split('message="stopping: SIGTERM"').length, 2, log)
+    })
   )
 
   it.effect(
