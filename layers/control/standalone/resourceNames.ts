@@ -28,6 +28,8 @@ import type { StoredSlots } from "./storedSlots.ts"
 const firstLookupMs = 140
 /** While others of its resolver set are answered, a question waits so long for its name's turn to be looked up. */
 const turnMs = 1_000
+/** Who asks for hundreds at once knows why it waits; who asks for these few is not to wait behind somebody else's hundreds. */
+const fewHeld = 8
 /** Such questions at a time, and of one client; others are answered at once. */
 const maxHeld = { all: 1_280, client: 320 }
 
@@ -70,7 +72,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     { mapping, state }: NonNullable<AccessReply["mapping"]>
   ) {
     if (!wait || held >= maxHeld.all || of.held >= maxHeld.client) return state
-    const lastAt = (yield* monotonicMillis) + turnMs
+    const lastAt = (yield* monotonicMillis) + (of.held < fewHeld ? firstLookupMs : turnMs)
     let left = leftOf(mapping.id, lastAt)
     if (left <= 0) return state
     held++
