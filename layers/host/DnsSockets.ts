@@ -40,10 +40,10 @@ export interface DnsSocketsOptions {
 const bindRetry = Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 3 }))
 
 /**
- * Queries that are more than a look to answer begin so many at a turn of the event loop, round robin by source: a burst is
+ * Queries that are more than a look to answer begin two at a turn of the event loop, round robin by source: a burst is
  * read off the socket before it is worked on, so that it neither fills the socket nor holds up what others ask.
  */
-const beginsPerTurn = 8
+const beginsPerTurn = 2
 
 /** An IPv6 address that cannot be bound although the device has IPv6 is tried again after this long. */
 const tryAgain = "2 seconds"
