@@ -1,17 +1,15 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { defaultControlSocket } from "../config/GatewayConfig.ts"
 import { describeEvent } from "../events/describeEvent.ts"
 import { clientOf, type EventKind, kindOf, LoggedEvent } from "../events/Event.ts"
 import { ControlClient, otherVersion } from "./ControlClient.ts"
-import { load } from "./load.ts"
+import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
 import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport log`: what happened at the running gateway. */
@@ -28,28 +26,15 @@ export const log = Command.make(
     ),
     follow: switchFlag("follow", "Go on with each event as it comes"),
     json: switchFlag("json", "Print each event as JSON, one a line"),
-    socket: Flag.String("socket").pipe(
-      Flag.withMetavar("<path>"),
-      Flag.withDescription(
-        `Control socket of the gateway (default: the configuration's, else ${defaultControlSocket})`
-      ),
-      Flag.optional
-    ),
-    config: Flag.String("config").pipe(
-      Flag.withAlias("c"),
-      Flag.withMetavar("<file>"),
-      Flag.withDescription("Take the control socket from this configuration (default: SALLYPORT_CONFIG)"),
-      Flag.withFallbackConfig(Config.String("SALLYPORT_CONFIG")),
-      Flag.optional
-    )
+    ...controlSocketFlags
   },
-  Effect.fnUntraced(function* ({ client, config, dns, flows, follow, json, refused, socket }) {
+  Effect.fnUntraced(function* ({ client, dns, flows, follow, json, refused, ...where }) {
     const kinds = new Set<EventKind>([
       ...(refused ? (["refused"] as const) : []),
       ...(flows ? (["flows"] as const) : []),
       ...(dns ? (["dns", "lookups"] as const) : [])
     ])
-    const path = Option.isSome(socket) ? socket.value : yield* socketOf(Option.getOrNull(config))
+    const path = yield* controlSocketOf(where)
     const { lines } = yield* ControlClient
     yield* lines(path, { method: "GET", path: follow ? "/v1/log?follow=true" : "/v1/log", withinMs: 30_000 }).pipe(
       Stream.mapEffect((line) => Effect.mapError(decode(line), () => otherVersion)),
@@ -64,9 +49,3 @@ const decode = Schema.decodeEffect(Schema.fromJsonString(LoggedEvent))
 
 const lineOf = ({ at, event }: LoggedEvent): string =>
   `${DateTime.formatIso(DateTime.makeUnsafe(at))}  ${describeEvent(event)}`
-
-const socketOf = Effect.fnUntraced(function* (config: string | null) {
-  if (config === null) return defaultControlSocket
-  const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
-  return (yield* readConfig(config)).controlSocket
-})

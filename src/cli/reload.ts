@@ -1,13 +1,9 @@
 import * as Command from "effect/cli/Command"
-import * as Flag from "effect/cli/Flag"
-import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import { defaultControlSocket } from "../config/GatewayConfig.ts"
 import { ReloadReport } from "../control/Registry.ts"
 import { askGateway } from "./ControlClient.ts"
-import { load } from "./load.ts"
+import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
 import { switchFlag } from "./switchFlag.ts"
 
 /** A large file takes a while to be read. */
@@ -18,38 +14,16 @@ export const reload = Command.make(
   "reload",
   {
     json: switchFlag("json", "Print the whole report as JSON"),
-    socket: Flag.String("socket").pipe(
-      Flag.withMetavar("<path>"),
-      Flag.withDescription(
-        `Control socket of the gateway (default: the configuration's, else ${defaultControlSocket})`
-      ),
-      Flag.optional
-    ),
-    config: Flag.String("config").pipe(
-      Flag.withAlias("c"),
-      Flag.withMetavar("<file>"),
-      Flag.withDescription("Take the control socket from this configuration (default: SALLYPORT_CONFIG)"),
-      Flag.withFallbackConfig(Config.String("SALLYPORT_CONFIG")),
-      Flag.optional
-    )
+    ...controlSocketFlags
   },
-  Effect.fnUntraced(function* ({ config, json, socket }) {
-    const path = Option.isSome(socket)
-      ? socket.value
-      : Option.isSome(config)
-        ? yield* socketOf(config.value)
-        : defaultControlSocket
+  Effect.fnUntraced(function* ({ json, ...where }) {
+    const path = yield* controlSocketOf(where)
     const report = yield* askGateway(path, { method: "POST", path: "/v1/reload", withinMs }, ReloadReport)
     yield* Console.log(json ? JSON.stringify(report) : renderReload(report))
   })
 ).pipe(
   Command.withDescription("Let the running gateway read its file anew; nobody is cut whom the change does not concern")
 )
-
-const socketOf = Effect.fnUntraced(function* (file: string) {
-  const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
-  return (yield* readConfig(file)).controlSocket
-})
 
 const renderReload = ({ clients, grants, resolvers, resources, sessions, settings, tookMs, version }: ReloadReport) => {
   const { added, changed, removed } = grants

@@ -1,0 +1,36 @@
+import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { defaultControlSocket } from "../config/GatewayConfig.ts"
+import { load } from "./load.ts"
+
+/** Of the commands that ask a running gateway: where it is asked. */
+export const controlSocketFlags = {
+  socket: Flag.String("socket").pipe(
+    Flag.withMetavar("<path>"),
+    Flag.withDescription(`Control socket of the gateway (default: the configuration's, else ${defaultControlSocket})`),
+    Flag.optional
+  ),
+  config: Flag.String("config").pipe(
+    Flag.withAlias("c"),
+    Flag.withMetavar("<file>"),
+    Flag.withDescription("Take the control socket from this configuration (default: SALLYPORT_CONFIG)"),
+    Flag.withFallbackConfig(Config.String("SALLYPORT_CONFIG")),
+    Flag.optional
+  )
+}
+
+/** The path of the control socket that those flags mean. */
+export const controlSocketOf = Effect.fnUntraced(function* ({
+  config,
+  socket
+}: {
+  readonly config: Option.Option<string>
+  readonly socket: Option.Option<string>
+}) {
+  if (Option.isSome(socket)) return socket.value
+  if (Option.isNone(config)) return defaultControlSocket
+  const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+  return (yield* readConfig(config.value)).controlSocket
+})
