@@ -86,6 +86,7 @@ export const layer = (
       const resourceNames = yield* makeResourceNames(stored)
       const admission = makeAdmission()
       let routes = new NameRoutes(config)
+      let { logDns } = config
       const files = yield* NameFiles
       const events = yield* EventLog
       const foreign = yield* makeForeignAnswers(forwarder)
@@ -346,6 +347,7 @@ export const layer = (
         retake: ({ after: { config: policy }, difference }) =>
           Effect.sync(() => {
             routes = new NameRoutes(policy)
+            logDns = policy.logDns
             take(policy, difference.rights)
           }),
         recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
@@ -383,7 +385,7 @@ export const layer = (
           const of = byAddress.get(source)
           const now = monotonicMillisUnsafe(clock)
           // What is told takes the longer way.
-          const answer = of?.known.isFree(now) === true && !config.logDns ? known(of, question) : undefined
+          const answer = of?.known.isFree(now) === true && !logDns ? known(of, question) : undefined
           if (answer === undefined) return undefined
           counters.questions++
           of!.known.admit(now)
@@ -401,7 +403,7 @@ export const layer = (
           counters.questions++
           const answer = yield* answerTo(source, question)
           yield* Effect.annotateCurrentSpan({ outcome: answer._tag })
-          if (config.logDns) {
+          if (logDns) {
             const { domain, type } = question
             const client = byAddress.get(source)?.client.id ?? null
             yield* events.record({ _tag: "Question", client, domain, type, outcome: answer._tag })

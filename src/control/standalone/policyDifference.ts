@@ -54,7 +54,8 @@ const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unkno
   ["search", ({ search }) => search],
   ["records", ({ records }) => [...records]],
   ["block", ({ block }) => block],
-  ["other_names", ({ otherNames }) => otherNames]
+  ["other_names", ({ otherNames }) => otherNames],
+  ["log_dns", ({ logDns }) => logDns]
 ]
 
 export const policyDifference = (before: GatewayConfig, after: GatewayConfig): PolicyDifference => {
