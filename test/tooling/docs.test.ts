@@ -46,7 +46,9 @@ const anchors = (page: string): ReadonlyArray<string> => matches(withoutBlocks(r
 /** The flags of each command, by its name. */
 const commands: ReadonlyMap<string, ReadonlyArray<string>> = new Map(
   sources("src/cli").flatMap((file) => {
-    const shared = ["configFlag", "gatewayKey"].filter((name) => read(file).includes(`"./${name}.ts"`))
+    const shared = ["configFlag", "controlSocketFlags", "gatewayKey"].filter((name) =>
+      read(file).includes(`"./${name}.ts"`)
+    )
     const flagged = [file, ...shared.map((name) => `src/cli/${name}.ts`)].map(read).join("\n")
     const parent = /\/client(?:Add|Remove|List|Show)\.ts$/.test(file) ? "client " : ""
     const flags = matches(flagged, /\b(?:Flag\.[A-Z]\w+|switchFlag)\(\s*"([a-z0-9-]+)"/g)
