@@ -431,6 +431,17 @@ describe("sallyport genkey", () => {
   )
 })
 
+describe("status", () => {
+  it.effect("refuses two ways to be shown at once: a monitor that gets JSON would miss the exit code", () =>
+    Effect.gen(function* () {
+      for (const flags of ["--check --json", "--watch --check", "--json --watch"]) {
+        const { error } = yield* run(["status", ...flags.split(" ")])
+        assert.match(error?.message ?? "", /exclude each other — name one of them$/)
+      }
+    })
+  )
+})
+
 describe("a wrong word on the command line", () => {
   const wrong: ReadonlyArray<readonly [line: string, says: string]> = [
     ["upp", 'sallyport: "upp" is no command — did you mean up?'],
