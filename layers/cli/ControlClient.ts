@@ -119,12 +119,14 @@ const cannotAsk = (socket: string, error: unknown): ControlError => {
   switch (code) {
     case "ENOENT":
       return new ControlError({
-        message: `no gateway is running (nothing at ${socket}) — start it, or name its socket with --socket`
+        message: `no gateway is running (nothing at ${socket}) — start it, or name its socket with --socket`,
+        notRunning: true
       })
     case "ECONNREFUSED":
       return isSocket(socket)
         ? new ControlError({
-            message: `no gateway is running (a dead socket at ${socket}) — start it with sallyport up`
+            message: `no gateway is running (a dead socket at ${socket}) — start it with sallyport up`,
+            notRunning: true
           })
         : new ControlError({ message: `${socket} is not a socket — name the gateway's control socket` })
     case "EACCES":

@@ -4,7 +4,11 @@ import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 
 /** The running gateway cannot be asked or served, or it refused; `message` is one line with cause and fix. */
-export class ControlError extends Schema.TaggedError<ControlError>()("ControlError", { message: Schema.String }) {}
+export class ControlError extends Schema.TaggedError<ControlError>()("ControlError", {
+  message: Schema.String,
+  /** Nothing listens: there is certainly no gateway at the socket. */
+  notRunning: Schema.optionalKey(Schema.Boolean)
+}) {}
 
 export interface ControlRequest {
   readonly method: "GET" | "POST"

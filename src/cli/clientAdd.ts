@@ -68,41 +68,40 @@ export const clientAdd = Command.make(
       publicKey: privateKey === undefined ? Option.getOrThrow(publicKey) : yield* keys.publicKey(privateKey),
       presharedKey: presharedKey ? yield* keys.generate : null
     }
-    const write = editFile(file, (text) =>
-      Effect.map(Effect.fromResult(addClient(text, file, added)), (edited) => ({
-        text: edited.text,
-        result: edited.config
-      }))
+    const endpoint = yield* (yield* HostNames).lookup(before.endpoint.host)
+    const cannotWrite = (what: string) => (error: { readonly reason: { readonly _tag: string } }) =>
+      new ConfigError({ message: `${Option.getOrThrow(out)} cannot be written (${error.reason._tag}) — ${what}` })
+    const write = editFile(
+      file,
+      Effect.fnUntraced(function* (text) {
+        const edited = yield* Effect.fromResult(addClient(text, file, added))
+        const client = edited.config.clients.find(({ id }) => id === name)!
+        const conf = clientConf(edited.config, client, {
+          gatewayPublicKey,
+          endpoint,
+          ipv4Only: false,
+          ...(privateKey === undefined ? {} : { privateKey })
+        })
+        // Before the configuration has the client: one whose key is lost would be of no use.
+        if (Option.isSome(out)) {
+          yield* Effect.mapError(fs.writeFileString(out.value, conf), cannotWrite("free some space"))
+        }
+        return { text: edited.text, result: { config: edited.config, client, conf } }
+      })
     )
-    // The file for the client first: a client whose key is lost would be of no use.
     if (Option.isSome(out)) {
       yield* Effect.mapError(
         fs.writeFileString(out.value, "", { flag: "wx", mode: 0o600 }),
-        ({ reason }) =>
-          new ConfigError({
-            message: `${out.value} cannot be written (${reason._tag}) — name a file that is not there`
-          })
+        cannotWrite("name a file that is not there")
       )
     }
-    const config = yield* Option.isSome(out) ? Effect.tapError(write, () => Effect.ignore(fs.remove(out.value))) : write
-    const client = config.clients.find(({ id }) => id === name)!
-    const endpoint = yield* (yield* HostNames).lookup(config.endpoint.host)
-    const conf = clientConf(config, client, {
-      gatewayPublicKey,
-      endpoint,
-      ipv4Only: false,
-      ...(privateKey === undefined ? {} : { privateKey })
-    })
-    if (Option.isSome(out)) {
-      yield* Effect.mapError(
-        fs.writeFileString(out.value, conf),
-        ({ reason }) =>
-          new ConfigError({ message: `${out.value} cannot be written (${reason._tag}) — free some space` })
-      )
-    } else if (qr) {
+    const { client, config, conf } = yield* Option.isSome(out)
+      ? Effect.uninterruptible(Effect.tapError(write, () => Effect.ignore(fs.remove(out.value))))
+      : write
+    if (qr) {
       const { renderQr } = yield* load(() => import("./renderQr.ts"))
       yield* Console.log(renderQr(conf))
-    } else {
+    } else if (Option.isNone(out)) {
       yield* Console.log(conf.trimEnd())
     }
     const reach = grantsOf(config, client.id).map(({ resource }) => resource.id)

@@ -21,12 +21,19 @@ resources:
   lab: { cidr: 10.20.0.0/16, allow: [eng] }
 `
 
-const layerControl = (running: boolean) =>
+/** `refuses`: it says who it is, and takes no changed file. */
+type Gateway = "runs" | "refuses" | "none"
+
+const layerControl = (gateway: Gateway) =>
   Layer.succeed(ControlClient, {
-    request: () =>
-      running
-        ? Effect.succeed(JSON.stringify(report))
-        : Effect.fail(new ControlError({ message: "no gateway is running" })),
+    request: (_socket, { path }) => {
+      if (gateway === "none") {
+        return Effect.fail(new ControlError({ message: "no gateway is running", notRunning: true }))
+      }
+      return gateway === "refuses" && path === "/v1/reload"
+        ? Effect.fail(new ControlError({ message: "device cannot change while the gateway runs" }))
+        : Effect.succeed(JSON.stringify(report))
+    },
     lines: () => Stream.empty
   })
 
@@ -43,7 +50,7 @@ const cli = Command.make("sallyport").pipe(Command.withSubcommands([client, init
 /** Runs commands on a file of a new directory, `$D`. */
 const inDirectory = <A, E>(
   use: (directory: string, run: Run) => Effect.Effect<A, E, FileSystem.FileSystem>,
-  running = true
+  gateway: Gateway = "runs"
 ) =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
@@ -56,7 +63,7 @@ const inDirectory = <A, E>(
         const exit = yield* Effect.exit(Command.runWith(cli, { version: "0" })([...args]))
         const said = (yield* TestConsole.logLines).slice(seen).map(String).join("\n")
         return { said, error: Exit.isFailure(exit) ? (yield* Effect.orDie(Effect.flip(exit))).message : null }
-      }).pipe(Effect.provide([layers, layerControl(running)]))
+      }).pipe(Effect.provide([layers, layerControl(gateway)]))
     return yield* use(directory, run)
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
@@ -126,7 +133,31 @@ describe("sallyport client add", () => {
           assert.match((yield* run("client add bob -c $D/s.yaml")).error ?? "", /public key is unknown.*--gateway-key/)
           assert.isNull((yield* run(`client add bob -c $D/s.yaml --gateway-key ${key(5)}`)).error)
         }),
-      false
+      "none"
+    )
+  )
+})
+
+describe("a running gateway that does not take the changed file", () => {
+  it.effect("is told as a failure, with what to do: a client that is removed may still be let in", () =>
+    inDirectory(
+      (directory, run) =>
+        Effect.gen(function* () {
+          const fs = yield* FileSystem.FileSystem
+          const added = yield* run(`client add bob --public-key ${key(7)} -c $D/s.yaml`)
+          const withBob = yield* fs.readFileString(`${directory}/s.yaml`)
+          const removed = yield* run("client remove bob -c $D/s.yaml")
+
+          for (const { error } of [added, removed]) {
+            assert.match(
+              error ?? "",
+              /^the file is changed, but .* device cannot change .*; then run sallyport reload$/
+            )
+          }
+          assert.include(withBob, "bob:")
+          assert.notInclude(yield* fs.readFileString(`${directory}/s.yaml`), "bob:")
+        }),
+      "refuses"
     )
   )
 })
