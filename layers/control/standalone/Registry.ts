@@ -28,8 +28,17 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
       const turn = Semaphore.makeUnsafe(1)
       const applied = yield* PubSub.sliding<PolicyChange>(16)
 
+      /** One that met a bug half-way: it is gone through again before anything else, as nothing later covers it. */
+      let unfinished: PolicyChange | null = null
+      const go = (change: PolicyChange) =>
+        Effect.suspend(() => {
+          unfinished = change
+          return apply(change)
+        }).pipe(Effect.tap(() => Effect.sync(() => void (unfinished = null))))
+
       const reload = Effect.gen(function* () {
         const wanted = yield* read
+        if (unfinished !== null) yield* Effect.uninterruptible(go(unfinished))
         const since = yield* monotonicMillis
         const before = current
         const difference = policyDifference(before.config, wanted)
@@ -42,7 +51,7 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
         const after = { version: before.version + 1, config: wanted }
         current = after
         const change = { before, after, difference }
-        const sessions = yield* Effect.uninterruptible(apply(change))
+        const sessions = yield* Effect.uninterruptible(go(change))
         yield* PubSub.publish(applied, change)
         const report = reportOf(change, sessions, Math.round((yield* monotonicMillis) - since))
         yield* tell(report)

@@ -10,7 +10,7 @@ import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.
 import type { Destinations } from "../../../src/access/Destinations.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { chainToResource, endIn } from "../../../src/control/standalone/chainToResource.ts"
-import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import { type DnsGrant, isOpen } from "../../../src/control/standalone/chooseResource.ts"
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import {
   maxAliases,
@@ -119,7 +119,12 @@ export const layer = (
           byAddress.set(client.tunnel4, names)
           byAddress.set(client.tunnel6, names)
         }
-        for (const client of gone) byClient.delete(client)
+        for (const client of gone) {
+          // For questions of its that wait just now.
+          const names = byClient.get(client)!
+          names.rights = rightsOf(names.client.id, [])
+          byClient.delete(client)
+        }
       }
       const newNames = (client: ConfiguredClient): ClientNames => ({
         ...makeAsker(client.id),
@@ -133,9 +138,13 @@ export const layer = (
       })
       take(config, new Set())
 
-      /** The client may use the name as far as its rights go. Yields the grants that cover it. */
-      const recordName = Effect.fnUntraced(function* (of: ClientNames, { domain, proxyIps }: NameEntry) {
-        const grants = of.rights.names.filter(({ resource }) => matches(resource.pattern, domain))
+      /** The client may use the name as far as those of its rights go. Yields the grants that cover it. */
+      const recordName = Effect.fnUntraced(function* (
+        of: ClientNames,
+        { domain, proxyIps }: NameEntry,
+        rights: ReadonlyArray<DnsGrant> = of.rights.names
+      ) {
+        const grants = rights.filter(({ resource }) => matches(resource.pattern, domain))
         const [first] = grants
         if (first === undefined) return []
         yield* clients.upsert(of.client)
@@ -351,28 +360,36 @@ export const layer = (
             take(policy, difference.rights)
           }),
         recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
-          yield* files.setLists(policy.block)
           yield* meetSets(policy.resources)
           const isNew = new Set<string>(difference.clients.added.map(({ id }) => id))
           for (const client of difference.rights) {
             const of = isNew.has(client) ? undefined : byClient.get(client)
             if (of === undefined) continue
+            const now = yield* Clock.currentTimeMillis
+            const open = of.rights.names.filter((grant) => isOpen(grant, now))
             const used = new Set<DnsGrant>()
             for (const entry of of.slots.named()) {
-              for (const grant of yield* recordName(of, entry)) used.add(grant)
+              for (const grant of yield* recordName(of, entry, open)) used.add(grant)
             }
-            yield* cutExpired(used)
+            // Those that were asked for meanwhile, too.
+            const names = of.slots.named()
+            for (const grant of open) {
+              if (names.some(({ domain }) => matches(grant.resource.pattern, domain))) used.add(grant)
+            }
             // What covers no name of the client (any more) is granted with the first one that it asks for.
             for (const grant of of.rights.names) {
               if (!used.has(grant)) yield* authorizations.revoke(client, grant.resource.id)
             }
             yield* Effect.yieldNow
           }
-          if (isNew.size === 0) return
-          yield* Effect.catch(
-            restore((client) => isNew.has(client)),
-            (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
-          )
+          if (isNew.size > 0) {
+            yield* Effect.catch(
+              restore((client) => isNew.has(client)),
+              (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
+            )
+          }
+          // Last, as long lists take a while.
+          yield* files.setLists(policy.block)
         }),
         isDropped: (source) => {
           const of = byAddress.get(source)

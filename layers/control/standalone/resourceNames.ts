@@ -10,11 +10,12 @@ import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.t
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies, leadsOut6 } from "../../../src/host/IpFamilies.ts"
 import { monotonicMillis, monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
-import type { AccessRefused } from "../../../src/model/AccessRequest.ts"
+import type { AccessRefused, AccessRequest } from "../../../src/model/AccessRequest.ts"
 import type { Client } from "../../../src/model/Client.ts"
 import { isExact } from "../../../src/model/DomainPattern.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import type { DnsResource } from "../../../src/model/Resource.ts"
+import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import { isNegative, type NameState } from "../../../src/resolution/NameState.ts"
 import { mappingId } from "../../../src/resolution/mappingTable.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
@@ -36,6 +37,8 @@ const maxHeld = { all: 1_280, client: 320 }
 /** One client's names. */
 export interface NamesOfClient {
   readonly client: Client
+  /** What it may reach by now; nothing once it is no client any more. */
+  readonly rights: { readonly names: ReadonlyArray<DnsGrant> }
   readonly slots: Slots
   /** Questions that wait for their name's lookup. */
   held: number
@@ -101,12 +104,19 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     grants: ReadonlyArray<DnsGrant>,
     { domain, family }: { readonly domain: string; readonly family: 4 | 6 },
     now: number
-  ): Effect.fn.Return<TunnelAnswer, AccessRefused> {
+  ): Effect.fn.Return<TunnelAnswer, AccessRefused | "outdated"> {
+    /** A question that has waited speaks for what its client may reach by now, not for what it might when it came. */
+    const request = (what: AccessRequest) =>
+      inOneTurn(
+        Effect.suspend((): Effect.Effect<AccessReply, AccessRefused | "outdated"> =>
+          grants.every((grant) => of.rights.names.includes(grant)) ? acceptor.accept(what) : Effect.fail("outdated")
+        )
+      )
     const [{ client, resource, expiresAt }, ...others] = grants as readonly [DnsGrant, ...ReadonlyArray<DnsGrant>]
     const mayNotExist = !isExact(resource.pattern)
     const wait = waits(resource, family)
     const accept = Effect.fnUntraced(function* (proxyIps: ReadonlyArray<string> | null) {
-      const { mapping } = yield* acceptor.accept({
+      const { mapping } = yield* request({
         client,
         resource,
         expiresAt,
@@ -116,7 +126,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
       return yield* known(of, wait, mapping!)
     })
     // Before the name is the client's, so that it is told once by what it is covered.
-    for (const other of others) yield* Effect.ignore(acceptor.accept({ ...other, name: null, credentials: null }))
+    for (const other of others) yield* Effect.ignore(request({ ...other, name: null, credentials: null }))
     if (mayNotExist && of.slots.find(domain) === undefined) {
       const state = yield* accept(null)
       if (isNegative(state)) return tell(state, family, [], resource.family)
@@ -152,7 +162,9 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     again,
     /** The proxy IPs of a name that was not found to be missing are in memory only until an address of it is known. */
     answer: (...question: Parameters<typeof answer>): Effect.Effect<TunnelAnswer> =>
-      Effect.orElseSucceed(answer(...question), (): TunnelAnswer => ({ _tag: "NameError", ttl: 5 })),
+      Effect.catch(answer(...question), (why) =>
+        Effect.succeed<TunnelAnswer>(why === "outdated" ? { _tag: "ServerFailure" } : { _tag: "NameError", ttl: 5 })
+      ),
     keep
   }
 })
