@@ -39,7 +39,14 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
         }
         for (const path of paths) if (!readers.has(path)) readers.set(path, listReader(path, lists))
       }
-      const look = Effect.suspend(() => Effect.all([readHosts, ...readers.values()], { discard: true }))
+      const look = Effect.suspend(() => Effect.all([readHosts, ...readers.values()], { discard: true })).pipe(
+        // One that was taken out while it was read.
+        Effect.andThen(
+          Effect.sync(() => {
+            for (const path of lists.keys()) if (!readers.has(path)) lists.delete(path)
+          })
+        )
+      )
       setLists(block)
       yield* look
       yield* Effect.forkScoped(superviseForever("NameFiles.look", Effect.andThen(Effect.sleep(lookEvery), look)))
