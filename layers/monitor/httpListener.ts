@@ -109,15 +109,15 @@ export const listen = Effect.fnUntraced(function* (at: HostPort, setting: string
 
 /** The port, or why there is none; open until the scope closes. */
 const open = (at: HostPort, answer: (request: IncomingMessage, response: ServerResponse) => void) =>
-  Effect.acquireRelease(
-    Effect.suspend(() => bind(makeServer(answer), at)),
-    (opened) => (typeof opened === "string" ? Effect.void : stop(opened))
-  ).pipe(
-    Effect.map((opened) => {
-      if (typeof opened === "string") return opened
+  Effect.suspend(() => bind(makeServer(answer), at)).pipe(
+    Effect.flatMap((opened): Effect.Effect<number | string, never, Scope.Scope> => {
+      // Each try would leave its end in the scope.
+      if (typeof opened === "string") return Effect.succeed(opened)
       const address = opened.address()
-      return typeof address === "object" && address !== null ? address.port : at.port
-    })
+      const port = typeof address === "object" && address !== null ? address.port : at.port
+      return Effect.as(Effect.acquireRelease(Effect.succeed(opened), stop), port)
+    }),
+    Effect.uninterruptible
   )
 
 const makeServer = (answer: (request: IncomingMessage, response: ServerResponse) => void): Server => {

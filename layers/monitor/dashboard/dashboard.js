@@ -66,7 +66,10 @@ const traffic = ({ at, traffic: now }) => {
 const states = { Resolved: "good", Stale: "warn", Resolving: "", Unresolved: "bad" }
 const show = (view) => {
   const { at, clients, names, problems, refused } = view
-  const wrong = problems.length > 0 ? problems.map((text) => [text, "bad"]) : [["Everything works.", "good"]]
+  const wrong =
+    problems.length > 0
+      ? problems.map((text) => [text, "bad"])
+      : [["Tunnel, host, packet worker and DNS servers work.", "good"]]
   list(element("problems"), "li", wrong, cell)
   traffic(view)
   list(element("refused"), "li", refused, (node, { packets, reason }) =>
