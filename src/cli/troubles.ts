@@ -128,11 +128,14 @@ const failingNames: Judgement = ({ mappings }) => {
       state === "Stale" ? "odd" : "failing",
       what,
       since,
-      `dig ${domain} at the servers of ${resolver}`,
+      `dig ${shellWord(domain)} at the servers of ${resolver}`,
       about
     )
   })
 }
+
+/** Clients choose names below a wildcard; who runs what is said here must not run what they have written. */
+const shellWord = (name: string): string => (/^[\w.-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`)
 
 /** Real hosts that do not answer, however good the name is. */
 const silentAddresses: Judgement = ({ mappings, silentAddresses = [] }) =>
