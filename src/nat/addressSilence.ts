@@ -26,6 +26,8 @@ export class AddressSilence {
     const of = (this.clients[client] ??= { table: new EvidenceTable(), waits: false })
     const t = of.table.take(mapping, this.epochs[mapping] ?? 0, real, now) * COLUMNS
     const { times } = of.table
+    // What was told of it before, by a row that is gone, is not known.
+    if (times[t + SINCE]! < 0 && times[t + REPLIED]! < 0) times[t + TOLD] = UNKNOWN
     if (times[t + SINCE]! < 0) times[t + SINCE] = now
     times[t + TRIES]!++
     this.wait(client, of)
@@ -43,11 +45,7 @@ export class AddressSilence {
     times[t + REPLIED] = now
     times[t + TRIES] = 0
     times[t + TOUCHED] = now
-    if (times[t + TOLD]! > 0) this.wait(client, of)
-  }
-
-  get waits(): boolean {
-    return this.waiting.length > 0
+    if (times[t + TOLD] !== 0) this.wait(client, of)
   }
 
   /**
@@ -101,4 +99,5 @@ const REPLIED = 1
 /** Flows since the last reply; and how many of them were told. */
 const TRIES = 2
 const TOLD = 3
+const UNKNOWN = -1
 const TOUCHED = 4
