@@ -95,9 +95,10 @@ export class Executor {
   }
 
   private placeClient(order: PlaceClient): void {
-    const { clients, now } = this.state
+    const { clients, journal, now } = this.state
     const known = clients.find(order.client)
     const publicKey = fromBase64(order.publicKey, 32)!
+    journal.forgetStranger(order.publicKey)
     const kept = known?.connection === order.connection
     const connected = known?.peer.hasSession(now) === true
     if (known !== undefined && !kept) this.connections.forget(known)

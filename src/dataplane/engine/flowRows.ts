@@ -22,10 +22,6 @@ export class FlowRows {
     this.state = state
   }
 
-  get waits(): boolean {
-    return this.rows.length > 0 || this.untold > 0
-  }
-
   began(slot: number): void {
     if (this.takes(this.state.sessions.clientOf(slot) * 2)) this.put(slot, null)
   }

@@ -71,6 +71,11 @@ export class Journal {
     this.strangers.set(key, { publicKey: key, address: formatAddress(from.remote), port: from.port, handshakes })
   }
 
+  /** The device has become a client. */
+  forgetStranger(publicKey: string): void {
+    this.strangers.delete(publicKey)
+  }
+
   /** To be called often; costs next to nothing until a second is over. */
   tellDue(): void {
     const { epoch, notices, now } = this.state

@@ -59,10 +59,6 @@ export class Refusals {
     table[end + PACKETS] = 1
   }
 
-  get waits(): boolean {
-    return this.count > 0
-  }
-
   /** The sums of clients in the order of their first packet; who does not fit into `rows` has its turn next time. */
   take(rows: number, tell: (client: number, sum: RefusedSum) => void): void {
     let left = rows
