@@ -153,12 +153,20 @@ export const dnsServer = (
     (server) => Effect.promise(() => server.close())
   )
 
-const bindBoth = async (tcp: net.Server, udp: dgram.Socket, address: string, port: number): Promise<number> => {
-  await once(udp, (done) => udp.bind(port, address, done))
-  const bound = udp.address().port
-  await once(tcp, (done) => tcp.listen(bound, address, done))
-  udp.on("error", () => undefined)
-  return bound
+/** Port 0: one that is free for both, which the kernel's choice for one of them need not be. */
+export const bindBoth = async (tcp: net.Server, udp: dgram.Socket, address: string, port: number): Promise<number> => {
+  for (let tries = 0; ; tries++) {
+    await once(tcp, (done) => tcp.listen(port, address, done))
+    const bound = (tcp.address() as net.AddressInfo).port
+    try {
+      await once(udp, (done) => udp.bind(bound, address, done))
+      udp.on("error", () => undefined)
+      return bound
+    } catch (error) {
+      await new Promise((resolve) => tcp.close(resolve))
+      if (port !== 0 || tries === 20 || (error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error
+    }
+  }
 }
 
 const once = (emitter: NodeJS.EventEmitter, start: (done: () => void) => void): Promise<void> =>

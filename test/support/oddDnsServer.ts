@@ -7,6 +7,7 @@ import { encode } from "../../src/dns/encode.ts"
 import { emptyMessage, isMalformed, type Message } from "../../src/dns/message.ts"
 import { recordType } from "../../src/dns/registry.ts"
 import type { ResolverServer } from "../../src/model/ResolverSet.ts"
+import { bindBoth } from "./dnsServer.ts"
 
 interface OddQuestion {
   readonly query: Message
@@ -42,10 +43,6 @@ export const oddDnsServer = (
         udp.on("message", (bytes, from) => {
           for (const reply of take(bytes, "udp") ?? []) udp.send(reply, from.port, from.address)
         })
-        await new Promise<void>((resolve) => {
-          udp.bind(0, "127.0.0.1", resolve)
-        })
-        const { port } = udp.address()
         const sockets = new Set<net.Socket>()
         const tcp = net.createServer((socket) => {
           sockets.add(socket)
@@ -58,15 +55,13 @@ export const oddDnsServer = (
               socket.write(Buffer.from([reply.length >> 8, reply.length & 255, ...reply]))
           })
         })
-        if (overTcp) {
-          await new Promise<void>((resolve) => {
-            tcp.listen(port, "127.0.0.1", resolve)
-          })
-        }
+        const port = await bindBoth(tcp, udp, "127.0.0.1", 0)
+        // What is sent there is refused then, as where nobody ever listened.
+        if (!overTcp) await new Promise((resolve) => tcp.close(resolve))
         const close = (): void => {
           udp.close()
           for (const socket of sockets) socket.destroy()
-          tcp.close()
+          if (tcp.listening) tcp.close()
         }
         return { server: { transport: "udp", address: "127.0.0.1", port } as const, asked, close }
       }),
