@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { StatusReport } from "../../cli/statusReport.ts"
 import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
-import { statusAt } from "./statusAt.ts"
+import { publicKeyAt, statusAt } from "./statusAt.ts"
 import { untilReady } from "./untilReady.ts"
 
 export const tunnelAddresses = {
@@ -45,9 +45,8 @@ export const startGateway: (options: {
   const sallyport = lab.program("sallyport")
   const up = [...(options.program ?? sallyport), "up", "--config", configPath, ...(options.flags ?? [])]
   const child = yield* lab.spawn("gateway", up, { env: options.env ?? {} })
-  const status = statusAt(lab, socket)
-  const first = yield* untilReady(child, "sallyport up", status)
-  return { process: child, publicKey: first.gateway.publicKey, configPath, status }
+  const first = yield* untilReady(child, "sallyport up", publicKeyAt(lab, socket))
+  return { process: child, publicKey: first, configPath, status: statusAt(lab, socket) }
 })
 
 /** A wg-quick file for the lab's client. */
