@@ -55,7 +55,8 @@ const surround = Effect.fnUntraced(function* (operated: Operated, clientKeys: Wo
     process: operated.process,
     publicKey: report.gateway.publicKey,
     configPath: operated.configPath,
-    status: operated.ready
+    status: operated.ready,
+    anyStatus: operated.ready
   }
   const world: World = { nameServer, origins, visitor, gateway, clientKeys, proxyOf }
   yield* connectWireguardGo(world)

@@ -3,8 +3,12 @@ import * as Schema from "effect/Schema"
 import { StatusReport } from "../../cli/statusReport.ts"
 import { type Lab, LabError } from "./Lab.ts"
 
-/** What every version of the report has: a gateway of an old commit is asked, too. */
-const AnyReport = Schema.Struct({ gateway: Schema.Struct({ publicKey: Schema.String }) })
+/** What the report of every version has: the benches ask gateways of old commits, too. */
+const AnyReport = Schema.Struct({
+  gateway: Schema.Struct({ publicKey: Schema.String }),
+  counters: Schema.Struct({ resolutions: Schema.Record(Schema.String, Schema.Finite) })
+})
+export type AnyReport = typeof AnyReport.Type
 
 const ask =
   <A>(report: Schema.Codec<A, unknown>) =>
@@ -17,6 +21,5 @@ const ask =
 /** What `sallyport status --json` says at a gateway's control socket. */
 export const statusAt = ask(StatusReport)
 
-/** The key that clients have to expect there. */
-export const publicKeyAt = (lab: Lab["Service"], socket: string): Effect.Effect<string, LabError> =>
-  Effect.map(ask(AnyReport)(lab, socket), ({ gateway }) => gateway.publicKey)
+/** The same of a gateway of any version. */
+export const anyStatusAt = ask(AnyReport)

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { StatusReport } from "../../cli/statusReport.ts"
 import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
-import { publicKeyAt, statusAt } from "./statusAt.ts"
+import { type AnyReport, anyStatusAt, statusAt } from "./statusAt.ts"
 import { untilReady } from "./untilReady.ts"
 
 export const tunnelAddresses = {
@@ -20,6 +20,8 @@ export interface Gateway {
   readonly configPath: string
   /** What `sallyport status --json` says. */
   readonly status: Effect.Effect<StatusReport, LabError>
+  /** What of it a gateway of an old commit says as well. */
+  readonly anyStatus: Effect.Effect<AnyReport, LabError>
 }
 
 /**
@@ -45,8 +47,10 @@ export const startGateway: (options: {
   const sallyport = lab.program("sallyport")
   const up = [...(options.program ?? sallyport), "up", "--config", configPath, ...(options.flags ?? [])]
   const child = yield* lab.spawn("gateway", up, { env: options.env ?? {} })
-  const first = yield* untilReady(child, "sallyport up", publicKeyAt(lab, socket))
-  return { process: child, publicKey: first, configPath, status: statusAt(lab, socket) }
+  const anyStatus = anyStatusAt(lab, socket)
+  const first = yield* untilReady(child, "sallyport up", anyStatus)
+  const status = statusAt(lab, socket)
+  return { process: child, publicKey: first.gateway.publicKey, configPath, status, anyStatus }
 })
 
 /** A wg-quick file for the lab's client. */

@@ -50,7 +50,7 @@ export const acceptRun = Effect.gen(function* () {
   })
   const others = shareOfOthers()
   const wire = yield* watch.stop
-  const { counters } = yield* fleet.gateway.status.pipe(
+  const { counters } = yield* fleet.gateway.anyStatus.pipe(
     Effect.retry(Schedule.spaced("1 second").pipe(Schedule.upTo({ times: 20 })))
   )
   if (process.argv.includes("--timeline")) {
