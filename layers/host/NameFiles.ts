@@ -2,7 +2,7 @@
 import { setImmediate } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { BlockList } from "../../src/dns/BlockList.ts"
+import { BlockList, blockedBy } from "../../src/dns/BlockList.ts"
 import { hostNames, parseHosts } from "../../src/dns/hosts.ts"
 import { NameFiles } from "../../src/host/NameFiles.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -54,14 +54,7 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
       return NameFiles.of({
         hosts: (domain) => entries.addresses.get(domain),
         hostOf: (address) => entries.names.get(address),
-        blocked: (domain) => {
-          let longest: string | undefined
-          for (const list of lists.values()) {
-            const found = list.find(domain)
-            if (found !== undefined && found.length > (longest?.length ?? 0)) longest = found
-          }
-          return longest
-        },
+        blocked: (domain) => blockedBy(lists.values(), domain),
         setLists: (paths) =>
           Effect.suspend(() => {
             setLists(paths)

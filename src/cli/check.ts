@@ -5,6 +5,8 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { isInside } from "../config/loopFree.ts"
+import { ConfigError } from "../config/problem.ts"
+import type { TestOutcome } from "../control/standalone/policyTests.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
@@ -21,6 +23,7 @@ export const check = Command.make(
   { config: configFlag },
   Effect.fnUntraced(function* ({ config: file }) {
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+    const { testConfig } = yield* load(() => import("./testConfig.ts"))
     const { blockLines, nameTables, resolverLines } = yield* load(() => import("./checkNames.ts"))
     const config = yield* readConfig(file)
     const { clients, endpoint, grants, resources } = config
@@ -60,8 +63,22 @@ export const check = Command.make(
       yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER"], rows)}`)
     }
     for (const part of nameTables(config)) yield* Console.log(`\n${part}`)
+    yield* tellTests(yield* testConfig(config))
   })
 ).pipe(Command.withDescription("Check the configuration, and say what it means, without touching anything"))
+
+/** Fails where one does not hold. */
+const tellTests = Effect.fnUntraced(function* (outcomes: ReadonlyArray<TestOutcome>) {
+  if (outcomes.length === 0) return
+  yield* Console.log("")
+  for (const { fix, found, test } of outcomes) {
+    yield* Console.log(fix === null ? `✔ ${found}` : `✘ ${test.place}: expects ${test.expect}, but ${found} — ${fix}`)
+  }
+  const failed = outcomes.filter(({ fix }) => fix !== null).length
+  if (failed > 0) {
+    return yield* new ConfigError({ message: `${failed} of ${counted(outcomes, "test")} do not hold — see above` })
+  }
+})
 
 const isExpired = ({ expiresAt }: Authorization, now: number): boolean => expiresAt !== null && expiresAt <= now
 

@@ -1,7 +1,6 @@
 /** What `check` tells of names: zones, records, search domains, block lists, what is in several resources, what is odd. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { overlaps, rangesOf } from "../config/ranges.ts"
@@ -12,10 +11,8 @@ import type { LocalRecord } from "../dns/tunnelAnswer.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { isExact } from "../model/DomainPattern.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
+import { readNameFile } from "./readNameFiles.ts"
 import { table } from "./textTable.ts"
-
-/** What the gateway reads of a file that others write. */
-const longest = 64n << 20n
 
 export const nameTables = (config: GatewayConfig): ReadonlyArray<string> => {
   const { clients, records, search, zones } = config
@@ -65,7 +62,7 @@ const formatRecord = ({ data }: LocalRecord): string => {
 export const blockLines = Effect.fnUntraced(function* (config: GatewayConfig) {
   const lines: Array<string> = []
   for (const path of config.block) {
-    const text = yield* readFile(path)
+    const text = yield* readNameFile(path)
     if (Result.isFailure(text)) {
       lines.push(
         `warning: the block list ${path} ${text.failure}: nothing is blocked by it — name a file that can be read, or remove it from block`
@@ -100,7 +97,7 @@ export const blockLines = Effect.fnUntraced(function* (config: GatewayConfig) {
 
 /** The gateway's own resolver must not wait for the gateway. */
 export const resolverLines = Effect.fnUntraced(function* (config: GatewayConfig, path = "/etc/resolv.conf") {
-  const text = yield* readFile(path)
+  const text = yield* readNameFile(path)
   if (Result.isFailure(text)) return []
   return parseResolvConf(text.success).servers.flatMap((server) => {
     const range = server.includes("%") ? undefined : rangesOf(config.network).find((r) => overlaps(r.network, server))
@@ -111,22 +108,3 @@ export const resolverLines = Effect.fnUntraced(function* (config: GatewayConfig,
         ]
   })
 })
-
-/** Its text, or why there is none. */
-const readFile = Effect.fnUntraced(
-  function* (path: string) {
-    const fs = yield* FileSystem.FileSystem
-    const info = yield* fs.stat(path)
-    if (info.type !== "File") return yield* Effect.fail("is no file")
-    if (info.size > longest) return yield* Effect.fail("is longer than 64 MiB")
-    return yield* fs.readFileString(path)
-  },
-  Effect.mapError((error) =>
-    typeof error === "string"
-      ? error
-      : error.reason._tag === "NotFound"
-        ? "does not exist"
-        : `cannot be read (${error.reason._tag})`
-  ),
-  Effect.result
-)

@@ -34,11 +34,13 @@ export const up = Command.make(
     }
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
+    const { holdTests, holdTestsAtStart } = yield* load(() => import("./testConfig.ts"))
     const context = yield* Effect.context<FileSystem.FileSystem>()
+    const read = Effect.provide(Effect.flatMap(readConfig(file), holdTests), context)
     const secrets = config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
     const run = Effect.andThen(
       warnOfOpenSecrets([...secrets, config.stateDir, `${config.stateDir}/state.db`]),
-      programs.up(config, { devTools, newKey, read: Effect.provide(readConfig(file), context) })
+      Effect.andThen(holdTestsAtStart(config), programs.up(config, { devTools, newKey, read }))
     )
     yield* withConfiguredLogLevel(run, config.logLevel)
   })

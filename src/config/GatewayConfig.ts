@@ -4,8 +4,10 @@ import type { Authorization } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
 import type { LocalRecord } from "../dns/tunnelAnswer.ts"
 import { defaultRanges, type Ranges } from "../model/defaultRanges.ts"
+import type { PolicyTest } from "../model/PolicyTest.ts"
 import type { Resource } from "../model/Resource.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
+import type { Places } from "./places.ts"
 
 /** A host (name or canonical address, no brackets) and a UDP port. */
 export interface HostPort {
@@ -49,6 +51,8 @@ export interface GatewayConfig {
   readonly records: ReadonlyMap<string, ReadonlyArray<LocalRecord>>
   /** Files with names that are not answered, in hosts(5) format or one domain a line. */
   readonly block: ReadonlyArray<string>
+  /** What must hold of all this before it counts. */
+  readonly tests: ReadonlyArray<PolicyTest>
   readonly network: NetworkConfig
   /** The gateway's own tunnel addresses: the first host address of each tunnel range. */
   readonly gateway4: string
@@ -71,6 +75,8 @@ export interface GatewayConfig {
   readonly logFormat: LogFormat
   /** Where the dashboard, metrics and health are served; `null`: nowhere. */
   readonly listenHttp: HostPort | null
+  /** Without a file nothing has a place. */
+  readonly places?: Places
   /** What is odd in the file without being wrong, in lines like those of errors. */
   readonly warnings: ReadonlyArray<string>
 }

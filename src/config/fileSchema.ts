@@ -52,6 +52,12 @@ const RecordFile = Schema.Struct({
   ttl: Schema.optionalKey(whole("a TTL in seconds", 0, 86_400))
 })
 
+const TestFile = Schema.Struct({
+  client: text(values.parseIdentifier),
+  reach: text(values.parseTarget),
+  expect: oneOf({ allowed: "allowed", denied: "denied" } as const)
+})
+
 const NetworkFile = Schema.Struct({
   tunnel_ipv4: Schema.optionalKey(text(values.parseNetworkText)),
   tunnel_ipv6: Schema.optionalKey(text(values.parseNetworkText)),
@@ -80,6 +86,7 @@ export const ConfigFile = Schema.Struct({
   search: Schema.optionalKey(Schema.Array(text(values.parseDomain))),
   records: Schema.optionalKey(Schema.Record(Schema.String, RecordFile)),
   block: Schema.optionalKey(Schema.Array(text(values.parsePath(4000)))),
+  tests: Schema.optionalKey(Schema.Array(TestFile)),
   network: Schema.optionalKey(NetworkFile),
   firewall: Schema.optionalKey(oneOf(firewalls)),
   masquerade: Schema.optionalKey(Schema.Boolean),

@@ -12,6 +12,7 @@ import { admits } from "./allowList.ts"
 import { resolveLists, resolveRecords, resolveZones } from "./resolveNames.ts"
 import { resolveClients } from "./resolveClients.ts"
 import { resolveResources } from "./resolveResources.ts"
+import { resolveTests } from "./resolveTests.ts"
 import type { YamlSource } from "./yamlSource.ts"
 
 /** More would not fit a data plane's memory; a file this large is a mistake. */
@@ -65,6 +66,11 @@ export const resolveConfig = (
   const records = resolveRecords(file, report)
   const { block, search } = resolveLists(file, report)
 
+  const tests = resolveTests(file, { clients, network: rangesGood ? network : null }, report, (path) => {
+    const { column, line } = source.locate(path)
+    return `${name}:${line}:${column}`
+  })
+
   const grants: Array<Authorization> = []
   for (const { resource, allow, expiresAt } of resources) {
     for (const client of clients) {
@@ -100,6 +106,7 @@ export const resolveConfig = (
     search,
     records: new Map(records.map(({ name, value }) => [name, value])),
     block,
+    tests,
     network,
     gateway4: gatewayAddress(network.tunnel4),
     gateway6: gatewayAddress(network.tunnel6),
@@ -116,6 +123,7 @@ export const resolveConfig = (
     logLevel: file.log_level ?? "Info",
     logDns: file.log_dns ?? false,
     logFormat: file.log_format ?? "human",
+    places: { file: name, clients: source.linesIn("clients"), resources: source.linesIn("resources") },
     warnings: formatProblems(name, warnings)
   })
 }

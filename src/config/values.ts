@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import * as DomainPattern from "../model/DomainPattern.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
 import type { ResolverServer, ServerIdentity } from "../model/ResolverSet.ts"
+import type { Target } from "../model/Target.ts"
 import { formatAddress, formatNetwork, isIpv4, mask, parseAddress, parseNetwork } from "../packet/address.ts"
 import type { HostPort } from "./GatewayConfig.ts"
 import { quote } from "./problem.ts"
@@ -126,6 +127,31 @@ export const parsePortFilter = (text: string): Parsed<PortFilter> => {
   if (from > to) return complain(`${quote(text)} runs backwards`, `write ${protocol}/${to}-${from}`)
   return Result.succeed({ protocol, from, to })
 }
+
+/** See `formatTarget`; a port without protocol is one of TCP. */
+export const parseTarget = (text: string): Parsed<Target> => {
+  const fix = "write for example gitlab.corp.internal:443, gitlab.corp.internal/icmp, 10.20.0.5:53/udp or [fd00::1]:22"
+  const [, at = "", written] = /^(.*?)(?:\/(tcp|udp|icmp))?$/is.exec(text.trim())!
+  const given = written === undefined ? null : protocols[written.toLowerCase()]!
+  const bare = parseAddress(at)
+  const parts = bare === undefined ? /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([0-9]{1,5}))?$/.exec(at) : [at, undefined, at]
+  if (parts === null) return complain(`${quote(text)} is neither a name nor an address`, fix)
+  const [, bracketed, plain, digits] = parts
+  const port = digits === undefined ? null : Number(digits)
+  if (port !== null && (port < 1 || port > 65535)) return complain(`${quote(text)}: ports are 1 to 65535`, fix)
+  if (port !== null && given === "icmp") return complain(`${quote(text)}: icmp has no ports`, fix)
+  const protocol = given ?? (port === null ? null : "tcp")
+  const host = bracketed ?? plain!
+  const address = bare ?? parseAddress(host)
+  if (address !== undefined) return Result.succeed({ host: formatAddress(address), address, protocol, port })
+  const domain =
+    bracketed === undefined && !/[*?/]|^[0-9.]+$/.test(host) ? DomainPattern.canonicalDomain(host) : undefined
+  return domain === undefined
+    ? complain(`${quote(text)} is neither a name nor an address`, fix)
+    : Result.succeed({ host: domain, address: undefined, protocol, port })
+}
+
+const protocols: Readonly<Record<string, "tcp" | "udp" | "icmp">> = { tcp: "tcp", udp: "udp", icmp: "icmp" }
 
 /** A network in canonical text. */
 export const parseNetworkText = (text: string): Parsed<string> => {

@@ -19,6 +19,8 @@ export interface YamlSource {
   readonly value: unknown
   /** Position of the value at `path` or, with `key`, of its key; the nearest enclosing thing when there is none. */
   readonly locate: (path: ReadonlyArray<PropertyKey>, key?: boolean) => Pick<Problem, "line" | "column">
+  /** The lines of the keys of a mapping at the top, from 1. */
+  readonly linesIn: (part: string) => ReadonlyMap<string, number>
 }
 
 /**
@@ -46,8 +48,10 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
     const refused = refuseNodes(document, text, position)
     if (refused.length > 0) return Result.fail(refused)
     const locate: YamlSource["locate"] = (path, key = false) => position(offsetOf(document, path, key))
+    const linesIn = (part: string) =>
+      new Map(keysIn(document, part).map(({ at, key }) => [key, position(at).line] as const))
     try {
-      return Result.succeed({ value: document.toJS({ maxAliasCount: 100 }), locate })
+      return Result.succeed({ value: document.toJS({ maxAliasCount: 100 }), locate, linesIn })
     } catch {
       const anchor = /&\w/.exec(text)
       return Result.fail([
@@ -171,6 +175,15 @@ const refuseNodes = (
   }
   walk(document.contents)
   return problems
+}
+
+const keysIn = (document: Document, part: string): ReadonlyArray<{ readonly key: string; readonly at: number }> => {
+  if (!isMap(document.contents)) return []
+  const value = document.contents.get(part, true)
+  const map = isAlias(value) ? value.resolve(document) : value
+  return isMap(map)
+    ? map.items.flatMap(({ key }) => (isScalar(key) ? [{ key: String(key.value), at: offset(key) ?? 0 }] : []))
+    : []
 }
 
 const offset = (node: unknown): number | undefined => (isNode(node) ? node.range?.[0] : undefined)

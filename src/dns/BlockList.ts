@@ -73,6 +73,16 @@ export class BlockList {
   }
 }
 
+/** The longest entry that any of the lists has about the name. */
+export const blockedBy = (lists: Iterable<BlockList>, domain: string): string | undefined => {
+  let longest: string | undefined
+  for (const list of lists) {
+    const found = list.find(domain)
+    if (found !== undefined && found.length > (longest?.length ?? 0)) longest = found
+  }
+  return longest
+}
+
 const hostName = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/i
 
 /** What hosts files say of the host itself, which public lists carry along. */

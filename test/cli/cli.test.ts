@@ -163,6 +163,38 @@ describe("sallyport up", () => {
     )
   )
 
+  it.effect("starts nothing where a test of the file does not hold, unless it has only expired since", () =>
+    Effect.gen(function* () {
+      const tests = (...lines: ReadonlyArray<string>) => `${example}tests:\n${lines.join("\n")}\n`
+      const refused = tests(
+        ...Array.from({ length: 22 }, () => "  - { client: bob, reach: gitlab.corp.internal, expect: allowed }")
+      )
+      yield* withFile(refused, (file) =>
+        Effect.gen(function* () {
+          const { calls, error } = yield* run(["up", "--config", file])
+          const lines = error?.message.split("\n") ?? []
+          assert.deepStrictEqual(calls, [])
+          assert.lengthOf(lines, 21)
+          assert.match(
+            lines[0]!,
+            /a\.file:12:5: the test expects allowed, but bob does not reach gitlab\.corp\.internal: gitlab has .* \(.*a\.file:7\) — add bob, .*$/
+          )
+          assert.match(lines[20]!, /^and 2 more tests do not hold$/)
+        })
+      )
+      const expired = tests("  - { client: bob, reach: a.svc.corp.internal, expect: allowed }").replace(
+        "2027-01-01 }",
+        "1970-01-01 }"
+      )
+      yield* withFile(expired, (file) =>
+        Effect.gen(function* () {
+          const { calls } = yield* run(["up", "--config", file])
+          assert.lengthOf(calls, 1)
+        })
+      )
+    })
+  )
+
   it.effect("fails as its program fails", () =>
     withFile(example, (file) =>
       Effect.gen(function* () {
@@ -192,6 +224,25 @@ describe("sallyport check", () => {
         assert.match(without.text, /^this host has no IPv6 route: …$/m)
         assert.notInclude(text, "SEVERAL")
       })
+    )
+  )
+
+  it.effect("runs the tests of the file, and fails where one does not hold", () =>
+    withFile(
+      `${example}tests:
+  - { client: alice-laptop, reach: "gitlab.corp.internal:22", expect: allowed }
+  - { client: bob, reach: "10.20.0.1", expect: allowed }
+`,
+      (file) =>
+        Effect.gen(function* () {
+          const { error, text } = yield* run(["check", "-c", file])
+          assert.match(text, /^✔ alice-laptop reaches gitlab\.corp\.internal:22 by gitlab$/m)
+          assert.match(
+            text,
+            /^✘ .*a\.file:13:5: expects allowed, but bob does not reach 10\.20\.0\.1: lab has .* — add bob/m
+          )
+          assert.strictEqual(error?.message, "1 of 2 tests do not hold — see above")
+        })
     )
   )
 

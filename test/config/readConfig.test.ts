@@ -127,9 +127,10 @@ describe("a correct sallyport.yaml", () => {
   })
 
   it("gets every default that it leaves out", () => {
-    const { clients, resources, grants, resolvers, ...rest } = good("endpoint: '[2001:DB8::1]:443'")
+    const { clients, resources, grants, resolvers, places, ...rest } = good("endpoint: '[2001:DB8::1]:443'")
 
     assert.deepStrictEqual([clients, resources, grants, resolvers.size] as Array<unknown>, [[], [], [], 0])
+    assert.deepStrictEqual(places?.clients, new Map())
     assert.deepStrictEqual(rest, {
       endpoint: { host: "2001:db8::1", port: 443 },
       listenPort: 51820,
@@ -137,6 +138,7 @@ describe("a correct sallyport.yaml", () => {
       search: [],
       records: new Map(),
       block: [],
+      tests: [],
       network: {
         tunnel4: "100.64.0.0/11",
         tunnel6: "fd00:2021:1111::/107",

@@ -62,6 +62,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     search: [],
     records: new Map(),
     block: [],
+    tests: [],
     network: defaultNetwork,
     gateway4,
     gateway6,
@@ -145,12 +146,13 @@ export const layerNames = (config: GatewayConfig, files = NameFilesMemory.none) 
 export const layerGateway = <A, E>(
   config: GatewayConfig,
   dataPlane: Layer.Layer<DataPlane | A, E>,
-  read?: RegistryLive.RegistryOptions["read"]
+  read?: RegistryLive.RegistryOptions["read"],
+  files = NameFilesMemory.none
 ) =>
   ControlPlaneStandalone.layer().pipe(
     Layer.provideMerge(RegistryLive.layer({ config, ...(read && { read }) })),
     Layer.provideMerge(TunnelMemory.layer),
-    Layer.provideMerge(layerNames(config)),
+    Layer.provideMerge(layerNames(config, files)),
     Layer.provideMerge(dataPlane)
   )
 

@@ -169,7 +169,7 @@ describe("README.md", () => {
 
 describe("docs/configuration.md", () => {
   it("explains every key of the file, and no other", () => {
-    const keys = matches(read("src/config/fileSchema.ts"), /^ {2}([a-z][a-z0-9_]*): (?:Schema|text)\b/gm)
+    const keys = matches(read("src/config/fileSchema.ts"), /^ {2}([a-z][a-z0-9_]*): (?:Schema|text|oneOf)\b/gm)
     const explained = rows(read("docs/configuration.md"))
       .filter(([key = ""]) => !key.startsWith("key"))
       .flatMap(([key = ""]) => matches(key, /`([a-z0-9_]+)`/g))

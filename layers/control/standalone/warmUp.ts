@@ -131,6 +131,7 @@ const warmUpConfig = (): GatewayConfig => {
     search: [],
     records: new Map(),
     block: [],
+    tests: [],
     network: defaultNetwork,
     gateway4: "100.64.0.1",
     gateway6: "fd00:2021:1111::1",

@@ -121,7 +121,9 @@ export const describeDifference = ({ clients, grants, resolvers, resources, sett
   ].join(", ")
 
 /** The grants of each client, by resource. */
-export const grantsByClient = ({ grants }: GatewayConfig): ReadonlyMap<ClientId, Map<ResourceId, Authorization>> => {
+export const grantsByClient = ({
+  grants
+}: Pick<GatewayConfig, "grants">): ReadonlyMap<ClientId, Map<ResourceId, Authorization>> => {
   const found = new Map<ClientId, Map<ResourceId, Authorization>>()
   for (const grant of grants) {
     const of = found.get(grant.client.id)

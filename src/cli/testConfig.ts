@@ -1,0 +1,44 @@
+/** `tests:` of the file, run by `check`, and before a file counts. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { GatewayConfig } from "../config/GatewayConfig.ts"
+import { ConfigError } from "../config/problem.ts"
+import type { TestOutcome } from "../control/standalone/policyTests.ts"
+import { load } from "./load.ts"
+import { readNameFiles } from "./readNameFiles.ts"
+
+/** Failed tests that are told at once. */
+const maxTold = 20
+
+export const testConfig = Effect.fnUntraced(function* (config: GatewayConfig) {
+  if (config.tests.length === 0) return []
+  const { runPolicyTests } = yield* load(() => import("../control/standalone/policyTests.ts"))
+  return runPolicyTests(config, yield* readNameFiles(config), yield* Clock.currentTimeMillis)
+})
+
+/** Fails where a test does not hold. */
+export const holdTests = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const lines = failuresOf(yield* testConfig(config))
+  if (lines.length > 0) return yield* new ConfigError({ message: lines.join("\n") })
+  return config
+})
+
+/**
+ * The same at a start, where what has expired since the file was written is only warned of: a gateway that starts again at
+ * night must not stay away for it.
+ */
+export const holdTestsAtStart = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const outcomes = yield* testConfig(config)
+  const lines = failuresOf(outcomes.filter(({ hasExpired }) => !hasExpired))
+  if (lines.length > 0) return yield* new ConfigError({ message: lines.join("\n") })
+  for (const line of failuresOf(outcomes)) yield* Effect.logWarning(line)
+})
+
+/** A line each, as mistakes in the file are told. */
+const failuresOf = (outcomes: ReadonlyArray<TestOutcome>): ReadonlyArray<string> => {
+  const lines = outcomes.flatMap(({ fix, found, test: { expect, place } }) =>
+    fix === null ? [] : [`${place}: the test expects ${expect}, but ${found} — ${fix}`]
+  )
+  const more = lines.length - maxTold
+  return more > 0 ? [...lines.slice(0, maxTold), `and ${more} more tests do not hold`] : lines
+}
