@@ -4,13 +4,17 @@ import { hostname } from "node:os"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { Authorizations } from "../src/access/Authorizations.ts"
+import { Clients } from "../src/access/Clients.ts"
 import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
+import { authorizedPolicy, noNameFiles } from "../src/control/firezone/authorizedPolicy.ts"
 import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
 import { ReloadRefused } from "../src/control/Registry.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/defaultRanges.ts"
 import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
+import { explainRoute } from "./cli/explainRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
@@ -36,11 +40,17 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   const privateKey = new Uint8Array(randomBytes(32))
   const publicKey = Buffer.from(x25519Public(privateKey)).toString("base64")
   const name = config.name ?? hostname()
+  const { device } = config
   return yield* Effect.gen(function* () {
     const about = { startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) }
     yield* ControlSocket.serve(
       config.controlSocket,
-      yield* Effect.all([statusRoute(() => about), reloadRoute(portalDecides), logRoute])
+      yield* Effect.all([
+        statusRoute(() => about),
+        explainRoute(Effect.map(authorizedSoFar, (policy) => ({ kind: "portal", ...policy, about, device }))),
+        reloadRoute(portalDecides),
+        logRoute
+      ])
     )
     yield* serveHealth(config.healthAddress, "HEALTH_CHECK_ADDR")
     yield* serveMonitor(config.listenHttp, "SALLYPORT_LISTEN_HTTP")
@@ -53,6 +63,13 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
 
 const portalDecides = new ReloadRefused({
   message: "the portal says what changes; there is no file to read again"
+})
+
+/** What the portal has told of its policy. */
+const authorizedSoFar = Effect.gen(function* () {
+  const clients = yield* (yield* Clients).list
+  const grants = yield* (yield* Authorizations).list
+  return { policy: { ...authorizedPolicy(grants), clients, resolvers: new Map() }, files: noNameFiles }
 })
 
 type Identity = Pick<PortalSocketLive.PortalSocketOptions, "firezoneId" | "name" | "publicKey"> & {

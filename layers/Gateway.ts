@@ -13,6 +13,7 @@ import type { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
 import type { HostError } from "../src/host/HostNetwork.ts"
+import { NameFiles } from "../src/host/NameFiles.ts"
 import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { makeOutlive } from "../src/loops/outlive.ts"
@@ -20,6 +21,7 @@ import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
+import { explainRoute } from "./cli/explainRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
@@ -73,9 +75,17 @@ export const layer = (
       const reported = Effect.gen(function* () {
         yield* serveMonitor(config.listenHttp, "listen_http")
         const about = () => ({ startedAt, publicKey, endpoint: registry.current().config.endpoint })
+        const files = yield* NameFiles
+        const explained = () =>
+          ({ kind: "file", policy: registry.current().config, files, about: about(), device }) as const
         yield* ControlSocket.serve(
           config.controlSocket,
-          yield* Effect.all([statusRoute(about), reloadRoute(registry.reload), logRoute])
+          yield* Effect.all([
+            statusRoute(about),
+            explainRoute(Effect.sync(explained)),
+            reloadRoute(registry.reload),
+            logRoute
+          ])
         )
         const outlive = makeOutlive("Registry.reload")
         yield* (options.reloads ?? Stream.empty).pipe(
@@ -117,7 +127,7 @@ const services = (registry: Registry["Service"], privateKey: Uint8Array, { swap 
   }
   return ControlPlaneStandalone.layer({ warmUp }).pipe(
     Layer.provide(TunnelNamesLive.layer(config)),
-    Layer.provide(NameFilesLive.layer({ block: config.block })),
+    Layer.provideMerge(NameFilesLive.layer({ block: config.block })),
     Layer.provideMerge(gatewayServices(floors, swap))
   )
 }

@@ -6,7 +6,7 @@ import * as Layer from "effect/Layer"
 import { cli } from "../src/cli/cli.ts"
 import { SomethingWrong } from "../src/cli/showStatus.ts"
 import type { Failure, Programs } from "../src/cli/Programs.ts"
-import { layerUsageErrors } from "../src/cli/usageError.ts"
+import { layerUsageErrors, WrongUsage } from "../src/cli/usageError.ts"
 import * as ControlClient from "./cli/ControlClient.ts"
 import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
@@ -29,7 +29,16 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     HostIpv6.layer,
     layerUsageErrors
   )
-  const command = Command.runWith(cli, { version })(argv).pipe(Effect.provide(services))
+  const command = Command.runWith(cli, { version })(argv).pipe(
+    Effect.mapError((error) => (isMisuseOf("explain", error) ? new WrongUsage({ message: error.message }) : error)),
+    Effect.provide(services)
+  )
   // Usage errors have been shown already.
-  runProcess(command, (error) => CliError.isCliError(error) || error instanceof SomethingWrong)
+  runProcess(
+    command,
+    (error) => CliError.isCliError(error) || error instanceof SomethingWrong || error instanceof WrongUsage
+  )
 }
+
+const isMisuseOf = (command: string, error: Failure | CliError.CliError): boolean =>
+  error._tag === "ShowHelp" && "errors" in error && error.errors.length > 0 && error.commandPath.at(-1) === command

@@ -6,6 +6,7 @@ import { clientConfig } from "./clientConfig.ts"
 import { connect } from "./connect.ts"
 import { demo } from "./demo.ts"
 import { devPortal } from "./devPortal.ts"
+import { explain } from "./explain.ts"
 import { genkey } from "./genkey.ts"
 import { log } from "./log.ts"
 import { init } from "./init.ts"
@@ -24,6 +25,7 @@ export const cli = Command.make("sallyport").pipe(
     up,
     check,
     status,
+    explain,
     log,
     reload,
     connect,

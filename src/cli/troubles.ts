@@ -2,6 +2,7 @@
  * What is wrong with a running gateway, by its report: one small judgement for each kind, and nothing else decides it. Each
  * finding says what, since when, and what to do next.
  */
+import { shellWord } from "../events/printable.ts"
 import { formatAge } from "./formatAge.ts"
 import type { StatusReport } from "./statusReport.ts"
 import { counted, list } from "./textTable.ts"
@@ -133,9 +134,6 @@ const failingNames: Judgement = ({ mappings }) => {
     )
   })
 }
-
-/** Clients choose names below a wildcard; who runs what is said here must not run what they have written. */
-const shellWord = (name: string): string => (/^[\w.-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`)
 
 /** Real hosts that do not answer, however good the name is. */
 const silentAddresses: Judgement = ({ mappings, silentAddresses = [] }) =>

@@ -1,8 +1,15 @@
 import type * as CliError from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Console from "effect/Console"
+import * as Runtime from "effect/Runtime"
+import * as Schema from "effect/Schema"
 import { quote } from "../config/problem.ts"
 import { suggest } from "../config/suggest.ts"
+
+/** Exit code 2, of commands whose exit code 1 says something else; it has been shown. */
+export class WrongUsage extends Schema.TaggedError<WrongUsage>()("WrongUsage", { message: Schema.String }) {
+  override readonly [Runtime.errorExitCode] = 2
+}
 
 /** A wrong word on the command line is told in one line; help is for who asks for it. */
 export const layerUsageErrors = CliOutput.layerPresenter({

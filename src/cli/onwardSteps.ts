@@ -1,0 +1,176 @@
+/** What lies behind the rules, as steps of an explanation: DNS servers, the host's routes, the hosts themselves. */
+import * as Effect from "effect/Effect"
+import type { LoggedEvent } from "../events/Event.ts"
+import { shellWord } from "../events/printable.ts"
+import type { HostRoute } from "../host/HostRoute.ts"
+import type { Client } from "../model/Client.ts"
+import type { Name } from "../model/Mapping.ts"
+import { formatServer, type ResolverSet } from "../model/ResolverSet.ts"
+import type { Target } from "../model/Target.ts"
+import type { ResolutionReason } from "../resolution/Resolver.ts"
+import { describeReason, refusedByPolicy } from "./describeReason.ts"
+import type { Way } from "./explanation.ts"
+import { formatAge } from "./formatAge.ts"
+import type { StatusReport } from "./statusReport.ts"
+import { counted, list } from "./textTable.ts"
+
+export interface RunningGateway {
+  readonly report: StatusReport
+  /** The oldest first. */
+  readonly events: ReadonlyArray<LoggedEvent>
+  /** Bounded in time. */
+  readonly lookUp: (name: Name) => Effect.Effect<ReadonlyArray<string>, ResolutionReason>
+  /** For packets of a client that has the tunnel address `from`. */
+  readonly routeTo: (address: string, from: string) => Effect.Effect<HostRoute>
+}
+
+export interface Onward {
+  readonly running: RunningGateway
+  readonly resolvers: ReadonlyMap<string, ResolverSet>
+  readonly client: Client
+  readonly way: Way
+}
+
+/** Addresses of a name that are looked at. */
+const mostAddresses = 8
+
+/** What the gateway knows of a name that is `isMapped`, else what its servers say now; `null`: no address, which is told. */
+export const addressesOf = Effect.fnUntraced(function* (onward: Onward, name: Name, isMapped: boolean) {
+  const { client, running, way } = onward
+  const { report } = running
+  const rows = isMapped
+    ? report.mappings.filter(({ domain, resolver }) => domain === name.domain && resolver === name.resolver)
+    : []
+  const own = rows.find((row) => row.client === client.id)
+  const known = [own, ...rows].find((row) => row !== undefined && isSettled(row))
+  const servers = serversOf(onward, name.resolver)
+  const fix = digAt(onward, name)
+  if (known === undefined) {
+    return yield* running.lookUp(name).pipe(
+      Effect.match({
+        onSuccess: (addresses) => {
+          way.yes("lookup", `${name.domain} is ${list(addresses)}, by ${servers}, asked just now`)
+          return addresses.slice(0, mostAddresses)
+        },
+        onFailure: (reason) => {
+          way.no("lookup", { what: `${describeReason(reason)}, asked just now: ${servers}`, fix })
+          return null
+        }
+      })
+    )
+  }
+  const age = formatAge(report.at - known.since)
+  if (known.state === "Unresolved") {
+    way.no("lookup", { what: `${known.reason ?? "no address"}, for ${age}, asked: ${servers}`, fix })
+    return null
+  }
+  const stale = known.state === "Stale" ? `; no fresh answer since: ${known.reason ?? ""}` : ""
+  const told = own === undefined || own.proxyIps.length === 0 ? "" : `; ${client.id} is told ${list(own.proxyIps)}`
+  way.yes("lookup", `${name.domain} is ${list(known.addresses)}, by ${servers}, ${age} ago${stale}${told}`)
+  return known.addresses.slice(0, mostAddresses)
+})
+
+/** Addresses that policy has refused are looked up once more, to be named. */
+const isSettled = ({ reason, state }: StatusReport["mappings"][number]): boolean =>
+  state !== "Resolving" && !(state === "Unresolved" && reason?.startsWith(refusedByPolicy) === true)
+
+/** To the addresses of a name of a resource, or to addresses as they are (`null`). */
+export const toHost = Effect.fnUntraced(function* (
+  onward: Onward,
+  name: Name | null,
+  addresses: ReadonlyArray<string>,
+  target: Target
+) {
+  const { client, running, way } = onward
+  const reached: Array<string> = []
+  const routes: Array<string> = []
+  let none: { readonly address: string; readonly why: string } | undefined
+  for (const address of addresses) {
+    const route = yield* running.routeTo(address, address.includes(":") ? client.tunnel6 : client.tunnel4)
+    if (route._tag === "None") {
+      none ??= { address, why: route.why }
+      continue
+    }
+    reached.push(address)
+    if (route._tag === "Unknown") continue
+    routes.push(`${address} by ${route.device}${route.via === null ? "" : ` and ${route.via}`}`)
+  }
+  if (none !== undefined && reached.length === 0) {
+    return way.no("route", {
+      what: `the gateway's host has no route to ${none.address}: ${none.why}`,
+      fix: `ip route get ${none.address} at the gateway, then add the route that is missing`
+    })
+  }
+  if (routes.length > 0) way.yes("route", `the gateway's host has a route to ${routes.slice(0, 3).join(", ")}`)
+  return host(onward, name, reached, target)
+})
+
+const host = (
+  { client, running, way }: Onward,
+  name: Name | null,
+  addresses: ReadonlyArray<string>,
+  target: Target
+) => {
+  const { at, silentAddresses = [] } = running.report
+  const silent = silentAddresses.filter(
+    ({ address, domain, resolver }) =>
+      name !== null && domain === name.domain && resolver === name.resolver && addresses.includes(address)
+  )
+  const told = silent.map(({ address, lastReplyAt, since, tries }) => {
+    const last = lastReplyAt === null ? "no answer is remembered" : `the last answer ${formatAge(at - lastReplyAt)} ago`
+    return `${address} does not answer for ${formatAge(at - since)} (${counted(tries, "try", "tries")}, ${last})`
+  })
+  const living = addresses.filter((address) => !silent.some((row) => row.address === address))
+  const [first] = silent
+  if (first !== undefined && living.length === 0) {
+    const { port, protocol } = target
+    const probe = port === null || protocol !== "tcp" ? `ping ${first.address}` : `nc -vz ${first.address} ${port}`
+    const fix = `${probe} at the gateway: is the host up, does it let the gateway in, is there a way back?`
+    return way.no("host", { what: told.join("; "), fix })
+  }
+  return way.yes("host", [lastFlow(running, client, name?.domain ?? null, living), ...told].join("; "))
+}
+
+/** What is known of the use of these addresses by the client. */
+const lastFlow = (
+  { events, report }: RunningGateway,
+  client: Client,
+  domain: string | null,
+  addresses: ReadonlyArray<string>
+): string => {
+  const last = events.findLast(
+    ({ event }) =>
+      (event._tag === "FlowOpened" || event._tag === "FlowClosed") &&
+      event.client === client.id &&
+      (domain === null || event.to.domain === domain) &&
+      addresses.includes(event.real ?? event.to.address)
+  )
+  const age = last === undefined ? "" : formatAge(report.at - last.at)
+  switch (last?.event._tag) {
+    case "FlowOpened":
+      return `${last.event.real ?? last.event.to.address} is in use: the last flow began ${age} ago`
+    case "FlowClosed":
+      return `${last.event.real ?? last.event.to.address} was in use ${age} ago: ${last.event.bytesOut} bytes there, ${last.event.bytesIn} back`
+    default:
+      return `nothing says that ${list(addresses)} would not answer; ${client.id} has not used it lately`
+  }
+}
+
+const serversOf = ({ resolvers, running }: Onward, resolver: string): string => {
+  const { at, dnsServers = [] } = running.report
+  const told = (resolvers.get(resolver)?.servers ?? []).map((server) => {
+    const text = formatServer(server)
+    const row = dnsServers.find((one) => one.server === text)
+    if (row === undefined) return text
+    if (row.silentSince !== null) return `${text} (silent for ${formatAge(at - row.silentSince)})`
+    return row.answeredAt === null ? text : `${text} (answered ${formatAge(at - row.answeredAt)} ago)`
+  })
+  return told.length === 0 ? `the servers of ${resolver}` : `${resolver} (${told.join(", ")})`
+}
+
+/** The first server of the set; the host's own where it has none. */
+const digAt = ({ resolvers }: Onward, { domain, resolver }: Name): string => {
+  const [first] = resolvers.get(resolver)?.servers ?? []
+  const at = first === undefined ? "" : `@${first.address} ${first.port === 53 ? "" : `-p ${first.port} `}`
+  return `dig ${at}${shellWord(domain)} at the gateway`
+}

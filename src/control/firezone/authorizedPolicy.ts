@@ -1,0 +1,22 @@
+/** What a portal has told of its policy so far, as the rules of who reaches what take it. Pure. */
+import { defaultNetwork } from "../../config/GatewayConfig.ts"
+import type { Authorization } from "../../model/Authorization.ts"
+import type { FilesOfNames } from "../standalone/nameRoutes.ts"
+import type { ReachPolicy } from "../standalone/reach.ts"
+
+export const authorizedPolicy = (grants: ReadonlyArray<Authorization>): ReachPolicy => ({
+  grants,
+  resources: [...new Map(grants.map(({ resource }) => [resource.id, resource])).values()],
+  otherNames: "refuse",
+  network: defaultNetwork,
+  records: new Map(),
+  search: [],
+  zones: [],
+  endpoint: { host: "", port: 0 },
+  // The tunnel's own addresses are no destination of anybody.
+  gateway4: "0.0.0.0",
+  gateway6: "::"
+})
+
+/** Clients of a portal ask others than the gateway for names outside of their resources. */
+export const noNameFiles: FilesOfNames = { blocked: () => undefined, hosts: () => undefined, hostOf: () => undefined }

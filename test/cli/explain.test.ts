@@ -1,0 +1,273 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { explainAccess, type ExplainSources } from "../../src/cli/explainAccess.ts"
+import { Explanation } from "../../src/cli/explanation.ts"
+import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
+import type { RunningGateway } from "../../src/cli/onwardSteps.ts"
+import { renderExplanation } from "../../src/cli/renderExplanation.ts"
+import type { StatusReport } from "../../src/cli/statusReport.ts"
+import { parseConfig } from "../../src/config/parseConfig.ts"
+import { parseTarget } from "../../src/config/values.ts"
+import { authorizedPolicy, noNameFiles } from "../../src/control/firezone/authorizedPolicy.ts"
+import { destinationsOf } from "../../src/control/standalone/policyTests.ts"
+import type { HostRoute } from "../../src/host/HostRoute.ts"
+import { NameNotFound } from "../../src/resolution/Resolver.ts"
+import { key } from "../config/fixtures.ts"
+import { input } from "./fixtures.ts"
+
+const policy = Result.getOrThrow(
+  parseConfig(
+    `endpoint: vpn.example.com:51820
+resolvers: { corp: [udp://10.0.0.53], other: [udp://10.0.9.53] }
+clients:
+  alice: { public_key: "${key(2)}", groups: [eng], tunnel_ipv4: 100.64.0.2 }
+  bob: { public_key: "${key(3)}", tunnel_ipv4: 100.64.0.3 }
+resources:
+  gitlab:
+    name: gitlab.corp.internal
+    ports: [tcp/443]
+    resolver: corp
+    allow: [eng]
+  none: { name: none.corp.internal, resolver: corp, allow: [eng] }
+  fresh: { name: "*.fresh.corp.internal", resolver: other, allow: [bob] }
+  gone: { name: gone.corp.internal, resolver: corp, allow: [alice], expires: 2026-12-31 }
+  lab: { cidr: 10.30.0.0/16, allow: [alice] }
+records:
+  git.corp.internal: { cname: gitlab.corp.internal }
+`,
+    "/etc/s.yaml"
+  )
+)
+
+const report = makeStatusReport(input)
+const now = report.at
+
+const leads: HostRoute = { _tag: "Leads", device: "eth1", via: "10.0.0.1" }
+
+const running = (over: Partial<RunningGateway> = {}, reported: Partial<StatusReport> = {}): RunningGateway => ({
+  report: { ...report, ...reported },
+  events: [],
+  lookUp: () => Effect.fail(new NameNotFound({ ttlSeconds: 60 })),
+  routeTo: () => Effect.succeed(leads),
+  ...over
+})
+
+const sources = (over: Partial<ExplainSources> = {}): ExplainSources => ({
+  kind: "file",
+  policy,
+  files: noNameFiles,
+  destinations: destinationsOf(policy),
+  running: running(),
+  ...over
+})
+
+const explain = (client: string, target: string, over: Partial<ExplainSources> = {}) =>
+  Effect.map(explainAccess(sources(over), client, Result.getOrThrow(parseTarget(target)), now), (explanation) => {
+    assert.deepStrictEqual(Schema.decodeUnknownSync(Explanation)(JSON.parse(JSON.stringify(explanation))), explanation)
+    return { ...explanation, text: renderExplanation(explanation, null) }
+  })
+
+describe("an explanation", () => {
+  it.effect("of what works has every part of the way, with lines of the file, ages and addresses", () =>
+    Effect.gen(function* () {
+      const flow = {
+        domain: "gitlab.corp.internal",
+        resource: "gitlab",
+        address: "100.96.0.1",
+        protocol: "tcp",
+        port: 443
+      }
+      const event = { _tag: "FlowOpened", client: "alice", to: flow, real: "10.20.0.5" } as const
+      const { reaches, text } = yield* explain("alice", "gitlab.corp.internal:443", {
+        running: running({ events: [{ number: 1, at: now - 12_000, event }] })
+      })
+      assert.strictEqual(reaches, "yes")
+      assert.strictEqual(
+        text,
+        `✔ alice is a client (/etc/s.yaml:4)
+✔ it is connected from 198.51.100.7:4500, last handshake 1 min 35 s ago
+✔ gitlab.corp.internal is of gitlab (/etc/s.yaml:7); alice may use it
+✔ tcp/443 passes: tcp/443 (gitlab)
+✔ gitlab.corp.internal is 10.20.0.5, by corp (10.0.0.53:53 (answered 2 s ago)), 30 s ago; alice is told 100.96.0.1 fd00:2021:1111:8000::1
+✔ packets may be forwarded to 10.20.0.5
+✔ the gateway's host has a route to 10.20.0.5 by eth1 and 10.0.0.1
+✔ 10.20.0.5 is in use: the last flow began 12 s ago
+alice reaches gitlab.corp.internal:443`
+      )
+    })
+  )
+
+  it.effect("ends at what stops the packet, with what to do", () =>
+    Effect.gen(function* () {
+      const last = (client: string, target: string, over: Partial<ExplainSources> = {}) =>
+        Effect.map(explain(client, target, over), ({ reaches, steps }) => {
+          assert.strictEqual(reaches, "no")
+          return [steps.at(-1)?.part, steps.at(-1)?.what, steps.at(-1)?.fix] as const
+        })
+
+      assert.deepStrictEqual(yield* last("alic", "gitlab.corp.internal"), [
+        "client",
+        'no client is called "alic"',
+        "did you mean alice?"
+      ])
+      assert.deepStrictEqual(yield* last("x;reboot", "gitlab.corp.internal"), [
+        "client",
+        'no client is called "x;reboot"',
+        "sallyport client add 'x;reboot' --group …"
+      ])
+      assert.deepStrictEqual(yield* last("alice", "git.corp.internal:22"), [
+        "ports",
+        "tcp/22 does not pass: only tcp/443 (gitlab)",
+        "add tcp/22 to ports: of gitlab (/etc/s.yaml:7); then: sallyport reload"
+      ])
+      assert.deepStrictEqual(yield* last("bob", "gitlab.corp.internal"), [
+        "resource",
+        "gitlab has gitlab.corp.internal and does not allow bob (/etc/s.yaml:7)",
+        "add bob, or one of its groups, to allow: of gitlab; then: sallyport reload"
+      ])
+      assert.deepStrictEqual((yield* last("alice", "gone.corp.internal"))[0], "resource")
+      assert.deepStrictEqual(yield* last("alice", "none.corp.internal"), [
+        "lookup",
+        "the name does not exist, for 5 s, asked: corp (10.0.0.53:53 (answered 2 s ago))",
+        "dig @10.0.0.53 none.corp.internal at the gateway"
+      ])
+      const none = { _tag: "None", why: "Network is unreachable" } as const
+      assert.deepStrictEqual(
+        yield* last("alice", "gitlab.corp.internal:443", {
+          running: running({ routeTo: () => Effect.succeed(none) })
+        }),
+        [
+          "route",
+          "the gateway's host has no route to 10.20.0.5: Network is unreachable",
+          "ip route get 10.20.0.5 at the gateway, then add the route that is missing"
+        ]
+      )
+      const silent = {
+        domain: "gitlab.corp.internal",
+        resolver: "corp",
+        address: "10.20.0.5",
+        since: now - 180_000,
+        tries: 14,
+        clients: ["alice", "bob"],
+        lastReplyAt: now - 300_000
+      }
+      assert.deepStrictEqual(
+        yield* last("alice", "gitlab.corp.internal:443", { running: running({}, { silentAddresses: [silent] }) }),
+        [
+          "host",
+          "10.20.0.5 does not answer for 3 min (14 tries, the last answer 5 min ago)",
+          "nc -vz 10.20.0.5 443 at the gateway: is the host up, does it let the gateway in, is there a way back?"
+        ]
+      )
+    })
+  )
+
+  it.effect("of a client that is not connected goes on to what would be", () =>
+    Effect.gen(function* () {
+      const { reaches, steps } = yield* explain("bob", "a.fresh.corp.internal:80", {
+        running: running({ lookUp: () => Effect.succeed(["10.20.0.9"]) })
+      })
+      assert.strictEqual(reaches, "no")
+      assert.deepStrictEqual(
+        steps.map(({ ok, part }) => `${part} ${ok}`),
+        [
+          "client yes",
+          "connection no",
+          "resource yes",
+          "ports yes",
+          "lookup yes",
+          "destination yes",
+          "route yes",
+          "host yes"
+        ]
+      )
+    })
+  )
+
+  it.effect("looks a name up that nobody has asked for, at the servers of its resource", () =>
+    Effect.gen(function* () {
+      const asked: Array<unknown> = []
+      const { steps } = yield* explain("bob", "a.fresh.corp.internal", {
+        running: running({
+          lookUp: (name) => {
+            asked.push(name)
+            return Effect.succeed(["127.0.0.1", "10.20.0.9"])
+          }
+        })
+      })
+      assert.deepStrictEqual(asked, [{ resolver: "other", domain: "a.fresh.corp.internal" }])
+      assert.match(steps[4]!.what, /is 127\.0\.0\.1 10\.20\.0\.9, by other \(10\.0\.9\.53:53\), asked just now$/)
+      assert.strictEqual(steps[5]!.what, "packets may be forwarded to 10.20.0.9, not to 127.0.0.1 (loopback address)")
+    })
+  )
+
+  it.effect("of an address, of a proxy IP and of a name outside follows what they are", () =>
+    Effect.gen(function* () {
+      const address = yield* explain("alice", "10.30.0.7:22")
+      assert.strictEqual(address.reaches, "yes")
+      const proxy = yield* explain("alice", "100.96.0.1:443")
+      assert.match(proxy.text, /^✔ 100\.96\.0\.1 stands for gitlab\.corp\.internal at alice$/m)
+      const names = (...addresses: ReadonlyArray<string>) => ({
+        running: running({ lookUp: () => Effect.succeed(addresses) })
+      })
+      const inside = yield* explain("alice", "nas.example.com", names("10.30.0.8"))
+      assert.match(inside.text, /^✔ no resource has nas\.example\.com: the servers of system are asked/m)
+      assert.strictEqual(inside.reaches, "yes")
+      const untold = yield* explain("alice", "nas.example.com", names("10.99.0.8"))
+      assert.match(untold.text, /^✘ 10\.99\.0\.8 is left out of the answer to alice: not a public address$/m)
+      const past = yield* explain("alice", "www.example.com", names("93.184.216.34"))
+      assert.match(
+        past.text,
+        /^✘ no resource of alice has www\.example\.com; what is public it reaches past the tunnel/m
+      )
+    })
+  )
+
+  it.effect("without a gateway says what the file says, and that the rest is not known", () =>
+    Effect.gen(function* () {
+      const notRunning = { running: { notRunning: "no gateway is running (nothing at /run/s)" } }
+      const open = yield* explain("alice", "gitlab.corp.internal:443", notRunning)
+      assert.strictEqual(open.reaches, "unknown")
+      assert.match(open.text, /^\? no gateway is running \(nothing at \/run\/s\): this is what the file says/m)
+      assert.strictEqual((yield* explain("bob", "gitlab.corp.internal", notRunning)).reaches, "no")
+    })
+  )
+
+  it.effect("at a portal knows what was authorized so far, and does not speak for the portal", () =>
+    Effect.gen(function* () {
+      const [alice] = policy.clients
+      const grants = policy.grants.filter(({ resource }) => resource.id === "gitlab")
+      const portal = {
+        kind: "portal",
+        policy: { ...authorizedPolicy(grants), clients: [alice!], resolvers: new Map() }
+      } as const
+      const system = report.mappings.map((row) => ({ ...row, resolver: "corp" }))
+      const known = yield* explain("alice", "gitlab.corp.internal:443", {
+        ...portal,
+        running: running({}, { mappings: system })
+      })
+      assert.strictEqual(known.reaches, "yes")
+      const unknown = yield* explain("alice", "wiki.corp.internal", portal)
+      assert.match(
+        unknown.text,
+        /^✘ the portal has not authorized alice for wiki\.corp\.internal at this gateway so far\n {2}→ it does when the client asks/m
+      )
+      assert.notInclude(unknown.text, "reload")
+      assert.match((yield* explain("eve", "x.corp", portal)).text, /^✘ no client is called "eve" here so far$/m)
+    })
+  )
+
+  it.effect("shows nothing of the network that a terminal would obey, and fits a narrow one", () =>
+    Effect.gen(function* () {
+      const evil = yield* explain("\u001b[2J", "gitlab.corp.internal")
+      assert.notInclude(evil.text, "\u001b")
+      const { text: _, ...explanation } = yield* explain("alice", "gitlab.corp.internal:443")
+      const narrow = renderExplanation(explanation, { columns: 40, rows: 24, color: true })
+      const plain = renderExplanation(explanation, { columns: 40, rows: 24, color: false })
+      assert.isTrue(plain.split("\n").every((line) => line.length <= 40))
+      assert.include(narrow, "\u001b[32m✔ alice is a client (/etc/s.yaml:4)\u001b[0m")
+    })
+  )
+})
