@@ -10,6 +10,7 @@ export type Order =
   | PlaceClient
   | PlaceMapping
   | SuspendMapping
+  | Acknowledge
 
 /** The client with a key and tunnel addresses that are its alone. */
 export interface PlaceClient extends Required<Omit<UpsertClient, "_tag">> {
@@ -37,4 +38,10 @@ export interface PlaceMapping extends Omit<SetMapping, "_tag" | "generation"> {
 interface SuspendMapping {
   readonly _tag: "SuspendMapping"
   readonly mapping: MappingId
+}
+
+/** To be answered once all before it is carried out. */
+export interface Acknowledge {
+  readonly _tag: "Acknowledge"
+  readonly number: number
 }

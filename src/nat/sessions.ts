@@ -87,6 +87,8 @@ export class Sessions extends SessionRecords {
   private asleep = 0
   /** Called for each session that ends, while it can still be read. */
   onEnded: (slot: number, why: SessionEnd) => void = () => {}
+  /** Called for each session that packets do not find any more since what allowed it is gone; it may come back. */
+  onCut: () => void = () => {}
   /** For the packets that `findOutbound`, and `findInbound`, will be asked about next. */
   readonly outboundAhead: LookAhead
   readonly inboundAhead: LookAhead
@@ -317,6 +319,7 @@ export class Sessions extends SessionRecords {
     if ((state & SUSPENDED) === 0) {
       this.inside.remove(this.insideHash(slot), slot)
       this.outside.remove(this.outsideHash(slot), slot)
+      if (why === "cut") this.onCut()
     } else {
       this.asleep--
     }
@@ -351,17 +354,14 @@ export class Sessions extends SessionRecords {
     return this.removeWhere(client, () => true)
   }
 
-  /** The client may not use the resource: flows that do not move to another with a mapping are suspended, without one they end. Returns how many they are. */
-  withdraw(client: number, resource: number, moves: (slot: number) => boolean): number {
-    let suspended = 0
-    const ended = this.removeWhere(client, (slot) => {
+  /** The client may not use the resource: flows that do not move to another with a mapping are suspended, without one they end. */
+  withdraw(client: number, resource: number, moves: (slot: number) => boolean): void {
+    this.removeWhere(client, (slot) => {
       if (this.resourceOf(slot) !== resource || this.suspended(slot) || moves(slot)) return false
       if (this.mappingOf(slot) < 0) return true
       this.suspend(slot)
-      suspended++
       return false
     })
-    return ended + suspended
   }
 
   /**
@@ -429,6 +429,7 @@ export class Sessions extends SessionRecords {
     this.outside.remove(this.outsideHash(slot), slot)
     this.records[slot * STRIDE + STATE]! |= SUSPENDED
     this.asleep++
+    this.onCut()
   }
 
   /** False, and nothing changed: another flow has its place by now. */

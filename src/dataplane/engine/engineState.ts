@@ -90,6 +90,7 @@ export class EngineState {
         ...(options.reserve === undefined ? {} : { reserve: options.reserve })
       })
     )
+    this.sessions.onCut = () => this.count("sessions.cut")
     this.births = this.track(new SessionBirths(this.sessions, options.maxSessions))
     this.journal = this.track(new Journal(this))
     this.mappings.onRemoved((mapping) => this.removeMapping(mapping))

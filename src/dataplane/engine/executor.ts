@@ -89,9 +89,17 @@ export class Executor {
         return this.connections.removeRemote(order.client, order.candidate)
       case "SendControl":
         return this.control.send(order)
+      case "Acknowledge":
+        return this.acknowledge(order.number)
       case "Stop":
         return
     }
+  }
+
+  private acknowledge(number: number): void {
+    const { epoch, notices, sessions } = this.state
+    this.state.set("sessions.live", sessions.awake)
+    notices.put({ _tag: "Acknowledged", epoch, number })
   }
 
   private placeClient(order: PlaceClient): void {
@@ -151,7 +159,7 @@ export class Executor {
   }
 
   private endFlows(client: ClientEntry): void {
-    this.state.add("sessions.cut", this.state.sessions.forgetClient(client.index))
+    this.state.sessions.forgetClient(client.index)
     client.stage.clear()
   }
 
@@ -175,10 +183,7 @@ export class Executor {
   private cutDenied(client: ClientEntry): void {
     const { fragments, sessions } = this.state
     fragments.forgetClient(client.index)
-    this.state.add(
-      "sessions.cut",
-      sessions.removeWhere(client.index, (slot) => this.isDenied(client, slot))
-    )
+    sessions.removeWhere(client.index, (slot) => this.isDenied(client, slot))
   }
 
   /** Not one that waits for its resource anyhow; one that another resource lets through moves there. */
@@ -227,10 +232,7 @@ export class Executor {
     if (client?.resources.delete(index) !== true) return
     state.routes.remove(client.index, index)
     state.fragments.forgetClient(client.index)
-    state.add(
-      "sessions.cut",
-      state.sessions.withdraw(client.index, index, (slot) => this.moves(client, slot))
-    )
+    state.sessions.withdraw(client.index, index, (slot) => this.moves(client, slot))
     state.resources.release(index)
   }
 
