@@ -105,6 +105,7 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           Effect.sync(() => {
             for (const order of hub.decide(command)) supervisor.post(order)
           }),
+        settled: hub.settled(supervisor.post),
         ...hub.service,
         counters: Effect.sync(() => ({
           ...hub.counters(readCounters(supervisor.counters)),

@@ -10,12 +10,15 @@ import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
 import { KeyPlaces } from "../../src/dataplane/KeyPlaces.ts"
 import type { ClientState, Notice } from "../../src/dataplane/notices.ts"
-import type { Order } from "../../src/dataplane/orders.ts"
+import type { Acknowledge, Order } from "../../src/dataplane/orders.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 
 /** Notices that wait for one subscriber; beyond it the oldest are dropped and counted. */
 const noticeCapacity = 16_384
+
+/** A worker that does not answer for this long is being replaced, or there is none. */
+const settleTime = "3 seconds"
 
 /** Faults kept for the first subscriber. */
 const mostEarly = 64
@@ -26,6 +29,8 @@ export interface DataPlaneHub {
   readonly decide: (command: Command) => ReadonlyArray<Order>
   /** `now`: monotonic milliseconds. `at`: the same moment by the clock that the times in the notices are of. */
   readonly deliver: (notices: ReadonlyArray<Notice>, now: number, at?: number) => void
+  /** Has the worker say when it has carried out all before the order that is posted. */
+  readonly settled: (post: (order: Acknowledge) => void) => Effect.Effect<void>
   /** What of the service needs nothing of the worker. */
   readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "activity" | "twoPlaces" | "failure">
   /** The engine's counters with what is counted here. */
@@ -42,6 +47,31 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
   let faults = 0
   /** Said before anybody listened. */
   let early: Array<Notice> = []
+
+  /** Asked of the worker, the oldest first. */
+  const asked = new Map<number, Deferred.Deferred<void>>()
+  let askedLast = 0
+
+  const acknowledged = (upTo: number): void => {
+    for (const [number, done] of asked) {
+      if (number > upTo) return
+      asked.delete(number)
+      Deferred.doneUnsafe(done, Effect.void)
+    }
+  }
+
+  const settled = (post: (order: Acknowledge) => void) =>
+    Effect.suspend(() => {
+      const number = ++askedLast
+      const done = Deferred.makeUnsafe<void>()
+      asked.set(number, done)
+      post({ _tag: "Acknowledge", number })
+      return Deferred.await(done).pipe(
+        Effect.timeoutOption(settleTime),
+        Effect.ensuring(Effect.sync(() => void asked.delete(number))),
+        Effect.asVoid
+      )
+    })
 
   const publish = (notice: Notice): void => {
     for (const queue of subscribers) {
@@ -69,6 +99,41 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     publish({ _tag: "Fault", epoch, message })
   }
 
+  /** Whether it is for others too. */
+  const observe = (notice: Notice, now: number): boolean => {
+    switch (notice._tag) {
+      case "Acknowledged":
+        acknowledged(notice.number)
+        return false
+      case "Ready":
+        acknowledged(askedLast)
+        desired.disconnect()
+        activity.restart()
+        return true
+      case "Journal":
+        activity.observe({ ...notice, clients: notice.clients.filter(({ client }) => desired.has(client)) }, now)
+        return true
+      case "ClientState":
+        // It may have been sent before the worker knew that there is no such client any more.
+        if (!desired.has(notice.client)) return false
+        desired.observe(notice)
+        return true
+      case "ConnectionLost":
+        desired.lost(notice)
+        return true
+      case "Traffic":
+        desired.traffic(notice.mapping, now)
+        return true
+      case "Fault":
+        if (notice.fatal === true) {
+          Deferred.doneUnsafe(failure, Effect.fail(new DataPlaneError({ message: notice.message })))
+        }
+        return true
+      default:
+        return true
+    }
+  }
+
   const notices = Effect.acquireRelease(
     Effect.map(Queue.sliding<Notice>(noticeCapacity), (queue) => {
       subscribers.add(queue)
@@ -85,6 +150,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
 
   return {
     desired,
+    settled,
     service: {
       notices,
       desired,
@@ -102,9 +168,10 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     decide: (command) => {
       const orders = desired.apply(command)
       if (command._tag === "UpsertClient") activity.forgetStranger(command.publicKey)
-      if (command._tag === "RemoveClient") {
+      if (command._tag === "RemoveClient" && orders.length > 0) {
         keyPlaces.forget(command.client)
         activity.forgetClient(command.client)
+        publish({ _tag: "ClientRemoved", epoch: 0, client: command.client })
       }
       tellFaults()
       return orders
@@ -112,16 +179,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
     deliver: (sent, now, at = now) => {
       for (const each of sent) {
         const notice = noticeMoved(each, now - at)
-        if (notice._tag === "Ready") {
-          desired.disconnect()
-          activity.restart()
-        } else if (notice._tag === "Journal") activity.observe(notice, now)
-        else if (notice._tag === "ClientState") desired.observe(notice)
-        else if (notice._tag === "ConnectionLost") desired.lost(notice)
-        else if (notice._tag === "Traffic") desired.traffic(notice.mapping, now)
-        else if (notice._tag === "Fault" && notice.fatal === true) {
-          Deferred.doneUnsafe(failure, Effect.fail(new DataPlaneError({ message: notice.message })))
-        }
+        if (!observe(notice, now)) continue
         publish(notice)
         if (notice._tag === "ClientState") tellOfPlaces(notice, now)
       }

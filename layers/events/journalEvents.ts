@@ -57,7 +57,9 @@ export const layer: Layer.Layer<never, never, DataPlane | Resolutions> = Layer.e
       )
     }
 
-    yield* forEachNotice("EventLog", { Journal: tell, ClientState: meet })
+    const forget = ({ client }: { readonly client: ClientId }) => Effect.sync(() => void connected.delete(client))
+
+    yield* forEachNotice("EventLog", { Journal: tell, ClientState: meet, ClientRemoved: forget })
   })
 )
 

@@ -115,6 +115,10 @@ export const layer = (options: MemoryOptions): Layer.Layer<DataPlane | MemoryNet
             for (const order of hub.decide(command)) engine.execute(order, now, wall)
             turn()
           }),
+        settled: hub.settled((order) => {
+          engine.execute(order, monotonicMillisUnsafe(clock), clock.currentTimeMillisUnsafe())
+          turn()
+        }),
         ...hub.service,
         counters: Effect.sync(() => hub.counters(readCounters(counters))),
         remakeDevice: Effect.void,

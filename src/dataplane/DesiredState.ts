@@ -152,6 +152,10 @@ export class DesiredState {
     return states
   }
 
+  has(client: ClientId): boolean {
+    return this.entries.has(client)
+  }
+
   /** As they were told last. */
   clients(): ReadonlyArray<Client> {
     return Array.from(this.entries.values(), clientOf)

@@ -8,9 +8,11 @@ import type { AddressRow, ClientRow, FlowRow, RefusedRow, StrangerRow } from "./
 
 export type Notice =
   | Ready
+  | Acknowledged
   | Traffic
   | InUse
   | ClientState
+  | ClientRemoved
   | HandshakeUnanswered
   | CandidateFound
   | CandidateLost
@@ -28,6 +30,12 @@ interface OfWorker {
 
 interface Ready extends OfWorker {
   readonly _tag: "Ready"
+}
+
+/** Everything up to the order of this number has been carried out, and the counters say so. */
+interface Acknowledged extends OfWorker {
+  readonly _tag: "Acknowledged"
+  readonly number: number
 }
 
 export type TrafficCause = "Unmapped" | "Unanswered" | "Unreachable" | "Stale" | "Answered"
@@ -63,6 +71,12 @@ export interface ClientState extends OfWorker {
   readonly handshakeAt: number | null
   /** How packets go to the client, where ICE chose: `relayed` by either side; `null` while no path is nominated. */
   readonly path?: "direct" | "relayed" | null
+}
+
+/** By main itself: the client is none any more, and no `ClientState` of it follows unless it is one again. */
+interface ClientRemoved extends OfWorker {
+  readonly _tag: "ClientRemoved"
+  readonly client: ClientId
 }
 
 /** At a client's end: an initiation to this gateway was not answered, and another one follows. */

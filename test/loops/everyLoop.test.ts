@@ -195,6 +195,8 @@ describe("one bug does not end", () => {
         Effect.gen(function* () {
           const recorder = yield* DataPlaneRecorder
           const endpoint = { address: "198.51.100.7", port: 4_500 }
+          const { id, ...known } = client(0)
+          yield* (yield* DataPlane).send({ _tag: "UpsertClient", client: id, ...known })
           yield* recorder.publish({
             _tag: "ClientState",
             epoch: 1,

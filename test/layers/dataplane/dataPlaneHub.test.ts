@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import { TestClock } from "effect/testing"
 import { makeDataPlaneHub } from "../../../layers/dataplane/dataPlaneHub.ts"
-import type { ClientState } from "../../../src/dataplane/notices.ts"
+import type { ClientState, Notice } from "../../../src/dataplane/notices.ts"
+import type { Acknowledge } from "../../../src/dataplane/orders.ts"
 import { clientId, upsertClient } from "../../support/engineWorld.ts"
 
 const malformed = (n: number) => ({ ...upsertClient(n), publicKey: "short" })
@@ -72,4 +75,56 @@ describe("what the data planes share", () => {
     hub.deliver([{ _tag: "ConnectionLost", epoch: 1, client: clientId(1), order, reason: "IceFailed" }], 0)
     assert.notStrictEqual(connectionOf().connection, connection)
   })
+
+  it.effect("is told that a client was removed, and believes nothing of it that was on its way then", () =>
+    Effect.gen(function* () {
+      const hub = makeDataPlaneHub()
+      const notices = yield* hub.service.notices
+      const row = { client: clientId(1), bytesIn: 1, bytesOut: 1, refused: 0, flows: 1, heardAgo: 0, activeAgo: 0 }
+      const untold = { flows: 0, strangers: 0 }
+      const journal = { refused: [], flows: [], clients: [row], addresses: [], strangers: [], untold }
+      const late: ReadonlyArray<Notice> = [state, { _tag: "Journal", epoch: 1, ...journal }]
+      hub.decide(upsertClient(1))
+      hub.deliver(late, 0)
+      hub.decide({ _tag: "RemoveClient", client: clientId(1) })
+      hub.deliver(late, 1)
+
+      const told = (yield* Queue.clear(notices)).map(({ _tag }) => _tag)
+      assert.deepStrictEqual(told, ["ClientState", "Journal", "ClientRemoved", "Journal"])
+      assert.strictEqual((yield* hub.service.activity).clients.size, 0)
+      assert.strictEqual(hub.desired.clientStates.size, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("waits for the worker's word, or for another worker's", () =>
+    Effect.gen(function* () {
+      const hub = makeDataPlaneHub()
+      const orders: Array<Acknowledge> = []
+      const waiting = yield* Effect.forkChild(
+        hub.settled((order) => void orders.push(order)),
+        { startImmediately: true }
+      )
+      const later = yield* Effect.forkChild(
+        hub.settled((order) => void orders.push(order)),
+        { startImmediately: true }
+      )
+      hub.deliver([{ _tag: "Acknowledged", epoch: 1, number: orders[0]!.number }], 0)
+      yield* Fiber.join(waiting)
+      assert.isUndefined(later.pollUnsafe())
+      hub.deliver([{ _tag: "Ready", epoch: 2 }], 0)
+      yield* Fiber.join(later)
+    })
+  )
+
+  it.effect("waits no longer than a worker takes that is replaced", () =>
+    Effect.gen(function* () {
+      const hub = makeDataPlaneHub()
+      const waiting = yield* Effect.forkChild(
+        hub.settled(() => {}),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(waiting)
+    })
+  )
 })
