@@ -8,7 +8,7 @@ import { EventLog } from "../../src/events/EventLog.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import type { Authorization } from "../../src/model/Authorization.ts"
 import type { ClientId } from "../../src/model/Client.ts"
-import type { Resource, ResourceId } from "../../src/model/Resource.ts"
+import { type Resource, ResourceId } from "../../src/model/Resource.ts"
 import { coversAlike } from "../../src/resolution/cover.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
@@ -47,6 +47,18 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       yield* dataPlane.send(setResource(client.id, resource))
     })
 
+    const standIn = Effect.fnUntraced(function* ({ client, resource }: Authorization) {
+      const double = { ...resource, id: doubleOf(resource.id) }
+      yield* resolutions.granted(client.id, double)
+      yield* dataPlane.send(setResource(client.id, double))
+    })
+
+    const standDown = Effect.fnUntraced(function* ({ client, resource: { id } }: Authorization) {
+      const resource = doubleOf(id)
+      yield* dataPlane.send({ _tag: "RevokeResource", client: client.id, resource })
+      yield* resolutions.revoked(client.id, resource)
+    })
+
     const cutExpired = Effect.gen(function* () {
       const now = yield* today
       for (const { client, resource } of all(clients).filter((held) => isExpired(held, now))) {
@@ -63,6 +75,12 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
 
     return Authorizations.of({
       record,
+      bridge: (later, change) =>
+        Effect.acquireUseRelease(
+          Effect.forEach(later, standIn, { discard: true }),
+          () => change,
+          () => Effect.forEach(later, standDown, { discard: true })
+        ),
       update: Effect.fnUntraced(function* (resource) {
         for (const held of clients.values()) {
           const before = held.get(resource.id)
@@ -103,6 +121,9 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
 
 const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorization>>): ReadonlyArray<Authorization> =>
   Array.from(clients.values()).flatMap((held) => Array.from(held.values()))
+
+/** No control plane has such an id: it stands for the resource under which flows go on while that is another for a moment. */
+const doubleOf = (id: ResourceId): ResourceId => ResourceId.make(`${id} (next)`)
 
 const isExpired = (authorization: Authorization, now: number): boolean =>
   authorization.expiresAt !== null && authorization.expiresAt <= now

@@ -96,10 +96,18 @@ export const make = (addresses: ReadonlyArray<string> = ["127.0.0.1", "::1"]): S
                 plans.push(plan)
                 there = null
               }),
-              () => Effect.sync(() => void plans.splice(plans.indexOf(plan), 1))
+              () =>
+                Effect.sync(
+                  () =>
+                    void plans.splice(
+                      plans.findIndex(({ device }) => device === plan.device),
+                      1
+                    )
+                )
             ),
             []
           ),
+        refilter: (allowGatewayHost) => Effect.sync(() => void plans.push({ ...plans.pop()!, allowGatewayHost })),
         lookAtRanges: Effect.void,
         repair: Effect.fnUntraced(function* (remakeDevice) {
           const lost: Array<string> = []

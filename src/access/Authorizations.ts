@@ -30,6 +30,15 @@ export class Authorizations extends Context.Service<
      * for some minutes, and go on if the same resource is granted again. The client stays known.
      */
     readonly revoke: (client: ClientId, resource: ResourceId | null) => Effect.Effect<void>
+    /**
+     * Makes a change to what clients may reach, one step after the other, without ending a flow that its client may have
+     * before and after: where it is by another resource then, `later` lets it through meanwhile. They are what holds after
+     * the change, or part of it; `change` records them by itself.
+     */
+    readonly bridge: <A, E, R>(
+      later: ReadonlyArray<Authorization>,
+      change: Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E, R>
     /** The resource has changed for everybody who may reach it. */
     readonly update: (resource: Resource) => Effect.Effect<void>
     /** Only the listed pairs stay, with the listed expiry; pairs that nobody has are ignored. */

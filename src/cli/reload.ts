@@ -26,13 +26,12 @@ export const reload = Command.make(
 )
 
 const renderReload = ({ clients, grants, resolvers, resources, sessions, settings, tookMs, version }: ReloadReport) => {
-  const { added, changed, removed } = grants
   const lines = [
     ...changesOf("client", clients),
     ...changesOf("resource", resources),
     ...resolvers.map((name) => `changed  resolver set ${name}: its names are looked up anew`),
     ...settings.map((name) => `changed  ${name}`),
-    ...(added + changed + removed > 0 ? [`grants   ${added} added, ${changed} changed, ${removed} removed`] : [])
+    ...grantLines(grants)
   ]
   return [
     ...(lines.length > 0 ? lines : ["the file says what it said before"]),
@@ -43,6 +42,17 @@ const renderReload = ({ clients, grants, resolvers, resources, sessions, setting
 
 /** Names of one kind of change that are shown. */
 const maxNames = 20
+
+const grantLines = ({ added, changed, named, removed }: ReloadReport["grants"]): ReadonlyArray<string> => {
+  const all = added + changed + removed
+  if (all === 0) return []
+  const shown = named.slice(0, maxNames).map(({ allows, before, change, client, resource }) => {
+    const was = before === null ? "" : `, was ${before}`
+    return `         ${client}: ${resource} ${allows} ${change}${was}`
+  })
+  const more = all > shown.length ? [`         and ${all - shown.length} more`] : []
+  return [`grants   ${added} added, ${changed} changed, ${removed} removed`, ...shown, ...more]
+}
 
 const changesOf = (what: string, of: ReloadReport["clients"]): ReadonlyArray<string> =>
   (["added", "changed", "removed"] as const).flatMap((change) => {

@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { PolicyDifference } from "./standalone/policyDifference.ts"
 
-/** What is wanted, as one immutable value. The version grows with each change while the gateway runs. */
+/** What is wanted, as one immutable value. The version grows with each change while the gateway runs, not with a reload without any. */
 export interface VersionedPolicy {
   readonly version: number
   readonly config: GatewayConfig
@@ -24,8 +24,23 @@ export const ReloadReport = Schema.Struct({
   version: Schema.Int,
   clients: Names,
   resources: Names,
-  /** Client × resource. */
-  grants: Schema.Struct({ added: Schema.Int, changed: Schema.Int, removed: Schema.Int }),
+  /** Client × resource; the first of them by name. */
+  grants: Schema.Struct({
+    added: Schema.Int,
+    changed: Schema.Int,
+    removed: Schema.Int,
+    named: Schema.Array(
+      Schema.Struct({
+        client: Schema.String,
+        resource: Schema.String,
+        change: Schema.Literals(["added", "changed", "removed"]),
+        /** Its ports and its end: `tcp/443, until 2027-01-01T00:00:00.000Z`; of one that is gone what they were. */
+        allows: Schema.String,
+        /** The same before, where that was something else. */
+        before: Schema.NullOr(Schema.String)
+      })
+    )
+  }),
   /** Sets whose servers have changed. */
   resolvers: Schema.Array(Schema.String),
   /** Other settings that have changed, as the file calls them. */

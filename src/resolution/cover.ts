@@ -3,16 +3,20 @@ import { compareSpecificity, matches } from "../model/DomainPattern.ts"
 import type { Name } from "../model/Mapping.ts"
 import type { DestinationOptIn, DnsResource } from "../model/Resource.ts"
 
-/** At least one; the most specific pattern first: it says who looks the name up. Among equals the smaller id comes first. */
+/** At least one, in the order of `byPrecedence`: the first says who looks the name up. */
 export type Cover = readonly [DnsResource, ...ReadonlyArray<DnsResource>]
 
 /** `undefined`: none covers the name. */
 export const coverOf = (resources: Iterable<DnsResource>, domain: string): Cover | undefined => {
   const [first, ...others] = Array.from(resources)
     .filter(({ pattern }) => matches(pattern, domain))
-    .toSorted((a, b) => compareSpecificity(a.pattern, b.pattern) || (a.id < b.id ? -1 : 1))
+    .toSorted(byPrecedence)
   return first === undefined ? undefined : [first, ...others]
 }
+
+/** The most specific pattern first; of two alike the resource with the smaller id, wherever the file has them. */
+export const byPrecedence = (a: DnsResource, b: DnsResource): number =>
+  compareSpecificity(a.pattern, b.pattern) || (a.id < b.id ? -1 : 1)
 
 /** What is looked up for a domain that they cover. */
 export const nameOf = ([{ family, resolver }]: Cover, domain: string): Name =>

@@ -79,6 +79,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     logLevel: "Info",
     logDns: false,
     logFormat: "human",
+    reload: "on_command",
     warnings: [],
     ...over
   }

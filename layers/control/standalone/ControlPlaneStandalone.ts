@@ -12,8 +12,9 @@ import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { type PolicyChange, Registry } from "../../../src/control/Registry.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
 import { activeClients } from "../../../src/control/standalone/activeClients.ts"
+import { isOpen } from "../../../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
-import { describeDifference } from "../../../src/control/standalone/policyDifference.ts"
+import { describeDifference, isNothing } from "../../../src/control/standalone/policyDifference.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientState } from "../../../src/dataplane/notices.ts"
@@ -135,13 +136,7 @@ const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clien
   }
 })
 
-/** How long the packet path may take to say how many flows it has cut. */
-const cutMs = 20
-
-/**
- * Takes away first what is not wanted any more, then looks names up where that is done now, then gives what is new. A
- * question meanwhile is answered by the new policy.
- */
+/** A question meanwhile is answered by the new policy. Yields how many flows were cut, and how many go on. */
 const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   const { difference } = change
   const authorizations = yield* Authorizations
@@ -149,6 +144,8 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   const dataPlane = yield* DataPlane
   const names = yield* TunnelNames
   const resolutions = yield* Resolutions
+  const tunnel = yield* Tunnel
+  yield* dataPlane.settled
   const cutBefore = (yield* dataPlane.counters)["sessions.cut"] ?? 0
   yield* names.retake(change)
   for (const client of difference.clients.removed) {
@@ -156,6 +153,29 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
     yield* resolutions.releaseWhere(client, null)
     yield* clients.remove(client)
   }
+  // The packet path goes by the rights of each, whatever the firewall leaves to it.
+  yield* Effect.catch(tunnel.configure(planOf(change.after.config)), ({ message }) =>
+    Effect.logError(`the host's firewall is as it was: ${message}`)
+  )
+  const now = yield* Clock.currentTimeMillis
+  const later = difference.bridges.filter((grant) => isOpen(grant, now))
+  yield* authorizations.bridge(later, changeRights(change))
+  if (!isNothing(difference)) {
+    const what = `policy ${change.after.version}: ${describeDifference(difference)}`
+    yield* (yield* EventLog).record({ _tag: "Reloaded", what })
+  }
+  yield* dataPlane.settled
+  const counters = yield* dataPlane.counters
+  return { cut: (counters["sessions.cut"] ?? 0) - cutBefore, untouched: counters["sessions.live"] ?? 0 }
+})
+
+/** Takes away first what is not wanted any more, then looks names up where that is done now, then gives what is new. */
+const changeRights = Effect.fnUntraced(function* (change: PolicyChange) {
+  const { difference } = change
+  const authorizations = yield* Authorizations
+  const clients = yield* Clients
+  const names = yield* TunnelNames
+  const resolutions = yield* Resolutions
   for (const { client, resource } of difference.ended) yield* authorizations.revoke(client, resource)
   for (const resolver of difference.resolvers) yield* resolutions.renew(resolver)
   for (const client of difference.clients.changed) yield* clients.upsert(client)
@@ -168,19 +188,12 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   )
   const now = yield* Clock.currentTimeMillis
   for (const grant of difference.granted) {
-    const { client, expiresAt, resource } = grant
-    if (expiresAt !== null && expiresAt <= now) yield* authorizations.revoke(client.id, resource.id)
+    const { client, resource } = grant
+    if (!isOpen(grant, now)) yield* authorizations.revoke(client.id, resource.id)
     else if ((yield* authorizations.find(client.id, resource.id)) !== undefined) yield* authorizations.record(grant)
     else yield* grantNetworks([grant])
   }
   yield* names.recover(change)
-  yield* (yield* EventLog).record({
-    _tag: "Reloaded",
-    what: `policy ${change.after.version}: ${describeDifference(difference)}`
-  })
-  yield* Effect.sleep(cutMs)
-  const counters = yield* dataPlane.counters
-  return { cut: (counters["sessions.cut"] ?? 0) - cutBefore, untouched: counters["sessions.live"] ?? 0 }
 })
 
 /** CIDR and Internet resources need no question: they are open from the first handshake on. */
@@ -287,6 +300,7 @@ const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service
 
   yield* forEachNotice("ControlPlane.notices", {
     ClientState: note,
+    ClientRemoved: ({ client }) => Effect.sync(() => void connected.delete(client)),
     Traffic: ({ cause, mapping }) => (cause === "Unmapped" ? names.met(mapping) : Effect.void),
     InUse: ({ client, mappings }) => names.inUse(client, mappings),
     Fault: ({ message }) => Effect.logWarning(message)

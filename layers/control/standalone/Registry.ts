@@ -1,4 +1,5 @@
 /** The policy in memory, with a way to read it anew. */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
@@ -6,8 +7,16 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { type PolicyChange, Registry, ReloadRefused, type ReloadReport } from "../../../src/control/Registry.ts"
-import { policyDifference } from "../../../src/control/standalone/policyDifference.ts"
+import {
+  countGrants,
+  type GrantChange,
+  isNothing,
+  kindOfChange,
+  policyDifference
+} from "../../../src/control/standalone/policyDifference.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+import type { Authorization } from "../../../src/model/Authorization.ts"
+import { formatPortFilter } from "../../../src/model/PortFilter.ts"
 
 export interface RegistryOptions {
   readonly config: GatewayConfig
@@ -48,12 +57,14 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
             message: `${fixed.join(", ")} cannot change while the gateway runs — restart it, or take that change back`
           })
         }
-        const after = { version: before.version + 1, config: wanted }
+        const isSame = isNothing(difference)
+        const after = { version: isSame ? before.version : before.version + 1, config: wanted }
         current = after
         const change = { before, after, difference }
         const sessions = yield* Effect.uninterruptible(go(change))
-        yield* PubSub.publish(applied, change)
         const report = reportOf(change, sessions, Math.round((yield* monotonicMillis) - since))
+        if (isSame) return report
+        yield* PubSub.publish(applied, change)
         yield* tell(report)
         return report
       }).pipe(
@@ -88,12 +99,27 @@ const reportOf = (
     version: after.version,
     clients: { ...clients, added: named(clients.added), changed: named(clients.changed) },
     resources,
-    grants,
+    grants: { ...countGrants(grants), named: grants.slice(0, maxNamed).map(nameGrant) },
     resolvers,
     settings,
     sessions,
     tookMs
   }
+}
+
+/** Grants that a report names. */
+const maxNamed = 100
+
+const nameGrant = (grant: GrantChange): ReloadReport["grants"]["named"][number] => {
+  const { after, before, client, resource } = grant
+  const was = before === null ? null : describeGrant(before)
+  const allows = after === null ? was! : describeGrant(after)
+  return { client, resource, change: kindOfChange(grant), allows, before: was === allows ? null : was }
+}
+
+const describeGrant = ({ expiresAt, resource }: Authorization): string => {
+  const ports = resource.filters.map(formatPortFilter).join(" ") || "all ports"
+  return expiresAt === null ? ports : `${ports}, until ${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}`
 }
 
 /** The audit line. */

@@ -362,23 +362,25 @@ export const layer = (
         recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
           yield* meetSets(policy.resources)
           const isNew = new Set<string>(difference.clients.added.map(({ id }) => id))
-          for (const client of difference.rights) {
+          for (const [client, granted] of Map.groupBy(difference.granted, (grant) => grant.client.id)) {
             const of = isNew.has(client) ? undefined : byClient.get(client)
             if (of === undefined) continue
             const now = yield* Clock.currentTimeMillis
+            const ids = new Set(granted.map(({ resource }) => resource.id))
+            const news = of.rights.names.filter(({ resource }) => ids.has(resource.id))
+            if (news.length === 0) continue
             const open = of.rights.names.filter((grant) => isOpen(grant, now))
-            const used = new Set<DnsGrant>()
             for (const entry of of.slots.named()) {
-              for (const grant of yield* recordName(of, entry, open)) used.add(grant)
+              if (news.some(({ resource }) => matches(resource.pattern, entry.domain)))
+                yield* recordName(of, entry, open)
             }
             // Those that were asked for meanwhile, too.
             const names = of.slots.named()
-            for (const grant of open) {
-              if (names.some(({ domain }) => matches(grant.resource.pattern, domain))) used.add(grant)
-            }
-            // What covers no name of the client (any more) is granted with the first one that it asks for.
-            for (const grant of of.rights.names) {
-              if (!used.has(grant)) yield* authorizations.revoke(client, grant.resource.id)
+            for (const grant of news) {
+              const { id, pattern } = grant.resource
+              const isUsed = isOpen(grant, now) && names.some(({ domain }) => matches(pattern, domain))
+              // What covers no name of the client (any more) is granted with the first one that it asks for.
+              if (!isUsed) yield* authorizations.revoke(client, id)
             }
             yield* Effect.yieldNow
           }

@@ -148,6 +148,7 @@ const warmUpConfig = (): GatewayConfig => {
     logLevel: "Info",
     logDns: false,
     logFormat: "human",
+    reload: "on_command",
     warnings: []
   }
 }

@@ -2,18 +2,19 @@
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import { isWithin } from "../../dns/name.ts"
 import type { Authorization } from "../../model/Authorization.ts"
-import { compareSpecificity, PatternIndex } from "../../model/DomainPattern.ts"
+import { PatternIndex } from "../../model/DomainPattern.ts"
 import type { DnsResource, Resource } from "../../model/Resource.ts"
+import { byPrecedence } from "../../resolution/cover.ts"
 
 export interface DnsGrant extends Authorization {
   readonly resource: DnsResource
 }
 
-/** The client's grants for DNS resources, the most specific pattern first; among equals the order given. */
+/** The client's grants for DNS resources, in the order of `byPrecedence`. */
 export const dnsGrants = (grants: ReadonlyArray<Authorization>): ReadonlyArray<DnsGrant> =>
   grants
     .flatMap((grant) => (grant.resource.kind === "dns" ? [{ ...grant, resource: grant.resource }] : []))
-    .toSorted((a, b) => compareSpecificity(a.resource.pattern, b.resource.pattern))
+    .toSorted((a, b) => byPrecedence(a.resource, b.resource))
 
 /** The grants for these resources that have not expired, in the order of the grants. */
 export const openGrants = (
@@ -32,9 +33,7 @@ export const isOpen = ({ expiresAt }: Pick<Authorization, "expiresAt">, now: num
 /** Which of the DNS resources cover a name, the most specific first. A name that any covers is private, whoever asks. */
 export const indexOf = (resources: ReadonlyArray<Resource>): PatternIndex<DnsResource> =>
   new PatternIndex(
-    resources
-      .filter((resource) => resource.kind === "dns")
-      .toSorted((a, b) => compareSpecificity(a.pattern, b.pattern)),
+    resources.filter((resource) => resource.kind === "dns").toSorted(byPrecedence),
     ({ pattern }) => pattern
   )
 

@@ -12,14 +12,24 @@ export interface PolicyDifference {
   /** New ones, and those whose resource or expiry is another now. */
   readonly granted: ReadonlyArray<Authorization>
   /** Those that are not there any more, or whose resource is of another kind now. */
-  readonly ended: ReadonlyArray<{ readonly client: ClientId; readonly resource: ResourceId }>
-  readonly grants: { readonly added: number; readonly changed: number; readonly removed: number }
+  readonly ended: ReadonlyArray<Pick<GrantChange, "client" | "resource">>
+  /** Of `granted`, those by which a flow may go on that a client would lose while what else is its changes one by one. */
+  readonly bridges: ReadonlyArray<Authorization>
+  readonly grants: ReadonlyArray<GrantChange>
   /** Clients that are new, are something else, or may reach something else than before. */
   readonly rights: ReadonlySet<ClientId>
   /** Names of resolver sets that differ. */
   readonly resolvers: ReadonlyArray<string>
   /** Other settings that differ, as the file calls them. */
   readonly settings: ReadonlyArray<string>
+}
+
+/** `null`: there is none before, or after. */
+export interface GrantChange {
+  readonly client: ClientId
+  readonly resource: ResourceId
+  readonly before: Authorization | null
+  readonly after: Authorization | null
 }
 
 interface Changed<A, R> {
@@ -42,10 +52,8 @@ const fixedSettings: ReadonlyArray<readonly [string, (config: GatewayConfig) => 
   ["keep_ports", ({ keepPorts }) => keepPorts],
   ["track_udp", ({ trackUdp }) => trackUdp],
   ["fwmark", ({ fwmark }) => fwmark],
-  ["log_level", ({ logLevel }) => logLevel],
   ["log_format", ({ logFormat }) => logFormat],
-  ["listen_http", ({ listenHttp }) => listenHttp],
-  ["the first or last `allow_gateway_host`", opensHost]
+  ["listen_http", ({ listenHttp }) => listenHttp]
 ]
 
 const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unknown]> = [
@@ -55,7 +63,9 @@ const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unkno
   ["records", ({ records }) => [...records]],
   ["block", ({ block }) => block],
   ["other_names", ({ otherNames }) => otherNames],
-  ["log_dns", ({ logDns }) => logDns]
+  ["log_dns", ({ logDns }) => logDns],
+  ["log_level", ({ logLevel }) => logLevel],
+  ["reload", ({ reload }) => reload]
 ]
 
 export const policyDifference = (before: GatewayConfig, after: GatewayConfig): PolicyDifference => {
@@ -65,31 +75,25 @@ export const policyDifference = (before: GatewayConfig, after: GatewayConfig): P
   const had = grantsByClient(before)
   const has = grantsByClient(after)
   const changedResources = new Set(resources.changed.map(({ id }) => id))
-  const kinds = new Map(before.resources.map(({ id, kind }) => [id, kind]))
   const removedClients = new Set(clients.removed)
   const granted: Array<Authorization> = []
-  const ended: Array<{ readonly client: ClientId; readonly resource: ResourceId }> = []
+  const ended: Array<GrantChange> = []
+  const bridges: Array<Authorization> = []
+  const grants: Array<GrantChange> = []
   const rights = new Set<ClientId>([...ids(clients.added), ...ids(clients.changed)])
-  const grants = { added: 0, changed: 0, removed: 0 }
-  for (const [client, now] of has) {
-    for (const [resource, grant] of now) {
-      const then = had.get(client)?.get(resource)
-      if (then !== undefined && then.expiresAt === grant.expiresAt && !changedResources.has(resource)) continue
-      if (then === undefined) grants.added++
-      else grants.changed++
-      if (then !== undefined && kinds.get(resource) !== grant.resource.kind) ended.push({ client, resource })
-      granted.push(grant)
-      rights.add(client)
-    }
-  }
-  for (const [client, then] of had) {
-    for (const resource of then.keys()) {
-      if (has.get(client)?.has(resource) === true) continue
-      grants.removed++
-      if (removedClients.has(client)) continue
-      ended.push({ client, resource })
-      rights.add(client)
-    }
+  for (const client of new Set([...had.keys(), ...has.keys()])) {
+    const changes = grantChanges(had.get(client), has.get(client), changedResources)
+    if (changes.length === 0) continue
+    grants.push(...changes)
+    if (removedClients.has(client)) continue
+    rights.add(client)
+    const given = changes.flatMap(({ after }) => after ?? [])
+    const lost = changes.filter(({ after, before }) => before !== null && before.resource.kind !== after?.resource.kind)
+    granted.push(...given)
+    ended.push(...lost)
+    // A single one that becomes another of its kind keeps the flows that it still covers by itself.
+    const isAlone = changes.length === 1 && lost.length === 0
+    if (!isAlone && changes.some(({ before }) => before !== null)) bridges.push(...given)
   }
   return {
     fixed: fixedSettings.filter(differs).map(([name]) => name),
@@ -97,6 +101,7 @@ export const policyDifference = (before: GatewayConfig, after: GatewayConfig): P
     resources: { ...resources, added: ids(resources.added), changed: ids(resources.changed) },
     granted,
     ended,
+    bridges,
     grants,
     rights,
     resolvers: [...new Set([...before.resolvers.keys(), ...after.resolvers.keys()])].filter(
@@ -106,19 +111,36 @@ export const policyDifference = (before: GatewayConfig, after: GatewayConfig): P
   }
 }
 
+/** Whether both say the same, as far as a gateway goes by it. */
+export const isNothing = ({ clients, grants, resolvers, resources, settings }: PolicyDifference): boolean =>
+  grants.length + resolvers.length + settings.length === 0 &&
+  [clients, resources].every(({ added, changed, removed }) => added.length + changed.length + removed.length === 0)
+
+/** How many of each kind. */
+export const countGrants = (grants: ReadonlyArray<GrantChange>) => {
+  const count = { added: 0, changed: 0, removed: 0 }
+  for (const change of grants) count[kindOfChange(change)]++
+  return count
+}
+
+export const kindOfChange = ({ after, before }: GrantChange): "added" | "changed" | "removed" =>
+  before === null ? "added" : after === null ? "removed" : "changed"
+
 /** In a line: new, changed and removed ones of each kind, and what else the file says differently. */
-export const describeDifference = ({ clients, grants, resolvers, resources, settings }: PolicyDifference): string =>
-  [
+export const describeDifference = ({ clients, grants, resolvers, resources, settings }: PolicyDifference): string => {
+  const { added, changed, removed } = countGrants(grants)
+  return [
     ...(
       [
         ["clients", clients.added.length, clients.changed.length, clients.removed.length],
         ["resources", resources.added.length, resources.changed.length, resources.removed.length],
-        ["grants", grants.added, grants.changed, grants.removed]
+        ["grants", added, changed, removed]
       ] as const
-    ).map(([what, added, changed, removed]) => `${what} +${added} ~${changed} -${removed}`),
+    ).map(([what, ...count]) => `${what} +${count[0]} ~${count[1]} -${count[2]}`),
     ...resolvers.map((name) => `resolvers.${name}`),
     ...settings
   ].join(", ")
+}
 
 /** The grants of each client, by resource. */
 export const grantsByClient = ({
@@ -133,10 +155,25 @@ export const grantsByClient = ({
   return found
 }
 
-/** Whether the firewall lets clients through to the gateway's host. */
-function opensHost({ resources }: GatewayConfig): boolean {
-  return resources.some((resource) => resource.allow.includes("gateway_host"))
+/** Of one client: those that are new or gone, and those whose resource or expiry is another. */
+const grantChanges = (
+  before: ReadonlyMap<ResourceId, Authorization> = none,
+  after: ReadonlyMap<ResourceId, Authorization> = none,
+  changed: ReadonlySet<ResourceId>
+): ReadonlyArray<GrantChange> => {
+  const changes: Array<GrantChange> = []
+  for (const [resource, now] of after) {
+    const then = before.get(resource) ?? null
+    if (then?.expiresAt === now.expiresAt && !changed.has(resource)) continue
+    changes.push({ client: now.client.id, resource, before: then, after: now })
+  }
+  for (const [resource, then] of before) {
+    if (!after.has(resource)) changes.push({ client: then.client.id, resource, before: then, after: null })
+  }
+  return changes
 }
+
+const none: ReadonlyMap<ResourceId, Authorization> = new Map()
 
 const byId = <A extends { readonly id: string }>(items: ReadonlyArray<A>): ReadonlyMap<A["id"], A> =>
   new Map(items.map((item) => [item.id, item]))

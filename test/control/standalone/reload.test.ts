@@ -14,38 +14,21 @@ import type { ConfiguredClient, GatewayConfig } from "../../../src/config/Gatewa
 import { Registry } from "../../../src/control/Registry.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
-import { type Resource, ResourceId } from "../../../src/model/Resource.ts"
+import { ResourceId } from "../../../src/model/Resource.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
+import { policyNames, randomPolicy } from "../../support/randomPolicy.ts"
 import { ask, configOf, layerGateway } from "../../support/standalone.ts"
 import { makeRandom, type Random } from "../../support/traffic.ts"
 
 /** As many as the fast tests have time for; 1,000 once more with `RELOAD_PAIRS`. */
 const pairs = Number(process.env["RELOAD_PAIRS"] ?? 60)
-const names = ["a.corp", "b.corp", "c.corp"]
 const clientsOf = configOf([], {}).clients
 
-/** Clients with one of two keys each, and resources of any kind that any of them may reach. */
-const randomPolicy = ({ below: next, chance: maybe, pick }: Random): GatewayConfig => {
-  const chance = () => maybe(0.5)
-  const clients = clientsOf
-    .map((client): ConfiguredClient => ({
-      ...client,
-      publicKey: Buffer.alloc(32, client.tunnel4.length + next(2) * 100 + Number(client.id.at(-1))).toString("base64")
-    }))
-    .filter(() => next(4) > 0)
-  const ports = () => (chance() ? [] : [{ protocol: "tcp" as const, from: 443, to: 443 }])
-  const resources = [1, 2, 3, 4].flatMap((n): ReadonlyArray<Resource> => {
-    if (next(4) === 0) return []
-    const over = { id: ResourceId.make(`resource-${n}`), filters: ports() }
-    return chance()
-      ? [{ ...cidrResource(`10.${next(3)}.0.0/16`), ...over }]
-      : [dnsResource(pick(names), { resolver: pick(["one", "two"]), ...over })]
-  })
-  const grants = resources.flatMap((resource) =>
-    clients.filter(chance).map((client) => ({ client, resource, expiresAt: chance() ? null : 1_000 + next(2) * 1e9 }))
-  )
-  return configOf(resources, { clients, grants, search: chance() ? [] : ["corp"] })
-}
+/** One of two keys each. */
+const anyKey =
+  ({ below }: Random) =>
+  ({ id, tunnel4 }: ConfiguredClient): string =>
+    Buffer.alloc(32, tunnel4.length + below(2) * 100 + Number(id.at(-1))).toString("base64")
 
 /** What the packet path has, without what only counts how often something was said. */
 const observed = Effect.gen(function* () {
@@ -73,7 +56,7 @@ const observed = Effect.gen(function* () {
 const answers = Effect.gen(function* () {
   const told: Array<unknown> = []
   for (const { tunnel4 } of clientsOf)
-    for (const name of [...names, "a"]) {
+    for (const name of [...policyNames, "a"]) {
       const { _tag, ...said } = yield* ask(name, 1, tunnel4)
       told.push([_tag, "addresses" in said ? said.addresses : null])
     }
@@ -83,6 +66,24 @@ const answers = Effect.gen(function* () {
 const answering = Effect.flatMap(ResolverScript, (script) => script.set("*", answer(["10.0.0.1"])))
 
 const wildcard = dnsResource("*.corp", { id: ResourceId.make("wild") })
+const lan = cidrResource("10.0.0.0/8")
+const late = dnsResource("late.corp", { id: ResourceId.make("late") })
+const narrow = { ...wildcard, filters: [{ protocol: "tcp", from: 443, to: 443 }, { protocol: "icmp" }] } as const
+const [alice, bob] = clientsOf as readonly [ConfiguredClient, ConfiguredClient]
+const afterNarrowing = configOf([narrow, late, lan], {
+  grants: [
+    { client: alice, resource: narrow, expiresAt: null },
+    { client: bob, resource: narrow, expiresAt: null },
+    { client: alice, resource: late, expiresAt: Date.UTC(2027, 0, 1) }
+  ]
+})
+
+/** One after the other, again and again. */
+const turns = (...configs: ReadonlyArray<GatewayConfig>) => {
+  let turn = 0
+  return Effect.sync(() => configs[turn++ % configs.length]!)
+}
+
 const fresh = Layer.merge(DataPlaneRecording.layer, StateStoreMemory.layer)
 
 describe("a reload", () => {
@@ -91,7 +92,7 @@ describe("a reload", () => {
       const random = makeRandom(20_261_130)
       yield* TestClock.adjust("1 minute")
       for (let i = 0; i < pairs; i++) {
-        const [a, b] = [randomPolicy(random), randomPolicy(random)]
+        const [a, b] = [randomPolicy(random, anyKey(random)), randomPolicy(random, anyKey(random))]
         yield* Effect.gen(function* () {
           const store = Layer.succeed(StateStore, yield* StateStore)
           const dataPlane = Layer.merge(DataPlaneRecording.layer, store)
@@ -162,7 +163,53 @@ describe("a reload", () => {
       assert.deepStrictEqual(applied, [2, 2, 3, 4])
     }).pipe(
       Effect.scoped,
-      Effect.provide(RegistryLive.layer({ config: configOf([wildcard]), read: Effect.succeed(configOf([])) }))
+      Effect.provide(
+        RegistryLive.layer({ config: configOf([wildcard]), read: turns(configOf([]), configOf([wildcard])) })
+      )
+    )
+  )
+
+  it.effect("of a file that says what it said before, in another order or not, is no other policy", () =>
+    Effect.gen(function* () {
+      const registry = yield* Registry
+      const same = yield* registry.reload
+      const other = yield* registry.reload
+
+      assert.deepStrictEqual([same.version, other.version], [1, 2])
+    }).pipe(
+      Effect.provide(
+        RegistryLive.layer({
+          config: configOf([wildcard, lan]),
+          read: turns(configOf([lan, wildcard]), configOf([lan]))
+        })
+      )
+    )
+  )
+
+  it.effect("names what a client may or may not reach any more, and from when on it differs", () =>
+    Effect.gen(function* () {
+      const { grants } = yield* (yield* Registry).reload
+      assert.deepStrictEqual(grants, {
+        added: 1,
+        changed: 2,
+        removed: 1,
+        named: [
+          { client: alice.id, resource: "wild", change: "changed", allows: "tcp/443 icmp", before: "all ports" },
+          {
+            client: alice.id,
+            resource: "late",
+            change: "changed",
+            allows: "all ports, until 2027-01-01T00:00:00.000Z",
+            before: "all ports"
+          },
+          { client: alice.id, resource: lan.id, change: "removed", allows: "all ports", before: null },
+          { client: bob.id, resource: "wild", change: "added", allows: "tcp/443 icmp", before: null }
+        ]
+      })
+    }).pipe(
+      Effect.provide(
+        RegistryLive.layer({ config: configOf([wildcard, late, lan]), read: Effect.succeed(afterNarrowing) })
+      )
     )
   )
 })
