@@ -15,7 +15,7 @@ import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { blame } from "./foreignFirewall.ts"
 import { listInterfaces, ownAddresses, uplinks } from "./hostAddresses.ts"
-import { allRight, configure, type InForce, lookAgain, repair } from "./hostInForce.ts"
+import { allRight, configure, type InForce, lookAgain, refilter, repair } from "./hostInForce.ts"
 import { makeHostLook } from "./hostLook.ts"
 import { integrate } from "./integrateFirewall.ts"
 import { followWayOut, ipv6Host } from "./ipv6WayOut.ts"
@@ -53,6 +53,9 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
       lookAtRanges: Effect.suspend(() =>
         inForce === null ? Effect.void : Effect.provideContext(lookAgain(look, inForce), context)
       ),
+      refilter: Effect.fnUntraced(function* (allowGatewayHost) {
+        if (inForce !== null) inForce = yield* Effect.provideContext(refilter(look, inForce, allowGatewayHost), context)
+      }),
       repair: (remakeDevice) =>
         Effect.suspend(() =>
           inForce === null

@@ -77,6 +77,12 @@ export const layer = (
         if (current !== null) {
           if (JSON.stringify(current.plan) === JSON.stringify(plan)) return false
           const { scope } = current
+          const { allowGatewayHost } = plan
+          if (JSON.stringify({ ...current.plan, allowGatewayHost }) === JSON.stringify(plan)) {
+            yield* host.refilter(allowGatewayHost)
+            current = { plan, scope }
+            return true
+          }
           current = null
           served = null
           yield* Scope.close(scope, Exit.void)

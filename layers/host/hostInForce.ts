@@ -93,6 +93,16 @@ export const configure = Effect.fn("HostNetwork.configure")(function* (look: Hos
   return { warnings, inForce }
 })
 
+export const refilter = Effect.fn("HostNetwork.refilter")(function* (
+  look: HostLook,
+  inForce: InForce,
+  allowGatewayHost: HostPlan["allowGatewayHost"]
+) {
+  const next: InForce = { ...inForce, plan: { ...inForce.plan, allowGatewayHost } }
+  if (next.plan.firewall !== "off") yield* installFirewall(look, next)
+  return next
+})
+
 /** Does it, and yields what did not work. */
 const apply = Effect.fnUntraced(function* (look: HostLook, inForce: InForce, repairs: ReadonlyArray<Repair>) {
   const failures = new Map<Repair, HostError>()

@@ -33,7 +33,7 @@ export interface HostPlan {
   /** Clients come unasked: the port must be open to everybody. `false`: the gateway opens each path (ICE). */
   readonly clientsCallFirst: boolean
   /** Some resource opts in to the gateway's own host: the firewall then leaves its addresses to the packet path. */
-  readonly allowGatewayHost?: boolean
+  readonly allowGatewayHost?: boolean | undefined
 }
 
 /** What a look at the host has led to. Each text is one clause or line for the operator. */
@@ -57,6 +57,8 @@ export class HostNetwork extends Context.Service<
     readonly configure: (plan: HostPlan) => Effect.Effect<ReadonlyArray<string>, HostError, Scope.Scope>
     /** Looks again at what the host uses of the ranges in force, and leaves it to the host. Cheap enough for each change. */
     readonly lookAtRanges: Effect.Effect<void, HostError>
+    /** The firewall of the plan in force from now on, in one step; all else, and every connection, stays. */
+    readonly refilter: (allowGatewayHost: HostPlan["allowGatewayHost"]) => Effect.Effect<void, HostError>
     /**
      * Compares the host with the plan in force, and puts right what has been changed. `remakeDevice` makes the TUN device
      * again when it is gone.
