@@ -22,6 +22,7 @@ import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { explainRoute } from "./cli/explainRoute.ts"
+import { layer as fileLogLevel } from "./cli/fileLogLevel.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
@@ -33,6 +34,7 @@ import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
 import { serveMonitor } from "./monitor/Monitor.ts"
+import { fileChanges } from "./host/fileChanges.ts"
 import * as NameFilesLive from "./host/NameFiles.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
 
@@ -43,6 +45,10 @@ export interface GatewayOptions {
   readonly newKey?: boolean
   /** Reads the configuration anew for a reload; left out: there is no file. */
   readonly read?: Effect.Effect<GatewayConfig, { readonly message: string }>
+  /** The file that is read: with `reload: on_change` in it, it is read anew when it has changed. */
+  readonly file?: string
+  /** The log level follows the configuration's; left out: it is that of the program around the gateway. */
+  readonly levelOfFile?: boolean
   /** Asks for a reload each time. */
   readonly reloads?: Stream.Stream<unknown>
   /** Puts a layer of one's own in the place of one of these, or in front of it. */
@@ -88,13 +94,19 @@ export const layer = (
           ])
         )
         const outlive = makeOutlive("Registry.reload")
-        yield* (options.reloads ?? Stream.empty).pipe(
+        const changes = options.file === undefined ? Stream.empty : fileChanges(options.file)
+        const wanted = Stream.filter(changes, () => registry.current().config.reload === "on_change")
+        yield* Stream.merge(options.reloads ?? Stream.empty, wanted).pipe(
           Stream.runForEach(() => outlive(Effect.ignore(registry.reload))),
           Effect.forkScoped
         )
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
-      return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, options)))
+      const level = options.levelOfFile === true ? fileLogLevel(() => registry.current().config.logLevel) : Layer.empty
+      return Layer.effectDiscard(reported).pipe(
+        Layer.provideMerge(services(registry, key, options)),
+        Layer.provide(level)
+      )
     })
   ).pipe(
     Layer.provide([

@@ -17,8 +17,12 @@ export interface UpOptions {
   readonly devTools: boolean
   /** Make a new private key although clients exist and the old one is missing. */
   readonly newKey: boolean
+  /** The path of the configuration. */
+  readonly file: string
   /** Reads the configuration anew. */
   readonly read: Effect.Effect<GatewayConfig, Failure>
+  /** The log level is that of the configuration, as it is by now. */
+  readonly levelOfFile: boolean
 }
 
 export interface ConnectOptions {

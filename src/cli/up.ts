@@ -4,7 +4,7 @@ import * as FileSystem from "effect/FileSystem"
 import { defaultConfigPath } from "../config/GatewayConfig.ts"
 import { configFlag } from "./configFlag.ts"
 import { load } from "./load.ts"
-import { withConfiguredLogLevel } from "./logLevel.ts"
+import { hasLogLevelFlag, withConfiguredLogLevel } from "./logLevel.ts"
 import { Programs } from "./Programs.ts"
 import { warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
 import { switchFlag } from "./switchFlag.ts"
@@ -40,7 +40,10 @@ export const up = Command.make(
     const secrets = config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
     const run = Effect.andThen(
       warnOfOpenSecrets([...secrets, config.stateDir, `${config.stateDir}/state.db`]),
-      Effect.andThen(holdTestsAtStart(config), programs.up(config, { devTools, newKey, read }))
+      Effect.andThen(
+        holdTestsAtStart(config),
+        programs.up(config, { devTools, newKey, file, read, levelOfFile: !(yield* hasLogLevelFlag) })
+      )
     )
     yield* withConfiguredLogLevel(run, config.logLevel)
   })

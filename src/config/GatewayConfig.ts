@@ -73,6 +73,8 @@ export interface GatewayConfig {
   /** Whether `log` tells the questions of clients. */
   readonly logDns: boolean
   readonly logFormat: LogFormat
+  /** When the file is read again: when somebody says so, or also by itself. */
+  readonly reload: "on_command" | "on_change"
   /** Where the dashboard, metrics and health are served; `null`: nowhere. */
   readonly listenHttp: HostPort | null
   /** Without a file nothing has a place. */

@@ -100,6 +100,7 @@ export const ConfigFile = Schema.Struct({
   log_dns: Schema.optionalKey(Schema.Boolean),
   listen_http: Schema.optionalKey(text(values.parseListenHttp)),
   log_level: Schema.optionalKey(oneOf(logLevels)),
+  reload: Schema.optionalKey(oneOf({ on_command: "on_command", on_change: "on_change" } as const)),
   log_format: Schema.optionalKey(oneOf({ human: "human", json: "json" } as const))
 })
 export type ConfigFile = typeof ConfigFile.Type

@@ -122,6 +122,7 @@ export const resolveConfig = (
     listenHttp: file.listen_http === undefined ? GatewayConfig.defaultListenHttp : file.listen_http,
     logLevel: file.log_level ?? "Info",
     logDns: file.log_dns ?? false,
+    reload: file.reload ?? "on_command",
     logFormat: file.log_format ?? "human",
     places: { file: name, clients: source.linesIn("clients"), resources: source.linesIn("resources") },
     warnings: formatProblems(name, warnings)

@@ -161,6 +161,7 @@ describe("a correct sallyport.yaml", () => {
       logLevel: "Info",
       logDns: false,
       logFormat: "human",
+      reload: "on_command",
       warnings: []
     })
   })
