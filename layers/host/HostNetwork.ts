@@ -7,10 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import { broadcastAddresses } from "../../src/host/broadcastAddresses.ts"
-import { firewallTable } from "../../src/host/firewall.ts"
+import { removeScript } from "../../src/host/firewall.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostError, HostNetwork } from "../../src/host/HostNetwork.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
+import { countingScript, countingTable } from "../../src/host/pathCounters.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { blame } from "./foreignFirewall.ts"
@@ -19,6 +20,7 @@ import { allRight, configure, type InForce, lookAgain, refilter, repair } from "
 import { makeHostLook } from "./hostLook.ts"
 import { integrate } from "./integrateFirewall.ts"
 import { followWayOut, ipv6Host } from "./ipv6WayOut.ts"
+import { nft } from "./nftables.ts"
 import { watchHost } from "./watchHost.ts"
 
 export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies> = Layer.effect(
@@ -72,9 +74,10 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
           return added
         }),
       rulesGeneration: Effect.sync(look.generation),
-      pathCounts: ({ device, firewall }) =>
+      countPaths: (plan, on) => nft(on ? countingScript(plan) : removeScript(countingTable(plan.device))),
+      pathCounts: ({ device }) =>
         Effect.suspend(() => {
-          const counts = firewall === "off" ? [] : look.paths(firewallTable(device))
+          const counts = look.paths(countingTable(device))
           return counts instanceof NativeError
             ? Effect.fail(new HostError({ message: counts.message }))
             : Effect.succeed(counts)

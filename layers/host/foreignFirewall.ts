@@ -1,9 +1,9 @@
 /** Who is likely to take the gateway's own traffic away on its host. */
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
-import { firewallTable } from "../../src/host/firewall.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
 import { type ChainName, type LikelyRule, likelyRule } from "../../src/host/likelyRule.ts"
+import { ownTables } from "../../src/host/pathCounters.ts"
 import type { Path } from "../../src/host/pathLoss.ts"
 import { acceptingLegacyRules, acceptingRules, type Blame, packetsOf } from "../../src/host/pathTrouble.ts"
 import { runCommand } from "./hostCommand.ts"
@@ -13,7 +13,7 @@ import { readText } from "./readText.ts"
 /** Who takes the packets of a way: a rule, a setting, or what is left when neither is seen. */
 export const blame = Effect.fn("HostNetwork.blame")(function* (plan: HostPlan, path: Path) {
   const ruleset = yield* nftList("ruleset")
-  const found = packetsOf(plan, path).flatMap((packet) => likelyRule(ruleset, packet, firewallTable(plan.device)) ?? [])
+  const found = packetsOf(plan, path).flatMap((packet) => likelyRule(ruleset, packet, ownTables(plan.device)) ?? [])
   const sure = found.find((rule) => rule.sure)
   if (sure !== undefined) return yield* blameRule(plan, path, sure)
   const setting = settingsOf(plan, path)[0]

@@ -13,6 +13,7 @@ import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostError, type HostPlan, type HostRepair } from "../../src/host/HostNetwork.ts"
 import { compare, globalForwarding, hostWanted, nothingThere, type Repair } from "../../src/host/hostPlan.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
+import { ownTables } from "../../src/host/pathCounters.ts"
 import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
@@ -74,13 +75,13 @@ export const configure = Effect.fn("HostNetwork.configure")(function* (look: Hos
   // Filtered before it is up and until it is down again.
   if (plan.firewall === "off") {
     // What a crash has left would go on filtering. A host without nft has none of it.
-    const leftovers = [removeOwnRules(device), removeLeftovers(device), nft(removeScript(firewallTable(device)))]
+    const leftovers = [removeOwnRules(device), removeLeftovers(device), removeTables(device)]
     for (const remove of leftovers) yield* Effect.ignore(remove)
   } else {
     yield* removeOwnRules(device)
     yield* Effect.addFinalizer(() => Effect.ignore(removeOwnRules(device)))
     yield* removeLeftovers(device)
-    yield* Effect.addFinalizer(() => Effect.ignore(nft(removeScript(firewallTable(device)))))
+    yield* Effect.addFinalizer(() => Effect.ignore(removeTables(device)))
   }
   yield* Effect.addFinalizer(() => Effect.ignore(lowerDevice(plan)))
   const wanted = hostWanted(plan, v6)
@@ -225,6 +226,8 @@ export const lookAgain = Effect.fnUntraced(function* (look: HostLook, inForce: I
 })
 
 const fail = (message: string): Effect.Effect<never, HostError> => Effect.fail(new HostError({ message }))
+
+const removeTables = (device: string) => nft(ownTables(device).map(removeScript).join(""))
 
 const lowerDevice = ({ device }: HostPlan) =>
   ip(["-force", "-batch", "-"], `link set dev ${device} down\naddress flush dev ${device}\n`)

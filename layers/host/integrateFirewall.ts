@@ -5,7 +5,6 @@
  */
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
-import { firewallTable } from "../../src/host/firewall.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
 import { wantedRules, ownRules } from "../../src/host/foreignRules.ts"
 import { nft, nftList } from "./nftables.ts"
@@ -18,7 +17,7 @@ export const integrate = Effect.fn("HostNetwork.integrate")(function* (plan: Hos
   const added = new Set<string>()
   if (plan.firewall !== "integrate") return added
   for (let round = 0; round < mostRounds; round++) {
-    const rules = wantedRules(yield* nftList("ruleset"), plan, firewallTable(plan.device))
+    const rules = wantedRules(yield* nftList("ruleset"), plan)
     if (rules.length === 0) break
     yield* nft(rules.map(({ rule }) => `${rule}\n`).join(""))
     for (const { chain } of rules) added.add(chain)

@@ -2,7 +2,6 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { HostError } from "../../src/host/HostNetwork.ts"
-import { isPathSet } from "../../src/host/pathCounters.ts"
 import { runCommand } from "./hostCommand.ts"
 import { decodeOutput, explain } from "./hostErrors.ts"
 
@@ -36,17 +35,7 @@ export const nftTable = (table: string): Effect.Effect<string | null, HostError>
 const passing = new Set(["metainfo", "handle", "packets", "bytes", "used", "expires"])
 
 const lasting = (ruleset: unknown): string =>
-  JSON.stringify(ruleset, (key, value: unknown) =>
-    passing.has(key) ? undefined : isFilledByPackets(value) ? { ...value, elem: undefined } : value
-  )
-
-/** A set whose elements come and go by rules. */
-const isFilledByPackets = (value: unknown): value is { readonly name: string } =>
-  typeof value === "object" &&
-  value !== null &&
-  "name" in value &&
-  typeof value.name === "string" &&
-  isPathSet(value.name)
+  JSON.stringify(ruleset, (key, value: unknown) => (passing.has(key) ? undefined : value))
 
 const Ruleset = Schema.fromJsonString(
   Schema.Struct({ nftables: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) })

@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { countingAtFirst, judgeCounting, type TrafficSeen, withRules } from "../../src/host/countingNeed.ts"
 import type { FirewallReport } from "../../src/host/FirewallReport.ts"
 import type { HostNetwork, HostPlan } from "../../src/host/HostNetwork.ts"
 import type { PathCount } from "../../src/host/pathCounters.ts"
@@ -54,6 +55,10 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     let blamedAt = 0
     let sockets = { arrived: 0, received: 0, both: 0 }
     let rules: number | null = null
+    let counting = countingAtFirst
+    /** The table that counts is there. */
+    let counts = false
+    let failedAt = Number.NEGATIVE_INFINITY
     /** Told already, by who is to blame: one rule takes packets of many kinds. */
     const told = new Set<string>()
 
@@ -80,9 +85,34 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       yield* tell(loss, culprit)
     })
 
+    const begin = Effect.fnUntraced(function* (received: number) {
+      yield* host.countPaths(plan, true)
+      counts = true
+      fresh = freshLooks
+      sockets = { arrived: 0, received, both: 0 }
+    })
+
+    const stop = Effect.gen(function* () {
+      const before = yield* host.rulesGeneration
+      yield* host.countPaths(plan, false)
+      const after = yield* host.rulesGeneration
+      counts = false
+      judgement = new Map()
+      // What others have changed meanwhile is seen as changed at the next look.
+      counting = withRules(counting, before !== null && after === before + 1 ? after : before)
+    })
+
     const look = Effect.gen(function* () {
       const packets = yield* dataPlane.counters
       const now = monotonic()
+      const rulesNow = counts ? null : yield* host.rulesGeneration
+      const well = lostPaths(judgement).length === 0 && !suspects(judgement)
+      counting = judgeCounting(counting, { at: now, rules: rulesNow, ...seenOf(packets) }, well)
+      if (!counting.on) return counts ? yield* stop : undefined
+      if (!counts) {
+        if (now - failedAt < idleMs) return
+        yield* Effect.tapError(begin(packets["udp.received"] ?? 0), () => Effect.sync(() => void (failedAt = now)))
+      }
       if (packets["tun.written"] !== written) {
         written = packets["tun.written"]
         if (now - writtenAt > busyMs) fresh = freshLooks
@@ -93,9 +123,10 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       if (now - lookedAt < pause - tickMs / 2) return
       lookedAt = now
       if (fresh > 0) fresh--
-      const counts = yield* host.pathCounts(plan)
-      const listening = listen(counts, packets["udp.received"] ?? 0)
-      const news = judgePaths(judgement, [...counts, ...listening], now)
+      // Somebody has flushed all rules.
+      const counted = yield* Effect.tapError(host.pathCounts(plan), () => Effect.sync(() => void (counts = false)))
+      const listening = listen(counted, packets["udp.received"] ?? 0)
+      const news = judgePaths(judgement, [...counted, ...listening], now)
       judgement = news.next
       for (const loss of news.suspected) yield* suspect(loss)
       for (const loss of news.lost) yield* tell(loss, yield* host.blame(plan, loss))
@@ -173,6 +204,17 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
 
 interface Blamed extends Blame {
   readonly loss: PathLoss
+}
+
+const seenOf = (packets: Readonly<Record<string, number>>): Omit<TrafficSeen, "at" | "rules"> => {
+  const sum = (...names: ReadonlyArray<string>) => names.reduce((all, name) => all + (packets[name] ?? 0), 0)
+  return {
+    written: sum("tun.written"),
+    received: sum("tun.received"),
+    missed: sum("outbound.unanswered", "inbound.icmp_error"),
+    asked: sum("outbound.to_gateway"),
+    answered: sum("inbound.from_gateway")
+  }
 }
 
 const isSame = (a: PathLoss, b: PathLoss): boolean =>

@@ -129,6 +129,7 @@ export const make = (addresses: ReadonlyArray<string> = ["127.0.0.1", "::1"]): S
         stirred: Queue.take(stirs),
         integrate: () => Effect.succeed(new Set()),
         rulesGeneration: Effect.succeed(null),
+        countPaths: () => Effect.void,
         pathCounts: () => Effect.succeed([]),
         blame: () => Effect.succeed({ likely: "nobody", fix: "nothing", sure: false }),
         ownAddresses: Effect.sync(() => [...own, ...plans.flatMap((plan) => [plan.gateway4, plan.gateway6])]),

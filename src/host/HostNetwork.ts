@@ -70,7 +70,9 @@ export class HostNetwork extends Context.Service<
     readonly integrate: (plan: HostPlan) => Effect.Effect<ReadonlySet<string>, HostError>
     /** Grows with every change of a firewall rule, whoever made it; `null`: not known. */
     readonly rulesGeneration: Effect.Effect<number | null>
-    /** The gateway's own traffic as counted on the host so far; nothing where the gateway has no firewall table. */
+    /** Has the host count the gateway's own traffic from now on, beginning at nothing, or stop to. */
+    readonly countPaths: (plan: HostPlan, on: boolean) => Effect.Effect<void, HostError>
+    /** The gateway's own traffic as counted so far; fails when nothing counts it. */
     readonly pathCounts: (plan: HostPlan) => Effect.Effect<ReadonlyArray<PathCount>, HostError>
     /** Who is likely to take the packets of a way. */
     readonly blame: (plan: HostPlan, path: Path) => Effect.Effect<Blame, HostError>

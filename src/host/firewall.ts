@@ -6,17 +6,17 @@ import { sessionTimeouts } from "../nat/sessions.ts"
 import type { ForeignNetwork } from "./ForeignNetworks.ts"
 import type { HostPlan } from "./HostNetwork.ts"
 import type { PortRange } from "./portRange.ts"
-import { entryOfForward, pathChains, pathObjects } from "./pathCounters.ts"
 
 /** Name of the table of one device (family `inet`). Characters that nft has no use for are written in hex. */
 export const firewallTable = (device: string): string =>
   tablePrefix + device.replaceAll(/[^A-Za-z0-9]/g, (c) => `_${c.charCodeAt(0).toString(16).padStart(2, "0")}`)
 
-/** The device whose table this is; `undefined` for tables of others. */
+/** The device whose table this is, or whose packets it counts; `undefined` for tables of others. */
 export const deviceOfTable = (table: string): string | undefined =>
   table.startsWith(tablePrefix)
     ? table
         .slice(tablePrefix.length)
+        .replace(/\..*$/, "")
         .replaceAll(/_([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
     : undefined
 
@@ -31,45 +31,52 @@ export const firewallScript = (
 ): string => {
   const { device, dnsPort } = plan
   const table = firewallTable(device)
-  const tunnel = byFamily(plan.tunnelNetworks)
-  const inside = byFamily([...plan.tunnelNetworks, ...plan.proxyNetworks])
-  const foreign = byFamily(foreignNetworks.map(({ network }) => network))
   return `${removeScript(table)}
 table inet ${table} {
 ${ownCounters.map((name) => `  counter ${name} { }`).join("\n")}
-${set("tunnel4", "ipv4_addr", tunnel.v4)}
-${set("tunnel6", "ipv6_addr", tunnel.v6)}
-${set("inside4", "ipv4_addr", inside.v4)}
-${set("inside6", "ipv6_addr", inside.v6)}
-${set("foreign4", "ipv4_addr", foreign.v4)}
-${set("foreign6", "ipv6_addr", foreign.v6)}
+${networkSets("tunnel", plan.tunnelNetworks)}
+${networkSets("inside", [...plan.tunnelNetworks, ...plan.proxyNetworks])}
+${networkSets(
+  "foreign",
+  foreignNetworks.map(({ network }) => network)
+)}
 ${plan.trackUdp ? "" : untracked(plan)}
-${pathObjects()}
+  chain forward {
+    type filter hook forward priority ${firewallPriority}; policy accept;
+    oifname "${device}" iifname != "${device}" ct state established,related accept
+    iifname "${device}" jump antispoof
+    iifname "${device}" ct state new jump begun
+    iifname "${device}" oifname "${device}" counter name from_tunnel_refused drop
+${plan.masquerade ? "" : routedReplies(device)}    oifname "${device}" counter name to_tunnel_refused drop
+    ip daddr @inside4 jump through_to_inside
+    ip6 daddr @inside6 jump through_to_inside
+  }
   chain antispoof {
     meta nfproto ipv4 ip saddr != @tunnel4 counter name spoofed drop
     meta nfproto ipv6 ip6 saddr != @tunnel6 counter name spoofed drop
   }
-  chain forward {
-    type filter hook forward priority ${first}; policy accept;
-${entryOfForward(device)}    iifname "${device}" jump antispoof
-    iifname "${device}" oifname "${device}" counter name from_tunnel_refused drop
-    oifname "${device}" ct state established,related accept
-${plan.masquerade ? "" : routedReplies(device)}    oifname "${device}" counter name to_tunnel_refused drop
+  chain begun {
+  }
+  chain through_to_inside {
     ip daddr @foreign4 accept
     ip6 daddr @foreign6 accept
-    iifname "${device}" ip daddr @inside4 counter name from_tunnel_refused drop
-    iifname "${device}" ip6 daddr @inside6 counter name from_tunnel_refused drop
-    ip daddr @inside4 counter name to_tunnel_refused drop
-    ip6 daddr @inside6 counter name to_tunnel_refused drop
+    iifname "${device}" counter name from_tunnel_refused drop
+    counter name to_tunnel_refused drop
   }
   chain input {
-    type filter hook input priority ${first}; policy accept;
+    type filter hook input priority ${firewallPriority}; policy accept;
     iifname "${device}" jump from_tunnel
+    ct state new,invalid jump unproven
+    ip daddr @inside4 jump to_inside
+    ip6 daddr @inside6 jump to_inside
+  }
+  chain unproven {
+${plan.masquerade ? "    ct state invalid jump astray\n" : ""}  }
+  chain to_inside {
     iifname "lo" accept
-${plan.masquerade ? "    ct state invalid jump astray\n" : ""}    ip daddr @foreign4 accept
+    ip daddr @foreign4 accept
     ip6 daddr @foreign6 accept
-    ip daddr @inside4 counter name to_tunnel_refused drop
-    ip6 daddr @inside6 counter name to_tunnel_refused drop
+    counter name to_tunnel_refused drop
   }
   chain from_tunnel {
     jump antispoof
@@ -85,7 +92,6 @@ ${plan.allowGatewayHost === true ? ownHost : ""}    counter name host_refused dr
     icmpv6 type echo-request accept
   }
 ${plan.masquerade ? masquerade(device, ports, plan.keepPorts) : ""}
-${pathChains(plan)}
 }
 `
 }
@@ -125,20 +131,20 @@ export interface Ports extends PortRange {
  * - Packets astray that belong to a connection of the host itself are the host's to judge.
  */
 export const optionalScripts = (plan: HostPlan): ReadonlyArray<string> => {
-  const { device, listenPort } = plan
-  const table = firewallTable(device)
+  const { listenPort } = plan
+  const table = firewallTable(plan.device)
   const timeouts = `table inet ${table} {
   ct timeout tcp4 { protocol tcp; l3proto ip; policy = { established: ${establishedSeconds} }; }
   ct timeout tcp6 { protocol tcp; l3proto ip6; policy = { established: ${establishedSeconds} }; }
   ct timeout udp4 { protocol udp; l3proto ip; policy = { unreplied: ${strangerSeconds}, replied: ${outerSeconds} }; }
   ct timeout udp6 { protocol udp; l3proto ip6; policy = { unreplied: ${strangerSeconds}, replied: ${outerSeconds} }; }
-  chain tracked {
-    type filter hook prerouting priority mangle; policy accept;
-    ct state != new accept
-    iifname "${device}" meta nfproto ipv4 meta l4proto tcp ct timeout set "tcp4"
-    iifname "${device}" meta nfproto ipv6 meta l4proto tcp ct timeout set "tcp6"
-    iifname != "${device}" meta nfproto ipv4 udp dport ${listenPort} ct timeout set "udp4"
-    iifname != "${device}" meta nfproto ipv6 udp dport ${listenPort} ct timeout set "udp6"
+  chain begun {
+    meta nfproto ipv4 meta l4proto tcp ct timeout set "tcp4"
+    meta nfproto ipv6 meta l4proto tcp ct timeout set "tcp6"
+  }
+  chain unproven {
+    meta nfproto ipv4 udp dport ${listenPort} ct state new ct timeout set "udp4"
+    meta nfproto ipv6 udp dport ${listenPort} ct state new ct timeout set "udp6"
   }
 }
 `
@@ -146,7 +152,7 @@ export const optionalScripts = (plan: HostPlan): ReadonlyArray<string> => {
 }
 
 /** Our own rules come before everybody's: what they let through and never comes, somebody else has taken. */
-const first = -10_000
+export const firewallPriority = -10_000
 
 /** A client's WireGuard session lives that long without a word. */
 const outerSeconds = 180
@@ -199,15 +205,20 @@ const masquerade = (device: string, ports: Ports, keepPorts: boolean): string =>
     ip6 saddr @foreign6 accept
 ${["ip saddr @tunnel4", "ip6 saddr @tunnel6"].map((source) => translations(source, ports, keepPorts)).join("\n")}
   }
-  chain strays {
+  chain leaving {
     type filter hook postrouting priority ${afterTranslation}; policy accept;
-    oifname { "${device}", "lo" } accept
+    oifname "${device}" accept
+    ip saddr @tunnel4 jump strays
+    ip6 saddr @tunnel6 jump strays
+  }
+  chain strays {
+    oifname "lo" accept
     ip saddr @foreign4 accept
     ip6 saddr @foreign6 accept
-    ip saddr @tunnel4 counter name stray_out drop
-    ip6 saddr @tunnel6 counter name stray_out drop
+    counter name stray_out drop
   }
   chain astray {
+    iifname "lo" return
     tcp dport ${ports.from}-${ports.to} counter name stray_in drop
 ${keepPorts && ports.privileged.from <= ports.privileged.to ? `    tcp dport ${ports.privileged.from}-${ports.privileged.to} counter name stray_in drop\n` : ""}    meta l4proto { ${otherTransports} } counter name stray_in drop
   }`
@@ -233,6 +244,12 @@ const byFamily = (networks: ReadonlyArray<string>) => ({
   v4: networks.filter((n) => !n.includes(":")),
   v6: networks.filter((n) => n.includes(":"))
 })
+
+/** The networks as two sets, `name`4 and `name`6. */
+export const networkSets = (name: string, networks: ReadonlyArray<string>): string => {
+  const { v4, v6 } = byFamily(networks)
+  return `${set(`${name}4`, "ipv4_addr", v4)}\n${set(`${name}6`, "ipv6_addr", v6)}`
+}
 
 const set = (name: string, type: string, elements: ReadonlyArray<string>): string =>
   `  set ${name} { type ${type}; flags interval; auto-merge; ${elements.length === 0 ? "" : `elements = { ${elements.join(", ")} }`} }`

@@ -2,6 +2,7 @@
 import type { HostPlan } from "./HostNetwork.ts"
 import { type KnownPacket, likelyRule } from "./likelyRule.ts"
 import { at, textAt } from "./nftJson.ts"
+import { ownTables } from "./pathCounters.ts"
 import type { Path } from "./pathLoss.ts"
 import { packetsOf } from "./pathTrouble.ts"
 
@@ -37,10 +38,10 @@ const paths = (plan: HostPlan): ReadonlyArray<readonly [Path, match: string]> =>
  * The rules for the chains that would take the gateway's packets, first of their hooks only: what comes behind them shows
  * when these are there. A rule whose conditions are not known (a limit, a mark) is meant as it is.
  */
-export const wantedRules = (entries: Entries, plan: HostPlan, ownTable: string): ReadonlyArray<WantedRule> => {
+export const wantedRules = (entries: Entries, plan: HostPlan): ReadonlyArray<WantedRule> => {
   const wanted = new Map<string, WantedRule>()
   const look = (packet: KnownPacket, match: string) => {
-    const found = likelyRule(entries, packet, ownTable)
+    const found = likelyRule(entries, packet, ownTables(plan.device))
     if (found === null || found.conditional) return
     const chain = `${found.base.family} ${found.base.table} ${found.base.name}`
     const rule = `insert rule ${chain} ${match} accept comment "${commentOf(plan.device)}"`

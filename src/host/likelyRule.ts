@@ -41,11 +41,11 @@ export interface ChainName {
   readonly name: string
 }
 
-/** Entries of `nft -j list ruleset`. `ownTable` is passed over. */
+/** Entries of `nft -j list ruleset`. `ownTables` are passed over. */
 export const likelyRule = (
   entries: ReadonlyArray<Readonly<Record<string, unknown>>>,
   packet: KnownPacket,
-  ownTable: string
+  ownTables: ReadonlyArray<string>
 ): LikelyRule | null => {
   const fits = (family: string) => family === "inet" || family === (packet.family === "ipv4" ? "ip" : "ip6")
   const rulesOf = new Map<string, Array<Rule>>()
@@ -60,7 +60,7 @@ export const likelyRule = (
       rulesOf.set(key, rules)
     }
     const of = (field: string) => textAt(entry, "chain", field)
-    if (of("hook") !== packet.hook || of("table") === ownTable || !fits(of("family"))) continue
+    if (of("hook") !== packet.hook || ownTables.includes(of("table")) || !fits(of("family"))) continue
     const name = { family: of("family"), table: of("table"), name: of("name") }
     bases.push({ ...name, priority: Number(at(entry, "chain", "prio") ?? 0), policy: of("policy") })
   }

@@ -1,9 +1,9 @@
 /**
- * Counts the gateway's own traffic where it comes into the host's filters and where it leaves them, as chains of the
- * gateway's nftables table. What has come in and never leaves, somebody else has taken: rules of whatever kind, reverse path
- * filters, forwarding that is off. Only starts of connections are counted one by one; what carries data costs a packet two
- * plain counters.
+ * Counts the gateway's own traffic where it comes into the host's filters and where it leaves them, in an nftables table of
+ * its own beside the gateway's. What has come in and never leaves, somebody else has taken: rules of whatever kind, reverse
+ * path filters, forwarding that is off. Each packet pays for it: the table is there while it is needed (`countingNeed.ts`).
  */
+import { firewallPriority, firewallTable, networkSets, removeScript } from "./firewall.ts"
 import type { HostPlan } from "./HostNetwork.ts"
 import { textOf, viewOf } from "./netlink.ts"
 import type { CountedElement } from "./nftNetlink.ts"
@@ -48,9 +48,6 @@ const tracked = -199
 
 type End = "first" | "last"
 
-/** Whether a set or counter is filled by packets on their way: what is in it is no part of what was set up. */
-export const isPathSet = (name: string): boolean => name.startsWith("path_")
-
 /** Filled by packets: starts of connections, and what goes to the gateway itself. */
 const setOf = (way: Way, end: End) => `path_${way}_${end}`
 const byConnection = ["begin", "enter", "route", "forward", "service", "answer"] as const
@@ -85,12 +82,26 @@ const begins = (end: End): string =>
 /** Routing answers what is too long for its way; so short is none (RFC 791). */
 const short = "meta length <= 576"
 
-/** Counted before the gateway's own `forward` rules. */
-export const entryOfForward = (device: string): string =>
-  `    iifname "${device}" ct state new ${short} ${perConnection("route", "last", "iifname")}\n`
+/** Name of the table (family `inet`) that counts for one device. */
+export const countingTable = (device: string): string => `${firewallTable(device)}.paths`
+
+/** The gateway's tables of one device. */
+export const ownTables = (device: string): ReadonlyArray<string> => [firewallTable(device), countingTable(device)]
+
+/** Makes the table anew, in one transaction. */
+export const countingScript = (plan: HostPlan): string => {
+  const table = countingTable(plan.device)
+  return `${removeScript(table)}
+table inet ${table} {
+${networkSets("tunnel", plan.tunnelNetworks)}
+${objects()}
+${chains(plan)}
+}
+`
+}
 
 /** Objects first counts are kept in come before those of last counts: they are read in this order. */
-export const pathObjects = (): string => {
+const objects = (): string => {
   const plain = ends.flatMap((end) => [
     ...(["flow", "arrive", "send"] as const).flatMap((way) => families.map((f) => counterOf(way, end, f))),
     ...(["return", "back"] as const).flatMap((way) =>
@@ -109,27 +120,27 @@ export const pathObjects = (): string => {
 /** Packets that begin as WireGuard's do: not those of whoever tries all ports, nor wrong checksums, which nobody takes. */
 const wireguard = "ct state != invalid @th,64,32 { 0x01000000, 0x02000000, 0x04000000 }"
 
-/** The chains. Where clients come unasked, strangers' packets must arrive; else only answers, as a firewall may have it. */
-export const pathChains = (plan: HostPlan): string => {
+/** Where clients come unasked, strangers' packets must arrive; else only answers, as a firewall may have it. */
+const chains = (plan: HostPlan): string => {
   const { device, dnsPort, listenPort } = plan
   const ours = plan.clientsCallFirst ? wireguard : "ct state established,related"
-  return `  chain path_prerouting_begin {
+  return `  chain prerouting_begin {
     type filter hook prerouting priority ${beforeAll}; policy accept;
     iifname != "${device}" accept
     ${begins("first")}
   }
-  chain path_entered {
+  chain entered {
     ${begins("last")}
     ct state new ${perConnection("enter", "first", "iifname")}
   }
-  chain path_prerouting_first {
+  chain prerouting_first {
     type filter hook prerouting priority ${tracked}; policy accept;
-    iifname "${device}" goto path_entered
+    iifname "${device}" goto entered
     udp dport ${listenPort} fib daddr type local ${ours} ${perFamily("arrive", "first")} accept
     ct direction reply ct original ip saddr @tunnel4 ${perProtocol("return", "first")}
     ct direction reply ct original ip6 saddr @tunnel6 ${perProtocol("return", "first")}
   }
-  chain path_prerouting_last {
+  chain prerouting_last {
     type filter hook prerouting priority ${afterAll}; policy accept;
     iifname != "${device}" accept
     ct state != new accept
@@ -139,28 +150,32 @@ export const pathChains = (plan: HostPlan): string => {
     ${short} ip ttl > 1 ${perConnection("route", "first", "iifname")}
     ${short} ip6 hoplimit > 1 ${perConnection("route", "first", "iifname")}
   }
-  chain path_forward_first {
+  chain routed {
+    type filter hook forward priority ${firewallPriority - 1}; policy accept;
+    iifname "${device}" ct state new ${short} ${perConnection("route", "last", "iifname")}
+  }
+  chain forward_first {
     type filter hook forward priority ${beforeAll}; policy accept;
     ${ofForward(device, "first")}
   }
-  chain path_forward_last {
+  chain forward_last {
     type filter hook forward priority ${afterAll}; policy accept;
     ${ofForward(device, "last")}
   }
-  chain path_input_first {
+  chain input_first {
     type filter hook input priority ${beforeAll}; policy accept;
     ${ofService(device, dnsPort, "first")}
   }
-  chain path_input_last {
+  chain input_last {
     type filter hook input priority ${afterAll}; policy accept;
     ${ofService(device, dnsPort, "last")}
     iifname != "${device}" udp dport ${listenPort} ${ours} ${perFamily("arrive", "last")}
   }
-  chain path_output_first {
+  chain output_first {
     type filter hook output priority ${beforeAll}; policy accept;
     ${ofOutput(plan, "first")}
   }
-  chain path_output_last {
+  chain output_last {
     type filter hook output priority ${afterAll}; policy accept;
     ${ofOutput(plan, "last")}
   }`
@@ -226,7 +241,6 @@ export const pathCounts = (
     found.set(key, count)
   }
   for (const { name, packets } of counters) {
-    if (!isPathSet(name)) continue
     const [, , , family, protocol = "any"] = name.split("_")
     if (isFamily(family) && isProtocol(protocol)) add(name, { family, protocol, device: "" }, packets)
   }

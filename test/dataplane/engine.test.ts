@@ -193,6 +193,12 @@ describe("what a packet from a client gets", () => {
       assert.strictEqual(out.length, 2)
       assert.strictEqual(yield* counter("outbound.gateway_service_denied"), 1)
       assert.deepStrictEqual([parsed(client.received[0]).icmpType, parsed(client.received[0]).icmpCode], [3, 13])
+      yield* reply(
+        client,
+        buildUdp({ source: gateway4, destination: tunnel4(1), sourcePort: 53, destinationPort: 1 }),
+        buildEcho({ source: gateway4, destination: tunnel4(1), identifier: 7, sequence: 1, reply: true })
+      )
+      assert.deepStrictEqual([yield* counter("outbound.to_gateway"), yield* counter("inbound.from_gateway")], [2, 2])
     }).pipe(Effect.provide(layer))
   )
 
@@ -443,6 +449,28 @@ describe("a flow", () => {
       const causes = (yield* Queue.clear(notices)).flatMap((n) => (n._tag === "Traffic" ? [n.cause] : []))
       assert.deepStrictEqual(causes, ["Unanswered"])
     }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("counts the tries of a program that has had no answer for a second, for 15 seconds", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const tries = Effect.gen(function* () {
+        yield* sendInner(client, tcp(443, syn))
+        return yield* counter("outbound.unanswered")
+      })
+      assert.strictEqual(yield* tries, 0)
+      yield* TestClock.adjust("500 millis")
+      assert.strictEqual(yield* tries, 0)
+      yield* TestClock.adjust("500 millis")
+      assert.strictEqual(yield* tries, 1)
+      yield* TestClock.adjust("14 seconds")
+      assert.strictEqual(yield* tries, 2)
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(yield* tries, 2)
+      yield* reply(client, tcpBack(443, syn | ack))
+      assert.strictEqual(yield* tries, 2)
+    }).pipe(Effect.provide(layer))
   )
 
   it.effect("that is answered by RST is not reported", () =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { deviceOfTable, firewallScript, firewallTable } from "../../src/host/firewall.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
+import { countingTable } from "../../src/host/pathCounters.ts"
 import { hostPlan } from "../support/hostPlan.ts"
 
 const plan: HostPlan = { ...hostPlan, dnsPort: 53535, proxyNetworks: ["100.96.0.0/11"] }
@@ -18,6 +19,7 @@ describe("firewallTable", () => {
 
       assert.match(table, /^sallyport_[A-Za-z0-9_]*$/)
       assert.strictEqual(deviceOfTable(table), device)
+      assert.strictEqual(deviceOfTable(countingTable(device)), device)
     }
   )
 
@@ -68,8 +70,8 @@ describe("firewallScript", () => {
   it("stops what connection tracking does not understand, both ways, where clients are masqueraded", () => {
     const script = firewallScript(plan, ports)
 
-    assert.include(script, "ip saddr @tunnel4 counter name stray_out drop")
-    assert.match(script, /chain input [^}]* ct state invalid jump astray\n/)
+    assert.match(script, /chain strays [^}]* counter name stray_out drop/)
+    assert.match(script, /chain unproven [^}]* ct state invalid jump astray\n/)
     assert.include(script, "tcp dport 10240-51819 counter name stray_in drop")
     assert.notInclude(script, "ct state invalid accept")
   })

@@ -14,7 +14,7 @@ const rule = (chain: string, expr: ReadonlyArray<object>, comment?: string) => (
 const established = { match: { op: "in", left: { ct: { key: "state" } }, right: ["established", "related"] } }
 
 const wanted = (entries: ReadonlyArray<Record<string, unknown>>, more: Partial<HostPlan> = {}) =>
-  wantedRules(entries, { ...plan, ...more }, "own").map(({ rule }) => rule)
+  wantedRules(entries, { ...plan, ...more }).map(({ rule }) => rule)
 
 describe("wantedRules", () => {
   it("accepts the gateway's traffic in chains that would take it, with a comment to know them by", () => {

@@ -28,7 +28,7 @@ const [accept, drop, reject] = [
 ]
 
 const find = (entries: ReadonlyArray<object>, known: Partial<KnownPacket> = {}) => {
-  const found = likelyRule(entries as ReadonlyArray<Record<string, unknown>>, { ...packet, ...known }, "own")
+  const found = likelyRule(entries as ReadonlyArray<Record<string, unknown>>, { ...packet, ...known }, ["own"])
   return found === null
     ? null
     : `${found.chain.name} ${found.handle === null ? "policy" : "rule"}${found.sure ? "" : "?"}`

@@ -153,6 +153,17 @@ const warnings = Effect.gen(function* () {
 const warningsBeside = (known: ReadonlyArray<string>) =>
   Effect.map(warnings, (lines) => lines.filter((line) => !known.includes(line)))
 
+const healed = Effect.gen(function* () {
+  const { gateway } = (yield* Stage).world
+  yield* Effect.andThen(use, gateway.status).pipe(
+    Effect.filterOrFail(
+      (report) => report.firewall?.lost.length === 0,
+      (report) => new LabError({ message: `not healed: ${JSON.stringify(report.firewall)}` })
+    ),
+    Effect.retry({ schedule: Schedule.spaced("500 millis"), times: 20 })
+  )
+})
+
 layer(foreign, { excludeTestServices: true, timeout: "60 seconds" })("a gateway on a host", (it) => {
   for (const [name, shape] of Object.entries<Shape>(shapes)) {
     it.effect(`says who takes its packets away, what lets them through, and when they come again: ${name}`, () =>
@@ -183,16 +194,45 @@ layer(foreign, { excludeTestServices: true, timeout: "60 seconds" })("a gateway 
         assert.strictEqual(told.length, shape.blames.length, told.join("\n"))
         assert.isAtLeast(during.firewall?.lost.length ?? 0, 1)
         assert.isTrue(yield* works, `the commands that were told do not help: ${commands.join("; ")}`)
-        yield* Effect.andThen(use, gateway.status).pipe(
-          Effect.filterOrFail(
-            (report) => report.firewall?.lost.length === 0,
-            (report) => new LabError({ message: `not healed: ${JSON.stringify(report.firewall)}` })
-          ),
-          Effect.retry({ schedule: Schedule.spaced("500 millis"), times: 20 })
-        )
+        yield* healed
       })
     )
   }
+
+  it.effect("does not count where very many packets come through, until a rule changes: then it tells as ever", () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      assert.isTrue(yield* works)
+      const known = yield* warnings
+      const counting = Effect.map(inGateway("nft list tables"), (tables) => tables.includes(`${device}.paths`))
+      const until = (on: boolean) =>
+        counting.pipe(
+          Effect.filterOrFail(
+            (now) => now === on,
+            () => new LabError({ message: `it ${on ? "does not count" : "counts"}` })
+          ),
+          Effect.retry({ schedule: Schedule.spaced("200 millis"), times: 100 })
+        )
+      yield* until(true)
+      const flood = ["ping", "-q", "-f", "-l", "20", "-w", "40", inner.origin.v4]
+      yield* Effect.forkScoped(lab.attempt("client", flood, { timeout: "60 seconds" }))
+      yield* until(false)
+
+      const { blames, removed, rules } = shapes["firewalld, a reject at the end of chains that accept"]
+      yield* load(rules)
+      yield* until(true)
+      yield* use.pipe(
+        Effect.andThen(warningsBeside(known)),
+        Effect.filterOrFail(
+          (lines) => blames.every((blame) => lines.some((line) => blame.test(line))),
+          (lines) => new LabError({ message: lines.join("\n") })
+        ),
+        Effect.retry({ schedule: Schedule.spaced("300 millis"), times: 20 }),
+        Effect.ensuring(Effect.ignore(inGateway(removed)))
+      )
+      yield* healed
+    })
+  )
 
   it.effect("says nothing of a burst that a limit cuts, and of a rule for others", () =>
     Effect.gen(function* () {

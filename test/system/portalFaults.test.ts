@@ -283,7 +283,8 @@ route replace default via ${wide.clientRouter.home.v4}
         const afterKill = yield* leftOvers
         yield* gateway.restart
 
-        assert.deepStrictEqual([afterKill.tables, afterKill.devices], [["table inet sallyport_tun_2dfirezone"], []])
+        assert.include(afterKill.tables, "table inet sallyport_tun_2dfirezone")
+        assert.deepStrictEqual(afterKill.devices, [])
         assert.strictEqual(yield* worksWithin(20, proxy), inner.origin.v4)
         assert.strictEqual(yield* worksWithin(5, proxy6), inner.origin.v6)
         assert.strictEqual(yield* download(proxy, 2_000_000), inner.origin.v4)

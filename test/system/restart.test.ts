@@ -100,7 +100,7 @@ for (const [client, connect] of Object.entries(connectors)) {
 
         yield* second.process.kill
         const left = yield* traces
-        assert.deepStrictEqual(left.tables, ["table inet sallyport_sallyport0"])
+        assert.include(left.tables, "table inet sallyport_sallyport0")
         assert.deepStrictEqual(left.control, ["gateway.sock"])
         const killedAt = Date.now()
         const third = yield* restartGateway(world, { resources })
@@ -177,7 +177,7 @@ clients: { visitor: { public_key: "${world.clientKeys.publicKey}" } }
 
     assert.strictEqual((yield* world.visitor.get({ address: proxy })).servedBy, inner.origin.v4)
     assert.strictEqual((yield* world.gateway.status).gateway.publicKey, world.gateway.publicKey)
-    assert.deepStrictEqual((yield* traces).tables, ["table inet sallyport_sallyport0"])
+    assert.include((yield* traces).tables, "table inet sallyport_sallyport0")
   }).pipe(inLab)
 )
 

@@ -79,7 +79,10 @@ export class Inbound {
     if (state.isGateway(view.source)) {
       // The kernel reports on the packets that it could not forward from its own tunnel address.
       if (view.icmpError && !view.fragment) this.icmpError(client)
-      else this.forward(client)
+      else {
+        state.count("inbound.from_gateway")
+        this.forward(client)
+      }
       return
     }
     if (state.isInside(view.source)) {

@@ -31,6 +31,10 @@ const bytes = counterIndex["outbound.bytes"]
 
 const dnsPort = 53
 
+/** Nothing has come back in this time, and the client's program sends again: for so long it counts. */
+const unansweredMs = 900
+const triesMs = 15_000
+
 const errorCapacity = 1_280 + 64
 const parkedCapacity = 65_536 + 64
 
@@ -193,6 +197,7 @@ export class Outbound {
     if (lastInAt < 0 || state.now - lastInAt >= confirmedSilence) {
       state.silence.outbound(mapping, view.protocol, port, sessions.firstOutAt(slot), lastInAt, state.now)
     }
+    if (lastInAt < 0) this.unconfirmed(slot)
     sessions.realInto(slot, real)
     const outsidePort = sessions.outsidePort(slot)
     sessions.sent(slot, view.length)
@@ -362,6 +367,7 @@ export class Outbound {
       slot = this.open(client, port, view.destination, -1, resource)
       if (slot < 0) return
     }
+    if (!sessions.confirmed(slot)) this.unconfirmed(slot)
     const outsidePort = sessions.outsidePort(slot)
     sessions.sent(slot, view.length)
     sessions.outbound(slot, view.tcpFlags, state.now)
@@ -369,6 +375,12 @@ export class Outbound {
     this.beginTrain(slot, view.destination, outsidePort)
     if (outsidePort !== view.sourcePort) rewriteDestination(state.bytes, view, view.destination, outsidePort)
     this.forward()
+  }
+
+  /** A program tries again for a while; what never gets an answer, as a stream one way, tells nothing then. */
+  private unconfirmed(slot: number): void {
+    const age = this.state.now - this.state.sessions.firstOutAt(slot)
+    if (age >= unansweredMs && age < unansweredMs + triesMs) this.state.count("outbound.unanswered")
   }
 
   private refuseRoute(client: ClientEntry): void {

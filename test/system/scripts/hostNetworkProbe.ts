@@ -15,7 +15,6 @@ import { makePacketIo } from "../../../layers/dataplane/native/packetIo.ts"
 import * as ForeignNetworksLive from "../../../layers/host/ForeignNetworks.ts"
 import * as Live from "../../../layers/host/HostNetwork.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
-import { isPathSet } from "../../../src/host/pathCounters.ts"
 import { type HostError, HostNetwork, type HostPlan } from "../../../src/host/HostNetwork.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { hostPlan } from "../../support/hostPlan.ts"
@@ -176,9 +175,7 @@ const counters = (): Record<string, number> => {
     readonly nftables: ReadonlyArray<{ readonly counter?: { readonly name: string; readonly packets: number } }>
   }
   return Object.fromEntries(
-    list.nftables.flatMap(({ counter }) =>
-      counter === undefined || isPathSet(counter.name) ? [] : [[counter.name, counter.packets]]
-    )
+    list.nftables.flatMap(({ counter }) => (counter === undefined ? [] : [[counter.name, counter.packets]]))
   )
 }
 
@@ -393,11 +390,38 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
+  /** What a look says after each of these commands, where it puts right what is wrong. */
+  edited: configured(() =>
+    Effect.gen(function* () {
+      const { repair } = yield* HostNetwork
+      const found: Record<string, ReadonlyArray<string>> = {}
+      for (const command of process.argv.slice(5)) {
+        sh(command)
+        found[command] = (yield* repair(Effect.void)).repaired
+        found["again"] = [...(found["again"] ?? []), ...(yield* repair(Effect.void)).repaired]
+      }
+      return found
+    })
+  ),
+
+  /** Who takes clients' first packets where the connection table is full: a mount says so, in the place of the machine's. */
+  fullTable: configured(() =>
+    Effect.gen(function* () {
+      const { blame } = yield* HostNetwork
+      const path = { way: "begin", family: "ipv4", protocol: "tcp", device: "v0" } as const
+      const before = yield* blame(plan, path)
+      sh("mount -t tmpfs none /mnt; echo 4096 > /mnt/full")
+      for (const name of ["count", "max"]) sh(`mount --bind /mnt/full /proc/sys/net/netfilter/nf_conntrack_${name}`)
+      return { before: before.likely, full: yield* blame(plan, path) }
+    })
+  ),
+
   /** Looked after, and left alone: processor time per second in milliseconds, of half a minute. */
   idle: configured(() =>
     Effect.gen(function* () {
       const network = yield* HostNetwork
       yield* Effect.forkScoped(Effect.forever(Effect.andThen(network.stirred, network.repair(Effect.void))))
+      yield* network.countPaths(plan, true)
       yield* Effect.forkScoped(Effect.forever(Effect.delay(network.pathCounts(plan), "6 seconds")))
       yield* Effect.sleep("5 seconds")
       const before = process.cpuUsage()

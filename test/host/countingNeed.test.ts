@@ -1,0 +1,90 @@
+import { assert, describe, it } from "@effect/vitest"
+import { countingAtFirst, judgeCounting, type TrafficSeen, withRules } from "../../src/host/countingNeed.ts"
+
+/** What grows between two looks, which are half a second apart. */
+type Look = Partial<Omit<TrafficSeen, "at" | "rules">> & { readonly rules?: number; readonly lost?: boolean }
+
+const many: Look = { written: 2_000, received: 2_000 }
+const few: Look = { written: 10, received: 10 }
+const nothing: Look = {}
+
+/** Whether the host counts after each of the looks. */
+const counts = (...looks: ReadonlyArray<Look>): ReadonlyArray<boolean> => {
+  let counting = countingAtFirst
+  let seen: TrafficSeen = { at: 0, written: 0, received: 0, missed: 0, asked: 0, answered: 0, rules: 1 }
+  counting = judgeCounting(counting, seen, true)
+  return looks.map((look) => {
+    seen = {
+      at: seen.at + 500,
+      written: seen.written + (look.written ?? 0),
+      received: seen.received + (look.received ?? 0),
+      missed: seen.missed + (look.missed ?? 0),
+      asked: seen.asked + (look.asked ?? 0),
+      answered: seen.answered + (look.answered ?? 0),
+      rules: look.rules ?? seen.rules
+    }
+    counting = judgeCounting(counting, seen, look.lost !== true)
+    return counting.on
+  })
+}
+
+const times = (n: number, look: Look): ReadonlyArray<Look> => Array.from({ length: n }, () => look)
+const last = (list: ReadonlyArray<boolean>): boolean | undefined => list.at(-1)
+
+describe("judgeCounting", () => {
+  it("counts from the start, and while there are few packets or none", () => {
+    assert.isFalse(counts(...times(100, few), ...times(100, nothing)).includes(false))
+  })
+
+  it("stops where many packets come through, and begins again when they have been few for a while", () => {
+    assert.deepStrictEqual(counts(many, many), [false, false])
+    assert.isFalse(last(counts(many, ...times(29, few))))
+    assert.isTrue(last(counts(many, ...times(30, few))))
+  })
+
+  it("goes on where something is lost already", () => {
+    assert.isTrue(last(counts(...times(60, { ...many, lost: true }))))
+  })
+
+  for (const [what, doubt] of [
+    ["a flow has no answer, or an error for one", { ...many, missed: 1 }],
+    ["others have changed a rule", { ...many, rules: 2 }]
+  ] as const) {
+    it(`begins at once when ${what}, for as long as a trial takes`, () => {
+      assert.isTrue(last(counts(many, doubt)))
+      assert.isTrue(last(counts(many, doubt, ...times(11, many))))
+      assert.isFalse(last(counts(many, doubt, ...times(12, many))))
+      assert.isTrue(last(counts(many, ...times(40, { ...many, missed: 1 }))))
+    })
+  }
+
+  it("begins when the gateway's services do not answer from one look to the next, however much else comes through", () => {
+    assert.deepStrictEqual(counts(many, { ...many, asked: 1 }, { ...many, answered: 1 }, many), [
+      false,
+      false,
+      false,
+      false
+    ])
+    assert.deepStrictEqual(counts(many, { ...many, asked: 1 }, many), [false, false, true])
+  })
+
+  it("begins when everything has come to rest but one side's tries", () => {
+    for (const side of ["written", "received"]) {
+      assert.deepStrictEqual(counts(many, { [side]: 5 }, nothing), [false, false, true])
+      assert.deepStrictEqual(counts(many, { [side]: 5 }, few, few), [false, false, false, false])
+    }
+  })
+
+  it("does not mind a stream that goes one way, nor a rest", () => {
+    assert.isFalse(counts(...times(60, { written: 4_000 })).includes(true))
+    assert.isFalse(counts(...times(60, { received: 4_000 })).includes(true))
+    assert.isFalse(counts(many, ...times(10, nothing)).includes(true))
+  })
+
+  it("knows a change of the rules that was its own", () => {
+    const seen = { at: 0, written: 0, received: 0, missed: 0, asked: 0, answered: 0, rules: 1 }
+    const still = { ...judgeCounting(countingAtFirst, seen, true), on: false, manyAt: 0 }
+    assert.isTrue(judgeCounting(still, { ...seen, at: 500, rules: 2 }, true).on)
+    assert.isFalse(judgeCounting(withRules(still, 2), { ...seen, at: 500, rules: 2 }, true).on)
+  })
+})
