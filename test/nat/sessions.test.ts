@@ -241,6 +241,22 @@ describe("the end of a session", () => {
     assert.strictEqual(sessions.expire(320_000, 10), 1)
   })
 
+  it("is put off by a server that alone goes on talking, for as long as it does", () => {
+    for (const [protocol, timeout] of [
+      [udp, sessionTimeouts.datagram],
+      [tcp, sessionTimeouts.tcp]
+    ] as const) {
+      const sessions = make()
+      const slot = open(sessions, 50_000, 0, { protocol })
+      const every = timeout - 1_000
+      for (let packets = 1; packets <= 20; packets++) {
+        sessions.inbound(slot, protocol === tcp ? ack : 0, packets * every)
+        assert.strictEqual(sessions.expire(packets * every + timeout - 1, 10), 0)
+      }
+      assert.strictEqual(sessions.expire(20 * every + timeout, 10), 1)
+    }
+  })
+
   it("comes at once with a RST, and what is needed to forward the RST can still be read", () => {
     const sessions = make()
     for (const way of ["outbound", "inbound"] as const) {
