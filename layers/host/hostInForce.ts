@@ -11,7 +11,14 @@ import {
 } from "../../src/host/firewall.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostError, type HostPlan, type HostRepair } from "../../src/host/HostNetwork.ts"
-import { compare, globalForwarding, hostWanted, nothingThere, type Repair } from "../../src/host/hostPlan.ts"
+import {
+  compare,
+  globalForwarding,
+  type HostObserved,
+  hostWanted,
+  nothingThere,
+  type Repair
+} from "../../src/host/hostPlan.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { ownTables } from "../../src/host/pathCounters.ts"
 import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
@@ -21,7 +28,7 @@ import { ip, listRoutes, overlapsOf } from "./hostAddresses.ts"
 import type { HostLook, SeenDevices } from "./hostLook.ts"
 import { ipv6Missing, raiseSysctl } from "./hostSysctl.ts"
 import { removeOwnRules } from "./integrateFirewall.ts"
-import { nft, nftList, nftTable } from "./nftables.ts"
+import { nft, nftList } from "./nftables.ts"
 import { readText } from "./readText.ts"
 
 /** Below it the kernel takes IPv6 from a device. */
@@ -190,25 +197,23 @@ const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForc
   const wanted = hostWanted(plan, families.ipv6().device === null)
   const observed = look.observe(wanted, inForce.index, inForce.seen)
   if (observed instanceof NativeError) return { refused: observed.message }
-  const table = yield* Effect.match(tableState(look, inForce), {
-    onFailure: ({ message }) => ({ refused: message }),
-    onSuccess: (state) => state
-  })
-  return typeof table === "string"
-    ? { repairs: compare(wanted, { ...observed, table }), unread: [] }
-    : { repairs: compare(wanted, { ...observed, table: "right" }), unread: [table.refused] }
+  const table = tableState(look, inForce)
+  return table instanceof NativeError
+    ? { repairs: compare(wanted, { ...observed, table: "right" }), unread: [table.message] }
+    : { repairs: compare(wanted, { ...observed, table }), unread: [] }
 })
 
-const tableState = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
-  if (inForce.plan.firewall === "off") return "right" as const
+const tableState = (look: HostLook, inForce: InForce): HostObserved["table"] | NativeError => {
+  if (inForce.plan.firewall === "off") return "right"
   const generation = look.generation()
-  if (generation !== null && generation === inForce.generation) return "right" as const
-  const table = yield* nftTable(firewallTable(inForce.plan.device))
-  if (table === null) return "gone" as const
-  if (table !== inForce.table) return "changed" as const
+  if (generation !== null && generation === inForce.generation) return "right"
+  const table = look.table(firewallTable(inForce.plan.device))
+  if (table instanceof NativeError) return table
+  if (table === null) return "gone"
+  if (table !== inForce.table) return "changed"
   inForce.generation = generation
-  return "right" as const
-})
+  return "right"
+}
 
 /** What has come up while we run is left to the host like what was there before. */
 export const lookAgain = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
@@ -222,7 +227,7 @@ export const lookAgain = Effect.fnUntraced(function* (look: HostLook, inForce: I
   inForce.conflict = overlaps.conflict
   if (!(yield* foreign.found(overlaps.foreign)) || plan.firewall === "off") return
   yield* nft(foreignScript(plan.device, foreign.list()))
-  yield* rememberTable(look, inForce)
+  rememberTable(look, inForce)
 })
 
 const fail = (message: string): Effect.Effect<never, HostError> => Effect.fail(new HostError({ message }))
@@ -261,12 +266,16 @@ const installFirewall = Effect.fnUntraced(function* (look: HostLook, inForce: In
     privileged: freePrivilegedRange([...listening, plan.listenPort])
   }
   const script = firewallScript(plan, ports, (yield* ForeignNetworks).list())
+  const optional = optionalScripts(plan)
   for (let tries = 0; tries < mostTries; tries++) {
     const before = look.generation()
-    yield* nft(script)
-    const more = yield* Effect.forEach(optionalScripts(plan), (optional) => Effect.isSuccess(nft(optional)))
-    yield* rememberTable(look, inForce)
-    if (inForce.generation === (before ?? 0) + 1 + more.filter(Boolean).length) break
+    let changes = 1
+    if (yield* Effect.isFailure(nft([script, ...optional].join("\n")))) {
+      yield* nft(script)
+      for (const more of optional) if (yield* Effect.isSuccess(nft(more))) changes++
+    }
+    rememberTable(look, inForce)
+    if (inForce.generation === (before ?? 0) + changes) break
   }
   const flows = Number(readText("/proc/sys/net/netfilter/nf_conntrack_count") ?? 0)
   if (plan.masquerade && flows <= mostFlows) look.forgetUntranslated([...plan.tunnelNetworks, ...plan.proxyNetworks])
@@ -276,7 +285,8 @@ const mostTries = 3
 /** Looking through more of them would hold everything else up. */
 const mostFlows = 100_000
 
-const rememberTable = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
-  inForce.table = yield* nftTable(firewallTable(inForce.plan.device))
+const rememberTable = (look: HostLook, inForce: InForce): void => {
+  const table = look.table(firewallTable(inForce.plan.device))
+  inForce.table = table instanceof NativeError ? null : table
   inForce.generation = look.generation()
-})
+}

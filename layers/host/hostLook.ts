@@ -34,10 +34,15 @@ import {
 import {
   elementsOf,
   objectsOf,
+  partsOf,
   readCounter,
   readElements,
   readGeneration,
-  rulesGeneration
+  readKeys,
+  readPart,
+  readSetName,
+  rulesGeneration,
+  tableNamed
 } from "../../src/host/nftNetlink.ts"
 import { type PathCount, pathCounts, pathSets, type PathSet } from "../../src/host/pathCounters.ts"
 import { parseNetwork } from "../../src/packet/address.ts"
@@ -65,7 +70,12 @@ export interface HostLook {
   readonly events: (plan: HostPlan | null) => HostEvents
   /** Grows with every change of an nftables rule, whoever made it; `null` where the kernel does not say. */
   readonly generation: () => number | null
-  /** What the gateway's own table has counted so far. */
+  /**
+   * A table (family `inet`) as the kernel has it, to be compared: without what counts or differs from one making to the next.
+   * `null`: there is none.
+   */
+  readonly table: (table: string) => string | null | NativeError
+  /** What a table has counted so far. */
   readonly paths: (table: string) => ReadonlyArray<PathCount> | NativeError
   /** Has the kernel forget flows that began while nothing masqueraded; how many. */
   readonly forgetUntranslated: (inside: ReadonlyArray<string>) => number
@@ -152,6 +162,35 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
     return found
   }
 
+  const generation = (): number | null => {
+    const found = ask(rulesGeneration, readGeneration, "netfilter")
+    return found instanceof NativeError ? null : (found[0] ?? null)
+  }
+
+  const tableNow = (table: string): string | null | NativeError => {
+    const lines: Array<string> = []
+    const sets: Array<string> = []
+    const read = (message: NetlinkMessage) => {
+      const set = readSetName(table, message)
+      if (set !== undefined) sets.push(set)
+      return readPart(table, message)
+    }
+    const there = ask(tableNamed(table), read, "netfilter")
+    if (there instanceof NativeError) return there.errno === "ENOENT" ? null : there
+    lines.push(...there)
+    for (const request of partsOf(table)) {
+      const found = ask(request, read, "netfilter")
+      if (found instanceof NativeError) return found
+      lines.push(...found)
+    }
+    for (const set of sets) {
+      const found = ask(elementsOf(table, set), readKeys, "netfilter")
+      if (found instanceof NativeError) return found
+      lines.push(set, ...found.flat())
+    }
+    return lines.join("\n")
+  }
+
   return {
     events: (plan) => {
       const watched = socket("events")
@@ -163,9 +202,14 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
       const networks = ranges.flatMap((range) => parseNetwork(range) ?? [])
       return { any: true, moved: events.some((event) => isMove(event, networks)) }
     },
-    generation: () => {
-      const found = ask(rulesGeneration, readGeneration, "netfilter")
-      return found instanceof NativeError ? null : (found[0] ?? null)
+    generation,
+    table: (table) => {
+      // What others change meanwhile tears what is read.
+      for (let tries = 0; ; tries++) {
+        const before = generation()
+        const read = tableNow(table)
+        if (tries === mostReads || before === generation()) return read
+      }
     },
     paths: (table) => {
       const counters = ask(objectsOf(table), readCounter, "netfilter")
@@ -214,6 +258,8 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
     }
   }
 })
+
+const mostReads = 5
 
 /** The index by which netconf messages mean all devices. */
 const allDevices = -1

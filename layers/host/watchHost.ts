@@ -10,8 +10,6 @@ import type { HostLook } from "./hostLook.ts"
 const watchEveryMs = 250
 /** How long the host is believed to be as it was when nothing is said to have happened. */
 const believedMs = 5_000
-/** Some hosts change rules all the time: the own table is read once a second at most for it. */
-const rulesEveryMs = 1_000
 
 /** One turn: waits until something has happened, and tells those who wait for it. */
 export const watchHost = (
@@ -21,7 +19,6 @@ export const watchHost = (
   stirs: Queue.Queue<void>
 ) => {
   let generation: number | null = null
-  let rulesAt = Number.NEGATIVE_INFINITY
   let stirredAt = Number.NEGATIVE_INFINITY
   /** What there is to tell. */
   const asked = (now: number): ReadonlyArray<Queue.Queue<void>> => {
@@ -29,12 +26,8 @@ export const watchHost = (
     const { any, moved } = look.events(inForce?.plan ?? null)
     const rules = look.generation()
     // Our own changes are none.
-    if (rules === inForce?.generation) generation = rules
-    const rulesChanged = rules !== generation && now - rulesAt >= rulesEveryMs
-    if (rulesChanged) {
-      generation = rules
-      rulesAt = now
-    }
+    const rulesChanged = rules !== generation && rules !== inForce?.generation
+    generation = rules
     const stirred = any || rulesChanged || now - stirredAt >= believedMs
     if (stirred) stirredAt = now
     return [...(moved ? [news] : []), ...(stirred ? [stirs] : [])]

@@ -10,7 +10,15 @@ import {
   readRoute,
   routeTo
 } from "../../src/host/netlink.ts"
-import { elementsOf, readCounter, readElements, readGeneration } from "../../src/host/nftNetlink.ts"
+import {
+  elementsOf,
+  readCounter,
+  readElements,
+  readGeneration,
+  readKeys,
+  readPart,
+  readSetName
+} from "../../src/host/nftNetlink.ts"
 import { parseNetwork } from "../../src/packet/address.ts"
 import { bytes as randomBytes } from "../support/packetArbitraries.ts"
 
@@ -97,6 +105,26 @@ describe("netlink answers", () => {
     })
   })
 
+  it("tell what a table is made of, without handles and what has been counted", () => {
+    const rule = (handle: string, expressions = "aabbccdd") =>
+      message(
+        0x0a06,
+        `01 00 0000 0600 0100 7400 0000 0600 0200 6300 0000 0c00 0300 00000000000000${handle} 0800 0480 ${expressions}`
+      )
+    assert.strictEqual(readPart("t", rule("01")), readPart("t", rule("02")))
+    assert.notStrictEqual(readPart("t", rule("01")), readPart("t", rule("01", "aabbccde")))
+    assert.isUndefined(readPart("u", rule("01")))
+    const object = (type: string, data: string) =>
+      message(0x0a12, `01 00 0000 0600 0100 7400 0000 0600 0200 6300 0000 0800 0300 000000${type} 0800 0480 ${data}`)
+    assert.strictEqual(readPart("t", object("01", "00000001")), readPart("t", object("01", "00000002")))
+    assert.notStrictEqual(readPart("t", object("07", "00000001")), readPart("t", object("07", "00000002")))
+    const set = message(0x0a09, "01 00 0000 0600 0100 7400 0000 0600 0200 7300 0000")
+    assert.strictEqual(readSetName("t", set), "s")
+    assert.isUndefined(readSetName("u", set))
+    const element = "1000 0180 0c00 0180 0800 0100 64400000"
+    assert.lengthOf(readKeys(message(0x0a0c, `01 00 0000 1400 0380 ${element}`)) ?? [], 1)
+  })
+
   it("tell of a move by addresses, rules, default routes and routes that touch the ranges: a router has a million others", () => {
     const ranges = ["100.64.0.0/11", "fd00:2021:1111::/107"].flatMap((range) => parseNetwork(range) ?? [])
     const route = (prefix: string, to: string) => message(24, `02 ${prefix} 00 00 fe 03 fd 01 00000000 ${to}`)
@@ -116,7 +144,10 @@ describe("netlink answers", () => {
       [20, readAddress],
       [24, readRoute],
       [80, readForwarding],
+      [0x0a06, readPart.bind(null, "t")],
+      [0x0a09, readSetName.bind(null, "t")],
       [0x0a0c, readElements],
+      [0x0a0c, readKeys],
       [0x0a0f, readGeneration],
       [0x0a12, readCounter]
     ] as const) {

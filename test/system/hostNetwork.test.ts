@@ -23,8 +23,17 @@ const sh = (command: string): string => run("sh", "-ec", command)
 
 const inGateway = (command: string): string => run("ip", "netns", "exec", gateway, "sh", "-ec", command)
 
-const probe = (scenario: string, plan: Partial<HostPlan> = {}, ...wrapper: ReadonlyArray<string>) => {
-  const inside = [...wrapper, process.execPath, script, scenario, JSON.stringify(plan), lan]
+const probe = (scenario: string, plan: Partial<HostPlan> = {}, ...wrapper: ReadonlyArray<string>) =>
+  probeWith([], scenario, plan, ...wrapper)
+
+/** `words`: further ones for the scenario. */
+const probeWith = (
+  words: ReadonlyArray<string>,
+  scenario: string,
+  plan: Partial<HostPlan> = {},
+  ...wrapper: ReadonlyArray<string>
+) => {
+  const inside = [...wrapper, process.execPath, script, scenario, JSON.stringify(plan), lan, ...words]
   const lines = run("ip", "netns", "exec", gateway, ...inside).split("\n")
   // oxlint-disable-next-line typescript/no-explicit-any
   const { error, value } = JSON.parse(lines.at(-1)!) as { readonly value: any; readonly error: string }
@@ -163,6 +172,32 @@ describe("HostNetwork", () => {
     assert.deepStrictEqual(value.repaired, ["the gateway's nft table was gone"])
     assert.match(value.after, /src=100\.64\.0\.2 dst=192\.168\.77\.2 .*dst=192\.168\.77\.1/)
     assert.notMatch(value.after, /dst=100\.64\.0\.2/)
+  })
+
+  it("sees every change of its table, and none that is one of others' tables", () => {
+    const table = "inet sallyport_sptest0"
+    const changes = [
+      `nft insert rule ${table} forward drop`,
+      `nft add rule ${table} services accept`,
+      `nft flush chain ${table} input`,
+      `nft 'add chain ${table} forward { policy drop; }'`,
+      `nft 'add chain ${table} more { type filter hook forward priority 0; policy drop; }'`,
+      `nft flush set ${table} tunnel4`,
+      `nft 'add element ${table} foreign4 { 100.64.0.0/11 }'`,
+      `nft 'add table ${table} { flags dormant; }'`,
+      `nft 'add set ${table} more { type ipv4_addr; }'`
+    ]
+    const others = [
+      "nft add table ip other",
+      "nft 'add chain ip other forward { type filter hook forward priority 0; policy drop; }'",
+      `nft reset counters table ${table}`
+    ]
+
+    const { value } = probeWith([...changes, ...others], "edited")
+
+    for (const change of changes) assert.deepStrictEqual(value[change], ["the gateway's nft table was changed"], change)
+    for (const other of others) assert.deepStrictEqual(value[other], [], other)
+    assert.deepStrictEqual(value.again, [])
   })
 
   it("puts accepting rules into others' chains when told so, keeps them there, and takes them away", () => {
@@ -310,6 +345,17 @@ describe("HostNetwork", () => {
     assert.lengthOf(value.gone.refused, 1)
     assert.match(value.gone.refused[0], /"nft" is not installed; run "apt install nftables" \(or set "firewall: off"\)/)
     assert.deepStrictEqual(value.back, { repaired: ["the gateway's nft table was gone"], refused: [], remade: false })
+  })
+
+  it("names the connection table when it is full and clients' first packets stay away", () => {
+    const { value } = probe("fullTable", {}, "unshare", "--mount")
+
+    assert.strictEqual(value.before, "no rule of nftables or iptables")
+    assert.deepStrictEqual(value.full, {
+      likely: "the host's connection table, which is full (net.netfilter.nf_conntrack_max is 4096)",
+      fix: 'run "sysctl -w net.netfilter.nf_conntrack_max=8192"',
+      sure: false
+    })
   })
 
   describe("with a read-only /proc/sys", () => {
