@@ -41,6 +41,8 @@ class Shelf {
   /** By number, the oldest first. */
   private readonly events = new Map<number, LoggedEvent>()
   private readonly byClient = new Map<string, Set<number>>()
+  /** The clients that have so many events, at that index. */
+  private readonly bySize: Array<Set<string>> = []
   /** The number of the last event of those that are alike. */
   private readonly alike = new Map<string, number>()
 
@@ -53,12 +55,13 @@ class Shelf {
   put(logged: LoggedEvent): void {
     const kept = this.merged(logged)
     const client = clientOf(logged.event) ?? ""
-    const own = this.byClient.get(client) ?? new Set()
-    this.byClient.set(client, own)
-    const share = Math.max(1, Math.floor(this.capacity / this.byClient.size))
-    if (own.size >= share) this.drop(own.values().next().value)
-    else if (this.events.size >= this.capacity) this.drop(this.largest())
-    this.byClient.set(client, own.add(kept.number))
+    const own = this.byClient.get(client)
+    const share = Math.max(1, Math.floor(this.capacity / (this.byClient.size + (own === undefined ? 1 : 0))))
+    if (own !== undefined && own.size >= share) this.drop(oldestOf(own))
+    else if (this.events.size >= this.capacity) this.drop(this.ofLargest())
+    const others = this.byClient.get(client) ?? new Set()
+    this.resize(client, others.size, others.size + 1)
+    this.byClient.set(client, others.add(kept.number))
     this.events.set(kept.number, kept)
     const likeness = likenessOf(kept.event)
     if (likeness !== null) this.alike.set(likeness, kept.number)
@@ -72,11 +75,16 @@ class Shelf {
     return [...this.events.values()]
   }
 
-  /** The oldest of a client with more than its share. */
-  private largest(): number | undefined {
-    let most: Set<number> = new Set()
-    for (const own of this.byClient.values()) if (own.size > most.size) most = own
-    return most.values().next().value
+  /** The oldest of a client that has most. */
+  private ofLargest(): number | undefined {
+    const [client = ""] = this.bySize.at(-1) ?? []
+    return oldestOf(this.byClient.get(client))
+  }
+
+  private resize(client: string, before: number, after: number): void {
+    this.bySize[before]?.delete(client)
+    if (after > 0) (this.bySize[after] ??= new Set()).add(client)
+    while (this.bySize.at(-1)?.size === 0) this.bySize.pop()
   }
 
   private merged(logged: LoggedEvent): LoggedEvent {
@@ -94,12 +102,14 @@ class Shelf {
     this.events.delete(gone.number)
     const client = clientOf(gone.event) ?? ""
     const own = this.byClient.get(client)
-    own?.delete(gone.number)
+    if (own?.delete(gone.number) === true) this.resize(client, own.size + 1, own.size)
     if (own?.size === 0) this.byClient.delete(client)
     const likeness = likenessOf(gone.event)
     if (likeness !== null && this.alike.get(likeness) === gone.number) this.alike.delete(likeness)
   }
 }
+
+const oldestOf = (numbers: Iterable<number> = []): number | undefined => numbers[Symbol.iterator]().next().value
 
 /** The same for events that are told as one; `null`: each is told. */
 const likenessOf = (event: Event): string | null => {
