@@ -95,6 +95,8 @@ export class LookupQueue<J extends Job> {
     /** Since when. */
     jobs: new Map<J, number>()
   }
+  /** Refreshes that are queued. */
+  private refreshes = 0
   private pruneAt = 1_024
   /** First lookups that were taken in a row. */
   private firsts = 0
@@ -116,7 +118,9 @@ export class LookupQueue<J extends Job> {
       lane = { client: job.client, urgent: [], first: [], refresh: [] }
       lanes.set(job.client, lane)
     }
-    ;(urgent ? lane.urgent : job.first ? lane.first : lane.refresh).push(job)
+    const jobs = urgent ? lane.urgent : job.first ? lane.first : lane.refresh
+    jobs.push(job)
+    if (jobs === lane.refresh) this.refreshes++
   }
 
   /** A queued job that somebody waits for from now on. */
@@ -133,7 +137,9 @@ export class LookupQueue<J extends Job> {
     if (lanes === undefined || lane === undefined) return
     for (const jobs of [lane.urgent, lane.first, lane.refresh]) {
       const i = jobs.indexOf(job)
-      if (i >= 0) jobs.splice(i, 1)
+      if (i < 0) continue
+      jobs.splice(i, 1)
+      if (jobs === lane.refresh) this.refreshes--
     }
     if (lengthOf(lane) > 0) return
     lanes.delete(job.client)
@@ -144,12 +150,14 @@ export class LookupQueue<J extends Job> {
   next(now: number): J | undefined {
     if (this.stoppedForAll(now) !== null) return undefined
     for (const first of this.firsts < mostFirsts ? [true, false] : [false, true]) {
+      if (!first && this.refreshes === 0) continue
       for (const [resolver, lanes] of this.sets) {
         if (this.isBusy(resolver)) continue
         for (const lane of lanes.values()) {
           const jobs = !first ? lane.refresh : lane.urgent.length > 0 ? lane.urgent : lane.first
           if (jobs.length === 0 || this.stopped(lane.client, resolver, now) !== null) continue
           const job = jobs.shift()!
+          if (!first) this.refreshes--
           this.firsts = first ? this.firsts + 1 : 0
           this.serveLast(resolver, lanes, lane)
           this.charge(job, now)
