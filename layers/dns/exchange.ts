@@ -137,6 +137,8 @@ export const exchange = Effect.fnUntraced(function* (
   let held: Attempted | null = null
 
   const isSilent = (peer: Peer): boolean => memory.of(peer.key).silentSince !== null
+  /** Others ask it again just now. */
+  const isSpared = (peer: Peer): boolean => peer.asked > 0 && !memory.mayResend(peer.key, now)
   const isLiving = (peer: Peer): boolean => !isSilent(peer) && memory.of(peer.key).answeredAt !== null
 
   const start = (peer: Peer, via: Attempt["via"], edns: boolean, cased: boolean) =>
@@ -185,7 +187,8 @@ export const exchange = Effect.fnUntraced(function* (
   /** The peer whose turn it is: the first in order of those that had the fewest. */
   const nextPeer = (): Peer | null => {
     let best: Peer | null = null
-    const turns = (peer: Peer): number => peer.asked + (isSilent(peer) ? silentHandicap : 0)
+    const turns = (peer: Peer): number =>
+      isSpared(peer) ? Infinity : peer.asked + (isSilent(peer) ? silentHandicap : 0)
     for (const peer of peers) {
       if (peer.failure !== null || peer.truncated || peer.asked >= plan.attempts) continue
       if (peer.server.transport !== "udp" && peer.streams > 0) continue
@@ -199,6 +202,7 @@ export const exchange = Effect.fnUntraced(function* (
     const { ednsWorks, noEdnsSince, tcpOnlySince } = memory.of(peer.key)
     const edns = !peer.plain && (noEdnsSince === null || probe === "Datagrams")
     if (peer.asked++ === 0) peer.askedAt = now
+    else memory.resent(peer.key, now)
     if (peer.server.transport !== "udp") return start(peer, "stream", edns, false)
     // What is known to do EDNS has one more try before anything is held to be the reason.
     const step = peer.asked - (ednsWorks && isLiving(peer) ? 2 : 1)
@@ -260,10 +264,10 @@ export const exchange = Effect.fnUntraced(function* (
     if (held !== null && !mayBeOverruled(held.attempt.peer)) return finish(held)
     if (now >= nextAt && now < deadline) {
       const peer = nextPeer()
-      if (peer !== null) {
+      if (peer !== null && !isSpared(peer)) {
         yield* askAgain(peer)
         nextAt = now + (isLiving(peer) || peer.asked > 1 ? plan.resendMs : Math.min(unknownMs, plan.resendMs))
-      } else if (peers.some((other) => other.streams > 0)) nextAt = now + plan.resendMs
+      } else if (peer !== null || peers.some((other) => other.streams > 0)) nextAt = now + plan.resendMs
       else deadline = now
     }
     if (now >= deadline) {

@@ -50,6 +50,9 @@ const believedMs = 900_000
 const firstProbeMs = 1_000
 const maxProbeMs = 15_000
 
+/** A silent server is asked again so often, however many questions wait for it: one answer wakes all. */
+const resendGapMs = 50
+
 /** The latency of a living server that others outrun is measured again after so long. */
 const measuredMs = 30_000
 
@@ -69,6 +72,7 @@ type Remembered = { -readonly [K in keyof ServerKnowledge]: ServerKnowledge[K] }
   probing: boolean
   probeAt: number
   probeGapMs: number
+  resendAt: number
   /** That EDNS fails was seen once; packets get lost, too. */
   doubtsEdns: boolean
 }
@@ -143,6 +147,16 @@ export class ServerMemory {
     server.probeGapMs = firstProbeMs
   }
 
+  /** Whether a question that it has let wait may be sent again. Call `resent` then. */
+  mayResend(key: string, now: number): boolean {
+    const server = this.#servers.get(key)
+    return server === undefined || server.silentSince === null || now >= server.resendAt
+  }
+
+  resent(key: string, now: number): void {
+    this.#touch(key).resendAt = now + resendGapMs
+  }
+
   /** It answered without EDNS what it did not, or with a complaint, with it. Looked at again at once, then seldom. */
   failsEdns(key: string, now: number): void {
     const server = this.#touch(key)
@@ -202,6 +216,7 @@ export class ServerMemory {
       probing: false,
       probeAt: 0,
       probeGapMs: firstProbeMs,
+      resendAt: Number.NEGATIVE_INFINITY,
       doubtsEdns: false
     }
     this.#servers.set(key, server)

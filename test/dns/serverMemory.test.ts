@@ -50,6 +50,19 @@ describe("the order in which the servers of a set are asked", () => {
 })
 
 describe("a server", () => {
+  it("that is silent may be asked again every 50 ms, whoever asks, and as often as one likes once it has answered", () => {
+    const memory = new ServerMemory()
+    memory.silent("a", 0, 1_000)
+    const may = (at: number) => {
+      const answer = memory.mayResend("a", at)
+      if (answer) memory.resent("a", at)
+      return answer
+    }
+    assert.deepStrictEqual([1_000, 1_010, 1_049, 1_050, 1_099].map(may), [true, false, false, true, false])
+    memory.answered("a", answered(5), 1_100)
+    assert.deepStrictEqual([1_100, 1_100].map(may), [true, true])
+  })
+
   it("that answered another question meanwhile is not silent", () => {
     const memory = new ServerMemory()
     memory.answered("a", answered(5), 100)

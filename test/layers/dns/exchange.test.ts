@@ -1,6 +1,8 @@
 /** One question at the servers of a plan, below what a set's name decides. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import { recordType } from "../../../src/dns/registry.ts"
 import { ServerMemory } from "../../../src/dns/serverMemory.ts"
 import { formatServer, type ResolverServer } from "../../../src/model/ResolverSet.ts"
@@ -66,6 +68,29 @@ describe("an exchange", () => {
       assert.strictEqual(message.answers.length, 1)
       assert.deepStrictEqual([parts.counters.queries, parts.counters.tcp_queries], [3, 1])
     })
+  )
+
+  it.live(
+    "asks a silent server again 20 times a second at most, however many wait, and all are answered once it is back",
+    () =>
+      Effect.gen(function* () {
+        let back = false
+        const { asked, server } = yield* oddDnsServer(({ query }) => (back ? [replyTo(query)] : []))
+        const memory = new ServerMemory()
+        memory.silent(formatServer(server), 0, 0)
+        const parts = partsWith(memory)
+        const began = Date.now()
+        const waiting = yield* Effect.forEach(Array.from({ length: 40 }), () => ask(parts, planOf([server])), {
+          concurrency: "unbounded"
+        }).pipe(Effect.forkChild)
+        yield* Effect.suspend(() => (asked.length > 45 ? Effect.void : Effect.fail("not yet"))).pipe(
+          Effect.retry(Schedule.spaced("10 millis").pipe(Schedule.upTo({ times: 1_000 })))
+        )
+        assert.isAtMost(asked.length, 40 + Math.ceil((Date.now() - began) / 50) + 1)
+        back = true
+        const messages = yield* Fiber.join(waiting)
+        assert.isTrue(messages.every(({ answers }) => answers.length === 1))
+      })
   )
 
   it.live("asks a living server twice before one that is known to be silent", () =>
