@@ -18,6 +18,8 @@ interface Outside<L> {
 /** How long packets wait from a lookup's beginning. */
 export const shortHoldMs = 2_000
 const longHoldMs = 4_000
+/** Where so many lookups have waited for so long, the next one waits in vain. */
+const vain = { lookups: 8, afterMs: 140 }
 /** A lookup that takes so long raises the question whether the set lives. */
 const doubtMs = 1_000
 
@@ -49,6 +51,17 @@ export class SetPulse<L extends Awaited> {
   /** Whether it has answered anything later than then. */
   hasAnsweredSince(at: number): boolean {
     return this.heardAt > at
+  }
+
+  /** Whether a question that is asked now had better not wait: it answers nobody, or none of several for a while now. */
+  isVain(): boolean {
+    if (this.silent) return true
+    let unanswered = 0
+    for (const { startedAt } of this.asked) {
+      if (startedAt < this.heardAt || this.outside.now() - startedAt < vain.afterMs) return false
+      if (++unanswered === vain.lookups) return true
+    }
+    return false
   }
 
   began(lookup: L): void {

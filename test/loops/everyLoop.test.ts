@@ -66,7 +66,7 @@ const settle = TestClock.adjust(0)
 const alice = client(0).id
 const bob = client(1).id
 /** What has no `Effect` that could be unimplemented. */
-const unasked = { askAgain: () => undefined, firstLookupAt: () => undefined }
+const unasked = { askAgain: () => undefined, answersNobody: () => false, firstLookupAt: () => undefined }
 
 describe("one bug does not end", () => {
   it.effect("the healing of names: the next notice is handled", () =>
@@ -155,7 +155,7 @@ describe("one bug does not end", () => {
         Layer.mock(Authorizations, {}),
         Layer.mock(Clients, {}),
         Layer.mock(ConnectionAcceptor, {}),
-        Layer.mock(Resolutions, { askAgain: () => undefined, firstLookupAt: () => undefined }),
+        Layer.mock(Resolutions, unasked),
         RegistryLive.layer({ config: configOf([], { clients: [] }) }),
         Layer.mock(TunnelNames, {
           restore: Effect.void,

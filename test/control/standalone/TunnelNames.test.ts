@@ -318,7 +318,7 @@ describe("a question about a resource's name", () => {
     Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
       const waiting = yield* Effect.forEach(Array.from({ length: 320 }).keys(), (n) =>
-        Effect.forkChild(askRaw(`n${n >> 1}.corp`, n % 2 === 0 ? recordType.A : recordType.AAAA), {
+        Effect.forkChild(askRaw(`n${n >> 3}.corp`, n % 8 < 4 ? recordType.A : recordType.AAAA), {
           startImmediately: true
         })
       )
@@ -326,7 +326,20 @@ describe("a question about a resource's name", () => {
       assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
       assert.strictEqual((yield* askSix("n999.corp")).afterMs, 0)
       yield* TestClock.adjust("140 millis")
+      yield* script("lives.corp", answer(["10.0.0.1"]))
+      yield* ask("lives.corp")
       assert.strictEqual((yield* askSix("n1000.corp")).afterMs, 140)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("is answered at once where the set has let several wait in vain and answered nothing since", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      yield* Effect.forEach(Array.from({ length: 8 }).keys(), (n) => ask(`n${n}.corp`), { concurrency: "unbounded" })
+      assert.strictEqual((yield* askSix("n8.corp")).afterMs, 0)
+      yield* script("lives.corp", answer(["10.0.0.1"]))
+      yield* ask("lives.corp")
+      assert.strictEqual((yield* askSix("n9.corp")).afterMs, 140)
     }).pipe(Effect.provide(layer))
   )
 

@@ -17,6 +17,7 @@ const layer = Layer.merge(
   StateStoreMemory.layer,
   Layer.mock(Resolutions, {
     askAgain: () => undefined,
+    answersNobody: () => false,
     firstLookupAt: () => undefined,
     release: () => Effect.void
   })
