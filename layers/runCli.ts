@@ -10,6 +10,7 @@ import { layerUsageErrors, WrongUsage } from "../src/cli/usageError.ts"
 import * as ControlClient from "./cli/ControlClient.ts"
 import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
+import * as HostProbes from "./cli/HostProbes.ts"
 import * as Keys from "./cli/Keys.ts"
 import { runProcess } from "./cli/runProcess.ts"
 import * as StateFiles from "./cli/StateFiles.ts"
@@ -27,6 +28,7 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     StateFiles.layer,
     HostNames.layer,
     HostIpv6.layer,
+    HostProbes.layer,
     layerUsageErrors
   )
   const command = Command.runWith(cli, { version })(argv).pipe(

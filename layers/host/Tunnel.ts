@@ -9,9 +9,9 @@ import { Destinations } from "../../src/access/Destinations.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { type DnsHandler, DnsSockets } from "../../src/host/DnsSockets.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
-import { HostNetwork, type HostPlan } from "../../src/host/HostNetwork.ts"
+import { HostNetwork } from "../../src/host/HostNetwork.ts"
 import { IpFamilies, leadsOut6 } from "../../src/host/IpFamilies.ts"
-import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
+import { hostPlanOf, Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { parseAddress, parseNetwork } from "../../src/packet/address.ts"
 import { makeHostCandidates } from "./hostCandidates.ts"
@@ -88,17 +88,7 @@ export const layer = (
           yield* Scope.close(scope, Exit.void)
         }
         const scope = yield* Scope.fork(outer)
-        const { hostCandidates, packets, ranges, ...wanted } = plan
-        const hostPlan: HostPlan = {
-          ...wanted,
-          device,
-          mtu,
-          tunnelNetworks: [ranges.tunnel4, ranges.tunnel6],
-          proxyNetworks: [ranges.proxy4, ranges.proxy6],
-          listenPort: dataPlane.port,
-          clientsCallFirst: !hostCandidates,
-          dnsPort: packets.dnsPort
-        }
+        const hostPlan = hostPlanOf(plan, { device, mtu, listenPort: dataPlane.port })
         const warnings = yield* host.configure(hostPlan).pipe(Scope.provide(scope))
         for (const warning of warnings) yield* Effect.logWarning(warning)
         yield* Effect.forkIn(paths.watch(hostPlan), scope)

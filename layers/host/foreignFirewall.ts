@@ -2,6 +2,7 @@
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
+import { ownPaths } from "../../src/host/foreignRules.ts"
 import { type ChainName, type LikelyRule, likelyRule } from "../../src/host/likelyRule.ts"
 import { ownTables } from "../../src/host/pathCounters.ts"
 import type { Path } from "../../src/host/pathLoss.ts"
@@ -12,8 +13,7 @@ import { readText } from "./readText.ts"
 
 /** Who takes the packets of a way: a rule, a setting, or what is left when neither is seen. */
 export const blame = Effect.fn("HostNetwork.blame")(function* (plan: HostPlan, path: Path) {
-  const ruleset = yield* nftList("ruleset")
-  const found = packetsOf(plan, path).flatMap((packet) => likelyRule(ruleset, packet, ownTables(plan.device)) ?? [])
+  const found = rulesFor(yield* nftList("ruleset"), plan, path)
   const sure = found.find((rule) => rule.sure)
   if (sure !== undefined) return yield* blameRule(plan, path, sure)
   const setting = settingsOf(plan, path)[0]
@@ -32,6 +32,29 @@ export const blame = Effect.fn("HostNetwork.blame")(function* (plan: HostPlan, p
     fix: "look for a BPF program (bpftool net, bpftool cgroup tree), systemd's IPAddressDeny=, an IPsec policy (ip xfrm policy)",
     sure: false
   }
+})
+
+type Ruleset = Effect.Success<ReturnType<typeof nftList>>
+
+const rulesFor = (ruleset: Ruleset, plan: HostPlan, path: Path): ReadonlyArray<LikelyRule> =>
+  packetsOf(plan, path).flatMap((packet) => likelyRule(ruleset, packet, ownTables(plan.device)) ?? [])
+
+/**
+ * The rules of others that would take packets of the gateway's ways, before any are lost, each with the ways that it is
+ * about. Rules that take some packets only, by what is not known of them, are taken to be meant.
+ */
+export const takersOf = Effect.fnUntraced(function* (plan: HostPlan) {
+  const ruleset = yield* nftList("ruleset")
+  const takers = new Map<string, { readonly blame: Blame; readonly paths: Array<Path> }>()
+  for (const path of ownPaths(plan)) {
+    for (const rule of rulesFor(ruleset, plan, path)) {
+      if (rule.conditional) continue
+      const blame = yield* blameRule(plan, path, rule)
+      const key = JSON.stringify(blame)
+      takers.set(key, { blame, paths: [...(takers.get(key)?.paths ?? []), path] })
+    }
+  }
+  return [...takers.values()]
 })
 
 const blameRule = Effect.fnUntraced(function* (

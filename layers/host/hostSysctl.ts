@@ -34,6 +34,17 @@ export const raiseSysctl = (path: string, advertised: Iterable<string>): string 
   return refused === undefined ? undefined : `${withoutIt(path)}: ${advice(refused, sysctlName(path), right)}`
 }
 
+/** Why it is not as the gateway needs it, and could not be made so; `null`: it is, or can be. Changes nothing. */
+export const sysctlTrouble = (path: string): string | null => {
+  if (isRight(path) !== false) return null
+  try {
+    fs.accessSync(`/proc/sys/${path}`, fs.constants.W_OK)
+    return null
+  } catch (cause) {
+    return `${withoutIt(path)}: ${advice(errnoOf(cause), sysctlName(path), rightValue(path))}`
+  }
+}
+
 /** Whether it is as the gateway needs it; `null`: there is no such setting. */
 export const isRight = (path: string): boolean | null => {
   const value = read(path)
@@ -63,6 +74,8 @@ const write = (key: string, value: string): string | undefined => {
     fs.writeFileSync(`/proc/sys/${key}`, value)
     return undefined
   } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code ?? "an unknown error"
+    return errnoOf(cause)
   }
 }
+
+const errnoOf = (cause: unknown): string => (cause as NodeJS.ErrnoException).code ?? "an unknown error"

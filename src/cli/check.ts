@@ -1,16 +1,15 @@
 import * as Command from "effect/cli/Command"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { isInside } from "../config/loopFree.ts"
 import { ConfigError } from "../config/problem.ts"
 import type { TestOutcome } from "../control/standalone/policyTests.ts"
-import type { Authorization } from "../model/Authorization.ts"
 import { formatPortFilter } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
+import { expiredResources, isExpired } from "./expiredResources.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
@@ -36,12 +35,7 @@ export const check = Command.make(
     if (missing !== null) yield* Console.log(missing)
     for (const warning of config.warnings) yield* Console.log(`warning: ${warning}`)
     const now = yield* Clock.currentTimeMillis
-    const expired = config.grants.filter((grant) => isExpired(grant, now))
-    for (const [id, expiresAt] of new Map(expired.map(({ expiresAt, resource }) => [resource.id, expiresAt!]))) {
-      yield* Console.log(
-        `warning: the resource ${id} expired ${formatDate(expiresAt)}: nobody may reach it — write a later expires:, or remove it`
-      )
-    }
+    for (const line of expiredResources(config, now)) yield* Console.log(`warning: ${line}`)
     yield* warnOfOpenSecrets(config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : [])
     for (const line of [...(yield* resolverLines(config)), ...(yield* blockLines(config))]) yield* Console.log(line)
     if (clients.length > 0) {
@@ -79,10 +73,6 @@ const tellTests = Effect.fnUntraced(function* (outcomes: ReadonlyArray<TestOutco
     return yield* new ConfigError({ message: `${failed} of ${counted(outcomes, "test")} do not hold — see above` })
   }
 })
-
-const isExpired = ({ expiresAt }: Authorization, now: number): boolean => expiresAt !== null && expiresAt <= now
-
-const formatDate = (milliseconds: number): string => DateTime.formatIso(DateTime.makeUnsafe(milliseconds))
 
 /** A stock client that routes the gateway's address into the tunnel sends the tunnel into itself. */
 const endpointLines = Effect.fnUntraced(function* ({ endpoint, network, resources }: GatewayConfig) {

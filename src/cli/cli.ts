@@ -6,6 +6,7 @@ import { clientConfig } from "./clientConfig.ts"
 import { connect } from "./connect.ts"
 import { demo } from "./demo.ts"
 import { devPortal } from "./devPortal.ts"
+import { doctor } from "./doctor.ts"
 import { explain } from "./explain.ts"
 import { genkey } from "./genkey.ts"
 import { log } from "./log.ts"
@@ -16,7 +17,7 @@ import { restore } from "./restore.ts"
 import { status } from "./status.ts"
 import { up } from "./up.ts"
 
-/** The `sallyport` command with everything below it; needs `Programs`, `ControlClient`, `StateFiles` and `Keys`. */
+/** The `sallyport` command with everything below it; needs `Programs`, `ControlClient`, `StateFiles`, `HostProbes` and `Keys`. */
 export const cli = Command.make("sallyport").pipe(
   Command.withDescription(
     "A zero-trust gateway that lets clients in at once and resolves the names of what they may reach in the background"
@@ -28,6 +29,7 @@ export const cli = Command.make("sallyport").pipe(
     explain,
     log,
     reload,
+    doctor,
     connect,
     demo,
     init,

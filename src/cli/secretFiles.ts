@@ -5,9 +5,10 @@ import * as FileSystem from "effect/FileSystem"
 const othersRead = 0o004
 const othersWrite = 0o002
 
-/** Warns of secrets that everybody on this host may read or replace, with the command that ends it. */
-export const warnOfOpenSecrets = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
+/** A line for each secret that everybody on this host may read or replace, with the command that ends it. */
+export const openSecrets = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
   const fs = yield* FileSystem.FileSystem
+  const lines: Array<string> = []
   for (const path of paths) {
     const info = yield* fs.stat(path).pipe(Effect.orElseSucceed(() => null))
     if (info === null || (info.type !== "File" && info.type !== "Directory")) continue
@@ -15,8 +16,14 @@ export const warnOfOpenSecrets = Effect.fnUntraced(function* (paths: ReadonlyArr
     const open = (info.mode & (directory ? othersWrite : othersRead | othersWrite)) !== 0
     if (!open) continue
     const what = directory ? "everybody on this host may replace what is in" : "everybody on this host may read"
-    yield* Effect.logWarning(`${what} ${path}, which holds secrets: run "chmod ${directory ? 700 : 600} ${path}"`)
+    lines.push(`${what} ${path}, which holds secrets: run "chmod ${directory ? 700 : 600} ${path}"`)
   }
+  return lines
+})
+
+/** Warns of them in the log. */
+export const warnOfOpenSecrets = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
+  for (const line of yield* openSecrets(paths)) yield* Effect.logWarning(line)
 })
 
 /** Warns of a portal that is asked without encryption, but for one on this host. */

@@ -229,7 +229,7 @@ export const nameSummary = (report: StatusReport): string => {
 }
 
 /** `1.2 MB`, by thousands. */
-const formatBytes = (bytes: number): string => {
+export const formatBytes = (bytes: number): string => {
   const power = bytes < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3))
   const value = bytes / 1000 ** power
   return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${["B", "kB", "MB", "GB", "TB"][power]}`

@@ -35,7 +35,7 @@ export const holdTestsAtStart = Effect.fnUntraced(function* (config: GatewayConf
 })
 
 /** A line each, as mistakes in the file are told. */
-const failuresOf = (outcomes: ReadonlyArray<TestOutcome>): ReadonlyArray<string> => {
+export const failuresOf = (outcomes: ReadonlyArray<TestOutcome>): ReadonlyArray<string> => {
   const lines = outcomes.flatMap(({ fix, found, test: { expect, place } }) =>
     fix === null ? [] : [`${place}: the test expects ${expect}, but ${found} — ${fix}`]
   )

@@ -1,10 +1,10 @@
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import { defaultConfigPath } from "../config/GatewayConfig.ts"
 import { configFlag } from "./configFlag.ts"
 import { load } from "./load.ts"
 import { hasLogLevelFlag, withConfiguredLogLevel } from "./logLevel.ts"
+import { portalToken } from "./portalToken.ts"
 import { Programs } from "./Programs.ts"
 import { warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
 import { switchFlag } from "./switchFlag.ts"
@@ -50,14 +50,3 @@ export const up = Command.make(
 ).pipe(
   Command.withDescription("Run the gateway until it is told to stop (SIGTERM, Ctrl-C); needs root or CAP_NET_ADMIN")
 )
-
-/** The token of the portal that this gateway belongs to; `null` where a configuration file says what it does. */
-const portalToken = Effect.fnUntraced(function* (file: string) {
-  const { readToken } = yield* load(() => import("../config/firezoneConfig.ts"))
-  const token = yield* readToken
-  if (token === null || file !== defaultConfigPath) return null
-  const fs = yield* FileSystem.FileSystem
-  if (!(yield* fs.exists(file).pipe(Effect.orElseSucceed(() => false)))) return token
-  yield* Effect.logWarning(`FIREZONE_TOKEN is not used: ${file} makes this a gateway of its own; remove one of the two`)
-  return null
-})

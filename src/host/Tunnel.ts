@@ -45,3 +45,16 @@ export class Tunnel extends Context.Service<
     readonly moved: Effect.Effect<void>
   }
 >()("sallyport/host/Tunnel") {}
+
+/** The whole plan, with what the packet path has of it. */
+export const hostPlanOf = (
+  { hostCandidates, packets, ranges, ...plan }: TunnelPlan,
+  own: Pick<HostPlan, "device" | "mtu" | "listenPort">
+): HostPlan => ({
+  ...plan,
+  ...own,
+  tunnelNetworks: [ranges.tunnel4, ranges.tunnel6],
+  proxyNetworks: [ranges.proxy4, ranges.proxy6],
+  clientsCallFirst: !hostCandidates,
+  dnsPort: packets.dnsPort
+})

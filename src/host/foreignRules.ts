@@ -16,7 +16,7 @@ export interface WantedRule {
 }
 
 /** What is to be accepted: what the gateway's own table has let through before. iptables can read these rules, too. */
-const paths = (plan: HostPlan): ReadonlyArray<readonly [Path, match: string]> =>
+const matches = (plan: HostPlan): ReadonlyArray<readonly [Path, match: string]> =>
   (["ipv4", "ipv6"] as const).flatMap((family) => {
     const path = (way: Path["way"], protocol: Path["protocol"]): Path => ({ way, family, protocol, device: "" })
     const { device, listenPort } = plan
@@ -34,6 +34,9 @@ const paths = (plan: HostPlan): ReadonlyArray<readonly [Path, match: string]> =>
     ] as const
   })
 
+/** All ways of the gateway's traffic that rules of others may be on. */
+export const ownPaths = (plan: HostPlan): ReadonlyArray<Path> => matches(plan).map(([path]) => path)
+
 /**
  * The rules for the chains that would take the gateway's packets, first of their hooks only: what comes behind them shows
  * when these are there. A rule whose conditions are not known (a limit, a mark) is meant as it is.
@@ -47,7 +50,7 @@ export const wantedRules = (entries: Entries, plan: HostPlan): ReadonlyArray<Wan
     const rule = `insert rule ${chain} ${match} accept comment "${commentOf(plan.device)}"`
     wanted.set(rule, { chain, rule })
   }
-  for (const [path, match] of paths(plan)) for (const packet of packetsOf(plan, path)) look(packet, match)
+  for (const [path, match] of matches(plan)) for (const packet of packetsOf(plan, path)) look(packet, match)
   return [...wanted.values()]
 }
 

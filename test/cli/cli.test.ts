@@ -1,21 +1,24 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Stream } from "effect"
+import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Schema, Stream } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import type { Event } from "../../src/events/Event.ts"
 import { ControlClient, ControlError } from "../../src/cli/ControlClient.ts"
 import { cli } from "../../src/cli/cli.ts"
+import { HostProbes } from "../../src/cli/doctorFacts.ts"
+import { DoctorReport } from "../../src/cli/doctorReport.ts"
 import { HostIpv6 } from "../../src/cli/HostIpv6.ts"
 import { HostNames } from "../../src/cli/HostNames.ts"
 import { type Failure, Programs } from "../../src/cli/Programs.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
+import { SomethingWrong } from "../../src/cli/showStatus.ts"
 import { layerUsageErrors } from "../../src/cli/usageError.ts"
 import * as Keys from "../../layers/cli/Keys.ts"
 import * as StateFiles from "../../layers/cli/StateFiles.ts"
 import { portalConfig, portalFile } from "../support/portalWorld.ts"
 import { example, key } from "../config/fixtures.ts"
-import { report } from "./fixtures.ts"
+import { doctorHost, report } from "./fixtures.ts"
 
 /** What the programs were asked to do. */
 interface Asked {
@@ -56,13 +59,21 @@ const happened: ReadonlyArray<Event> = [
 const layerStatus = Layer.succeed(ControlClient, {
   request: (path) =>
     path === "/dead" || path === "/run/sallyport/sallyport.sock"
-      ? Effect.fail(new ControlError({ message: `no gateway is running (nothing at ${path}) — start it` }))
+      ? Effect.fail(
+          new ControlError({ message: `no gateway is running (nothing at ${path}) — start it`, notRunning: true })
+        )
       : Effect.succeed(JSON.stringify(report)),
   lines: () => Stream.fromIterable(happened.map((event, i) => JSON.stringify({ number: i + 1, at: 0, event })))
 })
 
 const layerNames = Layer.succeed(HostNames, {
   lookup: (host) => Effect.succeed(host === "vpn.example.com" ? ["198.51.100.7"] : /^[\d.]+$/.test(host) ? [host] : [])
+})
+
+const layerProbes = Layer.succeed(HostProbes, {
+  host: () => Effect.succeed(doctorHost),
+  servers: () => Effect.succeed([]),
+  versions: Effect.succeed({ sallyport: "9.9.9" })
 })
 
 const layerIpv6 = (missing: string | null) => Layer.succeed(HostIpv6, { missing: Effect.succeed(missing) })
@@ -82,6 +93,7 @@ const run = (
         layerPrograms(asked, options.failure),
         layerNames,
         layerUsageErrors,
+        layerProbes,
         layerIpv6(options.withoutIpv6 ?? null),
         ConfigProvider.layer(ConfigProvider.fromUnknown(options.environment ?? {}))
       ]),
@@ -202,6 +214,27 @@ describe("sallyport up", () => {
         const { error } = yield* run(["up", "--config", file], { failure })
         assert.strictEqual(error, failure)
       })
+    )
+  )
+})
+
+describe("sallyport doctor", () => {
+  it.effect("ends with the sheet, as JSON if asked, and fails where a row fails", () =>
+    Effect.scoped(
+      withFile(`${example}control_socket: /dead\n`, (file) =>
+        Effect.gen(function* () {
+          const well = yield* run(["doctor", "--config", file])
+          const json = yield* run(["doctor", "--json", "--config", file])
+          const missing = yield* run(["doctor", "--config", "/nowhere.yaml"])
+
+          assert.isUndefined(well.error)
+          assert.match(well.text, /^WARN {2}gateway .*none runs[^]*^PASS {2}file .* is correct[^]*^0 fail/m)
+          const sheet = yield* Schema.decodeEffect(Schema.fromJsonString(DoctorReport))(json.text.split("\n").at(-1)!)
+          assert.isTrue(sheet.ok)
+          assert.match(missing.text.split("\n").at(-5)!, /^FAIL {2}file .*does not exist/)
+          assert.instanceOf(missing.error, SomethingWrong)
+        })
+      )
     )
   )
 })

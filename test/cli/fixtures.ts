@@ -1,5 +1,6 @@
 import { Activity } from "../../src/dataplane/Activity.ts"
 import { makeStatusReport, type StatusInput } from "../../src/cli/makeStatusReport.ts"
+import type { HostFacts } from "../../src/cli/doctorFacts.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { type Mapping, MappingId } from "../../src/model/Mapping.ts"
 import { ResourceId } from "../../src/model/Resource.ts"
@@ -142,3 +143,23 @@ export const input: StatusInput = {
 }
 
 export const report = makeStatusReport(input)
+
+/** A host that lacks nothing. */
+export const doctorHost: HostFacts = {
+  tools: [
+    { name: "ip", version: "ip utility, iproute2-6.15.0", problem: null },
+    { name: "nft", version: "nftables v1.1.3 (Commodore Bullmoose #4)", problem: null }
+  ],
+  tun: { found: null },
+  portTaken: { found: null },
+  deviceTaken: { found: null },
+  httpTaken: { found: false },
+  clock: { found: { synchronized: true, aheadMs: 0 } },
+  forwarding: { found: { 4: null, 6: null } },
+  conntrack: { found: { used: 12, most: 262_144 } },
+  overlaps: { found: { conflict: null, foreign: [] } },
+  firewall: { found: [] },
+  uplinks: { found: [{ device: "eth0", mtu: 1500 }] },
+  ownAddresses: { found: ["203.0.113.5"] },
+  disk: { found: { problem: null, free: 9e9 } }
+}

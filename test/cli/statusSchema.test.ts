@@ -1,24 +1,35 @@
 import { readFileSync } from "node:fs"
 import { assert, expect, it } from "@effect/vitest"
 import { Schema } from "effect"
+import { DoctorReport, doctorVersion } from "../../src/cli/doctorReport.ts"
 import { StatusReport, statusVersion } from "../../src/cli/statusReport.ts"
 import { report } from "./fixtures.ts"
 
-const shipped = new URL("../../docs/status.schema.json", import.meta.url)
+const shippedAs = (name: string): string => new URL(`../../docs/${name}.schema.json`, import.meta.url).pathname
 
-it("ships the JSON schema of what status --json prints: made from the schema that the report is checked by", async () => {
-  const { definitions, schema } = Schema.toJsonSchemaDocument(StatusReport)
-  const document = {
+const documentOf = (title: string, document: Schema.Top): string => {
+  const { definitions, schema } = Schema.toJsonSchemaDocument(document)
+  const whole = {
     $schema: "https://json-schema.org/draft/2020-12/schema",
-    title: `sallyport status --json, version ${statusVersion}`,
+    title,
     ...schema,
     ...(Object.keys(definitions).length === 0 ? {} : { $defs: definitions })
   }
-  await expect(`${JSON.stringify(document, null, 2)}\n`).toMatchFileSnapshot(shipped.pathname)
+  return `${JSON.stringify(whole, null, 2)}\n`
+}
+
+it("ships the JSON schema of what status --json prints: made from the schema that the report is checked by", async () => {
+  const document = documentOf(`sallyport status --json, version ${statusVersion}`, StatusReport)
+  await expect(document).toMatchFileSnapshot(shippedAs("status"))
+})
+
+it("ships the JSON schema of what doctor --json prints", async () => {
+  const document = documentOf(`sallyport doctor --json, version ${doctorVersion}`, DoctorReport)
+  await expect(document).toMatchFileSnapshot(shippedAs("doctor"))
 })
 
 it("knows every field that a report has", () => {
-  const text = readFileSync(shipped, "utf8")
+  const text = readFileSync(shippedAs("status"), "utf8")
   const unknown = fieldsOf(JSON.parse(JSON.stringify(report))).filter((field) => !text.includes(`"${field}"`))
   assert.deepStrictEqual(unknown, [])
 })

@@ -1,13 +1,12 @@
 /** The tunnel as the portal wants it: its addresses come with `init`, and nothing that the portal says waits for the host. */
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import { packetPolicy } from "../../../src/control/firezone/packetPolicy.ts"
+import { type PortalTunnelChoices, tunnelPlanOf } from "../../../src/control/firezone/tunnelPlan.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { DnsSocketError } from "../../../src/host/DnsSockets.ts"
 import type { HostError } from "../../../src/host/HostNetwork.ts"
-import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
+import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
-import { defaultRanges } from "../../../src/model/defaultRanges.ts"
 import { makePortalDns } from "./portalDns.ts"
 
 interface Addresses {
@@ -15,37 +14,19 @@ interface Addresses {
   readonly tunnel6: string
 }
 
-export interface PortalTunnelOptions extends Pick<TunnelPlan, "firewall" | "masquerade" | "keepPorts" | "trackUdp"> {
+export interface PortalTunnelOptions extends PortalTunnelChoices {
   /** For the log. */
   readonly device: string
 }
 
-export const makePortalTunnel = Effect.fnUntraced(function* ({
-  device,
-  firewall,
-  masquerade,
-  keepPorts,
-  trackUdp
-}: PortalTunnelOptions) {
+export const makePortalTunnel = Effect.fnUntraced(function* ({ device, ...choices }: PortalTunnelOptions) {
   const dataPlane = yield* DataPlane
   const tunnel = yield* Tunnel
   const dns = yield* makePortalDns
   const news = yield* Queue.sliding<Addresses>(1)
 
   const setUp = Effect.fnUntraced(function* ({ tunnel4, tunnel6 }: Addresses) {
-    const changed = yield* tunnel.configure({
-      gateway4: tunnel4,
-      gateway6: tunnel6,
-      firewall,
-      masquerade,
-      keepPorts,
-      // The portal's.
-      fixedRanges: true,
-      trackUdp,
-      ranges: defaultRanges,
-      packets: packetPolicy,
-      hostCandidates: true
-    })
+    const changed = yield* tunnel.configure(tunnelPlanOf(choices, tunnel4, tunnel6))
     if (!changed) return
     yield* Effect.all([dataPlane.start, tunnel.serve(dns.handler)], { concurrency: 2 })
     yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ device, tunnel4, tunnel6, port: dataPlane.port }))

@@ -13,9 +13,9 @@ import { type PolicyChange, Registry } from "../../../src/control/Registry.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
 import { activeClients } from "../../../src/control/standalone/activeClients.ts"
 import { isOpen } from "../../../src/control/standalone/chooseResource.ts"
-import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
 import { describeDifference, isNothing } from "../../../src/control/standalone/policyDifference.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import { tunnelPlanOf } from "../../../src/control/standalone/tunnelPlan.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientState } from "../../../src/dataplane/notices.ts"
 import { answerQuery } from "../../../src/dns/tunnelServer.ts"
@@ -23,7 +23,7 @@ import { EventLog } from "../../../src/events/EventLog.ts"
 import type { DnsSocketError } from "../../../src/host/DnsSockets.ts"
 import type { HostError } from "../../../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
-import { Tunnel, type TunnelPlan } from "../../../src/host/Tunnel.ts"
+import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
@@ -58,7 +58,7 @@ export const layer = (
       const tunnel = yield* Tunnel
       const store = yield* StateStore
 
-      yield* tunnel.configure(planOf(config))
+      yield* tunnel.configure(tunnelPlanOf(config))
       yield* restoreClients(config.clients)
       yield* names.restore
       yield* grantNetworks(config.grants)
@@ -92,29 +92,6 @@ export const layer = (
 
 /** A client of the file stays, with authorizations or without. */
 export const clientsStay: Layer.Layer<LastAuthorizationEnded> = Layer.succeed(LastAuthorizationEnded, () => Effect.void)
-
-const planOf = ({
-  firewall,
-  gateway4,
-  gateway6,
-  keepPorts,
-  masquerade,
-  network: ranges,
-  resources,
-  trackUdp
-}: GatewayConfig): TunnelPlan => ({
-  gateway4,
-  gateway6,
-  firewall,
-  masquerade,
-  keepPorts,
-  trackUdp,
-  allowGatewayHost: resources.some((resource) => resource.allow.includes("gateway_host")),
-  ranges,
-  fixedRanges: false,
-  packets: packetPolicy,
-  hostCandidates: false
-})
 
 const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clients"]) {
   const store = yield* StateStore
@@ -154,7 +131,7 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
     yield* clients.remove(client)
   }
   // The packet path goes by the rights of each, whatever the firewall leaves to it.
-  yield* Effect.catch(tunnel.configure(planOf(change.after.config)), ({ message }) =>
+  yield* Effect.catch(tunnel.configure(tunnelPlanOf(change.after.config)), ({ message }) =>
     Effect.logError(`the host's firewall is as it was: ${message}`)
   )
   const now = yield* Clock.currentTimeMillis

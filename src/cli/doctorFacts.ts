@@ -1,0 +1,111 @@
+/** What `doctor` finds of a gateway, its file and its host before anything is judged. */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { HostPort } from "../config/GatewayConfig.ts"
+import type { HostPlan } from "../host/HostNetwork.ts"
+import type { Overlaps } from "../host/overlap.ts"
+import type { Blame } from "../host/pathTrouble.ts"
+import type { ResolverSet } from "../model/ResolverSet.ts"
+import type { LoadError } from "./load.ts"
+import type { StatusReport } from "./statusReport.ts"
+
+/** What a gateway wants of its surroundings. */
+export interface Examined {
+  readonly plan: HostPlan
+  readonly stateDir: string
+  readonly listenHttp: HostPort | null
+  /** Besides the host's own. */
+  readonly resolvers: ReadonlyMap<string, ResolverSet>
+  /** What clients dial, or where the portal is. */
+  readonly endpoint: HostPort
+  readonly kind: "file" | "portal"
+}
+
+/** A look at something: what is there, or why it could not be looked at, in words. */
+export type Look<A> = { readonly found: A } | { readonly unseen: string }
+
+export interface ToolFact {
+  readonly name: string
+  /** Its own words. */
+  readonly version: string | null
+  /** Why it is of no use, and the fix; `null`: it works. */
+  readonly problem: string | null
+}
+
+export interface ServerFact {
+  readonly set: string
+  /** See `formatServer`; `null`: the set has none, as `detail` says. */
+  readonly server: string | null
+  /** Until it answered, whatever it said, in milliseconds; `null`: it did not. */
+  readonly latencyMs: number | null
+  /** What it said besides an answer, or why it said nothing. */
+  readonly detail: string | null
+}
+
+/** Texts with cause and fix are `null` where all is right. */
+export interface HostFacts {
+  readonly tools: ReadonlyArray<ToolFact>
+  /** Why /dev/net/tun is of no use. */
+  readonly tun: Look<string | null>
+  /** Why nobody else can have the UDP port, and the TUN device: somebody has it. */
+  readonly portTaken: Look<string | null>
+  readonly deviceTaken: Look<string | null>
+  /** Somebody listens on the TCP port of the HTTP listener. */
+  readonly httpTaken: Look<boolean>
+  /** `synchronized`: by the kernel's own account. `aheadMs`: how far in the future the state was written last. */
+  readonly clock: Look<{ readonly synchronized: boolean; readonly aheadMs: number }>
+  /** Sysctls of forwarding by family: why it cannot be switched on. */
+  readonly forwarding: Look<Readonly<Record<4 | 6, string | null>>>
+  /** Places of the kernel's connection tracking; `null`: it is not loaded. */
+  readonly conntrack: Look<{ readonly used: number; readonly most: number } | null>
+  readonly overlaps: Look<Overlaps>
+  /** Who takes packets of the gateway away, and which. */
+  readonly firewall: Look<ReadonlyArray<{ readonly what: ReadonlyArray<string>; readonly blame: Blame }>>
+  /** Devices of the default routes. */
+  readonly uplinks: Look<ReadonlyArray<{ readonly device: string; readonly mtu: number }>>
+  readonly ownAddresses: Look<ReadonlyArray<string>>
+  /** Where the state is or will be: why it cannot be written, and the free bytes of that file system. */
+  readonly disk: Look<{ readonly problem: string | null; readonly free: number }>
+}
+
+/** Looks at the host without changing anything; each look is given up after a few seconds. */
+export class HostProbes extends Context.Service<
+  HostProbes,
+  {
+    readonly host: (wanted: Examined) => Effect.Effect<HostFacts, LoadError>
+    /** Of this program and what it runs on. */
+    readonly versions: Effect.Effect<Readonly<Record<string, string>>, LoadError>
+    /** Asks each server of each set by itself, the host's own among them. */
+    readonly servers: (sets: Examined["resolvers"]) => Effect.Effect<ReadonlyArray<ServerFact>, LoadError>
+  }
+>()("sallyport/cli/HostProbes") {}
+
+/** The gateway at the control socket. */
+export type GatewayFact =
+  | { readonly _tag: "Runs"; readonly report: StatusReport }
+  /** Certainly none. */
+  | { readonly _tag: "Absent"; readonly why: string }
+  | { readonly _tag: "Silent"; readonly why: string }
+
+export interface DoctorFacts {
+  /** Where the gateway is asked. */
+  readonly socket: string
+  /** The configuration in a few words, and what is odd in it; or why there is none. */
+  readonly file:
+    | {
+        readonly what: string
+        readonly warnings: ReadonlyArray<string>
+        /** Its own tests that do not hold. */
+        readonly broken: ReadonlyArray<string>
+      }
+    | { readonly problems: ReadonlyArray<string> }
+  readonly gateway: GatewayFact
+  /** `null`: it is not known what to look for. */
+  readonly wanted: Examined | null
+  readonly host: HostFacts | null
+  readonly servers: ReadonlyArray<ServerFact>
+  /** What the host lacks of it; `null`: nothing. */
+  readonly ipv6: string | null
+  /** Of the endpoint's host; none: it does not resolve. */
+  readonly endpoint: ReadonlyArray<string>
+}
