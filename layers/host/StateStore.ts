@@ -19,7 +19,7 @@ import {
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { explainState } from "./stateErrors.ts"
-import { openStateFile, saveStateFile } from "./stateFile.ts"
+import { openStateFile, readKeys, saveStateFile, writeKeys } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
 import { makeDirectory } from "./makeDirectory.ts"
 import { publicKeyOf } from "./keyText.ts"
@@ -57,8 +57,7 @@ export const layer = (
       let lock = yield* lockStateDirectory(directory)
       yield* Effect.addFinalizer(() => Effect.sync(() => lock.release()))
       let file = yield* attempt("open")(() => openStateFile(path, newKey))
-      const key = (file.statements.getKey.get() as { readonly value: string }).value
-      yield* tellOfKey(path, publicKeyOf(key), { made: file.newKey, asked: newKey })
+      yield* tellOfKey(path, publicKeyOf(readKeys(file).privateKey), { made: file.newKey, asked: newKey })
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           file.log.close()
@@ -143,11 +142,17 @@ export const layer = (
 
       return StateStore.of({
         trouble: Effect.sync(() => misplaced ?? unwritten),
-        privateKey: read(() => (file.statements.getKey.get() as { readonly value: string }).value),
+        keys: read(() => readKeys(file)),
+        putKeys: (keys) =>
+          together(() => writeKeys(file, keys)).pipe(
+            Effect.andThen(synced),
+            // With all of the log moved into the file, keys that are no more are nowhere in either.
+            Effect.andThen(write(() => file.database.exec("PRAGMA wal_checkpoint(TRUNCATE)")))
+          ),
         clients: read(() => file.statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClients: (rows) =>
           together(() => {
-            for (const { client, endpoint, lastSeenAt, lastTai64n, local, sentTick } of rows) {
+            for (const { client, endpoint, gatewayKey, lastSeenAt, lastTai64n, local, sentTick } of rows) {
               file.statements.putClient.run(
                 client,
                 endpoint?.address ?? null,
@@ -155,6 +160,7 @@ export const layer = (
                 local,
                 lastTai64n,
                 sentTick,
+                gatewayKey,
                 lastSeenAt
               )
             }
@@ -235,6 +241,7 @@ interface ClientRow {
   readonly local: string | null
   readonly tai64n: string | null
   readonly sent_tick: number
+  readonly gateway_key: string | null
   readonly last_seen: number
 }
 
@@ -244,5 +251,6 @@ const toClient = (row: ClientRow): StoredClient => ({
   local: row.local,
   lastTai64n: row.tai64n,
   sentTick: row.sent_tick,
+  gatewayKey: row.gateway_key,
   lastSeenAt: row.last_seen
 })

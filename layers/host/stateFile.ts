@@ -6,8 +6,9 @@ import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
-import { StateError } from "../../src/host/StateStore.ts"
+import { type GatewayKeys, StateError } from "../../src/host/StateStore.ts"
 import { type FileSync, makeFileSync } from "./fileSync.ts"
+import { publicKeyOf } from "./keyText.ts"
 import { makeDirectory } from "./makeDirectory.ts"
 import { damaged } from "./stateErrors.ts"
 
@@ -27,7 +28,7 @@ export interface StateFile {
 const applicationId = 0x53616c79
 
 /** `user_version`. Grows with the tables; a newer file is refused. */
-const schemaVersion = 3
+const schemaVersion = 4
 
 /** Only a log of this many pages (64 MiB) is moved into the file by a write. */
 const checkpointPages = 16_384
@@ -57,6 +58,15 @@ const clientColumns = `
   ALTER TABLE client ADD COLUMN local TEXT;
   ALTER TABLE client ADD COLUMN sent_tick INTEGER NOT NULL DEFAULT 0;
 `
+
+/** What version 4 added: the gateway's public key that the client has proved to know. */
+const gatewayKeyColumn = "ALTER TABLE client ADD COLUMN gateway_key TEXT;"
+
+/** Before it there was but one key, which every client has that was ever here. */
+const fillGatewayKeys = (database: DatabaseSync): void => {
+  const key = database.prepare("SELECT value FROM meta WHERE name = 'private_key'").get()?.["value"]
+  if (typeof key === "string") database.prepare("UPDATE client SET gateway_key = ?").run(publicKeyOf(key))
+}
 
 /**
  * What was dated while the clock was ahead would be the last one used, or rest, until that time has come. Not while the
@@ -92,13 +102,13 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
   try {
     checkStateFile(database, path)
     database.exec(
-      `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages};`
+      `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages}; PRAGMA secure_delete = ON;`
     )
     upgrade(database)
     const statements = prepare(database)
     if (statements.getKey.get() === undefined) {
       if (!newKey) throw lost(`${path} has no key in it`)
-      statements.setKey.run(makeKey())
+      statements.putMeta.run("private_key", makeKey())
       made = true
     }
     database.exec(pastDates)
@@ -126,6 +136,27 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
   }
 }
 
+/** The keys of the file, which has one at least. */
+export const readKeys = ({ statements }: StateFile): GatewayKeys => {
+  const meta = new Map(statements.meta.all().map(({ name, value }) => [name, value as string]))
+  const ending = meta.get("ending_key")
+  return {
+    privateKey: meta.get("private_key")!,
+    ending: ending === undefined ? null : { privateKey: ending, endsAt: Number(meta.get("ending_at")) }
+  }
+}
+
+export const writeKeys = ({ statements }: StateFile, { ending, privateKey }: GatewayKeys): void => {
+  const { putMeta, removeMeta } = statements
+  putMeta.run("private_key", privateKey)
+  if (ending === null) {
+    for (const name of ["ending_key", "ending_at"]) removeMeta.run(name)
+  } else {
+    putMeta.run("ending_key", ending.privateKey)
+    putMeta.run("ending_at", String(ending.endsAt))
+  }
+}
+
 /** Writes all that the open file has to `path`, where it was deleted. The old one is closed first: that deletes by name. */
 export const saveStateFile = (file: StateFile, path: string): void => {
   makeDirectory(dirname(path), 0o700)
@@ -143,7 +174,7 @@ const make = (path: string): void => {
   try {
     database.exec("PRAGMA synchronous = FULL")
     upgrade(database)
-    prepare(database).setKey.run(makeKey())
+    prepare(database).putMeta.run("private_key", makeKey())
   } finally {
     database.close()
   }
@@ -201,8 +232,10 @@ const isEmpty = (path: string): boolean => {
 const upgrade = (database: DatabaseSync): void => {
   const version = pragma(database, "user_version")
   if (version >= schemaVersion) return
-  const steps = [schema, restedTable, clientColumns].slice(version).join("")
-  database.exec(`BEGIN IMMEDIATE; ${steps} PRAGMA user_version = ${schemaVersion}; COMMIT;`)
+  const steps = [schema, restedTable, clientColumns, gatewayKeyColumn].slice(version).join("")
+  database.exec(`BEGIN IMMEDIATE; ${steps}`)
+  fillGatewayKeys(database)
+  database.exec(`PRAGMA user_version = ${schemaVersion}; COMMIT;`)
 }
 
 /** Reads only: a file that is not understood stays byte for byte what it was. */
@@ -235,12 +268,16 @@ const prepare = (database: DatabaseSync) => {
   return {
     changes: sql("SELECT total_changes() AS n"),
     getKey: sql("SELECT value FROM meta WHERE name = 'private_key'"),
-    setKey: sql("INSERT INTO meta VALUES ('private_key', ?)"),
-    clients: sql("SELECT id, address, port, local, tai64n, sent_tick, last_seen FROM client"),
+    meta: sql("SELECT name, value FROM meta"),
+    putMeta: sql("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+    removeMeta: sql("DELETE FROM meta WHERE name = ?"),
+    clients: sql("SELECT id, address, port, local, tai64n, sent_tick, gateway_key, last_seen FROM client"),
     putClient: sql(
-      `INSERT INTO client (id, address, port, local, tai64n, sent_tick, last_seen) VALUES (?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO client (id, address, port, local, tai64n, sent_tick, gateway_key, last_seen)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET address = excluded.address, port = excluded.port, local = excluded.local,
-       tai64n = excluded.tai64n, sent_tick = excluded.sent_tick, last_seen = excluded.last_seen`
+       tai64n = excluded.tai64n, sent_tick = excluded.sent_tick, gateway_key = excluded.gateway_key,
+       last_seen = excluded.last_seen`
     ),
     mappings: sql("SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping ORDER BY client, slot"),
     putMapping: sql(

@@ -3,13 +3,20 @@ import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Layer from "effect/Layer"
-import { maxRested, StateError, StateStore, type StoredClient, type StoredMapping } from "../../src/host/StateStore.ts"
+import {
+  type GatewayKeys,
+  maxRested,
+  StateError,
+  StateStore,
+  type StoredClient,
+  type StoredMapping
+} from "../../src/host/StateStore.ts"
 
 /** A fresh store per build, with the same rule as the file: one name per (client, slot). */
 export const layer: Layer.Layer<StateStore> = Layer.effect(
   StateStore,
   Effect.sync(() => {
-    const key = Base64.encode(randomBytesUnsafe(32))
+    let keys: GatewayKeys = { privateKey: Base64.encode(randomBytesUnsafe(32)), ending: null }
     const clients = new Map<string, StoredClient>()
     const mappings = new Map<string, StoredMapping>()
     const reserved = new Map<string, number>()
@@ -18,7 +25,8 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
 
     return StateStore.of({
       trouble: Effect.succeed(null),
-      privateKey: Effect.succeed(key),
+      keys: Effect.sync(() => keys),
+      putKeys: (next) => Effect.sync(() => void (keys = next)),
       clients: Effect.sync(() => [...clients.values()]),
       putClients: (rows) =>
         Effect.sync(() => {

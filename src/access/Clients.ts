@@ -13,6 +13,8 @@ export interface ClientRestore {
   readonly lastTai64n: string | null
   /** The tick that our last handshake with it was stamped with. */
   readonly sentTick: number
+  /** The gateway's public key that its last handshake was made with. */
+  readonly gatewayKey: string | null
   /** Seconds; 0 is off. */
   readonly keepalive: number
   /** Start a handshake towards `endpoint`. */

@@ -29,7 +29,7 @@ export class DataPlane extends Context.Service<
     /** Every notice of the current worker from now on. Bounded; the oldest are dropped and counted. */
     readonly notices: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
     /** What is decided so far about clients. */
-    readonly desired: Pick<DesiredState, "clients" | "credentials">
+    readonly desired: Pick<DesiredState, "clients" | "credentials" | "gatewayKeys">
     /** The last state reported per client. */
     readonly clients: Effect.Effect<ReadonlyMap<ClientId, ClientState>>
     /** What clients carry, who else knocks, and which addresses do not answer. */

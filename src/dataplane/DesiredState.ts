@@ -21,6 +21,7 @@ import type {
   DisconnectClient,
   IceParameters,
   SetAddresses,
+  SetKeys,
   SetMapping,
   SetPolicy,
   SetResource,
@@ -61,7 +62,7 @@ interface MappingEntry {
 
 export class DesiredState {
   private policy: SetPolicy | undefined
-  /** The last word about relays and about this host, each said as a whole. */
+  /** The last word about our keys, relays and this host, each said as a whole. */
   private readonly latest = new Map<Order["_tag"], Order>()
   private readonly entries = new Map<ClientId, ClientEntry>()
   /** Owners of public keys and tunnel addresses, by their canonical text. */
@@ -98,6 +99,8 @@ export class DesiredState {
         return this.lapseMapping(command.mapping)
       case "SetPolicy":
         return this.setPolicy(command)
+      case "SetKeys":
+        return this.setKeys(command)
       case "SetRelays":
       case "SetHostCandidates":
         this.latest.set(command._tag, command)
@@ -156,6 +159,16 @@ export class DesiredState {
     return this.entries.has(client)
   }
 
+  /** The gateway's public key that each client has proved to know, the last one. */
+  gatewayKeys(): ReadonlyMap<ClientId, string> {
+    const keys = new Map<ClientId, string>()
+    for (const [client, { placed, state }] of this.entries) {
+      const key = state?.gatewayKey ?? placed.gatewayKey
+      if (key !== null) keys.set(client, key)
+    }
+    return keys
+  }
+
   /** As they were told last. */
   clients(): ReadonlyArray<Client> {
     return Array.from(this.entries.values(), clientOf)
@@ -173,7 +186,7 @@ export class DesiredState {
     return ice !== null && sameKeys && sameCredentials(ice.remote, remote) ? ice.local : null
   }
 
-  /** Policy, clients and resources first, then mappings, those with recent traffic before the others. */
+  /** Policy, keys, clients and resources first, then mappings, those with recent traffic before the others. */
   replay(now: number): Array<Order> {
     const orders: Array<Order> = [...this.latest.values()]
     if (this.policy !== undefined) orders.unshift(this.policy)
@@ -233,6 +246,7 @@ export class DesiredState {
     const presharedKey = command.presharedKey === null ? null : canonicalBase64(command.presharedKey, 32)
     const tunnel4 = canonical(command.tunnel4)
     const tunnel6 = canonical(command.tunnel6)
+    const gatewayKey = canonicalBase64(command.gatewayKey ?? "", 32) ?? null
     if (publicKey === undefined || presharedKey === undefined) return undefined
     if (tunnel4 === undefined || tunnel6 === undefined) return undefined
     const ice = command.ice ?? null
@@ -252,6 +266,7 @@ export class DesiredState {
       publicKey,
       presharedKey,
       laterPresharedKey: null,
+      gatewayKey,
       tunnel4,
       tunnel6,
       ice
@@ -270,7 +285,8 @@ export class DesiredState {
           local: command.endpoint === undefined ? before.local : local,
           keepalive,
           lastTai64n,
-          sentTick
+          sentTick,
+          gatewayKey: known.state?.gatewayKey ?? before.gatewayKey ?? gatewayKey
         }
       : fresh
     if (known.disconnected) return restored
@@ -436,6 +452,16 @@ export class DesiredState {
     return [command]
   }
 
+  private setKeys(command: SetKeys): ReadonlyArray<Order> {
+    const { endingKey, privateKey } = command
+    if ([privateKey, endingKey].some((key) => key !== null && canonicalBase64(key, 32) === undefined)) {
+      this.faults.push("the gateway's keys were ignored: malformed key")
+      return []
+    }
+    this.latest.set(command._tag, command)
+    return [command]
+  }
+
   /** The worker judges each; how many are enough is decided here, and which ones the next worker gets. */
   private addCandidate(command: AddCandidate): ReadonlyArray<Order> {
     const entry = this.entries.get(command.client)
@@ -491,6 +517,7 @@ const revived = (client: PlaceClient, state: ClientState | undefined, now: numbe
     local: reachable ? state.local : client.local,
     lastTai64n: state.lastTai64n ?? client.lastTai64n,
     sentTick: Math.max(state.sentTick, client.sentTick),
+    gatewayKey: state.gatewayKey ?? client.gatewayKey,
     initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs
   }
 }

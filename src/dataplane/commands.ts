@@ -23,6 +23,7 @@ export type Command =
   | RemoveMapping
   | LapseMapping
   | SetPolicy
+  | SetKeys
   | SetRelays
   | SetHostCandidates
   | AddCandidate
@@ -46,6 +47,8 @@ export interface UpsertClient {
   readonly local?: string | null
   readonly lastTai64n?: string | null
   readonly sentTick?: number
+  /** After a restart, too: the gateway's public key that its last handshake was made with. */
+  readonly gatewayKey?: string | null
   /** Seconds; 0, as at first, is off. */
   readonly keepalive?: number
   /** Start a handshake towards `endpoint` (the client was active when the worker or the gateway went away). */
@@ -170,6 +173,16 @@ export const clientPolicy: SetPolicy = {
   ownAddresses: [],
   broadcasts: [],
   wayOut6: true
+}
+
+/**
+ * The gateway's private keys from now on: the one that clients should know, and one that answers as well. Until this is
+ * said there is the one that the worker began with. Sessions go on, whichever key they began with.
+ */
+export interface SetKeys {
+  readonly _tag: "SetKeys"
+  readonly privateKey: string
+  readonly endingKey: string | null
 }
 
 /** All relays from now on. One known by its id with the same addresses and credentials keeps its allocation. */

@@ -69,6 +69,8 @@ export interface ClientState extends OfWorker {
   /** By how many milliseconds its handshake was stamped before `lastTai64n`: its clock was ahead once. 0: was not. */
   readonly behindMs: number
   readonly handshakeAt: number | null
+  /** The gateway's public key that its last handshake was made with, once both sides have proved it. */
+  readonly gatewayKey: string | null
   /** How packets go to the client, where ICE chose: `relayed` by either side; `null` while no path is nominated. */
   readonly path?: "direct" | "relayed" | null
 }

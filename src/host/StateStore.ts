@@ -33,17 +33,29 @@ export interface StoredClient {
   readonly lastTai64n: string | null
   /** The tick that our last handshake with it was stamped with. */
   readonly sentTick: number
+  /** The gateway's public key that its last handshake was made with; `null`: not known. */
+  readonly gatewayKey: string | null
   readonly lastSeenAt: number
 }
 
-/** What a standalone gateway must remember: its key, its clients' last handshakes, its mappings (SQLite, WAL). */
+/** Base64 private keys of a gateway. */
+export interface GatewayKeys {
+  /** The one that clients are given. */
+  readonly privateKey: string
+  /** One that answers as well until a date, in epoch milliseconds. */
+  readonly ending: { readonly privateKey: string; readonly endsAt: number } | null
+}
+
+/** What a standalone gateway must remember: its keys, its clients' last handshakes, its mappings (SQLite, WAL). */
 export class StateStore extends Context.Service<
   StateStore,
   {
     /** Why nothing new is kept at present, in one line; `null` while all is well. */
     readonly trouble: Effect.Effect<string | null>
-    /** The base64 private key, one for a gateway's life: every client has the public one in its configuration. */
-    readonly privateKey: Effect.Effect<string, StateError>
+    /** One for a gateway's life, unless it is rotated: every client has the public one in its configuration. */
+    readonly keys: Effect.Effect<GatewayKeys, StateError>
+    /** Durable before it returns, and no trace of other keys is left in the file. */
+    readonly putKeys: (keys: GatewayKeys) => Effect.Effect<void, StateError>
     readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
     /** All or none; written as `putMapping` is. */
     readonly putClients: (clients: ReadonlyArray<StoredClient>) => Effect.Effect<void, StateError>

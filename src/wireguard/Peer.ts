@@ -2,6 +2,7 @@
 import { type Endpoint, makeEndpoint } from "../packet/endpoint.ts"
 import type { CookieHolder } from "./cookie.ts"
 import type { Initiated } from "./handshake.ts"
+import type { OwnKey } from "./OwnKey.ts"
 import type { Timed } from "./timers.ts"
 import { tai64nLength } from "./tai64n.ts"
 import type { Keypair } from "./transport.ts"
@@ -38,6 +39,9 @@ export class Peer implements Timed {
   rxBytes = 0
   txBytes = 0
 
+  /** Our public key of the last handshake that both sides have proved; may be set after a restart. `null`: not known. */
+  ownKey: Uint8Array | null = null
+
   /** Monotonic milliseconds of the last authentic message from it; -Infinity before. */
   heardAt = -never
 
@@ -45,7 +49,6 @@ export class Peer implements Timed {
   /** @internal */ readonly presharedKey = new Uint8Array(32)
   /** @internal Tried in turns with `presharedKey` until one of them has proven right; see `setOtherKey`. */
   otherKey: Uint8Array | null = null
-  /** @internal */ staticSecret: Uint8Array | undefined = undefined
   /** @internal */ removed = false
   /** @internal */ keepalive = 0
   /** @internal Its handshakes are not answered. */ deaf = false
@@ -105,6 +108,8 @@ export class Peer implements Timed {
 /** Our initiation that waits for its answer. */
 export interface Outgoing {
   readonly index: number
+  /** Ours that it was made with. */
+  readonly key: OwnKey
   readonly initiated: Initiated
   /** When the first initiation of this attempt was sent. */
   readonly startedAt: number

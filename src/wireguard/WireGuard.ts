@@ -12,18 +12,20 @@ import { CookieHolder } from "./cookie.ts"
 import { HandshakeGate } from "./handshakeGate.ts"
 import { defaultLimits, EventRate, type HandshakeLimits } from "./handshakeLimits.ts"
 import { Handshakes } from "./handshakes.ts"
+import { OwnKey } from "./OwnKey.ts"
 import { Peer, type PeerEvent } from "./Peer.ts"
 import * as Timers from "./peerTimers.ts"
-import type { Primitives, X25519Secret } from "./primitives.ts"
+import type { Primitives } from "./primitives.ts"
 import * as Protocol from "./protocol.ts"
 import { HandshakeOutcome, handshakeOutcomes, ReceiveCode } from "./receiveCode.ts"
 import { SessionTable } from "./sessionTable.ts"
 import { Deadlines } from "./timers.ts"
+import type { Keypair } from "./transport.ts"
 
 export { Peer, type PeerEvent } from "./Peer.ts"
 export interface WireGuardOptions {
   readonly primitives: Primitives
-  /** 32 bytes; copied. */
+  /** 32 bytes; copied. `setKeys` gives others. */
   readonly privateKey: Uint8Array
   /** 256 bytes are reserved for our own messages. */
   readonly arena: Arena
@@ -31,7 +33,7 @@ export interface WireGuardOptions {
   readonly send: (to: Readonly<Endpoint>, offset: number, length: number) => void
   /** Called outside the per-packet path. It may call `seal`, `initiate` and `removePeer`. */
   readonly event: (peer: Peer, event: PeerEvent) => void
-  /** Somebody who knows our public key, but whose own is no peer's, wants a session; neither key nor address is proven. */
+  /** Somebody who knows a public key of ours, but whose own is no peer's, wants a session; neither key nor address is proven. */
   readonly stranger?: (publicKey: Uint8Array, from: Readonly<Endpoint>) => void
   readonly limits?: Partial<HandshakeLimits>
   /** Inner packets are zero-padded to 16 bytes, but not beyond this. Default 1420. */
@@ -55,7 +57,6 @@ export interface PeerConfig {
 }
 
 export class WireGuard {
-  readonly publicKey: Uint8Array
   /** Handshake messages worked off so far, by `HandshakeOutcome`. */
   readonly handshakeCounts = new Float64Array(handshakeOutcomes.length)
   /** Sender of the last `Data` or `Keepalive`. */
@@ -75,7 +76,9 @@ export class WireGuard {
   private readonly stranger: NonNullable<WireGuardOptions["stranger"]>
   private readonly limits: HandshakeLimits
   private readonly mtu: number
-  private readonly identity: X25519Secret
+  /** The key of ours that peers should know, and the one that answers as well for a time. */
+  private ownKey: OwnKey
+  private endingKey: OwnKey | null = null
   private readonly peers = new Map<string, Peer>()
   private readonly sessions: SessionTable
   private readonly handshakes: Handshakes
@@ -100,13 +103,51 @@ export class WireGuard {
     this.limits = { ...defaultLimits, ...options.limits }
     this.left = this.limits.seenPerTurn
     this.mtu = options.mtu ?? 1420
-    this.identity = this.p.x25519(options.privateKey)
-    this.publicKey = this.identity.publicKey
+    this.ownKey = new OwnKey(this.p, options.privateKey)
     this.sessions = new SessionTable(this.p)
-    this.handshakes = new Handshakes(this.p, this.identity, this.sessions, (key) => this.hearing(key))
-    this.gate = new HandshakeGate(this.p, this.publicKey, this.limits)
+    this.handshakes = new Handshakes(this.p, this.sessions, (key) => this.hearing(key))
+    this.gate = new HandshakeGate(this.p, this.limits)
     this.noPeer = new Peer(new Uint8Array(32), new CookieHolder(this.p, new Uint8Array(32)), -1)
     this.noPeer.removed = true
+  }
+
+  /** The one that peers should know. */
+  get publicKey(): Uint8Array {
+    return this.ownKey.publicKey
+  }
+
+  /**
+   * Our private keys from now on, each of 32 bytes and copied: the one that peers should know, and one that answers as
+   * well. Sessions go on whatever key they began with; a handshake that is under way with one that is gone is given up.
+   */
+  setKeys(privateKey: Uint8Array, endingKey: Uint8Array | null): void {
+    const before = [this.ownKey, this.endingKey].filter((key) => key !== null)
+    this.ownKey = this.takeKey(privateKey, before)
+    this.endingKey = endingKey === null ? null : this.takeKey(endingKey, before)
+    for (const key of before) {
+      if (this.has(key)) continue
+      for (const peer of this.peers.values()) if (peer.outgoing?.key === key) this.sessions.setOutgoing(peer, null)
+      key.free()
+    }
+  }
+
+  private takeKey(privateKey: Uint8Array, before: ReadonlyArray<OwnKey>): OwnKey {
+    const key = new OwnKey(this.p, privateKey)
+    const known = before.find(({ publicKey }) => this.p.equal(publicKey, key.publicKey))
+    if (known === undefined) return key
+    key.free()
+    return known
+  }
+
+  private has(key: OwnKey): boolean {
+    return key === this.ownKey || key === this.endingKey
+  }
+
+  /** Who has not proved to know the other one has the older one. */
+  private keyFor(peer: Peer): OwnKey {
+    const { endingKey, ownKey } = this
+    if (endingKey === null) return ownKey
+    return peer.ownKey !== null && this.p.equal(peer.ownKey, ownKey.publicKey) ? ownKey : endingKey
   }
 
   /** Adds a peer, or updates the one with this key; its sessions stay unless the preshared key changed. */
@@ -170,7 +211,8 @@ export class WireGuard {
     Timers.disarm(peer)
     peer.presharedKey.fill(0)
     peer.setOtherKey(null)
-    peer.staticSecret?.fill(0)
+    this.ownKey.forgetPeer(peer)
+    this.endingKey?.forgetPeer(peer)
     peer.cookies.clear()
   }
 
@@ -183,10 +225,11 @@ export class WireGuard {
     return peer?.deaf === true ? undefined : peer
   }
 
-  /** Removes all peers and frees our own key: this object is of no more use. */
+  /** Removes all peers and frees our own keys: this object is of no more use. */
   close(): void {
     for (const peer of this.peers.values()) this.removePeer(peer)
-    this.identity.free()
+    this.ownKey.free()
+    this.endingKey?.free()
   }
 
   /**
@@ -213,11 +256,13 @@ export class WireGuard {
       this.left--
     }
     if (type === Protocol.messageInitiation && length === Protocol.initiationLength) {
-      return this.receiveHandshake(offset, length, from, now)
+      return this.receiveHandshake(offset, length, this.ownKey, this.endingKey, from, now)
     }
     if (type === Protocol.messageResponse && length === Protocol.responseLength) {
-      const known = this.sessions.handshake(Protocol.readWord(this.bytes, offset + 8)) !== undefined
-      return known ? this.receiveHandshake(offset, length, from, now) : ReceiveCode.UnknownReceiver
+      const outgoing = this.sessions.handshake(Protocol.readWord(this.bytes, offset + 8))?.outgoing ?? null
+      return outgoing === null
+        ? ReceiveCode.UnknownReceiver
+        : this.receiveHandshake(offset, length, outgoing.key, null, from, now)
     }
     if (type === Protocol.messageCookie && length === Protocol.cookieLength) return this.receiveCookie(offset, now)
     return ReceiveCode.Malformed
@@ -263,10 +308,11 @@ export class WireGuard {
   /** Works off some queued handshake messages (`perTurn`); true if more wait. */
   workHandshakes(now: number): boolean {
     for (let i = 0; i < this.limits.perTurn && this.gate.queue.take(); i++) {
-      const { message, from } = this.gate.queue
-      const outcome =
-        message[0] === Protocol.messageInitiation
-          ? this.workInitiation(message, from, now)
+      const { from, key, message } = this.gate.queue
+      const outcome = !this.has(key)
+        ? HandshakeOutcome.GivenUp
+        : message[0] === Protocol.messageInitiation
+          ? this.workInitiation(message, key, from, now)
           : this.workResponse(message, from, now)
       this.handshakeCounts[outcome]!++
     }
@@ -314,9 +360,9 @@ export class WireGuard {
     this.moveEndpoint(peer, from)
     if (keypair === peer.unproven) {
       this.sessions.prove(peer)
-      this.confirm(peer, now, peer.unprovenBehindMs)
+      this.confirm(keypair, now, peer.unprovenBehindMs)
     } else if (keypair === peer.next) {
-      this.confirm(peer, now, 0)
+      this.confirm(keypair, now, 0)
     }
     if (peer.removed) return ReceiveCode.UnknownReceiver
     this.rekeyLate(peer, now)
@@ -327,8 +373,16 @@ export class WireGuard {
     return plain === 0 ? ReceiveCode.Keepalive : ReceiveCode.Data
   }
 
-  private receiveHandshake(offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
-    const code = this.gate.admit(this.bytes.subarray(offset, offset + length), from, now)
+  private receiveHandshake(
+    offset: number,
+    length: number,
+    first: OwnKey,
+    second: OwnKey | null,
+    from: Readonly<Endpoint>,
+    now: number
+  ): number {
+    const code = this.gate.admit(this.bytes.subarray(offset, offset + length), first, second, from, now)
+    if (this.gate.lookedTwice && this.left > 0) this.left--
     if (code === ReceiveCode.CookieSent) {
       this.bytes.set(this.gate.reply, this.scratch)
       this.send(from, this.scratch, this.gate.reply.length)
@@ -344,8 +398,8 @@ export class WireGuard {
     return peer.cookies.accept(reply, now) ? ReceiveCode.Handled : ReceiveCode.Forged
   }
 
-  private workInitiation(message: Uint8Array, from: Readonly<Endpoint>, now: number): number {
-    const outcome = this.handshakes.answer(message, now)
+  private workInitiation(message: Uint8Array, key: OwnKey, from: Readonly<Endpoint>, now: number): number {
+    const outcome = this.handshakes.answer(message, key, now)
     const { peer, response, senderKey } = this.handshakes
     if (outcome === HandshakeOutcome.UnknownPeer && this.findPeer(senderKey) === undefined)
       this.stranger(senderKey, from)
@@ -376,7 +430,7 @@ export class WireGuard {
     peer.rxBytes += message.length
     Timers.messageReceived(peer, now)
     this.moveEndpoint(peer, from)
-    this.completed(peer, now)
+    this.completed(keypair, now)
     // The responder may send only after a packet of ours: if nothing was staged, it gets a keepalive.
     if (peer.current === keypair && keypair.counter === 0) this.sendKeepalive(peer, now)
     if (!peer.removed) this.schedule(peer)
@@ -384,16 +438,18 @@ export class WireGuard {
   }
 
   /** The initiator proved that it has the keys of `next`. */
-  private confirm(peer: Peer, now: number, behindMs: number): void {
+  private confirm(keypair: Keypair, now: number, behindMs: number): void {
+    const { peer } = keypair
     peer.behindMs = behindMs
     peer.setOtherKey(null)
     this.sessions.promote(peer)
     this.sessions.setOutgoing(peer, null)
-    this.completed(peer, now)
+    this.completed(keypair, now)
   }
 
-  private completed(peer: Peer, now: number): void {
+  private completed({ ownKey, peer }: Keypair, now: number): void {
     if (peer.removed) return
+    peer.ownKey = ownKey
     this.pending.delete(peer)
     peer.retransmitAt = Number.POSITIVE_INFINITY
     peer.lastHandshakeAt = now
@@ -402,7 +458,7 @@ export class WireGuard {
   }
 
   private sendInitiation(peer: Peer, now: number, wall: number): void {
-    const message = peer.hasEndpoint ? this.handshakes.begin(peer, now, wall) : undefined
+    const message = peer.hasEndpoint ? this.handshakes.begin(peer, this.keyFor(peer), now, wall) : undefined
     if (message === undefined) return this.giveUp(peer)
     peer.initiatedAt = now
     peer.jitter = this.makeJitter()

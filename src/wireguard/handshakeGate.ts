@@ -1,5 +1,5 @@
 /**
- * What a handshake message must pass before anyone spends public-key work on it: knowledge of our public key (mac1),
+ * What a handshake message must pass before anyone spends public-key work on it: knowledge of a public key of ours (mac1),
  * a proven address while under load or over the limit (mac2), a token of its source, and a place in the queue.
  *
  * Stock clients use a cookie only 5 s after they got it. So under load a source that was quiet is let in without one,
@@ -8,9 +8,9 @@
  */
 import { TokenBucket } from "../nat/TokenBucket.ts"
 import type { Endpoint } from "../packet/endpoint.ts"
-import { CookieIssuer } from "./cookie.ts"
 import { EventRate, type HandshakeLimits, SourceBuckets } from "./handshakeLimits.ts"
 import { HandshakeQueue } from "./handshakeQueue.ts"
+import type { OwnKey } from "./OwnKey.ts"
 import type { Primitives } from "./primitives.ts"
 import { readWord } from "./protocol.ts"
 import { ReceiveCode } from "./receiveCode.ts"
@@ -19,8 +19,9 @@ export class HandshakeGate {
   readonly queue: HandshakeQueue
   /** The cookie reply that belongs to the last `CookieSent`. */
   reply: Uint8Array = new Uint8Array(0)
+  /** Whether the last message was compared with a second key: as much work as another message. */
+  lookedTwice = false
   private readonly limits: HandshakeLimits
-  private readonly issuer: CookieIssuer
   private readonly buckets: SourceBuckets
   private readonly quiet: SourceBuckets
   private readonly handshakes = new EventRate()
@@ -28,9 +29,8 @@ export class HandshakeGate {
   private readonly replies: TokenBucket
   private loadedUntil = Number.NEGATIVE_INFINITY
 
-  constructor(p: Primitives, publicKey: Uint8Array, limits: HandshakeLimits) {
+  constructor(p: Primitives, limits: HandshakeLimits) {
     this.limits = limits
-    this.issuer = new CookieIssuer(p, publicKey)
     this.buckets = new SourceBuckets(limits, p)
     this.quiet = new SourceBuckets({ ...limits, perSecond: quietPerSecond, burst: quietBurst }, p)
     this.replies = new TokenBucket({
@@ -40,18 +40,28 @@ export class HandshakeGate {
     this.queue = new HandshakeQueue(limits.queue)
   }
 
-  /** Returns a `ReceiveCode`: `Handled` once the message is queued; at `CookieSent` the caller sends `reply`. */
-  admit(message: Uint8Array, from: Readonly<Endpoint>, now: number): number {
-    if (!this.issuer.hasMac1(message)) return ReceiveCode.BadMac1
+  /**
+   * A message for one of our keys; the second one is only looked at when it is not for the first. Returns a `ReceiveCode`:
+   * `Handled` once the message is queued; at `CookieSent` the caller sends `reply`.
+   */
+  admit(message: Uint8Array, first: OwnKey, second: OwnKey | null, from: Readonly<Endpoint>, now: number): number {
+    this.lookedTwice = false
+    let key = first
+    if (!first.issuer.hasMac1(message)) {
+      if (second === null) return ReceiveCode.BadMac1
+      this.lookedTwice = true
+      if (!second.issuer.hasMac1(message)) return ReceiveCode.BadMac1
+      key = second
+    }
     const loaded = this.isLoaded(now)
-    const proven = this.issuer.hasMac2(message, from, now)
+    const proven = key.issuer.hasMac2(message, from, now)
     if (!proven && !this.isWelcome(from, loaded, now)) {
       if (!this.replies.take(now)) return ReceiveCode.RateLimited
-      this.reply = this.issuer.reply(message, from, readWord(message, 4), now)
+      this.reply = key.issuer.reply(message, from, readWord(message, 4), now)
       return ReceiveCode.CookieSent
     }
     if (proven && !this.buckets.take(from, true, now)) return ReceiveCode.RateLimited
-    return this.queue.put(message, from) ? ReceiveCode.Handled : ReceiveCode.QueueFull
+    return this.queue.put(message, key, from) ? ReceiveCode.Handled : ReceiveCode.QueueFull
   }
 
   /** Whether a source that has not proved its address is let in all the same. Every message counts, refused ones too. */

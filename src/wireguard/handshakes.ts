@@ -2,16 +2,10 @@
  * Handshakes of known peers: from a message to new keys and back. Changes a peer only once its message proved
  * authentic; timers, endpoints and sending are the caller's.
  */
-import {
-  createInitiation,
-  createResponse,
-  openIntroduction,
-  openResponse,
-  openTimestamp,
-  type Remote
-} from "./handshake.ts"
+import { createInitiation, createResponse, openIntroduction, openResponse, openTimestamp } from "./handshake.ts"
+import type { OwnKey } from "./OwnKey.ts"
 import type { Peer } from "./Peer.ts"
-import type { Primitives, X25519Secret } from "./primitives.ts"
+import type { Primitives } from "./primitives.ts"
 import { initiationSpacing, readWord } from "./protocol.ts"
 import { HandshakeOutcome } from "./receiveCode.ts"
 import type { SessionTable } from "./sessionTable.ts"
@@ -26,41 +20,34 @@ export class Handshakes {
   /** Who sent the last initiation that could be opened, by its own word: nothing proves that it has the key. */
   senderKey: Uint8Array = new Uint8Array(32)
   private readonly p: Primitives
-  private readonly identity: X25519Secret
   private readonly sessions: SessionTable
   private readonly findPeer: (publicKey: Uint8Array) => Peer | undefined
 
-  constructor(
-    p: Primitives,
-    identity: X25519Secret,
-    sessions: SessionTable,
-    findPeer: (publicKey: Uint8Array) => Peer | undefined
-  ) {
+  constructor(p: Primitives, sessions: SessionTable, findPeer: (publicKey: Uint8Array) => Peer | undefined) {
     this.p = p
-    this.identity = identity
     this.sessions = sessions
     this.findPeer = findPeer
   }
 
   /**
-   * Makes an initiation for the peer and remembers it as outstanding; the message lacks its MACs. `undefined` when the
+   * Makes an initiation for the peer by this key of ours and remembers it as outstanding; the message lacks its MACs. `undefined` when the
    * peer's public key is a low-order point.
    */
-  begin(peer: Peer, now: number, wall: number): Uint8Array | undefined {
-    const remote = this.remoteOf(peer)
+  begin(peer: Peer, key: OwnKey, now: number, wall: number): Uint8Array | undefined {
+    const remote = key.remoteOf(peer)
     if (remote === undefined) return undefined
     const timestamp = new Uint8Array(tai64nLength)
     peer.lastTick = Math.max(tickOf(wall), peer.lastTick + 1)
     writeTick(peer.lastTick, timestamp, 0)
     const index = this.sessions.freeIndex()
-    const initiated = createInitiation(this.p, this.identity, remote, index, timestamp)
+    const initiated = createInitiation(this.p, key.secret, remote, index, timestamp)
     if (initiated === undefined) return undefined
-    this.sessions.setOutgoing(peer, { index, initiated, startedAt: peer.outgoing?.startedAt ?? now })
+    this.sessions.setOutgoing(peer, { index, key, initiated, startedAt: peer.outgoing?.startedAt ?? now })
     return initiated.message
   }
 
   /**
-   * Works off an initiation; returns a `HandshakeOutcome`. At `Answered` the session waits for its first packet.
+   * Works off an initiation for this key of ours; returns a `HandshakeOutcome`. At `Answered` the session waits for its first packet.
    *
    * An initiation that is stamped before the last accepted one is a recorded one that somebody sends again, or comes from
    * a peer whose clock was ahead when it was here last: WireGuard refuses both, the second one until its clock has
@@ -71,12 +58,12 @@ export class Handshakes {
    * answer shorter than the question. The first packet under those keys makes the session the peer's
    * (`SessionTable.prove`).
    */
-  answer(message: Uint8Array, now: number): number {
-    const introduced = openIntroduction(this.p, this.identity, message)
+  answer(message: Uint8Array, key: OwnKey, now: number): number {
+    const introduced = openIntroduction(this.p, key.secret, message)
     if (introduced === undefined) return HandshakeOutcome.Forged
     this.senderKey = introduced.senderKey
     const peer = this.findPeer(introduced.senderKey)
-    const remote = peer === undefined ? undefined : this.remoteOf(peer)
+    const remote = peer === undefined ? undefined : key.remoteOf(peer)
     if (peer === undefined || remote === undefined) {
       introduced.state.clear()
       return HandshakeOutcome.UnknownPeer
@@ -103,7 +90,7 @@ export class Handshakes {
     if (response === undefined) return HandshakeOutcome.Forged
     this.peer = peer
     this.response = response.message
-    this.keypair = new Keypair(this.p, peer, response.keys, index, remoteIndex, false, now)
+    this.keypair = new Keypair(this.p, peer, key.publicKey, response.keys, index, remoteIndex, false, now)
     if (isNew) this.sessions.installAnswered(peer, this.keypair)
     else this.sessions.installUnproven(peer, this.keypair)
     return isNew ? HandshakeOutcome.Answered : HandshakeOutcome.Unproven
@@ -114,24 +101,18 @@ export class Handshakes {
     const index = readWord(message, 8)
     const peer = this.sessions.handshake(index)
     const outgoing = peer?.outgoing
-    const remote = peer === undefined ? undefined : this.remoteOf(peer)
+    const remote = peer === undefined ? undefined : outgoing?.key.remoteOf(peer)
     if (peer === undefined || outgoing === undefined || outgoing === null || remote === undefined) {
       return HandshakeOutcome.GivenUp
     }
-    const keys = openResponse(this.identity, remote, outgoing.initiated, message)
+    const { key } = outgoing
+    const keys = openResponse(key.secret, remote, outgoing.initiated, message)
     if (keys === undefined) return HandshakeOutcome.Forged
     this.sessions.setOutgoing(peer, null)
     this.peer = peer
-    this.keypair = new Keypair(this.p, peer, keys, index, readWord(message, 4), true, now)
+    this.keypair = new Keypair(this.p, peer, key.publicKey, keys, index, readWord(message, 4), true, now)
     this.sessions.installInitiated(peer, this.keypair)
     return HandshakeOutcome.Completed
-  }
-
-  /** The keys of the other side; `undefined` when its public key is a low-order point. */
-  private remoteOf(peer: Peer): Remote | undefined {
-    peer.staticSecret ??= this.identity.agree(peer.publicKey)
-    if (peer.staticSecret === undefined) return undefined
-    return { publicKey: peer.publicKey, staticSecret: peer.staticSecret, presharedKey: peer.presharedKey }
   }
 }
 

@@ -10,7 +10,7 @@ export const ReceiveCode = {
   Malformed: 3,
   /** No session or handshake has the receiver index. */
   UnknownReceiver: 4,
-  /** The sender does not know our public key. */
+  /** The sender knows no public key of ours. */
   BadMac1: 5,
   /** Dropped and answered with a cookie reply: the source must prove its address first. */
   CookieSent: 6,
@@ -44,7 +44,7 @@ export const HandshakeOutcome = {
   Replayed: 4,
   /** Initiations of one peer too close together. */
   TooFast: 5,
-  /** The handshake it answers was given up meanwhile. */
+  /** The handshake it answers was given up meanwhile, or our key that it was for. */
   GivenUp: 6,
   /** Stamped before the last accepted one, and answered without any other effect: see `Handshakes.answer`. */
   Unproven: 7

@@ -7,6 +7,8 @@ import { ReplayWindow } from "./replayWindow.ts"
 
 export class Keypair {
   readonly peer: Peer
+  /** Our public key that its handshake was made with. */
+  readonly ownKey: Uint8Array
   /** Ours: what the other side writes as receiver. */
   readonly index: number
   /** Theirs. */
@@ -23,6 +25,7 @@ export class Keypair {
   constructor(
     p: Primitives,
     peer: Peer,
+    ownKey: Uint8Array,
     keys: TransportKeys,
     index: number,
     remoteIndex: number,
@@ -30,6 +33,7 @@ export class Keypair {
     now: number
   ) {
     this.peer = peer
+    this.ownKey = ownKey
     this.index = index
     this.remoteIndex = remoteIndex
     this.initiator = initiator

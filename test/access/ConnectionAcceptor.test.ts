@@ -143,6 +143,7 @@ describe("ConnectionAcceptor", () => {
         local: "192.0.2.1",
         lastTai64n: "0".repeat(24),
         sentTick: 5,
+        gatewayKey: null,
         keepalive: 25,
         initiate: true
       }

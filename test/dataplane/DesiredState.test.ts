@@ -29,6 +29,7 @@ const state = (n: number, over: Partial<ClientState> = {}): ClientState => ({
   local: null,
   lastTai64n: "40".repeat(12),
   sentTick: 0,
+  gatewayKey: null,
   behindMs: 0,
   handshakeAt: 1_000,
   ...over

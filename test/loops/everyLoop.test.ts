@@ -206,11 +206,20 @@ describe("one bug does not end", () => {
             lastTai64n: null,
             local: null,
             sentTick: 0,
+            gatewayKey: null,
             behindMs: 0,
             handshakeAt: 7
           })
           yield* TestClock.adjust("2 seconds")
-          const row = { client: alice, endpoint, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 7 }
+          const row = {
+            client: alice,
+            endpoint,
+            local: null,
+            lastTai64n: null,
+            sentTick: 0,
+            gatewayKey: null,
+            lastSeenAt: 7
+          }
           assert.deepStrictEqual(putClients.calls, [[row], [row]])
         }).pipe(Effect.provide(standalone({}, { putClients: putClients.method })))
       )

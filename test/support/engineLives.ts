@@ -10,6 +10,7 @@ import { RelayId } from "../../src/model/Relay.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
 import { formatTransport } from "../../src/packet/transportAddress.ts"
+import type { OwnKey } from "../../src/wireguard/OwnKey.ts"
 import type { Peer } from "../../src/wireguard/WireGuard.ts"
 import { network } from "./engineSteps.ts"
 import {
@@ -57,6 +58,8 @@ const mapping = (
 
 const psk = (fill: number): string => Buffer.alloc(32, fill).toString("base64")
 
+const gatewayKeyText = Buffer.from(gatewayPrivateKey).toString("base64")
+
 const ice = (side: string, role: "controlled" | "controlling" = "controlled") => ({
   local: { username: `gw${side}`, password: "gateway's password, long" },
   remote: { username: `cl${side}`, password: "client's password, longer" },
@@ -70,6 +73,11 @@ const candidate = (port: number): string =>
 export const contested: ReadonlyArray<Command> = [
   policy,
   { ...policy, packets: packetsAt.portal },
+  { _tag: "SetKeys", privateKey: psk(11), endingKey: gatewayKeyText },
+  { _tag: "SetKeys", privateKey: psk(11), endingKey: null },
+  { _tag: "SetKeys", privateKey: gatewayKeyText, endingKey: psk(11) },
+  { _tag: "SetKeys", privateKey: psk(12), endingKey: psk(11) },
+  { _tag: "SetKeys", privateKey: "none", endingKey: null },
   { _tag: "SetHostCandidates", addresses: [{ address: "192.0.2.1", port: 52_625 }] },
   {
     _tag: "SetRelays",
@@ -91,6 +99,8 @@ export const contested: ReadonlyArray<Command> = [
     { ...upsertClient(n), tunnel6: upsertClient(3 - n).tunnel6 },
     { ...upsertClient(n), presharedKey: psk(5) },
     { ...upsertClient(n), endpoint: { address: "198.51.100.7", port: 4_000 + n }, initiate: true },
+    { ...upsertClient(n), endpoint: null, gatewayKey: psk(21) },
+    { ...upsertClient(n), endpoint: null, gatewayKey: psk(22) },
     { ...upsertClient(n), ice: ice("a") },
     { ...upsertClient(n), ice: ice("a"), presharedKey: psk(5) },
     { ...upsertClient(n), ice: ice("a"), presharedKey: psk(6) },
@@ -133,7 +143,11 @@ const proxies = ["100.96.0.4", "100.96.0.5", "100.96.0.9"]
 
 interface Inside {
   readonly state: EngineState
-  readonly wireguard: { readonly peers: ReadonlyMap<string, Peer> }
+  readonly wireguard: {
+    readonly peers: ReadonlyMap<string, Peer>
+    readonly ownKey: OwnKey
+    readonly endingKey: OwnKey | null
+  }
   readonly connections: {
     readonly connections: ReadonlyMap<
       number,
@@ -149,6 +163,7 @@ export const holds = (engine: Engine): ReadonlyArray<unknown> => {
   const hexOf = (bytes: Uint8Array | null): string => (bytes === null ? "-" : Buffer.from(bytes).toString("hex"))
   return [
     state.packets,
+    [wireguard.ownKey, wireguard.endingKey].map((key) => hexOf(key?.publicKey ?? null)),
     state.resources.find(resourceId("app")) >= 0,
     ...[1, 2].map((n) => {
       const client = clients.find(clientId(n))
@@ -158,6 +173,7 @@ export const holds = (engine: Engine): ReadonlyArray<unknown> => {
       return {
         key: peer.removed ? "none" : hexOf(peer.publicKey),
         known: [...wireguard.peers.values()].filter(({ user }) => user === client.index).length,
+        gatewayKey: peer.removed ? "none" : hexOf(peer.ownKey),
         presharedKeys: [hexOf(peer.presharedKey), hexOf(peer.otherKey)],
         keepalive: peer.removed ? 0 : peer.keepalive,
         addresses: [client.tunnel4, client.tunnel6].map(formatAddress),

@@ -85,6 +85,7 @@ export const upsertClient = (n: number): UpsertClient => ({
   local: null,
   lastTai64n: null,
   sentTick: 0,
+  gatewayKey: null,
   keepalive: 0,
   initiate: false
 })

@@ -242,6 +242,7 @@ export const layerDisk = <E>(store: Layer.Layer<StateStore, E>) =>
         StateStore,
         StateStore.of({
           ...inner,
+          putKeys: (keys) => write(inner.putKeys(keys)),
           putClients: (clients) => write(inner.putClients(clients)),
           putMapping: (mapping) => write(inner.putMapping(mapping)),
           removeMapping: (mapping, releasedAt) => write(inner.removeMapping(mapping, releasedAt)),

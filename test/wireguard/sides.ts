@@ -56,6 +56,8 @@ export interface KeyRecord {
 export interface SecretRecord {
   /** The array that was given. */
   readonly given: Uint8Array
+  /** How often it agreed on a key. */
+  agreed: number
   freed: boolean
 }
 
@@ -69,6 +71,8 @@ export class Side {
   readonly secrets: Array<SecretRecord> = []
   /** Keys of a handshake's fields: the arrays themselves. */
   readonly fieldKeys: Array<Uint8Array> = []
+  /** MACs that were made or compared. */
+  macs = 0
   readonly events: Array<readonly [Peer, PeerEvent]> = []
   /** Sent and not yet taken. */
   wire: Array<Datagram> = []
@@ -158,16 +162,23 @@ export class Side {
       ...p,
       x25519: (given) => {
         const inner = p.x25519(given)
-        const record: SecretRecord = { given, freed: false }
+        const record: SecretRecord = { given, agreed: 0, freed: false }
         this.secrets.push(record)
         return {
           publicKey: inner.publicKey,
-          agree: (publicKey) => inner.agree(publicKey),
+          agree: (publicKey) => {
+            record.agreed++
+            return inner.agree(publicKey)
+          },
           free: () => {
             record.freed = true
             inner.free()
           }
         }
+      },
+      blake2sMac: (...a) => {
+        this.macs++
+        return p.blake2sMac(...a)
       },
       sealOnce: (key, ...a) => {
         this.fieldKeys.push(key)

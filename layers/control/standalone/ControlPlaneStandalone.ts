@@ -107,6 +107,7 @@ const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clien
       local: row?.local ?? null,
       lastTai64n: row?.lastTai64n ?? null,
       sentTick: row?.sentTick ?? 0,
+      gatewayKey: row?.gatewayKey ?? null,
       keepalive: 0,
       initiate: endpoint !== null && active.has(client.id)
     })
@@ -258,10 +259,10 @@ const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service
         const some = states.slice(at, at + rowsPerWrite)
         const wall = yield* Clock.currentTimeMillis
         const now = yield* monotonicMillis
-        const rows = some.map(({ client, endpoint, handshakeAt, lastTai64n, local, sentTick }) => {
+        const rows = some.map(({ client, endpoint, gatewayKey, handshakeAt, lastTai64n, local, sentTick }) => {
           const lastSeenAt = handshakeAt === null ? (seenAt.get(client) ?? 0) : Math.round(wall - (now - handshakeAt))
           seenAt.set(client, lastSeenAt)
-          return { client, endpoint, local, lastTai64n, sentTick, lastSeenAt }
+          return { client, endpoint, local, lastTai64n, sentTick, gatewayKey, lastSeenAt }
         })
         yield* store.putClients(rows)
         for (const state of some) if (dirty.get(state.client) === state) dirty.delete(state.client)

@@ -3,7 +3,7 @@ import type { SocketAddress } from "../../model/SocketAddress.ts"
 import { equal, formatAddress, isIpv4, isLinkLocal, words } from "../../packet/address.ts"
 import type { Endpoint } from "../../packet/endpoint.ts"
 import type { PeerEvent } from "../../wireguard/WireGuard.ts"
-import { toHex } from "../bytesText.ts"
+import { toBase64, toHex } from "../bytesText.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 
@@ -52,6 +52,7 @@ export class ClientReports {
       sentTick: peer.lastTick,
       behindMs: peer.behindMs,
       handshakeAt: Number.isFinite(peer.lastHandshakeAt) ? peer.lastHandshakeAt : null,
+      gatewayKey: peer.ownKey === null ? null : toBase64(peer.ownKey),
       ...(client.byIce ? { path: pathOf(client) } : {})
     })
   }

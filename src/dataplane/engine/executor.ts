@@ -11,7 +11,7 @@ import { contains, isIpv4, type Network, parseAddress, parseNetwork, words } fro
 import { isLater } from "../../wireguard/tai64n.ts"
 import type { WireGuard } from "../../wireguard/WireGuard.ts"
 import { fromBase64, fromHex } from "../bytesText.ts"
-import type { RevokeResource, SetAddresses, SetPolicy, SetResource } from "../commands.ts"
+import type { RevokeResource, SetAddresses, SetKeys, SetPolicy, SetResource } from "../commands.ts"
 import type { Order, PlaceClient, PlaceMapping } from "../orders.ts"
 import { AddressCache } from "./addressCache.ts"
 import type { ClientReports } from "./clientReports.ts"
@@ -79,6 +79,8 @@ export class Executor {
         return this.removeMapping(order.mapping)
       case "SetPolicy":
         return this.setPolicy(order)
+      case "SetKeys":
+        return this.setKeys(order)
       case "SetRelays":
         return this.connections.setRelays(order)
       case "SetHostCandidates":
@@ -144,6 +146,7 @@ export class Executor {
     const tai64n = order.lastTai64n === null ? undefined : fromHex(order.lastTai64n, 12)
     if (tai64n !== undefined && isLater(tai64n, peer.latestTai64n)) peer.latestTai64n.set(tai64n)
     peer.lastTick = Math.max(peer.lastTick, order.sentTick)
+    peer.ownKey ??= order.gatewayKey === null ? null : fromBase64(order.gatewayKey, 32)!
     if (order.initiate && peer.hasEndpoint && !peer.hasSession(now)) this.initiate(client)
   }
 
@@ -303,6 +306,10 @@ export class Executor {
       order.staleAt
     )
     if (applied && (order.state === "Resolved" || order.state === "Unresolved")) this.outbound.release(mapping)
+  }
+
+  private setKeys({ endingKey, privateKey }: SetKeys): void {
+    this.wireguard.setKeys(fromBase64(privateKey, 32)!, endingKey === null ? null : fromBase64(endingKey, 32)!)
   }
 
   private setPolicy(order: SetPolicy): void {

@@ -60,6 +60,7 @@ const clientWorld = (
           lastTai64n: null,
           local: null,
           sentTick: 0,
+          gatewayKey: null,
           behindMs: 0,
           handshakeAt: null,
           path: "direct"

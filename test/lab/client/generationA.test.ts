@@ -106,6 +106,7 @@ const worldA = (options: { readonly file?: string; readonly gateway?: boolean } 
             lastTai64n: null,
             local: null,
             sentTick: 0,
+            gatewayKey: null,
             behindMs: 0,
             handshakeAt: null,
             path: "direct"

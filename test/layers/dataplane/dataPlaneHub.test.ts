@@ -19,6 +19,7 @@ const state: ClientState = {
   lastTai64n: null,
   local: null,
   sentTick: 0,
+  gatewayKey: null,
   behindMs: 0,
   handshakeAt: null
 }

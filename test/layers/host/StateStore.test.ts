@@ -8,6 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Sqlite from "../../../layers/host/StateStore.ts"
+import { publicKeyOf } from "../../../layers/host/keyText.ts"
 import { openStateFile } from "../../../layers/host/stateFile.ts"
 import { lockStateDirectory } from "../../../layers/host/stateLock.ts"
 import * as Memory from "../../../layers/memory/StateStoreMemory.ts"
@@ -39,6 +40,9 @@ const mapping = (slot: number, domain = `n${slot}.example`): StoredMapping => ({
   lastUsedAt: 1_700_000_000_000.25
 })
 
+/** Of a client that never came. */
+const nowhere = { endpoint: null, local: null, lastTai64n: null, sentTick: 0, gatewayKey: null }
+
 const realTurn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 
 const messageOf = <A>(effect: Effect.Effect<A, StateError>) =>
@@ -61,12 +65,13 @@ describe("StateStore on disk", () => {
         local: "192.0.2.1",
         lastTai64n: "400000006543210000000000",
         sentTick: 107_000_000_000,
+        gatewayKey: "c29tZSBrZXk=",
         lastSeenAt: 1_700_000_000_000
       }
-      const bob = { client: "bob", endpoint: null, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 0 }
+      const bob = { ...nowhere, client: "bob", lastSeenAt: 0 }
       const [first] = yield* during(path, (store) =>
         Effect.all([
-          store.privateKey,
+          store.keys,
           store.putClients([alice]),
           store.putClients([{ ...bob, lastSeenAt: 5 }]),
           store.putClients([bob]),
@@ -78,10 +83,10 @@ describe("StateStore on disk", () => {
       )
 
       const [key, clients, mappings] = yield* during(path, (store) =>
-        Effect.all([store.privateKey, store.clients, store.mappings])
+        Effect.all([store.keys, store.clients, store.mappings])
       )
 
-      assert.strictEqual(key, first)
+      assert.deepStrictEqual(key, first)
       assert.deepStrictEqual(clients, [alice, bob])
       assert.deepStrictEqual(mappings, [{ ...mapping(1), lastUsedAt: 2 }])
     })
@@ -134,7 +139,7 @@ describe("StateStore on disk", () => {
   it.effect("takes all of a batch of clients or none, and goes on after a refused one", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      const carol = { client: "carol", endpoint: null, local: null, lastTai64n: null, sentTick: 0, lastSeenAt: 1 }
+      const carol = { ...nowhere, client: "carol", lastSeenAt: 1 }
       const wrong = { ...carol, client: "dave", lastSeenAt: "never" as unknown as number }
 
       const clients = yield* during(path, (store) =>
@@ -156,7 +161,8 @@ describe("StateStore on disk", () => {
       yield* during(path, (store) => store.putMapping(mapping(3)))
       execute(
         path,
-        "DROP TABLE rested; ALTER TABLE client DROP local; ALTER TABLE client DROP sent_tick; PRAGMA user_version = 1"
+        `DROP TABLE rested; ALTER TABLE client DROP local; ALTER TABLE client DROP sent_tick;
+         ALTER TABLE client DROP gateway_key; PRAGMA user_version = 1`
       )
       yield* during(path, (store) => store.removeMapping(mapping(3), 5))
       const slots = yield* during(path, (store) =>
@@ -166,12 +172,59 @@ describe("StateStore on disk", () => {
     })
   )
 
+  it.effect("knows of each client in a file from before keys were rotated that it has the one key", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const key = yield* during(path, (store) =>
+        Effect.andThen(store.putClients([{ ...nowhere, client: "alice", lastSeenAt: 1 }]), store.keys)
+      )
+      execute(path, "ALTER TABLE client DROP gateway_key; PRAGMA user_version = 3")
+
+      const clients = yield* during(path, (store) => store.clients)
+
+      assert.deepStrictEqual(clients, [
+        { ...nowhere, client: "alice", lastSeenAt: 1, gatewayKey: publicKeyOf(key.privateKey) }
+      ])
+    })
+  )
+
+  it.effect("has a new key and the old one in the file itself at once, and the old one nowhere when it has ended", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const copy = join(yield* directory, "state.db")
+      const copied = Effect.suspend(() => {
+        fs.copyFileSync(path, copy)
+        return during(copy, (store) => store.keys)
+      })
+      const traces = (text: string) =>
+        fs.readdirSync(join(path, "..")).filter((name) => fs.readFileSync(join(path, "..", name)).includes(text))
+      const { privateKey } = yield* during(path, (store) => store.keys)
+      const both = { privateKey: key(9), ending: { privateKey, endsAt: 1_900_000_000_000 } }
+      const one = { privateKey: key(9), ending: null }
+
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          yield* store.putMapping(mapping(1))
+          yield* store.putKeys(both)
+          assert.deepStrictEqual(yield* copied, both)
+          assert.deepStrictEqual(yield* store.keys, both)
+          yield* store.putKeys(one)
+          assert.deepStrictEqual(yield* copied, one)
+          assert.deepStrictEqual(traces(privateKey), [])
+          assert.notDeepEqual(traces(key(9)), [])
+        })
+      )
+      assert.deepStrictEqual(yield* during(path, (store) => store.keys), one)
+    })
+  )
+
   it.effect("starts with a key of its own and nothing else, and has the same one in its next life", () =>
     Effect.gen(function* () {
       const path = yield* newFile
-      const all = use((store) => Effect.all([store.privateKey, store.clients, store.mappings]))
+      const all = use((store) => Effect.all([store.keys, store.clients, store.mappings]))
       const [key, ...others] = yield* life(path, all)
-      assert.lengthOf(Buffer.from(key ?? "", "base64"), 32)
+      assert.lengthOf(Buffer.from(key.privateKey, "base64"), 32)
+      assert.isNull(key.ending)
       assert.deepStrictEqual(others, [[], []])
       assert.deepStrictEqual(yield* life(path, all), [key, [], []])
     })
@@ -184,11 +237,11 @@ describe("StateStore on disk", () => {
       fs.mkdirSync(`${path}.copy`, { recursive: true })
       const copied = Effect.suspend(() => {
         fs.copyFileSync(path, copy)
-        return during(copy, (store) => Effect.all([store.privateKey, store.mappings]))
+        return during(copy, (store) => Effect.all([store.keys, store.mappings]))
       })
       yield* during(path, (store) =>
         Effect.gen(function* () {
-          const key = yield* store.privateKey
+          const key = yield* store.keys
           assert.deepStrictEqual(yield* copied, [key, []])
           yield* store.putMapping(mapping(1))
           yield* TestClock.adjust("12 seconds")
@@ -222,11 +275,11 @@ describe("StateStore on disk", () => {
         assert.match(message, /state\.db .*private key is gone.*: restore the state directory, or .*--new-key/)
         assert.notInclude(message, "\n")
         const key = yield* Effect.provide(
-          use((store) => store.privateKey),
+          use((store) => store.keys),
           Sqlite.layer(path, { newKey: true }),
           { local: true }
         )
-        assert.lengthOf(Buffer.from(key ?? "", "base64"), 32)
+        assert.lengthOf(Buffer.from(key.privateKey, "base64"), 32)
       })
     )
   }
@@ -292,7 +345,7 @@ describe("StateStore on disk", () => {
       const path = yield* newFile
       const first = yield* Effect.forkChild(life(path, Effect.sleep("1 second")))
       yield* Effect.yieldNow
-      const second = yield* Effect.forkChild(during(path, (store) => store.privateKey))
+      const second = yield* Effect.forkChild(during(path, (store) => store.keys))
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(first)
       yield* TestClock.adjust("1 second")
@@ -312,11 +365,11 @@ describe("StateStore on disk", () => {
           assert.isTrue(fs.existsSync(path))
           yield* store.putMapping(mapping(2))
           assert.match(yield* refused(path), /in use by another gateway/)
-          return yield* store.privateKey
+          return yield* store.keys
         })
       )
-      const [kept, mappings] = yield* during(path, (store) => Effect.all([store.privateKey, store.mappings]))
-      assert.strictEqual(kept, key)
+      const [kept, mappings] = yield* during(path, (store) => Effect.all([store.keys, store.mappings]))
+      assert.deepStrictEqual(kept, key)
       assert.deepStrictEqual(mappings, [mapping(1), mapping(2)])
     })
   )
@@ -343,7 +396,7 @@ describe("StateStore on disk", () => {
     Effect.gen(function* () {
       const path = yield* newFile
       const backup = `${path}.backup`
-      const key = yield* during(backup, (store) => store.privateKey)
+      const key = yield* during(backup, (store) => store.keys)
       yield* during(path, (store) =>
         Effect.gen(function* () {
           fs.renameSync(backup, path)
@@ -354,7 +407,7 @@ describe("StateStore on disk", () => {
           assert.match((yield* store.trouble) ?? "", /was replaced while the gateway runs.*restarted/)
         })
       )
-      const found = yield* during(path, (store) => Effect.all([store.privateKey, store.mappings]))
+      const found = yield* during(path, (store) => Effect.all([store.keys, store.mappings]))
       assert.deepStrictEqual(found, [key, []])
     })
   )
@@ -414,8 +467,8 @@ describe("StateStore on disk", () => {
     [
       "was written by a newer version",
       (path: string) =>
-        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 4`),
-      /newer version \(schema 4, this version knows 3\)/
+        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 5`),
+      /newer version \(schema 5, this version knows 4\)/
     ]
   ] as const) {
     it.effect(`refuses a file that ${what} and leaves every byte of it`, () =>
@@ -578,6 +631,8 @@ for (const [name, withStore] of [
     )
   })
 }
+
+const key = (fill: number): string => Buffer.alloc(32, fill).toString("base64")
 
 const execute = (path: string, sql: string): void => {
   const database = new DatabaseSync(path)

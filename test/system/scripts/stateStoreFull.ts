@@ -28,7 +28,7 @@ const fill = (): void => {
 const result = await Effect.runPromise(
   Effect.gen(function* () {
     const store = yield* StateStore
-    const before = yield* store.privateKey
+    const { privateKey: before } = yield* store.keys
     yield* store.putMapping(mapping(0))
     fill()
     // What the write-ahead log has room for still goes in.
@@ -39,7 +39,7 @@ const result = await Effect.runPromise(
       Effect.catch((error) => Effect.succeed(error.message))
     )
     const kept = (yield* store.mappings).length
-    const keyKept = (yield* store.privateKey) === before
+    const keyKept = (yield* store.keys).privateKey === before
     fs.rmSync(filler)
     yield* store.putMapping(mapping(stored))
     return { message, stored, kept, keyKept, afterwards: (yield* store.mappings).length }
