@@ -10,11 +10,13 @@ import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
 import { authorizedPolicy, noNameFiles } from "../src/control/firezone/authorizedPolicy.ts"
 import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
 import { ReloadRefused } from "../src/control/Registry.ts"
+import { KeyRefused } from "../src/control/standalone/KeyRotation.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/defaultRanges.ts"
 import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { explainRoute } from "./cli/explainRoute.ts"
+import { keyRoute } from "./cli/keyRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
@@ -49,6 +51,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
         statusRoute(() => about),
         explainRoute(Effect.map(authorizedSoFar, (policy) => ({ kind: "portal", ...policy, about, device }))),
         reloadRoute(portalDecides),
+        keyRoute(() => portalGivesKeys),
         logRoute
       ])
     )
@@ -70,6 +73,10 @@ const authorizedSoFar = Effect.gen(function* () {
   const clients = yield* (yield* Clients).list
   const grants = yield* (yield* Authorizations).list
   return { policy: { ...authorizedPolicy(grants), clients, resolvers: new Map() }, files: noNameFiles }
+})
+
+const portalGivesKeys = new KeyRefused({
+  message: "the portal tells clients this gateway's key, another one with each start — restart it for a new one"
 })
 
 type Identity = Pick<PortalSocketLive.PortalSocketOptions, "firezoneId" | "name" | "publicKey"> & {

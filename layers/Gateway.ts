@@ -18,23 +18,26 @@ import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { makeOutlive } from "../src/loops/outlive.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
+import { KeyRotation } from "../src/control/standalone/KeyRotation.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { explainRoute } from "./cli/explainRoute.ts"
 import { layer as fileLogLevel } from "./cli/fileLogLevel.ts"
+import { keyRoute } from "./cli/keyRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
+import * as KeyRotationLive from "./control/standalone/KeyRotation.ts"
 import * as RegistryLive from "./control/standalone/Registry.ts"
 import * as TunnelNamesLive from "./control/standalone/TunnelNames.ts"
 import { warmUp } from "./control/standalone/warmUp.ts"
-import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
 import { serveMonitor } from "./monitor/Monitor.ts"
 import { fileChanges } from "./host/fileChanges.ts"
+import { publicKeyOf } from "./host/keyText.ts"
 import * as NameFilesLive from "./host/NameFiles.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
 
@@ -74,14 +77,16 @@ export const layer = (
       const startedAt = yield* monotonicMillis
       // Before the host is touched: a second gateway by mistake is told so, and the first one notices nothing.
       yield* ControlSocket.makeRoom(config.controlSocket)
-      const key = new Uint8Array(Buffer.from(yield* (yield* StateStore).privateKey, "base64"))
-      const publicKey = Buffer.from(x25519Public(key)).toString("base64")
+      const { privateKey } = yield* (yield* StateStore).keys
+      const key = new Uint8Array(Buffer.from(privateKey, "base64"))
+      const publicKey = publicKeyOf(privateKey)
       const { clients, device, listenPort: port } = config
       const registry = yield* Registry
       const reported = Effect.gen(function* () {
         yield* serveMonitor(config.listenHttp, "listen_http")
-        const about = () => ({ startedAt, publicKey, endpoint: registry.current().config.endpoint })
         const files = yield* NameFiles
+        const keys = yield* KeyRotation
+        const about = () => ({ startedAt, ...keys.current(), endpoint: registry.current().config.endpoint })
         const explained = () =>
           ({ kind: "file", policy: registry.current().config, files, about: about(), device }) as const
         yield* ControlSocket.serve(
@@ -90,6 +95,7 @@ export const layer = (
             statusRoute(about),
             explainRoute(Effect.sync(explained)),
             reloadRoute(registry.reload),
+            keyRoute(keys.change),
             logRoute
           ])
         )
@@ -140,6 +146,9 @@ const services = (registry: Registry["Service"], privateKey: Uint8Array, { swap 
   return ControlPlaneStandalone.layer({ warmUp }).pipe(
     Layer.provide(TunnelNamesLive.layer(config)),
     Layer.provideMerge(NameFilesLive.layer({ block: config.block })),
+    Layer.provide(NameFilesLive.layer({ block: config.block })),
+    // Before the packets begin: the worker starts with all keys.
+    Layer.provideMerge(KeyRotationLive.layer({ publicKeyOf })),
     Layer.provideMerge(gatewayServices(floors, swap))
   )
 }

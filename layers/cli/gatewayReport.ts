@@ -19,7 +19,7 @@ import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** Reads the report from the services at hand. */
 export const gatewayReport = Effect.fnUntraced(function* (
-  gateway: Pick<StatusInput, "startedAt" | "publicKey" | "endpoint">
+  gateway: Pick<StatusInput, "startedAt" | "publicKey" | "ending" | "endpoint">
 ) {
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
@@ -39,6 +39,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     expiryAhead: (yield* yield* ExpiryClock) - at,
     now: yield* monotonicMillis,
     clients,
+    gatewayKeys: dataPlane.desired.gatewayKeys(),
     clientStates: yield* dataPlane.clients,
     activity: yield* dataPlane.activity,
     mappings: yield* resolutions.list,

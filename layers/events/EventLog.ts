@@ -46,6 +46,7 @@ const levelOf = (event: Event): Severity | null => {
     case "ClientSilent":
     case "Expired":
     case "Reloaded":
+    case "KeysChanged":
       return null
     case "FlowOpened":
     case "FlowClosed":

@@ -9,6 +9,7 @@ import { devPortal } from "./devPortal.ts"
 import { doctor } from "./doctor.ts"
 import { explain } from "./explain.ts"
 import { genkey } from "./genkey.ts"
+import { key } from "./key.ts"
 import { log } from "./log.ts"
 import { init } from "./init.ts"
 import { pubkey } from "./pubkey.ts"
@@ -37,6 +38,7 @@ export const cli = Command.make("sallyport").pipe(
     clientConfig,
     backup,
     restore,
+    key,
     genkey,
     pubkey,
     devPortal

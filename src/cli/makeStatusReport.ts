@@ -1,5 +1,6 @@
 import type { ConfiguredClient } from "../config/GatewayConfig.ts"
 import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
+import type { KeyReport } from "../control/standalone/KeyRotation.ts"
 import type { Activity, SilentAddress } from "../dataplane/Activity.ts"
 import type { TwoPlaces } from "../dataplane/KeyPlaces.ts"
 import type { ClientState } from "../dataplane/notices.ts"
@@ -31,8 +32,12 @@ export interface StatusInput {
   readonly expiryAhead: number
   readonly startedAt: number
   readonly publicKey: string
+  /** The key before, while it answers as well. */
+  readonly ending?: KeyReport["ending"]
   readonly endpoint: { readonly host: string; readonly port: number }
   readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "publicKey" | "tunnel4" | "tunnel6">>
+  /** The gateway's public key that each client has proved to know. */
+  readonly gatewayKeys: ReadonlyMap<string, string>
   readonly clientStates: ReadonlyMap<string, ClientState>
   readonly activity: Pick<Activity, "clients" | "strangers" | "silentAddresses">
   /** Clients whose key is in use at two places at a time. */
@@ -73,6 +78,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     at: input.at,
     gateway: {
       publicKey: input.publicKey,
+      ...(input.ending === undefined || input.ending === null ? {} : { endingKey: input.ending }),
       endpoint: formatHostPort(input.endpoint.host, input.endpoint.port),
       startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
@@ -120,6 +126,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         bytesOut: activity?.bytesOut ?? 0,
         flows: activity?.flows ?? 0,
         refused: activity?.refused ?? 0,
+        ...gatewayKeyOf(input, client.id),
         ...(state === undefined || state.behindMs === 0 ? {} : { clockWasAheadMs: state.behindMs }),
         ...(twoPlaces === undefined ? {} : { twoPlaces: { ...twoPlaces, at: dateOf(twoPlaces.at) } })
       }
@@ -164,6 +171,15 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       defects: input.defects
     }
   }
+}
+
+const gatewayKeyOf = (
+  { ending, gatewayKeys, publicKey }: StatusInput,
+  client: string
+): Pick<StatusReport["clients"][number], "gatewayKey"> => {
+  const known = gatewayKeys.get(client)
+  if (known === undefined) return {}
+  return { gatewayKey: known === publicKey ? "current" : known === ending?.publicKey ? "ending" : "gone" }
 }
 
 const datedHealth = (

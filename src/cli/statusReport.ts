@@ -27,6 +27,8 @@ const ClientRow = Schema.Struct({
   flows: Schema.optionalKey(Schema.Finite),
   /** Packets of it that went no further. */
   refused: Schema.optionalKey(Schema.Finite),
+  /** Which of the gateway's keys it has last proved to know; left out: none so far. */
+  gatewayKey: Schema.optionalKey(Schema.Literals(["current", "ending", "gone"])),
   /** The client's clock was ahead: its last handshake was dated this long before an earlier one. */
   clockWasAheadMs: Schema.optionalKey(Millis),
   /** Its key is in use at these places by turns; when it last went from one to the other. */
@@ -65,7 +67,10 @@ export const StatusReport = Schema.Struct({
   version: Schema.Literal(statusVersion),
   at: Millis,
   gateway: Schema.Struct({
+    /** The one that clients are given. */
     publicKey: Schema.String,
+    /** One that answers as well until a date, while the key is being rotated. */
+    endingKey: Schema.optionalKey(Schema.Struct({ publicKey: Schema.String, endsAt: Millis })),
     endpoint: Schema.String,
     startedAt: Millis,
     /** How many packet workers have been started; above 1 means that it was restarted. */

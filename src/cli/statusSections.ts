@@ -49,11 +49,24 @@ export const clientTable = (
   width = Number.POSITIVE_INFINITY
 ): string => {
   const withTunnel = (cell: string) => (width < widthForAll ? [] : [cell])
+  const withKey = (cell: string) => (clients.every(hasCurrentKey) ? [] : [cell])
   return table(
-    ["CLIENT", ...withTunnel("TUNNEL"), "ENDPOINT", "HANDSHAKE", "ACTIVE", "IN", "OUT", "FLOWS", "REFUSED"],
+    [
+      "CLIENT",
+      ...withTunnel("TUNNEL"),
+      ...withKey("KEY"),
+      "ENDPOINT",
+      "HANDSHAKE",
+      "ACTIVE",
+      "IN",
+      "OUT",
+      "FLOWS",
+      "REFUSED"
+    ],
     clients.map((client) => [
       client.name,
       ...withTunnel(client.tunnel4),
+      ...withKey(keyNames[client.gatewayKey ?? "never"]),
       client.connected ? `${client.endpoint ?? "?"}${client.path === null ? "" : `, ${client.path}`}` : "-",
       ago(at, client.lastHandshakeAt),
       ago(at, client.lastActivityAt),
@@ -65,6 +78,12 @@ export const clientTable = (
     width
   )
 }
+
+/** As far as is known. */
+const hasCurrentKey = ({ gatewayKey = "current" }: ClientRow): boolean => gatewayKey === "current"
+
+/** Of the gateway's, the one that a client has. */
+export const keyNames = { current: "new", ending: "old", gone: "gone", never: "-" } as const
 
 export const nameTable = (names: ReadonlyArray<NameRow>, at: number, width?: number): string =>
   table(

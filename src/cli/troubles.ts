@@ -240,6 +240,41 @@ const unknownDevices: Judgement = ({ unknownDevices = [] }) =>
     )
   )
 
+/** Within this time the old key ends. */
+const soonMs = 3 * 86_400_000
+
+const keyRotation: Judgement = ({ at, clients, gateway: { endingKey } }) => {
+  if (endingKey === undefined) return []
+  const left = clients.flatMap(({ gatewayKey, name }) => (gatewayKey === "current" ? [] : [name]))
+  const end = `the one before answers for another ${formatAge(endingKey.endsAt - at)}`
+  return left.length === 0
+    ? [trouble("note", `all clients have the gateway's new key; ${end}`, null, "sallyport key rotate --finish ends it")]
+    : [
+        trouble(
+          endingKey.endsAt - at < soonMs ? "odd" : "note",
+          `${list(left)} of ${counted(clients.length, "client")} ${left.length === 1 ? "has" : "have"} not taken the gateway's new key; ${end}`,
+          null,
+          "give them new files: sallyport client-config NAME",
+          left
+        )
+      ]
+}
+
+const lostKeys: Judgement = ({ clients }) => {
+  const lost = clients.flatMap(({ gatewayKey, name }) => (gatewayKey === "gone" ? [name] : []))
+  return lost.length === 0
+    ? []
+    : [
+        trouble(
+          "odd",
+          `the gateway's key that ${list(lost)} had is no more: ${lost.length === 1 ? "it" : "they"} cannot connect`,
+          null,
+          "give them new files: sallyport client-config NAME",
+          lost
+        )
+      ]
+}
+
 const judgements: ReadonlyArray<Judgement> = [
   firewallLosses,
   hostWrong,
@@ -251,6 +286,8 @@ const judgements: ReadonlyArray<Judgement> = [
   twoPlaces,
   foreignNetworks,
   unknownDevices,
+  lostKeys,
+  keyRotation,
   workerRestarts,
   privateDns,
   noIpv6,

@@ -81,6 +81,7 @@ const Denied = Schema.TaggedStruct("Denied", { ...access, reason: Schema.String 
 const Expired = Schema.TaggedStruct("Expired", { client: Schema.String, resource: Schema.String })
 const Revoked = Schema.TaggedStruct("Revoked", { client: Schema.String, resource: Schema.String })
 const Reloaded = Schema.TaggedStruct("Reloaded", { what: Schema.String })
+const KeysChanged = Schema.TaggedStruct("KeysChanged", { what: Schema.String })
 
 export const Event = Schema.Union([
   Refused,
@@ -96,7 +97,8 @@ export const Event = Schema.Union([
   Denied,
   Expired,
   Revoked,
-  Reloaded
+  Reloaded,
+  KeysChanged
 ])
 export type Event = typeof Event.Type
 

@@ -38,6 +38,8 @@ const textOf = (event: Event): string => {
       return `revoked ${event.client} → ${event.resource}`
     case "Reloaded":
       return `reloaded: ${event.what}`
+    case "KeysChanged":
+      return event.what
   }
 }
 

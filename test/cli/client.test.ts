@@ -21,8 +21,14 @@ resources:
   lab: { cidr: 10.20.0.0/16, allow: [eng] }
 `
 
-/** `refuses`: it says who it is, and takes no changed file. */
-type Gateway = "runs" | "refuses" | "none"
+/** `refuses`: it says who it is, and takes no changed file. `rotates`: its key is being replaced. */
+type Gateway = "runs" | "refuses" | "rotates" | "none"
+
+const rotating = {
+  ...report,
+  gateway: { ...report.gateway, endingKey: { publicKey: key(8), endsAt: report.at + 86_400_000 } },
+  clients: report.clients.map((row) => ({ ...row, gatewayKey: "ending" }))
+}
 
 const layerControl = (gateway: Gateway) =>
   Layer.succeed(ControlClient, {
@@ -32,7 +38,7 @@ const layerControl = (gateway: Gateway) =>
       }
       return gateway === "refuses" && path === "/v1/reload"
         ? Effect.fail(new ControlError({ message: "device cannot change while the gateway runs" }))
-        : Effect.succeed(JSON.stringify(report))
+        : Effect.succeed(JSON.stringify(gateway === "rotates" ? rotating : report))
     },
     lines: () => Stream.empty
   })
@@ -135,6 +141,26 @@ describe("sallyport client add", () => {
         }),
       "none"
     )
+  )
+})
+
+describe("sallyport client list", () => {
+  const listed = (gateway: Gateway) =>
+    inDirectory(
+      (_, run) =>
+        Effect.map(run("client list -c $D/s.yaml"), ({ said }) => said.split("\n").map((row) => row.split(/ {2,}/))),
+      gateway
+    )
+
+  it.effect("shows who has taken the gateway's new key while that is replaced, and says nothing of it else", () =>
+    Effect.gen(function* () {
+      const [head, alice] = yield* listed("rotates")
+      assert.deepStrictEqual(head, ["CLIENT", "IPV4", "GROUPS", "GATEWAY'S KEY", "PUBLIC KEY"])
+      assert.deepStrictEqual([alice?.[0], alice?.[3]], ["alice", "old"])
+      for (const gateway of ["runs", "none"] as const) {
+        assert.deepStrictEqual((yield* listed(gateway))[0], ["CLIENT", "IPV4", "GROUPS", "PUBLIC KEY"])
+      }
+    })
   )
 })
 

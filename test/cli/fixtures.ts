@@ -36,6 +36,7 @@ export const input: StatusInput = {
   publicKey: key(7),
   endpoint: { host: "2001:db8::1", port: 51820 },
   clients: [client("alice", 2), client("bob", 3)],
+  gatewayKeys: new Map([["alice", key(7)]]),
   clientStates: new Map([
     [
       "alice",
@@ -48,6 +49,7 @@ export const input: StatusInput = {
         lastTai64n: null,
         local: null,
         sentTick: 0,
+        gatewayKey: null,
         behindMs: 0,
         handshakeAt: now - 95_000,
         path: "relayed"

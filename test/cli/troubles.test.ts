@@ -55,6 +55,42 @@ describe("what is wrong", () => {
     assert.deepStrictEqual(told({}), [])
   })
 
+  it("a key that is replaced is good to know with who has not moved, odd when its end is near; a key that is gone is odd", () => {
+    const rotating = (days: number, keys: ReadonlyArray<"current" | "ending" | "gone">): Partial<StatusReport> => ({
+      gateway: { ...healthy.gateway, endingKey: { publicKey: "old", endsAt: at + days * 86_400_000 } },
+      clients: healthy.clients.map((row, i) => ({ ...row, gatewayKey: keys[i]! }))
+    })
+    const files = "give them new files: sallyport client-config NAME"
+    assert.deepStrictEqual(told(rotating(30, ["current", "ending"])), [
+      [
+        "note",
+        "bob of 2 clients has not taken the gateway's new key; the one before answers for another 30 d",
+        null,
+        files
+      ]
+    ])
+    assert.deepStrictEqual(told(rotating(2, ["ending", "ending"])), [
+      [
+        "odd",
+        "alice bob of 2 clients have not taken the gateway's new key; the one before answers for another 2 d",
+        null,
+        files
+      ]
+    ])
+    assert.deepStrictEqual(told(rotating(2, ["current", "current"])), [
+      [
+        "note",
+        "all clients have the gateway's new key; the one before answers for another 2 d",
+        null,
+        "sallyport key rotate --finish ends it"
+      ]
+    ])
+    const clients = healthy.clients.map((row) => ({ ...row, gatewayKey: "gone" as const }))
+    assert.deepStrictEqual(told({ clients }), [
+      ["odd", "the gateway's key that alice bob had is no more: they cannot connect", null, files]
+    ])
+  })
+
   it("packets that the host takes away are an outage, with the likely rule and the fix", () => {
     const loss = { what: "pings", since: at - 60_000, latest: at, packets: 7, likely: "the rule A", fix: 'run "x"' }
     assert.deepStrictEqual(told({ firewall: { judged: true, lost: [loss] } }), [

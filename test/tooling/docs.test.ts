@@ -50,7 +50,8 @@ const commands: ReadonlyMap<string, ReadonlyArray<string>> = new Map(
       read(file).includes(`"./${name}.ts"`)
     )
     const flagged = [file, ...shared.map((name) => `src/cli/${name}.ts`)].map(read).join("\n")
-    const parent = /\/client(?:Add|Remove|List|Show)\.ts$/.test(file) ? "client " : ""
+    const [, group] = /\/(client|key)(?:Add|Remove|List|Show|Rotate)\.ts$/.exec(file) ?? []
+    const parent = group === undefined ? "" : `${group} `
     const flags = matches(flagged, /\b(?:Flag\.[A-Z]\w+|switchFlag)\(\s*"([a-z0-9-]+)"/g)
     return matches(read(file), /Command\.make\(\s*"([a-z-]+)"/g).map((name): readonly [string, typeof flags] => [
       parent + name,
@@ -184,14 +185,14 @@ describe("docs/commands.md", () => {
     const explained = new Map<string, Set<string>>()
     for (const [usage = ""] of rows(read("docs/commands.md"))) {
       for (const line of matches(usage, /`sallyport ([a-z-]+[^`]*)`/g)) {
-        const [name] = /^(?:client )?[a-z-]+/.exec(line)!
+        const [name] = /^(?:(?:client|key) )?[a-z-]+/.exec(line)!
         const flags = explained.get(name) ?? new Set()
         for (const flag of matches(line, /--([a-z0-9-]+)/g)) flags.add(flag)
         explained.set(name, flags)
       }
     }
 
-    assert.sameMembers([...explained.keys(), "sallyport", "client"], [...commands.keys()])
+    assert.sameMembers([...explained.keys(), "sallyport", "client", "key"], [...commands.keys()])
     for (const [name, flags] of explained) assert.sameMembers([...flags], [...commands.get(name)!], name)
   })
 })
