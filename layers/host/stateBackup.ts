@@ -89,9 +89,10 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
       })
       const kept = keepBeside(path)
       const before = keyOf(path)
-      withDatabase(made, (database) => {
-        keepReserved(database, path)
+      const slotsLost = withDatabase(made, (database) => {
+        const lost = kept !== null && !keepReserved(database, path)
         database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+        return lost
       })
       own(made, stateDir)
       syncPath(made)
@@ -100,7 +101,7 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
       for (const suffix of companions) fs.rmSync(path + suffix, { force: true })
       fs.renameSync(made, path)
       syncPath(stateDir)
-      return { ...summary, kept, before }
+      return { ...summary, kept, before, slotsLost }
     } finally {
       remove(made)
     }
@@ -156,25 +157,30 @@ const withDatabase = <A>(path: string, use: (database: DatabaseSync) => A): A =>
 const summaryOf = (database: DatabaseSync, path: string): StateSummary => {
   const value = (sql: string) => database.prepare(sql).get()?.["value"]
   const key = value("SELECT value FROM meta WHERE name = 'private_key'")
+  const ending = value("SELECT value FROM meta WHERE name = 'ending_key'")
   if (typeof key !== "string" || Buffer.from(key, "base64").length !== 32) {
     throw new StateError({ message: `${path} has no key in it: a gateway cannot start with it; take another backup` })
   }
   return {
     publicKey: publicKeyOf(key),
+    endingKey: typeof ending === "string" ? publicKeyOf(ending) : null,
     clients: Number(value("SELECT count(*) AS value FROM client")),
     names: Number(value("SELECT count(*) AS value FROM mapping"))
   }
 }
 
-/** Slots that were handed out since the backup was made stay reserved: no proxy IP comes to stand for another name. */
-const keepReserved = (restored: DatabaseSync, path: string): void => {
-  for (const { client, next } of readPresent(path, (database) =>
-    database.prepare("SELECT client, next FROM reserved").all()
-  ) ?? []) {
+/**
+ * Slots that were handed out since the backup was made stay reserved: no proxy IP comes to stand for another name. `false`:
+ * which ones they are cannot be read.
+ */
+const keepReserved = (restored: DatabaseSync, path: string): boolean => {
+  const rows = readPresent(path, (database) => database.prepare("SELECT client, next FROM reserved").all())
+  for (const { client, next } of rows ?? []) {
     restored
       .prepare("INSERT INTO reserved VALUES (?, ?) ON CONFLICT (client) DO UPDATE SET next = max(next, excluded.next)")
       .run(client!, next!)
   }
+  return rows !== undefined
 }
 
 const keyOf = (path: string): string | null =>

@@ -7,6 +7,8 @@ import type { LoadError } from "./load.ts"
 export interface StateSummary {
   /** Base64. */
   readonly publicKey: string
+  /** The one before, where it answers as well. */
+  readonly endingKey: string | null
   readonly clients: number
   readonly names: number
 }
@@ -17,6 +19,8 @@ export interface Restored extends StateSummary {
   readonly kept: string | null
   /** The public key before; `null`: there was none that could be read. */
   readonly before: string | null
+  /** Which slots were handed out before could not be read, though something was there: they may come to be others'. */
+  readonly slotsLost: boolean
 }
 
 /** The state of a gateway as files. A gateway may run beside `backup`, and none beside `restore`. */

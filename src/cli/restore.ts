@@ -13,9 +13,19 @@ export const restore = Command.make(
   Effect.fnUntraced(function* ({ config, file }) {
     const files = yield* StateFiles
     const stateDir = yield* stateDirOf(config)
-    const { before, kept, ...summary } = yield* files.restore(stateDir, file)
+    const { before, kept, slotsLost, ...summary } = yield* files.restore(stateDir, file)
     yield* Console.log(`${stateDir} has the state of ${file}: ${contents(summary)}`)
     if (kept !== null) yield* Console.log(`what was there is kept as ${kept}`)
+    if (kept !== null && before === null) {
+      yield* Console.log(
+        "the state before could not be read: clients whose files have another public key than the one above need new ones"
+      )
+    }
+    if (slotsLost) {
+      yield* Console.log(
+        "proxy IPs that were given to names after the backup are not known, and may come to stand for other names"
+      )
+    }
     if (before !== null && before !== summary.publicKey) {
       yield* Console.log(
         `the gateway's public key changes from ${before} to ${summary.publicKey}: clients that have the first one need new files`

@@ -9,5 +9,5 @@ export const stateDirOf = Effect.fnUntraced(function* (config: string) {
 })
 
 /** What is in a state, in a few words. */
-export const contents = ({ clients, names, publicKey }: StateSummary): string =>
-  `public key ${publicKey}, ${clients} client${clients === 1 ? "" : "s"}, ${names} name${names === 1 ? "" : "s"}`
+export const contents = ({ clients, endingKey, names, publicKey }: StateSummary): string =>
+  `public key ${publicKey}${endingKey === null ? "" : ` (and ${endingKey}, which ends)`}, ${clients} client${clients === 1 ? "" : "s"}, ${names} name${names === 1 ? "" : "s"}`

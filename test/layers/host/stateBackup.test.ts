@@ -28,7 +28,8 @@ const mapping = (slot: number): StoredMapping => ({
 const life = <A, E, R>(directory: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E, R>) =>
   Effect.provide(Effect.flatMap(StateStore, work), Sqlite.layer(join(directory, "state.db")), { local: true })
 
-const publicKeyIn = (directory: string) => life(directory, (store) => Effect.map(store.privateKey, publicKeyOf))
+const publicKeyIn = (directory: string) =>
+  life(directory, (store) => Effect.map(store.keys, ({ privateKey }) => publicKeyOf(privateKey)))
 const restore = (directory: string, file: string) => Effect.scoped(restoreState(directory, file))
 const once = { overwrite: false }
 
@@ -41,7 +42,7 @@ describe("backup", () => {
         Effect.gen(function* () {
           yield* store.putMapping(mapping(3))
           const made = yield* backupState(join(path, "a"), file, once)
-          assert.strictEqual(made.publicKey, publicKeyOf(yield* store.privateKey))
+          assert.strictEqual(made.publicKey, publicKeyOf((yield* store.keys).privateKey))
           // It goes on as if nothing had been.
           yield* store.putMapping(mapping(4))
           return made
@@ -54,6 +55,25 @@ describe("backup", () => {
       yield* restore(join(path, "b"), file)
       assert.strictEqual(yield* publicKeyIn(join(path, "b")), summary.publicKey)
       assert.deepStrictEqual(yield* life(join(path, "b"), (store) => store.mappings), [mapping(3)])
+      assert.isFalse((yield* restore(join(path, "c"), file)).slotsLost)
+    })
+  )
+
+  it.effect("carries both keys while one is being replaced, and the date; so does restore", () =>
+    Effect.gen(function* () {
+      const path = yield* room
+      const [a, b, file] = [join(path, "a"), join(path, "b"), join(path, "copy")]
+      const { privateKey } = yield* life(a, (store) => store.keys)
+      const next = Buffer.alloc(32, 7).toString("base64")
+      const keys = { privateKey: next, ending: { privateKey, endsAt: 1_900_000_000_000 } }
+      const summary = yield* life(a, (store) => Effect.andThen(store.putKeys(keys), backupState(a, file, once)))
+
+      const restored = yield* restore(b, file)
+
+      const expected = { publicKey: publicKeyOf(next), endingKey: publicKeyOf(privateKey) }
+      assert.deepInclude(summary, expected)
+      assert.deepInclude(restored, expected)
+      assert.deepStrictEqual(yield* life(b, (store) => store.keys), keys)
     })
   )
 
@@ -100,7 +120,7 @@ describe("restore", () => {
       yield* life(a, (store) => Effect.andThen(store.putMapping(mapping(70)), store.reserveSlots("alice", 64)))
 
       const restored = yield* restore(a, file)
-      assert.deepInclude(restored, { publicKey, before: publicKey, names: 0 })
+      assert.deepInclude(restored, { publicKey, before: publicKey, names: 0, slotsLost: false })
       assert.strictEqual(yield* life(a, (store) => store.reserveSlots("alice", 1)), 128)
       const kept = new DatabaseSync(restored.kept!, { readOnly: true })
       assert.deepInclude(kept.prepare("SELECT slot FROM mapping").get(), { slot: 70 })
@@ -167,8 +187,9 @@ describe("restore", () => {
       yield* backupState(a, file, once)
       fs.writeFileSync(join(a, "state.db"), "x".repeat(8_192))
       fs.writeFileSync(join(a, "state.db-wal"), "y".repeat(8_192))
-      const { before, kept } = yield* restore(a, file)
+      const { before, kept, slotsLost } = yield* restore(a, file)
       assert.isNull(before)
+      assert.isTrue(slotsLost)
       assert.strictEqual(fs.readFileSync(`${kept}-wal`, "utf8")[0], "y")
       assert.strictEqual(yield* publicKeyIn(a), publicKey)
     })
