@@ -128,21 +128,24 @@ const host = (
     const fix = `${probe} at the gateway: is the host up, does it let the gateway in, is there a way back?`
     return way.no("host", { what: told.join("; "), fix })
   }
-  return way.yes("host", [lastFlow(running, client, name?.domain ?? null, living), ...told].join("; "))
+  return way.yes("host", [lastFlow(running, client, name?.domain ?? null, living, target), ...told].join("; "))
 }
 
-/** What is known of the use of these addresses by the client. */
+/** What is known of the use of these addresses by the client, for packets of that kind. */
 const lastFlow = (
   { events, report }: RunningGateway,
   client: Client,
   domain: string | null,
-  addresses: ReadonlyArray<string>
+  addresses: ReadonlyArray<string>,
+  { port, protocol }: Target
 ): string => {
   const last = events.findLast(
     ({ event }) =>
       (event._tag === "FlowOpened" || event._tag === "FlowClosed") &&
       event.client === client.id &&
-      (domain === null || event.to.domain === domain) &&
+      event.to.domain === domain &&
+      (protocol === null || event.to.protocol === protocol) &&
+      (port === null || event.to.port === port) &&
       addresses.includes(event.real ?? event.to.address)
   )
   const age = last === undefined ? "" : formatAge(report.at - last.at)
@@ -162,8 +165,8 @@ const serversOf = ({ resolvers, running }: Onward, resolver: string): string => 
     const text = formatServer(server)
     const row = dnsServers.find((one) => one.server === text)
     if (row === undefined) return text
-    if (row.silentSince !== null) return `${text} (silent for ${formatAge(at - row.silentSince)})`
-    return row.answeredAt === null ? text : `${text} (answered ${formatAge(at - row.answeredAt)} ago)`
+    if (row.silentSince !== null) return `${text} silent for ${formatAge(at - row.silentSince)}`
+    return row.answeredAt === null ? text : `${text} answered ${formatAge(at - row.answeredAt)} ago`
   })
   return told.length === 0 ? `the servers of ${resolver}` : `${resolver} (${told.join(", ")})`
 }

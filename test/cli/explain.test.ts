@@ -90,7 +90,7 @@ describe("an explanation", () => {
 ✔ it is connected from 198.51.100.7:4500, last handshake 1 min 35 s ago
 ✔ gitlab.corp.internal is of gitlab (/etc/s.yaml:7); alice may use it
 ✔ tcp/443 passes: tcp/443 (gitlab)
-✔ gitlab.corp.internal is 10.20.0.5, by corp (10.0.0.53:53 (answered 2 s ago)), 30 s ago; alice is told 100.96.0.1 fd00:2021:1111:8000::1
+✔ gitlab.corp.internal is 10.20.0.5, by corp (10.0.0.53:53 answered 2 s ago), 30 s ago; alice is told 100.96.0.1 fd00:2021:1111:8000::1
 ✔ packets may be forwarded to 10.20.0.5
 ✔ the gateway's host has a route to 10.20.0.5 by eth1 and 10.0.0.1
 ✔ 10.20.0.5 is in use: the last flow began 12 s ago
@@ -130,7 +130,7 @@ alice reaches gitlab.corp.internal:443`
       assert.deepStrictEqual((yield* last("alice", "gone.corp.internal"))[0], "resource")
       assert.deepStrictEqual(yield* last("alice", "none.corp.internal"), [
         "lookup",
-        "the name does not exist, for 5 s, asked: corp (10.0.0.53:53 (answered 2 s ago))",
+        "the name does not exist, for 5 s, asked: corp (10.0.0.53:53 answered 2 s ago)",
         "dig @10.0.0.53 none.corp.internal at the gateway"
       ])
       const none = { _tag: "None", why: "Network is unreachable" } as const
