@@ -1,4 +1,7 @@
-/** Where spans go: the Effect dev tools when asked for, an OTLP collector when the `OTEL_*` variables name one. */
+/**
+ * Where spans go: the Effect dev tools when asked for, an OTLP collector when the `OTEL_*` variables name one; log lines,
+ * events and metrics go there as well.
+ */
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -7,12 +10,14 @@ import * as DevToolsClient from "effect/devtools/DevToolsClient"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Otlp from "effect/observability/Otlp"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as Socket from "effect/socket/Socket"
 import * as Tracer from "effect/Tracer"
+import { EventCollectors } from "../../src/events/EventCollectors.ts"
 import { version } from "../host/version.ts"
 
 /**
@@ -101,6 +106,12 @@ const otlp: Layer.Layer<never> = Layer.unwrap(
       Layer.provide([OtlpSerialization.layerJson, FetchHttpClient.layer]),
       Layer.provide(ConfigProvider.layer(ConfigProvider.orElse(provider, otlpDefaults)))
     )
-    return Layer.effectContext(Effect.map(Layer.build(exporters), (context): Context.Context<never> => context))
+    const before = yield* Logger.CurrentLoggers
+    return Layer.effectContext(
+      Effect.map(Layer.build(exporters), (context): Context.Context<never> => {
+        const added = [...Context.get(context, Logger.CurrentLoggers)].filter((logger) => !before.has(logger))
+        return Context.add(context, EventCollectors, new Set(added))
+      })
+    )
   })
 ).pipe(orWarning)

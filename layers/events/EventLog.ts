@@ -1,29 +1,44 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { flow } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import type { Severity } from "effect/LogLevel"
 import * as PubSub from "effect/PubSub"
+import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import { describeEvent } from "../../src/events/describeEvent.ts"
 import type { Event, LoggedEvent } from "../../src/events/Event.ts"
+import { EventCollectors } from "../../src/events/EventCollectors.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
+import { printable } from "../../src/events/printable.ts"
 import { EventStore } from "../../src/events/EventStore.ts"
 
 /** Events that wait for one reader. */
 const maxWaiting = 4_096
 
-/** Keeps events in memory, and tells decisions at the log levels `debug` and `trace`. */
+/** Keeps events in memory, tells decisions at the log levels `debug` and `trace`, and a collector in any case. */
 export const layer: Layer.Layer<never> = Layer.effect(
   EventLog,
   Effect.gen(function* () {
     const store = new EventStore()
     const news = yield* PubSub.sliding<LoggedEvent>(maxWaiting)
+    const collectors = yield* EventCollectors
+    const others = new Set([...(yield* Logger.CurrentLoggers)].filter((logger) => !collectors.has(logger)))
+    const collect = flow(
+      Effect.provideService(Logger.CurrentLoggers, collectors),
+      Effect.provideService(References.MinimumLogLevel, "All")
+    )
     const list = Effect.map(Clock.currentTimeMillis, (now) => store.list(now))
     return {
       record: Effect.fnUntraced(function* (event) {
         PubSub.publishUnsafe(news, store.add(event, yield* Clock.currentTimeMillis))
         const level = levelOf(event)
-        if (level !== null) yield* Effect.logWithLevel(level)(describeEvent(event))
+        if (level === null) return
+        const text = describeEvent(event)
+        if (collectors.size === 0) return yield* Effect.logWithLevel(level)(text)
+        yield* Effect.provideService(Effect.logWithLevel(level)(text), Logger.CurrentLoggers, others)
+        yield* collect(Effect.annotateLogs(Effect.logInfo(text), attributesOf(event)))
       }),
       list,
       follow: Stream.unwrap(
@@ -38,6 +53,16 @@ export const layer: Layer.Layer<never> = Layer.effect(
     }
   })
 )
+
+/** As a collector looks for them; texts of the network as they may be shown. */
+const attributesOf = ({ _tag, ...fields }: Event): Readonly<Record<string, unknown>> => {
+  const { to, ...rest } = { to: null, ...fields }
+  const named = Object.entries({ ...rest, ...to }).filter(([, value]) => value !== null)
+  return {
+    "event.name": _tag,
+    ...Object.fromEntries(named.map(([key, value]) => [key, typeof value === "string" ? printable(value) : value]))
+  }
+}
 
 /** `null`: who records it has a line of its own. */
 const levelOf = (event: Event): Severity | null => {

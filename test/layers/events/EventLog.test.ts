@@ -7,6 +7,7 @@ import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import * as EventLogLive from "../../../layers/events/EventLog.ts"
 import type { Event } from "../../../src/events/Event.ts"
+import { EventCollectors } from "../../../src/events/EventCollectors.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
 
 const revoked = (resource: string): Event => ({ _tag: "Revoked", client: "bob", resource })
@@ -56,6 +57,49 @@ describe("the log of what happened", () => {
       assert.deepStrictEqual(yield* tell("Info"), [])
       assert.deepStrictEqual(yield* tell("Debug"), ["revoked bob → lab"])
       assert.deepStrictEqual(yield* tell("Trace"), ["revoked bob → lab", "flow opened bob → 10.20.0.7 tcp/22 of lab"])
+    })
+  })
+
+  it.effect("gives a collector each event once, with its fields, whatever the log level is", () => {
+    const lines: Array<string> = []
+    const records: Array<readonly [text: string, attributes: Readonly<Record<string, unknown>>]> = []
+    const collector = Logger.make<unknown, void>(({ fiber, message }) => {
+      records.push([String(message), fiber.getRef(References.CurrentLogAnnotations)])
+    })
+    const local = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+    const tell = (level: "Info" | "Debug") =>
+      Effect.gen(function* () {
+        const { record } = yield* EventLog
+        yield* record({
+          _tag: "Refused",
+          client: "bob",
+          packets: 3,
+          reason: "filtered",
+          to: { domain: "a\u001b.example", resource: null, address: "100.96.0.1", protocol: "tcp", port: 22 }
+        })
+        yield* record({ _tag: "ClientSilent", client: "bob" })
+        return [lines.splice(0).length, records.splice(0)] as const
+      }).pipe(
+        Effect.provide(EventLogLive.layer),
+        Effect.provide([Logger.layer([local, collector]), Layer.succeed(EventCollectors, new Set([collector]))]),
+        Effect.provideService(References.MinimumLogLevel, level)
+      )
+    return Effect.gen(function* () {
+      const expected = [
+        "refused bob → a?.example (100.96.0.1) tcp/22: the resource's ports do not let it through (3 packets)",
+        {
+          "event.name": "Refused",
+          client: "bob",
+          packets: 3,
+          reason: "filtered",
+          domain: "a?.example",
+          address: "100.96.0.1",
+          protocol: "tcp",
+          port: 22
+        }
+      ] as const
+      assert.deepStrictEqual(yield* tell("Info"), [0, [expected]])
+      assert.deepStrictEqual(yield* tell("Debug"), [1, [expected]])
     })
   })
 })
