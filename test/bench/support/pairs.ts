@@ -46,6 +46,8 @@ export interface PairOptions {
   readonly profile?: string | null
   /** The Sallyport at both ends, a file for Node; default: this one. */
   readonly program?: string
+  /** A module that the gateway loads before itself. */
+  readonly preload?: string
 }
 
 export const iperfPort = 5_201
@@ -97,7 +99,7 @@ const plain = Effect.gen(function* () {
 })
 
 const sallyport = Effect.fnUntraced(function* (pair: PairName, options: PairOptions) {
-  const { mtu, profile = null, wireguard } = options
+  const { mtu, preload, profile = null, wireguard } = options
   const lab = yield* Lab
   const keys = yield* lab.keyPair
   const nameServer = yield* startNameServer
@@ -108,7 +110,8 @@ const sallyport = Effect.fnUntraced(function* (pair: PairName, options: PairOpti
   const nodeOptions = [
     `--import=${loopDelay}`,
     ...(profile === null ? [] : [`--cpu-prof --cpu-prof-dir=${profile}`]),
-    ...(pair === "copy" ? [`--import=${copy}`] : [])
+    ...(pair === "copy" ? [`--import=${copy}`] : []),
+    ...(preload === undefined ? [] : [`--import=${preload}`])
   ].join(" ")
   const gateway = yield* startGateway({
     config: gatewayConfig({ clientKey: keys.publicKey, more: `network: { mtu: ${mtu} }` }),
