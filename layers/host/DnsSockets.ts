@@ -8,6 +8,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { FairQueue } from "../../src/dns/FairQueue.ts"
+import { rcodeText } from "../../src/dns/registry.ts"
 import {
   type DnsHandler,
   type DnsReply,
@@ -68,6 +69,12 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     tcp_closed_unanswered: 0,
     send_errors: 0
   }
+  /** Answers by their four bits of RCODE. */
+  const byRcode = Array.from({ length: 16 }, () => 0)
+  const counted = (reply: Uint8Array): Uint8Array => {
+    byRcode[(reply[3] ?? 0) & 15]!++
+    return reply
+  }
   const { maxInFlight = 4_096, openSocket = openServerSocket } = options
   const outlive = makeOutlive("DnsSockets.query")
   const limits = { ...defaultTcpLimits, ...options.tcp }
@@ -100,7 +107,7 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
       else perSource.delete(source)
     }
     const send = (reply: DnsReply | undefined, { address, port }: SocketAddress): void => {
-      if (reply !== null && reply !== undefined) socket.send(reply, port, address, sent)
+      if (reply !== null && reply !== undefined) socket.send(counted(reply), port, address, sent)
     }
     const answer = (waited: Effect.Effect<DnsReply>, source: SocketAddress): Effect.Effect<void> =>
       outlive(waited).pipe(
@@ -146,7 +153,7 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     const server = yield* dnsTcpServer({
       listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service), openTcpServer)),
       handler: (bytes, source) =>
-        Effect.map(outlive(waitFor(handle(service, bytes, source, "tcp"))), (reply) => reply ?? null),
+        Effect.map(outlive(waitFor(handle(service, bytes, source, "tcp"))), (reply) => (reply ? counted(reply) : null)),
       limits,
       counters
     })
@@ -192,7 +199,12 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
       }
       return bound
     }),
-    counters: Effect.sync(() => ({ ...counters }))
+    counters: Effect.sync(() => ({
+      ...counters,
+      ...Object.fromEntries(
+        byRcode.flatMap((count, code) => (count === 0 ? [] : [[`rcode.${rcodeText(code)}`, count]]))
+      )
+    }))
   })
 }
 

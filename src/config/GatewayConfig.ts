@@ -77,6 +77,8 @@ export interface GatewayConfig {
   readonly reload: "on_command" | "on_change"
   /** Where the dashboard, metrics and health are served; `null`: nowhere. */
   readonly listenHttp: HostPort | null
+  /** Whether metrics tell each client's traffic. */
+  readonly metricsPerClient: boolean
   /** Without a file nothing has a place. */
   readonly places?: Places
   /** What is odd in the file without being wrong, in lines like those of errors. */

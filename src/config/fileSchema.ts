@@ -99,6 +99,7 @@ export const ConfigFile = Schema.Struct({
   other_names: Schema.optionalKey(oneOf({ forward: "forward", refuse: "refuse" } as const)),
   log_dns: Schema.optionalKey(Schema.Boolean),
   listen_http: Schema.optionalKey(text(values.parseListenHttp)),
+  metrics_per_client: Schema.optionalKey(Schema.Boolean),
   log_level: Schema.optionalKey(oneOf(logLevels)),
   reload: Schema.optionalKey(oneOf({ on_command: "on_command", on_change: "on_change" } as const)),
   log_format: Schema.optionalKey(oneOf({ human: "human", json: "json" } as const))

@@ -37,6 +37,8 @@ export interface FirezoneConfig {
   readonly healthAddress: HostPort
   /** Where the dashboard, metrics and health are served; `null`: nowhere. */
   readonly listenHttp: HostPort | null
+  /** Whether metrics tell each client's traffic. */
+  readonly metricsPerClient: boolean
   readonly maxPartitionMs: number
   readonly logFormat: LogFormat
   readonly logLevel: LogLevel
@@ -108,6 +110,7 @@ export const readFirezoneConfig = Effect.fn("Config.readEnvironment")(function* 
     legacy: yield* flag("SALLYPORT_PORTAL_TOKEN_IN_URL", false),
     healthAddress: yield* address("HEALTH_CHECK_ADDR", { host: "0.0.0.0", port: 8080 }),
     listenHttp: yield* listenHttp("SALLYPORT_LISTEN_HTTP"),
+    metricsPerClient: yield* flag("SALLYPORT_METRICS_PER_CLIENT", false),
     maxPartitionMs: yield* duration("FIREZONE_MAX_PARTITION_TIME", day),
     logFormat: yield* choice("FIREZONE_LOG_FORMAT", { human: "human", json: "json" } as const, "human"),
     logLevel: levels[((yield* optional("RUST_LOG")) ?? "info").toLowerCase()] ?? "Info",

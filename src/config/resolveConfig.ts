@@ -120,6 +120,7 @@ export const resolveConfig = (
     device: file.device ?? GatewayConfig.defaultDevice,
     otherNames: file.other_names ?? "forward",
     listenHttp: file.listen_http === undefined ? GatewayConfig.defaultListenHttp : file.listen_http,
+    metricsPerClient: file.metrics_per_client ?? false,
     logLevel: file.log_level ?? "Info",
     logDns: file.log_dns ?? false,
     reload: file.reload ?? "on_command",

@@ -560,6 +560,7 @@ export class NameBook {
     entry.lookups++
     entry.policy = Policy.started(entry.policy)
     this.count("lookups.started")
+    this.count(`cause.${lookup.cause}`)
     this.outside.start(lookup)
     this.park(entry)
   }

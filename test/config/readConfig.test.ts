@@ -160,6 +160,7 @@ describe("a correct sallyport.yaml", () => {
       listenHttp: { host: "127.0.0.1", port: 9820 },
       logLevel: "Info",
       logDns: false,
+      metricsPerClient: false,
       logFormat: "human",
       reload: "on_command",
       warnings: []
@@ -180,6 +181,7 @@ device: wg9
 other_names: refuse
 log_level: debug
 log_dns: true
+metrics_per_client: true
 `)
     assert.strictEqual(config.listenPort, 4500)
     assert.deepStrictEqual(config.network, {
@@ -196,8 +198,8 @@ log_dns: true
     )
     assert.strictEqual(config.fwmark, 51_820)
     assert.deepStrictEqual(
-      [config.device, config.otherNames, config.logLevel, config.logDns],
-      ["wg9", "refuse", "Debug", true]
+      [config.device, config.otherNames, config.logLevel, config.logDns, config.metricsPerClient],
+      ["wg9", "refuse", "Debug", true, true]
     )
   })
 

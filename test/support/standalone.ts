@@ -78,6 +78,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     listenHttp: null,
     logLevel: "Info",
     logDns: false,
+    metricsPerClient: false,
     logFormat: "human",
     reload: "on_command",
     warnings: [],

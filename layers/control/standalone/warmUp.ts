@@ -145,6 +145,7 @@ const warmUpConfig = (): GatewayConfig => {
     device: "",
     otherNames: "forward",
     listenHttp: null,
+    metricsPerClient: false,
     logLevel: "Info",
     logDns: false,
     logFormat: "human",

@@ -65,7 +65,8 @@ const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unkno
   ["other_names", ({ otherNames }) => otherNames],
   ["log_dns", ({ logDns }) => logDns],
   ["log_level", ({ logLevel }) => logLevel],
-  ["reload", ({ reload }) => reload]
+  ["reload", ({ reload }) => reload],
+  ["metrics_per_client", ({ metricsPerClient }) => metricsPerClient]
 ]
 
 export const policyDifference = (before: GatewayConfig, after: GatewayConfig): PolicyDifference => {
