@@ -44,19 +44,24 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   const name = config.name ?? hostname()
   const { device } = config
   return yield* Effect.gen(function* () {
-    const about = { startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) }
+    const about = () => ({ startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) })
     yield* ControlSocket.serve(
       config.controlSocket,
       yield* Effect.all([
-        statusRoute(() => about),
-        explainRoute(Effect.map(authorizedSoFar, (policy) => ({ kind: "portal", ...policy, about, device }))),
+        statusRoute(about),
+        explainRoute(Effect.map(authorizedSoFar, (policy) => ({ kind: "portal", ...policy, about: about(), device }))),
         reloadRoute(portalDecides),
         keyRoute(() => portalGivesKeys),
         logRoute
       ])
     )
     yield* serveHealth(config.healthAddress, "HEALTH_CHECK_ADDR")
-    yield* serveMonitor(config.listenHttp, "SALLYPORT_LISTEN_HTTP")
+    yield* serveMonitor({
+      at: config.listenHttp,
+      setting: "SALLYPORT_LISTEN_HTTP",
+      perClient: () => config.metricsPerClient,
+      about
+    })
     yield* Effect.logInfo("started").pipe(
       Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })
     )

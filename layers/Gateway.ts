@@ -83,10 +83,15 @@ export const layer = (
       const { clients, device, listenPort: port } = config
       const registry = yield* Registry
       const reported = Effect.gen(function* () {
-        yield* serveMonitor(config.listenHttp, "listen_http")
         const files = yield* NameFiles
         const keys = yield* KeyRotation
         const about = () => ({ startedAt, ...keys.current(), endpoint: registry.current().config.endpoint })
+        yield* serveMonitor({
+          at: config.listenHttp,
+          setting: "listen_http",
+          perClient: () => registry.current().config.metricsPerClient,
+          about
+        })
         const explained = () =>
           ({ kind: "file", policy: registry.current().config, files, about: about(), device }) as const
         yield* ControlSocket.serve(

@@ -1,24 +1,20 @@
 /** What a gateway tells by HTTP: health, metrics and the dashboard. */
-import { readFileSync } from "node:fs"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
-import { Clients } from "../../src/access/Clients.ts"
 import type { HostPort } from "../../src/config/GatewayConfig.ts"
 import { ControlPlane } from "../../src/control/ControlPlane.ts"
+import type { Activity } from "../../src/dataplane/Activity.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { Tunnel } from "../../src/host/Tunnel.ts"
-import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
-import { dashboardView } from "../../src/monitor/dashboardView.ts"
-import type { Series } from "../../src/monitor/metricFamilies.ts"
 import { readiness, type ReadinessPart } from "../../src/monitor/readiness.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { version } from "../host/version.ts"
-import { makeGatewayMetrics } from "./gatewayMetrics.ts"
-import { type Feed, listen, type Page, type Routes } from "./httpListener.ts"
+import { dashboardRoutes } from "./dashboardRoutes.ts"
+import { makeGatewayMetrics, type Readings } from "./gatewayMetrics.ts"
+import { listen, type Page, type Routes } from "./httpListener.ts"
 
 const foldEvery = "1 second"
 
@@ -32,7 +28,9 @@ const ready = Effect.gen(function* () {
   })
 })
 
-const readings = Effect.gen(function* () {
+type SeriesValue = Readings["gauges"][number]
+
+const readings = Effect.fnUntraced(function* (perClient: boolean) {
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions
   const tunnel = yield* Tunnel
@@ -40,14 +38,15 @@ const readings = Effect.gen(function* () {
   const { counters: firewall } = yield* tunnel.firewall
   const clients = [...(yield* dataPlane.clients).values()]
   const connected = clients.filter((client) => client.connected).length
-  const gauges: ReadonlyArray<Series & { readonly value: number }> = [
+  const gauges: ReadonlyArray<SeriesValue> = [
     { family: "sallyport_clients", labels: { state: "connected" }, value: connected },
     { family: "sallyport_clients", labels: { state: "away" }, value: clients.length - connected },
     ...(yield* ready).map(({ part, why }) => ({
       family: "sallyport_ready" as const,
       labels: { part },
       value: Number(why === null)
-    }))
+    })),
+    ...(perClient ? clientSeries((yield* dataPlane.activity).clients) : [])
   ]
   return {
     counters: {
@@ -68,62 +67,18 @@ const readings = Effect.gen(function* () {
   }
 })
 
+const clientSeries = (activity: Activity["clients"]): ReadonlyArray<SeriesValue> =>
+  [...activity].flatMap(([client, { bytesIn, bytesOut, flows, refused }]): ReadonlyArray<SeriesValue> => [
+    { family: "sallyport_client_bytes_total", labels: { client, direction: "from_client" }, value: bytesIn },
+    { family: "sallyport_client_bytes_total", labels: { client, direction: "to_client" }, value: bytesOut },
+    { family: "sallyport_client_refused_total", labels: { client }, value: refused },
+    { family: "sallyport_client_flows", labels: { client }, value: flows }
+  ])
+
 const json = (status: number, value: unknown): Page => ({
   status,
   type: "application/json",
   body: `${JSON.stringify(value)}\n`
-})
-
-/** More than so many would rather not look at once. */
-const maxWatchers = 8
-const watchEvery = "1 second"
-
-const view = Effect.gen(function* () {
-  const dataPlane = yield* DataPlane
-  return dashboardView({
-    at: yield* Clock.currentTimeMillis,
-    now: yield* monotonicMillis,
-    parts: yield* ready,
-    clients: yield* (yield* Clients).list,
-    clientStates: yield* dataPlane.clients,
-    mappings: yield* (yield* Resolutions).list,
-    dataPlaneCounters: yield* dataPlane.counters
-  })
-})
-
-/** The page, its parts, and what it shows as server-sent events: made once a second, however many watch, and only then. */
-const dashboard = Effect.gen(function* () {
-  const context = yield* Effect.context<Effect.Services<typeof view>>()
-  const event = yield* Effect.cachedWithTTL(
-    Effect.map(Effect.provide(view, context), (shown) => `data: ${JSON.stringify(shown)}\n\n`),
-    "900 millis"
-  )
-  const file = (name: string, type: string): Routes[string] => {
-    const body = readFileSync(new URL(`./dashboard/${name}`, import.meta.url), "utf8")
-    return { answer: Effect.succeed({ type: `${type}; charset=utf-8`, body }) }
-  }
-  let watchers = 0
-  const watch = Effect.acquireRelease(
-    Effect.sync(() => ++watchers),
-    () => Effect.sync(() => watchers--)
-  )
-  return {
-    "/": file("index.html", "text/html"),
-    "/dashboard.css": file("dashboard.css", "text/css"),
-    "/dashboard.js": file("dashboard.js", "text/javascript"),
-    "/events": {
-      answer: Effect.map(watch, (n): Page | Feed => {
-        if (n > maxWatchers) return { status: 503, type: "text/plain", body: "too many watch already\n" }
-        let first = true
-        const next = Effect.suspend(() => {
-          const waited = first ? event : Effect.andThen(Effect.sleep(watchEvery), event)
-          first = false
-          return waited
-        })
-        return { type: "text/event-stream", next }
-      })
-    }
-  } satisfies Routes
 })
 
 /** `/healthz` and `/readyz`, the latter of these parts. */
@@ -149,16 +104,34 @@ export const serveHealth = Effect.fnUntraced(function* (at: HostPort, setting: s
   yield* Effect.asVoid(listen(at, setting, yield* health((part) => part === "tunnel")))
 })
 
-/** Folds the metrics, and serves everything at `at` (nothing if `null`) until the scope closes. */
-export const serveMonitor = Effect.fnUntraced(function* (at: HostPort | null, setting: string) {
+interface MonitorOptions {
+  /** `null`: nothing is served; metrics are folded all the same, for OTLP. */
+  readonly at: HostPort | null
+  /** What an operator sets to have it elsewhere. */
+  readonly setting: string
+  /** Whether metrics tell each client's traffic just now. */
+  readonly perClient: () => boolean
+  readonly about: Parameters<typeof dashboardRoutes>[0]
+}
+
+/** Folds the metrics, and serves everything, until the scope closes. */
+export const serveMonitor = Effect.fnUntraced(function* ({ about, at, perClient, setting }: MonitorOptions) {
   const fold = yield* makeGatewayMetrics
-  const context = yield* Effect.context<Effect.Services<typeof readings>>()
-  const folded = Effect.provide(Effect.map(readings, fold), context)
-  yield* Effect.forkScoped(superviseForever("Monitor.fold", Effect.andThen(folded, Effect.sleep(foldEvery))))
+  const dashboard = yield* dashboardRoutes(about)
+  const context = yield* Effect.context<Effect.Services<ReturnType<typeof readings>>>()
+  const folded = Effect.suspend(() => readings(perClient())).pipe(
+    Effect.tap((read) => Effect.sync(() => fold(read))),
+    Effect.provide(context)
+  )
+  const folding = Effect.andThen(
+    Effect.flatMap(folded, ({ counters }) => dashboard.sample(counters.dataPlane)),
+    Effect.sleep(foldEvery)
+  )
+  yield* Effect.forkScoped(superviseForever("Monitor.fold", folding))
   if (at === null) return
   const routes = {
     ...(yield* health(() => true)),
-    ...(yield* dashboard),
+    ...dashboard.routes,
     "/metrics": {
       answer: Effect.andThen(folded, PrometheusMetrics.format()).pipe(
         Effect.map((body): Page => ({ type: "text/plain; version=0.0.4; charset=utf-8", body }))

@@ -5,10 +5,12 @@ import { hostname } from "node:os"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import type { HostPort } from "../../src/config/GatewayConfig.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import { families } from "../../src/monitor/metricFamilies.ts"
 import { isOwnHost } from "../../src/monitor/ownHost.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 
@@ -26,11 +28,16 @@ export interface Feed {
 
 interface Route {
   readonly answer: Effect.Effect<Page | Feed, never, Scope.Scope>
+  /** Answers in the making or under way at a time; who comes then is told to come later. */
+  readonly atMost?: number
   /** Under whatever `Host`: what is told is no secret, and probes choose their own. */
   readonly anyHost?: boolean
 }
 
-export type Routes = Readonly<Record<string, Route>>
+/** By path. */
+export interface Routes {
+  readonly [path: string]: Route
+}
 
 /** How it is with a listener that is to be. */
 interface ListenerState {
@@ -45,6 +52,24 @@ const maxConnections = 64
 /** A request has this long to come, an answer to be taken; a peer of a feed, to take a piece. */
 const timeoutMs = 5_000
 const retryEvery = "5 seconds"
+
+/** What a peer was refused, or why its connection was ended. */
+type HttpEvent =
+  | "connections_full"
+  | "timed_out"
+  | "malformed"
+  | "upgrade"
+  | "method"
+  | "foreign_host"
+  | "not_found"
+  | "unread"
+  | "route_full"
+
+const events = Metric.frequency("sallyport_http_events_total", {
+  description: families.sallyport_http_events_total.help
+})
+/** From the callbacks of Node too. */
+type Count = (event: HttpEvent) => void
 
 const headers = {
   Connection: "close",
@@ -65,20 +90,45 @@ const text = (status: number, body: string): Page => ({ status, type: "text/plai
  * @param setting what an operator sets to have it elsewhere
  */
 export const listen = Effect.fnUntraced(function* (at: HostPort, setting: string, routes: Routes) {
-  const run = Effect.runForkWith(yield* Effect.context())
+  const context = yield* Effect.context()
+  const run = Effect.runForkWith(context)
+  const count: Count = (event) => events.updateUnsafe(event, context)
   const names = [hostname().toLowerCase(), at.host]
+  const busy = new Map<Route, number>()
+  /** Taken until the answer's scope closes. */
+  const place = (route: Route) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const taken = busy.get(route) ?? 0
+        busy.set(route, taken + 1)
+        return taken < (route.atMost ?? Infinity)
+      }),
+      () => Effect.sync(() => busy.set(route, busy.get(route)! - 1))
+    )
+  const full = Effect.sync(() => {
+    count("route_full")
+    return text(503, "too many ask for this already")
+  })
   const routeOf = (request: IncomingMessage): Effect.Effect<Page | Feed, never, Scope.Scope> => {
     const path = (request.url ?? "").split("?", 1)[0]!
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined
-    if (request.method !== "GET" && request.method !== "HEAD") return Effect.succeed(text(405, "only GET and HEAD"))
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      count("method")
+      return Effect.succeed(text(405, "only GET and HEAD"))
+    }
     if (route?.anyHost !== true && !isOwnHost(request.headers.host, names)) {
+      count("foreign_host")
       return Effect.succeed(text(421, "ask by an address of this host, by localhost or by its host name"))
     }
-    return route === undefined ? Effect.succeed(text(404, "nothing here")) : route.answer
+    if (route !== undefined) return Effect.flatMap(place(route), (free) => (free ? route.answer : full))
+    count("not_found")
+    return Effect.succeed(text(404, "nothing here"))
   }
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const fiber = run(
-      Effect.scoped(Effect.flatMap(routeOf(request), (page) => write(page, request.method === "HEAD", response))).pipe(
+      Effect.scoped(
+        Effect.flatMap(routeOf(request), (page) => write(page, request.method === "HEAD", response, count))
+      ).pipe(
         Effect.tapCause((cause) =>
           Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("a page could not be made", cause)
         ),
@@ -88,7 +138,7 @@ export const listen = Effect.fnUntraced(function* (at: HostPort, setting: string
     response.once("close", () => run(Fiber.interrupt(fiber)))
   }
   const state = yield* Ref.make<ListenerState>({ at, port: null, wrong: null })
-  const opened = yield* open(at, answer)
+  const opened = yield* open(at, answer, count)
   if (typeof opened === "number") {
     yield* Ref.set(state, { at, port: opened, wrong: null })
   } else {
@@ -97,7 +147,7 @@ export const listen = Effect.fnUntraced(function* (at: HostPort, setting: string
     yield* Effect.logWarning(
       `nothing is served at ${where} (${opened}), which is tried again: set ${setting} to a free address`
     )
-    const again = Effect.andThen(Effect.sleep(retryEvery), open(at, answer))
+    const again = Effect.andThen(Effect.sleep(retryEvery), open(at, answer, count))
     yield* Effect.repeat(again, { until: (port) => typeof port === "number" }).pipe(
       Effect.flatMap((port) => Ref.set(state, { at, port, wrong: null })),
       Effect.andThen(Effect.logInfo(`${where} is served now`)),
@@ -108,8 +158,8 @@ export const listen = Effect.fnUntraced(function* (at: HostPort, setting: string
 })
 
 /** The port, or why there is none; open until the scope closes. */
-const open = (at: HostPort, answer: (request: IncomingMessage, response: ServerResponse) => void) =>
-  Effect.suspend(() => bind(makeServer(answer), at)).pipe(
+const open = (at: HostPort, answer: Answer, count: Count) =>
+  Effect.suspend(() => bind(makeServer(answer, count), at)).pipe(
     Effect.flatMap((opened): Effect.Effect<number | string, never, Scope.Scope> => {
       // Each try would leave its end in the scope.
       if (typeof opened === "string") return Effect.succeed(opened)
@@ -120,7 +170,9 @@ const open = (at: HostPort, answer: (request: IncomingMessage, response: ServerR
     Effect.uninterruptible
   )
 
-const makeServer = (answer: (request: IncomingMessage, response: ServerResponse) => void): Server => {
+type Answer = (request: IncomingMessage, response: ServerResponse) => void
+
+const makeServer = (answer: Answer, count: Count): Server => {
   const server = createServer(
     {
       requestTimeout: timeoutMs,
@@ -148,12 +200,23 @@ const makeServer = (answer: (request: IncomingMessage, response: ServerResponse)
       waiting.delete(socket)
     })
     if (connections <= maxConnections) return
+    count("connections_full")
     const [oldest = socket] = waiting
     oldest.destroy()
   })
-  server.setTimeout(timeoutMs, (socket) => socket.destroy())
-  server.on("clientError", (_error, socket) => socket.destroy())
-  server.on("upgrade", (_request, socket) => socket.destroy())
+  server.setTimeout(timeoutMs, (socket) => {
+    count("timed_out")
+    socket.destroy()
+  })
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") count("timed_out")
+    else if (error.code?.startsWith("HPE_") === true) count("malformed")
+    socket.destroy()
+  })
+  server.on("upgrade", (_request, socket) => {
+    count("upgrade")
+    socket.destroy()
+  })
   return server
 }
 
@@ -173,11 +236,25 @@ const stop = (server: Server): Effect.Effect<void> =>
   })
 
 /** Ends when the peer has everything, is gone, or takes nothing. */
-const write = Effect.fnUntraced(function* (page: Page | Feed, headOnly: boolean, response: ServerResponse) {
+const write = Effect.fnUntraced(function* (
+  page: Page | Feed,
+  headOnly: boolean,
+  response: ServerResponse,
+  count: Count
+) {
   const taken = (send: (done: (error?: Error | null) => void) => unknown) =>
     Effect.callback<boolean>((resume) => {
       send((error) => resume(Effect.succeed(error === undefined || error === null)))
-    }).pipe(Effect.timeoutOrElse({ duration: timeoutMs, orElse: () => Effect.succeed(false) }))
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: timeoutMs,
+        orElse: () =>
+          Effect.as(
+            Effect.sync(() => count("unread")),
+            false
+          )
+      })
+    )
   if ("body" in page) {
     const body = Buffer.from(page.body)
     response.writeHead(page.status ?? 200, { ...headers, "Content-Type": page.type, "Content-Length": body.length })

@@ -19,15 +19,19 @@ export interface NameRow {
 const badness = ["Unresolved", "Stale", "Resolving", "Resolved"] as const
 
 /** One for each name, bad ones first, then by name. */
-export const namesOf = ({ mappings, silentAddresses = [] }: StatusReport): ReadonlyArray<NameRow> =>
-  [...Map.groupBy(mappings, ({ domain, resolver }) => `${domain} ${resolver}`).values()]
-    .map((rows) => {
+export const namesOf = ({ mappings, silentAddresses = [] }: StatusReport): ReadonlyArray<NameRow> => {
+  const silent = Map.groupBy(silentAddresses, nameOf)
+  return [...Map.groupBy(mappings, nameOf)]
+    .map(([name, rows]) => {
       const { domain, resolver } = rows[0]!
       const state = badness.find((one) => rows.some((row) => row.state === one)) ?? "Resolved"
-      const silent = silentAddresses.filter((one) => one.domain === domain && one.resolver === resolver)
-      return { domain, resolver, state, rows, silent }
+      return { domain, resolver, state, rows, silent: silent.get(name) ?? [] }
     })
     .toSorted((a, b) => rankOf(a) - rankOf(b) || (a.domain < b.domain ? -1 : 1))
+}
+
+const nameOf = ({ domain, resolver }: { readonly domain: string; readonly resolver: string }): string =>
+  `${domain} ${resolver}`
 
 const rankOf = ({ silent, state }: NameRow): number => (silent.length > 0 ? -1 : badness.indexOf(state))
 

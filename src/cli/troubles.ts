@@ -89,6 +89,19 @@ const defects: Judgement = ({ counters }) =>
         ]
   )
 
+/** A packet path in memory has no worker. */
+const workerDown: Judgement = ({ counters: { dataPlane } }) =>
+  dataPlane["worker.ready"] === 0
+    ? [
+        trouble(
+          "outage",
+          "the packet worker does not run",
+          null,
+          "it is started again; if this lasts, look into the log"
+        )
+      ]
+    : []
+
 const workerRestarts: Judgement = ({ gateway: { workerEpoch } }) =>
   workerEpoch <= 1
     ? []
@@ -276,6 +289,7 @@ const lostKeys: Judgement = ({ clients }) => {
 }
 
 const judgements: ReadonlyArray<Judgement> = [
+  workerDown,
   firewallLosses,
   hostWrong,
   controlPlane,

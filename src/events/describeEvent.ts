@@ -11,11 +11,11 @@ const textOf = (event: Event): string => {
     case "Refused":
       return event.to === null
         ? `refused ${event.client}: ${event.packets} more packets, of more kinds than are told apart`
-        : `refused ${event.client} → ${place(event.to)}: ${reasons[event.reason ?? ""] ?? event.reason} (${packets(event.packets)})`
+        : `refused ${event.client} → ${placeOf(event.to)}: ${refusalOf(event.reason ?? "")} (${packets(event.packets)})`
     case "FlowOpened":
-      return `flow opened ${event.client} → ${place(event.to)}${behind(event.real)}`
+      return `flow opened ${event.client} → ${placeOf(event.to)}${behind(event.real)}`
     case "FlowClosed":
-      return `flow ${event.why} ${event.client} → ${place(event.to)}${behind(event.real)}: ${event.bytesOut} bytes out, ${event.bytesIn} in, ${(event.durationMs / 1_000).toFixed(1)} s`
+      return `flow ${event.why} ${event.client} → ${placeOf(event.to)}${behind(event.real)}: ${event.bytesOut} bytes out, ${event.bytesIn} in, ${(event.durationMs / 1_000).toFixed(1)} s`
     case "FlowsUntold":
       return `and ${event.flows} flows that began or ended, too many to be told one by one`
     case "Question":
@@ -46,7 +46,8 @@ const textOf = (event: Event): string => {
 const granted = ({ client, domain, resource }: Omit<Of<"Accepted">, "_tag">): string =>
   `${client} → ${resource}${domain === null ? "" : ` (${domain})`}`
 
-const place = ({ address, domain, port, protocol, resource }: NonNullable<Of<"Refused">["to"]>): string => {
+/** Where a packet went, as the client sees it. */
+export const placeOf = ({ address, domain, port, protocol, resource }: NonNullable<Of<"Refused">["to"]>): string => {
   const where = domain === null ? address : `${domain} (${address})`
   const ports = port === 0 ? protocol : `${protocol}/${port}`
   return `${where} ${ports}${resource === null ? "" : ` of ${resource}`}`
@@ -56,7 +57,9 @@ const behind = (real: string | null): string => (real === null ? "" : ` at ${rea
 
 const packets = (count: number): string => (count === 1 ? "1 packet" : `${count} packets`)
 
-/** By the counter's name. */
+/** Why a packet was refused, by the counter's name. */
+export const refusalOf = (reason: string): string => reasons[reason] ?? reason
+
 const reasons: Readonly<Record<string, string>> = {
   source_spoofed: "its source is not the client's tunnel address",
   tunnel_address: "other clients and the tunnel's own addresses are never reached",

@@ -1,82 +1,140 @@
-/** What the dashboard shows of a gateway: bounded, and worst first. */
-import { describeReason } from "../cli/describeReason.ts"
-import type { ConfiguredClient } from "../config/GatewayConfig.ts"
-import type { ClientState } from "../dataplane/notices.ts"
-import { formatHostPort } from "../packet/endpoint.ts"
-import { addressesOf } from "../resolution/NameState.ts"
-import type { MappingStatus } from "../resolution/Resolutions.ts"
-import type { ReadinessPart } from "./readiness.ts"
+/** What the dashboard shows of a gateway: bounded, worst first, and judged as `sallyport status` does. */
+import type { StatusReport } from "../cli/statusReport.ts"
+import { clientsInOrder, type NameRow, namesOf } from "../cli/statusSections.ts"
+import { counted } from "../cli/textTable.ts"
+import { isWrong, troublesOf } from "../cli/troubles.ts"
+import { placeOf, refusalOf } from "../events/describeEvent.ts"
+import type { Event, LoggedEvent } from "../events/Event.ts"
+import { printable } from "../events/printable.ts"
+import { seriesOf } from "./metricFamilies.ts"
+import { nameTimeline } from "./nameTimeline.ts"
 
-export interface DashboardInput {
-  /** Epoch milliseconds, and the same moment by the monotonic clock that all times are of. */
-  readonly at: number
-  readonly now: number
-  readonly parts: ReadonlyArray<ReadinessPart>
-  readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "tunnel4">>
-  readonly clientStates: ReadonlyMap<string, ClientState>
-  readonly mappings: ReadonlyArray<MappingStatus>
-  readonly dataPlaneCounters: Readonly<Record<string, number>>
-}
-
+/** Rows beyond these are counted only. */
+const maxTroubles = 100
 const maxClients = 200
-const maxNames = 300
+const maxNames = 500
+const maxRefusals = 50
+const maxListed = 4
+/** How far back a name's states are told, and how many of them. */
+const timelineMs = 3_600_000
+const maxStretches = 60
 
-/** Times are epoch milliseconds. */
-export const dashboardView = (input: DashboardInput) => {
-  const dateOf = (time: number): number => Math.round(input.at - (input.now - time))
-  const count = (key: string): number => input.dataPlaneCounters[key] ?? 0
-  const clients = input.clients.map(({ id, tunnel4 }) => {
-    const { connected = false, endpoint = null, handshakeAt = null } = input.clientStates.get(id) ?? {}
-    return {
-      name: id,
-      tunnel: tunnel4,
-      connected,
-      from: endpoint === null ? null : formatHostPort(endpoint.address, endpoint.port),
-      handshakeAt: handshakeAt === null ? null : dateOf(handshakeAt)
-    }
-  })
-  const names = input.mappings.map(nameRow(dateOf))
-  const failing = names.filter(({ reason }) => reason !== null)
-  const drops = Object.entries(input.dataPlaneCounters).flatMap(([key, n]) =>
-    /^outbound\.(?:unauthorized|filtered|unmapped|unresolved|destination_refused|source_spoofed|tunnel_address)$/.test(
-      key
-    )
-      ? [{ reason: key.slice("outbound.".length), packets: n }]
-      : []
-  )
+/** Epoch seconds: of milliseconds the last digits would differ each time. */
+const dated = (millis: number): number => Math.round(millis / 1_000)
+const datedOrNull = (millis: number | null | undefined): number | null =>
+  millis === null || millis === undefined ? null : dated(millis)
+
+/** Totals since the start. */
+export const trafficOf = (dataPlane: Readonly<Record<string, number>>) => ({
+  fromClients: dataPlane["outbound.bytes"] ?? 0,
+  toClients: dataPlane["inbound.bytes"] ?? 0,
+  flows: dataPlane["sessions.live"] ?? 0,
+  dropped: dropsOf(dataPlane).reduce((sum, { packets }) => sum + packets, 0)
+})
+
+/** Times are epoch seconds, texts without control characters. */
+export const dashboardView = (report: StatusReport, events: ReadonlyArray<LoggedEvent>) => {
+  const { clients, controlPlane, counters, gateway, omitted } = report
+  const troubles = troublesOf(report)
+  const names = namesOf(report)
   return {
-    at: input.at,
-    problems: input.parts.flatMap(({ part, why }) => (why === null ? [] : [`${part}: ${why}`])),
+    gateway: {
+      kind: controlPlane.kind,
+      endpoint: gateway.endpoint,
+      publicKey: gateway.publicKey,
+      startedAt: dated(gateway.startedAt)
+    },
+    troubles: {
+      all: troubles.length,
+      wrong: troubles.filter(isWrong).length,
+      rows: troubles.slice(0, maxTroubles).map(({ gravity, next, since, what }) => ({
+        gravity,
+        what: printable(what),
+        since: datedOrNull(since),
+        next: printable(next)
+      }))
+    },
+    traffic: trafficOf(counters.dataPlane),
+    drops: dropsOf(counters.dataPlane),
     clients: {
       all: clients.length,
       connected: clients.filter(({ connected }) => connected).length,
-      rows: clients.toSorted((a, b) => Number(b.connected) - Number(a.connected)).slice(0, maxClients)
+      rows: clientsInOrder(report).slice(0, maxClients).map(clientRow)
     },
     names: {
       all: names.length,
-      failing: failing.length,
-      rows: [...failing, ...names.filter(({ reason }) => reason === null)].slice(0, maxNames)
+      failing: names.filter(isFailing).length,
+      omitted: omitted.mappings,
+      rows: timedNames(names.slice(0, maxNames), events, report.at)
     },
-    traffic: {
-      fromClients: count("outbound.bytes"),
-      toClients: count("inbound.bytes"),
-      sessions: count("sessions.live"),
-      refused: drops.reduce((sum, { packets }) => sum + packets, 0)
-    },
-    refused: drops.filter(({ packets }) => packets > 0).toSorted((a, b) => b.packets - a.packets)
+    refusals: events.flatMap(refusalRow).slice(-maxRefusals).toReversed()
   }
 }
 
-const nameRow =
-  (dateOf: (time: number) => number) =>
-  ({ mapping, state }: MappingStatus) => {
-    const failure = state._tag === "Resolved" ? state.failure : state._tag === "Unresolved" ? state.reason : null
+/** The most first. */
+const dropsOf = (dataPlane: Readonly<Record<string, number>>) =>
+  Object.entries(dataPlane)
+    .flatMap(([key, packets]) => {
+      const series = seriesOf("dataPlane", key)
+      if (packets === 0 || series?.family !== "sallyport_drops_total") return []
+      return [{ at: series.labels["at"] ?? "", reason: series.labels["reason"] ?? "", packets }]
+    })
+    .toSorted((a, b) => b.packets - a.packets)
+
+const clientRow = (client: StatusReport["clients"][number]) => ({
+  name: printable(client.name),
+  tunnel: client.tunnel4,
+  connected: client.connected,
+  from: client.endpoint,
+  path: client.path,
+  handshakeAt: datedOrNull(client.lastHandshakeAt),
+  activeAt: datedOrNull(client.lastActivityAt),
+  bytesIn: client.bytesIn ?? 0,
+  bytesOut: client.bytesOut ?? 0,
+  flows: client.flows ?? 0,
+  refused: client.refused ?? 0
+})
+
+const isFailing = ({ silent, state }: NameRow): boolean =>
+  silent.length > 0 || state === "Unresolved" || state === "Stale"
+
+/** With what became of them within `timelineMs`. */
+const timedNames = (names: ReadonlyArray<NameRow>, events: ReadonlyArray<LoggedEvent>, now: number) => {
+  const lookups = Map.groupBy(events.flatMap(lookupOf), ({ key }) => key)
+  return names.map(({ domain, resolver, rows, silent, state }) => {
+    const worst = rows.find((row) => row.state === state)!
+    const dead = new Set(silent.map(({ address }) => address))
+    const timeline = nameTimeline(
+      lookups.get(`${resolver} ${domain}`) ?? [],
+      { state, from: worst.since },
+      { from: now - timelineMs, most: maxStretches }
+    )
     return {
-      client: mapping.client,
-      domain: mapping.name.domain,
-      state: state._tag === "Resolved" && failure !== null ? "Stale" : state._tag,
-      addresses: addressesOf(state).slice(0, 4),
-      reason: failure === null ? null : describeReason(failure),
-      since: dateOf(state.since)
+      domain: printable(domain),
+      resolver,
+      state,
+      addresses: worst.addresses.slice(0, maxListed).map((address) => ({ address, answers: !dead.has(address) })),
+      moreAddresses: Math.max(0, worst.addresses.length - maxListed),
+      reason: worst.reason === null ? null : printable(worst.reason),
+      since: dated(worst.since),
+      timeline: timeline.map((stretch) => ({ state: stretch.state, from: dated(stretch.from) })),
+      clients: listed([...new Set(rows.map(({ client }) => client))])
     }
-  }
+  })
+}
+
+const listed = (names: ReadonlyArray<string>): string =>
+  names.length > maxListed ? counted(names.length, "client") : printable(names.join(", "))
+
+const lookupOf = ({ at, event }: LoggedEvent) =>
+  event._tag === "Lookup" ? [{ at, ...event, key: `${event.resolver} ${event.domain}` }] : []
+
+const refusalRow = ({ at, event, number }: LoggedEvent) =>
+  event._tag === "Refused" ? [{ number, at: dated(at), ...refusalTexts(event) }] : []
+
+const refusalTexts = ({ client, packets, reason, to }: Extract<Event, { _tag: "Refused" }>) => ({
+  client: printable(client),
+  to: to === null ? "more kinds than are told apart" : printable(placeOf(to)),
+  reason: reason === null ? "" : printable(refusalOf(reason)),
+  packets
+})

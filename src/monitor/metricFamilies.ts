@@ -32,14 +32,25 @@ export const families = {
   sallyport_accept_duration_seconds: seconds("How long an access request took, by outcome."),
   sallyport_lookup_duration_seconds: seconds("How long a lookup of a name took, by outcome."),
   sallyport_lookups_total: counter("Lookups of names, by event."),
+  sallyport_lookup_causes_total: counter("Lookups of names that began, by what made them begin."),
   sallyport_lookup_brakes_total: counter("Lookups that a brake held back, by brake."),
   sallyport_lookups_queued: gauge("Lookups that wait for their turn."),
   sallyport_clients: gauge("Clients, by whether they are connected."),
+  sallyport_client_bytes_total: counter(
+    "Bytes of WireGuard's datagrams, by client and direction, where metrics_per_client is set.",
+    "By"
+  ),
+  sallyport_client_refused_total: counter(
+    "Packets of a client that went no further, by client, where metrics_per_client is set."
+  ),
+  sallyport_client_flows: gauge("Flows of a client just now, by client, where metrics_per_client is set."),
   sallyport_control_plane_events_total: counter("What the control plane met: questions, requests, refusals, by event."),
+  sallyport_dns_answers_total: counter("Answers of the tunnel's DNS sockets, by their RCODE."),
   sallyport_dns_server_events_total: counter("What the tunnel's DNS sockets met, by event."),
   sallyport_dns_upstream_events_total: counter("What the gateway met with the DNS servers it asks, by event."),
   sallyport_host_events_total: counter("What was put right on the host, or taken away by others, by event."),
   sallyport_host_wrong: gauge("Things wrong on the host that cannot be put right."),
+  sallyport_http_events_total: counter("What the listener for HTTP refused or ended, by event (key)."),
   sallyport_defects_total: counter("Bugs met and outlived, by loop (key)."),
   sallyport_ready: gauge("Whether a part that traffic needs works: 1, or 0.")
 } as const satisfies Readonly<Record<string, Family>>
@@ -81,6 +92,9 @@ export const seriesOf = (group: CounterGroup, key: string): Series | null => {
       return packetSeriesOf(key)
     case "resolutions":
       if (key === "queued") return series("sallyport_lookups_queued")
+      if (key.startsWith("cause.")) {
+        return series("sallyport_lookup_causes_total", { cause: key.slice("cause.".length) })
+      }
       return key.startsWith("brake.")
         ? series("sallyport_lookup_brakes_total", { brake: key.slice("brake.".length) })
         : series("sallyport_lookups_total", { event: key.replace(/^lookups\./, "") })
@@ -91,6 +105,7 @@ export const seriesOf = (group: CounterGroup, key: string): Series | null => {
     case "controlPlane":
       return series("sallyport_control_plane_events_total", { event: key })
     case "dns":
+      if (key.startsWith("rcode.")) return series("sallyport_dns_answers_total", { rcode: key.slice("rcode.".length) })
       return series("sallyport_dns_server_events_total", { event: key })
     case "upstream":
       return series("sallyport_dns_upstream_events_total", { event: key })

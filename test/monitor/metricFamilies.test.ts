@@ -53,13 +53,21 @@ describe("metric families", () => {
     }
   })
 
-  it("tell brakes from outcomes of lookups", () => {
+  it("tell causes, brakes and outcomes of lookups apart, and DNS answers by RCODE", () => {
     const of = (key: string): Series | null => seriesOf("resolutions", key)
     assert.deepStrictEqual(of("brake.client_rate"), {
       family: "sallyport_lookup_brakes_total",
       labels: { brake: "client_rate" }
     })
     assert.deepStrictEqual(of("lookups.started"), { family: "sallyport_lookups_total", labels: { event: "started" } })
+    assert.deepStrictEqual(of("cause.First"), {
+      family: "sallyport_lookup_causes_total",
+      labels: { cause: "First" }
+    })
+    assert.deepStrictEqual(seriesOf("dns", "rcode.NXDOMAIN"), {
+      family: "sallyport_dns_answers_total",
+      labels: { rcode: "NXDOMAIN" }
+    })
     assert.deepStrictEqual(of("queued")?.family, "sallyport_lookups_queued")
   })
 

@@ -13,22 +13,30 @@ const up: ReadinessInput = {
 const wrong = (change: Partial<ReadinessInput>) =>
   readiness({ ...up, ...change }).flatMap(({ part, why }) => (why === null ? [] : [`${part}: ${why}`]))
 
+/** What takes each part away, and what is said then. */
+const faults = [
+  [{ configured: false }, "tunnel: the tunnel has not been set up yet"],
+  [
+    { host: { wrong: { since: 1, what: ["the device is gone: restart", "and more"] } } },
+    "host: the device is gone: restart"
+  ],
+  [{ dataPlaneCounters: { "worker.ready": 0 } }, "worker: the packet worker does not run"],
+  [{ dnsServers: up.dnsServers.slice(0, 1) }, "resolver: no DNS server answers: udp://10.0.0.53"]
+] as const satisfies ReadonlyArray<readonly [Partial<ReadinessInput>, string]>
+
 describe("readiness", () => {
   it("is there with tunnel, host, worker and one DNS server", () => {
     assert.deepStrictEqual(wrong({}), [])
     assert.deepStrictEqual(wrong({ dnsServers: [], dataPlaneCounters: {} }), [])
   })
 
-  it("names each part that is missing, and why", () => {
-    assert.deepStrictEqual(wrong({ configured: false }), ["tunnel: the tunnel has not been set up yet"])
-    assert.deepStrictEqual(wrong({ dataPlaneCounters: { "worker.ready": 0 } }), [
-      "worker: the packet worker does not run"
-    ])
-    assert.deepStrictEqual(wrong({ host: { wrong: { since: 1, what: ["the device is gone: restart"] } } }), [
-      "host: the device is gone: restart"
-    ])
-    assert.deepStrictEqual(wrong({ dnsServers: up.dnsServers.slice(0, 1) }), [
-      "resolver: no DNS server answers: udp://10.0.0.53"
-    ])
+  it("names each part that is missing, and why, whatever else is", () => {
+    for (let set = 1; set < 1 << faults.length; set++) {
+      const chosen = faults.filter((_, i) => (set & (1 << i)) !== 0)
+      assert.deepStrictEqual(
+        wrong(Object.assign({}, ...chosen.map(([change]) => change))),
+        chosen.map(([, said]) => said)
+      )
+    }
   })
 })

@@ -4,6 +4,7 @@ import { Effect } from "effect"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { inner } from "../support/lab.ts"
 import { assertQuiet, download, eventually, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"
+import { assertEverythingCounted, metricsOfGateway, readyOfGateway } from "../support/metrics.ts"
 import { blockDirect, type Nat, setNat } from "../support/wide.ts"
 
 const kinds: ReadonlyArray<Nat> = ["fullCone", "restricted", "symmetric"]
@@ -18,6 +19,8 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
       const servers = [yield* download(v4, 3_000_000), yield* download(v6, 3_000_000)]
 
       assert.deepStrictEqual(servers, [inner.origin.v4, inner.origin.v6])
+      assertEverythingCounted(yield* metricsOfGateway)
+      assert.include(yield* readyOfGateway, '"ready":true')
       yield* eventually("a direct path", 5, path, (way) => way === "direct")
       yield* assertQuiet()
     })

@@ -18,7 +18,7 @@ const readers: Readonly<Record<string, string>> = {
   "layers/host/stateBackup.ts": "the date of a backup",
   "layers/lab/devPortalServer.ts": "expiry dates that the portal hands out",
   "layers/memory/DataPlaneMemory.ts": "TAI64N",
-  "layers/monitor/Monitor.ts": "the date of what the dashboard shows",
+  "layers/monitor/dashboardRoutes.ts": "dates of what the dashboard draws",
   "src/access/ExpiryClock.ts": "expiry dates",
   "src/cli/check.ts": "expiry dates",
   "src/cli/clientShow.ts": "expiry dates"

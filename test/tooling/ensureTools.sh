@@ -11,6 +11,7 @@ demo  iproute2        ip
 demo  nftables        nft
 test  bind9-dnsutils  dig
 test  bind9-utils     dnssec-signzone
+test  chromium        chromium
 test  conntrack       conntrack
 test  coturn          turnserver
 test  curl            curl
