@@ -3,14 +3,20 @@ import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { readBounded } from "../config/readConfig.ts"
+import { concat } from "../packet/bytes.ts"
 import { ConfigError } from "../config/problem.ts"
 
 /** How long another command may take for its own edit: tries, 100 ms apart. */
 const maxTries = 30
+/** What some editors on Windows begin UTF-8 with, and readers leave out. */
+const mark = [0xef, 0xbb, 0xbf]
+/** An editor saves once; whatever writes the file more often than this is left to itself. */
+const maxEdits = 5
 
 /**
  * Puts another text in the place of a file's: as a whole or not at all, with the same owner and mode, through a symbolic link.
- * Edits of several commands follow each other: the new text is written to `FILE.edit`, which only one of them can make.
+ * Edits of several commands follow each other: the new text is written to `FILE.edit`, which only one of them can make. What
+ * somebody else saves meanwhile is edited in its turn, so `edit` may be called several times.
  */
 export const editFile = Effect.fnUntraced(function* <A, E, R>(
   path: string,
@@ -38,27 +44,40 @@ export const editFile = Effect.fnUntraced(function* <A, E, R>(
     )
   )
   let placed = false
+  const turn = Effect.gen(function* () {
+    const info = yield* Effect.mapError(fs.stat(file), cannot)
+    const before = yield* readBounded(path)
+    const bytes = yield* Effect.mapError(fs.readFile(file), cannot)
+    if (bytes.includes(0)) {
+      return yield* new ConfigError({ message: `${path} is not UTF-8, which this command keeps to — save it as that` })
+    }
+    if (new TextDecoder().decode(bytes) !== before) return null
+    const marked = mark.every((byte, i) => bytes[i] === byte)
+    const { result, text } = yield* edit(before)
+    yield* Effect.gen(function* () {
+      yield* fs.writeFile(draft, concat([new Uint8Array(marked ? mark : []), new TextEncoder().encode(text)]))
+      const owner = [Option.getOrElse(info.uid, () => 0), Option.getOrElse(info.gid, () => 0)] as const
+      yield* fs.chown(draft, ...owner)
+      yield* fs.chmod(draft, info.mode & 0o7777)
+      yield* Effect.scoped(Effect.flatMap(fs.open(draft), (opened) => opened.sync))
+    }).pipe(Effect.mapError(cannot))
+    if ((yield* readBounded(path)) !== before) return null
+    yield* fs
+      .rename(draft, file)
+      .pipe(Effect.andThen(Effect.sync(() => (placed = true))), Effect.mapError(cannot), Effect.uninterruptible)
+    return { result }
+  })
   return yield* Effect.acquireUseRelease(
     take,
     () =>
-      Effect.gen(function* () {
-        const info = yield* Effect.mapError(fs.stat(file), cannot)
-        const before = yield* readBounded(path)
-        if (BigInt(new TextEncoder().encode(before).length) !== info.size) {
-          return yield* new ConfigError({ message: `${path} is not plain UTF-8 — save it as that, without a mark` })
-        }
-        const { result, text } = yield* edit(before)
-        yield* Effect.gen(function* () {
-          yield* fs.writeFileString(draft, text)
-          const owner = [Option.getOrElse(info.uid, () => 0), Option.getOrElse(info.gid, () => 0)] as const
-          yield* fs.chown(draft, ...owner)
-          yield* fs.chmod(draft, info.mode & 0o7777)
-          yield* Effect.scoped(Effect.flatMap(fs.open(draft), (opened) => opened.sync))
-          yield* fs.rename(draft, file)
-          placed = true
-        }).pipe(Effect.mapError(cannot), Effect.uninterruptible)
-        return result
-      }),
+      turn.pipe(
+        Effect.repeat({ until: (done) => done !== null, times: maxEdits - 1 }),
+        Effect.flatMap((done) =>
+          done === null
+            ? Effect.fail(new ConfigError({ message: `${path} is being written all the time — stop what does it` }))
+            : Effect.succeed(done.result)
+        )
+      ),
     () => (placed ? Effect.void : Effect.ignore(fs.remove(draft)))
   )
 })

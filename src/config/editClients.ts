@@ -5,7 +5,7 @@ import { assignAddresses } from "./assignAddresses.ts"
 import { insertPair, removePair } from "./editYaml.ts"
 import type { ConfiguredClient, GatewayConfig } from "./GatewayConfig.ts"
 import { parseConfig } from "./parseConfig.ts"
-import { ConfigError, quote } from "./problem.ts"
+import { ConfigError, configError, quote } from "./problem.ts"
 import { suggestFix } from "./suggest.ts"
 import { keyBytes } from "./values.ts"
 import { parseYaml } from "./yamlSource.ts"
@@ -59,29 +59,52 @@ export const removeClient = (text: string, file: string, name: string): Result.R
       )
       return yield* fail(`no client is called ${quote(name)} in ${file} — ${fix}`)
     }
-    let rest = removePair(text, ["clients", name])
-    if (rest === null) return yield* byHand(file)
-    const value = yield* valueOf(text, file)
+    const without = removePair(text, ["clients", name])
+    const value = valueOf(text)
+    if (without === null || value === null) return yield* byHand(text, file)
     const { [name]: _, ...others } = value.clients ?? {}
-    const removed = yield* Result.mapError(
-      checked(rest, file, { ...value, clients: others }),
-      ({ message }) =>
-        new ConfigError({ message: `without ${name} the file would be wrong, and stays as it is:\n${message}` })
-    )
+    const removed = yield* Result.mapError(checked(without, { ...value, clients: others }, text, file), (error) => {
+      const { message } = Result.match(parseConfig(inPlace(text, without), file), {
+        onSuccess: () => error,
+        onFailure: (problem) => problem
+      })
+      return new ConfigError({
+        message: `without ${name} the file would be wrong, and stays as it is: ${firstOf(message)}`
+      })
+    })
     const shifted = shiftedFrom(before, removed.config)
     if (shifted.length === 0) return removed
+    let rest = without
     const pinned: Record<string, unknown> = { ...others }
     for (const { id, tunnel4, tunnel6 } of shifted) {
       const fixed = { tunnel_ipv4: tunnel4, tunnel_ipv6: tunnel6 }
       pinned[id] = { ...others[id], ...fixed }
       for (const [key, address] of Object.entries(fixed)) {
         if (others[id]?.[key] !== undefined) continue
-        rest = insertPair(rest, ["clients", id], key, JSON.stringify(address))
-        if (rest === null) return yield* byHand(file)
+        const next = insertPair(rest, ["clients", id], key, JSON.stringify(address))
+        if (next === null) return yield* byHand(text, file)
+        rest = next
       }
     }
-    return yield* checked(rest, file, { ...value, clients: pinned })
+    return yield* checked(rest, { ...value, clients: pinned }, text, file)
   })
+
+/** The text with blanks where something was removed, so that all else has its line and column. */
+const inPlace = (before: string, after: string): string => {
+  let from = 0
+  while (from < after.length && before[from] === after[from]) from++
+  let behind = 0
+  while (behind < after.length - from && before.at(-1 - behind) === after.at(-1 - behind)) behind++
+  const removed = before.slice(from, before.length - behind)
+  const end = after.length - behind
+  return after.slice(0, end) + removed.replaceAll(/[^\r\n]/g, " ") + after.slice(end)
+}
+
+/** Lines as one. */
+const firstOf = (lines: string): string => {
+  const [first = "", ...others] = lines.split("\n")
+  return others.length === 0 ? first : `${first} (and ${others.length} more)`
+}
 
 /** The clients as they were before whose addresses are others after. */
 const shiftedFrom = (before: GatewayConfig, after: GatewayConfig): ReadonlyArray<ConfiguredClient> => {
@@ -96,9 +119,9 @@ const insertClient = (text: string, file: string, name: string, entry: Readonly<
   Result.gen(function* () {
     const fields = Object.entries(entry).map(([key, value]) => `${key}: ${flow(value)}`)
     const added = insertPair(text, ["clients"], plainOrQuoted(name), `{ ${fields.join(", ")} }`)
-    if (added === null) return yield* byHand(file)
-    const value = yield* valueOf(text, file)
-    return yield* checked(added, file, { ...value, clients: { ...value.clients, [name]: entry } })
+    const value = valueOf(text)
+    if (added === null || value === null) return yield* byHand(text, file)
+    return yield* checked(added, { ...value, clients: { ...value.clients, [name]: entry } }, text, file)
   })
 
 const flow = (value: unknown): string =>
@@ -115,20 +138,17 @@ const File = Schema.Struct({
 })
 const isFile = Schema.is(File)
 
-/** What the text says, as it stands there. */
-const valueOf = (text: string, file: string): Result.Result<typeof File.Type, ConfigError> => {
+/** What the text says, as it stands there; `null`: nothing that has clients. */
+const valueOf = (text: string): typeof File.Type | null => {
   const source = parseYaml(text)
-  return Result.isSuccess(source) && isFile(source.success.value) ? Result.succeed(source.success.value) : byHand(file)
+  return Result.isSuccess(source) && isFile(source.success.value) ? source.success.value : null
 }
 
-/** The result must be right, and say what the file said but for the one change. */
-const checked = (text: string, file: string, expected: unknown): Result.Result<Edited, ConfigError> =>
-  Result.gen(function* () {
-    const config = yield* parseConfig(text, file)
-    const value = yield* valueOf(text, file)
-    if (canonical(value) !== canonical(expected)) return yield* byHand(file)
-    return { text, config }
-  })
+/** The result must say what the file said but for the one change, and be right. */
+const checked = (text: string, expected: unknown, before: string, file: string): Result.Result<Edited, ConfigError> =>
+  canonical(valueOf(text)) === canonical(expected)
+    ? Result.map(parseConfig(text, file), (config) => ({ text, config }))
+    : byHand(before, file)
 
 /** Without regard to the order of keys. */
 const canonical = (value: unknown): string =>
@@ -138,7 +158,13 @@ const canonical = (value: unknown): string =>
       : each
   )
 
-const byHand = (file: string) =>
-  fail(`${file} is written in a way that this command cannot change without a mistake — edit clients by hand`)
+const byHand = (text: string, file: string): Result.Result<never, ConfigError> => {
+  const { line, column } = Result.match(parseYaml(text), {
+    onSuccess: ({ locate }) => locate(["clients"], true),
+    onFailure: () => ({ line: 1, column: 1 })
+  })
+  const cause = "clients is written in a way that this command cannot change without a mistake"
+  return Result.fail(configError(file, [{ line, column, cause, fix: "edit it by hand" }]))
+}
 
 const fail = (message: string): Result.Result<never, ConfigError> => Result.fail(new ConfigError({ message }))

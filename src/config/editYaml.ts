@@ -22,7 +22,13 @@ export const insertPair = (text: string, path: ReadonlyArray<string>, key: strin
   }
   const last = map.items.at(-1)
   if (map.flow === true) {
-    if (last === undefined) return splice(text, map.range![0] + 1, map.range![1] - 1, ` ${entry} `)
+    if (last === undefined) {
+      const [from, to] = [map.range![0] + 1, map.range![1] - 1]
+      // A comment stays.
+      return text.slice(from, to).trim() === ""
+        ? splice(text, from, to, ` ${entry} `)
+        : splice(text, from, from, ` ${entry}`)
+    }
     const at = endOf(last)
     return splice(text, at, at, `, ${entry}`)
   }

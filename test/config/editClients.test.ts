@@ -52,13 +52,33 @@ describe("a client that is added", () => {
     assert.match(refused(addClient(`${text}\nnope: 1\n`, "s.yaml", newcomer)), /unknown key "nope"/)
   })
 
-  it("is not written where the clients are an alias", () => {
-    const text = `endpoint: a.b:1\nclients: &c { alice: { public_key: "${key(1)}" } }\n`
-    const aliased = text
-      .replace("clients: &c", "clients:")
-      .replace("{ alice", '{ bob: &b { public_key: "' + key(2) + '" }, alice')
-    assert.isTrue(Result.isSuccess(addClient(aliased, "s.yaml", newcomer)))
-  })
+  const one = `{ public_key: "${key(1)}" }`
+  const odd: Readonly<Record<string, string>> = {
+    "seven blanks": `endpoint: a.b:1\nclients:\n       alice: ${one}\n       bob: { public_key: "${key(2)}" }\nlisten: 5\n`,
+    "comments between, deeper and shallower": `endpoint: a.b:1\nclients: # all\n  # first\n  alice: ${one}\n      # deeper\n# shallower\n\nlisten: 5\n`,
+    "tabs between words and before comments": `endpoint:\ta.b:1\nclients:\t# ours\n  alice:\t${one}\t# hers\nlisten:\t5\n`,
+    "a list of groups in lines": `endpoint: a.b:1\nclients:\n  alice:\n    public_key: "${key(1)}"\n    groups: # of hers\n    - eng # first\n    # last\nlisten: 5\n`,
+    "text in several lines": `endpoint: a.b:1\nclients:\n  alice:\n    public_key: >-\n      ${key(1)}\n\nlisten: 5\n`,
+    "clients that are nothing yet, with a comment": `endpoint: a.b:1\nclients: # none yet\nlisten: 5\n`,
+    "clients at the end without a word": `endpoint: a.b:1\nclients:`,
+    "marks of a document": `---\nendpoint: a.b:1\nclients:\n  alice: ${one}\n...\n`,
+    "an explicit key": `endpoint: a.b:1\n? clients\n: alice: ${one}\nlisten: 5\n`,
+    "an anchor on the clients": `endpoint: a.b:1\nclients: &all\n  alice: ${one}\nlisten: 5\n`,
+    "a flow map in lines with comments": `endpoint: a.b:1\nclients: { # ours\n  alice: ${one}, # hers\n  # more\n}\nlisten: 5\n`,
+    "an empty flow map with a comment": `endpoint: a.b:1\nclients: {\n  # none yet\n}\nlisten: 5\n`,
+    "old Mac line ends": `endpoint: a.b:1\rclients:\r  alice: ${one}\r`
+  }
+  for (const [title, text] of Object.entries(odd)) {
+    it(`is put in without touching what is there, or refused with its place: ${title}`, () => {
+      const result = addClient(text, "s.yaml", newcomer)
+      if (Result.isFailure(result)) return assert.match(result.failure.message, /^s\.yaml:\d+:\d+: .* — /m)
+      const added = result.success.text
+      let same = 0
+      while (same < text.length && text[same] === added[same]) same++
+      assert.isTrue(added.endsWith(text.slice(same)), added)
+      for (const comment of text.match(/#.*/g) ?? []) assert.include(added, comment)
+    })
+  }
 })
 
 describe("a client that is removed", () => {
@@ -77,10 +97,18 @@ describe("a client that is removed", () => {
     const named = `${files["one flow map"]!}\nresources: { x: { cidr: 10.0.0.0/8, allow: [alice] } }\n`
     assert.match(
       refused(removeClient(named, "s.yaml", "alice")),
-      /would be wrong.*\n.*no client or group is called "alice"/
+      /would be wrong.*: s\.yaml.*no client or group is called "alice"/
     )
     assert.match(refused(removeClient(files["anchors"]!, "s.yaml", "alice")), /would be wrong/)
     assert.match(refused(removeClient(named, "s.yaml", "alcie")), /did you mean alice/)
+  })
+
+  it("is said to be needed with the place in the file as it is, in one line", () => {
+    const lines = files["a block of flow maps"]! + `resources:\n  x: { cidr: 10.0.0.0/8, allow: [alice] }\n`
+    assert.match(
+      refused(removeClient(lines, "s.yaml", "alice")),
+      /^without alice the file would be wrong, and stays as it is: s\.yaml:7:34: no client or group is called "alice" — .+$/
+    )
   })
 })
 
