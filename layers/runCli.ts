@@ -6,8 +6,9 @@ import * as Layer from "effect/Layer"
 import { cli } from "../src/cli/cli.ts"
 import { SomethingWrong } from "../src/cli/showStatus.ts"
 import type { Failure, Programs } from "../src/cli/Programs.ts"
-import { layerUsageErrors, WrongUsage } from "../src/cli/usageError.ts"
+import { layerUsageErrors, UsageError } from "../src/cli/usageError.ts"
 import * as ControlClient from "./cli/ControlClient.ts"
+import * as HostAddress from "./cli/HostAddress.ts"
 import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
 import * as HostProbes from "./cli/HostProbes.ts"
@@ -27,20 +28,20 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     Keys.layer,
     StateFiles.layer,
     HostNames.layer,
+    HostAddress.layer,
     HostIpv6.layer,
     HostProbes.layer,
     layerUsageErrors
   )
   const command = Command.runWith(cli, { version })(argv).pipe(
-    Effect.mapError((error) => (isMisuseOf("explain", error) ? new WrongUsage({ message: error.message }) : error)),
+    Effect.mapError((error) => (isWrongWord(error) ? wrongWord : error)),
     Effect.provide(services)
   )
-  // Usage errors have been shown already.
-  runProcess(
-    command,
-    (error) => CliError.isCliError(error) || error instanceof SomethingWrong || error instanceof WrongUsage
-  )
+  runProcess(command, (error) => error === wrongWord || CliError.isCliError(error) || error instanceof SomethingWrong)
 }
 
-const isMisuseOf = (command: string, error: Failure | CliError.CliError): boolean =>
-  error._tag === "ShowHelp" && "errors" in error && error.errors.length > 0 && error.commandPath.at(-1) === command
+/** Which one has been said already, by `layerUsageErrors`. */
+const wrongWord = new UsageError({ message: "wrong words on the command line" })
+
+const isWrongWord = (error: unknown): boolean =>
+  CliError.isCliError(error) && (error._tag !== "ShowHelp" || error.errors.length > 0)

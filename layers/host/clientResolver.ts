@@ -20,11 +20,11 @@ export const useNameServers = Effect.fnUntraced(function* (
       "--dns has nothing to do: the file has no DNS line; add the gateway's address there"
     )
   }
-  const split = search.length > 0
+  const split = search.length > 0 && !search.includes("~.")
   const tell = Effect.andThen(
     resolvectl("dns", device, ...dns),
     Effect.andThen(
-      resolvectl("domain", device, ...(split ? search : ["~."])),
+      resolvectl("domain", device, ...(search.length > 0 ? search : ["~."])),
       // Domains to search alone would not keep other names away.
       resolvectl("default-route", device, split ? "no" : "yes")
     )
@@ -33,7 +33,7 @@ export const useNameServers = Effect.fnUntraced(function* (
   const told = yield* Effect.matchEffect(tell, {
     onFailure: (failed) => Effect.as(Effect.logWarning(withoutResolved(failed, dns)), false),
     onSuccess: () => {
-      const asked = split ? `names under ${search.join(", ")}` : "all names"
+      const asked = split ? `names under ${search.map((domain) => domain.replace(/^~/, "")).join(", ")}` : "all names"
       return Effect.as(
         Effect.logInfo(`${asked} are asked of ${dns.join(", ")}, by systemd-resolved on ${device}`),
         true

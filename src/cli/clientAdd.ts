@@ -8,14 +8,16 @@ import * as Option from "effect/Option"
 import { clientConf } from "../config/clientConf.ts"
 import { grantsOf } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
-import { type Parsed, parseIdentifier, parseKey } from "../config/values.ts"
+import { parseIdentifier, parseKey } from "../config/values.ts"
 import { configFlag } from "./configFlag.ts"
 import { gatewayKeyFlag, gatewayKeyOf } from "./gatewayKey.ts"
 import { HostNames } from "./HostNames.ts"
 import { Keys } from "./Keys.ts"
 import { load } from "./load.ts"
+import { qrCode } from "./qrCode.ts"
 import { switchFlag } from "./switchFlag.ts"
 import { tellGateway } from "./tellGateway.ts"
+import { atMostOne, fromFlag, UsageError } from "./usageError.ts"
 
 /** `sallyport client add NAME`: one client more, and its WireGuard file where its key is made here. */
 export const clientAdd = Command.make(
@@ -43,17 +45,15 @@ export const clientAdd = Command.make(
     gatewayKey: gatewayKeyFlag
   },
   Effect.fnUntraced(function* ({ config: file, gatewayKey, groups, name, out, presharedKey, publicKey, qr }) {
-    yield* valid("name", parseIdentifier(name))
-    for (const group of groups) yield* valid("--group", parseIdentifier(group))
-    if (Option.isSome(publicKey)) yield* valid("--public-key", parseKey(publicKey.value))
+    yield* fromFlag("name", parseIdentifier(name))
+    for (const group of groups) yield* fromFlag("--group", parseIdentifier(group))
+    if (Option.isSome(publicKey)) yield* fromFlag("--public-key", parseKey(publicKey.value))
     if (Option.isSome(publicKey) && qr) {
-      return yield* new ConfigError({
+      return yield* new UsageError({
         message: "--qr needs the private key, which only the client has — leave out --public-key or --qr"
       })
     }
-    if (qr && Option.isSome(out)) {
-      return yield* new ConfigError({ message: "--qr and --out exclude each other — name one of them" })
-    }
+    yield* atMostOne({ "--qr": qr, "--out": Option.isSome(out) })
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const { addClient } = yield* load(() => import("../config/editClients.ts"))
     const { editFile } = yield* load(() => import("./editFile.ts"))
@@ -80,13 +80,15 @@ export const clientAdd = Command.make(
           gatewayPublicKey,
           endpoint,
           ipv4Only: false,
+          dns: "all",
           ...(privateKey === undefined ? {} : { privateKey })
         })
         // Before the configuration has the client: one whose key is lost would be of no use.
         if (Option.isSome(out)) {
           yield* Effect.mapError(fs.writeFileString(out.value, conf), cannotWrite("free some space"))
         }
-        return { text: edited.text, result: { config: edited.config, client, conf } }
+        const shown = qr ? yield* qrCode(conf) : conf.trimEnd()
+        return { text: edited.text, result: { config: edited.config, client, shown } }
       })
     )
     if (Option.isSome(out)) {
@@ -95,15 +97,10 @@ export const clientAdd = Command.make(
         cannotWrite("name a file that is not there")
       )
     }
-    const { client, config, conf } = yield* Option.isSome(out)
+    const { client, config, shown } = yield* Option.isSome(out)
       ? Effect.uninterruptible(Effect.tapError(write, () => Effect.ignore(fs.remove(out.value))))
       : write
-    if (qr) {
-      const { renderQr } = yield* load(() => import("./renderQr.ts"))
-      yield* Console.log(renderQr(conf))
-    } else if (Option.isNone(out)) {
-      yield* Console.log(conf.trimEnd())
-    }
+    if (Option.isNone(out)) yield* Console.log(shown)
     const reach = grantsOf(config, client.id).map(({ resource }) => resource.id)
     yield* Console.error(
       `${name} is added to ${file} as ${client.tunnel4}; it may reach ${reach.join(" ") || "nothing: no resource allows it or one of its groups"}`
@@ -112,9 +109,3 @@ export const clientAdd = Command.make(
     yield* Console.error(yield* tellGateway(config.controlSocket))
   })
 ).pipe(Command.withDescription("Add a client, and show its WireGuard file once"))
-
-const valid = (what: string, parsed: Parsed<unknown>) =>
-  Effect.mapError(
-    Effect.fromResult(parsed),
-    ({ cause, fix }) => new ConfigError({ message: `${what}: ${cause} — ${fix}` })
-  )

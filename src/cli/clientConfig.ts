@@ -1,15 +1,22 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { clientConf } from "../config/clientConf.ts"
-import { grantsOf } from "../config/GatewayConfig.ts"
+import { type ConfiguredClient, grantsOf } from "../config/GatewayConfig.ts"
+import { ConfigError } from "../config/problem.ts"
+import { maxSplitDomains, splitDomains } from "../config/splitDns.ts"
 import { clientOf } from "./clientOf.ts"
 import { configFlag } from "./configFlag.ts"
 import { gatewayKeyFlag, gatewayKeyOf } from "./gatewayKey.ts"
 import { HostNames } from "./HostNames.ts"
+import { keyFromInput } from "./keyFromInput.ts"
+import { Keys } from "./Keys.ts"
 import { load } from "./load.ts"
+import { qrCode } from "./qrCode.ts"
 import { switchFlag } from "./switchFlag.ts"
+import { UsageError } from "./usageError.ts"
 
 /** `sallyport client-config NAME`: the WireGuard file for one client. */
 export const clientConfig = Command.make(
@@ -18,12 +25,31 @@ export const clientConfig = Command.make(
     name: Argument.String("name").pipe(Argument.withDescription("A client of the configuration")),
     config: configFlag,
     gatewayKey: gatewayKeyFlag,
-    ipv4: switchFlag("ipv4", "Leave IPv6 out, for a host that has none")
+    ipv4: switchFlag("ipv4", "Leave IPv6 out, for a host that has none"),
+    dns: Flag.Literals("dns", ["all", "split", "none"]).pipe(
+      Flag.withDescription(
+        "Which names are asked of the gateway: all (default); split: those behind it, by wg-quick on a host with systemd-resolved; none"
+      ),
+      Flag.withDefault("all")
+    ),
+    qr: switchFlag("qr", "Show it as a QR code for a phone; the client's private key comes on standard input")
   },
-  Effect.fnUntraced(function* ({ name, config: file, gatewayKey, ipv4 }) {
+  Effect.fnUntraced(function* ({ name, config: file, gatewayKey, ipv4, dns, qr }) {
+    if (qr && dns === "split") {
+      return yield* new UsageError({
+        message: "--dns split is for wg-quick on Linux, and --qr for a phone — leave one of them out"
+      })
+    }
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
     const client = yield* clientOf(config, name, file)
+    const domains = config.search.length + splitDomains(config, client.id).length
+    if (dns === "split" && domains > maxSplitDomains) {
+      return yield* new ConfigError({
+        message: `${name} has names in ${domains} domains, and systemd-resolved takes ${maxSplitDomains} — use --dns all`
+      })
+    }
+    const privateKey = qr ? yield* privateKeyOf(client) : null
     const key = yield* gatewayKeyOf(gatewayKey, config.controlSocket)
     const endpoint = yield* (yield* HostNames).lookup(config.endpoint.host)
     if (endpoint.length === 0 && grantsOf(config, client.id).some(({ resource }) => resource.kind === "cidr")) {
@@ -31,6 +57,23 @@ export const clientConfig = Command.make(
         `sallyport: ${config.endpoint.host} does not resolve here: should one of the networks in AllowedIPs contain the gateway, take its address out by hand`
       )
     }
-    yield* Console.log(clientConf(config, client, { gatewayPublicKey: key, endpoint, ipv4Only: ipv4 }).trimEnd())
+    const conf = clientConf(config, client, {
+      gatewayPublicKey: key,
+      endpoint,
+      ipv4Only: ipv4,
+      dns,
+      ...(privateKey === null ? {} : { privateKey })
+    })
+    yield* Console.log(qr ? yield* qrCode(conf) : conf.trimEnd())
   })
 ).pipe(Command.withDescription("Print the WireGuard file for a client; its private key is for the client to fill in"))
+
+/** A phone takes no file without a key, so the client's comes from who has it. */
+const privateKeyOf = Effect.fnUntraced(function* ({ id, publicKey }: ConfiguredClient) {
+  const key = yield* keyFromInput(`sallyport client-config ${id} --qr < ${id}.key`)
+  const other = yield* (yield* Keys).publicKey(key)
+  if (other === publicKey) return key
+  return yield* new ConfigError({
+    message: `the private key on standard input is not that of ${id}: it belongs to ${other} — give it the one of ${publicKey}`
+  })
+})

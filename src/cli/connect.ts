@@ -9,17 +9,12 @@ import { load } from "./load.ts"
 import { Programs } from "./Programs.ts"
 import { warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
 import { switchFlag } from "./switchFlag.ts"
+import { fromFlag, UsageError } from "./usageError.ts"
 
 const keyIn = (file: string, text: string) =>
   Effect.mapError(
     Effect.fromResult(parseKey(text.trim())),
     ({ cause, fix }) => new ConfigError({ message: `${file}: ${cause} — ${fix}` })
-  )
-
-const deviceName = (text: string) =>
-  Effect.mapError(
-    Effect.fromResult(parseDevice(text)),
-    ({ cause, fix }) => new ConfigError({ message: `--device: ${cause} — ${fix}` })
   )
 
 /** `sallyport connect FILE.conf`, with a wg-quick file, or `--portal`: be a client until told to stop. */
@@ -44,11 +39,11 @@ export const connect = Command.make(
   Effect.fnUntraced(function* ({ device, dns, file, portal }) {
     const programs = yield* Programs
     if (portal === Option.isSome(file)) {
-      return yield* new ConfigError({ message: "connect takes either a file or --portal — name one of them" })
+      return yield* new UsageError({ message: "connect takes either a file or --portal — name one of them" })
     }
     if (Option.isNone(file)) {
       if (dns || Option.isSome(device)) {
-        return yield* new ConfigError({ message: "--device and --dns are for a file — leave them out with --portal" })
+        return yield* new UsageError({ message: "--device and --dns are for a file — leave them out with --portal" })
       }
       const { readClientEnvironment } = yield* load(() => import("../lab/client/clientEnvironment.ts"))
       const config = yield* readClientEnvironment()
@@ -59,7 +54,10 @@ export const connect = Command.make(
     const conf = yield* Effect.fromResult(parseWireguardConf(yield* readBounded(file.value), file.value))
     const { privateKeyFile } = conf
     yield* warnOfOpenSecrets(privateKeyFile === null ? [file.value] : [privateKeyFile])
-    const options = { device: Option.isNone(device) ? null : yield* deviceName(device.value), dns }
+    const options = {
+      device: Option.isNone(device) ? null : yield* fromFlag("--device", parseDevice(device.value)),
+      dns
+    }
     const privateKey = conf.privateKey ?? (yield* keyIn(privateKeyFile!, yield* readBounded(privateKeyFile!)))
     yield* programs.connect({ ...conf, privateKey }, options)
   })

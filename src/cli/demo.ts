@@ -2,9 +2,9 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { ConfigError } from "../config/problem.ts"
 import { Programs } from "./Programs.ts"
 import { switchFlag } from "./switchFlag.ts"
+import { UsageError } from "./usageError.ts"
 
 /** `sallyport demo`: the whole story on this host, in namespaces, checked step by step. */
 export const demo = Command.make(
@@ -23,7 +23,7 @@ export const demo = Command.make(
   Effect.fnUntraced(function* (flags) {
     const programs = yield* Programs
     if (flags.portal && (flags.json || Option.isSome(flags.break))) {
-      return yield* new ConfigError({ message: "demo --portal takes neither --json nor --break — leave them out" })
+      return yield* new UsageError({ message: "demo --portal takes neither --json nor --break — leave them out" })
     }
     yield* programs.demo({ json: flags.json, portal: flags.portal, break: Option.getOrNull(flags.break) })
   })

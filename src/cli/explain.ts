@@ -4,7 +4,6 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import { defaultConfigPath } from "../config/GatewayConfig.ts"
 import { parseTarget } from "../config/values.ts"
 import { formatTarget, type Target } from "../model/Target.ts"
@@ -15,7 +14,7 @@ import { load } from "./load.ts"
 import { renderExplanation } from "./renderExplanation.ts"
 import { Screen, SomethingWrong } from "./showStatus.ts"
 import { switchFlag } from "./switchFlag.ts"
-import { WrongUsage } from "./usageError.ts"
+import { fromFlag } from "./usageError.ts"
 
 /** Of the gateway, which looks names up for it. */
 const withinMs = 20_000
@@ -32,13 +31,8 @@ export const explain = Command.make(
     ...controlSocketFlags
   },
   Effect.fnUntraced(function* ({ client, json, target, ...where }) {
-    const parsed = parseTarget(target)
-    if (Result.isFailure(parsed)) {
-      const message = `${parsed.failure.cause} — ${parsed.failure.fix}`
-      yield* Console.error(`sallyport: ${message}`)
-      return yield* new WrongUsage({ message })
-    }
-    const question = new URLSearchParams({ client, target: formatTarget(parsed.success) })
+    const wanted = yield* fromFlag("target", parseTarget(target))
+    const question = new URLSearchParams({ client, target: formatTarget(wanted) })
     const request = { method: "GET", path: `/v1/explain?${question.toString()}`, withinMs } as const
     const explanation = yield* askGateway(yield* controlSocketOf(where), request, Explanation).pipe(
       Effect.catchIf(
@@ -47,7 +41,7 @@ export const explain = Command.make(
           byFileAlone(
             Option.getOrElse(where.config, () => defaultConfigPath),
             client,
-            parsed.success,
+            wanted,
             error
           )
       )

@@ -4,6 +4,7 @@ import * as Option from "effect/Option"
 import { ConfigError } from "../config/problem.ts"
 import { parseKey } from "../config/values.ts"
 import { fetchStatus } from "./fetchStatus.ts"
+import { fromFlag } from "./usageError.ts"
 
 export const gatewayKeyFlag = Flag.String("gateway-key").pipe(
   Flag.withMetavar("<public key>"),
@@ -14,10 +15,7 @@ export const gatewayKeyFlag = Flag.String("gateway-key").pipe(
 /** The key that was given, else the running gateway's. */
 export const gatewayKeyOf = Effect.fnUntraced(function* (given: Option.Option<string>, socket: string) {
   if (Option.isSome(given)) {
-    return yield* Effect.mapError(
-      Effect.fromResult(parseKey(given.value)),
-      ({ cause, fix }) => new ConfigError({ message: `--gateway-key: ${cause} — ${fix}` })
-    )
+    return yield* fromFlag("--gateway-key", parseKey(given.value))
   }
   const report = yield* fetchStatus(socket).pipe(
     Effect.mapError(

@@ -5,10 +5,15 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
+import { defaultListenPort } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
 import { parseHostPort } from "../config/values.ts"
+import { isLocalNetwork } from "../dns/privateZones.ts"
+import { parseNetwork } from "../packet/address.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
+import { HostAddress } from "./HostAddress.ts"
+import { fromFlag } from "./usageError.ts"
 
 /** `sallyport init`: a first file to begin with. */
 export const init = Command.make(
@@ -17,21 +22,22 @@ export const init = Command.make(
     config: configFlag,
     endpoint: Flag.String("endpoint").pipe(
       Flag.withMetavar("<host:port>"),
-      Flag.withDescription("What clients dial (default: an example, to be changed)"),
+      Flag.withDescription("What clients dial (default: a guess, this host's address on its way out)"),
       Flag.optional
     )
   },
   Effect.fnUntraced(function* ({ config: file, endpoint }) {
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
-    const given = Option.getOrElse(endpoint, () => example)
-    const { host, port } = yield* Effect.mapError(
-      Effect.fromResult(parseHostPort(given, 51820)),
-      ({ cause, fix }) => new ConfigError({ message: `--endpoint: ${cause} — ${fix}` })
-    )
-    yield* Effect.ignore(fs.makeDirectory(path.dirname(file), { recursive: true }))
+    const { host, port } = Option.isSome(endpoint)
+      ? yield* fromFlag("--endpoint", parseHostPort(endpoint.value, defaultListenPort))
+      : { host: (yield* (yield* HostAddress).wayOut) ?? example, port: defaultListenPort }
+    const dialled = formatHostPort(host, port)
+    const doubt = Option.isSome(endpoint) ? null : doubtOf(host)
+    // Not `recursive`, which tries without end where a file system such as /proc takes no directories.
+    yield* Effect.ignore(fs.makeDirectory(path.dirname(file)))
     yield* Effect.mapError(
-      fs.writeFileString(file, firstFile(formatHostPort(host, port), port), { flag: "wx", mode: 0o600 }),
+      fs.writeFileString(file, firstFile(dialled, port, doubt), { flag: "wx", mode: 0o600 }),
       ({ reason }) =>
         new ConfigError({
           message:
@@ -41,23 +47,33 @@ export const init = Command.make(
         })
     )
     yield* Console.log(`${file} is written`)
-    if (Option.isNone(endpoint)) {
-      yield* Console.log(`change its endpoint, ${example}, to the address and UDP port of this host that clients dial`)
-    }
-    yield* Console.log("next: write down a resource, then: sallyport check, sallyport up, sallyport client add NAME")
+    if (doubt !== null) yield* Console.log(`its endpoint, ${dialled}, is ${doubt}`)
+    yield* Console.log("next: sallyport up, and in another shell: sallyport client add NAME --group GROUP")
+    yield* Console.log("then write down what that group may reach, and: sallyport check, sallyport reload")
   })
 ).pipe(Command.withDescription("Write a first configuration with comments; what is there is never replaced"))
 
-const example = "vpn.example.com:51820"
+const example = "vpn.example.com"
+
+/** What is to be thought of an endpoint that nobody gave. */
+const doubtOf = (host: string): string => {
+  if (host === example) return "an example, as this host has no way out: change it to what clients dial"
+  const guess = "a guess, this host's address on its way out"
+  const isPrivate = isLocalNetwork(parseNetwork(host)!)
+  return isPrivate
+    ? `${guess}: it is private, so clients elsewhere need the public address or name that leads here`
+    : `${guess}: change it if clients are to dial another address or a name`
+}
 
 const firstFile = (
   endpoint: string,
-  port: number
+  port: number,
+  doubt: string | null
 ): string => `# What this gateway does. "sallyport check" says what the file means; docs/configuration.md has every key.
 
 # What clients dial: a name or address of this host, and its UDP port.
-endpoint: "${endpoint}"
-${port === 51820 ? "" : `listen: ${port}\n`}
+${doubt === null ? "" : `# This one is ${doubt}.\n`}endpoint: "${endpoint}"
+${port === defaultListenPort ? "" : `listen: ${port}\n`}
 # DNS servers that know the private names; without any the system's are asked.
 # resolvers:
 #   corp: ["udp://10.0.0.53", "udp://10.0.1.53"]

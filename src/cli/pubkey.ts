@@ -1,11 +1,8 @@
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Stdio from "effect/Stdio"
-import * as Stream from "effect/Stream"
-import { ConfigError } from "../config/problem.ts"
-import { parseKey } from "../config/values.ts"
 import { Keys } from "./Keys.ts"
+import { keyFromInput } from "./keyFromInput.ts"
 
 /** `sallyport pubkey`: the public key of the private key on standard input. */
 export const pubkey = Command.make(
@@ -13,24 +10,7 @@ export const pubkey = Command.make(
   {},
   Effect.fnUntraced(function* () {
     const keys = yield* Keys
-    const stdio = yield* Stdio.Stdio
-    // A key is 44 characters: reading stops soon, whatever standard input is.
-    const text = yield* stdio.stdin.pipe(
-      Stream.decodeText(),
-      Stream.scan(
-        () => "",
-        (seen, text) => seen + text
-      ),
-      Stream.takeUntil((seen) => seen.length > 100),
-      Stream.runLast,
-      Effect.map((last) => (last._tag === "Some" ? last.value.trim() : "")),
-      Effect.mapError(() => new ConfigError({ message: "standard input cannot be read — pipe a private key into it" }))
-    )
-    const key = yield* Effect.mapError(
-      Effect.fromResult(parseKey(text)),
-      ({ cause }) =>
-        new ConfigError({ message: `standard input is ${cause} — try: sallyport genkey | sallyport pubkey` })
-    )
+    const key = yield* keyFromInput("sallyport genkey | sallyport pubkey")
     yield* Console.log(yield* keys.publicKey(key))
   })
 ).pipe(Command.withDescription("Print the public key of the private key on standard input"))

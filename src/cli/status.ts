@@ -2,10 +2,10 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { ConfigError } from "../config/problem.ts"
 import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
 import { showStatus } from "./showStatus.ts"
 import { switchFlag } from "./switchFlag.ts"
+import { atMostOne } from "./usageError.ts"
 
 /** `sallyport status`: what the running gateway knows. Its plainest forms never come here: `plainStatus.ts`. */
 export const status = Command.make(
@@ -24,9 +24,7 @@ export const status = Command.make(
     ...controlSocketFlags
   },
   Effect.fnUntraced(function* ({ target, clients, names, counters, watch, check, json, ...where }) {
-    if ([watch, check, json].filter(Boolean).length > 1) {
-      return yield* new ConfigError({ message: "--watch, --check and --json exclude each other — name one of them" })
-    }
+    yield* atMostOne({ "--watch": watch, "--check": check, "--json": json })
     yield* showStatus({
       as: json ? "json" : check ? "check" : "text",
       watch,

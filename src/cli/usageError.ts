@@ -1,14 +1,31 @@
 import type * as CliError from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import { quote } from "../config/problem.ts"
 import { suggest } from "../config/suggest.ts"
+import type { Parsed } from "../config/values.ts"
 
-/** Exit code 2, of commands whose exit code 1 says something else; it has been shown. */
-export class WrongUsage extends Schema.TaggedError<WrongUsage>()("WrongUsage", { message: Schema.String }) {
+/** The words of a command make no sense, whatever the files and the gateway say; one line with cause and fix, and exit code 2. */
+export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", { message: Schema.String }) {
   override readonly [Runtime.errorExitCode] = 2
+}
+
+/** The value of the flag or argument that `what` names. */
+export const fromFlag = <A>(what: string, parsed: Parsed<A>): Effect.Effect<A, UsageError> =>
+  Effect.mapError(
+    Effect.fromResult(parsed),
+    ({ cause, fix }) => new UsageError({ message: `${what}: ${cause} — ${fix}` })
+  )
+
+/** At most one of these flags. */
+export const atMostOne = (flags: Readonly<Record<string, boolean>>): Effect.Effect<void, UsageError> => {
+  const named = Object.keys(flags).filter((name) => flags[name])
+  return named.length < 2
+    ? Effect.void
+    : Effect.fail(new UsageError({ message: `${named.join(" and ")} exclude each other — name one of them` }))
 }
 
 /** A wrong word on the command line is told in one line; help is for who asks for it. */

@@ -1,5 +1,12 @@
 import { type ConfiguredClient, type GatewayConfig, grantsOf } from "./GatewayConfig.ts"
 import { withoutEndpoint } from "./loopFree.ts"
+import { splitDomains } from "./splitDns.ts"
+
+/**
+ * What the client asks the gateway for: all names; those behind it, by systemd-resolved, which wg-quick has to tell; none,
+ * as somebody else sees to that.
+ */
+type ClientDns = "all" | "split" | "none"
 
 export interface ClientConfOptions {
   readonly gatewayPublicKey: string
@@ -7,6 +14,7 @@ export interface ClientConfOptions {
   readonly endpoint: ReadonlyArray<string>
   /** Leave IPv6 out, for a host that has none: wg-quick does not take such a file there. */
   readonly ipv4Only: boolean
+  readonly dns: ClientDns
   /** Where the gateway's operator made it; left out, the file says where to put it. */
   readonly privateKey?: string
 }
@@ -20,6 +28,7 @@ export const clientConf = (config: GatewayConfig, client: ConfiguredClient, opti
   const host = config.endpoint.host.includes(":") ? `[${config.endpoint.host}]` : config.endpoint.host
   const of = (texts: ReadonlyArray<string>) =>
     texts.filter((text) => !options.ipv4Only || !text.includes(":")).join(", ")
+  const servers = [config.gateway4, config.gateway6]
   const networks = allowedNetworks(config, client)
   const allowed = withoutEndpoint(networks, options.endpoint)
   const lines = [
@@ -32,8 +41,10 @@ export const clientConf = (config: GatewayConfig, client: ConfiguredClient, opti
     `PrivateKey = ${options.privateKey ?? `<the private key that belongs to ${client.publicKey}>`}`,
     `Address = ${of([`${client.tunnel4}/32`, `${client.tunnel6}/128`])}`,
     // Entries that are no addresses are search domains (wg-quick(8)).
-    `DNS = ${of([config.gateway4, config.gateway6, ...config.search])}`,
+    ...(options.dns === "all" ? [`DNS = ${of([...servers, ...config.search])}`] : []),
+    ...(options.dns === "none" ? [`# Names behind the gateway are asked of ${of(servers)}`] : []),
     `MTU = ${config.network.mtu}`,
+    ...(options.dns === "split" ? tellResolved(config, client, of(servers)) : []),
     "",
     "[Peer]",
     `PublicKey = ${options.gatewayPublicKey}`,
@@ -43,6 +54,19 @@ export const clientConf = (config: GatewayConfig, client: ConfiguredClient, opti
     "PersistentKeepalive = 25"
   ]
   return `${lines.join("\n")}\n`
+}
+
+/** Lines for wg-quick on a host with systemd-resolved: names under these domains are asked of the gateway, no others. */
+const tellResolved = (config: GatewayConfig, { id }: ConfiguredClient, servers: string): ReadonlyArray<string> => {
+  const routed = splitDomains(config, id).map((domain) => (domain === "." ? "~." : `~${domain}`))
+  const domains = [...config.search, ...routed]
+  if (domains.length === 0) return ["# There is no name to ask the gateway for"]
+  return [
+    `PostUp = resolvectl dns %i ${servers.replaceAll(",", "")}`,
+    `PostUp = resolvectl domain %i ${domains.map((domain) => `'${domain}'`).join(" ")}`,
+    `PostUp = resolvectl default-route %i ${domains.includes("~.") ? "yes" : "no"}`,
+    "PreDown = resolvectl revert %i"
+  ]
 }
 
 /** What the client's file routes into the tunnel, the endpoint included. */

@@ -25,7 +25,7 @@ export interface WireguardConf {
   readonly addresses: ReadonlyArray<InterfaceAddress>
   /** DNS servers, canonical addresses. */
   readonly dns: ReadonlyArray<string>
-  /** The domains beside them, which wg-quick searches. */
+  /** The domains beside them, which wg-quick searches; with `~` those that are asked of these servers and not searched. */
   readonly search: ReadonlyArray<string>
   readonly mtu: number | null
   readonly listenPort: number | null
@@ -198,11 +198,32 @@ const hooks = new Set(["preup", "postup", "predown", "postdown", "saveconfig"])
 const takeHook = (key: string, value: string, line: number, draft: Draft): void => {
   const keyFile = /^wg set (?:%i|\S+) private-key (\/\S+)$/.exec(value)
   if (key.toLowerCase() === "postup" && keyFile !== null) draft.privateKeyFile = keyFile[1]!
+  else if (takeResolved(value, draft)) return
   else if (value !== "" && value.toLowerCase() !== "false") {
     draft.notes = [
       ...draft.notes,
       `line ${line}: ${key} is not followed, connect runs no command of the file and leaves it as it is; use wg-quick where that is needed`
     ]
+  }
+}
+
+/** What `client-config --dns split` tells systemd-resolved: `connect --dns` does the same. */
+const takeResolved = (command: string, draft: Draft): boolean => {
+  const [, verb, rest = ""] = /^resolvectl (dns|domain|default-route|revert) %i((?: \S+)*)$/.exec(command) ?? []
+  const words = rest.split(" ").slice(1)
+  switch (verb) {
+    case "dns": {
+      const servers = words.map(parseAddress).filter((words) => words !== undefined)
+      draft.dns = [...draft.dns, ...servers.map(formatAddress)]
+      return servers.length === words.length
+    }
+    case "domain": {
+      const domains = words.map((word) => word.replace(/^'(.*)'$/, "$1"))
+      draft.search = [...draft.search, ...domains.filter((domain) => /^~?[A-Za-z0-9._-]{1,253}$/.test(domain))]
+      return true
+    }
+    default:
+      return verb !== undefined
   }
 }
 

@@ -1,6 +1,6 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Schema, Stream } from "effect"
+import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Schema, Stdio, Stream } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import type { Event } from "../../src/events/Event.ts"
@@ -9,6 +9,7 @@ import { cli } from "../../src/cli/cli.ts"
 import { HostProbes } from "../../src/cli/doctorFacts.ts"
 import { DoctorReport } from "../../src/cli/doctorReport.ts"
 import { HostIpv6 } from "../../src/cli/HostIpv6.ts"
+import { HostAddress } from "../../src/cli/HostAddress.ts"
 import { HostNames } from "../../src/cli/HostNames.ts"
 import { type Failure, Programs } from "../../src/cli/Programs.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
@@ -17,6 +18,9 @@ import { layerUsageErrors } from "../../src/cli/usageError.ts"
 import * as Keys from "../../layers/cli/Keys.ts"
 import * as StateFiles from "../../layers/cli/StateFiles.ts"
 import { portalConfig, portalFile } from "../support/portalWorld.ts"
+import { publicKeyOf } from "../../layers/host/keyText.ts"
+import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
+import { readQr } from "../support/readQr.ts"
 import { example, key } from "../config/fixtures.ts"
 import { doctorHost, report } from "./fixtures.ts"
 
@@ -84,6 +88,7 @@ const run = (
     readonly failure?: Failure
     readonly environment?: Record<string, string>
     readonly withoutIpv6?: string
+    readonly input?: string
   } = {}
 ) =>
   Effect.gen(function* () {
@@ -92,6 +97,8 @@ const run = (
       Effect.provide([
         layerPrograms(asked, options.failure),
         layerNames,
+        Layer.succeed(HostAddress, { wayOut: Effect.succeed(null) }),
+        Stdio.layerTest({ stdin: Stream.make(new TextEncoder().encode(options.input ?? "")) }),
         layerUsageErrors,
         layerProbes,
         layerIpv6(options.withoutIpv6 ?? null),
@@ -406,6 +413,42 @@ describe("sallyport client-config", () => {
         assert.include(asked.text, `PublicKey = ${report.gateway.publicKey}`)
       })
     )
+  )
+
+  it.effect("has a variant for systemd-resolved, one for who asks elsewhere, and one for a phone", () =>
+    withFile(example, (file) =>
+      Effect.gen(function* () {
+        const bob = (...flags: ReadonlyArray<string>) => {
+          const named = ["client-config", "bob", "-c", file, "--gateway-key", key(8), ...flags]
+          return run(named, { input: `${privateKey}\n` })
+        }
+        const privateKey = key(2)
+        assert.include((yield* bob("--dns", "split")).text, "domain %i '~svc.corp.internal'\n")
+        assert.notMatch((yield* bob("--dns", "none")).text.split("[Interface]").at(-1)!, /^DNS|^PostUp/m)
+        const both = yield* bob("--dns", "split", "--qr")
+        assert.strictEqual(both.error?._tag, "UsageError")
+        const others = yield* bob("--qr")
+        assert.match(
+          others.error?.message ?? "",
+          /^the private key on standard input is not that of bob: it belongs to \S{44} — /
+        )
+      })
+    )
+  )
+
+  it.effect("shows a phone the client's own key, which comes on standard input", () =>
+    Effect.gen(function* () {
+      const publicKey = publicKeyOf(key(4))
+      yield* withFile(example.replace(key(1), publicKey), (file) =>
+        Effect.gen(function* () {
+          const words = ["client-config", "alice-laptop", "--qr", "-c", file, "--gateway-key", key(8)]
+          const { error, text } = yield* run(words, { input: `${key(4)}\n` })
+          const conf = yield* Effect.fromResult(parseWireguardConf(readQr(text) ?? "", "phone"))
+          assert.isUndefined(error)
+          assert.deepStrictEqual([conf.privateKey, conf.peer.publicKey, conf.notes], [key(4), key(8), []])
+        })
+      )
+    })
   )
 
   it.effect("says what to do when the client, the key or the gateway is unknown", () =>

@@ -1,27 +1,39 @@
 import { assert, it } from "@effect/vitest"
-import jsQR from "jsqr"
+import { Result } from "effect"
 import { renderQr } from "../../src/cli/renderQr.ts"
+import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
+import { key } from "../config/fixtures.ts"
+import { readQr } from "../support/readQr.ts"
 
-const scale = 4
+const confOf = (networks: string) => `# alice at vpn.example.com
+[Interface]
+PrivateKey = ${key(250)}
+Address = 100.64.123.123/32, fd00:2021:1111::1f:abcd/128
+DNS = 100.64.0.1, fd00:2021:1111::1, corp.internal
+MTU = 1280
 
-it("a QR code as printed is read back as the file, without its comments", () => {
-  const conf = `# alice at a.b\n[Interface]\nPrivateKey = ${"A".repeat(43)}=\nDNS = 100.64.0.1, fd00::1\n\n[Peer]\nEndpoint = a.b:51820\n`
-  const lines = renderQr(conf).split("\n")
-  // A character is two dots, the upper one first.
-  const rows = lines.flatMap((line) => [
-    Array.from(line, (dot) => dot === "█" || dot === "▀"),
-    Array.from(line, (dot) => dot === "█" || dot === "▄")
-  ])
-  const width = Math.max(...rows.map((row) => row.length)) * scale
-  const height = rows.length * scale
-  const pixels = new Uint8ClampedArray(width * height * 4)
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const light = rows[Math.floor(y / scale)]![Math.floor(x / scale)] === true
-      pixels.fill(light ? 255 : 0, (y * width + x) * 4, (y * width + x) * 4 + 3)
-      pixels[(y * width + x) * 4 + 3] = 255
-    }
-  }
+[Peer]
+PublicKey = ${key(251)}
+PresharedKey = ${key(252)}
+AllowedIPs = ${networks}
+Endpoint = vpn.example.com:51820
+PersistentKeepalive = 25
+`
+const usual = "100.64.0.0/11, 100.96.0.0/11, fd00:2021:1111::/107, fd00:2021:1111:8000::/107"
 
-  assert.strictEqual(jsQR.default(pixels, width, height)?.data, conf.split("\n").slice(1).join("\n"))
+it("a QR code as printed is read back as the same settings, and fits into a terminal of 80 columns", () => {
+  const conf = confOf(usual)
+  const code = renderQr(conf)!
+  const read = readQr(code)!
+
+  assert.deepStrictEqual(parseWireguardConf(read, "phone"), parseWireguardConf(conf, "phone"))
+  assert.isTrue(Result.isSuccess(parseWireguardConf(read, "phone")))
+  assert.isAtMost(code.indexOf("\n"), 80)
+})
+
+it("a file that is too long for a QR code gets none", () => {
+  const many = (count: number) => Array.from({ length: count }, (_, i) => `10.${i}.0.0/16`).join(", ")
+
+  assert.isNotNull(renderQr(confOf(many(180))))
+  assert.isNull(renderQr(confOf(many(250))))
 })

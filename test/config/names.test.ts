@@ -63,9 +63,19 @@ block: [/etc/blocked.txt]
   it("stand in a client's file and in the order given", () => {
     assert.deepStrictEqual(config.search, ["corp.internal", "lab.internal"])
     assert.deepStrictEqual(config.block, ["/etc/blocked.txt"])
-    const conf = clientConf(config, config.clients[0]!, { gatewayPublicKey: key(9), endpoint: [], ipv4Only: false })
+    const conf = clientConf(config, config.clients[0]!, {
+      gatewayPublicKey: key(9),
+      endpoint: [],
+      ipv4Only: false,
+      dns: "all"
+    })
     assert.include(conf, "\nDNS = 100.64.0.1, fd00:2021:1111::1, corp.internal, lab.internal\n")
-    const four = clientConf(config, config.clients[0]!, { gatewayPublicKey: key(9), endpoint: [], ipv4Only: true })
+    const four = clientConf(config, config.clients[0]!, {
+      gatewayPublicKey: key(9),
+      endpoint: [],
+      ipv4Only: true,
+      dns: "all"
+    })
     assert.include(four, "\nDNS = 100.64.0.1, corp.internal, lab.internal\n")
   })
 })

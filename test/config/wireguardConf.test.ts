@@ -193,7 +193,7 @@ describe("a wg-quick file", () => {
 
 describe("the file for a stock client", () => {
   const config = Result.getOrThrow(parseConfig(example, "s.yaml"))
-  const options = { gatewayPublicKey: key(7), endpoint: ["192.0.2.7"], ipv4Only: false }
+  const options = { gatewayPublicKey: key(7), endpoint: ["192.0.2.7"], ipv4Only: false, dns: "all" as const }
   const filled = (i: number, more: Partial<typeof options> = {}) => {
     const text = clientConf(config, config.clients[i]!, { ...options, ...more })
     return Result.getOrThrow(parseWireguardConf(text.replace(/<.*>/, key(3)), "c.conf"))

@@ -1,0 +1,36 @@
+/** Which names a client asks the gateway for when it asks somebody else for all others. Pure. */
+import { isWithin } from "../dns/name.ts"
+import { isPrivateDomain, isPrivateTop } from "../dns/privateZones.ts"
+import { domainOf, isExact } from "../model/DomainPattern.ts"
+import type { ClientId } from "../model/Client.ts"
+import { type GatewayConfig, grantsOf } from "./GatewayConfig.ts"
+
+/** As many, search domains included, are taken by systemd-resolved for a device. */
+export const maxSplitDomains = 256
+
+/**
+ * The domains of what the client may reach by name, of zones and records, sorted; none that lies in another one or in a
+ * search domain. "." where a pattern may be anywhere (`lab.**`).
+ */
+export const splitDomains = (config: GatewayConfig, client: ClientId): ReadonlyArray<string> => {
+  const domains = [
+    ...grantsOf(config, client).flatMap(({ resource }) => (resource.kind === "dns" ? [around(resource.pattern)] : [])),
+    ...config.zones.flatMap(({ clients, domain }) => (clients === null || clients.has(client) ? [domain] : [])),
+    ...config.records.keys()
+  ]
+  const all = [...new Set(domains)]
+  return all
+    .filter((domain) => ![...all, ...config.search].some((other) => isWithin(domain, other) && other !== domain))
+    .filter((domain) => !config.search.includes(domain))
+    .sort()
+}
+
+/**
+ * What no public server knows goes by its domain, so that the client's file outlives further resources there. Of a public
+ * domain only what the resource covers: its other names are others' business.
+ */
+const around = (pattern: string): string => {
+  const domain = domainOf(pattern)
+  const isOurs = isPrivateDomain(domain) && !isPrivateTop(domain)
+  return isExact(pattern) && !isOurs ? pattern : domain
+}
