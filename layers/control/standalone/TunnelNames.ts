@@ -17,9 +17,9 @@ import {
   type NameRights,
   type NameRoute,
   NameRoutes,
-  rightsOf
+  rightsOf,
+  rightsOfEach
 } from "../../../src/control/standalone/nameRoutes.ts"
-import { grantsByClient } from "../../../src/control/standalone/policyDifference.ts"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { isInMemoryOnly, Slots } from "../../../src/control/standalone/Slots.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
@@ -38,6 +38,7 @@ import { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
+import type { Authorization } from "../../../src/model/Authorization.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
@@ -100,19 +101,16 @@ export const layer = (
 
       /** Takes the clients as they are now, and what those of `rights` may reach. */
       const take = (policy: GatewayConfig, rights: ReadonlySet<string>) => {
-        const grants = grantsByClient(policy)
+        const isWanted = ({ client: { id } }: Authorization) => rights.has(id) || !byClient.has(id)
+        const newRights = rightsOfEach(policy.grants.filter(isWanted))
         const gone = new Set(byClient.keys())
         byAddress.clear()
         for (const client of policy.clients) {
           gone.delete(client.id)
           let names = byClient.get(client.id)
           if (names === undefined || rights.has(client.id)) {
-            const own = [...(grants.get(client.id)?.values() ?? [])]
-            const now = {
-              client,
-              rights: rightsOf(client.id, own),
-              internet: own.some(({ resource }) => resource.kind === "internet")
-            }
+            const of = newRights.get(client.id) ?? rightsOf(client.id, [])
+            const now = { client, rights: of, internet: of.internet }
             names = Object.assign(names ?? newNames(client), now)
             byClient.set(client.id, names)
           }

@@ -10,12 +10,6 @@ export interface DnsGrant extends Authorization {
   readonly resource: DnsResource
 }
 
-/** The client's grants for DNS resources, in the order of `byPrecedence`. */
-export const dnsGrants = (grants: ReadonlyArray<Authorization>): ReadonlyArray<DnsGrant> =>
-  grants
-    .flatMap((grant) => (grant.resource.kind === "dns" ? [{ ...grant, resource: grant.resource }] : []))
-    .toSorted((a, b) => byPrecedence(a.resource, b.resource))
-
 /** The grants for these resources that have not expired, in the order of the grants. */
 export const openGrants = (
   grants: ReadonlyArray<DnsGrant>,

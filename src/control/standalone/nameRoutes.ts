@@ -20,7 +20,8 @@ import type { ClientId } from "../../model/Client.ts"
 import type { PatternIndex } from "../../model/DomainPattern.ts"
 import type { CidrResource, DnsResource } from "../../model/Resource.ts"
 import { isLoopback, type Network, parseAddress, parseNetwork } from "../../packet/address.ts"
-import { type DnsGrant, dnsGrants, indexOf, isOpen, openGrants } from "./chooseResource.ts"
+import { byPrecedence } from "../../resolution/cover.ts"
+import { type DnsGrant, indexOf, isOpen, openGrants } from "./chooseResource.ts"
 import { type HeldDomain, heldDomains, reverseResolverOf } from "./heldDomains.ts"
 import { type ProxyNetworks, slotOf } from "./proxyPool.ts"
 
@@ -56,10 +57,12 @@ export const hostsTtl = 10
 /** What a client may reach. */
 export interface NameRights {
   readonly client: ClientId
-  /** The most specific pattern first. */
+  /** In the order of `byPrecedence`. */
   readonly names: ReadonlyArray<DnsGrant>
   /** The smallest network first. */
   readonly networks: ReadonlyArray<NetworkGrant>
+  /** All that it sends anywhere comes through the tunnel. */
+  readonly internet: boolean
 }
 
 interface NetworkGrant extends Authorization {
@@ -67,17 +70,43 @@ interface NetworkGrant extends Authorization {
   readonly network: Network
 }
 
-export const rightsOf = (client: ClientId, grants: ReadonlyArray<Authorization>): NameRights => ({
-  client,
-  names: dnsGrants(grants),
-  networks: grants
-    .flatMap((grant) =>
-      grant.resource.kind === "cidr"
-        ? [{ ...grant, resource: grant.resource, network: parseNetwork(grant.resource.network)! }]
-        : []
-    )
-    .toSorted((a, b) => b.network.prefix - a.network.prefix)
-})
+export const rightsOf = (client: ClientId, grants: ReadonlyArray<Authorization>): NameRights =>
+  rightsOfEach(grants).get(client) ?? { client, names: [], networks: [], internet: false }
+
+/** Of all clients together: resources are put in order, and networks read, once and not for each. */
+export const rightsOfEach = (grants: Iterable<Authorization>): ReadonlyMap<ClientId, NameRights> => {
+  const rights = new Map<ClientId, Writable<NameRights>>()
+  const names = new Map<DnsResource, Array<DnsGrant>>()
+  const networks = new Map<CidrResource, Array<NetworkGrant>>()
+  for (const grant of grants) {
+    const { client, resource } = grant
+    if (!rights.has(client.id)) rights.set(client.id, { client: client.id, names: [], networks: [], internet: false })
+    if (resource.kind === "internet") rights.get(client.id)!.internet = true
+    else if (resource.kind === "dns") listIn(names, resource).push({ ...grant, resource })
+    else {
+      const of = listIn(networks, resource)
+      const network = of[0]?.network ?? parseNetwork(resource.network)!
+      of.push({ ...grant, resource, network })
+    }
+  }
+  for (const [, of] of [...names].toSorted(([a], [b]) => byPrecedence(a, b))) {
+    for (const grant of of) rights.get(grant.client.id)!.names.push(grant)
+  }
+  for (const of of [...networks.values()].toSorted(([a], [b]) => b!.network.prefix - a!.network.prefix)) {
+    for (const grant of of) rights.get(grant.client.id)!.networks.push(grant)
+  }
+  return rights
+}
+
+type Writable<A> = { -readonly [K in keyof A]: A[K] extends ReadonlyArray<infer B> ? Array<B> : A[K] }
+
+const listIn = <K, A>(lists: Map<K, Array<A>>, key: K): Array<A> => {
+  const known = lists.get(key)
+  if (known !== undefined) return known
+  const list: Array<A> = []
+  lists.set(key, list)
+  return list
+}
 
 export type NamePlan = Pick<
   GatewayConfig,

@@ -73,19 +73,13 @@ export const policyDifference = (before: GatewayConfig, after: GatewayConfig): P
   const differs = ([, of]: (typeof settings)[number]) => !isSame(of(before), of(after))
   const clients = compare(byId(before.clients), byId(after.clients))
   const resources = compare(byId(before.resources), byId(after.resources))
-  const had = grantsByClient(before)
-  const has = grantsByClient(after)
-  const changedResources = new Set(resources.changed.map(({ id }) => id))
   const removedClients = new Set(clients.removed)
   const granted: Array<Authorization> = []
   const ended: Array<GrantChange> = []
   const bridges: Array<Authorization> = []
-  const grants: Array<GrantChange> = []
   const rights = new Set<ClientId>([...ids(clients.added), ...ids(clients.changed)])
-  for (const client of new Set([...had.keys(), ...has.keys()])) {
-    const changes = grantChanges(had.get(client), has.get(client), changedResources)
-    if (changes.length === 0) continue
-    grants.push(...changes)
+  const grants = grantChanges(before, after, new Set(resources.changed.map(({ id }) => id)))
+  for (const [client, changes] of Map.groupBy(grants, (change) => change.client)) {
     if (removedClients.has(client)) continue
     rights.add(client)
     const given = changes.flatMap(({ after }) => after ?? [])
@@ -143,38 +137,36 @@ export const describeDifference = ({ clients, grants, resolvers, resources, sett
   ].join(", ")
 }
 
-/** The grants of each client, by resource. */
-export const grantsByClient = ({
-  grants
-}: Pick<GatewayConfig, "grants">): ReadonlyMap<ClientId, Map<ResourceId, Authorization>> => {
-  const found = new Map<ClientId, Map<ResourceId, Authorization>>()
-  for (const grant of grants) {
-    const of = found.get(grant.client.id)
-    if (of === undefined) found.set(grant.client.id, new Map([[grant.resource.id, grant]]))
-    else of.set(grant.resource.id, grant)
-  }
-  return found
-}
-
-/** Of one client: those that are new or gone, and those whose resource or expiry is another. */
+/** Those that are new or gone, and those whose resource or expiry is another. */
 const grantChanges = (
-  before: ReadonlyMap<ResourceId, Authorization> = none,
-  after: ReadonlyMap<ResourceId, Authorization> = none,
+  before: GatewayConfig,
+  after: GatewayConfig,
   changed: ReadonlySet<ResourceId>
 ): ReadonlyArray<GrantChange> => {
   const changes: Array<GrantChange> = []
-  for (const [resource, now] of after) {
-    const then = before.get(resource) ?? null
-    if (then?.expiresAt === now.expiresAt && !changed.has(resource)) continue
-    changes.push({ client: now.client.id, resource, before: then, after: now })
-  }
-  for (const [resource, then] of before) {
-    if (!after.has(resource)) changes.push({ client: then.client.id, resource, before: then, after: null })
+  const had = Map.groupBy(before.grants, ({ resource }) => resource.id)
+  const has = Map.groupBy(after.grants, ({ resource }) => resource.id)
+  for (const resource of new Set([...had.keys(), ...has.keys()])) {
+    const [then, now] = [had.get(resource) ?? [], has.get(resource) ?? []]
+    // Most of hundreds of thousands.
+    if (!changed.has(resource) && then.length === now.length && then.every((grant, i) => isSameGrant(grant, now[i]!)))
+      continue
+    const left = new Map(then.map((grant) => [grant.client.id, grant]))
+    for (const grant of now) {
+      const { client } = grant
+      const former = left.get(client.id) ?? null
+      left.delete(client.id)
+      if (former !== null && former.expiresAt === grant.expiresAt && !changed.has(resource)) continue
+      changes.push({ client: client.id, resource, before: former, after: grant })
+    }
+    for (const [client, grant] of left) changes.push({ client, resource, before: grant, after: null })
   }
   return changes
 }
 
-const none: ReadonlyMap<ResourceId, Authorization> = new Map()
+/** Of one resource, which is the same. */
+const isSameGrant = (a: Authorization, b: Authorization): boolean =>
+  a.client.id === b.client.id && a.expiresAt === b.expiresAt
 
 const byId = <A extends { readonly id: string }>(items: ReadonlyArray<A>): ReadonlyMap<A["id"], A> =>
   new Map(items.map((item) => [item.id, item]))

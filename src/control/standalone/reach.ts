@@ -34,7 +34,6 @@ import {
   rightsOf
 } from "./nameRoutes.ts"
 import { packetPolicy } from "./packetPolicy.ts"
-import { grantsByClient } from "./policyDifference.ts"
 import { refusalOf } from "./tellable.ts"
 
 /** The part of a policy that says who reaches what. */
@@ -357,4 +356,17 @@ const isPassed = ({ resource }: Authorization, packets: ReadonlyArray<Packet>): 
 const toGateway = ({ port, protocol }: Target): Verdict => {
   const isServed = protocol === null || protocol === "icmp" || port === null || port === packetPolicy.dnsPort
   return isServed ? { _tag: "Allowed", by: null, grants: [], address: null } : denied({ _tag: "Tunnel", own: true })
+}
+
+/** The grants of each client, by resource. */
+const grantsByClient = ({
+  grants
+}: Pick<GatewayConfig, "grants">): ReadonlyMap<ClientId, Map<ResourceId, Authorization>> => {
+  const found = new Map<ClientId, Map<ResourceId, Authorization>>()
+  for (const grant of grants) {
+    const of = found.get(grant.client.id)
+    if (of === undefined) found.set(grant.client.id, new Map([[grant.resource.id, grant]]))
+    else of.set(grant.resource.id, grant)
+  }
+  return found
 }

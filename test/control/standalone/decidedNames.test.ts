@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import { NameRoutes, rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
-import { dnsGrants } from "../../../src/control/standalone/chooseResource.ts"
 import { maxNames } from "../../../src/control/standalone/nameTable.ts"
 import { dnsResource } from "../../support/access.ts"
 import { configOf } from "../../support/standalone.ts"
@@ -10,7 +9,7 @@ const config = configOf([dnsResource("**.corp")])
 const routes = new NameRoutes(config)
 const client = config.clients[0]!.id
 const rights = rightsOf(client, config.grants)
-const grants = dnsGrants(config.grants)
+const grants = rights.names
 
 describe("what was decided about a client's name", () => {
   it("holds as long as the grants that cover the name, whichever way the clock goes", () => {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { dnsGrants, indexOf, openGrants, setOfName } from "../../../src/control/standalone/chooseResource.ts"
+import { rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
+import { indexOf, openGrants, setOfName } from "../../../src/control/standalone/chooseResource.ts"
 import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { tunnelAnswerOf, type WaysOut6 } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { defaultRanges } from "../../../src/model/defaultRanges.ts"
@@ -194,7 +195,7 @@ describe("the resources of a client that cover a name", () => {
       grant(dnsResource("git.corp"), 1_000),
       grant(dnsResource("*.corp"))
     ]
-    const grants = dnsGrants(all)
+    const grants = rightsOf(client(1).id, all).names
     const others = [{ ...dnsResource("git.corp"), id: ResourceId.make("of others") }, dnsResource("*.lab")]
     const index = indexOf([...others, ...all.map(({ resource }) => resource)])
     assert.deepStrictEqual(

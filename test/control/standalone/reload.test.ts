@@ -195,6 +195,7 @@ describe("a reload", () => {
         removed: 1,
         named: [
           { client: alice.id, resource: "wild", change: "changed", allows: "tcp/443 icmp", before: "all ports" },
+          { client: bob.id, resource: "wild", change: "added", allows: "tcp/443 icmp", before: null },
           {
             client: alice.id,
             resource: "late",
@@ -202,8 +203,7 @@ describe("a reload", () => {
             allows: "all ports, until 2027-01-01T00:00:00.000Z",
             before: "all ports"
           },
-          { client: alice.id, resource: lan.id, change: "removed", allows: "all ports", before: null },
-          { client: bob.id, resource: "wild", change: "added", allows: "tcp/443 icmp", before: null }
+          { client: alice.id, resource: lan.id, change: "removed", allows: "all ports", before: null }
         ]
       })
     }).pipe(
