@@ -19,12 +19,14 @@ const typeResponse = 2
 const typeData = 4
 const protocolUdp = 17
 
-/** When the first of each kind passed, in milliseconds; 0: none yet. */
+/** When they passed, in milliseconds: the first handshake (0: none yet), and everything that is asked and answered inside. */
 interface Flow {
   initiation: number
   response: number
-  query: number
-  answer: number
+  readonly queries: Array<number>
+  readonly answers: Array<number>
+  /** Bytes of one of each: the kernel may hand on several as one. */
+  readonly lengths: [query: number, answer: number]
 }
 
 const flows = new Map<string, Flow>()
@@ -34,7 +36,7 @@ let lost = 0
 const flowOf = (key: string): Flow => {
   const known = flows.get(key)
   if (known !== undefined) return known
-  const flow: Flow = { initiation: 0, response: 0, query: 0, answer: 0 }
+  const flow: Flow = { initiation: 0, response: 0, queries: [], answers: [], lengths: [0, 0] }
   flows.set(key, flow)
   return flow
 }
@@ -51,7 +53,10 @@ const note = ({ bytes, device, outgoing, time }: NonNullable<ReturnType<typeof s
   const type = packet[udp + 8]
   if (type === typeInitiation && !outgoing) flow.initiation ||= at
   else if (type === typeResponse && outgoing) flow.response ||= at
-  else if (type === typeData && payload > keepaliveBytes) flow[outgoing ? "answer" : "query"] ||= at
+  else if (type === typeData && payload > keepaliveBytes) {
+    const length = (flow.lengths[outgoing ? 1 : 0] ||= payload)
+    for (let n = Math.round(payload / length); n > 0; n--) flow[outgoing ? "answers" : "queries"].push(at)
+  }
 }
 
 const gulp = (): void => {
@@ -65,13 +70,14 @@ await once(process.stdin, "data")
 clearInterval(timer)
 gulp()
 const begun = Math.min(...Array.from(flows.values(), (flow) => flow.initiation || Infinity))
-const samples = (from: "initiation" | "query", to: "response" | "answer"): WireTimes["handshakes"] =>
-  Array.from(flows.values()).flatMap((flow) =>
-    flow[from] === 0 || flow[to] === 0 ? [] : [[(flow[from] - begun) / 1_000, flow[to] - flow[from]] as const]
-  )
+const sample = (from: number, to: number | undefined): WireTimes["handshakes"] =>
+  from === 0 || to === undefined || to === 0 ? [] : [[(from - begun) / 1_000, to - from]]
+const all = [...flows.values()]
 const times: WireTimes = {
-  handshakes: samples("initiation", "response"),
-  queries: samples("query", "answer"),
+  handshakes: all.flatMap(({ initiation, response }) => sample(initiation, response)),
+  // In the order in which they came: one that was lost would show as such at its sender.
+  queries: all.flatMap(({ answers, queries }) => queries.flatMap((at, i) => sample(at, answers[i]))),
+  begunAt: begun,
   lost
 }
 process.stdout.write(`${JSON.stringify(times)}\n`)

@@ -9,8 +9,10 @@ export const Sample = Schema.Tuple([Schema.Finite, Schema.Finite])
 export const WireTimes = Schema.Struct({
   /** Handshake initiation in → response out. */
   handshakes: Schema.Array(Sample),
-  /** First data packet in → first data packet out, keepalives aside: the question and its answer. */
+  /** Data packet in → data packet out, keepalives aside: a question and its answer. */
   queries: Schema.Array(Sample),
+  /** Epoch milliseconds of the first client. */
+  begunAt: Schema.Finite,
   /** Packets that the kernel could not keep for us. */
   lost: Schema.Finite
 })
