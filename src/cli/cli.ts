@@ -1,5 +1,6 @@
 import * as Command from "effect/cli/Command"
 import { backup } from "./backup.ts"
+import { bugreport } from "./bugreport.ts"
 import { check } from "./check.ts"
 import { client } from "./client.ts"
 import { clientConfig } from "./clientConfig.ts"
@@ -31,6 +32,7 @@ export const cli = Command.make("sallyport").pipe(
     log,
     reload,
     doctor,
+    bugreport,
     connect,
     demo,
     init,

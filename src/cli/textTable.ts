@@ -4,7 +4,7 @@ import { printable as clean } from "../events/printable.ts"
 
 /** At most this many columns on the screen, the last one "…" where something is cut off. */
 export const fit = (text: string, width: number): string => {
-  if (displayWidth(text) <= width) return text
+  if (width === Number.POSITIVE_INFINITY || displayWidth(text) <= width) return text
   let shown = ""
   let used = 1
   for (const character of text) {
@@ -19,13 +19,16 @@ export const fit = (text: string, width: number): string => {
 export const wrap = (text: string, width: number, indent: number): ReadonlyArray<string> => {
   const lines: Array<string> = []
   let line = ""
+  let used = 0
   for (const word of text.split(/(?<!\d) /)) {
-    const longer = line === "" ? word : `${line} ${word}`
-    if (line.trim() !== "" && displayWidth(longer) > width) {
+    const more = displayWidth(word)
+    if (line.trim() !== "" && used + 1 + more > width) {
       lines.push(line)
       line = " ".repeat(indent) + word
+      used = indent + more
     } else {
-      line = longer
+      used += line === "" ? more : 1 + more
+      line = line === "" ? word : `${line} ${word}`
     }
   }
   return [...lines, line].map((one) => fit(one, width))

@@ -105,3 +105,10 @@ export const ConfigFile = Schema.Struct({
   log_format: Schema.optionalKey(oneOf({ human: "human", json: "json" } as const))
 })
 export type ConfigFile = typeof ConfigFile.Type
+
+/** Every key that the file may have, wherever; all others are names. */
+export const fileKeys: ReadonlySet<string> = new Set(
+  [ConfigFile, ClientFile, ResourceFile, ZoneFile, RecordFile, TestFile, NetworkFile, ResolverSetFile].flatMap(
+    ({ fields }) => Object.keys(fields)
+  )
+)

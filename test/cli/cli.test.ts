@@ -2,6 +2,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Schema, Stdio, Stream } from "effect"
 import { Command } from "effect/cli"
+import * as Tar from "effect/encoding/Tar"
 import { TestConsole } from "effect/testing"
 import type { Event } from "../../src/events/Event.ts"
 import { ControlClient, ControlError } from "../../src/cli/ControlClient.ts"
@@ -12,6 +13,7 @@ import { HostIpv6 } from "../../src/cli/HostIpv6.ts"
 import { HostAddress } from "../../src/cli/HostAddress.ts"
 import { HostNames } from "../../src/cli/HostNames.ts"
 import { type Failure, Programs } from "../../src/cli/Programs.ts"
+import type { ConfigError } from "../../src/config/problem.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
 import { SomethingWrong } from "../../src/cli/showStatus.ts"
 import { layerUsageErrors } from "../../src/cli/usageError.ts"
@@ -240,6 +242,38 @@ describe("sallyport doctor", () => {
           assert.isTrue(sheet.ok)
           assert.match(missing.text.split("\n").at(-5)!, /^FAIL {2}file .*does not exist/)
           assert.instanceOf(missing.error, SomethingWrong)
+        })
+      )
+    )
+  )
+})
+
+describe("sallyport bugreport", () => {
+  it.effect("writes an archive of its own, for nobody else to read, and never over another file", () =>
+    Effect.scoped(
+      withFile(`${example}control_socket: /alive\n`, (file) =>
+        Effect.gen(function* () {
+          const fs = yield* FileSystem.FileSystem
+          const archive = `${file}.tar`
+          const written = yield* run(["bugreport", archive, "--config", file])
+          const again = yield* run(["bugreport", archive, "--config", file])
+          const names = yield* fs.stream(archive).pipe(
+            Stream.pipeThroughChannel(Tar.decode()),
+            Stream.map(({ header }) => header.path),
+            Stream.runCollect
+          )
+
+          assert.isUndefined(written.error)
+          assert.strictEqual((yield* fs.stat(archive)).mode & 0o777, 0o600)
+          assert.includeMembers(
+            [...names],
+            ["README.txt", "versions.json", "doctor.txt", "config.json", "status.json", "log.ndjson"].map(
+              (name) => `sallyport-bugreport/${name}`
+            )
+          )
+          assert.match((again.error as ConfigError).message, /\.tar is there already — name another file/)
+          const bytes = yield* fs.readFileString(archive)
+          for (const secret of ["alice", "gitlab", "10.20.0", key(1), key(9)]) assert.notInclude(bytes, secret)
         })
       )
     )

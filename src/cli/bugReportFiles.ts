@@ -1,0 +1,137 @@
+/** What is in a bug report, without what tells whose it is. Pure. */
+import * as Schema from "effect/Schema"
+import { fileKeys } from "../config/fileSchema.ts"
+import type { LoggedEvent } from "../events/Event.ts"
+import { printable as clean } from "../events/printable.ts"
+import type { DoctorReport } from "./doctorReport.ts"
+import { Redactor } from "./Redactor.ts"
+import { renderDoctor } from "./renderDoctor.ts"
+import { renderStatus } from "./renderStatus.ts"
+import { StatusReport } from "./statusReport.ts"
+
+/** Or why there is none. */
+type Or<A> = { readonly found: A } | { readonly missing: string }
+
+export interface BugReportSources {
+  /** Path of the configuration file. */
+  readonly file: string
+  /** What the file says, as YAML has it; comments are none of it. */
+  readonly config: Or<unknown>
+  readonly doctor: DoctorReport
+  readonly status: Or<StatusReport>
+  readonly log: Or<ReadonlyArray<LoggedEvent>>
+  /** Of programs and the system; none of it is redacted. */
+  readonly versions: Readonly<Record<string, string>>
+}
+
+export interface ReportFile {
+  readonly path: string
+  readonly text: string
+}
+
+export const bugReportFiles = (sources: BugReportSources): ReadonlyArray<ReportFile> => {
+  const redactor = new Redactor()
+  // Names are found in the documents first, then replaced in texts of all of them.
+  parts(sources, redactor)
+  return parts(sources, redactor)
+}
+
+const parts = (sources: BugReportSources, redactor: Redactor): ReadonlyArray<ReportFile> => {
+  redactor.value(sources.file)
+  const config = whole(sources.config, (found) => redactFile(found, redactor))
+  const status = whole(sources.status, (found) => decode(redactDocument(found, redactor)))
+  const log = whole(sources.log, (found) => found.map((event) => redactDocument(event, redactor)))
+  const doctor: DoctorReport = {
+    ...sources.doctor,
+    rows: sources.doctor.rows.map((row) =>
+      row.check === "file" && row.verdict === "fail"
+        ? { ...row, what: "found" in config ? withoutQuotes(redactor.text(row.what)) : placeOf(row.what, redactor) }
+        : { ...row, what: redactor.text(row.what), next: redactor.text(row.next) }
+    )
+  }
+  return [
+    { path: "README.txt", text: readme },
+    { path: "versions.json", text: json(sources.versions) },
+    { path: "doctor.txt", text: `${renderDoctor(doctor.rows, null)}\n` },
+    { path: "doctor.json", text: json(doctor) },
+    file("config.json", config, json, redactor),
+    file("status.json", status, json, redactor),
+    file("status.txt", status, (found) => `${renderStatus(found)}\n`, redactor),
+    file("log.ndjson", log, (found) => found.map((event) => `${JSON.stringify(event)}\n`).join(""), redactor)
+  ]
+}
+
+/** It is a report as before: words of others are in the place of its texts. */
+const decode = Schema.decodeUnknownSync(StatusReport)
+
+const readme = `A bug report of sallyport. Names, addresses, keys, paths and what else tells whose gateway it is have other words in it, the
+same one for the same thing everywhere: n1, ipv4-2, ipv6-3, key-4, /path-5. Comments of the configuration and secrets are left
+out. Look it through before you hand it on.
+`
+
+const whole = <A, B>(source: Or<A>, redact: (found: A) => B): Or<B> =>
+  "found" in source ? { found: redact(source.found) } : source
+
+const file = <A>(path: string, source: Or<A>, format: (found: A) => string, redactor: Redactor): ReportFile =>
+  "found" in source
+    ? { path, text: format(source.found) }
+    : { path: `${path}.missing.txt`, text: `${clean(redactor.text(source.missing))}\n` }
+
+const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`
+
+/** Of a file that cannot be read nobody knows what is a name in it. */
+const placeOf = (problem: string, redactor: Redactor): string => {
+  const place = /^(.*?:\d+:\d+): /.exec(problem)?.[1]
+  return place === undefined ? redactor.text(problem) : `${redactor.text(place)}: ${leftOut}`
+}
+
+/** What is cited is wrong, and so may be anything. */
+const withoutQuotes = (text: string): string => text.replaceAll(/"(?:[^"\\]|\\.)*"/g, '"…"')
+
+/** Maps in the file whose keys are names. */
+const named = new Set(["clients", "resources", "resolvers", "zones", "records"])
+/** Keys whose values are none of anybody's names. */
+const plain = new Set(
+  "ports expect expires order ip_family firewall other_names log_level log_format reload device fwmark ttl mtu listen".split(
+    " "
+  )
+)
+const secret = new Set(["preshared_key", "txt"])
+const leftOut = "(left out)"
+
+const redactFile = (value: unknown, redactor: Redactor, key = "", names = false): unknown => {
+  if (secret.has(key)) return leftOut
+  if (Array.isArray(value)) return value.map((one: unknown) => redactFile(one, redactor, key))
+  if (typeof value === "object" && value !== null) {
+    return Object.fromEntries(
+      Object.entries(value).map(([inner, one]) => {
+        const isName = names || !fileKeys.has(inner)
+        const is = key === "" && named.has(inner)
+        return [isName ? redactor.name(inner) : inner, redactFile(one, redactor, isName ? key : inner, is)]
+      })
+    )
+  }
+  if (plain.has(key)) return typeof value === "string" ? redactor.text(value) : value
+  return typeof value === "string" || typeof value === "number" ? redactor.value(String(value)) : value
+}
+
+/** Fields of the report and of events that are one name, address or key, or a list of them. */
+const identifying = new Set(
+  (
+    "client clients name publicKey tunnel4 tunnel6 endpoint endpoints resource resources domain resolver proxyIps addresses " +
+    "address real network server"
+  ).split(" ")
+)
+
+const redactDocument = (value: unknown, redactor: Redactor, key = ""): unknown => {
+  if (Array.isArray(value)) return value.map((one: unknown) => redactDocument(one, redactor, key))
+  if (typeof value === "object" && value !== null) {
+    // What a reload has changed names what is gone, which no other document need name.
+    if ("_tag" in value && value._tag === "Reloaded") return { ...value, what: leftOut }
+    return Object.fromEntries(
+      Object.entries(value).map(([inner, one]) => [inner, redactDocument(one, redactor, inner)])
+    )
+  }
+  if (typeof value !== "string" || key === "_tag") return value
+  return identifying.has(key) ? redactor.value(value) : redactor.text(value)
+}

@@ -1,0 +1,111 @@
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Clock from "effect/Clock"
+import * as Console from "effect/Console"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { LoggedEvent } from "../events/Event.ts"
+import { ConfigError } from "../config/problem.ts"
+import { concat } from "../packet/bytes.ts"
+import { configFlag } from "./configFlag.ts"
+import { ControlClient, otherVersion } from "./ControlClient.ts"
+import { HostProbes } from "./doctorFacts.ts"
+import { load } from "./load.ts"
+
+/** `sallyport bugreport [FILE]`: what a helper far away needs to see, without what tells whose gateway it is. */
+export const bugreport = Command.make(
+  "bugreport",
+  {
+    file: Argument.String("file").pipe(
+      Argument.withDescription("Where the archive (tar) goes; default: a name with the date, in this directory"),
+      Argument.optional
+    ),
+    config: configFlag
+  },
+  Effect.fnUntraced(function* ({ config, file }) {
+    const { bugReportFiles } = yield* load(() => import("./bugReportFiles.ts"))
+    const { doctorReport } = yield* load(() => import("./doctorReport.ts"))
+    const { examine } = yield* load(() => import("./examine.ts"))
+    const facts = yield* examine(config)
+    const at = yield* Clock.currentTimeMillis
+    const { gateway, socket } = facts
+    const entries = bugReportFiles({
+      file: config,
+      config: yield* valueOf(config),
+      doctor: doctorReport(facts, at),
+      status: gateway._tag === "Runs" ? { found: gateway.report } : { missing: gateway.why },
+      log: gateway._tag === "Runs" ? yield* logOf(socket) : { missing: gateway.why },
+      versions: yield* (yield* HostProbes).versions
+    })
+    const path = Option.getOrElse(file, () => `sallyport-bugreport-${stamp(at)}.tar`)
+    yield* write(path, yield* archive(entries, at))
+    yield* Console.log(
+      `${path}: ${entries.map((entry) => entry.path).join(" ")}; names, addresses, keys and paths have other words in it — look it through before you hand it on`
+    )
+  })
+).pipe(
+  Command.withDescription(
+    "Pack what a helper far away needs to see, without names, addresses and keys; changes nothing"
+  )
+)
+
+/** `2026-11-30T10-21-00Z` */
+const stamp = (at: number): string =>
+  DateTime.formatIso(DateTime.makeUnsafe(at)).replace(/\.\d+/, "").replaceAll(":", "-")
+
+/** What the file says, right or wrong. */
+const valueOf = Effect.fnUntraced(function* (file: string) {
+  const { readBounded } = yield* load(() => import("../config/readConfig.ts"))
+  const { parseYaml } = yield* load(() => import("../config/yamlSource.ts"))
+  const text = yield* Effect.result(readBounded(file))
+  if (Result.isFailure(text)) return { missing: text.failure.message }
+  const parsed = parseYaml(text.success)
+  return Result.isSuccess(parsed) ? { found: parsed.success.value } : { missing: "the file is no correct YAML" }
+})
+
+const logOf = Effect.fnUntraced(function* (socket: string) {
+  const { lines } = yield* ControlClient
+  return yield* lines(socket, { method: "GET", path: "/v1/log", withinMs: 30_000 }).pipe(
+    Stream.mapEffect((line) => Effect.mapError(decode(line), () => otherVersion)),
+    Stream.runCollect,
+    Effect.match({
+      onSuccess: (found) => ({ found }),
+      onFailure: ({ message }) => ({ missing: message })
+    })
+  )
+})
+
+const decode = Schema.decodeEffect(Schema.fromJsonString(LoggedEvent))
+
+const archive = Effect.fnUntraced(function* (
+  entries: ReadonlyArray<{ readonly path: string; readonly text: string }>,
+  at: number
+) {
+  const Tar = yield* load(() => import("effect/encoding/Tar"))
+  const options = { mode: 0o600, mtime: DateTime.toDateUtc(DateTime.makeUnsafe(at)) }
+  return concat(
+    yield* Stream.fromIterable(
+      entries.map(({ path, text }) => Tar.file(`sallyport-bugreport/${path}`, text, options))
+    ).pipe(Stream.pipeThroughChannel(Tar.encode()), Stream.runCollect)
+  )
+})
+
+const write = Effect.fnUntraced(function* (path: string, bytes: Uint8Array) {
+  const fs = yield* FileSystem.FileSystem
+  yield* fs.writeFile(path, bytes, { flag: "wx", mode: 0o600 }).pipe(
+    Effect.mapError(
+      ({ reason }) =>
+        new ConfigError({
+          message:
+            reason._tag === "AlreadyExists"
+              ? `${path} is there already — name another file`
+              : `${path} cannot be written (${reason._tag}) — name a file in a directory that you may write`
+        })
+    )
+  )
+})

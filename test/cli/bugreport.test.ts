@@ -1,0 +1,236 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
+import { bugReportFiles, type BugReportSources } from "../../src/cli/bugReportFiles.ts"
+import type { DoctorFacts } from "../../src/cli/doctorFacts.ts"
+import { doctorReport } from "../../src/cli/doctorReport.ts"
+import { examinedFile } from "../../src/cli/examined.ts"
+import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
+import { Redactor } from "../../src/cli/Redactor.ts"
+import { parseConfig } from "../../src/config/parseConfig.ts"
+import { parseYaml } from "../../src/config/yamlSource.ts"
+import type { Event } from "../../src/events/Event.ts"
+import { ClientId } from "../../src/model/Client.ts"
+import { NameNotFound } from "../../src/resolution/Resolver.ts"
+import { Random } from "../fuzz/Random.ts"
+import { integer } from "../support/packetArbitraries.ts"
+import { doctorHost, input, mapping } from "./fixtures.ts"
+
+/** A gateway whose every name, address and key is made up; all of them are in `secrets`. */
+const madeUp = (seed: number) => {
+  const random = new Random(seed)
+  const secrets: Array<string> = []
+  const secret = (text: string): string => {
+    secrets.push(text)
+    return text
+  }
+  const letters = "abcdefghijklmnopqrstuvwxyz"
+  const word = (): string =>
+    secret(Array.from({ length: 7 + random.below(6) }, () => letters[random.below(letters.length)]).join(""))
+  const domain = (): string => secret(`${word()}.${word()}.${random.below(2) === 0 ? "internal" : word()}`)
+  const ipv4 = (): string =>
+    secret(`${11 + random.below(80)}.${random.below(256)}.${random.below(256)}.${random.below(256)}`)
+  const group16 = (): string => (0x1000 + random.below(0xe000)).toString(16)
+  const ipv6 = (): string => secret(`2a0${1 + random.below(8)}:${group16()}::${group16()}`)
+  const address = (): string => (random.below(2) === 0 ? ipv4() : ipv6())
+  const key = (): string => {
+    const bytes = Uint8Array.from({ length: 32 }, () => random.below(256))
+    return secret(Buffer.from(bytes).toString("base64"))
+  }
+  const hostPort = (host: string): string => (host.includes(":") ? `[${host}]:5353` : `${host}:5353`)
+  const [alice, group, set, name, pattern, stranger] = [word(), word(), word(), domain(), domain(), domain()]
+  const presharedKey = key()
+  const comment = word()
+  const yaml = `# ${comment}
+endpoint: ${domain()}:51820
+state_dir: /srv/${word()}/state
+resolvers: { ${set}: ["udp://${hostPort(address())}", "https://${ipv4()}/${word()}#${domain()}"] }
+clients:
+  ${alice}: { public_key: "${key()}", preshared_key: "${presharedKey}", groups: [${group}] }
+resources:
+  ${word()}: { name: ${name.toUpperCase()}, resolver: ${set}, allow: [${group}], expires: 2020-01-01 }
+  ${word()}: { name: "*.${pattern}", allow: [${alice}] }
+  ${word()}: { cidr: ${ipv4()}/32, allow: [${group}], ports: [tcp/443] }
+search: [${domain()}]
+records: { ${domain()}: { txt: "${word()} ${word()}" }, ${domain()}: { a: ${ipv4()} } }
+zones: { ${domain()}: ${set} }
+tests: [{ client: ${alice}, reach: "${name}:443", expect: denied }]
+block: [/home/${word()}/hosts]
+`
+  const parsed = Result.getOrThrow(parseConfig(yaml, `/home/${secret("operator")}/gateway.yaml`))
+  const silent = address()
+  const status = makeStatusReport({
+    ...input,
+    publicKey: key(),
+    endpoint: parsed.endpoint,
+    clients: parsed.clients,
+    clientStates: new Map(
+      [...input.clientStates.values()].map((state) => [
+        alice,
+        { ...state, client: ClientId.make(alice), endpoint: { address: address(), port: 4500 } }
+      ])
+    ),
+    authorizations: parsed.grants,
+    foreignNetworks: [{ network: `${ipv4()}/32`, who: `the host's route ${ipv4()} via ${ipv4()} dev eth0` }],
+    mappings: [
+      {
+        mapping: { ...mapping(name, alice), name: { resolver: set, domain: name } },
+        state: { _tag: "Resolved", addresses: [silent], since: input.now, staleAt: input.now, failure: null },
+        nextTryAt: null,
+        lookups: 1
+      },
+      {
+        mapping: { ...mapping(stranger, alice), name: { resolver: set, domain: stranger } },
+        state: {
+          _tag: "Unresolved",
+          reason: new NameNotFound({ ttlSeconds: 1 }),
+          attempts: 1,
+          since: input.now,
+          negativeUntil: input.now
+        },
+        nextTryAt: null,
+        lookups: 1
+      }
+    ],
+    dnsServers: [
+      { server: hostPort(address()), answeredAt: null, silentSince: input.now, latencyMs: null, oddities: [] },
+      { server: `tls://${ipv4()}:853#${domain()}`, answeredAt: null, silentSince: 1, latencyMs: null, oddities: [] }
+    ],
+    controlPlane: {
+      ...input.controlPlane,
+      filtered: { count: 1, last: { client: alice, name: domain(), address: address(), why: "private", at: input.now } }
+    }
+  })
+  const wanted = examinedFile(parsed)
+  const facts: DoctorFacts = {
+    socket: "/run/s",
+    file: { what: `/home/operator/gateway.yaml is correct`, warnings: parsed.warnings, broken: [] },
+    gateway: { _tag: "Runs", report: status },
+    wanted,
+    host: {
+      ...doctorHost,
+      overlaps: {
+        found: { conflict: null, foreign: [{ network: `${ipv4()}/32`, who: `the host's route ${ipv6()}` }] }
+      },
+      firewall: { unseen: `nft: ${ipv4()}: ${ipv6()}: refused` }
+    },
+    servers: [{ set, server: hostPort(address()), latencyMs: null, detail: `connect to ${ipv6()}: no way` }],
+    endpoint: [address()],
+    ipv6: null
+  }
+  const to = { domain: domain(), resource: parsed.resources[0]!.id, address: ipv4(), protocol: "tcp", port: 22 }
+  const events: ReadonlyArray<Event> = [
+    { _tag: "Refused", client: alice, packets: 1, reason: "filtered", to },
+    { _tag: "FlowOpened", client: word(), real: address(), to },
+    { _tag: "Question", client: alice, domain: `odd ${word()}\u001b[31m"${word()}`, type: 1, outcome: "NameError" },
+    { _tag: "UnknownDevice", publicKey: key(), endpoint: hostPort(address()), handshakes: 3 },
+    { _tag: "ClientConnected", client: alice, endpoint: hostPort(address()) },
+    { _tag: "Reloaded", what: `removed client ${word()}, changed resource ${domain()}` },
+    {
+      _tag: "Lookup",
+      client: alice,
+      resolver: set,
+      domain: name,
+      cause: "First",
+      outcome: "answer",
+      addresses: [address()],
+      durationMs: 3
+    }
+  ]
+  const sources: BugReportSources = {
+    file: "/home/operator/gateway.yaml",
+    config: { found: Result.getOrThrow(parseYaml(yaml)).value },
+    doctor: doctorReport(facts, input.now),
+    status: { found: status },
+    log: { found: events.map((event, number) => ({ number, at: input.now, event })) },
+    versions: { sallyport: "9.9.9" }
+  }
+  return { secrets, sources, yaml }
+}
+
+const textOf = (sources: BugReportSources): string =>
+  bugReportFiles(sources)
+    .map(({ path, text }) => `${path}\n${text}`)
+    .join("\n")
+
+describe("a bug report", () => {
+  it.prop(
+    "has no name, address or key of the configuration, the state or the log in it",
+    [integer(1, 2 ** 30)],
+    ([seed]) => {
+      const { secrets, sources } = madeUp(seed)
+      const text = textOf(sources).toLowerCase()
+
+      assert.deepStrictEqual(
+        secrets.filter((secret) => text.includes(secret.toLowerCase())),
+        []
+      )
+    },
+    { arbitrary: { runs: 50 }, timeout: 60_000 }
+  )
+
+  it("has the same word for the same thing in each of its files", () => {
+    const { sources } = madeUp(7)
+    const files = new Map(bugReportFiles(sources).map(({ path, text }) => [path, text]))
+    const [client = ""] = Object.keys(JSON.parse(files.get("config.json")!).clients)
+    const status = JSON.parse(files.get("status.json")!)
+    const [refused, ...more] = files
+      .get("log.ndjson")!
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line).event)
+
+    assert.match(client, /^n\d+$/)
+    assert.strictEqual(status.clients[0].name, client)
+    assert.strictEqual(refused.client, client)
+    assert.include(files.get("status.txt")!, client)
+    const lookup = more.find(({ _tag }) => _tag === "Lookup")
+    assert.strictEqual(lookup.domain, status.mappings[0].domain)
+    assert.deepStrictEqual([status.version, refused.to.port, refused.to.protocol], [2, 22, "tcp"])
+    assert.strictEqual(more.find(({ _tag }) => _tag === "Reloaded").what, "(left out)")
+  })
+
+  it("keeps what a helper needs: keys of the file, ports, states, prefixes, how names fit patterns", () => {
+    const redactor = new Redactor()
+    const [pattern, name] = [redactor.name("*.corp.example"), redactor.name("git.corp.example")]
+
+    assert.strictEqual(pattern, "*.n1.n2")
+    assert.strictEqual(name, "n3.n1.n2")
+    assert.strictEqual(
+      redactor.text("git.corp.example:443 at 10.1.2.3/24, [2001:db8::7]:53"),
+      "n3.n1.n2:443 at ipv4-1/24, [ipv6-1]:53"
+    )
+    assert.strictEqual(redactor.text('run "sysctl -w net.ipv4.ip_forward=1"'), 'run "sysctl -w net.ipv4.ip_forward=1"')
+    assert.strictEqual(
+      redactor.text("127.0.0.1:9820 and /var/lib/sallyport/state.db"),
+      "127.0.0.1:9820 and /var/lib/sallyport/state.db"
+    )
+    assert.strictEqual(redactor.text("nobody named git.other.example, before"), "nobody named n3.n4.n2, before")
+    assert.strictEqual(redactor.text("taken by fd00::1: no; 02:42:ac:11:00:02"), "taken by ipv6-2: no; mac-1")
+  })
+
+  it("of a file that is no YAML, and without a gateway, says so and nothing of the file", () => {
+    const { sources, yaml } = madeUp(3)
+    const missing = { missing: "no gateway is running (nothing at /run/s)" }
+    const doctor = {
+      ...sources.doctor,
+      rows: [
+        {
+          check: "file",
+          verdict: "fail" as const,
+          what: '/home/operator/gateway.yaml:3:1: "hunter2" is no key',
+          next: ""
+        }
+      ]
+    }
+    const files = bugReportFiles({ ...sources, config: { missing: "no YAML" }, doctor, status: missing, log: missing })
+    const text = files.map((file) => file.text).join("\n")
+
+    assert.deepStrictEqual(
+      files.map(({ path }) => path).filter((path) => path.includes("missing")),
+      ["config.json.missing.txt", "status.json.missing.txt", "status.txt.missing.txt", "log.ndjson.missing.txt"]
+    )
+    assert.notInclude(text, "hunter2")
+    assert.include(text, ":3:1")
+    assert.notInclude(text, yaml.slice(2, 9))
+  })
+})
