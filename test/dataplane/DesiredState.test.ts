@@ -85,6 +85,7 @@ const vocabulary: ReadonlyArray<Command> = [1, 2].flatMap((n) => [
   addresses(n, 2, "Resolved", ["10.20.0.11"], "b.corp"),
   remove(n, "a.corp"),
   { _tag: "LapseMapping", mapping: mappingId(n, "a.corp") },
+  { _tag: "SetKeys", privateKey: key(40 + n), endingKey: n === 1 ? null : key(41) },
   policy
 ])
 
@@ -101,6 +102,32 @@ describe("the desired state", () => {
         .map((order) => order._tag),
       ["SetPolicy", "PlaceClient", "PlaceClient", "SetResource", "PlaceMapping", "SetAddresses"]
     )
+  })
+
+  it("replays the gateway's keys, the last ones, before any client; malformed ones are told without being shown", () => {
+    const keys = { _tag: "SetKeys", privateKey: key(42), endingKey: key(41) } as const
+    const desired = stateOf({ ...keys, privateKey: key(41), endingKey: null }, upsertClient(1), keys)
+    assert.deepStrictEqual(desired.apply({ ...keys, endingKey: "secret" }), [])
+    assert.deepStrictEqual(desired.replay(0).slice(0, 1), [keys])
+    assert.deepStrictEqual(desired.faults, ["the gateway's keys were ignored: malformed key"])
+  })
+
+  it("knows the gateway's key that each client has proved: the worker's word, else the one that was restored", () => {
+    const desired = stateOf({ ...upsertClient(1), gatewayKey: key(41) }, { ...upsertClient(2), gatewayKey: key(41) })
+    desired.observe(state(1, { gatewayKey: key(42) }))
+    desired.apply({ ...upsertClient(1), presharedKey: key(5) })
+    const known = { [clientId(1)]: key(42), [clientId(2)]: key(41) }
+    assert.deepStrictEqual(Object.fromEntries(desired.gatewayKeys()), known)
+    assert.deepStrictEqual(
+      desired
+        .replay(0)
+        .flatMap((order) => (order._tag === "PlaceClient" ? [order.gatewayKey] : []))
+        .toSorted(),
+      [key(41), key(42)].toSorted()
+    )
+    // Another device of the client has proved nothing.
+    desired.apply({ ...upsertClient(1), publicKey: key(9), gatewayKey: null })
+    assert.deepStrictEqual(Object.fromEntries(desired.gatewayKeys()), { [clientId(2)]: key(41) })
   })
 
   it("replays mappings with recent traffic before others", () => {

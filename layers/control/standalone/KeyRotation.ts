@@ -103,12 +103,11 @@ export const layer = ({
           : { privateKey, ending: { ...ending, endsAt } }
       })
 
-      const change = (request: KeyRequest) =>
+      const take = (request: KeyRequest) =>
         next(request).pipe(
           Effect.flatMap(set),
           Effect.mapError(({ message }) => new KeyRefused({ message })),
-          Effect.uninterruptible,
-          (change) => turn.withPermit(change)
+          Effect.uninterruptible
         )
 
       let overSince: number | null = null
@@ -122,10 +121,10 @@ export const layer = ({
         overSince ??= now
         if (now - overSince < overForMs) return
         overSince = null
-        yield* Effect.catch(change({ step: "finish", days: null }), ({ message }) =>
+        yield* Effect.catch(take({ step: "finish", days: null }), ({ message }) =>
           Effect.logError(`the old key cannot be forgotten yet: ${message}`)
         )
-      })
+      }).pipe((look) => turn.withPermit(look))
 
       if (current.ending !== null) {
         const { endsAt, publicKey } = current.ending
@@ -135,7 +134,7 @@ export const layer = ({
         yield* tellPackets
       }
       yield* Effect.forkScoped(superviseForever("KeyRotation", Effect.andThen(look, Effect.sleep(lookEvery))))
-      return KeyRotation.of({ current: () => current, change })
+      return KeyRotation.of({ current: () => current, change: (request) => turn.withPermit(take(request)) })
     })
   )
 
