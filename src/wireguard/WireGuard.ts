@@ -123,7 +123,8 @@ export class WireGuard {
   setKeys(privateKey: Uint8Array, endingKey: Uint8Array | null): void {
     const before = [this.ownKey, this.endingKey].filter((key) => key !== null)
     this.ownKey = this.takeKey(privateKey, before)
-    this.endingKey = endingKey === null ? null : this.takeKey(endingKey, before)
+    const ending = endingKey === null ? null : this.takeKey(endingKey, [...before, this.ownKey])
+    this.endingKey = ending === this.ownKey ? null : ending
     for (const key of before) {
       if (this.has(key)) continue
       for (const peer of this.peers.values()) if (peer.outgoing?.key === key) this.sessions.setOutgoing(peer, null)

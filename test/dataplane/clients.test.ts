@@ -48,6 +48,14 @@ const keyOf = (fill: number): string =>
 const device = (fill: number, port = fill) =>
   new MemoryClient({ privateKey: new Uint8Array(32).fill(fill), gatewayKey: gatewayPublicKey, port: 40_000 + port })
 
+const privateOf = (fill: number): string => Buffer.alloc(32, fill).toString("base64")
+
+/** Of a device that knows the gateway by the private key of other bytes. */
+const keysOf = (fill: number, gateway: number) => ({
+  privateKey: new Uint8Array(32).fill(fill),
+  gatewayKey: Buffer.from(keyOf(gateway), "base64")
+})
+
 const statesIn = (notices: ReadonlyArray<Notice>): ReadonlyArray<ClientState> =>
   notices.filter((notice): notice is ClientState => notice._tag === "ClientState")
 
@@ -332,6 +340,28 @@ describe("after a restart", () => {
       yield* TestClock.adjust("200 millis")
       yield* exchange([client])
       assert.isTrue((yield* (yield* DataPlane).clients).get(clientId(1))?.connected)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("each client is called with the gateway's key that it had proved before, and is said to have it", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust("1 minute")
+      const [stays, moved] = [device(1), new MemoryClient({ ...keysOf(2, 0x42), port: 40_002 })]
+      const endpoint = (n: number) => ({ endpoint: { address: "192.0.2.2", port: 40_000 + n }, initiate: true })
+      const network = yield* MemoryNetwork
+      yield* network.onDatagram((to, datagram) => (to.port === 40_001 ? stays : moved).deliver(datagram))
+      yield* send(policy, { _tag: "SetKeys", privateKey: privateOf(0x42), endingKey: privateOf(0x41) })
+      yield* send({ ...upsertClient(1), ...endpoint(1), gatewayKey: keyOf(0x41) })
+      yield* send({ ...upsertClient(2), ...endpoint(2), gatewayKey: keyOf(0x42) })
+      yield* TestClock.adjust("1 second")
+      yield* exchange([stays, moved])
+
+      assert.isTrue(stays.peer.hasSession(stays.now) && moved.peer.hasSession(moved.now))
+      const told = yield* (yield* DataPlane).clients
+      assert.deepStrictEqual(
+        [1, 2].map((n) => told.get(clientId(n))?.gatewayKey),
+        [keyOf(0x41), keyOf(0x42)]
+      )
     }).pipe(Effect.provide(layer))
   )
 
