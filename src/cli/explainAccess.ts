@@ -143,6 +143,13 @@ const connection = (way: Way, { at, clients }: StatusReport, client: Client): vo
     way.yes("connection", `it is connected from ${row.endpoint ?? "somewhere"}${handshake}`)
     return
   }
+  if (row?.gatewayKey === "gone") {
+    way.no("connection", {
+      what: "it is not connected, and cannot be: the gateway's key that it had is no more",
+      fix: `give it a new file: sallyport client-config ${client.id}`
+    })
+    return
+  }
   const heard = row?.lastHeardAt ?? row?.lastHandshakeAt ?? null
   way.no("connection", {
     what:

@@ -186,6 +186,16 @@ alice reaches gitlab.corp.internal:443`
     })
   )
 
+  it.effect("of a client whose key of the gateway was rotated away says so, and what it needs", () =>
+    Effect.gen(function* () {
+      const clients = report.clients.map((row) => ({ ...row, connected: false, gatewayKey: "gone" as const }))
+      const { steps } = yield* explain("alice", "gitlab.corp.internal:443", { running: running({}, { clients }) })
+      const { fix, what } = steps.find(({ part }) => part === "connection")!
+      assert.strictEqual(what, "it is not connected, and cannot be: the gateway's key that it had is no more")
+      assert.strictEqual(fix, "give it a new file: sallyport client-config alice")
+    })
+  )
+
   it.effect("looks a name up that nobody has asked for, at the servers of its resource", () =>
     Effect.gen(function* () {
       const asked: Array<unknown> = []
