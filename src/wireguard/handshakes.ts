@@ -30,8 +30,8 @@ export class Handshakes {
   }
 
   /**
-   * Makes an initiation for the peer by this key of ours and remembers it as outstanding; the message lacks its MACs. `undefined` when the
-   * peer's public key is a low-order point.
+   * Makes an initiation for the peer by this key of ours and remembers it as outstanding; the message lacks its MACs.
+   * `undefined` when the peer's public key is a low-order point.
    */
   begin(peer: Peer, key: OwnKey, now: number, wall: number): Uint8Array | undefined {
     const remote = key.remoteOf(peer)
@@ -47,7 +47,8 @@ export class Handshakes {
   }
 
   /**
-   * Works off an initiation for this key of ours; returns a `HandshakeOutcome`. At `Answered` the session waits for its first packet.
+   * Works off an initiation for this key of ours; returns a `HandshakeOutcome`. At `Answered` the session waits for its
+   * first packet.
    *
    * An initiation that is stamped before the last accepted one is a recorded one that somebody sends again, or comes from
    * a peer whose clock was ahead when it was here last: WireGuard refuses both, the second one until its clock has

@@ -121,9 +121,8 @@ describe("the desired state", () => {
     assert.deepStrictEqual(
       desired
         .replay(0)
-        .flatMap((order) => (order._tag === "PlaceClient" ? [order.gatewayKey] : []))
-        .toSorted(),
-      [key(41), key(42)].toSorted()
+        .flatMap((order) => (order._tag === "PlaceClient" ? [`${order.client} ${order.gatewayKey}`] : [])),
+      [`${clientId(1)} ${key(42)}`, `${clientId(2)} ${key(41)}`]
     )
     // Another device of the client has proved nothing.
     desired.apply({ ...upsertClient(1), publicKey: key(9), gatewayKey: null })
