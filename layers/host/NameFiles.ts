@@ -2,7 +2,7 @@
 import { setImmediate } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { BlockList, blockedBy } from "../../src/dns/BlockList.ts"
+import { BlockList, blockedBy, piecesOf } from "../../src/dns/BlockList.ts"
 import { hostNames, parseHosts } from "../../src/dns/hosts.ts"
 import { NameFiles } from "../../src/host/NameFiles.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -16,8 +16,6 @@ export interface NameFilesOptions {
 
 /** A change is noticed within this time. */
 const lookEvery = "2 seconds"
-/** Lines of a list are taken in pieces of so many characters: questions and lookups go on meanwhile. */
-const pieceLength = 1 << 16
 
 export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.Layer<NameFiles> =>
   Layer.effect(
@@ -107,12 +105,11 @@ const tellList = (path: string, { bad, firstBad, leftOut, size }: BlockList): Ef
     if (leftOut > 0) yield* Effect.logWarning(`block list ${path}: ${leftOut} names do not fit and are not blocked`)
   })
 
+/** Questions and lookups go on meanwhile. */
 const readList = async (text: string): Promise<BlockList> => {
   const list = new BlockList()
-  for (let at = 0; at < text.length;) {
-    const end = text.indexOf("\n", at + pieceLength)
-    list.add(text.slice(at, end < 0 ? undefined : end))
-    at = end < 0 ? text.length : end + 1
+  for (const piece of piecesOf(text)) {
+    list.add(piece)
     await setImmediate()
   }
   return list

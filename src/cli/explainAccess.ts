@@ -91,39 +91,69 @@ const follow = Effect.fnUntraced(function* (
   }
 
   const onward: Onward = { running, resolvers: policy.resolvers, client, way }
-  if (verdict._tag === "Depends") {
-    const addresses = yield* addressesOf(onward, { resolver: verdict.resolver, domain: host }, false)
-    if (addresses === null) return undefined
-    const untold = addresses.map((text) => rules.untold(client.id, host, text, now, verdict.as !== "networks"))
-    const told = addresses.filter((_, i) => untold[i] === undefined)
-    if (told.length === 0) {
-      return way.no("lookup", {
-        what: `${list(addresses)} is left out of the answer to ${client.id}: ${untold[0]!}`,
-        fix: "add a resource with cidr: for it; then: sallyport reload"
-      })
-    }
-    const verdicts = told.map((text) => rules.toAddress(client.id, parseAddress(text)!, wanted, now))
-    const open = told.filter((_, i) => verdicts[i]!._tag === "Allowed")
-    const [first] = verdicts
-    if (open.length === 0 && first?._tag === "Denied") return deny(first.why)
-    return yield* toHost(onward, null, open, wanted)
+  if (verdict._tag === "Depends")
+    return yield* byAddresses(onward, rules, { ...verdict, host, target: wanted, now }, deny)
+  if (verdict.address === null)
+    return yield* byName(onward, rules, { grants: verdict.grants, host, target: wanted }, deny)
+  if (wanted.address === undefined) {
+    way.yes("lookup", `${host} is ${verdict.address}, by records: of the file or the gateway's hosts file`)
   }
-  if (verdict.address !== null) return yield* toHost(onward, null, [verdict.address], wanted)
+  return yield* toHost(onward, null, [verdict.address], wanted)
+})
 
-  const resources = verdict.grants.flatMap(({ resource }) => (resource.kind === "dns" ? [resource] : []))
-  const name = nameOf(coverOf(resources, host)!, host)
+/** A name of a resource. */
+const byName = Effect.fnUntraced(function* (
+  onward: Onward,
+  rules: ReachRules,
+  { grants, host, target }: Pick<Named, "host" | "target"> & { readonly grants: ReadonlyArray<Authorization> },
+  deny: (why: Denial) => Way
+) {
+  const cover = coverOf(
+    grants.flatMap(({ resource }) => (resource.kind === "dns" ? [resource] : [])),
+    host
+  )
+  const name = nameOf(cover!, host)
   const addresses = yield* addressesOf(onward, name, true)
   if (addresses === null) return undefined
-  const refusals = addresses.map((text) => rules.refusalFor(verdict.grants, wanted, parseAddress(text)!))
+  const refusals = addresses.map((text) => rules.refusalFor(grants, target, parseAddress(text)!))
   const usable = addresses.filter((_, i) => refusals[i] === undefined)
-  if (usable.length === 0) {
-    return deny({ _tag: "Refused", grants: verdict.grants, address: addresses[0]!, refusal: refusals[0]! })
-  }
+  if (usable.length === 0) return deny({ _tag: "Refused", grants, address: addresses[0]!, refusal: refusals[0]! })
   const others = addresses.filter((_, i) => refusals[i] !== undefined)
   const but = others.length === 0 ? "" : `, not to ${list(others)} (${refusals.find((one) => one !== undefined)})`
-  way.yes("destination", `packets may be forwarded to ${list(usable)}${but}`)
-  return yield* toHost(onward, name, usable, wanted)
+  onward.way.yes("destination", `packets may be forwarded to ${list(usable)}${but}`)
+  return yield* toHost(onward, name, usable, target)
 })
+
+/** A name that other servers know. */
+const byAddresses = Effect.fnUntraced(function* (
+  onward: Onward,
+  rules: ReachRules,
+  { as, host, now, resolver, target }: Named & Pick<Extract<Verdict, { _tag: "Depends" }>, "as" | "resolver">,
+  deny: (why: Denial) => Way
+) {
+  const { client, way } = onward
+  const addresses = yield* addressesOf(onward, { resolver, domain: host }, false)
+  if (addresses === null) return undefined
+  const untold = addresses.map((text) => rules.untold(client.id, host, text, now, as !== "networks"))
+  const told = addresses.filter((_, i) => untold[i] === undefined)
+  if (told.length === 0) {
+    return way.no("lookup", {
+      what: `${list(addresses)} is left out of the answer to ${client.id}: ${untold[0]!}`,
+      fix: "add a resource with cidr: for it; then: sallyport reload"
+    })
+  }
+  const verdicts = told.map((text) => rules.toAddress(client.id, parseAddress(text)!, target, now))
+  const open = told.filter((_, i) => verdicts[i]!._tag === "Allowed")
+  const [first] = verdicts
+  if (open.length === 0 && first?._tag === "Denied") return deny(first.why)
+  return yield* toHost(onward, null, open, target)
+})
+
+interface Named {
+  readonly host: string
+  readonly target: Target
+  readonly now: number
+}
 
 const denied = ({ kind }: ExplainSources, way: Way, why: Denial, request: DeniedRequest): Way => {
   const reason = describeDenial(why, request)

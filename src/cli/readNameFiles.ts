@@ -4,7 +4,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { FilesOfNames } from "../control/standalone/nameRoutes.ts"
-import { BlockList, blockedBy } from "../dns/BlockList.ts"
+import { BlockList, blockedBy, piecesOf } from "../dns/BlockList.ts"
 import { hostNames, parseHosts } from "../dns/hosts.ts"
 
 /** What the gateway reads of a file that others write. */
@@ -38,7 +38,12 @@ export const readNameFiles = Effect.fnUntraced(function* ({
     const text = yield* readNameFile(path)
     if (Result.isFailure(text)) continue
     const list = new BlockList()
-    list.add(text.success)
+    // A gateway that is reloading goes on with everything else.
+    for (const piece of piecesOf(text.success))
+      yield* Effect.andThen(
+        Effect.sync(() => list.add(piece)),
+        Effect.yieldNow
+      )
     lists.push(list)
   }
   const hosts = parseHosts(Result.getOrElse(yield* readNameFile("/etc/hosts"), () => ""))

@@ -3,6 +3,8 @@ import { assert } from "@effect/vitest"
 import { Effect, Schedule, type Scope } from "effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import * as ControlClient from "../../layers/cli/ControlClient.ts"
+import { askGateway } from "../../src/cli/ControlClient.ts"
+import { Explanation } from "../../src/cli/explanation.ts"
 import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type CommandResult, Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
@@ -39,6 +41,12 @@ export const traces = Effect.gen(function* () {
 })
 
 export const nothing = { tables: [], routes: [], devices: [], sockets: [], control: [] }
+
+/** What `sallyport explain` asks of the gateway at the socket, without the time that a program takes to start. */
+export const explainAt = (socket: string, client: string, target: string) => {
+  const path = `/v1/explain?${new URLSearchParams({ client, target }).toString()}` as const
+  return Effect.provide(askGateway(socket, { method: "GET", path, withinMs: 20_000 }, Explanation), ControlClient.layer)
+}
 
 export interface Operated {
   readonly process: LabProcess

@@ -2,13 +2,12 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { readFileSync, writeFileSync } from "node:fs"
-import * as ControlClient from "../../layers/cli/ControlClient.ts"
-import { askGateway } from "../../src/cli/ControlClient.ts"
-import { Explanation } from "../../src/cli/explanation.ts"
+import type { Explanation } from "../../src/cli/explanation.ts"
 import { renderExplanation } from "../../src/cli/renderExplanation.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { inLab, inner } from "../support/lab.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
+import { explainAt } from "../support/operator.ts"
 
 const someKey = "BKvcnKpFBAl+nNGYZdLBWaVxfFpxZhBd9s1VmmHRBhY="
 
@@ -25,7 +24,6 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
   lan: { cidr: ${inner.origin.v4}/32, ports: [icmp], allow: [visitor] }`
     })
     const { configPath: file } = world.gateway
-    const socket = `${lab.directory}/gateway.sock`
     yield* world.nameServer.set({ name: "dead.corp.internal", a: [inner.otherOrigin.v4], ttl: 60 })
     yield* world.nameServer.set({ name: "far.corp.internal", a: ["172.31.0.1"], ttl: 60 })
     yield* lab.exec("lan", ["nft", "-f", "-"], {
@@ -34,14 +32,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
     const sallyport = (...words: ReadonlyArray<string>) =>
       lab.attempt("gateway", [...lab.program("sallyport"), ...words, "--config", file], { timeout: "30 seconds" })
     const explain = (client: string, target: string) => sallyport("explain", client, target)
-    /** The same as the command asks for it, without the time that a program takes to start. */
-    const asked = (client: string, target: string) => {
-      const path = `/v1/explain?${new URLSearchParams({ client, target }).toString()}` as const
-      return Effect.provide(
-        askGateway(socket, { method: "GET", path, withinMs: 20_000 }, Explanation),
-        ControlClient.layer
-      )
-    }
+    const asked = (client: string, target: string) => explainAt(`${lab.directory}/gateway.sock`, client, target)
     const textOf = (explanation: Explanation) => renderExplanation(explanation, null)
     /** Whether it is reached, and the last step. */
     const last = (client: string, target: string) =>

@@ -1,9 +1,11 @@
 /** Our client's end at the development portal, each in its own namespace. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
+import * as ControlClient from "../../layers/cli/ControlClient.ts"
+import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import { startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
-import { onlyLine } from "../support/operator.ts"
+import { explainAt, onlyLine } from "../support/operator.ts"
 import { curl, dig, digFully, inLab, inner, outer } from "../support/lab.ts"
 import { eventually } from "../support/portalDeployment.ts"
 import { portalUrl, says, startPortal, startPortalClient, startPortalGateway } from "../support/portalLab.ts"
@@ -99,12 +101,18 @@ it.live("a client reaches a network behind a gateway of the portal, also while t
     const page = yield* curl("client", `http://${inner.origin.v4}/`)
     // No name server answers the gateway: the name is accepted all the same.
     const proxies = yield* dig("client", server, "+time=6", "www.corp.internal")
+    const socket = `${lab.directory}/gateway.sock`
+    const [row] = (yield* Effect.provide(fetchStatus(socket), ControlClient.layer)).clients
+    const reached = yield* explainAt(socket, row!.name, `${inner.origin.v4}:80`)
+    const unasked = yield* explainAt(socket, row!.name, "wiki.example.internal")
     yield* portal.kill
     const without = yield* curl("client", `http://${inner.origin.v4}/`)
     const told = yield* says(gateway.output, "no connection to the portal")
 
     assert.deepStrictEqual([page.exitcode, page.http_code], [0, 200])
     assert.strictEqual(proxies.length, 4)
+    assert.strictEqual(reached.reaches, "yes", JSON.stringify(reached))
+    assert.match(unasked.steps.at(-1)!.what, /^the portal has not authorized .* for wiki\.example\.internal .* so far$/)
     assert.deepStrictEqual([without.exitcode, without.http_code], [0, 200])
     assert.notInclude(told, "gateway-secret")
     assert.strictEqual(yield* client.stop, 0)

@@ -51,11 +51,13 @@ export const describeDenial = (why: Denial, request: DeniedRequest): Reason => {
         fix: `write a later expires: of ${grant.resource.id}, or remove it`
       }
     }
-    case "Filtered":
+    case "Filtered": {
+      const packet = formatPacket(target) ?? "any packet"
       return {
-        what: `${formatPacket(target) ?? "no packet"} does not pass: only ${passing(why.grants)}`,
-        fix: `add ${formatPacket(target) ?? "ports"} to ports: of ${why.grants[0]!.resource.id}${place(why.grants[0]!.resource)}`
+        what: `${packet} does not pass: only ${passing(why.grants)}`,
+        fix: `add ${packet} to ports: of ${why.grants[0]!.resource.id}${place(why.grants[0]!.resource)}`
       }
+    }
     case "Refused":
       return {
         what: `nothing is forwarded to ${why.address}: ${why.refusal}`,

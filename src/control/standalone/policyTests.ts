@@ -6,7 +6,7 @@ import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
 import { parseNetwork } from "../../packet/address.ts"
 import { describeDenial } from "./describeDenial.ts"
 import type { FilesOfNames } from "./nameRoutes.ts"
-import { type Reach, ReachRules } from "./reach.ts"
+import { ReachRules } from "./reach.ts"
 
 export interface TestOutcome {
   readonly test: PolicyTest
@@ -14,7 +14,7 @@ export interface TestOutcome {
   readonly found: string
   /** `null`: the test holds. */
   readonly fix: string | null
-  /** It does not hold for one reason: a grant has expired. */
+  /** It does not hold, and would if nothing had expired. */
   readonly hasExpired: boolean
 }
 
@@ -30,38 +30,46 @@ export const destinationsOf = ({ network }: Pick<GatewayConfig, "network">): Des
 
 /** `now`: epoch milliseconds. */
 export const runPolicyTests = (config: GatewayConfig, files: FilesOfNames, now: number): ReadonlyArray<TestOutcome> => {
-  const rules = new ReachRules(config, files, destinationsOf(config))
-  return config.tests.map((test) => outcomeOf(config, test, rules.reach(test.client, test.reach, now), now))
+  const destinations = destinationsOf(config)
+  const rules = new ReachRules(config, files, destinations)
+  let lasting: ReachRules | undefined
+  return config.tests.map((test) => {
+    const outcome = outcomeOf(config, test, rules, now)
+    if (outcome.fix === null) return { test, ...outcome, hasExpired: false }
+    const grants = config.grants.map((grant) => ({ ...grant, expiresAt: null }))
+    lasting ??= new ReachRules({ ...config, grants }, files, destinations)
+    return { test, ...outcome, hasExpired: outcomeOf(config, test, lasting, now).fix === null }
+  })
 }
 
-const outcomeOf = (config: GatewayConfig, test: PolicyTest, { names, verdict }: Reach, now: number): TestOutcome => {
-  const { client, expect, reach: target } = test
+const outcomeOf = (
+  config: GatewayConfig,
+  { client, expect, reach: target }: PolicyTest,
+  rules: ReachRules,
+  now: number
+): Pick<TestOutcome, "found" | "fix"> => {
+  const { names, verdict } = rules.reach(client, target, now)
   const what = formatTarget(target)
   const isInternet = verdict._tag === "Depends" && verdict.as === "outside" && verdict.internet !== null
   if (verdict._tag === "Allowed" || isInternet) {
-    const by = verdict._tag === "Allowed" ? verdict.by : verdict.internet
-    const found = `${client} reaches ${what} by ${by?.resource.id ?? "the gateway itself"}`
-    const fix = `take ${client} out of allow: of ${by?.resource.id ?? ""}, or write expect: allowed`
-    return { test, found, fix: expect === "allowed" ? null : fix, hasExpired: false }
+    const by = (verdict._tag === "Allowed" ? verdict.by : verdict.internet)?.resource.id
+    const less = by === undefined ? "" : `take ${client} out of allow: of ${by}, or `
+    return {
+      found: `${client} reaches ${what} by ${by ?? "the gateway itself"}`,
+      fix: expect === "allowed" ? null : `${less}write expect: allowed`
+    }
   }
   if (verdict._tag === "Short") {
     const found = `whether ${client} reaches ${what} hangs on which of ${verdict.names.join(", ")} exist`
-    return { test, found, fix: "write the whole name", hasExpired: false }
+    return { found, fix: "write the whole name" }
   }
   if (verdict._tag === "Depends") {
-    return {
-      test,
-      found: `whether ${client} reaches ${what} hangs on addresses that only the servers of ${verdict.resolver} know`,
-      fix: "write the address",
-      hasExpired: false
-    }
+    const found = `whether ${client} reaches ${what} hangs on addresses that only the servers of ${verdict.resolver} know`
+    return { found, fix: "write the address" }
   }
-  const host = names.at(-1) ?? target.host
-  const reason = describeDenial(verdict.why, { policy: config, client, target, host, now })
+  const reason = describeDenial(verdict.why, { policy: config, client, target, host: names.at(-1) ?? target.host, now })
   return {
-    test,
     found: `${client} does not reach ${what}: ${reason.what}`,
-    fix: expect === "denied" ? null : `${reason.fix}, or write expect: denied`,
-    hasExpired: expect === "allowed" && verdict.why._tag === "Expired"
+    fix: expect === "denied" ? null : `${reason.fix}, or write expect: denied`
   }
 }

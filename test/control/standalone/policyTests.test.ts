@@ -16,6 +16,7 @@ resources:
   gitlab: { name: gitlab.corp.internal, ports: [tcp/22, tcp/443], resolver: corp, allow: [eng] }
   admin: { name: "*.corp.internal", ports: [icmp], resolver: corp, allow: [alice] }
   old: { name: old.corp.internal, resolver: corp, allow: [bob], expires: 2026-11-01 }
+  vault: { name: vault.corp.internal, ports: [tcp/22], resolver: corp, allow: [eng], expires: 2026-11-01 }
   lab: { cidr: 10.20.0.0/16, allow: [bob] }
   web: { internet: true, ports: [tcp/443], allow: [carol] }
 records:
@@ -65,7 +66,7 @@ describe("a test of the file", () => {
     ],
     ["bob", "gitlub.corp.internal", "admin has gitlub.corp.internal and does not allow bob (a.yaml:9)"],
     ["bob", "old.corp.internal", "the right of bob to old expired 2026-11-01T00:00:00.000Z (a.yaml:10)"],
-    ["alice", "10.20.3.4", "lab has 10.20.3.4 and does not allow alice (a.yaml:11)"],
+    ["alice", "10.20.3.4", "lab has 10.20.3.4 and does not allow alice (a.yaml:12)"],
     ["alice", "172.16.0.1", "no resource of alice has 172.16.0.1"],
     ["alice", "www.example.com", "no resource of alice has www.example.com; what is public it reaches past the tunnel"],
     ["carol", "www.example.com:22", "tcp/22 does not pass: only tcp/443 (web)"],
@@ -84,6 +85,9 @@ describe("a test of the file", () => {
   it("knows what holds no longer only because it has expired", () => {
     assert.isTrue(found("bob", "old.corp.internal").hasExpired)
     assert.isFalse(found("bob", "gitlab.corp.internal").hasExpired)
+    // What is left covers the name, too, and lets less through.
+    assert.isTrue(found("alice", "vault.corp.internal:22").hasExpired)
+    assert.isFalse(found("alice", "vault.corp.internal:23").hasExpired)
   })
 
   it("says that it cannot tell, whatever is expected, where only other servers know the name", () => {
@@ -103,21 +107,21 @@ describe("a test of the file", () => {
   it.each([
     [
       test("alic", "gitlab.corp.internal", "allowed"),
-      /^a\.yaml:17:15: no client is called "alic" — did you mean alice\?/
+      /^a\.yaml:18:15: no client is called "alic" — did you mean alice\?/
     ],
     [
       test("alice", "gitlab:99999", "allowed"),
-      /^a\.yaml:17:29: reach: "gitlab:99999": ports are 1 to 65535 — write for/
+      /^a\.yaml:18:29: reach: "gitlab:99999": ports are 1 to 65535 — write for/
     ],
-    [test("alice", "*.corp.internal", "allowed"), /^a\.yaml:17:29: reach: "\*\.corp\.internal" is neither a name nor/],
-    [test("alice", "10.20.0.0/16", "allowed"), /^a\.yaml:17:29: reach: "10\.20\.0\.0\/16" is neither a name nor/],
-    [test("alice", "x.corp:22/icmp", "allowed"), /^a\.yaml:17:29: reach: "x\.corp:22\/icmp": icmp has no ports/],
-    [test("alice", "100.96.0.9", "allowed"), /^a\.yaml:17:29: 100\.96\.0\.9 stands for a name, .* — write the name$/],
+    [test("alice", "*.corp.internal", "allowed"), /^a\.yaml:18:29: reach: "\*\.corp\.internal" is neither a name nor/],
+    [test("alice", "10.20.0.0/16", "allowed"), /^a\.yaml:18:29: reach: "10\.20\.0\.0\/16" is neither a name nor/],
+    [test("alice", "x.corp:22/icmp", "allowed"), /^a\.yaml:18:29: reach: "x\.corp:22\/icmp": icmp has no ports/],
+    [test("alice", "100.96.0.9", "allowed"), /^a\.yaml:18:29: 100\.96\.0\.9 stands for a name, .* — write the name$/],
     [
       test("alice", "x.corp", "alowed"),
-      /^a\.yaml:17:\d+: expect: "alowed" is not a choice here — did you mean allowed\?/
+      /^a\.yaml:18:\d+: expect: "alowed" is not a choice here — did you mean allowed\?/
     ],
-    ["  - { client: alice, expect: allowed }", /^a\.yaml:17:5: reach is missing in tests\.0 — write for example reach:/]
+    ["  - { client: alice, expect: allowed }", /^a\.yaml:18:5: reach is missing in tests\.0 — write for example reach:/]
   ])("that makes no sense is a mistake with its place: %s", (line, message) => {
     const parsed = parseConfig(file(line), "a.yaml")
     assert.match(Result.isFailure(parsed) ? parsed.failure.message : "", message)
