@@ -11,8 +11,9 @@ import type { Routes } from "./httpListener.ts"
 /** More than so many would rather not look at once. */
 const maxWatchers = 8
 const watchEvery = "1 second"
-/** However many watch, what they see is made anew no sooner than after so long. */
+/** However many watch, what they see is made anew no sooner than after so long, and in a twentieth of the time at most. */
 const shownForMs = 900
+const timeShare = 20
 /** A browser that has lost its connection tries again after so long. */
 const retryMs = 2_000
 /** Totals that a browser begins its lines with. */
@@ -33,11 +34,14 @@ export const dashboardRoutes = Effect.fnUntraced(function* (about: () => Paramet
     }
   })
   const context = yield* Effect.context<Effect.Services<typeof view>>()
-  let shown: { readonly madeAt: number; readonly view: Effect.Success<typeof view> } | undefined
+  let shown: { readonly until: number; readonly view: Effect.Success<typeof view> } | undefined
   const latest = Effect.gen(function* () {
     const now = yield* monotonicMillis
-    if (shown === undefined || now - shown.madeAt >= shownForMs) shown = { madeAt: now, view: yield* view }
-    return shown.view
+    if (shown !== undefined && now < shown.until) return shown.view
+    const made = yield* view
+    const took = (yield* monotonicMillis) - now
+    shown = { until: now + Math.max(shownForMs, timeShare * took), view: made }
+    return made
   }).pipe(Effect.provide(context))
 
   const samples: Array<ReturnType<typeof trafficOf> & { readonly at: number }> = []

@@ -1,11 +1,11 @@
 /**
- * Everything that a peer can do to a small HTTP server, as a child process in the lab: `httpAttackMain.ts PORT`. Prints one
- * line of JSON with what became of it.
+ * Everything that a peer can do to a small HTTP server, as a child process in the lab: `httpAttackMain.ts PORT HUNDREDS`, the
+ * latter of connections that hold their places. Prints one line of JSON with what became of it.
  */
 import { connect, type Socket } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 
-const port = Number(process.argv[2])
+const [port = 0, hundreds = 0] = process.argv.slice(2).map(Number)
 
 /** What comes until the peer ends or `timeout` is over; `hold`: nothing of it is read before. */
 const ask = (request: string, { hold = false, timeout = 10_000 } = {}): Promise<string> =>
@@ -49,8 +49,8 @@ const bodies = await statuses(
 )
 
 // Who watches and reads nothing, who reads nothing at all, who sends letter by letter.
-const deaf = Array.from({ length: 16 }, () => ask(get("/events"), { hold: true, timeout: 12_000 }))
-const slow = Array.from({ length: 32 }, () => ask(get("/metrics"), { hold: true, timeout: 12_000 }))
+const deaf = Array.from({ length: 16 }, () => ask(get("/events"), { hold: true, timeout: 7_000 }))
+const slow = Array.from({ length: 32 }, () => ask(get("/metrics"), { hold: true, timeout: 7_000 }))
 const letters = Array.from({ length: 16 }, async () => {
   const socket = connect(port, "127.0.0.1")
   socket.on("error", () => {})
@@ -78,7 +78,7 @@ const hold = (): Promise<void> =>
     socket.on("close", () => held.delete(socket))
   })
 let served = 0
-for (let i = 0; i < 100; i++) {
+for (let i = 0; i < hundreds; i++) {
   await Promise.all(Array.from({ length: 100 }, hold))
   if (i % 10 === 9) {
     // Others that come at the same moment may take its place.
