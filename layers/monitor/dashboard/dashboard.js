@@ -137,16 +137,16 @@ const showTraffic = ({ at, drops, traffic }) => {
 const stateKinds = { Resolved: "good", Stale: "odd", Resolving: "quiet", Unresolved: "bad" }
 const stateWords = { Resolved: "resolved", Stale: "stale", Resolving: "resolving", Unresolved: "no address" }
 const heights = { Resolved: 5, Stale: 10, Resolving: 3, Unresolved: 16 }
-const hour = 3600
+/** Of the last hour as much as the gateway has lived, in seconds. */
+const spanOf = ({ at, gateway }) => Math.min(3600, Math.max(300, at - gateway.startedAt))
 const svg = "http://www.w3.org/2000/svg"
 
-/** A strip of the last hour: each stretch as long as it lasted, as high as it is bad. */
-const drawTimeline = (now, timeline) => (cell) => {
+/** A strip of the last `span` seconds: each stretch as long as it lasted, as high as it is bad. */
+const drawTimeline = (now, span, timeline) => (cell) => {
   if (cell.firstElementChild === null) {
     const strip = document.createElementNS(svg, "svg")
     for (const [name, value] of [
       ["role", "img"],
-      ["viewBox", `0 0 ${hour} 16`],
       ["preserveAspectRatio", "none"]
     ]) {
       strip.setAttribute(name, value)
@@ -154,7 +154,8 @@ const drawTimeline = (now, timeline) => (cell) => {
     cell.append(strip)
   }
   const strip = cell.firstElementChild
-  const start = now - hour
+  set(strip, "viewBox", `0 0 ${span} 16`)
+  const start = now - span
   const ends = [...timeline.slice(1).map(({ from }) => from), now]
   const known = Math.max(start, timeline[0].from)
   const stretches = [
@@ -172,9 +173,9 @@ const drawTimeline = (now, timeline) => (cell) => {
     stretches,
     (rect, { from, height, kind, to }) => {
       // What lasted for seconds only is seen as well.
-      const width = Math.max(kind === "before" ? 0 : 25, to - from)
+      const width = Math.max(kind === "before" ? 0 : span / 150, to - from)
       set(rect, "class", kind)
-      set(rect, "x", String(Math.min(from - start, hour - width)))
+      set(rect, "x", String(Math.min(from - start, span - width)))
       set(rect, "width", String(width))
       set(rect, "y", String(16 - height))
       set(rect, "height", String(height))
@@ -184,7 +185,7 @@ const drawTimeline = (now, timeline) => (cell) => {
   set(strip, "aria-label", told.join(", "))
 }
 
-const nameCells = (at) => (name) => {
+const nameCells = (at, span) => (name) => {
   const { addresses, clients, domain, moreAddresses, reason, state, timeline } = name
   const dead = addresses.some(({ answers }) => !answers)
   const found = addresses.map(({ address, answers }) => (answers ? address : `${address} (no answer)`))
@@ -197,7 +198,7 @@ const nameCells = (at) => (name) => {
       ? { text: stateWords[state], kind: `state ${stateKinds[state]}` }
       : { text: "no answer", kind: "state bad" },
     { text: text === "" ? "–" : text },
-    { draw: drawTimeline(at, timeline), kind: "timeline" },
+    { draw: drawTimeline(at, span, timeline), kind: "timeline" },
     { text: clients }
   ]
 }
@@ -220,7 +221,7 @@ const refusalCells = (at) => (refusal) => [
   { text: String(refusal.packets), kind: "number" }
 ]
 
-const showTables = ({ at, clients, names, refusals }) => {
+const showTables = ({ at, clients, gateway, names, refusals }) => {
   const wanted = searched()
   const has = (...texts) => wanted === "" || texts.some((text) => (text ?? "").toLowerCase().includes(wanted))
   const shown = {
@@ -230,7 +231,9 @@ const showTables = ({ at, clients, names, refusals }) => {
     clients: clients.rows.filter(({ from, name, tunnel }) => has(name, from, tunnel)),
     refusals: refusals.filter(({ client, reason, to }) => has(client, reason, to))
   }
-  table("names", shown.names.map(nameCells(at)))
+  const span = spanOf({ at, gateway })
+  say(element("span"), span === 3600 ? "hour" : age(0, span))
+  table("names", shown.names.map(nameCells(at, span)))
   table("clients", shown.clients.map(clientCells(at)))
   table("refusals", shown.refusals.map(refusalCells(at)))
   const hidden = (all, rows) => (all > rows ? `, ${all - rows} not shown` : "")
