@@ -47,7 +47,9 @@ describe("the HTTP listener of a running gateway", () => {
         yield* connectWireguardGo(world, { keepalive: 5 })
         const lab = yield* Lab
         const { gateway, nameServer, visitor } = world
-        const names = ["wiki", "git", "mail", "build", "grafana"].map((name) => `${name}.corp.internal`)
+        const names = ["build", "chat", "docs", "files", "git", "grafana", "mail", "wiki"].map(
+          (name) => `${name}.corp.internal`
+        )
         for (const name of names) yield* nameServer.set({ name, a: [inner.origin.v4], aaaa: [], ttl: 60 })
         yield* nameServer.set({ name: hostileName, a: [inner.origin.v4], aaaa: [], ttl: 60 })
         yield* nameServer.set({ name: "nas.corp.internal", a: [inner.nobody.v4], aaaa: [], ttl: 60 })
@@ -139,6 +141,12 @@ describe("the HTTP listener of a running gateway", () => {
         yield* on(() => desktop.getByText("1 name, 0 clients, 0 refusals").waitFor({ timeout: 20_000 }))
         assert.strictEqual(yield* on(() => desktop.getByRole("table", { name: "Names" }).getByRole("row").count()), 2)
         yield* on(() => desktop.getByRole("searchbox").fill(""))
+
+        // Of a long list the first ones, until all are asked for.
+        const named = desktop.getByRole("table", { name: "Names" }).getByRole("row")
+        assert.strictEqual(yield* on(() => named.count()), 1 + 8)
+        yield* on(() => desktop.getByRole("button", { name: "Show all 11" }).press("Enter"))
+        assert.strictEqual(yield* on(() => named.count()), 1 + 11)
 
         // Nobody touches the page: it follows by itself, in both directions.
         yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name: "late.corp.internal", type: "A" })

@@ -42,6 +42,20 @@ const tag = (name, attributes = {}) => {
   return node
 }
 
+/** Of a long list; the worst and the latest come first. */
+const shownFirst = 8
+const opened = new Set()
+const foldable = ["troubles", "names", "clients", "refusals"]
+/** The rows that are shown: the first few, until somebody asks for all, or for some in particular. */
+const unfolded = (id, rows, asked = false) => {
+  const button = element(`${id}-more`)
+  const isOpen = opened.has(id)
+  button.hidden = asked || rows.length <= shownFirst + 1
+  set(button, "aria-expanded", String(isOpen))
+  say(button, isOpen ? `Show the first ${shownFirst}` : `Show all ${rows.length}`)
+  return isOpen || button.hidden ? rows : rows.slice(0, shownFirst)
+}
+
 /** A row of cells, each `{ text, kind }`, or with a `draw` of its own. */
 const table = (id, rows) => {
   const body = element(id)
@@ -84,7 +98,7 @@ const showTroubles = ({ at, troubles }) => {
     for (const part of ["badge", "what", "since", "next"]) item.append(tag("span", { class: part }))
     return item
   }
-  list(element("troubles"), make, rows, (item, { gravity, next, since, what }) => {
+  list(element("troubles"), make, unfolded("troubles", rows), (item, { gravity, next, since, what }) => {
     const [badge, text, time, fix] = item.children
     say(badge, gravities[gravity])
     set(badge, "class", `badge ${gravity}`)
@@ -92,9 +106,9 @@ const showTroubles = ({ at, troubles }) => {
     say(time, since === null ? "" : gravity === "note" ? ago(since, at) : `for ${age(since, at)}`)
     say(fix, next)
   })
-  const more = element("more-troubles")
-  more.hidden = all === rows.length
-  say(more, `and ${all - rows.length} more: sallyport status tells all`)
+  const omitted = element("troubles-omitted")
+  omitted.hidden = all === rows.length
+  say(omitted, `and ${all - rows.length} more: sallyport status tells all`)
 }
 
 // Traffic
@@ -233,9 +247,8 @@ const showTables = ({ at, clients, gateway, names, refusals }) => {
   }
   const span = spanOf({ at, gateway })
   say(element("span"), span === 3600 ? "hour" : age(0, span))
-  table("names", shown.names.map(nameCells(at, span)))
-  table("clients", shown.clients.map(clientCells(at)))
-  table("refusals", shown.refusals.map(refusalCells(at)))
+  const cells = { names: nameCells(at, span), clients: clientCells(at), refusals: refusalCells(at) }
+  for (const [id, rows] of Object.entries(shown)) table(id, unfolded(id, rows, wanted !== "").map(cells[id]))
   const hidden = (all, rows) => (all > rows ? `, ${all - rows} not shown` : "")
   const failing = names.failing === 0 ? "" : `, ${names.failing} failing`
   say(element("names-count"), `${many(names.all, "name")}${failing}${hidden(names.all, names.rows.length)}`)
@@ -263,6 +276,13 @@ const show = (news) => {
   showTroubles(view)
   showTraffic(view)
   showTables(view)
+}
+for (const id of foldable) {
+  element(`${id}-more`).addEventListener("click", () => {
+    if (!opened.delete(id)) opened.add(id)
+    showTroubles(view)
+    showTables(view)
+  })
 }
 element("find").addEventListener("input", () => {
   if (view !== undefined) showTables(view)
