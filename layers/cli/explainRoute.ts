@@ -5,6 +5,10 @@ import { Destinations } from "../../src/access/Destinations.ts"
 import { ControlError } from "../../src/cli/ControlClient.ts"
 import { explainAccess, type ExplainSources } from "../../src/cli/explainAccess.ts"
 import { parseTarget } from "../../src/config/values.ts"
+import { chainToResource } from "../../src/control/standalone/chainToResource.ts"
+import { canonicalName } from "../../src/dns/name.ts"
+import { recordType } from "../../src/dns/registry.ts"
+import { Upstream } from "../../src/dns/Upstream.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import { Resolver, Timeout } from "../../src/resolution/Resolver.ts"
 import { routeTo } from "../host/hostRoute.ts"
@@ -32,6 +36,7 @@ export const explainRoute = <R>(explained: Effect.Effect<Explained, never, R>) =
       }
       const { about, device, ...rules } = yield* explained
       const { resolve } = yield* Resolver
+      const upstream = yield* Upstream
       const sources: ExplainSources = {
         ...rules,
         destinations: yield* Destinations,
@@ -43,6 +48,15 @@ export const explainRoute = <R>(explained: Effect.Effect<Explained, never, R>) =
               Effect.map(({ addresses }) => addresses),
               Effect.mapError(({ reason }) => reason),
               Effect.timeoutOrElse({ duration: lookUpMs, orElse: () => new Timeout({ afterMs: lookUpMs }) })
+            ),
+          aliasOf: ({ domain, resolver }, isMeant) =>
+            upstream.exchange(resolver, { domain, type: recordType.A }, lookUpMs).pipe(
+              Effect.map((message) => {
+                const link = chainToResource(domain, message, isMeant)?.at(-1)
+                return link === undefined ? null : canonicalName(link.target)
+              }),
+              // What the servers fail at is told by the lookup.
+              Effect.orElseSucceed(() => null)
             ),
           routeTo: (address, from) => routeTo(device, address, from)
         }

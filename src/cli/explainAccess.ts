@@ -66,11 +66,32 @@ const follow = Effect.fnUntraced(function* (
   const wanted = standsFor === undefined ? target : { ...target, host: standsFor, address: undefined }
 
   const rules = new ReachRules(policy, sources.files, sources.destinations)
+  return yield* followRules(sources, way, rules, client, wanted, now)
+})
+
+const followRules = Effect.fnUntraced(function* (
+  sources: ExplainSources,
+  way: Way,
+  rules: ReachRules,
+  client: Client,
+  wanted: Target,
+  now: number
+): Effect.fn.Return<Way | undefined> {
+  const { policy, running } = sources
   const { names, verdict } = rules.reach(client.id, wanted, now)
   for (const [i, name] of names.slice(1).entries()) {
     way.yes("alias", `${names[i]!} is an alias of ${name}, by records: or search: of the file`)
   }
   const host = names.at(-1) ?? wanted.host
+  const asked = askedOf(verdict)
+  if (asked !== null && "report" in running) {
+    const name = { resolver: asked, domain: host }
+    const meant = yield* running.aliasOf(name, (alias) => rules.hasName(client.id, alias, now))
+    if (meant !== null) {
+      way.yes("alias", `${host} is an alias of ${meant}, by the servers of ${asked}`)
+      return yield* followRules(sources, way, rules, client, { ...wanted, host: meant, address: undefined }, now)
+    }
+  }
   const grants = grantsOf(verdict)
   if (grants.length > 0) way.yes("resource", covering(policy.places, grants, host, client, now))
   const deny = (why: Denial) => denied(sources, way, why, { policy, client: client.id, target: wanted, host, now })
@@ -213,6 +234,12 @@ const nameOfProxy = (
   address === undefined || !("report" in running)
     ? undefined
     : running.report.mappings.find((row) => row.client === client.id && row.proxyIps.includes(host))?.domain
+
+/** Who is asked for a name that no resource has. */
+const askedOf = (verdict: Verdict): string | null => {
+  if (verdict._tag === "Depends") return verdict.resolver
+  return verdict._tag === "Denied" && verdict.why._tag === "Uncovered" ? verdict.why.asked : null
+}
 
 const grantsOf = (verdict: Verdict): ReadonlyArray<Authorization> => {
   if (verdict._tag === "Allowed") return verdict.grants

@@ -20,6 +20,8 @@ export interface RunningGateway {
   readonly events: ReadonlyArray<LoggedEvent>
   /** Bounded in time. */
   readonly lookUp: (name: Name) => Effect.Effect<ReadonlyArray<string>, ResolutionReason>
+  /** The first alias of a name, by its servers, for which `isMeant` holds. */
+  readonly aliasOf: (name: Name, isMeant: (domain: string) => boolean) => Effect.Effect<string | null>
   /** For packets of a client that has the tunnel address `from`. */
   readonly routeTo: (address: string, from: string) => Effect.Effect<HostRoute>
 }

@@ -50,6 +50,7 @@ const running = (over: Partial<RunningGateway> = {}, reported: Partial<StatusRep
   report: { ...report, ...reported },
   events: [],
   lookUp: () => Effect.fail(new NameNotFound({ ttlSeconds: 60 })),
+  aliasOf: () => Effect.succeed(null),
   routeTo: () => Effect.succeed(leads),
   ...over
 })
@@ -232,6 +233,18 @@ alice reaches gitlab.corp.internal:443`
         past.text,
         /^✘ no resource of alice has www\.example\.com; what is public it reaches past the tunnel/m
       )
+    })
+  )
+
+  it.effect("follows an alias of other servers that leads to a name of the client's resources", () =>
+    Effect.gen(function* () {
+      const aliasOf: RunningGateway["aliasOf"] = (_, isMeant) =>
+        Effect.succeed(["cdn.example.com", "gitlab.corp.internal"].find(isMeant) ?? null)
+      const aliased = { running: running({ aliasOf }) }
+      const own = yield* explain("alice", "www.example.com:443", aliased)
+      assert.match(own.text, /^✔ www\.example\.com is an alias of gitlab\.corp\.internal, by the servers of system$/m)
+      assert.strictEqual(own.reaches, "yes")
+      assert.strictEqual((yield* explain("bob", "www.example.com:443", aliased)).reaches, "no")
     })
   )
 

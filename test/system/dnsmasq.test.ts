@@ -1,9 +1,11 @@
 /** The same promises with a foreign name server: dnsmasq started, stopped, changed and black-holed. */
 import { assert, layer } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { startDnsmasq } from "../support/dnsmasq.ts"
 import { appName } from "../support/labWorld.ts"
 import { blackHoleDns, inner } from "../support/lab.ts"
+import { explainAt } from "../support/operator.ts"
 import { stage, Stage } from "../support/stage.ts"
 import { isDataFrom, isDns, isUnreachableAbout, unreachableAbout } from "../support/wire.ts"
 
@@ -13,7 +15,8 @@ const retry = { every: 100, deadline: 20_000 } as const
 
 const world = stage({
   dns: "none",
-  resources: `  intranet: { name: "*.corp.internal", resolver: corp, allow: [visitor] }`
+  resources: `  intranet: { name: "*.corp.internal", resolver: corp, allow: [visitor] }`,
+  more: "zones: { partner.example: corp }"
 })
 
 /** Questions about the name that crossed the company's wire. */
@@ -70,12 +73,20 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("with dnsmasq
       const { visitor, ...world } = (yield* Stage).world
       yield* startDnsmasq({
         names: { "real.corp.internal": [inner.otherOrigin.v4] },
-        more: ["cname=alias.corp.internal,real.corp.internal"]
+        more: ["cname=alias.corp.internal,real.corp.internal", "cname=www.partner.example,real.corp.internal"]
       })
 
       const page = yield* visitor.get({ address: yield* world.proxyOf("alias.corp.internal") })
+      const outside = yield* visitor.get({ address: yield* world.proxyOf("www.partner.example") })
+      const explained = yield* explainAt(`${(yield* Lab).directory}/gateway.sock`, "visitor", "www.partner.example:80")
 
       assert.strictEqual(page.servedBy, inner.otherOrigin.v4)
+      assert.strictEqual(outside.servedBy, inner.otherOrigin.v4)
+      assert.strictEqual(explained.reaches, "yes", JSON.stringify(explained))
+      assert.include(
+        explained.steps.map(({ what }) => what),
+        "www.partner.example is an alias of real.corp.internal, by the servers of corp"
+      )
     })
   )
 

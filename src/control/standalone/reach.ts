@@ -73,8 +73,8 @@ export interface Denied {
 }
 
 export type Denial =
-  /** Nothing in the policy has it. `outside`: the client may reach it past the tunnel. */
-  | { readonly _tag: "Uncovered"; readonly outside: boolean }
+  /** Nothing in the policy has it. `outside`: the client may reach it past the tunnel; `asked`: the set that knows the name. */
+  | { readonly _tag: "Uncovered"; readonly outside: boolean; readonly asked: string | null }
   /** Others may, and this client may not. */
   | { readonly _tag: "Unauthorized"; readonly resources: ReadonlyArray<Resource> }
   /** The grant that held last. */
@@ -133,6 +133,11 @@ export class ReachRules {
   reach(client: ClientId, target: Target, now: number): Reach {
     if (target.address !== undefined) return { names: [], verdict: this.toAddress(client, target.address, target, now) }
     return this.toName(this.rights(client), target.host, target, now)
+  }
+
+  /** Whether the client has the name by a resource: an alias of other servers that leads there leads to its proxy IPs. */
+  hasName(client: ClientId, domain: string, now: number): boolean {
+    return this.routes.grants(this.rights(client), domain, now).length > 0
   }
 
   /** Whether the tunnel's DNS leaves the address, one that other servers have for the name, out; and why. */
@@ -260,7 +265,7 @@ export class ReachRules {
       case "Forward":
         return this.forwarded(rights.client, route, target, now)
       default:
-        return denied({ _tag: "Uncovered", outside: false })
+        return denied({ _tag: "Uncovered", outside: false, asked: null })
     }
   }
 
@@ -271,7 +276,7 @@ export class ReachRules {
     now: number
   ): Verdict {
     const open = this.networkGrants(client, now)
-    if (open.length === 0) return denied({ _tag: "Uncovered", outside: as === "outside" })
+    if (open.length === 0) return denied({ _tag: "Uncovered", outside: as === "outside", asked: resolver })
     const passing = open.filter((grant) => isPassed(grant, packetsOf(target, open)))
     if (passing.length === 0) return denied({ _tag: "Filtered", grants: open })
     return {
@@ -309,7 +314,9 @@ export class ReachRules {
       if (last === undefined || grant.expiresAt > last.expiresAt) last = { grant, expiresAt: grant.expiresAt }
     }
     if (last !== undefined) return denied({ _tag: "Expired", ...last })
-    return resources.length > 0 ? denied({ _tag: "Unauthorized", resources }) : denied({ _tag: "Uncovered", outside })
+    return resources.length > 0
+      ? denied({ _tag: "Unauthorized", resources })
+      : denied({ _tag: "Uncovered", outside, asked: null })
   }
 
   private rights(client: ClientId): NameRights {
