@@ -49,7 +49,7 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
             Effect.sync(() => void (inForce = set.inForce)),
             () => Effect.sync(() => void (inForce = null))
           )
-          yield* Effect.provideContext(followWayOut(ipv6Host(plan.device)), context)
+          yield* Effect.provideContext(followWayOut(ipv6Host(plan.device, look.happened)), context)
           return set.warnings
         }),
       lookAtRanges: Effect.suspend(() =>

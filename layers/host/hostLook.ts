@@ -68,6 +68,8 @@ export interface SeenDevices {
 
 export interface HostLook {
   readonly events: (plan: HostPlan | null) => HostEvents
+  /** Grows with every `events` that had any, or could not tell. */
+  readonly happened: () => number
   /** Grows with every change of an nftables rule, whoever made it; `null` where the kernel does not say. */
   readonly generation: () => number | null
   /**
@@ -191,13 +193,16 @@ export const makeHostLook: Effect.Effect<HostLook, never, Scope.Scope> = Effect.
     return lines.join("\n")
   }
 
+  let happened = 0
   return {
+    happened: () => happened,
     events: (plan) => {
       const watched = socket("events")
+      const events = watched instanceof NativeError ? null : watched.events()
+      if (events?.length === 0) return { any: false, moved: false }
+      happened++
       if (watched instanceof NativeError) return { any: false, moved: false }
-      const events = watched.events()
       if (events === null) return { any: true, moved: true }
-      if (events.length === 0) return { any: false, moved: false }
       const ranges = [...(plan?.tunnelNetworks ?? []), ...(plan?.proxyNetworks ?? [])]
       const networks = ranges.flatMap((range) => parseNetwork(range) ?? [])
       return { any: true, moved: events.some((event) => isMove(event, networks)) }

@@ -9,6 +9,8 @@ import type { Network } from "../../src/packet/address.ts"
 import { readText } from "./readText.ts"
 
 const lookEvery = "1 second"
+/** How many of these turns pass without a look where nothing has happened. */
+const mostPasses = 4
 /** A route that is changed is gone for a moment, and forwarding is put right when somebody has switched it off. */
 const looksUntilAbsent = 3
 /** Whoever has a longer table of routes is a router: it is taken to know a way to everywhere. */
@@ -21,9 +23,12 @@ export interface Ipv6Host {
   /** Where its routes lead, by other devices than the gateway's own; `null`: everywhere. */
   readonly ways: () => ReadonlyArray<Network> | null
   readonly forwards: () => boolean
+  /** Grows when something has happened to the host. */
+  readonly happened: () => number
 }
 
-export const ipv6Host = (device: string): Ipv6Host => ({
+export const ipv6Host = (device: string, happened: () => number): Ipv6Host => ({
+  happened,
   ways: () => readWays(device),
   forwards: () => readText("/proc/sys/net/ipv6/conf/all/forwarding") !== "0"
 })
@@ -34,12 +39,19 @@ export const ipv6Host = (device: string): Ipv6Host => ({
  */
 export const followWayOut = Effect.fnUntraced(function* ({
   forwards,
+  happened,
   ways: look
 }: Ipv6Host): Effect.fn.Return<void, never, IpFamilies | Scope.Scope> {
   const families = yield* IpFamilies
   let absent = looksUntilAbsent - 1
+  let seen = -1
+  let passes = 0
   const turn = Effect.suspend(() => {
     if (families.ipv6().device !== null) return Effect.void
+    const isSettled = absent === 0 || absent >= looksUntilAbsent
+    if (isSettled && happened() === seen && passes++ < mostPasses) return Effect.void
+    passes = 0
+    seen = happened()
     const ways = look()
     const why = ways?.length === 0 ? noRoute : forwards() ? null : notForwarded
     if (why === null) {

@@ -7,7 +7,7 @@ import type { InForce } from "./hostInForce.ts"
 import type { HostLook } from "./hostLook.ts"
 
 /** How often the kernel is asked whether anything has happened. */
-const watchEveryMs = 250
+const watchEveryMs = 500
 /** How long the host is believed to be as it was when nothing is said to have happened. */
 const believedMs = 5_000
 
@@ -51,7 +51,7 @@ export const watchHost = (
   ).pipe(Effect.tap((told) => Effect.forEach(told, (queue) => Queue.offer(queue, undefined), { discard: true })))
 }
 
-/** A timer of node's own: a fiber that wakes four times a second for nothing costs thrice as much. Returns its end. */
+/** A timer of node's own: a fiber that wakes twice a second for nothing costs thrice as much. Returns its end. */
 const every = (milliseconds: number, run: () => void): (() => void) => {
   const timer = setInterval(run, milliseconds)
   return () => clearInterval(timer)

@@ -11,8 +11,15 @@ const somewhere = [parseNetwork("fd77::/64")!]
 /** A host whose routes and forwarding can be changed, and what is known of it. */
 const followed = Effect.fnUntraced(function* (ways: ReadonlyArray<Network>, forwards = true) {
   const families = yield* IpFamilies
-  const host = { ways, forwards }
-  const start = followWayOut({ ways: () => host.ways, forwards: () => host.forwards })
+  const host = { ways, forwards, happened: 0, looks: 0 }
+  const start = followWayOut({
+    ways: () => {
+      host.looks++
+      return host.ways
+    },
+    forwards: () => host.forwards,
+    happened: () => host.happened
+  })
   return { host, start, why: () => families.ipv6().wayOut?.why ?? null, families }
 })
 
@@ -39,15 +46,29 @@ describe("the way out for IPv6", () => {
       const { families, host, start, why } = yield* followed([])
       yield* start
       host.ways = somewhere
+      host.happened++
       yield* TestClock.adjust("1 second")
       assert.isNull(why())
       assert.deepStrictEqual(["fd77::1", "2001:db8::1"].map(families.leadsTo), [true, false])
 
       host.ways = []
+      host.happened++
       yield* TestClock.adjust("2 seconds")
       assert.isNull(why())
       yield* TestClock.adjust("1 second")
       assert.isNotNull(why())
+    }).pipe(Effect.scoped, Effect.provide(IpFamiliesLive.layer))
+  )
+
+  it.effect("is looked at when something has happened, or else every five seconds", () =>
+    Effect.gen(function* () {
+      const { host, start, why } = yield* followed(somewhere)
+      yield* start
+      yield* TestClock.adjust("60 seconds")
+      assert.strictEqual(host.looks, 13)
+      host.forwards = false
+      yield* TestClock.adjust("8 seconds")
+      assert.match(why() ?? "", /IPv6 is not forwarded by this host/)
     }).pipe(Effect.scoped, Effect.provide(IpFamiliesLive.layer))
   )
 
