@@ -108,11 +108,11 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       const rulesNow = counts ? null : yield* host.rulesGeneration
       const well = lostPaths(judgement).length === 0 && !suspects(judgement)
       counting = judgeCounting(counting, { at: now, rules: rulesNow, ...seenOf(packets) }, well)
-      if (!counting.on) return counts ? yield* stop : undefined
-      if (!counts) {
-        if (now - failedAt < idleMs) return
-        yield* Effect.tapError(begin(packets["udp.received"] ?? 0), () => Effect.sync(() => void (failedAt = now)))
+      if (counting.on !== counts && now - failedAt >= idleMs) {
+        const change = counting.on ? begin(packets["udp.received"] ?? 0) : stop
+        yield* Effect.tapError(change, () => Effect.sync(() => void (failedAt = now)))
       }
+      if (!counts) return
       if (packets["tun.written"] !== written) {
         written = packets["tun.written"]
         if (now - writtenAt > busyMs) fresh = freshLooks
