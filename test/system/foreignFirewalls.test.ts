@@ -3,7 +3,7 @@ import { assert, it, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
-import { dig, inLab, inner } from "../support/lab.ts"
+import { dig, inLab, inner, outer } from "../support/lab.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 import { stage, Stage } from "../support/stage.ts"
 
@@ -271,5 +271,22 @@ it.live("says that a device of the LAN is not to forward, where somebody has set
     )
     yield* shell(command!)
     assert.strictEqual((yield* reach).code, 0)
+  }).pipe(inLab)
+)
+
+it.live("a port that the host translates to the gateway's leads clients in, as with any service over UDP", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld({ resources: `  lan: { cidr: ${inner.origin.v4}/32, allow: [visitor] }` })
+    yield* load(`table ip port { chain prerouting { type nat hook prerouting priority dstnat; policy accept;
+  iifname "outer" udp dport 443 redirect to :51820
+}
+}`)
+    yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`], endpoint: `${outer.gateway.v4}:443` })
+    const reached = lab.attempt("client", ["ping", "-c", "1", "-W", "1", inner.origin.v4])
+    const { code } = yield* reached.pipe(
+      Effect.repeat({ until: ({ code }) => code === 0, schedule: Schedule.spaced("200 millis"), times: 50 })
+    )
+    assert.strictEqual(code, 0)
   }).pipe(inLab)
 )
