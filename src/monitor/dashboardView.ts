@@ -34,14 +34,13 @@ export const trafficOf = (dataPlane: Readonly<Record<string, number>>) => ({
 
 /** Times are epoch seconds, texts without control characters. */
 export const dashboardView = (report: StatusReport, events: ReadonlyArray<LoggedEvent>) => {
-  const { clients, controlPlane, counters, gateway, omitted } = report
+  const { clients, controlPlane, counters, gateway } = report
   const troubles = troublesOf(report)
   const names = namesOf(report)
   return {
     gateway: {
       kind: controlPlane.kind,
       endpoint: gateway.endpoint,
-      publicKey: gateway.publicKey,
       startedAt: dated(gateway.startedAt)
     },
     troubles: {
@@ -64,7 +63,6 @@ export const dashboardView = (report: StatusReport, events: ReadonlyArray<Logged
     names: {
       all: names.length,
       failing: names.filter(isFailing).length,
-      omitted: omitted.mappings,
       rows: timedNames(names.slice(0, maxNames), events, report.at)
     },
     refusals: events.flatMap(refusalRow).slice(-maxRefusals).toReversed()
@@ -111,12 +109,10 @@ const timedNames = (names: ReadonlyArray<NameRow>, events: ReadonlyArray<LoggedE
     )
     return {
       domain: printable(domain),
-      resolver,
       state,
       addresses: worst.addresses.slice(0, maxListed).map((address) => ({ address, answers: !dead.has(address) })),
       moreAddresses: Math.max(0, worst.addresses.length - maxListed),
       reason: worst.reason === null ? null : printable(worst.reason),
-      since: dated(worst.since),
       timeline: timeline.map((stretch) => ({ state: stretch.state, from: dated(stretch.from) })),
       clients: listed([...new Set(rows.map(({ client }) => client))])
     }
@@ -129,8 +125,8 @@ const listed = (names: ReadonlyArray<string>): string =>
 const lookupOf = ({ at, event }: LoggedEvent) =>
   event._tag === "Lookup" ? [{ at, ...event, key: `${event.resolver} ${event.domain}` }] : []
 
-const refusalRow = ({ at, event, number }: LoggedEvent) =>
-  event._tag === "Refused" ? [{ number, at: dated(at), ...refusalTexts(event) }] : []
+const refusalRow = ({ at, event }: LoggedEvent) =>
+  event._tag === "Refused" ? [{ at: dated(at), ...refusalTexts(event) }] : []
 
 const refusalTexts = ({ client, packets, reason, to }: Extract<Event, { _tag: "Refused" }>) => ({
   client: printable(client),

@@ -125,6 +125,13 @@ describe("what is wrong", () => {
     assert.deepStrictEqual(told({ gateway: { ...gateway, workerEpoch: 1 } }), [])
   })
 
+  it("a packet worker that does not run is an outage; a packet path in memory has none", () => {
+    const of = (dataPlane: Readonly<Record<string, number>>) =>
+      told({ counters: { ...report.counters, dataPlane } }).map(([gravity, what]) => [gravity, what])
+    assert.deepStrictEqual(of({ "worker.ready": 0 }), [["outage", "the packet worker does not run"]])
+    assert.deepStrictEqual([of({ "worker.ready": 1 }), of({})], [[], []])
+  })
+
   it("a silent DNS server is a failure, and an outage when no other is left", () => {
     const [[one] = []] = told({ dnsServers: report.dnsServers! })
     const [[all] = []] = told({ dnsServers: report.dnsServers!.slice(1) })

@@ -175,6 +175,25 @@ describe("the HTTP listener of a running gateway", () => {
         )
         assert.deepStrictEqual(wrongs, [])
 
+        // Who watches gets all of it once, then what has changed.
+        const { stdout } = yield* lab.attempt("gateway", [
+          "curl",
+          "--silent",
+          "--no-buffer",
+          "--max-time",
+          "4",
+          `${origin}/events`
+        ])
+        const [first, ...later] = Array.from(stdout.matchAll(/^data: (.*)$/gm), ([, text]) =>
+          Object.keys(JSON.parse(text!))
+        )
+        assert.includeMembers(first!, ["at", "gateway", "troubles", "names", "clients", "refusals", "samples"])
+        assert.isAbove(later.length, 0)
+        for (const parts of later) {
+          assert.include(parts, "at")
+          for (const unchanged of ["refusals", "samples"]) assert.notInclude(parts, unchanged)
+        }
+
         const metrics = yield* metricsOfGateway
         assertEverythingCounted(metrics)
         const { clients: rows } = yield* gateway.status
