@@ -17,7 +17,8 @@ import { StateStore } from "../../../src/host/StateStore.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { policyNames, randomPolicy } from "../../support/randomPolicy.ts"
-import { ask, configOf, layerGateway } from "../../support/standalone.ts"
+import { connectedState } from "../../support/connectedState.ts"
+import { ask, configOf, layerGateway, withLogLines } from "../../support/standalone.ts"
 import { makeRandom, type Random } from "../../support/traffic.ts"
 
 /** As many as the fast tests have time for; 1,000 once more with `RELOAD_PAIRS`. */
@@ -165,6 +166,30 @@ describe("a reload", () => {
       Effect.scoped,
       Effect.provide(
         RegistryLive.layer({ config: configOf([wildcard]), read: turns(configOf([]), configOf([wildcard])) })
+      )
+    )
+  )
+
+  it.effect("that removes a client and one that adds it again let it be told as connected once more", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const registry = yield* Registry
+        const { publish } = yield* DataPlaneRecorder
+        const connects = Effect.andThen(publish(connectedState(1)), TestClock.adjust("20 millis"))
+        yield* connects
+        yield* registry.reload
+        yield* connects
+        yield* registry.reload
+        yield* connects
+
+        assert.lengthOf(
+          lines.filter((line) => line.includes("client connected")),
+          2
+        )
+      }).pipe(
+        Effect.provide(
+          layerGateway(configOf([]), fresh, turns(configOf([], { clients: clientsOf.slice(1) }), configOf([])))
+        )
       )
     )
   )

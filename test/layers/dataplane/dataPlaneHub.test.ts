@@ -4,25 +4,14 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import { TestClock } from "effect/testing"
 import { makeDataPlaneHub } from "../../../layers/dataplane/dataPlaneHub.ts"
-import type { ClientState, Notice } from "../../../src/dataplane/notices.ts"
+import type { Notice } from "../../../src/dataplane/notices.ts"
 import type { Acknowledge } from "../../../src/dataplane/orders.ts"
+import { connectedState } from "../../support/connectedState.ts"
 import { clientId, upsertClient } from "../../support/engineWorld.ts"
 
 const malformed = (n: number) => ({ ...upsertClient(n), publicKey: "short" })
 
-const state: ClientState = {
-  _tag: "ClientState",
-  epoch: 1,
-  client: clientId(1),
-  connected: true,
-  endpoint: null,
-  lastTai64n: null,
-  local: null,
-  sentTick: 0,
-  gatewayKey: null,
-  behindMs: 0,
-  handshakeAt: null
-}
+const state = connectedState(1)
 
 describe("what the data planes share", () => {
   it.effect("tells the first who listens of the faults before, and everybody of the later ones", () =>

@@ -165,6 +165,31 @@ describe("the gateway's end of the tunnel", () => {
     }).pipe(Effect.provide(layerOver(host.layer)))
   })
 
+  it.effect("opens and closes the way to the gateway's host without touching anything else", () => {
+    const host = HostNetworkMemory.make()
+    return Effect.gen(function* () {
+      const tunnel = yield* Tunnel
+      yield* tunnel.configure(plan)
+      yield* tunnel.serve(() => null)
+      const before = yield* (yield* DataPlaneRecorder).commands
+      const [first] = host.plans
+      const steps: Array<readonly [changed: boolean, open: boolean | undefined]> = []
+      for (const allowGatewayHost of [true, true, false]) {
+        const changed = yield* tunnel.configure({ ...plan, allowGatewayHost })
+        steps.push([changed, host.plans.at(-1)?.allowGatewayHost])
+      }
+
+      assert.deepStrictEqual(steps, [
+        [true, true],
+        [false, true],
+        [true, false]
+      ])
+      assert.deepStrictEqual(host.plans, [{ ...first!, allowGatewayHost: false }])
+      assert.deepStrictEqual(yield* (yield* DataPlaneRecorder).commands, before)
+      assert.isTrue(tunnel.ready())
+    }).pipe(Effect.provide(layerOver(host.layer)))
+  })
+
   it.effect("looks at what the host uses of the ranges with each change of it", () => {
     const news = HostNetworkMemory.make()
     let looks = 0

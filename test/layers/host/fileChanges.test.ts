@@ -1,0 +1,90 @@
+/** Real files, since what is told apart is how they are written. */
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import { fileChanges } from "../../../layers/host/fileChanges.ts"
+
+const inDirectory = <A, E>(use: (directory: string) => Effect.Effect<A, E>) =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "changes-"))),
+    use,
+    (directory) => Effect.sync(() => rmSync(directory, { recursive: true }))
+  )
+
+/** How often each change is told, the beginning first. */
+const told = (path: string, changes: ReadonlyArray<() => void>) =>
+  Effect.gen(function* () {
+    let count = 0
+    const reader = yield* Effect.forkChild(Stream.runForEach(fileChanges(path), () => Effect.sync(() => void count++)))
+    const counts: Array<number> = []
+    for (const change of [() => {}, ...changes]) {
+      const before = count
+      change()
+      // Two looks, and twice that for who is late.
+      yield* Effect.repeat(
+        Effect.delay(
+          Effect.sync(() => count > before),
+          "50 millis"
+        ),
+        { until: (isTold) => isTold, times: 400 }
+      )
+      counts.push(count - before)
+    }
+    yield* Effect.sleep("1500 millis")
+    yield* Fiber.interrupt(reader)
+    return { counts, inAll: count }
+  })
+
+describe("a file that is followed", () => {
+  it.live("is told of once per change: written in place, twice at once, by a rename, and when it is gone", () =>
+    inDirectory((directory) =>
+      Effect.gen(function* () {
+        const path = join(directory, "sallyport.yaml")
+        writeFileSync(path, "one")
+        const seen = yield* told(path, [
+          () => writeFileSync(path, "two"),
+          () => {
+            writeFileSync(path, "")
+            writeFileSync(path, "three")
+          },
+          () => {
+            writeFileSync(`${path}.new`, "six")
+            renameSync(`${path}.new`, path)
+          },
+          () => unlinkSync(path),
+          () => writeFileSync(path, "back")
+        ])
+
+        assert.deepStrictEqual(seen, { counts: [1, 1, 1, 1, 1, 1], inAll: 6 })
+      })
+    )
+  )
+
+  it.live("is told of where a link on its way leads elsewhere, as in a mounted ConfigMap", () =>
+    inDirectory((directory) =>
+      Effect.gen(function* () {
+        for (const [version, text] of [
+          ["..v1", "one"],
+          ["..v2", "two"]
+        ] as const) {
+          mkdirSync(join(directory, version))
+          writeFileSync(join(directory, version, "sallyport.yaml"), text)
+        }
+        symlinkSync("..v1", join(directory, "..data"))
+        symlinkSync("..data/sallyport.yaml", join(directory, "sallyport.yaml"))
+        const seen = yield* told(join(directory, "sallyport.yaml"), [
+          () => {
+            symlinkSync("..v2", join(directory, "..tmp"))
+            renameSync(join(directory, "..tmp"), join(directory, "..data"))
+          }
+        ])
+
+        assert.deepStrictEqual(seen, { counts: [1, 1], inAll: 2 })
+      })
+    )
+  )
+})
