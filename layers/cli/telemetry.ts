@@ -109,7 +109,9 @@ const otlp: Layer.Layer<never> = Layer.unwrap(
     const before = yield* Logger.CurrentLoggers
     return Layer.effectContext(
       Effect.map(Layer.build(exporters), (context): Context.Context<never> => {
-        const added = [...Context.get(context, Logger.CurrentLoggers)].filter((logger) => !before.has(logger))
+        // Without an exporter none are in it, which is no reason to tell the default ones.
+        const loggers = Context.getOrUndefined(context, Logger.CurrentLoggers) ?? []
+        const added = [...loggers].filter((logger) => !before.has(logger))
         return Context.add(context, EventCollectors, new Set(added))
       })
     )

@@ -30,6 +30,7 @@ import * as telemetry from "../../../layers/cli/telemetry.ts"
 import { makeGatewayMetrics } from "../../../layers/monitor/gatewayMetrics.ts"
 import * as TunnelNamesLive from "../../../layers/control/standalone/TunnelNames.ts"
 import { parseConfig } from "../../../src/config/parseConfig.ts"
+import { EventCollectors } from "../../../src/events/EventCollectors.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { Upstream } from "../../../src/dns/Upstream.ts"
@@ -388,6 +389,21 @@ describe("telemetry", () => {
       })
     )
   }
+
+  it.live("has nobody who collects events, and prints none, when no collector is named", () =>
+    Effect.gen(function* () {
+      const collectors = yield* EventCollectors.pipe(
+        Effect.provide(
+          Layer.provide(
+            telemetry.layer({ devTools: false }),
+            Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+          )
+        ),
+        withEnvironment({})
+      )
+      assert.deepStrictEqual([...collectors], [])
+    })
+  )
 
   it.live("leaves the tracer alone when nothing is asked for", () =>
     Effect.gen(function* () {
