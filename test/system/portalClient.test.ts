@@ -105,6 +105,7 @@ it.live("a client reaches a network behind a gateway of the portal, also while t
     const [row] = (yield* Effect.provide(fetchStatus(socket), ControlClient.layer)).clients
     const reached = yield* explainAt(socket, row!.name, `${inner.origin.v4}:80`)
     const unasked = yield* explainAt(socket, row!.name, "wiki.example.internal")
+    const rotated = yield* lab.attempt("gateway", [...lab.program("sallyport"), "key", "rotate", "--socket", socket])
     yield* portal.kill
     const without = yield* curl("client", `http://${inner.origin.v4}/`)
     const told = yield* says(gateway.output, "no connection to the portal")
@@ -113,6 +114,11 @@ it.live("a client reaches a network behind a gateway of the portal, also while t
     assert.strictEqual(proxies.length, 4)
     assert.strictEqual(reached.reaches, "yes", JSON.stringify(reached))
     assert.match(unasked.steps.at(-1)!.what, /^the portal has not authorized .* for wiki\.example\.internal .* so far$/)
+    assert.strictEqual(rotated.code, 1)
+    assert.match(
+      rotated.stderr,
+      /^sallyport: the portal tells clients this gateway's key, another one with each start — /
+    )
     assert.deepStrictEqual([without.exitcode, without.http_code], [0, 200])
     assert.notInclude(told, "gateway-secret")
     assert.strictEqual(yield* client.stop, 0)
