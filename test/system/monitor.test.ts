@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { isDeepStrictEqual } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule, Schema } from "effect"
 import type { Page } from "playwright-core"
@@ -86,9 +87,23 @@ describe("the HTTP listener of a running gateway", () => {
 
         // The silent host is known after three seconds.
         yield* on(() => desktop.getByText("no answer from").waitFor({ timeout: 20_000 }))
-        const troubles = troublesOf(yield* gateway.status)
+        // Both are looked at one after the other: what they tell may have changed between.
+        const { shown, troubles } = yield* Effect.all({
+          troubles: Effect.map(gateway.status, troublesOf),
+          shown: on(() => desktop.locator("#troubles .what").allTextContents())
+        }).pipe(
+          Effect.repeat({
+            until: ({ shown, troubles }) =>
+              isDeepStrictEqual(
+                shown,
+                troubles.map(({ what }) => what)
+              ),
+            schedule: Schedule.spaced("300 millis"),
+            times: 60
+          })
+        )
         assert.deepStrictEqual(
-          yield* on(() => desktop.locator("#troubles .what").allTextContents()),
+          shown,
           troubles.map(({ what }) => what)
         )
         const wrong = troubles.filter(isWrong).length
