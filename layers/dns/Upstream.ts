@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { AskPlan } from "../../src/dns/askPlan.ts"
 import { emptyMessage } from "../../src/dns/message.ts"
 import { classInternet, recordType } from "../../src/dns/registry.ts"
 import { ServerMemory } from "../../src/dns/serverMemory.ts"
@@ -9,7 +10,7 @@ import { formatServer, type ResolverServer } from "../../src/model/ResolverSet.t
 import { NoResolver, ResolutionError, type ResolutionReason } from "../../src/resolution/Resolver.ts"
 import { exchange, type ExchangeParts } from "./exchange.ts"
 import { HttpsSession } from "./HttpsSession.ts"
-import { type AskPlan, makeResolverSets, type SetsByName } from "./resolverSets.ts"
+import { makeResolverSets, type SetsByName } from "./resolverSets.ts"
 import { StreamConnections } from "./StreamConnections.ts"
 
 export interface UpstreamOptions {

@@ -1,25 +1,11 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { ResolverOrder, ResolverServer, ResolverSet } from "../../src/model/ResolverSet.ts"
+import type { ResolverServer, ResolverSet } from "../../src/model/ResolverSet.ts"
+import type { AskPlan } from "../../src/dns/askPlan.ts"
 import { defaultResolvConf, parseResolvConf, type ResolvConf } from "../../src/dns/resolvConf.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { NoResolver } from "../../src/resolution/Resolver.ts"
 import { watchedFile } from "../host/watchedFile.ts"
-
-/** How a set is asked at this moment. */
-export interface AskPlan {
-  readonly servers: ReadonlyArray<ResolverServer>
-  readonly order: ResolverOrder
-  /** Where the list of servers begins. */
-  readonly first: number
-  /** How long a living server is waited for before it or the next one is asked, in milliseconds. */
-  readonly resendMs: number
-  /** How often each server is asked at most. */
-  readonly attempts: number
-  readonly noAaaa: boolean
-  /** What is odd about where the servers come from, for who reads that they are of no use. */
-  readonly note: string | null
-}
 
 /** A file that holds no server may be just being written: it is read again so often, 50 ms apart. */
 const readAgain = 5

@@ -3,11 +3,11 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
+import type { AskPlan } from "../../../src/dns/askPlan.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { ServerMemory } from "../../../src/dns/serverMemory.ts"
 import { formatServer, type ResolverServer } from "../../../src/model/ResolverSet.ts"
 import { exchange, type ExchangeParts } from "../../../layers/dns/exchange.ts"
-import type { AskPlan } from "../../../layers/dns/resolverSets.ts"
 import { oddDnsServer, replyTo } from "../../support/oddDnsServer.ts"
 
 const partsWith = (memory: ServerMemory): ExchangeParts => ({
