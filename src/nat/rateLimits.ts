@@ -34,7 +34,7 @@ export const icmpErrorLimit = { perSecond: 20, burst: 20 } as const
 /** Notices of packets to proxy IPs that stand for nothing. */
 export const unknownProxyLimit = { perSecond: 1, burst: 1 } as const
 
-/** Packets of one client for the gateway itself (DNS, ping): what its DNS server on the main thread may have to read. */
+/** Packets of one client for the gateway itself other than questions over UDP: what is lost of TCP is sent again. */
 export const gatewayPacketLimit = { perSecond: 1_000, burst: 2_000 } as const
 
 /** In-tunnel control events of one client: one per name that it uses, each time that it asks DNS for it. */

@@ -41,7 +41,7 @@ import {
   tunnel4,
   tunnel6
 } from "../support/engineWorld.ts"
-import { exchange, sendInner } from "../support/memoryClient.ts"
+import { exchange, type MemoryClient, sendInner } from "../support/memoryClient.ts"
 import { addressBytes, buildEcho, buildFragment, buildIcmp, buildIp, buildTcp, buildUdp } from "../support/packets.ts"
 
 const tcp6 = (destination: string, destinationPort = 443, source = tunnel6(1)) =>
@@ -51,23 +51,48 @@ const udp6 = (destinationPort: number, destination: string, sourcePort: number) 
   buildUdp({ source: tunnel6(1), destination, sourcePort, destinationPort })
 
 describe("a packet for the gateway itself", () => {
-  it.effect("beyond 2,000 at once and 1,000 a second is dropped, for that client only", () =>
+  const question = (source: string, destination: string) =>
+    buildUdp({ source, destination, sourcePort: 40_000, destinationPort: 53, payload: new Uint8Array(12) })
+  const hundreds = Effect.fnUntraced(function* (client: MemoryClient, count: number, packet: () => Uint8Array) {
+    for (let i = 0; i < count; i++) yield* sendInner(client, ...Array.from({ length: 100 }, packet))
+  })
+
+  it.effect("that is a question: 2,048 of a client may be unanswered, of both families; each answer makes room", () =>
     Effect.gen(function* () {
       const client = yield* ready()
       const out = yield* lan
-      const question = (source: string, destination: string) =>
-        buildUdp({ source, destination, sourcePort: 40_000, destinationPort: 53, payload: new Uint8Array(12) })
-      for (let i = 0; i < 25; i++) {
-        yield* sendInner(client, ...Array.from({ length: 100 }, () => question(tunnel4(1), gateway4)))
-      }
-      assert.strictEqual(out.length, 2_000)
-      assert.strictEqual(yield* counter("outbound.gateway_rate_limited"), 500)
+      yield* hundreds(client, 25, () => question(tunnel4(1), gateway4))
+      assert.strictEqual(out.length, 2_048)
+      assert.strictEqual(yield* counter("outbound.gateway_rate_limited"), 452)
+      const answer = { sourcePort: 53, destinationPort: 40_000 }
+      yield* reply(
+        client,
+        ...Array.from({ length: 50 }, () => buildUdp({ source: gateway4, destination: tunnel4(1), ...answer })),
+        ...Array.from({ length: 50 }, () => buildUdp({ source: gateway6, destination: tunnel6(1), ...answer }))
+      )
+      assert.strictEqual(client.received.length, 100)
+      yield* hundreds(client, 2, () => question(tunnel6(1), gateway6))
+      assert.strictEqual(out.length, 2_148)
       yield* TestClock.adjust("1 second")
-      for (let i = 0; i < 15; i++) {
-        yield* sendInner(client, ...Array.from({ length: 100 }, () => question(tunnel6(1), gateway6)))
-      }
-      assert.strictEqual(out.length, 3_000)
-      assert.strictEqual(client.received.length, 0)
+      yield* hundreds(client, 10, () => question(tunnel6(1), gateway6))
+      assert.strictEqual(out.length, 2_148 + 512)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("that is another, TCP or ping, goes 2,000 at once and 1,000 a second, of whatever is answered", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      const out = yield* lan
+      yield* hundreds(client, 25, () => tcp(53, ack, gateway4))
+      assert.strictEqual(out.length, 2_000)
+      yield* reply(client, tcpBack(53, ack, gateway4))
+      yield* sendInner(client, tcp(53, ack, gateway4))
+      assert.strictEqual(yield* counter("outbound.gateway_rate_limited"), 501)
+      yield* sendInner(client, question(tunnel4(1), gateway4))
+      assert.strictEqual(out.length, 2_001, "questions have a room of their own")
+      yield* TestClock.adjust("1 second")
+      yield* hundreds(client, 15, () => tcp(53, ack, gateway4))
+      assert.strictEqual(out.length, 3_001)
     }).pipe(Effect.provide(layer))
   )
 })

@@ -132,9 +132,9 @@ export const openServerSocket = (options: {
   if (!v4 && !setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return closing(fd, failed("setsockopt"))
   const refused = options.device === null ? undefined : bindToDevice(fd, options.device)
   if (refused !== undefined) return closing(fd, refused)
-  // A thousand datagrams may come at once, of about a kilobyte each; more would make others wait for a flood's. What is not
-  // granted is no error.
-  if (transport === "udp") grow(fd, 1024 * 1024)
+  // For as many datagrams of about a kilobyte as clients may have unanswered (`UnansweredQuestions`). What is not granted is
+  // no error.
+  if (transport === "udp") grow(fd, 4 * 1024 * 1024)
   scratch.fill(0)
   view.setUint16(0, v4 ? AF_INET : AF_INET6, true)
   view.setUint16(2, port, false)

@@ -9,6 +9,7 @@ import { Fragments } from "../../nat/fragments.ts"
 import { Parking } from "../../nat/parking.ts"
 import { ReplyEvidence } from "../../nat/replyEvidence.ts"
 import { gatewayPacketLimit, icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
+import { UnansweredQuestions } from "../../nat/UnansweredQuestions.ts"
 import { refusedRoute, Routes } from "../../nat/routes.ts"
 import { SessionBirths } from "../../nat/sessionBirths.ts"
 import type { Reserve } from "../../nat/sessionRecords.ts"
@@ -60,6 +61,7 @@ export class EngineState {
   readonly routes = this.track(new Routes())
   readonly icmpErrors = this.track(new RateLimits(icmpErrorLimit))
   readonly gatewayPackets = this.track(new RateLimits(gatewayPacketLimit))
+  readonly questions = this.track(new UnansweredQuestions())
   readonly sessions: Sessions
   readonly births: SessionBirths
   readonly journal: Journal

@@ -78,12 +78,10 @@ export class Inbound {
     }
     if (state.isGateway(view.source)) {
       // The kernel reports on the packets that it could not forward from its own tunnel address.
-      if (view.icmpError && !view.fragment) this.icmpError(client)
-      else {
-        state.count("inbound.from_gateway")
-        this.forward(client)
-      }
-      return
+      if (view.icmpError && !view.fragment) return this.icmpError(client)
+      if (view.protocol === protocolUdp && view.fragmentOffset === 0) state.questions.answered(client.index)
+      state.count("inbound.from_gateway")
+      return this.forward(client)
     }
     if (state.isInside(view.source)) {
       state.count("inbound.tunnel_source")

@@ -172,9 +172,8 @@ export class Outbound {
     const { dnsPort } = state.packets
     const dns = (view.protocol === protocolUdp || view.protocol === protocolTcp) && view.destinationPort === dnsPort
     if (!dns && !view.echo) return this.refuse(client, "gateway_service_denied", prohibited)
-    if (!state.gatewayPackets.take(client.index, state.now)) {
-      return state.refused(client, "gateway_rate_limited", view)
-    }
+    const brake = view.protocol === protocolUdp ? state.questions : state.gatewayPackets
+    if (!brake.take(client.index, state.now)) return state.refused(client, "gateway_rate_limited", view)
     state.count("outbound.to_gateway")
     if (view.fragment) this.beginFragments(client, view.destination)
     this.write()
