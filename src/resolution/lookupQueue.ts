@@ -28,7 +28,7 @@ export const defaultLimits: LookupLimits = {
   clientRate: 10,
   clientBurst: 100,
   quickRate: 100,
-  quickBurst: 200,
+  quickBurst: 500,
   inFlight: 1_000,
   inFlightPerResolver: 250,
   inFlightPerClient: 64

@@ -2,7 +2,7 @@ import type { ClientId } from "../model/Client.ts"
 import type { MappingEntry } from "./nameEntry.ts"
 
 /** More of one client are not remembered. */
-const mostOfClient = 512
+const mostOfClient = 1_024
 
 /** Mappings that have no proxies yet, if ever, since their names may not exist: of each client those it asked about last. */
 export class Prospects {

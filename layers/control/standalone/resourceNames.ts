@@ -31,8 +31,8 @@ const firstLookupMs = 140
 const turnMs = 1_000
 /** Who asks for hundreds at once knows why it waits; who asks for these few is not to wait behind somebody else's hundreds. */
 const fewHeld = 8
-/** Such questions at a time, and of one client; others are answered at once. */
-const maxHeld = { all: 1_280, client: 320 }
+/** Such questions at a time, of one client no more than are left free beside it; others are answered at once. */
+const maxHeld = 2_560
 
 /** One client's names. */
 export interface NamesOfClient {
@@ -74,7 +74,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     wait: boolean,
     { mapping, state }: NonNullable<AccessReply["mapping"]>
   ) {
-    if (!wait || held >= maxHeld.all || of.held >= maxHeld.client) return state
+    if (!wait || of.held >= maxHeld - held) return state
     const lastAt = (yield* monotonicMillis) + (of.held < fewHeld ? firstLookupMs : turnMs)
     let left = leftOf(mapping.id, lastAt)
     if (left <= 0) return state
