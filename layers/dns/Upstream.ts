@@ -36,7 +36,7 @@ export const layer = (options: UpstreamOptions): Layer.Layer<Upstream> => Layer.
 
 const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
   const { sets, resolvConf = "/etc/resolv.conf", resendMs = 1000, totalMs = 10_000, tcpMs = 5000 } = options
-  const { epoch, planOf } = makeResolverSets(sets, resolvConf, resendMs)
+  const { epoch, epochAtOnce, planOf } = makeResolverSets(sets, resolvConf, resendMs)
   const scope = yield* Effect.scope
   const memory = new ServerMemory()
   const counters = {
@@ -153,6 +153,7 @@ const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
       return message
     }),
     epoch,
+    epochAtOnce,
     counters: Effect.sync(() => ({ ...counters })),
     servers: Effect.map(monotonicMillis, (now) => memory.list(now))
   })

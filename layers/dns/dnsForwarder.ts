@@ -161,11 +161,11 @@ export const makeDnsForwarder = Effect.gen(function* () {
       withinMs: number,
       keep: (address: string) => boolean = () => false
     ): Effect.fn.Return<TunnelAnswer> {
-      const key = `${yield* upstream.epoch(set)} ${questionKey(set, question)}`
+      const key = keyOf(yield* upstream.epoch(set), set, question)
       const cached = cache.find(key, yield* monotonicMillis)
       if (cached?._tag === "Fresh" || cached?._tag === "Failed") counters.forwards_cached++
       if (cached?._tag === "Fresh") return served(cached.message, keep)
-      if (cached?._tag === "Failed") return { _tag: "ServerFailure", error: cached.error }
+      if (cached?._tag === "Failed") return failure(cached.error)
       const serveStale = (message: Message): TunnelAnswer => {
         counters.forwards_stale++
         return served(message, keep, message.rcode === rcode.NXDomain ? staleNameError : staleAnswer)
@@ -174,11 +174,23 @@ export const makeDnsForwarder = Effect.gen(function* () {
       return yield* ask(of, key, set, question, withinMs, cached === undefined ? withinMs : staleAfterMs).pipe(
         Effect.match({
           onSuccess: (message) => served(message, keep),
-          onFailure: (error): TunnelAnswer =>
-            cached === undefined ? { _tag: "ServerFailure", error } : serveStale(cached.message)
+          onFailure: (error): TunnelAnswer => (cached === undefined ? failure(error) : serveStale(cached.message))
         })
       )
-    })
+    }),
+    /** A fresh answer that is kept, as `tell` puts it, at once; `undefined`: none is, or it is not to be told as it is. */
+    cached: (
+      set: string,
+      question: TunnelQuestion,
+      now: number,
+      tell: (message: Message) => TunnelAnswer | undefined
+    ): TunnelAnswer | undefined => {
+      const epoch = upstream.epochAtOnce(set, now)
+      const cached = epoch === undefined ? undefined : cache.find(keyOf(epoch, set, question), now)
+      const answer = cached?._tag === "Fresh" ? tell(cached.message) : undefined
+      if (answer !== undefined) counters.forwards_cached++
+      return answer
+    }
   }
 })
 
@@ -187,6 +199,11 @@ const noUsableAnswer: ExtendedError = { code: extendedErrorCode.NetworkError, te
 const tooMany: ExtendedError = { code: extendedErrorCode.Other, text: "too many questions wait for other servers" }
 const staleAnswer: ExtendedError = { code: extendedErrorCode.StaleAnswer, text: "past its TTL" }
 const staleNameError: ExtendedError = { code: extendedErrorCode.StaleNameError, text: "past its TTL" }
+
+/** What was kept of former servers of a set is not found by its new key. */
+const keyOf = (epoch: number, set: string, question: TunnelQuestion): string => `${epoch} ${questionKey(set, question)}`
+
+const failure = (error: ExtendedError): TunnelAnswer => ({ _tag: "ServerFailure", error })
 
 const errorOf = ({ _tag }: ResolutionReason): ExtendedError => (_tag === "ServerFailure" ? noUsableAnswer : noAnswer)
 

@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import type { ResolverServer, ResolverSet } from "../../src/model/ResolverSet.ts"
 import type { AskPlan } from "../../src/dns/askPlan.ts"
 import { defaultResolvConf, parseResolvConf, type ResolvConf } from "../../src/dns/resolvConf.ts"
+import type { Upstream } from "../../src/dns/Upstream.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { NoResolver } from "../../src/resolution/Resolver.ts"
 import { watchedFile } from "../host/watchedFile.ts"
@@ -17,7 +18,8 @@ export interface ResolverSets {
   /** The plan of a set by its name: of the configuration, or `system`, what resolv.conf says now. */
   readonly planOf: (set: string) => Effect.Effect<AskPlan, NoResolver>
   /** See `Upstream`. */
-  readonly epoch: (set: string) => Effect.Effect<number>
+  readonly epoch: Upstream["Service"]["epoch"]
+  readonly epochAtOnce: Upstream["Service"]["epochAtOnce"]
 }
 
 /** A function where they change while the gateway runs. */
@@ -27,14 +29,14 @@ export const makeResolverSets = (sets: SetsByName, resolvConf: string, resendMs:
   const file = watchedFile(resolvConf, parseResolvConf)
   const setOf = (name: string): ResolverSet | undefined =>
     typeof sets === "function" ? sets().get(name) : Object.hasOwn(sets, name) ? sets[name] : undefined
-  const seenSets = new Map<string, { readonly text: string; readonly epoch: number }>()
+  const seenSets = new Map<string, { readonly set: ResolverSet; readonly text: string; readonly epoch: number }>()
   /** Counts how often the servers of a set of the configuration have changed. */
   const epochOf = (name: string, set: ResolverSet): number => {
-    const text = JSON.stringify(set)
     const before = seenSets.get(name)
-    if (before?.text === text) return before.epoch
-    const epoch = before === undefined ? 0 : before.epoch + 1
-    seenSets.set(name, { text, epoch })
+    if (before?.set === set) return before.epoch
+    const text = JSON.stringify(set)
+    const epoch = before === undefined ? 0 : before.epoch + (before.text === text ? 0 : 1)
+    seenSets.set(name, { set, text, epoch })
     return epoch
   }
   /** The contents without servers that were waited for already. */
@@ -59,11 +61,15 @@ export const makeResolverSets = (sets: SetsByName, resolvConf: string, resendMs:
   }).pipe(Effect.mapError((cause) => new NoResolver({ detail: `${resolvConf} cannot be read (${cause})` })))
 
   const seen = { servers: "", epoch: 0, lookAt: -Infinity }
-  const epoch = Effect.fnUntraced(function* (name: string) {
+  const epochAtOnce = (name: string, now: number): number | undefined => {
     const set = setOf(name)
     if (set !== undefined) return typeof sets === "function" ? epochOf(name, set) : 0
+    return now < seen.lookAt ? seen.epoch : undefined
+  }
+  const epoch = Effect.fnUntraced(function* (name: string) {
     const now = yield* monotonicMillis
-    if (now < seen.lookAt) return seen.epoch
+    const known = epochAtOnce(name, now)
+    if (known !== undefined) return known
     seen.lookAt = now + lookEveryMs
     const conf = yield* Effect.option(file)
     // A file without servers may be just being written.
@@ -93,5 +99,5 @@ export const makeResolverSets = (sets: SetsByName, resolvConf: string, resendMs:
       note: isDefault ? `${resolvConf} names no server` : null
     } satisfies AskPlan
   })
-  return { planOf, epoch }
+  return { planOf, epoch, epochAtOnce }
 }

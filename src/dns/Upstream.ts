@@ -52,6 +52,8 @@ export class Upstream extends Context.Service<
      * hold with these.
      */
     readonly epoch: (set: string) => Effect.Effect<number>
+    /** The same, where nothing has to be read for it just now. `now`: monotonic milliseconds. */
+    readonly epochAtOnce: (set: string, now: number) => number | undefined
     /**
      * By name: `queries` (datagrams sent), `resends` (those that repeat one), `tcp_queries`, `answers`, `failures`, `timeouts`, `ignored`
      * (answers to nothing that was asked), `without_edns`, `case_changed`, `truncated_used`, `probes`, `stream_connections`,

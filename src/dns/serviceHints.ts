@@ -1,6 +1,10 @@
 /** The address hints of SVCB and HTTPS records (RFC 9460 §2.2, §7.3): clients may connect to them without asking for the name. */
 import { formatAddress, readIpv4, readIpv6, words } from "../packet/address.ts"
 import { concat, read16 } from "../packet/bytes.ts"
+import { recordType } from "./registry.ts"
+
+/** Whether records of the type may have such hints. */
+export const isHint = (type: number): boolean => type === recordType.HTTPS || type === recordType.SVCB
 
 const key = { mandatory: 0, ipv4hint: 4, ipv6hint: 6 } as const
 

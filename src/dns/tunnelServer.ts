@@ -14,35 +14,45 @@ const maxQueryRecords = 16
 
 type Reply = Uint8Array | null
 
-/**
- * The protocol of the tunnel DNS server around one decision, `lookup`: bytes of a query in, bytes of the answer out,
- * `null` when nothing must be sent. A defect of `lookup` is logged and answered with SERVFAIL.
- */
-export const handleQuery = (
-  bytes: Uint8Array,
-  transport: "udp" | "tcp",
-  lookup: (question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
-): Effect.Effect<Reply> =>
-  Effect.suspend(() => {
-    const reply = answerQuery(bytes, transport, lookup)
-    return Effect.isEffect(reply) ? reply : Effect.succeed(reply)
-  })
+/** What stands behind the protocol. */
+interface Answering {
+  /** A defect of it is logged and answered with SERVFAIL. */
+  readonly lookup: (question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
+  /** What `lookup` would come to, where that can be said at once. */
+  readonly known?: (question: TunnelQuestion) => TunnelAnswer | undefined
+  /** Whether one more query that is none is answered with the error; else it gets no answer. */
+  readonly mayComplain?: () => boolean
+}
 
-/** The same, at once where that is possible: where the protocol itself answers, or `known` does. */
+/**
+ * The protocol of the tunnel DNS server around one decision: bytes of a query in, bytes of the answer out, `null` when
+ * nothing must be sent. At once where that is possible.
+ */
 export const answerQuery = (
   bytes: Uint8Array,
   transport: "udp" | "tcp",
-  lookup: (question: TunnelQuestion) => Effect.Effect<TunnelAnswer>,
-  known: (question: TunnelQuestion) => TunnelAnswer | undefined = () => undefined
+  { known, lookup, mayComplain }: Answering
 ): Reply | Effect.Effect<Reply> => {
   const query = readQuery(bytes)
-  if (query === null || query instanceof Uint8Array) return query
+  if (query === null) return null
+  if (query instanceof Uint8Array) return mayComplain?.() === false ? null : query
   const { wanted } = query
-  const answer = decideHere(wanted) ?? known(wanted)
+  const answer = decideHere(wanted) ?? known?.(wanted)
   return answer === undefined
     ? Effect.map(Effect.catchDefect(lookup(wanted), failed), (answer) => writeAnswer(query, answer, transport))
     : writeAnswer(query, answer, transport)
 }
+
+/** The same, for who waits in any case. */
+export const handleQuery = (
+  bytes: Uint8Array,
+  transport: "udp" | "tcp",
+  lookup: Answering["lookup"]
+): Effect.Effect<Reply> =>
+  Effect.suspend(() => {
+    const reply = answerQuery(bytes, transport, { lookup })
+    return Effect.isEffect(reply) ? reply : Effect.succeed(reply)
+  })
 
 /** A query that is worth a decision. */
 interface Query {

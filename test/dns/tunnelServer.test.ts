@@ -168,7 +168,7 @@ describe("tunnel DNS server", () => {
         return Effect.succeed(addresses)
       }
       const known = ({ domain }: TunnelQuestion) => (domain === "known.test" ? addresses : undefined)
-      const reply = (data: Uint8Array) => answerQuery(data, "udp", lookup, known)
+      const reply = (data: Uint8Array) => answerQuery(data, "udp", { lookup, known })
       const bytesOf = (name: string) => encode(query(name, recordType.A))!
 
       assert.deepStrictEqual(reply(bytesOf("known.test")), yield* handleQuery(bytesOf("known.test"), "udp", lookup))

@@ -161,7 +161,8 @@ describe("one bug does not end", () => {
           restore: Effect.void,
           counters: Effect.succeed({}),
           known: () => undefined,
-          isDropped: () => false,
+          isOfClient: () => true,
+          mayComplain: () => true,
           ...names
         }),
         Layer.mock(StateStore, { clients: Effect.succeed([]), putClients: () => Effect.void, ...store }),
@@ -240,7 +241,7 @@ describe("one bug does not end", () => {
         Layer.mock(Authorizations, authorizations),
         Layer.mock(ConnectionAcceptor, {}),
         Layer.mock(Resolutions, { ...unasked, meet: () => Effect.void }),
-        Layer.mock(Upstream, {}),
+        Layer.mock(Upstream, { epochAtOnce: () => 0 }),
         Layer.mock(Tunnel, { moved: Effect.never, ready: () => true, reachedFrom: () => Effect.void, ...tunnel })
       ]),
       Layer.provideMerge(Layer.merge(DataPlaneRecording.layer, PortalSocketMemory.layer))

@@ -80,6 +80,38 @@ const attacks: Record<string, () => Promise<unknown>> = {
     return { sent: perSecond * seconds, replies }
   },
 
+  /** `rest`: questions per second, seconds. It is the same name each time. */
+  known: async () => {
+    const [perSecond = 0, seconds = 0] = rest.map(Number)
+    await stream(perSecond * seconds, perSecond, () => [query("app.corp.internal"), 53])
+    await sleep(500)
+    return { sent: perSecond * seconds, replies }
+  },
+
+  /** `rest`: connections, seconds. Each is sent questions as fast as it takes them. */
+  pipelined: async () => {
+    const [connections = 0, seconds = 0] = rest.map(Number)
+    const question = query("app.corp.internal")
+    const framed = Buffer.concat([Buffer.from([0, question.length]), question])
+    const many = Buffer.concat(Array.from({ length: 100 }, () => framed))
+    let sent = 0
+    const all = Array.from({ length: connections }, () => {
+      const tcp = connect(53, target)
+      const fill = (): void => {
+        do sent += 100
+        while (tcp.write(many))
+      }
+      tcp.on("error", () => {})
+      tcp.on("connect", fill)
+      tcp.on("drain", fill)
+      tcp.on("data", () => replies++)
+      return tcp
+    })
+    await sleep(seconds * 1_000)
+    for (const tcp of all) tcp.destroy()
+    return { sent, replies }
+  },
+
   /** `rest`: datagrams per second, seconds. Each has the head of a query and asks nothing that can be read. */
   malformed: async () => {
     const [perSecond = 0, seconds = 0] = rest.map(Number)

@@ -22,6 +22,7 @@ import { defaultProxies, layerResolutions } from "./access.ts"
 const noUpstream = Layer.succeed(Upstream, {
   exchange: () => Effect.never,
   epoch: () => Effect.succeed(0),
+  epochAtOnce: () => 0,
   counters: Effect.succeed({}),
   servers: Effect.succeed([])
 })

@@ -115,6 +115,7 @@ const upstream = Layer.effectContext(
               : Effect.succeed(answer)
           }),
         epoch: () => Effect.succeed(0),
+        epochAtOnce: () => 0,
         counters: Effect.succeed({}),
         servers: Effect.succeed([])
       })

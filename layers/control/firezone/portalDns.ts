@@ -3,12 +3,15 @@
  * and ask here for the SRV and TXT records, which the host's own servers know.
  */
 import { questionSpan } from "../../../src/dns/questionSpan.ts"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
-import { handleQuery } from "../../../src/dns/tunnelServer.ts"
+import { isHint } from "../../../src/dns/serviceHints.ts"
+import { answerQuery } from "../../../src/dns/tunnelServer.ts"
 import type { DnsHandler } from "../../../src/host/DnsSockets.ts"
+import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
 import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
@@ -24,6 +27,7 @@ export const makePortalDns = Effect.gen(function* () {
   const authorizations = yield* Authorizations
   const forwarder = yield* makeDnsForwarder
   const admission = makeAdmission()
+  const clock = yield* Clock.Clock
   const sources = new Map<string, Asker>()
 
   const sourceOf = (address: string): Asker => {
@@ -53,14 +57,18 @@ export const makePortalDns = Effect.gen(function* () {
     if (shed !== null) return shed
     yield* Effect.annotateCurrentSpan({ domain, type })
     // Their hints would lead clients past the proxy IPs.
-    if (type === recordType.HTTPS || type === recordType.SVCB) return { _tag: "NoData", ttl: 60 }
+    if (isHint(type)) return { _tag: "NoData", ttl: 60 }
     if (!forwarded.has(type)) return { _tag: "Refused" }
     const resolver = yield* resolverOf(address, domain)
     if (resolver === undefined) return { _tag: "Refused" }
     return yield* forwarder.forward(source, resolver, question, withinMs)
   }, questionSpan)
 
-  const handler = (...[query, source, transport]: Parameters<DnsHandler>) =>
-    handleQuery(query, transport, (question) => answer(source.address, question))
+  const handler = (...[query, { address }, transport]: Parameters<DnsHandler>) =>
+    answerQuery(query, transport, {
+      lookup: (question) => answer(address, question),
+      known: () => admission.refuse(sourceOf(address), monotonicMillisUnsafe(clock)),
+      mayComplain: () => admission.mayComplain(sourceOf(address), monotonicMillisUnsafe(clock))
+    })
   return { handler, counters: () => ({ ...admission.counters(), ...forwarder.counters() }) }
 })

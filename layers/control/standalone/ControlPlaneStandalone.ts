@@ -67,14 +67,13 @@ export const layer = (
       const services = yield* Effect.context<Effect.Services<ReturnType<typeof applyChange>>>()
       yield* registry.follow((change) => Effect.provide(applyChange(change), services))
       const serve = tunnel.serve((query, { address }, transport) =>
-        names.isDropped(address)
-          ? null
-          : answerQuery(
-              query,
-              transport,
-              (question) => names.answer(address, question),
-              (question) => names.known(address, question)
-            )
+        names.isOfClient(address)
+          ? answerQuery(query, transport, {
+              lookup: (question) => names.answer(address, question),
+              known: (question) => names.known(address, question),
+              mayComplain: () => names.mayComplain(address)
+            })
+          : null
       )
       yield* Effect.all([dataPlane.start, Effect.andThen(options.warmUp ?? Effect.void, serve)], { concurrency: 2 })
       return ControlPlane.of({

@@ -27,7 +27,7 @@ import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import type { Message } from "../../../src/dns/message.ts"
 import { canonicalName } from "../../../src/dns/name.ts"
-import { recordType } from "../../../src/dns/registry.ts"
+import { isHint } from "../../../src/dns/serviceHints.ts"
 import { questionSpan } from "../../../src/dns/questionSpan.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
@@ -44,7 +44,7 @@ import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
 import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
-import { forwardMs, makeForeignAnswers } from "./foreignAnswers.ts"
+import { forwardMs, makeForeignAnswers, noHints } from "./foreignAnswers.ts"
 import { makeResourceNames, type NamesOfClient } from "./resourceNames.ts"
 import { makeStoredSlots } from "./storedSlots.ts"
 
@@ -193,13 +193,16 @@ export const layer = (
         message: Message,
         now: number
       ): Effect.Effect<TunnelAnswer> | undefined => {
-        if (!leadsToAddresses(question)) return undefined
-        const covering = (name: string) => routes.grants(of.rights, name, now)
-        const chain = chainToResource(question.domain, message, (name) => covering(name).length > 0)
+        const chain = chainOf(of, question, message, now)
         if (chain === undefined) return undefined
         const domain = canonicalName(chain.at(-1)!.target)
-        return Effect.map(resourceName(of, covering(domain), { ...question, domain }, now), (end) => endIn(chain, end))
+        const grants = routes.grants(of.rights, domain, now)
+        return Effect.map(resourceName(of, grants, { ...question, domain }, now), (end) => endIn(chain, end))
       }
+      const chainOf = (of: ClientNames, question: TunnelQuestion, message: Message, now: number) =>
+        leadsToAddresses(question)
+          ? chainToResource(question.domain, message, (name) => routes.grants(of.rights, name, now).length > 0)
+          : undefined
 
       /** Of a name that `grants`, one at least, cover. */
       const resourceName = Effect.fnUntraced(function* (
@@ -245,9 +248,17 @@ export const layer = (
         const { domain, family, type } = question
         const now = clock.currentTimeMillisUnsafe()
         const grants = of.decided.find(domain, routes, of.rights, now)
-        if (grants === undefined) return undefined
+        if (grants === undefined) return knownElsewhere(of, question, now)
         if (isHint(type)) return noHints
         return family === null ? undefined : resourceNames.again(of, grants, { domain, family }, now)
+      }
+
+      const knownElsewhere = (of: ClientNames, question: TunnelQuestion, now: number): TunnelAnswer | undefined => {
+        const route = routes.route(of.rights, question, now, files)
+        if (route._tag === "Here") return route.answer
+        if (route._tag !== "Forward") return undefined
+        const isOurs = (message: Message) => chainOf(of, question, message, now) !== undefined
+        return foreign.cached(of, route, question, now, monotonicMillisUnsafe(clock), isOurs)
       }
 
       const decide = Effect.fnUntraced(function* (
@@ -391,21 +402,21 @@ export const layer = (
           // Last, as long lists take a while.
           yield* files.setLists(policy.block)
         }),
-        isDropped: (source) => {
+        isOfClient: (source) => {
+          const known = byAddress.has(source)
+          if (!known) counters.unknown_source++
+          return known
+        },
+        mayComplain: (source) => {
           const of = byAddress.get(source)
-          if (of === undefined) counters.unknown_source++
-          const dropped = of === undefined || admission.isDropped(of, monotonicMillisUnsafe(clock))
-          if (dropped) counters.questions++
-          return dropped
+          return of !== undefined && admission.mayComplain(of, monotonicMillisUnsafe(clock))
         },
         known: (source, question) => {
           const of = byAddress.get(source)
-          const now = monotonicMillisUnsafe(clock)
           // What is told takes the longer way.
-          const answer = of?.known.isFree(now) === true && !logDns ? known(of, question) : undefined
-          if (answer === undefined) return undefined
-          counters.questions++
-          of!.known.admit(now)
+          if (of === undefined || logDns) return undefined
+          const answer = known(of, question) ?? admission.refuse(of, monotonicMillisUnsafe(clock))
+          if (answer !== undefined) counters.questions++
           return answer
         },
         inUse: Effect.fnUntraced(function* (client, mappings) {
@@ -430,10 +441,6 @@ export const layer = (
       })
     })
   )
-
-/** Their hints would lead clients past the proxy IPs. */
-const isHint = (type: number): boolean => type === recordType.HTTPS || type === recordType.SVCB
-const noHints: TunnelAnswer = { _tag: "NoData", ttl: 60 }
 
 const leadsToAddresses = ({ family, type }: TunnelQuestion): boolean => family !== null || isHint(type)
 

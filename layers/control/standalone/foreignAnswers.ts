@@ -5,12 +5,16 @@ import { hostsTtl, type NameRights, type NameRoute } from "../../../src/control/
 import { FilteredAddresses, refusalOf } from "../../../src/control/standalone/tellable.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import type { Message } from "../../../src/dns/message.ts"
-import { recordType } from "../../../src/dns/registry.ts"
+import { filterAddresses } from "../../../src/dns/filterAddresses.ts"
+import { isHint } from "../../../src/dns/serviceHints.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import type { Asker } from "../../dns/askers.ts"
 import type { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
+
+/** Their hints would lead clients past the proxy IPs. */
+export const noHints: TunnelAnswer = { _tag: "NoData", ttl: 60 }
 
 /** How long another server may take for a question. */
 export const forwardMs = 4_000
@@ -37,6 +41,7 @@ export const makeForeignAnswers = Effect.fnUntraced(function* (forwarder: Effect
         // What comes through the tunnel anyhow has no other way out than ours.
         return why === undefined && (!of.internet || !address.includes(":") || families.leadsTo(address))
       },
+      leavesOut: () => first !== null,
       tell: Effect.suspend(() => (first === null ? Effect.undefined : tellFiltered(of.rights.client, domain, first)))
     }
   }
@@ -65,11 +70,9 @@ export const makeForeignAnswers = Effect.fnUntraced(function* (forwarder: Effect
       now: number,
       instead: (message: Message) => Effect.Effect<TunnelAnswer> | undefined
     ): Effect.fn.Return<TunnelAnswer> {
-      const { domain, type } = question
       // Their hints are for names outside: in a private zone they would lead clients past the proxy IPs.
-      if (as !== "outside" && (type === recordType.HTTPS || type === recordType.SVCB))
-        return { _tag: "NoData", ttl: 60 }
-      const { keep, tell } = judge(of, domain, now, as !== "networks")
+      if (as !== "outside" && isHint(question.type)) return noHints
+      const { keep, tell } = judge(of, question.domain, now, as !== "networks")
       const answer = yield* forwarder.forward(of, resolver, question, forwardMs, keep)
       const own = answer._tag === "Forwarded" ? instead(answer.message) : undefined
       if (own !== undefined) return yield* own
@@ -77,6 +80,25 @@ export const makeForeignAnswers = Effect.fnUntraced(function* (forwarder: Effect
       if (as === "networks" && !leadsSomewhere(answer)) return { _tag: "NameError", ttl: 5 }
       return error === undefined || answer._tag !== "Forwarded" ? answer : { ...answer, error }
     }),
+
+    /** The same at once, where it is kept, all of it may be told, and it does not lead back to one of ours (`isOurs`). */
+    cached: (
+      of: Questioner,
+      { as, resolver }: Extract<NameRoute, { _tag: "Forward" }>,
+      question: TunnelQuestion,
+      now: number,
+      monotonic: number,
+      isOurs: (message: Message) => boolean
+    ): TunnelAnswer | undefined => {
+      if (as !== "outside" && isHint(question.type)) return noHints
+      return forwarder.cached(resolver, question, monotonic, (message) => {
+        if (isOurs(message)) return undefined
+        const { keep, leavesOut } = judge(of, question.domain, now, as !== "networks")
+        const answer: TunnelAnswer = { _tag: "Forwarded", message: filterAddresses(message, keep) }
+        if (leavesOut()) return undefined
+        return as === "networks" && !leadsSomewhere(answer) ? { _tag: "NameError", ttl: 5 } : answer
+      })
+    },
 
     /** What the hosts file says. */
     fromHosts: Effect.fnUntraced(function* (

@@ -98,6 +98,7 @@ const upstream = Layer.succeed(Upstream, {
           : []
     }),
   epoch: () => Effect.succeed(0),
+  epochAtOnce: () => 0,
   counters: Effect.succeed({}),
   servers: Effect.succeed([])
 })

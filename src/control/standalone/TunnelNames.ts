@@ -23,12 +23,14 @@ export class TunnelNames extends Context.Service<
      */
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
     /**
-     * What `answer` comes to, where that is known by now and nothing has to be done for it; `undefined`: it is not, and the
-     * question does not count yet.
+     * What `answer` comes to, where that is known by now and nothing has to be done for it, or where it is one question too
+     * many; `undefined`: neither, and the question does not count yet.
      */
     readonly known: (source: string, question: TunnelQuestion) => TunnelAnswer | undefined
-    /** Whether a question that comes from there now gets no answer, whatever it is: of no client, or one more of a flood. It counts. */
-    readonly isDropped: (source: string) => boolean
+    /** Whether a client has the address; what comes from others counts, and gets no answer. */
+    readonly isOfClient: (source: string) => boolean
+    /** Whether one more query from there that is none is told so. It counts. */
+    readonly mayComplain: (source: string) => boolean
     /** The packet path tells which names of a client have sessions: they are not the ones to make room. */
     readonly inUse: (client: ClientId, mappings: ReadonlyArray<MappingId>) => Effect.Effect<void>
     /** A packet went to the name's proxies: where it is known in memory only, it is written down. */

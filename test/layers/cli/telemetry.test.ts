@@ -58,6 +58,7 @@ const layerQuestions = TunnelNamesLive.layer(config).pipe(
   Layer.provide(
     Layer.mock(Upstream, {
       epoch: () => Effect.succeed(0),
+      epochAtOnce: () => 0,
       exchange: () =>
         Effect.fail(
           new ResolutionError({ resolver: "system", domain: "example.com", reason: new Timeout({ afterMs: 4_000 }) })

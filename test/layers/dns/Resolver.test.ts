@@ -353,6 +353,7 @@ describe("Resolver, a server that comes back in the middle of a lookup", () => {
   /** Refuses the first question of the type, as a closed port does, and answers everything else. */
   const returning = (refused: number, asked: Array<number>) =>
     Layer.mock(Upstream, {
+      epochAtOnce: () => 0,
       exchange: (resolver, { domain, type }) => {
         asked.push(type)
         if (type === refused && asked.filter((t) => t === type).length === 1) {

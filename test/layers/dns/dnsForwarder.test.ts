@@ -26,6 +26,8 @@ const world = Effect.gen(function* () {
     message: reply({ answers: [address("192.0.2.1", 60)] }) as Message | null,
     delayMs: 100,
     epoch: 0,
+    /** resolv.conf is to be read again. */
+    looks: false,
     atOnce: 0,
     asked: [] as Array<string>,
     questions: [] as Array<UpstreamQuestion>
@@ -33,6 +35,7 @@ const world = Effect.gen(function* () {
   let running = 0
   const upstream = Layer.mock(Upstream, {
     epoch: () => Effect.sync(() => server.epoch),
+    epochAtOnce: () => (server.looks ? undefined : server.epoch),
     exchange: (set, question, withinMs = 10_000) =>
       Effect.gen(function* () {
         server.asked.push(`${set} ${question.domain}`)
