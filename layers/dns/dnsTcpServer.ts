@@ -15,6 +15,8 @@ export const defaultTcpLimits = {
   idleMs: 10_000,
   /** Queries of one connection that wait or are answered at a time; then its reading pauses. */
   maxPipelined: 128,
+  /** Of all connections of a source, but for one of each. */
+  maxPending: 256,
   maxQueryBytes: 4096,
   /** Of answers that a source's connections have not read. */
   maxUnreadBytes: 4 * 1024 * 1024
@@ -26,11 +28,14 @@ export type TcpLimits = Readonly<typeof defaultTcpLimits>
 interface Connection {
   readonly socket: net.Socket
   readonly source: Source
+  /** Queries that wait or are answered: bounded, since reading stops at the limit. */
+  pending: number
 }
 
 interface Source {
   readonly address: string
   connections: number
+  pending: number
   unreadBytes: number
 }
 
@@ -98,21 +103,21 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     const queries = yield* Queue.unbounded<Uint8Array>()
     const answering = yield* FiberSet.make<void>()
     const runAnswer = yield* FiberSet.runtime(answering)()
-    /** Queued or being answered: bounded, since reading stops at the limit. */
-    let pending = 0
     let received = Buffer.alloc(0)
     const closed = yield* Deferred.make<void>()
     let ended = false
     const endWhenAnswered = (): void => {
-      if (ended && pending === 0) Deferred.doneUnsafe(closed, Effect.void)
+      if (ended && own.pending === 0) Deferred.doneUnsafe(closed, Effect.void)
     }
     socket.once("close", () => Deferred.doneUnsafe(closed, Effect.void))
     socket.once("end", () => {
       ended = true
       endWhenAnswered()
     })
+    const mayRead = (): boolean =>
+      own.pending === 0 || (own.pending < limits.maxPipelined && own.source.pending < limits.maxPending)
     const readFrames = (): void => {
-      while (pending < limits.maxPipelined && received.length >= 2) {
+      while (mayRead() && received.length >= 2) {
         const length = received.readUInt16BE(0)
         if (length > limits.maxQueryBytes) {
           counters.tcp_closed_oversize++
@@ -120,13 +125,14 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
           return
         }
         if (received.length < 2 + length) break
-        pending++
+        own.pending++
+        own.source.pending++
         idle.delete(own)
         counters.tcp_queries++
         Queue.offerUnsafe(queries, Uint8Array.from(received.subarray(2, 2 + length)))
         received = received.subarray(2 + length)
       }
-      if (pending >= limits.maxPipelined) socket.pause()
+      if (!mayRead()) socket.pause()
       else if (socket.isPaused()) socket.resume()
     }
     const answer = (query: Uint8Array): Effect.Effect<void> =>
@@ -134,9 +140,10 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
         Effect.flatMap((reply) => (reply === null ? hangUp(socket) : write(own, reply))),
         Effect.ensuring(
           Effect.sync(() => {
-            pending--
+            own.pending--
+            own.source.pending--
             readFrames()
-            if (pending === 0 && !socket.destroyed) idle.add(own)
+            if (own.pending === 0 && !socket.destroyed) idle.add(own)
             endWhenAnswered()
           })
         )
@@ -149,7 +156,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
       for (;;) {
         const query = yield* Queue.take(queries).pipe(Effect.timeoutOption(limits.idleMs))
         if (Option.isSome(query)) runAnswer(answer(query.value))
-        else if (pending === 0) {
+        else if (own.pending === 0) {
           counters.tcp_closed_idle++
           return
         }
@@ -158,9 +165,10 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     yield* Effect.raceFirst(loop, Deferred.await(closed))
   })
 
-  const ended = ({ socket, source }: Connection): void => {
+  const ended = ({ pending, socket, source }: Connection): void => {
     socket.destroy()
     connections--
+    source.pending -= pending
     source.connections--
     if (source.connections === 0) sources.delete(source.address)
   }
@@ -180,7 +188,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
   const accept = (socket: net.Socket): void => {
     socket.on("error", () => socket.destroy())
     const { remoteAddress: address = "", remotePort: port = 0 } = socket
-    const source = sources.get(address) ?? { address, connections: 0, unreadBytes: 0 }
+    const source = sources.get(address) ?? { address, connections: 0, pending: 0, unreadBytes: 0 }
     const full = source.connections >= Math.min(limits.maxPerSource, limits.maxConnections - connections)
     // Without an address it is closed already.
     if (address === "" || (full && !makeRoom(source))) {
@@ -192,7 +200,7 @@ export const dnsTcpServer = Effect.fnUntraced(function* (options: {
     connections++
     source.connections++
     sources.set(address, source)
-    const own = { socket, source }
+    const own = { socket, source, pending: 0 }
     idle.add(own)
     socket.once("close", () => idle.delete(own))
     run(serve(own, { address, port }).pipe(Effect.scoped, Effect.ensuring(Effect.sync(() => ended(own)))))

@@ -7,7 +7,6 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { FairQueue } from "../../src/dns/FairQueue.ts"
 import { rcodeText } from "../../src/dns/registry.ts"
 import {
   type DnsHandler,
@@ -24,6 +23,7 @@ import { makeOutlive } from "../../src/loops/outlive.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { openServerSocket } from "../dataplane/native/fds.ts"
 import { defaultTcpLimits, dnsTcpServer, type TcpLimits } from "../dns/dnsTcpServer.ts"
+import { Turns } from "../dns/turns.ts"
 import { addressItself } from "../dns/udpSocket.ts"
 
 export interface DnsSocketsOptions {
@@ -40,11 +40,8 @@ export interface DnsSocketsOptions {
 /** An address may come up a moment after its device. */
 const bindRetry = Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 3 }))
 
-/**
- * Queries that are more than a look to answer begin two at a turn of the event loop, round robin by source: a burst is
- * read off the socket before it is worked on, so that it neither fills the socket nor holds up what others ask.
- */
-const beginsPerTurn = 2
+/** Of the work of a turn (`Turns`): a query that takes a fiber to answer, and one over TCP, beside its answer. */
+const work = { known: 1, fiber: 8, stream: 4 } as const
 
 /** An IPv6 address that cannot be bound although the device has IPv6 is tried again after this long. */
 const tryAgain = "2 seconds"
@@ -89,17 +86,13 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     if (error !== null) counters.send_errors++
   }
 
-  const serveUdp = Effect.fnUntraced(function* (service: DnsService, address: string, port: number) {
+  const serveUdp = Effect.fnUntraced(function* (service: DnsService, turns: Turns, address: string, port: number) {
     const socket = yield* retrying(Effect.flatMap(bind("udp", address, port, service), openUdpServer))
     // Made after the socket, so that at the end nothing sends on a closed one.
     const fibers = yield* FiberSet.make<void>()
     const run = yield* FiberSet.runtime(fibers)()
     const perSource = new Map<string, number>()
     let inFlight = 0
-    const waiting = new FairQueue<Asked>({ running: 1, waiting: maxInFlight, waitingEach: maxInFlight })
-    /** Begun at this turn of the event loop, whose end is `turn`. */
-    let begun = 0
-    let turn: NodeJS.Immediate | undefined
     const ended = (source: string): void => {
       inFlight--
       const left = perSource.get(source)! - 1
@@ -114,51 +107,44 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
         Effect.map((reply) => send(reply, source)),
         Effect.ensuring(Effect.sync(() => ended(source.address)))
       )
-    const begin = ({ reply, source }: Asked): void => {
-      begun++
-      run(answer(reply, source))
-    }
-    const nextTurn = (): void => {
-      turn = undefined
-      begun = 0
-      for (let i = 0; i < beginsPerTurn; i++) {
-        const next = waiting.take()
-        if (next === undefined) break
-        waiting.done(next.name)
-        begin(next.item)
-      }
-      if (begun > 0) turn = setImmediate(nextTurn)
-    }
-    yield* Effect.addFinalizer(() => Effect.sync(() => clearImmediate(turn)))
     socket.on("message", (bytes, { address, port }) => {
       const mine = perSource.get(address) ?? 0
+      const source = { address, port }
+      const begin = (): number => {
+        const reply = handle(service, bytes, source, "udp")
+        if (Effect.isEffect(reply)) {
+          run(answer(reply, source))
+          return work.fiber
+        }
+        send(reply, source)
+        ended(address)
+        return work.known
+      }
       if (mine >= maxInFlight - inFlight) {
         counters.udp_dropped++
         return
       }
       counters.udp_queries++
-      const source = { address, port }
-      const reply = handle(service, bytes, source, "udp")
-      if (!Effect.isEffect(reply)) return send(reply, source)
       inFlight++
       perSource.set(address, mine + 1)
-      if (begun < beginsPerTurn) begin({ reply, source })
-      else waiting.add(address, { reply, source })
-      turn ??= setImmediate(nextTurn)
+      turns.add(address, begin)
     })
     socket.on("error", () => counters.send_errors++)
   })
 
-  const serveAddress = Effect.fnUntraced(function* (service: DnsService, address: string) {
+  const serveAddress = Effect.fnUntraced(function* (service: DnsService, turns: Turns, address: string) {
     const server = yield* dnsTcpServer({
       listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service), openTcpServer)),
       handler: (bytes, source) =>
-        Effect.map(outlive(waitFor(handle(service, bytes, source, "tcp"))), (reply) => (reply ? counted(reply) : null)),
+        Effect.map(
+          outlive(inTurn(turns, source.address, () => handle(service, bytes, source, "tcp"))),
+          (reply) => (reply ? counted(reply) : null)
+        ),
       limits,
       counters
     })
     const port = portOf(server)
-    yield* serveUdp(service, address, port)
+    yield* serveUdp(service, turns, address, port)
     return { address, port }
   })
 
@@ -170,12 +156,12 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     )
 
   /** Serves whenever the device has IPv6. Yields once it is known whether it does: what was bound then, or `null`. */
-  const serveWhilePresent = Effect.fnUntraced(function* (service: DnsService, address: string) {
+  const serveWhilePresent = Effect.fnUntraced(function* (service: DnsService, turns: Turns, address: string) {
     const first = yield* Deferred.make<SocketAddress | null, DnsSocketError>()
     const turn = Effect.gen(function* () {
       if (families.ipv6().device !== null) yield* Deferred.succeed(first, null)
       yield* untilDevice(true)
-      yield* Deferred.succeed(first, yield* serveAddress(service, address))
+      yield* Deferred.succeed(first, yield* serveAddress(service, turns, address))
       yield* untilDevice(false)
     }).pipe(
       Effect.scoped,
@@ -191,9 +177,13 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
 
   return DnsSockets.of({
     serve: Effect.fn("DnsSockets.serve")(function* (service) {
+      const turns = new Turns(maxInFlight)
+      yield* Effect.addFinalizer(() => Effect.sync(() => turns.close()))
       const bound: Array<SocketAddress> = []
       for (const address of service.addresses) {
-        const serving = net.isIPv6(address) ? serveWhilePresent(service, address) : serveAddress(service, address)
+        const serving = net.isIPv6(address)
+          ? serveWhilePresent(service, turns, address)
+          : serveAddress(service, turns, address)
         const at = yield* serving
         if (at !== null) bound.push(at)
       }
@@ -217,11 +207,20 @@ const handle = ({ handler }: DnsService, ...query: Parameters<DnsHandler>): Retu
   }
 }
 
-/** A query that waits for its turn. */
-interface Asked {
-  readonly reply: Effect.Effect<DnsReply>
-  readonly source: SocketAddress
-}
+/** What the handler says once it is the source's turn; nothing where it may not wait for that. */
+const inTurn = (turns: Turns, source: string, ask: () => ReturnType<DnsHandler>): Effect.Effect<DnsReply> =>
+  Effect.callback<DnsReply>((resume) => {
+    let isWanted = true
+    const isAdded = turns.add(source, () => {
+      if (!isWanted) return 0
+      resume(waitFor(ask()))
+      return work.stream
+    })
+    if (!isAdded) resume(Effect.succeed(null))
+    return Effect.sync(() => {
+      isWanted = false
+    })
+  })
 
 /** What Node is to listen on. */
 interface Binding {

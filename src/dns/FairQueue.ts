@@ -28,6 +28,11 @@ export class FairQueue<T> {
     this.bounds = bounds
   }
 
+  /** Nothing waits. */
+  get isEmpty(): boolean {
+    return this.waiting === 0
+  }
+
   /** Puts an item behind the others of its lane; `false` when it has no room. */
   add(name: string, item: T): boolean {
     const lane = this.lanes.get(name) ?? { running: 0, waiting: new Set<T>() }
