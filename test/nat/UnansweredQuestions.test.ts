@@ -30,10 +30,11 @@ describe("unanswered questions", () => {
   it("that are never answered are forgotten, a quarter each second", () => {
     const questions = new UnansweredQuestions()
     assert.strictEqual(taken(questions, 1, 10_000, 5_000_000_000), 2_048)
-    assert.strictEqual(taken(questions, 1, 10_000, 5_000_000_999), 0)
-    assert.strictEqual(taken(questions, 1, 10_000, 5_000_001_000), 512)
-    assert.strictEqual(taken(questions, 2, 10_000, 5_000_001_000), 1_024)
-    assert.strictEqual(taken(questions, 1, 10_000, 5_000_003_000), 1_248)
+    assert.strictEqual(taken(questions, 1, 10_000, 5_000_000_099), 0)
+    assert.strictEqual(taken(questions, 1, 10_000, 5_000_000_100), 59)
+    assert.strictEqual(taken(questions, 2, 10_000, 5_000_000_100), 1_024)
+    questions.forgetClient(2)
+    assert.strictEqual(taken(questions, 1, 10_000, 5_000_001_100), 512)
     assert.strictEqual(taken(questions, 1, 10_000, 5_000_100_000), 2_048)
   })
 
