@@ -136,9 +136,8 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     const server = yield* dnsTcpServer({
       listen: retrying(Effect.flatMap(bind("tcp", address, service.port, service), openTcpServer)),
       handler: (bytes, source) =>
-        Effect.map(
-          outlive(inTurn(turns, source.address, () => handle(service, bytes, source, "tcp"))),
-          (reply) => (reply ? counted(reply) : null)
+        Effect.map(outlive(inTurn(turns, source.address, () => handle(service, bytes, source, "tcp"))), (reply) =>
+          reply ? counted(reply) : null
         ),
       limits,
       counters
