@@ -176,7 +176,6 @@ describe("an engine whose clients have all been removed", () => {
       "engine.state.mappings.names",
       "engine.state.notices.limits.state",
       "engine.state.notices.sentAt",
-      "engine.state.questions.counts",
       "engine.state.resources.names",
       "engine.state.routes.clients",
       "engine.state.silence.ports",

@@ -159,7 +159,7 @@ describe("NameBook", () => {
     assert.strictEqual(book.mappingsOf(clientId(0)), 1)
   })
 
-  it("remembers the last 512 names without proxies of each client, and none of a resource that is withdrawn", () => {
+  it("remembers the last 1,024 names without proxies of each client, and none of a resource that is withdrawn", () => {
     const { book, state } = world()
     const ask = (domain: string, n = 0) => book.subscribe({ ...subscription(domain, n), proxyIps: [] }).state
     const junk = (from: number, to: number, n = 0) => {
@@ -170,18 +170,18 @@ describe("NameBook", () => {
     }
     junk(0, 1)
     // Of a name of its own: what is known of a name, all its clients know.
-    junk(900, 901, 1)
-    junk(1, 512)
+    junk(9_000, 9_001, 1)
+    junk(1, 1_024)
     ask("n0.corp")
-    junk(512, 600)
+    junk(1_024, 1_112)
     const lookups = () => book.counters()["lookups.started"]!
     const before = lookups()
     assert.strictEqual(ask("n0.corp")._tag, "Unresolved")
-    assert.strictEqual(ask("n900.corp", 1)._tag, "Unresolved")
+    assert.strictEqual(ask("n9000.corp", 1)._tag, "Unresolved")
     assert.strictEqual(lookups(), before)
     assert.strictEqual(ask("n1.corp")._tag, "Resolving")
     book.revoked(clientId(0), apps)
-    assert.strictEqual(ask("n599.corp")._tag, "Resolving")
+    assert.strictEqual(ask("n1111.corp")._tag, "Resolving")
     assert.notInclude(
       state.commands.map(({ _tag }) => _tag),
       "LapseMapping"
