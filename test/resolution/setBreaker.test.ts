@@ -108,7 +108,7 @@ describe("a probe", () => {
 
   it("is none while nothing waits, is wanted, or the set answers", () => {
     for (const end of [
-      ({ breaker }: ReturnType<typeof makeBreaker>, held: NameEntry) => void breaker.forget(held),
+      ({ breaker }: ReturnType<typeof makeBreaker>, held: NameEntry) => breaker.forget(held),
       ({ told }: ReturnType<typeof makeBreaker>, held: NameEntry) => void told.unwanted.add(held),
       ({ breaker, name }: ReturnType<typeof makeBreaker>) => void breaker.answered(name("other"))
     ]) {
