@@ -6,7 +6,7 @@ import type { ProbeAim, ServerMemory } from "./serverMemory.ts"
 /** A silent server's turn comes after so many of each living one. */
 const silentHandicap = 2
 
-export const isSilent = (memory: ServerMemory, { key }: AskedServer): boolean => memory.of(key).silentSince !== null
+const isSilent = (memory: ServerMemory, { key }: AskedServer): boolean => memory.of(key).silentSince !== null
 
 export const isLiving = (memory: ServerMemory, { key }: AskedServer): boolean => {
   const { answeredAt, silentSince } = memory.of(key)
