@@ -45,10 +45,16 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
   const { device } = config
   return yield* Effect.gen(function* () {
     const about = () => ({ startedAt, publicKey, endpoint: portalEndpoint(config.apiUrl) })
+    const http = yield* serveMonitor({
+      at: config.listenHttp,
+      setting: "SALLYPORT_LISTEN_HTTP",
+      perClient: () => config.metricsPerClient,
+      about
+    })
     yield* ControlSocket.serve(
       config.controlSocket,
       yield* Effect.all([
-        statusRoute(about),
+        statusRoute(about, http),
         explainRoute(Effect.map(authorizedSoFar, (policy) => ({ kind: "portal", ...policy, about: about(), device }))),
         reloadRoute(portalDecides),
         keyRoute(() => portalGivesKeys),
@@ -56,12 +62,6 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
       ])
     )
     yield* serveHealth(config.healthAddress, "HEALTH_CHECK_ADDR")
-    yield* serveMonitor({
-      at: config.listenHttp,
-      setting: "SALLYPORT_LISTEN_HTTP",
-      perClient: () => config.metricsPerClient,
-      about
-    })
     yield* Effect.logInfo("started").pipe(
       Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })
     )

@@ -85,8 +85,11 @@ export const layer = (
       const reported = Effect.gen(function* () {
         const files = yield* NameFiles
         const keys = yield* KeyRotation
-        const about = () => ({ startedAt, ...keys.current(), endpoint: registry.current().config.endpoint })
-        yield* serveMonitor({
+        const about = () => {
+          const { endpoint, grants } = registry.current().config
+          return { startedAt, ...keys.current(), endpoint, grants }
+        }
+        const http = yield* serveMonitor({
           at: config.listenHttp,
           setting: "listen_http",
           perClient: () => registry.current().config.metricsPerClient,
@@ -97,7 +100,7 @@ export const layer = (
         yield* ControlSocket.serve(
           config.controlSocket,
           yield* Effect.all([
-            statusRoute(about),
+            statusRoute(about, http),
             explainRoute(Effect.sync(explained)),
             reloadRoute(registry.reload),
             keyRoute(keys.change),

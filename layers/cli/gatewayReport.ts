@@ -19,7 +19,7 @@ import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** Reads the report from the services at hand. */
 export const gatewayReport = Effect.fnUntraced(function* (
-  gateway: Pick<StatusInput, "startedAt" | "publicKey" | "ending" | "endpoint">
+  gateway: Pick<StatusInput, "startedAt" | "publicKey" | "ending" | "endpoint" | "http" | "grants">
 ) {
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions

@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { ScreenSize } from "../../src/cli/renderStatus.ts"
+import { screenOf } from "../../src/cli/renderStatus.ts"
 import { Screen, showStatus, SomethingWrong, type StatusRequest } from "../../src/cli/showStatus.ts"
 import * as ControlClient from "./ControlClient.ts"
 import { runProcess } from "./runProcess.ts"
@@ -13,9 +13,4 @@ export const runStatus = (request: StatusRequest): void =>
   )
 
 /** The terminal of this process. */
-export const layerScreen = Layer.succeed(Screen, (): ScreenSize | null => {
-  const { columns, isTTY, rows } = process.stdout
-  if (!isTTY) return null
-  const { NO_COLOR = "", TERM } = process.env
-  return { columns: columns || 80, rows: rows || 24, color: NO_COLOR === "" && TERM !== "dumb" }
-})
+export const layerScreen = Layer.succeed(Screen, () => screenOf(process.stdout, process.env))

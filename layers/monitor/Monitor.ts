@@ -114,7 +114,7 @@ interface MonitorOptions {
   readonly about: Parameters<typeof dashboardRoutes>[0]
 }
 
-/** Folds the metrics, and serves everything, until the scope closes. */
+/** Folds the metrics, and serves everything, until the scope closes; yields how it is with the listener, `null` without. */
 export const serveMonitor = Effect.fnUntraced(function* ({ about, at, perClient, setting }: MonitorOptions) {
   const fold = yield* makeGatewayMetrics
   const dashboard = yield* dashboardRoutes(about)
@@ -128,7 +128,7 @@ export const serveMonitor = Effect.fnUntraced(function* ({ about, at, perClient,
     Effect.sleep(foldEvery)
   )
   yield* Effect.forkScoped(superviseForever("Monitor.fold", folding))
-  if (at === null) return
+  if (at === null) return Effect.succeed(null)
   const routes = {
     ...(yield* health(() => true)),
     ...dashboard.routes,
@@ -138,5 +138,5 @@ export const serveMonitor = Effect.fnUntraced(function* ({ about, at, perClient,
       )
     }
   }
-  yield* Effect.asVoid(listen(at, setting, routes))
+  return yield* listen(at, setting, routes)
 })

@@ -40,7 +40,7 @@ export interface Routes {
 }
 
 /** How it is with a listener that is to be. */
-interface ListenerState {
+export interface ListenerState {
   readonly at: HostPort
   /** The port in use; `null`: none. */
   readonly port: number | null

@@ -123,6 +123,9 @@ const identifying = new Set(
   ).split(" ")
 )
 
+/** Fields whose values are words of the gateway's own, whatever clients are called. */
+const own = new Set(["_tag", "state", "path", "kind", "gatewayKey"])
+
 const redactDocument = (value: unknown, redactor: Redactor, key = ""): unknown => {
   if (Array.isArray(value)) return value.map((one: unknown) => redactDocument(one, redactor, key))
   if (typeof value === "object" && value !== null) {
@@ -132,6 +135,6 @@ const redactDocument = (value: unknown, redactor: Redactor, key = ""): unknown =
       Object.entries(value).map(([inner, one]) => [inner, redactDocument(one, redactor, inner)])
     )
   }
-  if (typeof value !== "string" || key === "_tag") return value
+  if (typeof value !== "string" || own.has(key)) return value
   return identifying.has(key) ? redactor.value(value) : redactor.text(value)
 }

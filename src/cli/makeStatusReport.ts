@@ -1,4 +1,4 @@
-import type { ConfiguredClient } from "../config/GatewayConfig.ts"
+import type { ConfiguredClient, HostPort } from "../config/GatewayConfig.ts"
 import type { ControlPlaneHealth } from "../control/ControlPlane.ts"
 import type { KeyReport } from "../control/standalone/KeyRotation.ts"
 import type { Activity, SilentAddress } from "../dataplane/Activity.ts"
@@ -21,6 +21,7 @@ import { type StatusReport, statusVersion } from "./statusReport.ts"
 /** Rows beyond these are left out of a report and counted. */
 const maxMappingRows = 10_000
 const maxAuthorizationRows = 10_000
+const maxExpiredRows = 1_000
 
 /** What a running gateway's services say. */
 export interface StatusInput {
@@ -34,7 +35,14 @@ export interface StatusInput {
   readonly publicKey: string
   /** The key before, while it answers as well. */
   readonly ending?: KeyReport["ending"]
-  readonly endpoint: { readonly host: string; readonly port: number }
+  readonly endpoint: HostPort
+  /** Where metrics and dashboard are served; `null`: nowhere. */
+  readonly http?: {
+    readonly at: HostPort
+    readonly wrong: { readonly why: string; readonly since: number } | null
+  } | null
+  /** All of the file, those that have expired among them; a portal tells of none that has. */
+  readonly grants?: ReadonlyArray<Authorization>
   readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "publicKey" | "tunnel4" | "tunnel6">>
   /** The gateway's public key that each client has proved to know. */
   readonly gatewayKeys: ReadonlyMap<string, string>
@@ -73,6 +81,11 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
   const { host, ipv6 } = input
   const missing = (part: Ipv6[Ipv6Part]) => (part === null ? null : { why: part.why, since: dateOf(part.since) })
   const stranded = strandedClients(input.foreignNetworks, input.clients)
+  const authorizationRow = ({ client, expiresAt, resource }: Authorization) => ({
+    client: client.id,
+    resource: resource.id,
+    expiresAt: expiresAt === null ? null : Math.round(expiresAt - input.expiryAhead)
+  })
   return {
     version: statusVersion,
     at: input.at,
@@ -83,6 +96,13 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
     },
+    http:
+      input.http === undefined || input.http === null
+        ? null
+        : {
+            at: formatHostPort(input.http.at.host, input.http.at.port),
+            wrong: input.http.wrong === null ? null : { ...input.http.wrong, since: dateOf(input.http.wrong.since) }
+          },
     controlPlane: datedHealth(input.controlPlane, dateOf),
     firewall: {
       judged: input.firewall.judged,
@@ -132,11 +152,11 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       }
     }),
     mappings: mappings.map((status) => mappingRow(status, dateOf)),
-    authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(({ client, resource, expiresAt }) => ({
-      client: client.id,
-      resource: resource.id,
-      expiresAt: expiresAt === null ? null : Math.round(expiresAt - input.expiryAhead)
-    })),
+    authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(authorizationRow),
+    expired: (input.grants ?? [])
+      .filter(({ expiresAt }) => expiresAt !== null && expiresAt <= input.at + input.expiryAhead)
+      .slice(0, maxExpiredRows)
+      .map(authorizationRow),
     unknownDevices: input.activity
       .strangers(input.now)
       .map(({ address, handshakes, latest, port, publicKey, since }) => ({

@@ -24,6 +24,15 @@ export interface ScreenSize {
   readonly color: boolean
 }
 
+/** `null`: it is none. One that does not say how large it is counts as the usual one. */
+export const screenOf = (
+  { columns, isTTY, rows }: { readonly columns: number; readonly isTTY: boolean; readonly rows: number },
+  environment: Readonly<Record<string, string | undefined>>
+): ScreenSize | null => {
+  const { NO_COLOR = "", TERM } = environment
+  return isTTY ? { columns: columns || 80, rows: rows || 24, color: NO_COLOR === "" && TERM !== "dumb" } : null
+}
+
 /** What of the report is asked for; nothing: one screen. */
 export interface StatusView {
   readonly clients: boolean

@@ -97,6 +97,8 @@ export const StatusReport = Schema.Struct({
       })
     )
   }),
+  /** Where metrics, health and dashboard are served, and why they are not; `null`: they are not meant to be. */
+  http: Schema.optionalKey(Schema.NullOr(Schema.Struct({ at: Schema.String, wrong: Missing }))),
   /** How the host has kept to what the gateway set up on it; what was put right since the start, and what cannot be. */
   host: Schema.optionalKey(
     Schema.Struct({
@@ -175,6 +177,8 @@ export const StatusReport = Schema.Struct({
       })
     )
   ),
+  /** What the file gives nobody any more, as its time has passed. */
+  expired: Schema.optionalKey(Schema.Array(AuthorizationRow)),
   /** Rows that did not fit. */
   omitted: Schema.Struct({ mappings: Schema.Finite, authorizations: Schema.Finite }),
   counters: Schema.Struct({

@@ -129,10 +129,10 @@ const mappingTable = (rows: ReadonlyArray<MappingRow>, at: number, by: "client" 
 
 /** All about one client: what it is, what it may reach, its names. `undefined`: none is called so. */
 export const clientDetails = (report: StatusReport, name: string, width?: number): string | undefined => {
-  const { at, authorizations, clients, mappings } = report
+  const { at, authorizations, clients, expired = [], mappings } = report
   const client = clients.find((one) => one.name === name)
   if (client === undefined) return undefined
-  const rights = authorizations.filter((one) => one.client === name)
+  const rights = [...authorizations, ...expired].filter((one) => one.client === name)
   const names = mappings.filter((one) => one.client === name)
   return [
     table(
@@ -214,7 +214,11 @@ const rightsTable = (rows: StatusReport["authorizations"], at: number, width?: n
     ["RESOURCE", "EXPIRES"],
     rows.map(({ expiresAt, resource }) => [
       resource,
-      expiresAt === null ? "never" : expiresAt <= at ? "now" : `in ${formatAge(expiresAt - at)}`
+      expiresAt === null
+        ? "never"
+        : expiresAt <= at
+          ? `expired ${formatAge(at - expiresAt)} ago`
+          : `in ${formatAge(expiresAt - at)}`
     ]),
     width
   )

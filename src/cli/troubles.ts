@@ -75,6 +75,32 @@ const hostRepaired: Judgement = ({ host }) =>
         )
       ]
 
+const httpTaken: Judgement = ({ controlPlane: { kind }, http }) =>
+  http === undefined || http === null || http.wrong === null
+    ? []
+    : [
+        trouble(
+          "odd",
+          `no metrics, health and dashboard at ${http.at}: ${http.wrong.why}`,
+          http.wrong.since,
+          `find its owner with "ss -ltnp sport = :${http.at.slice(http.at.lastIndexOf(":") + 1)}", or set ${kind === "file" ? "listen_http" : "SALLYPORT_LISTEN_HTTP"} to a free address`
+        )
+      ]
+
+/** One finding for a resource whose time has passed, however many clients had it. */
+const expiredGrants: Judgement = ({ expired = [] }) =>
+  [...Map.groupBy(expired, ({ expiresAt, resource }) => JSON.stringify([resource, expiresAt])).values()].map((rows) => {
+    const { expiresAt, resource } = rows[0]!
+    const clients = rows.map(({ client }) => client)
+    return trouble(
+      "note",
+      `the resource ${resource} has expired: no longer for ${list(clients)}`,
+      expiresAt,
+      "write a later expires:, or remove it",
+      clients
+    )
+  })
+
 const defects: Judgement = ({ counters }) =>
   Object.entries(counters.defects ?? {}).flatMap(([loop, count]) =>
     count === 0
@@ -303,9 +329,11 @@ const judgements: ReadonlyArray<Judgement> = [
   lostKeys,
   keyRotation,
   workerRestarts,
+  httpTaken,
   privateDns,
   noIpv6,
   filteredAnswers,
+  expiredGrants,
   hostRepaired,
   clocksAhead,
   firewallUnjudged

@@ -6,6 +6,7 @@ import { doctorReport } from "../../src/cli/doctorReport.ts"
 import { examinedFile } from "../../src/cli/examined.ts"
 import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
 import { Redactor } from "../../src/cli/Redactor.ts"
+import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { parseConfig } from "../../src/config/parseConfig.ts"
 import { parseYaml } from "../../src/config/yamlSource.ts"
 import type { Event } from "../../src/events/Event.ts"
@@ -187,6 +188,17 @@ describe("a bug report", () => {
     assert.strictEqual(lookup.domain, status.mappings[0].domain)
     assert.deepStrictEqual([status.version, refused.to.port, refused.to.protocol], [2, 22, "tcp"])
     assert.strictEqual(more.find(({ _tag }) => _tag === "Reloaded").what, "(left out)")
+  })
+
+  it("is a report that reads as before where clients have the names of its own words", () => {
+    const { sources } = madeUp(5)
+    const { found } = sources.status as { found: StatusReport }
+    const clients = ["Resolved", "relayed", "file", "current"].map((name) => ({ ...found.clients[0]!, name }))
+    const files = bugReportFiles({ ...sources, status: { found: { ...found, clients } } })
+    const status = JSON.parse(files.find(({ path }) => path === "status.json")!.text)
+
+    assert.deepStrictEqual([status.controlPlane.kind, status.mappings[0].state], ["file", "Resolved"])
+    assert.strictEqual(status.clients[0].path, "relayed")
   })
 
   it("keeps what a helper needs: keys of the file, ports, states, prefixes, how names fit patterns", () => {

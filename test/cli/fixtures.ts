@@ -35,6 +35,8 @@ export const input: StatusInput = {
   startedAt: now - 3_725_000,
   publicKey: key(7),
   endpoint: { host: "2001:db8::1", port: 51820 },
+  http: { at: { host: "127.0.0.1", port: 9820 }, wrong: null },
+  grants: [],
   clients: [client("alice", 2), client("bob", 3)],
   gatewayKeys: new Map([["alice", key(7)]]),
   clientStates: new Map([

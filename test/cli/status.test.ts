@@ -1,11 +1,14 @@
 import { stripVTControlCharacters } from "node:util"
 import { assert, describe, expect, it } from "@effect/vitest"
-import { Schema } from "effect"
+import { Effect, Fiber, Schema, Stream } from "effect"
+import { TestClock, TestConsole } from "effect/testing"
 import { displayWidth } from "effect/cli/CliOutput"
+import { ControlClient, ControlError } from "../../src/cli/ControlClient.ts"
 import { describeReason } from "../../src/cli/describeReason.ts"
 import { formatAge } from "../../src/cli/formatAge.ts"
 import { nothingCalled } from "../../src/cli/nothingCalled.ts"
 import { checkLine, isAllWell, oneScreen, renderStatus } from "../../src/cli/renderStatus.ts"
+import { Screen, showStatus } from "../../src/cli/showStatus.ts"
 import { isKnown } from "../../src/cli/statusSections.ts"
 import { fit, table, wrap } from "../../src/cli/textTable.ts"
 import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
@@ -354,6 +357,54 @@ describe("the status for people", () => {
       alice   100.96.0.1  Stale  10.20.0.6; no DNS answer within 10 s  10 min ago  in 4 s    9"
     `)
   })
+
+  it("shows an expired grant with its client, and how long ago that was", () => {
+    const expired = [{ client: "bob", resource: "services", expiresAt: report.at - 7_200_000 }]
+    const text = renderStatus({ ...healthy, expired }, { ...oneScreen, target: "bob" })
+
+    assert.include(text, "· the resource services has expired: no longer for bob (2 h ago) → write a later expires:")
+    assert.match(text, /^services +expired 2 h ago$/m)
+  })
+
+  it.effect(
+    "is shown again every two seconds with --watch: in the same place on a terminal, one after the other in a pipe",
+    () =>
+      Effect.gen(function* () {
+        const answers = [JSON.stringify(healthy), JSON.stringify(report)]
+        const watched = (size: typeof screen | null) =>
+          Effect.gen(function* () {
+            let asked = 0
+            const client = ControlClient.of({
+              request: () =>
+                asked === 2
+                  ? Effect.fail(new ControlError({ message: "no gateway is running" }))
+                  : Effect.sync(() => answers[asked++]!),
+              lines: () => Stream.empty
+            })
+            const before = (yield* TestConsole.logLines).length
+            const watch = showStatus({ as: "text", socket: "/s", watch: true }).pipe(
+              Effect.provideService(ControlClient, client),
+              Effect.provideService(Screen, () => size)
+            )
+            const fiber = yield* Effect.forkChild(watch)
+            yield* TestClock.adjust("4 seconds")
+            yield* Fiber.interrupt(fiber)
+            return (yield* TestConsole.logLines).slice(before)
+          })
+        const clear = "\u001b[H\u001b[2J"
+
+        assert.deepStrictEqual(yield* watched(screen), [
+          clear + renderStatus(healthy, oneScreen, screen),
+          clear + renderStatus(report, oneScreen, screen),
+          `${clear}no gateway is running`
+        ])
+        assert.deepStrictEqual(yield* watched(null), [
+          `${renderStatus(healthy)}\n`,
+          `${renderStatus(report)}\n`,
+          "no gateway is running\n"
+        ])
+      })
+  )
 
   it("says that nothing is called so, and what may have been meant", () => {
     assert.strictEqual(

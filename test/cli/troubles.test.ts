@@ -239,6 +239,20 @@ describe("what is wrong", () => {
     assert.deepStrictEqual(told({}), [])
   })
 
+  it("a port that the HTTP listener cannot have is odd, with who to look for; an expired resource is a note", () => {
+    const wrong = { why: "EADDRINUSE", since: report.at - 60_000 }
+    const expired = ["alice", "bob"].map((client) => ({ client, resource: "lab", expiresAt: report.at - 5_000 }))
+    const found = Troubles.troublesOf({ ...report, http: { at: "127.0.0.1:9820", wrong }, expired })
+
+    const taken = found.find(({ what }) => what.includes("dashboard"))
+    assert.strictEqual(taken?.gravity, "odd")
+    assert.strictEqual(taken?.what, "no metrics, health and dashboard at 127.0.0.1:9820: EADDRINUSE")
+    assert.include(taken?.next, '"ss -ltnp sport = :9820"')
+    const gone = found.find(({ what }) => what.includes("expired"))
+    assert.strictEqual(gone?.gravity, "note")
+    assert.strictEqual(gone?.what, "the resource lab has expired: no longer for alice bob")
+  })
+
   it("an unknown device is told with the command that would add it", () => {
     const device = { publicKey: "K=", endpoint: "192.0.2.7:4", handshakes: 1, since: at - 9_000, latest: at - 1_000 }
     assert.deepStrictEqual(told({ unknownDevices: [device] }), [

@@ -5,7 +5,7 @@ import * as live from "../../../src/dataplane/engine/journal.ts"
 /** Of the event log, and of what fills it. */
 export const layer = Layer.empty
 
-export const serveMonitor = () => Effect.void
+export const serveMonitor = () => Effect.succeed(Effect.succeed(null))
 export const serveHealth = () => Effect.void
 
 export class Journal extends live.Journal {
