@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
 import type { Failure } from "../../src/cli/Programs.ts"
+import { printable } from "../../src/events/printable.ts"
 
 /**
  * Runs a program as the process: exit code 0 (also on SIGTERM and SIGINT, after everything is undone) or 1 after
@@ -17,10 +18,13 @@ export const runProcess = (
 ): void => {
   program.pipe(
     Effect.tapCause((cause) => (isTold(Cause.squash(cause)) ? Effect.void : explain(cause))),
-    Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])),
+    Effect.provide(layerLog),
     NodeRuntime.runMain({ disableErrorReporting: true, teardown })
   )
 }
+
+/** `key=value` lines on standard error. The format leaves some control characters as they are. */
+export const layerLog = Logger.layer([Logger.withConsoleError(Logger.map(Logger.formatLogFmt, printable))])
 
 const teardown: Runtime.Teardown = (exit, onExit) =>
   Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? onExit(0) : Runtime.defaultTeardown(exit, onExit)
