@@ -11,7 +11,6 @@ import * as UpstreamLive from "./Upstream.ts"
 
 /** A server that has not answered by then is silent. */
 const patienceMs = 3_000
-const atATime = 32
 /** More are not asked. */
 const mostServers = 256
 
@@ -35,7 +34,7 @@ export const askServers = Effect.fnUntraced(function* (
       }
     })
   }
-  const asked = Effect.forEach(facts.slice(0, mostServers), ask, { concurrency: atATime })
+  const asked = Effect.forEach(facts.slice(0, mostServers), ask, { concurrency: "unbounded" })
   const answers = yield* asked.pipe(
     Effect.provide(UpstreamLive.layer({ sets: () => alone })),
     // It warns of silent servers by itself.

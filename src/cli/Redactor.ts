@@ -62,7 +62,7 @@ export class Redactor {
   }
 
   private path(text: string): string {
-    return usual.some((path) => text === path || text.startsWith(`${path}/`)) ? text : `/${this.word("path", text)}`
+    return isUsual.test(text) ? text : `/${this.word("path", text)}`
   }
 
   /** Its path may be a secret, and so may what a server has to prove. */
@@ -105,16 +105,9 @@ const isDomain = /\.(?:\p{L}{2,}|xn--[\w-]+)$/u
 const isHardware = /^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/i
 const isSysctl = /^net\.(?:core|ipv4|ipv6|netfilter)\./
 
-/** Paths that every gateway has. */
-const usual = [
-  "/dev",
-  "/etc/hosts",
-  "/etc/resolv.conf",
-  "/etc/sallyport",
-  "/proc",
-  "/run/sallyport",
-  "/var/lib/sallyport"
-]
+/** Paths that every gateway has, as they come; what an operator has named below them is his. */
+const isUsual =
+  /^\/(?:(?:dev|proc)\/[a-z0-9_./]+|etc\/(?:hosts|resolv\.conf|sallyport(?:\/sallyport\.yaml)?)|run\/sallyport(?:\/sallyport\.sock)?|var\/lib\/sallyport(?:\/(?:state\.db|lock))?)$/
 
 /** Shorter ones that are no words tell of nobody, and would be found in every text. */
 const shortestOdd = 3

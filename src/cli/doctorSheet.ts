@@ -71,10 +71,10 @@ const surroundings = (facts: DoctorFacts): ReadonlyArray<Row> => {
       warn("the host was not looked at: what the gateway needs is not known", "mend the file first")
     ])
   }
-  const runs = facts.gateway._tag === "Runs"
+  const free = facts.gateway._tag === "Absent"
   return [
     ...rows("tools", tools(host)),
-    ...rows("tun", [...seen(host.tun, tun), ...(runs ? [] : seen(host.deviceTaken, orFail))]),
+    ...rows("tun", [...seen(host.tun, tun), ...(free ? seen(host.deviceTaken, orFail) : [])]),
     ...rows("port", port(facts, wanted, host)),
     ...rows("http", http(facts, wanted, host)),
     ...rows("clock", seen(host.clock, clock)),

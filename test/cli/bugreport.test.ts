@@ -216,6 +216,7 @@ describe("a bug report", () => {
       redactor.text("127.0.0.1:9820 and /var/lib/sallyport/state.db"),
       "127.0.0.1:9820 and /var/lib/sallyport/state.db"
     )
+    assert.match(redactor.text("/var/lib/sallyport/acme: /etc/sallyport/acme.yaml"), /^\/path-\d+: \/path-\d+$/)
     assert.strictEqual(redactor.text("nobody named git.other.example, before"), "nobody named n3.n4.n2, before")
     assert.strictEqual(redactor.text("taken by fd00::1: no; 02:42:ac:11:00:02"), "taken by ipv6-2: no; mac-1")
   })

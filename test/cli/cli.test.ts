@@ -248,6 +248,23 @@ describe("sallyport doctor", () => {
   )
 })
 
+describe("sallyport doctor at a portal", () => {
+  it.effect("looks at what the environment names, and the portal in the place of the endpoint", () =>
+    Effect.gen(function* () {
+      const environment = { FIREZONE_TOKEN: "t0ken", FIREZONE_API_URL: "wss://vpn.example.com" }
+      const { error, text } = yield* run(["doctor"], { environment })
+      const wrong = yield* run(["doctor"], { environment: { ...environment, SALLYPORT_PORT: "none" } })
+
+      assert.isUndefined(error)
+      assert.match(text, /^PASS {2}file +the environment names a portal, and is correct$/m)
+      assert.match(text, /^PASS {2}port +UDP port 52625 is free$/m)
+      assert.match(text, /^PASS {2}endpoint +vpn\.example\.com is 198\.51\.100\.7$/m)
+      assert.include(wrong.text, 'FAIL  file     SALLYPORT_PORT: "none" is no port')
+      assert.notInclude(`${text}${wrong.text}`, "t0ken")
+    })
+  )
+})
+
 describe("sallyport bugreport", () => {
   it.effect("writes an archive of its own, for nobody else to read, and never over another file", () =>
     Effect.scoped(
