@@ -55,6 +55,12 @@ const wrongWords: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["status --check --json", /^sallyport: --check and --json exclude each other — name one of them$/],
   ["status alice bob", /"bob" is more than sallyport status takes/],
   ["backup", /file is missing/],
+  ["explain alice", /^sallyport: target is missing — see sallyport explain --help$/],
+  ["explain alice a:b:c", /^sallyport: target: "a:b:c" is neither a name nor an address — write for example /],
+  ["doctor now", /"now" is more than sallyport doctor takes/],
+  ["bugreport --json", /"--json" is no flag of sallyport bugreport/],
+  ["key rotat", /"rotat" is no command — did you mean rotate\?$/],
+  ["key rotate --until soon", /"--until" is no flag of sallyport key rotate/],
   ["restore a b", /"b" is more than sallyport restore takes/],
   ["connect", /connect takes either a file or --portal — name one of them$/],
   ["connect $D/a.conf --portal", /either a file or --portal/],
@@ -92,13 +98,14 @@ const refused: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["reload --socket $D/s.yaml", /s\.yaml is not a socket — name the gateway's control socket$/],
   ["log --follow", /no gateway is running/],
   ["status --check", /no gateway is running/],
+  ["key rotate", /nothing was changed, as the key is rotated by the running gateway: no gateway is running/],
   ["backup $D/copy", /^sallyport: there is no state in \S+state: name the configuration of the gateway with -c$/],
   ["restore $D/none", /^sallyport: \S+none does not exist: check the path$/],
   ["connect $D/none.conf", /none\.conf does not exist — /],
   ["connect $D/b.conf", /^\S+b\.conf:7:1: Endpoint: "nowhere" is not host:port — /]
 ]
 
-const asks = /^(?:client(?:-config)?|init|reload|log|status|backup|restore) /
+const asks = /^(?:client(?:-config)?|init|reload|log|status|backup|restore|explain|doctor|bugreport|key) /
 /** The configuration, where the row names none. */
 const complete = (line: string): ReadonlyArray<string> =>
   `${line}${asks.test(`${line} `) && !/ -c | --socket /.test(line) ? " -c $D/s.yaml" : ""}`
