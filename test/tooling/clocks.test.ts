@@ -10,18 +10,25 @@ const readers: Readonly<Record<string, string>> = {
   "layers/cli/gatewayReport.ts": "the date of a report",
   "layers/control/firezone/ControlPlaneFirezone.ts": "the portal's clock, until the portal says another date",
   "layers/control/standalone/ControlPlaneStandalone.ts": "expiry dates, and dates that outlive the process",
+  "layers/control/standalone/KeyRotation.ts": "the date until which an old key answers",
   "layers/control/standalone/TunnelNames.ts": "expiry dates, and dates that outlive the process",
   "layers/control/standalone/storedSlots.ts": "dates that outlive the process",
   "layers/dataplane/native/packetWorker.ts": "TAI64N",
   "layers/events/EventLog.ts": "dates of what happened",
   "layers/host/bootClock.ts": "hands it on",
+  "layers/host/lookAtHost.ts": "dates of files, which are compared with it",
   "layers/host/stateBackup.ts": "the date of a backup",
   "layers/lab/devPortalServer.ts": "expiry dates that the portal hands out",
   "layers/memory/DataPlaneMemory.ts": "TAI64N",
   "layers/monitor/dashboardRoutes.ts": "dates of what the dashboard draws",
   "src/access/ExpiryClock.ts": "expiry dates",
+  "src/cli/bugreport.ts": "the date of a report",
   "src/cli/check.ts": "expiry dates",
-  "src/cli/clientShow.ts": "expiry dates"
+  "src/cli/clientShow.ts": "expiry dates",
+  "src/cli/doctor.ts": "the date of a report",
+  "src/cli/examine.ts": "expiry dates",
+  "src/cli/explain.ts": "expiry dates",
+  "src/cli/testConfig.ts": "expiry dates"
 }
 
 /** The clock itself, and what of Effect and of node measures by it. */
