@@ -114,7 +114,7 @@ it.live("refuses a portal's story in JSON, in one line", () =>
   Effect.gen(function* () {
     const { code, stderr, stdout } = yield* demo("--portal", "--json")
 
-    assert.deepStrictEqual([code, stdout], [1, ""])
+    assert.deepStrictEqual([code, stdout], [2, ""])
     assert.match(stderr, /^[^\n]*demo --portal takes neither --json nor --break — leave them out\n$/)
   })
 )
