@@ -96,6 +96,7 @@ it.live("a client reaches a network behind a gateway of the portal, also while t
     const gateway = yield* startPortalGateway()
     yield* says(gateway.output, "message=ready")
     const client = yield* startPortalClient()
+    yield* says(client.output, "message=ready")
     yield* says(client.output, "connected, direct")
 
     const page = yield* curl("client", `http://${inner.origin.v4}/`)
@@ -134,6 +135,7 @@ it.live("a client of generation A reaches a network behind a gateway, and asks f
     const gateway = yield* startPortalGateway()
     yield* says(gateway.output, "message=ready")
     const client = yield* startPortalClient("client-secret", { SALLYPORT_PORTAL_GENERATION: "A" })
+    yield* says(client.output, "message=ready")
     yield* says(client.output, "connected, direct")
 
     const page = yield* curl("client", `http://${inner.origin.v4}/`)
@@ -164,6 +166,7 @@ for (const families of ["both families", "IPv6 alone"]) {
       const gateway = yield* startPortalGateway()
       yield* says(gateway.output, "message=ready")
       const client = yield* startPortalClient()
+      yield* says(client.output, "message=ready")
       yield* says(client.output, "connected, direct")
 
       const page = yield* visitor.get({ address: inner.origin.v4, path: "/bytes/2000000" })
