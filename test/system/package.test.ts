@@ -69,7 +69,7 @@ describe("the packed package", () => {
     assert.include(built, page)
     assert.lengthOf(dashboard, 2)
     const besides = filesUnder(".").filter(
-      (file) => !/^(?:dist\/.+|docs\/(?:[a-z-]+\.md|status\.schema\.json)|[A-Z]+\.md)$/.test(file)
+      (file) => !/^(?:dist\/.+|docs\/(?:[a-z-]+\.md|(?:doctor|status)\.schema\.json)|[A-Z]+\.md)$/.test(file)
     )
     assert.isEmpty(besides.filter((file) => !["package.json", "LICENSE"].includes(file)))
   })
