@@ -73,9 +73,11 @@ export const layer = (
         if (hostCandidates) yield* candidates.tell
       })
 
+      const isInForce = (plan: TunnelPlan): boolean => JSON.stringify(current?.plan) === JSON.stringify(plan)
+
       const configure = Effect.fnUntraced(function* (plan: TunnelPlan) {
+        if (isInForce(plan)) return false
         if (current !== null) {
-          if (JSON.stringify(current.plan) === JSON.stringify(plan)) return false
           const { scope } = current
           const { allowGatewayHost } = plan
           if (JSON.stringify({ ...current.plan, allowGatewayHost }) === JSON.stringify(plan)) {
@@ -155,7 +157,9 @@ export const layer = (
       yield* Effect.forkScoped(superviseForever("Tunnel.families", familiesChanged))
 
       return Tunnel.of({
-        configure: (plan) => turn.withPermit(configure(plan)),
+        configure: (plan) =>
+          // What is in force waits for nobody, such as who puts the host right again and again.
+          Effect.suspend(() => (isInForce(plan) ? Effect.succeed(false) : turn.withPermit(configure(plan)))),
         serve: (handler) => turn.withPermit(serve(handler)),
         kept: Effect.sync(keeper.kept),
         firewall: Effect.sync(paths.report),

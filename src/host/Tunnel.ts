@@ -28,7 +28,8 @@ export class Tunnel extends Context.Service<
   {
     /**
      * Sets the host up, then tells the packet path. With another plan than before, what was set up is undone first, the
-     * DNS service included; where only `allowGatewayHost` is another, nothing but the firewall changes. Yields whether anything has changed; `false`: the plan is in force already.
+     * DNS service included; where only `allowGatewayHost` is another, nothing but the firewall changes. Waits while
+     * the host is being put right. Yields whether anything has changed; `false`, at once: the plan is in force already.
      */
     readonly configure: (plan: TunnelPlan) => Effect.Effect<boolean, HostError>
     /** Serves DNS at the configured addresses until they change. */

@@ -150,11 +150,12 @@ export const layerGateway = <A, E>(
   config: GatewayConfig,
   dataPlane: Layer.Layer<DataPlane | A, E>,
   read?: RegistryLive.RegistryOptions["read"],
-  files = NameFilesMemory.none
+  files = NameFilesMemory.none,
+  tunnel = TunnelMemory.layer
 ) =>
   ControlPlaneStandalone.layer().pipe(
     Layer.provideMerge(RegistryLive.layer({ config, ...(read && { read }) })),
-    Layer.provideMerge(TunnelMemory.layer),
+    Layer.provideMerge(tunnel),
     Layer.provideMerge(layerNames(config, files)),
     Layer.provideMerge(dataPlane)
   )

@@ -130,13 +130,13 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
     yield* resolutions.releaseWhere(client, null)
     yield* clients.remove(client)
   }
-  // The packet path goes by the rights of each, whatever the firewall leaves to it.
-  yield* Effect.catch(tunnel.configure(tunnelPlanOf(change.after.config)), ({ message }) =>
-    Effect.logError(`the host's firewall is as it was: ${message}`)
-  )
   const now = yield* Clock.currentTimeMillis
   const later = difference.bridges.filter((grant) => isOpen(grant, now))
   yield* authorizations.bridge(later, changeRights(change))
+  // No right waits for the host: the packet path goes by the rights of each, whatever the firewall leaves to it.
+  yield* Effect.catch(tunnel.configure(tunnelPlanOf(change.after.config)), ({ message }) =>
+    Effect.logError(`the host's firewall is as it was: ${message}`)
+  )
   if (!isNothing(difference)) {
     const what = `policy ${change.after.version}: ${describeDifference(difference)}`
     yield* (yield* EventLog).record({ _tag: "Reloaded", what })

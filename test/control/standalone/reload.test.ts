@@ -1,5 +1,6 @@
 /** A running gateway takes another policy: it comes to what a fresh start with that one comes to. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -10,10 +11,12 @@ import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
 import { answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
+import * as TunnelMemory from "../../../layers/memory/TunnelMemory.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { Registry } from "../../../src/control/Registry.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { policyNames, randomPolicy } from "../../support/randomPolicy.ts"
@@ -84,6 +87,19 @@ const turns = (...configs: ReadonlyArray<GatewayConfig>) => {
   let turn = 0
   return Effect.sync(() => configs[turn++ % configs.length]!)
 }
+
+/** A tunnel that is set up at once, and whose other plans wait. */
+const slowHost = (done: Effect.Effect<void>) =>
+  Layer.effect(
+    Tunnel,
+    Effect.map(Tunnel, (tunnel) =>
+      Tunnel.of({
+        ...tunnel,
+        configure: (plan) =>
+          Effect.suspend(() => (tunnel.ready() ? Effect.andThen(done, tunnel.configure(plan)) : tunnel.configure(plan)))
+      })
+    )
+  ).pipe(Layer.provideMerge(TunnelMemory.layer))
 
 const fresh = Layer.merge(DataPlaneRecording.layer, StateStoreMemory.layer)
 
@@ -169,6 +185,30 @@ describe("a reload", () => {
       )
     )
   )
+
+  it.effect("takes a right away however long the host's firewall takes", () => {
+    const done = Deferred.makeUnsafe<void>()
+    const host = cidrResource("192.0.2.0/24")
+    const before = configOf([lan, host])
+    const after = configOf([{ ...host, allow: ["gateway_host"] }])
+    return Effect.gen(function* () {
+      const reload = yield* Effect.forkChild((yield* Registry).reload, { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      const held = (yield* observed).resources
+      const isWaiting = reload.pollUnsafe() === undefined
+      yield* Deferred.succeed(done, undefined)
+      yield* Fiber.join(reload)
+
+      assert.isTrue(isWaiting)
+      assert.lengthOf(held, 1)
+      assert.include(held[0], host.id)
+      assert.deepStrictEqual((yield* observed).resources, held)
+    }).pipe(
+      Effect.provide(
+        layerGateway(before, fresh, Effect.succeed(after), undefined, slowHost(Deferred.await(done)))
+      )
+    )
+  })
 
   it.effect("that removes a client and one that adds it again let it be told as connected once more", () =>
     withLogLines((lines) =>

@@ -190,6 +190,25 @@ describe("the gateway's end of the tunnel", () => {
     }).pipe(Effect.provide(layerOver(host.layer)))
   })
 
+  it.effect("waits for nobody who puts the host right where the plan is in force already", () => {
+    const news = HostNetworkMemory.make()
+    const host = Layer.effect(
+      HostNetwork,
+      Effect.map(HostNetwork, (inner) => HostNetwork.of({ ...inner, repair: () => Effect.never }))
+    ).pipe(Layer.provide(news.layer))
+    return Effect.gen(function* () {
+      const tunnel = yield* Tunnel
+      yield* tunnel.configure(plan)
+      news.change((there) => ({ ...there, table: "gone" }))
+      yield* TestClock.adjust("1 second")
+      const same = yield* Effect.forkChild(tunnel.configure({ ...plan }), { startImmediately: true })
+      const other = yield* Effect.forkChild(tunnel.configure(elsewhere), { startImmediately: true })
+
+      assert.deepStrictEqual(same.pollUnsafe(), Exit.succeed(false))
+      assert.isUndefined(other.pollUnsafe())
+    }).pipe(Effect.provide(layerOver(host)))
+  })
+
   it.effect("looks at what the host uses of the ranges with each change of it", () => {
     const news = HostNetworkMemory.make()
     let looks = 0
