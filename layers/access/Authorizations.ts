@@ -8,7 +8,8 @@ import { EventLog } from "../../src/events/EventLog.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import type { Authorization } from "../../src/model/Authorization.ts"
 import type { ClientId } from "../../src/model/Client.ts"
-import { type Resource, ResourceId } from "../../src/model/Resource.ts"
+import type { Resource, ResourceId } from "../../src/model/Resource.ts"
+import { standInOf } from "../../src/model/standIn.ts"
 import { coversAlike } from "../../src/resolution/cover.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
@@ -48,13 +49,13 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
     })
 
     const standIn = Effect.fnUntraced(function* ({ client, resource }: Authorization) {
-      const double = { ...resource, id: doubleOf(resource.id) }
-      yield* resolutions.granted(client.id, double)
-      yield* dataPlane.send(setResource(client.id, double))
+      const other = { ...resource, id: standInOf(resource.id) }
+      yield* resolutions.granted(client.id, other)
+      yield* dataPlane.send(setResource(client.id, other))
     })
 
     const standDown = Effect.fnUntraced(function* ({ client, resource: { id } }: Authorization) {
-      const resource = doubleOf(id)
+      const resource = standInOf(id)
       yield* dataPlane.send({ _tag: "RevokeResource", client: client.id, resource })
       yield* resolutions.revoked(client.id, resource)
     })
@@ -121,9 +122,6 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
 
 const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorization>>): ReadonlyArray<Authorization> =>
   Array.from(clients.values()).flatMap((held) => Array.from(held.values()))
-
-/** No control plane has such an id: it stands for the resource under which flows go on while that is another for a moment. */
-const doubleOf = (id: ResourceId): ResourceId => ResourceId.make(`${id} (next)`)
 
 const isExpired = (authorization: Authorization, now: number): boolean =>
   authorization.expiresAt !== null && authorization.expiresAt <= now

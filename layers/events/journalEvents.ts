@@ -8,6 +8,7 @@ import type { Event } from "../../src/events/Event.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import { forEachNotice } from "../../src/loops/forEachNotice.ts"
 import type { ClientId } from "../../src/model/Client.ts"
+import { stoodFor } from "../../src/model/standIn.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { protocolIcmp, protocolIcmpv6, protocolTcp, protocolUdp } from "../../src/packet/protocols.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
@@ -18,9 +19,14 @@ export const layer: Layer.Layer<never, never, DataPlane | Resolutions> = Layer.e
     const resolutions = yield* Resolutions
     const connected = new Set<ClientId>()
 
-    const destination = Effect.fnUntraced(function* ({ mapping, protocol, ...to }: FlowRow["to"]) {
+    const destination = Effect.fnUntraced(function* ({ mapping, protocol, resource, ...to }: FlowRow["to"]) {
       const known = mapping === null ? undefined : yield* resolutions.mappingOf(mapping)
-      return { ...to, domain: known?.name.domain ?? null, protocol: protocolNames.get(protocol) ?? String(protocol) }
+      return {
+        ...to,
+        resource: resource === null ? null : stoodFor(resource),
+        domain: known?.name.domain ?? null,
+        protocol: protocolNames.get(protocol) ?? String(protocol)
+      }
     })
 
     const refused = Effect.fnUntraced(function* ({ client, packets, reason, to }: RefusedRow) {

@@ -8,6 +8,7 @@ import type { ClientId } from "../model/Client.ts"
 import { type Mapping, type MappingId, type Name, nameKey } from "../model/Mapping.ts"
 import type { DnsResource, Resource, ResourceId } from "../model/Resource.ts"
 import { matches } from "../model/DomainPattern.ts"
+import { stoodFor } from "../model/standIn.ts"
 import type { Cause } from "./Cause.ts"
 import { type Cover, coverOf, coversAlike, nameOf, optInsOf } from "./cover.ts"
 import { type LookupResult, nextState, outlived, type Step } from "./lookupResult.ts"
@@ -194,7 +195,8 @@ export class NameBook {
   }
 
   mapping(id: MappingId): Mapping | undefined {
-    return this.usable(id)?.mapping
+    const entry = this.usable(id)
+    return entry === undefined ? undefined : asTold(entry.mapping)
   }
 
   /** The mapping may be one that is kept for a withdrawn resource: to its client the proxy stands for that name. */
@@ -738,7 +740,7 @@ export class NameBook {
 
   private status(entry: MappingEntry): MappingStatus {
     return {
-      mapping: entry.mapping,
+      mapping: asTold(entry.mapping),
       state: toldOf(entry, this.outside.refused),
       nextTryAt: this.nextTryAt(entry.name),
       lookups: entry.name.lookups
@@ -776,6 +778,12 @@ const throttled = new Map<Budget, ResolutionReason>()
 
 /** Nobody has been told of the name through this mapping. Its own, not anybody's: thousands may ask for one dead name each second. */
 const asksFirst = ({ looked, name }: MappingEntry): boolean => name.state._tag !== "Resolved" && !looked
+
+/** Under a resource and under what stands in for it is under one. */
+const asTold = (mapping: Mapping): Mapping => {
+  const resources = mapping.resources.map(stoodFor)
+  return sameTexts(resources, mapping.resources) ? mapping : { ...mapping, resources: Array.from(new Set(resources)) }
+}
 
 const isOfPacket = (cause: Cause): boolean => cause !== "First" && cause !== "ClientAsked" && cause !== "Restarted"
 

@@ -103,6 +103,21 @@ describe("Authorizations", () => {
       }).pipe(Effect.provide(layerAccess))
   )
 
+  it.effect("what stands in for a resource while it changes is told as that one", () =>
+    Effect.gen(function* () {
+      const acceptor = yield* ConnectionAcceptor
+      const authorizations = yield* Authorizations
+      const resolutions = yield* Resolutions
+      const [before, after] = [dnsResource("db.corp"), dnsResource("*.corp")]
+      yield* acceptor.accept(request("db.corp", { resource: before }))
+      const told = Effect.map(resolutions.list, (rows) => rows.map((row) => row.mapping.resources))
+      const later = [before, after].map((resource) => ({ client: client(0), resource, expiresAt: null }))
+
+      assert.deepStrictEqual(yield* authorizations.bridge(later, told), [[before.id, after.id]])
+      assert.deepStrictEqual(yield* told, [[before.id]])
+    }).pipe(Effect.provide(layerAccess))
+  )
+
   it.effect("revoking what is not there does nothing", () =>
     Effect.gen(function* () {
       const authorizations = yield* Authorizations

@@ -13,7 +13,7 @@ import { type PolicyChange, Registry } from "../../../src/control/Registry.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
 import { activeClients } from "../../../src/control/standalone/activeClients.ts"
 import { isOpen } from "../../../src/control/standalone/chooseResource.ts"
-import { describeDifference, isNothing } from "../../../src/control/standalone/policyDifference.ts"
+import { describeDifference, isNothing, newClients } from "../../../src/control/standalone/policyDifference.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { tunnelPlanOf } from "../../../src/control/standalone/tunnelPlan.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
@@ -133,6 +133,8 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   const now = yield* Clock.currentTimeMillis
   const later = difference.bridges.filter((grant) => isOpen(grant, now))
   yield* authorizations.bridge(later, changeRights(change))
+  yield* welcome(change)
+  yield* names.readAgain(change)
   // No right waits for the host: the packet path goes by the rights of each, whatever the firewall leaves to it.
   yield* Effect.catch(tunnel.configure(tunnelPlanOf(change.after.config)), ({ message }) =>
     Effect.logError(`the host's firewall is as it was: ${message}`)
@@ -146,7 +148,10 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   return { cut: (counters["sessions.cut"] ?? 0) - cutBefore, untouched: counters["sessions.live"] ?? 0 }
 })
 
-/** Takes away first what is not wanted any more, then looks names up where that is done now, then gives what is new. */
+/**
+ * Of clients that were there before: takes away first what is not wanted any more, then looks names up where that is done
+ * now, then gives what is new. Waits for nothing, since what stands in meanwhile is seen by no expiry.
+ */
 const changeRights = Effect.fnUntraced(function* (change: PolicyChange) {
   const { difference } = change
   const authorizations = yield* Authorizations
@@ -156,21 +161,32 @@ const changeRights = Effect.fnUntraced(function* (change: PolicyChange) {
   for (const { client, resource } of difference.ended) yield* authorizations.revoke(client, resource)
   for (const resolver of difference.resolvers) yield* resolutions.renew(resolver)
   for (const client of difference.clients.changed) yield* clients.upsert(client)
-  yield* Effect.catch(
-    restoreClients(difference.clients.added),
-    Effect.fnUntraced(function* (error) {
-      yield* Effect.logError(`where new clients were last is not known: ${error.message}`)
-      for (const client of difference.clients.added) yield* clients.upsert(client)
-    })
-  )
+  const isNew = newClients(difference)
   const now = yield* Clock.currentTimeMillis
   for (const grant of difference.granted) {
     const { client, resource } = grant
+    if (isNew.has(client.id)) continue
     if (!isOpen(grant, now)) yield* authorizations.revoke(client.id, resource.id)
     else if ((yield* authorizations.find(client.id, resource.id)) !== undefined) yield* authorizations.record(grant)
     else yield* grantNetworks([grant])
   }
   yield* names.recover(change)
+})
+
+/** New clients are let in. */
+const welcome = Effect.fnUntraced(function* ({ difference }: PolicyChange) {
+  const clients = yield* Clients
+  const { added } = difference.clients
+  yield* Effect.catch(
+    restoreClients(added),
+    Effect.fnUntraced(function* (error) {
+      yield* Effect.logError(`where new clients were last is not known: ${error.message}`)
+      for (const client of added) yield* clients.upsert(client)
+    })
+  )
+  const isNew = newClients(difference)
+  const now = yield* Clock.currentTimeMillis
+  yield* grantNetworks(difference.granted.filter((grant) => isNew.has(grant.client.id) && isOpen(grant, now)))
 })
 
 /** CIDR and Internet resources need no question: they are open from the first handshake on. */

@@ -21,6 +21,7 @@ import {
   rightsOfEach
 } from "../../../src/control/standalone/nameRoutes.ts"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
+import { newClients } from "../../../src/control/standalone/policyDifference.ts"
 import { isInMemoryOnly, Slots } from "../../../src/control/standalone/Slots.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
@@ -370,7 +371,7 @@ export const layer = (
           }),
         recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
           yield* meetSets(policy.resources)
-          const isNew = new Set<string>(difference.clients.added.map(({ id }) => id))
+          const isNew = newClients(difference)
           for (const [client, granted] of Map.groupBy(difference.granted, (grant) => grant.client.id)) {
             const of = isNew.has(client) ? undefined : byClient.get(client)
             if (of === undefined) continue
@@ -393,13 +394,15 @@ export const layer = (
             }
             yield* Effect.yieldNow
           }
+        }),
+        readAgain: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
+          const isNew = newClients(difference)
           if (isNew.size > 0) {
             yield* Effect.catch(
               restore((client) => isNew.has(client)),
               (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
             )
           }
-          // Last, as long lists take a while.
           yield* files.setLists(policy.block)
         }),
         isOfClient: (source) => {

@@ -15,8 +15,10 @@ export class TunnelNames extends Context.Service<
     readonly restore: Effect.Effect<void, StateError>
     /** Questions are answered by the new policy from now on. */
     readonly retake: (change: PolicyChange) => Effect.Effect<void>
-    /** After what it takes away: names go on under what covers them now, those of new clients are brought back. */
+    /** After what it takes away: names of clients that were there before go on under what covers them now. */
     readonly recover: (change: PolicyChange) => Effect.Effect<void>
+    /** Reads what state and files say: names of new clients are brought back, other block lists count. May take a while. */
+    readonly readAgain: (change: PolicyChange) => Effect.Effect<void>
     /**
      * Answers a question that came from a tunnel address. Waits for no lookup of a resource's name, but 140 ms for the first
      * one of a name below a wildcard, or for IPv6 addresses; while others are answered also for its turn.

@@ -111,6 +111,8 @@ export const isNothing = ({ clients, grants, resolvers, resources, settings }: P
   grants.length + resolvers.length + settings.length === 0 &&
   [clients, resources].every(({ added, changed, removed }) => added.length + changed.length + removed.length === 0)
 
+export const newClients = ({ clients }: PolicyDifference): ReadonlySet<string> => new Set(ids(clients.added))
+
 /** How many of each kind. */
 export const countGrants = (grants: ReadonlyArray<GrantChange>) => {
   const count = { added: 0, changed: 0, removed: 0 }
