@@ -77,10 +77,10 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
     return Authorizations.of({
       record,
       bridge: (later, change) =>
-        Effect.acquireUseRelease(
-          Effect.forEach(later, standIn, { discard: true }),
-          () => change,
-          () => Effect.forEach(later, standDown, { discard: true })
+        Effect.forEach(later, standIn, { discard: true }).pipe(
+          Effect.andThen(change),
+          // Also of those that a bug kept from standing in.
+          Effect.ensuring(Effect.forEach(later, standDown, { discard: true }))
         ),
       update: Effect.fnUntraced(function* (resource) {
         for (const held of clients.values()) {

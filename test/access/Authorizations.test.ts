@@ -1,12 +1,24 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Layer } from "effect"
+import { Clock, Effect, Exit, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import * as AuthorizationsLive from "../../layers/access/Authorizations.ts"
+import { clientsStay } from "../../layers/control/standalone/ControlPlaneStandalone.ts"
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
+import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { DnsResource } from "../../src/model/Resource.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
-import { cidrResource, client, dnsResource, layerAccess, lookups, proxies, request } from "../support/access.ts"
+import {
+  cidrResource,
+  client,
+  dnsResource,
+  layerAccess,
+  layerResolutions,
+  lookups,
+  proxies,
+  request
+} from "../support/access.ts"
 import { makeSteppedClock } from "../support/steppedClock.ts"
 
 const names = (domain: string, n: number) => ({ domain, proxyIps: proxies(n) })
@@ -15,6 +27,25 @@ const revokedAt = Effect.gen(function* () {
   const recorder = yield* DataPlaneRecorder
   return (yield* recorder.commands).filter((command) => command._tag === "RevokeResource")
 })
+
+/** Over a packet path that meets a bug with the second resource that it is given. */
+const layerStumbling = AuthorizationsLive.layer.pipe(
+  Layer.provide(
+    Layer.effect(
+      DataPlane,
+      Effect.map(DataPlane, (dataPlane) => {
+        let given = 0
+        return DataPlane.of({
+          ...dataPlane,
+          send: (command) =>
+            command._tag === "SetResource" && ++given === 2 ? Effect.die(new Error("a bug")) : dataPlane.send(command)
+        })
+      })
+    )
+  ),
+  Layer.provide(clientsStay),
+  Layer.provideMerge(layerResolutions)
+)
 
 describe("Authorizations", () => {
   for (const expiresAt of [1, 999, 1_000, 1_001, 59_999, 60_500]) {
@@ -116,6 +147,26 @@ describe("Authorizations", () => {
       assert.deepStrictEqual(yield* authorizations.bridge(later, told), [[before.id, after.id]])
       assert.deepStrictEqual(yield* told, [[before.id]])
     }).pipe(Effect.provide(layerAccess))
+  )
+
+  it.effect("nothing stands in for a resource any more after a bug in the middle of it", () =>
+    Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      const later = ["10.0.0.0/8", "10.1.0.0/16"].map((network) => ({
+        client: client(0),
+        resource: cidrResource(network),
+        expiresAt: null
+      }))
+      const bug = yield* Effect.exit(authorizations.bridge(later, Effect.void))
+
+      const standing = new Set<string>()
+      for (const command of yield* (yield* DataPlaneRecorder).commands) {
+        if (command._tag === "SetResource") standing.add(command.resource)
+        if (command._tag === "RevokeResource") standing.delete(command.resource)
+      }
+      assert.isTrue(Exit.hasDies(bug))
+      assert.deepStrictEqual([...standing], [])
+    }).pipe(Effect.provide(layerStumbling))
   )
 
   it.effect("revoking what is not there does nothing", () =>
