@@ -1,7 +1,6 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
 import * as Schema from "effect/Schema"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { PolicyDifference } from "./standalone/policyDifference.ts"
@@ -59,19 +58,20 @@ export interface PolicyChange {
   readonly difference: PolicyDifference
 }
 
-/** What is wanted: clients, groups, resources, resolver sets and all else that the file says, and its changes. */
+/** What is wanted: clients, groups, resources, resolver sets and all else that the file says. */
 export class Registry extends Context.Service<
   Registry,
   {
     /** Asked each time; nobody keeps it. */
     readonly current: () => VersionedPolicy
-    /** Reads what is wanted anew and has the difference applied; one at a time. */
+    /**
+     * Reads what is wanted anew and has the difference applied; one at a time. Once begun, that goes on to its end, its line
+     * in the log included.
+     */
     readonly reload: Effect.Effect<ReloadReport, ReloadRefused>
     /** Who applies changes; `current` is the new one already. Yields the sessions that were cut and those that go on. */
     readonly follow: (
       apply: (change: PolicyChange) => Effect.Effect<ReloadReport["sessions"]>
     ) => Effect.Effect<void, never, Scope.Scope>
-    /** Changes that have been applied. */
-    readonly changes: Stream.Stream<PolicyChange>
   }
 >()("sallyport/control/Registry") {}

@@ -2,9 +2,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
 import * as Semaphore from "effect/Semaphore"
-import * as Stream from "effect/Stream"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { type PolicyChange, Registry, ReloadRefused, type ReloadReport } from "../../../src/control/Registry.ts"
 import {
@@ -29,64 +27,60 @@ type Apply = (change: PolicyChange) => Effect.Effect<ReloadReport["sessions"]>
 const noFile = new ReloadRefused({ message: "this gateway has no file to read again — start it with sallyport up" })
 
 export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<Registry> =>
-  Layer.effect(
-    Registry,
-    Effect.gen(function* () {
-      let current = { version: 1, config }
-      let apply: Apply = () => Effect.succeed({ cut: 0, untouched: 0 })
-      const turn = Semaphore.makeUnsafe(1)
-      const applied = yield* PubSub.sliding<PolicyChange>(16)
+  Layer.sync(Registry, () => {
+    let current = { version: 1, config }
+    let apply: Apply = () => Effect.succeed({ cut: 0, untouched: 0 })
+    const turn = Semaphore.makeUnsafe(1)
 
-      /** One that met a bug half-way: it is gone through again before anything else, as nothing later covers it. */
-      let unfinished: PolicyChange | null = null
-      const go = (change: PolicyChange) =>
-        Effect.suspend(() => {
-          unfinished = change
-          return apply(change)
-        }).pipe(Effect.tap(() => Effect.sync(() => void (unfinished = null))))
+    /** One that met a bug half-way: it is gone through again before anything else, as nothing later covers it. */
+    let unfinished: PolicyChange | null = null
+    const go = (change: PolicyChange) =>
+      Effect.suspend(() => {
+        unfinished = change
+        return apply(change)
+      }).pipe(Effect.tap(() => Effect.sync(() => void (unfinished = null))))
 
-      const reload = Effect.gen(function* () {
-        const wanted = yield* read
-        if (unfinished !== null) yield* Effect.uninterruptible(go(unfinished))
-        const since = yield* monotonicMillis
-        const before = current
-        const difference = policyDifference(before.config, wanted)
-        const { fixed } = difference
-        if (fixed.length > 0) {
-          return yield* new ReloadRefused({
-            message: `${fixed.join(", ")} cannot change while the gateway runs — restart it, or take that change back`
-          })
-        }
-        const isSame = isNothing(difference)
-        const after = { version: isSame ? before.version : before.version + 1, config: wanted }
-        current = after
-        const change = { before, after, difference }
-        const sessions = yield* Effect.uninterruptible(go(change))
-        const report = reportOf(change, sessions, Math.round((yield* monotonicMillis) - since))
-        if (isSame) return report
-        yield* PubSub.publish(applied, change)
-        yield* tell(report)
-        return report
-      }).pipe(
-        Effect.mapError(({ message }) => new ReloadRefused({ message })),
-        Effect.tapError(({ message }) =>
-          Effect.forEach(message.split("\n"), (line) => Effect.logError(`nothing was reloaded: ${line}`))
-        ),
-        (reload) => turn.withPermit(reload)
-      )
+    /** In force and told, whatever becomes of who asked for it. */
+    const take = Effect.fnUntraced(function* (change: PolicyChange, since: number) {
+      current = change.after
+      const sessions = yield* go(change)
+      const report = reportOf(change, sessions, Math.round((yield* monotonicMillis) - since))
+      if (!isNothing(change.difference)) yield* tell(report)
+      return report
+    }, Effect.uninterruptible)
 
-      return Registry.of({
-        current: () => current,
-        reload,
-        follow: (by) =>
-          Effect.acquireRelease(
-            Effect.sync(() => void (apply = by)),
-            () => Effect.sync(() => void (apply = () => Effect.succeed({ cut: 0, untouched: 0 })))
-          ),
-        changes: Stream.fromPubSub(applied)
-      })
+    const reload = Effect.gen(function* () {
+      const wanted = yield* read
+      if (unfinished !== null) yield* Effect.uninterruptible(go(unfinished))
+      const since = yield* monotonicMillis
+      const before = current
+      const difference = policyDifference(before.config, wanted)
+      const { fixed } = difference
+      if (fixed.length > 0) {
+        return yield* new ReloadRefused({
+          message: `${fixed.join(", ")} cannot change while the gateway runs — restart it, or take that change back`
+        })
+      }
+      const version = isNothing(difference) ? before.version : before.version + 1
+      return yield* take({ before, after: { version, config: wanted }, difference }, since)
+    }).pipe(
+      Effect.mapError(({ message }) => new ReloadRefused({ message })),
+      Effect.tapError(({ message }) =>
+        Effect.forEach(message.split("\n"), (line) => Effect.logError(`nothing was reloaded: ${line}`))
+      ),
+      (reload) => turn.withPermit(reload)
+    )
+
+    return Registry.of({
+      current: () => current,
+      reload,
+      follow: (by) =>
+        Effect.acquireRelease(
+          Effect.sync(() => void (apply = by)),
+          () => Effect.sync(() => void (apply = () => Effect.succeed({ cut: 0, untouched: 0 })))
+        )
     })
-  )
+  })
 
 const reportOf = (
   { after, difference }: PolicyChange,

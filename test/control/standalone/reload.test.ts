@@ -188,6 +188,28 @@ describe("a reload", () => {
     )
   )
 
+  it.effect("goes on to its end without who asked for it, and is told in the log", () =>
+    withLogLines((lines) => {
+      const done = Deferred.makeUnsafe<void>()
+      return Effect.gen(function* () {
+        const registry = yield* Registry
+        yield* registry.follow(() => Effect.as(Deferred.await(done), { cut: 0, untouched: 0 }))
+        const reload = yield* Effect.forkChild(registry.reload, { startImmediately: true })
+        const leaving = yield* Effect.forkChild(Fiber.interrupt(reload), { startImmediately: true })
+        yield* Deferred.succeed(done, undefined)
+        yield* Fiber.join(leaving)
+
+        assert.lengthOf(
+          lines.filter((line) => line.includes("message=reloaded")),
+          1
+        )
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(RegistryLive.layer({ config: configOf([wildcard]), read: Effect.succeed(configOf([])) }))
+      )
+    })
+  )
+
   it.effect("takes a right away however long the host's firewall takes", () => {
     const done = Deferred.makeUnsafe<void>()
     const host = cidrResource("192.0.2.0/24")
