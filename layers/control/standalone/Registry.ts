@@ -4,7 +4,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
-import { type PolicyChange, Registry, ReloadRefused, type ReloadReport } from "../../../src/control/Registry.ts"
+import {
+  type PolicyChange,
+  Registry,
+  ReloadRefused,
+  type ReloadReport,
+  type VersionedPolicy
+} from "../../../src/control/Registry.ts"
 import {
   countGrants,
   type GrantChange,
@@ -28,30 +34,49 @@ const noFile = new ReloadRefused({ message: "this gateway has no file to read ag
 
 export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<Registry> =>
   Layer.sync(Registry, () => {
-    let current = { version: 1, config }
+    let current: VersionedPolicy = { version: 1, config }
     let apply: Apply = () => Effect.succeed({ cut: 0, untouched: 0 })
     const turn = Semaphore.makeUnsafe(1)
 
-    /** One that met a bug half-way: it is gone through again before anything else, as nothing later covers it. */
-    let unfinished: PolicyChange | null = null
-    const go = (change: PolicyChange) =>
-      Effect.suspend(() => {
-        unfinished = change
-        return apply(change)
-      }).pipe(Effect.tap(() => Effect.sync(() => void (unfinished = null))))
+    /** Changes that may have been made half-way only, as the gateway met a bug: nothing later covers what is missing. */
+    let unfinished: ReadonlyArray<PolicyChange> = []
+    /** One after the other. Yields how many sessions they have cut, and how many go on. */
+    const go = Effect.fnUntraced(function* (changes: ReadonlyArray<PolicyChange>) {
+      unfinished = changes
+      let all = { cut: 0, untouched: 0 }
+      for (const change of changes) {
+        const { cut, untouched } = yield* apply(change)
+        all = { cut: all.cut + cut, untouched }
+        unfinished = unfinished.filter((each) => each !== change)
+      }
+      return all
+    })
+    /** From where each of them began to what is wanted now. */
+    const again = (after: VersionedPolicy) => unfinished.map(({ before }) => changeOf(before, after))
+
+    /** What is to be taken away is, even where the file is wrong by now. A bug that is met each time locks nobody out. */
+    const finish = Effect.suspend(() => go(again(current))).pipe(
+      Effect.uninterruptible,
+      Effect.catchCause((cause) =>
+        Effect.logError(
+          `policy ${current.version} is in force in part only, as the gateway met a bug, and met it again: take the last change of the file back, or restart the gateway`,
+          cause
+        )
+      )
+    )
 
     /** In force and told, whatever becomes of who asked for it. */
     const take = Effect.fnUntraced(function* (change: PolicyChange, since: number) {
       current = change.after
-      const sessions = yield* go(change)
+      const sessions = yield* go([change, ...again(change.after)])
       const report = reportOf(change, sessions, Math.round((yield* monotonicMillis) - since))
       if (!isNothing(change.difference)) yield* tell(report)
       return report
     }, Effect.uninterruptible)
 
     const reload = Effect.gen(function* () {
+      yield* finish
       const wanted = yield* read
-      if (unfinished !== null) yield* Effect.uninterruptible(go(unfinished))
       const since = yield* monotonicMillis
       const before = current
       const difference = policyDifference(before.config, wanted)
@@ -81,6 +106,12 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
         )
     })
   })
+
+const changeOf = (before: VersionedPolicy, after: VersionedPolicy): PolicyChange => ({
+  before,
+  after,
+  difference: policyDifference(before.config, after.config)
+})
 
 const reportOf = (
   { after, difference }: PolicyChange,

@@ -188,6 +188,68 @@ describe("a reload", () => {
     )
   )
 
+  it.effect("that met a bug half-way is gone through again although the file is wrong by now", () => {
+    let isWrong = false
+    return Effect.gen(function* () {
+      const registry = yield* Registry
+      const applied: Array<number> = []
+      yield* registry.follow(({ after }) =>
+        Effect.suspend(() =>
+          applied.push(after.version) === 1 ? Effect.die(new Error("a bug")) : Effect.succeed({ cut: 0, untouched: 0 })
+        )
+      )
+      yield* Effect.exit(registry.reload)
+      isWrong = true
+      const refused = yield* Effect.flip(registry.reload)
+
+      assert.strictEqual(refused.message, "a mistake")
+      assert.deepStrictEqual(applied, [2, 2])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        RegistryLive.layer({
+          config: configOf([wildcard]),
+          read: Effect.suspend(() => (isWrong ? Effect.fail({ message: "a mistake" }) : Effect.succeed(configOf([]))))
+        })
+      )
+    )
+  })
+
+  it.effect("that meets a bug each time leaves the way open for another file, from all that came before", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const registry = yield* Registry
+        const applied: Array<string> = []
+        yield* registry.follow(({ after, before, difference }) =>
+          Effect.suspend(() => {
+            applied.push(`${before.version} to ${after.version}`)
+            return difference.resources.removed.includes(wildcard.id)
+              ? Effect.die(new Error("a bug"))
+              : Effect.succeed({ cut: 1, untouched: 5 })
+          })
+        )
+        yield* Effect.exit(registry.reload)
+        const { sessions } = yield* registry.reload
+        yield* registry.reload
+
+        assert.deepStrictEqual(applied, ["1 to 2", "1 to 2", "2 to 3", "1 to 3", "3 to 3"])
+        assert.deepStrictEqual(sessions, { cut: 2, untouched: 5 })
+        assert.lengthOf(
+          lines.filter((line) => line.includes("policy 2 is in force in part only")),
+          1
+        )
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(
+          RegistryLive.layer({
+            config: configOf([wildcard, lan]),
+            read: turns(configOf([lan]), configOf([wildcard]), configOf([wildcard]))
+          })
+        )
+      )
+    )
+  )
+
   it.effect("goes on to its end without who asked for it, and is told in the log", () =>
     withLogLines((lines) => {
       const done = Deferred.makeUnsafe<void>()
