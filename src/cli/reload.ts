@@ -2,7 +2,7 @@ import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { ReloadReport } from "../control/Registry.ts"
-import { askGateway } from "./ControlClient.ts"
+import { askGateway, ControlError } from "./ControlClient.ts"
 import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
 import { switchFlag } from "./switchFlag.ts"
 
@@ -20,6 +20,7 @@ export const reload = Command.make(
     const path = yield* controlSocketOf(where)
     const report = yield* askGateway(path, { method: "POST", path: "/v1/reload", withinMs }, ReloadReport)
     yield* Console.log(json ? JSON.stringify(report) : renderReload(report))
+    if (report.warnings.length > 0) return yield* new ControlError({ message: report.warnings.join("\n") })
   })
 ).pipe(
   Command.withDescription("Let the running gateway read its file anew; nobody is cut whom the change does not concern")

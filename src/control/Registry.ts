@@ -45,6 +45,8 @@ export const ReloadReport = Schema.Struct({
   /** Other settings that have changed, as the file calls them. */
   settings: Schema.Array(Schema.String),
   sessions: Schema.Struct({ cut: Schema.Int, untouched: Schema.Int }),
+  /** What of it is not in force yet, in a line each with what to do. */
+  warnings: Schema.Array(Schema.String),
   tookMs: Schema.Int
 })
 export type ReloadReport = typeof ReloadReport.Type
@@ -58,6 +60,9 @@ export interface PolicyChange {
   readonly difference: PolicyDifference
 }
 
+/** What applying a change came to. */
+export type Applied = Pick<ReloadReport, "sessions" | "warnings">
+
 /** What is wanted: clients, groups, resources, resolver sets and all else that the file says. */
 export class Registry extends Context.Service<
   Registry,
@@ -69,9 +74,9 @@ export class Registry extends Context.Service<
      * in the log included.
      */
     readonly reload: Effect.Effect<ReloadReport, ReloadRefused>
-    /** Who applies changes; `current` is the new one already. Yields the sessions that were cut and those that go on. */
+    /** Who applies changes; `current` is the new one already. */
     readonly follow: (
-      apply: (change: PolicyChange) => Effect.Effect<ReloadReport["sessions"]>
+      apply: (change: PolicyChange) => Effect.Effect<Applied>
     ) => Effect.Effect<void, never, Scope.Scope>
   }
 >()("sallyport/control/Registry") {}

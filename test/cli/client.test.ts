@@ -10,7 +10,9 @@ import { HostAddress } from "../../src/cli/HostAddress.ts"
 import { HostNames } from "../../src/cli/HostNames.ts"
 import { init } from "../../src/cli/init.ts"
 import { layerUsageErrors } from "../../src/cli/usageError.ts"
+import { reload } from "../../src/cli/reload.ts"
 import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
+import type { ReloadReport } from "../../src/control/Registry.ts"
 import { key } from "../config/fixtures.ts"
 import { report } from "./fixtures.ts"
 
@@ -22,8 +24,21 @@ resources:
   lab: { cidr: 10.20.0.0/16, allow: [eng] }
 `
 
-/** `refuses`: it says who it is, and takes no changed file. `rotates`: its key is being replaced. */
-type Gateway = "runs" | "refuses" | "rotates" | "none"
+/** `refuses`: it says who it is, and takes no changed file. `halts`: it takes it in part. `rotates`: its key is being replaced. */
+type Gateway = "runs" | "refuses" | "halts" | "rotates" | "none"
+
+const names = { added: [], changed: [], removed: [], untouched: 0 }
+const reloaded = (warnings: ReadonlyArray<string>): ReloadReport => ({
+  version: 2,
+  clients: names,
+  resources: names,
+  grants: { added: 0, changed: 0, removed: 0, named: [] },
+  resolvers: [],
+  settings: [],
+  sessions: { cut: 0, untouched: 0 },
+  warnings,
+  tookMs: 1
+})
 
 const rotating = {
   ...report,
@@ -37,9 +52,10 @@ const layerControl = (gateway: Gateway) =>
       if (gateway === "none") {
         return Effect.fail(new ControlError({ message: "no gateway is running", notRunning: true }))
       }
-      return gateway === "refuses" && path === "/v1/reload"
+      if (path !== "/v1/reload") return Effect.succeed(JSON.stringify(gateway === "rotates" ? rotating : report))
+      return gateway === "refuses"
         ? Effect.fail(new ControlError({ message: "device cannot change while the gateway runs" }))
-        : Effect.succeed(JSON.stringify(gateway === "rotates" ? rotating : report))
+        : Effect.succeed(JSON.stringify(reloaded(gateway === "halts" ? ["the firewall is as it was: no nft"] : [])))
     },
     lines: () => Stream.empty
   })
@@ -53,7 +69,7 @@ const layers = Layer.mergeAll(
   ConfigProvider.layer(ConfigProvider.fromUnknown({}))
 )
 
-const cli = Command.make("sallyport").pipe(Command.withSubcommands([client, init]))
+const cli = Command.make("sallyport").pipe(Command.withSubcommands([client, init, reload]))
 
 /** Runs commands on a file of a new directory, `$D`. */
 const inDirectory = <A, E>(
@@ -223,6 +239,24 @@ describe("a running gateway that does not take the changed file", () => {
           assert.notInclude(yield* fs.readFileString(`${directory}/s.yaml`), "bob:")
         }),
       "refuses"
+    )
+  )
+
+  it.effect("or not all of it, is told as a failure, after what has changed", () =>
+    inDirectory(
+      (_, run) =>
+        Effect.gen(function* () {
+          const added = yield* run(`client add bob --public-key ${key(7)} -c $D/s.yaml`)
+          const again = yield* run("reload -c $D/s.yaml")
+
+          assert.strictEqual(
+            added.error,
+            "the running gateway has taken the change, but the firewall is as it was: no nft"
+          )
+          assert.match(again.said, /^policy 2 is in force/m)
+          assert.strictEqual(again.error, "the firewall is as it was: no nft")
+        }),
+      "halts"
     )
   )
 })

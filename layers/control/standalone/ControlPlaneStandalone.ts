@@ -113,7 +113,7 @@ const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clien
   }
 })
 
-/** A question meanwhile is answered by the new policy. Yields how many flows were cut, and how many go on. */
+/** A question meanwhile is answered by the new policy. */
 const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   const { difference } = change
   const authorizations = yield* Authorizations
@@ -136,16 +136,18 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   yield* welcome(change)
   yield* names.readAgain(change)
   // No right waits for the host: the packet path goes by the rights of each, whatever the firewall leaves to it.
-  yield* Effect.catch(tunnel.configure(tunnelPlanOf(change.after.config)), ({ message }) =>
-    Effect.logError(`the host's firewall is as it was: ${message}`)
-  )
+  const warnings = yield* Effect.match(tunnel.configure(tunnelPlanOf(change.after.config)), {
+    onFailure: ({ message }) => [`the host's firewall is as it was: ${message}; then: sallyport reload`],
+    onSuccess: () => []
+  })
   if (!isNothing(difference)) {
     const what = `policy ${change.after.version}: ${describeDifference(difference)}`
     yield* (yield* EventLog).record({ _tag: "Reloaded", what })
   }
   yield* dataPlane.settled
   const counters = yield* dataPlane.counters
-  return { cut: (counters["sessions.cut"] ?? 0) - cutBefore, untouched: counters["sessions.live"] ?? 0 }
+  const cut = (counters["sessions.cut"] ?? 0) - cutBefore
+  return { sessions: { cut, untouched: counters["sessions.live"] ?? 0 }, warnings }
 })
 
 /**

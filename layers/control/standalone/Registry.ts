@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import {
+  type Applied,
   type PolicyChange,
   Registry,
   ReloadRefused,
@@ -28,25 +29,28 @@ export interface RegistryOptions {
   readonly read?: Effect.Effect<GatewayConfig, { readonly message: string }>
 }
 
-type Apply = (change: PolicyChange) => Effect.Effect<ReloadReport["sessions"]>
+const nothing: Applied = { sessions: { cut: 0, untouched: 0 }, warnings: [] }
 
 const noFile = new ReloadRefused({ message: "this gateway has no file to read again — start it with sallyport up" })
 
 export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<Registry> =>
   Layer.sync(Registry, () => {
     let current: VersionedPolicy = { version: 1, config }
-    let apply: Apply = () => Effect.succeed({ cut: 0, untouched: 0 })
+    let apply: (change: PolicyChange) => Effect.Effect<Applied> = () => Effect.succeed(nothing)
     const turn = Semaphore.makeUnsafe(1)
 
     /** Changes that may have been made half-way only, as the gateway met a bug: nothing later covers what is missing. */
     let unfinished: ReadonlyArray<PolicyChange> = []
-    /** One after the other. Yields how many sessions they have cut, and how many go on. */
+    /** One after the other. */
     const go = Effect.fnUntraced(function* (changes: ReadonlyArray<PolicyChange>) {
       unfinished = changes
-      let all = { cut: 0, untouched: 0 }
+      let all = nothing
       for (const change of changes) {
-        const { cut, untouched } = yield* apply(change)
-        all = { cut: all.cut + cut, untouched }
+        const { sessions, warnings } = yield* apply(change)
+        all = {
+          sessions: { ...sessions, cut: all.sessions.cut + sessions.cut },
+          warnings: [...new Set([...all.warnings, ...warnings])]
+        }
         unfinished = unfinished.filter((each) => each !== change)
       }
       return all
@@ -68,9 +72,10 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
     /** In force and told, whatever becomes of who asked for it. */
     const take = Effect.fnUntraced(function* (change: PolicyChange, since: number) {
       current = change.after
-      const sessions = yield* go([change, ...again(change.after)])
-      const report = reportOf(change, sessions, Math.round((yield* monotonicMillis) - since))
+      const applied = yield* go([change, ...again(change.after)])
+      const report = reportOf(change, applied, Math.round((yield* monotonicMillis) - since))
       if (!isNothing(change.difference)) yield* tell(report)
+      for (const warning of report.warnings) yield* Effect.logError(warning)
       return report
     }, Effect.uninterruptible)
 
@@ -102,7 +107,7 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
       follow: (by) =>
         Effect.acquireRelease(
           Effect.sync(() => void (apply = by)),
-          () => Effect.sync(() => void (apply = () => Effect.succeed({ cut: 0, untouched: 0 })))
+          () => Effect.sync(() => void (apply = () => Effect.succeed(nothing)))
         )
     })
   })
@@ -113,11 +118,7 @@ const changeOf = (before: VersionedPolicy, after: VersionedPolicy): PolicyChange
   difference: policyDifference(before.config, after.config)
 })
 
-const reportOf = (
-  { after, difference }: PolicyChange,
-  sessions: ReloadReport["sessions"],
-  tookMs: number
-): ReloadReport => {
+const reportOf = ({ after, difference }: PolicyChange, applied: Applied, tookMs: number): ReloadReport => {
   const { clients, grants, resolvers, resources, settings } = difference
   const named = (list: ReadonlyArray<{ readonly id: string }>) => list.map(({ id }) => id)
   return {
@@ -127,7 +128,7 @@ const reportOf = (
     grants: { ...countGrants(grants), named: grants.slice(0, maxNamed).map(nameGrant) },
     resolvers,
     settings,
-    sessions,
+    ...applied,
     tookMs
   }
 }

@@ -16,6 +16,7 @@ import * as TunnelMemory from "../../../layers/memory/TunnelMemory.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { Registry } from "../../../src/control/Registry.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
+import { HostError } from "../../../src/host/HostNetwork.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
@@ -90,8 +91,10 @@ const turns = (...configs: ReadonlyArray<GatewayConfig>) => {
   return Effect.sync(() => configs[turn++ % configs.length]!)
 }
 
-/** A tunnel that is set up at once, and whose other plans wait. */
-const slowHost = (done: Effect.Effect<void>) =>
+const nothing = { sessions: { cut: 0, untouched: 0 }, warnings: [] }
+
+/** A tunnel that is set up at once, and takes other plans when `done` lets it. */
+const hostAfter = (done: Effect.Effect<void, HostError>) =>
   Layer.effect(
     Tunnel,
     Effect.map(Tunnel, (tunnel) =>
@@ -171,7 +174,7 @@ describe("a reload", () => {
       const applied: Array<number> = []
       yield* registry.follow(({ after }) =>
         Effect.suspend(() =>
-          applied.push(after.version) === 1 ? Effect.die(new Error("a bug")) : Effect.succeed({ cut: 0, untouched: 0 })
+          applied.push(after.version) === 1 ? Effect.die(new Error("a bug")) : Effect.succeed(nothing)
         )
       )
       const first = yield* Effect.exit(registry.reload)
@@ -195,7 +198,7 @@ describe("a reload", () => {
       const applied: Array<number> = []
       yield* registry.follow(({ after }) =>
         Effect.suspend(() =>
-          applied.push(after.version) === 1 ? Effect.die(new Error("a bug")) : Effect.succeed({ cut: 0, untouched: 0 })
+          applied.push(after.version) === 1 ? Effect.die(new Error("a bug")) : Effect.succeed(nothing)
         )
       )
       yield* Effect.exit(registry.reload)
@@ -225,7 +228,7 @@ describe("a reload", () => {
             applied.push(`${before.version} to ${after.version}`)
             return difference.resources.removed.includes(wildcard.id)
               ? Effect.die(new Error("a bug"))
-              : Effect.succeed({ cut: 1, untouched: 5 })
+              : Effect.succeed({ sessions: { cut: 1, untouched: 5 }, warnings: [] })
           })
         )
         yield* Effect.exit(registry.reload)
@@ -255,7 +258,7 @@ describe("a reload", () => {
       const done = Deferred.makeUnsafe<void>()
       return Effect.gen(function* () {
         const registry = yield* Registry
-        yield* registry.follow(() => Effect.as(Deferred.await(done), { cut: 0, untouched: 0 }))
+        yield* registry.follow(() => Effect.as(Deferred.await(done), nothing))
         const reload = yield* Effect.forkChild(registry.reload, { startImmediately: true })
         const leaving = yield* Effect.forkChild(Fiber.interrupt(reload), { startImmediately: true })
         yield* Deferred.succeed(done, undefined)
@@ -290,10 +293,26 @@ describe("a reload", () => {
       assert.include(held[0], host.id)
       assert.deepStrictEqual((yield* observed).resources, held)
     }).pipe(
-      Effect.provide(
-        layerGateway(before, fresh, Effect.succeed(after), undefined, slowHost(Deferred.await(done)))
-      )
+      Effect.provide(layerGateway(before, fresh, Effect.succeed(after), undefined, hostAfter(Deferred.await(done))))
     )
+  })
+
+  it.effect("says what the host's firewall refuses, with what to do, and has it in force by the next one", () => {
+    let isBroken = true
+    const host = cidrResource("192.0.2.0/24")
+    const after = configOf([{ ...host, allow: ["gateway_host"] }])
+    const nft = Effect.suspend(() => (isBroken ? Effect.fail(new HostError({ message: "nft is gone" })) : Effect.void))
+    return Effect.gen(function* () {
+      const registry = yield* Registry
+      const { plans } = yield* TunnelMemory.TunnelRecorder
+      const first = yield* registry.reload
+      const before = plans.length
+      isBroken = false
+      const second = yield* registry.reload
+
+      assert.deepStrictEqual(first.warnings, ["the host's firewall is as it was: nft is gone; then: sallyport reload"])
+      assert.deepStrictEqual([second.warnings, before, plans.length], [[], 1, 2])
+    }).pipe(Effect.provide(layerGateway(configOf([host]), fresh, Effect.succeed(after), undefined, hostAfter(nft))))
   })
 
   it.effect("has nothing stand in any more while it reads long block lists", () => {
