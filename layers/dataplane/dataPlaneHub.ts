@@ -1,6 +1,7 @@
 /** What every `DataPlane` implementation shares: the desired state and the fan-out of notices. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { noticeMoved } from "../../src/dataplane/betweenClocks.ts"
 import { Activity } from "../../src/dataplane/Activity.ts"
@@ -29,8 +30,8 @@ export interface DataPlaneHub {
   readonly decide: (command: Command) => ReadonlyArray<Order>
   /** `now`: monotonic milliseconds. `at`: the same moment by the clock that the times in the notices are of. */
   readonly deliver: (notices: ReadonlyArray<Notice>, now: number, at?: number) => void
-  /** Has the worker say when it has carried out all before the order that is posted. */
-  readonly settled: (post: (order: Acknowledge) => void) => Effect.Effect<void>
+  /** Has the worker say when it has carried out all before the order that is posted. Yields whether it has said so in time. */
+  readonly settled: (post: (order: Acknowledge) => void) => Effect.Effect<boolean>
   /** What of the service needs nothing of the worker. */
   readonly service: Pick<DataPlane["Service"], "notices" | "desired" | "clients" | "activity" | "twoPlaces" | "failure">
   /** The engine's counters with what is counted here. */
@@ -68,8 +69,8 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
       post({ _tag: "Acknowledge", number })
       return Deferred.await(done).pipe(
         Effect.timeoutOption(settleTime),
-        Effect.ensuring(Effect.sync(() => void asked.delete(number))),
-        Effect.asVoid
+        Effect.map(Option.isSome),
+        Effect.ensuring(Effect.sync(() => void asked.delete(number)))
       )
     })
 
@@ -106,6 +107,7 @@ export const makeDataPlaneHub = (): DataPlaneHub => {
         acknowledged(notice.number)
         return false
       case "Ready":
+        // The one before has ended, with all its flows, and what was sent is in the desired state that this one begins with.
         acknowledged(askedLast)
         desired.disconnect()
         activity.restart()

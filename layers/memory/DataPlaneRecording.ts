@@ -42,7 +42,7 @@ export const layer: Layer.Layer<DataPlane | DataPlaneRecorder> = Layer.effectCon
             commands.push(command)
             orders.push(...hub.decide(command))
           }),
-        settled: Effect.void,
+        settled: Effect.succeed(true),
         ...hub.service,
         counters: Effect.succeed({}),
         remakeDevice: Effect.void,

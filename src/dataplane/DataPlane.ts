@@ -24,8 +24,11 @@ export class DataPlane extends Context.Service<
     readonly start: Effect.Effect<void>
     /** Decided, recorded and posted; never waits for the worker. */
     readonly send: (command: Command) => Effect.Effect<void>
-    /** Waits until the worker has carried out what was sent; where it dies meanwhile, its successor has no flows. */
-    readonly settled: Effect.Effect<void>
+    /**
+     * Waits until the worker has carried out what was sent; where it dies meanwhile, its successor has no flows. Yields
+     * whether that is so: `false` after 3 s.
+     */
+    readonly settled: Effect.Effect<boolean>
     /** Every notice of the current worker from now on. Bounded; the oldest are dropped and counted. */
     readonly notices: Effect.Effect<Queue.Dequeue<Notice>, never, Scope.Scope>
     /** What is decided so far about clients. */

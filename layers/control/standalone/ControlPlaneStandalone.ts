@@ -136,7 +136,7 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   yield* welcome(change)
   yield* names.readAgain(change)
   // No right waits for the host: the packet path goes by the rights of each, whatever the firewall leaves to it.
-  const warnings = yield* Effect.match(tunnel.configure(tunnelPlanOf(change.after.config)), {
+  const ofHost = yield* Effect.match(tunnel.configure(tunnelPlanOf(change.after.config)), {
     onFailure: ({ message }) => [`the host's firewall is as it was: ${message}; then: sallyport reload`],
     onSuccess: () => []
   })
@@ -144,11 +144,17 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
     const what = `policy ${change.after.version}: ${describeDifference(difference)}`
     yield* (yield* EventLog).record({ _tag: "Reloaded", what })
   }
-  yield* dataPlane.settled
+  const isSettled = yield* dataPlane.settled
   const counters = yield* dataPlane.counters
   const cut = (counters["sessions.cut"] ?? 0) - cutBefore
-  return { sessions: { cut, untouched: counters["sessions.live"] ?? 0 }, warnings }
+  return {
+    sessions: { cut, untouched: counters["sessions.live"] ?? 0 },
+    warnings: isSettled ? ofHost : [...ofHost, unsettled]
+  }
 })
+
+const unsettled =
+  "the packet worker has not confirmed within 3 s that what was taken away is cut: it is when the worker goes on, or is replaced; look at sallyport status"
 
 /**
  * Of clients that were there before: takes away first what is not wanted any more, then looks names up where that is done

@@ -15,6 +15,7 @@ import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as TunnelMemory from "../../../layers/memory/TunnelMemory.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { Registry } from "../../../src/control/Registry.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
 import { HostError } from "../../../src/host/HostNetwork.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
@@ -314,6 +315,26 @@ describe("a reload", () => {
       assert.deepStrictEqual([second.warnings, before, plans.length], [[], 1, 2])
     }).pipe(Effect.provide(layerGateway(configOf([host]), fresh, Effect.succeed(after), undefined, hostAfter(nft))))
   })
+
+  it.effect("says so where the packet worker does not confirm what is cut", () =>
+    Effect.gen(function* () {
+      const { warnings } = yield* (yield* Registry).reload
+
+      assert.lengthOf(warnings, 1)
+      assert.include(warnings[0], "has not confirmed within 3 s")
+    }).pipe(
+      Effect.provide(
+        layerGateway(
+          configOf([lan]),
+          Layer.effect(
+            DataPlane,
+            Effect.map(DataPlane, (dataPlane) => DataPlane.of({ ...dataPlane, settled: Effect.succeed(false) }))
+          ).pipe(Layer.provideMerge(fresh)),
+          Effect.succeed(configOf([]))
+        )
+      )
+    )
+  )
 
   it.effect("has nothing stand in any more while it reads long block lists", () => {
     const done = Deferred.makeUnsafe<void>()

@@ -99,14 +99,14 @@ describe("what the data planes share", () => {
         { startImmediately: true }
       )
       hub.deliver([{ _tag: "Acknowledged", epoch: 1, number: orders[0]!.number }], 0)
-      yield* Fiber.join(waiting)
+      assert.isTrue(yield* Fiber.join(waiting))
       assert.isUndefined(later.pollUnsafe())
       hub.deliver([{ _tag: "Ready", epoch: 2 }], 0)
-      yield* Fiber.join(later)
+      assert.isTrue(yield* Fiber.join(later))
     })
   )
 
-  it.effect("waits no longer than a worker takes that is replaced", () =>
+  it.effect("waits no longer than a worker takes that is replaced, and says so", () =>
     Effect.gen(function* () {
       const hub = makeDataPlaneHub()
       const waiting = yield* Effect.forkChild(
@@ -114,7 +114,7 @@ describe("what the data planes share", () => {
         { startImmediately: true }
       )
       yield* TestClock.adjust("3 seconds")
-      yield* Fiber.join(waiting)
+      assert.isFalse(yield* Fiber.join(waiting))
     })
   )
 })
