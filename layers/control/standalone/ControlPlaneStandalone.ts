@@ -9,7 +9,7 @@ import { Authorizations, LastAuthorizationEnded } from "../../../src/access/Auth
 import { Clients } from "../../../src/access/Clients.ts"
 import { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
-import { type PolicyChange, Registry } from "../../../src/control/Registry.ts"
+import { type PolicyChange, Registry, type VersionedPolicy } from "../../../src/control/Registry.ts"
 import { ControlPlane } from "../../../src/control/ControlPlane.ts"
 import { activeClients } from "../../../src/control/standalone/activeClients.ts"
 import { isOpen } from "../../../src/control/standalone/chooseResource.ts"
@@ -27,6 +27,7 @@ import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
+import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 
@@ -220,20 +221,30 @@ const grantAgain = Effect.gen(function* () {
   const registry = yield* Registry
   const authorizations = yield* Authorizations
   let last = yield* Clock.currentTimeMillis
+  /** Yields whether that is the policy up to the end: what another one has taken away stays away. */
+  const giveBack = Effect.fnUntraced(function* (policy: VersionedPolicy, now: number) {
+    for (const grant of policy.config.grants) {
+      const { client, expiresAt, resource } = grant
+      if (expiresAt === null || expiresAt <= now || (yield* authorizations.find(client.id, resource.id)) !== undefined)
+        continue
+      const recorded = Effect.suspend(() =>
+        registry.current() === policy ? Effect.as(authorizations.record(grant), true) : Effect.succeed(false)
+      )
+      if (!(yield* inOneTurn(recorded))) return false
+      yield* Effect.logWarning("the clock was set back: an authorization holds again").pipe(
+        Effect.annotateLogs({ client: client.id, resource: resource.id })
+      )
+    }
+    return true
+  })
   const look = Effect.gen(function* () {
     yield* Effect.sleep("1 second")
     const now = yield* Clock.currentTimeMillis
     const isBack = now < last
     last = now
     if (!isBack) return
-    for (const grant of registry.current().config.grants) {
-      const { client, expiresAt, resource } = grant
-      if (expiresAt === null || expiresAt <= now || (yield* authorizations.find(client.id, resource.id)) !== undefined)
-        continue
-      yield* authorizations.record(grant)
-      yield* Effect.logWarning("the clock was set back: an authorization holds again").pipe(
-        Effect.annotateLogs({ client: client.id, resource: resource.id })
-      )
+    while (!(yield* giveBack(registry.current(), now))) {
+      // A reload came in between.
     }
   })
   return yield* superviseForever("ControlPlane.grants", look)

@@ -8,6 +8,8 @@ import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.t
 import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
+import { Registry } from "../../../src/control/Registry.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { cidrResource, dnsResource, lookups } from "../../support/access.ts"
@@ -108,6 +110,54 @@ describe("an expiry date of the file, and a clock that is ahead for a moment", (
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(yield* held, ["cidr", "dns"])
       }).pipe(Effect.provide(Layer.provide(over, Layer.succeed(Clock.Clock, clock))))
+    })
+  )
+
+  it.effect("what a reload takes away while grants are given back stays away", () =>
+    Effect.gen(function* () {
+      const clock = yield* makeSteppedClock
+      const [one, two] = [cidrResource("10.1.0.0/16"), cidrResource("10.2.0.0/16")]
+      const before = configOf([one, two])
+      const grants = before.grants.map((grant) => ({ ...grant, expiresAt: day }))
+      let meanwhile: Effect.Effect<unknown> = Effect.void
+      /** Once, when the packet path has been told of a resource. */
+      const between = Effect.suspend(() => {
+        const once = meanwhile
+        meanwhile = Effect.void
+        return Effect.asVoid(once)
+      })
+      const interrupted = Layer.effect(
+        DataPlane,
+        Effect.map(DataPlane, (dataPlane) =>
+          DataPlane.of({
+            ...dataPlane,
+            send: (command) =>
+              command._tag === "SetResource"
+                ? Effect.andThen(dataPlane.send(command), between)
+                : dataPlane.send(command)
+          })
+        )
+      ).pipe(Layer.provide(DataPlaneRecording.layer))
+      const gateway = layerGateway(
+        { ...before, grants },
+        interrupted,
+        Effect.succeed({ ...before, grants: grants.slice(0, 1) })
+      ).pipe(Layer.provideMerge(StateStoreMemory.layer))
+      yield* Effect.gen(function* () {
+        const registry = yield* Registry
+        clock.aheadMs = 365 * day
+        yield* TestClock.adjust("1 second")
+        clock.aheadMs = 0
+        meanwhile = Effect.orDie(registry.reload)
+        yield* TestClock.adjust("1 second")
+
+        assert.strictEqual(registry.current().version, 2)
+        const held = yield* (yield* Authorizations).list
+        assert.deepStrictEqual(
+          held.map(({ resource }) => resource.id),
+          [one.id]
+        )
+      }).pipe(Effect.provide(Layer.provide(gateway, Layer.succeed(Clock.Clock, clock))))
     })
   )
 })
