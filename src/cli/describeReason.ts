@@ -1,8 +1,5 @@
 import type { ResolutionReason } from "../resolution/Resolver.ts"
 
-/** How a reason begins that is no matter of DNS. */
-export const refusedByPolicy = "refused by policy"
-
 /** One line: why a name has no (fresh) addresses. */
 export const describeReason = (reason: ResolutionReason): string => {
   switch (reason._tag) {
@@ -17,7 +14,7 @@ export const describeReason = (reason: ResolutionReason): string => {
     case "NoResolver":
       return `no DNS server: ${reason.detail}`
     case "DestinationRefused":
-      return `${refusedByPolicy}: ${reason.addresses.join(", ")}`
+      return `refused by policy: ${reason.addresses.join(", ")}`
     case "Throttled":
       return `waiting: ${waitsFor[reason.budget] ?? reason.budget}`
   }

@@ -8,7 +8,7 @@ import type { Name } from "../model/Mapping.ts"
 import { formatServer, type ResolverSet } from "../model/ResolverSet.ts"
 import type { Target } from "../model/Target.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
-import { describeReason, refusedByPolicy } from "./describeReason.ts"
+import { describeReason } from "./describeReason.ts"
 import type { Way } from "./explanation.ts"
 import { formatAge } from "./formatAge.ts"
 import type { StatusReport } from "./statusReport.ts"
@@ -36,7 +36,10 @@ export interface Onward {
 /** Addresses of a name that are looked at. */
 const mostAddresses = 8
 
-/** What the gateway knows of a name that is `isMapped`, else what its servers say now; `null`: no address, which is told. */
+/**
+ * What the gateway knows of a name that is `isMapped`, else what its servers say now; `null`: no address, which is told. That it
+ * had none counts for nothing: when somebody wants the name, the gateway asks anew, too.
+ */
 export const addressesOf = Effect.fnUntraced(function* (onward: Onward, name: Name, isMapped: boolean) {
   const { client, running, way } = onward
   const { report } = running
@@ -44,9 +47,8 @@ export const addressesOf = Effect.fnUntraced(function* (onward: Onward, name: Na
     ? report.mappings.filter(({ domain, resolver }) => domain === name.domain && resolver === name.resolver)
     : []
   const own = rows.find((row) => row.client === client.id)
-  const known = [own, ...rows].find((row) => row !== undefined && isSettled(row))
+  const known = [own, ...rows].find((row) => row?.state === "Resolved" || row?.state === "Stale")
   const servers = serversOf(onward, name.resolver)
-  const fix = digAt(onward, name)
   if (known === undefined) {
     return yield* running.lookUp(name).pipe(
       Effect.match({
@@ -55,26 +57,19 @@ export const addressesOf = Effect.fnUntraced(function* (onward: Onward, name: Na
           return addresses.slice(0, mostAddresses)
         },
         onFailure: (reason) => {
-          way.no("lookup", { what: `${describeReason(reason)}, asked just now: ${servers}`, fix })
+          const what = `${describeReason(reason)}, asked just now: ${servers}`
+          way.no("lookup", { what, fix: digAt(onward, name) })
           return null
         }
       })
     )
   }
   const age = formatAge(report.at - known.since)
-  if (known.state === "Unresolved") {
-    way.no("lookup", { what: `${known.reason ?? "no address"}, for ${age}, asked: ${servers}`, fix })
-    return null
-  }
   const stale = known.state === "Stale" ? `; no fresh answer since: ${known.reason ?? ""}` : ""
   const told = own === undefined || own.proxyIps.length === 0 ? "" : `; ${client.id} is told ${list(own.proxyIps)}`
   way.yes("lookup", `${name.domain} is ${list(known.addresses)}, by ${servers}, ${age} ago${stale}${told}`)
   return known.addresses.slice(0, mostAddresses)
 })
-
-/** Addresses that policy has refused are looked up once more, to be named. */
-const isSettled = ({ reason, state }: StatusReport["mappings"][number]): boolean =>
-  state !== "Resolving" && !(state === "Unresolved" && reason?.startsWith(refusedByPolicy) === true)
 
 /** To the addresses of a name of a resource, or to addresses as they are (`null`). */
 export const toHost = Effect.fnUntraced(function* (

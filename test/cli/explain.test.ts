@@ -131,7 +131,7 @@ alice reaches gitlab.corp.internal:443`
       assert.deepStrictEqual((yield* last("alice", "gone.corp.internal"))[0], "resource")
       assert.deepStrictEqual(yield* last("alice", "none.corp.internal"), [
         "lookup",
-        "the name does not exist, for 5 s, asked: corp (10.0.0.53:53 answered 2 s ago)",
+        "the name does not exist, asked just now: corp (10.0.0.53:53 answered 2 s ago)",
         "dig @10.0.0.53 none.corp.internal at the gateway"
       ])
       const none = { _tag: "None", why: "Network is unreachable" } as const
@@ -211,6 +211,20 @@ alice reaches gitlab.corp.internal:443`
       assert.deepStrictEqual(asked, [{ resolver: "other", domain: "a.fresh.corp.internal" }])
       assert.match(steps[4]!.what, /is 127\.0\.0\.1 10\.20\.0\.9, by other \(10\.0\.9\.53:53\), asked just now$/)
       assert.strictEqual(steps[5]!.what, "packets may be forwarded to 10.20.0.9, not to 127.0.0.1 (loopback address)")
+    })
+  )
+
+  it.effect("asks anew for a name that had no address, as the gateway does when somebody wants it", () =>
+    Effect.gen(function* () {
+      for (const reason of ["waiting: traffic", "no DNS answer within 10 s", "the name does not exist"]) {
+        const without = { state: "Unresolved", reason, addresses: [], since: now - 2_880_000 } as const
+        const mappings = report.mappings.map((row) => ({ ...row, ...without }))
+        const { reaches, text } = yield* explain("alice", "gitlab.corp.internal:443", {
+          running: running({ lookUp: () => Effect.succeed(["10.20.0.5"]) }, { mappings })
+        })
+        assert.strictEqual(reaches, "yes", text)
+        assert.match(text, /^✔ gitlab\.corp\.internal is 10\.20\.0\.5, by corp \(.*\), asked just now$/m)
+      }
     })
   )
 
