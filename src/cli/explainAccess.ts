@@ -94,7 +94,9 @@ const followRules = Effect.fnUntraced(function* (
   }
   const grants = grantsOf(verdict)
   if (grants.length > 0) way.yes("resource", covering(policy.places, grants, host, client, now))
-  const deny = (why: Denial) => denied(sources, way, why, { policy, client: client.id, target: wanted, host, now })
+  const { places } = policy
+  const request = { places, grants: rules.grantsOf(client.id), client: client.id, target: wanted, host, now }
+  const deny = (why: Denial) => denied(sources, way, why, request)
   if (verdict._tag === "Denied") return deny(verdict.why)
   if (verdict._tag === "Short") {
     const what = `${host} is a short name: the first of ${verdict.names.join(", ")} that exists is meant`

@@ -13,7 +13,13 @@ const maxTold = 20
 export const testConfig = Effect.fnUntraced(function* (config: GatewayConfig) {
   if (config.tests.length === 0) return []
   const { runPolicyTests } = yield* load(() => import("../control/standalone/policyTests.ts"))
-  return runPolicyTests(config, yield* readNameFiles(config), yield* Clock.currentTimeMillis)
+  const outcomes: Array<TestOutcome> = []
+  for (const outcome of runPolicyTests(config, yield* readNameFiles(config), yield* Clock.currentTimeMillis)) {
+    outcomes.push(outcome)
+    // A gateway that is reloading goes on with everything else.
+    yield* Effect.yieldNow
+  }
+  return outcomes
 })
 
 /** Fails where a test does not hold. */

@@ -9,10 +9,12 @@ import { formatPortFilter } from "../../model/PortFilter.ts"
 import type { Resource } from "../../model/Resource.ts"
 import { formatPacket, type Target } from "../../model/Target.ts"
 import { isOpen } from "./chooseResource.ts"
-import type { Denial, ReachPolicy } from "./reach.ts"
+import type { Denial } from "./reach.ts"
 
 export interface DeniedRequest {
-  readonly policy: Pick<ReachPolicy, "grants"> & { readonly places?: Places }
+  readonly places: Places | undefined
+  /** Of the client. */
+  readonly grants: ReadonlyArray<Authorization>
   readonly client: ClientId
   readonly target: Target
   /** The name or address that it came to. */
@@ -27,8 +29,8 @@ export interface Reason {
 }
 
 export const describeDenial = (why: Denial, request: DeniedRequest): Reason => {
-  const { client, host, policy, target } = request
-  const place = ({ id }: Resource): string => placeOf(policy.places, "resources", id)
+  const { client, host, places, target } = request
+  const place = ({ id }: Resource): string => placeOf(places, "resources", id)
   switch (why._tag) {
     case "Uncovered":
       return {
@@ -107,16 +109,13 @@ export const passing = (grants: ReadonlyArray<Authorization>): string =>
     .join(", ")
 
 /** A name that the client may reach and that was probably meant; names that it may not would only mislead. */
-const resourceFor = ({ client, host, now, policy, target }: DeniedRequest): string => {
+const resourceFor = ({ client, grants, host, now, target }: DeniedRequest): string => {
   const add = `add a resource for ${host}, and ${client} to its allow:`
   if (target.address !== undefined) return add
   const near = suggest(
     host,
-    policy.grants.flatMap((grant) =>
-      grant.client.id === client &&
-      grant.resource.kind === "dns" &&
-      isOpen(grant, now) &&
-      isExact(grant.resource.pattern)
+    grants.flatMap((grant) =>
+      grant.resource.kind === "dns" && isOpen(grant, now) && isExact(grant.resource.pattern)
         ? [grant.resource.pattern]
         : []
     )

@@ -28,19 +28,24 @@ export const destinationsOf = ({ network }: Pick<GatewayConfig, "network">): Des
   return destinations
 }
 
-/** `now`: epoch milliseconds. */
-export const runPolicyTests = (config: GatewayConfig, files: FilesOfNames, now: number): ReadonlyArray<TestOutcome> => {
+/** One by one, since a gateway that is reloading has other things to do in between. `now`: epoch milliseconds. */
+export function* runPolicyTests(config: GatewayConfig, files: FilesOfNames, now: number): Generator<TestOutcome> {
   const destinations = destinationsOf(config)
   const rules = new ReachRules(config, files, destinations)
   let lasting: ReachRules | undefined
-  return config.tests.map((test) => {
+  for (const test of config.tests) {
     const outcome = outcomeOf(config, test, rules, now)
-    if (outcome.fix === null) return { test, ...outcome, hasExpired: false }
-    const grants = config.grants.map((grant) => ({ ...grant, expiresAt: null }))
-    lasting ??= new ReachRules({ ...config, grants }, files, destinations)
-    return { test, ...outcome, hasExpired: outcomeOf(config, test, lasting, now).fix === null }
-  })
+    if (outcome.fix === null) {
+      yield { test, ...outcome, hasExpired: false }
+      continue
+    }
+    lasting ??= new ReachRules({ ...config, grants: withoutEnd(config.grants) }, files, destinations)
+    yield { test, ...outcome, hasExpired: outcomeOf(config, test, lasting, now).fix === null }
+  }
 }
+
+const withoutEnd = (grants: GatewayConfig["grants"]): GatewayConfig["grants"] =>
+  grants.map((grant) => ({ ...grant, expiresAt: null }))
 
 const outcomeOf = (
   config: GatewayConfig,
@@ -67,7 +72,15 @@ const outcomeOf = (
     const found = `whether ${client} reaches ${what} hangs on addresses that only the servers of ${verdict.resolver} know`
     return { found, fix: "write the address" }
   }
-  const reason = describeDenial(verdict.why, { policy: config, client, target, host: names.at(-1) ?? target.host, now })
+  const reason = describeDenial(verdict.why, {
+    places: config.places,
+    // For the fix alone, which costs a look at each of them.
+    grants: expect === "denied" ? [] : rules.grantsOf(client),
+    client,
+    target,
+    host: names.at(-1) ?? target.host,
+    now
+  })
   return {
     found: `${client} does not reach ${what}: ${reason.what}`,
     fix: expect === "denied" ? null : `${reason.fix}, or write expect: denied`

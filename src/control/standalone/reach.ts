@@ -135,6 +135,11 @@ export class ReachRules {
     return this.toName(this.rights(client), target.host, target, now)
   }
 
+  /** Expired ones as well. */
+  grantsOf(client: ClientId): ReadonlyArray<Authorization> {
+    return [...(this.grants.get(client)?.values() ?? [])]
+  }
+
   /** Whether the client has the name by a resource: an alias of other servers that leads there leads to its proxy IPs. */
   hasName(client: ClientId, domain: string, now: number): boolean {
     return this.routes.grants(this.rights(client), domain, now).length > 0
@@ -320,12 +325,12 @@ export class ReachRules {
   }
 
   private rights(client: ClientId): NameRights {
-    return rightsOf(client, [...(this.grants.get(client)?.values() ?? [])])
+    return rightsOf(client, this.grantsOf(client))
   }
 
   /** Unexpired grants of networks and of the Internet. */
   private networkGrants(client: ClientId, now: number): ReadonlyArray<NetworkGrant> {
-    return [...(this.grants.get(client)?.values() ?? [])].flatMap((grant) =>
+    return this.grantsOf(client).flatMap((grant) =>
       grant.resource.kind === "dns" || !isOpen(grant, now) ? [] : [{ ...grant, resource: grant.resource }]
     )
   }

@@ -104,6 +104,25 @@ describe("a test of the file", () => {
     assert.notInclude(found("bob", "gitlab.corp.interna").fix ?? "", "did you mean")
   })
 
+  it("costs no look at what all clients may reach", () => {
+    const tests = ["denied", "denied", "denied", "allowed", "allowed", "allowed"]
+    const text = file(tests.map((expect) => test("alice", "www.example.com", expect)).join("\n"))
+    const config = Result.getOrThrow(parseConfig(text, "a.yaml"))
+    let looks = 0
+    const grants = new Proxy(config.grants, {
+      get: (of, key) => {
+        if (key === "0") looks++
+        return Reflect.get(of, key)
+      }
+    })
+    const outcomes = [...runPolicyTests({ ...config, grants }, files, now)]
+    assert.deepStrictEqual(
+      outcomes.map(({ fix }) => (fix === null ? "denied" : "allowed")),
+      tests
+    )
+    assert.strictEqual(looks, 2, "one for all tests, one for those that do not hold")
+  })
+
   it.each([
     [
       test("alic", "gitlab.corp.internal", "allowed"),
