@@ -112,7 +112,7 @@ const otlp: Layer.Layer<never> = Layer.unwrap(
         // Without an exporter none are in it, which is no reason to tell the default ones.
         const loggers = Context.getOrUndefined(context, Logger.CurrentLoggers) ?? []
         const added = [...loggers].filter((logger) => !before.has(logger))
-        return Context.add(context, EventCollectors, new Set(added))
+        return Context.add(context, EventCollectors, new Map(added.map((logger) => [logger, logger])))
       })
     )
   })

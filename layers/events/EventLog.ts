@@ -26,7 +26,7 @@ export const layer: Layer.Layer<never> = Layer.effect(
     const collectors = yield* EventCollectors
     const others = new Set([...(yield* Logger.CurrentLoggers)].filter((logger) => !collectors.has(logger)))
     const collect = flow(
-      Effect.provideService(Logger.CurrentLoggers, collectors),
+      Effect.provideService(Logger.CurrentLoggers, new Set(collectors.values())),
       Effect.provideService(References.MinimumLogLevel, "All")
     )
     const list = Effect.map(Clock.currentTimeMillis, (now) => store.list(now))

@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
+import * as fileLogLevel from "../../../layers/cli/fileLogLevel.ts"
 import * as EventLogLive from "../../../layers/events/EventLog.ts"
 import type { Event } from "../../../src/events/Event.ts"
 import { EventCollectors } from "../../../src/events/EventCollectors.ts"
@@ -60,14 +61,14 @@ describe("the log of what happened", () => {
     })
   })
 
-  it.effect("gives a collector each event once, with its fields, whatever the log level is", () => {
+  it.effect("gives a collector each event once, with its fields, whatever the log level is and whoever sets it", () => {
     const lines: Array<string> = []
     const records: Array<readonly [text: string, attributes: Readonly<Record<string, unknown>>]> = []
     const collector = Logger.make<unknown, void>(({ fiber, message }) => {
       records.push([String(message), fiber.getRef(References.CurrentLogAnnotations)])
     })
     const local = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
-    const tell = (level: "Info" | "Debug") =>
+    const tell = (level: "Warn" | "Info" | "Debug", by: "program" | "file") =>
       Effect.gen(function* () {
         const { record } = yield* EventLog
         yield* record({
@@ -80,8 +81,13 @@ describe("the log of what happened", () => {
         yield* record({ _tag: "ClientSilent", client: "bob" })
         return [lines.splice(0).length, records.splice(0)] as const
       }).pipe(
-        Effect.provide(EventLogLive.layer),
-        Effect.provide([Logger.layer([local, collector]), Layer.succeed(EventCollectors, new Set([collector]))]),
+        Effect.provide(
+          EventLogLive.layer.pipe(
+            Layer.provideMerge(by === "file" ? fileLogLevel.layer(() => level) : Layer.empty),
+            Layer.provideMerge(Logger.layer([local, collector])),
+            Layer.provideMerge(Layer.succeed(EventCollectors, new Map([[collector, collector]])))
+          )
+        ),
         Effect.provideService(References.MinimumLogLevel, level)
       )
     return Effect.gen(function* () {
@@ -98,8 +104,11 @@ describe("the log of what happened", () => {
           port: 22
         }
       ] as const
-      assert.deepStrictEqual(yield* tell("Info"), [0, [expected]])
-      assert.deepStrictEqual(yield* tell("Debug"), [1, [expected]])
+      for (const by of ["program", "file"] as const) {
+        assert.deepStrictEqual(yield* tell("Warn", by), [0, [expected]], by)
+        assert.deepStrictEqual(yield* tell("Info", by), [0, [expected]], by)
+        assert.deepStrictEqual(yield* tell("Debug", by), [1, [expected]], by)
+      }
     })
   })
 })
