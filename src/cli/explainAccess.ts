@@ -78,18 +78,21 @@ const followRules = Effect.fnUntraced(function* (
   now: number
 ): Effect.fn.Return<Way | undefined> {
   const { policy, running } = sources
-  const { names, verdict } = rules.reach(client.id, wanted, now)
+  const reach = rules.reach(client.id, wanted, now)
+  const { names } = reach
   for (const [i, name] of names.slice(1).entries()) {
     way.yes("alias", `${names[i]!} is an alias of ${name}, by records: or search: of the file`)
   }
-  const host = names.at(-1) ?? wanted.host
+  let host = names.at(-1) ?? wanted.host
+  let { verdict } = reach
   const asked = askedOf(verdict)
   if (asked !== null && "report" in running) {
     const name = { resolver: asked, domain: host }
     const meant = yield* running.aliasOf(name, (alias) => rules.hasName(client.id, alias, now))
     if (meant !== null) {
       way.yes("alias", `${host} is an alias of ${meant}, by the servers of ${asked}`)
-      return yield* followRules(sources, way, rules, client, { ...wanted, host: meant, address: undefined }, now)
+      host = meant
+      verdict = rules.toAlias(client.id, meant, wanted, now)
     }
   }
   const grants = grantsOf(verdict)

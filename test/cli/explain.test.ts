@@ -262,6 +262,37 @@ alice reaches gitlab.corp.internal:443`
     })
   )
 
+  it.effect(
+    "ends such an alias at the resource, whatever else the file says of the name, and asks for no further one",
+    () =>
+      Effect.gen(function* () {
+        const wildcard = Result.getOrThrow(
+          parseConfig(
+            `endpoint: vpn.corp.internal:51820
+clients: { alice: { public_key: "${key(2)}", tunnel_ipv4: 100.64.0.2 } }
+resources: { all: { name: "*.corp.internal", allow: [alice] } }
+records: { git.corp.internal: { a: 10.99.0.9 } }
+`,
+            "/etc/s.yaml"
+          )
+        )
+        for (const end of ["git.corp.internal", "vpn.corp.internal"]) {
+          let asked = 0
+          const { reaches, text } = yield* explain("alice", "www.example.net", {
+            policy: wildcard,
+            running: running({
+              aliasOf: (_, isMeant) => Effect.sync(() => (++asked < 9 && isMeant(end) ? end : null)),
+              lookUp: () => Effect.succeed(["10.20.0.5"])
+            })
+          })
+          assert.strictEqual(reaches, "yes", text)
+          assert.include(text, `✔ www.example.net is an alias of ${end}, by the servers of system\n`)
+          assert.include(text, `✔ ${end} is of all (/etc/s.yaml:3); alice may use it\n`)
+          assert.strictEqual(asked, 1)
+        }
+      })
+  )
+
   it.effect("without a gateway says what the file says, and that the rest is not known", () =>
     Effect.gen(function* () {
       const notRunning = { running: { notRunning: "no gateway is running (nothing at /run/s)" } }

@@ -140,9 +140,14 @@ export class ReachRules {
     return [...(this.grants.get(client)?.values() ?? [])]
   }
 
-  /** Whether the client has the name by a resource: an alias of other servers that leads there leads to its proxy IPs. */
+  /** Whether the client has the name by a resource: an alias of other servers that leads there ends in its proxy IPs. */
   hasName(client: ClientId, domain: string, now: number): boolean {
     return this.routes.grants(this.rights(client), domain, now).length > 0
+  }
+
+  /** Of a name that an alias of other servers leads to, and that the client has: its grants alone count. */
+  toAlias(client: ClientId, domain: string, target: Target, now: number): Verdict {
+    return byGrants(this.routes.grants(this.rights(client), domain, now), target)
   }
 
   /** Whether the tunnel's DNS leaves the address, one that other servers have for the name, out; and why. */
@@ -220,14 +225,8 @@ export class ReachRules {
     const beyond = (reach: Reach): Reach => ({ ...reach, names: [domain, ...reach.names] })
     const route = this.route(rights, domain, now)
     switch (route._tag) {
-      case "Resource": {
-        const by = route.grants.find((grant) => isPassed(grant, packetsOf(target, route.grants)))
-        return at(
-          by === undefined
-            ? denied({ _tag: "Filtered", grants: route.grants })
-            : { _tag: "Allowed", by, grants: route.grants, address: null }
-        )
-      }
+      case "Resource":
+        return at(byGrants(route.grants, target))
       case "Alias":
         return aliases >= maxAliases
           ? at(denied({ _tag: "TooManyAliases" }))
@@ -338,6 +337,12 @@ export class ReachRules {
 
 interface NetworkGrant extends Authorization {
   readonly resource: Extract<Resource, { readonly kind: "cidr" | "internet" }>
+}
+
+/** Of a name that these cover: which lets the packet through. */
+const byGrants = (grants: ReadonlyArray<Authorization>, target: Target): Verdict => {
+  const by = grants.find((grant) => isPassed(grant, packetsOf(target, grants)))
+  return by === undefined ? denied({ _tag: "Filtered", grants }) : { _tag: "Allowed", by, grants, address: null }
 }
 
 const denied = (why: Denial): Denied => ({ _tag: "Denied", why })
