@@ -323,6 +323,12 @@ records: { git.corp.internal: { a: 10.99.0.9 } }
         /^✘ the portal has not authorized alice for wiki\.corp\.internal at this gateway so far\n {2}→ it does when the client asks/m
       )
       assert.notInclude(unknown.text, "reload")
+      for (const address of ["0.0.0.0", "::"]) {
+        assert.include(
+          (yield* explain("alice", address, portal)).text,
+          `✘ the portal has not authorized alice for ${address} `
+        )
+      }
       assert.match((yield* explain("eve", "x.corp", portal)).text, /^✘ no client is called "eve" here so far$/m)
     })
   )

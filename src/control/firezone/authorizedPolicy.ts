@@ -13,9 +13,8 @@ export const authorizedPolicy = (grants: ReadonlyArray<Authorization>): ReachPol
   search: [],
   zones: [],
   endpoint: { host: "", port: 0 },
-  // The tunnel's own addresses are no destination of anybody.
-  gateway4: "0.0.0.0",
-  gateway6: "::"
+  gateway4: null,
+  gateway6: null
 })
 
 /** Clients of a portal ask others than the gateway for names outside of their resources. */

@@ -37,7 +37,11 @@ import { packetPolicy } from "./packetPolicy.ts"
 import { refusalOf } from "./tellable.ts"
 
 /** The part of a policy that says who reaches what. */
-export type ReachPolicy = NamePlan & Pick<GatewayConfig, "gateway4" | "gateway6" | "grants">
+export interface ReachPolicy extends NamePlan, Pick<GatewayConfig, "grants"> {
+  /** The gateway's own in the tunnel; `null`: nobody's destination. */
+  readonly gateway4: string | null
+  readonly gateway6: string | null
+}
 
 export interface Reach {
   /** The name that was asked for and what it stands for by the file's own records and search domains; none of an address. */
@@ -163,7 +167,8 @@ export class ReachRules {
       const refusal = isMulticast(address) ? "multicast address" : "broadcast address"
       return denied({ _tag: "Refused", grants: [], address: formatAddress(address), refusal })
     }
-    if ([gateway4, gateway6].some((own) => equal(parseAddress(own)!, address))) return toGateway(target)
+    const isOwn = (own: string | null) => own !== null && equal(parseAddress(own)!, address)
+    if (isOwn(gateway4) || isOwn(gateway6)) return toGateway(target)
     if (isIn(network.tunnel4) || isIn(network.tunnel6)) return denied({ _tag: "Tunnel", own: false })
     if (isIn(network.proxy4) || isIn(network.proxy6)) return denied({ _tag: "Proxy" })
     return this.toNetwork(client, address, target, now)
