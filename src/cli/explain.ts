@@ -3,6 +3,7 @@ import * as Command from "effect/cli/Command"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import { defaultConfigPath } from "../config/GatewayConfig.ts"
 import { parseTarget } from "../config/values.ts"
@@ -57,8 +58,10 @@ const byFileAlone = Effect.fnUntraced(function* (file: string, client: string, t
   const { explainAccess } = yield* load(() => import("./explainAccess.ts"))
   const { destinationsOf } = yield* load(() => import("../control/standalone/policyTests.ts"))
   const { readNameFiles } = yield* load(() => import("./readNameFiles.ts"))
-  // Without a file that can be read there is nothing to say but that no gateway runs.
-  const policy = yield* Effect.mapError(readConfig(file), () => error)
+  const fs = yield* FileSystem.FileSystem
+  // Without a file there is nothing to say but that no gateway runs.
+  if (!(yield* Effect.orElseSucceed(fs.exists(file), () => true))) return yield* error
+  const policy = yield* readConfig(file)
   const [notRunning] = error.message.split(" — ")
   const sources = {
     kind: "file",

@@ -97,6 +97,14 @@ const refused: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["reload", /no gateway is running \(nothing at \S+sock\) — start it/],
   ["reload --socket $D/s.yaml", /s\.yaml is not a socket — name the gateway's control socket$/],
   ["log --follow", /no gateway is running/],
+  [
+    "explain alice a.corp --socket $D/none -c $D/none.yaml",
+    /^sallyport: no gateway is running \(nothing at \S+none\) — /
+  ],
+  [
+    "explain alice a.corp --socket $D/none -c $D/broken.yaml",
+    /^\S+broken\.yaml:2:1: unknown key "clinets" — did you mean/
+  ],
   ["status --check", /no gateway is running/],
   ["key rotate", /nothing was changed, as the key is rotated by the running gateway: no gateway is running/],
   ["backup $D/copy", /^sallyport: there is no state in \S+state: name the configuration of the gateway with -c$/],
