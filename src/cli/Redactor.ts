@@ -16,10 +16,7 @@ export class Redactor {
   name(text: string): string {
     const known = this.names.get(text.toLowerCase())
     if (known !== undefined) return known
-    const redacted = text
-      .split(".")
-      .map((label) => (label === "*" || label === "" ? label : this.word("n", label.toLowerCase(), "")))
-      .join(".")
+    const redacted = this.labels(text)
     this.names.set(text.toLowerCase(), redacted)
     if (!isWord.test(text) && text.length >= shortestOdd && this.odd.size < mostOdd) this.odd.add(text)
     return redacted
@@ -31,6 +28,12 @@ export class Redactor {
     if (match !== null) return this.replace(match)
     const [, open, host, close] = /^(\[?)(.+?)(\]?:\d{1,5})$/.exec(text) ?? []
     return host === undefined ? this.name(text) : `${open!}${this.value(host)}${close!}`
+  }
+
+  /** The same for what a client has asked for, which may be any word: texts are not searched for it. */
+  asked(text: string): string {
+    const match = whole.exec(text)
+    return match === null ? this.labels(text) : this.replace(match)
   }
 
   /** A text in which such things stand, and names that were given to `name` or `value` before. */
@@ -76,6 +79,13 @@ export class Redactor {
     if (name !== undefined) return name
     if (isDomain.test(text) && !isSysctl.test(text)) return this.name(text)
     return text.replaceAll(/[^-.@%+*]+/g, (part) => this.names.get(part.toLowerCase()) ?? part)
+  }
+
+  private labels(text: string): string {
+    return text
+      .split(".")
+      .map((label) => (label === "*" || label === "" ? label : this.word("n", label.toLowerCase(), "")))
+      .join(".")
   }
 
   private word(kind: string, text: string, dash = "-"): string {

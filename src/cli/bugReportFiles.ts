@@ -124,17 +124,20 @@ const identifying = new Set(
 )
 
 /** Fields whose values are words of the gateway's own, whatever clients are called. */
-const own = new Set(["_tag", "state", "path", "kind", "gatewayKey"])
+const own = new Set(["_tag", "state", "path", "kind", "gatewayKey", "cause", "protocol"])
 
-const redactDocument = (value: unknown, redactor: Redactor, key = ""): unknown => {
-  if (Array.isArray(value)) return value.map((one: unknown) => redactDocument(one, redactor, key))
+/** `asked`: a name in it is what a client has asked for, within its rights or not. */
+const redactDocument = (value: unknown, redactor: Redactor, key = "", asked = false): unknown => {
+  if (Array.isArray(value)) return value.map((one: unknown) => redactDocument(one, redactor, key, asked))
   if (typeof value === "object" && value !== null) {
     // What a reload has changed names what is gone, which no other document need name.
     if ("_tag" in value && value._tag === "Reloaded") return { ...value, what: leftOut }
+    const within = asked || key === "filtered" || ("_tag" in value && value._tag === "Question")
     return Object.fromEntries(
-      Object.entries(value).map(([inner, one]) => [inner, redactDocument(one, redactor, inner)])
+      Object.entries(value).map(([inner, one]) => [inner, redactDocument(one, redactor, inner, within)])
     )
   }
   if (typeof value !== "string" || own.has(key)) return value
+  if (asked && (key === "name" || key === "domain")) return redactor.asked(value)
   return identifying.has(key) ? redactor.value(value) : redactor.text(value)
 }

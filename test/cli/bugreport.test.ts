@@ -201,6 +201,31 @@ describe("a bug report", () => {
     assert.strictEqual(status.clients[0].path, "relayed")
   })
 
+  it("keeps the words of its texts, whatever clients ask for, and those of its log, whatever they are called", () => {
+    const { sources } = madeUp(11)
+    const { found } = sources.status as { found: StatusReport }
+    const asking = (word: string): BugReportSources => {
+      const last = { client: "alice", name: word, address: "10.9.9.9", why: "private", at: input.at }
+      const controlPlane = { ...found.controlPlane, filtered: { count: 1, last } }
+      const event = { _tag: "Question", client: "alice", domain: word, type: 1, outcome: "NameError" } as const
+      return {
+        ...sources,
+        status: { found: { ...found, controlPlane } },
+        log: { found: [{ number: 1, at: input.at, event }] }
+      }
+    }
+    const doctorOf = (of: BugReportSources) => bugReportFiles(of).find(({ path }) => path === "doctor.txt")!.text
+
+    assert.strictEqual(doctorOf(asking("is")), doctorOf(asking("qqqq")))
+    assert.include(doctorOf(asking("is")), " is ")
+    assert.notInclude(textOf(asking("qqqq")), "qqqq")
+
+    const clients = ["First", "tcp"].map((name) => ({ ...found.clients[0]!, name }))
+    const log = bugReportFiles({ ...sources, status: { found: { ...found, clients } } }).at(-1)!.text
+    assert.match(log, /"cause":"First"/)
+    assert.match(log, /"protocol":"tcp"/)
+  })
+
   it("keeps what a helper needs: keys of the file, ports, states, prefixes, how names fit patterns", () => {
     const redactor = new Redactor()
     const [pattern, name] = [redactor.name("*.corp.example"), redactor.name("git.corp.example")]
