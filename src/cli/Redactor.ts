@@ -24,6 +24,8 @@ export class Redactor {
 
   /** What is an address, a key, a URL or a path, or else a name. */
   value(text: string): string {
+    const known = this.names.get(text.toLowerCase())
+    if (known !== undefined) return known
     const match = whole.exec(text)
     if (match !== null) return this.replace(match)
     const [, open, host, close] = /^(\[?)(.+?)(\]?:\d{1,5})$/.exec(text) ?? []
@@ -44,6 +46,9 @@ export class Redactor {
   }
 
   private replace([all, url, path, key, address]: ReadonlyArray<string | undefined>): string {
+    // A long one may look like a key.
+    const known = this.names.get(all!.toLowerCase())
+    if (known !== undefined) return known
     if (url !== undefined) return this.url(url)
     if (path !== undefined) return this.path(path)
     if (key !== undefined) return this.word("key", key)
@@ -75,8 +80,8 @@ export class Redactor {
   }
 
   private token(text: string): string {
-    const name = this.names.get(text.toLowerCase())
-    if (name !== undefined) return name
+    const [, before, device, after] = isPerDevice.exec(text) ?? []
+    if (device !== undefined) return `${before!}${this.names.get(device.toLowerCase()) ?? device}${after!}`
     if (isDomain.test(text) && !isSysctl.test(text)) return this.name(text)
     return text.replaceAll(/[^-.@%+*]+/g, (part) => this.names.get(part.toLowerCase()) ?? part)
   }
@@ -103,8 +108,8 @@ export class Redactor {
 const parts = [
   String.raw`([A-Za-z]{2,10}:\/\/[^\s"'<>]+)`,
   String.raw`((?<![\w./])(?:\/[^\s/"':,;()]+)+)`,
-  // Base64 and hex of keys, digests and tokens.
-  String.raw`([A-Za-z0-9+/_-]{32,}={0,2})`,
+  // Base64 and hex of keys, digests and tokens; not the first label of a name.
+  String.raw`([A-Za-z0-9+/_-]{32,}={0,2}(?![A-Za-z0-9+/_-]|\.\p{L}))`,
   String.raw`((?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f.]*(?:\/\d{1,3})?|\d{1,3}(?:\.\d{1,3}){3}(?:\/\d{1,2})?)`
 ]
 const token = String.raw`[\p{L}\p{N}_*](?:[\p{L}\p{N}_.*@%+-]*[\p{L}\p{N}_])?`
@@ -113,6 +118,8 @@ const anywhere = new RegExp(`${parts.join("|")}|${token}`, "gu")
 const isWord = new RegExp(`^(?:${token})$`, "u")
 const isDomain = /\.(?:\p{L}{2,}|xn--[\w-]+)$/u
 const isHardware = /^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/i
+/** A sysctl of one device, whose name may have dots and dashes in it. */
+const isPerDevice = /^(net\.ipv[46]\.conf\.)(.+)(\.\w+)$/
 const isSysctl = /^net\.(?:core|ipv4|ipv6|netfilter)\./
 
 /** Paths that every gateway has, as they come; what an operator has named below them is his. */

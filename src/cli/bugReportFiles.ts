@@ -17,6 +17,8 @@ export interface BugReportSources {
   readonly file: string
   /** What the file says, as YAML has it; comments are none of it. */
   readonly config: Or<unknown>
+  /** Network devices of the host but the gateway's own. */
+  readonly devices: ReadonlyArray<string>
   readonly doctor: DoctorReport
   readonly status: Or<StatusReport>
   readonly log: Or<ReadonlyArray<LoggedEvent>>
@@ -38,16 +40,20 @@ export const bugReportFiles = (sources: BugReportSources): ReadonlyArray<ReportF
 
 const parts = (sources: BugReportSources, redactor: Redactor): ReadonlyArray<ReportFile> => {
   redactor.value(sources.file)
+  for (const device of sources.devices) redactor.name(device)
   const config = whole(sources.config, (found) => redactFile(found, redactor))
   const status = whole(sources.status, (found) => decode(redactDocument(found, redactor)))
   const log = whole(sources.log, (found) => found.map((event) => redactDocument(event, redactor)))
   const doctor: DoctorReport = {
     ...sources.doctor,
-    rows: sources.doctor.rows.map((row) =>
-      row.check === "file" && row.verdict === "fail"
-        ? { ...row, what: "found" in config ? withoutQuotes(redactor.text(row.what)) : placeOf(row.what, redactor) }
-        : { ...row, what: redactor.text(row.what), next: redactor.text(row.next) }
-    )
+    rows: sources.doctor.rows.map((row) => {
+      if (row.check === "file" && row.verdict === "fail" && "missing" in config) {
+        return { ...row, what: placeOf(row.what, redactor) }
+      }
+      const text = (said: string) => (isCiting(row) ? withoutQuotes(redactor.text(said)) : redactor.text(said))
+      if (row.check === "ranges") findRouteNames(row.what, redactor)
+      return { ...row, what: text(row.what), next: text(row.next) }
+    })
   }
   return [
     { path: "README.txt", text: readme },
@@ -85,8 +91,19 @@ const placeOf = (problem: string, redactor: Redactor): string => {
   return place === undefined ? redactor.text(problem) : `${redactor.text(place)}: ${leftOut}`
 }
 
-/** What is cited is wrong, and so may be anything. */
+/** It may cite what others have written: a file that is wrong, rules of the host's own firewall. */
+const isCiting = ({ check, verdict }: DoctorReport["rows"][number]): boolean =>
+  check === "firewall" || check === "gateway" || (check === "file" && verdict === "fail")
+
+/** What is cited may be anything. */
 const withoutQuotes = (text: string): string => text.replaceAll(/"(?:[^"\\]|\\.)*"/g, '"…"')
+
+/** What devices and routing tables of the host are called: `… dev eth1 table corp`, `… (eth1)`. */
+const findRouteNames = (text: string, redactor: Redactor): void => {
+  for (const [, after, inside] of text.matchAll(/ (?:dev|table) ([^\s:]*[^\s:\d][^\s:]*)|\(([^\s()]+)\)/g)) {
+    redactor.name(after ?? inside!)
+  }
+}
 
 /** Maps in the file whose keys are names. */
 const named = new Set(["clients", "resources", "resolvers", "zones", "records"])
@@ -126,6 +143,9 @@ const identifying = new Set(
 /** Fields whose values are words of the gateway's own, whatever clients are called. */
 const own = new Set(["_tag", "state", "path", "kind", "gatewayKey", "cause", "protocol"])
 
+/** Fields that cite rules of the host's own firewall. */
+const rules = new Set(["likely", "fix"])
+
 /** `asked`: a name in it is what a client has asked for, within its rights or not. */
 const redactDocument = (value: unknown, redactor: Redactor, key = "", asked = false): unknown => {
   if (Array.isArray(value)) return value.map((one: unknown) => redactDocument(one, redactor, key, asked))
@@ -138,6 +158,8 @@ const redactDocument = (value: unknown, redactor: Redactor, key = "", asked = fa
     )
   }
   if (typeof value !== "string" || own.has(key)) return value
+  if (key === "who") findRouteNames(value, redactor)
+  if (rules.has(key)) return withoutQuotes(redactor.text(value))
   if (asked && (key === "name" || key === "domain")) return redactor.asked(value)
   return identifying.has(key) ? redactor.value(value) : redactor.text(value)
 }

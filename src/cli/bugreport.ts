@@ -37,6 +37,7 @@ export const bugreport = Command.make(
     const entries = bugReportFiles({
       file: config,
       config: yield* valueOf(config),
+      devices: yield* devicesBut(facts.wanted?.plan.device),
       doctor: doctorReport(facts, at),
       status: gateway._tag === "Runs" ? { found: gateway.report } : { missing: gateway.why },
       log: gateway._tag === "Runs" ? yield* logOf(socket) : { missing: gateway.why },
@@ -66,6 +67,12 @@ const valueOf = Effect.fnUntraced(function* (file: string) {
   if (Result.isFailure(text)) return { missing: text.failure.message }
   const parsed = parseYaml(text.success)
   return Result.isSuccess(parsed) ? { found: parsed.success.value } : { missing: "the file is no correct YAML" }
+})
+
+const devicesBut = Effect.fnUntraced(function* (own: string | undefined) {
+  const fs = yield* FileSystem.FileSystem
+  const devices = yield* fs.readDirectory("/sys/class/net").pipe(Effect.orElseSucceed(() => []))
+  return devices.filter((device) => device !== "lo" && device !== own)
 })
 
 const logOf = Effect.fnUntraced(function* (socket: string) {

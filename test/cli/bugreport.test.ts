@@ -59,6 +59,17 @@ block: [/home/${word()}/hosts]
 `
   const parsed = Result.getOrThrow(parseConfig(yaml, `/home/${secret("operator")}/gateway.yaml`))
   const silent = address()
+  const [lan, uplink, vlan] = [word(), `br-${word()}`, `${word()}.20`]
+  const loss = {
+    likely: `the rule "iifname ${lan} ip saddr ${ipv4()}/16 drop comment ${word()}: ${word()}" of the firewall chain "inet ${word()} ${word()}"`,
+    fix: `run "nft insert rule inet ${word()} ${word()} iifname sally0 accept"`
+  }
+  const setting = {
+    likely: `the reverse path filter of ${uplink} (net.ipv4.conf.${uplink}.rp_filter is 1), or net.ipv4.conf.${vlan}.forwarding, which is 0`,
+    fix: `run "sysctl -w net.ipv4.conf.${vlan}.forwarding=1"`
+  }
+  const route = `the host's route ${ipv4()}/24 via ${ipv4()} dev ${word()} table ${word()}`
+  const own = `the host's own address ${ipv4()} (${word()})`
   const status = makeStatusReport({
     ...input,
     publicKey: key(),
@@ -71,7 +82,20 @@ block: [/home/${word()}/hosts]
       ])
     ),
     authorizations: parsed.grants,
-    foreignNetworks: [{ network: `${ipv4()}/32`, who: `the host's route ${ipv4()} via ${ipv4()} dev eth0` }],
+    foreignNetworks: [
+      { network: `${ipv4()}/32`, who: route },
+      { network: "100.64.0.0/24", who: `the host's route ${ipv4()} dev ${word()}` }
+    ],
+    firewall: {
+      ...input.firewall,
+      lost: [loss, setting].map((blame) => ({
+        ...blame,
+        what: `clients' new TCP connections (IPv4, to ${lan})`,
+        since: input.now,
+        latest: input.now,
+        packets: 3
+      }))
+    },
     mappings: [
       {
         mapping: { ...mapping(name, alice), name: { resolver: set, domain: name } },
@@ -110,9 +134,13 @@ block: [/home/${word()}/hosts]
     host: {
       ...doctorHost,
       overlaps: {
-        found: { conflict: null, foreign: [{ network: `${ipv4()}/32`, who: `the host's route ${ipv6()}` }] }
+        found: { conflict: null, foreign: [own, route].map((who) => ({ network: `${ipv4()}/32`, who })) }
       },
-      firewall: { unseen: `nft: ${ipv4()}: ${ipv6()}: refused` }
+      forwarding: { found: { 4: `net.ipv4.conf.${uplink}.forwarding is 0`, 6: `nft: ${ipv4()}: ${ipv6()}: refused` } },
+      uplinks: { found: [{ device: vlan, mtu: 1280 }] },
+      firewall: {
+        found: [loss, setting].map((blame) => ({ what: ["a packet"], blame: { ...blame, sure: true } }))
+      }
     },
     servers: [{ set, server: hostPort(address()), latencyMs: null, detail: `connect to ${ipv6()}: no way` }],
     endpoint: [address()],
@@ -140,6 +168,7 @@ block: [/home/${word()}/hosts]
   const sources: BugReportSources = {
     file: "/home/operator/gateway.yaml",
     config: { found: Result.getOrThrow(parseYaml(yaml)).value },
+    devices: [lan, uplink, vlan],
     doctor: doctorReport(facts, input.now),
     status: { found: status },
     log: { found: events.map((event, number) => ({ number, at: input.now, event })) },
@@ -188,6 +217,27 @@ describe("a bug report", () => {
     assert.strictEqual(lookup.domain, status.mappings[0].domain)
     assert.deepStrictEqual([status.version, refused.to.port, refused.to.protocol], [2, 22, "tcp"])
     assert.strictEqual(more.find(({ _tag }) => _tag === "Reloaded").what, "(left out)")
+  })
+
+  it("has one word for a long name, which may look like a key, in each of them too", () => {
+    const { sources } = madeUp(9)
+    const { found } = sources.status as { found: StatusReport }
+    const name = "the-laptop-of-somebody-with-a-long-name"
+    const files = new Map(
+      bugReportFiles({
+        ...sources,
+        config: { found: { clients: { [name]: {} } } },
+        status: { found: { ...found, clients: [{ ...found.clients[0]!, name }] } }
+      }).map(({ path, text }) => [path, text])
+    )
+    const [word = ""] = Object.keys(JSON.parse(files.get("config.json")!).clients)
+
+    assert.match(word, /^n\d+$/)
+    assert.strictEqual(JSON.parse(files.get("status.json")!).clients[0].name, word)
+    const redactor = new Redactor()
+    const domain = `${name}.corp.example`
+    assert.strictEqual(redactor.name(domain), "n1.n2.n3")
+    assert.strictEqual(redactor.text(`no ${domain}: ${name}`), "no n1.n2.n3: key-1")
   })
 
   it("is a report that reads as before where clients have the names of its own words", () => {
