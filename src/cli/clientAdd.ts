@@ -5,6 +5,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import * as Terminal from "effect/Terminal"
 import { clientConf } from "../config/clientConf.ts"
 import { grantsOf } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
@@ -59,6 +60,7 @@ export const clientAdd = Command.make(
     const { editFile } = yield* load(() => import("./editFile.ts"))
     const keys = yield* Keys
     const fs = yield* FileSystem.FileSystem
+    const terminal = yield* Terminal.Terminal
     const before = yield* readConfig(file)
     const gatewayPublicKey = yield* gatewayKeyOf(gatewayKey, before.controlSocket)
     const privateKey = Option.isSome(publicKey) ? undefined : yield* keys.generate
@@ -83,12 +85,15 @@ export const clientAdd = Command.make(
           dns: "all",
           ...(privateKey === undefined ? {} : { privateKey })
         })
-        // Before the configuration has the client: one whose key is lost would be of no use.
+        return { text: edited.text, result: { config: edited.config, client, conf } }
+      }),
+      // Before the configuration has the client: one whose key is lost would be of no use.
+      Effect.fnUntraced(function* ({ conf }) {
         if (Option.isSome(out)) {
-          yield* Effect.mapError(fs.writeFileString(out.value, conf), cannotWrite("free some space"))
+          return yield* Effect.mapError(fs.writeFileString(out.value, conf), cannotWrite("free some space"))
         }
         const shown = qr ? yield* qrCode(conf) : conf.trimEnd()
-        return { text: edited.text, result: { config: edited.config, client, shown } }
+        yield* Effect.mapError(terminal.display(`${shown}\n`), () => notShown(name, file))
       })
     )
     if (Option.isSome(out)) {
@@ -97,10 +102,9 @@ export const clientAdd = Command.make(
         cannotWrite("name a file that is not there")
       )
     }
-    const { client, config, shown } = yield* Option.isSome(out)
+    const { client, config } = yield* Option.isSome(out)
       ? Effect.uninterruptible(Effect.tapError(write, () => Effect.ignore(fs.remove(out.value))))
       : write
-    if (Option.isNone(out)) yield* Console.log(shown)
     const reach = grantsOf(config, client.id).map(({ resource }) => resource.id)
     yield* Console.error(
       `${name} is added to ${file} as ${client.tunnel4}; it may reach ${reach.join(" ") || "nothing: no resource allows it or one of its groups"}`
@@ -109,3 +113,8 @@ export const clientAdd = Command.make(
     yield* Console.error(yield* tellGateway(config.controlSocket))
   })
 ).pipe(Command.withDescription("Add a client, and show its WireGuard file once"))
+
+const notShown = (name: string, file: string) =>
+  new ConfigError({
+    message: `${name} is not added to ${file}: its WireGuard file cannot be shown — name a file with --out`
+  })

@@ -16,11 +16,13 @@ const maxEdits = 5
 /**
  * Puts another text in the place of a file's: as a whole or not at all, with the same owner and mode, through a symbolic link.
  * Edits of several commands follow each other: the new text is written to `FILE.edit`, which only one of them can make. What
- * somebody else saves meanwhile is edited in its turn, so `edit` may be called several times.
+ * somebody else saves meanwhile is edited in its turn, so `edit` may be called several times. `handOver` is called for the
+ * edit that is about to take the file's place: where it fails nothing is changed.
  */
 export const editFile = Effect.fnUntraced(function* <A, E, R>(
   path: string,
-  edit: (text: string) => Effect.Effect<{ readonly text: string; readonly result: A }, E, R>
+  edit: (text: string) => Effect.Effect<{ readonly text: string; readonly result: A }, E, R>,
+  handOver: (result: A) => Effect.Effect<void, E, R> = () => Effect.void
 ) {
   const fs = yield* FileSystem.FileSystem
   // For its messages about what is no file.
@@ -62,6 +64,7 @@ export const editFile = Effect.fnUntraced(function* <A, E, R>(
       yield* Effect.scoped(Effect.flatMap(fs.open(draft), (opened) => opened.sync))
     }).pipe(Effect.mapError(cannot))
     if ((yield* readBounded(path)) !== before) return null
+    yield* handOver(result)
     yield* fs
       .rename(draft, file)
       .pipe(Effect.andThen(Effect.sync(() => (placed = true))), Effect.mapError(cannot), Effect.uninterruptible)

@@ -1,6 +1,6 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, FileSystem, Layer, Stream } from "effect"
+import { ConfigProvider, Console, Effect, Exit, FileSystem, Layer, PlatformError, Stream, Terminal } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import * as Keys from "../../layers/cli/Keys.ts"
@@ -60,6 +60,23 @@ const layerControl = (gateway: Gateway) =>
     lines: () => Stream.empty
   })
 
+/** `lost`: what is shown cannot be written, as on a full disk. */
+const layerTerminal = (lost: boolean) =>
+  Layer.succeed(
+    Terminal.Terminal,
+    Terminal.make({
+      columns: Effect.succeed(80),
+      rows: Effect.succeed(24),
+      size: Effect.die("nobody looks"),
+      readInput: Effect.die("nobody types"),
+      readLine: Effect.die("nobody types"),
+      display: (text) =>
+        lost
+          ? Effect.fail(PlatformError.badArgument({ module: "Terminal", method: "display" }))
+          : Console.log(text.trimEnd())
+    })
+  )
+
 const layers = Layer.mergeAll(
   NodeServices.layer,
   Keys.layer,
@@ -74,7 +91,8 @@ const cli = Command.make("sallyport").pipe(Command.withSubcommands([client, init
 /** Runs commands on a file of a new directory, `$D`. */
 const inDirectory = <A, E>(
   use: (directory: string, run: Run) => Effect.Effect<A, E, FileSystem.FileSystem>,
-  gateway: Gateway = "runs"
+  gateway: Gateway = "runs",
+  outputLost = false
 ) =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
@@ -87,7 +105,7 @@ const inDirectory = <A, E>(
         const exit = yield* Effect.exit(Command.runWith(cli, { version: "0" })([...args]))
         const said = (yield* TestConsole.logLines).slice(seen).map(String).join("\n")
         return { said, error: Exit.isFailure(exit) ? (yield* Effect.orDie(Effect.flip(exit))).message : null }
-      }).pipe(Effect.provide([layers, layerControl(gateway)]))
+      }).pipe(Effect.provide([layers, layerControl(gateway), layerTerminal(outputLost)]))
     return yield* use(directory, run)
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
@@ -185,6 +203,23 @@ describe("sallyport client add", () => {
         assert.include(after, "  bob: {")
       })
     ).pipe(Effect.provide(TestConsole.layer))
+  )
+
+  it.effect("adds nobody whose key cannot be shown, as nobody has it then", () =>
+    inDirectory(
+      (directory, run) =>
+        Effect.gen(function* () {
+          const fs = yield* FileSystem.FileSystem
+          const { error } = yield* run("client add bob -c $D/s.yaml")
+
+          assert.match(error ?? "", /^bob is not added to \S+s\.yaml: .* cannot be shown — name a file with --out$/)
+          assert.strictEqual(yield* fs.readFileString(`${directory}/s.yaml`), text)
+          assert.deepStrictEqual(yield* fs.readDirectory(directory), ["s.yaml"])
+          assert.isNull((yield* run("client add bob --out $D/bob.conf -c $D/s.yaml")).error)
+        }),
+      "runs",
+      true
+    )
   )
 
   it.effect("needs the gateway's key, which it may be told", () =>

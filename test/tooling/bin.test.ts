@@ -163,6 +163,25 @@ describe("bin.ts", { timeout: 30_000 }, () => {
     }
   })
 
+  it("adds no client whose only copy of the key cannot be written", () => {
+    const directory = Fs.mkdtempSync(Path.join(Os.tmpdir(), "bin-"))
+    try {
+      const file = Path.join(directory, "s.yaml")
+      Fs.writeFileSync(file, "endpoint: 192.0.2.1:51820\nclients: {}\n", { mode: 0o600 })
+      const words = ["client", "add", "bob", "--gateway-key", publicKey, "--config", file]
+      const child = spawnSync("sh", ["-c", 'exec "$@" > /dev/full', "sh", process.execPath, bin, ...words], {
+        encoding: "utf8",
+        timeout: 20_000
+      })
+      assert.strictEqual(child.status, 1)
+      assert.match(child.stderr, /^sallyport: bob is not added to \S+s\.yaml: its WireGuard file cannot be shown — /)
+      assert.strictEqual(Fs.readFileSync(file, "utf8"), "endpoint: 192.0.2.1:51820\nclients: {}\n")
+      assert.deepStrictEqual(Fs.readdirSync(directory), ["s.yaml"])
+    } finally {
+      Fs.rmSync(directory, { recursive: true })
+    }
+  })
+
   it("fails with one line and no stack trace", async () => {
     const { code, err } = await run([], ["check", "--config", "/does/not/exist.yaml"])
     assert.deepStrictEqual(
