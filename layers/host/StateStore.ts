@@ -9,9 +9,11 @@ import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as Semaphore from "effect/Semaphore"
 import {
+  type GatewayKeys,
   maxRested,
-  type StateError,
+  StateError,
   StateStore,
   type StoredClient,
   type StoredMapping
@@ -117,6 +119,7 @@ export const layer = (
           return loudly("lock", message)
         })
       )
+      const oneLook = Semaphore.makeUnsafe(1)
       const lookAfter = Effect.gen(function* () {
         if (file.whereabouts() === "gone") yield* saveAgain
         switch (file.whereabouts()) {
@@ -131,6 +134,19 @@ export const layer = (
             return yield* loudly("replaced", misplaced)
           case "gone":
         }
+      }).pipe((look) => oneLook.withPermit(look))
+      /** Fails where the file at the path is another one: the next start would not find what is kept now. */
+      const inPlace = Effect.flatMap(lookAfter, () =>
+        misplaced === null ? Effect.void : Effect.fail(new StateError({ message: misplaced }))
+      )
+
+      const putKeys = Effect.fnUntraced(function* (keys: GatewayKeys) {
+        yield* inPlace
+        yield* together(() => writeKeys(file, keys))
+        yield* synced
+        // With all of the log moved into the file, keys that are no more are nowhere in either.
+        yield* write(() => file.database.exec("PRAGMA wal_checkpoint(TRUNCATE)"))
+        yield* inPlace
       })
 
       const changes = Effect.sync(() => Number(file.statements.changes.get()?.["n"]))
@@ -143,12 +159,7 @@ export const layer = (
       return StateStore.of({
         trouble: Effect.sync(() => misplaced ?? unwritten),
         keys: read(() => readKeys(file)),
-        putKeys: (keys) =>
-          together(() => writeKeys(file, keys)).pipe(
-            Effect.andThen(synced),
-            // With all of the log moved into the file, keys that are no more are nowhere in either.
-            Effect.andThen(write(() => file.database.exec("PRAGMA wal_checkpoint(TRUNCATE)")))
-          ),
+        putKeys,
         clients: read(() => file.statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClients: (rows) =>
           together(() => {

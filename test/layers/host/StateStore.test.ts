@@ -218,6 +218,47 @@ describe("StateStore on disk", () => {
     })
   )
 
+  for (const [when, meanwhile] of [
+    ["was replaced", false],
+    ["is replaced meanwhile", true]
+  ] as const) {
+    it.effect(`refuses keys where the file ${when}: the next start would not find them`, () =>
+      Effect.gen(function* () {
+        const path = yield* newFile
+        const backup = `${path}.backup`
+        const old = yield* during(backup, (store) => store.keys)
+        yield* during(path, (store) =>
+          Effect.gen(function* () {
+            const put = Effect.forkChild(messageOf(store.putKeys({ privateKey: key(9), ending: null })), {
+              startImmediately: true
+            })
+            // It has written, and waits for the disk.
+            const begun = meanwhile ? yield* put : null
+            fs.renameSync(backup, path)
+            const message = yield* Fiber.join(begun ?? (yield* put))
+            assert.match(message, /state\.db was replaced while the gateway runs: nothing new is kept in it until/)
+          })
+        )
+        assert.deepStrictEqual(yield* during(path, (store) => store.keys), old)
+      })
+    )
+  }
+
+  it.effect("writes a deleted file again before it takes other keys", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      const keys = { privateKey: key(9), ending: null }
+      yield* during(path, (store) =>
+        Effect.gen(function* () {
+          fs.rmSync(join(path, ".."), { recursive: true })
+          yield* store.putKeys(keys)
+          assert.isTrue(fs.existsSync(path))
+        })
+      )
+      assert.deepStrictEqual(yield* during(path, (store) => store.keys), keys)
+    })
+  )
+
   it.effect("starts with a key of its own and nothing else, and has the same one in its next life", () =>
     Effect.gen(function* () {
       const path = yield* newFile
