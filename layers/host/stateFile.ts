@@ -142,7 +142,10 @@ export const readKeys = ({ statements }: StateFile): GatewayKeys => {
   const ending = meta.get("ending_key")
   return {
     privateKey: meta.get("private_key")!,
-    ending: ending === undefined ? null : { privateKey: ending, endsAt: Number(meta.get("ending_at")) }
+    ending:
+      ending === undefined
+        ? null
+        : { privateKey: ending, endsAt: Number(meta.get("ending_at")), leftMs: Number(meta.get("ending_left") ?? 0) }
   }
 }
 
@@ -150,10 +153,11 @@ export const writeKeys = ({ statements }: StateFile, { ending, privateKey }: Gat
   const { putMeta, removeMeta } = statements
   putMeta.run("private_key", privateKey)
   if (ending === null) {
-    for (const name of ["ending_key", "ending_at"]) removeMeta.run(name)
+    for (const name of ["ending_key", "ending_at", "ending_left"]) removeMeta.run(name)
   } else {
     putMeta.run("ending_key", ending.privateKey)
     putMeta.run("ending_at", String(ending.endsAt))
+    putMeta.run("ending_left", String(ending.leftMs))
   }
 }
 

@@ -285,12 +285,16 @@ const soonMs = 3 * 86_400_000
 const keyRotation: Judgement = ({ at, clients, gateway: { endingKey } }) => {
   if (endingKey === undefined) return []
   const left = clients.flatMap(({ gatewayKey, name }) => (gatewayKey === "current" ? [] : [name]))
-  const end = `the one before answers for another ${formatAge(endingKey.endsAt - at)}`
+  const leftMs = endingKey.endsAt - at
+  const end =
+    leftMs > 0
+      ? `the one before answers for another ${formatAge(leftMs)}`
+      : "the one before has had its date, and answers until the gateway has run with it for all of its days"
   return left.length === 0
     ? [trouble("note", `all clients have the gateway's new key; ${end}`, null, "sallyport key rotate --finish ends it")]
     : [
         trouble(
-          endingKey.endsAt - at < soonMs ? "odd" : "note",
+          leftMs < soonMs ? "odd" : "note",
           `${list(left)} of ${counted(clients.length, "client")} ${left.length === 1 ? "has" : "have"} not taken the gateway's new key; ${end}`,
           null,
           "give them new files: sallyport client-config NAME",

@@ -42,8 +42,17 @@ export interface StoredClient {
 export interface GatewayKeys {
   /** The one that clients are given. */
   readonly privateKey: string
-  /** One that answers as well until a date, in epoch milliseconds. */
-  readonly ending: { readonly privateKey: string; readonly endsAt: number } | null
+  /** One that answers as well for a time. */
+  readonly ending: EndingKey | null
+}
+
+/** It ends when both have come: clocks jump, and a gateway runs no longer than time goes by. */
+interface EndingKey {
+  readonly privateKey: string
+  /** Its last day, in epoch milliseconds. */
+  readonly endsAt: number
+  /** How many milliseconds a gateway still has to run with it. */
+  readonly leftMs: number
 }
 
 /** What a standalone gateway must remember: its keys, its clients' last handshakes, its mappings (SQLite, WAL). */

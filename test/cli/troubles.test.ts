@@ -85,6 +85,10 @@ describe("what is wrong", () => {
         "sallyport key rotate --finish ends it"
       ]
     ])
+    assert.include(
+      told(rotating(-1, ["current", "current"]))[0]?.[1],
+      "has had its date, and answers until the gateway has run with it for all of its days"
+    )
     const clients = healthy.clients.map((row) => ({ ...row, gatewayKey: "gone" as const }))
     assert.deepStrictEqual(told({ clients }), [
       ["odd", "the gateway's key that alice bob had is no more: they cannot connect", null, files]

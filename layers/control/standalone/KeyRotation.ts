@@ -1,6 +1,6 @@
 /**
- * The keys of the state, told to the packet path. The end of an old one is a date, by the host's clock: it counts once the
- * clock has said so for a while, as a clock that is ahead for a moment must not cost clients their way in.
+ * The keys of the state, told to the packet path. The end of an old one is a date, by the host's clock, which may be ahead:
+ * so that no wrong date costs clients their way in, the gateway must also have run as long as the old key was to answer.
  */
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Clock from "effect/Clock"
@@ -21,12 +21,13 @@ import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
 import { type GatewayKeys, type StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+import { makeOddities } from "../../../src/loops/oddities.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
 
 const dayMs = 86_400_000
 const lookEvery = "10 seconds"
-/** The date must have been over for so long, by a clock that may just have been set. */
-const overForMs = 600_000
+/** How long the gateway has run with an old key is written down in steps of so much: a restart forgets less than one. */
+const stepMs = 600_000
 /** A host whose clock says less has no date to speak of: a board without a battery begins in 1970. */
 const earliestDate = Date.UTC(2026, 0)
 /** Clients that a line of the log names. */
@@ -47,8 +48,23 @@ export const layer = ({
       const events = yield* EventLog
       const registry = yield* Registry
       const store = yield* StateStore
+      /** As they are written, and (monotonic milliseconds) since when. */
       let keys = yield* store.keys
+      let writtenAt = yield* monotonicMillis
       const turn = Semaphore.makeUnsafe(1)
+      const loudly = makeOddities(Effect.logError)
+
+      const keysNow = Effect.map(monotonicMillis, (now): GatewayKeys => {
+        const { ending, privateKey } = keys
+        if (ending === null) return keys
+        return { privateKey, ending: { ...ending, leftMs: Math.max(0, ending.leftMs - (now - writtenAt)) } }
+      })
+      const write = Effect.fnUntraced(function* (next: GatewayKeys) {
+        const now = yield* monotonicMillis
+        yield* store.putKeys(next)
+        keys = next
+        writtenAt = now
+      })
 
       const tellPackets = Effect.suspend(() =>
         dataPlane.send({ _tag: "SetKeys", privateKey: keys.privateKey, endingKey: keys.ending?.privateKey ?? null })
@@ -68,8 +84,7 @@ export const layer = ({
       /** Whatever ends the process half-way, the next start has what is written. */
       const set = Effect.fnUntraced(function* (next: GatewayKeys) {
         const ended = next.ending === null ? (current.ending?.publicKey ?? null) : null
-        yield* store.putKeys(next)
-        keys = next
+        yield* write(next)
         current = shown(next)
         yield* tellPackets
         const made = report(ended)
@@ -80,13 +95,13 @@ export const layer = ({
       })
 
       const next = Effect.fnUntraced(function* ({ days, step }: KeyRequest) {
-        const { ending, privateKey } = keys
+        const { ending, privateKey } = yield* keysNow
         if (step !== "rotate") {
           if (ending === null) {
             return yield* refused(`there is only one key, nothing to ${step} — sallyport key rotate begins a rotation`)
           }
           if (step === "finish") return { privateKey, ending: null }
-          return { privateKey: ending.privateKey, ending: { privateKey, endsAt: ending.endsAt } }
+          return { privateKey: ending.privateKey, ending: { ...ending, privateKey } }
         }
         if (ending !== null && days === null) {
           return yield* refused(
@@ -97,10 +112,11 @@ export const layer = ({
         if (now < earliestDate) {
           return yield* refused(`this host's clock says ${dateOf(now)}, and the end is a date — set the clock first`)
         }
-        const endsAt = now + (days ?? defaultDays) * dayMs
+        const leftMs = (days ?? defaultDays) * dayMs
+        const end = { endsAt: now + leftMs, leftMs }
         return ending === null
-          ? { privateKey: Base64.encode(randomBytesUnsafe(32)), ending: { privateKey, endsAt } }
-          : { privateKey, ending: { ...ending, endsAt } }
+          ? { privateKey: Base64.encode(randomBytesUnsafe(32)), ending: { privateKey, ...end } }
+          : { privateKey, ending: { ...ending, ...end } }
       })
 
       const take = (request: KeyRequest) =>
@@ -110,20 +126,17 @@ export const layer = ({
           Effect.uninterruptible
         )
 
-      let overSince: number | null = null
       const look = Effect.gen(function* () {
-        const { ending } = keys
-        const now = yield* monotonicMillis
-        if (ending === null || (yield* Clock.currentTimeMillis) < ending.endsAt) {
-          overSince = null
-          return
+        const now = yield* keysNow
+        if (now.ending === null || keys.ending === null) return
+        if (now.ending.leftMs === 0 && (yield* Clock.currentTimeMillis) >= now.ending.endsAt) {
+          yield* Effect.catch(take({ step: "finish", days: null }), ({ message }) =>
+            loudly("end", `the old key cannot be forgotten yet: ${message}`)
+          )
+        } else if (keys.ending.leftMs - now.ending.leftMs >= stepMs) {
+          // Where it cannot be written, `status` says so.
+          yield* Effect.ignore(write(now))
         }
-        overSince ??= now
-        if (now - overSince < overForMs) return
-        overSince = null
-        yield* Effect.catch(take({ step: "finish", days: null }), ({ message }) =>
-          Effect.logError(`the old key cannot be forgotten yet: ${message}`)
-        )
       }).pipe((look) => turn.withPermit(look))
 
       if (current.ending !== null) {

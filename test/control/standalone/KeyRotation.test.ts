@@ -126,9 +126,9 @@ describe("a key that is rotated", () => {
         Effect.gen(function* () {
           const before = (yield* current).publicKey
           yield* change("rotate", 1)
-          yield* TestClock.adjust("1 day")
+          yield* TestClock.adjust("23 hours")
           assert.strictEqual((yield* current).ending?.publicKey, before)
-          yield* TestClock.adjust("11 minutes")
+          yield* TestClock.adjust("61 minutes")
 
           const { ending, publicKey } = yield* current
           assert.isNull(ending)
@@ -145,17 +145,13 @@ describe("a key that is rotated", () => {
     )
   )
 
-  it.effect("does not end because the clock is ahead for a while, nor begin to by a clock without a date", () =>
+  it.effect("does not end before its time because the clock is ahead, nor begin to by a clock without a date", () =>
     withClock(({ change, clock, refusal }) =>
       Effect.gen(function* () {
         const before = (yield* current).publicKey
         yield* change("rotate", 1)
         clock.aheadMs += 365 * day
-        yield* TestClock.adjust("9 minutes")
-        clock.aheadMs -= 365 * day
-        yield* TestClock.adjust("1 minute")
-        clock.aheadMs += 365 * day
-        yield* TestClock.adjust("9 minutes")
+        yield* TestClock.adjust("23 hours")
         assert.strictEqual((yield* current).ending?.publicKey, before)
         clock.aheadMs = -10_000_000
         yield* TestClock.adjust("1 day")
@@ -164,6 +160,29 @@ describe("a key that is rotated", () => {
         assert.match(yield* refusal("rotate"), /clock says 19\d\d-.* — set the clock first/)
       })
     )
+  )
+
+  it.effect("ends when the gateway has run with it for all of its days, whatever the clock says, over restarts", () =>
+    Effect.gen(function* () {
+      const clock = yield* makeSteppedClock
+      clock.aheadMs = today
+      const dated = Layer.provide(rotation, Layer.succeed(Clock.Clock, clock))
+      const life = <A, E>(work: Effect.Effect<A, E, KeyRotation>, hours: number) =>
+        work.pipe(
+          Effect.provideService(Clock.Clock, clock),
+          Effect.andThen(TestClock.adjust(hours * 3_600_000)),
+          Effect.andThen(current),
+          Effect.provide(Layer.fresh(dated), { local: true })
+        )
+
+      const { ending } = yield* life(change("rotate", 1), 13)
+      clock.aheadMs += 365 * day
+      const later = yield* life(current, 10)
+      const over = yield* life(current, 1.5)
+
+      assert.deepStrictEqual(later.ending, ending)
+      assert.isNull(over.ending)
+    }).pipe(Effect.provide(Layer.merge(DataPlaneRecording.layer, store), { local: true }))
   )
 
   it.effect("is the next start's too, its date with it", () =>

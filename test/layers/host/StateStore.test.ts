@@ -199,7 +199,7 @@ describe("StateStore on disk", () => {
       const traces = (text: string) =>
         fs.readdirSync(join(path, "..")).filter((name) => fs.readFileSync(join(path, "..", name)).includes(text))
       const { privateKey } = yield* during(path, (store) => store.keys)
-      const both = { privateKey: key(9), ending: { privateKey, endsAt: 1_900_000_000_000 } }
+      const both = { privateKey: key(9), ending: { privateKey, endsAt: 1_900_000_000_000, leftMs: 86_400_000.5 } }
       const one = { privateKey: key(9), ending: null }
 
       yield* during(path, (store) =>

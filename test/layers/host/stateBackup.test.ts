@@ -65,7 +65,7 @@ describe("backup", () => {
       const [a, b, file] = [join(path, "a"), join(path, "b"), join(path, "copy")]
       const { privateKey } = yield* life(a, (store) => store.keys)
       const next = Buffer.alloc(32, 7).toString("base64")
-      const keys = { privateKey: next, ending: { privateKey, endsAt: 1_900_000_000_000 } }
+      const keys = { privateKey: next, ending: { privateKey, endsAt: 1_900_000_000_000, leftMs: 5 } }
       const summary = yield* life(a, (store) => Effect.andThen(store.putKeys(keys), backupState(a, file, once)))
 
       const restored = yield* restore(b, file)
