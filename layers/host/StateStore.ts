@@ -21,7 +21,7 @@ import {
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { explainState } from "./stateErrors.ts"
-import { openStateFile, readKeys, saveStateFile, writeKeys } from "./stateFile.ts"
+import { emptyLog, openStateFile, readKeys, saveStateFile, writeKeys } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
 import { makeDirectory } from "./makeDirectory.ts"
 import { publicKeyOf } from "./keyText.ts"
@@ -140,13 +140,36 @@ export const layer = (
         misplaced === null ? Effect.void : Effect.fail(new StateError({ message: misplaced }))
       )
 
+      const logEmptied = change(() => emptyLog(file)).pipe(
+        Effect.repeat({ until: (emptied) => emptied, ...patience }),
+        Effect.filterOrFail(
+          (emptied) => emptied,
+          () =>
+            new StateError({
+              message: `cannot write the state in ${path}: another process reads it, and what is forgotten would stay in its log; wait for that one (a backup, sqlite3) or end it, and try again`
+            })
+        )
+      )
+
       const putKeys = Effect.fnUntraced(function* (keys: GatewayKeys) {
         yield* inPlace
+        const before = yield* read(() => readKeys(file))
         yield* together(() => writeKeys(file, keys))
-        yield* synced
-        // With all of the log moved into the file, keys that are no more are nowhere in either.
-        yield* write(() => file.database.exec("PRAGMA wal_checkpoint(TRUNCATE)"))
-        yield* inPlace
+        // Keys that are refused must not be what the next start finds.
+        const takeBack = Effect.andThen(
+          together(() => writeKeys(file, before)),
+          synced
+        )
+        yield* synced.pipe(
+          Effect.andThen(logEmptied),
+          Effect.andThen(inPlace),
+          Effect.catch((error) =>
+            Effect.andThen(
+              Effect.mapError(takeBack, ({ message }) => new StateError({ message: refusedTwice(error, message) })),
+              Effect.fail(error)
+            )
+          )
+        )
       })
 
       const changes = Effect.sync(() => Number(file.statements.changes.get()?.["n"]))
@@ -197,6 +220,12 @@ export const layer = (
       })
     })
   )
+
+/** Who reads the file has so long to come to an end. */
+const patience = { schedule: Schedule.spaced("100 millis"), times: 20 }
+
+const refusedTwice = ({ message }: StateError, again: string): string =>
+  `${message}; nor could it be taken back, so that the next start may find the keys changed: ${again}`
 
 /** A key that clients do not have cuts all of them off: whoever made it by mistake (a state directory elsewhere) reads so. */
 const tellOfKey = (path: string, publicKey: string, of: { readonly made: boolean; readonly asked: boolean }) => {

@@ -33,6 +33,9 @@ const schemaVersion = 4
 /** Only a log of this many pages (64 MiB) is moved into the file by a write. */
 const checkpointPages = 16_384
 
+/** For so long a write waits for another process. */
+const busyMs = 250
+
 const schema = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE client (
@@ -98,7 +101,7 @@ export const openStateFile = (path: string, newKey: boolean): StateFile => {
   fs.closeSync(fs.openSync(path, "r+"))
   const mode = fs.statSync(path).mode
   if ((mode & 0o077) !== 0) fs.chmodSync(path, 0o600)
-  const database = new DatabaseSync(path, { timeout: 250 })
+  const database = new DatabaseSync(path, { timeout: busyMs })
   try {
     checkStateFile(database, path)
     database.exec(
@@ -158,6 +161,19 @@ export const writeKeys = ({ statements }: StateFile, { ending, privateKey }: Gat
     putMeta.run("ending_key", ending.privateKey)
     putMeta.run("ending_at", String(ending.endsAt))
     putMeta.run("ending_left", String(ending.leftMs))
+  }
+}
+
+/**
+ * Moves all of the log into the file and empties it: what is in neither any more is nowhere. `false`: another process that
+ * reads the file is in the way, for which nobody waits here.
+ */
+export const emptyLog = ({ database }: StateFile): boolean => {
+  database.exec("PRAGMA busy_timeout = 0")
+  try {
+    return database.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0
+  } finally {
+    database.exec(`PRAGMA busy_timeout = ${busyMs}`)
   }
 }
 

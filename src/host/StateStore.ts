@@ -63,7 +63,10 @@ export class StateStore extends Context.Service<
     readonly trouble: Effect.Effect<string | null>
     /** One for a gateway's life, unless it is rotated: every client has the public one in its configuration. */
     readonly keys: Effect.Effect<GatewayKeys, StateError>
-    /** Durable before it returns, where the next start looks, and no trace of other keys is left in the file. */
+    /**
+     * Durable before it returns, where the next start looks, and no trace of other keys is left in the file. Where that fails
+     * the keys are what they were.
+     */
     readonly putKeys: (keys: GatewayKeys) => Effect.Effect<void, StateError>
     readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
     /** All or none; written as `putMapping` is. */
