@@ -1,24 +1,10 @@
 /** A plan in force on the host: set up, compared, put right, undone. */
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
-import {
-  deviceOfTable,
-  firewallScript,
-  firewallTable,
-  foreignScript,
-  optionalScripts,
-  removeScript
-} from "../../src/host/firewall.ts"
+import { deviceOfTable, firewallScript, foreignScript, optionalScripts, removeScript } from "../../src/host/firewall.ts"
 import { ForeignNetworks } from "../../src/host/ForeignNetworks.ts"
 import { HostError, type HostPlan, type HostRepair } from "../../src/host/HostNetwork.ts"
-import {
-  compare,
-  globalForwarding,
-  type HostObserved,
-  hostWanted,
-  nothingThere,
-  type Repair
-} from "../../src/host/hostPlan.ts"
+import { compare, globalForwarding, hostWanted, nothingThere, type Repair } from "../../src/host/hostPlan.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { ownTables } from "../../src/host/pathCounters.ts"
 import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
@@ -29,6 +15,7 @@ import type { HostLook, SeenDevices } from "./hostLook.ts"
 import { ipv6Missing, raiseSysctl } from "./hostSysctl.ts"
 import { removeOwnRules } from "./integrateFirewall.ts"
 import { nft, nftList } from "./nftables.ts"
+import { rememberTable, tableState } from "./ownTable.ts"
 import { readText } from "./readText.ts"
 
 /** Below it the kernel takes IPv6 from a device. */
@@ -41,7 +28,7 @@ export interface InForce {
   readonly plan: HostPlan
   /** The device's; another one of the same name is not ours. */
   index: number | null
-  /** The own table as the kernel had it after it was made, and how many changes of rules there had been. */
+  /** See `ownTable.ts`. */
   table: string | null
   generation: number | null
   /** Why it would not be put into force as the host is now. */
@@ -203,18 +190,6 @@ const differences = Effect.fnUntraced(function* (look: HostLook, inForce: InForc
     : { repairs: compare(wanted, { ...observed, table }), unread: [] }
 })
 
-const tableState = (look: HostLook, inForce: InForce): HostObserved["table"] | NativeError => {
-  if (inForce.plan.firewall === "off") return "right"
-  const generation = look.generation()
-  if (generation !== null && generation === inForce.generation) return "right"
-  const table = look.table(firewallTable(inForce.plan.device))
-  if (table instanceof NativeError) return table
-  if (table === null) return "gone"
-  if (table !== inForce.table) return "changed"
-  inForce.generation = generation
-  return "right"
-}
-
 /** What has come up while we run is left to the host like what was there before. */
 export const lookAgain = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
   const { plan } = inForce
@@ -275,7 +250,7 @@ const installFirewall = Effect.fnUntraced(function* (look: HostLook, inForce: In
       for (const more of optional) if (yield* Effect.isSuccess(nft(more))) changes++
     }
     rememberTable(look, inForce)
-    if (inForce.generation === (before ?? 0) + changes) break
+    if (inForce.generation !== null && look.generation() === (before ?? 0) + changes) break
   }
   const flows = Number(readText("/proc/sys/net/netfilter/nf_conntrack_count") ?? 0)
   if (plan.masquerade && flows <= mostFlows) look.forgetUntranslated([...plan.tunnelNetworks, ...plan.proxyNetworks])
@@ -284,9 +259,3 @@ const installFirewall = Effect.fnUntraced(function* (look: HostLook, inForce: In
 const mostTries = 3
 /** Looking through more of them would hold everything else up. */
 const mostFlows = 100_000
-
-const rememberTable = (look: HostLook, inForce: InForce): void => {
-  const table = look.table(firewallTable(inForce.plan.device))
-  inForce.table = table instanceof NativeError ? null : table
-  inForce.generation = look.generation()
-}
