@@ -144,10 +144,14 @@ export class WireGuard {
     return key === this.ownKey || key === this.endingKey
   }
 
-  /** Who has not proved to know the other one has the older one. */
+  /**
+   * Ours to call the peer with. First the one that it has proved to know, or else the ending one; after a call without an
+   * answer the other one: it may have moved, and a restart have forgotten that.
+   */
   private keyFor(peer: Peer): OwnKey {
     const { endingKey, ownKey } = this
     if (endingKey === null) return ownKey
+    if (peer.outgoing !== null) return peer.outgoing.key === ownKey ? endingKey : ownKey
     return peer.ownKey !== null && this.p.equal(peer.ownKey, ownKey.publicKey) ? ownKey : endingKey
   }
 

@@ -131,6 +131,32 @@ describe("while a key is being replaced", () => {
     assert.isTrue(called(newPublic, oldPublic, "192.0.2.14"))
   })
 
+  it("a call that is not answered is followed by one with the other key: nobody knows what each client has by now", () => {
+    const { client, clock, gateway } = makeWorld()
+    const callsUntilAnswer = (knows: Uint8Array, proved: Uint8Array | null, address: string) => {
+      const { known, side } = client(address, knows)
+      known.ownKey = proved
+      copyEndpoint(side.at, known.endpoint)
+      known.hasEndpoint = true
+      gateway.initiate(known)
+      for (let calls = 1; calls <= 4; calls++) {
+        settle({ a: side, b: gateway })
+        if (known.hasSession(clock.now)) return calls
+        clock.advance(5_400)
+        gateway.tick()
+      }
+      return null
+    }
+    gateway.wg.setKeys(newKey, oldKey)
+
+    // It moved just before a restart, which forgot that.
+    assert.strictEqual(callsUntilAnswer(newPublic, oldPublic, "192.0.2.11"), 2)
+    assert.strictEqual(callsUntilAnswer(oldPublic, newPublic, "192.0.2.12"), 2)
+    gateway.wg.setKeys(oldKey, newKey)
+    // After a rotation that was cancelled, nothing is known of what it has.
+    assert.strictEqual(callsUntilAnswer(oldPublic, null, "192.0.2.13"), 2)
+  })
+
   it("cookies are those of the key that was asked for", () => {
     const { client, clock, gateway } = makeWorld({ loadMark: 0 })
     const clients = [client("192.0.2.11", oldPublic), client("192.0.2.12", newPublic)]
