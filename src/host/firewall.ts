@@ -81,6 +81,7 @@ ${plan.masquerade ? "    ct state invalid jump astray\n" : ""}  }
   chain from_tunnel {
     jump antispoof
     ct state established,related accept
+    ct state new jump begun
     ip daddr @inside4 ip daddr != @foreign4 jump services
     ip6 daddr @inside6 ip6 daddr != @foreign6 jump services
 ${plan.allowGatewayHost === true ? ownHost : ""}    counter name host_refused drop
@@ -127,7 +128,7 @@ export interface Ports extends PortRange {
  *
  * - The kernel forgets a client's TCP connections when the packet path does (RFC 5382: 2 h 4 min of silence), not after
  *   five days: clients that come and go would else fill the host's connection table. Strangers at our own port stay there
- *   for 5 s only, as forged ones would fill it too; those that come by a translated port are the translation's matter.
+ *   for 5 s only, as forged ones would fill it too.
  * - Packets astray that belong to a connection of the host itself are the host's to judge.
  */
 export const optionalScripts = (plan: HostPlan): ReadonlyArray<string> => {

@@ -87,6 +87,13 @@ describe("firewallScript", () => {
     assert.notInclude(firewallScript(plan, ports), "ipv6-icmp")
   })
 
+  it("has all connections of clients end in time, those to the host itself too", () => {
+    const script = firewallScript(plan, ports)
+
+    assert.match(script, /chain forward [^}]* iifname "sally0" ct state new jump begun\n/)
+    assert.match(script, /chain from_tunnel [^}]* established,related accept\n\s+ct state new jump begun\n/)
+  })
+
   it("serves DNS on the plan's port", () => {
     const script = firewallScript(plan, ports)
 

@@ -506,21 +506,30 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       })
   )
 
-  it.effect("keeps a client's connection in the host's table no longer than its session lives", () =>
-    Effect.gen(function* () {
-      const lab = yield* Lab
-      const { world } = yield* Town
-      const holder = yield* lab.spawn("client", [process.execPath, hostileMain, "hold", yield* world.proxyOf(), "80"])
-      assert.strictEqual(yield* Effect.orDie(Queue.take(holder.lines)), "connected")
-      const table = yield* lab.exec("gateway", ["cat", "/proc/net/nf_conntrack"])
-      const seconds = table
-        .split("\n")
-        .filter((line) => line.includes(`ESTABLISHED src=${tunnelAddresses.client.v4}`))
-        .map((line) => Number(/tcp +6 (\d+)/.exec(line)?.[1]))
+  it.effect(
+    "keeps a client's connection in the host's table no longer than its session lives, the host's own too",
+    () =>
+      Effect.gen(function* () {
+        const lab = yield* Lab
+        const { world } = yield* Town
+        for (const [address, port] of [
+          [yield* world.proxyOf(), "80"],
+          [tunnelAddresses.gateway.v4, "53"]
+        ] as const) {
+          const holder = yield* lab.spawn("client", [process.execPath, hostileMain, "hold", address, port])
+          assert.strictEqual(yield* Effect.orDie(Queue.take(holder.lines)), "connected")
+        }
+        const table = yield* lab.exec("gateway", ["cat", "/proc/net/nf_conntrack"])
+        const lines = table.split("\n").filter((line) => line.includes(`ESTABLISHED src=${tunnelAddresses.client.v4}`))
 
-      assert.isNotEmpty(seconds, table)
-      for (const left of seconds) assert.isAtMost(left, 7_500)
-    })
+        for (const port of [80, 53]) {
+          const seconds = lines
+            .filter((line) => line.includes(` dport=${port} `))
+            .map((line) => Number(/tcp +6 (\d+)/.exec(line)?.[1]))
+          assert.isNotEmpty(seconds, table)
+          for (const left of seconds) assert.isAtMost(left, 7_500)
+        }
+      })
   )
 
   it.effect(
