@@ -51,7 +51,7 @@ export interface DataPlaneOptions {
   readonly mark?: number | null
   /** A socket of the tunnel's own address will have the same port (the DNS service's): nobody else gets the port. */
   readonly sharesPort?: boolean
-  /** 32 bytes. Copied to each worker. */
+  /** 32 bytes. Copied to each worker, until `SetKeys` gives another one: this one is zeroed then. */
   readonly privateKey: Uint8Array
   readonly mtu: number
   readonly maxSessions: number
@@ -103,7 +103,10 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
         }),
         send: (command) =>
           Effect.sync(() => {
-            for (const order of hub.decide(command)) supervisor.post(order)
+            for (const order of hub.decide(command)) {
+              if (order._tag === "SetKeys") supervisor.takeKey(order.privateKey)
+              supervisor.post(order)
+            }
           }),
         settled: hub.settled(supervisor.post),
         ...hub.service,
@@ -299,6 +302,13 @@ const makeSupervisor = (
     else if (current !== undefined) transmit(current, { orders: [order], more: false, at: now() })
   }
 
+  let { privateKey } = options
+  /** Later workers start with it (base64), and the one before is nowhere any more. */
+  const takeKey = (text: string): void => {
+    privateKey.fill(0)
+    privateKey = new Uint8Array(Buffer.from(text, "base64"))
+  }
+
   /** Later workers get it among their descriptors. */
   const gainIpv6 = (udp6: number): void => {
     if (current !== undefined) transmit(current, { orders: [], more: backlog !== undefined, at: now(), udp6 })
@@ -384,7 +394,7 @@ const makeSupervisor = (
     const start: WorkerStart = {
       epoch,
       ...descriptors,
-      privateKey: options.privateKey.slice(),
+      privateKey: privateKey.slice(),
       mtu: options.mtu,
       maxSessions: options.maxSessions,
       realTime,
@@ -463,6 +473,7 @@ const makeSupervisor = (
     /** Waits until the first worker that loads has done so; a gateway without any has said why by then. */
     firstReady: Deferred.await(firstReady).pipe(Effect.timeoutOption(loadMs), Effect.asVoid),
     post,
+    takeKey,
     gainIpv6,
     counters,
     epoch: () => epoch,

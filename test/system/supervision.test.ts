@@ -22,6 +22,8 @@ interface Outcome {
   readonly before: ReadonlyArray<string>
   readonly after: ReadonlyArray<string>
   readonly lines: ReadonlyArray<string>
+  /** Whether the key that the gateway had first is gone from the memory that held it. */
+  readonly forgotten: boolean
   /** How long the data plane took to end, in milliseconds. */
   readonly closing: number
 }
@@ -133,6 +135,10 @@ describe("a packet worker with 1,000 clients and 10,000 mappings", () => {
 
   it("keeps nobody waiting at the end, though another one stands by", () => {
     assert.isAtMost(outcome.closing, 1_000)
+  })
+
+  it("is given no key that the gateway has forgotten", () => {
+    assert.isTrue(outcome.forgotten)
   })
 
   it("works on the same device and sockets as the one before", () => {

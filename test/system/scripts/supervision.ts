@@ -134,6 +134,11 @@ const program = Effect.gen(function* () {
   }
 
   yield* dataPlane.send(policy)
+  yield* dataPlane.send({
+    _tag: "SetKeys",
+    privateKey: Buffer.from(gatewayPrivateKey).toString("base64"),
+    endingKey: null
+  })
   for (const command of crowd) yield* dataPlane.send(command)
   ip("link", "set", "lo", "up")
   ip("address", "add", `${gateway4}/11`, "dev", device)
@@ -201,8 +206,11 @@ const program = Effect.gen(function* () {
   clearInterval(timer)
   socket.close()
   closingAt = performance.now()
-  return { results, before, after }
+  return { results, before, after, forgotten: forgottenKey.every((byte) => byte === 0) }
 })
+
+/** The gateway has another one before the first worker is at work. */
+const forgottenKey = new Uint8Array(32).fill(9)
 
 let made = 0
 const workerUrl = (): URL => {
@@ -217,7 +225,7 @@ const result = await Effect.runPromise(
       DataPlaneLive.layer({
         device,
         port,
-        privateKey: gatewayPrivateKey,
+        privateKey: forgottenKey,
         mtu: 1_280,
         maxSessions: 65_536,
         get workerUrl() {
