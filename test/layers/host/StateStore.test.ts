@@ -303,6 +303,8 @@ describe("StateStore on disk", () => {
       const keys = { privateKey: key(9), ending: null }
       yield* during(path, (store) =>
         Effect.gen(function* () {
+          // Between two looks of its own.
+          yield* TestClock.adjust("500 millis")
           fs.rmSync(join(path, ".."), { recursive: true })
           yield* store.putKeys(keys)
           assert.isTrue(fs.existsSync(path))
