@@ -1,6 +1,12 @@
 /** The composition root: what `bin.ts` starts. Loads what the command line asks for, and nothing else. */
+import { existsSync } from "node:fs"
 import { plainStatus } from "../src/cli/plainStatus.ts"
-import { defaultConfigPath, defaultPortalStateDir, defaultStateDir } from "../src/config/GatewayConfig.ts"
+import {
+  defaultConfigPath,
+  defaultControlSocket,
+  defaultPortalStateDir,
+  defaultStateDir
+} from "../src/config/GatewayConfig.ts"
 import { failOnLostOutput } from "./cli/lostOutput.ts"
 import { version } from "./host/version.ts"
 
@@ -17,7 +23,8 @@ export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
     return
   }
   const status = plainStatus(argv, process.env)
-  if (status !== null) {
+  // Where nothing is at the default path, the file may name another one.
+  if (status !== null && (status.socket !== defaultControlSocket || existsSync(defaultControlSocket))) {
     const { runStatus } = await import("./cli/runStatus.ts")
     runStatus(status)
     return

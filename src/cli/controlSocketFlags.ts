@@ -1,8 +1,9 @@
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
-import { defaultControlSocket } from "../config/GatewayConfig.ts"
+import { defaultConfigPath, defaultControlSocket } from "../config/GatewayConfig.ts"
 import { load } from "./load.ts"
 
 /** Of the commands that ask a running gateway: where it is asked. */
@@ -15,13 +16,15 @@ export const controlSocketFlags = {
   config: Flag.String("config").pipe(
     Flag.withAlias("c"),
     Flag.withMetavar("<file>"),
-    Flag.withDescription("Take the control socket from this configuration (default: SALLYPORT_CONFIG)"),
+    Flag.withDescription(
+      `Take the control socket from this configuration (default: SALLYPORT_CONFIG, else ${defaultConfigPath})`
+    ),
     Flag.withFallbackConfig(Config.String("SALLYPORT_CONFIG")),
     Flag.optional
   )
 }
 
-/** The path of the control socket that those flags mean. */
+/** The path of the control socket that those flags mean. The default file is read where nothing is at the default path. */
 export const controlSocketOf = Effect.fnUntraced(function* ({
   config,
   socket
@@ -30,7 +33,11 @@ export const controlSocketOf = Effect.fnUntraced(function* ({
   readonly socket: Option.Option<string>
 }) {
   if (Option.isSome(socket)) return socket.value
-  if (Option.isNone(config)) return defaultControlSocket
+  const fs = yield* FileSystem.FileSystem
+  const isThere = Effect.isSuccess(fs.access(defaultControlSocket))
+  // Who may use the socket need not be able to read the file.
+  const isReadable = Effect.isSuccess(fs.access(defaultConfigPath, { readable: true }))
+  if (Option.isNone(config) && ((yield* isThere) || !(yield* isReadable))) return defaultControlSocket
   const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
-  return (yield* readConfig(config.value)).controlSocket
+  return (yield* readConfig(Option.getOrElse(config, () => defaultConfigPath))).controlSocket
 })
