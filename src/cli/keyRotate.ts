@@ -4,12 +4,12 @@ import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { ConfigError } from "../config/problem.ts"
 import { defaultDays, KeyReport, type KeyRequest } from "../control/standalone/KeyRotation.ts"
 import { askGateway, ControlError } from "./ControlClient.ts"
 import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
 import { switchFlag } from "./switchFlag.ts"
 import { counted } from "./textTable.ts"
+import { atMostOne } from "./usageError.ts"
 
 /** `sallyport key rotate`: the running gateway gets another key, and nobody is cut: the old one answers for a time, too. */
 export const keyRotate = Command.make(
@@ -29,9 +29,7 @@ export const keyRotate = Command.make(
     ...controlSocketFlags
   },
   Effect.fnUntraced(function* ({ cancel, days, finish, ...where }) {
-    if ([cancel, finish, Option.isSome(days)].filter((given) => given).length > 1) {
-      return yield* new ConfigError({ message: "--days, --finish and --cancel exclude each other — name one of them" })
-    }
+    yield* atMostOne({ "--days": Option.isSome(days), "--finish": finish, "--cancel": cancel })
     const step = cancel ? "cancel" : finish ? "finish" : "rotate"
     const request: KeyRequest = { step, days: Option.getOrNull(days) }
     const socket = yield* controlSocketOf(where)

@@ -61,6 +61,7 @@ const wrongWords: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["bugreport --json", /"--json" is no flag of sallyport bugreport/],
   ["key rotat", /"rotat" is no command — did you mean rotate\?$/],
   ["key rotate --until soon", /"--until" is no flag of sallyport key rotate/],
+  ["key rotate --finish --cancel", /^sallyport: --finish and --cancel exclude each other — name one of them$/],
   ["restore a b", /"b" is more than sallyport restore takes/],
   ["connect", /connect takes either a file or --portal — name one of them$/],
   ["connect $D/a.conf --portal", /either a file or --portal/],
