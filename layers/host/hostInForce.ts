@@ -7,7 +7,8 @@ import { HostError, type HostPlan, type HostRepair } from "../../src/host/HostNe
 import { compare, globalForwarding, hostWanted, nothingThere, type Repair } from "../../src/host/hostPlan.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { ownTables } from "../../src/host/pathCounters.ts"
-import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
+import { listenersOf } from "../../src/host/listeners.ts"
+import { freePortRange, freePrivilegedRange } from "../../src/host/portRange.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { NativeError } from "../dataplane/native/nativeError.ts"
 import { ip, listRoutes, overlapsOf } from "./hostAddresses.ts"
@@ -234,7 +235,7 @@ const removeLeftovers = Effect.fnUntraced(function* (own: string) {
 const installFirewall = Effect.fnUntraced(function* (look: HostLook, inForce: InForce) {
   const { plan } = inForce
   const listening = ["tcp", "tcp6", "udp", "udp6"].flatMap((name) =>
-    listeningPorts(readText(`/proc/net/${name}`) ?? "")
+    listenersOf(readText(`/proc/net/${name}`) ?? "").map(({ port }) => port)
   )
   const ports = {
     ...freePortRange([...listening, plan.listenPort]),

@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import type { Examined, HostFacts, Look, ToolFact } from "../../src/cli/doctorFacts.ts"
 import { HostError } from "../../src/host/HostNetwork.ts"
 import { globalForwarding } from "../../src/host/hostPlan.ts"
+import { isTaken, listenersOf } from "../../src/host/listeners.ts"
 import { describePath } from "../../src/host/pathTrouble.ts"
-import { listeningPorts } from "../../src/host/portRange.ts"
 import { isClockSynchronized } from "../dataplane/native/clockSync.ts"
 import { tunError, udpError } from "../dataplane/native/nativeError.ts"
 import { takersOf } from "./foreignFirewall.ts"
@@ -28,12 +28,14 @@ export const lookAtHost = ({ listenHttp, plan, stateDir }: Examined): Effect.Eff
       tools: Effect.forEach(plan.firewall === "off" ? [ip] : [ip, nft], tool, { concurrency: "unbounded" }),
       tun: look(Effect.suspend(() => tun(plan.device))),
       portTaken: look(
-        Effect.map(ports("udp"), (taken) =>
-          taken.has(plan.listenPort) ? udpError("bind", "EADDRINUSE", 4, plan.listenPort).message : null
+        Effect.map(listeners("udp"), (all) =>
+          all.some(({ port }) => port === plan.listenPort)
+            ? udpError("bind", "EADDRINUSE", 4, plan.listenPort).message
+            : null
         )
       ),
       deviceTaken: look(Effect.sync(() => deviceTaken(plan.device))),
-      httpTaken: look(Effect.map(ports("tcp"), (taken) => listenHttp !== null && taken.has(listenHttp.port))),
+      httpTaken: look(Effect.map(listeners("tcp"), (all) => listenHttp !== null && isTaken(all, listenHttp))),
       clock: look(Effect.sync(() => ({ synchronized: isClockSynchronized(), aheadMs: writtenAhead(stateDir) }))),
       forwarding: look(Effect.suspend(forwarding)),
       conntrack: look(Effect.sync(conntrack)),
@@ -94,14 +96,11 @@ const deviceTaken = (device: string): string | null => {
   return readText(`${path}/carrier`) === "1" ? tunError("ioctl", "EBUSY", device).message : null
 }
 
-/** On which somebody waits for anybody. */
-const ports = (protocol: "udp" | "tcp") =>
+const listeners = (protocol: "udp" | "tcp") =>
   Effect.suspend(() => {
     const table = readText(`/proc/net/${protocol}`)
     if (table === undefined) return unseen(`/proc/net/${protocol} cannot be read`)
-    return Effect.succeed(
-      new Set([...listeningPorts(table), ...listeningPorts(readText(`/proc/net/${protocol}6`) ?? "")])
-    )
+    return Effect.succeed([...listenersOf(table), ...listenersOf(readText(`/proc/net/${protocol}6`) ?? "")])
   })
 
 const forwarding = (): Effect.Effect<Readonly<Record<4 | 6, string | null>>, HostError> => {

@@ -50,7 +50,7 @@ export interface HostFacts {
   /** Why nobody else can have the UDP port, and the TUN device: somebody has it. */
   readonly portTaken: Look<string | null>
   readonly deviceTaken: Look<string | null>
-  /** Somebody listens on the TCP port of the HTTP listener. */
+  /** Somebody listens where the HTTP listener is to be. */
   readonly httpTaken: Look<boolean>
   /** `synchronized`: by the kernel's own account. `aheadMs`: how far in the future the state was written last. */
   readonly clock: Look<{ readonly synchronized: boolean; readonly aheadMs: number }>

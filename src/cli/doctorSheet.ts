@@ -1,5 +1,6 @@
 /** What `doctor` makes of its facts: one small judgement for each, and nothing else decides it. Pure. */
 import { isInside } from "../config/loopFree.ts"
+import { isLoopback, isUnspecified, parseAddress } from "../packet/address.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import type { DoctorFacts, Examined, HostFacts, Look } from "./doctorFacts.ts"
 import { formatAge } from "./formatAge.ts"
@@ -135,16 +136,32 @@ const port = ({ gateway }: DoctorFacts, { kind, plan }: Examined, { portTaken }:
   })
 
 /** A running gateway tells of it by itself. */
-const http = ({ gateway }: DoctorFacts, { listenHttp }: Examined, { httpTaken }: HostFacts): ReadonlyArray<Judged> => {
+const http = (
+  { gateway }: DoctorFacts,
+  { kind, listenHttp }: Examined,
+  { httpTaken, ownAddresses }: HostFacts
+): ReadonlyArray<Judged> => {
   if (listenHttp === null || gateway._tag !== "Absent") return []
-  const where = formatHostPort(listenHttp.host, listenHttp.port)
+  const { host, port } = listenHttp
+  const where = formatHostPort(host, port)
+  const setting = kind === "file" ? "listen_http" : "SALLYPORT_LISTEN_HTTP"
+  const address = parseAddress(host)
+  const anyHas = address === undefined || isUnspecified(address) || isLoopback(address)
+  if (!anyHas && "found" in ownAddresses && !ownAddresses.found.includes(host)) {
+    return [
+      warn(
+        `this host has no address ${host}: metrics, health and dashboard cannot be served at ${where}`,
+        `set ${setting} to an address of this host`
+      )
+    ]
+  }
   return seen(httpTaken, (taken) => [
     taken
       ? warn(
-          `something listens on TCP port ${listenHttp.port}: metrics, health and dashboard may not be served at ${where}`,
-          `find its owner with "ss -ltnp sport = :${listenHttp.port}", or set listen_http to a free address`
+          `something listens at TCP ${where}: metrics, health and dashboard may not be served there`,
+          `find its owner with "ss -ltnp sport = :${port}", or set ${setting} to a free address`
         )
-      : pass(`TCP port ${listenHttp.port} is free`)
+      : pass(`TCP ${where} is free`)
   ])
 }
 

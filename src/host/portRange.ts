@@ -25,13 +25,6 @@ const longestRun = (listening: Iterable<number>, lowest: number, highest: number
   return best
 }
 
-/** Ports of a `/proc/net/{tcp,udp}{,6}` table on which a socket waits for anybody: TCP LISTEN (0A), UDP unconnected (07). */
-export const listeningPorts = (table: string): ReadonlyArray<number> =>
-  table.split("\n").flatMap((line) => {
-    const match = /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} (0A|07) /.exec(line)
-    return match === null ? [] : [Number.parseInt(match[1]!, 16)]
-  })
-
 /** Below are the ports that services are usually given. */
 const lowest = 10_240
 /** As the kernel's own clients of NFS choose them (sunrpc.min_resvport). */

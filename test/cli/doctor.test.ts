@@ -106,6 +106,24 @@ describe("the doctor's sheet", () => {
     ])
   })
 
+  it("warns where metrics and dashboard cannot be served: somebody is there, or the host has no such address", () => {
+    const at = (host: string, taken = false, kind: Examined["kind"] = "file") =>
+      of(
+        { ...withHost({ httpTaken: { found: taken } }), wanted: { ...wanted, kind, listenHttp: { host, port: 9820 } } },
+        "http"
+      )
+
+    for (const host of ["127.0.0.1", "::1", "0.0.0.0", "203.0.113.5"]) {
+      assert.match(at(host).join("\n"), /^pass TCP \S+:9820 is free$/)
+    }
+    assert.deepStrictEqual(at("127.0.0.1", true), [
+      'warn something listens at TCP 127.0.0.1:9820: metrics, health and dashboard may not be served there → find its owner with "ss -ltnp sport = :9820", or set listen_http to a free address'
+    ])
+    assert.deepStrictEqual(at("203.0.113.6", false, "portal"), [
+      "warn this host has no address 203.0.113.6: metrics, health and dashboard cannot be served at 203.0.113.6:9820 → set SALLYPORT_LISTEN_HTTP to an address of this host"
+    ])
+  })
+
   it("says of a gateway that does not answer so, and that the port may be its own", () => {
     const facts = withHost(
       { portTaken: { found: "UDP port 51820 is taken (IPv4)" } },

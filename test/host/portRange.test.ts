@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { freePortRange, freePrivilegedRange, listeningPorts } from "../../src/host/portRange.ts"
+import { freePortRange, freePrivilegedRange } from "../../src/host/portRange.ts"
 
 describe("freePortRange", () => {
   it.prop(
@@ -39,17 +39,5 @@ describe("freePrivilegedRange", () => {
   it("is the longest run among ports that only root may bind and that the kernel's own clients use", () => {
     assert.deepStrictEqual(freePrivilegedRange([111, 853, 990, 51_820]), { from: 665, to: 852 })
     assert.deepStrictEqual(freePrivilegedRange([]), { from: 665, to: 1_023 })
-  })
-})
-
-describe("listeningPorts", () => {
-  it("reads TCP listeners and unconnected UDP sockets of both families, nothing else", () => {
-    const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
-   1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 2 1
-  12: 00000000000000000000000000000000:CA6C 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000
-`
-    assert.deepStrictEqual(listeningPorts(table), [8080, 51_820])
-    assert.deepStrictEqual(listeningPorts(""), [])
   })
 })
