@@ -17,6 +17,8 @@ import { makeGatewayMetrics, type Readings } from "./gatewayMetrics.ts"
 import { listen, type Page, type Routes } from "./httpListener.ts"
 
 const foldEvery = "1 second"
+/** A page is all metrics, made anew: two who scrape at the same moment have theirs. */
+const maxScrapes = 2
 
 const ready = Effect.gen(function* () {
   const tunnel = yield* Tunnel
@@ -133,6 +135,7 @@ export const serveMonitor = Effect.fnUntraced(function* ({ about, at, perClient,
     ...(yield* health(() => true)),
     ...dashboard.routes,
     "/metrics": {
+      atMost: maxScrapes,
       answer: Effect.andThen(folded, PrometheusMetrics.format()).pipe(
         Effect.map((body): Page => ({ type: "text/plain; version=0.0.4; charset=utf-8", body }))
       )

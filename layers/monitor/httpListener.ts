@@ -59,6 +59,7 @@ type HttpEvent =
   | "timed_out"
   | "malformed"
   | "upgrade"
+  | "pipelined"
   | "method"
   | "foreign_host"
   | "not_found"
@@ -181,7 +182,13 @@ const makeServer = (answer: Answer, count: Count): Server => {
       maxHeaderSize: 8_192
     },
     (request, response) => {
-      waiting.delete(request.socket)
+      // One chunk can be a thousand questions, which come here before the first one is answered. Node's own bound
+      // (`maxRequestsPerSocket`) knows HTTP/1.1 only.
+      if (!waiting.delete(request.socket)) {
+        count("pipelined")
+        response.writeHead(503).end()
+        return
+      }
       // What somebody sends with a question is not read.
       if (request.headers["content-length"] !== undefined || request.headers["transfer-encoding"] !== undefined) {
         request.resume()

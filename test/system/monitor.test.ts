@@ -268,6 +268,8 @@ describe("the HTTP listener of a running gateway", () => {
         assert.match(pinged, / 0% packet loss/)
         assert.isBelow(after - before, 48 * 1024)
         const metrics = yield* metricsOfGateway
+        // Each question behind the first one of its connection ends here, without a page being made for it.
+        assert.isAbove(valueOf(metrics, 'sallyport_http_events_total{key="pipelined"}'), 100)
         for (const event of ["connections_full", "foreign_host", "not_found", "malformed", "timed_out", "route_full"]) {
           assert.isAtLeast(valueOf(metrics, `sallyport_http_events_total{key="${event}"}`), 1, event)
         }

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, Schedule } from "effect"
+import { Effect, Fiber, Logger, Metric, Schedule } from "effect"
+import { PrometheusMetrics } from "effect/observability"
 import { connect, createServer, type AddressInfo } from "node:net"
 import { listen, type Routes } from "../../../layers/monitor/httpListener.ts"
 
@@ -92,6 +93,29 @@ describe("the monitor's listener", () => {
       assert.strictEqual(statusOf(yield* get(port, "/")), 200)
     }).pipe(Effect.scoped)
   )
+
+  for (const [version, head] of [
+    ["1.1", "GET /counted HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    ["1.0", "GET /counted HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"]
+  ] as const) {
+    it.live(`makes one page for a connection, however many questions of HTTP/${version} come by it at once`, () =>
+      Effect.gen(function* () {
+        let made = 0
+        const answer = Effect.gen(function* () {
+          made++
+          yield* Effect.sleep(20)
+          return { type: "text/plain", body: "page" }
+        })
+        const counted: Routes = { "/counted": { answer } }
+        const state = yield* listen({ host: "127.0.0.1", port: 0 }, "listen_http", counted)
+
+        yield* raw((yield* state).port!, head.repeat(1_500))
+
+        assert.strictEqual(made, 1)
+        assert.match(yield* PrometheusMetrics.format(), /^sallyport_http_events_total\{key="pipelined"\} \d{2,}$/m)
+      }).pipe(Effect.scoped, Effect.provideService(Metric.MetricRegistry, new Map()))
+    )
+  }
 
   it.live(
     "ends peers that send or read too slowly, and serves others meanwhile",
