@@ -34,11 +34,11 @@ export const layer: Layer.Layer<never> = Layer.effect(
       record: Effect.fnUntraced(function* (event) {
         PubSub.publishUnsafe(news, store.add(event, yield* Clock.currentTimeMillis))
         const level = levelOf(event)
-        if (level === null) return
         const text = describeEvent(event)
+        if (collectors.size > 0) yield* collect(Effect.annotateLogs(Effect.logInfo(text), attributesOf(event)))
+        if (level === null) return
         if (collectors.size === 0) return yield* Effect.logWithLevel(level)(text)
         yield* Effect.provideService(Effect.logWithLevel(level)(text), Logger.CurrentLoggers, others)
-        yield* collect(Effect.annotateLogs(Effect.logInfo(text), attributesOf(event)))
       }),
       list,
       follow: Stream.unwrap(
@@ -64,7 +64,7 @@ const attributesOf = ({ _tag, ...fields }: Event): Readonly<Record<string, unkno
   }
 }
 
-/** `null`: who records it has a line of its own. */
+/** `null`: who records it has a line of its own, which is no record with attributes. */
 const levelOf = (event: Event): Severity | null => {
   switch (event._tag) {
     case "ClientConnected":
