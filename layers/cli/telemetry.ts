@@ -9,15 +9,22 @@ import * as Context from "effect/Context"
 import * as DevToolsClient from "effect/devtools/DevToolsClient"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import * as Otlp from "effect/observability/Otlp"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as Socket from "effect/socket/Socket"
+import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { EventCollectors } from "../../src/events/EventCollectors.ts"
+import { families } from "../../src/monitor/metricFamilies.ts"
 import { version } from "../host/version.ts"
 
 /**
@@ -96,6 +103,52 @@ const otlpDefaults = ConfigProvider.fromEnv({
   env: { OTEL_TRACES_EXPORTER: "otlp", OTEL_METRICS_EXPORTER: "otlp", OTEL_LOGS_EXPORTER: "otlp" }
 })
 
+/** Posts to a collector at a time, of up to a thousand records each; what comes on top is dropped. */
+const maxPosts = 16
+const postFor = "10 seconds"
+
+const events = Metric.frequency("sallyport_telemetry_events_total", {
+  description: families.sallyport_telemetry_events_total.help
+})
+
+/**
+ * The exporters keep each post until it is answered, and would for ever. Of an answer they get the status alone: they
+ * would read all of it, and wait as long as it says (`Retry-After`).
+ */
+const bounded = (client: HttpClient.HttpClient): HttpClient.HttpClient => {
+  let underWay = 0
+  const place = Effect.sync(() => underWay++ < maxPosts)
+  const leave = Effect.sync(() => void underWay--)
+  return HttpClient.transform(client, (answered, request) => {
+    const post = answered.pipe(
+      Effect.tap((response) => Effect.ignore(Stream.runDrain(response.stream))),
+      Effect.map(({ status }) => statusOnly(request, status)),
+      Effect.timeoutOrElse({
+        duration: postFor,
+        orElse: () => Effect.andThen(Metric.update(events, "timed_out"), Effect.fail(noAnswer(request)))
+      })
+    )
+    const dropped = Effect.as(Metric.update(events, "dropped"), statusOnly(request, 200))
+    return Effect.acquireUseRelease(
+      place,
+      (isFree) => (isFree ? post : dropped),
+      () => leave
+    )
+  })
+}
+
+const noAnswer = (request: HttpClientRequest.HttpClientRequest) =>
+  new HttpClientError.HttpClientError({
+    reason: new HttpClientError.TransportError({ request, description: `no answer within ${postFor}` })
+  })
+
+const statusOnly = (request: HttpClientRequest.HttpClientRequest, status: number) =>
+  HttpClientResponse.fromWeb(request, new Response(null, { status }))
+
+const client = Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, bounded)).pipe(
+  Layer.provide(FetchHttpClient.layer)
+)
+
 const otlp: Layer.Layer<never> = Layer.unwrap(
   Effect.gen(function* () {
     const provider = yield* ConfigProvider.ConfigProvider
@@ -103,7 +156,7 @@ const otlp: Layer.Layer<never> = Layer.unwrap(
       yield* urlFrom(`OTEL_EXPORTER_OTLP_${signal}ENDPOINT`, ["http:", "https:"])
     }
     const exporters = Otlp.layerFromConfig({ resource: { serviceName: "sallyport", serviceVersion: version } }).pipe(
-      Layer.provide([OtlpSerialization.layerJson, FetchHttpClient.layer]),
+      Layer.provide([OtlpSerialization.layerJson, client]),
       Layer.provide(ConfigProvider.layer(ConfigProvider.orElse(provider, otlpDefaults)))
     )
     const before = yield* Logger.CurrentLoggers

@@ -51,6 +51,9 @@ export const families = {
   sallyport_host_events_total: counter("What was put right on the host, or taken away by others, by event."),
   sallyport_host_wrong: gauge("Things wrong on the host that cannot be put right."),
   sallyport_http_events_total: counter("What the listener for HTTP refused or ended, by event (key)."),
+  sallyport_telemetry_events_total: counter(
+    "Posts that an OpenTelemetry collector left without an answer, or that were dropped meanwhile, by event (key)."
+  ),
   sallyport_defects_total: counter("Bugs met and outlived, by loop (key)."),
   sallyport_ready: gauge("Whether a part that traffic needs works: 1, or 0.")
 } as const satisfies Readonly<Record<string, Family>>

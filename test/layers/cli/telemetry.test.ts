@@ -18,7 +18,8 @@ import {
   Tracer
 } from "effect"
 import { DevToolsServer } from "effect/devtools"
-import { HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { FetchHttpClient, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { PrometheusMetrics } from "effect/observability"
 import { SocketServer } from "effect/socket"
 import { TestClock } from "effect/testing"
 import * as ResolverMemory from "../../../layers/memory/ResolverMemory.ts"
@@ -323,6 +324,48 @@ describe("telemetry", () => {
       const told = posts.map(({ body }) => body).find((body) => body.includes("sallyport_bytes_total"))
       assert.match(told ?? "", /"asDouble":4321\b/)
       assert.match(told ?? "", /"unit":"By"/)
+    })
+  )
+
+  it.effect("keeps 16 posts of a collector that does not answer, for 10 s each, and drops the others", () =>
+    Effect.gen(function* () {
+      let open = 0
+      const silent: typeof fetch = (_url, options) =>
+        new Promise((_resolve, reject) => {
+          open++
+          options?.signal?.addEventListener("abort", () => {
+            open--
+            reject(new Error("given up"))
+          })
+        })
+      yield* Effect.gen(function* () {
+        const tell = Effect.provideService(
+          Effect.logInfo("told"),
+          Logger.CurrentLoggers,
+          new Set((yield* EventCollectors).values())
+        )
+        for (let batch = 0; batch < 20; batch++) {
+          yield* Effect.replicateEffect(tell, 1_000, { discard: true })
+          yield* TestClock.adjust("1 millis")
+        }
+        assert.strictEqual(open, 16)
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual(open, 0)
+        const told = yield* PrometheusMetrics.format()
+        assert.match(told, /^sallyport_telemetry_events_total\{key="dropped"\} [4-9]$/m)
+        assert.match(told, /^sallyport_telemetry_events_total\{key="timed_out"\} 16$/m)
+        // The last try fails, or the end would wait for it.
+        yield* TestClock.adjust("1 minute")
+      }).pipe(
+        Effect.provide(telemetry.layer({ devTools: false })),
+        withEnvironment({
+          OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+          OTEL_TRACES_EXPORTER: "none",
+          OTEL_METRICS_EXPORTER: "none"
+        }),
+        Effect.provideService(FetchHttpClient.Fetch, silent),
+        Effect.provideService(Metric.MetricRegistry, new Map())
+      )
     })
   )
 
