@@ -222,7 +222,8 @@ const resolvers = ({ servers }: DoctorFacts): ReadonlyArray<Judged> =>
         return pass(`${set}: ${server} answers after ${Math.max(1, Math.round(latencyMs))} ms${said}`)
       }
       const what = `${set}: ${server} does not answer${detail === null ? "" : `: ${detail}`}`
-      const next = "is it up, and is there a way to it and back?"
+      const proof = /^(tls|https):/.test(server) ? "is its certificate as the file has it, " : ""
+      const next = `is it up, ${proof}and is there a way to it and back?`
       return none ? fail(what, next) : warn(what, next)
     })
   })

@@ -9,8 +9,8 @@ import {
   type AskedServer,
   type Attempt,
   type Attempted,
+  isServerFailure,
   makeAskedServer,
-  notAnswered,
   reasonOf
 } from "./askedServer.ts"
 import { isLiving, isSpared, mayBeOverruled, nextServer, waysToAsk } from "./askOrder.ts"
@@ -121,7 +121,7 @@ export class Exchange {
       counters.ignored++
       // A connection gives one answer to a question.
       if (attempt.via === "datagram") return null
-      peer.failure ??= { detail: "unusable answer over TCP", reached: true }
+      peer.failure ??= "unusable answer over TCP"
       return this.whenNoneIsLeft()
     }
     if (kept === "Changed") {
@@ -145,11 +145,11 @@ export class Exchange {
     this.now = now
     if (attempt.via === "stream") peer.streams--
     if (peer.server.transport !== "udp" || attempt.via !== "stream") {
-      peer.failure ??= notAnswered(detail)
+      peer.failure ??= detail
       memory.silent(peer.key, peer.askedAt, now)
       const outcome = this.whenNoneIsLeft()
       if (outcome === null && !peer.truncated) {
-        this.useless.push({ server: peer.key, cause: peer.failure?.detail ?? cause })
+        this.useless.push({ server: peer.key, cause: peer.failure ?? cause })
       }
       return outcome
     }
@@ -157,7 +157,7 @@ export class Exchange {
     if (!peer.truncated) return null
     memory.failsTcp(peer.key, now)
     if (peer.partial !== null) return this.finishPartial(peer.partial)
-    peer.failure = { detail: `truncated over UDP, over TCP ${cause}`, reached: true }
+    peer.failure = `truncated over UDP, over TCP ${cause}`
     return this.whenNoneIsLeft()
   }
 
@@ -177,7 +177,7 @@ export class Exchange {
       case "Failed":
         peer.noes++
         peer.mayBeEdns ||= verdict.mayBeEdns
-        peer.failure ??= { detail: verdict.detail, reached: true }
+        peer.failure ??= verdict.detail
         return peer.partial === null ? this.whenNoneIsLeft() : this.finishPartial(peer.partial)
     }
   }
@@ -256,11 +256,7 @@ export class Exchange {
     for (const peer of this.peers) {
       if (peer.asked > 0 && !peer.heard) memory.silent(peer.key, peer.askedAt, this.now)
     }
-    return failure(
-      this.peers.some((peer) => peer.failure?.reached === true)
-        ? reasonOf(this.peers)
-        : new Timeout({ afterMs: withinMs })
-    )
+    return failure(this.peers.some(isServerFailure) ? reasonOf(this.peers) : new Timeout({ afterMs: withinMs }))
   }
 
   /** The best of what is left when no server is: `null` when another question is under way. */

@@ -28,7 +28,8 @@ export interface AskedServer {
   streams: number
   /** How often it said that it cannot answer. */
   noes: number
-  failure: { readonly detail: string; readonly reached: boolean } | null
+  /** Why there is no answer of use, in words. */
+  failure: string | null
 }
 
 /** A way to ask a server. */
@@ -73,19 +74,11 @@ export const makeAskedServer = (server: ResolverServer, key: string): AskedServe
   failure: null
 })
 
-/** `detail`: why nothing came back, in words. */
-export const notAnswered = (detail: string): NonNullable<AskedServer["failure"]> => ({
-  detail,
-  reached: !unreached.test(detail)
-})
+/** It failed, and is a DNS server: a connection that is closed, a certificate or another protocol's answer shows none. */
+export const isServerFailure = ({ failure, heard }: AskedServer): boolean => failure !== null && heard
 
-/** A stream's time-out, and what the system says of a server that nothing gets to: its code in brackets. */
-const unreached = /^no answer|\([A-Z]+\)$/
-
-/** One reason out of all servers' failures: unreachable servers are no resolver at all. */
+/** One reason out of all servers' failures: servers that said nothing are no resolver at all. */
 export const reasonOf = (peers: ReadonlyArray<AskedServer>): ServerFailure | NoResolver => {
-  const detail = peers.map((peer) => `${peer.key}: ${peer.failure?.detail ?? "no answer"}`).join("; ")
-  return peers.some((peer) => peer.failure?.reached === true)
-    ? new ServerFailure({ detail })
-    : new NoResolver({ detail })
+  const detail = peers.map((peer) => `${peer.key}: ${peer.failure ?? "no answer"}`).join("; ")
+  return peers.some(isServerFailure) ? new ServerFailure({ detail }) : new NoResolver({ detail })
 }

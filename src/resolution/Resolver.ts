@@ -11,7 +11,7 @@ export class NoAddresses extends Schema.TaggedError<NoAddresses>()("NoAddresses"
 export class ServerFailure extends Schema.TaggedError<ServerFailure>()("ServerFailure", { detail: Schema.String }) {}
 /** No server answered within the lookup's time. */
 export class Timeout extends Schema.TaggedError<Timeout>()("Timeout", { afterMs: Schema.Finite }) {}
-/** There is no server to ask, or none can be reached. */
+/** There is no server to ask, or none that could be reached gives DNS answers (another protocol's, a wrong certificate). */
 export class NoResolver extends Schema.TaggedError<NoResolver>()("NoResolver", { detail: Schema.String }) {}
 /** Every address of the answer is one that policy refuses. */
 export class DestinationRefused extends Schema.TaggedError<DestinationRefused>()("DestinationRefused", {

@@ -155,6 +155,10 @@ describe("the doctor's sheet", () => {
     assert.deepStrictEqual(of({ ...healthy, servers: [server("10.0.0.53:53", null)] }, "resolvers"), [
       "fail corp: 10.0.0.53:53 does not answer → is it up, and is there a way to it and back?"
     ])
+    const expired = { ...server("tls://10.0.0.53:853", null), detail: "its certificate has expired" }
+    assert.deepStrictEqual(of({ ...healthy, servers: [expired] }, "resolvers"), [
+      "fail corp: tls://10.0.0.53:853 does not answer: its certificate has expired → is it up, is its certificate as the file has it, and is there a way to it and back?"
+    ])
     assert.deepStrictEqual(
       of({ ...healthy, servers: [{ set: "system", server: null, latencyMs: null, detail: "no file" }] }, "resolvers"),
       ["fail system: no file"]

@@ -15,7 +15,9 @@ import { recordType } from "../../../src/dns/registry.ts"
 import { frame, StreamFrames } from "../../../src/dns/streamFrames.ts"
 import { Upstream } from "../../../src/dns/Upstream.ts"
 import { formatServer, type ResolverServer, type ServerIdentity } from "../../../src/model/ResolverSet.ts"
+import { SetProbe } from "../../../src/resolution/SetProbe.ts"
 import { StreamConnections, streamLimits } from "../../../layers/dns/StreamConnections.ts"
+import { layer as setProbe } from "../../../layers/dns/setProbe.ts"
 import * as UpstreamLive from "../../../layers/dns/Upstream.ts"
 import { type Certificate, certificateAuthority } from "../../support/certificates.ts"
 import { replyTo } from "../../support/oddDnsServer.ts"
@@ -187,10 +189,10 @@ for (const transport of ["tcp", "tls"] as const) {
       })
     )
 
-    it.live("one that never answers anything is a failure of that server", () =>
+    it.live("one that never answers anything is no DNS server", () =>
       Effect.gen(function* () {
         const server = yield* streamServer(certificate(), ({ close }) => close())
-        assert.match(yield* failureOf([over(transport, server.port)]), /^ServerFailure: .*closed without an answer$/)
+        assert.match(yield* failureOf([over(transport, server.port)]), /^NoResolver: .*closed without an answer$/)
         assert.strictEqual(server.opened(), 1)
       })
     )
@@ -258,19 +260,23 @@ describe("who a server over TLS is", () => {
     })
   )
 
+  it.live("a set whose only server proves nothing does not live", () =>
+    Effect.gen(function* () {
+      const lives = Effect.flatMap(SetProbe, (probe) => probe("corp")).pipe(Effect.provide(setProbe))
+      const wrong = yield* streamServer(other)
+      assert.isFalse(yield* lives.pipe(using([tlsServer(wrong.port, named("dns.test"))])))
+    })
+  )
+
   it.live("another name, an unknown authority and another key are refused before anything is asked", () =>
     Effect.gen(function* () {
       const wrong = yield* streamServer(other)
       const unknown = yield* streamServer(stranger)
       const cases = [
-        [wrong, named("dns.test"), /ServerFailure: .*its certificate is for another name/],
-        [wrong, named("127.0.0.1"), /ServerFailure: .*its certificate is for another name/],
-        [unknown, named("dns.test"), /ServerFailure: .*its authority is unknown/],
-        [
-          unknown,
-          { _tag: "Pin", sha256: known.pin },
-          /ServerFailure: .*its key is not the pinned one \(it has sha256\//
-        ]
+        [wrong, named("dns.test"), /^NoResolver: .*its certificate is for another name/],
+        [wrong, named("127.0.0.1"), /^NoResolver: .*its certificate is for another name/],
+        [unknown, named("dns.test"), /^NoResolver: .*its authority is unknown/],
+        [unknown, { _tag: "Pin", sha256: known.pin }, /^NoResolver: .*its key is not the pinned one \(it has sha256\//]
       ] as const
       for (const [server, identity, failure] of cases) {
         assert.match(yield* failureOf([tlsServer(server.port, identity)]), failure)
@@ -407,7 +413,9 @@ for (const version of ["h2", "http/1.1"] as const) {
         ]
         for (const [respond, failure] of answers) {
           const server = yield* httpsServer(version, respond)
-          assert.match(yield* failureOf([at(server)]), failure)
+          const told = yield* failureOf([at(server)])
+          assert.match(told, failure)
+          assert.match(told, /^NoResolver: /)
         }
       })
     )
