@@ -5,7 +5,7 @@ import { shellWord } from "../events/printable.ts"
 import type { HostRoute } from "../host/HostRoute.ts"
 import type { Client } from "../model/Client.ts"
 import type { Name } from "../model/Mapping.ts"
-import { formatServer, type ResolverSet } from "../model/ResolverSet.ts"
+import { formatServer, type ResolverServer, type ResolverSet } from "../model/ResolverSet.ts"
 import type { Target } from "../model/Target.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
 import { describeReason } from "./describeReason.ts"
@@ -168,9 +168,22 @@ const serversOf = ({ resolvers, running }: Onward, resolver: string): string => 
   return told.length === 0 ? `the servers of ${resolver}` : `${resolver} (${told.join(", ")})`
 }
 
-/** The first server of the set; the host's own where it has none. */
+/** The first server of the set, by its transport; the host's own where it has none. */
 const digAt = ({ resolvers }: Onward, { domain, resolver }: Name): string => {
   const [first] = resolvers.get(resolver)?.servers ?? []
-  const at = first === undefined ? "" : `@${first.address} ${first.port === 53 ? "" : `-p ${first.port} `}`
-  return `dig ${at}${shellWord(domain)} at the gateway`
+  const words = first === undefined ? [] : [`@${first.address}`, ...digOptions(first)]
+  return `${["dig", ...words, shellWord(domain)].join(" ")} at the gateway`
+}
+
+const digOptions = (server: ResolverServer): ReadonlyArray<string> => {
+  const { port, transport } = server
+  switch (transport) {
+    case "udp":
+    case "tcp":
+      return [...(port === 53 ? [] : [`-p ${port}`]), ...(transport === "udp" ? [] : ["+tcp"])]
+    case "tls":
+      return [`-p ${port}`, "+tls"]
+    case "https":
+      return [`-p ${port}`, `+https=${shellWord(server.path)}`]
+  }
 }

@@ -13,6 +13,7 @@ import { parseTarget } from "../../src/config/values.ts"
 import { authorizedPolicy, noNameFiles } from "../../src/control/firezone/authorizedPolicy.ts"
 import { destinationsOf } from "../../src/control/standalone/policyTests.ts"
 import type { HostRoute } from "../../src/host/HostRoute.ts"
+import type { ResolverServer } from "../../src/model/ResolverSet.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"
 import { key } from "../config/fixtures.ts"
 import { input } from "./fixtures.ts"
@@ -97,6 +98,24 @@ describe("an explanation", () => {
 ✔ 10.20.0.5 is in use: the last flow began 12 s ago
 alice reaches gitlab.corp.internal:443`
       )
+    })
+  )
+
+  it.effect("says how to ask a DNS server by its transport", () =>
+    Effect.gen(function* () {
+      const address = "10.0.0.53"
+      const identity = { _tag: "Name", name: "dns.corp" } as const
+      const cases: ReadonlyArray<readonly [ResolverServer, string]> = [
+        [{ transport: "udp", address, port: 5353 }, "-p 5353"],
+        [{ transport: "tcp", address, port: 53 }, "+tcp"],
+        [{ transport: "tls", address, port: 853, identity }, "-p 853 +tls"],
+        [{ transport: "https", address, port: 443, identity, path: "/dns-query" }, "-p 443 +https='/dns-query'"]
+      ]
+      for (const [server, options] of cases) {
+        const resolvers = new Map([["corp", { servers: [server], order: "fallback" as const }]])
+        const { steps } = yield* explain("alice", "none.corp.internal", { policy: { ...policy, resolvers } })
+        assert.strictEqual(steps.at(-1)?.fix, `dig @10.0.0.53 ${options} none.corp.internal at the gateway`)
+      }
     })
   )
 
