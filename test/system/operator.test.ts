@@ -439,7 +439,7 @@ layer(LabLayer.layer, { excludeTestServices: true, timeout: "30 seconds" })("an 
       const code = yield* gateway.process.stop
       const log = yield* gateway.log
       assert.strictEqual(code, 0)
-      assert.match(log, /message=reloaded version=2 clients="\+0 ~0 -0"/)
+      assert.match(log, /message=reloaded version=1 clients="\+0 ~0 -0"/)
       assert.strictEqual(log.split('message="stopping: SIGTERM"').length, 2, log)
     })
   )

@@ -74,7 +74,7 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
       current = change.after
       const applied = yield* go([change, ...again(change.after)])
       const report = reportOf(change, applied, Math.round((yield* monotonicMillis) - since))
-      if (!isNothing(change.difference)) yield* tell(report)
+      yield* tell(report)
       for (const warning of report.warnings) yield* Effect.logError(warning)
       return report
     }, Effect.uninterruptible)
