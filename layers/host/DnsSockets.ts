@@ -120,7 +120,8 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
         ended(address)
         return work.known
       }
-      if (mine >= maxInFlight - inFlight) {
+      // What comes from port 0 cannot be answered: Node throws.
+      if (port === 0 || mine >= maxInFlight - inFlight) {
         counters.udp_dropped++
         return
       }

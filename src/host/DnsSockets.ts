@@ -47,7 +47,7 @@ export class DnsSockets extends Context.Service<
      */
     readonly serve: (service: DnsService) => Effect.Effect<ReadonlyArray<SocketAddress>, DnsSocketError, Scope.Scope>
     /**
-     * By name: `udp_queries`, `udp_dropped` (too many in flight), `tcp_queries`, `tcp_connections`, `tcp_refused` (too
+     * By name: `udp_queries`, `udp_dropped` (too many in flight, or from port 0), `tcp_queries`, `tcp_connections`, `tcp_refused` (too
      * many connections at work), `tcp_closed_idle`, `tcp_closed_for_new` (idle, and there was no room for a new one),
      * `tcp_closed_oversize` (a query of too many bytes), `tcp_closed_unread` (does not read its answers),
      * `tcp_closed_unanswered` (sent what gets no answer), `send_errors`.

@@ -1,6 +1,6 @@
 import * as dgram from "node:dgram"
 import * as net from "node:net"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -47,6 +47,15 @@ const udpClient6 = udpClientOf("udp6")
 
 const framed = (...texts: ReadonlyArray<string>): Buffer =>
   Buffer.concat(texts.flatMap((text) => [Buffer.from([text.length >> 8, text.length & 255]), Buffer.from(text)]))
+
+/** The UDP sockets that are bound from now on: what they are to have received can be made up. */
+const boundUdp = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => vi.spyOn(dgram.Socket.prototype, "bind")),
+    (bind) => Effect.sync(() => bind.mockRestore())
+  ),
+  (bind) => () => bind.mock.contexts.filter((socket) => socket instanceof dgram.Socket)
+)
 
 /** A connection that collects what comes and remembers its end. */
 const tcpClient = (port: number, localAddress = "127.0.0.1") =>
@@ -135,6 +144,16 @@ describe("DnsSockets over UDP", () => {
       client.socket.write(framed("none"))
       yield* eventually(() => client.closed)
       assert.deepStrictEqual(received, ["known"])
+    }).pipe(using())
+  )
+
+  it.live("what comes from port 0, where nothing can be sent to, is dropped and counted", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const sockets = yield* boundUdp
+      yield* serve((query) => (asked++, query))
+      sockets()[0]!.emit("message", Buffer.from("q"), { address: "127.0.0.1", family: "IPv4", port: 0, size: 1 })
+      assert.deepStrictEqual([asked, yield* counter("udp_dropped")], [0, 1])
     }).pipe(using())
   )
 
