@@ -10,17 +10,22 @@ const perTurn = 16
  */
 export class Turns {
   private readonly waiting: FairQueue<() => number>
+  private readonly failed: (defect: unknown) => void
   private left = perTurn
   private next: NodeJS.Immediate | undefined
 
-  /** @param most of all that waits; of one no more than there is room for beside it */
-  constructor(most: number) {
+  /**
+   * @param most of all that waits; of one no more than there is room for beside it
+   * @param failed is told what work throws; the others have their turn in any case
+   */
+  constructor(most: number, failed: (defect: unknown) => void) {
+    this.failed = failed
     this.waiting = new FairQueue({ running: 1, waiting: most, waitingEach: most })
   }
 
   /** Does it now or in its turn; `false`: there is no room to wait. */
   add(who: string, work: () => number): boolean {
-    if (this.left > 0 && this.waiting.isEmpty) this.left -= work()
+    if (this.left > 0 && this.waiting.isEmpty) this.left -= this.amountOf(work)
     else if (!this.waiting.add(who, work)) return false
     this.next ??= setImmediate(() => this.turn())
     return true
@@ -37,8 +42,17 @@ export class Turns {
       const next = this.waiting.take()
       if (next === undefined) break
       this.waiting.done(next.name)
-      this.left -= next.item()
+      this.left -= this.amountOf(next.item)
     }
     if (this.left < perTurn) this.next = setImmediate(() => this.turn())
+  }
+
+  private amountOf(work: () => number): number {
+    try {
+      return work()
+    } catch (defect) {
+      this.failed(defect)
+      return 1
+    }
   }
 }

@@ -91,6 +91,13 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
     // Made after the socket, so that at the end nothing sends on a closed one.
     const fibers = yield* FiberSet.make<void>()
     const run = yield* FiberSet.runtime(fibers)()
+    // What waits for its turn may have it after that.
+    let closed = false
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        closed = true
+      })
+    )
     const perSource = new Map<string, number>()
     let inFlight = 0
     const ended = (source: string): void => {
@@ -100,24 +107,24 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
       else perSource.delete(source)
     }
     const send = (reply: DnsReply | undefined, { address, port }: SocketAddress): void => {
-      if (reply !== null && reply !== undefined) socket.send(counted(reply), port, address, sent)
+      if (!closed && reply !== null && reply !== undefined) socket.send(counted(reply), port, address, sent)
     }
     const answer = (waited: Effect.Effect<DnsReply>, source: SocketAddress): Effect.Effect<void> =>
-      outlive(waited).pipe(
-        Effect.map((reply) => send(reply, source)),
+      outlive(Effect.map(waited, (reply) => send(reply, source))).pipe(
         Effect.ensuring(Effect.sync(() => ended(source.address)))
       )
     socket.on("message", (bytes, { address, port }) => {
       const mine = perSource.get(address) ?? 0
       const source = { address, port }
       const begin = (): number => {
+        if (closed) return 0
         const reply = handle(service, bytes, source, "udp")
         if (Effect.isEffect(reply)) {
           run(answer(reply, source))
           return work.fiber
         }
-        send(reply, source)
         ended(address)
+        send(reply, source)
         return work.known
       }
       // What comes from port 0 cannot be answered: Node throws.
@@ -177,7 +184,8 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
 
   return DnsSockets.of({
     serve: Effect.fn("DnsSockets.serve")(function* (service) {
-      const turns = new Turns(maxInFlight)
+      const tell = yield* FiberSet.makeRuntime()
+      const turns = new Turns(maxInFlight, (defect) => tell(outlive(Effect.die(defect))))
       yield* Effect.addFinalizer(() => Effect.sync(() => turns.close()))
       const bound: Array<SocketAddress> = []
       for (const address of service.addresses) {

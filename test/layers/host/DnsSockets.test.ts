@@ -15,6 +15,7 @@ import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import type { DnsSocketsOptions } from "../../../layers/host/DnsSockets.ts"
 import * as DnsSocketsLive from "../../../layers/host/DnsSockets.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
+import { defectCounts } from "../../../src/loops/outlive.ts"
 import { NativeError, openServerSocket } from "../../../layers/dataplane/native/fds.ts"
 
 /** Answers with the query behind its transport's first letter; nothing to an empty query. */
@@ -154,6 +155,26 @@ describe("DnsSockets over UDP", () => {
       yield* serve((query) => (asked++, query))
       sockets()[0]!.emit("message", Buffer.from("q"), { address: "127.0.0.1", family: "IPv4", port: 0, size: 1 })
       assert.deepStrictEqual([asked, yield* counter("udp_dropped")], [0, 1])
+    }).pipe(using())
+  )
+
+  it.live("what waits for its turn when the sockets close is not begun, whatever its answer", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const defects = yield* defectCounts
+      const run = Effect.runForkWith(yield* Effect.context())
+      let begun = 0
+      const [at] = yield* serve((query) => {
+        // The first that has waited.
+        if (++begun === 17) run(Scope.close(scope, Exit.void))
+        return query
+      }).pipe(Scope.provide(scope))
+      const { socket } = yield* udpClient
+      for (let i = 0; i < 30; i++) socket.send(`q${i}`, at!.port, "127.0.0.1")
+      yield* eventually(() => begun === 17)
+      yield* Scope.close(scope, Exit.void)
+      yield* Effect.sleep(20)
+      assert.deepStrictEqual([begun, yield* defectCounts], [17, defects])
     }).pipe(using())
   )
 
