@@ -132,10 +132,15 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
         counters.udp_dropped++
         return
       }
-      counters.udp_queries++
       inFlight++
       perSource.set(address, mine + 1)
-      turns.add(address, begin)
+      // Others have places there, too: the other family, TCP.
+      if (turns.add(address, begin)) {
+        counters.udp_queries++
+        return
+      }
+      ended(address)
+      counters.udp_dropped++
     })
     socket.on("error", () => counters.send_errors++)
   })

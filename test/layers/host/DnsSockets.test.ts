@@ -210,6 +210,26 @@ describe("DnsSockets over UDP", () => {
     }).pipe(using({ maxInFlight: 8 }))
   )
 
+  it.live("a burst at two addresses at a time takes no places for good: what has none to wait in is dropped", () =>
+    Effect.gen(function* () {
+      const ports = (yield* serve((query) => query, { addresses: ["127.0.0.1", "127.0.0.2"] })).map(({ port }) => port)
+      const { received, socket } = yield* udpClient
+      const ask = (text: string) => ports.forEach((port, i) => socket.send(text, port, `127.0.0.${i + 1}`))
+      const heard = Effect.zipWith(counter("udp_queries"), counter("udp_dropped"), (taken, dropped) => taken + dropped)
+      for (let burst = 1; burst <= 3; burst++) {
+        for (let i = 0; i < 40; i++) ask("burst")
+        for (let i = 0; (yield* heard) < burst * 80; i++) {
+          assert.isBelow(i, 600, "within 3 s")
+          yield* Effect.sleep(5)
+        }
+        yield* Effect.sleep(20)
+      }
+      assert.isAbove(yield* counter("udp_dropped"), 0)
+      ask("last")
+      yield* eventually(() => received.filter((text) => text === "last").length === 2)
+    }).pipe(using({ maxInFlight: 8 }))
+  )
+
   it.live("what one source asks in a burst holds up no other's query: they begin in turn", () =>
     Effect.gen(function* () {
       const begun: Array<string> = []
