@@ -5,10 +5,11 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
-import { defaultListenPort } from "../config/GatewayConfig.ts"
+import { defaultConfigPath, defaultListenPort } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
 import { parseHostPort } from "../config/values.ts"
 import { isLocalNetwork } from "../dns/privateZones.ts"
+import { shellWord } from "../events/printable.ts"
 import { parseNetwork } from "../packet/address.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
@@ -48,8 +49,9 @@ export const init = Command.make(
     )
     yield* Console.log(`${file} is written`)
     if (doubt !== null) yield* Console.log(`its endpoint, ${dialled}, is ${doubt}`)
-    yield* Console.log("next: sallyport up, and in another shell: sallyport client add NAME --group GROUP")
-    yield* Console.log("then write down what that group may reach, and: sallyport check, sallyport reload")
+    const at = file === defaultConfigPath ? "" : ` --config ${shellWord(file)}`
+    yield* Console.log(`next: sallyport up${at}, and in another shell: sallyport client add NAME --group GROUP${at}`)
+    yield* Console.log(`then write down what that group may reach, and: sallyport check${at}, sallyport reload${at}`)
   })
 ).pipe(Command.withDescription("Write a first configuration with comments; what is there is never replaced"))
 

@@ -6,4 +6,4 @@ export const printable = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf
 
 /** Text as one word of a command: whoever runs what is said here must not run what somebody else has written. */
 export const shellWord = (text: string): string =>
-  /^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+  /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`

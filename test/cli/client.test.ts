@@ -298,11 +298,17 @@ describe("a running gateway that does not take the changed file", () => {
 
 describe("sallyport init", () => {
   it.effect("writes a file that is right and says what comes next", () =>
-    inDirectory((_, run) =>
+    inDirectory((directory, run) =>
       Effect.gen(function* () {
         const { error, said } = yield* run("init -c $D/etc/new.yaml --endpoint [2001:db8::1]:5000")
         assert.isNull(error)
-        assert.match(said, /^next: sallyport up, .*\nthen .*sallyport reload$/m)
+        const at = `--config ${directory}/etc/new.yaml`
+        const [next, then] = said.split("\n").slice(-2)
+        assert.strictEqual(
+          next,
+          `next: sallyport up ${at}, and in another shell: sallyport client add NAME --group GROUP ${at}`
+        )
+        assert.match(then ?? "", new RegExp(`^then .* sallyport check ${at}, sallyport reload ${at}$`))
         assert.match((yield* run("client list -c $D/etc/new.yaml")).said, /has no clients/)
         assert.isNull((yield* run("client add bob -c $D/etc/new.yaml")).error)
       })
