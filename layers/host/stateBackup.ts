@@ -62,9 +62,9 @@ const appear = (made: string, file: string): void => {
 
 /** The scope holds the state directory: a gateway that runs on it is not disturbed, and none starts meanwhile. */
 export const restoreState = Effect.fnUntraced(function* (stateDir: string, file: string) {
-  yield* attempt(file, "read", () => {
+  const added = yield* attempt(file, "read", () => {
     fs.accessSync(file, fs.constants.R_OK)
-    makeDirectory(stateDir, 0o700)
+    return makeDirectory(stateDir, 0o700)
   })
   yield* Effect.acquireRelease(lockStateDirectory(stateDir), (lock) => Effect.sync(() => lock.release())).pipe(
     Effect.mapError((error) =>
@@ -105,8 +105,19 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
     } finally {
       remove(made)
     }
-  })
+  }).pipe(Effect.tapError(() => Effect.sync(() => unmake(stateDir, added))))
 })
+
+/** Nothing is left of a state directory that was made for what turned out to be no state. */
+const unmake = (stateDir: string, added: ReadonlyArray<string>): void => {
+  if (added.length === 0) return
+  fs.rmSync(join(stateDir, "lock"), { force: true })
+  try {
+    for (const directory of added.toReversed()) fs.rmdirSync(directory)
+  } catch {
+    // Somebody else has put something there.
+  }
+}
 
 const attempt = <A>(path: string, verb: "open" | "read" | "write", run: () => A): Effect.Effect<A, StateError> =>
   Effect.try({ try: run, catch: (cause) => explain(path, verb, cause) })

@@ -110,6 +110,7 @@ const refused: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["key rotate", /nothing was changed, as the key is rotated by the running gateway: no gateway is running/],
   ["backup $D/copy", /^sallyport: there is no state in \S+state: name the configuration of the gateway with -c$/],
   ["restore $D/none", /^sallyport: \S+none does not exist: check the path$/],
+  ["restore $D/a.conf", /^sallyport: \S+a\.conf is damaged or not a state file: /],
   ["connect $D/none.conf", /none\.conf does not exist — /],
   ["connect $D/b.conf", /^\S+b\.conf:7:1: Endpoint: "nowhere" is not host:port — /]
 ]
