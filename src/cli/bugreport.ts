@@ -7,14 +7,12 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { LoggedEvent } from "../events/Event.ts"
 import { ConfigError } from "../config/problem.ts"
 import { concat } from "../packet/bytes.ts"
 import { configFlag } from "./configFlag.ts"
-import { ControlClient, otherVersion } from "./ControlClient.ts"
 import { HostProbes } from "./doctorFacts.ts"
+import { fetchLog } from "./fetchLog.ts"
 import { load } from "./load.ts"
 
 /** `sallyport bugreport [FILE]`: what a helper far away needs to see, without what tells whose gateway it is. */
@@ -75,19 +73,11 @@ const devicesBut = Effect.fnUntraced(function* (own: string | undefined) {
   return devices.filter((device) => device !== "lo" && device !== own)
 })
 
-const logOf = Effect.fnUntraced(function* (socket: string) {
-  const { lines } = yield* ControlClient
-  return yield* lines(socket, { method: "GET", path: "/v1/log", withinMs: 30_000 }).pipe(
-    Stream.mapEffect((line) => Effect.mapError(decode(line), () => otherVersion)),
-    Stream.runCollect,
-    Effect.match({
-      onSuccess: (found) => ({ found }),
-      onFailure: ({ message }) => ({ missing: message })
-    })
-  )
-})
-
-const decode = Schema.decodeEffect(Schema.fromJsonString(LoggedEvent))
+const logOf = (socket: string) =>
+  Effect.match(Stream.runCollect(fetchLog(socket)), {
+    onSuccess: (found) => ({ found }),
+    onFailure: ({ message }) => ({ missing: message })
+  })
 
 const archive = Effect.fnUntraced(function* (
   entries: ReadonlyArray<{ readonly path: string; readonly text: string }>,

@@ -4,12 +4,11 @@ import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { describeEvent } from "../events/describeEvent.ts"
-import { clientOf, type EventKind, kindOf, LoggedEvent } from "../events/Event.ts"
-import { ControlClient, otherVersion } from "./ControlClient.ts"
+import { clientOf, type EventKind, kindOf, type LoggedEvent } from "../events/Event.ts"
 import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
+import { fetchLog } from "./fetchLog.ts"
 import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport log`: what happened at the running gateway. */
@@ -35,17 +34,13 @@ export const log = Command.make(
       ...(dns ? (["dns", "lookups"] as const) : [])
     ])
     const path = yield* controlSocketOf(where)
-    const { lines } = yield* ControlClient
-    yield* lines(path, { method: "GET", path: follow ? "/v1/log?follow=true" : "/v1/log", withinMs: 30_000 }).pipe(
-      Stream.mapEffect((line) => Effect.mapError(decode(line), () => otherVersion)),
+    yield* fetchLog(path, { follow }).pipe(
       Stream.filter(({ event }) => kinds.size === 0 || kinds.has(kindOf(event))),
       Stream.filter(({ event }) => Option.isNone(client) || clientOf(event) === client.value),
       Stream.runForEach((logged) => Console.log(json ? JSON.stringify(logged) : lineOf(logged)))
     )
   })
 ).pipe(Command.withDescription("Show what happened lately: refused packets, flows, names, clients, authorizations"))
-
-const decode = Schema.decodeEffect(Schema.fromJsonString(LoggedEvent))
 
 const lineOf = ({ at, event }: LoggedEvent): string =>
   `${DateTime.formatIso(DateTime.makeUnsafe(at))}  ${describeEvent(event)}`
