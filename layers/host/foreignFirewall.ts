@@ -1,12 +1,14 @@
 /** Who is likely to take the gateway's own traffic away on its host. */
 import * as fs from "node:fs"
 import * as Effect from "effect/Effect"
+import { enlarge, isFull } from "../../src/host/connectionTable.ts"
 import type { HostPlan } from "../../src/host/HostNetwork.ts"
 import { ownPaths } from "../../src/host/foreignRules.ts"
 import { type ChainName, type LikelyRule, likelyRule } from "../../src/host/likelyRule.ts"
 import { ownTables } from "../../src/host/pathCounters.ts"
 import type { Path } from "../../src/host/pathLoss.ts"
 import { acceptingLegacyRules, acceptingRules, type Blame, packetsOf } from "../../src/host/pathTrouble.ts"
+import { connectionTable } from "./connectionTable.ts"
 import { runCommand } from "./hostCommand.ts"
 import { nftList } from "./nftables.ts"
 import { readText } from "./readText.ts"
@@ -86,12 +88,12 @@ const ruleText = (chain: ChainName, handle: number) =>
     Effect.orElseSucceed(() => `handle ${handle}`)
   )
 
-/** The host drops what it has no room to track, first of all what begins. How full it is changes, who is to blame does not. */
+/** How full it is changes, who is to blame does not. */
 const fullTable = (): ReadonlyArray<Blame> => {
-  const [entries, most] = ["count", "max"].map((name) => Number(sysctl(`net.netfilter.nf_conntrack_${name}`)))
-  if (entries === undefined || most === undefined || most === 0 || entries < most * 0.95) return []
-  const likely = `the host's connection table, which is full (net.netfilter.nf_conntrack_max is ${most})`
-  return [{ likely, fix: run([`sysctl -w net.netfilter.nf_conntrack_max=${2 * most}`]), sure: false }]
+  const table = connectionTable()
+  if (table === null || !isFull(table)) return []
+  const likely = `the host's connection table, which is full (net.netfilter.nf_conntrack_max is ${table.most})`
+  return [{ likely, fix: enlarge(table), sure: false }]
 }
 
 /** Settings that keep packets from being forwarded, or drop them for where they come from. */

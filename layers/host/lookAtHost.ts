@@ -10,6 +10,7 @@ import { isTaken, listenersOf } from "../../src/host/listeners.ts"
 import { describePath } from "../../src/host/pathTrouble.ts"
 import { isClockSynchronized } from "../dataplane/native/clockSync.ts"
 import { tunError, udpError } from "../dataplane/native/nativeError.ts"
+import { connectionTable } from "./connectionTable.ts"
 import { takersOf } from "./foreignFirewall.ts"
 import { listRoutes, overlapsOf, ownAddresses } from "./hostAddresses.ts"
 import { runCommand } from "./hostCommand.ts"
@@ -38,7 +39,7 @@ export const lookAtHost = ({ listenHttp, plan, stateDir }: Examined): Effect.Eff
       httpTaken: look(Effect.map(listeners("tcp"), (all) => listenHttp !== null && isTaken(all, listenHttp))),
       clock: look(Effect.sync(() => ({ synchronized: isClockSynchronized(), aheadMs: writtenAhead(stateDir) }))),
       forwarding: look(Effect.suspend(forwarding)),
-      conntrack: look(Effect.sync(conntrack)),
+      conntrack: look(Effect.sync(connectionTable)),
       overlaps: look(overlapsOf(plan, fs.existsSync("/proc/net/if_inet6"))),
       firewall: look(
         Effect.map(takersOf(plan), (takers) =>
@@ -121,11 +122,6 @@ const writtenAhead = (stateDir: string): number => {
     }
   }
   return ahead
-}
-
-const conntrack = (): { readonly used: number; readonly most: number } | null => {
-  const [used, most] = ["count", "max"].map((name) => readText(`/proc/sys/net/netfilter/nf_conntrack_${name}`))
-  return used === undefined || most === undefined ? null : { used: Number(used), most: Number(most) }
 }
 
 /** Devices of the default routes, the gateway's own aside. */

@@ -2,6 +2,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { HostPort } from "../config/GatewayConfig.ts"
+import type { ConnectionTable } from "../host/connectionTable.ts"
 import type { HostPlan } from "../host/HostNetwork.ts"
 import type { Overlaps } from "../host/overlap.ts"
 import type { Blame } from "../host/pathTrouble.ts"
@@ -56,8 +57,8 @@ export interface HostFacts {
   readonly clock: Look<{ readonly synchronized: boolean; readonly aheadMs: number }>
   /** Sysctls of forwarding by family: why it cannot be switched on. */
   readonly forwarding: Look<Readonly<Record<4 | 6, string | null>>>
-  /** Places of the kernel's connection tracking; `null`: it is not loaded. */
-  readonly conntrack: Look<{ readonly used: number; readonly most: number } | null>
+  /** `null`: connection tracking is not loaded. */
+  readonly conntrack: Look<ConnectionTable | null>
   readonly overlaps: Look<Overlaps>
   /** Who takes packets of the gateway away, and which. */
   readonly firewall: Look<ReadonlyArray<{ readonly what: ReadonlyArray<string>; readonly blame: Blame }>>

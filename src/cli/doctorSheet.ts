@@ -1,5 +1,6 @@
 /** What `doctor` makes of its facts: one small judgement for each, and nothing else decides it. Pure. */
 import { isInside } from "../config/loopFree.ts"
+import { enlarge, isFull } from "../host/connectionTable.ts"
 import { isLoopback, isUnspecified, parseAddress } from "../packet/address.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import type { DoctorFacts, Examined, HostFacts, Look } from "./doctorFacts.ts"
@@ -94,7 +95,7 @@ const surroundings = (facts: DoctorFacts): ReadonlyArray<Row> => {
     ...rows("ipv6", [facts.ipv6 === null ? pass("the host has it, and a way out for it") : warn(facts.ipv6)]),
     ...rows(
       "conntrack",
-      seen(host.conntrack, (places) => conntrack(wanted, places))
+      seen(host.conntrack, (table) => conntrack(wanted, table))
     ),
     ...rows(
       "disk",
@@ -284,17 +285,15 @@ const mtu = (
   )
 }
 
-/** Fuller than this it soon drops what begins, and what is left is for the host. */
-const fullAt = 0.95
+/** What is left is for the host. */
 const nearlyFullAt = 0.8
 
-const conntrack = ({ plan }: Examined, places: Found<HostFacts["conntrack"]>): ReadonlyArray<Judged> => {
-  if (places === null) return [pass("connection tracking is not in use yet")]
-  const { most, used } = places
+const conntrack = ({ plan }: Examined, table: Found<HostFacts["conntrack"]>): ReadonlyArray<Judged> => {
+  if (table === null) return [pass("connection tracking is not in use yet")]
+  const { most, used } = table
   const what = `${used} of ${most} places of the kernel's connection tracking are taken`
-  const next = `run "sysctl -w net.netfilter.nf_conntrack_max=${2 * most}"`
-  if (used >= most * fullAt) return [fail(what, next)]
-  return [used >= most * nearlyFullAt && plan.masquerade ? warn(what, next) : pass(what)]
+  if (isFull(table)) return [fail(what, enlarge(table))]
+  return [used >= most * nearlyFullAt && plan.masquerade ? warn(what, enlarge(table)) : pass(what)]
 }
 
 const littleSpace = 64 << 20
