@@ -11,14 +11,8 @@ it.effect("a gateway that reloads gets to everything else between the tests of i
     const denied = `  - { client: bob, reach: gitlab.corp.internal, expect: denied }\n`
     const config = Result.getOrThrow(parseConfig(`${example}tests:\n${denied.repeat(50)}`, "a.yaml"))
     let turns = 0
-    yield* Effect.forkChild(
-      Effect.forever(
-        Effect.andThen(
-          Effect.sync(() => void turns++),
-          Effect.yieldNow
-        )
-      )
-    )
+    // Yields after each round.
+    yield* Effect.forkChild(Effect.forever(Effect.sync(() => void turns++)))
     yield* Effect.yieldNow
     yield* holdTests({ ...config, tests: [] })
     const before = turns
