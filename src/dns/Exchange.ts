@@ -215,11 +215,16 @@ export class Exchange {
     if (peer !== null && !isSpared(memory, peer, now)) {
       const before = peer.asked++
       if (before === 0) peer.askedAt = now
-      else memory.resent(peer.key, now)
+      else if (peer.resendAt === null) memory.resent(peer.key, now)
+      peer.resendAt = null
       for (const way of waysToAsk(peer, before, probe, memory)) this.ask(peer, way)
       const isPatient = isLiving(memory, peer) || peer.asked > 1
       this.nextAt = now + (isPatient ? plan.resendMs : Math.min(unknownMs, plan.resendMs))
-    } else if (peer !== null || this.peers.some((other) => other.streams > 0)) this.nextAt = now + plan.resendMs
+    } else if (peer !== null) {
+      const latest = Math.min(now + plan.resendMs, this.deadline)
+      peer.resendAt ??= memory.resendLater(peer.key, latest)
+      this.nextAt = peer.resendAt ?? latest
+    } else if (this.peers.some((other) => other.streams > 0)) this.nextAt = now + plan.resendMs
     else this.deadline = now
   }
 

@@ -14,8 +14,8 @@ export const isLiving = (memory: ServerMemory, { key }: AskedServer): boolean =>
 }
 
 /** Others ask it again just now. */
-export const isSpared = (memory: ServerMemory, { asked, key }: AskedServer, now: number): boolean =>
-  asked > 0 && !memory.mayResend(key, now)
+export const isSpared = (memory: ServerMemory, { asked, key, resendAt }: AskedServer, now: number): boolean =>
+  asked > 0 && now < (resendAt ?? Infinity) && !memory.mayResend(key, now)
 
 /** Whose turn it is: the first in order of those that had the fewest. */
 export const nextServer = (

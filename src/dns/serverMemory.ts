@@ -154,7 +154,20 @@ export class ServerMemory {
   }
 
   resent(key: string, now: number): void {
-    this.#touch(key).resendAt = now + resendGapMs
+    const server = this.#touch(key)
+    server.resendAt = Math.max(server.resendAt, now + resendGapMs)
+  }
+
+  /**
+   * When a question may be sent again that may not now: no other may then, and `resent` has not to be called. `null`: not
+   * until `latest`.
+   */
+  resendLater(key: string, latest: number): number | null {
+    const server = this.#touch(key)
+    const at = server.resendAt
+    if (at > latest) return null
+    server.resendAt = at + resendGapMs
+    return at
   }
 
   /** It answered without EDNS what it did not, or with a complaint, with it. Looked at again at once, then seldom. */

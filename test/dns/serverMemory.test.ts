@@ -63,6 +63,20 @@ describe("a server", () => {
     assert.deepStrictEqual([1_100, 1_100].map(may), [true, true])
   })
 
+  it("that is silent has a time for each that may not ask again now, 50 ms apart, until the last that is of use", () => {
+    const memory = new ServerMemory()
+    memory.silent("a", 0, 1_000)
+    memory.resent("a", 1_000)
+    assert.deepStrictEqual(
+      [1_100, 1_100, 1_100, 1_149, 1_150].map((latest) => memory.resendLater("a", latest)),
+      [1_050, 1_100, null, null, 1_150]
+    )
+    assert.deepStrictEqual(
+      [1_150, 1_199, 1_200].map((now) => memory.mayResend("a", now)),
+      [false, false, true]
+    )
+  })
+
   it("that answered another question meanwhile is not silent", () => {
     const memory = new ServerMemory()
     memory.answered("a", answered(5), 100)
