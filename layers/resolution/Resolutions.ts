@@ -189,7 +189,7 @@ export const layer: Layer.Layer<Resolutions, never, AnswerPolicy | DataPlane | R
         }),
       find: (client, resource, domain) => Effect.sync(() => book.find(client, resource, domain)),
       firstLookupAt: (mapping) => book.firstLookupAt(mapping),
-      answersNobody: (resolver) => book.answersNobody(resolver),
+      answersNobody: (resolver, client) => book.answersNobody(resolver, client),
       settled: (mapping) =>
         Effect.callback<void>((resume) => {
           if (!book.isResolving(mapping)) return resume(Effect.void)

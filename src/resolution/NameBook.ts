@@ -216,14 +216,14 @@ export class NameBook {
     const lookup = entry?.name.lookup
     if (entry === undefined || lookup == null) return undefined
     const view = this.view(entry)
-    if (view._tag !== "Resolving" || view.silent || entry.name.set.pulse.isVain()) return undefined
+    if (view._tag !== "Resolving" || view.silent || entry.name.set.pulse.isVain(entry.mapping.client)) return undefined
     if (lookup.number > 0) return lookup.startedAt
     return entry.name.set.pulse.hasAnsweredSince(lookup.since) ? Number.POSITIVE_INFINITY : lookup.since
   }
 
   /** See `Resolutions`. */
-  answersNobody(resolver: string): boolean {
-    return this.sets.get(resolver)?.pulse.isVain() === true
+  answersNobody(resolver: string, client: ClientId): boolean {
+    return this.sets.get(resolver)?.pulse.isVain(client) === true
   }
 
   hasMappings(client: ClientId, resource: ResourceId): boolean {

@@ -81,8 +81,8 @@ export class Resolutions extends Context.Service<
      * resolver set are answered. `undefined`: it has ended, or the set answers nobody. Monotonic milliseconds.
      */
     readonly firstLookupAt: (mapping: MappingId) => number | undefined
-    /** Whether questions to the resolver set have gone unanswered of late, so that a new one is not worth waiting for. */
-    readonly answersNobody: (resolver: string) => boolean
+    /** Whether questions to the resolver set have gone unanswered of late, so that one of the client's is not worth waiting for. */
+    readonly answersNobody: (resolver: string, client: ClientId) => boolean
     /** Waits until the mapping's first lookup has ended, in whatever way, or the mapping is gone. */
     readonly settled: (mapping: MappingId) => Effect.Effect<void>
     readonly mappingOf: (mapping: MappingId) => Effect.Effect<Mapping | undefined>

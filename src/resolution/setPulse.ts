@@ -1,6 +1,7 @@
 /** A lookup that is under way, as far as packets wait for it. Times are monotonic milliseconds. */
 export interface Awaited {
   readonly startedAt: number
+  readonly client: string
   /** Packets are parked for so long from its beginning. */
   holdMs: number
 }
@@ -53,13 +54,19 @@ export class SetPulse<L extends Awaited> {
     return this.heardAt > at
   }
 
-  /** Whether a question that is asked now had better not wait: it answers nobody, or none of several for a while now. */
-  isVain(): boolean {
+  /**
+   * Whether a question that a client asks now had better not wait: it answers nobody, or none of several for a while now.
+   * Another client's lookups count once: all of its names may lead to one dead server.
+   */
+  isVain(asker: string): boolean {
     if (this.silent) return true
-    let unanswered = 0
-    for (const { startedAt } of this.asked) {
+    const others = new Set<string>()
+    let own = 0
+    for (const { client, startedAt } of this.asked) {
       if (startedAt < this.heardAt || this.outside.now() - startedAt < vain.afterMs) return false
-      if (++unanswered === vain.lookups) return true
+      if (client === asker) own++
+      else others.add(client)
+      if (own + others.size === vain.lookups) return true
     }
     return false
   }

@@ -15,8 +15,8 @@ const makePulse = () => {
     ...timers,
     pulse,
     told,
-    begin: (): Awaited => {
-      const lookup = { startedAt: timers.now(), holdMs: 0 }
+    begin: (client = "a"): Awaited => {
+      const lookup = { startedAt: timers.now(), client, holdMs: 0 }
       pulse.began(lookup)
       return lookup
     }
@@ -66,6 +66,36 @@ describe("packets that wait for a lookup", () => {
     assert.strictEqual(begin().holdMs, 4_000)
     pulse.ended(begin(), true)
     assert.strictEqual(begin().holdMs, 2_000)
+  })
+})
+
+describe("a question", () => {
+  const vainFor = (clients: ReadonlyArray<string>, asker: string, afterMs = 140): boolean => {
+    const { begin, pass, pulse } = makePulse()
+    for (const client of clients) begin(client)
+    pass(afterMs)
+    return pulse.isVain(asker)
+  }
+  const eight = ["a", "b", "c", "d", "e", "f", "g", "h"]
+  const eightOf = (client: string): ReadonlyArray<string> => Array.from({ length: 8 }, () => client)
+
+  it("is not worth waiting for where eight clients, or its own client eight times, have waited for 140 ms", () => {
+    assert.isTrue(vainFor(eight, "z"))
+    assert.isTrue(vainFor(eightOf("z"), "z"))
+    assert.isFalse(vainFor(eight, "z", 139))
+    assert.isFalse(vainFor(eight.slice(1), "z"))
+  })
+
+  it("may wait however many names of another client do, which may all lead to one dead server", () => {
+    assert.isFalse(vainFor([...eightOf("a"), ...eightOf("b")], "z"))
+  })
+
+  it("may wait once the set has answered since", () => {
+    const { begin, pass, pulse } = makePulse()
+    for (const client of eight) begin(client)
+    pass(140)
+    pulse.ended(begin(), true)
+    assert.isFalse(pulse.isVain("z"))
   })
 })
 

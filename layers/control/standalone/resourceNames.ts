@@ -127,7 +127,11 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     })
     // Before the name is the client's, so that it is told once by what it is covered.
     for (const other of others) yield* Effect.ignore(request({ ...other, name: null, credentials: null }))
-    if (mayNotExist && of.slots.find(domain) === undefined && !resolutions.answersNobody(resource.resolver)) {
+    if (
+      mayNotExist &&
+      of.slots.find(domain) === undefined &&
+      !resolutions.answersNobody(resource.resolver, client.id)
+    ) {
       const state = yield* accept(null)
       if (isNegative(state)) return tell(state, family, [], resource.family)
     }

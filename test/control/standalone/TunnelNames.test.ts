@@ -325,15 +325,31 @@ describe("a question about a resource's name", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("is answered at once where its client has its share of those that wait; others still may", () => {
-    const clients = Array.from({ length: 5 }, (_, n) => ({
+  const layerOfClients = (count: number) => {
+    const clients = Array.from({ length: count }, (_, n) => ({
       ...config.clients[0]!,
       id: ClientId.make(clientId(n)),
       tunnel4: tunnel4(n),
       tunnel6: tunnel6(n)
     }))
-    const grants = clients.map((client) => ({ client, resource: corp, expiresAt: null }))
-    return Effect.gen(function* () {
+    return layerOn({
+      ...config,
+      clients,
+      grants: clients.map((client) => ({ client, resource: corp, expiresAt: null }))
+    })
+  }
+
+  it.effect("waits as ever where all that wait in vain are another client's", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Hang" })
+      yield* Effect.forEach(Array.from({ length: 8 }).keys(), (n) => ask(`n${n}.corp`), { concurrency: "unbounded" })
+      assert.strictEqual((yield* askSix("n9.corp", tunnel4(0))).afterMs, 140)
+      assert.strictEqual((yield* askSix("n8.corp")).afterMs, 0)
+    }).pipe(Effect.provide(layerOfClients(2)))
+  )
+
+  it.effect("is answered at once where its client has its share of those that wait; others still may", () =>
+    Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
       // Four have 512 each, and a fifth of 2,560 places is free.
       const waiting = yield* Effect.forEach(Array.from({ length: 2_048 }).keys(), (n) =>
@@ -345,8 +361,8 @@ describe("a question about a resource's name", () => {
       assert.isTrue(waiting.every((asking) => asking.pollUnsafe() === undefined))
       assert.strictEqual((yield* askSix("n999.corp", tunnel4(1))).afterMs, 0)
       assert.strictEqual((yield* askSix("new.corp", tunnel4(4))).afterMs, 140)
-    }).pipe(Effect.provide(layerOn({ ...config, clients, grants })))
-  })
+    }).pipe(Effect.provide(layerOfClients(5)))
+  )
 
   it.effect("has no IPv6 address while the gateway's host has no way out for it, and one afterwards", () =>
     Effect.gen(function* () {
