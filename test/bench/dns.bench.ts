@@ -8,16 +8,18 @@
  * - new: a resource's names never asked for; forwarded: outside names never asked for. Of one client both have a rate
  *   (docs/limits.md), and what is beyond fails at once: "no address or no answer" counts it
  *
- * After that `bench:accept`'s run: question → proxy IPs of new clients while DNS is a black hole. Options: `--quick`,
- * `--rounds`, `--seconds`, `--askers`, `--only rates,accept`, `--profile DIRECTORY`, `--json`, `--record`.
+ * After that the patience of one client with a name server that takes its time: 400 questions about names outside, one after
+ * the other, beside the same asked of that server itself through the tunnel, and 500 at once. Then `bench:accept`'s run:
+ * question → proxy IPs of new clients while DNS is a black hole. Options: `--quick`, `--rounds`, `--seconds`, `--askers`,
+ * `--only rates,sequence,accept`, `--profile DIRECTORY`, `--json`, `--record`.
  */
 import process from "node:process"
 import { Effect } from "effect"
 import { Lab, labAddresses } from "../../src/lab/demo/Lab.ts"
 import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
-import { startNameServerProgram, startNsd, startUnbound } from "../support/nameServers.ts"
+import { startNameServerProgram, startNsd, startScripted, startUnbound } from "../support/nameServers.ts"
 import { acceptRun, acceptTitle } from "./support/acceptRun.ts"
-import { cpuMs, gatewayPid, runBench, startFleetGateway, writeJob } from "./support/benchLab.ts"
+import { type ConfiguredFleet, cpuMs, gatewayPid, runBench, startFleetGateway, writeJob } from "./support/benchLab.ts"
 import { untilCalm } from "./support/calm.ts"
 import { Asked, type Asking } from "./support/dnsLoad.ts"
 import { startProgram } from "./support/portalLabs.ts"
@@ -27,10 +29,11 @@ const quick = process.argv.includes("--quick")
 const rounds = option("rounds", quick ? 2 : 5)
 const seconds = option("seconds", 1)
 const many = option("askers", 1_000)
-const wanted = word("only", "rates,accept").split(",")
+const wanted = word("only", "rates,sequence,accept").split(",")
 const { dns, network, origin, otherOrigin } = labAddresses.inner
 const inside = "svc.corp.internal"
 const outside = "example.com"
+const company = `  company: { cidr: ${network.v4}, allow: [all] }\n`
 
 interface Work {
   readonly name: string
@@ -68,8 +71,13 @@ interface Sample extends Asked {
   readonly cpu: number
 }
 
+const startGenerator = Effect.fnUntraced(function* (fleet: ConfiguredFleet, sources: number) {
+  const job = yield* writeJob(fleet, { sources, parameters: {} })
+  const generator = yield* startProgram(yield* Lab, "client", "./dnsMain.ts", job)
+  return (asking: Asking) => generator.ask(JSON.stringify(asking), Asked)
+})
+
 const rates = Effect.gen(function* () {
-  const lab = yield* Lab
   yield* startNsd({
     address: dns.v4,
     zones: { [inside]: [`* A ${origin.v4}`], [outside]: ["* A 8.8.4.1"] }
@@ -93,20 +101,14 @@ const rates = Effect.gen(function* () {
     ]
   })
   const unbound = yield* startUnbound({ host: "lan", address: otherOrigin.v4, upstream: dns.v4 })
-  const fleet = yield* startFleetGateway(many, `  company: { cidr: ${network.v4}, allow: [all] }\n`)
+  const fleet = yield* startFleetGateway(many, company)
   const gateway = gatewayPid(fleet)
   const servers = {
     sallyport: { address: tunnelAddresses.gateway.v4, pids: [gateway] },
     dnsmasq: { address: origin.v4, pids: [gateway, dnsmasq.pid] },
     unbound: { address: otherOrigin.v4, pids: [gateway, unbound.pid] }
   }
-  const generator = yield* startProgram(
-    lab,
-    "client",
-    "./dnsMain.ts",
-    yield* writeJob(fleet, { sources: 20, parameters: {} })
-  )
-  const ask = (asking: Asking) => generator.ask(JSON.stringify(asking), Asked)
+  const ask = yield* startGenerator(fleet, 20)
 
   for (const { clients, names, title, window } of populations) {
     const samples = new Map<string, Array<Sample>>()
@@ -163,7 +165,50 @@ const rates = Effect.gen(function* () {
   }
 })
 
+const sequence = Effect.gen(function* () {
+  const [inTurn, atOnce, quickMs, slowMs] = [400, 500, 20, 100]
+  const answers = (delayMs: number) => ({ "*": { A: ["8.8.4.1"], delayMs } })
+  const nameServer = yield* startScripted(dns.v4, answers(quickMs))
+  const ask = yield* startGenerator(yield* startFleetGateway(1, company), 1)
+  const asked = (server: string, count: number, window: number) =>
+    ask({ server, zone: outside, kind: "fresh", names: 0, clients: 1, window, seconds: 0, count })
+  const ratios: Array<number> = []
+  const slowest: Array<number> = []
+  let failed = 0
+  for (let round = 0; round <= rounds; round++) {
+    yield* untilCalm(5)
+    const ours = yield* asked(tunnelAddresses.gateway.v4, inTurn, 1)
+    const direct = yield* asked(dns.v4, inTurn, 1)
+    if (round === 0) continue
+    ratios.push(ours.perSecond / direct.perSecond)
+    failed += ours.lost + ours.wrong
+  }
+  yield* nameServer.set(answers(slowMs))
+  for (let round = 0; round < rounds; round++) {
+    yield* untilCalm(5)
+    const { lost, times, wrong } = yield* asked(tunnelAddresses.gateway.v4, atOnce, atOnce)
+    slowest.push(Math.max(...times))
+    failed += lost + wrong
+  }
+  report(`1 client, forwarded, ${rounds} rounds`, [
+    {
+      name: `${inTurn} in sequence, ${quickMs} ms each: sallyport ÷ the name server itself`,
+      value: median(ratios),
+      unit: "×",
+      atLeast: 0.9
+    },
+    {
+      name: `${atOnce} at once, ${slowMs} ms each: the slowest`,
+      value: Math.max(...slowest),
+      unit: "ms",
+      target: 1_000
+    },
+    { name: "no address or no answer", value: failed, unit: "", target: 0 }
+  ])
+})
+
 if (wanted.includes("rates")) await runBench(rates)
+if (wanted.includes("sequence")) await runBench(sequence)
 if (wanted.includes("accept")) {
   await runBench(Effect.map(acceptRun, (measures) => report(acceptTitle, measures)))
 }

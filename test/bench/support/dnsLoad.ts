@@ -11,6 +11,8 @@ export interface Asking {
   /** Questions under way at a time, of all clients together. */
   readonly window: number
   readonly seconds: number
+  /** Instead: so many, until all are answered or lost. */
+  readonly count?: number
 }
 
 export const Asked = Schema.Struct({

@@ -37,14 +37,14 @@ await sleep(500)
 let nextId = 0
 let fresh = 0
 
-const load = async ({ clients, kind, names, seconds, server, window, zone }: Asking): Promise<Asked> => {
+const load = async ({ clients, count, kind, names, seconds, server, window, zone }: Asking): Promise<Asked> => {
   const slots = Array.from({ length: window }, (_, i): Slot => ({ port: firstPort + i, id: -1, at: 0 }))
   const times: Array<number> = []
   let [wrong, lost, asked, over] = [0, 0, 0, false]
   const begun = clock()
 
   const ask = (slot: Slot): void => {
-    if (over) return
+    if (over || asked === count) return
     const turn = asked++
     const member: Member = members[turn % clients]!
     const label = kind === "fresh" ? `f${process.pid}-${fresh++}` : `k${Math.floor(turn / clients) % names}`
@@ -65,13 +65,17 @@ const load = async ({ clients, kind, names, seconds, server, window, zone }: Ask
   }
   for (const member of members) member.onPacket = hear
   for (const slot of slots) ask(slot)
-  const until = (): boolean => (kind === "each" ? asked >= clients * names : clock() - begun >= seconds * 1_000)
+  const until = (): boolean => {
+    if (count !== undefined) return slots.every(({ id }) => id < 0)
+    return kind === "each" ? asked >= clients * names : clock() - begun >= seconds * 1_000
+  }
   while (!until()) {
     await sleep(10)
     fleet.tick()
     for (const slot of slots) {
       if (slot.id < 0 || clock() - slot.at < patienceMs) continue
       lost++
+      slot.id = -1
       ask(slot)
     }
   }
