@@ -109,7 +109,7 @@ alice reaches gitlab.corp.internal:443`
         [{ transport: "udp", address, port: 5353 }, "-p 5353"],
         [{ transport: "tcp", address, port: 53 }, "+tcp"],
         [{ transport: "tls", address, port: 853, identity }, "-p 853 +tls"],
-        [{ transport: "https", address, port: 443, identity, path: "/dns-query" }, "-p 443 +https='/dns-query'"]
+        [{ transport: "https", address, port: 443, identity, path: "/dns-query" }, "-p 443 +https=/dns-query"]
       ]
       for (const [server, options] of cases) {
         const resolvers = new Map([["corp", { servers: [server], order: "fallback" as const }]])
