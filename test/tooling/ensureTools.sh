@@ -22,6 +22,7 @@ test  iputils-ping    ping
 test  musl-tools      musl-gcc
 test  nsd             nsd
 test  openssl         openssl
+test  postgresql      postgres
 test  procps          ps
 test  tcpdump         tcpdump
 test  unbound         unbound
@@ -66,6 +67,7 @@ is_there() {
 
 # Sets `packages` and `names` to what is missing.
 look() {
+  for directory in /usr/lib/postgresql/*/bin; do PATH=$PATH:$directory; done
   packages='' names=''
   while read -r role package name; do
     case $roles in *" ${role:-none} "*) ;; *) continue ;; esac
@@ -112,13 +114,21 @@ if [ "$(id -u)" -ne 0 ]; then
     fail "missing:$names — sudo apt-get install --no-install-recommends$packages"
 fi
 
-# Debian starts the servers that it installs unless this file forbids it; nothing here needs them.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-  trap '$root rm -f "$policy"' EXIT
-  trap 'exit 130' HUP INT TERM
-  printf '#!/bin/sh\nexit 101\n' | $root install -m 755 /dev/stdin "$policy"
-fi
+# What forbids things to Debian while this installs; the owner's own rules stay.
+rules=''
+trap '[ -z "$rules" ] || $root rm -f $rules' EXIT
+trap 'exit 130' HUP INT TERM
+forbid() {
+  [ ! -e "$1" ] || return 0
+  rules="$rules $1"
+  printf "$2" | $root install -D -m "$3" /dev/stdin "$1"
+}
+# It starts the servers that it installs; nothing here needs them.
+forbid /usr/sbin/policy-rc.d '#!/bin/sh\nexit 101\n' 755
+# It makes a database that is served from the next boot on.
+case " $packages " in
+  *' postgresql '*) forbid /etc/postgresql-common/createcluster.d/sallyport.conf 'create_main_cluster = false\n' 644 ;;
+esac
 
 set -- $packages
 for name in $names; do

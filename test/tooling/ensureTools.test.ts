@@ -24,7 +24,11 @@ const needs = script
     const [role = "", name = "", command = ""] = line.trim().split(/ +/)
     return { role, package: name, name: command }
   })
-const isLibrary = (name: string) => name.includes(".so.")
+/** Where its package puts it on a machine made of scripts. */
+const homeOf = (name: string) => {
+  if (name.includes(".so.")) return "lib"
+  return name === "postgres" ? "postgresql/15/bin" : "sbin"
+}
 const packagesOf = (...roles: ReadonlyArray<string>) =>
   needs.filter(({ role }) => roles.includes(role)).map((need) => need.package)
 
@@ -80,8 +84,8 @@ describe("ensureTools.sh", () => {
       Fs.symlinkSync(`${real}/${name}`, Path.join(root, "bin", name))
     }
     for (const need of needs) {
-      const path = `${isLibrary(need.name) ? "lib" : "sbin"}/${need.name}`
-      put(`packages/${need.package}`, `touch ${root}/${path} && chmod 755 ${root}/${path}`)
+      const path = `${homeOf(need.name)}/${need.name}`
+      put(`packages/${need.package}`, `install -D -m 755 /dev/null ${root}/${path}`)
       if (!machine.lacks.includes(need.package)) put(path)
     }
     put(
@@ -103,7 +107,7 @@ describe("ensureTools.sh", () => {
       put(
         "bin/apt-get",
         `echo "apt-get $*" >> ${root}/log`,
-        `cat ${root}/sbin/policy-rc.d > ${root}/policy`,
+        `cat ${root}/sbin/policy-rc.d ${root}/clusters/createcluster.d/* > ${root}/policy`,
         'case "$*" in',
         `*update*) [ "${machine.apt}" = "cannot update" ] && echo "E: no network" && exit 100; exit 0 ;;`,
         "*download*) touch resolved.deb; exit 0 ;;",
@@ -114,7 +118,14 @@ describe("ensureTools.sh", () => {
       )
     }
     // Its system directories are those of the machine.
-    put("project/test/tooling/ensureTools.sh", script.replaceAll("/usr/sbin", `${root}/sbin`).replaceAll(":/sbin", ""))
+    put(
+      "project/test/tooling/ensureTools.sh",
+      script
+        .replaceAll("/usr/sbin", `${root}/sbin`)
+        .replaceAll(":/sbin", "")
+        .replaceAll("/usr/lib/postgresql", `${root}/postgresql`)
+        .replaceAll("/etc/postgresql-common", `${root}/clusters`)
+    )
     const { status, stderr, stdout } = spawnSync(
       "/bin/sh",
       [Path.join(root, "project/test/tooling/ensureTools.sh"), role],
@@ -162,6 +173,14 @@ describe("ensureTools.sh", () => {
     ])
     assert.match(Fs.readFileSync(Path.join(root, "policy"), "utf8"), /^exit 101$/m)
     assert.isFalse(has("sbin/policy-rc.d"))
+  })
+
+  it("installs PostgreSQL without a database that the machine would serve from then on", () => {
+    const { code, out } = run("test", { user: "root", lacks: ["postgresql"], apt: "installs" })
+
+    assert.deepStrictEqual([code, out], [0, "installing postgresql (postgres)\n"])
+    assert.match(Fs.readFileSync(Path.join(root, "policy"), "utf8"), /^create_main_cluster = false$/m)
+    assert.isFalse(has("clusters/createcluster.d/sallyport.conf"))
   })
 
   it("leaves the owner's own rule about servers as it is", () => {
