@@ -63,7 +63,9 @@ export class SetPulse<L extends Awaited> {
     const others = new Set<string>()
     let own = 0
     for (const { client, startedAt } of this.asked) {
-      if (startedAt < this.heardAt || this.outside.now() - startedAt < vain.afterMs) return false
+      // That it hangs says nothing: the set has answered others since.
+      if (startedAt < this.heardAt) continue
+      if (this.outside.now() - startedAt < vain.afterMs) return false
       if (client === asker) own++
       else others.add(client)
       if (own + others.size === vain.lookups) return true
@@ -126,12 +128,11 @@ export class SetPulse<L extends Awaited> {
     this.watching = true
     this.outside.wake(doubtMs, () => {
       this.watching = false
-      const [oldest] = this.asked
-      if (oldest === undefined) return
+      if (this.asked.size === 0) return
       this.watch()
-      const { startedAt } = oldest
-      const inDoubt = !this.silent && !this.slow && this.heardAt <= startedAt
-      if (inDoubt && this.outside.now() - startedAt >= doubtMs) this.ping()
+      const oldest = [...this.asked].find(({ startedAt }) => startedAt >= this.heardAt)
+      if (oldest === undefined || this.silent || this.slow) return
+      if (this.outside.now() - oldest.startedAt >= doubtMs) this.ping()
     })
   }
 }

@@ -97,6 +97,23 @@ describe("a question", () => {
     pulse.ended(begin(), true)
     assert.isFalse(pulse.isVain("z"))
   })
+
+  it("is not worth waiting for at a set that died after an answer, whatever older lookup still hangs", () => {
+    const { begin, pass, pulse, told } = makePulse()
+    begin("slow")
+    pass(110)
+    pulse.ended(begin(), true)
+    pass(90)
+    for (const client of eight) begin(client)
+    pass(139)
+    assert.isFalse(pulse.isVain("z"))
+    pass(1)
+    assert.isTrue(pulse.isVain("z"))
+    pass(1_659)
+    assert.strictEqual(told.pings, 0)
+    pass(1)
+    assert.strictEqual(told.pings, 1, "the set is asked something harmless, too")
+  })
 })
 
 describe("a set", () => {
