@@ -19,7 +19,7 @@ interface Outside<L> {
 /** How long packets wait from a lookup's beginning. */
 export const shortHoldMs = 2_000
 const longHoldMs = 4_000
-/** Where so many lookups have waited for so long, the next one waits in vain. */
+/** Where so many lookups, or something harmless that was asked, have waited for so long, the next one waits in vain. */
 const vain = { lookups: 8, afterMs: 140 }
 /** A lookup that takes so long raises the question whether the set lives. */
 const doubtMs = 1_000
@@ -42,8 +42,8 @@ export class SetPulse<L extends Awaited> {
   private readonly asked = new Set<L>()
   /** A timer is set that looks after them. */
   private watching = false
-  /** A harmless question is under way. */
-  private pinging = false
+  /** Since when a harmless question is under way. */
+  private pingedAt: number | null = null
 
   constructor(outside: Outside<L>) {
     this.outside = outside
@@ -55,11 +55,11 @@ export class SetPulse<L extends Awaited> {
   }
 
   /**
-   * Whether a question that a client asks now had better not wait: it answers nobody, or none of several for a while now.
-   * Another client's lookups count once: all of its names may lead to one dead server.
+   * Whether a question that a client asks now had better not wait: it answers nobody, or neither something harmless nor any
+   * of several for a while now. Another client's lookups count once: all of its names may lead to one dead server.
    */
   isVain(asker: string): boolean {
-    if (this.silent) return true
+    if (this.silent || this.pingIsVain()) return true
     const others = new Set<string>()
     let own = 0
     for (const { client, startedAt } of this.asked) {
@@ -90,15 +90,20 @@ export class SetPulse<L extends Awaited> {
   }
 
   ping(): void {
-    if (this.pinging) return
-    this.pinging = true
+    if (this.pingedAt !== null) return
+    this.pingedAt = this.outside.now()
     this.outside.ping()
   }
 
   /** A harmless question that was asked at `since` came to its end; `null`: it was none. */
   pinged(since: number, answered: boolean | null): void {
-    this.pinging = false
+    this.pingedAt = null
     if (answered !== null) this.hear(answered, since)
+  }
+
+  private pingIsVain(): boolean {
+    const { pingedAt } = this
+    return pingedAt !== null && !this.hasAnsweredSince(pingedAt) && this.outside.now() - pingedAt >= vain.afterMs
   }
 
   private hear(answered: boolean, since: number): void {

@@ -98,6 +98,22 @@ describe("a question", () => {
     assert.isFalse(pulse.isVain("z"))
   })
 
+  it("is not worth waiting for while something harmless has gone unanswered for 140 ms, until anything is answered", () => {
+    const { begin, now, pass, pulse } = makePulse()
+    pulse.ping()
+    pass(139)
+    assert.isFalse(pulse.isVain("z"))
+    pass(1)
+    assert.isTrue(pulse.isVain("z"))
+    pulse.ended(begin(), true)
+    assert.isFalse(pulse.isVain("z"))
+    pulse.pinged(now() - 140, true)
+    pulse.ping()
+    pass(140)
+    pulse.pinged(now() - 140, null)
+    assert.isFalse(pulse.isVain("z"), "where nothing can be asked, nothing is known")
+  })
+
   it("is not worth waiting for at a set that died after an answer, whatever older lookup still hangs", () => {
     const { begin, pass, pulse, told } = makePulse()
     begin("slow")

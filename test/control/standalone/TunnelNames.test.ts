@@ -1013,16 +1013,18 @@ describe("the start", () => {
       const asked: Array<string> = []
       const probe = Layer.succeed(SetProbe, (set) => {
         asked.push(set)
-        return Effect.succeed(set === "corp")
+        return set === "late" ? Effect.never : Effect.succeed(set === "corp")
       })
-      const resources = [corp, dnsResource("*.lab"), dnsResource("git.corp", { resolver: "corp" })]
+      const late = dnsResource("*.late", { resolver: "late" })
+      const resources = [corp, dnsResource("*.lab"), dnsResource("git.corp", { resolver: "corp" }), late]
       return Effect.gen(function* () {
         yield* (yield* TunnelNames).restore
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(asked, ["corp", "system"])
+        assert.deepStrictEqual(asked, ["corp", "system", "late"])
         yield* script("*", { _tag: "Hang" })
         assert.strictEqual((yield* askPatiently("a.corp")).afterMs, 140)
         assert.strictEqual((yield* askPatiently("a.lab")).afterMs, 0, "nobody waits for a set that is silent")
+        assert.strictEqual((yield* askPatiently("a.late")).afterMs, 0, "nor for one that has not answered that yet")
       }).pipe(Effect.provide(Layer.provide(layerOn(configOf(resources)), probe)))
     }
   )
