@@ -43,8 +43,8 @@ export const clientConfig = Command.make(
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const config = yield* readConfig(file)
     const client = yield* clientOf(config, name, file)
-    const domains = config.search.length + splitDomains(config, client.id).length
-    if (dns === "split" && domains > maxSplitDomains) {
+    const domains = dns === "split" ? config.search.length + splitDomains(config, client.id).length : 0
+    if (domains > maxSplitDomains) {
       return yield* new ConfigError({
         message: `${name} has names in ${domains} domains, and systemd-resolved takes ${maxSplitDomains} — use --dns all`
       })

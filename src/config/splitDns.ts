@@ -1,5 +1,5 @@
 /** Which names a client asks the gateway for when it asks somebody else for all others. Pure. */
-import { isWithin } from "../dns/name.ts"
+import { parentName } from "../dns/name.ts"
 import { isPrivateDomain, isPrivateTop } from "../dns/privateZones.ts"
 import { domainOf, isExact } from "../model/DomainPattern.ts"
 import type { ClientId } from "../model/Client.ts"
@@ -18,11 +18,18 @@ export const splitDomains = (config: GatewayConfig, client: ClientId): ReadonlyA
     ...config.zones.flatMap(({ clients, domain }) => (clients === null || clients.has(client) ? [domain] : [])),
     ...config.records.keys()
   ]
-  const all = [...new Set(domains)]
-  return all
-    .filter((domain) => ![...all, ...config.search].some((other) => isWithin(domain, other) && other !== domain))
-    .filter((domain) => !config.search.includes(domain))
-    .sort()
+  const search = new Set(config.search)
+  const all = new Set([...domains, ...search])
+  return [...all].filter((domain) => !search.has(domain) && !liesIn(domain, all)).sort()
+}
+
+/** Whether the domain is below one of these. */
+const liesIn = (domain: string, domains: ReadonlySet<string>): boolean => {
+  for (let above = domain; above !== ".";) {
+    above = parentName(above)
+    if (domains.has(above)) return true
+  }
+  return false
 }
 
 /**

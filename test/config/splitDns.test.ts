@@ -48,6 +48,14 @@ records: { www.example.net: { a: 10.0.0.1 } }`
       "a.example.com"
     ])
   })
+
+  it("are found in time among as many records as a file may have", () => {
+    // Each held against each other, they took more than a minute.
+    const config = configOf([])
+    const names = Array.from({ length: 5_000 }, (_, i) => [`n${i}.example.net`, `a.b.n${i}.example.net`]).flat()
+    const records = new Map(names.map((name) => [name, []]))
+    assert.lengthOf(splitDomains({ ...config, records }, config.clients[0]!.id), 5_000)
+  })
 })
 
 describe("the file of a client that asks the gateway for those only", () => {
