@@ -13,7 +13,7 @@ import {
   makeAskedServer,
   reasonOf
 } from "./askedServer.ts"
-import { isLiving, isSpared, mayBeOverruled, nextServer, waysToAsk } from "./askOrder.ts"
+import { isLiving, isSilent, mayBeOverruled, nextServer, waysToAsk } from "./askOrder.ts"
 import type { AskPlan } from "./askPlan.ts"
 import { restoreCase } from "./dns0x20.ts"
 import type { Message } from "./message.ts"
@@ -59,6 +59,9 @@ const unknownMs = 300
 /** How often an answer that says no is looked at again while another server may know better. */
 const heldMs = 50
 
+/** How often who waits for a time to ask a silent server looks whether it is back. */
+const backMs = 1_000
+
 /** How long TCP is waited for when the truncated answer would do. */
 const partialMs = 1_000
 
@@ -68,6 +71,8 @@ export class Exchange {
   private deadline: number
   /** When the next server, or the next way, is tried. */
   private nextAt: number
+  /** A time to ask a silent server again (`ServerMemory.reserve`). */
+  private reserved: { readonly peer: AskedServer; readonly at: number } | null = null
   /** An answer that says no. */
   private held: Attempted | null = null
   private asks: Array<Ask> = []
@@ -209,23 +214,41 @@ export class Exchange {
   }
 
   private askNext(): void {
+    const { memory, plan } = this.parts
+    const { now } = this
+    const peer = nextServer(this.peers, plan, memory)
+    if (peer === null) {
+      if (this.peers.some((other) => other.streams > 0)) this.nextAt = now + plan.resendMs
+      else this.deadline = now
+      return
+    }
+    // While there is somebody to ask at once, nobody's time is waited for.
+    const others = this.peers.filter((other) => other.asked === 0 || !isSilent(memory, other))
+    const free = nextServer(others, plan, memory)
+    const latest = free === null ? Math.min(now + plan.resendMs, this.deadline) : now
+    const at = peer === free ? now : this.timeFor(peer, latest)
+    const next = at !== null && at <= now ? peer : free
+    this.reserved = next === null && at !== null ? { peer, at } : null
+    if (next === null) this.nextAt = Math.min(at ?? latest, now + backMs)
+    else this.askOnceMore(next)
+  }
+
+  private askOnceMore(peer: AskedServer): void {
     const { memory, plan, probe } = this.parts
     const { now } = this
-    const peer = nextServer(this.peers, plan, memory, now)
-    if (peer !== null && !isSpared(memory, peer, now)) {
-      const before = peer.asked++
-      if (before === 0) peer.askedAt = now
-      else if (peer.resendAt === null) memory.resent(peer.key, now)
-      peer.resendAt = null
-      for (const way of waysToAsk(peer, before, probe, memory)) this.ask(peer, way)
-      const isPatient = isLiving(memory, peer) || peer.asked > 1
-      this.nextAt = now + (isPatient ? plan.resendMs : Math.min(unknownMs, plan.resendMs))
-    } else if (peer !== null) {
-      const latest = Math.min(now + plan.resendMs, this.deadline)
-      peer.resendAt ??= memory.resendLater(peer.key, latest)
-      this.nextAt = peer.resendAt ?? latest
-    } else if (this.peers.some((other) => other.streams > 0)) this.nextAt = now + plan.resendMs
-    else this.deadline = now
+    const before = peer.asked++
+    if (before === 0) peer.askedAt = now
+    for (const way of waysToAsk(peer, before, probe, memory)) this.ask(peer, way)
+    const isPatient = isLiving(memory, peer) || peer.asked > 1
+    this.nextAt = now + (isPatient ? plan.resendMs : Math.min(unknownMs, plan.resendMs))
+  }
+
+  /** When the server may be asked again. */
+  private timeFor(peer: AskedServer, latest: number): number | null {
+    const { memory } = this.parts
+    const { reserved } = this
+    if (reserved?.peer === peer && isSilent(memory, peer)) return reserved.at
+    return memory.reserve(peer.key, this.now, latest)
   }
 
   private finish({ attempt, message }: Attempted): Outcome {

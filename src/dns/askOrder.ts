@@ -6,27 +6,21 @@ import type { ProbeAim, ServerMemory } from "./serverMemory.ts"
 /** A silent server's turn comes after so many of each living one. */
 const silentHandicap = 2
 
-const isSilent = (memory: ServerMemory, { key }: AskedServer): boolean => memory.of(key).silentSince !== null
+export const isSilent = (memory: ServerMemory, { key }: AskedServer): boolean => memory.of(key).silentSince !== null
 
 export const isLiving = (memory: ServerMemory, { key }: AskedServer): boolean => {
   const { answeredAt, silentSince } = memory.of(key)
   return silentSince === null && answeredAt !== null
 }
 
-/** Others ask it again just now. */
-export const isSpared = (memory: ServerMemory, { asked, key, resendAt }: AskedServer, now: number): boolean =>
-  asked > 0 && now < (resendAt ?? Infinity) && !memory.mayResend(key, now)
-
 /** Whose turn it is: the first in order of those that had the fewest. */
 export const nextServer = (
   peers: ReadonlyArray<AskedServer>,
   plan: AskPlan,
-  memory: ServerMemory,
-  now: number
+  memory: ServerMemory
 ): AskedServer | null => {
   let best: AskedServer | null = null
-  const turns = (peer: AskedServer): number =>
-    isSpared(memory, peer, now) ? Infinity : peer.asked + (isSilent(memory, peer) ? silentHandicap : 0)
+  const turns = (peer: AskedServer): number => peer.asked + (isSilent(memory, peer) ? silentHandicap : 0)
   for (const peer of peers) {
     if (peer.failure !== null || peer.truncated || peer.asked >= plan.attempts) continue
     if (peer.server.transport !== "udp" && peer.streams > 0) continue

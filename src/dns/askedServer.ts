@@ -12,8 +12,6 @@ export interface AskedServer {
   /** How often its turn came, and when first. */
   asked: number
   askedAt: number
-  /** When it may be asked again, whoever else asks it (`ServerMemory.resendLater`). */
-  resendAt: number | null
   datagrams: number
   /** It said something that belongs to our question. */
   heard: boolean
@@ -64,7 +62,6 @@ export const makeAskedServer = (server: ResolverServer, key: string): AskedServe
   key,
   asked: 0,
   askedAt: 0,
-  resendAt: null,
   datagrams: 0,
   heard: false,
   ednsUnanswered: false,

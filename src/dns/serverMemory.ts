@@ -50,7 +50,7 @@ const believedMs = 900_000
 const firstProbeMs = 1_000
 const maxProbeMs = 15_000
 
-/** A silent server is asked again so often, however many questions wait for it: one answer wakes all. */
+/** A silent server is asked again so often, however many questions wait for it: one answer tells all that it is back. */
 const resendGapMs = 50
 
 /** The latency of a living server that others outrun is measured again after so long. */
@@ -147,24 +147,14 @@ export class ServerMemory {
     server.probeGapMs = firstProbeMs
   }
 
-  /** Whether a question that it has let wait may be sent again. Call `resent` then. */
-  mayResend(key: string, now: number): boolean {
-    const server = this.#servers.get(key)
-    return server === undefined || server.silentSince === null || now >= server.resendAt
-  }
-
-  resent(key: string, now: number): void {
-    const server = this.#touch(key)
-    server.resendAt = Math.max(server.resendAt, now + resendGapMs)
-  }
-
   /**
-   * When a question may be sent again that may not now: no other may then, and `resent` has not to be called. `null`: not
-   * until `latest`.
+   * When a question that it has let wait may be sent again, a time that nobody else gets: now, where it is not silent.
+   * `null`: not until `latest`.
    */
-  resendLater(key: string, latest: number): number | null {
+  reserve(key: string, now: number, latest: number): number | null {
     const server = this.#touch(key)
-    const at = server.resendAt
+    if (server.silentSince === null) return now
+    const at = Math.max(now, server.resendAt)
     if (at > latest) return null
     server.resendAt = at + resendGapMs
     return at

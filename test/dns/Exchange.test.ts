@@ -5,6 +5,7 @@ import { ServerMemory } from "../../src/dns/serverMemory.ts"
 import { formatServer, type ResolverServer } from "../../src/model/ResolverSet.ts"
 
 const server: ResolverServer = { transport: "udp", address: "192.0.2.53", port: 53 }
+const second: ResolverServer = { ...server, address: "192.0.2.54" }
 const counters = {
   queries: 0,
   resends: 0,
@@ -17,12 +18,16 @@ const counters = {
   truncated_used: 0
 }
 
-/** What is asked of a silent server, by so many questions of the same moment, and how often each is looked at. */
-const ask = (questions: number, resendMs: number, withinMs: number) => {
+/**
+ * What is asked of silent servers, by so many questions of the same moment, and how often each is looked at.
+ *
+ * @param backAt when the first server has answered something else
+ */
+const ask = (questions: number, resendMs: number, withinMs: number, servers = [server], backAt = Infinity) => {
   const memory = new ServerMemory()
-  memory.silent(formatServer(server), 0, 0)
+  for (const each of servers) memory.silent(formatServer(each), 0, 0)
   const plan = {
-    servers: [server],
+    servers,
     order: "fallback",
     first: 0,
     resendMs,
@@ -33,20 +38,23 @@ const ask = (questions: number, resendMs: number, withinMs: number) => {
   const all = Array.from({ length: questions }, () => ({
     exchange: new Exchange({ memory, counters: { ...counters }, plan, probe: null, withinMs, tcpMs: 5_000 }, 0),
     askedAt: new Array<number>(),
+    asked: new Array<ResolverServer>(),
     edns: new Array<boolean>(),
     streams: 0,
     turns: 0,
     until: 0
   }))
   for (let now = 0; now < withinMs; now = Math.min(...all.map(({ until }) => until))) {
+    if (now >= backAt) memory.answered(formatServer(server), { latencyMs: 5, via: "datagram", withEdns: true }, now)
     for (const each of all) {
       if (each.until > now) continue
       each.turns++
       const step = each.exchange.turn(now)
-      for (const { edns, via } of each.exchange.takeAsks()) {
+      for (const { edns, peer, via } of each.exchange.takeAsks()) {
         if (via === "stream") each.streams++
         else {
           each.askedAt.push(now)
+          each.asked.push(peer.server)
           each.edns.push(edns)
         }
       }
@@ -74,5 +82,26 @@ describe("questions of the same moment to a silent server", () => {
     assert.isAtLeast(again.length, 170)
     assert.isTrue(all.every(({ turns }) => turns <= 20))
     assert.isTrue(all.some(({ streams }) => streams > 0))
+  })
+
+  it("ask each of two silent servers no more often, whichever they turn to", () => {
+    const all = ask(300, 1_000, 10_000, [server, second])
+    for (const of of [server, second]) {
+      const again = all
+        .flatMap(({ asked, askedAt }) => askedAt.filter((_, i) => asked[i] === of).slice(1))
+        .toSorted((a, b) => a - b)
+      assert.isTrue(again.every((at, i) => i === 0 || at - again[i - 1]! >= 50))
+      assert.isAtLeast(again.length, 100)
+    }
+  })
+
+  it("wait for no silent server's time while another one lives", () => {
+    const all = ask(300, 1_000, 10_000, [server, second], 0)
+    assert.isTrue(all.every(({ askedAt }) => askedAt.slice(1).every((at, i) => at - askedAt[i]! <= 1_000)))
+  })
+
+  it("that have long to wait for their time ask within a second once it has answered another", () => {
+    const all = ask(100, 5_000, 6_000, [server], 2_000)
+    assert.isTrue(all.every(({ askedAt }) => askedAt[1]! <= 3_000))
   })
 })

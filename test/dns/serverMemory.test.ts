@@ -50,30 +50,25 @@ describe("the order in which the servers of a set are asked", () => {
 })
 
 describe("a server", () => {
-  it("that is silent may be asked again every 50 ms, whoever asks, and as often as one likes once it has answered", () => {
+  it("that is silent has a time for each that may ask it again, 50 ms apart, until the last that is of use", () => {
     const memory = new ServerMemory()
     memory.silent("a", 0, 1_000)
-    const may = (at: number) => {
-      const answer = memory.mayResend("a", at)
-      if (answer) memory.resent("a", at)
-      return answer
-    }
-    assert.deepStrictEqual([1_000, 1_010, 1_049, 1_050, 1_099].map(may), [true, false, false, true, false])
-    memory.answered("a", answered(5), 1_100)
-    assert.deepStrictEqual([1_100, 1_100].map(may), [true, true])
+    const times = [1_100, 1_100, 1_100, 1_100, 1_149, 1_150].map((latest) => memory.reserve("a", 1_000, latest))
+    assert.deepStrictEqual(times, [1_000, 1_050, 1_100, null, null, 1_150])
+    assert.deepStrictEqual(
+      [1_199, 1_300, 1_300].map((now) => memory.reserve("a", now, 9_999)),
+      [1_200, 1_300, 1_350]
+    )
   })
 
-  it("that is silent has a time for each that may not ask again now, 50 ms apart, until the last that is of use", () => {
+  it("that has answered may be asked as often as one likes", () => {
     const memory = new ServerMemory()
     memory.silent("a", 0, 1_000)
-    memory.resent("a", 1_000)
+    assert.strictEqual(memory.reserve("a", 1_000, 9_999), 1_000)
+    memory.answered("a", answered(5), 1_010)
     assert.deepStrictEqual(
-      [1_100, 1_100, 1_100, 1_149, 1_150].map((latest) => memory.resendLater("a", latest)),
-      [1_050, 1_100, null, null, 1_150]
-    )
-    assert.deepStrictEqual(
-      [1_150, 1_199, 1_200].map((now) => memory.mayResend("a", now)),
-      [false, false, true]
+      [1_010, 1_010].map((now) => memory.reserve("a", now, 9_999)),
+      [1_010, 1_010]
     )
   })
 
