@@ -2,10 +2,10 @@ import * as Effect from "effect/Effect"
 import * as References from "effect/References"
 import type { ServerFact } from "../../src/cli/doctorFacts.ts"
 import { describeReason } from "../../src/cli/describeReason.ts"
-import { recordType } from "../../src/dns/registry.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { formatServer, type ResolverSet } from "../../src/model/ResolverSet.ts"
+import { askRoot, hasAnswered } from "./askRoot.ts"
 import { makeResolverSets } from "./resolverSets.ts"
 import * as UpstreamLive from "./Upstream.ts"
 
@@ -45,7 +45,6 @@ export const askServers = Effect.fnUntraced(function* (
 
 const resolvConf = "/etc/resolv.conf"
 
-/** For the root's servers, which every server has, or refuses at once. */
 const ask = Effect.fnUntraced(function* (fact: {
   readonly set: string
   readonly server: string
@@ -54,17 +53,13 @@ const ask = Effect.fnUntraced(function* (fact: {
   const { key, server, set } = fact
   const upstream = yield* Upstream
   const since = yield* monotonicMillis
-  const failure = yield* Effect.match(upstream.exchange(key, { domain: ".", type: recordType.NS }, patienceMs), {
-    onFailure: ({ reason }) => reason,
-    onSuccess: () => null
-  })
+  const failure = yield* askRoot(upstream, key, patienceMs)
   const latencyMs = (yield* monotonicMillis) - since
-  const answered = failure === null || failure._tag === "ServerFailure"
   const detail =
     failure === null
       ? null
       : failure._tag === "ServerFailure" || failure._tag === "NoResolver"
         ? failure.detail.replace(`${server}: `, "")
         : describeReason(failure)
-  return { set, server, latencyMs: answered ? latencyMs : null, detail }
+  return { set, server, latencyMs: hasAnswered(failure) ? latencyMs : null, detail }
 })
