@@ -123,6 +123,23 @@ describe("a question about a resource's name", () => {
       }).pipe(Effect.provide(layer))
   )
 
+  it.effect("is answered, and its name usable within 2 s, for each of 400 new ones at 80 a second", () =>
+    Effect.gen(function* () {
+      yield* script("*", { _tag: "Late", afterMs: 100, stubborn: false, as: answer(["10.0.0.1"]) })
+      const { find } = yield* Resolutions
+      const domains = Array.from({ length: 400 }, (_, n) => `n${n}.corp`)
+      const asking: Array<Fiber.Fiber<TunnelAnswer>> = []
+      for (let step = 0; step < 559; step++) {
+        if (step < 400) asking.push(yield* Effect.forkChild(askRaw(domains[step]!), { startImmediately: true }))
+        yield* TestClock.adjust("12500 micros")
+        if (step < 159) continue
+        const asked2sAgo = yield* find(ClientId.make(clientId(1)), corp.id, domains[step - 159]!)
+        assert.strictEqual(asked2sAgo?.state._tag, "Resolved", domains[step - 159])
+      }
+      for (const fiber of asking) assert.deepInclude(yield* Fiber.join(fiber), { _tag: "Addresses" })
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("below a wildcard waits no longer than 140 ms, nor for its turn, where nobody is answered", () =>
     Effect.gen(function* () {
       yield* script("*", { _tag: "Hang" })
