@@ -93,7 +93,9 @@ const connectFromLan = Effect.fnUntraced(function* (
 
 const hostileMain = fileURLToPath(new URL("../support/hostileMain.ts", import.meta.url))
 
-const Report = Schema.fromJsonString(Schema.Struct({ sent: Schema.Finite, replies: Schema.Finite }))
+const Report = Schema.fromJsonString(
+  Schema.Struct({ sent: Schema.Finite, replies: Schema.Finite, failures: Schema.optionalKey(Schema.Finite) })
+)
 
 const attack = Effect.fnUntraced(function* (host: LabHost, ...parameters: ReadonlyArray<string | number>) {
   const lab = yield* Lab
@@ -450,6 +452,7 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       assertQuick(result.times)
       // 20,000 are asked. 3,500 are taken, and some 950 of them are about new names; the others hear why not.
       assert.isAtLeast(grown["questions_refused"]!, 1_000)
+      assert.isAtLeast(result.attacked.failures ?? 0, 1_000, describeSiege(result))
       assert.isBelow(made, 1000)
       yield* stillServes
     })
