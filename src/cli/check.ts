@@ -6,7 +6,7 @@ import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { isInside } from "../config/loopFree.ts"
 import { ConfigError } from "../config/problem.ts"
 import type { TestOutcome } from "../control/standalone/policyTests.ts"
-import { formatPortFilter } from "../model/PortFilter.ts"
+import { formatPortFilters } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
 import { expiredResources, isExpired } from "./expiredResources.ts"
@@ -51,7 +51,7 @@ export const check = Command.make(
       const rows = resources.map((resource) => [
         resource.id,
         resource.kind === "dns" ? resource.pattern : resource.kind === "cidr" ? resource.network : "the Internet",
-        resource.filters.map(formatPortFilter).join(" ") || "all",
+        formatPortFilters(resource.filters),
         resource.kind === "internet" ? "-" : (resource.resolver ?? "-")
       ])
       yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER"], rows)}`)

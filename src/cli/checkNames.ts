@@ -10,7 +10,7 @@ import { parseResolvConf } from "../dns/resolvConf.ts"
 import type { LocalRecord } from "../dns/tunnelAnswer.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { isExact } from "../model/DomainPattern.ts"
-import { formatPortFilter } from "../model/PortFilter.ts"
+import { formatPortFilters } from "../model/PortFilter.ts"
 import { readNameFile } from "./readNameFiles.ts"
 import { table } from "./textTable.ts"
 
@@ -44,7 +44,7 @@ const tableOf = (...[head, rows]: Parameters<typeof table>): ReadonlyArray<strin
 /** `tcp/443 udp/443 (web)` */
 const portsOf = ({ expiresAt, resource: { filters, id } }: Authorization): string => {
   const until = expiresAt === null ? "" : `, until ${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}`
-  return `${filters.map(formatPortFilter).join(" ") || "all"} (${id}${until})`
+  return `${formatPortFilters(filters)} (${id}${until})`
 }
 
 const formatRecord = ({ data }: LocalRecord): string => {

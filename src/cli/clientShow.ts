@@ -5,7 +5,7 @@ import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { grantsOf } from "../config/GatewayConfig.ts"
-import { formatPortFilter } from "../model/PortFilter.ts"
+import { formatPortFilters } from "../model/PortFilter.ts"
 import { clientOf } from "./clientOf.ts"
 import { configFlag } from "./configFlag.ts"
 import { load } from "./load.ts"
@@ -33,7 +33,7 @@ export const clientShow = Command.make(
     const rows = grantsOf(config, client.id).map(({ expiresAt, resource }) => [
       resource.id,
       resource.kind === "dns" ? resource.pattern : resource.kind === "cidr" ? resource.network : "the Internet",
-      resource.filters.map(formatPortFilter).join(" ") || "all",
+      formatPortFilters(resource.filters),
       expiresAt === null
         ? "-"
         : `${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}${expiresAt <= now ? " (expired)" : ""}`

@@ -4,8 +4,12 @@ export type PortFilter =
   | { readonly protocol: "icmp" }
 
 /** `tcp/443`, `udp/8000-8100`, `tcp`, `icmp`. */
-export const formatPortFilter = (f: PortFilter): string => {
+const formatPortFilter = (f: PortFilter): string => {
   if (f.protocol === "icmp") return "icmp"
   if (f.from === 0 && f.to === 65535) return f.protocol
   return f.from === f.to ? `${f.protocol}/${f.from}` : `${f.protocol}/${f.from}-${f.to}`
 }
+
+/** `tcp/443 icmp`; without any filter `all`. */
+export const formatPortFilters = (filters: ReadonlyArray<PortFilter>): string =>
+  filters.map(formatPortFilter).join(" ") || "all"

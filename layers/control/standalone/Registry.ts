@@ -21,7 +21,7 @@ import {
 } from "../../../src/control/standalone/policyDifference.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import type { Authorization } from "../../../src/model/Authorization.ts"
-import { formatPortFilter } from "../../../src/model/PortFilter.ts"
+import { formatPortFilters } from "../../../src/model/PortFilter.ts"
 
 export interface RegistryOptions {
   readonly config: GatewayConfig
@@ -144,7 +144,7 @@ const nameGrant = (grant: GrantChange): ReloadReport["grants"]["named"][number] 
 }
 
 const describeGrant = ({ expiresAt, resource }: Authorization): string => {
-  const ports = resource.filters.map(formatPortFilter).join(" ") || "all ports"
+  const ports = formatPortFilters(resource.filters)
   return expiresAt === null ? ports : `${ports}, until ${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}`
 }
 

@@ -5,7 +5,7 @@ import { suggest } from "../../config/suggest.ts"
 import type { Authorization } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
 import { isExact } from "../../model/DomainPattern.ts"
-import { formatPortFilter } from "../../model/PortFilter.ts"
+import { formatPortFilters } from "../../model/PortFilter.ts"
 import type { Resource } from "../../model/Resource.ts"
 import { formatPacket, type Target } from "../../model/Target.ts"
 import { isOpen } from "./chooseResource.ts"
@@ -101,11 +101,11 @@ export const describeDenial = (why: Denial, request: DeniedRequest): Reason => {
   }
 }
 
-/** `tcp/22 tcp/443 (gitlab), everything (admin)` */
+/** `tcp/22 tcp/443 (gitlab), all (admin)` */
 export const passing = (grants: ReadonlyArray<Authorization>): string =>
   grants
     .slice(0, 4)
-    .map(({ resource: { filters, id } }) => `${filters.map(formatPortFilter).join(" ") || "everything"} (${id})`)
+    .map(({ resource: { filters, id } }) => `${formatPortFilters(filters)} (${id})`)
     .join(", ")
 
 /** A name that the client may reach and that was probably meant; names that it may not would only mislead. */

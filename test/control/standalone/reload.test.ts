@@ -408,16 +408,16 @@ describe("a reload", () => {
         changed: 2,
         removed: 1,
         named: [
-          { client: alice.id, resource: "wild", change: "changed", allows: "tcp/443 icmp", before: "all ports" },
+          { client: alice.id, resource: "wild", change: "changed", allows: "tcp/443 icmp", before: "all" },
           { client: bob.id, resource: "wild", change: "added", allows: "tcp/443 icmp", before: null },
           {
             client: alice.id,
             resource: "late",
             change: "changed",
-            allows: "all ports, until 2027-01-01T00:00:00.000Z",
-            before: "all ports"
+            allows: "all, until 2027-01-01T00:00:00.000Z",
+            before: "all"
           },
-          { client: alice.id, resource: lan.id, change: "removed", allows: "all ports", before: null }
+          { client: alice.id, resource: lan.id, change: "removed", allows: "all", before: null }
         ]
       })
     }).pipe(
