@@ -2,9 +2,13 @@
 import { formatAddress, readIpv4, readIpv6, words } from "../packet/address.ts"
 import { concat, read16 } from "../packet/bytes.ts"
 import { recordType } from "./registry.ts"
+import type { TunnelAnswer } from "./tunnelAnswer.ts"
 
 /** Whether records of the type may have such hints. */
-export const isHint = (type: number): boolean => type === recordType.HTTPS || type === recordType.SVCB
+export const mayHaveHints = (type: number): boolean => type === recordType.HTTPS || type === recordType.SVCB
+
+/** Where their hints would lead clients past the proxy IPs. */
+export const noHints: TunnelAnswer = { _tag: "NoData", ttl: 60 }
 
 const key = { mandatory: 0, ipv4hint: 4, ipv6hint: 6 } as const
 

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
-import { isHint } from "../../../src/dns/serviceHints.ts"
+import { mayHaveHints, noHints } from "../../../src/dns/serviceHints.ts"
 import { answerQuery } from "../../../src/dns/tunnelServer.ts"
 import type { DnsHandler } from "../../../src/host/DnsSockets.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
@@ -56,8 +56,7 @@ export const makePortalDns = Effect.gen(function* () {
     const shed = yield* admission.admit(source)
     if (shed !== null) return shed
     yield* Effect.annotateCurrentSpan({ domain, type })
-    // Their hints would lead clients past the proxy IPs.
-    if (isHint(type)) return { _tag: "NoData", ttl: 60 }
+    if (mayHaveHints(type)) return noHints
     if (!forwarded.has(type)) return { _tag: "Refused" }
     const resolver = yield* resolverOf(address, domain)
     if (resolver === undefined) return { _tag: "Refused" }

@@ -28,7 +28,7 @@ import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import type { Message } from "../../../src/dns/message.ts"
 import { canonicalName } from "../../../src/dns/name.ts"
-import { isHint } from "../../../src/dns/serviceHints.ts"
+import { mayHaveHints, noHints } from "../../../src/dns/serviceHints.ts"
 import { questionSpan } from "../../../src/dns/questionSpan.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import type { Upstream } from "../../../src/dns/Upstream.ts"
@@ -45,7 +45,7 @@ import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
 import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
-import { forwardMs, makeForeignAnswers, noHints } from "./foreignAnswers.ts"
+import { forwardMs, makeForeignAnswers } from "./foreignAnswers.ts"
 import { makeResourceNames, type NamesOfClient } from "./resourceNames.ts"
 import { makeStoredSlots } from "./storedSlots.ts"
 
@@ -214,7 +214,7 @@ export const layer = (
       ): Effect.fn.Return<TunnelAnswer> {
         const { domain, family, type } = question
         const { resource } = grants[0]!
-        if (isHint(type)) return noHints
+        if (mayHaveHints(type)) return noHints
         if (family === null) return yield* forwarder.forward(of, resource.resolver, question, forwardMs)
         if ((yield* resolutions.find(of.client.id, resource.id, domain)) === undefined) {
           const shed = yield* admission.admit(of, "newNames")
@@ -250,7 +250,7 @@ export const layer = (
         const now = clock.currentTimeMillisUnsafe()
         const grants = of.decided.find(domain, routes, of.rights, now)
         if (grants === undefined) return knownElsewhere(of, question, now)
-        if (isHint(type)) return noHints
+        if (mayHaveHints(type)) return noHints
         return family === null ? undefined : resourceNames.again(of, grants, { domain, family }, now)
       }
 
@@ -445,7 +445,7 @@ export const layer = (
     })
   )
 
-const leadsToAddresses = ({ family, type }: TunnelQuestion): boolean => family !== null || isHint(type)
+const leadsToAddresses = ({ family, type }: TunnelQuestion): boolean => family !== null || mayHaveHints(type)
 
 /** What makes a resolver go on to the next name of its search list. */
 const isNegative = (answer: TunnelAnswer): boolean => {

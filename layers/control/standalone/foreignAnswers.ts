@@ -6,15 +6,12 @@ import { FilteredAddresses, refusalOf } from "../../../src/control/standalone/te
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import type { Message } from "../../../src/dns/message.ts"
 import { filterAddresses } from "../../../src/dns/filterAddresses.ts"
-import { isHint } from "../../../src/dns/serviceHints.ts"
+import { mayHaveHints, noHints } from "../../../src/dns/serviceHints.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import type { Asker } from "../../dns/askers.ts"
 import type { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
-
-/** Their hints would lead clients past the proxy IPs. */
-export const noHints: TunnelAnswer = { _tag: "NoData", ttl: 60 }
 
 /** How long another server may take for a question. */
 export const forwardMs = 4_000
@@ -71,7 +68,7 @@ export const makeForeignAnswers = Effect.fnUntraced(function* (forwarder: Effect
       instead: (message: Message) => Effect.Effect<TunnelAnswer> | undefined
     ): Effect.fn.Return<TunnelAnswer> {
       // Their hints are for names outside: in a private zone they would lead clients past the proxy IPs.
-      if (as !== "outside" && isHint(question.type)) return noHints
+      if (as !== "outside" && mayHaveHints(question.type)) return noHints
       const { keep, tell } = judge(of, question.domain, now, as !== "networks")
       const answer = yield* forwarder.forward(of, resolver, question, forwardMs, keep)
       const own = answer._tag === "Forwarded" ? instead(answer.message) : undefined
@@ -90,7 +87,7 @@ export const makeForeignAnswers = Effect.fnUntraced(function* (forwarder: Effect
       monotonic: number,
       isOurs: (message: Message) => boolean
     ): TunnelAnswer | undefined => {
-      if (as !== "outside" && isHint(question.type)) return noHints
+      if (as !== "outside" && mayHaveHints(question.type)) return noHints
       return forwarder.cached(resolver, question, monotonic, (message) => {
         if (isOurs(message)) return undefined
         const { keep, leavesOut } = judge(of, question.domain, now, as !== "networks")
