@@ -6,7 +6,7 @@ import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import { recordType } from "../../dns/registry.ts"
 import type { Authorization } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
-import type { Resource, ResourceId } from "../../model/Resource.ts"
+import type { Resource } from "../../model/Resource.ts"
 import type { Target } from "../../model/Target.ts"
 import { type DestinationPolicy, optInBits, type Refusal } from "../../nat/destinationPolicy.ts"
 import { compileFilters, permits } from "../../nat/portFilters.ts"
@@ -119,7 +119,7 @@ export class ReachRules {
   private readonly routes: NameRoutes
   private readonly named: ReturnType<typeof indexOf>
   private readonly networks: ReadonlyArray<readonly [Network, Resource]>
-  private readonly grants: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorization>>
+  private readonly grants: ReadonlyMap<ClientId, ReadonlyArray<Authorization>>
 
   constructor(policy: ReachPolicy, files: FilesOfNames, destinations: DestinationPolicy) {
     this.policy = policy
@@ -130,7 +130,7 @@ export class ReachRules {
     this.networks = policy.resources.flatMap((resource) =>
       resource.kind === "cidr" ? [[parseNetwork(resource.network)!, resource] as const] : []
     )
-    this.grants = grantsByClient(policy)
+    this.grants = Map.groupBy(policy.grants, (grant) => grant.client.id)
   }
 
   /** `now`: epoch milliseconds. */
@@ -141,7 +141,7 @@ export class ReachRules {
 
   /** Expired ones as well. */
   grantsOf(client: ClientId): ReadonlyArray<Authorization> {
-    return [...(this.grants.get(client)?.values() ?? [])]
+    return this.grants.get(client) ?? []
   }
 
   /** Whether the client has the name by a resource: an alias of other servers that leads there ends in its proxy IPs. */
@@ -317,9 +317,9 @@ export class ReachRules {
   /** Why the client has no unexpired grant for any of these, which all have the destination. */
   private withoutGrant(client: ClientId, resources: ReadonlyArray<Resource>, now: number, outside = false): Denied {
     let last: { readonly grant: Authorization; readonly expiresAt: number } | undefined
-    for (const { id } of resources) {
-      const grant = this.grants.get(client)?.get(id)
-      if (grant === undefined || grant.expiresAt === null || isOpen(grant, now)) continue
+    const ids = new Set(resources.map(({ id }) => id))
+    for (const grant of this.grantsOf(client)) {
+      if (!ids.has(grant.resource.id) || grant.expiresAt === null || isOpen(grant, now)) continue
       if (last === undefined || grant.expiresAt > last.expiresAt) last = { grant, expiresAt: grant.expiresAt }
     }
     if (last !== undefined) return denied({ _tag: "Expired", ...last })
@@ -378,17 +378,4 @@ const isPassed = ({ resource }: Authorization, packets: ReadonlyArray<Packet>): 
 const toGateway = ({ port, protocol }: Target): Verdict => {
   const isServed = protocol === null || protocol === "icmp" || port === null || port === packetPolicy.dnsPort
   return isServed ? { _tag: "Allowed", by: null, grants: [], address: null } : denied({ _tag: "Tunnel", own: true })
-}
-
-/** The grants of each client, by resource. */
-const grantsByClient = ({
-  grants
-}: Pick<GatewayConfig, "grants">): ReadonlyMap<ClientId, Map<ResourceId, Authorization>> => {
-  const found = new Map<ClientId, Map<ResourceId, Authorization>>()
-  for (const grant of grants) {
-    const of = found.get(grant.client.id)
-    if (of === undefined) found.set(grant.client.id, new Map([[grant.resource.id, grant]]))
-    else of.set(grant.resource.id, grant)
-  }
-  return found
 }
