@@ -253,6 +253,8 @@ alice reaches gitlab.corp.internal:443`
       assert.strictEqual(address.reaches, "yes")
       const proxy = yield* explain("alice", "100.96.0.1:443")
       assert.match(proxy.text, /^✔ 100\.96\.0\.1 stands for gitlab\.corp\.internal at alice$/m)
+      const nobodys = yield* explain("alice", "100.96.0.9")
+      assert.match(nobodys.text, /^✘ 100\.96\.0\.9 stands for no name that alice uses$/m)
       const names = (...addresses: ReadonlyArray<string>) => ({
         running: running({ lookUp: () => Effect.succeed(addresses) })
       })
