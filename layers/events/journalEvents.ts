@@ -33,8 +33,8 @@ export const layer: Layer.Layer<never, never, DataPlane | Resolutions> = Layer.e
       yield* record({ _tag: "Refused", client, packets, reason, to: to === null ? null : yield* destination(to) })
     })
 
-    const flow = Effect.fnUntraced(function* ({ client, end, real, to }: FlowRow) {
-      const opened = { client, real, to: yield* destination(to) }
+    const flow = Effect.fnUntraced(function* ({ bytesIn, client, end, real, to }: FlowRow) {
+      const opened = { bytesIn, client, real, to: yield* destination(to) }
       const event: Event = end === null ? { _tag: "FlowOpened", ...opened } : { _tag: "FlowClosed", ...opened, ...end }
       yield* record(event)
     })

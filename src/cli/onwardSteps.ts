@@ -113,47 +113,79 @@ const host = (
     ({ address, domain, resolver }) =>
       name !== null && domain === name.domain && resolver === name.resolver && addresses.includes(address)
   )
-  const told = silent.map(({ address, lastReplyAt, since, tries }) => {
-    const last = lastReplyAt === null ? "no answer is remembered" : `the last answer ${formatAge(at - lastReplyAt)} ago`
-    return `${address} does not answer for ${formatAge(at - since)} (${counted(tries, "try", "tries")}, ${last})`
+  const last = (of: ReadonlyArray<string>) => lastFlow(running, client, name?.domain ?? null, of, target)
+  const mute = addresses.flatMap((address) => {
+    if (silent.some((row) => row.address === address)) return []
+    const flow = last([address])
+    return flow !== undefined && flow.event.bytesIn === 0 && isAnswered(target) ? [{ address, flow }] : []
   })
-  const living = addresses.filter((address) => !silent.some((row) => row.address === address))
-  const [first] = silent
+  const told = [
+    ...silent.map(({ address, lastReplyAt, since, tries }) => {
+      const reply =
+        lastReplyAt === null ? "no answer is remembered" : `the last answer ${formatAge(at - lastReplyAt)} ago`
+      return `${address} does not answer for ${formatAge(at - since)} (${counted(tries, "try", "tries")}, ${reply})`
+    }),
+    ...mute.map(({ flow }) => describeFlow(flow, at))
+  ]
+  const dead = [...silent, ...mute].map(({ address }) => address)
+  const living = addresses.filter((address) => !dead.includes(address))
+  const [first] = dead
   if (first !== undefined && living.length === 0) {
     const { port, protocol } = target
-    const probe = port === null || protocol !== "tcp" ? `ping ${first.address}` : `nc -vz ${first.address} ${port}`
+    const probe = port === null || protocol !== "tcp" ? `ping ${first}` : `nc -vz ${first} ${port}`
     const fix = `${probe} at the gateway: is the host up, does it let the gateway in, is there a way back?`
     return way.no("host", { what: told.join("; "), fix })
   }
-  return way.yes("host", [lastFlow(running, client, name?.domain ?? null, living, target), ...told].join("; "))
+  const flow = last(living)
+  const use =
+    flow === undefined
+      ? `nothing says that ${list(living)} would not answer; ${client.id} has not used it lately`
+      : describeFlow(flow, at)
+  return way.yes("host", [use, ...told].join("; "))
 }
 
-/** What is known of the use of these addresses by the client, for packets of that kind. */
+type Flow = Extract<LoggedEvent["event"], { readonly _tag: "FlowOpened" | "FlowClosed" }>
+interface LoggedFlow extends LoggedEvent {
+  readonly event: Flow
+}
+
+/** Of the use of these addresses by the client, for packets of that kind. */
 const lastFlow = (
-  { events, report }: RunningGateway,
+  { events }: RunningGateway,
   client: Client,
   domain: string | null,
   addresses: ReadonlyArray<string>,
   { port, protocol }: Target
-): string => {
-  const last = events.findLast(
-    ({ event }) =>
-      (event._tag === "FlowOpened" || event._tag === "FlowClosed") &&
-      event.client === client.id &&
-      event.to.domain === domain &&
-      (protocol === null || event.to.protocol === protocol) &&
-      (port === null || event.to.port === port) &&
-      addresses.includes(event.real ?? event.to.address)
+): LoggedFlow | undefined =>
+  events.findLast(
+    (logged): logged is LoggedFlow =>
+      (logged.event._tag === "FlowOpened" || logged.event._tag === "FlowClosed") &&
+      logged.event.client === client.id &&
+      logged.event.to.domain === domain &&
+      (protocol === null || logged.event.to.protocol === protocol) &&
+      (port === null || logged.event.to.port === port) &&
+      addresses.includes(addressOf(logged.event))
   )
-  const age = last === undefined ? "" : formatAge(report.at - last.at)
-  switch (last?.event._tag) {
-    case "FlowOpened":
-      return `${last.event.real ?? last.event.to.address} is in use: the last flow began ${age} ago`
-    case "FlowClosed":
-      return `${last.event.real ?? last.event.to.address} was in use ${age} ago: ${last.event.bytesOut} bytes there, ${last.event.bytesIn} back`
-    default:
-      return `nothing says that ${list(addresses)} would not answer; ${client.id} has not used it lately`
+
+const addressOf = ({ real, to }: Flow): string => real ?? to.address
+
+/** Whether somebody answers such packets wherever they are served: many never answer UDP. */
+const isAnswered = ({ port, protocol }: Target): boolean =>
+  protocol === "icmp" || (protocol === "tcp" && port !== null)
+
+const describeFlow = ({ at, event }: LoggedFlow, now: number): string => {
+  const address = addressOf(event)
+  const age = formatAge(now - at)
+  if (event.bytesIn === 0) {
+    const { port, protocol } = event.to
+    const on = protocol === "icmp" ? protocol : `${protocol}/${port}`
+    return event._tag === "FlowOpened"
+      ? `no answer from ${address} on ${on} within 3 s: the last flow began ${age} ago`
+      : `no answer from ${address} on ${on}: the last flow ended ${age} ago`
   }
+  return event._tag === "FlowOpened"
+    ? `${address} is in use: the last flow began ${age} ago`
+    : `${address} was in use ${age} ago: ${event.bytesOut} bytes there, ${event.bytesIn} back`
 }
 
 const serversOf = ({ resolvers, running }: Onward, resolver: string): string => {

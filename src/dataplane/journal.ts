@@ -55,12 +55,13 @@ export interface FlowRow {
   readonly to: Destination
   /** The real address, if it is another than the client sees. */
   readonly real: string | null
-  /** `null`: it has just begun. */
+  /** Of IP packets to the client so far; of a flow that began, 0: none came within 3 s. */
+  readonly bytesIn: number
+  /** `null`: it has begun, and goes on. */
   readonly end: {
     readonly why: SessionEnd
-    /** Of IP packets from the client and to it. */
+    /** Of IP packets from the client. */
     readonly bytesOut: number
-    readonly bytesIn: number
     readonly durationMs: number
   } | null
 }

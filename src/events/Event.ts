@@ -26,7 +26,9 @@ const flow = {
   client: Schema.String,
   to: Schema.Struct(to),
   /** The real address, if it is another. */
-  real: Schema.NullOr(Schema.String)
+  real: Schema.NullOr(Schema.String),
+  /** When it was told; of a flow that began, 0: none came within 3 s. */
+  bytesIn: Count
 }
 
 const FlowOpened = Schema.TaggedStruct("FlowOpened", flow)
@@ -35,7 +37,6 @@ const FlowClosed = Schema.TaggedStruct("FlowClosed", {
   ...flow,
   why: Schema.String,
   bytesOut: Count,
-  bytesIn: Count,
   durationMs: Count
 })
 

@@ -149,7 +149,7 @@ block: [/home/${word()}/hosts]
   const to = { domain: domain(), resource: parsed.resources[0]!.id, address: ipv4(), protocol: "tcp", port: 22 }
   const events: ReadonlyArray<Event> = [
     { _tag: "Refused", client: alice, packets: 1, reason: "filtered", to },
-    { _tag: "FlowOpened", client: word(), real: address(), to },
+    { _tag: "FlowOpened", client: word(), real: address(), bytesIn: 0, to },
     { _tag: "Question", client: alice, domain: `odd ${word()}\u001b[31m"${word()}`, type: 1, outcome: "NameError" },
     { _tag: "UnknownDevice", publicKey: key(), endpoint: hostPort(address()), handshakes: 3 },
     { _tag: "ClientConnected", client: alice, endpoint: hostPort(address()) },

@@ -12,6 +12,7 @@ import { parseConfig } from "../../src/config/parseConfig.ts"
 import { parseTarget } from "../../src/config/values.ts"
 import { authorizedPolicy, noNameFiles } from "../../src/control/firezone/authorizedPolicy.ts"
 import { destinationsOf } from "../../src/control/standalone/policyTests.ts"
+import type { Event } from "../../src/events/Event.ts"
 import type { HostRoute } from "../../src/host/HostRoute.ts"
 import type { ResolverServer } from "../../src/model/ResolverSet.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"
@@ -81,7 +82,7 @@ describe("an explanation", () => {
         protocol: "tcp",
         port: 443
       }
-      const event = { _tag: "FlowOpened", client: "alice", to: flow, real: "10.20.0.5" } as const
+      const event = { _tag: "FlowOpened", client: "alice", to: flow, real: "10.20.0.5", bytesIn: 52 } as const
       const { reaches, text } = yield* explain("alice", "gitlab.corp.internal:443", {
         running: running({ events: [{ number: 1, at: now - 12_000, event }] })
       })
@@ -181,6 +182,49 @@ alice reaches gitlab.corp.internal:443`
           "nc -vz 10.20.0.5 443 at the gateway: is the host up, does it let the gateway in, is there a way back?"
         ]
       )
+    })
+  )
+
+  it.effect("goes by what came back of the client's last flow there, whatever its packets are answered by elsewhere", () =>
+    Effect.gen(function* () {
+      const flow = (protocol: "tcp" | "udp" | "icmp", port: number, bytesIn: number, address = "10.30.0.7") => {
+        const to = { domain: null, resource: "lab", address, protocol, port }
+        return { client: "alice", to, real: null, bytesIn }
+      }
+      const opened = (...of: Parameters<typeof flow>) => ({ _tag: "FlowOpened", ...flow(...of) }) as const
+      const closed = (...of: Parameters<typeof flow>) =>
+        ({ _tag: "FlowClosed", ...flow(...of), why: "unanswered", bytesOut: 180, durationMs: 63_000 }) as const
+      const host = Effect.fnUntraced(function* (target: string, ...all: ReadonlyArray<Event>) {
+        const events = all.map((event, i) => ({ number: i, at: now - 12_000, event }))
+        const { steps } = yield* explain("alice", target, { running: running({ events }) })
+        const { fix, ok, part, what } = steps.at(-1)!
+        assert.strictEqual(part, "host")
+        return [ok, what, ...(fix === null ? [] : [fix.split(" at ")[0]])]
+      })
+      const dead = "no answer from 10.30.0.7 on tcp/22"
+      const living = opened("tcp", 443, 52)
+
+      assert.deepStrictEqual(yield* host("10.30.0.7:22", opened("tcp", 22, 0), living), [
+        "no",
+        `${dead} within 3 s: the last flow began 12 s ago`,
+        "nc -vz 10.30.0.7 22"
+      ])
+      assert.deepStrictEqual(yield* host("10.30.0.7:22", living, closed("tcp", 22, 0)), [
+        "no",
+        `${dead}: the last flow ended 12 s ago`,
+        "nc -vz 10.30.0.7 22"
+      ])
+      assert.deepStrictEqual(yield* host("10.30.0.7:22", closed("tcp", 22, 0), opened("tcp", 22, 40)), [
+        "yes",
+        "10.30.0.7 is in use: the last flow began 12 s ago"
+      ])
+      assert.deepStrictEqual(yield* host("10.30.0.7:443", living, closed("tcp", 22, 0)), [
+        "yes",
+        "10.30.0.7 is in use: the last flow began 12 s ago"
+      ])
+      // Of the host as a whole, and of those who never answer, it says nothing.
+      assert.strictEqual((yield* host("10.30.0.7", living, closed("tcp", 22, 0)))[0], "yes")
+      assert.strictEqual((yield* host("10.30.0.7:514/udp", opened("udp", 514, 0)))[0], "yes")
     })
   )
 

@@ -112,7 +112,7 @@ describe("flows", () => {
       yield* send(addresses(1, 1, "Resolved", [real4]))
       const notices = yield* (yield* DataPlane).notices
       yield* sendInner(client, tcp(443, syn))
-      const [begun] = (yield* told(notices)).flows
+      const [begun] = (yield* told(notices, "5 seconds")).flows
       assert.deepStrictEqual(begun, {
         client: clientId(1),
         to: {
@@ -123,11 +123,29 @@ describe("flows", () => {
           resource: resourceId("app")
         },
         real: real4,
+        bytesIn: 0,
         end: null
       })
       yield* reply(client, tcpBack(443, 0x14))
       const [ended] = (yield* told(notices)).flows
-      assert.deepStrictEqual(ended?.end, { why: "reset", bytesOut: 40, bytesIn: 40, durationMs: 2_000 })
+      assert.deepStrictEqual(ended?.end, { why: "reset", bytesOut: 40, durationMs: 5_000 })
+      assert.strictEqual(ended?.bytesIn, 40)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("are told with the first that comes back, or when nothing has for 3 s", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const notices = yield* (yield* DataPlane).notices
+      // Between two tellings.
+      yield* TestClock.adjust("500 millis")
+      yield* sendInner(client, tcpTo(proxy4, 22), tcp(443, syn))
+      yield* reply(client, tcpBack(443, 0x12))
+      const answers = Effect.map(told(notices), ({ flows }) => flows.map(({ bytesIn, to }) => [to.port, bytesIn]))
+      assert.deepStrictEqual(yield* answers, [[443, 40]])
+      assert.deepStrictEqual(yield* answers, [[22, 0]])
     }).pipe(Effect.provide(layer))
   )
 
@@ -142,7 +160,7 @@ describe("flows", () => {
       yield* TestClock.adjust("70 seconds")
       const ended = (yield* told(notices)).flows.filter(({ end }) => end !== null)
       assert.deepStrictEqual(
-        ended.map(({ end, to }) => [to.protocol, end?.why, end?.bytesOut, end?.bytesIn]),
+        ended.map(({ bytesIn, end, to }) => [to.protocol, end?.why, end?.bytesOut, bytesIn]),
         [[protocolUdp, "unanswered", 3 * datagram.length, 0]]
       )
     }).pipe(Effect.provide(offloadingLayer))

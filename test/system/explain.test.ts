@@ -21,13 +21,13 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
   dead: { name: dead.corp.internal, resolver: corp, allow: [visitor] }
   far: { name: far.corp.internal, resolver: corp, allow: [visitor] }
   gone: { name: gone.corp.internal, resolver: corp, allow: [visitor], expires: 2020-01-01 }
-  lan: { cidr: ${inner.origin.v4}/32, ports: [icmp], allow: [visitor] }`
+  lan: { cidr: ${inner.origin.v4}/32, ports: [icmp, tcp/22], allow: [visitor] }`
     })
     const { configPath: file } = world.gateway
     yield* world.nameServer.set({ name: "dead.corp.internal", a: [inner.otherOrigin.v4], ttl: 60 })
     yield* world.nameServer.set({ name: "far.corp.internal", a: ["172.31.0.1"], ttl: 60 })
     yield* lab.exec("lan", ["nft", "-f", "-"], {
-      input: `table inet dead { chain in { type filter hook input priority 0; ip daddr ${inner.otherOrigin.v4} drop; }; }\n`
+      input: `table inet dead { chain in { type filter hook input priority 0; ip daddr ${inner.otherOrigin.v4} drop; tcp dport 22 drop; }; }\n`
     })
     const sallyport = (...words: ReadonlyArray<string>) =>
       lab.attempt("gateway", [...lab.program("sallyport"), ...words, "--config", file], { timeout: "30 seconds" })
@@ -43,7 +43,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
 
     const before = textOf(yield* asked("visitor", `${appName}:80`))
     const { mappings } = yield* world.gateway.status
-    yield* connectWireguardGo(world)
+    yield* connectWireguardGo(world, { allowedIps: [`${inner.origin.v4}/32`] })
     const proxy = yield* world.proxyOf()
     yield* world.visitor.retry({ address: proxy, every: 100, deadline: 20_000 })
     yield* asked("visitor", `${appName}:80`).pipe(
@@ -54,6 +54,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
       })
     )
     const used = yield* explain("visitor", `${appName}:80`)
+    yield* world.visitor.connect({ address: inner.origin.v4, port: 22, timeout: 500 })
     const dead = yield* world.proxyOf("dead.corp.internal")
     yield* Effect.forkScoped(Effect.forever(Effect.ignore(world.visitor.connect({ address: dead, timeout: 1_000 }))))
     const told = [
@@ -65,13 +66,14 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
       yield* last("bob", "far.corp.internal")
     ]
     const never = textOf(yield* asked("bob", `${appName}:80`))
-    const silent = yield* last("visitor", "dead.corp.internal:80").pipe(
-      Effect.repeat({
-        until: (text) => text.includes("host:") && text.startsWith("no"),
+    const until = (text: string, target: string) =>
+      Effect.repeat(last("visitor", target), {
+        until: (told) => told.startsWith(text),
         schedule: Schedule.spaced("300 millis"),
         times: 80
       })
-    )
+    const silent = yield* until(`no host: ${inner.otherOrigin.v4} does not answer`, "dead.corp.internal:80")
+    const filtered = yield* until("no host: no answer", `${inner.origin.v4}:22`)
     const usage = [yield* explain("visitor", "app:99999"), yield* sallyport("explain", "visitor")]
 
     writeFileSync(
@@ -119,6 +121,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
       silent,
       new RegExp(`^no host: ${inner.otherOrigin.v4} does not answer for \\d+ s \\(\\d+ (try|tries), no answer`)
     )
+    assert.match(filtered, new RegExp(`^no host: no answer from ${inner.origin.v4} on tcp/22( within 3 s)?: the last flow `))
     for (const { code, stderr } of usage) {
       assert.strictEqual(code, 2)
       assert.match(stderr, /^sallyport: .* — .*\n$/)

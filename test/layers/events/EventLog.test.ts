@@ -51,7 +51,8 @@ describe("the log of what happened", () => {
       _tag: "FlowOpened",
       client: "bob",
       to: { domain: null, resource: "lab", address: "10.20.0.7", protocol: "tcp", port: 22 },
-      real: null
+      real: null,
+      bytesIn: 0
     }
     const tell = (level: "Info" | "Debug" | "Trace") =>
       Effect.gen(function* () {

@@ -31,6 +31,7 @@ it.effect("a flow by what stands in for a resource while that changes is told as
       client: clientId(1),
       to: { address: "9.0.0.9", protocol: 6, port: 443, mapping: null, resource },
       real: null,
+      bytesIn: 0,
       end: null
     })
     const lan = ResourceId.make("lan")
