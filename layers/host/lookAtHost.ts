@@ -4,12 +4,12 @@ import { access, statfs } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import * as Effect from "effect/Effect"
 import type { Examined, HostFacts, Look, ToolFact } from "../../src/cli/doctorFacts.ts"
-import { HostError } from "../../src/host/HostNetwork.ts"
+import { HostError, type HostPlan } from "../../src/host/HostNetwork.ts"
 import { globalForwarding } from "../../src/host/hostPlan.ts"
-import { isTaken, listenersOf } from "../../src/host/listeners.ts"
+import { isTaken, type Listener, listenersOf } from "../../src/host/listeners.ts"
 import { describePath } from "../../src/host/pathTrouble.ts"
 import { isClockSynchronized } from "../dataplane/native/clockSync.ts"
-import { tunError, udpError } from "../dataplane/native/nativeError.ts"
+import { serverError, tunError, udpError } from "../dataplane/native/nativeError.ts"
 import { connectionTable } from "./connectionTable.ts"
 import { takersOf } from "./foreignFirewall.ts"
 import { listRoutes, overlapsOf, ownAddresses } from "./hostAddresses.ts"
@@ -35,6 +35,7 @@ export const lookAtHost = ({ listenHttp, plan, stateDir }: Examined): Effect.Eff
             : null
         )
       ),
+      dnsTaken: look(Effect.map(Effect.all({ udp: listeners("udp"), tcp: listeners("tcp") }), dnsTaken(plan))),
       deviceTaken: look(Effect.sync(() => deviceTaken(plan.device))),
       httpTaken: look(Effect.map(listeners("tcp"), (all) => listenHttp !== null && isTaken(all, listenHttp))),
       clock: look(Effect.sync(() => ({ synchronized: isClockSynchronized(), aheadMs: writtenAhead(stateDir) }))),
@@ -103,6 +104,19 @@ const listeners = (protocol: "udp" | "tcp") =>
     if (table === undefined) return unseen(`/proc/net/${protocol} cannot be read`)
     return Effect.succeed([...listenersOf(table), ...listenersOf(readText(`/proc/net/${protocol}6`) ?? "")])
   })
+
+/** Tying ours to the device leaves no room beside a socket that is tied to none. */
+const dnsTaken =
+  ({ dnsPort, gateway4, gateway6 }: HostPlan) =>
+  (all: Readonly<Record<"udp" | "tcp", ReadonlyArray<Listener>>>): string | null => {
+    for (const transport of ["udp", "tcp"] as const) {
+      for (const host of [gateway4, gateway6]) {
+        if (!isTaken(all[transport], { host, port: dnsPort })) continue
+        return serverError("bind", "EADDRINUSE", transport, host, dnsPort).message
+      }
+    }
+    return null
+  }
 
 const forwarding = (): Effect.Effect<Readonly<Record<4 | 6, string | null>>, HostError> => {
   const problems = { 4: sysctlTrouble(globalForwarding[4]), 6: sysctlTrouble(globalForwarding[6]) }

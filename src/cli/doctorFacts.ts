@@ -50,6 +50,8 @@ export interface HostFacts {
   readonly tun: Look<string | null>
   /** Why nobody else can have the UDP port, and the TUN device: somebody has it. */
   readonly portTaken: Look<string | null>
+  /** Why the DNS service could not have its port: somebody has it at every address. */
+  readonly dnsTaken: Look<string | null>
   readonly deviceTaken: Look<string | null>
   /** Somebody listens where the HTTP listener is to be. */
   readonly httpTaken: Look<boolean>

@@ -77,7 +77,7 @@ const surroundings = (facts: DoctorFacts): ReadonlyArray<Row> => {
   return [
     ...rows("tools", tools(host)),
     ...rows("tun", [...seen(host.tun, tun), ...(free ? seen(host.deviceTaken, orFail) : [])]),
-    ...rows("port", port(facts, wanted, host)),
+    ...rows("port", [...port(facts, wanted, host), ...(free ? seen(host.dnsTaken, orFail) : [])]),
     ...rows("http", http(facts, wanted, host)),
     ...rows("clock", seen(host.clock, clock)),
     ...rows("endpoint", endpoint(facts, wanted, host)),

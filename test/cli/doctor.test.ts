@@ -99,6 +99,9 @@ describe("the doctor's sheet", () => {
 
     assert.deepStrictEqual(of(withHost(busy, running), "port"), ["pass the gateway listens on UDP port 51820"])
     assert.deepStrictEqual(of(withHost(busy), "port"), ["fail UDP port 51820 is taken (IPv4)"])
+    const dnsTaken = { dnsTaken: { found: "UDP 100.64.0.1:53 is taken: a DNS server" } }
+    assert.include(of(withHost(dnsTaken), "port"), "fail UDP 100.64.0.1:53 is taken: a DNS server")
+    assert.notInclude(of(withHost(dnsTaken, running), "port").join(), "DNS server")
     assert.include(of(withHost(busy), "tun"), "fail sally0 is in use")
     assert.notInclude(of(withHost(busy, running), "tun"), "fail sally0 is in use")
     assert.deepStrictEqual(of(withHost({ portTaken: { found: null } }, running), "port"), [

@@ -156,6 +156,7 @@ export const doctorHost: HostFacts = {
   ],
   tun: { found: null },
   portTaken: { found: null },
+  dnsTaken: { found: null },
   deviceTaken: { found: null },
   httpTaken: { found: false },
   clock: { found: { synchronized: true, aheadMs: 0 } },

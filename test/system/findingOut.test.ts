@@ -100,8 +100,9 @@ it.live("log, doctor and bugreport tell of refusals, flows, names, faults of the
     ])
     const forward = "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
     yield* lab.exec("gateway", ["nft", `add table ip filter; ${forward}`])
-    const socket = `require("dgram").createSocket("udp4").bind(${gatewayPort}, () => console.log("bound"))`
-    const occupier = yield* lab.spawn("gateway", [process.execPath, "-e", socket])
+    const occupy = `require("dgram").createSocket("udp4").bind(${gatewayPort}, () =>
+      require("net").createServer().listen(53, "0.0.0.0", () => console.log("bound")))`
+    const occupier = yield* lab.spawn("gateway", [process.execPath, "-e", occupy])
     yield* Effect.repeat(occupier.output, {
       until: (text) => text.includes("bound"),
       schedule: Schedule.spaced("50 millis"),
@@ -113,6 +114,7 @@ it.live("log, doctor and bugreport tell of refusals, flows, names, faults of the
     assert.strictEqual(alone.code, 1, alone.stdout + alone.stderr)
     assert.strictEqual(alone.stderr, "")
     assert.match(alone.stdout, /^FAIL {2}port +UDP port 51820 is taken .*ss -lunp sport = :51820/m)
+    assert.match(alone.stdout, /^FAIL {2}port +TCP 100\.64\.0\.1:53 is taken: a DNS server .* bind it to its own addresses$/m)
     assert.match(
       alone.stdout,
       /^FAIL {2}firewall .*"ip filter FORWARD" → run "nft insert rule ip filter FORWARD iifname/m
