@@ -30,10 +30,11 @@ export const routeTo = (device: string, address: string, from: string): Effect.E
     })
   )
 
+const noRoute = /^RTNETLINK answers: (.*unreachable|No route.*|.*not permitted|Permission denied|Invalid .*)$/i
+
 /** `RTNETLINK answers: Network is unreachable` */
 const unroutable = ({ kind, output }: CommandFailed): HostRoute => {
-  const why = /^RTNETLINK answers: (.*unreachable|No route.*|.*not permitted|Permission denied|Invalid cross.*)$/i.exec(
-    output
-  )
-  return kind === "failed" && why !== null ? { _tag: "None", why: why[1]! } : { _tag: "Unknown" }
+  const why = noRoute.exec(output)?.[1]
+  if (kind !== "failed" || why === undefined) return { _tag: "Unknown" }
+  return { _tag: "None", why: why === "Invalid argument" ? `${why}, as of a blackhole route` : why }
 }

@@ -21,6 +21,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
   dead: { name: dead.corp.internal, resolver: corp, allow: [visitor] }
   far: { name: far.corp.internal, resolver: corp, allow: [visitor] }
   gone: { name: gone.corp.internal, resolver: corp, allow: [visitor], expires: 2020-01-01 }
+  hole: { cidr: 172.31.9.0/24, allow: [visitor] }
   lan: { cidr: ${inner.origin.v4}/32, ports: [icmp, tcp/22], allow: [visitor] }`
     })
     const { configPath: file } = world.gateway
@@ -29,6 +30,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
     yield* lab.exec("lan", ["nft", "-f", "-"], {
       input: `table inet dead { chain in { type filter hook input priority 0; ip daddr ${inner.otherOrigin.v4} drop; tcp dport 22 drop; }; }\n`
     })
+    yield* lab.exec("gateway", ["ip", "route", "add", "blackhole", "172.31.9.0/24"])
     const sallyport = (...words: ReadonlyArray<string>) =>
       lab.attempt("gateway", [...lab.program("sallyport"), ...words, "--config", file], { timeout: "30 seconds" })
     const explain = (client: string, target: string) => sallyport("explain", client, target)
@@ -61,6 +63,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
       yield* last("visitor", `${proxy}:443`),
       yield* last("visitor", "missing.corp.internal"),
       yield* last("visitor", "far.corp.internal"),
+      yield* last("visitor", "172.31.9.9"),
       yield* last("visitor", "gone.corp.internal"),
       yield* last("visitor", `${inner.origin.v4}/icmp`),
       yield* last("bob", "far.corp.internal")
@@ -110,6 +113,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
         "no ports: tcp/443 does not pass: only tcp/80 (intranet)",
         "no lookup: the name does not exist, asked just now: corp",
         "no route: the gateway's host has no route to 172.31.0.1: Network is unreachable",
+        "no route: the gateway's host has no route to 172.31.9.9: Invalid argument, as of a blackhole route",
         "no resource: the right of visitor to gone expired 2020-01-01T00:00:00.000Z",
         `yes host: nothing says that ${inner.origin.v4} would not answer; visitor has not used it lately`,
         "no resource: far has far.corp.internal and does not allow bob"
@@ -121,7 +125,10 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
       silent,
       new RegExp(`^no host: ${inner.otherOrigin.v4} does not answer for \\d+ s \\(\\d+ (try|tries), no answer`)
     )
-    assert.match(filtered, new RegExp(`^no host: no answer from ${inner.origin.v4} on tcp/22( within 3 s)?: the last flow `))
+    assert.match(
+      filtered,
+      new RegExp(`^no host: no answer from ${inner.origin.v4} on tcp/22( within 3 s)?: the last flow `)
+    )
     for (const { code, stderr } of usage) {
       assert.strictEqual(code, 2)
       assert.match(stderr, /^sallyport: .* — .*\n$/)
