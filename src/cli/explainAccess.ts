@@ -3,6 +3,7 @@
  * resolver and the host's routes where nobody has needed them yet, and changes nothing.
  */
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { placeOf, type Places } from "../config/places.ts"
 import { suggest } from "../config/suggest.ts"
 import { type DeniedRequest, describeDenial, passing, type Reason } from "../control/standalone/describeDenial.ts"
@@ -16,9 +17,10 @@ import { formatPacket, type Target } from "../model/Target.ts"
 import type { DestinationPolicy } from "../nat/destinationPolicy.ts"
 import { parseAddress } from "../packet/address.ts"
 import { coverOf, nameOf } from "../resolution/cover.ts"
+import type { ResolutionReason } from "../resolution/Resolver.ts"
 import { type Explanation, Way } from "./explanation.ts"
 import { formatAge } from "./formatAge.ts"
-import { addressesOf, type Onward, type RunningGateway, toHost } from "./onwardSteps.ts"
+import { addressesOf, lookedUp, type Onward, type RunningGateway, toHost } from "./onwardSteps.ts"
 import type { StatusReport } from "./statusReport.ts"
 import { list } from "./textTable.ts"
 
@@ -86,8 +88,11 @@ const followRules = Effect.fnUntraced(function* (
   let host = names.at(-1) ?? wanted.host
   let { verdict } = reach
   const asked = askedOf(verdict)
+  let answer: Outside["answer"] | undefined
   if (asked !== null && "report" in running) {
     const name = { resolver: asked, domain: host }
+    // Meanwhile: a silent set is waited for once.
+    if (verdict._tag === "Depends") answer = yield* Effect.forkChild(running.lookUp(name))
     const meant = yield* running.aliasOf(name, (alias) => rules.hasName(client.id, alias, now))
     if (meant !== null) {
       way.yes("alias", `${host} is an alias of ${meant}, by the servers of ${asked}`)
@@ -118,7 +123,7 @@ const followRules = Effect.fnUntraced(function* (
 
   const onward: Onward = { running, resolvers: policy.resolvers, client, way }
   if (verdict._tag === "Depends")
-    return yield* byAddresses(onward, rules, { ...verdict, host, target: wanted, now }, deny)
+    return yield* byAddresses(onward, rules, { ...verdict, answer: answer!, host, target: wanted, now }, deny)
   if (verdict.address === null)
     return yield* byName(onward, rules, { grants: verdict.grants, host, target: wanted }, deny)
   if (wanted.address === undefined) {
@@ -139,7 +144,7 @@ const byName = Effect.fnUntraced(function* (
     host
   )
   const name = nameOf(cover!, host)
-  const addresses = yield* addressesOf(onward, name, true)
+  const addresses = yield* addressesOf(onward, name)
   if (addresses === null) return undefined
   const refusals = addresses.map((text) => rules.refusalFor(grants, target, parseAddress(text)!))
   const usable = addresses.filter((_, i) => refusals[i] === undefined)
@@ -154,11 +159,11 @@ const byName = Effect.fnUntraced(function* (
 const byAddresses = Effect.fnUntraced(function* (
   onward: Onward,
   rules: ReachRules,
-  { as, host, now, resolver, target }: Named & Pick<Extract<Verdict, { _tag: "Depends" }>, "as" | "resolver">,
+  { answer, as, host, now, resolver, target }: Outside,
   deny: (why: Denial) => Way
 ) {
   const { client, way } = onward
-  const addresses = yield* addressesOf(onward, { resolver, domain: host }, false)
+  const addresses = yield* lookedUp(onward, { resolver, domain: host }, Fiber.join(answer))
   if (addresses === null) return undefined
   const untold = addresses.map((text) => rules.untold(client.id, host, text, now, as !== "networks"))
   const told = addresses.filter((_, i) => untold[i] === undefined)
@@ -179,6 +184,11 @@ interface Named {
   readonly host: string
   readonly target: Target
   readonly now: number
+}
+
+interface Outside extends Named, Pick<Extract<Verdict, { _tag: "Depends" }>, "as" | "resolver"> {
+  /** What the servers say. */
+  readonly answer: Fiber.Fiber<ReadonlyArray<string>, ResolutionReason>
 }
 
 const denied = ({ kind }: ExplainSources, way: Way, why: Denial, request: DeniedRequest): Way => {

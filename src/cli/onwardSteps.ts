@@ -37,39 +37,40 @@ export interface Onward {
 const mostAddresses = 8
 
 /**
- * What the gateway knows of a name that is `isMapped`, else what its servers say now; `null`: no address, which is told. That it
+ * What the gateway knows of a name of a resource, else what its servers say now; `null`: no address, which is told. That it
  * had none counts for nothing: when somebody wants the name, the gateway asks anew, too.
  */
-export const addressesOf = Effect.fnUntraced(function* (onward: Onward, name: Name, isMapped: boolean) {
+export const addressesOf = Effect.fnUntraced(function* (onward: Onward, name: Name) {
   const { client, running, way } = onward
   const { report } = running
-  const rows = isMapped
-    ? report.mappings.filter(({ domain, resolver }) => domain === name.domain && resolver === name.resolver)
-    : []
+  const rows = report.mappings.filter(({ domain, resolver }) => domain === name.domain && resolver === name.resolver)
   const own = rows.find((row) => row.client === client.id)
   const known = [own, ...rows].find((row) => row?.state === "Resolved" || row?.state === "Stale")
+  if (known === undefined) return yield* lookedUp(onward, name, running.lookUp(name))
   const servers = serversOf(onward, name.resolver)
-  if (known === undefined) {
-    return yield* running.lookUp(name).pipe(
-      Effect.match({
-        onSuccess: (addresses) => {
-          way.yes("lookup", `${name.domain} is ${list(addresses)}, by ${servers}, asked just now`)
-          return addresses.slice(0, mostAddresses)
-        },
-        onFailure: (reason) => {
-          const what = `${describeReason(reason)}, asked just now: ${servers}`
-          way.no("lookup", { what, fix: digAt(onward, name) })
-          return null
-        }
-      })
-    )
-  }
   const age = formatAge(report.at - known.since)
   const stale = known.state === "Stale" ? `; no fresh answer since: ${known.reason ?? ""}` : ""
   const told = own === undefined || own.proxyIps.length === 0 ? "" : `; ${client.id} is told ${list(own.proxyIps)}`
   way.yes("lookup", `${name.domain} is ${list(known.addresses)}, by ${servers}, ${age} ago${stale}${told}`)
   return known.addresses.slice(0, mostAddresses)
 })
+
+/** What the servers of a name say now; `null`: no address, which is told. */
+export const lookedUp = (onward: Onward, name: Name, answer: ReturnType<RunningGateway["lookUp"]>) => {
+  const { way } = onward
+  const servers = serversOf(onward, name.resolver)
+  return Effect.match(answer, {
+    onSuccess: (addresses) => {
+      way.yes("lookup", `${name.domain} is ${list(addresses)}, by ${servers}, asked just now`)
+      return addresses.slice(0, mostAddresses)
+    },
+    onFailure: (reason) => {
+      const what = `${describeReason(reason)}, asked just now: ${servers}`
+      way.no("lookup", { what, fix: digAt(onward, name) })
+      return null
+    }
+  })
+}
 
 /** To the addresses of a name of a resource, or to addresses as they are (`null`). */
 export const toHost = Effect.fnUntraced(function* (
@@ -82,8 +83,13 @@ export const toHost = Effect.fnUntraced(function* (
   const reached: Array<string> = []
   const routes: Array<string> = []
   let none: { readonly address: string; readonly why: string } | undefined
-  for (const address of addresses) {
-    const route = yield* running.routeTo(address, address.includes(":") ? client.tunnel6 : client.tunnel4)
+  const found = yield* Effect.forEach(
+    addresses,
+    (address) => running.routeTo(address, address.includes(":") ? client.tunnel6 : client.tunnel4),
+    { concurrency: mostAddresses }
+  )
+  for (const [i, route] of found.entries()) {
+    const address = addresses[i]!
     if (route._tag === "None") {
       none ??= { address, why: route.why }
       continue
@@ -170,8 +176,7 @@ const lastFlow = (
 const addressOf = ({ real, to }: Flow): string => real ?? to.address
 
 /** Whether somebody answers such packets wherever they are served: many never answer UDP. */
-const isAnswered = ({ port, protocol }: Target): boolean =>
-  protocol === "icmp" || (protocol === "tcp" && port !== null)
+const isAnswered = ({ port, protocol }: Target): boolean => protocol === "icmp" || (protocol === "tcp" && port !== null)
 
 const describeFlow = ({ at, event }: LoggedFlow, now: number): string => {
   const address = addressOf(event)

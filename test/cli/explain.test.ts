@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { TestClock } from "effect/testing"
 import { explainAccess, type ExplainSources } from "../../src/cli/explainAccess.ts"
 import { Explanation } from "../../src/cli/explanation.ts"
 import { makeStatusReport } from "../../src/cli/makeStatusReport.ts"
@@ -185,47 +187,49 @@ alice reaches gitlab.corp.internal:443`
     })
   )
 
-  it.effect("goes by what came back of the client's last flow there, whatever its packets are answered by elsewhere", () =>
-    Effect.gen(function* () {
-      const flow = (protocol: "tcp" | "udp" | "icmp", port: number, bytesIn: number, address = "10.30.0.7") => {
-        const to = { domain: null, resource: "lab", address, protocol, port }
-        return { client: "alice", to, real: null, bytesIn }
-      }
-      const opened = (...of: Parameters<typeof flow>) => ({ _tag: "FlowOpened", ...flow(...of) }) as const
-      const closed = (...of: Parameters<typeof flow>) =>
-        ({ _tag: "FlowClosed", ...flow(...of), why: "unanswered", bytesOut: 180, durationMs: 63_000 }) as const
-      const host = Effect.fnUntraced(function* (target: string, ...all: ReadonlyArray<Event>) {
-        const events = all.map((event, i) => ({ number: i, at: now - 12_000, event }))
-        const { steps } = yield* explain("alice", target, { running: running({ events }) })
-        const { fix, ok, part, what } = steps.at(-1)!
-        assert.strictEqual(part, "host")
-        return [ok, what, ...(fix === null ? [] : [fix.split(" at ")[0]])]
-      })
-      const dead = "no answer from 10.30.0.7 on tcp/22"
-      const living = opened("tcp", 443, 52)
+  it.effect(
+    "goes by what came back of the client's last flow there, whatever its packets are answered by elsewhere",
+    () =>
+      Effect.gen(function* () {
+        const flow = (protocol: "tcp" | "udp" | "icmp", port: number, bytesIn: number, address = "10.30.0.7") => {
+          const to = { domain: null, resource: "lab", address, protocol, port }
+          return { client: "alice", to, real: null, bytesIn }
+        }
+        const opened = (...of: Parameters<typeof flow>) => ({ _tag: "FlowOpened", ...flow(...of) }) as const
+        const closed = (...of: Parameters<typeof flow>) =>
+          ({ _tag: "FlowClosed", ...flow(...of), why: "unanswered", bytesOut: 180, durationMs: 63_000 }) as const
+        const host = Effect.fnUntraced(function* (target: string, ...all: ReadonlyArray<Event>) {
+          const events = all.map((event, i) => ({ number: i, at: now - 12_000, event }))
+          const { steps } = yield* explain("alice", target, { running: running({ events }) })
+          const { fix, ok, part, what } = steps.at(-1)!
+          assert.strictEqual(part, "host")
+          return [ok, what, ...(fix === null ? [] : [fix.split(" at ")[0]])]
+        })
+        const dead = "no answer from 10.30.0.7 on tcp/22"
+        const living = opened("tcp", 443, 52)
 
-      assert.deepStrictEqual(yield* host("10.30.0.7:22", opened("tcp", 22, 0), living), [
-        "no",
-        `${dead} within 3 s: the last flow began 12 s ago`,
-        "nc -vz 10.30.0.7 22"
-      ])
-      assert.deepStrictEqual(yield* host("10.30.0.7:22", living, closed("tcp", 22, 0)), [
-        "no",
-        `${dead}: the last flow ended 12 s ago`,
-        "nc -vz 10.30.0.7 22"
-      ])
-      assert.deepStrictEqual(yield* host("10.30.0.7:22", closed("tcp", 22, 0), opened("tcp", 22, 40)), [
-        "yes",
-        "10.30.0.7 is in use: the last flow began 12 s ago"
-      ])
-      assert.deepStrictEqual(yield* host("10.30.0.7:443", living, closed("tcp", 22, 0)), [
-        "yes",
-        "10.30.0.7 is in use: the last flow began 12 s ago"
-      ])
-      // Of the host as a whole, and of those who never answer, it says nothing.
-      assert.strictEqual((yield* host("10.30.0.7", living, closed("tcp", 22, 0)))[0], "yes")
-      assert.strictEqual((yield* host("10.30.0.7:514/udp", opened("udp", 514, 0)))[0], "yes")
-    })
+        assert.deepStrictEqual(yield* host("10.30.0.7:22", opened("tcp", 22, 0), living), [
+          "no",
+          `${dead} within 3 s: the last flow began 12 s ago`,
+          "nc -vz 10.30.0.7 22"
+        ])
+        assert.deepStrictEqual(yield* host("10.30.0.7:22", living, closed("tcp", 22, 0)), [
+          "no",
+          `${dead}: the last flow ended 12 s ago`,
+          "nc -vz 10.30.0.7 22"
+        ])
+        assert.deepStrictEqual(yield* host("10.30.0.7:22", closed("tcp", 22, 0), opened("tcp", 22, 40)), [
+          "yes",
+          "10.30.0.7 is in use: the last flow began 12 s ago"
+        ])
+        assert.deepStrictEqual(yield* host("10.30.0.7:443", living, closed("tcp", 22, 0)), [
+          "yes",
+          "10.30.0.7 is in use: the last flow began 12 s ago"
+        ])
+        // Of the host as a whole, and of those who never answer, it says nothing.
+        assert.strictEqual((yield* host("10.30.0.7", living, closed("tcp", 22, 0)))[0], "yes")
+        assert.strictEqual((yield* host("10.30.0.7:514/udp", opened("udp", 514, 0)))[0], "yes")
+      })
   )
 
   it.effect("of a client that is not connected goes on to what would be", () =>
@@ -311,6 +315,31 @@ alice reaches gitlab.corp.internal:443`
       assert.match(
         past.text,
         /^✘ no resource of alice has www\.example\.com; what is public it reaches past the tunnel/m
+      )
+    })
+  )
+
+  it.effect("waits for silent servers once, and for the routes of all addresses together", () =>
+    Effect.gen(function* () {
+      const addresses = Array.from({ length: 8 }, (_, i) => `10.30.0.${i + 1}`)
+      const asking = yield* Effect.forkChild(
+        explain("alice", "nas.example.com", {
+          running: running({
+            aliasOf: () => Effect.delay(Effect.succeed(null), "6 seconds"),
+            lookUp: () => Effect.delay(Effect.succeed(addresses), "6 seconds"),
+            routeTo: () => Effect.delay(Effect.succeed(leads), "2 seconds")
+          })
+        })
+      )
+      yield* TestClock.adjust("8 seconds")
+      const exit = asking.pollUnsafe()
+      assert.isDefined(exit)
+      const { reaches, steps } = yield* Fiber.join(asking)
+      assert.strictEqual(reaches, "yes")
+      const [first, second, third] = addresses.map((address) => `${address} by eth1 and 10.0.0.1`)
+      assert.include(
+        steps.map(({ what }) => what),
+        `the gateway's host has a route to ${first}, ${second}, ${third}`
       )
     })
   )
