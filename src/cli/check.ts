@@ -3,12 +3,12 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
-import { isInside } from "../config/loopFree.ts"
 import { ConfigError } from "../config/problem.ts"
 import type { TestOutcome } from "../control/standalone/policyTests.ts"
 import { formatPortFilters } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
+import { endpointInside, routedNetworks } from "./endpointInside.ts"
 import { expiredResources, isExpired } from "./expiredResources.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
@@ -74,25 +74,12 @@ const tellTests = Effect.fnUntraced(function* (outcomes: ReadonlyArray<TestOutco
   }
 })
 
-/** A stock client that routes the gateway's address into the tunnel sends the tunnel into itself. */
-const endpointLines = Effect.fnUntraced(function* ({ endpoint, network, resources }: GatewayConfig) {
-  const { tunnel4, tunnel6, proxy4, proxy6 } = network
-  const networks: ReadonlyArray<readonly [string, string]> = [
-    ...[tunnel4, tunnel6, proxy4, proxy6].map((range) => ["the network", range] as const),
-    ...resources.flatMap((r) => (r.kind === "cidr" ? [[`the resource ${r.id}`, r.network] as const] : []))
-  ]
-  const addresses = yield* (yield* HostNames).lookup(endpoint.host)
-  if (addresses.length === 0) {
-    return [`${endpoint.host} does not resolve here: whether it is inside one of the networks cannot be told`]
-  }
-  return addresses.flatMap((address) =>
-    networks
-      .filter(([, range]) => isInside(address, range))
-      .map(
-        ([what, range]) =>
-          `the endpoint ${address} is inside ${what} (${range}): the files of client-config leave it out of AllowedIPs, or the tunnel would loop; do so in files written by hand`
-      )
-  )
+const endpointLines = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const { host } = config.endpoint
+  const addresses = yield* (yield* HostNames).lookup(host)
+  return addresses.length === 0
+    ? [`${host} does not resolve here: whether it is inside one of the networks cannot be told`]
+    : endpointInside("file", addresses, routedNetworks(config))
 })
 
 const counted = (items: ReadonlyArray<unknown>, what: string): string =>

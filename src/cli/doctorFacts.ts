@@ -7,6 +7,7 @@ import type { HostPlan } from "../host/HostNetwork.ts"
 import type { Overlaps } from "../host/overlap.ts"
 import type { Blame } from "../host/pathTrouble.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
+import type { RoutedNetwork } from "./endpointInside.ts"
 import type { LoadError } from "./load.ts"
 import type { StatusReport } from "./statusReport.ts"
 
@@ -19,6 +20,8 @@ export interface Examined {
   readonly resolvers: ReadonlyMap<string, ResolverSet>
   /** What clients dial, or where the portal is. */
   readonly endpoint: HostPort
+  /** Networks that lead into the tunnel. */
+  readonly routed: ReadonlyArray<RoutedNetwork>
   readonly kind: "file" | "portal"
 }
 

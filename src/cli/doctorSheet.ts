@@ -1,9 +1,9 @@
 /** What `doctor` makes of its facts: one small judgement for each, and nothing else decides it. Pure. */
-import { isInside } from "../config/loopFree.ts"
 import { enlarge, isFull } from "../host/connectionTable.ts"
 import { isLoopback, isUnspecified, parseAddress } from "../packet/address.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import type { DoctorFacts, Examined, HostFacts, Look } from "./doctorFacts.ts"
+import { endpointInside } from "./endpointInside.ts"
 import { formatAge } from "./formatAge.ts"
 import { formatBytes } from "./statusSections.ts"
 import { counted, list } from "./textTable.ts"
@@ -188,7 +188,7 @@ const clock = ({ aheadMs, synchronized }: Found<HostFacts["clock"]>): ReadonlyAr
 
 const endpoint = (
   { endpoint: addresses }: DoctorFacts,
-  { endpoint: { host, port }, kind, plan }: Examined,
+  { endpoint: { host, port }, kind, routed }: Examined,
   { ownAddresses }: HostFacts
 ): ReadonlyArray<Judged> => {
   const called = kind === "portal" ? "the portal" : "the endpoint"
@@ -197,20 +197,13 @@ const endpoint = (
       fail(`${called} ${host} does not resolve here`, `look at what "getent ahosts ${host}" says, and at its zone`)
     ]
   }
-  const inside = [...plan.tunnelNetworks, ...plan.proxyNetworks].flatMap((range) =>
-    addresses.filter((address) => isInside(address, range)).map((address) => ({ address, range }))
-  )
-  const loops = inside.map(({ address, range }) =>
-    fail(
-      `${called} ${address} is inside the gateway's own range ${range}: who dials it sends the tunnel into itself`,
-      "give the endpoint an address outside of network:"
-    )
-  )
+  const inside = endpointInside(kind, addresses, routed)
+  if (inside.length > 0) return inside.map((line) => warn(line))
   const own = "found" in ownAddresses ? new Set(ownAddresses.found) : null
-  const elsewhere = own === null || addresses.some((address) => own.has(address))
+  const isHere = own === null || addresses.some((address) => own.has(address))
   const forwarded =
-    kind === "portal" || elsewhere ? "" : `, none of this host's: what has it must send UDP port ${port} here`
-  return [...loops, pass(`${host === addresses[0] ? called : `${host} is`} ${list(addresses)}${forwarded}`)]
+    kind === "portal" || isHere ? "" : `, none of this host's: what has it must send UDP port ${port} here`
+  return [pass(`${host === addresses[0] ? called : `${host} is`} ${list(addresses)}${forwarded}`)]
 }
 
 const resolvers = ({ servers }: DoctorFacts): ReadonlyArray<Judged> =>

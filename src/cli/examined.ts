@@ -8,11 +8,12 @@ import * as Standalone from "../control/standalone/tunnelPlan.ts"
 import { hostPlanOf } from "../host/Tunnel.ts"
 import { defaultRanges } from "../model/defaultRanges.ts"
 import type { Examined } from "./doctorFacts.ts"
+import { routedNetworks } from "./endpointInside.ts"
 
 export const examinedFile = (config: GatewayConfig): Examined => {
   const { device, endpoint, listenHttp, listenPort, network, resolvers, stateDir } = config
   const plan = hostPlanOf(Standalone.tunnelPlanOf(config), { device, mtu: network.mtu, listenPort })
-  return { kind: "file", plan, stateDir, listenHttp, resolvers, endpoint }
+  return { kind: "file", plan, stateDir, listenHttp, resolvers, endpoint, routed: routedNetworks(config) }
 }
 
 /** Which addresses of its range the portal gives the gateway is not known before it is asked; any will do here. */
@@ -20,5 +21,7 @@ export const examinedPortal = (config: FirezoneConfig): Examined => {
   const { apiUrl, device, listenHttp, listenPort, mtu, stateDir } = config
   const [gateway4, gateway6] = [gatewayAddress(defaultRanges.tunnel4), gatewayAddress(defaultRanges.tunnel6)]
   const plan = hostPlanOf(Portal.tunnelPlanOf(config, gateway4, gateway6), { device, mtu, listenPort })
-  return { kind: "portal", plan, stateDir, listenHttp, resolvers: new Map(), endpoint: portalEndpoint(apiUrl) }
+  const routed = routedNetworks({ network: defaultRanges, resources: [] })
+  const endpoint = portalEndpoint(apiUrl)
+  return { kind: "portal", plan, stateDir, listenHttp, resolvers: new Map(), endpoint, routed }
 }

@@ -12,7 +12,11 @@ const wanted: Examined = {
   stateDir: "/var/lib/sallyport",
   listenHttp: { host: "127.0.0.1", port: 9820 },
   resolvers: new Map(),
-  endpoint: { host: "vpn.example.com", port: 51820 }
+  endpoint: { host: "vpn.example.com", port: 51820 },
+  routed: [
+    ["the network", "100.96.0.0/11"],
+    ["the resource lab", "10.20.0.0/16"]
+  ]
 }
 
 const healthy: DoctorFacts = {
@@ -168,14 +172,19 @@ describe("the doctor's sheet", () => {
     )
   })
 
-  it("fails with an endpoint that does not resolve, or that is inside the gateway's own ranges", () => {
+  it("fails with an endpoint that does not resolve, and warns of one inside a network of the tunnel", () => {
     assert.deepStrictEqual(of({ ...healthy, endpoint: [] }, "endpoint"), [
       'fail the endpoint vpn.example.com does not resolve here → look at what "getent ahosts vpn.example.com" says, and at its zone'
     ])
-    assert.match(
-      of({ ...healthy, endpoint: ["100.96.3.4"] }, "endpoint").join("\n"),
-      /^fail .*100\.96\.0\.0\/11.*itself/
-    )
+    const loop = "the files of client-config leave it out of AllowedIPs, or the tunnel would loop"
+    assert.deepStrictEqual(of({ ...healthy, endpoint: ["100.96.3.4", "10.20.0.1"] }, "endpoint"), [
+      `warn the endpoint 100.96.3.4 is inside the network (100.96.0.0/11): ${loop}; do so in files written by hand`,
+      `warn the endpoint 10.20.0.1 is inside the resource lab (10.20.0.0/16): ${loop}; do so in files written by hand`
+    ])
+    const portal = { ...healthy, wanted: { ...wanted, kind: "portal" as const } }
+    assert.deepStrictEqual(of({ ...portal, endpoint: ["100.96.3.4"] }, "endpoint"), [
+      "warn the portal 100.96.3.4 is inside the network (100.96.0.0/11): the gateway may look for it in its own tunnel; give the portal another address"
+    ])
     assert.deepStrictEqual(of({ ...healthy, endpoint: ["203.0.113.9"] }, "endpoint"), [
       "pass vpn.example.com is 203.0.113.9, none of this host's: what has it must send UDP port 51820 here"
     ])
