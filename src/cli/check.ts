@@ -9,11 +9,10 @@ import { formatPortFilters } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
 import { endpointInside, routedNetworks } from "./endpointInside.ts"
-import { expiredResources, isExpired } from "./expiredResources.ts"
+import { isExpired } from "./expiredResources.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
-import { warnOfOpenSecrets } from "./secretFiles.ts"
 import { table } from "./textTable.ts"
 
 /** `sallyport check`: says what is wrong with the file, or what it means. Touches nothing. */
@@ -23,7 +22,8 @@ export const check = Command.make(
   Effect.fnUntraced(function* ({ config: file }) {
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const { testConfig } = yield* load(() => import("./testConfig.ts"))
-    const { blockLines, nameTables, resolverLines } = yield* load(() => import("./checkNames.ts"))
+    const { nameTables } = yield* load(() => import("./checkNames.ts"))
+    const { configRemarks } = yield* load(() => import("./configRemarks.ts"))
     const config = yield* readConfig(file)
     const { clients, endpoint, grants, resources } = config
     yield* Console.log(`${file} is correct: ${counted(clients, "client")}, ${counted(resources, "resource")}`)
@@ -33,11 +33,10 @@ export const check = Command.make(
     for (const line of yield* endpointLines(config)) yield* Console.log(line)
     const missing = yield* (yield* HostIpv6).missing
     if (missing !== null) yield* Console.log(missing)
-    for (const warning of config.warnings) yield* Console.log(`warning: ${warning}`)
     const now = yield* Clock.currentTimeMillis
-    for (const line of expiredResources(config, now)) yield* Console.log(`warning: ${line}`)
-    yield* warnOfOpenSecrets(config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : [])
-    for (const line of [...(yield* resolverLines(config)), ...(yield* blockLines(config))]) yield* Console.log(line)
+    for (const { text, warning } of yield* configRemarks(config, file, now)) {
+      yield* Console.log(warning ? `warning: ${text}` : text)
+    }
     if (clients.length > 0) {
       const rows = clients.map((client) => {
         const granted = grants

@@ -58,26 +58,38 @@ const formatRecord = ({ data }: LocalRecord): string => {
   }
 }
 
+export interface Remark {
+  /** Something is to be done. */
+  readonly warning: boolean
+  readonly text: string
+}
+
+const warning = (text: string): Remark => ({ warning: true, text })
+
 /** What the block lists say now, and what of the file they would have blocked. */
-export const blockLines = Effect.fnUntraced(function* (config: GatewayConfig) {
-  const lines: Array<string> = []
+export const blockRemarks = Effect.fnUntraced(function* (config: GatewayConfig) {
+  const remarks: Array<Remark> = []
   for (const path of config.block) {
     const text = yield* readNameFile(path)
     if (Result.isFailure(text)) {
-      lines.push(
-        `warning: the block list ${path} ${text.failure}: nothing is blocked by it — name a file that can be read, or remove it from block`
+      remarks.push(
+        warning(
+          `the block list ${path} ${text.failure}: nothing is blocked by it — name a file that can be read, or remove it from block`
+        )
       )
       continue
     }
     const list = new BlockList()
     list.add(text.success)
-    lines.push(`block list ${path}: ${list.size} names`)
+    remarks.push({ warning: false, text: `block list ${path}: ${list.size} names` })
     if (list.bad > 0) {
-      lines.push(
-        `warning: ${path}:${list.firstBad}: ${list.bad} of its lines make no sense, this is the first — write 0.0.0.0 and names, or a domain`
+      remarks.push(
+        warning(
+          `${path}:${list.firstBad}: ${list.bad} of its lines make no sense, this is the first — write 0.0.0.0 and names, or a domain`
+        )
       )
     }
-    if (list.leftOut > 0) lines.push(`warning: ${path}: ${list.leftOut} names do not fit — use a shorter list`)
+    if (list.leftOut > 0) remarks.push(warning(`${path}: ${list.leftOut} names do not fit — use a shorter list`))
     const own = [
       ...config.zones.map(({ domain }) => ["the zone", domain] as const),
       ...[...config.records.keys()].map((name) => ["the record", name] as const),
@@ -89,14 +101,14 @@ export const blockLines = Effect.fnUntraced(function* (config: GatewayConfig) {
     for (const [what, name] of own) {
       const entry = list.find(name)
       if (entry === undefined) continue
-      lines.push(`warning: ${what} ${name} is on the block list ${path} (${entry}): it is answered all the same`)
+      remarks.push(warning(`${what} ${name} is on the block list ${path} (${entry}): it is answered all the same`))
     }
   }
-  return lines
+  return remarks
 })
 
 /** The gateway's own resolver must not wait for the gateway. */
-export const resolverLines = Effect.fnUntraced(function* (config: GatewayConfig, path = "/etc/resolv.conf") {
+export const resolverRemarks = Effect.fnUntraced(function* (config: GatewayConfig, path = "/etc/resolv.conf") {
   const text = yield* readNameFile(path)
   if (Result.isFailure(text)) return []
   return parseResolvConf(text.success).servers.flatMap((server) => {
@@ -104,7 +116,9 @@ export const resolverLines = Effect.fnUntraced(function* (config: GatewayConfig,
     return range === undefined
       ? []
       : [
-          `warning: ${path} names ${server}, which lies in ${range.key} ${range.network}: the gateway would ask itself — name a server outside the tunnel`
+          warning(
+            `${path} names ${server}, which lies in ${range.key} ${range.network}: the gateway would ask itself — name a server outside the tunnel`
+          )
         ]
   })
 })

@@ -2,9 +2,8 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { defaultControlSocket, type GatewayConfig } from "../config/GatewayConfig.ts"
+import { defaultControlSocket } from "../config/GatewayConfig.ts"
 import { type DoctorFacts, type Examined, type GatewayFact, HostProbes } from "./doctorFacts.ts"
-import { expiredResources } from "./expiredResources.ts"
 import { fetchStatus } from "./fetchStatus.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
@@ -78,34 +77,20 @@ const readEither = Effect.fnUntraced(function* (file: string) {
     return read
   }
   const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+  const { configRemarks } = yield* load(() => import("./configRemarks.ts"))
   const { failuresOf, testConfig } = yield* load(() => import("./testConfig.ts"))
   const config = yield* readConfig(file)
   const { clients, controlSocket, resources } = config
+  const remarks = yield* configRemarks(config, file, yield* Clock.currentTimeMillis)
   const read: Read = {
     wanted: examinedFile(config),
     socket: controlSocket,
     what: `${file} is correct: ${counted(clients.length, "client")}, ${counted(resources.length, "resource")}`,
-    warnings: yield* warningsOf(config, file),
+    warnings: remarks.flatMap(({ text, warning }) => (warning ? [text] : [])),
     broken: failuresOf(yield* testConfig(config))
   }
   return read
 })
-
-/** As `check` has them. */
-const warningsOf = Effect.fnUntraced(function* (config: GatewayConfig, file: string) {
-  const { blockLines, resolverLines } = yield* load(() => import("./checkNames.ts"))
-  const { clients, stateDir } = config
-  const lines = [...(yield* resolverLines(config)), ...(yield* blockLines(config))]
-  const secrets = clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
-  return [
-    ...config.warnings,
-    ...expiredResources(config, yield* Clock.currentTimeMillis),
-    ...(yield* openSecrets([...secrets, stateDir, `${stateDir}/state.db`])),
-    ...lines.flatMap((line) => (line.startsWith(warning) ? [line.slice(warning.length)] : []))
-  ]
-})
-
-const warning = "warning: "
 
 const askStatus = (socket: string) =>
   Effect.match(fetchStatus(socket), {

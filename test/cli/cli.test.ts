@@ -393,6 +393,18 @@ records: { www.home: { cname: gitlab.corp.internal }, nas.home: { a: 10.20.0.5, 
     )
   )
 
+  it.effect("warns of what doctor warns of", () =>
+    withFile(`${names}block: [/dev]\n`, (file) =>
+      Effect.gen(function* () {
+        const warned = (text: string, line: RegExp) => Array.from(text.matchAll(line), ([, warning]) => warning)
+        const check = warned((yield* run(["check", "-c", file])).text, /^warning: (.*)$/gm)
+        const doctor = warned((yield* run(["doctor", "-c", file])).text, /^WARN {2}file +(.*)$/gm)
+        assert.include(check.join("\n"), `everybody on this host may read ${file}, which holds secrets`)
+        assert.deepStrictEqual(doctor, check)
+      })
+    )
+  )
+
   it.effect("reads block lists: how long they are, what makes no sense, what they do not block", () =>
     withFile("0.0.0.0 ads.example.org\nwhat is this\nexample.net\n", (list) =>
       withFile(`${names}block: [${list}, ${list}.none, /dev]\n`, (file) =>
