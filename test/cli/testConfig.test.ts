@@ -1,6 +1,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import { holdTests } from "../../src/cli/testConfig.ts"
 import { parseConfig } from "../../src/config/parseConfig.ts"
@@ -23,4 +24,32 @@ it.effect("a gateway that reloads gets to everything else between the tests of i
     yield* holdTests({ ...config, tests })
     assert.isAtLeast(seen.size, tests.length)
   }).pipe(Effect.provide(NodeServices.layer))
+)
+
+it.effect("block lists are read for tests that hang on them alone, and count then", () =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const list = yield* fs.makeTempFileScoped()
+    yield* fs.writeFileString(list, "example.net\n")
+    const read: Array<string> = []
+    const watched: FileSystem.FileSystem = {
+      ...fs,
+      stat: (path) =>
+        Effect.andThen(
+          Effect.sync(() => void read.push(path)),
+          fs.stat(path)
+        )
+    }
+    const hold = (reach: string) => {
+      const test = `tests: [{ client: bob, reach: "${reach}", expect: denied }]`
+      const config = Result.getOrThrow(parseConfig(`${example}block: [${list}]\n${test}\n`, "a.yaml"))
+      return Effect.provideService(holdTests(config), FileSystem.FileSystem, watched)
+    }
+    yield* hold("10.20.0.1")
+    yield* hold("gitlab.corp.internal:22")
+    assert.notInclude(read, list)
+    yield* hold("ads.example.net:443")
+    assert.include(read, list)
+    assert.include((yield* Effect.flip(hold("example.org:443"))).message, "bob reaches example.org:443")
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 )
