@@ -1,16 +1,34 @@
 /**
  * What connected clients cost that send nothing: `npm run bench:idle`. Processor time of the whole gateway process, all
- * threads, over a minute that begins when everything has settled. Options: `--clients`, `--seconds`, `--json`.
+ * threads, over a minute that begins when everything has settled; then how long `sallyport status`, as it is built, takes
+ * from its start to its end. Options: `--clients`, `--seconds`, `--json`.
  */
+import { fileURLToPath } from "node:url"
 import { Effect, Fiber, Schema } from "effect"
+import { Lab } from "../../src/lab/demo/Lab.ts"
 import { cpuMs, gatewayPid, generate, runBench, startFleetGateway } from "./support/benchLab.ts"
 import { clock } from "./support/fleet.ts"
-import { option, report } from "./support/report.ts"
+import { option, percentile, report } from "./support/report.ts"
 
 const clients = option("clients", 1_000)
 const seconds = option("seconds", 60)
 /** After the last handshake: optimization, collections and what is written down once a second come to rest. */
 const settleSeconds = 20
+
+const looks = 10
+const built = fileURLToPath(new URL("../../dist/src/bin.js", import.meta.url))
+
+/** Sorted, in milliseconds. */
+const statusTimes = Effect.gen(function* () {
+  const lab = yield* Lab
+  const times: Array<number> = []
+  for (let look = 0; look < looks; look++) {
+    const from = clock()
+    yield* lab.exec("gateway", [process.execPath, built, "status", "--socket", `${lab.directory}/gateway.sock`])
+    times.push(clock() - from)
+  }
+  return times.toSorted((a, b) => a - b)
+})
 
 const Result = Schema.Struct({ connected: Schema.Finite })
 
@@ -34,6 +52,7 @@ await runBench(
     const took = clock() - from
     const status = yield* fleet.gateway.status
     const { connected } = yield* Fiber.join(load)
+    const times = yield* statusTimes
     report(`${clients} connected clients without traffic, ${seconds} s`, [
       { name: "processor time, share of one core", value: (used / took) * 100, unit: "%", target: 1 },
       { name: "clients without a handshake", value: clients - connected, unit: "", target: 0 },
@@ -42,7 +61,9 @@ await runBench(
         value: status.clients.filter((client) => !client.connected).length,
         unit: "",
         target: 0
-      }
+      },
+      { name: "status, start to end, p50", value: percentile(times, 0.5), unit: "ms" },
+      { name: "status, start to end, p90", value: percentile(times, 0.9), unit: "ms", target: 400 }
     ])
   })
 )
