@@ -48,6 +48,8 @@ export const layer = (
       const paths = makePathWatch(host, dataPlane)
       let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable } | null = null
       let served: { readonly handler: DnsHandler; readonly scope: Scope.Closeable } | null = null
+      /** Sockets that are lost later are told as what is wrong with the host. */
+      let ready = false
 
       /** The host's own addresses to those who judge destinations, its uplinks to those who look for paths. */
       const tell = Effect.fnUntraced(function* (plan: TunnelPlan, ownAddresses: ReadonlyArray<string>) {
@@ -87,6 +89,7 @@ export const layer = (
           }
           current = null
           served = null
+          ready = false
           yield* Scope.close(scope, Exit.void)
         }
         const scope = yield* Scope.fork(outer)
@@ -114,6 +117,7 @@ export const layer = (
             handler
           })
           .pipe(Scope.provide(scope))
+        ready = true
       })
 
       /** Sockets are bound to a device, not to its name. */
@@ -163,7 +167,7 @@ export const layer = (
         serve: (handler) => turn.withPermit(serve(handler)),
         kept: Effect.sync(keeper.kept),
         firewall: Effect.sync(paths.report),
-        ready: () => current !== null,
+        ready: () => ready,
         reachedFrom: (address) =>
           Effect.suspend(() => {
             if (address === candidates.reachedFrom()) return Effect.void

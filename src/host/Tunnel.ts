@@ -36,7 +36,7 @@ export class Tunnel extends Context.Service<
     readonly serve: (handler: DnsHandler) => Effect.Effect<void, DnsSocketError>
     /** What of it was changed by others while it was in force; it is put right within a second. */
     readonly kept: Effect.Effect<HostKept>
-    /** Whether it has been configured. */
+    /** Whether it has been configured, and has served DNS since. */
     readonly ready: () => boolean
     /** How the host treats the gateway's own traffic. */
     readonly firewall: Effect.Effect<FirewallReport>

@@ -4,7 +4,7 @@ import type { HostKept } from "../host/HostKept.ts"
 
 export interface ReadinessInput {
   readonly dataPlaneCounters: Readonly<Record<string, number>>
-  /** Addresses, routes and firewall of the tunnel were set up. */
+  /** Addresses, routes and firewall of the tunnel were set up, and the sockets of its DNS service. */
   readonly configured: boolean
   readonly host: Pick<HostKept, "wrong">
   readonly dnsServers: ReadonlyArray<Pick<UpstreamServer, "server" | "silentSince">>

@@ -12,7 +12,7 @@ import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { faintTexts, startBrowser } from "../support/browser.ts"
 import { inLab, inner } from "../support/lab.ts"
-import { assertEverythingCounted, metricsOfGateway, valueOf } from "../support/metrics.ts"
+import { assertEverythingCounted, metricsOfGateway, readyOfGateway, valueOf } from "../support/metrics.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 
 const origin = "http://localhost:9820"
@@ -238,7 +238,7 @@ describe("the HTTP listener of a running gateway", () => {
     "outlives whatever is sent to it: bounded memory, counted, health answered, no packet of the tunnel lost",
     () =>
       Effect.gen(function* () {
-        const world = yield* startWorld()
+        const world = yield* startWorld({ resources })
         yield* connectWireguardGo(world)
         const lab = yield* Lab
         const proxy = yield* world.proxyOf()
@@ -273,6 +273,22 @@ describe("the HTTP listener of a running gateway", () => {
         for (const event of ["connections_full", "foreign_host", "not_found", "malformed", "timed_out", "route_full"]) {
           assert.isAtLeast(valueOf(metrics, `sallyport_http_events_total{key="${event}"}`), 1, event)
         }
+
+        // What it says of itself: no DNS server is left.
+        assert.include(yield* readyOfGateway, '"ready":true')
+        yield* world.nameServer.set({ mode: "closed" })
+        yield* world.visitor.resolve({ server: tunnelAddresses.gateway.v4, name: "late.corp.internal", type: "A" })
+        const unready = yield* lab
+          .attempt("gateway", ["curl", "-s", "--max-time", "5", "-w", "%{http_code}", `${origin}/readyz`])
+          .pipe(
+            Effect.map(({ stdout }) => stdout),
+            Effect.repeat({
+              until: (text) => text.endsWith("503"),
+              schedule: Schedule.spaced("200 millis"),
+              times: 100
+            })
+          )
+        assert.match(unready, /"part":"resolver","why":"no DNS server answers: .*10\.20\.0\.53/)
       }).pipe(inLab),
     { timeout: 90_000 }
   )

@@ -1,6 +1,6 @@
 /** What goes wrong around a portal's gateway, and how its client fares: one world, one fault after the other. */
 import { assert, layer } from "@effect/vitest"
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Fiber } from "effect"
 import { deviceNames } from "../../src/lab/demo/portalSite.ts"
 import { Lab, type LabError } from "../../src/lab/demo/Lab.ts"
 import { inner, losePackets } from "../support/lab.ts"
@@ -294,10 +294,39 @@ route replace default via ${wide.clientRouter.home.v4}
         yield* assertQuiet(aboutPortal)
         assert.strictEqual(yield* gateway.current().process.stop, 0)
         assert.deepStrictEqual(yield* leftOvers, { tables: [], devices: [], routes: [], rules: [], sockets: [] })
-        yield* gateway.restart
+        yield* gateway.stop
       })
   )
+
+  it.effect("a gateway lives before the portal has spoken, and is ready then", () =>
+    Effect.gen(function* () {
+      const { gateway, portal } = yield* PortalWorld
+      const health = healthOf(yield* Lab)
+      yield* portal.stop
+
+      const starting = yield* Effect.forkChild(gateway.start)
+      const alone = yield* eventually("its health", 20, health, ([healthz]) => healthz === "200")
+      yield* portal.start
+      yield* Fiber.join(starting)
+
+      assert.deepStrictEqual(
+        [alone, yield* health],
+        [
+          ["200", "503"],
+          ["200", "200"]
+        ]
+      )
+    })
+  )
 })
+
+/** The status of `/healthz` and of `/readyz` where who runs a portal's gateways asks for them. */
+const healthOf = (lab: Lab["Service"]) => {
+  const urls = ["healthz", "readyz"].flatMap((path) => ["-o", "/dev/null", `http://127.0.0.1:8080/${path}`])
+  return lab
+    .attempt("gateway", ["curl", "-s", "--max-time", "5", "-w", "%{http_code}\n", ...urls])
+    .pipe(Effect.map(({ stdout }) => stdout.trim().split("\n")))
+}
 
 /** What a gateway may leave behind on its host. */
 const leftOvers = Effect.gen(function* () {

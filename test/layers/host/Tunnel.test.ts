@@ -84,9 +84,7 @@ describe("the gateway's end of the tunnel", () => {
     const host = HostNetworkMemory.make(["192.0.2.10"])
     return Effect.gen(function* () {
       const tunnel = yield* Tunnel
-      assert.isFalse(tunnel.ready())
       assert.isTrue(yield* tunnel.configure(plan))
-      assert.isTrue(tunnel.ready())
       assert.isFalse(yield* tunnel.configure({ ...plan }))
       assert.deepStrictEqual(host.plans, [
         {
@@ -125,9 +123,12 @@ describe("the gateway's end of the tunnel", () => {
         const tunnel = yield* Tunnel
         const served = yield* Served
         yield* tunnel.configure(plan)
+        assert.isFalse(tunnel.ready(), "DNS is not served yet")
         yield* tunnel.serve(noAnswer)
+        assert.isTrue(tunnel.ready())
         assert.deepStrictEqual(served, ["100.64.0.1 53535 tun0", "fd00:2021:1111::1 53535 tun0"])
         assert.isTrue(yield* tunnel.configure(elsewhere))
+        assert.isFalse(tunnel.ready())
         assert.deepStrictEqual(
           host.plans.map(({ gateway4 }) => gateway4),
           ["100.64.0.2"]
