@@ -17,9 +17,9 @@ it.live("log, doctor and bugreport tell of refusals, flows, names, faults of the
     const command = (...words: ReadonlyArray<string>) => [...lab.program("sallyport"), ...words, "--config", configPath]
     const sallyport = (...words: ReadonlyArray<string>) =>
       lab.attempt("gateway", command(...words), { timeout: "20 seconds" })
-    const doctor = Effect.flatMap(withCompanyDns(command("doctor")), (words) =>
-      lab.attempt("gateway", words, { timeout: "20 seconds" })
-    )
+    const inCompany = (command: ReadonlyArray<string>) =>
+      Effect.flatMap(withCompanyDns(command), (words) => lab.attempt("gateway", words, { timeout: "20 seconds" }))
+    const doctor = inCompany(command("doctor"))
     /** Asked again until it has told so. */
     const until = (pattern: RegExp, ...words: ReadonlyArray<string>) =>
       sallyport("log", ...words).pipe(
@@ -39,9 +39,14 @@ it.live("log, doctor and bugreport tell of refusals, flows, names, faults of the
     const refused = yield* until(/refused visitor → 10\.20\.0\.20 tcp/, "--refused")
     const flows = yield* until(/flow (?!opened)\S+ visitor → .*: \d+ bytes out, \d+ in/, "--flows")
     const dns = yield* until(/asked visitor: app\.corp\.internal/, "--dns")
-    const json = yield* sallyport("log", "--refused", "--json")
-    const ofNobody = yield* sallyport("log", "--client", "nobody")
-    const ofVisitor = yield* sallyport("log", "--client", "visitor")
+    const [json, ofNobody, ofVisitor] = yield* Effect.all(
+      [
+        sallyport("log", "--refused", "--json"),
+        sallyport("log", "--client", "nobody"),
+        sallyport("log", "--client", "visitor")
+      ],
+      { concurrency: 3 }
+    )
     const followed = yield* Effect.repeat(follower.output, {
       until: (text) => /flow opened visitor/.test(text),
       schedule: Schedule.spaced("100 millis"),
@@ -114,19 +119,51 @@ it.live("log, doctor and bugreport tell of refusals, flows, names, faults of the
     assert.strictEqual(alone.code, 1, alone.stdout + alone.stderr)
     assert.strictEqual(alone.stderr, "")
     assert.match(alone.stdout, /^FAIL {2}port +UDP port 51820 is taken .*ss -lunp sport = :51820/m)
-    assert.match(alone.stdout, /^FAIL {2}port +TCP 100\.64\.0\.1:53 is taken: a DNS server .* bind it to its own addresses$/m)
+    assert.match(
+      alone.stdout,
+      /^FAIL {2}port +TCP 100\.64\.0\.1:53 is taken: a DNS server .* bind it to its own addresses$/m
+    )
     assert.match(
       alone.stdout,
       /^FAIL {2}firewall .*"ip filter FORWARD" → run "nft insert rule ip filter FORWARD iifname/m
     )
     assert.match(alone.stdout, /^WARN {2}gateway +none runs/m)
 
-    // Who may not look is told so.
+    // On a host that lacks what a gateway needs, as far as the command sees; and where it may not look.
+    yield* lab.exec("gateway", ["ip", "-batch", "-"], {
+      input: `route replace default via ${outer.client.v4}\nlink set outer mtu 1300\n`
+    })
     const wrap = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--"]
-    const nobody = yield* lab.attempt("gateway", [...wrap, ...command("doctor", "--json")], { timeout: "20 seconds" })
+    const [poor, nobody] = yield* Effect.all(
+      [
+        inCompany(["sh", "-c", poorHost, `${lab.directory}/gateway-state`, ...command("doctor")]),
+        lab.attempt("gateway", [...wrap, ...command("doctor", "--json")], { timeout: "20 seconds" })
+      ],
+      { concurrency: 2 }
+    )
+    for (const line of [
+      /^FAIL {2}tools +cannot use nft: "nft" is not installed; run "apt install nftables"/m,
+      /^FAIL {2}tun +\/dev\/net\/tun is missing: run "modprobe tun"/m,
+      /^FAIL {2}clock +the clock is behind: the state was written (1 h|59 min).* from now/m,
+      /^FAIL {2}disk +\S+ has \d+ kB left → free some space$/m,
+      /^WARN {2}mtu +full packets of the tunnel \(MTU 1280, 1340 bytes outside\) leave by outer \(MTU 1300\)/m
+    ]) {
+      assert.match(poor.stdout, line, poor.stderr)
+    }
     const rows: ReadonlyArray<{ check: string; verdict: string; what: string }> = JSON.parse(nobody.stdout).rows
     assert.isDefined(
       rows.find((row) => row.verdict === "warn" && row.check === "firewall" && /looked at/.test(row.what))
     )
   }).pipe(inLab)
 )
+
+/** Mounts are the command's own. `$0`: the gateway's state directory. */
+const poorHost = `set -e
+tools=$(dirname "$(command -v nft)")
+cp "$(command -v ip)" "$0.ip"
+mount -t tmpfs none "$tools"
+cp "$0.ip" "$tools/ip"
+mount -t tmpfs none /dev/net
+mount -t tmpfs -o size=512k none "$0"
+touch -d "+1 hour" "$0/state.db"
+exec "$@"`
