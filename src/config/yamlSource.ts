@@ -9,6 +9,7 @@ import {
   isSeq,
   LineCounter,
   parseDocument,
+  type Scalar,
   type YAMLError
 } from "yaml"
 import { maxFileLength } from "./GatewayConfig.ts"
@@ -39,7 +40,14 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
     return { line: Math.max(1, line), column: Math.max(1, col) }
   }
   try {
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, version: "1.2", schema: "core" })
+    const document = parseDocument(text, {
+      lineCounter: lines,
+      prettyErrors: false,
+      version: "1.2",
+      schema: "core",
+      // It compares each key with all before it: `refuseNodes` looks for those that are there twice.
+      uniqueKeys: false
+    })
     const problems = [...document.errors, ...document.warnings].slice(0, maxSyntaxProblems).map((error) => ({
       ...position(startOf(text, error)),
       ...explain(text, error)
@@ -88,7 +96,6 @@ const syntax: Readonly<Partial<Record<ErrorCode, Explanation>>> = {
     fix: "quote text that has a colon, or begin a line for the inner key"
   },
   BLOCK_IN_FLOW: { cause: "a list or mapping over several lines inside of brackets", fix: "write it in brackets, too" },
-  DUPLICATE_KEY: { cause: "the key is there twice", fix: "remove or rename one of the two" },
   MISSING_CHAR: { cause: "a colon, comma, quote or bracket is missing", fix: "add the missing character" },
   MULTILINE_IMPLICIT_KEY: {
     cause: "a key goes over several lines",
@@ -160,29 +167,38 @@ const refuseNodes = (
     }
     if (isSeq(node)) node.items.forEach(walk)
     if (!isMap(node)) return
-    for (const pair of node.items) {
-      const at = position(offset(pair.key) ?? offset(node) ?? 0)
-      if (isAlias(pair.key)) {
-        refuseUnquoted(offset(pair.key) ?? 0)
-      } else if (!isScalar(pair.key)) {
-        problems.push({ ...at, cause: "a key must be a plain word", fix: "write the key as a word or in quotes" })
-      } else if (pair.key.value === "__proto__" || pair.key.value === null || pair.key.value === "") {
-        const shown = quote(pair.key.value ?? "")
-        problems.push({ ...at, cause: `${shown} cannot be a key`, fix: "use another name" })
+    const keys = new Set<string>()
+    for (const { key, value } of node.items) {
+      const refuse = (explanation: Explanation): void => {
+        problems.push({ ...position(offset(key) ?? offset(node) ?? 0), ...explanation })
       }
-      walk(pair.value)
+      if (isAlias(key)) {
+        refuseUnquoted(offset(key) ?? 0)
+      } else if (!isScalar(key)) {
+        refuse({ cause: "a key must be a plain word", fix: "write the key as a word or in quotes" })
+      } else if (key.value === "__proto__" || key.value === null || key.value === "") {
+        refuse({ cause: `${quote(key.value ?? "")} cannot be a key`, fix: "use another name" })
+      } else {
+        const name = nameOf(key)
+        if (keys.has(name)) refuse({ cause: "the key is there twice", fix: "remove or rename one of the two" })
+        keys.add(name)
+      }
+      walk(value)
     }
   }
   walk(document.contents)
   return problems
 }
 
+/** The name that a key has in the plain value. */
+const nameOf = (key: Scalar): string => String(key.value)
+
 const keysIn = (document: Document, part: string): ReadonlyArray<{ readonly key: string; readonly at: number }> => {
   if (!isMap(document.contents)) return []
   const value = document.contents.get(part, true)
   const map = isAlias(value) ? value.resolve(document) : value
   return isMap(map)
-    ? map.items.flatMap(({ key }) => (isScalar(key) ? [{ key: String(key.value), at: offset(key) ?? 0 }] : []))
+    ? map.items.flatMap(({ key }) => (isScalar(key) ? [{ key: nameOf(key), at: offset(key) ?? 0 }] : []))
     : []
 }
 
@@ -194,7 +210,7 @@ const offsetOf = (document: Document.Parsed, path: ReadonlyArray<PropertyKey>, k
   for (const [i, step] of path.entries()) {
     if (isAlias(node)) node = node.resolve(document)
     if (isMap(node)) {
-      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step))
+      const pair = node.items.find((item) => isScalar(item.key) && nameOf(item.key) === String(step))
       if (pair === undefined) return found
       const wantsKey = key && i === path.length - 1
       found = (wantsKey ? undefined : offset(pair.value)) ?? offset(pair.key) ?? found
