@@ -19,14 +19,17 @@ const typeResponse = 2
 const typeData = 4
 const protocolUdp = 17
 
+interface Data {
+  readonly at: number
+  readonly bytes: number
+}
+
 /** When they passed, in milliseconds: the first handshake (0: none yet), and everything that is asked and answered inside. */
 interface Flow {
   initiation: number
   response: number
-  readonly queries: Array<number>
-  readonly answers: Array<number>
-  /** Bytes of one of each: the kernel may hand on several as one. */
-  readonly lengths: [query: number, answer: number]
+  readonly queries: Array<Data>
+  readonly answers: Array<Data>
 }
 
 const flows = new Map<string, Flow>()
@@ -36,7 +39,7 @@ let lost = 0
 const flowOf = (key: string): Flow => {
   const known = flows.get(key)
   if (known !== undefined) return known
-  const flow: Flow = { initiation: 0, response: 0, queries: [], answers: [], lengths: [0, 0] }
+  const flow: Flow = { initiation: 0, response: 0, queries: [], answers: [] }
   flows.set(key, flow)
   return flow
 }
@@ -54,8 +57,7 @@ const note = ({ bytes, device, outgoing, time }: NonNullable<ReturnType<typeof s
   if (type === typeInitiation && !outgoing) flow.initiation ||= at
   else if (type === typeResponse && outgoing) flow.response ||= at
   else if (type === typeData && payload > keepaliveBytes) {
-    const length = (flow.lengths[outgoing ? 1 : 0] ||= payload)
-    for (let n = Math.round(payload / length); n > 0; n--) flow[outgoing ? "answers" : "queries"].push(at)
+    flow[outgoing ? "answers" : "queries"].push({ at, bytes: payload })
   }
 }
 
@@ -72,7 +74,16 @@ gulp()
 const begun = Math.min(...Array.from(flows.values(), (flow) => flow.initiation || Infinity))
 const sample = (from: number, to: number | undefined): WireTimes["handshakes"] =>
   from === 0 || to === undefined || to === 0 ? [] : [[(from - begun) / 1_000, to - from]]
-const all = [...flows.values()]
+/** The kernel may hand on several as one, the first ones as well: the shortest is a single one. */
+const single = (data: ReadonlyArray<Data>): ReadonlyArray<number> => {
+  const length = data.reduce((least, { bytes }) => Math.min(least, bytes), Infinity)
+  return data.flatMap(({ at, bytes }) => Array.from({ length: Math.round(bytes / length) }, () => at))
+}
+const all = Array.from(flows.values(), ({ answers, queries, ...flow }) => ({
+  ...flow,
+  queries: single(queries),
+  answers: single(answers)
+}))
 const times: WireTimes = {
   handshakes: all.flatMap(({ initiation, response }) => sample(initiation, response)),
   // In the order in which they came: one that was lost would show as such at its sender.
