@@ -21,7 +21,7 @@ import {
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { explainState } from "./stateErrors.ts"
-import { emptyLog, openStateFile, readKeys, saveStateFile, writeKeys } from "./stateFile.ts"
+import { emptyLog, openStateFile, readKeys, saveStateFile, writeKeyLeft, writeKeys } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
 import { makeDirectory } from "./makeDirectory.ts"
 import { publicKeyOf } from "./keyText.ts"
@@ -183,6 +183,7 @@ export const layer = (
         trouble: Effect.sync(() => misplaced ?? unwritten),
         keys: read(() => readKeys(file)),
         putKeys,
+        putKeyLeft: (leftMs) => write(() => writeKeyLeft(file, leftMs)),
         clients: read(() => file.statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClients: (rows) =>
           together(() => {

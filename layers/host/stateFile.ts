@@ -152,17 +152,20 @@ export const readKeys = ({ statements }: StateFile): GatewayKeys => {
   }
 }
 
-export const writeKeys = ({ statements }: StateFile, { ending, privateKey }: GatewayKeys): void => {
-  const { putMeta, removeMeta } = statements
+export const writeKeys = (file: StateFile, { ending, privateKey }: GatewayKeys): void => {
+  const { putMeta, removeMeta } = file.statements
   putMeta.run("private_key", privateKey)
   if (ending === null) {
     for (const name of ["ending_key", "ending_at", "ending_left"]) removeMeta.run(name)
   } else {
     putMeta.run("ending_key", ending.privateKey)
     putMeta.run("ending_at", String(ending.endsAt))
-    putMeta.run("ending_left", String(ending.leftMs))
+    writeKeyLeft(file, ending.leftMs)
   }
 }
+
+export const writeKeyLeft = ({ statements }: StateFile, leftMs: number): void =>
+  void statements.putMeta.run("ending_left", String(leftMs))
 
 /**
  * Moves all of the log into the file and empties it: what is in neither any more is nowhere. `false`: another process that

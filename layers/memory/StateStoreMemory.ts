@@ -27,6 +27,8 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
       trouble: Effect.succeed(null),
       keys: Effect.sync(() => keys),
       putKeys: (next) => Effect.sync(() => void (keys = next)),
+      putKeyLeft: (leftMs) =>
+        Effect.sync(() => void (keys = { ...keys, ending: keys.ending && { ...keys.ending, leftMs } })),
       clients: Effect.sync(() => [...clients.values()]),
       putClients: (rows) =>
         Effect.sync(() => {

@@ -68,6 +68,8 @@ export class StateStore extends Context.Service<
      * the keys are what they were.
      */
     readonly putKeys: (keys: GatewayKeys) => Effect.Effect<void, StateError>
+    /** `leftMs` of the ending key; written as `putMapping` is. */
+    readonly putKeyLeft: (leftMs: number) => Effect.Effect<void, StateError>
     readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
     /** All or none; written as `putMapping` is. */
     readonly putClients: (clients: ReadonlyArray<StoredClient>) => Effect.Effect<void, StateError>

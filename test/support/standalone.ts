@@ -225,8 +225,11 @@ export const query = Effect.fnUntraced(function* (domain: string, type: number =
 export const addressesIn = (message: Message): ReadonlyArray<string> =>
   message.answers.flatMap(({ data }) => (data._tag === "Address" ? [data.address] : []))
 
-/** A state store whose writes fail while `full` is set, and take a while when `slow` is. */
-export class Disk extends Context.Service<Disk, { full: boolean; slow: boolean; writes: number }>()(
+/**
+ * A state store whose writes fail while `full` is set, and take a while when `slow` is. While `read` is, another process
+ * reads the file, so that no key can be forgotten.
+ */
+export class Disk extends Context.Service<Disk, { full: boolean; slow: boolean; read: boolean; writes: number }>()(
   "test/support/Disk"
 ) {}
 
@@ -234,7 +237,7 @@ export const layerDisk = <E>(store: Layer.Layer<StateStore, E>) =>
   Layer.effectContext(
     Effect.gen(function* () {
       const inner = yield* StateStore
-      const disk = Disk.of({ full: false, slow: false, writes: 0 })
+      const disk = Disk.of({ full: false, slow: false, read: false, writes: 0 })
       const write = <A>(effect: Effect.Effect<A, StateError>): Effect.Effect<A, StateError> =>
         Effect.suspend(() => {
           if (disk.full) return new StateError({ message: "the disk is full" })
@@ -245,7 +248,9 @@ export const layerDisk = <E>(store: Layer.Layer<StateStore, E>) =>
         StateStore,
         StateStore.of({
           ...inner,
-          putKeys: (keys) => write(inner.putKeys(keys)),
+          putKeys: (keys) =>
+            disk.read ? new StateError({ message: "another process reads it" }) : write(inner.putKeys(keys)),
+          putKeyLeft: (leftMs) => write(inner.putKeyLeft(leftMs)),
           putClients: (clients) => write(inner.putClients(clients)),
           putMapping: (mapping) => write(inner.putMapping(mapping)),
           removeMapping: (mapping, releasedAt) => write(inner.removeMapping(mapping, releasedAt)),

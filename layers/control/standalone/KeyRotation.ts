@@ -59,9 +59,9 @@ export const layer = ({
         if (ending === null) return keys
         return { privateKey, ending: { ...ending, leftMs: Math.max(0, ending.leftMs - (now - writtenAt)) } }
       })
-      const write = Effect.fnUntraced(function* (next: GatewayKeys) {
+      const write = Effect.fnUntraced(function* (next: GatewayKeys, put: Effect.Effect<void, StateError>) {
         const now = yield* monotonicMillis
-        yield* store.putKeys(next)
+        yield* put
         keys = next
         writtenAt = now
       })
@@ -84,7 +84,7 @@ export const layer = ({
       /** Whatever ends the process half-way, the next start has what is written. */
       const set = Effect.fnUntraced(function* (next: GatewayKeys) {
         const ended = next.ending === null ? (current.ending?.publicKey ?? null) : null
-        yield* write(next)
+        yield* write(next, store.putKeys(next))
         current = shown(next)
         yield* tellPackets
         const made = report(ended)
@@ -135,7 +135,7 @@ export const layer = ({
           )
         } else if (keys.ending.leftMs - now.ending.leftMs >= stepMs) {
           // Where it cannot be written, `status` says so.
-          yield* Effect.ignore(write(now))
+          yield* Effect.ignore(write(now, store.putKeyLeft(now.ending.leftMs)))
         }
       }).pipe((look) => turn.withPermit(look))
 

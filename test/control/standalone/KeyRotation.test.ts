@@ -185,6 +185,24 @@ describe("a key that is rotated", () => {
     }).pipe(Effect.provide(Layer.merge(DataPlaneRecording.layer, store), { local: true }))
   )
 
+  it.effect("is written down with how long it has run while somebody reads the file: only its end waits for that", () =>
+    withClock(({ change }) =>
+      Effect.gen(function* () {
+        const disk = yield* Disk
+        const left = Effect.map((yield* StateStore).keys, ({ ending }) => ending?.leftMs)
+        yield* change("rotate", 1)
+        disk.read = true
+        yield* TestClock.adjust("13 hours")
+        assert.approximately((yield* left) ?? Number.NaN, 11 * 3_600_000, 620_000)
+        yield* TestClock.adjust("12 hours")
+        assert.isNotNull((yield* current).ending)
+        disk.read = false
+        yield* TestClock.adjust("11 seconds")
+        assert.isNull((yield* current).ending)
+      })
+    )
+  )
+
   it.effect("is the next start's too, its date with it", () =>
     withClock(({ change }) =>
       Effect.gen(function* () {

@@ -246,55 +246,62 @@ describe("StateStore on disk", () => {
     )
   }
 
-  it.effect("has keys refused, or late, while somebody reads the file: what is forgotten would stay in its log", () =>
-    Effect.gen(function* () {
-      const path = yield* newFile
-      const reader = Effect.acquireRelease(
-        Effect.sync(() => {
-          const database = new DatabaseSync(path)
-          database.exec("BEGIN; SELECT * FROM meta")
-          return database
-        }),
-        (database) => Effect.sync(() => database.close())
-      )
-      const soon = Effect.andThen(TestClock.adjust("100 millis"), realTurn)
-      const both = (privateKey: string) => ({ privateKey: key(9), ending: { privateKey, endsAt: 1, leftMs: 1 } })
-      const one = { privateKey: key(9), ending: null }
-      yield* during(path, (store) =>
-        Effect.gen(function* () {
-          const { privateKey } = yield* store.keys
-          yield* store.putKeys(both(privateKey))
-
-          const refused = yield* Effect.scoped(
-            Effect.gen(function* () {
-              yield* reader
-              const put = yield* Effect.forkChild(messageOf(store.putKeys(one)))
-              for (let turn = 0; turn < 1_000 && put.pollUnsafe() === undefined; turn++) yield* soon
-              return yield* Fiber.join(put)
-            })
-          )
-          assert.match(
-            refused,
-            /state\.db: another process reads it, .*; wait for that one .* or end it, and try again$/
-          )
-          assert.deepStrictEqual(yield* store.keys, both(privateKey))
-
-          const late = yield* Effect.scoped(
-            Effect.gen(function* () {
-              yield* reader
-              const put = yield* Effect.forkDetach(store.putKeys(one))
-              for (let turn = 0; turn < 10; turn++) yield* soon
-              assert.isUndefined(put.pollUnsafe())
-              return put
-            })
-          )
-          for (let turn = 0; turn < 1_000 && late.pollUnsafe() === undefined; turn++) yield* soon
-          yield* Fiber.join(late)
-          const files = fs.readdirSync(join(path, "..")).map((name) => fs.readFileSync(join(path, "..", name)))
-          assert.isFalse(files.some((bytes) => bytes.includes(privateKey)))
+  it.effect(
+    "has keys refused, or late, while somebody reads the file, as what is forgotten would stay in its log; no other write",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* newFile
+        const reader = Effect.acquireRelease(
+          Effect.sync(() => {
+            const database = new DatabaseSync(path)
+            database.exec("BEGIN; SELECT * FROM meta")
+            return database
+          }),
+          (database) => Effect.sync(() => database.close())
+        )
+        const soon = Effect.andThen(TestClock.adjust("100 millis"), realTurn)
+        const both = (privateKey: string, leftMs = 1) => ({
+          privateKey: key(9),
+          ending: { privateKey, endsAt: 1, leftMs }
         })
-      )
-    })
+        const one = { privateKey: key(9), ending: null }
+        yield* during(path, (store) =>
+          Effect.gen(function* () {
+            const { privateKey } = yield* store.keys
+            yield* store.putKeys(both(privateKey))
+
+            const refused = yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* reader
+                const put = yield* Effect.forkChild(messageOf(store.putKeys(one)))
+                for (let turn = 0; turn < 1_000 && put.pollUnsafe() === undefined; turn++) yield* soon
+                const why = yield* Fiber.join(put)
+                yield* store.putKeyLeft(0.5)
+                return why
+              })
+            )
+            assert.match(
+              refused,
+              /state\.db: another process reads it, .*; wait for that one .* or end it, and try again$/
+            )
+            assert.deepStrictEqual(yield* store.keys, both(privateKey, 0.5))
+
+            const late = yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* reader
+                const put = yield* Effect.forkDetach(store.putKeys(one))
+                for (let turn = 0; turn < 10; turn++) yield* soon
+                assert.isUndefined(put.pollUnsafe())
+                return put
+              })
+            )
+            for (let turn = 0; turn < 1_000 && late.pollUnsafe() === undefined; turn++) yield* soon
+            yield* Fiber.join(late)
+            const files = fs.readdirSync(join(path, "..")).map((name) => fs.readFileSync(join(path, "..", name)))
+            assert.isFalse(files.some((bytes) => bytes.includes(privateKey)))
+          })
+        )
+      })
   )
 
   it.effect("writes a deleted file again before it takes other keys", () =>
