@@ -22,8 +22,8 @@ interface Outcome {
   readonly before: ReadonlyArray<string>
   readonly after: ReadonlyArray<string>
   readonly lines: ReadonlyArray<string>
-  /** Whether the key that the gateway had first is gone from the memory that held it. */
-  readonly forgotten: boolean
+  /** For each worker, whether it began with the gateway's key; and whether the one before is gone from its memory. */
+  readonly keys: { readonly begunWith: ReadonlyArray<boolean>; readonly zeroed: boolean }
   /** How long the data plane took to end, in milliseconds. */
   readonly closing: number
 }
@@ -137,8 +137,9 @@ describe("a packet worker with 1,000 clients and 10,000 mappings", () => {
     assert.isAtMost(outcome.closing, 1_000)
   })
 
-  it("is given no key that the gateway has forgotten", () => {
-    assert.isTrue(outcome.forgotten)
+  it("is given the gateway's key, and none that it has forgotten", () => {
+    const all = Array.from({ length: outcome.results.length + 1 }, () => true)
+    assert.deepStrictEqual(outcome.keys, { begunWith: all, zeroed: true })
   })
 
   it("works on the same device and sockets as the one before", () => {

@@ -8,12 +8,14 @@ import { execFileSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { createSocket } from "node:dgram"
 import { readdirSync, readlinkSync } from "node:fs"
+import { MessagePort } from "node:worker_threads"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as DataPlaneLive from "../../../layers/dataplane/DataPlane.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
+import type { WorkerStart } from "../../../layers/dataplane/native/packetWorker.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import type { Command } from "../../../src/dataplane/commands.ts"
 import {
@@ -206,11 +208,22 @@ const program = Effect.gen(function* () {
   clearInterval(timer)
   socket.close()
   closingAt = performance.now()
-  return { results, before, after, forgotten: forgottenKey.every((byte) => byte === 0) }
+  const current = Buffer.from(gatewayPrivateKey)
+  const keys = { begunWith: startKeys.map((key) => current.equals(key)), zeroed: forgottenKey.every((byte) => byte === 0) }
+  return { results, before, after, keys }
 })
 
 /** The gateway has another one before the first worker is at work. */
 const forgottenKey = new Uint8Array(32).fill(9)
+
+/** What each worker is set to work with, as it goes through its port. */
+const startKeys: Array<Uint8Array> = []
+// oxlint-disable-next-line typescript/unbound-method -- it is called for the port that it was called for
+const { postMessage } = MessagePort.prototype
+MessagePort.prototype.postMessage = function (message: Partial<WorkerStart>, ...transfer) {
+  if (message.privateKey !== undefined) startKeys.push(message.privateKey.slice())
+  Reflect.apply(postMessage, this, [message, ...transfer])
+}
 
 let made = 0
 const workerUrl = (): URL => {
