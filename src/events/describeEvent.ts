@@ -64,7 +64,7 @@ const reasons: Readonly<Record<string, string>> = {
   source_spoofed: "its source is not the client's tunnel address",
   tunnel_address: "other clients and the tunnel's own addresses are never reached",
   gateway_service_denied: "the gateway itself answers DNS and ping only",
-  gateway_rate_limited: "too many packets for the gateway itself",
+  gateway_rate_limited: "more packets, or unanswered questions, for the gateway itself than it takes of one client",
   unauthorized: "no resource that the client may reach has this address",
   filtered: "the resource's ports do not let it through",
   unmapped: "the address stands for no name at this client",

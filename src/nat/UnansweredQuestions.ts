@@ -7,7 +7,8 @@ const room = 4_096
  * Questions to the gateway's own DNS server that it has not answered. They wait in one line, its socket's, so that what one
  * client has there delays all: nobody has more than are left free beside it (dynamic thresholds, Choudhury and Hahne
  * 1998). An answer gives the place back, so that a client asks as fast as it is answered, and whoever else asks finds
- * room; a quarter of what is never answered is forgotten each second. Time is monotonic milliseconds.
+ * room; of what is never answered a quarter is forgotten each second, and a few questions sooner, since what is left is
+ * rounded down. Time is monotonic milliseconds.
  */
 export class UnansweredQuestions {
   /** By client (a small number). */
@@ -41,9 +42,11 @@ export class UnansweredQuestions {
   private age(now: number): void {
     const steps = Math.floor((now - this.agedAt) / ageMs)
     this.agedAt += steps * ageMs
+    if (this.total === 0) return
+    const kept = keptEachStep ** steps
     this.total = 0
     for (let i = 0; i < this.counts.length; i++) {
-      this.counts[i] = Math.floor(this.counts[i]! * keptEachStep ** steps)
+      this.counts[i] = Math.floor(this.counts[i]! * kept)
       this.total += this.counts[i]!
     }
   }
