@@ -333,25 +333,20 @@ export class Sessions extends SessionRecords {
     this.size--
   }
 
-  /** Removes the client's sessions for which `gone` holds; the number removed. Costs as much as the client has. */
-  removeWhere(client: number, gone: (slot: number) => boolean): number {
-    if (this.sizeOf(client) === 0) return 0
-    let removed = 0
+  /** Removes the client's sessions for which `gone` holds. Costs as much as the client has. */
+  removeWhere(client: number, gone: (slot: number) => boolean): void {
+    if (this.sizeOf(client) === 0) return
     for (let list = client * 2; list <= client * 2 + 1; list++) {
       for (let slot = this.byClient.first(list); slot >= 0;) {
         const next = this.byClient.next(slot)
-        if (gone(slot)) {
-          this.remove(slot)
-          removed++
-        }
+        if (gone(slot)) this.remove(slot)
         slot = next
       }
     }
-    return removed
   }
 
-  forgetClient(client: number): number {
-    return this.removeWhere(client, () => true)
+  forgetClient(client: number): void {
+    this.removeWhere(client, () => true)
   }
 
   /** The client may not use the resource: flows that do not move to another with a mapping are suspended, without one they end. */

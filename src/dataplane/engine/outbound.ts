@@ -196,7 +196,7 @@ export class Outbound {
     if (lastInAt < 0 || state.now - lastInAt >= confirmedSilence) {
       state.silence.outbound(mapping, view.protocol, port, sessions.firstOutAt(slot), lastInAt, state.now)
     }
-    if (lastInAt < 0) this.unconfirmed(slot)
+    this.countUnanswered(slot)
     sessions.realInto(slot, real)
     const outsidePort = sessions.outsidePort(slot)
     sessions.sent(slot, view.length)
@@ -366,7 +366,7 @@ export class Outbound {
       slot = this.open(client, port, view.destination, -1, resource)
       if (slot < 0) return
     }
-    if (!sessions.confirmed(slot)) this.unconfirmed(slot)
+    this.countUnanswered(slot)
     const outsidePort = sessions.outsidePort(slot)
     sessions.sent(slot, view.length)
     sessions.outbound(slot, view.tcpFlags, state.now)
@@ -376,9 +376,11 @@ export class Outbound {
     this.forward()
   }
 
-  /** A program tries again for a while; what never gets an answer, as a stream one way, tells nothing then. */
-  private unconfirmed(slot: number): void {
-    const age = this.state.now - this.state.sessions.firstOutAt(slot)
+  /** While nothing has come back a program tries again for a while; later, as of a stream one way, that tells nothing. */
+  private countUnanswered(slot: number): void {
+    const { now, sessions } = this.state
+    if (sessions.confirmed(slot)) return
+    const age = now - sessions.firstOutAt(slot)
     if (age >= unansweredMs && age < unansweredMs + triesMs) this.state.count("outbound.unanswered")
   }
 
