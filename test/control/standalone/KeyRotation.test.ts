@@ -12,9 +12,10 @@ import * as DataPlaneMemory from "../../../layers/memory/DataPlaneMemory.ts"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { type KeyRequest, KeyRotation } from "../../../src/control/standalone/KeyRotation.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
-import { lan, real4, send, syn, tcp } from "../../support/engineSteps.ts"
+import { ack, lan, real4, reply, send, syn, tcp, tcpBack } from "../../support/engineSteps.ts"
 import { addresses, clientId, key, setUp, upsertClient } from "../../support/engineWorld.ts"
 import { connect, MemoryClient, sendInner } from "../../support/memoryClient.ts"
 import { configOf, Disk, layerDisk, withLogLines } from "../../support/standalone.ts"
@@ -47,6 +48,14 @@ const refusal = (step: KeyRequest["step"], days: number | null = null) =>
   Effect.map(Effect.flip(change(step, days)), ({ message }) => message)
 const current = Effect.map(KeyRotation, (keys) => keys.current())
 
+const clientOf = (n: number, gatewayKey: string) =>
+  new MemoryClient({ privateKey: key(n), gatewayKey: Buffer.from(gatewayKey, "base64"), port: 40_000 + n })
+
+const forwarding = rotation.pipe(Layer.provideMerge(packets), Layer.provideMerge(store))
+
+const withPackets = <A, E, R>(test: Effect.Effect<A, E, R>) =>
+  Effect.andThen(TestClock.setTime(today), Effect.provide(test, forwarding, { local: true }))
+
 interface Dated {
   readonly clock: SteppedClock
   readonly change: typeof change
@@ -75,8 +84,6 @@ describe("a key that is rotated", () => {
   it.effect("cuts nobody: a client of the old key and one of the new go on, until it is finished", () =>
     Effect.gen(function* () {
       const before = (yield* current).publicKey
-      const clientOf = (n: number, gatewayKey: string) =>
-        new MemoryClient({ privateKey: key(n), gatewayKey: Buffer.from(gatewayKey, "base64"), port: 40_000 + n })
       yield* setUp(1)
       yield* send(addresses(1, 1, "Resolved", [real4]), upsertClient(2))
       const out = yield* lan
@@ -114,10 +121,34 @@ describe("a key that is rotated", () => {
       assert.deepStrictEqual([finished.left, finished.moved], [[clientId(1)], 1])
       assert.strictEqual(session, 2, "the open session goes on")
       assert.strictEqual(stays.peer.lastHandshakeAt, hadSession, "there is no other one")
-    }).pipe(
-      Effect.provide(rotation.pipe(Layer.provideMerge(packets), Layer.provideMerge(store)), { local: true }),
-      (run) => Effect.andThen(TestClock.setTime(today), run)
-    )
+    }).pipe(withPackets)
+  )
+
+  it.effect("lets a client of the old key go from place to place, in its session and with a new one", () =>
+    Effect.gen(function* () {
+      const before = (yield* current).publicKey
+      const dataPlane = yield* DataPlane
+      const where = Effect.map(dataPlane.clients, (states) => states.get(clientId(1))?.endpoint?.port)
+      yield* setUp(1)
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const out = yield* lan
+      const roams = clientOf(1, before)
+      yield* connect(roams)
+      yield* change("rotate")
+      yield* TestClock.adjust("6 seconds")
+
+      roams.endpoint.port = 41_001
+      yield* sendInner(roams, tcp(443, syn))
+      assert.deepStrictEqual([yield* where, out.length], [41_001, 1])
+      const began = roams.peer.lastHandshakeAt
+      roams.endpoint.port = 41_002
+      yield* connect(roams)
+      yield* reply(roams, tcpBack(443, syn | ack))
+
+      assert.isAbove(roams.peer.lastHandshakeAt, began)
+      assert.deepStrictEqual([yield* where, roams.received.length], [41_002, 1])
+      assert.strictEqual(dataPlane.desired.gatewayKeys().get(clientId(1)), before)
+    }).pipe(withPackets)
   )
 
   it.effect("ends on its day, with a line that names who has not moved", () =>

@@ -1,7 +1,7 @@
 /**
- * Runs inside a network namespace: a live data plane with one WireGuard client that pings the gateway through the tunnel
- * every 10 ms, while the packet worker is broken: each time when another stands by, or with `ALONE=1` before one does.
- * The making of the worker number `BUG_AT` dies in the supervisor.
+ * Runs inside a network namespace: a live data plane whose key is being replaced, with two WireGuard clients that ping the
+ * gateway through the tunnel every 10 ms, one by each of its keys, while the packet worker is broken: each time when another
+ * stands by, or with `ALONE=1` before one does. The making of the worker number `BUG_AT` dies in the supervisor.
  * Prints one JSON value.
  */
 import { execFileSync } from "node:child_process"
@@ -23,6 +23,7 @@ import {
   clientId,
   gateway4,
   gatewayPrivateKey,
+  key,
   mappingId,
   policy,
   primitives,
@@ -83,17 +84,15 @@ const mappings = (n: number): ReadonlyArray<Command> =>
   })
 
 const crowd: ReadonlyArray<Command> = Array.from({ length: clients }, (_, i) => i + 1).flatMap((n) => [
-  {
-    ...upsertClient(1),
-    client: clientId(n),
-    ...(n === 1
-      ? {}
-      : {
-          publicKey: Buffer.from(randomBytes(32)).toString("base64"),
-          tunnel4: `100.65.${n >> 8}.${n & 255}`,
-          tunnel6: `fd00:2021:1111::2:${n.toString(16)}`
-        })
-  },
+  n <= 2
+    ? upsertClient(n)
+    : {
+        ...upsertClient(1),
+        client: clientId(n),
+        publicKey: Buffer.from(randomBytes(32)).toString("base64"),
+        tunnel4: `100.65.${n >> 8}.${n & 255}`,
+        tunnel6: `fd00:2021:1111::2:${n.toString(16)}`
+      },
   dnsResource(n),
   ...mappings(n)
 ])
@@ -101,45 +100,63 @@ const crowd: ReadonlyArray<Command> = Array.from({ length: clients }, (_, i) => 
 const lines: Array<string> = []
 let closingAt = 0
 
-const program = Effect.gen(function* () {
-  const dataPlane = yield* DataPlane
-  const notices = yield* dataPlane.notices
-  const client = new MemoryClient({
-    privateKey: new Uint8Array(32).fill(1),
-    gatewayKey: primitives.x25519(gatewayPrivateKey).publicKey,
-    port: 0
-  })
+/** Clients are given it; the other one is `gatewayPrivateKey`. */
+const currentKey = key(0x42)
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64")
+const publicKeyOf = (privateKey: Uint8Array): Uint8Array => primitives.x25519(privateKey).publicKey
+
+/** Client `n` at its UDP socket, which knows the gateway by this key. */
+const makeEnd = (n: number, gatewayKey: Uint8Array) => {
+  const client = new MemoryClient({ privateKey: key(n), gatewayKey: publicKeyOf(gatewayKey), port: 0 })
   const socket = createSocket("udp4")
+  /** When the last ping was answered, and the longest time between two answers; packets that were not forwarded. */
+  const seen = { answered: 0, longest: 0, unreachable: 0 }
   const flush = (): void => {
     for (const datagram of client.outbox.splice(0)) socket.send(datagram, port, "127.0.0.1")
   }
-  let answered = 0
-  let longest = 0
-  let unreachable = 0
   socket.on("message", (datagram) => {
     client.now = Date.now()
     client.deliver(datagram)
     flush()
     for (const packet of client.received.splice(0)) {
-      if (packet[20] === 3) unreachable++
+      if (packet[20] === 3) seen.unreachable++
       if (packet[20] !== 0) continue
       const now = performance.now()
-      if (answered > 0) longest = Math.max(longest, now - answered)
-      answered = now
+      if (seen.answered > 0) seen.longest = Math.max(seen.longest, now - seen.answered)
+      seen.answered = now
     }
   })
-  let sequence = 0
-  const ping = (): void => {
+  const seal = (packet: Uint8Array): void => {
     client.now = Date.now()
-    client.seal(buildEcho({ source: tunnel4(1), destination: gateway4, identifier: 1, sequence: sequence++ & 0xffff }))
+    client.seal(packet)
     flush()
   }
+  let sequence = 0
+  return {
+    socket,
+    seen,
+    seal,
+    ping: (): void =>
+      seal(buildEcho({ source: tunnel4(n), destination: gateway4, identifier: 1, sequence: sequence++ & 0xffff })),
+    connect: (): void => {
+      client.now = Date.now()
+      client.wireguard.initiate(client.peer, client.now, client.now)
+      flush()
+    }
+  }
+}
+
+const program = Effect.gen(function* () {
+  const dataPlane = yield* DataPlane
+  const notices = yield* dataPlane.notices
+  const first = makeEnd(1, gatewayPrivateKey)
+  const ends = [first, makeEnd(2, currentKey)]
 
   yield* dataPlane.send(policy)
   yield* dataPlane.send({
     _tag: "SetKeys",
-    privateKey: Buffer.from(gatewayPrivateKey).toString("base64"),
-    endingKey: null
+    privateKey: base64(currentKey),
+    endingKey: base64(gatewayPrivateKey)
   })
   for (const command of crowd) yield* dataPlane.send(command)
   ip("link", "set", "lo", "up")
@@ -147,12 +164,12 @@ const program = Effect.gen(function* () {
   ip("link", "set", device, "up")
   yield* dataPlane.start
 
-  client.now = Date.now()
-  client.wireguard.initiate(client.peer, client.now, client.now)
-  flush()
-  const timer = setInterval(ping, 10)
+  for (const { connect } of ends) connect()
+  const timer = setInterval(() => {
+    for (const { ping } of ends) ping()
+  }, 10)
   const settled = Effect.sleep("20 millis").pipe(
-    Effect.repeat({ while: () => performance.now() - answered > 100 }),
+    Effect.repeat({ while: () => ends.some(({ seen }) => performance.now() - seen.answered > 100) }),
     Effect.timeout("10 seconds")
   )
   yield* settled
@@ -175,7 +192,7 @@ const program = Effect.gen(function* () {
   for (const how of process.argv.slice(2)) {
     const epoch = yield* dataPlane.epoch
     yield* ready
-    longest = 0
+    for (const { seen } of ends) seen.longest = 0
     yield* dataPlane.send({ ...policy, ownAddresses: [`${epoch}:${how}`] })
     yield* Effect.sleep("20 millis").pipe(
       Effect.repeat({ until: () => Effect.map(dataPlane.epoch, (now) => now > epoch) }),
@@ -185,20 +202,18 @@ const program = Effect.gen(function* () {
     yield* settled
     // The last mapping of the replay answers for itself.
     yield* Queue.clear(notices)
-    const seen = unreachable
-    client.now = Date.now()
-    client.seal(
+    const { unreachable } = first.seen
+    first.seal(
       buildTcp({ source: tunnel4(1), destination: "100.96.1.36", sourcePort: 9, destinationPort: 9, flags: 2 })
     )
-    flush()
     yield* Effect.sleep("300 millis")
     const told = (yield* Queue.clear(notices)).flatMap((n) => (n._tag === "Traffic" ? [`${n.mapping} ${n.cause}`] : []))
     const counters = yield* dataPlane.counters
     results.push({
       how,
-      gap: Math.round(longest),
+      gap: Math.round(Math.max(...ends.map(({ seen }) => seen.longest))),
       epoch: (yield* dataPlane.epoch) - epoch,
-      answers: unreachable - seen,
+      answers: first.seen.unreachable - unreachable,
       told,
       restarts: counters["worker.restarts"]
     })
@@ -206,10 +221,14 @@ const program = Effect.gen(function* () {
   const after = descriptors()
   yield* ready
   clearInterval(timer)
-  socket.close()
+  for (const { socket } of ends) socket.close()
   closingAt = performance.now()
-  const current = Buffer.from(gatewayPrivateKey)
-  const keys = { begunWith: startKeys.map((key) => current.equals(key)), zeroed: forgottenKey.every((byte) => byte === 0) }
+  const known = dataPlane.desired.gatewayKeys()
+  const keys = {
+    begunWith: startKeys.map((bytes) => base64(bytes) === base64(currentKey)),
+    zeroed: forgottenKey.every((byte) => byte === 0),
+    proved: [gatewayPrivateKey, currentKey].map((of, i) => known.get(clientId(i + 1)) === base64(publicKeyOf(of)))
+  }
   return { results, before, after, keys }
 })
 
