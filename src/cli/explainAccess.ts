@@ -23,6 +23,7 @@ import { formatAge } from "./formatAge.ts"
 import { addressesOf, lookedUp, type Onward, type RunningGateway, toHost } from "./onwardSteps.ts"
 import type { StatusReport } from "./statusReport.ts"
 import { list } from "./textTable.ts"
+import { fewUnused, findUnused } from "./troubles.ts"
 
 export interface ExplainSources {
   /** Who says what is allowed. */
@@ -217,11 +218,20 @@ const connection = (way: Way, { at, clients }: StatusReport, client: Client): vo
     return
   }
   const heard = row?.lastHeardAt ?? row?.lastHandshakeAt ?? null
+  const what =
+    heard === null
+      ? "it is not connected, and was not since the gateway's start"
+      : `it is not connected: last heard of ${formatAge(at - heard)} ago`
+  const unused = row?.unusedAnswers ?? 0
+  if (unused >= fewUnused) {
+    way.no("connection", {
+      what: `${what}; its last ${unused} handshakes came to nothing, though answered`,
+      fix: findUnused
+    })
+    return
+  }
   way.no("connection", {
-    what:
-      heard === null
-        ? "it is not connected, and was not since the gateway's start"
-        : `it is not connected: last heard of ${formatAge(at - heard)} ago`,
+    what,
     fix: "switch WireGuard on at the device; if it is on: does it have this gateway's key, and does it reach the endpoint?"
   })
 }

@@ -146,6 +146,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         bytesOut: activity?.bytesOut ?? 0,
         flows: activity?.flows ?? 0,
         refused: activity?.refused ?? 0,
+        unusedAnswers: activity?.unusedAnswers ?? 0,
         ...gatewayKeyOf(input, client.id),
         ...(state === undefined || state.behindMs === 0 ? {} : { clockWasAheadMs: state.behindMs }),
         ...(twoPlaces === undefined ? {} : { twoPlaces: { ...twoPlaces, at: dateOf(twoPlaces.at) } })

@@ -27,6 +27,8 @@ const ClientRow = Schema.Struct({
   flows: Schema.optionalKey(Schema.Finite),
   /** Packets of it that went no further. */
   refused: Schema.optionalKey(Schema.Finite),
+  /** Handshakes of it in a row that were answered, and no session came of them. */
+  unusedAnswers: Schema.optionalKey(Schema.Finite),
   /** Which of the gateway's keys it has last proved to know; left out: none so far. */
   gatewayKey: Schema.optionalKey(Schema.Literals(["current", "ending", "gone"])),
   /** The client's clock was ahead: its last handshake was dated this long before an earlier one. */

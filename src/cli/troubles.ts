@@ -189,6 +189,30 @@ const silentAddresses: Judgement = ({ mappings, silentAddresses = [] }) =>
     )
   })
 
+/** Fewer unused answers than these may have been lost on their way. */
+export const fewUnused = 3
+/** A device that has given up says nothing any more. */
+const askedLatelyMs = 600_000
+
+const unusedAnswers: Judgement = ({ at, clients }) =>
+  clients.flatMap(({ lastHeardAt, name, unusedAnswers = 0 }) =>
+    unusedAnswers < fewUnused || at - (lastHeardAt ?? 0) > askedLatelyMs
+      ? []
+      : [
+          trouble(
+            "failing",
+            `${name} asks for sessions and uses none: ${unusedAnswers} of its handshakes in a row were answered`,
+            null,
+            findUnused,
+            [name]
+          )
+        ]
+  )
+
+/** Which of them it is, nobody sees from here. */
+export const findUnused =
+  "is its PresharedKey the one that the gateway has for it? If it is, find out why the gateway's answers do not reach it"
+
 const twoPlaces: Judgement = ({ clients }) =>
   clients.flatMap(({ name, twoPlaces }) =>
     twoPlaces === undefined
@@ -327,6 +351,7 @@ const judgements: ReadonlyArray<Judgement> = [
   defects,
   silentAddresses,
   failingNames,
+  unusedAnswers,
   twoPlaces,
   foreignNetworks,
   unknownDevices,

@@ -15,6 +15,8 @@ export interface ClientActivity {
   readonly refused: number
   /** Its flows just now. */
   readonly flows: number
+  /** Handshakes of it in a row that were answered, and no session came of them. */
+  readonly unusedAnswers: number
   /** The last authentic message from it. */
   readonly heardAt: number | null
   /** The last packet either way. */
@@ -82,6 +84,7 @@ export class Activity {
       bytesOut: (before?.bytesOut ?? 0) + row.bytesOut,
       refused: (before?.refused ?? 0) + row.refused,
       flows: row.flows,
+      unusedAnswers: row.unusedAnswers,
       heardAt: row.heardAgo === null ? null : now - row.heardAgo,
       activeAt: row.activeAgo === null ? null : now - row.activeAgo
     })

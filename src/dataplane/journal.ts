@@ -74,6 +74,8 @@ export interface ClientRow {
   readonly bytesOut: number
   readonly refused: number
   readonly flows: number
+  /** Handshakes of it in a row that were answered, and no session came of them. */
+  readonly unusedAnswers: number
   /** Of the last authentic message from it, keepalives too; `null`: there was none. */
   readonly heardAgo: number | null
   /** Of the last inner packet either way. */

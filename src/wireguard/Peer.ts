@@ -42,6 +42,12 @@ export class Peer implements Timed {
   /** Our public key of the last handshake that both sides have proved; may be set after a restart. `null`: not known. */
   ownKey: Uint8Array | null = null
 
+  /**
+   * Handshakes of it in a row that were answered, and begun again before a packet used the answer: its preshared key is
+   * another one, or answers do not reach it.
+   */
+  unusedAnswers = 0
+
   /** Monotonic milliseconds of the last authentic message from it; -Infinity before. */
   heardAt = -never
 

@@ -168,6 +168,7 @@ export class WireGuard {
       this.pending.delete(peer)
       this.sessions.drop(peer)
       Timers.disarm(peer)
+      peer.unusedAnswers = 0
     }
     peer.user = config.user
     peer.deaf = false
@@ -458,6 +459,7 @@ export class WireGuard {
     this.pending.delete(peer)
     peer.retransmitAt = Number.POSITIVE_INFINITY
     peer.lastHandshakeAt = now
+    peer.unusedAnswers = 0
     peer.passive = false
     this.event(peer, "HandshakeDone")
   }

@@ -80,7 +80,10 @@ export class Handshakes {
       peer.latestTai64n.set(timestamp)
       peer.acceptedAt = now
       // It starts again instead of taking our answer, which is what one with the wrong key looks like from here.
-      if (peer.next !== null) peer.swapKeys()
+      if (peer.next !== null) {
+        peer.unusedAnswers++
+        peer.swapKeys()
+      }
     } else {
       peer.doubtedAt = now
       peer.unprovenBehindMs = millisOf(peer.latestTai64n) - millisOf(timestamp)

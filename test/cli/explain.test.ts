@@ -264,6 +264,24 @@ alice reaches gitlab.corp.internal:443`
     })
   )
 
+  it.effect("of a client with another preshared key says that its handshakes are answered, and asks for that key", () =>
+    Effect.gen(function* () {
+      const clients = report.clients.map((row) => ({
+        ...row,
+        connected: false,
+        unusedAnswers: 4,
+        lastHeardAt: report.at - 3_000
+      }))
+      const { steps } = yield* explain("alice", "gitlab.corp.internal:443", { running: running({}, { clients }) })
+      const { fix, what } = steps.find(({ part }) => part === "connection")!
+      assert.strictEqual(
+        what,
+        "it is not connected: last heard of 3 s ago; its last 4 handshakes came to nothing, though answered"
+      )
+      assert.match(fix ?? "", /^is its PresharedKey the one that the gateway has for it\?/)
+    })
+  )
+
   it.effect("looks a name up that nobody has asked for, at the servers of its resource", () =>
     Effect.gen(function* () {
       const asked: Array<unknown> = []

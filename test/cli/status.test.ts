@@ -66,14 +66,16 @@ describe("the status report", () => {
   it("says of a client that fell silent that it is not connected, as of three keepalives", () => {
     const heard = (ago: number, path?: "direct") => {
       const activity = new Activity()
-      const row = { client: ClientId.make("alice"), bytesIn: 7, bytesOut: 8, refused: 2, flows: 1, activeAgo: null }
-      activity.observe({ addresses: [], strangers: [], clients: [{ ...row, heardAgo: ago }] }, input.now)
+      const carried = { bytesIn: 7, bytesOut: 8, refused: 2, flows: 1, unusedAnswers: 3 }
+      const row = { client: ClientId.make("alice"), ...carried, activeAgo: null, heardAgo: ago }
+      activity.observe({ addresses: [], strangers: [], clients: [row] }, input.now)
       const { path: _, ...state } = input.clientStates.get("alice")!
       const clientStates = new Map([["alice", path === undefined ? state : { ...state, path }]])
       return makeStatusReport({ ...input, activity, clientStates }).clients[0]!
     }
-    const { bytesIn, bytesOut, flows, lastHeardAt, refused } = heard(1_000)
-    assert.deepStrictEqual([bytesIn, bytesOut, flows, refused, lastHeardAt], [7, 8, 1, 2, input.at - 1_000])
+    const { bytesIn, bytesOut, flows, lastHeardAt, refused, unusedAnswers } = heard(1_000)
+    assert.deepStrictEqual([bytesIn, bytesOut, flows, refused, unusedAnswers], [7, 8, 1, 2, 3])
+    assert.strictEqual(lastHeardAt, input.at - 1_000)
     assert.deepStrictEqual(
       [heard(75_000).connected, heard(75_001).connected, heard(75_001, "direct").connected],
       [true, false, true]

@@ -194,6 +194,21 @@ describe("what is wrong", () => {
     ])
   })
 
+  it("a client that uses none of the sessions that it asks for is told while it asks, after a few that may have been lost", () => {
+    const asks = (unusedAnswers: number, ago: number) => ({
+      clients: [{ ...report.clients[0]!, unusedAnswers, lastHeardAt: at - ago }]
+    })
+    assert.deepStrictEqual(told(asks(3, 4_000)), [
+      [
+        "failing",
+        "alice asks for sessions and uses none: 3 of its handshakes in a row were answered",
+        null,
+        "is its PresharedKey the one that the gateway has for it? If it is, find out why the gateway's answers do not reach it"
+      ]
+    ])
+    assert.deepStrictEqual([...told(asks(2, 4_000)), ...told(asks(3, 600_001))], [])
+  })
+
   it("missing IPv6 is a note, told once where one thing follows from another", () => {
     const part = (why: string) => ({ why, since: at - 12_000 })
     const ipv6 = { sockets: part("no sockets"), device: part("switched off"), wayOut: part("no route") }

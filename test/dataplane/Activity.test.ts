@@ -33,15 +33,25 @@ describe("what is known of a client", () => {
   it("is the sum of what workers told, and its flows end with the worker", () => {
     const activity = new Activity()
     const client = ClientId.make("alice")
-    const row = { client, bytesIn: 10, bytesOut: 20, refused: 1, flows: 3, heardAgo: 5, activeAgo: null }
+    const row = {
+      client,
+      bytesIn: 10,
+      bytesOut: 20,
+      refused: 1,
+      flows: 3,
+      unusedAnswers: 4,
+      heardAgo: 5,
+      activeAgo: null
+    }
     activity.observe({ ...none, clients: [row] }, 100)
     activity.restart()
-    activity.observe({ ...none, clients: [{ ...row, flows: 0, heardAgo: 0 }] }, 200)
+    activity.observe({ ...none, clients: [{ ...row, flows: 0, unusedAnswers: 0, heardAgo: 0 }] }, 200)
     assert.deepStrictEqual(activity.clients.get(client), {
       bytesIn: 20,
       bytesOut: 40,
       refused: 2,
       flows: 0,
+      unusedAnswers: 0,
       heardAt: 200,
       activeAt: null
     })

@@ -21,7 +21,8 @@ import {
   proxy4,
   resourceId,
   setUp,
-  tunnel4
+  tunnel4,
+  upsertClient
 } from "../support/engineWorld.ts"
 import { connect, exchange, MemoryClient, sendInner } from "../support/memoryClient.ts"
 import { buildTcp, buildUdp } from "../support/packets.ts"
@@ -186,6 +187,40 @@ describe("a client", () => {
         assert.isAtMost(row.heardAgo ?? Number.NaN, 1_100)
         assert.deepStrictEqual((yield* told(notices)).clients, [])
       }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a client with another preshared key", () => {
+  it.effect("has the handshakes told that were answered in vain, until a session comes or its key is another", () =>
+    Effect.gen(function* () {
+      const client = makeClient(1)
+      yield* setUp(1)
+      const withKey = { ...upsertClient(1), presharedKey: Buffer.from(key(9)).toString("base64") }
+      const notices = yield* (yield* DataPlane).notices
+      const unused = Effect.map(told(notices), ({ clients }) => clients.at(-1)?.unusedAnswers)
+      const again = Effect.gen(function* () {
+        yield* TestClock.adjust("6 seconds")
+        client.now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+        client.wireguard.advance(client.now, client.now)
+        yield* exchange([client])
+      })
+      yield* send(withKey)
+      yield* connect(client)
+      assert.strictEqual(yield* unused, 0, "its answer may be on its way")
+      yield* Effect.repeat(again, { times: 2 })
+      assert.strictEqual(yield* unused, 3)
+
+      client.wireguard.addPeer({ publicKey: gatewayPublicKey, presharedKey: key(9), keepalive: 0, user: 0 })
+      yield* connect(client)
+      assert.strictEqual(yield* unused, 0)
+
+      yield* send(upsertClient(1))
+      yield* connect(client)
+      yield* again
+      assert.strictEqual(yield* unused, 1)
+      yield* send(withKey)
+      assert.strictEqual(yield* unused, 0)
+    }).pipe(Effect.provide(layer))
   )
 })
 

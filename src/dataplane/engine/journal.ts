@@ -28,11 +28,7 @@ const mostAddressClients = 64
 const mostStrangers = 16
 
 /** What main was told of a client last. */
-interface Told {
-  readonly bytesIn: number
-  readonly bytesOut: number
-  readonly refused: number
-  readonly flows: number
+interface Told extends Omit<ClientRow, "activeAgo" | "client" | "heardAgo"> {
   readonly heardAt: number
 }
 
@@ -149,7 +145,7 @@ export class Journal {
       const client = clients.get(this.turn++ % end)
       if (client === undefined) continue
       const { index, peer, refused } = client
-      const { dataAt, heardAt, rxBytes: bytesIn, txBytes: bytesOut } = peer
+      const { dataAt, heardAt, rxBytes: bytesIn, txBytes: bytesOut, unusedAnswers } = peer
       const flows = sessions.sizeOf(index)
       const before = this.told[index] ?? nothingTold
       if (
@@ -157,16 +153,18 @@ export class Journal {
         before.bytesIn === bytesIn &&
         before.bytesOut === bytesOut &&
         before.refused === refused &&
-        before.flows === flows
+        before.flows === flows &&
+        before.unusedAnswers === unusedAnswers
       )
         continue
-      this.told[index] = { bytesIn, bytesOut, refused, flows, heardAt }
+      this.told[index] = { bytesIn, bytesOut, refused, flows, unusedAnswers, heardAt }
       rows.push({
         client: client.id,
         bytesIn: since(before.bytesIn, bytesIn),
         bytesOut: since(before.bytesOut, bytesOut),
         refused: refused - before.refused,
         flows,
+        unusedAnswers,
         heardAgo: Number.isFinite(heardAt) ? now - heardAt : null,
         activeAgo: Number.isFinite(dataAt) ? now - dataAt : null
       })
@@ -175,7 +173,14 @@ export class Journal {
   }
 }
 
-const nothingTold: Told = { bytesIn: 0, bytesOut: 0, refused: 0, flows: 0, heardAt: Number.NEGATIVE_INFINITY }
+const nothingTold: Told = {
+  bytesIn: 0,
+  bytesOut: 0,
+  refused: 0,
+  flows: 0,
+  unusedAnswers: 0,
+  heardAt: Number.NEGATIVE_INFINITY
+}
 
 /** A client with another key begins at zero. */
 const since = (before: number, total: number): number => (total < before ? total : total - before)

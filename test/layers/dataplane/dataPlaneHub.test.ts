@@ -70,7 +70,8 @@ describe("what the data planes share", () => {
     Effect.gen(function* () {
       const hub = makeDataPlaneHub()
       const notices = yield* hub.service.notices
-      const row = { client: clientId(1), bytesIn: 1, bytesOut: 1, refused: 0, flows: 1, heardAgo: 0, activeAgo: 0 }
+      const carried = { bytesIn: 1, bytesOut: 1, refused: 0, flows: 1, unusedAnswers: 0 }
+      const row = { client: clientId(1), ...carried, heardAgo: 0, activeAgo: 0 }
       const untold = { flows: 0, strangers: 0 }
       const journal = { refused: [], flows: [], clients: [row], addresses: [], strangers: [], untold }
       const late: ReadonlyArray<Notice> = [state, { _tag: "Journal", epoch: 1, ...journal }]
