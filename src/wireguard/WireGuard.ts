@@ -12,7 +12,8 @@ import { CookieHolder } from "./cookie.ts"
 import { HandshakeGate } from "./handshakeGate.ts"
 import { defaultLimits, EventRate, type HandshakeLimits } from "./handshakeLimits.ts"
 import { Handshakes } from "./handshakes.ts"
-import { OwnKey } from "./OwnKey.ts"
+import type { OwnKey } from "./OwnKey.ts"
+import { OwnKeys } from "./OwnKeys.ts"
 import { Peer, type PeerEvent } from "./Peer.ts"
 import * as Timers from "./peerTimers.ts"
 import type { Primitives } from "./primitives.ts"
@@ -76,9 +77,7 @@ export class WireGuard {
   private readonly stranger: NonNullable<WireGuardOptions["stranger"]>
   private readonly limits: HandshakeLimits
   private readonly mtu: number
-  /** The key of ours that peers should know, and the one that answers as well for a time. */
-  private ownKey: OwnKey
-  private endingKey: OwnKey | null = null
+  private readonly keys: OwnKeys
   private readonly peers = new Map<string, Peer>()
   private readonly sessions: SessionTable
   private readonly handshakes: Handshakes
@@ -103,7 +102,7 @@ export class WireGuard {
     this.limits = { ...defaultLimits, ...options.limits }
     this.left = this.limits.seenPerTurn
     this.mtu = options.mtu ?? 1420
-    this.ownKey = new OwnKey(this.p, options.privateKey)
+    this.keys = new OwnKeys(this.p, options.privateKey)
     this.sessions = new SessionTable(this.p)
     this.handshakes = new Handshakes(this.p, this.sessions, (key) => this.hearing(key))
     this.gate = new HandshakeGate(this.p, this.limits)
@@ -113,7 +112,7 @@ export class WireGuard {
 
   /** The one that peers should know. */
   get publicKey(): Uint8Array {
-    return this.ownKey.publicKey
+    return this.keys.current.publicKey
   }
 
   /**
@@ -121,38 +120,10 @@ export class WireGuard {
    * well. Sessions go on whatever key they began with; a handshake that is under way with one that is gone is given up.
    */
   setKeys(privateKey: Uint8Array, endingKey: Uint8Array | null): void {
-    const before = [this.ownKey, this.endingKey].filter((key) => key !== null)
-    this.ownKey = this.takeKey(privateKey, before)
-    const ending = endingKey === null ? null : this.takeKey(endingKey, [...before, this.ownKey])
-    this.endingKey = ending === this.ownKey ? null : ending
-    for (const key of before) {
-      if (this.has(key)) continue
+    for (const key of this.keys.set(privateKey, endingKey)) {
       for (const peer of this.peers.values()) if (peer.outgoing?.key === key) this.sessions.setOutgoing(peer, null)
       key.free()
     }
-  }
-
-  private takeKey(privateKey: Uint8Array, before: ReadonlyArray<OwnKey>): OwnKey {
-    const key = new OwnKey(this.p, privateKey)
-    const known = before.find(({ publicKey }) => this.p.equal(publicKey, key.publicKey))
-    if (known === undefined) return key
-    key.free()
-    return known
-  }
-
-  private has(key: OwnKey): boolean {
-    return key === this.ownKey || key === this.endingKey
-  }
-
-  /**
-   * Ours to call the peer with. First the one that it has proved to know, or else the ending one; after a call without an
-   * answer the other one: it may have moved, and a restart have forgotten that.
-   */
-  private keyFor(peer: Peer): OwnKey {
-    const { endingKey, ownKey } = this
-    if (endingKey === null) return ownKey
-    if (peer.outgoing !== null) return peer.outgoing.key === ownKey ? endingKey : ownKey
-    return peer.ownKey !== null && this.p.equal(peer.ownKey, ownKey.publicKey) ? ownKey : endingKey
   }
 
   /** Adds a peer, or updates the one with this key; its sessions stay unless the preshared key changed. */
@@ -217,8 +188,7 @@ export class WireGuard {
     Timers.disarm(peer)
     peer.presharedKey.fill(0)
     peer.setOtherKey(null)
-    this.ownKey.forgetPeer(peer)
-    this.endingKey?.forgetPeer(peer)
+    this.keys.forgetPeer(peer)
     peer.cookies.clear()
   }
 
@@ -234,8 +204,7 @@ export class WireGuard {
   /** Removes all peers and frees our own keys: this object is of no more use. */
   close(): void {
     for (const peer of this.peers.values()) this.removePeer(peer)
-    this.ownKey.free()
-    this.endingKey?.free()
+    this.keys.free()
   }
 
   /**
@@ -262,13 +231,17 @@ export class WireGuard {
       this.left--
     }
     if (type === Protocol.messageInitiation && length === Protocol.initiationLength) {
-      return this.receiveHandshake(offset, length, this.ownKey, this.endingKey, from, now)
+      const message = this.bytes.subarray(offset, offset + length)
+      const key = this.keys.meantBy(message)
+      // One that was compared with a second key is as much work as another message.
+      if (key !== this.keys.current && this.keys.ending !== null && this.left > 0) this.left--
+      return key === null ? ReceiveCode.BadMac1 : this.receiveHandshake(message, key, from, now)
     }
     if (type === Protocol.messageResponse && length === Protocol.responseLength) {
-      const outgoing = this.sessions.handshake(Protocol.readWord(this.bytes, offset + 8))?.outgoing ?? null
-      return outgoing === null
-        ? ReceiveCode.UnknownReceiver
-        : this.receiveHandshake(offset, length, outgoing.key, null, from, now)
+      const key = this.sessions.handshake(Protocol.readWord(this.bytes, offset + 8))?.outgoing?.key
+      if (key === undefined) return ReceiveCode.UnknownReceiver
+      const message = this.bytes.subarray(offset, offset + length)
+      return key.issuer.hasMac1(message) ? this.receiveHandshake(message, key, from, now) : ReceiveCode.BadMac1
     }
     if (type === Protocol.messageCookie && length === Protocol.cookieLength) return this.receiveCookie(offset, now)
     return ReceiveCode.Malformed
@@ -315,7 +288,7 @@ export class WireGuard {
   workHandshakes(now: number): boolean {
     for (let i = 0; i < this.limits.perTurn && this.gate.queue.take(); i++) {
       const { from, key, message } = this.gate.queue
-      const outcome = !this.has(key)
+      const outcome = !this.keys.has(key)
         ? HandshakeOutcome.GivenUp
         : message[0] === Protocol.messageInitiation
           ? this.workInitiation(message, key, from, now)
@@ -379,16 +352,8 @@ export class WireGuard {
     return plain === 0 ? ReceiveCode.Keepalive : ReceiveCode.Data
   }
 
-  private receiveHandshake(
-    offset: number,
-    length: number,
-    first: OwnKey,
-    second: OwnKey | null,
-    from: Readonly<Endpoint>,
-    now: number
-  ): number {
-    const code = this.gate.admit(this.bytes.subarray(offset, offset + length), first, second, from, now)
-    if (this.gate.lookedTwice && this.left > 0) this.left--
+  private receiveHandshake(message: Uint8Array, key: OwnKey, from: Readonly<Endpoint>, now: number): number {
+    const code = this.gate.admit(message, key, from, now)
     if (code === ReceiveCode.CookieSent) {
       this.bytes.set(this.gate.reply, this.scratch)
       this.send(from, this.scratch, this.gate.reply.length)
@@ -465,7 +430,7 @@ export class WireGuard {
   }
 
   private sendInitiation(peer: Peer, now: number, wall: number): void {
-    const message = peer.hasEndpoint ? this.handshakes.begin(peer, this.keyFor(peer), now, wall) : undefined
+    const message = peer.hasEndpoint ? this.handshakes.begin(peer, this.keys.toCall(peer), now, wall) : undefined
     if (message === undefined) return this.giveUp(peer)
     peer.initiatedAt = now
     peer.jitter = this.makeJitter()

@@ -1,6 +1,6 @@
 /**
- * What a handshake message must pass before anyone spends public-key work on it: knowledge of a public key of ours (mac1),
- * a proven address while under load or over the limit (mac2), a token of its source, and a place in the queue.
+ * What a handshake message for a key of ours (mac1) must pass before anyone spends public-key work on it: a proven address
+ * while under load or over the limit (mac2), a token of its source, and a place in the queue.
  *
  * Stock clients use a cookie only 5 s after they got it. So under load a source that was quiet is let in without one,
  * as long as the queue is short and no more than `loadMark` of them come in a second: beside a flood from sources that
@@ -19,8 +19,6 @@ export class HandshakeGate {
   readonly queue: HandshakeQueue
   /** The cookie reply that belongs to the last `CookieSent`. */
   reply: Uint8Array = new Uint8Array(0)
-  /** Whether the last message was compared with a second key: as much work as another message. */
-  lookedTwice = false
   private readonly limits: HandshakeLimits
   private readonly buckets: SourceBuckets
   private readonly quiet: SourceBuckets
@@ -40,19 +38,8 @@ export class HandshakeGate {
     this.queue = new HandshakeQueue(limits.queue)
   }
 
-  /**
-   * A message for one of our keys; the second one is only looked at when it is not for the first. Returns a `ReceiveCode`:
-   * `Handled` once the message is queued; at `CookieSent` the caller sends `reply`.
-   */
-  admit(message: Uint8Array, first: OwnKey, second: OwnKey | null, from: Readonly<Endpoint>, now: number): number {
-    this.lookedTwice = false
-    let key = first
-    if (!first.issuer.hasMac1(message)) {
-      if (second === null) return ReceiveCode.BadMac1
-      this.lookedTwice = true
-      if (!second.issuer.hasMac1(message)) return ReceiveCode.BadMac1
-      key = second
-    }
+  /** Returns a `ReceiveCode`: `Handled` once the message is queued; at `CookieSent` the caller sends `reply`. */
+  admit(message: Uint8Array, key: OwnKey, from: Readonly<Endpoint>, now: number): number {
     const loaded = this.isLoaded(now)
     const proven = key.issuer.hasMac2(message, from, now)
     if (!proven && !this.isWelcome(from, loaded, now)) {

@@ -123,7 +123,7 @@ const others = [
   /^engine\.outbound\.(clients|lengths|offsets)$/,
   /^engine\.wireguard\.((peer|handshakes)\.|(sessions\.)?random$)/,
   // The gateway's own keys, but not what they share with clients.
-  /^engine\.wireguard\.(ownKey|endingKey)\.(?!shared)/,
+  /^engine\.wireguard\.keys\.(current|ending)\.(?!shared)/,
   // What was written to slots that are free.
   /^engine\.state\.sessions\.(cold|numbers|records|(in|out)boundAhead\.index\.hashes)$/,
   // What is told of the last second, and how far that has come.
