@@ -102,7 +102,7 @@ export const layer = (
           yield* Effect.all([
             statusRoute(about, http),
             explainRoute(Effect.sync(explained)),
-            reloadRoute(registry.reload),
+            reloadRoute(registry.reload, options.file),
             keyRoute(keys.change),
             logRoute
           ])

@@ -110,7 +110,7 @@ export const clientAdd = Command.make(
       `${name} is added to ${file} as ${client.tunnel4}; it may reach ${reach.join(" ") || "nothing: no resource allows it or one of its groups"}`
     )
     if (Option.isSome(out)) yield* Console.error(`${out.value} is the client's WireGuard file, with its keys`)
-    yield* Console.error(yield* tellGateway(config.controlSocket))
+    yield* Console.error(yield* tellGateway(config.controlSocket, file))
   })
 ).pipe(Command.withDescription("Add a client, and show its WireGuard file once"))
 

@@ -23,6 +23,6 @@ export const clientRemove = Command.make(
       }))
     )
     yield* Console.log(`${name} is removed from ${file}`)
-    yield* Console.log(yield* tellGateway(config.controlSocket))
+    yield* Console.log(yield* tellGateway(config.controlSocket, file))
   })
 ).pipe(Command.withDescription("Remove a client; all others keep their addresses"))

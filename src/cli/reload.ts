@@ -1,13 +1,10 @@
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import { ReloadReport } from "../control/Registry.ts"
-import { askGateway, ControlError } from "./ControlClient.ts"
+import { askReload, type ReloadAnswer } from "./askReload.ts"
+import { ControlError } from "./ControlClient.ts"
 import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
 import { switchFlag } from "./switchFlag.ts"
-
-/** A large file takes a while to be read. */
-const withinMs = 60_000
 
 /** `sallyport reload`: the running gateway reads its file anew and tells what has changed. */
 export const reload = Command.make(
@@ -17,8 +14,7 @@ export const reload = Command.make(
     ...controlSocketFlags
   },
   Effect.fnUntraced(function* ({ json, ...where }) {
-    const path = yield* controlSocketOf(where)
-    const report = yield* askGateway(path, { method: "POST", path: "/v1/reload", withinMs }, ReloadReport)
+    const report = yield* askReload(yield* controlSocketOf(where))
     yield* Console.log(json ? JSON.stringify(report) : renderReload(report))
     if (report.warnings.length > 0) return yield* new ControlError({ message: report.warnings.join("\n") })
   })
@@ -26,7 +22,17 @@ export const reload = Command.make(
   Command.withDescription("Let the running gateway read its file anew; nobody is cut whom the change does not concern")
 )
 
-const renderReload = ({ clients, grants, resolvers, resources, sessions, settings, tookMs, version }: ReloadReport) => {
+const renderReload = ({
+  file,
+  clients,
+  grants,
+  resolvers,
+  resources,
+  sessions,
+  settings,
+  tookMs,
+  version
+}: ReloadAnswer) => {
   const lines = [
     ...changesOf("client", clients),
     ...changesOf("resource", resources),
@@ -35,7 +41,7 @@ const renderReload = ({ clients, grants, resolvers, resources, sessions, setting
     ...grantLines(grants)
   ]
   return [
-    ...(lines.length > 0 ? lines : ["the file says what it said before"]),
+    ...(lines.length > 0 ? lines : [`${file ?? "the file"} says what it said before`]),
     `sessions ${sessions.cut} cut, ${sessions.untouched} untouched; ${clients.untouched} clients untouched`,
     `policy ${version} is in force after ${tookMs} ms`
   ].join("\n")
@@ -44,7 +50,7 @@ const renderReload = ({ clients, grants, resolvers, resources, sessions, setting
 /** Names of one kind of change that are shown. */
 const maxNames = 20
 
-const grantLines = ({ added, changed, named, removed }: ReloadReport["grants"]): ReadonlyArray<string> => {
+const grantLines = ({ added, changed, named, removed }: ReloadAnswer["grants"]): ReadonlyArray<string> => {
   const all = added + changed + removed
   if (all === 0) return []
   const shown = named.slice(0, maxNames).map(({ allows, before, change, client, resource }) => {
@@ -55,7 +61,7 @@ const grantLines = ({ added, changed, named, removed }: ReloadReport["grants"]):
   return [`grants   ${added} added, ${changed} changed, ${removed} removed`, ...shown, ...more]
 }
 
-const changesOf = (what: string, of: ReloadReport["clients"]): ReadonlyArray<string> =>
+const changesOf = (what: string, of: ReloadAnswer["clients"]): ReadonlyArray<string> =>
   (["added", "changed", "removed"] as const).flatMap((change) => {
     const names = of[change]
     if (names.length === 0) return []

@@ -1,17 +1,22 @@
 import * as Effect from "effect/Effect"
-import { ReloadReport } from "../control/Registry.ts"
-import { askGateway, ControlError } from "./ControlClient.ts"
-
-const withinMs = 60_000
+import * as FileSystem from "effect/FileSystem"
+import { askReload } from "./askReload.ts"
+import { ControlError } from "./ControlClient.ts"
 
 /**
  * Lets a running gateway take a changed file; what came of it, in a line. Fails when a gateway may run that has not taken it,
  * or not all of it: who removes a client must not take that for done.
  */
-export const tellGateway = Effect.fnUntraced(function* (socket: string) {
-  return yield* askGateway(socket, { method: "POST", path: "/v1/reload", withinMs }, ReloadReport).pipe(
+export const tellGateway = Effect.fnUntraced(function* (socket: string, file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const changed = yield* Effect.orElseSucceed(fs.realPath(file), () => file)
+  return yield* askReload(socket).pipe(
     Effect.matchEffect({
-      onSuccess: ({ warnings }) => {
+      onSuccess: ({ file: read, warnings }) => {
+        if (read !== changed) {
+          const message = `the file is changed, but the gateway at ${socket} runs with ${read ?? "no file"}; ${file} counts when one starts with it`
+          return Effect.fail(new ControlError({ message }))
+        }
         if (warnings.length === 0) return Effect.succeed("the running gateway has taken the change")
         const message = `the running gateway has taken the change, but ${warnings.join("; and ")}`
         return Effect.fail(new ControlError({ message }))

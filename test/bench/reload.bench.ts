@@ -8,8 +8,7 @@
 import { readFileSync, writeFileSync } from "node:fs"
 import { Effect, Fiber, Schedule, Schema } from "effect"
 import * as ControlClient from "../../layers/cli/ControlClient.ts"
-import { askGateway } from "../../src/cli/ControlClient.ts"
-import { ReloadReport } from "../../src/control/Registry.ts"
+import { askReload } from "../../src/cli/askReload.ts"
 import { Lab, labAddresses } from "../../src/lab/demo/Lab.ts"
 import { generate, runBench, startFleetGateway } from "./support/benchLab.ts"
 import { clock } from "./support/fleet.ts"
@@ -57,7 +56,7 @@ await runBench(
     const fleet = yield* startFleetGateway(clients, lines)
     const { configPath: file } = fleet.gateway
     const socket = `${lab.directory}/gateway.sock`
-    const reload = askGateway(socket, { method: "POST", path: "/v1/reload", withinMs: 60_000 }, ReloadReport)
+    const reload = askReload(socket)
     const watch = yield* watchWire
     const reloading = rounds * changes.length * 2 * (pauseMs / 1_000 + 0.5)
     const seconds = quietSeconds + 5 + reloading

@@ -4,6 +4,7 @@ import { ConfigProvider, Console, Effect, Exit, FileSystem, Layer, PlatformError
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import * as Keys from "../../layers/cli/Keys.ts"
+import type { ReloadAnswer } from "../../src/cli/askReload.ts"
 import { client } from "../../src/cli/client.ts"
 import { ControlClient, ControlError } from "../../src/cli/ControlClient.ts"
 import { HostAddress } from "../../src/cli/HostAddress.ts"
@@ -12,7 +13,6 @@ import { init } from "../../src/cli/init.ts"
 import { layerUsageErrors } from "../../src/cli/usageError.ts"
 import { reload } from "../../src/cli/reload.ts"
 import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
-import type { ReloadReport } from "../../src/control/Registry.ts"
 import { key } from "../config/fixtures.ts"
 import { report } from "./fixtures.ts"
 
@@ -24,11 +24,15 @@ resources:
   lab: { cidr: 10.20.0.0/16, allow: [eng] }
 `
 
-/** `refuses`: it says who it is, and takes no changed file. `halts`: it takes it in part. `rotates`: its key is being replaced. */
-type Gateway = "runs" | "refuses" | "halts" | "rotates" | "none"
+/**
+ * `refuses`: it says who it is, and takes no changed file. `halts`: it takes it in part. `other`: it was started with another
+ * file. `rotates`: its key is being replaced.
+ */
+type Gateway = "runs" | "refuses" | "halts" | "other" | "rotates" | "none"
 
 const names = { added: [], changed: [], removed: [], untouched: 0 }
-const reloaded = (warnings: ReadonlyArray<string>): ReloadReport => ({
+const reloaded = (file: string, warnings: ReadonlyArray<string>): ReloadAnswer => ({
+  file,
   version: 2,
   clients: names,
   resources: names,
@@ -46,16 +50,19 @@ const rotating = {
   clients: report.clients.map((row) => ({ ...row, gatewayKey: "ending" }))
 }
 
-const layerControl = (gateway: Gateway) =>
+const layerControl = (gateway: Gateway, directory: string) =>
   Layer.succeed(ControlClient, {
     request: (_socket, { path }) => {
       if (gateway === "none") {
         return Effect.fail(new ControlError({ message: "no gateway is running", notRunning: true }))
       }
       if (path !== "/v1/reload") return Effect.succeed(JSON.stringify(gateway === "rotates" ? rotating : report))
+      const file = `${directory}/${gateway === "other" ? "other" : "s"}.yaml`
       return gateway === "refuses"
         ? Effect.fail(new ControlError({ message: "device cannot change while the gateway runs" }))
-        : Effect.succeed(JSON.stringify(reloaded(gateway === "halts" ? ["the firewall is as it was: no nft"] : [])))
+        : Effect.succeed(
+            JSON.stringify(reloaded(file, gateway === "halts" ? ["the firewall is as it was: no nft"] : []))
+          )
     },
     lines: () => Stream.empty
   })
@@ -105,7 +112,7 @@ const inDirectory = <A, E>(
         const exit = yield* Effect.exit(Command.runWith(cli, { version: "0" })([...args]))
         const said = (yield* TestConsole.logLines).slice(seen).map(String).join("\n")
         return { said, error: Exit.isFailure(exit) ? (yield* Effect.orDie(Effect.flip(exit))).message : null }
-      }).pipe(Effect.provide([layers, layerControl(gateway), layerTerminal(outputLost)]))
+      }).pipe(Effect.provide([layers, layerControl(gateway, directory), layerTerminal(outputLost)]))
     return yield* use(directory, run)
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
@@ -277,6 +284,28 @@ describe("a running gateway that does not take the changed file", () => {
     )
   )
 
+  it.effect("as it was started with another one, is told as a failure, too", () =>
+    inDirectory(
+      (directory, run) =>
+        Effect.gen(function* () {
+          const added = yield* run(`client add bob --public-key ${key(7)} -c $D/s.yaml`)
+          const removed = yield* run("client remove bob -c $D/s.yaml")
+
+          for (const { error } of [added, removed]) {
+            assert.match(
+              error ?? "",
+              /^the file is changed, but the gateway at \S+ runs with \S+\/other\.yaml; \S+\/s\.yaml /
+            )
+          }
+          assert.match(
+            (yield* run("reload -c $D/s.yaml")).said,
+            new RegExp(`^${directory}/other.yaml says what it said`)
+          )
+        }),
+      "other"
+    )
+  )
+
   it.effect("or not all of it, is told as a failure, after what has changed", () =>
     inDirectory(
       (_, run) =>
@@ -298,20 +327,22 @@ describe("a running gateway that does not take the changed file", () => {
 
 describe("sallyport init", () => {
   it.effect("writes a file that is right and says what comes next", () =>
-    inDirectory((directory, run) =>
-      Effect.gen(function* () {
-        const { error, said } = yield* run("init -c $D/etc/new.yaml --endpoint [2001:db8::1]:5000")
-        assert.isNull(error)
-        const at = `--config ${directory}/etc/new.yaml`
-        const [next, then] = said.split("\n").slice(-2)
-        assert.strictEqual(
-          next,
-          `next: sallyport up ${at}, and in another shell: sallyport client add NAME --group GROUP ${at}`
-        )
-        assert.match(then ?? "", new RegExp(`^then .* sallyport check ${at}, sallyport reload ${at}$`))
-        assert.match((yield* run("client list -c $D/etc/new.yaml")).said, /has no clients/)
-        assert.isNull((yield* run("client add bob -c $D/etc/new.yaml")).error)
-      })
+    inDirectory(
+      (directory, run) =>
+        Effect.gen(function* () {
+          const { error, said } = yield* run("init -c $D/etc/new.yaml --endpoint [2001:db8::1]:5000")
+          assert.isNull(error)
+          const at = `--config ${directory}/etc/new.yaml`
+          const [next, then] = said.split("\n").slice(-2)
+          assert.strictEqual(
+            next,
+            `next: sallyport up ${at}, and in another shell: sallyport client add NAME --group GROUP ${at}`
+          )
+          assert.match(then ?? "", new RegExp(`^then .* sallyport check ${at}, sallyport reload ${at}$`))
+          assert.match((yield* run("client list -c $D/etc/new.yaml")).said, /has no clients/)
+          assert.isNull((yield* run(`client add bob --gateway-key ${key(8)} -c $D/etc/new.yaml`)).error)
+        }),
+      "none"
     )
   )
 

@@ -4,8 +4,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Queue, Schedule, Schema } from "effect"
 import { writeFileSync } from "node:fs"
 import * as ControlClient from "../../layers/cli/ControlClient.ts"
-import { askGateway } from "../../src/cli/ControlClient.ts"
-import { ReloadReport } from "../../src/control/Registry.ts"
+import { askReload } from "../../src/cli/askReload.ts"
 import { startNameServer, startOrigins } from "../../src/lab/demo/company.ts"
 import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { gatewayPort, startGateway } from "../../src/lab/demo/tunnel.ts"
@@ -139,7 +138,7 @@ ${more}
       const own = `state_dir: ${lab.directory}/gateway-state\ncontrol_socket: ${lab.directory}/gateway.sock\n`
       const write = (text: string) => Effect.sync(() => writeFileSync(gateway.configPath, text + own))
       const socket = `${lab.directory}/gateway.sock`
-      const reload = askGateway(socket, { method: "POST", path: "/v1/reload", withinMs: 60_000 }, ReloadReport)
+      const reload = askReload(socket)
       const cut: Record<string, number> = {}
       let reloads = 0
       const take = Effect.fnUntraced(function* (what: string, change: Partial<File>, readers: number) {
