@@ -150,8 +150,9 @@ const rules = new Set(["likely", "fix"])
 const redactDocument = (value: unknown, redactor: Redactor, key = "", asked = false): unknown => {
   if (Array.isArray(value)) return value.map((one: unknown) => redactDocument(one, redactor, key, asked))
   if (typeof value === "object" && value !== null) {
-    // What a reload has changed names what is gone, which no other document need name.
-    if ("_tag" in value && value._tag === "Reloaded") return { ...value, what: leftOut }
+    // Their words name clients and resources that may be gone, so that no other document names them.
+    if ("_tag" in value && (value._tag === "Reloaded" || value._tag === "KeysChanged"))
+      return { ...value, what: leftOut }
     const within = asked || key === "filtered" || ("_tag" in value && value._tag === "Question")
     return Object.fromEntries(
       Object.entries(value).map(([inner, one]) => [inner, redactDocument(one, redactor, inner, within)])

@@ -154,6 +154,7 @@ block: [/home/${word()}/hosts]
     { _tag: "UnknownDevice", publicKey: key(), endpoint: hostPort(address()), handshakes: 3 },
     { _tag: "ClientConnected", client: alice, endpoint: hostPort(address()) },
     { _tag: "Reloaded", what: `removed client ${word()}, changed resource ${domain()}` },
+    { _tag: "KeysChanged", what: `clients are given the gateway's key ${key()}; not yet: ${word()}, ${word()}` },
     {
       _tag: "Lookup",
       client: alice,
@@ -216,7 +217,9 @@ describe("a bug report", () => {
     const lookup = more.find(({ _tag }) => _tag === "Lookup")
     assert.strictEqual(lookup.domain, status.mappings[0].domain)
     assert.deepStrictEqual([status.version, refused.to.port, refused.to.protocol], [2, 22, "tcp"])
-    assert.strictEqual(more.find(({ _tag }) => _tag === "Reloaded").what, "(left out)")
+    for (const change of ["Reloaded", "KeysChanged"]) {
+      assert.strictEqual(more.find(({ _tag }) => _tag === change).what, "(left out)")
+    }
   })
 
   it("has one word for a long name, which may look like a key, in each of them too", () => {
