@@ -22,10 +22,12 @@ export class Redactor {
     return redacted
   }
 
-  /** What is an address, a key, a URL or a path, or else a name. */
+  /** What is an address, a key, a URL or a path, or else a name; with a port and a protocol or without. */
   value(text: string): string {
     const known = this.names.get(text.toLowerCase())
     if (known !== undefined) return known
+    const [, target, protocol] = /^([^/]+)(\/(?:tcp|udp|icmp))$/i.exec(text) ?? []
+    if (target !== undefined) return `${this.value(target)}${protocol!}`
     const match = whole.exec(text)
     if (match !== null) return this.replace(match)
     const [, open, host, close] = /^(\[?)(.+?)(\]?:\d{1,5})$/.exec(text) ?? []

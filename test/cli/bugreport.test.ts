@@ -54,7 +54,7 @@ resources:
 search: [${domain()}]
 records: { ${domain()}: { txt: "${word()} ${word()}" }, ${domain()}: { a: ${ipv4()} } }
 zones: { ${domain()}: ${set} }
-tests: [{ client: ${alice}, reach: "${name}:443", expect: denied }]
+tests: [{ client: ${alice}, reach: "${name}:53/UDP", expect: denied }]
 block: [/home/${word()}/hosts]
 `
   const parsed = Result.getOrThrow(parseConfig(yaml, `/home/${secret("operator")}/gateway.yaml`))
@@ -202,7 +202,8 @@ describe("a bug report", () => {
   it("has the same word for the same thing in each of its files", () => {
     const { sources } = madeUp(7)
     const files = new Map(bugReportFiles(sources).map(({ path, text }) => [path, text]))
-    const [client = ""] = Object.keys(JSON.parse(files.get("config.json")!).clients)
+    const config = JSON.parse(files.get("config.json")!)
+    const [client = ""] = Object.keys(config.clients)
     const status = JSON.parse(files.get("status.json")!)
     const [refused, ...more] = files
       .get("log.ndjson")!
@@ -216,6 +217,7 @@ describe("a bug report", () => {
     assert.include(files.get("status.txt")!, client)
     const lookup = more.find(({ _tag }) => _tag === "Lookup")
     assert.strictEqual(lookup.domain, status.mappings[0].domain)
+    assert.strictEqual(config.tests[0].reach, `${lookup.domain}:53/UDP`)
     assert.deepStrictEqual([status.version, refused.to.port, refused.to.protocol], [2, 22, "tcp"])
     for (const change of ["Reloaded", "KeysChanged"]) {
       assert.strictEqual(more.find(({ _tag }) => _tag === change).what, "(left out)")
@@ -288,6 +290,12 @@ describe("a bug report", () => {
     assert.strictEqual(
       redactor.text("git.corp.example:443 at 10.1.2.3/24, [2001:db8::7]:53"),
       "n3.n1.n2:443 at ipv4-1/24, [ipv6-1]:53"
+    )
+    assert.deepStrictEqual(
+      ["git.corp.example/tcp", "10.1.2.3:53/udp", "10.1.2.3/icmp", "[2001:db8::7]:53/udp", "2001:db8::7/icmp"].map(
+        (reach) => redactor.value(reach)
+      ),
+      ["n3.n1.n2/tcp", "ipv4-1:53/udp", "ipv4-1/icmp", "[ipv6-1]:53/udp", "ipv6-1/icmp"]
     )
     assert.strictEqual(redactor.text('run "sysctl -w net.ipv4.ip_forward=1"'), 'run "sysctl -w net.ipv4.ip_forward=1"')
     assert.strictEqual(
