@@ -5,10 +5,10 @@ import * as Option from "effect/Option"
 import { configFlag } from "./configFlag.ts"
 import { fetchStatus } from "./fetchStatus.ts"
 import { load } from "./load.ts"
-import { keyNames } from "./statusSections.ts"
+import { keyNames, tellsKeys } from "./statusSections.ts"
 import { table } from "./textTable.ts"
 
-/** `sallyport client list`: who is in the file and, while the gateway's key is rotated, who has taken the new one. */
+/** `sallyport client list`: who is in the file and, where that differs, which key of the gateway each has. */
 export const clientList = Command.make(
   "list",
   { config: configFlag },
@@ -16,9 +16,9 @@ export const clientList = Command.make(
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const { clients, controlSocket } = yield* readConfig(file)
     const report = yield* Effect.option(fetchStatus(controlSocket))
-    const rotating = Option.isSome(report) && report.value.gateway.endingKey !== undefined
+    const withKey = Option.isSome(report) && tellsKeys(report.value)
     const keyOf = (id: string): ReadonlyArray<string> => {
-      if (!rotating) return []
+      if (!withKey) return []
       const row = report.value.clients.find(({ name }) => name === id)
       return [keyNames[row?.gatewayKey ?? "never"]]
     }
@@ -32,7 +32,7 @@ export const clientList = Command.make(
     yield* Console.log(
       rows.length === 0
         ? `${file} has no clients — sallyport client add NAME`
-        : table(["CLIENT", "IPV4", "GROUPS", ...(rotating ? ["GATEWAY'S KEY"] : []), "PUBLIC KEY"], rows)
+        : table(["CLIENT", "IPV4", "GROUPS", ...(withKey ? ["GATEWAY'S KEY"] : []), "PUBLIC KEY"], rows)
     )
   })
 ).pipe(Command.withDescription("List the clients of the configuration"))

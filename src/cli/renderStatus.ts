@@ -68,7 +68,7 @@ export const renderStatus = (
   if (view.clients || view.names || view.counters) {
     return joined([
       troubles.some(isWrong) ? paint(troubles[0]!.gravity, `${verdict(troubles)}: sallyport status says what`) : "",
-      view.clients ? clientTable(clientsInOrder(report), report.at, width) : "",
+      view.clients ? clientTable(report, clientsInOrder(report), width) : "",
       view.names ? joined([nameTable(namesOf(report), report.at, width), serverTable(report, width)]) : "",
       view.counters ? counterTables(report, width) : ""
     ])
@@ -162,7 +162,7 @@ const restOf = (report: StatusReport, width: number, room: number): ReadonlyArra
   const clients = clientsInOrder(report)
   const forNames = Math.max(room - clients.length - 2, Math.ceil(room / 2))
   add(names, forNames, "--names", (rows) => nameTable(rows, report.at, width))
-  add(clients, left, "--clients", (rows) => clientTable(rows, report.at, width))
+  add(clients, left, "--clients", (rows) => clientTable(report, rows, width))
   return parts
 }
 

@@ -47,13 +47,15 @@ const ago = (at: number, then: number | null | undefined): string =>
 /** Narrower screens have no room for tunnel addresses. */
 const widthForAll = 100
 
+/** Of the report's clients these. */
 export const clientTable = (
+  report: StatusReport,
   clients: ReadonlyArray<ClientRow>,
-  at: number,
   width = Number.POSITIVE_INFINITY
 ): string => {
+  const { at } = report
   const withTunnel = (cell: string) => (width < widthForAll ? [] : [cell])
-  const withKey = (cell: string) => (clients.every(hasCurrentKey) ? [] : [cell])
+  const withKey = (cell: string) => (tellsKeys(report) ? [cell] : [])
   return table(
     [
       "CLIENT",
@@ -83,8 +85,9 @@ export const clientTable = (
   )
 }
 
-/** As far as is known. */
-const hasCurrentKey = ({ gatewayKey = "current" }: ClientRow): boolean => gatewayKey === "current"
+/** Whether it is worth a column which key of the gateway each client has: one is being replaced, or a client has one that is gone. */
+export const tellsKeys = ({ clients, gateway }: StatusReport): boolean =>
+  gateway.endingKey !== undefined || clients.some(({ gatewayKey }) => gatewayKey === "gone")
 
 /** Of the gateway's, the one that a client has. */
 export const keyNames = { current: "new", ending: "old", gone: "gone", never: "-" } as const
@@ -143,7 +146,7 @@ export const clientDetails = (report: StatusReport, name: string, width?: number
         ["last heard", ago(at, client.lastHeardAt)]
       ]
     ),
-    clientTable([client], at, width),
+    clientTable(report, [client], width),
     rights.length === 0 ? "authorizations: none" : rightsTable(rights, at, width),
     names.length === 0 ? "names: none was asked for yet" : mappingTable(names, at, "domain", width)
   ].join("\n\n")

@@ -14,6 +14,7 @@ import { layerUsageErrors } from "../../src/cli/usageError.ts"
 import { reload } from "../../src/cli/reload.ts"
 import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
 import { key } from "../config/fixtures.ts"
+import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { report } from "./fixtures.ts"
 
 const text = `# Ours
@@ -26,9 +27,9 @@ resources:
 
 /**
  * `refuses`: it says who it is, and takes no changed file. `halts`: it takes it in part. `other`: it was started with another
- * file. `rotates`: its key is being replaced.
+ * file. `rotates`: its key is being replaced. `moved`: it was, and alice has the one that is gone.
  */
-type Gateway = "runs" | "refuses" | "halts" | "other" | "rotates" | "none"
+type Gateway = "runs" | "refuses" | "halts" | "other" | "rotates" | "moved" | "none"
 
 const names = { added: [], changed: [], removed: [], untouched: 0 }
 const reloaded = (file: string, warnings: ReadonlyArray<string>): ReloadAnswer => ({
@@ -44,11 +45,13 @@ const reloaded = (file: string, warnings: ReadonlyArray<string>): ReloadAnswer =
   tookMs: 1
 })
 
-const rotating = {
+const rotating: StatusReport = {
   ...report,
   gateway: { ...report.gateway, endingKey: { publicKey: key(8), endsAt: report.at + 86_400_000 } },
   clients: report.clients.map((row) => ({ ...row, gatewayKey: "ending" }))
 }
+const moved: StatusReport = { ...report, clients: report.clients.map((row) => ({ ...row, gatewayKey: "gone" })) }
+const reportOf = (gateway: Gateway) => (gateway === "rotates" ? rotating : gateway === "moved" ? moved : report)
 
 const layerControl = (gateway: Gateway, directory: string) =>
   Layer.succeed(ControlClient, {
@@ -56,7 +59,7 @@ const layerControl = (gateway: Gateway, directory: string) =>
       if (gateway === "none") {
         return Effect.fail(new ControlError({ message: "no gateway is running", notRunning: true }))
       }
-      if (path !== "/v1/reload") return Effect.succeed(JSON.stringify(gateway === "rotates" ? rotating : report))
+      if (path !== "/v1/reload") return Effect.succeed(JSON.stringify(reportOf(gateway)))
       const file = `${directory}/${gateway === "other" ? "other" : "s"}.yaml`
       return gateway === "refuses"
         ? Effect.fail(new ControlError({ message: "device cannot change while the gateway runs" }))
@@ -249,11 +252,16 @@ describe("sallyport client list", () => {
       gateway
     )
 
-  it.effect("shows who has taken the gateway's new key while that is replaced, and says nothing of it else", () =>
+  it.effect("shows who has which key of the gateway while that is replaced or one has none, and is silent else", () =>
     Effect.gen(function* () {
-      const [head, alice] = yield* listed("rotates")
-      assert.deepStrictEqual(head, ["CLIENT", "IPV4", "GROUPS", "GATEWAY'S KEY", "PUBLIC KEY"])
-      assert.deepStrictEqual([alice?.[0], alice?.[3]], ["alice", "old"])
+      for (const [gateway, has] of [
+        ["rotates", "old"],
+        ["moved", "gone"]
+      ] as const) {
+        const [head, alice] = yield* listed(gateway)
+        assert.deepStrictEqual(head, ["CLIENT", "IPV4", "GROUPS", "GATEWAY'S KEY", "PUBLIC KEY"])
+        assert.deepStrictEqual([alice?.[0], alice?.[3]], ["alice", has])
+      }
       for (const gateway of ["runs", "none"] as const) {
         assert.deepStrictEqual((yield* listed(gateway))[0], ["CLIENT", "IPV4", "GROUPS", "PUBLIC KEY"])
       }

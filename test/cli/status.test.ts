@@ -329,6 +329,17 @@ describe("the status for people", () => {
     assert.match(row!, /1 min 35 s ago +4 s ago +1\.2 kB +56\.7 MB +3 +2$/)
   })
 
+  it("shows which key of the gateway clients have while that is replaced, though all have the new one, or it is gone", () => {
+    const shown = (of: StatusReport) => renderStatus(of, { ...oneScreen, clients: true })
+    const endingKey = { publicKey: "old", endsAt: healthy.at + 86_400_000 }
+    const all = (gatewayKey: "current" | "gone") => healthy.clients.map((row) => ({ ...row, gatewayKey }))
+    const rotating = { ...healthy, gateway: { ...healthy.gateway, endingKey }, clients: all("current") }
+
+    assert.match(shown(rotating), /^alice +\S+ +new /m)
+    assert.match(shown({ ...healthy, clients: all("gone") }), /^alice +\S+ +gone /m)
+    assert.notMatch(shown({ ...healthy, clients: all("current") }), / KEY /)
+  })
+
   it("shows all about one client or one name, with what is wrong with it only", () => {
     expect(renderStatus(report, { ...oneScreen, target: "bob" })).toMatchInlineSnapshot(`
       "nothing is wrong
