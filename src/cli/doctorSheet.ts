@@ -7,7 +7,7 @@ import { endpointInside } from "./endpointInside.ts"
 import { formatAge } from "./formatAge.ts"
 import { formatBytes } from "./statusSections.ts"
 import { counted, list } from "./textTable.ts"
-import { type Gravity, troublesOf } from "./troubles.ts"
+import { freeHttpAddress, type Gravity, httpSetting, troublesOf } from "./troubles.ts"
 
 /** It does not work; it may not, or could not be looked at; it does. */
 export const verdicts = ["fail", "warn", "pass"] as const
@@ -145,14 +145,13 @@ const http = (
   if (listenHttp === null || gateway._tag !== "Absent") return []
   const { host, port } = listenHttp
   const where = formatHostPort(host, port)
-  const setting = kind === "file" ? "listen_http" : "SALLYPORT_LISTEN_HTTP"
   const address = parseAddress(host)
   const anyHas = address === undefined || isUnspecified(address) || isLoopback(address)
   if (!anyHas && "found" in ownAddresses && !ownAddresses.found.includes(host)) {
     return [
       warn(
         `this host has no address ${host}: metrics, health and dashboard cannot be served at ${where}`,
-        `set ${setting} to an address of this host`
+        `set ${httpSetting(kind)} to an address of this host`
       )
     ]
   }
@@ -160,7 +159,7 @@ const http = (
     taken
       ? warn(
           `something listens at TCP ${where}: metrics, health and dashboard may not be served there`,
-          `find its owner with "ss -ltnp sport = :${port}", or set ${setting} to a free address`
+          freeHttpAddress(kind, port)
         )
       : pass(`TCP ${where} is free`)
   ])

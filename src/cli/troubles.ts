@@ -83,9 +83,18 @@ const httpTaken: Judgement = ({ controlPlane: { kind }, http }) =>
           "odd",
           `no metrics, health and dashboard at ${http.at}: ${http.wrong.why}`,
           http.wrong.since,
-          `find its owner with "ss -ltnp sport = :${http.at.slice(http.at.lastIndexOf(":") + 1)}", or set ${kind === "file" ? "listen_http" : "SALLYPORT_LISTEN_HTTP"} to a free address`
+          freeHttpAddress(kind, http.at.slice(http.at.lastIndexOf(":") + 1))
         )
       ]
+
+type Kind = StatusReport["controlPlane"]["kind"]
+
+/** What the operator calls the address of metrics, health and dashboard. */
+export const httpSetting = (kind: Kind): string => (kind === "file" ? "listen_http" : "SALLYPORT_LISTEN_HTTP")
+
+/** What to do where somebody else has its port. */
+export const freeHttpAddress = (kind: Kind, port: string | number): string =>
+  `find its owner with "ss -ltnp sport = :${port}", or set ${httpSetting(kind)} to a free address`
 
 /** One finding for a resource whose time has passed, however many clients had it. */
 const expiredGrants: Judgement = ({ expired = [] }) =>
