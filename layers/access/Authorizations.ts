@@ -6,7 +6,7 @@ import type { SetResource } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
-import type { Authorization } from "../../src/model/Authorization.ts"
+import { type Authorization, isOpen } from "../../src/model/Authorization.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import type { Resource, ResourceId } from "../../src/model/Resource.ts"
 import { standInOf } from "../../src/model/standIn.ts"
@@ -62,7 +62,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
 
     const cutExpired = Effect.gen(function* () {
       const now = yield* today
-      for (const { client, resource } of all(clients).filter((held) => isExpired(held, now))) {
+      for (const { client, resource } of all(clients).filter((held) => !isOpen(held, now))) {
         yield* Effect.logInfo("an authorization has expired").pipe(
           Effect.annotateLogs({ client: client.id, resource: resource.id })
         )
@@ -108,7 +108,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       find: (client, resource) =>
         Effect.map(today, (now) => {
           const held = clients.get(client)?.get(resource)
-          return held === undefined || isExpired(held, now) ? undefined : held
+          return held !== undefined && isOpen(held, now) ? held : undefined
         }),
       list: Effect.sync(() => all(clients)),
       count: Effect.sync(() => {
@@ -122,9 +122,6 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
 
 const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorization>>): ReadonlyArray<Authorization> =>
   Array.from(clients.values()).flatMap((held) => Array.from(held.values()))
-
-const isExpired = (authorization: Authorization, now: number): boolean =>
-  authorization.expiresAt !== null && authorization.expiresAt <= now
 
 /** Whether both cover the same names by the same rules: if not, each mapping is judged again. */
 const coversNamesAlike = (before: Resource | undefined, resource: Resource): boolean =>

@@ -1,4 +1,5 @@
 import { AccessRefused, type AccessRequest } from "../model/AccessRequest.ts"
+import { isOpen } from "../model/Authorization.ts"
 import { canonicalDomain, matches } from "../model/DomainPattern.ts"
 import type { DnsResource } from "../model/Resource.ts"
 import { formatAddress, parseAddress, type Words } from "../packet/address.ts"
@@ -23,10 +24,10 @@ export const checkRequest = (
   now: number,
   isProxy: (address: Readonly<Words>) => boolean
 ): CheckedName | AccessRefused | null => {
-  const { client, resource, name, expiresAt } = request
+  const { client, resource, name } = request
   const refuse = (reason: AccessRefused["reason"]) =>
     new AccessRefused({ reason, client: client.id, resource: resource.id, domain: name?.domain ?? null })
-  if (expiresAt !== null && expiresAt <= now) return refuse("Expired")
+  if (!isOpen(request, now)) return refuse("Expired")
   if (name === null) return null
   if (resource.kind !== "dns") return refuse("NotADnsResource")
   const domain = canonicalDomain(name.domain)

@@ -5,15 +5,15 @@ import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
 import type { TestOutcome } from "../control/standalone/policyTests.ts"
+import { isOpen } from "../model/Authorization.ts"
 import { formatPortFilters } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
 import { endpointInside, routedNetworks } from "./endpointInside.ts"
-import { isExpired } from "./expiredResources.ts"
 import { HostIpv6 } from "./HostIpv6.ts"
 import { HostNames } from "./HostNames.ts"
 import { load } from "./load.ts"
-import { table } from "./textTable.ts"
+import { counted, table } from "./textTable.ts"
 
 /** `sallyport check`: says what is wrong with the file, or what it means. Touches nothing. */
 export const check = Command.make(
@@ -26,7 +26,9 @@ export const check = Command.make(
     const { configRemarks } = yield* load(() => import("./configRemarks.ts"))
     const config = yield* readConfig(file)
     const { clients, endpoint, grants, resources } = config
-    yield* Console.log(`${file} is correct: ${counted(clients, "client")}, ${counted(resources, "resource")}`)
+    yield* Console.log(
+      `${file} is correct: ${counted(clients.length, "client")}, ${counted(resources.length, "resource")}`
+    )
     yield* Console.log(
       `clients dial ${formatHostPort(endpoint.host, endpoint.port)}; the gateway listens on UDP port ${config.listenPort}`
     )
@@ -40,7 +42,7 @@ export const check = Command.make(
     if (clients.length > 0) {
       const rows = clients.map((client) => {
         const granted = grants
-          .filter((grant) => grant.client.id === client.id && !isExpired(grant, now))
+          .filter((grant) => grant.client.id === client.id && isOpen(grant, now))
           .map((grant) => grant.resource.id)
         return [client.id, client.tunnel4, client.tunnel6, granted.join(" ") || "nothing"]
       })
@@ -69,7 +71,9 @@ const tellTests = Effect.fnUntraced(function* (outcomes: ReadonlyArray<TestOutco
   }
   const failed = outcomes.filter(({ fix }) => fix !== null).length
   if (failed > 0) {
-    return yield* new ConfigError({ message: `${failed} of ${counted(outcomes, "test")} do not hold — see above` })
+    return yield* new ConfigError({
+      message: `${failed} of ${counted(outcomes.length, "test")} do not hold — see above`
+    })
   }
 })
 
@@ -80,6 +84,3 @@ const endpointLines = Effect.fnUntraced(function* (config: GatewayConfig) {
     ? [`${host} does not resolve here: whether it is inside one of the networks cannot be told`]
     : endpointInside("file", addresses, routedNetworks(config))
 })
-
-const counted = (items: ReadonlyArray<unknown>, what: string): string =>
-  `${items.length} ${what}${items.length === 1 ? "" : "s"}`

@@ -5,6 +5,7 @@ import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { grantsOf } from "../config/GatewayConfig.ts"
+import { isOpen } from "../model/Authorization.ts"
 import { formatPortFilters } from "../model/PortFilter.ts"
 import { clientOf } from "./clientOf.ts"
 import { configFlag } from "./configFlag.ts"
@@ -36,7 +37,7 @@ export const clientShow = Command.make(
       formatPortFilters(resource.filters),
       expiresAt === null
         ? "-"
-        : `${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}${expiresAt <= now ? " (expired)" : ""}`
+        : `${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}${isOpen({ expiresAt }, now) ? "" : " (expired)"}`
     ])
     yield* Console.log(
       rows.length === 0 ? "may reach nothing" : `\n${table(["MAY REACH", "IS", "PORTS", "EXPIRES"], rows)}`

@@ -1,12 +1,10 @@
 import * as DateTime from "effect/DateTime"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
-import type { Authorization } from "../model/Authorization.ts"
-
-export const isExpired = ({ expiresAt }: Authorization, now: number): boolean => expiresAt !== null && expiresAt <= now
+import { isOpen } from "../model/Authorization.ts"
 
 /** A line for each resource that nobody may reach any more. */
 export const expiredResources = ({ grants }: GatewayConfig, now: number): ReadonlyArray<string> => {
-  const expired = grants.filter((grant) => isExpired(grant, now))
+  const expired = grants.filter((grant) => !isOpen(grant, now))
   return [...new Map(expired.map(({ expiresAt, resource }) => [resource.id, expiresAt!]))].map(
     ([id, expiresAt]) =>
       `the resource ${id} expired ${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}: nobody may reach it — write a later expires:, or remove it`

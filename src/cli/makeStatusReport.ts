@@ -10,7 +10,7 @@ import type { FirewallReport } from "../host/FirewallReport.ts"
 import type { HostKept } from "../host/HostKept.ts"
 import type { Ipv6, Ipv6Part } from "../host/IpFamilies.ts"
 import { strandedClients } from "../host/strandedClients.ts"
-import type { Authorization } from "../model/Authorization.ts"
+import { type Authorization, isOpen } from "../model/Authorization.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
@@ -155,7 +155,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     mappings: mappings.map((status) => mappingRow(status, dateOf)),
     authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(authorizationRow),
     expired: (input.grants ?? [])
-      .filter(({ expiresAt }) => expiresAt !== null && expiresAt <= input.at + input.expiryAhead)
+      .filter((grant) => !isOpen(grant, input.at + input.expiryAhead))
       .slice(0, maxExpiredRows)
       .map(authorizationRow),
     unknownDevices: input.activity

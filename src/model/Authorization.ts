@@ -7,3 +7,7 @@ export interface Authorization {
   readonly resource: Resource
   readonly expiresAt: number | null
 }
+
+/** Whether it has not expired. */
+export const isOpen = ({ expiresAt }: Pick<Authorization, "expiresAt">, now: number): boolean =>
+  expiresAt === null || expiresAt > now

@@ -10,7 +10,7 @@ import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.
 import type { Destinations } from "../../../src/access/Destinations.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { chainToResource, endIn } from "../../../src/control/standalone/chainToResource.ts"
-import { type DnsGrant, isOpen } from "../../../src/control/standalone/chooseResource.ts"
+import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import {
   maxAliases,
@@ -39,7 +39,7 @@ import { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
-import type { Authorization } from "../../../src/model/Authorization.ts"
+import { type Authorization, isOpen } from "../../../src/model/Authorization.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"

@@ -1,7 +1,7 @@
 /** Which DNS resources a client's question falls under. Pure. */
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import { isWithin } from "../../dns/name.ts"
-import type { Authorization } from "../../model/Authorization.ts"
+import { type Authorization, isOpen } from "../../model/Authorization.ts"
 import { PatternIndex } from "../../model/DomainPattern.ts"
 import type { DnsResource, Resource } from "../../model/Resource.ts"
 import { byPrecedence } from "../../resolution/cover.ts"
@@ -19,10 +19,6 @@ export const openGrants = (
   resources.length === 0
     ? []
     : grants.filter((grant) => isOpen(grant, now) && resources.some(({ id }) => id === grant.resource.id))
-
-/** Whether a grant has not expired. */
-export const isOpen = ({ expiresAt }: Pick<Authorization, "expiresAt">, now: number): boolean =>
-  expiresAt === null || expiresAt > now
 
 /** Which of the DNS resources cover a name, the most specific first. A name that any covers is private, whoever asks. */
 export const indexOf = (resources: ReadonlyArray<Resource>): PatternIndex<DnsResource> =>

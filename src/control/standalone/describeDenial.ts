@@ -2,13 +2,12 @@
 import * as DateTime from "effect/DateTime"
 import { placeOf, type Places } from "../../config/places.ts"
 import { suggest } from "../../config/suggest.ts"
-import type { Authorization } from "../../model/Authorization.ts"
+import { type Authorization, isOpen } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
 import { isExact } from "../../model/DomainPattern.ts"
 import { formatPortFilters } from "../../model/PortFilter.ts"
 import type { Resource } from "../../model/Resource.ts"
 import { formatPacket, type Target } from "../../model/Target.ts"
-import { isOpen } from "./chooseResource.ts"
 import type { Denial } from "./reach.ts"
 
 export interface DeniedRequest {

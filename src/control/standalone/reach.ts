@@ -4,7 +4,7 @@
  */
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import { recordType } from "../../dns/registry.ts"
-import type { Authorization } from "../../model/Authorization.ts"
+import { type Authorization, isOpen } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { Resource } from "../../model/Resource.ts"
 import type { Target } from "../../model/Target.ts"
@@ -23,7 +23,7 @@ import {
   type Words
 } from "../../packet/address.ts"
 import { protocolIcmp, protocolTcp, protocolUdp } from "../../packet/protocols.ts"
-import { indexOf, isOpen } from "./chooseResource.ts"
+import { indexOf } from "./chooseResource.ts"
 import {
   type FilesOfNames,
   maxAliases,

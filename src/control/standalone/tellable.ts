@@ -1,7 +1,7 @@
 /** Which addresses of other servers' answers a client may be told: those that it can reach. Pure. */
+import { isOpen } from "../../model/Authorization.ts"
 import { optInBits, type DestinationPolicy } from "../../nat/destinationPolicy.ts"
 import { contains, parseAddress } from "../../packet/address.ts"
-import { isOpen } from "./chooseResource.ts"
 import type { NameRights } from "./nameRoutes.ts"
 
 /** Addresses of that name by which hosts find out about NAT64 (RFC 7050 §2.2, §3). */
