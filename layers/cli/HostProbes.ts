@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { HostProbes } from "../../src/cli/doctorFacts.ts"
+import { HostProbes } from "../../src/cli/HostProbes.ts"
 import { load } from "../../src/cli/load.ts"
 
 export const layer: Layer.Layer<HostProbes> = Layer.succeed(HostProbes, {

@@ -11,8 +11,8 @@ import * as Stream from "effect/Stream"
 import { ConfigError } from "../config/problem.ts"
 import { concat } from "../packet/bytes.ts"
 import { configFlag } from "./configFlag.ts"
-import { HostProbes } from "./doctorFacts.ts"
 import { fetchLog } from "./fetchLog.ts"
+import { HostProbes } from "./HostProbes.ts"
 import { load } from "./load.ts"
 
 /** `sallyport bugreport [FILE]`: what a helper far away needs to see, without what tells whose gateway it is. */

@@ -1,6 +1,4 @@
 /** What `doctor` finds of a gateway, its file and its host before anything is judged. */
-import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
 import type { HostPort } from "../config/GatewayConfig.ts"
 import type { ConnectionTable } from "../host/connectionTable.ts"
 import type { HostPlan } from "../host/HostNetwork.ts"
@@ -8,7 +6,6 @@ import type { Overlaps } from "../host/overlap.ts"
 import type { Blame } from "../host/pathTrouble.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
 import type { RoutedNetwork } from "./endpointInside.ts"
-import type { LoadError } from "./load.ts"
 import type { StatusReport } from "./statusReport.ts"
 
 /** What a gateway wants of its surroundings. */
@@ -73,18 +70,6 @@ export interface HostFacts {
   /** Where the state is or will be: why it cannot be written, and the free bytes of that file system. */
   readonly disk: Look<{ readonly problem: string | null; readonly free: number }>
 }
-
-/** Looks at the host without changing anything; each look is given up after a few seconds. */
-export class HostProbes extends Context.Service<
-  HostProbes,
-  {
-    readonly host: (wanted: Examined) => Effect.Effect<HostFacts, LoadError>
-    /** Of this program and what it runs on. */
-    readonly versions: Effect.Effect<Readonly<Record<string, string>>, LoadError>
-    /** Asks each server of each set by itself, the host's own among them. */
-    readonly servers: (sets: Examined["resolvers"]) => Effect.Effect<ReadonlyArray<ServerFact>, LoadError>
-  }
->()("sallyport/cli/HostProbes") {}
 
 /** The gateway at the control socket. */
 export type GatewayFact =

@@ -1,0 +1,16 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { Examined, HostFacts, ServerFact } from "./doctorFacts.ts"
+import type { LoadError } from "./load.ts"
+
+/** Looks at the host without changing anything; each look is given up after a few seconds. */
+export class HostProbes extends Context.Service<
+  HostProbes,
+  {
+    readonly host: (wanted: Examined) => Effect.Effect<HostFacts, LoadError>
+    /** Of this program and what it runs on. */
+    readonly versions: Effect.Effect<Readonly<Record<string, string>>, LoadError>
+    /** Asks each server of each set by itself, the host's own among them. */
+    readonly servers: (sets: Examined["resolvers"]) => Effect.Effect<ReadonlyArray<ServerFact>, LoadError>
+  }
+>()("sallyport/cli/HostProbes") {}
