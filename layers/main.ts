@@ -1,5 +1,4 @@
 /** The composition root: what `bin.ts` starts. Loads what the command line asks for, and nothing else. */
-import { existsSync } from "node:fs"
 import { plainStatus } from "../src/cli/plainStatus.ts"
 import {
   defaultConfigPath,
@@ -14,6 +13,8 @@ import { version } from "./host/version.ts"
 const privileged = new Set(["up", "connect"])
 const asking = new Set(["--help", "-h", "--completions"])
 
+const isListening = async (path: string): Promise<boolean> => (await import("./cli/isListening.ts")).isListening(path)
+
 /** Ends when the program is running; fails when it cannot be loaded. */
 export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
   failOnLostOutput()
@@ -23,8 +24,8 @@ export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
     return
   }
   const status = plainStatus(argv, process.env)
-  // Where nothing is at the default path, the file may name another one.
-  if (status !== null && (status.socket !== defaultControlSocket || existsSync(defaultControlSocket))) {
+  // Where nobody listens at the default path, the file may name another one.
+  if (status !== null && (status.socket !== defaultControlSocket || (await isListening(defaultControlSocket)))) {
     const { runStatus } = await import("./cli/runStatus.ts")
     runStatus(status)
     return

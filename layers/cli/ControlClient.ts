@@ -18,6 +18,7 @@ const maxAnswerLength = 64 << 20
 const maxLineLength = 1 << 20
 
 export const layer: Layer.Layer<ControlClient> = Layer.succeed(ControlClient, {
+  isListening: (socket) => Effect.promise(async () => (await import("./isListening.ts")).isListening(socket)),
   request: (socket, request) =>
     Effect.callback<string, ControlError>((resume) => {
       const chunks: Array<string> = []

@@ -26,6 +26,8 @@ export const Refusal = Schema.Struct({ message: Schema.String })
 export class ControlClient extends Context.Service<
   ControlClient,
   {
+    /** Whether somebody listens at the socket. */
+    readonly isListening: (socket: string) => Effect.Effect<boolean>
     /** The text of the answer. */
     readonly request: (socket: string, request: ControlRequest) => Effect.Effect<string, ControlError>
     /** The lines of an answer that goes on, as they come; empty ones, which keep the connection alive, are left out. */

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import { defaultConfigPath, defaultControlSocket } from "../config/GatewayConfig.ts"
+import { ControlClient } from "./ControlClient.ts"
 import { load } from "./load.ts"
 
 /** Of the commands that ask a running gateway: where it is asked. */
@@ -24,7 +25,7 @@ export const controlSocketFlags = {
   )
 }
 
-/** The path of the control socket that those flags mean. The default file is read where nothing is at the default path. */
+/** The path of the control socket that those flags mean. The default file is read where nobody listens at the default path. */
 export const controlSocketOf = Effect.fnUntraced(function* ({
   config,
   socket
@@ -34,10 +35,12 @@ export const controlSocketOf = Effect.fnUntraced(function* ({
 }) {
   if (Option.isSome(socket)) return socket.value
   const fs = yield* FileSystem.FileSystem
-  const isThere = Effect.isSuccess(fs.access(defaultControlSocket))
+  const { isListening } = yield* ControlClient
   // Who may use the socket need not be able to read the file.
   const isReadable = Effect.isSuccess(fs.access(defaultConfigPath, { readable: true }))
-  if (Option.isNone(config) && ((yield* isThere) || !(yield* isReadable))) return defaultControlSocket
+  if (Option.isNone(config) && ((yield* isListening(defaultControlSocket)) || !(yield* isReadable))) {
+    return defaultControlSocket
+  }
   const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
   return (yield* readConfig(Option.getOrElse(config, () => defaultConfigPath))).controlSocket
 })

@@ -7,7 +7,7 @@ import { showStatus } from "./showStatus.ts"
 import { switchFlag } from "./switchFlag.ts"
 import { atMostOne } from "./usageError.ts"
 
-/** `sallyport status`: what the running gateway knows. Its plainest forms never come here: `plainStatus.ts`. */
+/** `sallyport status`: what the running gateway knows. The plainest forms come here only where nobody listens at the default socket: `plainStatus.ts`. */
 export const status = Command.make(
   "status",
   {

@@ -62,9 +62,11 @@ const happened: ReadonlyArray<Event> = [
   { _tag: "Question", client: "bob", domain: "evil\u001B[31m.corp", type: 1, outcome: "NameError" }
 ]
 
+const dead = new Set(["/dead", "/run/sallyport/sallyport.sock"])
 const layerStatus = Layer.succeed(ControlClient, {
+  isListening: (path) => Effect.succeed(!dead.has(path)),
   request: (path) =>
-    path === "/dead" || path === "/run/sallyport/sallyport.sock"
+    dead.has(path)
       ? Effect.fail(
           new ControlError({ message: `no gateway is running (nothing at ${path}) — start it`, notRunning: true })
         )

@@ -55,6 +55,7 @@ const reportOf = (gateway: Gateway) => (gateway === "rotates" ? rotating : gatew
 
 const layerControl = (gateway: Gateway, directory: string) =>
   Layer.succeed(ControlClient, {
+    isListening: () => Effect.succeed(gateway !== "none"),
     request: (_socket, { path }) => {
       if (gateway === "none") {
         return Effect.fail(new ControlError({ message: "no gateway is running", notRunning: true }))

@@ -24,6 +24,7 @@ const run = (line: string, answer: Effect.Effect<KeyReport, ControlError> = Effe
   Effect.gen(function* () {
     const asked: Array<unknown> = []
     const control = Layer.succeed(ControlClient, {
+      isListening: () => Effect.succeed(true),
       request: (_, { body, method, path }) => {
         asked.push(`${method} ${path} ${body}`)
         return Effect.map(answer, (report) => JSON.stringify(report))

@@ -15,7 +15,11 @@ const outcome = <E, R>(program: Effect.Effect<void, E, R>) =>
     const asked: Array<string> = []
     const request = (path: string) => Effect.sync(() => (asked.push(path), JSON.stringify(report)))
     const before = (yield* TestConsole.logLines).length
-    const asking = Effect.provideService(program, ControlClient, { request, lines: () => Stream.empty })
+    const asking = Effect.provideService(program, ControlClient, {
+      isListening: () => Effect.succeed(true),
+      request,
+      lines: () => Stream.empty
+    })
     const code = (yield* Effect.isFailure(asking)) ? 1 : 0
     return { code, asked, printed: (yield* TestConsole.logLines).slice(before) }
   })

@@ -388,6 +388,7 @@ describe("the status for people", () => {
           Effect.gen(function* () {
             let asked = 0
             const client = ControlClient.of({
+              isListening: () => Effect.succeed(true),
               request: () =>
                 asked === 2
                   ? Effect.fail(new ControlError({ message: "no gateway is running" }))

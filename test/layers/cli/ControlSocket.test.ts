@@ -5,7 +5,7 @@ import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schema, Scope } from "effect"
 import type { HttpServerRequest } from "effect/http"
-import { type ControlClient, ControlError, askGateway } from "../../../src/cli/ControlClient.ts"
+import { ControlClient, ControlError, askGateway } from "../../../src/cli/ControlClient.ts"
 import { fetchStatus as fetch } from "../../../src/cli/fetchStatus.ts"
 import { type StatusReport, statusVersion } from "../../../src/cli/statusReport.ts"
 import * as ControlClientLive from "../../../layers/cli/ControlClient.ts"
@@ -187,13 +187,19 @@ describe("asking the gateway", () => {
     inDirectory((directory) =>
       Effect.gen(function* () {
         yield* deadSocket(`${directory}/dead`)
+        yield* serve(`${directory}/living`)
         const none = yield* Effect.flip(fetch(`${directory}/none`))
         const dead = yield* Effect.flip(fetch(`${directory}/dead`))
+        const { isListening } = yield* ControlClient
+        const listening = yield* Effect.forEach(["none", "dead", "living"], (name) =>
+          isListening(`${directory}/${name}`)
+        )
         assert.match(
           none.message,
           /^no gateway is running \(nothing at .*\) — start it, or name its socket with --socket$/
         )
         assert.match(dead.message, /^no gateway is running \(a dead socket at .*\) — start it with sallyport up$/)
+        assert.deepStrictEqual(listening, [false, false, true])
       })
     )
   )
