@@ -55,6 +55,7 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
         times: 60
       })
     )
+    const json = yield* sallyport("explain", "visitor", `${appName}:80`, "--json")
     const used = yield* explain("visitor", `${appName}:80`)
     yield* world.visitor.connect({ address: inner.origin.v4, port: 22, timeout: 500 })
     const dead = yield* world.proxyOf("dead.corp.internal")
@@ -107,6 +108,9 @@ it.live("an operator is told why a client reaches a name, or what is in its way;
     assert.match(used.stdout, /10\.20\.0\.53:53 answered \d+ s ago\), \d+ s ago; visitor is told 100\.96\./)
     assert.match(used.stdout, new RegExp(`^✔ ${inner.origin.v4} (is|was) in use`, "m"))
     assert.strictEqual(lines.at(-1), `visitor reaches ${appName}:80`)
+    const { steps, ...verdict } = JSON.parse(json.stdout)
+    assert.deepStrictEqual(verdict, { version: 1, client: "visitor", target: `${appName}:80`, reaches: "yes" })
+    assert.lengthOf(steps, lines.length - 1)
     assert.deepStrictEqual(
       told.map((text) => text.replace(/ \((.*yaml|.* ago).*/, "")),
       [
