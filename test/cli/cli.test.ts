@@ -1,6 +1,6 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, FileSystem, Layer, References, Schema, Stdio, Stream } from "effect"
+import { ConfigProvider, Effect, Exit, FileSystem, Layer, Logger, References, Schema, Stdio, Stream } from "effect"
 import { Command } from "effect/cli"
 import * as Tar from "effect/encoding/Tar"
 import { TestConsole } from "effect/testing"
@@ -115,6 +115,17 @@ const run = (
     return { calls: asked.calls, text: lines.join("\n"), error }
   }).pipe(Effect.provide([NodeServices.layer, layerStatus, Keys.layer, StateFiles.layer]))
 
+/** What is warned of meanwhile. */
+const warned = <A, E, R>(program: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const lines: Array<string> = []
+    const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+      if (logLevel === "Warn") lines.push(String(message))
+    })
+    yield* Effect.provide(program, Logger.layer([logger]))
+    return lines
+  })
+
 const withFile = <A, E, R>(text: string, use: (file: string) => Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
@@ -216,6 +227,35 @@ describe("sallyport up", () => {
         })
       )
     })
+  )
+
+  it.effect("warns of a portal that is asked by ws://, and of files with secrets that everybody may read", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const directory = yield* fs.makeTempDirectoryScoped()
+      const [token, file] = [`${directory}/FIREZONE_TOKEN`, `${directory}/a.file`]
+      yield* fs.writeFileString(token, "t0ken")
+      yield* fs.writeFileString(file, `${example}state_dir: ${directory}\n`)
+      for (const path of [token, file]) yield* fs.chmod(path, 0o644)
+      const environment = {
+        CREDENTIALS_DIRECTORY: directory,
+        STATE_DIRECTORY: directory,
+        FIREZONE_API_URL: "ws://portal.example"
+      }
+      const readable = (path: string) =>
+        `everybody on this host may read ${path}, which holds secrets: run "chmod 600 ${path}"`
+
+      const [plain, ...secrets] = yield* warned(run(["up"], { environment }))
+      assert.match(
+        plain ?? "",
+        /^the portal is asked by ws:\/\/, without encryption: whoever is on the way to portal\.example /
+      )
+      assert.deepStrictEqual(secrets, [readable(token)])
+      assert.deepStrictEqual(yield* warned(run(["up", "--config", file])), [readable(file)])
+      assert.include((yield* run(["check", "--config", file])).text, `warning: ${readable(file)}\n`)
+      yield* fs.chmod(file, 0o640)
+      assert.deepStrictEqual(yield* warned(run(["up", "--config", file])), [])
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
   it.effect("fails as its program fails", () =>
