@@ -4,10 +4,12 @@ import { Effect, Layer, References, Schedule } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as ControlClient from "../../layers/cli/ControlClient.ts"
 import * as Gateway from "../../layers/Gateway.ts"
 import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
 import * as DnsSocketsMemory from "../../layers/memory/DnsSocketsMemory.ts"
 import * as HostNetworkMemory from "../../layers/memory/HostNetworkMemory.ts"
+import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import { decode } from "../../src/dns/decode.ts"
 import { isMalformed } from "../../src/dns/message.ts"
 import { encodeQuery } from "../../src/dns/query.ts"
@@ -16,8 +18,8 @@ import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { Resolver } from "../../src/resolution/Resolver.ts"
 import { dnsResource } from "../support/access.ts"
 import { destinations, lan, syn, tcp } from "../support/engineSteps.ts"
-import { gatewayPrivateKey, makeClient, tunnel4 } from "../support/engineWorld.ts"
-import { connect, sendInner } from "../support/memoryClient.ts"
+import { gatewayPrivateKey, gatewayPublicKey, key, makeClient, tunnel4 } from "../support/engineWorld.ts"
+import { connect, MemoryClient, sendInner } from "../support/memoryClient.ts"
 import { addressesIn, configOf } from "../support/standalone.ts"
 
 const own4 = "10.77.0.7"
@@ -67,5 +69,42 @@ describe("an embedded gateway", () => {
         assert.deepStrictEqual(host.plans, [])
         assert.isNull(yield* ask)
       }).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
+  )
+
+  it.live("says in its status that two devices use one client's key, and where they are", () =>
+    Effect.gen(function* () {
+      const stateDir = yield* directory
+      const controlSocket = join(stateDir, "sock")
+      const dataPlane = DataPlaneMemory.layer({ privateKey: gatewayPrivateKey })
+      const gateway = Gateway.layer(configOf([], { stateDir, controlSocket }), {
+        swap: (live) => ({
+          ...live,
+          dataPlane,
+          dnsSockets: DnsSocketsMemory.make().layer,
+          host: HostNetworkMemory.make().layer
+        })
+      })
+      const deviceAt = (port: number) => new MemoryClient({ privateKey: key(1), gatewayKey: gatewayPublicKey, port })
+
+      yield* Effect.gen(function* () {
+        const devices = [deviceAt(40_001), deviceAt(40_002)]
+        const takesOver = Effect.suspend(() => {
+          devices.reverse()
+          return connect(devices[0]!)
+        })
+        const [shared, own] = yield* takesOver.pipe(
+          Effect.andThen(fetchStatus(controlSocket)),
+          Effect.map(({ clients }) => clients),
+          Effect.repeat({
+            until: (clients) => clients.some(({ twoPlaces }) => twoPlaces !== undefined),
+            schedule: Schedule.spaced("50 millis")
+          }),
+          Effect.timeout("20 seconds")
+        )
+
+        assert.sameMembers([...shared!.twoPlaces!.endpoints], ["192.0.2.2:40001", "192.0.2.2:40002"])
+        assert.isUndefined(own!.twoPlaces)
+      }).pipe(Effect.provide([Layer.merge(gateway, dataPlane), ControlClient.layer]))
+    }).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
   )
 })
