@@ -23,7 +23,7 @@ export const Screen = Context.Reference<() => ScreenSize | null>("sallyport/cli/
   defaultValue: () => () => null
 })
 
-/** The exit code 1 of `--check`, whose line has said all. */
+/** The exit code 1 of what has said itself what is wrong: `status --check`, `doctor`, `explain`. */
 export class SomethingWrong extends Schema.TaggedError<SomethingWrong>()("SomethingWrong", {
   message: Schema.String
 }) {}
