@@ -123,7 +123,7 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   const names = yield* TunnelNames
   const resolutions = yield* Resolutions
   const tunnel = yield* Tunnel
-  yield* dataPlane.settled
+  // Nothing waits for the packet worker: what it cuts meanwhile for another reason is counted along.
   const cutBefore = (yield* dataPlane.counters)["sessions.cut"] ?? 0
   yield* names.retake(change)
   for (const client of difference.clients.removed) {

@@ -316,10 +316,15 @@ describe("a reload", () => {
     }).pipe(Effect.provide(layerGateway(configOf([host]), fresh, Effect.succeed(after), undefined, hostAfter(nft))))
   })
 
-  it.effect("says so where the packet worker does not confirm what is cut", () =>
+  it.effect("takes a right away at once although the packet worker hangs, and says that it does", () =>
     Effect.gen(function* () {
-      const { warnings } = yield* (yield* Registry).reload
+      const reload = yield* Effect.forkChild((yield* Registry).reload, { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      const held = (yield* observed).resources
+      yield* TestClock.adjust("2 seconds")
+      const { warnings } = yield* Fiber.join(reload)
 
+      assert.deepStrictEqual(held, [])
       assert.lengthOf(warnings, 1)
       assert.include(warnings[0], "has not confirmed within 3 s")
     }).pipe(
@@ -328,7 +333,9 @@ describe("a reload", () => {
           configOf([lan]),
           Layer.effect(
             DataPlane,
-            Effect.map(DataPlane, (dataPlane) => DataPlane.of({ ...dataPlane, settled: Effect.succeed(false) }))
+            Effect.map(DataPlane, (dataPlane) =>
+              DataPlane.of({ ...dataPlane, settled: Effect.as(Effect.sleep("3 seconds"), false) })
+            )
           ).pipe(Layer.provideMerge(fresh)),
           Effect.succeed(configOf([]))
         )
