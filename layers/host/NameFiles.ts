@@ -1,6 +1,7 @@
 /** `NameFiles` on files that are read again when they have changed. */
 import { setImmediate } from "node:timers/promises"
 import * as Effect from "effect/Effect"
+import * as FiberHandle from "effect/FiberHandle"
 import * as Layer from "effect/Layer"
 import { BlockList, blockedBy, piecesOf } from "../../src/dns/BlockList.ts"
 import { hostNames, parseHosts } from "../../src/dns/hosts.ts"
@@ -16,6 +17,9 @@ export interface NameFilesOptions {
 
 /** A change is noticed within this time. */
 const lookEvery = "2 seconds"
+/** A list that is not read by then, as on a mount that is dead, is told, and nothing waits for it. */
+const patience = "30 seconds"
+const noAnswer = `no answer within ${patience}; those after it are not read either`
 
 export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.Layer<NameFiles> =>
   Layer.effect(
@@ -28,7 +32,7 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
         Effect.orElseSucceed(() => readEntries("")),
         Effect.map((read) => void (entries = read))
       )
-      const readers = new Map<string, Effect.Effect<void>>()
+      const readers = new Map<string, Effect.Effect<void, "NoAnswer">>()
       const setLists = (paths: ReadonlyArray<string>) => {
         for (const path of readers.keys()) {
           if (paths.includes(path)) continue
@@ -38,6 +42,7 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
         for (const path of paths) if (!readers.has(path)) readers.set(path, listReader(path, lists))
       }
       const look = Effect.suspend(() => Effect.all([readHosts, ...readers.values()], { discard: true })).pipe(
+        Effect.ignore,
         // One that was taken out while it was read.
         Effect.andThen(
           Effect.sync(() => {
@@ -47,17 +52,18 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
       )
       setLists(block)
       yield* look
-      yield* Effect.forkScoped(superviseForever("NameFiles.look", Effect.andThen(Effect.sleep(lookEvery), look)))
+      const run = yield* FiberHandle.makeRuntime<never>()
+      const lookOn = () => void run(superviseForever("NameFiles.look", Effect.andThen(look, Effect.sleep(lookEvery))))
+      lookOn()
       const sum = (of: (list: BlockList) => number) => [...lists.values()].reduce((all, list) => all + of(list), 0)
       return NameFiles.of({
         hosts: (domain) => entries.addresses.get(domain),
         hostOf: (address) => entries.names.get(address),
         blocked: (domain) => blockedBy(lists.values(), domain),
-        setLists: (paths) =>
-          Effect.suspend(() => {
-            setLists(paths)
-            return look
-          }),
+        setLists: (paths) => {
+          setLists(paths)
+          lookOn()
+        },
         counters: Effect.sync(() => ({
           block_names: sum(({ size }) => size),
           block_bad_lines: sum(({ bad }) => bad),
@@ -72,11 +78,15 @@ const readEntries = (text: string) => {
   return { addresses, names: hostNames(addresses) }
 }
 
-/** Puts the list's contents into `lists` when they are new. A list that cannot be read stays as it was, and is told once. */
-const listReader = (path: string, lists: Map<string, BlockList>): Effect.Effect<void> => {
+/**
+ * Puts the list's contents into `lists` when they are new. A list that cannot be read stays as it was, and is told once.
+ * Fails where none after it is to be tried, as each on a dead mount would hold a thread.
+ */
+const listReader = (path: string, lists: Map<string, BlockList>): Effect.Effect<void, "NoAnswer"> => {
   const file = watchedFile(path, readList)
   let unreadable: string | null = null
   return file.pipe(
+    Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(noAnswer) }),
     Effect.matchEffect({
       onSuccess: (list) => {
         unreadable = null
@@ -84,12 +94,14 @@ const listReader = (path: string, lists: Map<string, BlockList>): Effect.Effect<
         lists.set(path, list)
         return tellList(path, list)
       },
-      onFailure: (why) => {
-        if (unreadable === why) return Effect.void
+      onFailure: Effect.fnUntraced(function* (why) {
+        const isNew = unreadable !== why
         unreadable = why
         const kept = lists.has(path) ? "what it said before counts" : "nothing is blocked by it"
-        return Effect.logWarning(`the block list ${path} cannot be read (${why}): ${kept}; check block: in the file`)
-      }
+        const line = `the block list ${path} cannot be read (${why}): ${kept}; check block: in the file`
+        if (isNew) yield* Effect.logWarning(line)
+        if (why === noAnswer) return yield* Effect.fail("NoAnswer" as const)
+      })
     })
   )
 }

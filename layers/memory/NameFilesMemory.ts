@@ -7,6 +7,6 @@ export const none: Layer.Layer<NameFiles> = Layer.succeed(NameFiles, {
   hosts: () => undefined,
   hostOf: () => undefined,
   blocked: () => undefined,
-  setLists: () => Effect.void,
+  setLists: () => {},
   counters: Effect.succeed({})
 })

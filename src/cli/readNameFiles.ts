@@ -9,6 +9,9 @@ import { hostNames, parseHosts } from "../dns/hosts.ts"
 
 /** What the gateway reads of a file that others write. */
 const longest = 64n << 20n
+/** A mount that is dead never answers; a reload is not to wait for it. */
+const patience = "30 seconds"
+const noAnswer = `does not answer within ${patience}`
 
 /** The text of a hosts file, a resolv.conf or a block list, or why there is none. */
 export const readNameFile = Effect.fnUntraced(
@@ -19,6 +22,7 @@ export const readNameFile = Effect.fnUntraced(
     if (info.size > longest) return yield* Effect.fail("is longer than 64 MiB")
     return yield* fs.readFileString(path)
   },
+  Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(noAnswer) }),
   Effect.mapError((error) =>
     typeof error === "string"
       ? error
@@ -36,6 +40,8 @@ export const readNameFiles = Effect.fnUntraced(function* ({
   const lists: Array<BlockList> = []
   for (const path of block) {
     const text = yield* readNameFile(path)
+    // Each further one on that mount would hold another thread.
+    if (Result.isFailure(text) && text.failure === noAnswer) break
     if (Result.isFailure(text)) continue
     const list = new BlockList()
     // A gateway that is reloading goes on with everything else.

@@ -11,8 +11,8 @@ export class NameFiles extends Context.Service<
     readonly hostOf: (address: string) => string | undefined
     /** The domain of a block list that the name is, or is below; `undefined`: none. */
     readonly blocked: (domain: string) => string | undefined
-    /** Other block lists (paths) from now on: a new one counts when this ends. */
-    readonly setLists: (block: ReadonlyArray<string>) => Effect.Effect<void>
+    /** Other block lists (paths) from now on. Nobody waits for a file: a new one counts once it is read. */
+    readonly setLists: (block: ReadonlyArray<string>) => void
     /** By name: `block_names` on the lists now, `block_bad_lines` that make no sense, `block_left_out` for want of room. */
     readonly counters: Effect.Effect<Readonly<Record<string, number>>>
   }

@@ -1,8 +1,10 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
+import { TestClock } from "effect/testing"
 import { holdTests } from "../../src/cli/testConfig.ts"
 import { parseConfig } from "../../src/config/parseConfig.ts"
 import { example } from "../config/fixtures.ts"
@@ -52,4 +54,29 @@ it.effect("block lists are read for tests that hang on them alone, and count the
     assert.include(read, list)
     assert.include((yield* Effect.flip(hold("example.org:443"))).message, "bob reaches example.org:443")
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+)
+
+it.effect("a file with tests is read although its block lists are on a mount that is dead", () =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const tried: Array<string> = []
+    const dead: FileSystem.FileSystem = {
+      ...fs,
+      stat: (path) =>
+        Effect.suspend(() => {
+          if (!path.startsWith("/dead/")) return fs.stat(path)
+          tried.push(path)
+          return Effect.never
+        })
+    }
+    const lines = `block: [/dead/one, /dead/two]\ntests: [{ client: bob, reach: "example.org:443", expect: allowed }]\n`
+    const config = Result.getOrThrow(parseConfig(`${example}${lines}`, "a.yaml"))
+    const holding = yield* Effect.forkChild(Effect.provideService(holdTests(config), FileSystem.FileSystem, dead))
+    // The hosts file is read in real time.
+    while (holding.pollUnsafe() === undefined)
+      yield* Effect.andThen(TestClock.withLive(Effect.sleep(5)), TestClock.adjust("1 second"))
+    yield* Fiber.join(holding)
+
+    assert.deepStrictEqual(tried, ["/dead/one"])
+  }).pipe(Effect.provide(NodeServices.layer))
 )

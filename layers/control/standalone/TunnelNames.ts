@@ -367,6 +367,7 @@ export const layer = (
           Effect.sync(() => {
             routes = new NameRoutes(policy)
             logDns = policy.logDns
+            files.setLists(policy.block)
             take(policy, difference.rights)
           }),
         recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
@@ -395,16 +396,14 @@ export const layer = (
             yield* Effect.yieldNow
           }
         }),
-        readAgain: Effect.fnUntraced(function* ({ after: { config: policy }, difference }) {
+        readAgain: ({ difference }) => {
           const isNew = newClients(difference)
-          if (isNew.size > 0) {
-            yield* Effect.catch(
-              restore((client) => isNew.has(client)),
-              (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
-            )
-          }
-          yield* files.setLists(policy.block)
-        }),
+          if (isNew.size === 0) return Effect.void
+          return Effect.catch(
+            restore((client) => isNew.has(client)),
+            (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
+          )
+        },
         isOfClient: (source) => {
           const known = byAddress.has(source)
           if (!known) counters.unknown_source++

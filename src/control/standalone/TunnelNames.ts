@@ -13,11 +13,11 @@ export class TunnelNames extends Context.Service<
   {
     /** Brings back what was stored: mappings of resources that a client may still reach, waiting for traffic. */
     readonly restore: Effect.Effect<void, StateError>
-    /** Questions are answered by the new policy from now on. */
+    /** Questions are answered by the new policy from now on, by other block lists once they are read. */
     readonly retake: (change: PolicyChange) => Effect.Effect<void>
     /** After what it takes away: names of clients that were there before go on under what covers them now. */
     readonly recover: (change: PolicyChange) => Effect.Effect<void>
-    /** Reads what state and files say: names of new clients are brought back, other block lists count. May take a while. */
+    /** Names of new clients are brought back, as the state has them. May take a while. */
     readonly readAgain: (change: PolicyChange) => Effect.Effect<void>
     /**
      * Answers a question that came from a tunnel address. Waits for no lookup of a resource's name, but 140 ms for the first

@@ -33,7 +33,7 @@ const files = Layer.succeed(NameFiles, {
     ]).get(name),
   hostOf: () => undefined,
   blocked: (name) => (name === "ads.example.org" ? name : undefined),
-  setLists: () => Effect.void,
+  setLists: () => {},
   counters: Effect.succeed({ block_names: 1 })
 })
 

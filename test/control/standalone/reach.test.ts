@@ -45,7 +45,7 @@ const files = Layer.succeed(NameFiles, {
   hosts: (domain) => (domain === "printer" ? ["10.30.5.8"] : domain === "router" ? ["10.99.0.1"] : undefined),
   hostOf: () => undefined,
   blocked: (domain) => (domain === "bad.example.org" ? domain : undefined),
-  setLists: () => Effect.void,
+  setLists: () => {},
   counters: Effect.succeed({})
 })
 

@@ -7,7 +7,6 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
 import * as RegistryLive from "../../../layers/control/standalone/Registry.ts"
-import * as NameFilesMemory from "../../../layers/memory/NameFilesMemory.ts"
 import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
 import { answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
@@ -18,7 +17,6 @@ import { Registry } from "../../../src/control/Registry.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
 import { HostError } from "../../../src/host/HostNetwork.ts"
-import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
@@ -342,29 +340,6 @@ describe("a reload", () => {
       )
     )
   )
-
-  it.effect("has nothing stand in any more while it reads long block lists", () => {
-    const done = Deferred.makeUnsafe<void>()
-    const slowLists = Layer.effect(
-      NameFiles,
-      Effect.map(NameFiles, (files) => NameFiles.of({ ...files, setLists: () => Deferred.await(done) }))
-    ).pipe(Layer.provide(NameFilesMemory.none))
-    const after = configOf([dnsResource("a.corp", { id: ResourceId.make("a") })])
-    return Effect.gen(function* () {
-      yield* answering
-      yield* ask("a.corp")
-      const reload = yield* Effect.forkChild((yield* Registry).reload, { startImmediately: true })
-      yield* TestClock.adjust("1 second")
-      const held = (yield* observed).resources
-      const isWaiting = reload.pollUnsafe() === undefined
-      yield* Deferred.succeed(done, undefined)
-      yield* Fiber.join(reload)
-
-      assert.isTrue(isWaiting)
-      assert.lengthOf(held, 1)
-      assert.deepStrictEqual((yield* observed).resources, held)
-    }).pipe(Effect.provide(layerGateway(configOf([wildcard]), fresh, Effect.succeed(after), slowLists)))
-  })
 
   it.effect("that removes a client and one that adds it again let it be told as connected once more", () =>
     withLogLines((lines) =>

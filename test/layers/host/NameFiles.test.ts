@@ -1,9 +1,26 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Schedule } from "effect"
+import { Effect, Fiber, FileSystem, Schedule } from "effect"
+import { TestClock } from "effect/testing"
+import { vi } from "vitest"
 import * as NameFilesLive from "../../../layers/host/NameFiles.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { withLogLines } from "../../support/standalone.ts"
+
+/** Asked for files on a mount that is dead: each holds a thread. */
+const held: Array<string> = []
+
+vi.mock(import("node:fs/promises"), async (original) => {
+  const fs = await original()
+  const stat = new Proxy(fs.stat, {
+    apply: (real, self, [path, ...options]: Parameters<typeof fs.stat>) => {
+      if (!String(path).startsWith("/dead/")) return Reflect.apply(real, self, [path, ...options])
+      held.push(String(path))
+      return new Promise(() => {})
+    }
+  })
+  return { ...fs, stat }
+})
 
 const until = (what: () => boolean) =>
   Effect.suspend(() => (what() ? Effect.void : Effect.fail("not yet"))).pipe(
@@ -61,6 +78,39 @@ describe("the files of names", () => {
           assert.include(told()[1], "what it said before counts")
           assert.strictEqual(files.blocked("example.com"), "example.com")
         }).pipe(Effect.provide(NameFilesLive.layer({ hosts: `${dir}/none`, block: [`${dir}/late`] })))
+      )
+    )
+  )
+
+  it.effect("hold nobody up on a mount that is dead: it is told, and costs one thread until they are taken out", () =>
+    inDirectory((dir, fs) =>
+      withLogLines((lines) =>
+        Effect.gen(function* () {
+          const dead = ["/dead/one", "/dead/two"]
+          yield* fs.writeFileString(`${dir}/first`, "example.org\n")
+          yield* fs.writeFileString(`${dir}/last`, "example.com\n")
+          const start = yield* Effect.forkChild(
+            Effect.gen(function* () {
+              const files = yield* NameFiles
+              assert.strictEqual(files.blocked("example.org"), "example.org")
+              files.setLists([...dead, `${dir}/last`])
+              assert.isUndefined(files.blocked("example.org"))
+              yield* Effect.sleep("2 minutes")
+              assert.isUndefined(files.blocked("example.com"))
+              files.setLists([`${dir}/last`])
+              while (files.blocked("example.com") === undefined) yield* Effect.sleep("1 second")
+            }).pipe(Effect.provide(NameFilesLive.layer({ hosts: `${dir}/none`, block: [`${dir}/first`, ...dead] })))
+          )
+          // Files are read in real time.
+          while (start.pollUnsafe() === undefined)
+            yield* Effect.andThen(TestClock.withLive(Effect.sleep(5)), TestClock.adjust("1 second"))
+          yield* Fiber.join(start)
+
+          const told = lines.filter((line) => line.includes("cannot be read"))
+          assert.lengthOf(told, 1)
+          assert.include(told[0], "/dead/one cannot be read (no answer within 30 seconds; those after it are not read")
+          assert.deepStrictEqual(held, ["/dead/one"])
+        })
       )
     )
   )
