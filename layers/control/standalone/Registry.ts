@@ -41,41 +41,37 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
 
     /** Changes that may have been made half-way only, as the gateway met a bug: nothing later covers what is missing. */
     let unfinished: ReadonlyArray<PolicyChange> = []
-    /** One after the other. */
-    const go = Effect.fnUntraced(function* (changes: ReadonlyArray<PolicyChange>) {
-      unfinished = changes
-      let all = nothing
-      for (const change of changes) {
-        const { sessions, warnings } = yield* apply(change)
-        all = {
-          sessions: { ...sessions, cut: all.sessions.cut + sessions.cut },
-          warnings: [...new Set([...all.warnings, ...warnings])]
-        }
-        unfinished = unfinished.filter((each) => each !== change)
-      }
-      return all
+    const make = Effect.fnUntraced(function* (change: PolicyChange) {
+      unfinished = [...unfinished, change]
+      const applied = yield* apply(change)
+      unfinished = unfinished.filter((each) => each !== change)
+      for (const warning of applied.warnings) yield* Effect.logError(warning)
+      return applied
     })
-    /** From where each of them began to what is wanted now. */
-    const again = (after: VersionedPolicy) => unfinished.map(({ before }) => changeOf(before, after))
 
     /** What is to be taken away is, even where the file is wrong by now. A bug that is met each time locks nobody out. */
-    const finish = Effect.suspend(() => go(again(current))).pipe(
-      Effect.uninterruptible,
-      Effect.catchCause((cause) =>
-        Effect.logError(
-          `policy ${current.version} is in force in part only, as the gateway met a bug, and met it again: take the last change of the file back, or restart the gateway`,
-          cause
+    const finish = Effect.suspend(() => {
+      const again = unfinished
+      unfinished = []
+      const inPart = `policy ${current.version} is in force in part only, as the gateway met a bug, and met it again: take the last change of the file back, or restart the gateway`
+      // From where each of them began to what is wanted now.
+      return Effect.forEach(again, ({ before }) =>
+        Effect.catchCause(make(changeOf(before, current)), (cause) =>
+          Effect.as(Effect.logError(inPart, cause), { ...nothing, warnings: [inPart] })
         )
       )
-    )
+    }).pipe(Effect.uninterruptible)
 
     /** In force and told, whatever becomes of who asked for it. */
     const take = Effect.fnUntraced(function* (change: PolicyChange, since: number) {
       current = change.after
-      const applied = yield* go([change, ...again(change.after)])
-      const report = reportOf(change, applied, Math.round((yield* monotonicMillis) - since))
+      const applied = yield* make(change)
+      const all = [applied, ...(yield* finish)]
+      const cut = all.reduce((sum, { sessions }) => sum + sessions.cut, 0)
+      const warnings = [...new Set(all.flatMap((each) => each.warnings))]
+      const tookMs = Math.round((yield* monotonicMillis) - since)
+      const report = reportOf(change, { sessions: { ...applied.sessions, cut }, warnings }, tookMs)
       yield* tell(report)
-      for (const warning of report.warnings) yield* Effect.logError(warning)
       return report
     }, Effect.uninterruptible)
 

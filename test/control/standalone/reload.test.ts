@@ -252,6 +252,34 @@ describe("a reload", () => {
     )
   )
 
+  it.effect("that is good comes to its report and its line in the log although another one's bug is met again", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const registry = yield* Registry
+        yield* registry.follow(({ difference }) =>
+          difference.resources.removed.includes(wildcard.id)
+            ? Effect.die(new Error("a bug"))
+            : Effect.succeed({ sessions: { cut: 1, untouched: 5 }, warnings: ["nft is gone"] })
+        )
+        yield* Effect.exit(registry.reload)
+        const { resources, sessions, version, warnings } = yield* registry.reload
+
+        assert.deepStrictEqual([version, resources.added, sessions], [3, [late.id], { cut: 1, untouched: 5 }])
+        assert.deepStrictEqual([warnings.length, warnings[0]], [2, "nft is gone"])
+        assert.include(warnings[1], "policy 3 is in force in part only")
+        assert.lengthOf(
+          lines.filter((line) => line.includes("message=reloaded")),
+          1
+        )
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(
+          RegistryLive.layer({ config: configOf([wildcard, lan]), read: turns(configOf([lan]), configOf([lan, late])) })
+        )
+      )
+    )
+  )
+
   it.effect("goes on to its end without who asked for it, and is told in the log", () =>
     withLogLines((lines) => {
       const done = Deferred.makeUnsafe<void>()
