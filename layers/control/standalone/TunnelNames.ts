@@ -220,7 +220,17 @@ export const layer = (
           const shed = yield* admission.admit(of, "newNames")
           if (shed !== null) return shed
         }
-        return yield* resourceNames.answer(of, grants, { domain, family }, now)
+        const tell = (grants: ReadonlyArray<DnsGrant>, now: number) =>
+          resourceNames.answer(of, grants, { domain, family }, now)
+        return yield* tell(grants, now).pipe(
+          // A reload came in between: by what the client may reach since, if that is the name.
+          Effect.catch(() => {
+            const later = clock.currentTimeMillisUnsafe()
+            const left = routes.grants(of.rights, domain, later)
+            return left.length === 0 ? Effect.fail("outdated") : tell(left, later)
+          }),
+          Effect.orElseSucceed((): TunnelAnswer => ({ _tag: "ServerFailure" }))
+        )
       })
 
       const reverse = (of: ClientNames, slot: number): TunnelAnswer => {

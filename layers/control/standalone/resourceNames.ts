@@ -164,10 +164,13 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
 
   return {
     again,
-    /** The proxy IPs of a name that was not found to be missing are in memory only until an address of it is known. */
-    answer: (...question: Parameters<typeof answer>): Effect.Effect<TunnelAnswer> =>
-      Effect.catch(answer(...question), (why) =>
-        Effect.succeed<TunnelAnswer>(why === "outdated" ? { _tag: "ServerFailure" } : { _tag: "NameError", ttl: 5 })
+    /**
+     * The proxy IPs of a name that was not found to be missing are in memory only until an address of it is known. Fails where
+     * the grants are not the client's any more.
+     */
+    answer: (...question: Parameters<typeof answer>): Effect.Effect<TunnelAnswer, "outdated"> =>
+      Effect.catchTag(answer(...question), "AccessRefused", () =>
+        Effect.succeed<TunnelAnswer>({ _tag: "NameError", ttl: 5 })
       ),
     keep
   }
