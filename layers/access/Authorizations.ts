@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import { Authorizations, LastAuthorizationEnded } from "../../src/access/Authorizations.ts"
 import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
@@ -79,8 +80,13 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       bridge: (later, change) =>
         Effect.forEach(later, standIn, { discard: true }).pipe(
           Effect.andThen(change),
-          // Also of those that a bug kept from standing in.
-          Effect.ensuring(Effect.forEach(later, standDown, { discard: true }))
+          // Also of those that a bug kept from standing in; one with a bug keeps no other.
+          Effect.ensuring(
+            Effect.flatMap(
+              Effect.forEach(later, (each) => Effect.exit(standDown(each))),
+              Exit.asVoidAll
+            )
+          )
         ),
       update: Effect.fnUntraced(function* (resource) {
         for (const held of clients.values()) {

@@ -8,6 +8,7 @@ import { Authorizations } from "../../src/access/Authorizations.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { DnsResource } from "../../src/model/Resource.ts"
+import { standInOf } from "../../src/model/standIn.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import {
   cidrResource,
@@ -28,24 +29,25 @@ const revokedAt = Effect.gen(function* () {
   return (yield* recorder.commands).filter((command) => command._tag === "RevokeResource")
 })
 
-/** Over a packet path that meets a bug with the second resource that it is given. */
-const layerStumbling = AuthorizationsLive.layer.pipe(
-  Layer.provide(
-    Layer.effect(
-      DataPlane,
-      Effect.map(DataPlane, (dataPlane) => {
-        let given = 0
-        return DataPlane.of({
-          ...dataPlane,
-          send: (command) =>
-            command._tag === "SetResource" && ++given === 2 ? Effect.die(new Error("a bug")) : dataPlane.send(command)
+/** Over a packet path that meets a bug with the `nth` of these commands. */
+const layerStumbling = (tag: "SetResource" | "RevokeResource", nth: number) =>
+  AuthorizationsLive.layer.pipe(
+    Layer.provide(
+      Layer.effect(
+        DataPlane,
+        Effect.map(DataPlane, (dataPlane) => {
+          let sent = 0
+          return DataPlane.of({
+            ...dataPlane,
+            send: (command) =>
+              command._tag === tag && ++sent === nth ? Effect.die(new Error("a bug")) : dataPlane.send(command)
+          })
         })
-      })
-    )
-  ),
-  Layer.provide(clientsStay),
-  Layer.provideMerge(layerResolutions)
-)
+      )
+    ),
+    Layer.provide(clientsStay),
+    Layer.provideMerge(layerResolutions)
+  )
 
 describe("Authorizations", () => {
   for (const expiresAt of [1, 999, 1_000, 1_001, 59_999, 60_500]) {
@@ -149,25 +151,33 @@ describe("Authorizations", () => {
     }).pipe(Effect.provide(layerAccess))
   )
 
-  it.effect("nothing stands in for a resource any more after a bug in the middle of it", () =>
-    Effect.gen(function* () {
-      const authorizations = yield* Authorizations
-      const later = ["10.0.0.0/8", "10.1.0.0/16"].map((network) => ({
-        client: client(0),
-        resource: cidrResource(network),
-        expiresAt: null
-      }))
-      const bug = yield* Effect.exit(authorizations.bridge(later, Effect.void))
+  for (const [what, tag, nth, left] of [
+    ["nothing stands in for a resource any more after a bug in the middle of it", "SetResource", 2, []],
+    ["a bug with the end of what stands in for a resource keeps no other from its end", "RevokeResource", 1, ["10.0.0.0/8"]]
+  ] as const) {
+    it.effect(what, () =>
+      Effect.gen(function* () {
+        const authorizations = yield* Authorizations
+        const later = ["10.0.0.0/8", "10.1.0.0/16"].map((network) => ({
+          client: client(0),
+          resource: cidrResource(network),
+          expiresAt: null
+        }))
+        const bug = yield* Effect.exit(authorizations.bridge(later, Effect.void))
 
-      const standing = new Set<string>()
-      for (const command of yield* (yield* DataPlaneRecorder).commands) {
-        if (command._tag === "SetResource") standing.add(command.resource)
-        if (command._tag === "RevokeResource") standing.delete(command.resource)
-      }
-      assert.isTrue(Exit.hasDies(bug))
-      assert.deepStrictEqual([...standing], [])
-    }).pipe(Effect.provide(layerStumbling))
-  )
+        const standing = new Set<string>()
+        for (const command of yield* (yield* DataPlaneRecorder).commands) {
+          if (command._tag === "SetResource") standing.add(command.resource)
+          if (command._tag === "RevokeResource") standing.delete(command.resource)
+        }
+        assert.isTrue(Exit.hasDies(bug))
+        assert.deepStrictEqual(
+          [...standing],
+          left.map((network) => standInOf(cidrResource(network).id))
+        )
+      }).pipe(Effect.provide(layerStumbling(tag, nth)))
+    )
+  }
 
   it.effect("revoking what is not there does nothing", () =>
     Effect.gen(function* () {
