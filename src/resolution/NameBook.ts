@@ -29,7 +29,7 @@ import {
   untilTraffic,
   viewOf
 } from "./nameEntry.ts"
-import type { NameState } from "./NameState.ts"
+import { isNegative, type NameState } from "./NameState.ts"
 import * as Policy from "./refreshPolicy.ts"
 import { Prospects } from "./prospects.ts"
 import type { MappingStatus, Subscription } from "./Resolutions.ts"
@@ -277,7 +277,7 @@ export class NameBook {
     this.pump()
   }
 
-  /** Other servers stand behind the set: what the former ones said is served until these have answered. */
+  /** Other servers stand behind the set: addresses that the former ones said are served until these have answered. */
   renew(resolver: string): void {
     const set = this.sets.get(resolver)
     if (set === undefined) return
@@ -290,6 +290,7 @@ export class NameBook {
       if (entry.set !== set) continue
       this.stopLookup(entry)
       entry.policy = Policy.renewed(entry.policy, now)
+      if (isNegative(entry.state)) this.doubt(entry)
       if (this.wanted(entry, now)) this.enqueue(entry, entry.lastClient, "Stale")
       else this.age(entry, now)
     }
@@ -302,6 +303,12 @@ export class NameBook {
     entry.state = { ...entry.state, staleAt: Math.min(entry.state.staleAt, now) }
     entry.applied = ++this.sequence
     for (const mapping of entry.mappings.values()) this.sendAddresses(mapping)
+  }
+
+  /** These may know it: nobody is told any more that there is none. */
+  private doubt(entry: NameEntry): void {
+    for (const mapping of entry.mappings.values()) mapping.looked = false
+    this.awaitTraffic(entry)
   }
 
   /** Sees whether the set lives, before the first client asks. */

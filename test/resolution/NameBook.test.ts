@@ -283,6 +283,88 @@ describe("NameBook", () => {
     assert.strictEqual(state.started.at(-1)?.name.domain, "git.corp")
   })
 
+  describe("once other servers stand behind its resolver set, a name", () => {
+    const lookupsOf = (state: ReturnType<typeof world>["state"]) => state.started.splice(0)
+    const git = subscription("git.corp")
+    /** A name of that set with its first answer, and one of another set. */
+    const known = (first: LookupResult) => {
+      const { book, state, advance } = world()
+      const { mapping } = book.subscribe(git)
+      const elsewhere = dnsResource("wiki.lab", { resolver: "lab" })
+      book.subscribe({ ...subscription("wiki.lab"), resource: elsewhere, proxyIps: ["100.96.1.9"] })
+      for (const lookup of lookupsOf(state)) book.ended(lookup, first, 0.5)
+      const told = () =>
+        state.commands
+          .splice(0)
+          .flatMap((c) =>
+            c._tag === "SetAddresses" && c.mapping === mapping.id ? [[c.state, c.addresses, c.staleAt]] : []
+          )
+      return { book, state, advance, told, now: () => book.find(clientId(0), apps, "git.corp")!.state }
+    }
+
+    it("is looked up at once while its client is at it, served as it was until they answer, and by what they say then", () => {
+      const { book, state, advance, now } = known(answer("10.0.0.1"))
+      advance(5_000)
+      book.renew("system")
+      const [lookup, ...others] = lookupsOf(state)
+
+      assert.deepStrictEqual([lookup?.name.domain, others], ["git.corp", []])
+      assert.deepInclude(now(), { _tag: "Resolved", addresses: ["10.0.0.1"] })
+      book.ended(lookup!, timeout, 0.5)
+      assert.deepInclude(now(), { _tag: "Resolved", addresses: ["10.0.0.1"] })
+      advance(1_000)
+      book.ended(lookupsOf(state)[0]!, answer("10.0.0.2"), 0.5)
+      assert.deepInclude(now(), { _tag: "Resolved", addresses: ["10.0.0.2"] })
+    })
+
+    it("is not asked of the former ones any more", () => {
+      const { book, state } = world()
+      book.subscribe(git)
+      const [former] = lookupsOf(state)
+      book.renew("system")
+      const [lookup] = lookupsOf(state)
+      book.ended(former!, answer("10.0.0.66"), 0.5)
+      book.ended(lookup!, answer("10.0.0.2"), 0.5)
+
+      assert.deepStrictEqual(state.stopped, [former])
+      assert.deepInclude(book.list()[0]?.state, { _tag: "Resolved", addresses: ["10.0.0.2"] })
+    })
+
+    it("that its client has left is looked up when it comes back, by a packet or a question, and not before", () => {
+      const { book, state, advance, told } = known(answer("10.0.0.1"))
+      advance(31_000)
+      told()
+      book.renew("system")
+
+      assert.deepStrictEqual(lookupsOf(state), [])
+      // Long before the answer's TTL ends.
+      assert.deepStrictEqual(told(), [["Resolved", ["10.0.0.1"], 31_000]])
+      assert.deepInclude(book.subscribe(git).state, { _tag: "Resolved", addresses: ["10.0.0.1"] })
+      assert.strictEqual(lookupsOf(state)[0]?.name.domain, "git.corp")
+    })
+
+    it.each([
+      ["that its client is at", 5_000],
+      ["that its client has left", 31_000]
+    ])("%s and that the former ones did not know is told to nobody as missing", (_, afterMs) => {
+      const { book, state, advance, now, told } = known({
+        _tag: "Failure",
+        reason: new NameNotFound({ ttlSeconds: 60 })
+      })
+      assert.deepInclude(book.subscribe(git).state, { _tag: "Unresolved" })
+      advance(afterMs)
+      told()
+      book.renew("system")
+
+      assert.strictEqual(book.subscribe(git).state._tag, "Resolving")
+      assert.strictEqual(told().at(-1)?.[0], "Resolving")
+      const [lookup, ...others] = lookupsOf(state)
+      assert.deepStrictEqual([lookup?.name.domain, others], ["git.corp", []])
+      book.ended(lookup!, answer("10.0.0.2"), 0.5)
+      assert.deepInclude(now(), { _tag: "Resolved", addresses: ["10.0.0.2"] })
+    })
+  })
+
   it("keeps a withdrawn resource's mappings, asks for none of them, and goes on with what it knew", () => {
     const { book, state, advance } = world()
     const resolved = book.subscribe(subscription("git.corp"))

@@ -9,7 +9,7 @@ import { TestClock } from "effect/testing"
 import * as RegistryLive from "../../../layers/control/standalone/Registry.ts"
 import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
-import { answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
+import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as TunnelMemory from "../../../layers/memory/TunnelMemory.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
@@ -20,6 +20,7 @@ import { HostError } from "../../../src/host/HostNetwork.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
+import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { policyNames, randomPolicy } from "../../support/randomPolicy.ts"
 import { connectedState } from "../../support/connectedState.ts"
@@ -74,6 +75,10 @@ const answering = Effect.flatMap(ResolverScript, (script) => script.set("*", ans
 const wildcard = dnsResource("*.corp", { id: ResourceId.make("wild") })
 const lan = cidrResource("10.0.0.0/8")
 const late = dnsResource("late.corp", { id: ResourceId.make("late") })
+const exact = dnsResource("x.corp", { resolver: "corp" })
+const serversAt = (address: string) => ({
+  resolvers: new Map([["corp", { servers: [{ address, port: 53, transport: "udp" }], order: "fallback" } as const]])
+})
 const narrow = { ...wildcard, filters: [{ protocol: "tcp", from: 443, to: 443 }, { protocol: "icmp" }] } as const
 const [alice, bob] = clientsOf as readonly [ConfiguredClient, ConfiguredClient]
 const afterNarrowing = configOf([narrow, late, lan], {
@@ -415,6 +420,24 @@ describe("a reload", () => {
           layerGateway(configOf([]), fresh, turns(configOf([], { clients: clientsOf.slice(1) }), configOf([])))
         )
       )
+    )
+  )
+
+  it.effect("that names other servers has a name that the former ones did not know told as one that may exist", () =>
+    Effect.gen(function* () {
+      const script = yield* ResolverScript
+      yield* script.set("*", fail(new NameNotFound({ ttlSeconds: 60 })))
+      yield* ask("x.corp")
+      yield* TestClock.adjust("1 second")
+      const before = yield* ask("x.corp")
+      // Its client is not at it any more: nothing looks it up with the reload.
+      yield* TestClock.adjust("31 seconds")
+      yield* script.set("*", { _tag: "Silent" })
+      yield* (yield* Registry).reload
+
+      assert.deepStrictEqual([before._tag, (yield* ask("x.corp"))._tag], ["NameError", "Addresses"])
+    }).pipe(
+      Effect.provide(layerGateway(configOf([exact], serversAt("9.0.0.53")), fresh, Effect.succeed(configOf([exact], serversAt("9.1.0.53")))))
     )
   )
 
