@@ -38,7 +38,7 @@ import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
-import { matches } from "../../../src/model/DomainPattern.ts"
+import { matches, PatternIndex } from "../../../src/model/DomainPattern.ts"
 import { type Authorization, isOpen } from "../../../src/model/Authorization.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
@@ -137,48 +137,44 @@ export const layer = (
       })
       take(config, new Set())
 
-      /** The client may use the name as far as those of its rights go. Yields the grants that cover it. */
-      const recordName = Effect.fnUntraced(function* (
+      /** Those of the client's names that `rights` cover are its again. Yields the rights by which any is. */
+      const recordNames = Effect.fnUntraced(function* (
         of: ClientNames,
-        { domain, proxyIps }: NameEntry,
-        rights: ReadonlyArray<DnsGrant> = of.rights.names
+        names: ReadonlyArray<NameEntry>,
+        rights: ReadonlyArray<DnsGrant>
       ) {
-        const grants = rights.filter(({ resource }) => matches(resource.pattern, domain))
-        const [first] = grants
-        if (first === undefined) return []
+        const index = new PatternIndex(rights, ({ resource }) => resource.pattern)
+        const used = new Set(names.flatMap(({ domain }) => index.covering(domain)))
+        if (used.size === 0) return used
         yield* clients.upsert(of.client)
-        for (const grant of grants) yield* authorizations.record(grant)
-        yield* resolutions.subscribe({
-          client: of.client.id,
-          resource: first.resource,
-          domain,
-          proxyIps,
-          cause: "Restarted"
-        })
-        return grants
-      })
-
-      /** Cut like those that expire while the gateway runs: packets to their names are told so. */
-      const cutExpired = Effect.fnUntraced(function* (grants: ReadonlySet<DnsGrant>) {
-        const now = yield* Clock.currentTimeMillis
-        for (const { client, expiresAt, resource } of grants) {
-          if (expiresAt !== null && expiresAt <= now) yield* authorizations.revoke(client.id, resource.id)
+        for (const grant of used) yield* authorizations.record(grant)
+        for (const { domain, proxyIps } of names) {
+          const [first] = index.covering(domain)
+          if (first === undefined) continue
+          const resource = first.resource
+          yield* resolutions.subscribe({ client: of.client.id, resource, domain, proxyIps, cause: "Restarted" })
         }
+        return used
       })
 
       /** Brings the stored names of these clients back. */
       const restore = Effect.fnUntraced(function* (wanted: (client: string) => boolean) {
-        const used = new Set<DnsGrant>()
         // In the order of use, so that the first to make room is the least recently used one.
         for (const row of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
           const of = wanted(row.client) ? byClient.get(row.client) : undefined
           const named = of?.slots.restore(row)
-          if (of === undefined || named === undefined) continue
-          if (named.released !== undefined) yield* stored.release(of, named.released, yield* Clock.currentTimeMillis)
-          for (const grant of yield* recordName(of, named.entry)) used.add(grant)
+          if (of === undefined || named?.released === undefined) continue
+          yield* stored.release(of, named.released, yield* Clock.currentTimeMillis)
         }
-        yield* cutExpired(used)
         const askers = [...byClient.values()].filter((of) => wanted(of.client.id) && of.rights.names.length > 0)
+        for (const of of askers) {
+          const used = yield* recordNames(of, of.slots.named(), of.rights.names)
+          const now = yield* Clock.currentTimeMillis
+          // Cut like those that expire while the gateway runs: packets to their names are told so.
+          for (const grant of used) {
+            if (!isOpen(grant, now)) yield* authorizations.revoke(of.client.id, grant.resource.id)
+          }
+        }
         yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
       })
 
@@ -391,10 +387,8 @@ export const layer = (
             const news = of.rights.names.filter(({ resource }) => ids.has(resource.id))
             if (news.length === 0) continue
             const open = of.rights.names.filter((grant) => isOpen(grant, now))
-            for (const entry of of.slots.named()) {
-              if (news.some(({ resource }) => matches(resource.pattern, entry.domain)))
-                yield* recordName(of, entry, open)
-            }
+            const isNewly = ({ domain }: NameEntry) => news.some(({ resource }) => matches(resource.pattern, domain))
+            yield* recordNames(of, of.slots.named().filter(isNewly), open)
             // Those that were asked for meanwhile, too.
             const names = of.slots.named()
             for (const grant of news) {

@@ -4,6 +4,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
+import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
 import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { emptyMessage, type Message, type ResourceRecord } from "../../../src/dns/message.ts"
@@ -1048,7 +1049,9 @@ describe("the start", () => {
 })
 
 describe("a restart", () => {
-  const session = <A, E>(run: Effect.Effect<A, E, Layer.Success<ReturnType<typeof layerNames>> | StateStore | Disk>) =>
+  const session = <A, E>(
+    run: Effect.Effect<A, E, Layer.Success<ReturnType<typeof layerNames>> | DataPlaneRecorder | StateStore | Disk>
+  ) =>
     run.pipe(
       Effect.provide(
         layerFound.pipe(Layer.provideMerge(layerNames(config)), Layer.provideMerge(DataPlaneRecording.layer)),
@@ -1077,6 +1080,9 @@ describe("a restart", () => {
           const mappings = yield* (yield* Resolutions).list
           assert.strictEqual(mappings.length, 150)
           assert.isTrue(mappings.every(({ state }) => state._tag === "Unresolved"))
+          // A right is told once, however many names there are by it.
+          const told = (yield* (yield* DataPlaneRecorder).commands).filter(({ _tag }) => _tag === "SetResource")
+          assert.lengthOf(told, 1)
           yield* (yield* Resolutions).refresh(mappings[0]!.mapping.id, "Unmapped")
           yield* TestClock.adjust("1 second")
           assert.strictEqual(yield* lookups, 1)
