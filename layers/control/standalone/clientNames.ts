@@ -1,0 +1,169 @@
+/** Whose names there are: the clients with their rights and proxies, as the policy and the state have them. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
+import { Authorizations } from "../../../src/access/Authorizations.ts"
+import { Clients } from "../../../src/access/Clients.ts"
+import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import type { PolicyChange } from "../../../src/control/Registry.ts"
+import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
+import { type NameRights, rightsOf, rightsOfEach } from "../../../src/control/standalone/nameRoutes.ts"
+import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
+import { newClients } from "../../../src/control/standalone/policyDifference.ts"
+import { Slots } from "../../../src/control/standalone/Slots.ts"
+import { StateStore } from "../../../src/host/StateStore.ts"
+import { type Authorization, isOpen } from "../../../src/model/Authorization.ts"
+import { matches, PatternIndex } from "../../../src/model/DomainPattern.ts"
+import { parseNetwork } from "../../../src/packet/address.ts"
+import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { type Asker, makeAsker } from "../../dns/askers.ts"
+import type { NamesOfClient } from "./resourceNames.ts"
+import type { StoredSlots } from "./storedSlots.ts"
+
+export interface ClientNames extends NamesOfClient, Asker {
+  client: ConfiguredClient
+  rights: NameRights
+  readonly decided: DecidedNames
+  /** All that it sends anywhere comes through the tunnel. */
+  internet: boolean
+}
+
+/** `restore`, `recover` and `readAgain` are those of `TunnelNames`. */
+export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfig, stored: StoredSlots) {
+  const store = yield* StateStore
+  const authorizations = yield* Authorizations
+  const clients = yield* Clients
+  const resolutions = yield* Resolutions
+  const ranges = {
+    proxy4: parseNetwork(config.network.proxy4)!,
+    proxy6: parseNetwork(config.network.proxy6)!
+  }
+  const byAddress = new Map<string, ClientNames>()
+  const byClient = new Map<string, ClientNames>()
+
+  const take = (policy: GatewayConfig, rights: ReadonlySet<string>) => {
+    const isWanted = ({ client: { id } }: Authorization) => rights.has(id) || !byClient.has(id)
+    const newRights = rightsOfEach(policy.grants.filter(isWanted))
+    const gone = new Set(byClient.keys())
+    byAddress.clear()
+    for (const client of policy.clients) {
+      gone.delete(client.id)
+      let names = byClient.get(client.id)
+      if (names === undefined || rights.has(client.id)) {
+        const of = newRights.get(client.id) ?? rightsOf(client.id, [])
+        const now = { client, rights: of, internet: of.internet }
+        names = Object.assign(names ?? newNames(client), now)
+        byClient.set(client.id, names)
+      }
+      byAddress.set(client.tunnel4, names)
+      byAddress.set(client.tunnel6, names)
+    }
+    for (const client of gone) {
+      // For questions of its that wait just now.
+      const names = byClient.get(client)!
+      names.rights = rightsOf(names.client.id, [])
+      byClient.delete(client)
+    }
+  }
+  const newNames = (client: ConfiguredClient): ClientNames => ({
+    ...makeAsker(client.id),
+    client,
+    rights: rightsOf(client.id, []),
+    internet: false,
+    slots: new Slots(client.id, ranges),
+    decided: new DecidedNames(),
+    held: 0,
+    turn: Semaphore.makeUnsafe(1)
+  })
+  take(config, new Set())
+
+  /** Those of the client's names that `rights` cover are its again. Yields the rights by which any is. */
+  const recordNames = Effect.fnUntraced(function* (
+    of: ClientNames,
+    names: ReadonlyArray<NameEntry>,
+    rights: ReadonlyArray<DnsGrant>
+  ) {
+    const index = new PatternIndex(rights, ({ resource }) => resource.pattern)
+    const used = new Set(names.flatMap(({ domain }) => index.covering(domain)))
+    if (used.size === 0) return used
+    yield* clients.upsert(of.client)
+    for (const grant of used) yield* authorizations.record(grant)
+    for (const { domain, proxyIps } of names) {
+      const [first] = index.covering(domain)
+      if (first === undefined) continue
+      const resource = first.resource
+      yield* resolutions.subscribe({ client: of.client.id, resource, domain, proxyIps, cause: "Restarted" })
+    }
+    return used
+  })
+
+  const restoreOf = Effect.fnUntraced(function* (wanted: (client: string) => boolean) {
+    // In the order of use, so that the first to make room is the least recently used one.
+    for (const row of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
+      const of = wanted(row.client) ? byClient.get(row.client) : undefined
+      const named = of?.slots.restore(row)
+      if (of === undefined || named?.released === undefined) continue
+      yield* stored.release(of, named.released, yield* Clock.currentTimeMillis)
+    }
+    const askers = [...byClient.values()].filter((of) => wanted(of.client.id) && of.rights.names.length > 0)
+    for (const of of askers) {
+      const used = yield* recordNames(of, of.slots.named(), of.rights.names)
+      const now = yield* Clock.currentTimeMillis
+      // Cut like those that expire while the gateway runs: packets to their names are told so.
+      for (const grant of used) {
+        if (!isOpen(grant, now)) yield* authorizations.revoke(of.client.id, grant.resource.id)
+      }
+    }
+    yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
+  })
+
+  const meetSets = Effect.fnUntraced(function* (resources: GatewayConfig["resources"]) {
+    const named = resources.flatMap((resource) => (resource.kind === "dns" ? [resource.resolver] : []))
+    for (const resolver of new Set(named)) yield* resolutions.meet(resolver)
+  })
+
+  return {
+    /** Whose tunnel address it is. */
+    at: (address: string) => byAddress.get(address),
+    of: (client: string) => byClient.get(client),
+    /** Takes the clients as they are now, and what those of `rights` may reach. */
+    take,
+    restore: Effect.andThen(
+      meetSets(config.resources),
+      restoreOf(() => true)
+    ),
+    recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }: PolicyChange) {
+      yield* meetSets(policy.resources)
+      const isNew = newClients(difference)
+      for (const [client, granted] of Map.groupBy(difference.granted, (grant) => grant.client.id)) {
+        const of = isNew.has(client) ? undefined : byClient.get(client)
+        if (of === undefined) continue
+        const now = yield* Clock.currentTimeMillis
+        const ids = new Set(granted.map(({ resource }) => resource.id))
+        const news = of.rights.names.filter(({ resource }) => ids.has(resource.id))
+        if (news.length === 0) continue
+        const open = of.rights.names.filter((grant) => isOpen(grant, now))
+        const isNewly = ({ domain }: NameEntry) => news.some(({ resource }) => matches(resource.pattern, domain))
+        yield* recordNames(of, of.slots.named().filter(isNewly), open)
+        // Those that were asked for meanwhile, too.
+        const names = of.slots.named()
+        for (const grant of news) {
+          const { id, pattern } = grant.resource
+          const isUsed = isOpen(grant, now) && names.some(({ domain }) => matches(pattern, domain))
+          // What covers no name of the client (any more) is granted with the first one that it asks for.
+          if (!isUsed) yield* authorizations.revoke(client, id)
+        }
+        yield* Effect.yieldNow
+      }
+    }),
+    readAgain: ({ difference }: PolicyChange) => {
+      const isNew = newClients(difference)
+      if (isNew.size === 0) return Effect.void
+      return Effect.catch(
+        restoreOf((client) => isNew.has(client)),
+        (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
+      )
+    }
+  }
+})
