@@ -142,6 +142,21 @@ describe("a reload", () => {
     })
   )
 
+  it.effect("to a file with what cannot change while the gateway runs is refused as a whole, and says what that is", () =>
+    Effect.gen(function* () {
+      const registry = yield* Registry
+      const before = yield* observed
+      const { message } = yield* Effect.flip(registry.reload)
+
+      assert.match(message, /^device cannot change while the gateway runs/)
+      assert.strictEqual(registry.current().version, 1)
+      assert.lengthOf(before.resources, 1)
+      assert.deepStrictEqual(yield* observed, before)
+    }).pipe(
+      Effect.provide(layerGateway(configOf([lan]), fresh, Effect.succeed(configOf([], { device: "another0" }))))
+    )
+  )
+
   for (const [what, after] of [
     ["of a client that is removed", configOf([], { clients: clientsOf.slice(1) })],
     ["about a name that is withdrawn", configOf([])]
