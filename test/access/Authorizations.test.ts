@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Layer } from "effect"
+import { Clock, Effect, Exit, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as AuthorizationsLive from "../../layers/access/Authorizations.ts"
 import { clientsStay } from "../../layers/control/standalone/ControlPlaneStandalone.ts"
@@ -7,6 +7,8 @@ import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { type Event, kindOf } from "../../src/events/Event.ts"
+import { EventLog } from "../../src/events/EventLog.ts"
 import type { DnsResource } from "../../src/model/Resource.ts"
 import { standInOf } from "../../src/model/standIn.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
@@ -153,7 +155,12 @@ describe("Authorizations", () => {
 
   for (const [what, tag, nth, left] of [
     ["nothing stands in for a resource any more after a bug in the middle of it", "SetResource", 2, []],
-    ["a bug with the end of what stands in for a resource keeps no other from its end", "RevokeResource", 1, ["10.0.0.0/8"]]
+    [
+      "a bug with the end of what stands in for a resource keeps no other from its end",
+      "RevokeResource",
+      1,
+      ["10.0.0.0/8"]
+    ]
   ] as const) {
     it.effect(what, () =>
       Effect.gen(function* () {
@@ -178,6 +185,38 @@ describe("Authorizations", () => {
       }).pipe(Effect.provide(layerStumbling(tag, nth)))
     )
   }
+
+  it.effect("the log is told each right once: given, refused, expired, taken away", () => {
+    const told: Array<Event> = []
+    const record = (event: Event) => Effect.sync(() => void told.push(event))
+    const log = Layer.succeed(EventLog, { record, list: Effect.succeed([]), follow: Stream.empty })
+    return Effect.gen(function* () {
+      const acceptor = yield* ConnectionAcceptor
+      const authorizations = yield* Authorizations
+      const name = { client: client(0).id, resource: dnsResource("db.corp").id, domain: "db.corp" }
+      const lan = cidrResource("10.0.0.0/8")
+      const network = { client: client(0).id, resource: lan.id }
+      for (let asked = 0; asked < 2; asked++) {
+        yield* acceptor.accept(request("db.corp", { expiresAt: 5_000 }))
+        yield* acceptor.accept(request("db.corp", { resource: lan, name: null }))
+      }
+      yield* TestClock.adjust("6 seconds")
+      yield* Effect.flip(acceptor.accept(request("db.corp", { expiresAt: 5_000 })))
+      for (let times = 0; times < 2; times++) yield* authorizations.revoke(client(0).id, null)
+      yield* TestClock.adjust("6 seconds")
+
+      assert.deepStrictEqual(
+        told.filter((event) => kindOf(event) === "audit"),
+        [
+          { _tag: "Accepted", ...name },
+          { _tag: "Accepted", ...network, domain: null },
+          { _tag: "Expired", client: name.client, resource: name.resource },
+          { _tag: "Denied", ...name, reason: "Expired" },
+          { _tag: "Revoked", ...network }
+        ]
+      )
+    }).pipe(Effect.provide(Layer.provide(layerAccess, log)))
+  })
 
   it.effect("revoking what is not there does nothing", () =>
     Effect.gen(function* () {
