@@ -22,7 +22,7 @@ import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
-import { policyNames, randomPolicy } from "../../support/randomPolicy.ts"
+import { type ClientOf, policyNames, randomPolicy, recordNames } from "../../support/randomPolicy.ts"
 import { connectedState } from "../../support/connectedState.ts"
 import { ask, configOf, layerGateway, withLogLines } from "../../support/standalone.ts"
 import { makeRandom, type Random } from "../../support/traffic.ts"
@@ -31,11 +31,18 @@ import { makeRandom, type Random } from "../../support/traffic.ts"
 const pairs = Number(process.env["RELOAD_PAIRS"] ?? 60)
 const clientsOf = configOf([], {}).clients
 
-/** One of two keys each. */
-const anyKey =
-  ({ below }: Random) =>
-  ({ id, tunnel4 }: ConfiguredClient): string =>
-    Buffer.alloc(32, tunnel4.length + below(2) * 100 + Number(id.at(-1))).toString("base64")
+/** One of two keys each, with a preshared key or without, an address of its own or the other's. */
+const anyClient = ({ below, chance }: Random): ClientOf => {
+  const swap = chance(0.5)
+  return ({ id, tunnel4, tunnel6 }) => {
+    const keyOf = (n: number) => Buffer.alloc(32, tunnel4.length + n * 100 + Number(id.at(-1))).toString("base64")
+    return {
+      publicKey: keyOf(below(2)),
+      presharedKey: chance(0.5) ? null : keyOf(below(2)),
+      tunnel6: swap ? clientsOf.find((other) => other.id !== id)!.tunnel6 : tunnel6
+    }
+  }
+}
 
 /** What the packet path has, without what only counts how often something was said. */
 const observed = Effect.gen(function* () {
@@ -46,8 +53,8 @@ const observed = Effect.gen(function* () {
   const held = new Set(resources.map(({ client, resource }) => `${client} ${resource}`))
   return {
     clients: orders
-      .flatMap((order) => (order._tag === "PlaceClient" ? [`${order.client} ${order.publicKey} ${order.tunnel4}`] : []))
-      .toSorted(),
+      .flatMap((order) => (order._tag === "PlaceClient" ? [{ ...order, number: 0, connection: 0, flows: 0 }] : []))
+      .toSorted((a, b) => (a.client < b.client ? -1 : 1)),
     resources: resources.map((order) => JSON.stringify(order)).toSorted(),
     mappings: orders
       .flatMap((order) =>
@@ -63,9 +70,9 @@ const observed = Effect.gen(function* () {
 const answers = Effect.gen(function* () {
   const told: Array<unknown> = []
   for (const { tunnel4 } of clientsOf)
-    for (const name of [...policyNames, "a"]) {
+    for (const name of new Set([...policyNames, ...recordNames, "a"])) {
       const { _tag, ...said } = yield* ask(name, 1, tunnel4)
-      told.push([_tag, "addresses" in said ? said.addresses : null])
+      told.push([_tag, "addresses" in said ? said.addresses : "records" in said ? said.records : null])
     }
   return told
 })
@@ -118,7 +125,7 @@ describe("a reload", () => {
       const random = makeRandom(20_261_130)
       yield* TestClock.adjust("1 minute")
       for (let i = 0; i < pairs; i++) {
-        const [a, b] = [randomPolicy(random, anyKey(random)), randomPolicy(random, anyKey(random))]
+        const [a, b] = [randomPolicy(random, anyClient(random)), randomPolicy(random, anyClient(random))]
         yield* Effect.gen(function* () {
           const store = Layer.succeed(StateStore, yield* StateStore)
           const dataPlane = Layer.merge(DataPlaneRecording.layer, store)
@@ -142,19 +149,21 @@ describe("a reload", () => {
     })
   )
 
-  it.effect("to a file with what cannot change while the gateway runs is refused as a whole, and says what that is", () =>
-    Effect.gen(function* () {
-      const registry = yield* Registry
-      const before = yield* observed
-      const { message } = yield* Effect.flip(registry.reload)
+  it.effect(
+    "to a file with what cannot change while the gateway runs is refused as a whole, and says what that is",
+    () =>
+      Effect.gen(function* () {
+        const registry = yield* Registry
+        const before = yield* observed
+        const { message } = yield* Effect.flip(registry.reload)
 
-      assert.match(message, /^device cannot change while the gateway runs/)
-      assert.strictEqual(registry.current().version, 1)
-      assert.lengthOf(before.resources, 1)
-      assert.deepStrictEqual(yield* observed, before)
-    }).pipe(
-      Effect.provide(layerGateway(configOf([lan]), fresh, Effect.succeed(configOf([], { device: "another0" }))))
-    )
+        assert.match(message, /^device cannot change while the gateway runs/)
+        assert.strictEqual(registry.current().version, 1)
+        assert.lengthOf(before.resources, 1)
+        assert.deepStrictEqual(yield* observed, before)
+      }).pipe(
+        Effect.provide(layerGateway(configOf([lan]), fresh, Effect.succeed(configOf([], { device: "another0" }))))
+      )
   )
 
   for (const [what, after] of [
@@ -452,7 +461,13 @@ describe("a reload", () => {
 
       assert.deepStrictEqual([before._tag, (yield* ask("x.corp"))._tag], ["NameError", "Addresses"])
     }).pipe(
-      Effect.provide(layerGateway(configOf([exact], serversAt("9.0.0.53")), fresh, Effect.succeed(configOf([exact], serversAt("9.1.0.53")))))
+      Effect.provide(
+        layerGateway(
+          configOf([exact], serversAt("9.0.0.53")),
+          fresh,
+          Effect.succeed(configOf([exact], serversAt("9.1.0.53")))
+        )
+      )
     )
   )
 

@@ -186,8 +186,9 @@ describe("open flows over a reload", () => {
       const random = makeRandom(20_261_130)
       yield* TestClock.adjust("1 minute")
       for (let i = 0; i < pairs; i++) {
-        const b = (client: { readonly publicKey: string }) =>
-          random.below(8) > 0 ? client.publicKey : Buffer.alloc(32, 7).toString("base64")
+        const b = ({ publicKey }: { readonly publicKey: string }) => ({
+          publicKey: random.below(8) > 0 ? publicKey : Buffer.alloc(32, 7).toString("base64")
+        })
         yield* story(randomPolicy(random), randomPolicy(random, b), `pair ${i}`)
       }
     })
