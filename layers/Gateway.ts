@@ -154,7 +154,6 @@ const services = (registry: Registry["Service"], privateKey: Uint8Array, { swap 
   return ControlPlaneStandalone.layer({ warmUp }).pipe(
     Layer.provide(TunnelNamesLive.layer(config)),
     Layer.provideMerge(NameFilesLive.layer({ block: config.block })),
-    Layer.provide(NameFilesLive.layer({ block: config.block })),
     // Before the packets begin: the worker starts with all keys.
     Layer.provideMerge(KeyRotationLive.layer({ publicKeyOf })),
     Layer.provideMerge(gatewayServices(floors, swap))

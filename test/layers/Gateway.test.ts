@@ -1,11 +1,12 @@
 /** The composition itself, as another program has it: only what touches the system is swapped. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, References, Schedule } from "effect"
-import { mkdtempSync, rmSync } from "node:fs"
+import { Effect, Layer, Logger, References, Schedule } from "effect"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as ControlClient from "../../layers/cli/ControlClient.ts"
 import * as Gateway from "../../layers/Gateway.ts"
+import type { GatewayParts } from "../../layers/GatewayParts.ts"
 import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
 import * as DnsSocketsMemory from "../../layers/memory/DnsSocketsMemory.ts"
 import * as HostNetworkMemory from "../../layers/memory/HostNetworkMemory.ts"
@@ -31,6 +32,21 @@ const directory = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "sallyport-gateway-"))),
   (path) => Effect.sync(() => rmSync(path, { recursive: true }))
 )
+
+/** What touches the system. */
+const inMemory = (live: GatewayParts): GatewayParts => ({
+  ...live,
+  dataPlane: DataPlaneMemory.layer({ privateKey: gatewayPrivateKey }),
+  dnsSockets: DnsSocketsMemory.make().layer,
+  host: HostNetworkMemory.make().layer
+})
+
+/** The lines that are logged, each with its level. */
+const linesOf = () => {
+  const lines: Array<string> = []
+  const log = Logger.make<unknown, void>(({ logLevel, message }) => void lines.push(`${logLevel} ${String(message)}`))
+  return { lines, logger: Logger.layer([log]) }
+}
 
 describe("an embedded gateway", () => {
   it.live(
@@ -77,12 +93,7 @@ describe("an embedded gateway", () => {
       const controlSocket = join(stateDir, "sock")
       const dataPlane = DataPlaneMemory.layer({ privateKey: gatewayPrivateKey })
       const gateway = Gateway.layer(configOf([], { stateDir, controlSocket }), {
-        swap: (live) => ({
-          ...live,
-          dataPlane,
-          dnsSockets: DnsSocketsMemory.make().layer,
-          host: HostNetworkMemory.make().layer
-        })
+        swap: (live) => ({ ...inMemory(live), dataPlane })
       })
       const deviceAt = (port: number) => new MemoryClient({ privateKey: key(1), gatewayKey: gatewayPublicKey, port })
 
@@ -106,5 +117,22 @@ describe("an embedded gateway", () => {
         assert.isUndefined(own!.twoPlaces)
       }).pipe(Effect.provide([Layer.merge(gateway, dataPlane), ControlClient.layer]))
     }).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
+  )
+
+  it.live("reads each block list once, and tells of it once", () =>
+    Effect.gen(function* () {
+      const stateDir = yield* directory
+      const block = [join(stateDir, "ads"), join(stateDir, "missing")]
+      writeFileSync(block[0]!, "ads.example\n")
+      const config = configOf([], { stateDir, controlSocket: join(stateDir, "sock"), block })
+      const { lines, logger } = linesOf()
+
+      yield* Layer.build(Gateway.layer(config, { swap: inMemory })).pipe(Effect.provide(logger))
+
+      assert.deepStrictEqual(
+        lines.filter((line) => line.includes("block list")).map((line) => line.replace(/ \(.*/, "")),
+        [`Info block list ${block[0]}: 1 names`, `Warn the block list ${block[1]} cannot be read`]
+      )
+    })
   )
 })
