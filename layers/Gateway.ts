@@ -6,6 +6,7 @@ import * as Stream from "effect/Stream"
 import type { Authorizations } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
 import type { ControlError } from "../src/cli/ControlClient.ts"
+import { fileChanges, type FollowedFile } from "../src/config/fileChanges.ts"
 import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
 import { Registry } from "../src/control/Registry.ts"
 import type { ControlPlane } from "../src/control/ControlPlane.ts"
@@ -36,7 +37,6 @@ import { warmUp } from "./control/standalone/warmUp.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
 import { serveMonitor } from "./monitor/Monitor.ts"
-import { fileChanges } from "./host/fileChanges.ts"
 import { publicKeyOf } from "./host/keyText.ts"
 import * as NameFilesLive from "./host/NameFiles.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
@@ -49,7 +49,7 @@ export interface GatewayOptions {
   /** Reads the configuration anew for a reload; left out: there is no file. */
   readonly read?: Effect.Effect<GatewayConfig, { readonly message: string }>
   /** The file that is read: with `reload: on_change` in it, it is read anew when it has changed. */
-  readonly file?: string
+  readonly file?: FollowedFile
   /** The log level follows the configuration's; left out: it is that of the program around the gateway. */
   readonly levelOfFile?: boolean
   /** Asks for a reload each time. */
@@ -102,15 +102,15 @@ export const layer = (
           yield* Effect.all([
             statusRoute(about, http),
             explainRoute(Effect.sync(explained)),
-            reloadRoute(registry.reload, options.file),
+            reloadRoute(registry.reload, options.file?.path),
             keyRoute(keys.change),
             logRoute
           ])
         )
         const outlive = makeOutlive("Registry.reload")
-        const changes = options.file === undefined ? Stream.empty : fileChanges(options.file)
-        const wanted = Stream.filter(changes, () => registry.current().config.reload === "on_change")
-        yield* Stream.merge(options.reloads ?? Stream.empty, wanted).pipe(
+        const wanted = () => registry.current().config.reload === "on_change"
+        const changes = options.file === undefined ? Stream.empty : fileChanges(options.file, wanted)
+        yield* Stream.merge(options.reloads ?? Stream.empty, changes).pipe(
           Stream.runForEach(() => outlive(Effect.ignore(registry.reload))),
           Effect.forkScoped
         )

@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { PortalClientConfig } from "../lab/client/clientEnvironment.ts"
+import type { FollowedFile } from "../config/fileChanges.ts"
 import type { FirezoneConfig } from "../config/firezoneConfig.ts"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { WireguardConf } from "../config/wireguardConf.ts"
@@ -17,8 +18,8 @@ export interface UpOptions {
   readonly devTools: boolean
   /** Make a new private key although clients exist and the old one is missing. */
   readonly newKey: boolean
-  /** The path of the configuration. */
-  readonly file: string
+  /** The configuration's. */
+  readonly file: FollowedFile
   /** Reads the configuration anew. */
   readonly read: Effect.Effect<GatewayConfig, Failure>
   /** The log level is that of the configuration, as it is by now. */

@@ -33,6 +33,8 @@ export const up = Command.make(
       return yield* withConfiguredLogLevel(run, config.logLevel)
     }
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+    const { followFile } = yield* load(() => import("../config/fileChanges.ts"))
+    const followed = yield* followFile(file)
     const config = yield* readConfig(file)
     const { holdTests, holdTestsAtStart } = yield* load(() => import("./testConfig.ts"))
     const context = yield* Effect.context<FileSystem.FileSystem>()
@@ -42,7 +44,7 @@ export const up = Command.make(
       warnOfOpenSecrets([...secrets, config.stateDir, `${config.stateDir}/state.db`]),
       Effect.andThen(
         holdTestsAtStart(config),
-        programs.up(config, { devTools, newKey, file, read, levelOfFile: !(yield* hasLogLevelFlag) })
+        programs.up(config, { devTools, newKey, file: followed, read, levelOfFile: !(yield* hasLogLevelFlag) })
       )
     )
     yield* withConfiguredLogLevel(run, config.logLevel)

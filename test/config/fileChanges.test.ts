@@ -2,26 +2,30 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
-import { fileChanges } from "../../../layers/host/fileChanges.ts"
+import { TestClock } from "effect/testing"
+import { fileChanges, followFile } from "../../src/config/fileChanges.ts"
 
-const inDirectory = <A, E>(use: (directory: string) => Effect.Effect<A, E>) =>
+const inDirectory = <A, E>(use: (directory: string) => Effect.Effect<A, E, FileSystem.FileSystem>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "changes-"))),
     use,
     (directory) => Effect.sync(() => rmSync(directory, { recursive: true }))
-  )
+  ).pipe(Effect.provide(NodeServices.layer))
 
-/** How often each change is told, the beginning first. */
+/** How often each change is told. */
 const told = (path: string, changes: ReadonlyArray<() => void>) =>
   Effect.gen(function* () {
     let count = 0
-    const reader = yield* Effect.forkChild(Stream.runForEach(fileChanges(path), () => Effect.sync(() => void count++)))
+    const followed = fileChanges(yield* followFile(path), () => true)
+    const reader = yield* Effect.forkChild(Stream.runForEach(followed, () => Effect.sync(() => void count++)))
     const counts: Array<number> = []
-    for (const change of [() => {}, ...changes]) {
+    for (const change of changes) {
       const before = count
       change()
       // Two looks, and twice that for who is late.
@@ -46,7 +50,7 @@ describe("a file that is followed", () => {
         const path = join(directory, "sallyport.yaml")
         writeFileSync(path, "one")
         const seen = yield* told(path, [
-          () => writeFileSync(path, "two"),
+          () => writeFileSync(path, "second"),
           () => {
             writeFileSync(path, "")
             writeFileSync(path, "three")
@@ -59,7 +63,7 @@ describe("a file that is followed", () => {
           () => writeFileSync(path, "back")
         ])
 
-        assert.deepStrictEqual(seen, { counts: [1, 1, 1, 1, 1, 1], inAll: 6 })
+        assert.deepStrictEqual(seen, { counts: [1, 1, 1, 1, 1], inAll: 5 })
       })
     )
   )
@@ -83,8 +87,33 @@ describe("a file that is followed", () => {
           }
         ])
 
-        assert.deepStrictEqual(seen, { counts: [1, 1], inAll: 2 })
+        assert.deepStrictEqual(seen, { counts: [1], inAll: 1 })
       })
     )
+  )
+
+  it.effect("is not looked at while nobody wants to know, and told of once where it has changed meanwhile", () =>
+    Effect.gen(function* () {
+      let [looks, count, wanted, now] = [0, 0, false, "one"]
+      const version = Effect.sync(() => {
+        looks++
+        return now
+      })
+      const changes = fileChanges({ version, read: "one" }, () => wanted)
+      yield* Effect.forkChild(Stream.runForEach(changes, () => Effect.sync(() => void count++)))
+
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual([looks, count], [0, 0])
+      wanted = true
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(count, 0, "it is as it was read")
+      wanted = false
+      now = "two"
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(count, 0)
+      wanted = true
+      yield* TestClock.adjust("7 seconds")
+      assert.strictEqual(count, 1)
+    })
   )
 })
