@@ -118,6 +118,17 @@ describe("HostNetwork", () => {
     assert.deepStrictEqual(value.gatewayTcp, [])
   })
 
+  it("opens the host's own addresses, and closes them again, while it runs", () => {
+    const { value } = probe("refiltered")
+
+    const right = { repaired: [], refused: [], remade: false }
+    assert.deepStrictEqual(value, [
+      { reached: [] },
+      { ...right, reached: ["192.168.77.1>100.64.0.2/1"] },
+      { ...right, reached: [] }
+    ])
+  })
+
   it("keeps its neighbours out of the tunnel and proxy ranges", () => {
     const { value } = probe("lan")
 

@@ -143,9 +143,10 @@ ${more}
       let reloads = 0
       const take = Effect.fnUntraced(function* (what: string, change: Partial<File>, readers: number) {
         yield* write(configOf(change))
-        const { sessions, version } = yield* reload
+        const { sessions, version, warnings } = yield* reload
         cut[what] = (cut[what] ?? 0) + sessions.cut
         assert.strictEqual(version, ++reloads + 1, what)
+        assert.deepStrictEqual(warnings, [], what)
         yield* readOn(allowed + step, readers)
       })
 

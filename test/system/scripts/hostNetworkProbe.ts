@@ -238,6 +238,21 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
+  /** A reload opens the gateway's host to clients, and another one closes it. Each time: what reaches it, what a look finds. */
+  refiltered: configured((io) =>
+    Effect.gen(function* () {
+      const network = yield* HostNetwork
+      // Nobody listens there. A datagram that nothing but an error has answered is a new connection each time.
+      const reached = ask(io, udp(client, host, 9))
+      const outcome = [{ reached: yield* reached }]
+      for (const allow of [true, false]) {
+        yield* network.refilter(allow)
+        outcome.push({ ...(yield* network.repair(Effect.void)), reached: yield* reached })
+      }
+      return outcome
+    })
+  ),
+
   lan: configured((io) =>
     Effect.gen(function* () {
       const inLan = (command: string) => Effect.sync(() => sh(`ip netns exec ${lan} ${command} || true`))
