@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { countingAtFirst, judgeCounting, type TrafficSeen, withRules } from "../../src/host/countingNeed.ts"
 import type { FirewallReport } from "../../src/host/FirewallReport.ts"
-import type { HostNetwork, HostPlan } from "../../src/host/HostNetwork.ts"
+import type { HostError, HostNetwork, HostPlan } from "../../src/host/HostNetwork.ts"
 import type { PathCount } from "../../src/host/pathCounters.ts"
 import {
   judgePaths,
@@ -17,6 +17,7 @@ import {
 } from "../../src/host/pathLoss.ts"
 import { type Blame, describeLoss, describePath } from "../../src/host/pathTrouble.ts"
 import { monotonicMillisUnsafe } from "../../src/loops/monotonic.ts"
+import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 
 /** How often it is seen whether there is traffic. */
@@ -37,6 +38,8 @@ export interface PathWatch {
 
 export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane["Service"]): PathWatch => {
   let judged = false
+  let uncounted: string | null = null
+  const odd = makeOddities()
   let judgement: PathJudgement = new Map()
   /** Who is to blame for each lost way. */
   let blamed: ReadonlyArray<Blamed> = []
@@ -46,6 +49,7 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     const clock = yield* Clock.Clock
     const monotonic = () => monotonicMillisUnsafe(clock)
     judged = plan.firewall !== "off"
+    uncounted = null
     judgement = new Map()
     blamed = []
     let lookedAt = Number.NEGATIVE_INFINITY
@@ -85,8 +89,16 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       yield* tell(loss, culprit)
     })
 
+    const cannotCount = Effect.fnUntraced(function* ({ message }: HostError) {
+      if (uncounted === message) return
+      uncounted = message
+      yield* odd("count", `what others on the host take away of the gateway's packets is not seen: ${message}`)
+    })
+
     const begin = Effect.fnUntraced(function* (received: number) {
-      yield* host.countPaths(plan, true)
+      yield* Effect.tapError(host.countPaths(plan, true), cannotCount)
+      if (uncounted !== null) yield* Effect.logInfo("what others on the host take away is seen again")
+      uncounted = null
       counts = true
       fresh = freshLooks
       sockets = { arrived: 0, received, both: 0 }
@@ -183,6 +195,7 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     watch,
     report: () => ({
       judged,
+      uncounted,
       lost: lostPaths(judgement).flatMap((loss) => {
         const known = blamed.find((b) => isSame(b.loss, loss))
         if (known === undefined) return []

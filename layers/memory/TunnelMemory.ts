@@ -44,7 +44,7 @@ export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
         }),
       kept: Effect.succeed({ repaired: 0, devicesMade: 0, last: null, wrong: null }),
       ready: () => plans.length > 0,
-      firewall: Effect.succeed({ judged: false, lost: [], counters: { lost: 0, healed: 0 } }),
+      firewall: Effect.succeed({ judged: false, uncounted: null, lost: [], counters: { lost: 0, healed: 0 } }),
       reachedFrom: (address) => Effect.sync(() => void reachedFrom.push(address)),
       moved: Queue.take(moved)
     })

@@ -106,6 +106,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     controlPlane: datedHealth(input.controlPlane, dateOf),
     firewall: {
       judged: input.firewall.judged,
+      uncounted: input.firewall.uncounted,
       lost: input.firewall.lost.map((loss) => ({ ...loss, since: dateOf(loss.since), latest: dateOf(loss.latest) }))
     },
     host: {

@@ -121,6 +121,8 @@ export const StatusReport = Schema.Struct({
     Schema.Struct({
       /** `false`: nothing is counted, as the gateway has no firewall table. */
       judged: Schema.Boolean,
+      /** Why it cannot be counted just now, with the fix. */
+      uncounted: Schema.optionalKey(Schema.NullOr(Schema.String)),
       lost: Schema.Array(
         Schema.Struct({
           what: Schema.String,

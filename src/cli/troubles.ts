@@ -60,6 +60,11 @@ const firewallUnjudged: Judgement = ({ firewall }) =>
     ? [trouble("note", "whether the host's firewall lets packets through is not judged (firewall: off)", null, "")]
     : []
 
+const firewallUncounted: Judgement = ({ firewall }) =>
+  typeof firewall?.uncounted === "string"
+    ? [trouble("odd", `whether the host's firewall lets packets through is not seen: ${firewall.uncounted}`, null, "")]
+    : []
+
 const hostWrong: Judgement = ({ host }) =>
   (host?.wrong?.what ?? []).map((what) => trouble("outage", `host: ${what}`, host!.wrong!.since, ""))
 
@@ -367,6 +372,7 @@ const judgements: ReadonlyArray<Judgement> = [
   lostKeys,
   keyRotation,
   workerRestarts,
+  firewallUncounted,
   httpTaken,
   privateDns,
   noIpv6,

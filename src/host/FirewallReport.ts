@@ -2,6 +2,8 @@
 export interface FirewallReport {
   /** `false`: the gateway has no table to count in (`firewall: off`). */
   readonly judged: boolean
+  /** Why it cannot be counted just now, with the fix. */
+  readonly uncounted: string | null
   /** What is taken away just now, the oldest first. `since` and `latest`: when the first and the last packet was missed, monotonic milliseconds. */
   readonly lost: ReadonlyArray<{
     readonly what: string

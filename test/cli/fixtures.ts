@@ -106,7 +106,7 @@ export const input: StatusInput = {
   ipv6: { sockets: null, device: null, wayOut: null },
   foreignNetworks: [],
   host: { repaired: 0, devicesMade: 0, last: null, wrong: null },
-  firewall: { judged: true, lost: [], counters: { lost: 0, healed: 0 } },
+  firewall: { judged: true, uncounted: null, lost: [], counters: { lost: 0, healed: 0 } },
   controlPlane: {
     kind: "file",
     connected: true,

@@ -102,6 +102,9 @@ describe("what is wrong", () => {
     ])
     assert.deepStrictEqual(told({ firewall: { judged: true, lost: [] } }), [])
     assert.lengthOf(told({ firewall: { judged: false, lost: [] } }), 1)
+    assert.deepStrictEqual(told({ firewall: { judged: true, uncounted: "nft is missing; install it", lost: [] } }), [
+      ["odd", "whether the host's firewall lets packets through is not seen: nft is missing; install it", null, ""]
+    ])
   })
 
   it("what cannot be put right on the host is an outage; what was is a note", () => {

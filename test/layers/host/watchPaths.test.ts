@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import { TestClock } from "effect/testing"
 import { makePathWatch } from "../../../layers/host/watchPaths.ts"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
@@ -19,7 +20,10 @@ const watched = Effect.gen(function* () {
     generation: 1,
     /** Rules that others change while the table comes or goes. */
     others: 0,
-    perSecond: 0
+    perSecond: 0,
+    /** What is said of it. */
+    lines: [] as Array<string>,
+    uncounted: (): string | null => null
   }
   let [packets, since] = [0, 0]
   const failed = Effect.fail(new HostError({ message: "no" }))
@@ -43,7 +47,10 @@ const watched = Effect.gen(function* () {
       return { "tun.written": packets / 2, "tun.received": packets / 2 }
     })
   )
-  yield* Effect.forkScoped(makePathWatch(host, { ...(yield* DataPlane), counters }).watch(hostPlan))
+  const paths = makePathWatch(host, { ...(yield* DataPlane), counters })
+  world.uncounted = () => paths.report().uncounted
+  const log = Logger.make<unknown, void>(({ message }) => void world.lines.push(String(message)))
+  yield* Effect.forkScoped(Effect.provide(paths.watch(hostPlan), Logger.layer([log])))
   yield* TestClock.adjust("10 seconds")
   return world
 })
@@ -79,21 +86,27 @@ describe("the table that counts the gateway's packets", () => {
   )
 
   it.effect(
-    "is made again when somebody has flushed all rules; what does not work is tried again after six seconds",
+    "is made again when somebody has flushed all rules; what does not work is tried again after six seconds, and said once",
     () =>
       Effect.gen(function* () {
         const world = yield* watched
         world.there = false
         yield* TestClock.adjust("7 seconds")
         assert.deepStrictEqual(world.told, [true, true])
+        assert.deepStrictEqual([world.lines, world.uncounted()], [[], null])
         world.there = false
         world.works = false
         yield* TestClock.adjust("24 seconds")
         assert.isAtLeast(world.told.length, 4)
         assert.isAtMost(world.told.length, 6)
+        assert.lengthOf(world.lines, 1)
+        assert.match(world.lines[0]!, /take away of the gateway's packets is not seen: no$/)
+        assert.strictEqual(world.uncounted(), "no")
         world.works = true
         yield* TestClock.adjust("6 seconds")
         assert.isTrue(world.there)
+        assert.match(world.lines[1]!, /seen again/)
+        assert.isNull(world.uncounted())
       }).pipe(Effect.scoped, Effect.provide(inMemory))
   )
 })
