@@ -74,7 +74,15 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
           return added
         }),
       rulesGeneration: Effect.sync(look.generation),
-      countPaths: (plan, on) => nft(on ? countingScript(plan) : removeScript(countingTable(plan.device))),
+      countPaths: Effect.fnUntraced(function* (plan, on) {
+        const before = look.generation()
+        yield* nft(on ? countingScript(plan) : removeScript(countingTable(plan.device)))
+        const after = look.generation()
+        if (before === null || after !== before + 1) return
+        // Nobody has to look at the rules for this change.
+        if (inForce?.generation === before) inForce.generation = after
+        if (integrated === before) integrated = after
+      }),
       pathCounts: ({ device }) =>
         Effect.suspend(() => {
           const counts = look.paths(countingTable(device))

@@ -45,7 +45,9 @@ export const layer = (
       const outer = yield* Effect.scope
       const turn = Semaphore.makeUnsafe(1)
       let toldWayOut6 = true
-      const paths = makePathWatch(host, dataPlane)
+      // The keeper takes what changes while it makes the gateway's table for a change of that table.
+      const countPaths: typeof host.countPaths = (...how) => turn.withPermit(host.countPaths(...how))
+      const paths = makePathWatch({ ...host, countPaths }, dataPlane)
       let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable } | null = null
       let served: { readonly handler: DnsHandler; readonly scope: Scope.Closeable } | null = null
       /** Sockets that are lost later are told as what is wrong with the host. */

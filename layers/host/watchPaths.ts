@@ -105,24 +105,22 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     })
 
     const stop = Effect.gen(function* () {
-      const before = yield* host.rulesGeneration
       yield* host.countPaths(plan, false)
-      const after = yield* host.rulesGeneration
       counts = false
       judgement = new Map()
-      // What others have changed meanwhile is seen as changed at the next look.
-      counting = withRules(counting, before !== null && after === before + 1 ? after : before)
     })
 
     const look = Effect.gen(function* () {
       const packets = yield* dataPlane.counters
       const now = monotonic()
-      const rulesNow = counts ? null : yield* host.rulesGeneration
+      const rulesNow = yield* host.rulesGeneration
       const well = lostPaths(judgement).length === 0 && !suspects(judgement)
       counting = judgeCounting(counting, { at: now, rules: rulesNow, ...seenOf(packets) }, well)
       if (counting.on !== counts && now - failedAt >= idleMs) {
         const change = counting.on ? begin(packets["udp.received"] ?? 0) : stop
         yield* Effect.tapError(change, () => Effect.sync(() => void (failedAt = now)))
+        // What others have changed meanwhile is seen as changed at the next look.
+        counting = withRules(counting, rulesNow === null ? null : rulesNow + 1)
       }
       if (!counts) return
       if (packets["tun.written"] !== written) {

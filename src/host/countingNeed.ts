@@ -15,7 +15,7 @@ export interface TrafficSeen {
   /** Clients' packets to the gateway's own services, and what came from these. */
   readonly asked: number
   readonly answered: number
-  /** Grows with every change of a firewall rule by others; `null`: not known. */
+  /** Grows with every change of a firewall rule, whoever made it; `null`: not known. */
   readonly rules: number | null
 }
 
@@ -24,8 +24,11 @@ export interface Counting {
   readonly seen: TrafficSeen | null
   /** When there were many packets the last time. */
   readonly manyAt: number
-  /** When something may have been lost the last time. */
-  readonly doubtedAt: number
+  /** When something may have been lost the last time, and what had been missed before. */
+  readonly doubt: { readonly at: number; readonly missed: number }
+  /** Misses per millisecond that are no doubt, as nothing was lost when half of them came; and how many more just now. */
+  readonly allowed: number
+  readonly spare: number
   /** Nothing has come from the host since packets went to it, nothing went since they came, no service has answered. */
   readonly waits: readonly [fromHost: boolean, fromClients: boolean, fromServices: boolean]
 }
@@ -34,13 +37,15 @@ export const countingAtFirst: Counting = {
   on: true,
   seen: null,
   manyAt: Number.NEGATIVE_INFINITY,
-  doubtedAt: Number.NEGATIVE_INFINITY,
+  doubt: { at: Number.NEGATIVE_INFINITY, missed: 0 },
+  allowed: 0,
+  spare: 0,
   waits: [false, false, false]
 }
 
 /** Packets per millisecond that are many. Fewer cost 0.2 % of a core at most to count. */
 const many = 2
-/** What is begun again after a doubt goes on for this long: two looks at what a second packet shows. */
+/** What is begun after a doubt goes on for this long: two looks at what a second packet shows. */
 const trialMs = 6_000
 /** A pause between loads is shorter. */
 const fewMs = 15_000
@@ -61,14 +66,22 @@ export const judgeCounting = (before: Counting, seen: TrafficSeen, well: boolean
   const rulesChanged = seen.rules !== null && last.rules !== null && seen.rules !== last.rules
   // A stream may go one way only.
   const isSilent = !isMany && (fromHost === true || fromClients === true)
-  const doubted = rulesChanged || grown("missed") > 0 || fromServices === true || isSilent
-  const doubtedAt = doubted ? now : before.doubtedAt
+  const spare = Math.min(before.allowed * trialMs, before.spare + before.allowed * (now - last.at)) - grown("missed")
+  // Who asks what is dead misses answers all the time. What is missed during a trial, the counts are there to explain.
+  const isMissing = !before.on && spare < 0
+  const doubted = rulesChanged || isMissing || fromServices === true || isSilent
+  const doubt = doubted ? { at: now, missed: last.missed } : before.doubt
   const manyAt = isMany ? now : before.manyAt
-  const on = before.on ? !(isMany && well && now - doubtedAt >= trialMs) : doubted || now - manyAt >= fewMs
-  return { on, seen, manyAt, doubtedAt, waits }
+  const tried = now - doubt.at
+  if (before.on && isMany && well && tried >= trialMs) {
+    const allowed = (2 * (seen.missed - doubt.missed)) / tried
+    return { on: false, seen, manyAt, doubt, allowed, spare: allowed * trialMs, waits }
+  }
+  const on = before.on || doubted || now - manyAt >= fewMs
+  return { ...before, on, seen, manyAt, doubt, spare, waits }
 }
 
-/** The same where this is the state of the rules that was seen last. */
+/** The same where this is the state of the rules that was seen last: a change that was the gateway's own is none. */
 export const withRules = (counting: Counting, rules: number | null): Counting => ({
   ...counting,
   seen: counting.seen && { ...counting.seen, rules }

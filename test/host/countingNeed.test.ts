@@ -54,9 +54,39 @@ describe("judgeCounting", () => {
       assert.isTrue(last(counts(many, doubt)))
       assert.isTrue(last(counts(many, doubt, ...times(11, many))))
       assert.isFalse(last(counts(many, doubt, ...times(12, many))))
-      assert.isTrue(last(counts(many, ...times(40, { ...many, missed: 1 }))))
     })
   }
+
+  it("goes on while others change rules", () => {
+    const changes = [2, 3, 4].flatMap((rules) => times(12, { ...many, rules }))
+    assert.isTrue(last(counts(many, ...changes)))
+    assert.isFalse(last(counts(many, ...changes, { ...many, rules: 4 })))
+  })
+
+  it("does not mind misses that are as many as they were while it counted and nothing was lost", () => {
+    const missing = (missed: number) => ({ ...many, missed })
+    const tried = [many, ...times(13, missing(1))]
+    assert.deepStrictEqual(counts(...tried), [false, ...times(12, many).map(() => true), false])
+    assert.isFalse(
+      counts(...tried, ...times(600, missing(1)))
+        .slice(13)
+        .includes(true)
+    )
+    // Twice those of six seconds at once, or more than twice as many all the time.
+    assert.isFalse(last(counts(...tried, missing(26))))
+    assert.isTrue(last(counts(...tried, missing(27))))
+    assert.isTrue(
+      counts(...tried, ...times(60, missing(3)))
+        .slice(14)
+        .includes(true)
+    )
+    // One each ten seconds is one within six.
+    const seldom = [missing(1), ...times(19, many)]
+    const begun = counts(many, ...Array.from({ length: 20 }, () => seldom).flat()).filter(
+      (on, i, all) => on && all[i - 1] !== true
+    )
+    assert.lengthOf(begun, 1)
+  })
 
   it("begins when the gateway's services do not answer from one look to the next, however much else comes through", () => {
     assert.deepStrictEqual(counts(many, { ...many, asked: 1 }, { ...many, answered: 1 }, many), [

@@ -593,6 +593,39 @@ describe("what the host takes away", () => {
       }).pipe(Effect.provide(layerOver(host)))
     )
   })
+
+  it.effect("is counted anew, after all rules were flushed, before or after the host is put right", () => {
+    const inner = HostNetworkMemory.make()
+    let [atOnce, most, begun] = [0, 0, 0]
+    const slowly = <A, E>(change: Effect.Effect<A, E>) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => void (most = Math.max(most, ++atOnce))),
+        () => Effect.delay(change, "700 millis"),
+        () => Effect.sync(() => void atOnce--)
+      )
+    const host = Layer.effect(
+      HostNetwork,
+      Effect.map(HostNetwork, (network) =>
+        HostNetwork.of({
+          ...network,
+          repair: (remake) => slowly(network.repair(remake)),
+          countPaths: () => slowly(Effect.sync(() => void begun++)),
+          pathCounts: () => Effect.fail(new HostError({ message: "gone" }))
+        })
+      )
+    ).pipe(Layer.provide(inner.layer))
+    return Effect.gen(function* () {
+      const tunnel = yield* Tunnel
+      yield* tunnel.configure(plan)
+      for (let i = 0; i < 10; i++) {
+        inner.change((before) => ({ ...before, table: "gone" }))
+        yield* TestClock.adjust("1 second")
+      }
+      assert.isAbove((yield* tunnel.kept).repaired, 1)
+      assert.isAbove(begun, 1)
+      assert.strictEqual(most, 1)
+    }).pipe(Effect.provide(layerOver(host)))
+  })
 })
 
 describe("the host under the tunnel, changed every two seconds or so, for forty minutes", () => {

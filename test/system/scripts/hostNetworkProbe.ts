@@ -393,15 +393,18 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
-  /** The program that makes the table goes away while it is needed, and comes back. */
+  /** The program that makes the table goes away while it is not needed, and while it is; and comes back. */
   withoutNft: configured(() =>
     Effect.gen(function* () {
-      const { repair } = yield* HostNetwork
-      sh(`nft delete table inet sallyport_${plan.device}`)
+      const { countPaths, integrate, repair } = yield* HostNetwork
+      yield* integrate(plan)
+      yield* countPaths(plan, true)
       sh("mount -t tmpfs none /usr/sbin")
+      const isRead = yield* Effect.isFailure(integrate(plan))
+      sh(`umount /usr/sbin; nft delete table inet sallyport_${plan.device}; mount -t tmpfs none /usr/sbin`)
       const gone = yield* repair(Effect.void)
       sh("umount /usr/sbin")
-      return { gone, back: yield* repair(Effect.void) }
+      return { isRead, gone, back: yield* repair(Effect.void) }
     })
   ),
 
