@@ -61,7 +61,7 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     let rules: number | null = null
     let counting = countingAtFirst
     /** The table that counts is there. */
-    let counts = false
+    let isCounting = false
     let failedAt = Number.NEGATIVE_INFINITY
     /** Told already, by who is to blame: one rule takes packets of many kinds. */
     const told = new Set<string>()
@@ -99,14 +99,14 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       yield* Effect.tapError(host.countPaths(plan, true), cannotCount)
       if (uncounted !== null) yield* Effect.logInfo("what others on the host take away is seen again")
       uncounted = null
-      counts = true
+      isCounting = true
       fresh = freshLooks
       sockets = { arrived: 0, received, both: 0 }
     })
 
     const stop = Effect.gen(function* () {
       yield* host.countPaths(plan, false)
-      counts = false
+      isCounting = false
       judgement = new Map()
     })
 
@@ -116,13 +116,13 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       const rulesNow = yield* host.rulesGeneration
       const well = lostPaths(judgement).length === 0 && !suspects(judgement)
       counting = judgeCounting(counting, { at: now, rules: rulesNow, ...seenOf(packets) }, well)
-      if (counting.on !== counts && now - failedAt >= idleMs) {
+      if (counting.on !== isCounting && now - failedAt >= idleMs) {
         const change = counting.on ? begin(packets["udp.received"] ?? 0) : stop
         yield* Effect.tapError(change, () => Effect.sync(() => void (failedAt = now)))
         // What others have changed meanwhile is seen as changed at the next look.
         counting = withRules(counting, rulesNow === null ? null : rulesNow + 1)
       }
-      if (!counts) return
+      if (!isCounting) return
       if (packets["tun.written"] !== written) {
         written = packets["tun.written"]
         if (now - writtenAt > busyMs) fresh = freshLooks
@@ -134,7 +134,7 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       lookedAt = now
       if (fresh > 0) fresh--
       // Somebody has flushed all rules.
-      const counted = yield* Effect.tapError(host.pathCounts(plan), () => Effect.sync(() => void (counts = false)))
+      const counted = yield* Effect.tapError(host.pathCounts(plan), () => Effect.sync(() => void (isCounting = false)))
       const listening = listen(counted, packets["udp.received"] ?? 0)
       const news = judgePaths(judgement, [...counted, ...listening], now)
       judgement = news.next
@@ -218,13 +218,13 @@ interface Blamed extends Blame {
 }
 
 const seenOf = (packets: Readonly<Record<string, number>>): Omit<TrafficSeen, "at" | "rules"> => {
-  const sum = (...names: ReadonlyArray<string>) => names.reduce((all, name) => all + (packets[name] ?? 0), 0)
+  const count = (name: string) => packets[name] ?? 0
   return {
-    written: sum("tun.written"),
-    received: sum("tun.received"),
-    missed: sum("outbound.unanswered", "inbound.icmp_error"),
-    asked: sum("outbound.to_gateway"),
-    answered: sum("inbound.from_gateway")
+    written: count("tun.written"),
+    received: count("tun.received"),
+    missed: count("outbound.unanswered") + count("inbound.icmp_error"),
+    asked: count("outbound.to_gateway"),
+    answered: count("inbound.from_gateway")
   }
 }
 
