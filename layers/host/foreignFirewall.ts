@@ -47,11 +47,15 @@ const rulesFor = (ruleset: Ruleset, plan: HostPlan, path: Path): ReadonlyArray<L
  */
 export const takersOf = Effect.fnUntraced(function* (plan: HostPlan) {
   const ruleset = yield* nftList("ruleset")
+  /** By rule and way: one rule takes packets of many kinds, and nft is asked for its text. */
+  const blames = new Map<string, Blame>()
   const takers = new Map<string, { readonly blame: Blame; readonly paths: Array<Path> }>()
   for (const path of ownPaths(plan)) {
     for (const rule of rulesFor(ruleset, plan, path)) {
       if (rule.conditional) continue
-      const blame = yield* blameRule(plan, path, rule)
+      const asked = JSON.stringify([path.way, rule])
+      const blame = blames.get(asked) ?? (yield* blameRule(plan, path, rule))
+      blames.set(asked, blame)
       const key = JSON.stringify(blame)
       takers.set(key, { blame, paths: [...(takers.get(key)?.paths ?? []), path] })
     }
