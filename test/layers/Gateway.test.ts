@@ -1,4 +1,5 @@
 /** The composition itself, as another program has it: only what touches the system is swapped. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, References, Schedule } from "effect"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
@@ -11,12 +12,15 @@ import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
 import * as DnsSocketsMemory from "../../layers/memory/DnsSocketsMemory.ts"
 import * as HostNetworkMemory from "../../layers/memory/HostNetworkMemory.ts"
 import { fetchStatus } from "../../src/cli/fetchStatus.ts"
+import { followFile } from "../../src/config/fileChanges.ts"
+import { readConfig } from "../../src/config/readConfig.ts"
 import { decode } from "../../src/dns/decode.ts"
 import { isMalformed } from "../../src/dns/message.ts"
 import { encodeQuery } from "../../src/dns/query.ts"
 import { recordType } from "../../src/dns/registry.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { Resolver } from "../../src/resolution/Resolver.ts"
+import { example } from "../config/fixtures.ts"
 import { dnsResource } from "../support/access.ts"
 import { destinations, lan, syn, tcp } from "../support/engineSteps.ts"
 import { gatewayPrivateKey, gatewayPublicKey, key, makeClient, tunnel4 } from "../support/engineWorld.ts"
@@ -134,5 +138,33 @@ describe("an embedded gateway", () => {
         [`Info block list ${block[0]}: 1 names`, `Warn the block list ${block[1]} cannot be read`]
       )
     })
+  )
+
+  it.live("takes its file anew when it has changed, where the file says so, and logs as it says by then", () =>
+    Effect.gen(function* () {
+      const stateDir = yield* directory
+      const file = join(stateDir, "sallyport.yaml")
+      const own = `state_dir: ${stateDir}\ncontrol_socket: ${join(stateDir, "sock")}\nlisten_http: off\nreload: on_change\n`
+      const write = (level: string) => writeFileSync(file, `${example}${own}log_level: ${level}\n`)
+      write("warn")
+      const followed = yield* followFile(file)
+      const config = yield* readConfig(file)
+      const read = Effect.provide(readConfig(file), NodeServices.layer)
+      const { lines, logger } = linesOf()
+      yield* Layer.build(Gateway.layer(config, { swap: inMemory, read, file: followed, levelOfFile: true })).pipe(
+        Effect.provide(logger),
+        Effect.provideService(References.MinimumLogLevel, "Warn")
+      )
+      const told = () => lines.filter((line) => line.startsWith("Info"))
+      assert.deepStrictEqual(told(), [])
+
+      write("debug")
+      yield* Effect.sync(told).pipe(
+        Effect.repeat({ until: ({ length }) => length > 0, schedule: Schedule.spaced("50 millis") }),
+        Effect.timeout("20 seconds")
+      )
+
+      assert.deepStrictEqual(told(), ["Info reloaded"])
+    }).pipe(Effect.provide(NodeServices.layer))
   )
 })
