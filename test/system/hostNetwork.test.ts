@@ -359,13 +359,18 @@ describe("HostNetwork", () => {
     assert.deepStrictEqual(value.back, { repaired: ["the gateway's nft table was gone"], refused: [], remade: false })
   })
 
-  it("names the connection table when it is full and clients' first packets stay away", () => {
-    const { value } = probe("fullTable", {}, "unshare", "--mount")
+  it("names what no rule of nftables shows: a connection table that is full, tables of iptables-legacy", () => {
+    const { value } = probe("unshown", {}, "unshare", "--mount")
 
     assert.strictEqual(value.before, "no rule of nftables or iptables")
     assert.deepStrictEqual(value.full, {
       likely: "the host's connection table, which is full (net.netfilter.nf_conntrack_max is 4096)",
       fix: 'run "sysctl -w net.netfilter.nf_conntrack_max=8192"',
+      sure: false
+    })
+    assert.deepStrictEqual(value.legacy, {
+      likely: "a rule of iptables-legacy (tables filter), which nft does not show",
+      fix: 'run "iptables-legacy -I INPUT -i sptest0 -j ACCEPT"',
       sure: false
     })
   })

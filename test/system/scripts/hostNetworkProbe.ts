@@ -422,15 +422,18 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
-  /** Who takes clients' first packets where the connection table is full: a mount says so, in the place of the machine's. */
-  fullTable: configured(() =>
+  /** Who takes packets where no rule of nftables does: mounts say what there is, in the place of the machine's. */
+  unshown: configured(() =>
     Effect.gen(function* () {
       const { blame } = yield* HostNetwork
       const path = { way: "begin", family: "ipv4", protocol: "tcp", device: "v0" } as const
       const before = yield* blame(plan, path)
       sh("mount -t tmpfs none /mnt; echo 4096 > /mnt/full")
       for (const name of ["count", "max"]) sh(`mount --bind /mnt/full /proc/sys/net/netfilter/nf_conntrack_${name}`)
-      return { before: before.likely, full: yield* blame(plan, path) }
+      const full = yield* blame(plan, path)
+      sh(`cd /proc/${process.pid}; mount -t tmpfs none net; echo filter > net/ip_tables_names`)
+      const legacy = yield* blame(plan, { ...path, way: "service" })
+      return { before: before.likely, full, legacy }
     })
   ),
 
