@@ -225,8 +225,8 @@ const grantAgain = Effect.gen(function* () {
   const giveBack = Effect.fnUntraced(function* (policy: VersionedPolicy, now: number) {
     for (const grant of policy.config.grants) {
       const { client, expiresAt, resource } = grant
-      if (expiresAt === null || expiresAt <= now || (yield* authorizations.find(client.id, resource.id)) !== undefined)
-        continue
+      if (expiresAt === null || !isOpen(grant, now)) continue
+      if ((yield* authorizations.find(client.id, resource.id)) !== undefined) continue
       const recorded = Effect.suspend(() =>
         registry.current() === policy ? Effect.as(authorizations.record(grant), true) : Effect.succeed(false)
       )
