@@ -6,7 +6,10 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { ControlClient } from "../../src/cli/ControlClient.ts"
+import { statusRequest } from "../../src/cli/fetchStatus.ts"
 import { Lab, LabError, type LabHost, type LabProgram } from "../../src/lab/demo/Lab.ts"
+import * as ControlClientLive from "../cli/ControlClient.ts"
 import { startCapture } from "./capture.ts"
 import { attemptCommand, runCommand } from "./command.ts"
 import { labId, type MakeNamespaces, makeNamespaces, makeWideNamespaces, namespaceOf } from "./namespaces.ts"
@@ -42,6 +45,7 @@ function makeLab(makeHosts: MakeNamespaces) {
       attempt: (host, command, options) => attemptCommand(at(host, command), options),
       exec: (host, command, options) => runCommand(at(host, command), options),
       spawn: (host, command, options) => startProcess(at(host, command), options?.env),
+      status,
       writeFile: (name, content) =>
         Effect.try({
           try: () => {
@@ -56,6 +60,12 @@ function makeLab(makeHosts: MakeNamespaces) {
     })
   })
 }
+
+const status = (socket: string): Effect.Effect<string, LabError> =>
+  Effect.flatMap(ControlClient, ({ request }) => request(socket, statusRequest)).pipe(
+    Effect.provide(ControlClientLive.layer),
+    Effect.mapError(({ message }) => new LabError({ message }))
+  )
 
 const programs: Readonly<Record<LabProgram, string>> = {
   sallyport: "../../src/bin",

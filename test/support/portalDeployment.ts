@@ -2,8 +2,6 @@
 import { assert } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Schedule, Scope } from "effect"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import * as ControlClient from "../../layers/cli/ControlClient.ts"
-import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import {
   type NameServer,
@@ -23,7 +21,7 @@ import {
   startRelay
 } from "../../src/lab/demo/deployment.ts"
 import { type RelayName } from "../../src/lab/demo/portalSite.ts"
-import { Lab, LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
+import { Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { type Nat, setNat } from "../../src/lab/demo/routers.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { inner } from "./lab.ts"
@@ -145,9 +143,7 @@ const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOption
     if (proxy === undefined) return yield* Effect.die(new Error(`no proxy IP for ${name}: ${JSON.stringify(answer)}`))
     return formatAddress(proxy)
   })
-  const status = Effect.suspend(() => Effect.provide(fetchStatus(gateway.current().socket), ControlClient.layer)).pipe(
-    Effect.mapError((error) => new LabError({ message: error.message }))
-  )
+  const status = Effect.suspend(() => gateway.current().status)
   const path = Effect.map(status, ({ clients }) => clients.find(({ connected }) => connected)?.path ?? null)
   return PortalWorld.of({
     portal: { ...portal, command: (command) => portal.current().command(command) },

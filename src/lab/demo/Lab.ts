@@ -129,6 +129,8 @@ export class Lab extends Context.Service<
       command: ReadonlyArray<string>,
       options?: Pick<CommandOptions, "env">
     ) => Effect.Effect<LabProcess, LabError, Scope.Scope>
+    /** What the gateway at this control socket says of itself, in JSON. */
+    readonly status: (socket: string) => Effect.Effect<string, LabError>
     /** Writes a file (mode 0600) into the lab's directory and yields its path. */
     readonly writeFile: (name: string, content: string) => Effect.Effect<string, LabError>
     /** Captures on all devices of the host, those yet to come too, or only on the named ones. */

@@ -128,9 +128,7 @@ ${options.more ?? ""}
 
 export interface PortalGateway {
   readonly process: LabProcess
-  /** Its control socket. */
-  readonly socket: string
-  /** What `sallyport status --json` says. */
+  /** What it says at its control socket. */
   readonly status: Effect.Effect<StatusReport, LabError>
 }
 
@@ -153,7 +151,7 @@ export const startPortalGateway: (options?: {
   })
   const status = statusAt(lab, socket)
   yield* untilReady(child, "sallyport up", lab.exec("gateway", ["curl", "-sSf", "http://127.0.0.1:8080/readyz"]))
-  return { process: child, socket, status }
+  return { process: child, status }
 })
 
 /** Runs a command on a host whose /etc/resolv.conf names the company's name server; only that command sees it. */

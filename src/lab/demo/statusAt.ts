@@ -13,12 +13,12 @@ export type AnyReport = typeof AnyReport.Type
 const ask =
   <A>(report: Schema.Codec<A, unknown>) =>
   (lab: Lab["Service"], socket: string): Effect.Effect<A, LabError> =>
-    lab.exec("gateway", [...lab.program("sallyport"), "status", "--json", "--socket", socket]).pipe(
+    lab.status(socket).pipe(
       Effect.flatMap(Schema.decodeUnknownEffect(Schema.fromJsonString(report))),
       Effect.mapError((error) => new LabError({ message: `status: ${error.message}` }))
     )
 
-/** What `sallyport status --json` says at a gateway's control socket. */
+/** What a gateway says at its control socket. */
 export const statusAt = ask(StatusReport)
 
 /** The same of a gateway of any version. */

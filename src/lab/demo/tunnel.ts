@@ -18,7 +18,7 @@ export interface Gateway {
   readonly process: LabProcess
   readonly publicKey: string
   readonly configPath: string
-  /** What `sallyport status --json` says. */
+  /** What it says at its control socket. */
   readonly status: Effect.Effect<StatusReport, LabError>
   /** What of it a gateway of an old commit says as well. */
   readonly anyStatus: Effect.Effect<AnyReport, LabError>

@@ -44,6 +44,12 @@ export const buildCommit: (revision: string) => Effect.Effect<BuiltCommit, LabEr
 const npm = (directory: string, ...parameters: ReadonlyArray<string>): Effect.Effect<string, LabError> =>
   Effect.uninterruptible(runCommand(["npm", "--prefix", directory, ...parameters], { timeout: "5 minutes" }))
 
-/** The lab with another Sallyport; what else it starts stays. Under the same Node. */
-export const withProgram = (lab: Lab["Service"], program: string): Lab["Service"] =>
-  Lab.of({ ...lab, program: (name) => (name === "sallyport" ? [process.execPath, program] : lab.program(name)) })
+/** The lab with another Sallyport, at both ends of its control socket; what else it starts stays. Under the same Node. */
+export const withProgram = (lab: Lab["Service"], program: string): Lab["Service"] => {
+  const sallyport = [process.execPath, program]
+  return Lab.of({
+    ...lab,
+    program: (name) => (name === "sallyport" ? sallyport : lab.program(name)),
+    status: (socket) => lab.exec("gateway", [...sallyport, "status", "--json", "--socket", socket])
+  })
+}
