@@ -4,19 +4,19 @@ import type { Command, SetAddresses, SetMapping, UpsertClient } from "../../src/
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
 import type { ClientState } from "../../src/dataplane/notices.ts"
 import type { Order } from "../../src/dataplane/orders.ts"
-import { addresses, clientId, mappingId, packetsAt, policy, resourceId, upsertClient } from "../support/engineWorld.ts"
+import {
+  addresses,
+  clientId,
+  mappingId,
+  packetsAt,
+  policy,
+  resourceId,
+  setMapping,
+  upsertClient
+} from "../support/engineWorld.ts"
 import { network } from "../support/engineSteps.ts"
 
 const app = (n: number) => network("app", null, { client: clientId(n), kind: "dns" })
-
-const mapping = (n: number, domain: string, proxies: ReadonlyArray<string>, generation = 1): SetMapping => ({
-  _tag: "SetMapping",
-  mapping: mappingId(n, domain),
-  client: clientId(n),
-  resources: [resourceId("app")],
-  proxyIps: proxies,
-  generation
-})
 
 const remove = (n: number, domain: string): Command => ({ _tag: "RemoveMapping", mapping: mappingId(n, domain) })
 
@@ -76,9 +76,9 @@ const vocabulary: ReadonlyArray<Command> = [1, 2].flatMap((n) => [
   app(n),
   network("lab", "10.20.0.0/16", { client: clientId(n) }),
   { _tag: "RevokeResource", client: clientId(n), resource: resourceId("app") },
-  mapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"]),
-  mapping(n, "b.corp", ["100.96.0.5"]),
-  mapping(n, "b.corp", ["100.96.0.9"], 2),
+  setMapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"]),
+  setMapping(n, "b.corp", ["100.96.0.5"]),
+  setMapping(n, "b.corp", ["100.96.0.9"], 2),
   addresses(n, 1, "Resolving", [], "a.corp"),
   addresses(n, 1, "Resolved", ["10.20.0.10"], "a.corp"),
   addresses(n, 3, "Unresolved", [], "a.corp"),
@@ -95,7 +95,14 @@ const commandsOf = (indices: ReadonlyArray<number>): ReadonlyArray<Command> => i
 describe("the desired state", () => {
   it("replays policy, clients and resources first, then each mapping before its addresses", () => {
     const resolved = addresses(1, 1, "Resolved", ["10.20.0.10"], "a.corp")
-    const commands = [upsertClient(1), app(1), mapping(1, "a.corp", ["100.96.0.4"]), resolved, upsertClient(2), policy]
+    const commands = [
+      upsertClient(1),
+      app(1),
+      setMapping(1, "a.corp", ["100.96.0.4"]),
+      resolved,
+      upsertClient(2),
+      policy
+    ]
     assert.deepStrictEqual(
       stateOf(...commands)
         .replay(0)
@@ -131,7 +138,7 @@ describe("the desired state", () => {
 
   it("replays mappings with recent traffic before others", () => {
     const domains = ["a.corp", "b.corp", "c.corp"]
-    const desired = stateOf(upsertClient(1), app(1), ...domains.map((d, i) => mapping(1, d, [`100.96.0.${4 + i}`])))
+    const desired = stateOf(upsertClient(1), app(1), ...domains.map((d, i) => setMapping(1, d, [`100.96.0.${4 + i}`])))
     desired.traffic(mappingId(1, "c.corp"), 10)
     desired.traffic(mappingId(1, "b.corp"), 20)
     desired.traffic(mappingId(1, "unknown"), 30)
@@ -142,7 +149,7 @@ describe("the desired state", () => {
   })
 
   it("replays nothing of a client that was removed, nor what came for it later", () => {
-    const late: ReadonlyArray<Command> = [app(1), mapping(1, "a.corp", ["100.96.0.4"])]
+    const late: ReadonlyArray<Command> = [app(1), setMapping(1, "a.corp", ["100.96.0.4"])]
     const desired = stateOf(upsertClient(1), ...late, addresses(1, 1, "Resolved", ["10.20.0.10"], "a.corp"))
     desired.observe(state(1))
     desired.apply({ _tag: "RemoveClient", client: clientId(1) })
@@ -156,7 +163,7 @@ describe("the desired state", () => {
     "keeps of a resource that was revoked by a %s which proxies its names had, until they lapse, and all of the others",
     (mode) => {
       const lab = network("lab", "10.20.0.0/16")
-      const granted = mapping(1, "a.corp", ["100.96.0.4"], 2)
+      const granted = setMapping(1, "a.corp", ["100.96.0.4"], 2)
       const first = addresses(1, 7, "Resolved", ["10.20.0.10"], "a.corp")
       const revoke = { _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") } as const
       const lapse = { _tag: "LapseMapping", mapping: mappingId(1, "a.corp") } as const
@@ -189,22 +196,22 @@ describe("the desired state", () => {
 
   it("ends the flows of a suspended mapping that comes back with other proxies", () => {
     const revoke: Command = { _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") }
-    const desired = stateOf(upsertClient(1), app(1), mapping(1, "a.corp", ["100.96.0.4"]))
+    const desired = stateOf(upsertClient(1), app(1), setMapping(1, "a.corp", ["100.96.0.4"]))
     const versionOf = (orders: ReadonlyArray<Order>) =>
       orders.flatMap((order) => (order._tag === "PlaceMapping" ? [order.version] : []))
     const before = versionOf(desired.replay(0))
     desired.apply(revoke)
     desired.apply(app(1))
-    const after = versionOf(desired.apply(mapping(1, "a.corp", ["100.96.0.5"])))
+    const after = versionOf(desired.apply(setMapping(1, "a.corp", ["100.96.0.5"])))
     assert.lengthOf(after, 1)
     assert.notDeepEqual(after, before)
   })
 
   it("keeps the latest lookup and the latest generation, whatever comes late", () => {
-    const second = mapping(1, "a.corp", ["100.96.0.9"], 2)
+    const second = setMapping(1, "a.corp", ["100.96.0.9"], 2)
     const answer = addresses(1, 5, "Resolved", ["10.20.0.10"], "a.corp")
     const late: ReadonlyArray<Command> = [
-      mapping(1, "a.corp", ["100.96.0.4"], 1),
+      setMapping(1, "a.corp", ["100.96.0.4"], 1),
       addresses(1, 4, "Unresolved", [], "a.corp")
     ]
     const desired = stateOf(upsertClient(1), app(1), late[0]!, second, answer)
@@ -213,10 +220,10 @@ describe("the desired state", () => {
   })
 
   it("takes a proxy from the mapping that had it before another mapping gets it", () => {
-    const desired = stateOf(upsertClient(1), app(1), mapping(1, "a.corp", ["100.96.0.4", "100.96.0.5"]))
-    assert.deepStrictEqual(plain(desired.apply(mapping(1, "b.corp", ["100.96.0.5"]))), [
-      placedMapping(mapping(1, "a.corp", ["100.96.0.4"])),
-      placedMapping(mapping(1, "b.corp", ["100.96.0.5"]))
+    const desired = stateOf(upsertClient(1), app(1), setMapping(1, "a.corp", ["100.96.0.4", "100.96.0.5"]))
+    assert.deepStrictEqual(plain(desired.apply(setMapping(1, "b.corp", ["100.96.0.5"]))), [
+      placedMapping(setMapping(1, "a.corp", ["100.96.0.4"])),
+      placedMapping(setMapping(1, "b.corp", ["100.96.0.5"]))
     ])
   })
 
@@ -318,7 +325,7 @@ describe("the desired state", () => {
   })
 
   it.prop("keeps the addresses of the highest lookup", [Schema.Array(Schema.Literals([1, 2, 3, 4]))], ([numbers]) => {
-    const desired = stateOf(upsertClient(1), app(1), mapping(1, "a.corp", ["100.96.0.4"]))
+    const desired = stateOf(upsertClient(1), app(1), setMapping(1, "a.corp", ["100.96.0.4"]))
     for (const n of numbers) desired.apply(addresses(1, n, "Resolved", [`10.20.0.${n}`], "a.corp"))
     const last = desired.replay(0).find((c): c is SetAddresses => c._tag === "SetAddresses")
     assert.strictEqual(last?.lookup, numbers.length === 0 ? undefined : Math.max(...numbers))

@@ -27,16 +27,14 @@ import {
 } from "../support/engineSteps.ts"
 import {
   addresses,
-  clientId,
   gateway4,
   gateway6,
   layer,
-  mappingId,
   packetsAt,
   policy,
   proxy4,
   proxy6,
-  resourceId,
+  setMapping,
   setUp,
   tunnel4,
   tunnel6
@@ -249,17 +247,7 @@ describe("a packet that no mapping or authorization covers", () => {
     Effect.gen(function* () {
       const client = yield* ready()
       const notices = yield* (yield* DataPlane).notices
-      yield* send(
-        {
-          _tag: "SetMapping",
-          mapping: mappingId(1, "x.corp"),
-          client: clientId(1),
-          resources: [resourceId("other")],
-          proxyIps: ["100.96.0.40"],
-          generation: 1
-        },
-        addresses(1, 1, "Unresolved", [], "x.corp")
-      )
+      yield* send(setMapping(1, "x.corp", ["100.96.0.40"], 1, ["other"]), addresses(1, 1, "Unresolved", [], "x.corp"))
       yield* sendInner(client, tcp(443, syn, "100.96.0.40"))
       assert.deepStrictEqual(icmpOf(client.received), [[3, 13]])
       assert.strictEqual(yield* counter("outbound.unauthorized"), 1)

@@ -32,7 +32,7 @@ import {
   policy,
   primitives,
   proxy4,
-  resourceId,
+  setMapping,
   setUp,
   tunnel4,
   tunnel6,
@@ -501,14 +501,7 @@ describe("after a restart", () => {
 
 describe("a client with many names", () => {
   const many = (count: number): ReadonlyArray<Command> =>
-    Array.from({ length: count }, (_, i) => ({
-      _tag: "SetMapping",
-      mapping: mappingId(1, `n${i}.corp`),
-      client: clientId(1),
-      resources: [resourceId("app")],
-      proxyIps: [`100.97.${i >> 8}.${i & 255}`],
-      generation: 1
-    }))
+    Array.from({ length: count }, (_, i) => setMapping(1, `n${i}.corp`, [`100.97.${i >> 8}.${i & 255}`]))
 
   it.effect.each([
     [2_046, []],

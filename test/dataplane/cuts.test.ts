@@ -27,6 +27,7 @@ import {
   primitives,
   proxy4,
   resourceId,
+  setMapping,
   upsertClient
 } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
@@ -34,14 +35,7 @@ import { sendInner } from "../support/memoryClient.ts"
 const client = clientId(1)
 const mapping = mappingId(1, "app.corp")
 const app = { client, resource: resourceId("app") }
-const mapped: Command = {
-  _tag: "SetMapping",
-  mapping,
-  client,
-  resources: [app.resource],
-  proxyIps: [proxy4],
-  generation: 1
-}
+const mapped = setMapping(1, "app.corp", [proxy4])
 const removed: Command = { _tag: "RemoveMapping", mapping }
 const revoked: Command = { _tag: "RevokeResource", ...app }
 

@@ -40,6 +40,7 @@ import {
   proxy4,
   proxy6,
   resourceId,
+  setMapping,
   setUp,
   tunnel4,
   tunnel6
@@ -169,28 +170,8 @@ describe("a flow that is cut", () => {
       }
     ],
     ["by its address becoming the gateway's own", { ...policy, ownAddresses: [real4] }],
-    [
-      "by other proxies of its mapping",
-      {
-        _tag: "SetMapping",
-        mapping: mappingId(1, "app.corp"),
-        client: clientId(1),
-        resources: [resourceId("app")],
-        proxyIps: ["100.96.0.40"],
-        generation: 2
-      }
-    ],
-    [
-      "by another mapping taking its proxy",
-      {
-        _tag: "SetMapping",
-        mapping: mappingId(1, "b.corp"),
-        client: clientId(1),
-        resources: [resourceId("app")],
-        proxyIps: [proxy4],
-        generation: 1
-      }
-    ]
+    ["by other proxies of its mapping", setMapping(1, "app.corp", ["100.96.0.40"], 2)],
+    ["by another mapping taking its proxy", setMapping(1, "b.corp", [proxy4])]
   ]
   for (const [title, command] of cut) {
     it.effect(`${title} passes nothing in either direction, and no other flow suffers`, () =>

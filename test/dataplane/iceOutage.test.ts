@@ -4,7 +4,7 @@ import type { Command } from "../../src/dataplane/commands.ts"
 import { parsePacket, makePacketView } from "../../src/packet/packetView.ts"
 import { formatAddress } from "../../src/packet/address.ts"
 import { ack, real4, syn } from "../support/engineSteps.ts"
-import { addresses, clientId, mappingId, proxy4, resourceId, tunnel4 } from "../support/engineWorld.ts"
+import { addresses, clientId, mappingId, nameCommands, proxy4, resourceId, tunnel4 } from "../support/engineWorld.ts"
 import { clientAddress, credentials, gatewayAddress, IcePair, isAt } from "../support/iceWorld.ts"
 import { buildTcp } from "../support/packets.ts"
 
@@ -14,23 +14,7 @@ const back = (flags: number) =>
   buildTcp({ source: real4, destination: tunnel4(1), sourcePort: 443, destinationPort: 50_000, flags })
 
 const granted: ReadonlyArray<Command> = [
-  {
-    _tag: "SetResource",
-    client: clientId(1),
-    resource: resourceId("app"),
-    kind: "dns",
-    network: null,
-    filters: [],
-    allow: []
-  },
-  {
-    _tag: "SetMapping",
-    mapping: mappingId(1, "app.corp"),
-    client: clientId(1),
-    resources: [resourceId("app")],
-    proxyIps: [proxy4],
-    generation: 1
-  },
+  ...nameCommands(clientId(1), mappingId(1, "app.corp"), { proxyIps: [proxy4] }),
   addresses(1, 1, "Resolved", [real4])
 ]
 

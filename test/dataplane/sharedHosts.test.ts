@@ -19,31 +19,17 @@ import {
   tcp,
   tcpBack
 } from "../support/engineSteps.ts"
-import { addresses, clientId, layer, mappingId, proxy4, resourceId } from "../support/engineWorld.ts"
+import { addresses, clientId, layer, proxy4, resourceId, setMapping } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
 
 const wikiProxy = "100.96.0.8"
 const only = (port: number): ReadonlyArray<PortFilter> => [{ protocol: "tcp", from: port, to: port }]
 
-const dnsResource = (id: string, filters: ReadonlyArray<PortFilter>): Command => ({
-  _tag: "SetResource",
-  client: clientId(1),
-  resource: resourceId(id),
-  kind: "dns",
-  network: null,
-  filters,
-  allow: []
-})
+const dnsResource = (id: string, filters: ReadonlyArray<PortFilter>): Command =>
+  network(id, null, { kind: "dns", filters })
 
 const mapped = (id: string, domain: string, proxyIps: ReadonlyArray<string>): ReadonlyArray<Command> => [
-  {
-    _tag: "SetMapping",
-    mapping: mappingId(1, domain),
-    client: clientId(1),
-    resources: [resourceId(id)],
-    proxyIps,
-    generation: 1
-  },
+  setMapping(1, domain, proxyIps, 1, [id]),
   addresses(1, 1, "Resolved", [real4], domain)
 ]
 

@@ -1,7 +1,7 @@
 /** Rights are a union: what any of the resources that cover a name, or a network, lets through passes, as long as that one lasts. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import type { Command, SetMapping, SetResource } from "../../src/dataplane/commands.ts"
+import type { Command, SetResource } from "../../src/dataplane/commands.ts"
 import type { PortFilter } from "../../src/model/PortFilter.ts"
 import {
   ack,
@@ -18,21 +18,14 @@ import {
   tcp,
   tcpBack
 } from "../support/engineSteps.ts"
-import { addresses, clientId, layer, mappingId, policy, proxy4, resourceId } from "../support/engineWorld.ts"
+import { addresses, clientId, layer, policy, proxy4, resourceId, setMapping } from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
 
 const tcpTo = (port: number): ReadonlyArray<PortFilter> => [{ protocol: "tcp", from: port, to: port }]
 const dns = (id: string, port: number, over: Partial<SetResource> = {}): SetResource =>
   network(id, null, { kind: "dns", filters: tcpTo(port), ...over })
 const revoke = (id: string): Command => ({ _tag: "RevokeResource", client: clientId(1), resource: resourceId(id) })
-const covered = (...ids: ReadonlyArray<string>): SetMapping => ({
-  _tag: "SetMapping",
-  mapping: mappingId(1, "app.corp"),
-  client: clientId(1),
-  resources: ids.map(resourceId),
-  proxyIps: [proxy4],
-  generation: 1
-})
+const covered = (...ids: ReadonlyArray<string>) => setMapping(1, "app.corp", [proxy4], 1, ids)
 
 /** A name that two resources cover, `web` with port 80 and `admin` with port 81, and a flow to each port. */
 const opened = Effect.gen(function* () {

@@ -23,20 +23,23 @@ import {
   udp,
   udpBack
 } from "../support/engineSteps.ts"
-import { addresses, clientId, layer, mappingId, packetsAt, policy, proxy4, resourceId } from "../support/engineWorld.ts"
+import {
+  addresses,
+  clientId,
+  layer,
+  mappingId,
+  packetsAt,
+  policy,
+  proxy4,
+  resourceId,
+  setMapping
+} from "../support/engineWorld.ts"
 import { sendInner } from "../support/memoryClient.ts"
 import { buildIcmp } from "../support/packets.ts"
 
 const app = (over: Parameters<typeof network>[2] = {}): Command => network("app", null, { kind: "dns", ...over })
 const revoke: Command = { _tag: "RevokeResource", client: clientId(1), resource: resourceId("app") }
-const mapping: Command = {
-  _tag: "SetMapping",
-  mapping: mappingId(1, "app.corp"),
-  client: clientId(1),
-  resources: [resourceId("app")],
-  proxyIps: [proxy4],
-  generation: 1
-}
+const mapping = setMapping(1, "app.corp", [proxy4])
 
 /** A TCP flow to port 443 and a UDP flow to port 53 that have been answered. */
 const open = Effect.fnUntraced(function* (mode: keyof typeof packetsAt) {

@@ -1,7 +1,7 @@
 /** Engines by themselves, told every kind of command about few contested things, and what they hold afterwards. */
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { makeMemoryPacketIo, type MemoryPacketIo } from "../../layers/memory/memoryPacketIo.ts"
-import type { Command, SetMapping } from "../../src/dataplane/commands.ts"
+import type { Command } from "../../src/dataplane/commands.ts"
 import { countersByteLength } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { EngineState } from "../../src/dataplane/engine/engineState.ts"
@@ -21,6 +21,7 @@ import {
   packetsAt,
   policy,
   resourceId,
+  setMapping,
   upsertClient
 } from "./engineWorld.ts"
 
@@ -40,21 +41,6 @@ export const loneEngine = (onDatagram: (datagram: Uint8Array) => void = () => {}
     engine: new Engine({ epoch: 1, arena, io, primitives, counters, privateKey: gatewayPrivateKey, ...sizes })
   }
 }
-
-const mapping = (
-  n: number,
-  domain: string,
-  proxyIps: ReadonlyArray<string>,
-  generation = 1,
-  covering: ReadonlyArray<string> = ["app"]
-): SetMapping => ({
-  _tag: "SetMapping",
-  mapping: mappingId(n, domain),
-  client: clientId(n),
-  resources: covering.map(resourceId),
-  proxyIps,
-  generation
-})
 
 const psk = (fill: number): string => Buffer.alloc(32, fill).toString("base64")
 
@@ -119,14 +105,14 @@ export const contested: ReadonlyArray<Command> = [
     { _tag: "RevokeResource", client: clientId(n), resource: resourceId("app") },
     { _tag: "RevokeResource", client: clientId(n), resource: resourceId("other") },
     { _tag: "RevokeResource", client: clientId(n), resource: resourceId("lab") },
-    mapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"]),
-    mapping(n, "b.corp", ["100.96.0.5"]),
-    mapping(n, "b.corp", ["100.96.0.9"], 2),
-    mapping(n, "a.corp", ["100.96.0.9"], 3),
-    mapping(n, "b.corp", ["100.96.0.4"], 1, ["other"]),
-    mapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"], 1, ["app", "other"]),
-    mapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"], 1, ["other"]),
-    { ...mapping(n, "a.corp", ["100.96.0.4"], 4), client: clientId(3 - n) },
+    setMapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"]),
+    setMapping(n, "b.corp", ["100.96.0.5"]),
+    setMapping(n, "b.corp", ["100.96.0.9"], 2),
+    setMapping(n, "a.corp", ["100.96.0.9"], 3),
+    setMapping(n, "b.corp", ["100.96.0.4"], 1, ["other"]),
+    setMapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"], 1, ["app", "other"]),
+    setMapping(n, "a.corp", ["100.96.0.4", "100.96.0.5"], 1, ["other"]),
+    { ...setMapping(n, "a.corp", ["100.96.0.4"], 4), client: clientId(3 - n) },
     addresses(n, 1, "Resolving", [], "a.corp"),
     addresses(n, 1, "Resolved", ["10.20.0.10"], "a.corp"),
     addresses(n, 3, "Unresolved", [], "a.corp"),

@@ -6,7 +6,7 @@ import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { packetPolicy as portalPackets } from "../../src/control/firezone/packetPolicy.ts"
 import { packetPolicy as standalonePackets } from "../../src/control/standalone/packetPolicy.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
-import type { Command, SetAddresses, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
+import type { Command, SetAddresses, SetMapping, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import type { MappingId } from "../../src/model/Mapping.ts"
 import type { PortFilter } from "../../src/model/PortFilter.ts"
@@ -92,6 +92,22 @@ export const upsertClient = (n: number): UpsertClient => ({
 
 export const proxy4 = "100.96.0.4"
 export const proxy6 = "fd00:2021:1111:8000::4"
+
+/** Of client `n`; `covering` are the resources that the name is of. */
+export const setMapping = (
+  n: number,
+  domain: string,
+  proxyIps: ReadonlyArray<string>,
+  generation = 1,
+  covering: ReadonlyArray<string> = ["app"]
+): SetMapping => ({
+  _tag: "SetMapping",
+  mapping: mappingId(n, domain),
+  client: clientId(n),
+  resources: covering.map(resourceId),
+  proxyIps,
+  generation
+})
 
 /** DNS resource `app` of this client and a mapping of `domain` to the proxies. */
 export const nameCommands = (
