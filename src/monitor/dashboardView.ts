@@ -65,7 +65,11 @@ export const dashboardView = (report: StatusReport, events: ReadonlyArray<Logged
       failing: names.filter(isFailing).length,
       rows: timedNames(names.slice(0, maxNames), events, report.at)
     },
-    refusals: events.flatMap(refusalRow).slice(-maxRefusals).toReversed()
+    refusals: events
+      .filter(({ event }) => event._tag === "Refused")
+      .slice(-maxRefusals)
+      .flatMap(refusalRow)
+      .toReversed()
   }
 }
 
