@@ -2,7 +2,6 @@
  * What single steps of the packet path cost: `npm run bench:micro`, or with `--only TEXT`. Nanoseconds per packet, the best of
  * seven runs; the engine's rows are everything but cipher and system calls. The session table's bench is `sessions.bench.ts`.
  */
-import process from "node:process"
 import { makeNativeChecksum } from "../../layers/dataplane/native/checksum.ts"
 import { makeMemory } from "../../layers/dataplane/native/memory.ts"
 import { makePrimitives } from "../../layers/dataplane/native/primitives.ts"
@@ -13,7 +12,7 @@ import { type Checksum, makeChecksum } from "../../src/packet/checksum.ts"
 import { makePacketView, parsePacket } from "../../src/packet/packetView.ts"
 import { buildTcp } from "../support/packets.ts"
 import { makeEngineBench, superPayload } from "./support/engineBench.ts"
-import { report, type Measure } from "./support/report.ts"
+import { report, type Measure, word } from "./support/report.ts"
 
 const memory = makeMemory(8)
 const { arena } = memory
@@ -22,8 +21,7 @@ const { checksum, copy } = makeNativeChecksum(memory)
 const plainChecksum = makeChecksum(arena.bytes)
 const at = arena.reserve(128 * 1024)
 const to = arena.reserve(128 * 1024)
-const wordsOf = process.argv.indexOf("--only")
-const only = wordsOf < 0 ? "" : (process.argv[wordsOf + 1] ?? "")
+const only = word("only", "")
 const measures: Array<Measure> = []
 
 /** Runs of about 150 ms; `step` does `packets` packets. */

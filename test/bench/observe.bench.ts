@@ -54,6 +54,7 @@ const start = Effect.fnUntraced(function* (number: number) {
     const { connectionsPerSecond, mibps } = yield* measure(pair, work, seconds)
     const after = processorTime(pair.gateway)
     const rate = mibps ?? connectionsPerSecond ?? 0
+    if (rate === 0) throw new Error(`nothing got through: ${pair.name}, ${work.kind}`)
     return { rate, time: (after.user + after.system - before.user - before.system) / (rate * seconds) }
   }, Effect.scoped)
   // Their code is compiled while they are warmed up.

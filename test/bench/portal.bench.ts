@@ -33,15 +33,14 @@ import {
   startProgram,
   startStandalone
 } from "./support/portalLabs.ts"
-import { latencies, type Measure, option, percentile, report } from "./support/report.ts"
+import { latencies, type Measure, option, percentile, report, word } from "./support/report.ts"
 
 const quick = process.argv.includes("--quick")
 const rounds = option("rounds", quick ? 3 : 5)
 const seconds = option("seconds", quick ? 1 : 2)
 const setUps = option("set-ups", quick ? 10 : 50)
 const requests = option("requests", quick ? 400 : 2_000)
-const onlyAt = process.argv.indexOf("--only")
-const wanted = (onlyAt < 0 ? "direct,relayed,setup,dns" : (process.argv[onlyAt + 1] ?? "")).split(",")
+const wanted = word("only", "direct,relayed,setup,dns").split(",")
 const wants = (name: string): boolean => wanted.includes(name)
 
 /** Rounds of a second each for two ways that hardly differ. */
