@@ -20,11 +20,8 @@ const office: Layer.Layer<Office | Lab, LabError | WireguardGoError> = Layer.eff
   Effect.gen(function* () {
     const lab = yield* Lab
     const keys = yield* lab.keyPair
-    const resolvConf = yield* lab.writeFile("resolv.conf", `nameserver ${inner.dns.v4}\n`)
-    // Only this command sees the file.
-    const mount = ["sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', resolvConf]
     const world = yield* startWorld({
-      program: [...mount, ...lab.program("sallyport")],
+      companyDns: true,
       clients: `  colleague: { public_key: "${keys.publicKey}", tunnel_ipv4: ${colleague.v4}, tunnel_ipv6: "${colleague.v6}" }`
     })
     const { device } = yield* connectWireguardGo(world)
