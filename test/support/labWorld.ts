@@ -67,14 +67,13 @@ export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabErr
       aaaa: [inner.origin.v6],
       ttl: 5
     })
-    const origins = yield* startOrigins
     const { companyDns = false, program = lab.program("sallyport") } = options
-    const gateway = yield* startGateway({
+    const starting = startGateway({
       config: configOf(clientKeys.publicKey, options),
       program: companyDns ? yield* withCompanyDns(program) : program,
       ...(options.env === undefined ? {} : { env: options.env })
     })
-    const visitor = yield* startVisitor
+    const [origins, gateway, visitor] = yield* Effect.all([startOrigins, starting, startVisitor], { concurrency: 3 })
     const proxyOf = Effect.fnUntraced(function* (name: string = appName, type: "A" | "AAAA" = "A") {
       const answer = yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name, type })
       const proxy = parseAddress(answer.addresses?.[0] ?? "")
