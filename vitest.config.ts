@@ -20,6 +20,8 @@ export default defineConfig({
           include: ["test/system/**/*.test.ts"],
           pool: "forks",
           fileParallelism: false,
+          // Of the tests of one file that say that they may run beside others.
+          maxConcurrency: 2,
           testTimeout: 60_000,
           hookTimeout: 60_000
         }

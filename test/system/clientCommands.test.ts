@@ -1,11 +1,12 @@
 /** The commands about clients as an operator uses them: beside a running gateway, for devices that connect with what they print. */
-import { assert, it } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import { Effect, Result, Schedule } from "effect"
 import { chmodSync, readFileSync } from "node:fs"
 import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { appName, startWorld, type World } from "../support/labWorld.ts"
+import { inPairs } from "../support/inPairs.ts"
 import { inLab, inner, outer } from "../support/lab.ts"
 import { readQr } from "../support/readQr.ts"
 import { startWireguardGo } from "../support/wireguardGo.ts"
@@ -36,7 +37,7 @@ const deviceOf = (lab: Lab["Service"]): string => {
   return `wg${processId}x${serial}`
 }
 
-it.live("a phone connects with the QR code that client add prints, and is cut within a second when it is removed", () =>
+inPairs("a phone connects with the QR code that client add prints, and is cut within a second when it is removed", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startCompany
@@ -94,7 +95,7 @@ it.live("a phone connects with the QR code that client add prints, and is cut wi
   }).pipe(inLab)
 )
 
-it.live("two clients that are added at once are both let in, with the file that add has written", () =>
+inPairs("two clients that are added at once are both let in, with the file that add has written", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startCompany
@@ -120,7 +121,7 @@ it.live("two clients that are added at once are both let in, with the file that 
   }).pipe(inLab)
 )
 
-it.live("wg-quick tells systemd-resolved what the file for split DNS says, and takes it back", () =>
+inPairs("wg-quick tells systemd-resolved what the file for split DNS says, and takes it back", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startCompany
@@ -150,7 +151,7 @@ it.live("wg-quick tells systemd-resolved what the file for split DNS says, and t
   }).pipe(inLab)
 )
 
-it.live("init guesses the address by which this host sends, in a file that is right", () =>
+inPairs("init guesses the address by which this host sends, in a file that is right", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     yield* lab.exec("gateway", ["ip", "route", "add", "default", "via", outer.client.v4])

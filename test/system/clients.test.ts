@@ -1,17 +1,66 @@
 /** A stock client that roams, that has a pre-shared key, and whose time is over. */
-import { assert, it } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import { Clock, Effect, Schedule } from "effect"
 import { randomBytes } from "node:crypto"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { handshakeMessage } from "../../src/lab/demo/packets.ts"
 import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
+import { inPairs } from "../support/inPairs.ts"
 import { digFully, inLab, inner, outer } from "../support/lab.ts"
 import { isDataFrom, isUnreachableAbout, unreachableAbout } from "../support/wire.ts"
 
 const wait = { timeout: "5 seconds" } as const
 
-it.live("a client that changes its port and then its address keeps its TCP connections, without a new handshake", () =>
+// It waits for half a minute: the others have that time.
+inPairs("an expiry cuts a live connection within a second, and nothing that another resource allows", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const deadline = Math.ceil((yield* Clock.currentTimeMillis) / 1000) * 1000 + 30_000
+    const world = yield* startWorld({
+      resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString()} }
+  docs: { name: docs.corp.internal, ports: [tcp], resolver: corp, allow: [visitor] }
+  docs-ping: { name: "docs.**", ports: [icmp], resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString()} }`
+    })
+    const { visitor } = world
+    yield* world.nameServer.set({ name: "docs.corp.internal", a: [inner.origin.v4], ttl: 60 })
+    const wireguard = yield* connectWireguardGo(world)
+    const tunnel = yield* lab.capture("client", { devices: [wireguard.device] })
+    const [proxy, docs] = [yield* world.proxyOf(), yield* world.proxyOf("docs.corp.internal")]
+    yield* visitor.openDrip("cut", proxy)
+    yield* visitor.openDrip("kept", docs)
+    const ping = Effect.exit(lab.exec("client", ["ping", "-c", "1", "-W", "2", docs]))
+    const pinged = yield* ping
+    const granted = (yield* world.gateway.status).authorizations.find((row) => row.resource === "intranet")
+
+    yield* Effect.sleep(deadline + 2_000 - (yield* Clock.currentTimeMillis))
+    const kept = yield* visitor.readDrip("kept")
+    yield* Effect.sleep("1 second")
+    const last = (yield* tunnel.packets).findLast(isDataFrom(proxy))
+    const again = yield* visitor.connect({ address: proxy, timeout: 3000 })
+    const told = yield* tunnel.first((p) => p.at > last!.at && isUnreachableAbout(proxy)(p), wait)
+    const pingedAgain = yield* ping
+    const refusedPing = yield* tunnel.first((p) => p.at > last!.at && isUnreachableAbout(docs)(p), wait)
+    const answer = yield* digFully("client", tunnelAddresses.gateway.v4, appName, "A")
+    const { authorizations } = yield* world.gateway.status
+
+    assert.strictEqual(granted?.expiresAt, deadline)
+    assert.isAbove(last!.at, deadline - 500, "the connection ended before its time")
+    assert.isBelow(last!.at, deadline + 1_000)
+    assert.isAbove((yield* visitor.readDrip("kept")).lines, kept.lines)
+    assert.deepStrictEqual([pinged._tag, pingedAgain._tag], ["Success", "Failure"])
+    assert.strictEqual(unreachableAbout(refusedPing!, docs), "3/13")
+    assert.isFalse(again.ok)
+    assert.strictEqual(unreachableAbout(told!, proxy), "3/13")
+    assert.match(answer, /status: NXDOMAIN/)
+    assert.deepStrictEqual(
+      authorizations.map((row) => row.resource),
+      ["docs"]
+    )
+  }).pipe(inLab)
+)
+
+inPairs("a client that changes its port and then its address keeps its TCP connections, without a new handshake", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startWorld()
@@ -59,7 +108,7 @@ it.live("a client that changes its port and then its address keeps its TCP conne
   }).pipe(inLab)
 )
 
-it.live("a client with a pre-shared key is let in, the same key pair without it is not", () =>
+inPairs("a client with a pre-shared key is let in, the same key pair without it is not", () =>
   Effect.gen(function* () {
     const presharedKey = randomBytes(32).toString("base64")
     const world = yield* startWorld({ presharedKey })
@@ -82,52 +131,5 @@ it.live("a client with a pre-shared key is let in, the same key pair without it 
     assert.deepStrictEqual([without.answer.answered, without.handshake], [false, 0])
     assert.strictEqual(page.servedBy, inner.origin.v4)
     assert.isAbove(yield* wireguard.latestHandshake(world.gateway.publicKey), 0)
-  }).pipe(inLab)
-)
-
-it.live("an expiry cuts a live connection within a second, and nothing that another resource allows", () =>
-  Effect.gen(function* () {
-    const lab = yield* Lab
-    const deadline = Math.ceil((yield* Clock.currentTimeMillis) / 1000) * 1000 + 30_000
-    const world = yield* startWorld({
-      resources: `  intranet: { name: ${appName}, resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString()} }
-  docs: { name: docs.corp.internal, ports: [tcp], resolver: corp, allow: [visitor] }
-  docs-ping: { name: "docs.**", ports: [icmp], resolver: corp, allow: [visitor], expires: ${new Date(deadline).toISOString()} }`
-    })
-    const { visitor } = world
-    yield* world.nameServer.set({ name: "docs.corp.internal", a: [inner.origin.v4], ttl: 60 })
-    const wireguard = yield* connectWireguardGo(world)
-    const tunnel = yield* lab.capture("client", { devices: [wireguard.device] })
-    const [proxy, docs] = [yield* world.proxyOf(), yield* world.proxyOf("docs.corp.internal")]
-    yield* visitor.openDrip("cut", proxy)
-    yield* visitor.openDrip("kept", docs)
-    const ping = Effect.exit(lab.exec("client", ["ping", "-c", "1", "-W", "2", docs]))
-    const pinged = yield* ping
-    const granted = (yield* world.gateway.status).authorizations.find((row) => row.resource === "intranet")
-
-    yield* Effect.sleep(deadline + 2_000 - (yield* Clock.currentTimeMillis))
-    const kept = yield* visitor.readDrip("kept")
-    yield* Effect.sleep("1 second")
-    const last = (yield* tunnel.packets).findLast(isDataFrom(proxy))
-    const again = yield* visitor.connect({ address: proxy, timeout: 3000 })
-    const told = yield* tunnel.first((p) => p.at > last!.at && isUnreachableAbout(proxy)(p), wait)
-    const pingedAgain = yield* ping
-    const refusedPing = yield* tunnel.first((p) => p.at > last!.at && isUnreachableAbout(docs)(p), wait)
-    const answer = yield* digFully("client", tunnelAddresses.gateway.v4, appName, "A")
-    const { authorizations } = yield* world.gateway.status
-
-    assert.strictEqual(granted?.expiresAt, deadline)
-    assert.isAbove(last!.at, deadline - 500, "the connection ended before its time")
-    assert.isBelow(last!.at, deadline + 1_000)
-    assert.isAbove((yield* visitor.readDrip("kept")).lines, kept.lines)
-    assert.deepStrictEqual([pinged._tag, pingedAgain._tag], ["Success", "Failure"])
-    assert.strictEqual(unreachableAbout(refusedPing!, docs), "3/13")
-    assert.isFalse(again.ok)
-    assert.strictEqual(unreachableAbout(told!, proxy), "3/13")
-    assert.match(answer, /status: NXDOMAIN/)
-    assert.deepStrictEqual(
-      authorizations.map((row) => row.resource),
-      ["docs"]
-    )
   }).pipe(inLab)
 )

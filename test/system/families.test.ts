@@ -1,11 +1,12 @@
 /** Hosts with less, or with something else, than a gateway would like: no IPv6, addresses of its ranges, its ports. */
-import { assert, it } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { fileURLToPath } from "node:url"
 import { startNameServer, startOrigins } from "../../src/lab/demo/company.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { statusAt } from "../../src/lab/demo/statusAt.ts"
 import { gatewayPort, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { inPairs } from "../support/inPairs.ts"
 import { curl, dig, inLab, inner, outer } from "../support/lab.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 import { says, startPortal, startPortalClient, startPortalGateway } from "../support/portalLab.ts"
@@ -32,7 +33,7 @@ const firstPing = Effect.fnUntraced(function* (name: string) {
   return { six: six.length, four: four.length, replies: Number(/(\d) received/.exec(stdout)?.[1] ?? 0) }
 })
 
-it.live(
+inPairs(
   "on a host without IPv6 and with read-only settings, names work by IPv4 at their first use, which status explains",
   () =>
     Effect.gen(function* () {
@@ -57,7 +58,7 @@ it.live(
     }).pipe(inLab)
 )
 
-it.live("on a kernel without sockets of IPv6 it is the same, and a DNS server there is passed over", () =>
+inPairs("on a kernel without sockets of IPv6 it is the same, and a DNS server there is passed over", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     yield* lab.exec("gateway", ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"])
@@ -73,7 +74,7 @@ it.live("on a kernel without sockets of IPv6 it is the same, and a DNS server th
   }).pipe(inLab)
 )
 
-it.live("clients come by IPv6 as soon as whoever had the port there has left it", () =>
+inPairs("clients come by IPv6 as soon as whoever had the port there has left it", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const holder = `require("dgram").createSocket({ type: "udp6", ipv6Only: true }).bind(${gatewayPort})`
@@ -97,7 +98,7 @@ it.live("clients come by IPv6 as soon as whoever had the port there has left it"
   }).pipe(inLab)
 )
 
-it.live("an IPv6 route that comes late, and goes again, is followed: names and packets", () =>
+inPairs("an IPv6 route that comes late, and goes again, is followed: names and packets", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     for (const device of ["inner", "outer"]) yield* lab.exec("gateway", ["ip", "-6", "address", "flush", "dev", device])
@@ -125,7 +126,7 @@ it.live("an IPv6 route that comes late, and goes again, is followed: names and p
   }).pipe(inLab)
 )
 
-it.live("a name with IPv4 only works at its first use where the host has IPv6, too", () =>
+inPairs("a name with IPv4 only works at its first use where the host has IPv6, too", () =>
   Effect.gen(function* () {
     const world = yield* startWorld({
       resources: `  all: { name: "*.corp.internal", resolver: corp, allow: [visitor] }`
@@ -138,7 +139,7 @@ it.live("a name with IPv4 only works at its first use where the host has IPv6, t
   }).pipe(inLab)
 )
 
-it.live("a portal's gateway on a host without IPv6 and with read-only settings serves its clients by IPv4", () =>
+inPairs("a portal's gateway on a host without IPv6 and with read-only settings serves its clients by IPv4", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     yield* lab.exec("gateway", ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.ip_forward=1"])
@@ -167,7 +168,7 @@ it.live("a portal's gateway on a host without IPv6 and with read-only settings s
   }).pipe(inLab)
 )
 
-it.live("a portal's gateway runs on an uplink of its own range: host, portal, DNS and clients get through", () =>
+inPairs("a portal's gateway runs on an uplink of its own range: host, portal, DNS and clients get through", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const [own, beside] = ["100.70.1.2", "100.70.1.9"]
@@ -212,7 +213,7 @@ it.live("a portal's gateway runs on an uplink of its own range: host, portal, DN
   }).pipe(inLab)
 )
 
-it.live(
+inPairs(
   "WireGuard at port 53, beside a VPN of the host, shares it with the tunnel's DNS; who else has it is told",
   () =>
     Effect.gen(function* () {

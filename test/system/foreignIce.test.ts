@@ -104,7 +104,7 @@ const gather = async (controlling: boolean) => {
   return { theirs, candidates: theirs.localCandidates.filter((candidate) => candidate.host === loopback) }
 }
 
-describe("an ICE agent beside another implementation", () => {
+describe("an ICE agent beside another implementation", { concurrent: true }, () => {
   for (const role of ["controlled", "controlling"] as const) {
     it(`as the ${role} side connects, carries data both ways, and answers the checks that follow`, async () => {
       const { candidates, theirs } = await gather(role === "controlled")

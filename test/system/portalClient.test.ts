@@ -1,11 +1,12 @@
 /** Our client's end at the development portal, each in its own namespace. */
-import { assert, it } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import { Effect } from "effect"
 import * as ControlClient from "../../layers/cli/ControlClient.ts"
 import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import { startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { explainAt, onlyLine } from "../support/operator.ts"
+import { inPairs } from "../support/inPairs.ts"
 import { curl, dig, digFully, inLab, inner, outer } from "../support/lab.ts"
 import { eventually } from "../support/portalDeployment.ts"
 import { portalUrl, says, startPortal, startPortalClient, startPortalGateway } from "../support/portalLab.ts"
@@ -14,7 +15,7 @@ const resources = `  web: { name: "*.corp.internal" }
   net: { cidr: ${inner.network.v4} }`
 const server = "100.100.111.1"
 
-it.live("a client gets addresses, routes and a DNS server from the portal, and leaves nothing behind", () =>
+inPairs("a client gets addresses, routes and a DNS server from the portal, and leaves nothing behind", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const portal = yield* startPortal(resources)
@@ -47,7 +48,7 @@ it.live("a client gets addresses, routes and a DNS server from the portal, and l
   }).pipe(inLab)
 )
 
-it.live("a client without IPv6, on a host that has a route of its own to a resource, is there for all the rest", () =>
+inPairs("a client without IPv6, on a host that has a route of its own to a resource, is there for all the rest", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     for (const name of ["all", "default"]) {
@@ -74,7 +75,7 @@ it.live("a client without IPv6, on a host that has a route of its own to a resou
   }).pipe(inLab)
 )
 
-it.live("a client that the portal does not know is told so in one line", () =>
+inPairs("a client that the portal does not know is told so in one line", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     yield* startPortal(resources)
@@ -88,7 +89,7 @@ it.live("a client that the portal does not know is told so in one line", () =>
   }).pipe(inLab)
 )
 
-it.live("a client reaches a network behind a gateway of the portal, also while the portal is away", () =>
+inPairs("a client reaches a network behind a gateway of the portal, also while the portal is away", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     yield* startOrigins
@@ -128,7 +129,7 @@ it.live("a client reaches a network behind a gateway of the portal, also while t
   }).pipe(inLab)
 )
 
-it.live("a client of generation A reaches a network behind a gateway, and asks for a name", () =>
+inPairs("a client of generation A reaches a network behind a gateway, and asks for a name", () =>
   Effect.gen(function* () {
     yield* startOrigins
     const portal = yield* startPortal(resources)
@@ -149,7 +150,7 @@ it.live("a client of generation A reaches a network behind a gateway, and asks f
 )
 
 for (const families of ["both families", "IPv6 alone"]) {
-  it.live(`a gateway whose port is taken in ${families} says which one it has instead, and is reached there`, () =>
+  inPairs(`a gateway whose port is taken in ${families} says which one it has instead, and is reached there`, () =>
     Effect.gen(function* () {
       const lab = yield* Lab
       const socket = `require("dgram").createSocket({ type: "udp6", ipv6Only: ${families === "IPv6 alone"} })`

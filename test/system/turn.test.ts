@@ -22,7 +22,54 @@ const openPeer = Effect.fnUntraced(function* (family: 4 | 6) {
 const allocated = (client: { readonly relays: { isAllocated: (relay: typeof theRelay) => boolean } }) =>
   until(10, "an allocation", () => client.relays.isAllocated(theRelay))
 
-describe("the TURN client with coturn", () => {
+// They wait for the relays' own times, each with a relay of its own; the longest first.
+describe("the TURN client with coturn", { concurrent: true }, () => {
+  it.live(
+    "loses a relay that is a black hole within 16 s of traffic, and has it back within 30 s of its return",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const coturn = yield* onLoopback(22_300)
+          const client = yield* openRelaySockets(22_300)
+          const peer = yield* openPeer(4)
+          client.set("ann", "secret")
+          yield* allocated(client)
+          const handle = client.open(peer.address)
+          yield* until(5, "bound", () => client.told.includes(`bound ${formatTransport(peer.address)}`))
+
+          yield* coturn.suspend
+          yield* until(16, "the relay is lost", () => {
+            client.send(handle, "lost")
+            return client.told.includes("relay lost: Unreachable")
+          })
+          yield* coturn.resume
+          yield* until(30, "the relay is back", () => client.relays.isAllocated(theRelay))
+          client.send(client.open(peer.address), "again")
+          yield* until(5, "an answer", () => client.received.some((line) => line.endsWith("answer to again")))
+        })
+      ),
+    60_000
+  )
+
+  it.live("keeps an allocation of 10 s lifetime and a nonce of 1 s without a gap", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        yield* onLoopback(21_700, { flags: ["--stale-nonce=1", "--max-allocate-lifetime=10"] })
+        const client = yield* openRelaySockets(21_700)
+        const peer = yield* openPeer(4)
+        client.set("ann", "secret")
+        yield* allocated(client)
+        const handle = client.open(peer.address)
+
+        yield* Effect.sleep("13 seconds")
+        client.send(handle, "still there")
+        yield* until(2, "an answer", () => client.received.length === 1)
+
+        assert.isFalse(client.told.some((line) => line.startsWith("lost") || line.startsWith("relay lost")))
+      })
+    )
+  )
+
   it.live("allocates both families, and data passes both ways through channels", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -80,25 +127,6 @@ describe("the TURN client with coturn", () => {
     )
   )
 
-  it.live("keeps an allocation of 10 s lifetime and a nonce of 1 s without a gap", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        yield* onLoopback(21_700, { flags: ["--stale-nonce=1", "--max-allocate-lifetime=10"] })
-        const client = yield* openRelaySockets(21_700)
-        const peer = yield* openPeer(4)
-        client.set("ann", "secret")
-        yield* allocated(client)
-        const handle = client.open(peer.address)
-
-        yield* Effect.sleep("13 seconds")
-        client.send(handle, "still there")
-        yield* until(2, "an answer", () => client.received.length === 1)
-
-        assert.isFalse(client.told.some((line) => line.startsWith("lost") || line.startsWith("relay lost")))
-      })
-    )
-  )
-
   it.live("takes over the port of its earlier life: the old allocation is given back", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -144,32 +172,5 @@ describe("the TURN client with coturn", () => {
         assert.isFalse(client.told.some((line) => line.startsWith("relay lost")))
       })
     )
-  )
-
-  it.live(
-    "loses a relay that is a black hole within 16 s of traffic, and has it back within 30 s of its return",
-    () =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const coturn = yield* onLoopback(22_300)
-          const client = yield* openRelaySockets(22_300)
-          const peer = yield* openPeer(4)
-          client.set("ann", "secret")
-          yield* allocated(client)
-          const handle = client.open(peer.address)
-          yield* until(5, "bound", () => client.told.includes(`bound ${formatTransport(peer.address)}`))
-
-          yield* coturn.suspend
-          yield* until(16, "the relay is lost", () => {
-            client.send(handle, "lost")
-            return client.told.includes("relay lost: Unreachable")
-          })
-          yield* coturn.resume
-          yield* until(30, "the relay is back", () => client.relays.isAllocated(theRelay))
-          client.send(client.open(peer.address), "again")
-          yield* until(5, "an answer", () => client.received.some((line) => line.endsWith("answer to again")))
-        })
-      ),
-    60_000
   )
 })
