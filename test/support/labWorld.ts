@@ -1,5 +1,6 @@
 /** A gateway in its lab with everything around it: what most system tests start from. */
-import { Effect, type Scope } from "effect"
+import { Effect, Schedule, type Scope } from "effect"
+import { DatabaseSync } from "node:sqlite"
 import {
   type NameServer,
   type Origins,
@@ -8,7 +9,7 @@ import {
   startVisitor,
   type Visitor
 } from "../../src/lab/demo/company.ts"
-import { Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
+import { Lab, LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import {
   clientConf,
   type Gateway,
@@ -99,6 +100,26 @@ export const restartGateway = (
   options: WorldOptions = {}
 ): Effect.Effect<Gateway, LabError, Lab | Scope.Scope> =>
   startGateway({ config: configOf(world.clientKeys.publicKey, options) })
+
+/** Waits until the gateway's state has the client's endpoint: one that is killed and starts anew calls it there. */
+export const endpointKept = Effect.gen(function* () {
+  const lab = yield* Lab
+  const look = () => {
+    const database = new DatabaseSync(`${lab.directory}/gateway-state/state.db`, { readOnly: true })
+    try {
+      return database.prepare("SELECT local FROM client WHERE id = 'visitor'").get()?.["local"]
+    } finally {
+      database.close()
+    }
+  }
+  yield* Effect.try({ try: look, catch: (error) => new LabError({ message: String(error) }) }).pipe(
+    Effect.filterOrFail(
+      (local) => typeof local === "string",
+      () => new LabError({ message: "the client's endpoint is not written down" })
+    ),
+    Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 400 })
+  )
+})
 
 /** Connects the lab's client with an independent WireGuard. */
 export const connectWireguardGo: (

@@ -5,7 +5,8 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { Lab } from "../../src/lab/demo/Lab.ts"
 import { clientConf, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
-import { restartGateway, startWorld, type World } from "../support/labWorld.ts"
+import { endpointKept, restartGateway, startWorld, type World } from "../support/labWorld.ts"
+import { inPairs } from "../support/inPairs.ts"
 import { inLab, inner, outer } from "../support/lab.ts"
 import { onlyLine } from "../support/operator.ts"
 
@@ -54,7 +55,7 @@ const rulesOfClient = Effect.gen(function* () {
   return `${v4}${v6}`.split("\n").filter((line) => /^[23][0-9]{2}:|^4[0-9]{2}:/.test(line))
 })
 
-it.live(
+inPairs(
   "everything may go through the tunnel, the gateway's own network too, and what others take away comes back",
   () =>
     Effect.gen(function* () {
@@ -95,7 +96,7 @@ it.live(
     }).pipe(inLab)
 )
 
-it.live("a route of somebody else is left as it is, and the one line names it", () =>
+inPairs("a route of somebody else is left as it is, and the one line names it", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startWorld()
@@ -113,7 +114,7 @@ it.live("a route of somebody else is left as it is, and the one line names it", 
   }).pipe(inLab)
 )
 
-it.live("routes of others win where they are narrower, lose where they are wider, and are all there afterwards", () =>
+inPairs("routes of others win where they are narrower, lose where they are wider, and are all there afterwards", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startWorld({ resources: companyNetwork })
@@ -142,7 +143,7 @@ it.live("routes of others win where they are narrower, lose where they are wider
   }).pipe(inLab)
 )
 
-it.live("the host's resolver asks the gateway for the file's domains while connect runs, if it is told to", () =>
+inPairs("the host's resolver asks the gateway for the file's domains while connect runs, if it is told to", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startWorld({ resources: companyNetwork })
@@ -172,7 +173,7 @@ it.live("the host's resolver asks the gateway for the file's domains while conne
   }).pipe(inLab)
 )
 
-it.live("a client without IPv6 has its tunnel, told in one line, from a file that has IPv6 and in a container", () =>
+inPairs("a client without IPv6 has its tunnel, told in one line, from a file that has IPv6 and in a container", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startWorld({ resources: companyNetwork })
@@ -196,7 +197,7 @@ it.live("a client without IPv6 has its tunnel, told in one line, from a file tha
   }).pipe(inLab)
 )
 
-it.live("a gateway's name that does not resolve yet, and one that moves, are followed", () =>
+inPairs("a gateway's name that does not resolve yet, and one that moves, are followed", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startWorld({ resources: companyNetwork })
@@ -233,8 +234,7 @@ it.live("a gateway that calls from another address is answered there, past the t
     const world = yield* startWorld({ resources: companyNetwork })
     yield* connect(fileOf(world, routes(`${around}, 100.64.0.0/10, ${inner.network.v4}`)))
     assert.isTrue(yield* answered(inner.origin.v4))
-    // Clients that were there are written down within a second, and called after a restart.
-    yield* Effect.sleep("1500 millis")
+    yield* endpointKept
     assert.strictEqual(yield* world.gateway.process.stop, 0)
     const other = "192.0.2.9"
     yield* lab.exec("gateway", ["ip", "address", "add", `${other}/24`, "dev", "outer"])

@@ -1,19 +1,21 @@
 /** A gateway that goes away and comes back: what clients notice, what it leaves on the host, what it keeps. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
-import { existsSync, rmSync } from "node:fs"
+import { rmSync } from "node:fs"
+import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type Capture, Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { handshakeMessage, ipView } from "../../src/lab/demo/packets.ts"
 import { type Gateway, gatewayPort } from "../../src/lab/demo/tunnel.ts"
+import { inPairs } from "../support/inPairs.ts"
 import { gatewayConfig, inLab, inner, outer } from "../support/lab.ts"
 import { nothing, onlyLine, traces } from "../support/operator.ts"
 import {
   appName,
   connectSallyport,
   connectWireguardGo,
+  endpointKept,
   restartGateway,
-  startWorld,
-  type World
+  startWorld
 } from "../support/labWorld.ts"
 
 const resources = `  intranet: { name: app.corp.internal, resolver: corp, allow: [visitor] }
@@ -40,15 +42,10 @@ const calledBack = Effect.fnUntraced(function* (wire: Capture, since: number) {
   return { call: call.at, answer: answer.at }
 })
 
-/** The endpoint is written down once a second. */
-const endpointKnown = (world: World) =>
-  world.gateway.status.pipe(
-    Effect.filterOrFail(
-      (status) => status.clients[0]?.connected === true,
-      () => new LabError({ message: "the client is not connected" })
-    ),
-    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 50 }),
-    Effect.andThen(Effect.sleep("1200 millis"))
+const untilStatus = (gateway: Gateway, isSo: (report: StatusReport) => boolean) =>
+  gateway.status.pipe(
+    Effect.filterOrFail(isSo, (report) => new LabError({ message: JSON.stringify(report) })),
+    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 200 })
   )
 
 const connectors = {
@@ -71,7 +68,7 @@ for (const [client, connect] of Object.entries(connectors)) {
         const proxy = yield* world.proxyOf()
         const proxy6 = yield* world.proxyOf(appName, "AAAA")
         assert.strictEqual((yield* world.visitor.get({ address: proxy })).servedBy, inner.origin.v4)
-        yield* endpointKnown(world)
+        yield* endpointKept
 
         const terminated = Date.now()
         const code = yield* world.gateway.process.stop
@@ -94,8 +91,11 @@ for (const [client, connect] of Object.entries(connectors)) {
         const other = yield* world.proxyOf("one.svc.corp.internal")
         assert.notInclude([proxy, proxy6], other)
         assert.strictEqual(yield* world.proxyOf(), proxy)
-        yield* endpointKnown({ ...world, gateway: second })
-        // By now it is known to exist, and so kept.
+        // Once it is known to exist it is kept.
+        yield* untilStatus(second, ({ mappings }) => {
+          const one = mappings.find(({ domain }) => domain === "one.svc.corp.internal")
+          return one?.state === "Resolved"
+        })
         assert.strictEqual(yield* world.proxyOf("one.svc.corp.internal"), other)
 
         yield* second.process.kill
@@ -124,11 +124,11 @@ for (const [client, connect] of Object.entries(connectors)) {
           `${client}: stop ${stopMs} ms; handshake ${(answer - ready).toFixed(0)} ms after ready (kill -9: ${(afterKill.answer - thirdReady).toFixed(0)} ms)`
         )
       }).pipe(inLab),
-    { timeout: 90_000 }
+    { timeout: 90_000, concurrent: true }
   )
 }
 
-it.live("a second gateway ends with one line that says what the first one has, and the first one goes on", () =>
+inPairs("a second gateway ends with one line that says what the first one has, and the first one goes on", () =>
   Effect.gen(function* () {
     const lab = yield* Lab
     const world = yield* startWorld()
@@ -181,7 +181,7 @@ clients: { visitor: { public_key: "${world.clientKeys.publicKey}" } }
   }).pipe(inLab)
 )
 
-it.live(
+inPairs(
   "a client is called from the address that it dialled, which alone leads to it, after kill -9 and a deleted state",
   () =>
     Effect.gen(function* () {
@@ -195,10 +195,10 @@ it.live(
       const world = yield* startWorld()
       const client = yield* connectWireguardGo(world, { endpoint: `${service}:${gatewayPort}` })
       const proxy = yield* world.proxyOf()
-      yield* endpointKnown(world)
+      yield* endpointKept
       const state = `${lab.directory}/gateway-state`
       rmSync(state, { recursive: true })
-      yield* waitFor(Effect.sync(() => existsSync(`${state}/state.db`)))
+      yield* endpointKept
 
       const wire = yield* lab.capture("gateway", { devices: ["outer"] })
       const since = Date.now()
@@ -237,7 +237,7 @@ const dialled = {
 } as const
 
 for (const [what, { address, ...commands }] of Object.entries(dialled)) {
-  it.live(`a client is called from the address that it dialled after kill -9: ${what}`, () =>
+  inPairs(`a client is called from the address that it dialled after kill -9: ${what}`, () =>
     Effect.gen(function* () {
       const lab = yield* Lab
       const peer = ["type", "veth", "peer", "name", "back", "netns", lab.namespace("client")]
@@ -248,7 +248,7 @@ for (const [what, { address, ...commands }] of Object.entries(dialled)) {
       const world = yield* startWorld()
       const client = yield* connectWireguardGo(world, { endpoint: `${address}:${gatewayPort}` })
       const proxy = yield* world.proxyOf()
-      yield* endpointKnown(world)
+      yield* endpointKept
 
       const wire = yield* lab.capture("client", { devices: ["outer", "back"] })
       const since = Date.now()
@@ -277,11 +277,11 @@ it.live(
       const { visitor } = world
       yield* visitor.openUpload("name", yield* world.proxyOf())
       yield* visitor.openUpload("network", inner.otherOrigin.v4)
-      yield* endpointKnown(world)
+      yield* endpointKept
 
       yield* world.gateway.process.stop
       const second = yield* restartGateway(world, options)
-      yield* endpointKnown({ ...world, gateway: second })
+      yield* untilStatus(second, ({ clients }) => clients[0]?.connected === true)
       yield* second.process.kill
       yield* restartGateway(world, options)
 
@@ -290,14 +290,5 @@ it.live(
         assert.strictEqual(sha256, sent, upload)
       }
     }).pipe(inLab),
-  { timeout: 120_000 }
+  { timeout: 120_000, concurrent: true }
 )
-
-const waitFor = (condition: Effect.Effect<boolean>): Effect.Effect<boolean, LabError> =>
-  condition.pipe(
-    Effect.filterOrFail(
-      (met) => met,
-      () => new LabError({ message: "waited in vain" })
-    ),
-    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 50 })
-  )
