@@ -9,6 +9,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/system/**", "test/bench/**"],
           pool: "threads",
+          // Vitest's default leaves one processor out: of two, half.
+          maxWorkers: "100%",
           // Generous: on a loaded machine a start of node alone takes seconds.
           testTimeout: 20_000,
           hookTimeout: 20_000
