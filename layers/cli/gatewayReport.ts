@@ -25,18 +25,21 @@ export const gatewayReport = Effect.fnUntraced(function* (
   const resolutions = yield* Resolutions
   const controlPlane = yield* ControlPlane
   const upstream = yield* Upstream
-  const at = yield* Clock.currentTimeMillis
   const clients = yield* (yield* Clients).list
   const twoPlaces = new Map<string, TwoPlaces>()
   for (const { id } of clients) {
     const found = yield* dataPlane.twoPlaces(id)
     if (found !== null) twoPlaces.set(id, found)
   }
+  const before = yield* Clock.currentTimeMillis
+  const today = yield* yield* ExpiryClock
+  const at = yield* Clock.currentTimeMillis
   return makeStatusReport({
     ...gateway,
     twoPlaces,
     at,
-    expiryAhead: (yield* yield* ExpiryClock) - at,
+    // The host's own clock is not ahead of itself, whatever passes between two looks at it.
+    expiryAhead: today - Math.min(Math.max(today, before), at),
     now: yield* monotonicMillis,
     clients,
     gatewayKeys: dataPlane.desired.gatewayKeys(),
