@@ -9,7 +9,8 @@ import type { MappingId } from "../../model/Mapping.ts"
 import { ResourceId } from "../../model/Resource.ts"
 import { mappingId } from "../../resolution/mappingTable.ts"
 import { maxNames, type NameEntry, NameTable } from "./nameTable.ts"
-import { firstSlot, type ProxyNetworks, proxyIpsOf, slotCapacity } from "./proxyPool.ts"
+import { firstSlot, type ProxyNetworks, proxyIpsOf } from "./proxyPool.ts"
+import { type SlotSource, wholeRanges } from "./slotSource.ts"
 
 /** Slots reserved at a time, at most: one durable write per this many new names of a client. */
 const reserveCount = 64
@@ -19,9 +20,6 @@ const reserveAtStart = 8
 const touchMs = 3_600_000
 /** Names seen in use that are written down in one go. */
 const touchesAtOnce = 32
-/** Slots of released names come back after this long, when the client has had all others. */
-const restMs = 86_400_000
-
 /** The name has its slot. */
 export interface Named {
   readonly _tag: "Named"
@@ -40,8 +38,9 @@ export type SlotStep =
 export class Slots {
   private readonly client: ClientId
   private readonly ranges: ProxyNetworks
-  private readonly capacity: number
+  private readonly source: SlotSource
   private readonly names: NameTable
+  /** The source's slots are counted, here and below. */
   private next = 0
   private reservedUntil = 0
   private taken: number | null = null
@@ -49,10 +48,15 @@ export class Slots {
   private nextVolatile: number | null = null
   private readonly volatile = new Set<number>()
 
-  constructor(client: ClientId, ranges: ProxyNetworks, limit: number = maxNames) {
+  constructor(
+    client: ClientId,
+    ranges: ProxyNetworks,
+    limit: number = maxNames,
+    source: SlotSource = wholeRanges(ranges)
+  ) {
     this.client = client
     this.ranges = ranges
-    this.capacity = slotCapacity(ranges)
+    this.source = source
     this.names = new NameTable(limit)
   }
 
@@ -64,26 +68,27 @@ export class Slots {
       this.names.touch(known, now)
       return { _tag: "Named", entry: known, released: undefined }
     }
-    while (this.next < Math.min(this.reservedUntil, this.capacity)) {
-      const slot = this.next++
+    while (this.next < Math.min(this.reservedUntil, this.source.size)) {
+      const slot = this.source.slotAt(this.next++)
       if (this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
     }
-    if (this.next < this.capacity) return { _tag: "Reserve", count: this.block(reserveCount) }
+    if (this.next < this.source.size) return { _tag: "Reserve", count: this.block(reserveCount) }
     const slot = this.taken
     this.taken = null
     if (slot !== null && this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
-    return { _tag: "TakeRested", before: now - restMs }
+    return { _tag: "TakeRested", before: this.source.restedBefore(now) }
   }
 
   /** A slot that the store does not know of, for a new name; `undefined`: there is none left. `random` in [0, 1). */
   assignVolatile(resource: ResourceId, domain: string, now: number, random: number): Named | undefined {
-    const first = Math.floor(this.capacity * 0.75)
-    let slot = this.nextVolatile ?? first + Math.floor(random * (this.capacity - first))
-    for (let tried = first; tried < this.capacity; tried++) {
-      const candidate = slot
-      slot = slot + 1 < this.capacity ? slot + 1 : first
+    const { size } = this.source
+    const first = Math.floor(size * 0.75)
+    let next = this.nextVolatile ?? first + Math.floor(random * (size - first))
+    for (let tried = first; tried < size; tried++) {
+      const candidate = this.source.slotAt(next)
+      next = next + 1 < size ? next + 1 : first
       if (!this.isFree(candidate)) continue
-      this.nextVolatile = slot
+      this.nextVolatile = next
       this.volatile.add(candidate)
       return this.name({ id: mappingId(this.client, null, domain), resource, domain, slot: candidate, now })
     }
@@ -173,7 +178,7 @@ export class Slots {
 
   /** Small ranges are given out in small pieces, since what is left of one at a restart is lost. */
   private block(atMost: number): number {
-    return Math.max(1, Math.min(atMost, this.capacity >>> 8))
+    return Math.max(1, Math.min(atMost, this.source.size >>> 8))
   }
 }
 
