@@ -1,4 +1,4 @@
-import { isIpv4, type Words } from "../packet/address.ts"
+import { equal, isIpv4, type Words } from "../packet/address.ts"
 import { spreadBy } from "./spread.ts"
 import { WordsIndex } from "./wordsIndex.ts"
 
@@ -50,6 +50,20 @@ export class Translations {
       addresses6: old?.addresses6 ?? none,
       staleAt: old?.staleAt ?? 0
     }
+  }
+
+  /** The mapping has these proxies, all that it had and more of them. False, and nothing changed: that is not so. */
+  extend(mapping: number, client: number, proxies: ReadonlyArray<Readonly<Words>>, version: number): boolean {
+    const entry = this.entries[mapping]
+    if (entry?.client !== client) return false
+    const before = [...entry.proxies4, ...entry.proxies6]
+    const isAmong = (proxy: Readonly<Words>) => proxies.some((other) => equal(other, proxy))
+    if (before.length >= proxies.length || !before.every(isAmong)) return false
+    for (const proxy of proxies) this.byProxy.set(client, proxy, mapping)
+    entry.proxies4 = proxies.filter(isIpv4)
+    entry.proxies6 = proxies.filter((proxy) => !isIpv4(proxy))
+    entry.version = version
+    return true
   }
 
   /**
@@ -150,10 +164,10 @@ export class Translations {
 interface Entry {
   readonly client: number
   resources: ReadonlyArray<number>
-  readonly version: number
+  version: number
   readonly spread: number
-  readonly proxies4: ReadonlyArray<Readonly<Words>>
-  readonly proxies6: ReadonlyArray<Readonly<Words>>
+  proxies4: ReadonlyArray<Readonly<Words>>
+  proxies6: ReadonlyArray<Readonly<Words>>
   lookup: number
   state: MappingState
   addresses4: ReadonlyArray<Readonly<Words>>

@@ -55,6 +55,7 @@ const ways: ReadonlyArray<readonly [what: string, cut: number, commands: Readonl
   ["the network's resource is revoked", 1, [{ ...revoked, resource: resourceId("lan") }]],
   ["the name is forgotten", 2, [removed]],
   ["the name has other proxies", 2, [{ ...mapped, proxyIps: ["100.96.0.9"], generation: 2 }]],
+  ["the name has more proxies", 0, [{ ...mapped, proxyIps: ["100.96.0.9", proxy4], generation: 2 }]],
   ["the name is covered by another resource only", 2, [{ ...mapped, resources: [resourceId("other")] }]],
   [
     "fewer ports are open",

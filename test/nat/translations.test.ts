@@ -60,6 +60,28 @@ describe("translations", () => {
     assert.deepStrictEqual(t.addresses(5, p2), [r1])
   })
 
+  it("extend a mapping by further proxies, and by nothing else", () => {
+    const t = new Translations()
+    t.place(5, 1, [9], [p1], 3, 0)
+    t.setAddresses(5, 1, MappingState.Resolved, [r1], [], 0)
+    for (const proxies of [[], [p1], [p2], [p2, p6]]) assert.isFalse(t.extend(5, 1, proxies, 4))
+    for (const [mapping, client] of [
+      [5, 2],
+      [6, 1],
+      [-1, 1]
+    ] as const) {
+      assert.isFalse(t.extend(mapping, client, [p1, p2], 4))
+    }
+    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2), t.version(5)], [5, -1, 3])
+
+    assert.isTrue(t.extend(5, 1, [p2, p6, p1], 4))
+    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2), t.find(1, p6), t.version(5)], [5, 5, 5, 4])
+    assert.deepStrictEqual([t.proxies(5, p1), t.proxies(5, p6)], [[p2, p1], [p6]])
+    assert.deepStrictEqual(t.addresses(5, p2), [r1])
+    t.remove(5)
+    assert.deepStrictEqual([t.find(1, p1), t.find(1, p2), t.find(1, p6)], [-1, -1, -1])
+  })
+
   it("leave a proxy to its new owner, once the old one was told that it has it no more", () => {
     const t = new Translations()
     t.place(5, 1, [9], [p1, p2], 1, 0)

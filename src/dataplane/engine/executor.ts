@@ -245,7 +245,11 @@ export class Executor {
     if (client === undefined) return
     const known = mappings.find(order.mapping)
     const covering = order.resources.map((id) => resources.retain(id))
-    if (known >= 0 && translations.version(known) === order.version) return this.coverMapping(client, known, covering)
+    const { version } = order
+    const proxies = this.addresses.all(order.proxyIps)
+    // With further proxies as well: its flows keep theirs.
+    const goesOn = translations.version(known) === version || translations.extend(known, client.index, proxies, version)
+    if (known >= 0 && goesOn) return this.coverMapping(client, known, covering)
     const mapping = known < 0 ? mappings.retain(order.mapping) : known
     if (known >= 0) {
       fragments.forgetClient(translations.clientOf(mapping))
@@ -254,9 +258,8 @@ export class Executor {
       for (const resource of translations.resourcesOf(mapping)) resources.release(resource)
     }
     client.mappings.add(mapping)
-    const { proxyIps, version } = order
     const spread = spreadOf(order.client, order.mapping)
-    translations.place(mapping, client.index, covering, this.addresses.all(proxyIps), version, spread)
+    translations.place(mapping, client.index, covering, proxies, version, spread)
   }
 
   private coverMapping(client: ClientEntry, mapping: number, covering: ReadonlyArray<number>): void {
