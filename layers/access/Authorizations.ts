@@ -12,6 +12,7 @@ import type { ClientId } from "../../src/model/Client.ts"
 import type { Resource, ResourceId } from "../../src/model/Resource.ts"
 import { standInOf } from "../../src/model/standIn.ts"
 import { coversAlike } from "../../src/resolution/cover.ts"
+import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** Who may reach what; a deadline is found out at most a second late. */
@@ -25,6 +26,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
     const events = yield* EventLog
     const clients = new Map<ClientId, Map<ResourceId, Authorization>>()
 
+    // Each in one turn: the packet path is told of a right and of its end in the order in which they are noted here.
     const cut = Effect.fnUntraced(function* (
       client: ClientId,
       resource: ResourceId,
@@ -37,7 +39,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       yield* dataPlane.send({ _tag: "RevokeResource", client, resource })
       yield* resolutions.revoked(client, resource)
       if (held.size === 0) yield* lastEnded(client)
-    })
+    }, inOneTurn)
 
     const record = Effect.fnUntraced(function* (authorization: Authorization) {
       const { client, resource } = authorization
@@ -47,28 +49,32 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       // First, so that no flow of a name that the resource does not cover comes back with it.
       if (!coversNamesAlike(before, resource)) yield* resolutions.granted(client.id, resource)
       yield* dataPlane.send(setResource(client.id, resource))
-    })
+    }, inOneTurn)
 
     const standIn = Effect.fnUntraced(function* ({ client, resource }: Authorization) {
       const other = { ...resource, id: standInOf(resource.id) }
       yield* resolutions.granted(client.id, other)
       yield* dataPlane.send(setResource(client.id, other))
-    })
+    }, inOneTurn)
 
     const standDown = Effect.fnUntraced(function* ({ client, resource: { id } }: Authorization) {
       const resource = standInOf(id)
       yield* dataPlane.send({ _tag: "RevokeResource", client: client.id, resource })
       yield* resolutions.revoked(client.id, resource)
-    })
+    }, inOneTurn)
+
+    const cutIfExpired = Effect.fnUntraced(function* ({ client, resource }: Authorization) {
+      const held = clients.get(client.id)?.get(resource.id)
+      if (held === undefined || isOpen(held, yield* today)) return
+      yield* Effect.logInfo("an authorization has expired").pipe(
+        Effect.annotateLogs({ client: client.id, resource: resource.id })
+      )
+      yield* cut(client.id, resource.id, "Expired")
+    }, inOneTurn)
 
     const cutExpired = Effect.gen(function* () {
       const now = yield* today
-      for (const { client, resource } of all(clients).filter((held) => !isOpen(held, now))) {
-        yield* Effect.logInfo("an authorization has expired").pipe(
-          Effect.annotateLogs({ client: client.id, resource: resource.id })
-        )
-        yield* cut(client.id, resource.id, "Expired")
-      }
+      for (const each of all(clients).filter((held) => !isOpen(held, now))) yield* cutIfExpired(each)
     })
 
     yield* superviseForever("Authorizations.expiry", Effect.andThen(cutExpired, Effect.sleep("1 second"))).pipe(

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Layer, Stream } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer, Scheduler, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as AuthorizationsLive from "../../layers/access/Authorizations.ts"
 import { clientsStay } from "../../layers/control/standalone/ControlPlaneStandalone.ts"
@@ -17,6 +17,7 @@ import {
   client,
   dnsResource,
   layerAccess,
+  layerGrants,
   layerResolutions,
   lookups,
   proxies,
@@ -50,6 +51,24 @@ const layerStumbling = (tag: "SetResource" | "RevokeResource", nth: number) =>
     Layer.provide(clientsStay),
     Layer.provideMerge(layerResolutions)
   )
+
+/** What the packet path lets through. */
+const passing = Effect.gen(function* () {
+  const through = new Set<string>()
+  for (const command of yield* (yield* DataPlaneRecorder).commands) {
+    if (command._tag === "SetResource") through.add(`${command.client} ${command.resource}`)
+    if (command._tag === "RevokeResource") through.delete(`${command.client} ${command.resource}`)
+  }
+  return [...through].toSorted()
+})
+
+const held = Effect.gen(function* () {
+  const all = yield* (yield* Authorizations).list
+  return all.map(({ client, resource }) => `${client.id} ${resource.id}`).toSorted()
+})
+
+/** The scheduler comes in between any two steps. */
+const inSmallSteps = (steps: number) => Effect.provideService(Scheduler.MaxOpsBeforeYield, steps)
 
 describe("Authorizations", () => {
   for (const expiresAt of [1, 999, 1_000, 1_001, 59_999, 60_500]) {
@@ -185,6 +204,48 @@ describe("Authorizations", () => {
       }).pipe(Effect.provide(layerStumbling(tag, nth)))
     )
   }
+
+  it.effect("a right that is given while it is taken away is held where it passes, wherever one comes in between", () =>
+    Effect.gen(function* () {
+      for (const steps of [3, 4, 5, 7]) {
+        yield* Effect.gen(function* () {
+          const authorizations = yield* Authorizations
+          for (let later = 0; later < 40; later++) {
+            const right = { client: client(later), resource: dnsResource("db.corp"), expiresAt: null }
+            yield* authorizations.record(right)
+            const end = yield* Effect.forkChild(authorizations.revoke(right.client.id, null), {
+              startImmediately: true
+            })
+            for (let i = 0; i < later; i++) yield* Effect.yieldNow
+            yield* authorizations.record({ ...right })
+            yield* Fiber.join(end)
+          }
+          assert.deepStrictEqual(yield* passing, yield* held, `${steps} steps at a time`)
+        }).pipe(Effect.provide(layerGrants, { local: true }), inSmallSteps(steps))
+      }
+    })
+  )
+
+  it.effect("one that gets a later date while others are found expired is not cut with them", () =>
+    Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      const rights = Array.from({ length: 40 }, (_, n) => ({
+        client: client(n),
+        resource: cidrResource("10.0.0.0/8"),
+        expiresAt: 500
+      }))
+      for (const right of rights) yield* authorizations.record(right)
+      const sweep = yield* Effect.forkChild(TestClock.adjust("1 second"))
+      while ((yield* revokedAt).length === 0) yield* Effect.yieldNow
+      const cut = (yield* revokedAt).length
+      for (const right of rights.toReversed()) yield* authorizations.record({ ...right, expiresAt: null })
+      yield* Fiber.join(sweep)
+      yield* TestClock.adjust("2 seconds")
+
+      assert.isBelow(cut, rights.length)
+      assert.deepStrictEqual([(yield* held).length, (yield* passing).length], [rights.length, rights.length])
+    }).pipe(Effect.provide(layerGrants), inSmallSteps(3))
+  )
 
   it.effect("the log is told each right once: given, refused, expired, taken away", () => {
     const told: Array<Event> = []
