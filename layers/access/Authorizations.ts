@@ -1,11 +1,11 @@
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import { Authorizations, LastAuthorizationEnded } from "../../src/access/Authorizations.ts"
 import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import type { SetResource } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
+import { eachOnItsOwn } from "../../src/loops/eachOnItsOwn.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { type Authorization, isOpen } from "../../src/model/Authorization.ts"
 import type { ClientId } from "../../src/model/Client.ts"
@@ -26,6 +26,9 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
     const events = yield* EventLog
     const clients = new Map<ClientId, Map<ResourceId, Authorization>>()
 
+    /** What stands in for a resource, until it has come to its end. */
+    const standing = new Set<Authorization>()
+
     // Each in one turn: the packet path is told of a right and of its end in the order in which they are noted here.
     const cut = Effect.fnUntraced(function* (
       client: ClientId,
@@ -33,12 +36,16 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       _tag: "Expired" | "Revoked" = "Revoked"
     ) {
       const held = clients.get(client)
-      if (held?.delete(resource) !== true) return
-      if (held.size === 0) clients.delete(client)
-      yield* events.record({ _tag, client, resource })
+      if (held?.has(resource) !== true) return
       yield* dataPlane.send({ _tag: "RevokeResource", client, resource })
       yield* resolutions.revoked(client, resource)
-      if (held.size === 0) yield* lastEnded(client)
+      // Where a bug came in between, it is still there to be taken away.
+      held.delete(resource)
+      if (held.size === 0) {
+        clients.delete(client)
+        yield* lastEnded(client)
+      }
+      yield* events.record({ _tag, client, resource })
     }, inOneTurn)
 
     const record = Effect.fnUntraced(function* (authorization: Authorization) {
@@ -51,16 +58,20 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       yield* dataPlane.send(setResource(client.id, resource))
     }, inOneTurn)
 
-    const standIn = Effect.fnUntraced(function* ({ client, resource }: Authorization) {
+    const standIn = Effect.fnUntraced(function* (authorization: Authorization) {
+      const { client, resource } = authorization
       const other = { ...resource, id: standInOf(resource.id) }
+      standing.add(authorization)
       yield* resolutions.granted(client.id, other)
       yield* dataPlane.send(setResource(client.id, other))
     }, inOneTurn)
 
-    const standDown = Effect.fnUntraced(function* ({ client, resource: { id } }: Authorization) {
-      const resource = standInOf(id)
-      yield* dataPlane.send({ _tag: "RevokeResource", client: client.id, resource })
-      yield* resolutions.revoked(client.id, resource)
+    const standDown = Effect.fnUntraced(function* (authorization: Authorization) {
+      const { client, resource } = authorization
+      const other = standInOf(resource.id)
+      yield* dataPlane.send({ _tag: "RevokeResource", client: client.id, resource: other })
+      yield* resolutions.revoked(client.id, other)
+      standing.delete(authorization)
     }, inOneTurn)
 
     const cutIfExpired = Effect.fnUntraced(function* ({ client, resource }: Authorization) {
@@ -74,7 +85,10 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
 
     const cutExpired = Effect.gen(function* () {
       const now = yield* today
-      for (const each of all(clients).filter((held) => !isOpen(held, now))) yield* cutIfExpired(each)
+      yield* eachOnItsOwn(
+        all(clients).filter((held) => !isOpen(held, now)),
+        cutIfExpired
+      )
     })
 
     yield* superviseForever("Authorizations.expiry", Effect.andThen(cutExpired, Effect.sleep("1 second"))).pipe(
@@ -86,13 +100,8 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       bridge: (later, change) =>
         Effect.forEach(later, standIn, { discard: true }).pipe(
           Effect.andThen(change),
-          // Also of those that a bug kept from standing in; one with a bug keeps no other.
-          Effect.ensuring(
-            Effect.flatMap(
-              Effect.forEach(later, (each) => Effect.exit(standDown(each))),
-              Exit.asVoidAll
-            )
-          )
+          // Also of those that a bug kept from standing in, or from their end the last time.
+          Effect.ensuring(Effect.suspend(() => eachOnItsOwn([...standing], standDown)))
         ),
       update: Effect.fnUntraced(function* (resource) {
         for (const held of clients.values()) {
@@ -109,13 +118,12 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
           const before = clients.get(client)?.get(resource)
           if (before !== undefined && before.expiresAt !== expiresAt) yield* record({ ...before, expiresAt })
         }
-        for (const { client, resource } of all(clients)) {
-          if (kept.get(client.id)?.has(resource.id) !== true) yield* cut(client.id, resource.id)
-        }
+        const gone = all(clients).filter(({ client, resource }) => kept.get(client.id)?.has(resource.id) !== true)
+        yield* eachOnItsOwn(gone, ({ client, resource }) => cut(client.id, resource.id))
       }),
       revoke: Effect.fnUntraced(function* (client, resource) {
         const resources = resource === null ? Array.from(clients.get(client)?.keys() ?? []) : [resource]
-        yield* Effect.forEach(resources, (each) => cut(client, each), { discard: true })
+        yield* eachOnItsOwn(resources, (each) => cut(client, each))
       }),
       find: (client, resource) =>
         Effect.map(today, (now) => {

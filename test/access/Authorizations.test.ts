@@ -190,20 +190,45 @@ describe("Authorizations", () => {
           expiresAt: null
         }))
         const bug = yield* Effect.exit(authorizations.bridge(later, Effect.void))
+        const standing = yield* passing
+        yield* authorizations.bridge([], Effect.void)
 
-        const standing = new Set<string>()
-        for (const command of yield* (yield* DataPlaneRecorder).commands) {
-          if (command._tag === "SetResource") standing.add(command.resource)
-          if (command._tag === "RevokeResource") standing.delete(command.resource)
-        }
         assert.isTrue(Exit.hasDies(bug))
         assert.deepStrictEqual(
-          [...standing],
-          left.map((network) => standInOf(cidrResource(network).id))
+          standing,
+          left.map((network) => `${client(0).id} ${standInOf(cidrResource(network).id)}`)
         )
+        assert.deepStrictEqual(yield* passing, [], "the next change ends it")
       }).pipe(Effect.provide(layerStumbling(tag, nth)))
     )
   }
+
+  it.effect("a bug met while a right is taken away keeps no other, and leaves it to be taken away again", () =>
+    Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      for (const network of ["10.0.0.0/8", "10.1.0.0/16"])
+        yield* authorizations.record({ client: client(0), resource: cidrResource(network), expiresAt: null })
+      const bug = yield* Effect.exit(authorizations.revoke(client(0).id, null))
+
+      assert.isTrue(Exit.hasDies(bug))
+      assert.deepStrictEqual(yield* passing, [`${client(0).id} ${cidrResource("10.0.0.0/8").id}`])
+      assert.deepStrictEqual(yield* held, yield* passing)
+      yield* authorizations.revoke(client(0).id, null)
+      assert.deepStrictEqual([yield* passing, yield* held], [[], []])
+    }).pipe(Effect.provide(layerStumbling("RevokeResource", 1)))
+  )
+
+  it.effect("a bug met while one that has expired is cut keeps no other, and it is cut a second later", () =>
+    Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      for (const network of ["10.0.0.0/8", "10.1.0.0/16"])
+        yield* authorizations.record({ client: client(0), resource: cidrResource(network), expiresAt: 500 })
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* passing, [`${client(0).id} ${cidrResource("10.0.0.0/8").id}`])
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([yield* passing, yield* held], [[], []])
+    }).pipe(Effect.provide(layerStumbling("RevokeResource", 1)))
+  )
 
   it.effect("a right that is given while it is taken away is held where it passes, wherever one comes in between", () =>
     Effect.gen(function* () {

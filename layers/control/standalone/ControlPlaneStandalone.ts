@@ -23,6 +23,7 @@ import type { DnsSocketError } from "../../../src/host/DnsSockets.ts"
 import type { HostError } from "../../../src/host/HostNetwork.ts"
 import { type StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
+import { eachOnItsOwn } from "../../../src/loops/eachOnItsOwn.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
@@ -126,14 +127,16 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   // Nothing waits for the packet worker: what it cuts meanwhile for another reason is counted along.
   const cutBefore = (yield* dataPlane.counters)["sessions.cut"] ?? 0
   yield* names.retake(change)
-  for (const client of difference.clients.removed) {
+  const dismiss = Effect.fnUntraced(function* (client: ClientId) {
     yield* authorizations.revoke(client, null)
     yield* resolutions.releaseWhere(client, null)
     yield* clients.remove(client)
-  }
+  })
   const now = yield* Clock.currentTimeMillis
   const later = difference.bridges.filter((grant) => isOpen(grant, now))
-  yield* authorizations.bridge(later, changeRights(change))
+  yield* eachOnItsOwn(difference.clients.removed, dismiss).pipe(
+    Effect.ensuring(authorizations.bridge(later, changeRights(change)))
+  )
   yield* welcome(change)
   yield* names.readAgain(change)
   // No right waits for the host: the packet path goes by the rights of each, whatever the firewall leaves to it.
@@ -167,7 +170,7 @@ const changeRights = Effect.fnUntraced(function* (change: PolicyChange) {
   const clients = yield* Clients
   const names = yield* TunnelNames
   const resolutions = yield* Resolutions
-  for (const { client, resource } of difference.ended) yield* authorizations.revoke(client, resource)
+  yield* eachOnItsOwn(difference.ended, ({ client, resource }) => authorizations.revoke(client, resource))
   for (const resolver of difference.resolvers) yield* resolutions.renew(resolver)
   for (const client of difference.clients.changed) yield* clients.upsert(client)
   const isNew = newClients(difference)

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as RegistryLive from "../../../layers/control/standalone/Registry.ts"
 import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
@@ -16,6 +17,7 @@ import type { ConfiguredClient, GatewayConfig } from "../../../src/config/Gatewa
 import { Registry } from "../../../src/control/Registry.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
+import { EventLog } from "../../../src/events/EventLog.ts"
 import { HostError } from "../../../src/host/HostNetwork.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
@@ -118,6 +120,34 @@ const hostAfter = (done: Effect.Effect<void, HostError>) =>
   ).pipe(Layer.provideMerge(TunnelMemory.layer))
 
 const fresh = Layer.merge(DataPlaneRecording.layer, StateStoreMemory.layer)
+
+/** Meets a bug, once, with the first right that is taken away. */
+const layerStumbling = (place: "packet path" | "event log") => {
+  let isMet = false
+  const stumble = (isThere: boolean, effect: Effect.Effect<void>) =>
+    Effect.suspend(() => {
+      if (!isThere || isMet) return effect
+      isMet = true
+      return Effect.die(new Error("a bug"))
+    })
+  return Layer.merge(
+    Layer.effect(
+      DataPlane,
+      Effect.map(DataPlane, (dataPlane) =>
+        DataPlane.of({
+          ...dataPlane,
+          send: (command) =>
+            stumble(place === "packet path" && command._tag === "RevokeResource", dataPlane.send(command))
+        })
+      )
+    ),
+    Layer.succeed(EventLog, {
+      record: (event) => stumble(place === "event log" && event._tag === "Revoked", Effect.void),
+      list: Effect.succeed([]),
+      follow: Stream.empty
+    })
+  ).pipe(Layer.provideMerge(fresh))
+}
 
 describe("a reload", () => {
   it.effect("comes to what a fresh start with the new policy comes to, whatever the two policies are", () =>
@@ -243,6 +273,33 @@ describe("a reload", () => {
       )
     )
   )
+
+  for (const [what, after] of [
+    ["a right", configOf([])],
+    ["a client", configOf([], { clients: clientsOf.slice(1) })]
+  ] as const) {
+    for (const place of ["packet path", "event log"] as const) {
+      it.effect(
+        `that meets a bug of the ${place} as it takes ${what} away keeps no other, and the next one takes it away`,
+        () =>
+          Effect.gen(function* () {
+            const { reload } = yield* Registry
+            const first = yield* Effect.exit(reload)
+            const left = (yield* observed).resources
+            yield* reload
+
+            assert.isTrue(Exit.hasDies(first))
+            assert.lengthOf(left, place === "packet path" ? 1 : 0)
+            assert.deepStrictEqual((yield* observed).resources, [])
+            assert.lengthOf((yield* observed).clients, after.clients.length)
+          }).pipe(
+            Effect.provide(
+              layerGateway(configOf([lan, cidrResource("10.1.0.0/16")]), layerStumbling(place), Effect.succeed(after))
+            )
+          )
+      )
+    }
+  }
 
   it.effect("that met a bug half-way is gone through again although the file is wrong by now", () => {
     let isWrong = false
