@@ -94,6 +94,8 @@ export class UpstreamScript extends Context.Service<
     readonly asked: Array<string>
     /** Nothing comes back, not even a failure: the questioner waits. */
     hangs: boolean
+    /** How long they take. */
+    takesMs: number
   }
 >()("test/support/UpstreamScript") {}
 
@@ -101,7 +103,7 @@ const upstream = Layer.effectContext(
   Effect.sync(() => {
     const answers = new Map<string, Message>()
     const asked: Array<string> = []
-    const script = UpstreamScript.of({ answers, asked, hangs: false })
+    const script = UpstreamScript.of({ answers, asked, hangs: false, takesMs: 0 })
     return Context.make(
       Upstream,
       Upstream.of({
@@ -110,9 +112,11 @@ const upstream = Layer.effectContext(
             asked.push(`${set} ${domain} ${type}`)
             if (script.hangs) return Effect.never
             const answer = answers.get(`${set} ${domain} ${type}`)
-            return answer === undefined
-              ? new ResolutionError({ resolver: set, domain, reason: new Timeout({ afterMs: 4_000 }) })
-              : Effect.succeed(answer)
+            const end =
+              answer === undefined
+                ? new ResolutionError({ resolver: set, domain, reason: new Timeout({ afterMs: 4_000 }) })
+                : Effect.succeed(answer)
+            return script.takesMs === 0 ? end : Effect.delay(end, script.takesMs)
           }),
         epoch: () => Effect.succeed(0),
         epochAtOnce: () => 0,

@@ -104,15 +104,8 @@ export const layer = (
           const shed = yield* admission.admit(of, "newNames")
           if (shed !== null) return shed
         }
-        const tell = (grants: ReadonlyArray<DnsGrant>, now: number) =>
-          resourceNames.answer(of, grants, { domain, family }, now)
-        return yield* tell(grants, now).pipe(
-          // A reload came in between: by what the client may reach since, if that is the name.
-          Effect.catch(() => {
-            const later = clock.currentTimeMillisUnsafe()
-            const left = routes.grants(of.rights, domain, later)
-            return left.length === 0 ? Effect.fail("outdated") : tell(left, later)
-          }),
+        return yield* resourceNames.answer(of, grants, { domain, family }, now).pipe(
+          // `answerTo` has it decided anew.
           Effect.orElseSucceed((): TunnelAnswer => ({ _tag: "ServerFailure" }))
         )
       })
@@ -136,7 +129,14 @@ export const layer = (
         yield* Effect.annotateCurrentSpan({ client: of.client.id })
         const shed = yield* admission.admit(of)
         if (shed !== null) return shed
-        return yield* decide(of, question, 0)
+        // An answer that was waited for speaks for what the client may know by now: once anew where a reload came in between.
+        for (let times = 0; times < 2 && clients.at(source) === of; times++) {
+          const { rights } = of
+          const by = routes
+          const answer = yield* decide(of, question, 0)
+          if (of.rights === rights && routes === by) return answer
+        }
+        return { _tag: "ServerFailure" }
       })
 
       const known = (of: ClientNames, question: TunnelQuestion): TunnelAnswer | undefined => {

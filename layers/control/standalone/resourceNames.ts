@@ -106,12 +106,11 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     now: number
   ): Effect.fn.Return<TunnelAnswer, AccessRefused | "outdated"> {
     /** A question that has waited speaks for what its client may reach by now, not for what it might when it came. */
-    const request = (what: AccessRequest) =>
-      inOneTurn(
-        Effect.suspend((): Effect.Effect<AccessReply, AccessRefused | "outdated"> =>
-          grants.every((grant) => of.rights.names.includes(grant)) ? acceptor.accept(what) : Effect.fail("outdated")
-        )
+    const ifStillHeld = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | "outdated"> =>
+      Effect.suspend((): Effect.Effect<A, E | "outdated"> =>
+        grants.every((grant) => of.rights.names.includes(grant)) ? effect : Effect.fail("outdated")
       )
+    const request = (what: AccessRequest) => inOneTurn(ifStillHeld(acceptor.accept(what)))
     const [{ client, resource, expiresAt }, ...others] = grants as readonly [DnsGrant, ...ReadonlyArray<DnsGrant>]
     const mayNotExist = !isExact(resource.pattern)
     const wait = waits(resource, family)
@@ -123,7 +122,8 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
         name: { domain, proxyIps },
         credentials: null
       })
-      return yield* known(of, wait, mapping!)
+      const state = yield* known(of, wait, mapping!)
+      return yield* ifStillHeld(Effect.succeed(state))
     })
     // Before the name is the client's, so that it is told once by what it is covered.
     for (const other of others) yield* Effect.ignore(request({ ...other, name: null, credentials: null }))

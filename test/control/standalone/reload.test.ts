@@ -18,6 +18,8 @@ import { Registry } from "../../../src/control/Registry.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
+import { emptyMessage } from "../../../src/dns/message.ts"
+import { recordType } from "../../../src/dns/registry.ts"
 import { HostError } from "../../../src/host/HostNetwork.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
@@ -26,7 +28,7 @@ import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { type ClientOf, policyNames, randomPolicy, recordNames } from "../../support/randomPolicy.ts"
 import { connectedState } from "../../support/connectedState.ts"
-import { ask, configOf, layerGateway, withLogLines } from "../../support/standalone.ts"
+import { ask, askRaw, configOf, layerGateway, UpstreamScript, withLogLines } from "../../support/standalone.ts"
 import { makeRandom, type Random } from "../../support/traffic.ts"
 
 /** As many as the fast tests have time for; 1,000 once more with `RELOAD_PAIRS`. */
@@ -196,31 +198,77 @@ describe("a reload", () => {
       )
   )
 
-  for (const [what, after] of [
-    ["of a client that is removed", configOf([], { clients: clientsOf.slice(1) })],
-    ["about a name that is withdrawn", configOf([])]
-  ] as const) {
-    it.effect(`gives nothing back to a question ${what}, which waits for its lookup meanwhile`, () =>
+  for (const { after, before = wildcard, says = "ServerFailure", type = recordType.A, what } of [
+    { what: "of a client that is removed", after: configOf([], { clients: clientsOf.slice(1) }) },
+    { what: "about a name that is withdrawn", after: configOf([]) },
+    { what: "about a name that others may reach only", after: configOf([wildcard], { grants: [] }), says: "NameError" },
+    {
+      what: "about IPv6 addresses of a removed client",
+      before: exact,
+      type: recordType.AAAA,
+      after: configOf([], { clients: clientsOf.slice(1) })
+    },
+    {
+      what: "about IPv6 addresses of a name that is withdrawn",
+      before: exact,
+      type: recordType.AAAA,
+      after: configOf([])
+    },
+    { what: "about a private text", before: exact, type: recordType.TXT, after: configOf([]) }
+  ]) {
+    it.effect(`gives nothing back to a question ${what}, which waits for an answer meanwhile`, () =>
       Effect.gen(function* () {
         const expected = yield* Effect.provide(observed, layerGateway(after, fresh), { local: true })
         const running = Effect.gen(function* () {
-          const asking = yield* Effect.forkChild(ask("x.corp", 1, clientsOf[0]!.tunnel4), { startImmediately: true })
+          const servers = yield* UpstreamScript
+          servers.takesMs = 1_000
+          servers.answers.set(`corp x.corp ${recordType.TXT}`, { ...emptyMessage, response: true })
+          const asking = yield* Effect.forkChild(askRaw("x.corp", type, clientsOf[0]!.tunnel4), {
+            startImmediately: true
+          })
           yield* TestClock.adjust("10 millis")
           assert.isUndefined(asking.pollUnsafe(), "it waits")
           const reload = yield* Effect.forkChild((yield* Registry).reload)
           yield* TestClock.adjust("20 millis")
           yield* Fiber.join(reload)
-          yield* TestClock.adjust("2 seconds")
+          yield* TestClock.adjust("5 seconds")
 
-          assert.strictEqual((yield* Fiber.join(asking))._tag, "ServerFailure")
+          assert.strictEqual((yield* Fiber.join(asking))._tag, says)
           assert.deepStrictEqual(yield* observed, expected)
+          assert.deepStrictEqual(yield* (yield* StateStore).mappings, [])
         })
-        yield* Effect.provide(running, layerGateway(configOf([wildcard]), fresh, Effect.succeed(after)), {
+        yield* Effect.provide(running, layerGateway(configOf([before]), fresh, Effect.succeed(after)), {
           local: true
         })
       })
     )
   }
+
+  it.effect("has a question about a name that gets a record of the file, which waits meanwhile, answered by that", () =>
+    Effect.gen(function* () {
+      const asking = yield* Effect.forkChild(askRaw("x.corp"), { startImmediately: true })
+      yield* TestClock.adjust("10 millis")
+      assert.isUndefined(asking.pollUnsafe(), "it waits")
+      yield* (yield* Registry).reload
+      yield* TestClock.adjust("2 seconds")
+
+      assert.strictEqual((yield* Fiber.join(asking))._tag, "Records")
+    }).pipe(
+      Effect.provide(
+        layerGateway(
+          configOf([wildcard]),
+          fresh,
+          Effect.succeed(
+            configOf([wildcard], {
+              records: new Map([
+                ["x.corp", [{ type: recordType.A, ttl: 60, data: { _tag: "Address", address: "10.0.0.9" } }]]
+              ])
+            })
+          )
+        )
+      )
+    )
+  )
 
   for (const [what, after] of [
     ["about a name whose ports are fewer now", configOf([narrow])],
