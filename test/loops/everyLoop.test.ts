@@ -163,6 +163,7 @@ describe("one bug does not end", () => {
           known: () => undefined,
           isOfClient: () => true,
           mayComplain: () => true,
+          isUsed: () => true,
           ...names
         }),
         Layer.mock(StateStore, { clients: Effect.succeed([]), putClients: () => Effect.void, ...store }),

@@ -27,7 +27,7 @@ import { eachOnItsOwn } from "../../../src/loops/eachOnItsOwn.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
-import { isOpen } from "../../../src/model/Authorization.ts"
+import { type Authorization, isOpen } from "../../../src/model/Authorization.ts"
 import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
@@ -40,8 +40,10 @@ export interface StandaloneOptions {
 const persistEvery = "1 second"
 const rowsPerWrite = 20
 const betweenWrites = "20 millis"
-/** Clients that the log names when they come or go, each second; further ones are counted. */
+/** Clients that the log names when they come or go, each second, or get back what they may reach; further ones are counted. */
 const maxNamed = 10
+/** How often the clock is looked at. */
+const lookMs = 1_000
 
 export const layer = (
   options: StandaloneOptions = {}
@@ -65,7 +67,7 @@ export const layer = (
       yield* names.restore
       yield* grantNetworks(config.grants)
       yield* rememberClients(names)
-      yield* Effect.forkScoped(grantAgain)
+      yield* Effect.forkScoped(grantAgain(names))
       const services = yield* Effect.context<Effect.Services<ReturnType<typeof applyChange>>>()
       yield* registry.follow((change) => Effect.provide(applyChange(change), services))
       const serve = tunnel.serve((query, { address }, transport) =>
@@ -220,20 +222,26 @@ const grantNetworks = Effect.fnUntraced(function* (grants: GatewayConfig["grants
  * A date of the file is of the host's clock. When that one is set back, what had expired by it may hold again, open
  * connections included: where it was ahead for a moment, that is all that anybody sees of it.
  */
-const grantAgain = Effect.gen(function* () {
+const grantAgain = Effect.fnUntraced(function* (names: TunnelNames["Service"]) {
   const registry = yield* Registry
   const authorizations = yield* Authorizations
   let last = yield* Clock.currentTimeMillis
+  let given = 0
   /** Yields whether that is the policy up to the end: what another one has taken away stays away. */
-  const giveBack = Effect.fnUntraced(function* (policy: VersionedPolicy, now: number) {
+  const giveBack = Effect.fnUntraced(function* (
+    policy: VersionedPolicy,
+    hadExpired: (grant: Authorization) => boolean
+  ) {
     for (const grant of policy.config.grants) {
-      const { client, expiresAt, resource } = grant
-      if (expiresAt === null || !isOpen(grant, now)) continue
+      const { client, resource } = grant
+      // A name that nobody has asked for was not open before.
+      if (!hadExpired(grant) || (resource.kind === "dns" && !names.isUsed(client.id, resource.pattern))) continue
       if ((yield* authorizations.find(client.id, resource.id)) !== undefined) continue
       const recorded = Effect.suspend(() =>
         registry.current() === policy ? Effect.as(authorizations.record(grant), true) : Effect.succeed(false)
       )
       if (!(yield* inOneTurn(recorded))) return false
+      if (given++ >= maxNamed) continue
       yield* Effect.logWarning("the clock was set back: an authorization holds again").pipe(
         Effect.annotateLogs({ client: client.id, resource: resource.id })
       )
@@ -241,14 +249,21 @@ const grantAgain = Effect.gen(function* () {
     return true
   })
   const look = Effect.gen(function* () {
-    yield* Effect.sleep("1 second")
+    yield* Effect.sleep(lookMs)
     const now = yield* Clock.currentTimeMillis
+    // What ended since the last look may have been cut, too.
+    const ahead = last + lookMs
     const isBack = now < last
     last = now
     if (!isBack) return
-    while (!(yield* giveBack(registry.current(), now))) {
+    given = 0
+    while (!(yield* giveBack(registry.current(), (grant) => !isOpen(grant, ahead) && isOpen(grant, now)))) {
       // A reload came in between.
     }
+    if (given <= maxNamed) return
+    yield* Effect.logWarning("the clock was set back: more authorizations hold again").pipe(
+      Effect.annotateLogs("count", given - maxNamed)
+    )
   })
   return yield* superviseForever("ControlPlane.grants", look)
 })

@@ -27,6 +27,7 @@ import { NameFiles } from "../../../src/host/NameFiles.ts"
 import type { StateStore } from "../../../src/host/StateStore.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
+import { matches } from "../../../src/model/DomainPattern.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { makeAdmission } from "../../dns/askers.ts"
@@ -263,6 +264,11 @@ export const layer = (
           }),
         recover: clients.recover,
         readAgain: clients.readAgain,
+        isUsed: (client, pattern) =>
+          clients
+            .of(client)
+            ?.slots.named()
+            .some(({ domain }) => matches(pattern, domain)) === true,
         isOfClient: (source) => {
           const known = clients.at(source) !== undefined
           if (!known) counters.unknown_source++

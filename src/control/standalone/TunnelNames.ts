@@ -29,6 +29,8 @@ export class TunnelNames extends Context.Service<
      * many; `undefined`: neither, and the question does not count yet.
      */
     readonly known: (source: string, question: TunnelQuestion) => TunnelAnswer | undefined
+    /** Whether a client has asked for a name that the pattern covers, as far as it has proxy IPs of it. */
+    readonly isUsed: (client: ClientId, pattern: string) => boolean
     /** Whether a client has the address; what comes from others counts, and gets no answer. */
     readonly isOfClient: (source: string) => boolean
     /** Whether one more query from there that is none is told so. It counts. */

@@ -14,7 +14,7 @@ import { recordType } from "../../../src/dns/registry.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { cidrResource, dnsResource, lookups } from "../../support/access.ts"
 import { makeSteppedClock, type SteppedClock } from "../../support/steppedClock.ts"
-import { askRaw, configOf, layerGateway, layerNames } from "../../support/standalone.ts"
+import { askRaw, configOf, layerGateway, layerNames, withLogLines } from "../../support/standalone.ts"
 
 const layer = layerNames(configOf([dnsResource("**.corp", { resolver: "corp" })])).pipe(
   Layer.provideMerge(DataPlaneRecording.layer),
@@ -83,7 +83,7 @@ for (const [name, step] of Object.entries(steps)) {
 
 describe("an expiry date of the file, and a clock that is ahead for a moment", () => {
   const lab = cidrResource("10.0.0.0/8")
-  const dated = [dnsResource("**.corp", { resolver: "corp" }), lab]
+  const dated = [dnsResource("**.corp", { resolver: "corp" }), dnsResource("never.lab"), lab]
   const over = Layer.provideMerge(
     layerGateway(
       { ...configOf(dated), grants: configOf(dated).grants.map((grant) => ({ ...grant, expiresAt: day })) },
@@ -92,25 +92,80 @@ describe("an expiry date of the file, and a clock that is ahead for a moment", (
     StateStoreMemory.layer
   )
 
-  it.effect("the date has passed for as long as the clock says so; then networks and names are open again", () =>
-    Effect.gen(function* () {
-      const clock = yield* makeSteppedClock
-      const held = Effect.gen(function* () {
-        const all = yield* (yield* Authorizations).list
-        return all.map(({ resource }) => resource.kind).toSorted()
+  it.effect("the date has passed for as long as the clock says so; then networks and names in use are open again", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const clock = yield* makeSteppedClock
+        const held = Effect.gen(function* () {
+          const all = yield* (yield* Authorizations).list
+          return all.map(({ resource }) => resource.kind).toSorted()
+        })
+        yield* Effect.gen(function* () {
+          yield* (yield* ResolverScript).set("*", answer(["10.0.0.1"]))
+          yield* Effect.provideService(askRaw("git.corp"), Clock.Clock, clock)
+          assert.deepStrictEqual(yield* held, ["cidr", "dns"])
+          clock.aheadMs = 365 * day
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(yield* held, [])
+          clock.aheadMs = 0
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(yield* held, ["cidr", "dns"])
+          assert.lengthOf(
+            lines.filter((line) => line.includes("holds again")),
+            2
+          )
+        }).pipe(Effect.provide(Layer.provide(over, Layer.succeed(Clock.Clock, clock))))
       })
-      yield* Effect.gen(function* () {
-        yield* (yield* ResolverScript).set("*", answer(["10.0.0.1"]))
-        yield* Effect.provideService(askRaw("git.corp"), Clock.Clock, clock)
-        assert.deepStrictEqual(yield* held, ["cidr", "dns"])
-        clock.aheadMs = 365 * day
-        yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(yield* held, [])
-        clock.aheadMs = 0
-        yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(yield* held, ["cidr", "dns"])
-      }).pipe(Effect.provide(Layer.provide(over, Layer.succeed(Clock.Clock, clock))))
-    })
+    )
+  )
+
+  it.effect("nothing comes back that had not expired, and a clock that is set back by seconds is no news", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const clock = yield* makeSteppedClock
+        clock.aheadMs = 10_000
+        yield* Effect.gen(function* () {
+          yield* TestClock.adjust("2 seconds")
+          clock.aheadMs = 0
+          yield* TestClock.adjust("2 seconds")
+
+          assert.lengthOf(yield* (yield* Authorizations).list, 1)
+          assert.lengthOf(
+            lines.filter((line) => line.includes("the clock was set back")),
+            0
+          )
+        }).pipe(Effect.provide(Layer.provide(over, Layer.succeed(Clock.Clock, clock))))
+      })
+    )
+  )
+
+  it.effect("of many that hold again ten are named, and the others counted", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const clock = yield* makeSteppedClock
+        const many = configOf(Array.from({ length: 13 }, (_, n) => cidrResource(`10.${n}.0.0/16`)))
+        const gateway = layerGateway(
+          { ...many, grants: many.grants.map((grant) => ({ ...grant, expiresAt: day })) },
+          DataPlaneRecording.layer
+        ).pipe(Layer.provideMerge(StateStoreMemory.layer))
+        yield* Effect.gen(function* () {
+          clock.aheadMs = 365 * day
+          yield* TestClock.adjust("1 second")
+          clock.aheadMs = 0
+          yield* TestClock.adjust("1 second")
+
+          assert.lengthOf(yield* (yield* Authorizations).list, 13)
+          assert.lengthOf(
+            lines.filter((line) => line.includes("an authorization holds again")),
+            10
+          )
+          assert.lengthOf(
+            lines.filter((line) => line.includes("more authorizations hold again") && line.includes("count=3")),
+            1
+          )
+        }).pipe(Effect.provide(Layer.provide(gateway, Layer.succeed(Clock.Clock, clock))))
+      })
+    )
   )
 
   it.effect("what a reload takes away while grants are given back stays away", () =>
