@@ -75,8 +75,8 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
       return report
     }, Effect.uninterruptible)
 
-    const reload = Effect.gen(function* () {
-      yield* finish
+    /** The change to what is wanted now. */
+    const change = Effect.gen(function* () {
       const wanted = yield* read
       const since = yield* monotonicMillis
       const before = current
@@ -88,8 +88,12 @@ export const layer = ({ config, read = noFile }: RegistryOptions): Layer.Layer<R
         })
       }
       const version = isNothing(difference) ? before.version : before.version + 1
-      return yield* take({ before, after: { version, config: wanted }, difference }, since)
-    }).pipe(
+      return { change: { before, after: { version, config: wanted }, difference }, since }
+    })
+
+    const reload = change.pipe(
+      Effect.onError(() => finish),
+      Effect.flatMap(({ change, since }) => take(change, since)),
       Effect.mapError(({ message }) => new ReloadRefused({ message })),
       Effect.tapError(({ message }) =>
         Effect.forEach(message.split("\n"), (line) => Effect.logError(`nothing was reloaded: ${line}`))
