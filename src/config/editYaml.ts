@@ -3,6 +3,7 @@
  * indentation, line ends. Whoever uses it reads the result again and compares.
  */
 import { isAlias, isMap, isNode, isScalar, isSeq, type Pair, parseDocument, type YAMLMap } from "yaml"
+import { nameOf, yamlOptions } from "./yamlSource.ts"
 
 /** The text with `key: value` as the last entry of the mapping at `path`, which is made when it is missing; `null`: by hand only. */
 export const insertPair = (text: string, path: ReadonlyArray<string>, key: string, value: string): string | null => {
@@ -43,7 +44,7 @@ export const removePair = (text: string, path: ReadonlyArray<string>): string | 
   const found = find(text, path.slice(0, -1))
   if (found === null || found.map === null) return null
   const { map, pair: holder } = found
-  const at = map.items.findIndex((pair) => isScalar(pair.key) && String(pair.key.value) === path.at(-1))
+  const at = map.items.findIndex((pair) => isScalar(pair.key) && nameOf(pair.key) === path.at(-1))
   const pair = map.items[at]
   if (pair === undefined || !isNode(pair.key)) return null
   const start = pair.key.range![0]
@@ -77,10 +78,10 @@ interface Found {
 
 const find = (text: string, path: ReadonlyArray<string>): Found | null => {
   let pair: Pair | null = null
-  let node: unknown = parseDocument(text, { version: "1.2", schema: "core" }).contents
+  let node: unknown = parseDocument(text, yamlOptions).contents
   for (const step of path) {
     if (!isMap(node)) return { map: null, pair: null }
-    const next: Pair | undefined = node.items.find((item) => isScalar(item.key) && String(item.key.value) === step)
+    const next: Pair | undefined = node.items.find((item) => isScalar(item.key) && nameOf(item.key) === step)
     if (next === undefined) return null
     pair = next
     node = next.value

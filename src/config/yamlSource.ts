@@ -15,6 +15,14 @@ import {
 import { maxFileLength } from "./GatewayConfig.ts"
 import { type Problem, quote } from "./problem.ts"
 
+/** How a file of ours is read: as one of YAML 1.2. */
+export const yamlOptions = {
+  version: "1.2",
+  schema: "core",
+  // It compares each key with all before it: `refuseNodes` looks for those that are there twice.
+  uniqueKeys: false
+} as const
+
 /** The file's plain value, and where in the text its parts are. */
 export interface YamlSource {
   readonly value: unknown
@@ -40,14 +48,7 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
     return { line: Math.max(1, line), column: Math.max(1, col) }
   }
   try {
-    const document = parseDocument(text, {
-      lineCounter: lines,
-      prettyErrors: false,
-      version: "1.2",
-      schema: "core",
-      // It compares each key with all before it: `refuseNodes` looks for those that are there twice.
-      uniqueKeys: false
-    })
+    const document = parseDocument(text, { ...yamlOptions, lineCounter: lines, prettyErrors: false })
     const problems = [...document.errors, ...document.warnings].slice(0, maxSyntaxProblems).map((error) => ({
       ...position(startOf(text, error)),
       ...explain(text, error)
@@ -191,7 +192,7 @@ const refuseNodes = (
 }
 
 /** The name that a key has in the plain value. */
-const nameOf = (key: Scalar): string => String(key.value)
+export const nameOf = (key: Scalar): string => String(key.value)
 
 const keysIn = (document: Document, part: string): ReadonlyArray<{ readonly key: string; readonly at: number }> => {
   if (!isMap(document.contents)) return []
