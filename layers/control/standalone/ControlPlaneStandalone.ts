@@ -128,7 +128,7 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   const tunnel = yield* Tunnel
   // Nothing waits for the packet worker: what it cuts meanwhile for another reason is counted along.
   const cutBefore = (yield* dataPlane.counters)["sessions.cut"] ?? 0
-  yield* names.retake(change)
+  if (!isNothing(difference)) yield* names.retake(change)
   const dismiss = Effect.fnUntraced(function* (client: ClientId) {
     yield* authorizations.revoke(client, null)
     yield* resolutions.releaseWhere(client, null)

@@ -118,11 +118,6 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
   })
 
-  const meetSets = Effect.fnUntraced(function* (resources: GatewayConfig["resources"]) {
-    const named = resources.flatMap((resource) => (resource.kind === "dns" ? [resource.resolver] : []))
-    for (const resolver of new Set(named)) yield* resolutions.meet(resolver)
-  })
-
   return {
     /** Whose tunnel address it is. */
     at: (address: string) => byAddress.get(address),
@@ -130,11 +125,14 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     /** Takes the clients as they are now, and what those of `rights` may reach. */
     take,
     restore: Effect.andThen(
-      meetSets(config.resources),
+      Effect.forEach(setsOf(config), resolutions.meet, { discard: true }),
       restoreOf(() => true)
     ),
-    recover: Effect.fnUntraced(function* ({ after: { config: policy }, difference }: PolicyChange) {
-      yield* meetSets(policy.resources)
+    recover: Effect.fnUntraced(function* ({ after, before, difference }: PolicyChange) {
+      const met = setsOf(before.config)
+      for (const resolver of setsOf(after.config)) {
+        if (!met.has(resolver) || difference.resolvers.includes(resolver)) yield* resolutions.meet(resolver)
+      }
       const isNew = newClients(difference)
       for (const [client, granted] of Map.groupBy(difference.granted, (grant) => grant.client.id)) {
         const of = isNew.has(client) ? undefined : byClient.get(client)
@@ -167,3 +165,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     }
   }
 })
+
+/** The resolver sets that names of resources are looked up by. */
+const setsOf = ({ resources }: GatewayConfig): ReadonlySet<string> =>
+  new Set(resources.flatMap((resource) => (resource.kind === "dns" ? [resource.resolver] : [])))

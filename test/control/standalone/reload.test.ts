@@ -15,6 +15,7 @@ import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as TunnelMemory from "../../../layers/memory/TunnelMemory.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { Registry } from "../../../src/control/Registry.ts"
+import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../../src/dataplane/DesiredState.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
@@ -24,6 +25,7 @@ import { HostError } from "../../../src/host/HostNetwork.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
+import { SetProbe } from "../../../src/resolution/SetProbe.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { type ClientOf, policyNames, randomPolicy, recordNames } from "../../support/randomPolicy.ts"
@@ -578,6 +580,38 @@ describe("a reload", () => {
         )
       )
     )
+  )
+
+  it.effect(
+    "asks those resolver sets something harmless that are new or have other servers; what else is known stays",
+    () => {
+      const asked: Array<string> = []
+      const probe = Layer.succeed(SetProbe, (set) => Effect.sync(() => asked.push(set) > 0))
+      const config = configOf([exact], serversAt("9.0.0.53"))
+      const more = [exact, dnsResource("*.lab", { resolver: "lab" })]
+      const reads = [config, configOf(more, serversAt("9.0.0.53")), configOf(more, serversAt("9.1.0.53"))]
+      return Effect.gen(function* () {
+        const names = yield* TunnelNames
+        const { reload } = yield* Registry
+        const askedBy = Effect.andThen(
+          TestClock.adjust("20 millis"),
+          Effect.sync(() => asked.splice(0))
+        )
+        yield* answering
+        yield* ask("x.corp")
+        const sets = [yield* askedBy]
+        yield* reload
+        const known = names.known(alice.tunnel4, { domain: "x.corp", type: recordType.A, family: 4, reverse: null })
+        sets.push(yield* askedBy)
+        yield* reload
+        sets.push(yield* askedBy)
+        yield* reload
+        sets.push(yield* askedBy)
+
+        assert.strictEqual(known?._tag, "Addresses")
+        assert.deepStrictEqual(sets, [["corp"], [], ["lab"], ["corp"]])
+      }).pipe(Effect.provide(Layer.provide(layerGateway(config, fresh, turns(...reads)), probe)))
+    }
   )
 
   it.effect("of a file that says what it said before, in another order or not, is no other policy", () =>
