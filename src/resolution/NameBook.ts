@@ -282,6 +282,7 @@ export class NameBook {
     const set = this.sets.get(resolver)
     if (set === undefined) return
     const now = this.outside.now()
+    set.pulse.renew()
     if (set.breaker.renew()) {
       this.count("breaker.closed")
       this.outside.setChanged(resolver, null)

@@ -44,6 +44,8 @@ export class SetPulse<L extends Awaited> {
   private watching = false
   /** Since when a harmless question is under way. */
   private pingedAt: number | null = null
+  /** What was asked before says nothing of the servers that it has since. */
+  private renewedAt = Number.NEGATIVE_INFINITY
 
   constructor(outside: Outside<L>) {
     this.outside = outside
@@ -95,8 +97,18 @@ export class SetPulse<L extends Awaited> {
     this.outside.ping()
   }
 
+  /** Other servers stand behind it: nothing is known of them. Lookups under way are stopped one by one. */
+  renew(): void {
+    this.heardAt = Number.NEGATIVE_INFINITY
+    this.slow = false
+    this.silent = false
+    this.pingedAt = null
+    this.renewedAt = this.outside.now()
+  }
+
   /** A harmless question that was asked at `since` came to its end; `null`: it was none. */
   pinged(since: number, answered: boolean | null): void {
+    if (since < this.renewedAt) return
     this.pingedAt = null
     if (answered !== null) this.hear(answered, since)
   }

@@ -330,6 +330,21 @@ describe("NameBook", () => {
       assert.deepInclude(book.list()[0]?.state, { _tag: "Resolved", addresses: ["10.0.0.2"] })
     })
 
+    it("is worth waiting for again, whatever the former ones left unanswered", () => {
+      const { book, state, advance } = known(timeout)
+      const wasVain = book.answersNobody("system", clientId(0))
+      book.meet("system")
+      advance(1)
+      book.renew("system")
+      const isVain = book.answersNobody("system", clientId(0))
+      // What was asked of those comes to its end now.
+      book.pinged("system", state.pings[0]!, false)
+
+      assert.deepStrictEqual([wasVain, isVain, book.answersNobody("system", clientId(0))], [true, false, false])
+      book.meet("system")
+      assert.lengthOf(state.pings, 2)
+    })
+
     it("that its client has left is looked up when it comes back, by a packet or a question, and not before", () => {
       const { book, state, advance, told } = known(answer("10.0.0.1"))
       advance(31_000)
