@@ -14,7 +14,7 @@ import { newClients } from "../../../src/control/standalone/policyDifference.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { type Authorization, isOpen } from "../../../src/model/Authorization.ts"
-import { matches, PatternIndex } from "../../../src/model/DomainPattern.ts"
+import { PatternIndex } from "../../../src/model/DomainPattern.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { type Asker, makeAsker } from "../../dns/askers.ts"
@@ -142,15 +142,14 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
         const news = of.rights.names.filter(({ resource }) => ids.has(resource.id))
         if (news.length === 0) continue
         const open = of.rights.names.filter((grant) => isOpen(grant, now))
-        const isNewly = ({ domain }: NameEntry) => news.some(({ resource }) => matches(resource.pattern, domain))
+        const index = new PatternIndex(news, ({ resource }) => resource.pattern)
+        const isNewly = ({ domain }: NameEntry) => index.covering(domain).length > 0
         yield* recordNames(of, of.slots.named().filter(isNewly), open)
         // Those that were asked for meanwhile, too.
-        const names = of.slots.named()
+        const used = new Set(of.slots.named().flatMap(({ domain }) => index.covering(domain)))
         for (const grant of news) {
-          const { id, pattern } = grant.resource
-          const isUsed = isOpen(grant, now) && names.some(({ domain }) => matches(pattern, domain))
           // What covers no name of the client (any more) is granted with the first one that it asks for.
-          if (!isUsed) yield* authorizations.revoke(client, id)
+          if (!isOpen(grant, now) || !used.has(grant)) yield* authorizations.revoke(client, grant.resource.id)
         }
         yield* Effect.yieldNow
       }
