@@ -147,9 +147,15 @@ export class SetPulse<L extends Awaited> {
       this.watching = false
       if (this.asked.size === 0) return
       this.watch()
-      const oldest = [...this.asked].find(({ startedAt }) => startedAt >= this.heardAt)
-      if (oldest === undefined || this.silent || this.slow) return
-      if (this.outside.now() - oldest.startedAt >= doubtMs) this.ping()
+      if (this.silent || this.slow) return
+      const oldest = this.oldest()
+      if (oldest !== undefined && this.outside.now() - oldest.startedAt >= doubtMs) this.ping()
     })
+  }
+
+  /** Of those that began since it answered anything. */
+  private oldest(): L | undefined {
+    for (const lookup of this.asked) if (lookup.startedAt >= this.heardAt) return lookup
+    return undefined
   }
 }
