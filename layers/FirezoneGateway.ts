@@ -7,10 +7,11 @@ import * as Layer from "effect/Layer"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { Clients } from "../src/access/Clients.ts"
 import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
-import { authorizedPolicy, noNameFiles } from "../src/control/firezone/authorizedPolicy.ts"
+import { authorizedPolicy } from "../src/control/firezone/authorizedPolicy.ts"
 import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
 import { ReloadRefused } from "../src/control/Registry.ts"
 import { KeyRefused } from "../src/control/standalone/KeyRotation.ts"
+import { noNameFiles } from "../src/host/NameFiles.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { defaultRanges } from "../src/model/defaultRanges.ts"
 import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
@@ -73,7 +74,7 @@ const portalDecides = new ReloadRefused({
   message: "the portal says what changes; there is no file to read again"
 })
 
-/** What the portal has told of its policy. */
+/** What the portal has told of its policy. Names outside of it clients ask others for than the gateway. */
 const authorizedSoFar = Effect.gen(function* () {
   const clients = yield* (yield* Clients).list
   const grants = yield* (yield* Authorizations).list

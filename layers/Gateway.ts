@@ -1,13 +1,16 @@
 /** A standalone gateway put together: what it has besides the services that both gateways share. */
 import { join } from "node:path"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import type { Authorizations } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
 import type { ControlError } from "../src/cli/ControlClient.ts"
+import type { LoadError } from "../src/cli/load.ts"
 import { fileChanges, type FollowedFile } from "../src/config/fileChanges.ts"
 import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
+import type { ConfigError } from "../src/config/problem.ts"
 import { Registry } from "../src/control/Registry.ts"
 import type { ControlPlane } from "../src/control/ControlPlane.ts"
 import type { DataPlane } from "../src/dataplane/DataPlane.ts"
@@ -46,8 +49,10 @@ export type { GatewayParts } from "./GatewayParts.ts"
 export interface GatewayOptions {
   /** Make a new private key although clients exist and the old one is missing. */
   readonly newKey?: boolean
-  /** Reads the configuration anew for a reload; left out: there is no file. */
-  readonly read?: Effect.Effect<GatewayConfig, { readonly message: string }>
+  /** Reads the configuration anew for a reload, with what the gateway knows of names; left out: there is no file. */
+  readonly read?: Effect.Effect<GatewayConfig, { readonly message: string }, NameFiles>
+  /** Fails where the gateway is not to start, before anything is touched. */
+  readonly mayStart?: Effect.Effect<void, ConfigError | LoadError, NameFiles>
   /** The file that is read: with `reload: on_change` in it, it is read anew when it has changed. */
   readonly file?: FollowedFile
   /** The log level follows the configuration's; left out: it is that of the program around the gateway. */
@@ -62,7 +67,14 @@ export interface GatewayOptions {
 export type GatewayServices = Authorizations | Clients | ControlPlane | DataPlane | DnsSockets | Resolutions
 
 /** Each with a `message` of one line for the operator. */
-export type GatewayError = DataPlaneError | DnsSocketError | HostError | StateError | ControlError
+export type GatewayError =
+  | ConfigError
+  | ControlError
+  | DataPlaneError
+  | DnsSocketError
+  | HostError
+  | LoadError
+  | StateError
 
 /**
  * A gateway: ready when it is built, and all that it did to the host is undone with its scope. `DataPlane.failure` tells
@@ -74,14 +86,36 @@ export const layer = (
 ): Layer.Layer<GatewayServices, GatewayError> =>
   Layer.unwrap(
     Effect.gen(function* () {
+      const { levelOfFile, mayStart = Effect.void, read } = options
+      // They log at the level that the registry has; it asks them when it reads the file anew.
+      const files = yield* Deferred.make<NameFiles["Service"]>()
+      const reading = read && { read: Effect.provideServiceEffect(read, NameFiles, Deferred.await(files)) }
+      const told = Effect.flatMap(NameFiles, (known) => Deferred.succeed(files, known))
+      const level = Effect.map(Registry, (registry) =>
+        levelOfFile === true ? fileLogLevel(() => registry.current().config.logLevel) : Layer.empty
+      )
+      return gateway(options).pipe(
+        Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"), options)),
+        Layer.provide(Layer.effectDiscard(Effect.andThen(told, mayStart))),
+        Layer.provide(NameFilesLive.layer({ block: config.block })),
+        Layer.provide(Layer.unwrap(level)),
+        Layer.provide(RegistryLive.layer({ config, ...reading }))
+      )
+    })
+  )
+
+const gateway = (options: GatewayOptions) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
       const startedAt = yield* monotonicMillis
+      const registry = yield* Registry
+      const { config } = registry.current()
       // Before the host is touched: a second gateway by mistake is told so, and the first one notices nothing.
       yield* ControlSocket.makeRoom(config.controlSocket)
       const { privateKey } = yield* (yield* StateStore).keys
       const key = new Uint8Array(Buffer.from(privateKey, "base64"))
       const publicKey = publicKeyOf(privateKey)
       const { clients, device, listenPort: port } = config
-      const registry = yield* Registry
       const reported = Effect.gen(function* () {
         const files = yield* NameFiles
         const keys = yield* KeyRotation
@@ -116,17 +150,8 @@ export const layer = (
         )
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
-      const level = options.levelOfFile === true ? fileLogLevel(() => registry.current().config.logLevel) : Layer.empty
-      return Layer.effectDiscard(reported).pipe(
-        Layer.provideMerge(services(registry, key, options)),
-        Layer.provide(level)
-      )
+      return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, options)))
     })
-  ).pipe(
-    Layer.provide([
-      StateStoreLive.layer(join(config.stateDir, "state.db"), options),
-      RegistryLive.layer({ config, ...(options.read && { read: options.read }) })
-    ])
   )
 
 /** Runs a gateway until interrupted, or until it cannot go on. */
@@ -153,7 +178,6 @@ const services = (registry: Registry["Service"], privateKey: Uint8Array, { swap 
   }
   return ControlPlaneStandalone.layer({ warmUp }).pipe(
     Layer.provide(TunnelNamesLive.layer(config)),
-    Layer.provideMerge(NameFilesLive.layer({ block: config.block })),
     // Before the packets begin: the worker starts with all keys.
     Layer.provideMerge(KeyRotationLive.layer({ publicKeyOf })),
     Layer.provideMerge(gatewayServices(floors, swap))

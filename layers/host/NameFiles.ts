@@ -3,9 +3,10 @@ import { setImmediate } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import * as FiberHandle from "effect/FiberHandle"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import { BlockList, blockedBy, piecesOf } from "../../src/dns/BlockList.ts"
 import { hostNames, parseHosts } from "../../src/dns/hosts.ts"
-import { NameFiles } from "../../src/host/NameFiles.ts"
+import { type FilesOfNames, NameFiles } from "../../src/host/NameFiles.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { watchedFile } from "./watchedFile.ts"
 
@@ -32,14 +33,26 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
         Effect.orElseSucceed(() => readEntries("")),
         Effect.map((read) => void (entries = read))
       )
+      const inUse = new Map<string, ListFile>()
       const readers = new Map<string, Effect.Effect<void, "NoAnswer">>()
+      /** Not in use, and without an answer so far: who wants one of them waits for that answer, at no other thread. */
+      const stuck = new Map<string, ListFile>()
+      const fileOf = (path: string) => inUse.get(path) ?? stuck.get(path) ?? listFile(path)
       const setLists = (paths: ReadonlyArray<string>) => {
-        for (const path of readers.keys()) {
+        for (const [path, file] of inUse) {
           if (paths.includes(path)) continue
+          inUse.delete(path)
           readers.delete(path)
           lists.delete(path)
+          if (file.isSilent()) stuck.set(path, file)
         }
-        for (const path of paths) if (!readers.has(path)) readers.set(path, listReader(path, lists))
+        for (const path of paths) {
+          if (inUse.has(path)) continue
+          const file = fileOf(path)
+          inUse.set(path, file)
+          readers.set(path, listReader(path, file, lists))
+          stuck.delete(path)
+        }
       }
       const look = Effect.suspend(() => Effect.all([readHosts, ...readers.values()], { discard: true })).pipe(
         Effect.ignore,
@@ -56,10 +69,31 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
       const lookOn = () => void run(superviseForever("NameFiles.look", Effect.andThen(look, Effect.sleep(lookEvery))))
       lookOn()
       const sum = (of: (list: BlockList) => number) => [...lists.values()].reduce((all, list) => all + of(list), 0)
-      return NameFiles.of({
+      const files: FilesOfNames = {
         hosts: (domain) => entries.addresses.get(domain),
         hostOf: (address) => entries.names.get(address),
-        blocked: (domain) => blockedBy(lists.values(), domain),
+        blocked: (domain) => blockedBy(lists.values(), domain)
+      }
+      return NameFiles.of({
+        ...files,
+        withLists: Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
+          const found: Array<BlockList> = []
+          let isDead = false
+          for (const path of paths) {
+            const known = lists.get(path)
+            if (known !== undefined) found.push(known)
+            // One in use is tried again and again already.
+            isDead ||= inUse.get(path)?.isSilent() === true
+            if (known !== undefined || isDead) continue
+            const file = fileOf(path)
+            if (!inUse.has(path)) stuck.set(path, file)
+            const read = yield* Effect.result(file.read)
+            if (Result.isSuccess(read)) found.push(read.success)
+            isDead = file.isSilent()
+            if (!isDead) stuck.delete(path)
+          }
+          return { ...files, blocked: (domain: string) => blockedBy(found, domain) }
+        }),
         setLists: (paths) => {
           setLists(paths)
           lookOn()
@@ -78,15 +112,34 @@ const readEntries = (text: string) => {
   return { addresses, names: hostNames(addresses) }
 }
 
+interface ListFile {
+  /** Fails with why it cannot be read. */
+  readonly read: Effect.Effect<BlockList, string>
+  /** It did not answer when it was read last. */
+  readonly isSilent: () => boolean
+}
+
+const listFile = (path: string): ListFile => {
+  let isSilent = false
+  const read = watchedFile(path, readList).pipe(
+    Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(noAnswer) }),
+    Effect.tap(() => Effect.sync(() => void (isSilent = false))),
+    Effect.tapError((why) => Effect.sync(() => void (isSilent = why === noAnswer)))
+  )
+  return { read, isSilent: () => isSilent }
+}
+
 /**
  * Puts the list's contents into `lists` when they are new. A list that cannot be read stays as it was, and is told once.
  * Fails where none after it is to be tried, as each on a dead mount would hold a thread.
  */
-const listReader = (path: string, lists: Map<string, BlockList>): Effect.Effect<void, "NoAnswer"> => {
-  const file = watchedFile(path, readList)
+const listReader = (
+  path: string,
+  { read }: ListFile,
+  lists: Map<string, BlockList>
+): Effect.Effect<void, "NoAnswer"> => {
   let unreadable: string | null = null
-  return file.pipe(
-    Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(noAnswer) }),
+  return read.pipe(
     Effect.matchEffect({
       onSuccess: (list) => {
         unreadable = null

@@ -1,12 +1,19 @@
 /** `NameFiles` without files. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { NameFiles } from "../../src/host/NameFiles.ts"
+import { type FilesOfNames, NameFiles, noNameFiles } from "../../src/host/NameFiles.ts"
 
-export const none: Layer.Layer<NameFiles> = Layer.succeed(NameFiles, {
-  hosts: () => undefined,
-  hostOf: () => undefined,
-  blocked: () => undefined,
-  setLists: () => {},
-  counters: Effect.succeed({})
-})
+export const layer = (
+  files: Partial<FilesOfNames>,
+  counters: Readonly<Record<string, number>> = {}
+): Layer.Layer<NameFiles> => {
+  const said = { ...noNameFiles, ...files }
+  return Layer.succeed(NameFiles, {
+    ...said,
+    setLists: () => {},
+    withLists: () => Effect.succeed(said),
+    counters: Effect.succeed(counters)
+  })
+}
+
+export const none: Layer.Layer<NameFiles> = layer({})

@@ -4,8 +4,11 @@ import type { PortalClientConfig } from "../lab/client/clientEnvironment.ts"
 import type { FollowedFile } from "../config/fileChanges.ts"
 import type { FirezoneConfig } from "../config/firezoneConfig.ts"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
+import type { ConfigError } from "../config/problem.ts"
 import type { WireguardConf } from "../config/wireguardConf.ts"
+import type { NameFiles } from "../host/NameFiles.ts"
 import type { PortalConfig } from "../lab/devPortal/PortalConfig.ts"
+import type { LoadError } from "./load.ts"
 
 /** Any typed error whose `message` is one line for the operator: what failed, why, and the fix. */
 export interface Failure {
@@ -18,10 +21,12 @@ export interface UpOptions {
   readonly devTools: boolean
   /** Make a new private key although clients exist and the old one is missing. */
   readonly newKey: boolean
-  /** The configuration's. */
+  /** The one that the configuration was read from. */
   readonly file: FollowedFile
   /** Reads the configuration anew. */
-  readonly read: Effect.Effect<GatewayConfig, Failure>
+  readonly read: Effect.Effect<GatewayConfig, Failure, NameFiles>
+  /** Fails where the gateway is not to start. */
+  readonly mayStart: Effect.Effect<void, ConfigError | LoadError, NameFiles>
   /** The log level is that of the configuration, as it is by now. */
   readonly levelOfFile: boolean
 }

@@ -23,6 +23,7 @@ export const check = Command.make(
     const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
     const { testConfig } = yield* load(() => import("./testConfig.ts"))
     const { nameTables } = yield* load(() => import("./checkNames.ts"))
+    const { readNameFiles } = yield* load(() => import("./readNameFiles.ts"))
     const { configRemarks } = yield* load(() => import("./configRemarks.ts"))
     const config = yield* readConfig(file)
     const { clients, endpoint, grants, resources } = config
@@ -58,7 +59,7 @@ export const check = Command.make(
       yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER"], rows)}`)
     }
     for (const part of nameTables(config)) yield* Console.log(`\n${part}`)
-    yield* tellTests(yield* testConfig(config))
+    yield* tellTests(yield* testConfig(config, readNameFiles))
   })
 ).pipe(Command.withDescription("Check the configuration, and say what it means, without touching anything"))
 

@@ -11,8 +11,8 @@ import type { LocalRecord } from "../dns/tunnelAnswer.ts"
 import type { Authorization } from "../model/Authorization.ts"
 import { isExact } from "../model/DomainPattern.ts"
 import { formatPortFilters } from "../model/PortFilter.ts"
-import { readNameFile } from "./readNameFiles.ts"
-import { table } from "./textTable.ts"
+import { noAnswer, readNameFile } from "./readNameFiles.ts"
+import { counted, table } from "./textTable.ts"
 
 export const nameTables = (config: GatewayConfig): ReadonlyArray<string> => {
   const { clients, records, search, zones } = config
@@ -69,7 +69,7 @@ const warning = (text: string): Remark => ({ warning: true, text })
 /** What the block lists say now, and what of the file they would have blocked. */
 export const blockRemarks = Effect.fnUntraced(function* (config: GatewayConfig) {
   const remarks: Array<Remark> = []
-  for (const path of config.block) {
+  for (const [i, path] of config.block.entries()) {
     const text = yield* readNameFile(path)
     if (Result.isFailure(text)) {
       remarks.push(
@@ -77,7 +77,10 @@ export const blockRemarks = Effect.fnUntraced(function* (config: GatewayConfig) 
           `the block list ${path} ${text.failure}: nothing is blocked by it — name a file that can be read, or remove it from block`
         )
       )
-      continue
+      if (text.failure !== noAnswer) continue
+      const rest = config.block.length - 1 - i
+      if (rest > 0) remarks.push(warning(`${counted(rest, "block list")} after ${path}: not looked at`))
+      break
     }
     const list = new BlockList()
     list.add(text.success)

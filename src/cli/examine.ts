@@ -79,6 +79,7 @@ const readEither = Effect.fnUntraced(function* (file: string) {
   }
   const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
   const { configRemarks } = yield* load(() => import("./configRemarks.ts"))
+  const { readNameFiles } = yield* load(() => import("./readNameFiles.ts"))
   const { failuresOf, testConfig } = yield* load(() => import("./testConfig.ts"))
   const config = yield* readConfig(file)
   const { clients, controlSocket, resources } = config
@@ -88,7 +89,7 @@ const readEither = Effect.fnUntraced(function* (file: string) {
     socket: controlSocket,
     what: `${file} is correct: ${counted(clients.length, "client")}, ${counted(resources.length, "resource")}`,
     warnings: remarks.flatMap(({ text, warning }) => (warning ? [text] : [])),
-    broken: failuresOf(yield* testConfig(config))
+    broken: failuresOf(yield* testConfig(config, readNameFiles))
   }
   return read
 })

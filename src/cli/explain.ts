@@ -66,7 +66,7 @@ const byFileAlone = Effect.fnUntraced(function* (file: string, client: string, t
   const sources = {
     kind: "file",
     policy,
-    files: yield* readNameFiles(policy),
+    files: yield* readNameFiles(policy.block),
     destinations: destinationsOf(policy),
     running: { notRunning: notRunning! }
   } as const

@@ -1,17 +1,17 @@
-/** Files that others write, and that say something of names. */
+/** Files that others write, and that say something of names, for commands: a gateway has `NameFiles`. */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
-import type { FilesOfNames } from "../control/standalone/nameRoutes.ts"
-import { BlockList, blockedBy, piecesOf } from "../dns/BlockList.ts"
+import { BlockList, blockedBy } from "../dns/BlockList.ts"
 import { hostNames, parseHosts } from "../dns/hosts.ts"
+import type { FilesOfNames } from "../host/NameFiles.ts"
 
 /** What the gateway reads of a file that others write. */
 const longest = 64n << 20n
-/** A mount that is dead never answers; a reload is not to wait for it. */
-const patience = "30 seconds"
-const noAnswer = `does not answer within ${patience}`
+/** A mount that is dead never answers. Each further file on it would be waited for, too, and hold a thread. */
+const patience = "5 seconds"
+export const noAnswer = `does not answer within ${patience}`
 
 /** The text of a hosts file, a resolv.conf or a block list, or why there is none. */
 export const readNameFile = Effect.fnUntraced(
@@ -34,22 +34,16 @@ export const readNameFile = Effect.fnUntraced(
 )
 
 /** The block lists and the hosts file as they are now. What cannot be read says nothing of any name. */
-export const readNameFiles = Effect.fnUntraced(function* ({
-  block
-}: Pick<GatewayConfig, "block">): Effect.fn.Return<FilesOfNames, never, FileSystem.FileSystem> {
+export const readNameFiles = Effect.fnUntraced(function* (
+  block: GatewayConfig["block"]
+): Effect.fn.Return<FilesOfNames, never, FileSystem.FileSystem> {
   const lists: Array<BlockList> = []
   for (const path of block) {
     const text = yield* readNameFile(path)
-    // Each further one on that mount would hold another thread.
     if (Result.isFailure(text) && text.failure === noAnswer) break
     if (Result.isFailure(text)) continue
     const list = new BlockList()
-    // A gateway that is reloading goes on with everything else.
-    for (const piece of piecesOf(text.success))
-      yield* Effect.andThen(
-        Effect.sync(() => list.add(piece)),
-        Effect.yieldNow
-      )
+    list.add(text.success)
     lists.push(list)
   }
   const hosts = parseHosts(Result.getOrElse(yield* readNameFile("/etc/hosts"), () => ""))

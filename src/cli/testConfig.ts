@@ -3,15 +3,18 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
-import type { FilesOfNames } from "../control/standalone/nameRoutes.ts"
 import type { TestOutcome } from "../control/standalone/policyTests.ts"
+import { type FilesOfNames, NameFiles } from "../host/NameFiles.ts"
 import { load } from "./load.ts"
-import { readNameFiles } from "./readNameFiles.ts"
 
 /** Failed tests that are told at once. */
 const maxTold = 20
 
-export const testConfig = Effect.fnUntraced(function* (config: GatewayConfig) {
+/** `filesWith` these block lists. */
+export const testConfig = Effect.fnUntraced(function* <R>(
+  config: GatewayConfig,
+  filesWith: (block: GatewayConfig["block"]) => Effect.Effect<FilesOfNames, never, R>
+) {
   if (config.tests.length === 0) return []
   const { runPolicyTests } = yield* load(() => import("../control/standalone/policyTests.ts"))
   const now = yield* Clock.currentTimeMillis
@@ -27,13 +30,17 @@ export const testConfig = Effect.fnUntraced(function* (config: GatewayConfig) {
   // Block lists are long. Addresses and names of the file's own, what tests are of as a rule, hang on none.
   const asked: Array<string> = []
   const blocked = (domain: string) => void asked.push(domain)
-  const outcomes = yield* run({ ...(yield* readNameFiles({ block: [] })), blocked })
-  return asked.length > 0 && config.block.length > 0 ? yield* run(yield* readNameFiles(config)) : outcomes
+  const outcomes = yield* run({ ...(yield* filesWith([])), blocked })
+  return asked.length > 0 && config.block.length > 0 ? yield* run(yield* filesWith(config.block)) : outcomes
 })
+
+/** By what the gateway has read already. */
+const outcomesOf = (config: GatewayConfig) =>
+  Effect.flatMap(NameFiles, ({ withLists }) => testConfig(config, withLists))
 
 /** Fails where a test does not hold. */
 export const holdTests = Effect.fnUntraced(function* (config: GatewayConfig) {
-  const lines = failuresOf(yield* testConfig(config))
+  const lines = failuresOf(yield* outcomesOf(config))
   if (lines.length > 0) return yield* new ConfigError({ message: lines.join("\n") })
   return config
 })
@@ -43,7 +50,7 @@ export const holdTests = Effect.fnUntraced(function* (config: GatewayConfig) {
  * night must not stay away for it.
  */
 export const holdTestsAtStart = Effect.fnUntraced(function* (config: GatewayConfig) {
-  const outcomes = yield* testConfig(config)
+  const outcomes = yield* outcomesOf(config)
   const lines = failuresOf(outcomes.filter(({ hasExpired }) => !hasExpired))
   if (lines.length > 0) return yield* new ConfigError({ message: lines.join("\n") })
   for (const line of failuresOf(outcomes)) yield* Effect.logWarning(line)

@@ -38,14 +38,19 @@ export const up = Command.make(
     const config = yield* readConfig(file)
     const { holdTests, holdTestsAtStart } = yield* load(() => import("./testConfig.ts"))
     const context = yield* Effect.context<FileSystem.FileSystem>()
-    const read = Effect.provide(Effect.flatMap(readConfig(file), holdTests), context)
+    const read = Effect.flatMap(Effect.provide(readConfig(file), context), holdTests)
     const secrets = config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
+    const options = {
+      devTools,
+      newKey,
+      file: followed,
+      read,
+      mayStart: holdTestsAtStart(config),
+      levelOfFile: !(yield* hasLogLevelFlag)
+    }
     const run = Effect.andThen(
       warnOfOpenSecrets([...secrets, config.stateDir, `${config.stateDir}/state.db`]),
-      Effect.andThen(
-        holdTestsAtStart(config),
-        programs.up(config, { devTools, newKey, file: followed, read, levelOfFile: !(yield* hasLogLevelFlag) })
-      )
+      programs.up(config, options)
     )
     yield* withConfiguredLogLevel(run, config.logLevel)
   })

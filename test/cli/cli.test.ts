@@ -19,6 +19,7 @@ import { SomethingWrong } from "../../src/cli/showStatus.ts"
 import { layerUsageErrors } from "../../src/cli/usageError.ts"
 import * as Keys from "../../layers/cli/Keys.ts"
 import * as StateFiles from "../../layers/cli/StateFiles.ts"
+import * as NameFilesMemory from "../../layers/memory/NameFilesMemory.ts"
 import { portalConfig, portalFile } from "../support/portalWorld.ts"
 import { publicKeyOf } from "../../layers/host/keyText.ts"
 import { parseWireguardConf } from "../../src/config/wireguardConf.ts"
@@ -35,7 +36,8 @@ const layerPrograms = (asked: Asked, failure?: Failure) =>
   Layer.succeed(Programs, {
     up: (config, options) =>
       Effect.gen(function* () {
-        const { devTools, newKey } = options
+        const { devTools, mayStart, newKey } = options
+        yield* mayStart.pipe(Effect.provide(NameFilesMemory.none))
         asked.calls.push(["up", config.clients.length, { devTools, newKey }, yield* References.MinimumLogLevel])
         if (failure !== undefined) return yield* Effect.fail(failure)
       }),

@@ -1,8 +1,8 @@
 /** The composition itself, as another program has it: only what touches the system is swapped. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, References, Schedule } from "effect"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { Deferred, Effect, Layer, Logger, References, Schedule, Stream } from "effect"
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as ControlClient from "../../layers/cli/ControlClient.ts"
@@ -12,6 +12,7 @@ import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
 import * as DnsSocketsMemory from "../../layers/memory/DnsSocketsMemory.ts"
 import * as HostNetworkMemory from "../../layers/memory/HostNetworkMemory.ts"
 import { fetchStatus } from "../../src/cli/fetchStatus.ts"
+import { holdTests, holdTestsAtStart } from "../../src/cli/testConfig.ts"
 import { followFile } from "../../src/config/fileChanges.ts"
 import { readConfig } from "../../src/config/readConfig.ts"
 import { decode } from "../../src/dns/decode.ts"
@@ -138,6 +139,50 @@ describe("an embedded gateway", () => {
         [`Info block list ${block[0]}: 1 names`, `Warn the block list ${block[1]} cannot be read`]
       )
     })
+  )
+
+  it.live(
+    "holds the tests of its file by the lists that it has in memory; where they do not hold it begins nothing",
+    () =>
+      Effect.gen(function* () {
+        const stateDir = yield* directory
+        const [file, list] = [join(stateDir, "sallyport.yaml"), join(stateDir, "ads")]
+        const lasting = example.replaceAll("2027-", "2127-")
+        const own = `state_dir: ${stateDir}/state\ncontrol_socket: ${join(stateDir, "sock")}\nlisten_http: off\nblock: [${list}]\n`
+        const write = (more: string) =>
+          writeFileSync(
+            file,
+            `${lasting}${own}tests: [{ client: bob, reach: "ads.example:443", expect: denied }]\n${more}`
+          )
+        write("")
+        const config = yield* readConfig(file)
+        const host = HostNetworkMemory.make()
+        const swap = (live: GatewayParts): GatewayParts => ({ ...inMemory(live), host: host.layer })
+        const changed = yield* Deferred.make<void>()
+        const { lines, logger } = linesOf()
+        const gateway = Gateway.layer(config, {
+          swap,
+          mayStart: holdTestsAtStart(config),
+          read: Effect.flatMap(Effect.provide(readConfig(file), NodeServices.layer), holdTests),
+          reloads: Stream.fromEffect(Deferred.await(changed))
+        })
+        const build = Effect.provide(Layer.build(gateway), logger)
+        const refused = yield* Effect.flip(build)
+        assert.include(refused.message, "bob reaches ads.example:443")
+        assert.deepStrictEqual([host.plans, existsSync(`${stateDir}/state`)], [[], false])
+
+        writeFileSync(list, "ads.example\n")
+        yield* build
+        rmSync(list)
+        write("log_dns: true\n")
+        yield* Deferred.succeed(changed, undefined)
+        const told = yield* Effect.sync(() => lines.filter((line) => line.includes("reloaded"))).pipe(
+          Effect.repeat({ until: ({ length }) => length > 0, schedule: Schedule.spaced("50 millis") }),
+          Effect.timeout("20 seconds")
+        )
+
+        assert.deepStrictEqual(told, ["Info reloaded"])
+      }).pipe(Effect.provide(NodeServices.layer))
   )
 
   it.live("takes its file anew when it has changed, where the file says so, and logs as it says by then", () =>

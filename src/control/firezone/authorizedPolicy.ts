@@ -1,7 +1,6 @@
 /** What a portal has told of its policy so far, as the rules of who reaches what take it. Pure. */
 import { defaultNetwork } from "../../config/GatewayConfig.ts"
 import type { Authorization } from "../../model/Authorization.ts"
-import type { FilesOfNames } from "../standalone/nameRoutes.ts"
 import type { ReachPolicy } from "../standalone/reach.ts"
 
 export const authorizedPolicy = (grants: ReadonlyArray<Authorization>): ReachPolicy => ({
@@ -16,6 +15,3 @@ export const authorizedPolicy = (grants: ReadonlyArray<Authorization>): ReachPol
   gateway4: null,
   gateway6: null
 })
-
-/** Clients of a portal ask others than the gateway for names outside of their resources. */
-export const noNameFiles: FilesOfNames = { blocked: () => undefined, hosts: () => undefined, hostOf: () => undefined }

@@ -14,7 +14,7 @@ import { isLocalNetwork, isPartOf } from "../../dns/privateZones.ts"
 import { recordType } from "../../dns/registry.ts"
 import { reverseNetwork } from "../../dns/reverse.ts"
 import type { LocalRecord, TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
-import type { NameFiles } from "../../host/NameFiles.ts"
+import type { FilesOfNames } from "../../host/NameFiles.ts"
 import { type Authorization, isOpen } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { PatternIndex } from "../../model/DomainPattern.ts"
@@ -112,8 +112,6 @@ export type NamePlan = Pick<
   GatewayConfig,
   "endpoint" | "network" | "otherNames" | "records" | "resources" | "search" | "zones"
 >
-
-export type FilesOfNames = Pick<NameFiles["Service"], "blocked" | "hostOf" | "hosts">
 
 export class NameRoutes {
   private readonly plan: NamePlan

@@ -1,11 +1,11 @@
 /** The tests of a file, held against its rules. Pure. */
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
+import type { FilesOfNames } from "../../host/NameFiles.ts"
 import type { PolicyTest } from "../../model/PolicyTest.ts"
 import { formatTarget } from "../../model/Target.ts"
 import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
 import { parseNetwork } from "../../packet/address.ts"
 import { describeDenial } from "./describeDenial.ts"
-import type { FilesOfNames } from "./nameRoutes.ts"
 import { ReachRules } from "./reach.ts"
 
 export interface TestOutcome {

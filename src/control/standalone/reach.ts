@@ -4,6 +4,7 @@
  */
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import { recordType } from "../../dns/registry.ts"
+import type { FilesOfNames } from "../../host/NameFiles.ts"
 import { type Authorization, isOpen } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { Resource } from "../../model/Resource.ts"
@@ -24,15 +25,7 @@ import {
 } from "../../packet/address.ts"
 import { protocolIcmp, protocolTcp, protocolUdp } from "../../packet/protocols.ts"
 import { indexOf } from "./chooseResource.ts"
-import {
-  type FilesOfNames,
-  maxAliases,
-  type NamePlan,
-  type NameRights,
-  type NameRoute,
-  NameRoutes,
-  rightsOf
-} from "./nameRoutes.ts"
+import { maxAliases, type NamePlan, type NameRights, type NameRoute, NameRoutes, rightsOf } from "./nameRoutes.ts"
 import { packetPolicy } from "./packetPolicy.ts"
 import { refusalOf } from "./tellable.ts"
 

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
+import * as NameFilesMemory from "../../../layers/memory/NameFilesMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
@@ -11,7 +12,6 @@ import { emptyMessage, type Message } from "../../../src/dns/message.ts"
 import { canonicalName } from "../../../src/dns/name.ts"
 import { classInternet, rcode, recordType } from "../../../src/dns/registry.ts"
 import type { LocalRecord } from "../../../src/dns/tunnelAnswer.ts"
-import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { tunnel4 } from "../../support/engineWorld.ts"
 import { ask, askRaw, configOf, layerNames, messageFor, UpstreamScript } from "../../support/standalone.ts"
@@ -25,17 +25,14 @@ const address = (text: string): LocalRecord => ({
   ttl: 60
 })
 
-const files = Layer.succeed(NameFiles, {
-  hosts: (name) =>
-    new Map([
-      ["nas.example.org", ["10.77.0.5", "10.78.0.5"]],
-      ["far.example.org", ["10.78.0.5"]]
-    ]).get(name),
-  hostOf: () => undefined,
-  blocked: (name) => (name === "ads.example.org" ? name : undefined),
-  setLists: () => {},
-  counters: Effect.succeed({ block_names: 1 })
-})
+const hosts = new Map([
+  ["nas.example.org", ["10.77.0.5", "10.78.0.5"]],
+  ["far.example.org", ["10.78.0.5"]]
+])
+const files = NameFilesMemory.layer(
+  { hosts: (name) => hosts.get(name), blocked: (name) => (name === "ads.example.org" ? name : undefined) },
+  { block_names: 1 }
+)
 
 const config: GatewayConfig = configOf([git, lab], {
   search: ["lab.internal", "corp.internal"],

@@ -1,16 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import {
-  type NamePlan,
-  NameRoutes,
-  type NameRoute,
-  rightsOf,
-  type FilesOfNames
-} from "../../../src/control/standalone/nameRoutes.ts"
+import { type NamePlan, NameRoutes, type NameRoute, rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
 import { canonicalName, isWithin } from "../../../src/dns/name.ts"
 import { recordType } from "../../../src/dns/registry.ts"
 import { reverseAddress } from "../../../src/dns/reverse.ts"
 import { defaultNetwork, type Zone } from "../../../src/config/GatewayConfig.ts"
 import type { LocalRecord } from "../../../src/dns/tunnelAnswer.ts"
+import { noNameFiles } from "../../../src/host/NameFiles.ts"
 import type { Resource } from "../../../src/model/Resource.ts"
 import { cidrResource, client, dnsResource } from "../../support/access.ts"
 import { reverseName } from "../../support/reverseName.ts"
@@ -20,7 +15,7 @@ const world = (
   granted: ReadonlyArray<Resource>,
   others: ReadonlyArray<Resource> = [],
   over: Partial<NamePlan> = {},
-  files = noFiles
+  files = noNameFiles
 ) => {
   const plan: NamePlan = {
     endpoint: { host: "vpn.example.com", port: 51_820 },
@@ -44,8 +39,6 @@ const world = (
     return shown(routes.route(of, { domain, type, family, reverse }, now, files))
   }
 }
-
-const noFiles: FilesOfNames = { hosts: () => undefined, hostOf: () => undefined, blocked: () => undefined }
 
 const shown = (route: NameRoute): string => {
   switch (route._tag) {
@@ -279,7 +272,7 @@ describe("where a question goes", () => {
 
   it("is nobody for a blocked name, unless the file says something of it itself", () => {
     const list = ["example.com", "ads.example.net", "corp.internal", "nas.home"]
-    const files = { ...noFiles, blocked: (name: string) => list.find((entry) => isWithin(name, entry)) }
+    const files = { ...noNameFiles, blocked: (name: string) => list.find((entry) => isWithin(name, entry)) }
     const records = new Map([
       ["nas.home", [{ type: recordType.A, data: { _tag: "Address", address: "10.0.0.5" }, ttl: 60 } as const]]
     ])
@@ -313,7 +306,7 @@ describe("where a question goes", () => {
       ["gateway.example.org", ["127.0.1.1"]],
       ["x.lan", ["10.0.0.7"]]
     ])
-    const files = { ...noFiles, hosts: (name: string) => entries.get(name) }
+    const files = { ...noNameFiles, hosts: (name: string) => entries.get(name) }
     const zones = [zone("corp.internal", "corp"), zone("lan", "system")]
     table(world([], [], { zones }, files), [
       ["nas.home", "hosts 10.0.0.5 fd00::5"],
@@ -332,7 +325,7 @@ describe("where a question goes", () => {
       ["9.9.9.9", "far.example.org"],
       ["127.0.1.1", "gateway.example.org"]
     ])
-    const files = { ...noFiles, hostOf: (address: string) => names.get(address) }
+    const files = { ...noNameFiles, hostOf: (address: string) => names.get(address) }
     const rows = (near: string, far: string): ReadonlyArray<Row> => [
       [reverseName("10.0.0.5"), near, recordType.PTR],
       [reverseName("9.9.9.9"), far, recordType.PTR],

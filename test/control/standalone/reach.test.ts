@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
 import * as DataPlaneMemory from "../../../layers/memory/DataPlaneMemory.ts"
 import { answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
+import * as NameFilesMemory from "../../../layers/memory/NameFilesMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { parseTarget } from "../../../src/config/values.ts"
@@ -41,12 +42,9 @@ const outside: Readonly<Record<string, string>> = {
   "bad.example.org": "93.184.216.35"
 }
 
-const files = Layer.succeed(NameFiles, {
+const files = NameFilesMemory.layer({
   hosts: (domain) => (domain === "printer" ? ["10.30.5.8"] : domain === "router" ? ["10.99.0.1"] : undefined),
-  hostOf: () => undefined,
-  blocked: (domain) => (domain === "bad.example.org" ? domain : undefined),
-  setLists: () => {},
-  counters: Effect.succeed({})
+  blocked: (domain) => (domain === "bad.example.org" ? domain : undefined)
 })
 
 const names = [

@@ -1,20 +1,23 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, FileSystem, Schedule } from "effect"
+import { Clock, Effect, Fiber, FileSystem, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { vi } from "vitest"
 import * as NameFilesLive from "../../../layers/host/NameFiles.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
 import { withLogLines } from "../../support/standalone.ts"
 
-/** Asked for files on a mount that is dead: each holds a thread. */
+/** Files below /dead/, and these, are on a mount that is dead. */
+const died = new Set<string>()
+/** Asked for them: each holds a thread. */
 const held: Array<string> = []
 
 vi.mock(import("node:fs/promises"), async (original) => {
   const fs = await original()
   const stat = new Proxy(fs.stat, {
     apply: (real, self, [path, ...options]: Parameters<typeof fs.stat>) => {
-      if (!String(path).startsWith("/dead/")) return Reflect.apply(real, self, [path, ...options])
+      if (!String(path).startsWith("/dead/") && !died.has(String(path)))
+        return Reflect.apply(real, self, [path, ...options])
       held.push(String(path))
       return new Promise(() => {})
     }
@@ -113,6 +116,46 @@ describe("the files of names", () => {
         })
       )
     )
+  )
+
+  it.effect(
+    "say with other lists what is in memory; what is dead of them costs one thread, however often it is asked",
+    () =>
+      inDirectory((dir, fs) =>
+        Effect.gen(function* () {
+          held.splice(0)
+          const [kept, last] = [`${dir}/kept`, `${dir}/last`]
+          yield* fs.writeFileString(kept, "example.org\n")
+          yield* fs.writeFileString(last, "example.com\n")
+          const asking = yield* Effect.forkChild(
+            Effect.gen(function* () {
+              const files = yield* NameFiles
+              assert.strictEqual((yield* files.withLists([last])).blocked("example.com"), "example.com")
+              assert.isUndefined(files.blocked("example.com"))
+              died.add(kept)
+              yield* Effect.sleep("1 minute")
+              const since = yield* Clock.currentTimeMillis
+              for (let i = 0; i < 3; i++) {
+                const { blocked } = yield* files.withLists([kept, "/dead/new", last])
+                assert.deepStrictEqual(["example.org", "example.com"].map(blocked), ["example.org", undefined])
+              }
+              assert.isBelow((yield* Clock.currentTimeMillis) - since, 30_000)
+              assert.deepStrictEqual(held, [kept])
+
+              for (let i = 0; i < 3; i++) yield* files.withLists(["/dead/new", "/dead/other", last])
+              files.setLists(["/dead/new"])
+              yield* Effect.sleep("1 minute")
+              files.setLists([kept])
+              yield* Effect.sleep("1 minute")
+              assert.deepStrictEqual(held, [kept, "/dead/new"])
+            }).pipe(Effect.provide(NameFilesLive.layer({ hosts: `${dir}/none`, block: [kept] })))
+          )
+          // Files are read in real time.
+          while (asking.pollUnsafe() === undefined)
+            yield* Effect.andThen(TestClock.withLive(Effect.sleep(5)), TestClock.adjust("1 second"))
+          yield* Fiber.join(asking)
+        })
+      )
   )
 
   it.live("of many names are taken in while other things go on", () =>
