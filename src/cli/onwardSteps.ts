@@ -33,6 +33,9 @@ export interface Onward {
   readonly way: Way
 }
 
+/** What got no answer longer ago says nothing of now. */
+const latelyMs = 600_000
+
 /** Addresses of a name that are looked at. */
 const mostAddresses = 8
 
@@ -123,7 +126,8 @@ const host = (
   const mute = addresses.flatMap((address) => {
     if (silent.some((row) => row.address === address)) return []
     const flow = last([address])
-    return flow !== undefined && flow.event.bytesIn === 0 && isAnswered(target) ? [{ address, flow }] : []
+    if (flow === undefined || flow.event.bytesIn > 0 || !isAnswered(target)) return []
+    return at - flow.at > latelyMs || answerAfter(running, flow) !== undefined ? [] : [{ address, flow }]
   })
   const told = [
     ...silent.map(({ address, lastReplyAt, since, tries }) => {
@@ -146,7 +150,7 @@ const host = (
   const use =
     flow === undefined
       ? `nothing says that ${list(living)} would not answer; ${client.id} has not used it lately`
-      : describeFlow(flow, at)
+      : describeFlow(answerAfter(running, flow) ?? flow, at)
   return way.yes("host", [use, ...told].join("; "))
 }
 
@@ -165,13 +169,28 @@ const lastFlow = (
 ): LoggedFlow | undefined =>
   events.findLast(
     (logged): logged is LoggedFlow =>
-      (logged.event._tag === "FlowOpened" || logged.event._tag === "FlowClosed") &&
+      isFlow(logged) &&
       logged.event.client === client.id &&
       logged.event.to.domain === domain &&
       (protocol === null || logged.event.to.protocol === protocol) &&
       (port === null || logged.event.to.port === port) &&
       addresses.includes(addressOf(logged.event))
   )
+
+/** The last flow of anybody, told after this one, in which its address and port answered. */
+const answerAfter = ({ events }: RunningGateway, { event, number }: LoggedFlow): LoggedFlow | undefined =>
+  events.findLast(
+    (later): later is LoggedFlow =>
+      isFlow(later) &&
+      later.number > number &&
+      later.event.bytesIn > 0 &&
+      later.event.to.protocol === event.to.protocol &&
+      later.event.to.port === event.to.port &&
+      addressOf(later.event) === addressOf(event)
+  )
+
+const isFlow = (logged: LoggedEvent): logged is LoggedFlow =>
+  logged.event._tag === "FlowOpened" || logged.event._tag === "FlowClosed"
 
 const addressOf = ({ real, to }: Flow): string => real ?? to.address
 

@@ -199,13 +199,14 @@ alice reaches gitlab.corp.internal:443`
         const opened = (...of: Parameters<typeof flow>) => ({ _tag: "FlowOpened", ...flow(...of) }) as const
         const closed = (...of: Parameters<typeof flow>) =>
           ({ _tag: "FlowClosed", ...flow(...of), why: "unanswered", bytesOut: 180, durationMs: 63_000 }) as const
-        const host = Effect.fnUntraced(function* (target: string, ...all: ReadonlyArray<Event>) {
-          const events = all.map((event, i) => ({ number: i, at: now - 12_000, event }))
+        const hostAfter = Effect.fnUntraced(function* (age: number, target: string, ...all: ReadonlyArray<Event>) {
+          const events = all.map((event, i) => ({ number: i, at: now - age, event }))
           const { steps } = yield* explain("alice", target, { running: running({ events }) })
           const { fix, ok, part, what } = steps.at(-1)!
           assert.strictEqual(part, "host")
           return [ok, what, ...(fix === null ? [] : [fix.split(" at ")[0]])]
         })
+        const host = (target: string, ...all: ReadonlyArray<Event>) => hostAfter(12_000, target, ...all)
         const dead = "no answer from 10.30.0.7 on tcp/22"
         const living = opened("tcp", 443, 52)
 
@@ -226,6 +227,17 @@ alice reaches gitlab.corp.internal:443`
         assert.deepStrictEqual(yield* host("10.30.0.7:443", living, closed("tcp", 22, 0)), [
           "yes",
           "10.30.0.7 is in use: the last flow began 12 s ago"
+        ])
+        // It has come back since, as another client knows; or nobody knows what it is like by now.
+        const another = { ...opened("tcp", 22, 40), client: "bob" }
+        assert.deepStrictEqual(yield* host("10.30.0.7:22", closed("tcp", 22, 0), another), [
+          "yes",
+          "10.30.0.7 is in use: the last flow began 12 s ago"
+        ])
+        assert.strictEqual((yield* host("10.30.0.7:22", another, closed("tcp", 22, 0)))[0], "no")
+        assert.deepStrictEqual(yield* hostAfter(610_000, "10.30.0.7:22", closed("tcp", 22, 0)), [
+          "yes",
+          `${dead}: the last flow ended 10 min 10 s ago`
         ])
         // Of the host as a whole, and of those who never answer, it says nothing.
         assert.strictEqual((yield* host("10.30.0.7", living, closed("tcp", 22, 0)))[0], "yes")
