@@ -74,7 +74,7 @@ inPairs("a client that changes its port and then its address keeps its TCP conne
       Effect.repeat(endpoint, {
         until: (text) => text === expected,
         schedule: Schedule.spaced("100 millis"),
-        times: 50
+        times: 200
       })
     const goesOn = Effect.gen(function* () {
       const { lines } = yield* world.visitor.readDrip("steady")
@@ -82,12 +82,13 @@ inPairs("a client that changes its port and then its address keeps its TCP conne
         .readDrip("steady")
         .pipe(
           Effect.repeat({ until: (drip) => drip.lines >= lines + 10, schedule: Schedule.spaced("50 millis") }),
-          Effect.timeout("10 seconds")
+          Effect.timeout("20 seconds")
         )
     })
 
     const first = yield* endpoint
     const atHome = yield* goesOn
+    const connectedAt = Date.now()
     yield* wireguard.set(["listen-port", "40404"])
     const otherPort = yield* goesOn
     const second = yield* endpointAt(`${outer.client.v4}:40404`)
@@ -104,7 +105,8 @@ inPairs("a client that changes its port and then its address keeps its TCP conne
     assert.strictEqual(second, `${outer.client.v4}:40404`)
     assert.strictEqual(third, "192.0.2.77:40405")
     const initiations = (yield* wire.packets).filter((packet) => handshakeMessage(packet) === 1)
-    assert.strictEqual(initiations.length, 1)
+    assert.isNotEmpty(initiations)
+    assert.isEmpty(initiations.filter(({ at }) => at > connectedAt))
   }).pipe(inLab)
 )
 

@@ -62,7 +62,7 @@ const town: Layer.Layer<Town | Lab, LabError | WireguardGoError> = Layer.effect(
       ["lan", theirs]
     ] as const) {
       assert.isTrue((yield* ping(host, tunnelAddresses.gateway.v4, "-W", "5")).answered, `${host} is not connected`)
-      assert.isNotNull(yield* capture.first((packet) => packet.direction === "in", { timeout: "2 seconds" }))
+      assert.isNotNull(yield* capture.first((packet) => packet.direction === "in", { timeout: "20 seconds" }))
     }
     return { world, wireguard, tunnel, theirs, newcomerKeys, sshd, status }
   })

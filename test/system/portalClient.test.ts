@@ -157,7 +157,7 @@ for (const families of ["both families", "IPv6 alone"]) {
       yield* lab.spawn("gateway", [process.execPath, "-e", `${socket}.bind(52625)`])
       yield* eventually(
         "the port is taken",
-        5,
+        20,
         lab.exec("gateway", ["ss", "-Hlun", "sport = :52625"]),
         (rows) => rows !== ""
       )
