@@ -60,7 +60,7 @@ export const startHelper: (
     Effect.catch(() => gone),
     Effect.forkScoped
   )
-  yield* within(Deferred.await(ready), "15 seconds", `${program} did not start`)
+  yield* within(Deferred.await(ready), "40 seconds", `${program} did not start`)
 
   return {
     process: child,
