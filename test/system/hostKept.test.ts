@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
-import { hostLosses } from "../support/hostLosses.ts"
+import { type HostLoss, hostLosses } from "../support/hostLosses.ts"
 import { dig, inLab, inner } from "../support/lab.ts"
 import { connectWireguardGo, startWorld } from "../support/labWorld.ts"
 
@@ -22,10 +22,9 @@ it.live(
       const proxies = [yield* world.proxyOf(), yield* world.proxyOf(undefined, "AAAA")]
       const log = world.gateway.process.output
 
-      const took: Array<number> = []
-      for (const { command, name, told } of hostLosses) {
-        // Without masquerading the LAN's server is told that there is no such connection: none lives through that.
-        if (name === "ip_forward=0") yield* world.visitor.openDrip("open", proxies[0]!)
+      let devices = 0
+      /** Milliseconds until it was told and pages came again, of both families. */
+      const putRight = Effect.fnUntraced(function* ({ command, name, told }: HostLoss) {
         const before = repairsIn(yield* log).length
         const since = performance.now()
         yield* lab.exec("gateway", ["sh", "-ec", command])
@@ -44,11 +43,17 @@ it.live(
           const { errors, page } = yield* world.visitor.retry({ address, every: 100, deadline: 20_000 })
           assert.isNotNull(page ?? null, `${name}: ${address}: ${JSON.stringify(errors)}`)
         }
-        took.push(performance.now() - since)
+        if (told.startsWith("the TUN device")) devices++
+        return performance.now() - since
+      })
+      for (const loss of hostLosses) {
+        // Without masquerading the LAN's server is told that there is no such connection: none lives through that.
+        if (loss.name === "ip_forward=0") yield* world.visitor.openDrip("open", proxies[0]!)
+        const first = yield* putRight(loss)
+        // Once more, if the machine was busy just then.
+        const took = first <= 2_000 ? first : yield* putRight(loss)
+        assert.isAtMost(took, 2_000, `${loss.name}, and ${Math.round(first)} ms before`)
       }
-      // Each has longer above, for a machine that is busy just then.
-      const median = took.toSorted((a, b) => a - b)[Math.floor(took.length / 2)]!
-      assert.isAtMost(median, 2_000, took.map((ms) => Math.round(ms)).join(" "))
 
       // The device is another one by now.
       const { v4, v6 } = tunnelAddresses.gateway
@@ -77,7 +82,7 @@ it.live(
       assert.strictEqual(gateway.workerEpoch, 1)
       assert.isAtLeast(host!.repaired, hostLosses.length)
       assert.isNull(host!.wrong)
-      assert.strictEqual(counters.host!["host.devices_made"], 2)
+      assert.strictEqual(counters.host!["host.devices_made"], devices)
     }).pipe(inLab),
   120_000
 )
