@@ -3,16 +3,14 @@ import * as Effect from "effect/Effect"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { blockRemarks, type Remark, resolverRemarks } from "./checkNames.ts"
 import { expiredResources } from "./expiredResources.ts"
-import { openSecrets } from "./secretFiles.ts"
+import { openSecrets, secretsOf } from "./secretFiles.ts"
 
 /** @param now epoch milliseconds */
 export const configRemarks = Effect.fnUntraced(function* (config: GatewayConfig, file: string, now: number) {
-  const { clients, stateDir } = config
-  const secrets = clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
   const warnings = [
     ...config.warnings,
     ...expiredResources(config, now),
-    ...(yield* openSecrets([...secrets, stateDir, `${stateDir}/state.db`]))
+    ...(yield* openSecrets(secretsOf(config, file)))
   ]
   return [
     ...warnings.map((text): Remark => ({ warning: true, text })),

@@ -1,9 +1,17 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import type { GatewayConfig } from "../config/GatewayConfig.ts"
 
 /** Others on this host: to read, and to write. */
 const othersRead = 0o004
 const othersWrite = 0o002
+
+/** What holds secrets of a gateway with this file. */
+export const secretsOf = ({ clients, stateDir }: GatewayConfig, file: string): ReadonlyArray<string> => [
+  ...(clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []),
+  stateDir,
+  `${stateDir}/state.db`
+]
 
 /** A line for each secret that everybody on this host may read or replace, with the command that ends it. */
 export const openSecrets = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {

@@ -6,7 +6,7 @@ import { load } from "./load.ts"
 import { hasLogLevelFlag, withConfiguredLogLevel } from "./logLevel.ts"
 import { portalToken } from "./portalToken.ts"
 import { Programs } from "./Programs.ts"
-import { warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
+import { secretsOf, warnOfOpenSecrets, warnOfPlainPortal } from "./secretFiles.ts"
 import { switchFlag } from "./switchFlag.ts"
 
 /** `sallyport up`: runs the gateway until it is told to stop. */
@@ -39,7 +39,6 @@ export const up = Command.make(
     const { holdTests, holdTestsAtStart } = yield* load(() => import("./testConfig.ts"))
     const context = yield* Effect.context<FileSystem.FileSystem>()
     const read = Effect.flatMap(Effect.provide(readConfig(file), context), holdTests)
-    const secrets = config.clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []
     const options = {
       devTools,
       newKey,
@@ -48,10 +47,7 @@ export const up = Command.make(
       mayStart: holdTestsAtStart(config),
       levelOfFile: !(yield* hasLogLevelFlag)
     }
-    const run = Effect.andThen(
-      warnOfOpenSecrets([...secrets, config.stateDir, `${config.stateDir}/state.db`]),
-      programs.up(config, options)
-    )
+    const run = Effect.andThen(warnOfOpenSecrets(secretsOf(config, file)), programs.up(config, options))
     yield* withConfiguredLogLevel(run, config.logLevel)
   })
 ).pipe(

@@ -65,11 +65,7 @@ export const dashboardView = (report: StatusReport, events: ReadonlyArray<Logged
       failing: names.filter(isFailing).length,
       rows: timedNames(names.slice(0, maxNames), events, report.at)
     },
-    refusals: events
-      .filter(({ event }) => event._tag === "Refused")
-      .slice(-maxRefusals)
-      .flatMap(refusalRow)
-      .toReversed()
+    refusals: events.filter(isRefusal).slice(-maxRefusals).map(refusalRow).toReversed()
   }
 }
 
@@ -129,10 +125,14 @@ const listed = (names: ReadonlyArray<string>): string =>
 const lookupOf = ({ at, event }: LoggedEvent) =>
   event._tag === "Lookup" ? [{ at, ...event, key: `${event.resolver} ${event.domain}` }] : []
 
-const refusalRow = ({ at, event }: LoggedEvent) =>
-  event._tag === "Refused" ? [{ at: dated(at), ...refusalTexts(event) }] : []
+interface LoggedRefusal extends LoggedEvent {
+  readonly event: Extract<Event, { _tag: "Refused" }>
+}
 
-const refusalTexts = ({ client, packets, reason, to }: Extract<Event, { _tag: "Refused" }>) => ({
+const isRefusal = (logged: LoggedEvent): logged is LoggedRefusal => logged.event._tag === "Refused"
+
+const refusalRow = ({ at, event: { client, packets, reason, to } }: LoggedRefusal) => ({
+  at: dated(at),
   client: printable(client),
   to: to === null ? "more kinds than are told apart" : printable(placeOf(to)),
   reason: reason === null ? "" : printable(refusalOf(reason)),

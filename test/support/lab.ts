@@ -33,16 +33,6 @@ ${options.resources ?? `  intranet: { name: app.corp.internal, resolver: corp, a
 ${options.more ?? ""}
 `
 
-/**
- * A command whose host's `/etc/resolv.conf` names the company's name server; nobody else sees it. Writing the lab's
- * `resolv.conf` changes it while the command runs.
- */
-export const withCompanyDns = Effect.fnUntraced(function* (command: ReadonlyArray<string>) {
-  const lab = yield* Lab
-  const file = yield* lab.writeFile("resolv.conf", `nameserver ${inner.dns.v4}\n`)
-  return ["sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file, ...command]
-})
-
 /** Answers of `dig +short`, one per line, sorted; empty when there was none. Never waits longer than 10 s. */
 export const dig = Effect.fnUntraced(function* (host: LabHost, server: string, ...question: ReadonlyArray<string>) {
   const lab = yield* Lab

@@ -9,6 +9,7 @@ import {
   startVisitor,
   type Visitor
 } from "../../src/lab/demo/company.ts"
+import { withCompanyDns } from "../../src/lab/demo/withCompanyDns.ts"
 import { Lab, LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import {
   clientConf,
@@ -19,7 +20,7 @@ import {
   tunnelAddresses
 } from "../../src/lab/demo/tunnel.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
-import { gatewayConfig, inner, outer, withCompanyDns } from "./lab.ts"
+import { gatewayConfig, inner, outer } from "./lab.ts"
 import { startWireguardGo, type WireguardGo, type WireguardGoError } from "./wireguardGo.ts"
 
 export const appName = "app.corp.internal"

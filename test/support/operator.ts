@@ -5,9 +5,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import * as ControlClient from "../../layers/cli/ControlClient.ts"
 import { askGateway } from "../../src/cli/ControlClient.ts"
 import { Explanation } from "../../src/cli/explanation.ts"
-import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type CommandResult, Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
+import { statusAt } from "../../src/lab/demo/statusAt.ts"
 
 /** The one line of a command that failed. Log lines may precede it; a stack trace or a second line may not. */
 export const onlyLine = ({ code, stderr, stdout }: CommandResult): string => {
@@ -112,8 +112,7 @@ export const operate: (options: {
     ...command
   ])
   const log = Effect.sync(() => (existsSync(logPath) ? readFileSync(logPath, "utf8") : ""))
-  const ready = fetchStatus(socket).pipe(
-    Effect.provide(ControlClient.layer),
+  const ready = statusAt(lab, socket).pipe(
     Effect.retry(Schedule.spaced("50 millis")),
     Effect.timeout("20 seconds"),
     Effect.raceFirst(Effect.andThen(child.exit, Effect.fail("ended"))),

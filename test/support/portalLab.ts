@@ -1,7 +1,8 @@
 /** The development portal and a client of it, as programs in the lab. */
 import { Effect, Schedule } from "effect"
+import { withCompanyDns } from "../../src/lab/demo/withCompanyDns.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
-import { outer, withCompanyDns } from "./lab.ts"
+import { outer } from "./lab.ts"
 
 export const portalUrl = `ws://${outer.gateway.v4}:8081`
 

@@ -2,9 +2,10 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { readFileSync, statSync } from "node:fs"
+import { withCompanyDns } from "../../src/lab/demo/withCompanyDns.ts"
 import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
 import { gatewayPort } from "../../src/lab/demo/tunnel.ts"
-import { inLab, inner, outer, withCompanyDns } from "../support/lab.ts"
+import { inLab, inner, outer } from "../support/lab.ts"
 import { appName, connectWireguardGo, startWorld } from "../support/labWorld.ts"
 
 it.live("log, doctor and bugreport tell of refusals, flows, names, faults of the host, and nobody's secrets", () =>

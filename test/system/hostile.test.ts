@@ -4,11 +4,10 @@ import { Context, Effect, Fiber, Layer, Queue, Schedule, Schema } from "effect"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import * as ControlClient from "../../layers/cli/ControlClient.ts"
-import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type Capture, Lab, type LabError, type LabHost, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { ipView } from "../../src/lab/demo/packets.ts"
+import { statusAt } from "../../src/lab/demo/statusAt.ts"
 import { gatewayPort, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { flood } from "../support/flood.ts"
 import { inner, outer } from "../support/lab.ts"
@@ -55,7 +54,7 @@ const town: Layer.Layer<Town | Lab, LabError | WireguardGoError> = Layer.effect(
     const theirs = yield* lab.capture("lan", { devices: [second.device] })
     const sshd = yield* lab.spawn("gateway", [process.execPath, hostileMain, "listen"])
     assert.strictEqual(yield* Effect.orDie(Queue.take(sshd.lines)), "listening")
-    const status = fetchStatus(`${lab.directory}/gateway.sock`).pipe(Effect.provide(ControlClient.layer), Effect.orDie)
+    const status = Effect.orDie(statusAt(lab, `${lab.directory}/gateway.sock`))
     // Both are connected before anything bad happens, and the captures, which run behind, have seen it.
     for (const [host, capture] of [
       ["client", tunnel],

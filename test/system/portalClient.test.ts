@@ -1,10 +1,9 @@
 /** Our client's end at the development portal, each in its own namespace. */
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
-import * as ControlClient from "../../layers/cli/ControlClient.ts"
-import { fetchStatus } from "../../src/cli/fetchStatus.ts"
 import { startOrigins, startVisitor } from "../../src/lab/demo/company.ts"
 import { Lab } from "../../src/lab/demo/Lab.ts"
+import { statusAt } from "../../src/lab/demo/statusAt.ts"
 import { explainAt, onlyLine } from "../support/operator.ts"
 import { inPairs } from "../support/inPairs.ts"
 import { curl, dig, digFully, inLab, inner, outer } from "../support/lab.ts"
@@ -104,7 +103,7 @@ inPairs("a client reaches a network behind a gateway of the portal, also while t
     // No name server answers the gateway: the name is accepted all the same.
     const proxies = yield* dig("client", server, "+time=6", "www.corp.internal")
     const socket = `${lab.directory}/gateway.sock`
-    const [row] = (yield* Effect.provide(fetchStatus(socket), ControlClient.layer)).clients
+    const [row] = (yield* statusAt(lab, socket)).clients
     const reached = yield* explainAt(socket, row!.name, `${inner.origin.v4}:80`)
     const unasked = yield* explainAt(socket, row!.name, "wiki.example.internal")
     const rotated = yield* lab.attempt("gateway", [...lab.program("sallyport"), "key", "rotate", "--socket", socket])

@@ -14,11 +14,10 @@ import {
   relayUser,
   tokens
 } from "./portalSite.ts"
-import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
+import { Lab, LabError, type LabProcess } from "./Lab.ts"
 import { statusAt } from "./statusAt.ts"
 import { untilReady } from "./untilReady.ts"
-
-const { inner } = labAddresses
+import { withCompanyDns } from "./withCompanyDns.ts"
 
 /** Starts coturn on the internet; fails when it is not installed. Stopped with the scope. */
 export const startRelay: (
@@ -152,13 +151,6 @@ export const startPortalGateway: (options?: {
   const status = statusAt(lab, socket)
   yield* untilReady(child, "sallyport up", lab.exec("gateway", ["curl", "-sSf", "http://127.0.0.1:8080/readyz"]))
   return { process: child, status }
-})
-
-/** Runs a command on a host whose /etc/resolv.conf names the company's name server; only that command sees it. */
-const withCompanyDns = Effect.fnUntraced(function* (command: ReadonlyArray<string>) {
-  const lab = yield* Lab
-  const file = yield* lab.writeFile("resolv.conf", `nameserver ${inner.dns.v4}\n`)
-  return ["sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file, ...command]
 })
 
 /** Where the client's programs ask for the names of resources. */

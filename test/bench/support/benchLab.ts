@@ -2,9 +2,10 @@
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Effect, Schema } from "effect"
+import { withCompanyDns } from "../../../src/lab/demo/withCompanyDns.ts"
 import { Lab, labAddresses } from "../../../src/lab/demo/Lab.ts"
 import { type Gateway, gatewayPort, startGateway } from "../../../src/lab/demo/tunnel.ts"
-import { inLab, withCompanyDns } from "../../support/lab.ts"
+import { inLab } from "../../support/lab.ts"
 import { processors } from "./calm.ts"
 import type { FleetClient, FleetJob } from "./fleet.ts"
 
