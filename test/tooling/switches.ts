@@ -1,5 +1,5 @@
 /**
- * The test suite with each offload off alone, all off and all on: `npm run test:switches`. Takes an hour on two cores; name
+ * The test suite with each offload off alone, all off and all on, one after the other: `npm run test:switches`; name
  * projects or files to run less of it: `npm run test:switches -- --project fast`, `npm run test:switches -- test/system/clients.test.ts`.
  * That a switch is really off is what the counters say in `test/system/offloads.test.ts`.
  */
