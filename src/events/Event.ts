@@ -27,7 +27,7 @@ const flow = {
   to: Schema.Struct(to),
   /** The real address, if it is another. */
   real: Schema.NullOr(Schema.String),
-  /** When it was told; of a flow that began, 0: none came within 3 s. */
+  /** What had come back when this was told. 0 of a flow that began: nothing within 3 s. */
   bytesIn: Count
 }
 
