@@ -56,8 +56,6 @@ it.live("a rotation cuts nobody, survives a restart of the gateway, and its end 
     const moved = yield* until(keysOf(world.gateway), (keys) => keys.includes("phone current"))
     const listed = yield* sallyport("client", "list")
     const upload = yield* visitor.closeUpload("steady")
-    // Written down once a second.
-    yield* Effect.sleep("1200 millis")
 
     yield* world.gateway.process.stop
     const gateway = yield* restartGateway(world, options)

@@ -61,8 +61,11 @@ const beside = <A>(work: () => A): A => {
   }
 }
 
-const gapsAfter = (how: Result["how"], of = outcome): ReadonlyArray<number> =>
-  of.results.filter((result) => result.how === how).map((result) => result.gap)
+const gapsAfter = (how: Result["how"], of = outcome): ReadonlyArray<number> => {
+  const gaps = of.results.filter((result) => result.how === how).map((result) => result.gap)
+  assert.isNotEmpty(gaps, how)
+  return gaps
+}
 
 beforeAll(() => {
   run("ip", ["netns", "add", namespace])
