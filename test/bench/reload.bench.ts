@@ -86,11 +86,13 @@ await runBench(
         }
       }
     }
+    const endedAt = Date.now()
     const wire = yield* watch.stop
     const { answered, connected: handshakes, sent } = yield* Fiber.join(load)
     const isQuiet = (at: number) => wire.begunAt + at * 1_000 < beganAt
+    const isOver = (at: number) => wire.begunAt + at * 1_000 > endedAt
     const pings = (when: (at: number) => boolean) => wire.queries.flatMap(([at, took]) => (when(at) ? [took] : []))
-    const during = pings((at) => !isQuiet(at))
+    const during = pings((at) => !isQuiet(at) && !isOver(at))
     report(`reload of ${clients} connected clients × ${resources} resources with one change`, [
       ...changes.flatMap(([what]) => latencies(what, times.get(what)!, 200)),
       ...latencies("ping through the tunnel, no reload", pings(isQuiet)),
