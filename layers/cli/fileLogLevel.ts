@@ -6,6 +6,7 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 import { EventCollectors } from "../../src/events/EventCollectors.ts"
+import { LineLevel } from "../../src/events/LineLevel.ts"
 
 /**
  * Fibers keep the level that they began with: here every line goes on to the loggers, which are asked each time. Events go to a
@@ -21,6 +22,7 @@ export const layer = (level: () => LogLevel.LogLevel): Layer.Layer<never> =>
       )
       return Context.make(Logger.CurrentLoggers, new Set(asked.values())).pipe(
         Context.add(EventCollectors, new Map(collectors)),
+        Context.add(LineLevel, level),
         Context.add(References.MinimumLogLevel, "All")
       )
     })

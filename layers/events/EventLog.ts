@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { flow } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import type { Severity } from "effect/LogLevel"
+import * as LogLevel from "effect/LogLevel"
 import * as PubSub from "effect/PubSub"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
@@ -13,6 +13,7 @@ import { EventCollectors } from "../../src/events/EventCollectors.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import { printable } from "../../src/events/printable.ts"
 import { EventStore } from "../../src/events/EventStore.ts"
+import { LineLevel } from "../../src/events/LineLevel.ts"
 
 /** Events that wait for one reader. */
 const maxWaiting = 4_096
@@ -29,14 +30,18 @@ export const layer: Layer.Layer<never> = Layer.effect(
       Effect.provideService(Logger.CurrentLoggers, new Set(collectors.values())),
       Effect.provideService(References.MinimumLogLevel, "All")
     )
+    const lineLevel = yield* LineLevel
     const list = Effect.map(Clock.currentTimeMillis, (now) => store.list(now))
     return {
       record: Effect.fnUntraced(function* (event) {
         PubSub.publishUnsafe(news, store.add(event, yield* Clock.currentTimeMillis))
         const level = levelOf(event)
+        const least = lineLevel === null ? yield* References.MinimumLogLevel : lineLevel()
+        const isLine = level !== null && !LogLevel.isGreaterThan(least, level)
+        if (!isLine && collectors.size === 0) return
         const text = describeEvent(event)
         if (collectors.size > 0) yield* collect(Effect.annotateLogs(Effect.logInfo(text), attributesOf(event)))
-        if (level === null) return
+        if (!isLine) return
         if (collectors.size === 0) return yield* Effect.logWithLevel(level)(text)
         yield* Effect.provideService(Effect.logWithLevel(level)(text), Logger.CurrentLoggers, others)
       }),
@@ -65,7 +70,7 @@ const attributesOf = ({ _tag, ...fields }: Event): Readonly<Record<string, unkno
 }
 
 /** `null`: who records it has a line of its own, which is no record with attributes. */
-const levelOf = (event: Event): Severity | null => {
+const levelOf = (event: Event): LogLevel.Severity | null => {
   switch (event._tag) {
     case "ClientConnected":
     case "ClientSilent":

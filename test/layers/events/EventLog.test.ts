@@ -71,6 +71,42 @@ describe("the log of what happened", () => {
     })
   })
 
+  it.effect("makes no text of what no line is written about, whoever sets the level", () => {
+    let texts = 0
+    const closed: Event = {
+      _tag: "FlowClosed",
+      client: "bob",
+      to: { domain: null, resource: "lab", address: "10.20.0.7", protocol: "tcp", port: 22 },
+      real: null,
+      get why() {
+        texts++
+        return "closed"
+      },
+      bytesIn: 0,
+      bytesOut: 0,
+      durationMs: 0
+    }
+    const tell = (level: "Info" | "Trace", by: "program" | "file") =>
+      Effect.flatMap(EventLog, ({ record }) => record(closed)).pipe(
+        Effect.provide(
+          EventLogLive.layer.pipe(
+            Layer.provideMerge(by === "file" ? fileLogLevel.layer(() => level) : Layer.empty),
+            Layer.provideMerge(Logger.layer([Logger.make(() => {})]))
+          )
+        ),
+        Effect.provideService(References.MinimumLogLevel, level)
+      )
+    return Effect.gen(function* () {
+      for (const by of ["program", "file"] as const) {
+        yield* tell("Info", by)
+        assert.strictEqual(texts, 0, by)
+        yield* tell("Trace", by)
+        assert.strictEqual(texts, 1, by)
+        texts = 0
+      }
+    })
+  })
+
   it.effect(
     "gives a collector each event once, with its fields, whatever the level is and whoever sets it or told it",
     () => {
