@@ -2,6 +2,7 @@
  * The host as a desired state: what must be there for the tunnel to work, and what puts right the difference to what is
  * there. Used at the start, when all is missing, and for as long as the gateway runs.
  */
+import { maxQuestions } from "../nat/UnansweredQuestions.ts"
 import { formatAddress, parseAddress } from "../packet/address.ts"
 import type { HostPlan } from "./HostNetwork.ts"
 import type { Link, RouteTaken } from "./netlink.ts"
@@ -61,8 +62,11 @@ export const acceptAdvertisements = (device: string): string => `net/ipv6/conf/$
 /** A host that forwards takes advertisements of routers at 2 only. */
 export const rightValue = (path: string): "1" | "2" => (path.endsWith(`/${acceptRa}`) ? "2" : "1")
 
-/** Packets that wait for the gateway in its device. */
-const queueLength = 1_000
+/**
+ * Packets that wait for the gateway in its device: the answers to all questions that its DNS server may have at a time, and
+ * as many of others as Linux gives a device. What finds it full is lost, whoever's it is.
+ */
+const queueLength = maxQuestions + 1_000
 
 export const hostWanted = (plan: HostPlan, v6: boolean): HostWanted => {
   const present = (text: string): boolean => v6 || !text.includes(":")

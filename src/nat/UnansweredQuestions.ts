@@ -1,7 +1,7 @@
 import { grownInts } from "./slotLists.ts"
 
 /** Of all clients together: about what the socket of the gateway's DNS server holds (`openServerSocket`). */
-const room = 4_096
+export const maxQuestions = 4_096
 
 /**
  * Questions to the gateway's own DNS server that it has not answered. They wait in one line, its socket's, so that what one
@@ -20,7 +20,7 @@ export class UnansweredQuestions {
   take(client: number, now: number): boolean {
     if (now - this.agedAt >= ageMs) this.age(now)
     if (client >= this.counts.length) this.counts = grownInts(this.counts, client + 1)
-    if (this.counts[client]! >= room - this.total) return false
+    if (this.counts[client]! >= maxQuestions - this.total) return false
     this.counts[client]!++
     this.total++
     return true

@@ -144,6 +144,12 @@ const counted = Effect.fnUntraced(function* <A, E, R>(names: ReadonlyArray<strin
   return { result, grown: Object.fromEntries(names.map((name, i) => [name, grown[i]!])) }
 })
 
+/** Packets that found the queue of the tunnel's device full so far, whosever they were. */
+const dropped = Effect.gen(function* () {
+  const lab = yield* Lab
+  return Number(yield* lab.exec("gateway", ["cat", "/sys/class/net/sallyport0/statistics/tx_dropped"]))
+})
+
 const rowOf = Effect.fnUntraced(function* (domain: string) {
   const { status } = yield* Town
   return yield* status.pipe(
@@ -463,6 +469,7 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       Effect.gen(function* () {
         const { world } = yield* Town
         yield* world.proxyOf()
+        const lost = yield* dropped
         const { grown, result } = yield* counted(
           ["udp_queries"],
           besideOthers("app.corp.internal", "known", tunnelAddresses.gateway.v4, 20_000, 4)
@@ -471,6 +478,7 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
 
         assertQuick(result.times)
         assert.isAtLeast(grown["udp_queries"]!, 10_000)
+        assert.strictEqual(yield* dropped, lost)
         yield* stillServes
       })
   )
