@@ -187,9 +187,10 @@ export const layer = (
         clients: read(() => file.statements.clients.all().map((row) => toClient(row as unknown as ClientRow))),
         putClients: (rows) =>
           together(() => {
-            for (const { client, endpoint, gatewayKey, lastSeenAt, lastTai64n, local, sentTick } of rows) {
+            for (const { client, endpoint, gatewayKey, lastSeenAt, lastTai64n, local, publicKey, sentTick } of rows) {
               file.statements.putClient.run(
                 client,
+                publicKey,
                 endpoint?.address ?? null,
                 endpoint?.port ?? null,
                 local,
@@ -277,6 +278,7 @@ const checkpointWhenQuiet = (log: {
 
 interface ClientRow {
   readonly id: string
+  readonly public_key: string | null
   readonly address: string | null
   readonly port: number | null
   readonly local: string | null
@@ -288,6 +290,7 @@ interface ClientRow {
 
 const toClient = (row: ClientRow): StoredClient => ({
   client: row.id,
+  publicKey: row.public_key,
   endpoint: row.address === null || row.port === null ? null : { address: row.address, port: row.port },
   local: row.local,
   lastTai64n: row.tai64n,

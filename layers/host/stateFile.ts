@@ -28,7 +28,7 @@ export interface StateFile {
 const applicationId = 0x53616c79
 
 /** `user_version`. Grows with the tables; a newer file is refused. */
-const schemaVersion = 4
+const schemaVersion = 5
 
 /** Only a log of this many pages (64 MiB) is moved into the file by a write. */
 const checkpointPages = 16_384
@@ -64,6 +64,9 @@ const clientColumns = `
 
 /** What version 4 added: the gateway's public key that the client has proved to know. */
 const gatewayKeyColumn = "ALTER TABLE client ADD COLUMN gateway_key TEXT;"
+
+/** What version 5 added: the public key of the device that the row is of. */
+const publicKeyColumn = "ALTER TABLE client ADD COLUMN public_key TEXT;"
 
 /** Before it there was but one key, which every client has that was ever here. */
 const fillGatewayKeys = (database: DatabaseSync): void => {
@@ -255,9 +258,9 @@ const isEmpty = (path: string): boolean => {
 const upgrade = (database: DatabaseSync): void => {
   const version = pragma(database, "user_version")
   if (version >= schemaVersion) return
-  const steps = [schema, restedTable, clientColumns, gatewayKeyColumn].slice(version).join("")
+  const steps = [schema, restedTable, clientColumns, gatewayKeyColumn, publicKeyColumn].slice(version).join("")
   database.exec(`BEGIN IMMEDIATE; ${steps}`)
-  fillGatewayKeys(database)
+  if (version < 4) fillGatewayKeys(database)
   database.exec(`PRAGMA user_version = ${schemaVersion}; COMMIT;`)
 }
 
@@ -294,13 +297,13 @@ const prepare = (database: DatabaseSync) => {
     meta: sql("SELECT name, value FROM meta"),
     putMeta: sql("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
     removeMeta: sql("DELETE FROM meta WHERE name = ?"),
-    clients: sql("SELECT id, address, port, local, tai64n, sent_tick, gateway_key, last_seen FROM client"),
+    clients: sql("SELECT id, public_key, address, port, local, tai64n, sent_tick, gateway_key, last_seen FROM client"),
     putClient: sql(
-      `INSERT INTO client (id, address, port, local, tai64n, sent_tick, gateway_key, last_seen)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (id) DO UPDATE SET address = excluded.address, port = excluded.port, local = excluded.local,
-       tai64n = excluded.tai64n, sent_tick = excluded.sent_tick, gateway_key = excluded.gateway_key,
-       last_seen = excluded.last_seen`
+      `INSERT INTO client (id, public_key, address, port, local, tai64n, sent_tick, gateway_key, last_seen)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET public_key = excluded.public_key, address = excluded.address, port = excluded.port,
+       local = excluded.local, tai64n = excluded.tai64n, sent_tick = excluded.sent_tick,
+       gateway_key = excluded.gateway_key, last_seen = excluded.last_seen`
     ),
     mappings: sql("SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping ORDER BY client, slot"),
     putMapping: sql(

@@ -58,6 +58,8 @@ interface InUse extends OfWorker {
 export interface ClientState extends OfWorker {
   readonly _tag: "ClientState"
   readonly client: ClientId
+  /** Base64, of the device that this was seen of. */
+  readonly publicKey: string
   readonly connected: boolean
   readonly endpoint: SocketAddress | null
   /** The address of ours that it sends to; `null`: not known. */

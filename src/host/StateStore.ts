@@ -26,6 +26,8 @@ export const maxRested = 4_096
 
 export interface StoredClient {
   readonly client: string
+  /** Base64, of the device that all of this is of: another one may have the name by now. `null`: not known. */
+  readonly publicKey: string | null
   readonly endpoint: SocketAddress | null
   /** The address of ours that it sends to. */
   readonly local: string | null

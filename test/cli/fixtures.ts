@@ -46,6 +46,7 @@ export const input: StatusInput = {
         _tag: "ClientState",
         epoch: 2,
         client: ClientId.make("alice"),
+        publicKey: key(2),
         connected: true,
         endpoint: { address: "198.51.100.7", port: 4500 },
         lastTai64n: null,

@@ -24,6 +24,7 @@ const state = (n: number, over: Partial<ClientState> = {}): ClientState => ({
   _tag: "ClientState",
   epoch: 1,
   client: clientId(n),
+  publicKey: upsertClient(n).publicKey,
   connected: true,
   endpoint: { address: "198.51.100.7", port: 4_000 },
   local: null,

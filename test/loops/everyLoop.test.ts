@@ -203,6 +203,7 @@ describe("one bug does not end", () => {
             _tag: "ClientState",
             epoch: 1,
             client: alice,
+            publicKey: known.publicKey,
             connected: true,
             endpoint,
             lastTai64n: null,
@@ -215,6 +216,7 @@ describe("one bug does not end", () => {
           yield* TestClock.adjust("2 seconds")
           const row = {
             client: alice,
+            publicKey: known.publicKey,
             endpoint,
             local: null,
             lastTai64n: null,

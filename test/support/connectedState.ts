@@ -1,11 +1,12 @@
 /** What the worker says of a client of `engineWorld` that has just connected. */
 import type { ClientState } from "../../src/dataplane/notices.ts"
-import { clientId } from "./engineWorld.ts"
+import { clientId, upsertClient } from "./engineWorld.ts"
 
 export const connectedState = (n: number): ClientState => ({
   _tag: "ClientState",
   epoch: 1,
   client: clientId(n),
+  publicKey: upsertClient(n).publicKey,
   connected: true,
   gatewayKey: null,
   endpoint: null,

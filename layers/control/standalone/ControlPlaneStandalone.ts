@@ -103,7 +103,9 @@ const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clien
   const stored = new Map((yield* store.clients).map((row) => [row.client, row]))
   const active = activeClients([...stored.values()], now)
   for (const client of wanted) {
-    const row = stored.get(client.id)
+    const known = stored.get(client.id)
+    // Nothing of a device that had the name before: the new one's clock may be behind that one's.
+    const row = known?.publicKey === null || known?.publicKey === client.publicKey ? known : undefined
     const endpoint = row?.endpoint ?? null
     yield* clients.upsert(client, {
       endpoint,
@@ -311,11 +313,13 @@ const rememberClients = Effect.fnUntraced(function* (names: TunnelNames["Service
         const some = states.slice(at, at + rowsPerWrite)
         const wall = yield* Clock.currentTimeMillis
         const now = yield* monotonicMillis
-        const rows = some.map(({ client, endpoint, gatewayKey, handshakeAt, lastTai64n, local, sentTick }) => {
-          const lastSeenAt = handshakeAt === null ? (seenAt.get(client) ?? 0) : Math.round(wall - (now - handshakeAt))
-          seenAt.set(client, lastSeenAt)
-          return { client, endpoint, local, lastTai64n, sentTick, gatewayKey, lastSeenAt }
-        })
+        const rows = some.map(
+          ({ client, endpoint, gatewayKey, handshakeAt, lastTai64n, local, publicKey, sentTick }) => {
+            const lastSeenAt = handshakeAt === null ? (seenAt.get(client) ?? 0) : Math.round(wall - (now - handshakeAt))
+            seenAt.set(client, lastSeenAt)
+            return { client, publicKey, endpoint, local, lastTai64n, sentTick, gatewayKey, lastSeenAt }
+          }
+        )
         yield* store.putClients(rows)
         for (const state of some) if (dirty.get(state.client) === state) dirty.delete(state.client)
         failing = false

@@ -45,6 +45,7 @@ export class ClientReports {
       _tag: "ClientState",
       epoch: this.state.epoch,
       client: client.id,
+      publicKey: toBase64(peer.publicKey),
       connected: peer.hasSession(this.state.now),
       endpoint: peer.hasEndpoint ? endpointOf(peer.endpoint) : null,
       local: localOf(client),

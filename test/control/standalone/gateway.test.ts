@@ -11,6 +11,7 @@ import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { rcode, recordType } from "../../../src/dns/registry.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { ClientId } from "../../../src/model/Client.ts"
@@ -38,9 +39,10 @@ import {
   gatewayPrivateKey,
   makeClient,
   policy,
-  tunnel4
+  tunnel4,
+  upsertClient
 } from "../../support/engineWorld.ts"
-import { connect, sendInner } from "../../support/memoryClient.ts"
+import { connect, exchange, sendInner } from "../../support/memoryClient.ts"
 import { buildIcmp, buildTcp } from "../../support/packets.ts"
 import { addressesIn, configOf, Disk, layerDisk, layerGateway, query, withLogLines } from "../../support/standalone.ts"
 
@@ -390,6 +392,44 @@ describe("what is remembered of clients", () => {
       const { sentTick, ...later } = (yield* remembered)!
       assert.deepInclude(row, later)
       assert.isAbove(sentTick, row!.sentTick)
+    }).pipe(Effect.provide(layerStore))
+  )
+
+  it.effect("is of the device, where that is known: another one of the same name has nothing of it", () =>
+    Effect.gen(function* () {
+      const old = makeClient(1)
+      const [first, ...others] = config.clients
+      const replaced = {
+        ...config,
+        grants: [],
+        clients: [{ ...first!, publicKey: upsertClient(9).publicKey }, ...others]
+      }
+      /** Whom a gateway with the replaced device in its file calls, which has connected with a clock that is right. */
+      const called = Effect.gen(function* () {
+        const network = yield* DataPlaneMemory.MemoryNetwork
+        const ports: Array<number> = []
+        yield* network.onDatagram((to, datagram) => {
+          if (datagram[0] === 1) ports.push(to.port)
+        })
+        yield* TestClock.adjust("6 seconds")
+        yield* connect(makeClient(9))
+        const state = (yield* (yield* DataPlane).clients).get(clientId(1))
+        return { ports, connected: state?.connected, behindMs: state?.behindMs }
+      }).pipe(Effect.provide(onMemory(replaced), { local: true }))
+      yield* Effect.gen(function* () {
+        yield* TestClock.adjust("1 minute")
+        old.wireguard.initiate(old.peer, 60_000, 60_000 + 86_400_000)
+        yield* exchange([old])
+        yield* TestClock.adjust("1100 millis")
+      }).pipe(Effect.provide(onMemory(config), { local: true }))
+      const row = (yield* remembered)!
+      assert.strictEqual(row.publicKey, first!.publicKey)
+
+      assert.deepStrictEqual(yield* called, { ports: [], connected: true, behindMs: 0 })
+      yield* (yield* StateStore).putClients([{ ...row, publicKey: null }])
+      const unknown = yield* called
+      assert.deepStrictEqual(unknown.ports, [40_001])
+      assert.isAbove(unknown.behindMs ?? 0, 0)
     }).pipe(Effect.provide(layerStore))
   )
 

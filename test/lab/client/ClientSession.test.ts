@@ -55,6 +55,7 @@ const clientWorld = (
           _tag: "ClientState",
           epoch: 1,
           client: id,
+          publicKey: gateway?.publicKey ?? "",
           connected,
           endpoint: null,
           lastTai64n: null,

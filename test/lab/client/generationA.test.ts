@@ -101,6 +101,7 @@ const worldA = (options: { readonly file?: string; readonly gateway?: boolean } 
             _tag: "ClientState",
             epoch: 1,
             client: id,
+            publicKey: gateway!.publicKey,
             connected: true,
             endpoint: null,
             lastTai64n: null,

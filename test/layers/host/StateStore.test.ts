@@ -41,7 +41,7 @@ const mapping = (slot: number, domain = `n${slot}.example`): StoredMapping => ({
 })
 
 /** Of a client that never came. */
-const nowhere = { endpoint: null, local: null, lastTai64n: null, sentTick: 0, gatewayKey: null }
+const nowhere = { publicKey: null, endpoint: null, local: null, lastTai64n: null, sentTick: 0, gatewayKey: null }
 
 const realTurn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 
@@ -61,6 +61,7 @@ describe("StateStore on disk", () => {
       const path = yield* newFile
       const alice = {
         client: "alice",
+        publicKey: "YWxpY2U=",
         endpoint: { address: "2001:db8::1", port: 51820 },
         local: "192.0.2.1",
         lastTai64n: "400000006543210000000000",
@@ -162,7 +163,7 @@ describe("StateStore on disk", () => {
       execute(
         path,
         `DROP TABLE rested; ALTER TABLE client DROP local; ALTER TABLE client DROP sent_tick;
-         ALTER TABLE client DROP gateway_key; PRAGMA user_version = 1`
+         ALTER TABLE client DROP gateway_key; ALTER TABLE client DROP public_key; PRAGMA user_version = 1`
       )
       yield* during(path, (store) => store.removeMapping(mapping(3), 5))
       const slots = yield* during(path, (store) =>
@@ -178,7 +179,7 @@ describe("StateStore on disk", () => {
       const key = yield* during(path, (store) =>
         Effect.andThen(store.putClients([{ ...nowhere, client: "alice", lastSeenAt: 1 }]), store.keys)
       )
-      execute(path, "ALTER TABLE client DROP gateway_key; PRAGMA user_version = 3")
+      execute(path, "ALTER TABLE client DROP gateway_key; ALTER TABLE client DROP public_key; PRAGMA user_version = 3")
 
       const clients = yield* during(path, (store) => store.clients)
 
@@ -186,6 +187,19 @@ describe("StateStore on disk", () => {
         { ...nowhere, client: "alice", lastSeenAt: 1, gatewayKey: publicKeyOf(key.privateKey) }
       ])
     })
+  )
+
+  it.effect(
+    "does not know of which device the rows are in a file from before that was written down, and keeps them",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* newFile
+        const alice = { ...nowhere, client: "alice", gatewayKey: "c29tZSBrZXk=", lastSeenAt: 1 }
+        yield* during(path, (store) => store.putClients([{ ...alice, publicKey: "YWxpY2U=" }]))
+        execute(path, "ALTER TABLE client DROP public_key; PRAGMA user_version = 4")
+
+        assert.deepStrictEqual(yield* during(path, (store) => store.clients), [alice])
+      })
   )
 
   it.effect("has a new key and the old one in the file itself at once, and the old one nowhere when it has ended", () =>
@@ -570,8 +584,8 @@ describe("StateStore on disk", () => {
     [
       "was written by a newer version",
       (path: string) =>
-        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 5`),
-      /newer version \(schema 5, this version knows 4\)/
+        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 6`),
+      /newer version \(schema 6, this version knows 5\)/
     ]
   ] as const) {
     it.effect(`refuses a file that ${what} and leaves every byte of it`, () =>
