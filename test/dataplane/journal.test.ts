@@ -7,7 +7,21 @@ import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { RefusedRow } from "../../src/dataplane/journal.ts"
 import type { Journal, Notice } from "../../src/dataplane/notices.ts"
 import { protocolTcp, protocolUdp } from "../../src/packet/protocols.ts"
-import { lan, network, ready, real4, reply, send, syn, tcp, tcpBack, udp } from "../support/engineSteps.ts"
+import {
+  ack,
+  lan,
+  network,
+  other4,
+  ready,
+  real4,
+  reply,
+  rst,
+  send,
+  syn,
+  tcp,
+  tcpBack,
+  udp
+} from "../support/engineSteps.ts"
 import {
   addresses,
   clientId,
@@ -147,6 +161,53 @@ describe("flows", () => {
       const answers = Effect.map(told(notices), ({ flows }) => flows.map(({ bytesIn, to }) => [to.port, bytesIn]))
       assert.deepStrictEqual(yield* answers, [[443, 40]])
       assert.deepStrictEqual(yield* answers, [[22, 0]])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("that wait for an answer take no room of what is told: other clients' flows are, and their ends", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const silent = Array.from({ length: 11 }, (_, i) => makeClient(i + 2))
+      for (let n = 2; n < silent.length + 2; n++) {
+        yield* setUp(n)
+        yield* send(addresses(n, 1, "Resolved", [real4]))
+      }
+      for (const other of silent) yield* connect(other)
+      const notices = yield* (yield* DataPlane).notices
+      for (let second = 0; second < 3; second++) {
+        for (const [i, other] of silent.entries()) {
+          const ports = Array.from({ length: 16 }, (_, n) => 1_000 + 16 * second + n)
+          yield* sendInner(other, ...ports.map((port) => tcpTo(proxy4, port, i + 2)))
+        }
+        yield* TestClock.adjust("1 second")
+      }
+      yield* Queue.clear(notices)
+      yield* sendInner(client, tcp(443, syn))
+      yield* reply(client, tcpBack(443, syn | ack), tcpBack(443, rst | ack))
+      const { flows } = yield* told(notices)
+      assert.deepStrictEqual(
+        flows.flatMap(({ client, end }) => (client === clientId(1) ? [end?.why ?? "begun"] : [])),
+        ["begun", "reset"]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("that nothing has answered are told with the address that they were tried at last", () =>
+    Effect.gen(function* () {
+      const client = yield* ready()
+      yield* lan
+      yield* send(addresses(1, 1, "Resolved", [real4]))
+      const notices = yield* (yield* DataPlane).notices
+      yield* sendInner(client, tcp(443, syn))
+      yield* send(addresses(1, 2, "Resolved", [other4]))
+      yield* sendInner(client, tcp(443, syn))
+      const { flows } = yield* told(notices, "5 seconds")
+      assert.deepStrictEqual(
+        flows.map(({ end, real }) => [end, real]),
+        [[null, other4]]
+      )
     }).pipe(Effect.provide(layer))
   )
 

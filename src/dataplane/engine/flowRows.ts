@@ -8,18 +8,16 @@ import type { EngineState } from "./engineState.ts"
 /** Of each kind, per client and telling. */
 const perClient = 16
 const inAll = 512
+/** Those that wait for an answer: they are of four tellings. */
+const mostBegun = 2_048
 /** Until one that began is told without an answer: who lost the first packet, or the answer, has sent another one. */
 const answerWithinMs = 3_000
 
-interface Row extends FlowRow {
-  bytesIn: number
-}
-
 export class FlowRows {
   private readonly state: Pick<EngineState, "clients" | "mappings" | "now" | "resources" | "sessions">
-  private rows: Array<Row> = []
-  /** Those of flows that began and go on, by their slot. */
-  private readonly begun = new Map<number, Row>()
+  private rows: Array<FlowRow> = []
+  /** Slots of flows that began and go on. What waits here for an answer takes no room of what is told. */
+  private readonly begun = new Set<number>()
   private untold = 0
   /** Per client: how many that began, and how many that ended, were taken since the last telling. */
   private taken = new Int32Array(64 * 2)
@@ -31,56 +29,46 @@ export class FlowRows {
   }
 
   began(slot: number): void {
-    if (!this.takes(this.state.sessions.clientOf(slot) * 2)) return
-    const row = this.put(slot, null)
-    if (row !== undefined) this.begun.set(slot, row)
+    if (this.begun.size >= mostBegun || !this.takes(this.state.sessions.clientOf(slot) * 2)) this.untold++
+    else this.begun.add(slot)
   }
 
   ended(slot: number, why: SessionEnd): void {
     const { now, sessions } = this.state
-    const begun = this.begun.get(slot)
-    if (begun !== undefined) begun.bytesIn = sessions.bytesIn(slot)
-    this.begun.delete(slot)
-    if (!this.takes(sessions.clientOf(slot) * 2 + 1)) return
-    this.put(slot, { why, bytesOut: sessions.bytesOut(slot), durationMs: now - sessions.firstOutAt(slot) })
+    if (this.begun.delete(slot)) this.put(slot, null)
+    if (!this.takes(sessions.clientOf(slot) * 2 + 1)) this.untold++
+    else this.put(slot, { why, bytesOut: sessions.bytesOut(slot), durationMs: now - sessions.firstOutAt(slot) })
   }
 
   take(): { readonly rows: ReadonlyArray<FlowRow>; readonly untold: number } {
-    const waiting = this.unanswered()
-    const taken = { rows: this.rows.filter((row) => !waiting.has(row)), untold: this.untold }
-    this.rows = [...waiting]
+    const { now, sessions } = this.state
+    for (const slot of this.begun) {
+      if (sessions.bytesIn(slot) === 0 && now - sessions.firstOutAt(slot) < answerWithinMs) continue
+      this.begun.delete(slot)
+      this.put(slot, null)
+    }
+    const { rows, untold } = this
+    this.rows = []
     this.untold = 0
     this.taken.fill(0)
-    return taken
-  }
-
-  /** Flows that may be answered yet; what has come back of the others is put into their rows. */
-  private unanswered(): ReadonlySet<Row> {
-    const { now, sessions } = this.state
-    const waiting = new Set<Row>()
-    for (const [slot, row] of this.begun) {
-      row.bytesIn = sessions.bytesIn(slot)
-      if (row.bytesIn === 0 && now - sessions.firstOutAt(slot) < answerWithinMs) waiting.add(row)
-      else this.begun.delete(slot)
-    }
-    return waiting
+    return { rows, untold }
   }
 
   private takes(which: number): boolean {
     if (which >= this.taken.length) this.taken = grownInts(this.taken, which + 1)
-    if (this.rows.length < inAll && this.taken[which]!++ < perClient) return true
-    this.untold++
-    return false
+    return this.taken[which]!++ < perClient
   }
 
-  private put(slot: number, end: FlowRow["end"]): Row | undefined {
+  /** The flow as it is now: one that nothing has answered may have gone on to another address. */
+  private put(slot: number, end: FlowRow["end"]): void {
+    if (this.rows.length >= inAll) return void this.untold++
     const { clients, mappings, resources, sessions } = this.state
     const client = clients.get(sessions.clientOf(slot))
-    if (client === undefined) return undefined
+    if (client === undefined) return
     const { inside, real } = this
     sessions.destinationInto(slot, inside)
     sessions.realInto(slot, real)
-    const row: Row = {
+    this.rows.push({
       client: client.id,
       to: {
         address: formatAddress(inside),
@@ -92,8 +80,6 @@ export class FlowRows {
       real: equal(inside, real) ? null : formatAddress(real),
       bytesIn: sessions.bytesIn(slot),
       end
-    }
-    this.rows.push(row)
-    return row
+    })
   }
 }
