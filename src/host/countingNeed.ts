@@ -26,9 +26,14 @@ export interface Counting {
   readonly manyAt: number
   /** When something may have been lost the last time, and what had been missed before. */
   readonly doubt: { readonly at: number; readonly missed: number }
-  /** Misses per millisecond that are no doubt, as nothing was lost when half of them came; and how many more just now. */
-  readonly allowed: number
-  readonly spare: number
+  /**
+   * Misses that are no doubt, as nothing was lost when half of them came: a token bucket's tokens per millisecond, and how
+   * many are in it.
+   */
+  readonly rate: number
+  readonly tokens: number
+  /** Since when it is seen whether far fewer come than the rate allows, and what had been missed before. */
+  readonly minute: { readonly at: number; readonly missed: number }
   /** Nothing has come from the host since packets went to it, nothing went since they came, no service has answered. */
   readonly waits: readonly [fromHost: boolean, fromClients: boolean, fromServices: boolean]
 }
@@ -38,8 +43,9 @@ export const countingAtFirst: Counting = {
   seen: null,
   manyAt: Number.NEGATIVE_INFINITY,
   doubt: { at: Number.NEGATIVE_INFINITY, missed: 0 },
-  allowed: 0,
-  spare: 0,
+  rate: 0,
+  tokens: 0,
+  minute: { at: Number.NEGATIVE_INFINITY, missed: 0 },
   waits: [false, false, false]
 }
 
@@ -49,6 +55,9 @@ const many = 2
 const trialMs = 6_000
 /** A pause between loads is shorter. */
 const fewMs = 15_000
+/** So often the rate is halved where less than a quarter of it came: down to one miss in a trial, as that is still seldom. */
+const minuteMs = 60_000
+const leastRate = 1 / trialMs
 
 /** One look. `well`: what is counted shows no loss. */
 export const judgeCounting = (before: Counting, seen: TrafficSeen, well: boolean): Counting => {
@@ -66,19 +75,28 @@ export const judgeCounting = (before: Counting, seen: TrafficSeen, well: boolean
   const rulesChanged = seen.rules !== null && last.rules !== null && seen.rules !== last.rules
   // A stream may go one way only.
   const isSilent = !isMany && (fromHost === true || fromClients === true)
-  const spare = Math.min(before.allowed * trialMs, before.spare + before.allowed * (now - last.at)) - grown("missed")
+  const { minute, rate } = fallen(before, seen)
+  const tokens = Math.min(rate * trialMs, before.tokens + rate * (now - last.at)) - grown("missed")
   // Who asks what is dead misses answers all the time. What is missed during a trial, the counts are there to explain.
-  const isMissing = !before.on && spare < 0
+  const isMissing = !before.on && tokens < 0
   const doubted = rulesChanged || isMissing || fromServices === true || isSilent
   const doubt = doubted ? { at: now, missed: last.missed } : before.doubt
   const manyAt = isMany ? now : before.manyAt
   const tried = now - doubt.at
   if (before.on && isMany && well && tried >= trialMs) {
-    const allowed = (2 * (seen.missed - doubt.missed)) / tried
-    return { on: false, seen, manyAt, doubt, allowed, spare: allowed * trialMs, waits }
+    const learnt = (2 * (seen.missed - doubt.missed)) / tried
+    const minute = { at: now, missed: seen.missed }
+    return { on: false, seen, manyAt, doubt, rate: learnt, tokens: learnt * trialMs, minute, waits }
   }
   const on = before.on || doubted || now - manyAt >= fewMs
-  return { ...before, on, seen, manyAt, doubt, spare, waits }
+  return { on, seen, manyAt, doubt, rate, tokens, minute, waits }
+}
+
+/** The rate after a look: what one client missed in a trial must not hide for ever what all miss later. */
+const fallen = ({ minute, rate }: Counting, { at, missed }: TrafficSeen): Pick<Counting, "minute" | "rate"> => {
+  if (at - minute.at < minuteMs) return { minute, rate }
+  const isFar = missed - minute.missed < (rate / 4) * (at - minute.at)
+  return { minute: { at, missed }, rate: isFar && rate > leastRate ? Math.max(rate / 2, leastRate) : rate }
 }
 
 /** The same where this is the state of the rules that was seen last: a change that was the gateway's own is none. */

@@ -88,6 +88,34 @@ describe("judgeCounting", () => {
     assert.lengthOf(begun, 1)
   })
 
+  it("minds misses again that are many times those of the last minutes, whatever was missed in a trial once", () => {
+    const missing = (missed: number) => ({ ...many, missed })
+    const scanned = [many, ...times(13, missing(1_000))]
+    assert.isFalse(
+      counts(...scanned, ...times(1_200, missing(500)))
+        .slice(13)
+        .includes(true)
+    )
+    const calm = times(2 * 60 * 20, missing(1))
+    assert.isFalse(
+      counts(...scanned, ...calm)
+        .slice(13)
+        .includes(true)
+    )
+    assert.isTrue(
+      counts(...scanned, ...calm, ...times(20, missing(100)))
+        .slice(13)
+        .includes(true)
+    )
+    // One each ten seconds is seldom still, as is one each minute.
+    const seldom = Array.from({ length: 30 }, () => [missing(1), ...times(119, many)]).flat()
+    assert.isFalse(
+      counts(...scanned, ...calm, ...seldom)
+        .slice(13)
+        .includes(true)
+    )
+  })
+
   it("begins when the gateway's services do not answer from one look to the next, however much else comes through", () => {
     assert.deepStrictEqual(counts(many, { ...many, asked: 1 }, { ...many, answered: 1 }, many), [
       false,
