@@ -114,7 +114,7 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
       const packets = yield* dataPlane.counters
       const now = monotonic()
       const rulesNow = yield* host.rulesGeneration
-      const well = lostPaths(judgement).length === 0 && !suspects(judgement)
+      const well = isCounting ? lostPaths(judgement).length === 0 && !suspects(judgement) : null
       counting = judgeCounting(counting, { at: now, rules: rulesNow, ...seenOf(packets) }, well)
       if (counting.on !== isCounting && now - failedAt >= idleMs) {
         const change = counting.on ? begin(packets["udp.received"] ?? 0) : stop

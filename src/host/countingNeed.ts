@@ -59,8 +59,8 @@ const fewMs = 15_000
 const minuteMs = 60_000
 const leastRate = 1 / trialMs
 
-/** One look. `well`: what is counted shows no loss. */
-export const judgeCounting = (before: Counting, seen: TrafficSeen, well: boolean): Counting => {
+/** One look. `well`: what is counted shows no loss; `null`: nothing is counted. */
+export const judgeCounting = (before: Counting, seen: TrafficSeen, well: boolean | null): Counting => {
   const { seen: last } = before
   if (last === null) return { ...before, seen }
   const now = seen.at
@@ -80,10 +80,16 @@ export const judgeCounting = (before: Counting, seen: TrafficSeen, well: boolean
   // Who asks what is dead misses answers all the time. What is missed during a trial, the counts are there to explain.
   const isMissing = !before.on && tokens < 0
   const doubted = rulesChanged || isMissing || fromServices === true || isSilent
-  const doubt = doubted ? { at: now, missed: last.missed } : before.doubt
+  // What nobody has counted is no trial.
+  const isUncounted = before.on && well === null
+  const doubt = isUncounted
+    ? { at: now, missed: seen.missed }
+    : doubted
+      ? { at: now, missed: last.missed }
+      : before.doubt
   const manyAt = isMany ? now : before.manyAt
   const tried = now - doubt.at
-  if (before.on && isMany && well && tried >= trialMs) {
+  if (before.on && isMany && well === true && tried >= trialMs) {
     const learnt = (2 * (seen.missed - doubt.missed)) / tried
     const minute = { at: now, missed: seen.missed }
     return { on: false, seen, manyAt, doubt, rate: learnt, tokens: learnt * trialMs, minute, waits }

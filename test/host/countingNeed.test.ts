@@ -2,7 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { countingAtFirst, judgeCounting, type TrafficSeen, withRules } from "../../src/host/countingNeed.ts"
 
 /** What grows between two looks, which are half a second apart. */
-type Look = Partial<Omit<TrafficSeen, "at" | "rules">> & { readonly rules?: number; readonly lost?: boolean }
+type Look = Partial<Omit<TrafficSeen, "at" | "rules">> & {
+  readonly rules?: number
+  readonly lost?: boolean
+  readonly uncounted?: boolean
+}
 
 const many: Look = { written: 2_000, received: 2_000 }
 const few: Look = { written: 10, received: 10 }
@@ -23,7 +27,7 @@ const counts = (...looks: ReadonlyArray<Look>): ReadonlyArray<boolean> => {
       answered: seen.answered + (look.answered ?? 0),
       rules: look.rules ?? seen.rules
     }
-    counting = judgeCounting(counting, seen, look.lost !== true)
+    counting = judgeCounting(counting, seen, look.uncounted === true ? null : look.lost !== true)
     return counting.on
   })
 }
@@ -44,6 +48,14 @@ describe("judgeCounting", () => {
 
   it("goes on where something is lost already", () => {
     assert.isTrue(last(counts(...times(60, { ...many, lost: true }))))
+  })
+
+  it("goes on trying while nothing can be counted; what is missed meanwhile is in no trial", () => {
+    const missing = (missed: number) => ({ ...many, missed })
+    const uncounted = times(60, { ...missing(1_000), uncounted: true })
+    assert.isFalse(counts(...uncounted, ...times(11, many)).includes(false))
+    const later = [...uncounted, ...times(12, many), missing(10)]
+    assert.deepStrictEqual(counts(...later).slice(-2), [false, true])
   })
 
   for (const [what, doubt] of [

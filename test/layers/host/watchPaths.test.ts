@@ -17,6 +17,7 @@ const watched = Effect.gen(function* () {
     told: [] as Array<boolean>,
     there: false,
     works: true,
+    readable: true,
     generation: 1,
     /** Rules that others change while the table comes or goes. */
     others: 0,
@@ -38,7 +39,7 @@ const watched = Effect.gen(function* () {
         world.there = on
         return Effect.void
       }),
-    pathCounts: () => Effect.suspend(() => (world.there ? Effect.succeed([]) : failed))
+    pathCounts: () => Effect.suspend(() => (world.there && world.readable ? Effect.succeed([]) : failed))
   }
   const counters = Effect.clockWith((clock) =>
     Effect.map(clock.currentTimeMillis, (now) => {
@@ -86,6 +87,39 @@ describe("the table that counts the gateway's packets", () => {
       world.others = 1
       yield* TestClock.adjust("4 seconds")
       assert.deepStrictEqual(world.told, [true, false, true, false, true])
+    }).pipe(Effect.scoped, Effect.provide(inMemory))
+  )
+
+  it.effect("is tried again, and said not to be there, for as long as it cannot be made, however many come through", () =>
+    Effect.gen(function* () {
+      const world = yield* watched
+      world.works = false
+      world.there = false
+      yield* TestClock.adjust("10 seconds")
+      world.perSecond = 10_000
+      yield* TestClock.adjust("1 minute")
+      assert.isAtLeast(world.told.length, 9)
+      assert.strictEqual(world.uncounted(), "no")
+      world.works = true
+      yield* TestClock.adjust("7 seconds")
+      assert.isTrue(world.there)
+      assert.isNull(world.uncounted())
+    }).pipe(Effect.scoped, Effect.provide(inMemory))
+  )
+
+  it.effect("is made again after six seconds only where it is there and cannot be read, and that is said once", () =>
+    Effect.gen(function* () {
+      const world = yield* watched
+      world.readable = false
+      yield* TestClock.adjust("1 minute")
+      assert.isAtLeast(world.told.length, 9)
+      assert.isAtMost(world.told.length, 13)
+      assert.lengthOf(world.lines, 1)
+      assert.strictEqual(world.uncounted(), "no")
+      world.readable = true
+      yield* TestClock.adjust("7 seconds")
+      assert.match(world.lines[1]!, /seen again/)
+      assert.isNull(world.uncounted())
     }).pipe(Effect.scoped, Effect.provide(inMemory))
   )
 
