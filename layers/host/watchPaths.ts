@@ -96,7 +96,8 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
     })
 
     const begin = Effect.fnUntraced(function* (received: number) {
-      yield* Effect.tapError(host.countPaths(plan, true), cannotCount)
+      // A table that cannot be read counts for nobody.
+      yield* Effect.tapError(Effect.andThen(host.countPaths(plan, true), host.pathCounts(plan)), cannotCount)
       if (uncounted !== null) yield* Effect.logInfo("what others on the host take away is seen again")
       uncounted = null
       isCounting = true

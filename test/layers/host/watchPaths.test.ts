@@ -90,21 +90,23 @@ describe("the table that counts the gateway's packets", () => {
     }).pipe(Effect.scoped, Effect.provide(inMemory))
   )
 
-  it.effect("is tried again, and said not to be there, for as long as it cannot be made, however many come through", () =>
-    Effect.gen(function* () {
-      const world = yield* watched
-      world.works = false
-      world.there = false
-      yield* TestClock.adjust("10 seconds")
-      world.perSecond = 10_000
-      yield* TestClock.adjust("1 minute")
-      assert.isAtLeast(world.told.length, 9)
-      assert.strictEqual(world.uncounted(), "no")
-      world.works = true
-      yield* TestClock.adjust("7 seconds")
-      assert.isTrue(world.there)
-      assert.isNull(world.uncounted())
-    }).pipe(Effect.scoped, Effect.provide(inMemory))
+  it.effect(
+    "is tried again, and said not to be there, for as long as it cannot be made, however many come through",
+    () =>
+      Effect.gen(function* () {
+        const world = yield* watched
+        world.works = false
+        world.there = false
+        yield* TestClock.adjust("10 seconds")
+        world.perSecond = 10_000
+        yield* TestClock.adjust("1 minute")
+        assert.isAtLeast(world.told.length, 9)
+        assert.strictEqual(world.uncounted(), "no")
+        world.works = true
+        yield* TestClock.adjust("7 seconds")
+        assert.isTrue(world.there)
+        assert.isNull(world.uncounted())
+      }).pipe(Effect.scoped, Effect.provide(inMemory))
   )
 
   it.effect("is made again after six seconds only where it is there and cannot be read, and that is said once", () =>
