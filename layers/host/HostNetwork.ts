@@ -55,9 +55,10 @@ export const layer: Layer.Layer<HostNetwork, never, ForeignNetworks | IpFamilies
       lookAtRanges: Effect.suspend(() =>
         inForce === null ? Effect.void : Effect.provideContext(lookAgain(look, inForce), context)
       ),
-      refilter: Effect.fnUntraced(function* (allowGatewayHost) {
-        if (inForce !== null) inForce = yield* Effect.provideContext(refilter(look, inForce, allowGatewayHost), context)
-      }),
+      refilter: (allowGatewayHost) =>
+        Effect.suspend(() =>
+          inForce === null ? Effect.void : Effect.provideContext(refilter(look, inForce, allowGatewayHost), context)
+        ),
       repair: (remakeDevice) =>
         Effect.suspend(() =>
           inForce === null

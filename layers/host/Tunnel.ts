@@ -48,7 +48,9 @@ export const layer = (
       // The keeper takes what changes while it makes the gateway's table for a change of that table.
       const countPaths: typeof host.countPaths = (...how) => turn.withPermit(host.countPaths(...how))
       const paths = makePathWatch({ ...host, countPaths }, dataPlane)
-      let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable } | null = null
+      /** `isTorn`: whether the host has its firewall yet is not known. */
+      let current: { readonly plan: TunnelPlan; readonly scope: Scope.Closeable; readonly isTorn?: boolean } | null =
+        null
       let served: { readonly handler: DnsHandler; readonly scope: Scope.Closeable } | null = null
       /** Sockets that are lost later are told as what is wrong with the host. */
       let ready = false
@@ -77,7 +79,8 @@ export const layer = (
         if (hostCandidates) yield* candidates.tell
       })
 
-      const isInForce = (plan: TunnelPlan): boolean => JSON.stringify(current?.plan) === JSON.stringify(plan)
+      const isInForce = (plan: TunnelPlan): boolean =>
+        current?.isTorn !== true && JSON.stringify(current?.plan) === JSON.stringify(plan)
 
       const configure = Effect.fnUntraced(function* (plan: TunnelPlan) {
         if (isInForce(plan)) return false
@@ -85,6 +88,7 @@ export const layer = (
           const { scope } = current
           const { allowGatewayHost } = plan
           if (JSON.stringify({ ...current.plan, allowGatewayHost }) === JSON.stringify(plan)) {
+            current = { plan, scope, isTorn: true }
             yield* host.refilter(allowGatewayHost)
             current = { plan, scope }
             return true

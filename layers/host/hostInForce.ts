@@ -26,7 +26,7 @@ const futileMs = 2_000
 
 /** A plan, and what is remembered of the host that it was put into force on. */
 export interface InForce {
-  readonly plan: HostPlan
+  plan: HostPlan
   /** The device's; another one of the same name is not ours. */
   index: number | null
   /** See `ownTable.ts`. */
@@ -94,9 +94,11 @@ export const refilter = Effect.fn("HostNetwork.refilter")(function* (
   inForce: InForce,
   allowGatewayHost: HostPlan["allowGatewayHost"]
 ) {
-  const next: InForce = { ...inForce, plan: { ...inForce.plan, allowGatewayHost } }
-  if (next.plan.firewall !== "off") yield* installFirewall(look, next)
-  return next
+  // Whatever becomes of the change: the table of before is not right any more, and the next repair makes it anew.
+  inForce.plan = { ...inForce.plan, allowGatewayHost }
+  inForce.table = null
+  inForce.generation = null
+  if (inForce.plan.firewall !== "off") yield* installFirewall(look, inForce)
 })
 
 /** Does it, and yields what did not work. */

@@ -57,7 +57,10 @@ export class HostNetwork extends Context.Service<
     readonly configure: (plan: HostPlan) => Effect.Effect<ReadonlyArray<string>, HostError, Scope.Scope>
     /** Looks again at what the host uses of the ranges in force, and leaves it to the host. Cheap enough for each change. */
     readonly lookAtRanges: Effect.Effect<void, HostError>
-    /** The firewall of the plan in force from now on, in one step; all else, and every connection, stays. */
+    /**
+     * The firewall of the plan in force from now on, in one step; all else, and every connection, stays. Where it fails
+     * `repair` does it.
+     */
     readonly refilter: (allowGatewayHost: HostPlan["allowGatewayHost"]) => Effect.Effect<void, HostError>
     /**
      * Compares the host with the plan in force, and puts right what has been changed. `remakeDevice` makes the TUN device

@@ -191,6 +191,34 @@ describe("the gateway's end of the tunnel", () => {
     }).pipe(Effect.provide(layerOver(host.layer)))
   })
 
+  it.effect("is told to the host again where that has failed, whether it is to open or to close by then", () => {
+    const inner = HostNetworkMemory.make()
+    const told: Array<boolean | undefined> = []
+    const host = Layer.effect(
+      HostNetwork,
+      Effect.map(HostNetwork, (network) =>
+        HostNetwork.of({
+          ...network,
+          refilter: (allow) =>
+            Effect.suspend(() => (told.push(allow) < 3 ? new HostError({ message: "no" }) : Effect.void))
+        })
+      )
+    ).pipe(Layer.provide(inner.layer))
+    return Effect.gen(function* () {
+      const tunnel = yield* Tunnel
+      const configured = (allowGatewayHost: boolean) =>
+        Effect.match(tunnel.configure({ ...plan, allowGatewayHost }), {
+          onFailure: () => "failed",
+          onSuccess: (changed) => changed
+        })
+      yield* configured(true)
+      const steps = [yield* configured(false), yield* configured(true), yield* configured(true), yield* configured(true)]
+
+      assert.deepStrictEqual(steps, ["failed", "failed", true, false])
+      assert.deepStrictEqual(told, [false, true, true])
+    }).pipe(Effect.provide(layerOver(host)))
+  })
+
   it.effect("waits for nobody who puts the host right where the plan is in force already", () => {
     const news = HostNetworkMemory.make()
     const host = Layer.effect(

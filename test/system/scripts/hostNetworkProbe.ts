@@ -238,7 +238,10 @@ const scenarios: Record<string, Scenario> = {
     })
   ),
 
-  /** A reload opens the gateway's host to clients, and another one closes it. Each time: what reaches it, what a look finds. */
+  /**
+   * A reload opens the gateway's host to clients, and another one closes it; once more, where nft fails. Each time: what
+   * reaches it, what a look finds.
+   */
   refiltered: configured((io) =>
     Effect.gen(function* () {
       const network = yield* HostNetwork
@@ -249,6 +252,13 @@ const scenarios: Record<string, Scenario> = {
         yield* network.refilter(allow)
         outcome.push({ ...(yield* network.repair(Effect.void)), reached: yield* reached })
       }
+      yield* network.refilter(true)
+      const nft = sh("command -v nft").trim()
+      // In this namespace alone.
+      sh(`mount --bind /bin/false ${nft}`)
+      yield* Effect.ignore(network.refilter(false))
+      sh(`umount ${nft}`)
+      outcome.push({ ...(yield* network.repair(Effect.void)), reached: yield* reached })
       return outcome
     })
   ),
