@@ -8,7 +8,7 @@ import type { Authorizations } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
 import type { ControlError } from "../src/cli/ControlClient.ts"
 import type { LoadError } from "../src/cli/load.ts"
-import { fileChanges, type FollowedFile } from "../src/config/fileChanges.ts"
+import { fileChanges, type FollowedFile, readFollowed } from "../src/config/fileChanges.ts"
 import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
 import type { ConfigError } from "../src/config/problem.ts"
 import { Registry } from "../src/control/Registry.ts"
@@ -86,7 +86,8 @@ export const layer = (
 ): Layer.Layer<GatewayServices, GatewayError> =>
   Layer.unwrap(
     Effect.gen(function* () {
-      const { levelOfFile, mayStart = Effect.void, read } = options
+      const { file, levelOfFile, mayStart = Effect.void } = options
+      const read = options.read && file ? readFollowed(file, options.read) : options.read
       // They log at the level that the registry has; it asks them when it reads the file anew.
       const files = yield* Deferred.make<NameFiles["Service"]>()
       const reading = read && { read: Effect.provideServiceEffect(read, NameFiles, Deferred.await(files)) }

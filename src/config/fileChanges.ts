@@ -8,8 +8,8 @@ export interface FollowedFile {
   readonly path: string
   /** Another text whenever the file has become another. */
   readonly version: Effect.Effect<string>
-  /** The one before the file was read. */
-  readonly read: string
+  /** The one before the file was read last, for whatever reason, or that was told last. */
+  known: string
 }
 
 /** To be had before the file is read: what changes from now on is told. */
@@ -24,8 +24,15 @@ export const followFile = Effect.fnUntraced(function* (
     ),
     Effect.orElseSucceed(() => "gone")
   )
-  return { path, version, read: yield* version }
+  return { path, version, known: yield* version }
 })
+
+/** Reads the file; what changes from now on is told, and nothing before. */
+export const readFollowed = <A, E, R>(file: FollowedFile, read: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(file.version, (version) => {
+    file.known = version
+    return read
+  })
 
 const lookEvery = "500 millis"
 /** Until it is asked again whether to look. */
@@ -35,18 +42,14 @@ const askEvery = "5 seconds"
  * One element per change, once the file has been the same at two looks: editors write more than once. That it is gone is a
  * change too. It is not looked at while it is not `wanted`.
  */
-export const fileChanges = (
-  { read, version }: Omit<FollowedFile, "path">,
-  wanted: () => boolean
-): Stream.Stream<void> =>
+export const fileChanges = (file: Omit<FollowedFile, "path">, wanted: () => boolean): Stream.Stream<void> =>
   Stream.suspend(() => {
-    let told = read
     let seen: string | null = null
-    const look = Effect.map(version, (now) => {
+    const look = Effect.map(file.version, (now) => {
       const isSettled = now === seen
       seen = now
-      if (!isSettled || now === told) return false
-      told = now
+      if (!isSettled || now === file.known) return false
+      file.known = now
       return true
     })
     const turn = Effect.suspend(() =>

@@ -9,7 +9,7 @@ import * as Fiber from "effect/Fiber"
 import type * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { fileChanges, followFile } from "../../src/config/fileChanges.ts"
+import { fileChanges, followFile, readFollowed } from "../../src/config/fileChanges.ts"
 
 const inDirectory = <A, E>(use: (directory: string) => Effect.Effect<A, E, FileSystem.FileSystem>) =>
   Effect.acquireUseRelease(
@@ -92,6 +92,31 @@ describe("a file that is followed", () => {
     )
   )
 
+  it.effect("is not told of where it was read since, whoever asked for that; what came after the reading is", () =>
+    Effect.gen(function* () {
+      let [now, count] = ["one", 0]
+      const file = { path: "", version: Effect.sync(() => now), known: "one" }
+      const changes = fileChanges(file, () => true)
+      yield* Effect.forkChild(Stream.runForEach(changes, () => Effect.sync(() => void count++)))
+
+      now = "two"
+      yield* readFollowed(file, Effect.void)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(count, 0)
+      yield* readFollowed(
+        file,
+        Effect.sync(() => void (now = "three"))
+      )
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(count, 1)
+      now = "one"
+      yield* readFollowed(file, Effect.void)
+      now = "three"
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(count, 2)
+    })
+  )
+
   it.effect("is not looked at while nobody wants to know, and told of once where it has changed meanwhile", () =>
     Effect.gen(function* () {
       let [looks, count, wanted, now] = [0, 0, false, "one"]
@@ -99,7 +124,7 @@ describe("a file that is followed", () => {
         looks++
         return now
       })
-      const changes = fileChanges({ version, read: "one" }, () => wanted)
+      const changes = fileChanges({ version, known: "one" }, () => wanted)
       yield* Effect.forkChild(Stream.runForEach(changes, () => Effect.sync(() => void count++)))
 
       yield* TestClock.adjust("1 minute")
