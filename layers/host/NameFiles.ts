@@ -1,5 +1,6 @@
 /** `NameFiles` on files that are read again when they have changed. */
 import { setImmediate } from "node:timers/promises"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberHandle from "effect/FiberHandle"
 import * as Layer from "effect/Layer"
@@ -18,7 +19,9 @@ export interface NameFilesOptions {
 
 /** A change is noticed within this time. */
 const lookEvery = "2 seconds"
-/** A list that is not read by then, as on a mount that is dead, is told, and nothing waits for it. */
+/** The start waits for the files no longer than this: they count once they are read. */
+const startPatience = "3 seconds"
+/** A list that is not read by then, as on a mount that is dead, is told, and given up until the next look. */
 const patience = "30 seconds"
 const noAnswer = `no answer within ${patience}; those after it are not read either`
 
@@ -63,11 +66,16 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
           })
         )
       )
-      setLists(block)
-      yield* look
+      const looked = Deferred.makeUnsafe<void>()
+      const turn = look.pipe(
+        Effect.andThen(Deferred.succeed(looked, undefined)),
+        Effect.andThen(Effect.sleep(lookEvery))
+      )
       const run = yield* FiberHandle.makeRuntime<never>()
-      const lookOn = () => void run(superviseForever("NameFiles.look", Effect.andThen(look, Effect.sleep(lookEvery))))
+      const lookOn = () => void run(superviseForever("NameFiles.look", turn))
+      setLists(block)
       lookOn()
+      yield* Effect.timeoutOption(Deferred.await(looked), startPatience)
       const sum = (of: (list: BlockList) => number) => [...lists.values()].reduce((all, list) => all + of(list), 0)
       const files: FilesOfNames = {
         hosts: (domain) => entries.addresses.get(domain),
@@ -95,6 +103,8 @@ export const layer = ({ block, hosts = "/etc/hosts" }: NameFilesOptions): Layer.
           return { ...files, blocked: (domain: string) => blockedBy(found, domain) }
         }),
         setLists: (paths) => {
+          // A look that is under way goes on.
+          if (paths.length === readers.size && paths.every((path) => readers.has(path))) return
           setLists(paths)
           lookOn()
         },
