@@ -30,20 +30,25 @@ export const layer: Layer.Layer<Tunnel | TunnelRecorder> = Layer.effectContext(
     const served: Array<string> = []
     const moved = yield* Queue.sliding<void>(1)
     let dns: DnsHandler = () => null
+    let ready = false
     const tunnel = Tunnel.of({
       configure: (plan) =>
         Effect.sync(() => {
-          if (JSON.stringify(plan) === JSON.stringify(plans.at(-1))) return false
+          const before = plans.at(-1)
+          if (JSON.stringify(plan) === JSON.stringify(before)) return false
+          const { allowGatewayHost } = plan
+          if (JSON.stringify({ ...before, allowGatewayHost }) !== JSON.stringify(plan)) ready = false
           plans.push(plan)
           return true
         }),
       serve: (handler) =>
         Effect.sync(() => {
           dns = handler
+          ready = true
           served.push(...plans.slice(-1).map(({ gateway4 }) => gateway4))
         }),
       kept: Effect.succeed({ repaired: 0, devicesMade: 0, last: null, wrong: null }),
-      ready: () => plans.length > 0,
+      ready: () => ready,
       firewall: Effect.succeed({ judged: false, uncounted: null, lost: [], counters: { lost: 0, healed: 0 } }),
       reachedFrom: (address) => Effect.sync(() => void reachedFrom.push(address)),
       moved: Queue.take(moved)

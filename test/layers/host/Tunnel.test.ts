@@ -212,7 +212,12 @@ describe("the gateway's end of the tunnel", () => {
           onSuccess: (changed) => changed
         })
       yield* configured(true)
-      const steps = [yield* configured(false), yield* configured(true), yield* configured(true), yield* configured(true)]
+      const steps = [
+        yield* configured(false),
+        yield* configured(true),
+        yield* configured(true),
+        yield* configured(true)
+      ]
 
       assert.deepStrictEqual(steps, ["failed", "failed", true, false])
       assert.deepStrictEqual(told, [false, true, true])
@@ -683,6 +688,23 @@ describe("the tunnel in memory", () => {
       const changed = yield* Effect.forEach([plan, { ...plan }, elsewhere, plan], tunnel.configure)
       assert.deepStrictEqual(changed, [true, false, true, true])
       assert.deepStrictEqual(plans, [plan, elsewhere, plan])
+    }).pipe(Effect.provide(TunnelMemory.layer))
+  )
+
+  it.effect("is ready while it serves DNS, as the real one", () =>
+    Effect.gen(function* () {
+      const tunnel = yield* Tunnel
+      const ready = [tunnel.ready()]
+      for (const step of [
+        tunnel.configure(plan),
+        tunnel.serve(noAnswer),
+        tunnel.configure({ ...plan, allowGatewayHost: true }),
+        tunnel.configure(elsewhere)
+      ]) {
+        yield* step
+        ready.push(tunnel.ready())
+      }
+      assert.deepStrictEqual(ready, [false, false, true, true, false])
     }).pipe(Effect.provide(TunnelMemory.layer))
   )
 })
