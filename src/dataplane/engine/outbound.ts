@@ -196,7 +196,7 @@ export class Outbound {
     if (lastInAt < 0 || state.now - lastInAt >= confirmedSilence) {
       state.silence.outbound(mapping, view.protocol, port, sessions.firstOutAt(slot), lastInAt, state.now)
     }
-    this.countUnanswered(slot)
+    if (lastInAt < 0) this.countUnanswered(slot)
     sessions.realInto(slot, real)
     const outsidePort = sessions.outsidePort(slot)
     sessions.sent(slot, view.length)
@@ -366,7 +366,7 @@ export class Outbound {
       slot = this.open(client, port, view.destination, -1, resource)
       if (slot < 0) return
     }
-    this.countUnanswered(slot)
+    if (!sessions.confirmed(slot)) this.countUnanswered(slot)
     const outsidePort = sessions.outsidePort(slot)
     sessions.sent(slot, view.length)
     sessions.outbound(slot, view.tcpFlags, state.now)
@@ -376,10 +376,12 @@ export class Outbound {
     this.forward()
   }
 
-  /** While nothing has come back a program tries again for a while; later, as of a stream one way, that tells nothing. */
+  /**
+   * Of a flow that nothing has come back of: a program tries again for a while; later, as of a stream one way, that tells
+   * nothing.
+   */
   private countUnanswered(slot: number): void {
     const { now, sessions } = this.state
-    if (sessions.confirmed(slot)) return
     const age = now - sessions.firstOutAt(slot)
     if (age >= unansweredMs && age < unansweredMs + triesMs) this.state.count("outbound.unanswered")
   }
