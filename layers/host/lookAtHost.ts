@@ -23,21 +23,27 @@ import { explainState } from "./stateErrors.ts"
 const patienceMs = 5_000
 
 /** Looks at everything side by side. */
-export const lookAtHost = ({ listenHttp, plan, stateDir }: Examined): Effect.Effect<HostFacts> =>
-  Effect.all(
+export const lookAtHost = Effect.fnUntraced(function* ({
+  listenHttp,
+  plan,
+  stateDir
+}: Examined): Effect.fn.Return<HostFacts> {
+  const udp = yield* Effect.cached(listeners("udp"))
+  const tcp = yield* Effect.cached(listeners("tcp"))
+  return yield* Effect.all(
     {
       tools: Effect.forEach(plan.firewall === "off" ? [ip] : [ip, nft], tool, { concurrency: "unbounded" }),
       tun: look(Effect.suspend(() => tun(plan.device))),
       portTaken: look(
-        Effect.map(listeners("udp"), (all) =>
+        Effect.map(udp, (all) =>
           all.some(({ port }) => port === plan.listenPort)
             ? udpError("bind", "EADDRINUSE", 4, plan.listenPort).message
             : null
         )
       ),
-      dnsTaken: look(Effect.map(Effect.all({ udp: listeners("udp"), tcp: listeners("tcp") }), dnsTaken(plan))),
+      dnsTaken: look(Effect.map(Effect.all({ udp, tcp }), dnsTaken(plan))),
       deviceTaken: look(Effect.sync(() => deviceTaken(plan.device))),
-      httpTaken: look(Effect.map(listeners("tcp"), (all) => listenHttp !== null && isTaken(all, listenHttp))),
+      httpTaken: look(Effect.map(tcp, (all) => listenHttp !== null && isTaken(all, listenHttp))),
       clock: look(Effect.sync(() => ({ synchronized: isClockSynchronized(), aheadMs: writtenAhead(stateDir) }))),
       forwarding: look(Effect.suspend(forwarding)),
       conntrack: look(Effect.sync(connectionTable)),
@@ -53,6 +59,7 @@ export const lookAtHost = ({ listenHttp, plan, stateDir }: Examined): Effect.Eff
     },
     { concurrency: "unbounded" }
   )
+})
 
 const look = <A>(probe: Effect.Effect<A, { readonly message: string }>): Effect.Effect<Look<A>> =>
   probe.pipe(

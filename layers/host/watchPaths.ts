@@ -149,9 +149,8 @@ export const makePathWatch = (host: HostNetwork["Service"], dataPlane: DataPlane
         blamed.filter((b) => news.healed.some((loss) => isSame(loss, b.loss))),
         (what) => `the host lets ${what} through again`
       )
-      const generation = yield* host.rulesGeneration
-      if (generation !== rules && blamed.length > 0) yield* judgeRules
-      rules = generation
+      if (rulesNow !== rules && blamed.length > 0) yield* judgeRules
+      rules = rulesNow
     })
 
     const ended = Effect.fnUntraced(function* (gone: ReadonlyArray<Blamed>, say: (what: string) => string) {
