@@ -20,8 +20,10 @@ import type {
   Command,
   DisconnectClient,
   IceParameters,
+  KnownEndpoint,
   SetAddresses,
   SetKeys,
+  SetKnownEndpoints,
   SetMapping,
   SetPolicy,
   SetResource,
@@ -32,6 +34,8 @@ import type { Order, PlaceClient, PlaceMapping } from "./orders.ts"
 
 /** Clients heard of within this time are called by a new worker. */
 const activeMs = 180_000
+/** Told of in one command: the worker carries out one between two packets. */
+const mostKnownEndpoints = 500
 /** Candidates kept per client. */
 const mostCandidates = 64
 
@@ -47,6 +51,8 @@ interface ClientEntry {
   readonly resources: Map<ResourceId, SetResource>
   readonly mappings: Set<MappingEntry>
   state: ClientState | undefined
+  /** `placed` has what another gateway knows, and that is later than `state`. */
+  told: boolean
 }
 
 interface MappingEntry {
@@ -85,6 +91,8 @@ export class DesiredState {
         return this.removeClient(command.client)
       case "DisconnectClient":
         return this.disconnectClient(command)
+      case "SetKnownEndpoints":
+        return this.setKnownEndpoints(command)
       case "SetResource":
         return this.setResource(command)
       case "RevokeResource":
@@ -127,6 +135,7 @@ export class DesiredState {
       )
     }
     entry.state = state
+    entry.told &&= isBefore(state, entry.placed)
   }
 
   /** A connection has ended for the worker; not so one that it is being told to begin anew. */
@@ -190,9 +199,9 @@ export class DesiredState {
   replay(now: number): Array<Order> {
     const orders: Array<Order> = [...this.latest.values()]
     if (this.policy !== undefined) orders.unshift(this.policy)
-    for (const [client, { candidates, disconnected, lost, placed, state }] of this.entries) {
+    for (const [client, { candidates, disconnected, lost, placed, state, told }] of this.entries) {
       if (disconnected || lost) orders.push({ _tag: "DisconnectClient", client })
-      else orders.push(revived(placed, state, now), ...candidates.values())
+      else orders.push(revived(placed, told, state, now), ...candidates.values())
     }
     for (const { resources } of this.entries.values()) orders.push(...resources.values())
     const mappings = [...this.mappings.values()].toSorted((a, b) => b.lastTrafficAt - a.lastTrafficAt)
@@ -229,6 +238,7 @@ export class DesiredState {
       mappings: new Set(),
       ...known,
       state: known?.placed.publicKey === placed.publicKey ? known.state : undefined,
+      told: known?.placed.publicKey === placed.publicKey && known.told,
       candidates: kept ? known.candidates : new Map(),
       placed,
       disconnected: false,
@@ -276,7 +286,7 @@ export class DesiredState {
     const sameKey = before.publicKey === publicKey
     const { endpoint = before.endpoint, local = null } = command
     const { keepalive = before.keepalive } = command
-    const lastTai64n = command.lastTai64n ?? known.state?.lastTai64n ?? before.lastTai64n
+    const lastTai64n = command.lastTai64n ?? latest(known.state?.lastTai64n ?? null, before.lastTai64n)
     const sentTick = Math.max(command.sentTick ?? 0, known.state?.sentTick ?? 0, before.sentTick)
     const restored = sameKey
       ? {
@@ -325,6 +335,33 @@ export class DesiredState {
     entry.lost = true
     entry.candidates.clear()
     return [command]
+  }
+
+  private setKnownEndpoints({ call, clients }: SetKnownEndpoints): ReadonlyArray<Order> {
+    if (clients.length > mostKnownEndpoints) {
+      this.faults.push(
+        `${clients.length} endpoints were told at once: those behind the ${mostKnownEndpoints}th were ignored`
+      )
+    }
+    const all = clients.slice(0, mostKnownEndpoints)
+    const wellFormed = all.flatMap((known) => canonicalEndpoint(known) ?? [])
+    if (wellFormed.length < all.length) {
+      this.faults.push(`${all.length - wellFormed.length} endpoints at other gateways were ignored: malformed`)
+    }
+    const taken = wellFormed.filter((known) => this.takeEndpoint(known, call))
+    return taken.length === 0 ? [] : [{ _tag: "SetKnownEndpoints", call, clients: taken }]
+  }
+
+  /** Whether it is news of a client that may be called at an endpoint. */
+  private takeEndpoint(known: KnownEndpoint, call: boolean): boolean {
+    const entry = this.entries.get(known.client)
+    if (entry === undefined || entry.disconnected || entry.placed.ice !== null) return false
+    const { placed, state } = entry
+    // It has been here since.
+    if (isBefore(known, placed) || (state !== undefined && isBefore(known, state))) return false
+    entry.placed = { ...placed, ...known, sentTick: Math.max(known.sentTick, placed.sentTick), initiate: call }
+    entry.told = true
+    return true
   }
 
   private setResource(command: SetResource): ReadonlyArray<Order> {
@@ -479,6 +516,33 @@ export class DesiredState {
   }
 }
 
+const canonicalEndpoint = (known: KnownEndpoint): KnownEndpoint | undefined => {
+  const { client, endpoint, lastTai64n, sentTick } = known
+  const address = canonical(endpoint.address)
+  const local = known.local === null ? null : canonical(known.local)
+  const isLabel = lastTai64n === null || fromHex(lastTai64n, tai64nLength) !== undefined
+  const areNumbers = isIn(endpoint.port, 1, 65_535) && isIn(sentTick, 0, Number.MAX_SAFE_INTEGER)
+  if (address === undefined || local === undefined || !isLabel || !areNumbers) return undefined
+  const label = lastTai64n === null ? null : lastTai64n.toLowerCase()
+  return { client, endpoint: { address, port: endpoint.port }, local, lastTai64n: label, sentTick }
+}
+
+const isIn = (n: number, least: number, most: number): boolean => Number.isInteger(n) && n >= least && n <= most
+
+type Stamps = Pick<KnownEndpoint, "lastTai64n" | "sentTick">
+
+/** Whether no handshake with the client is known there that is not known here, but one here that is not known there. */
+const isBefore = (there: Stamps, here: Stamps): boolean => {
+  const its = compare(there.lastTai64n ?? "", here.lastTai64n ?? "")
+  const ours = compare(there.sentTick, here.sentTick)
+  return its + ours < 0 && its <= 0 && ours <= 0
+}
+
+const compare = <A extends string | number>(a: A, b: A): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/** Of two TAI64N labels in hexadecimal digits. */
+const latest = (a: string | null, b: string | null): string | null => ((a ?? "") > (b ?? "") ? a : b)
+
 /** Clients may stamp with what no calendar has. */
 const dateOf = (epochMs: number): string =>
   Option.match(DateTime.make(epochMs), { onNone: () => "a time beyond all dates", onSome: DateTime.formatIso })
@@ -507,15 +571,15 @@ const saysNothingNew = (known: ClientEntry, command: UpsertClient): boolean => {
   )
 }
 
-const revived = (client: PlaceClient, state: ClientState | undefined, now: number): PlaceClient => {
-  if (state === undefined) return client
+const revived = (client: PlaceClient, told: boolean, state: ClientState | undefined, now: number): PlaceClient => {
+  if (state === undefined || told) return client
   // What a relay was asked to pass on is asked for anew, and a channel of the last worker's has another number then.
   const reachable = state.path !== "relayed" && state.endpoint !== null
   return {
     ...client,
     endpoint: reachable ? state.endpoint : client.endpoint,
     local: reachable ? state.local : client.local,
-    lastTai64n: state.lastTai64n ?? client.lastTai64n,
+    lastTai64n: latest(state.lastTai64n, client.lastTai64n),
     sentTick: Math.max(state.sentTick, client.sentTick),
     gatewayKey: state.gatewayKey ?? client.gatewayKey,
     initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs

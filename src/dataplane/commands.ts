@@ -16,6 +16,7 @@ export type Command =
   | UpsertClient
   | RemoveClient
   | DisconnectClient
+  | SetKnownEndpoints
   | SetResource
   | RevokeResource
   | SetMapping
@@ -67,6 +68,30 @@ export interface IceParameters {
   readonly local: IceCredentials
   readonly remote: IceCredentials
   readonly role: "controlled" | "controlling"
+}
+
+/**
+ * What other gateways with our key know of clients: one that comes over from there is called at its first packet. A client
+ * is left as it is if its last handshake was here, or if ICE finds its path; unknown ones are passed over. At most 500 in
+ * one command.
+ */
+export interface SetKnownEndpoints {
+  readonly _tag: "SetKnownEndpoints"
+  readonly clients: ReadonlyArray<KnownEndpoint>
+  /**
+   * Their gateway is gone: they are called in this order (so newest first), up to 2,000 a second, and by a next worker like
+   * others after a start. `false`: their gateway lives, so nobody calls them unless they send.
+   */
+  readonly call: boolean
+}
+
+/** As in `UpsertClient`, at the other gateway. */
+export interface KnownEndpoint {
+  readonly client: ClientId
+  readonly endpoint: SocketAddress
+  readonly local: string | null
+  readonly lastTai64n: string | null
+  readonly sentTick: number
 }
 
 interface RemoveClient {

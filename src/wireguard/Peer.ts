@@ -51,6 +51,9 @@ export class Peer implements Timed {
   /** Monotonic milliseconds of the last authentic message from it; -Infinity before. */
   heardAt = -never
 
+  /** Monotonic milliseconds of our last initiation; -Infinity before. */
+  initiatedAt = -never
+
   /** @internal */ readonly cookies: CookieHolder
   /** @internal */ readonly presharedKey = new Uint8Array(32)
   /** @internal Tried in turns with `presharedKey` until one of them has proven right; see `setOtherKey`. */
@@ -68,7 +71,7 @@ export class Peer implements Timed {
   /** @internal Like `next`, of an initiation that may be a replay. */ unproven: Keypair | null = null
   /** @internal By how much it was stamped too early. */ unprovenBehindMs = 0
   /** @internal */ outgoing: Outgoing | null = null
-  /** @internal When the last initiation was sent or accepted. */ initiatedAt = -never
+  /** @internal The initiation under way is not repeated: see `WireGuard.callAt`. */ calledOnce = false
   /** @internal */ acceptedAt = -never
   /** @internal When the last `unproven` one was answered. */ doubtedAt = -never
   /** @internal Added to timers that both sides might otherwise run in step. */ jitter = 0

@@ -7,7 +7,7 @@
  */
 import type { Arena } from "../packet/arena.ts"
 import { equal } from "../packet/address.ts"
-import { copyEndpoint, type Endpoint, sameRemote } from "../packet/endpoint.ts"
+import { copyEndpoint, type Endpoint, makeEndpoint, sameRemote } from "../packet/endpoint.ts"
 import { CookieHolder } from "./cookie.ts"
 import { HandshakeGate } from "./handshakeGate.ts"
 import { defaultLimits, EventRate, type HandshakeLimits } from "./handshakeLimits.ts"
@@ -82,8 +82,8 @@ export class WireGuard {
   private readonly sessions: SessionTable
   private readonly handshakes: Handshakes
   private readonly deadlines = new Deadlines<Peer>()
-  /** Peers that wait for an initiation of ours, oldest first. */
-  private readonly pending = new Set<Peer>()
+  /** Peers that wait for an initiation of ours, oldest first, and where it goes if not to their endpoint. */
+  private readonly pending = new Map<Peer, Readonly<Endpoint> | undefined>()
   private readonly gate: HandshakeGate
   private readonly random = new Uint8Array(2)
   /** Handshake messages and cookies of this turn that may still be looked at. */
@@ -181,6 +181,7 @@ export class WireGuard {
   removePeer(peer: Peer): void {
     if (peer.removed) return
     peer.removed = true
+    peer.hasEndpoint = false
     this.peers.delete(keyText(peer.publicKey))
     this.pending.delete(peer)
     this.deadlines.remove(peer)
@@ -284,6 +285,24 @@ export class WireGuard {
     this.sendInitiation(peer, now, wall)
   }
 
+  /** Has `advance` start a handshake if none is under way and an endpoint is known; one that is under way is gone on with. */
+  call(peer: Peer): void {
+    if (peer.removed || !peer.hasEndpoint) return
+    if (peer.outgoing === null) this.pending.set(peer, undefined)
+    else peer.calledOnce = false
+  }
+
+  /**
+   * Has `advance` send an initiation to somebody who may be the peer: there, from the address of ours that he sent to. As
+   * nothing proves who he is, nothing else of the peer changes, and the initiation is not repeated by itself.
+   */
+  callAt(peer: Peer, from: Readonly<Endpoint>): void {
+    if (peer.removed || this.pending.has(peer)) return
+    const to = makeEndpoint()
+    copyEndpoint(from, to)
+    this.pending.set(peer, to)
+  }
+
   /** Works off some queued handshake messages (`perTurn`); true if more wait. */
   workHandshakes(now: number): boolean {
     for (let i = 0; i < this.limits.perTurn && this.gate.queue.take(); i++) {
@@ -305,16 +324,21 @@ export class WireGuard {
       if (!peer.removed) this.schedule(peer)
     }
     let budget = this.limits.perTurn
-    for (const peer of this.pending) {
+    for (const [peer, to] of this.pending) {
       if (budget-- === 0) break
       this.pending.delete(peer)
-      this.sendInitiation(peer, now, wall)
+      this.sendInitiation(peer, now, wall, to)
     }
+  }
+
+  /** Whether handshake messages wait for `workHandshakes`, or initiations for `advance`. */
+  get busy(): boolean {
+    return this.gate.queue.size > 0 || this.pending.size > 0
   }
 
   /** Monotonic milliseconds of the next due timer, `Infinity` if none, 0 while handshake work waits. */
   nextDeadline(): number {
-    return this.gate.queue.size > 0 || this.pending.size > 0 ? 0 : this.deadlines.next()
+    return this.busy ? 0 : this.deadlines.next()
   }
 
   private receiveTransport(offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
@@ -385,7 +409,7 @@ export class WireGuard {
     Timers.messageReceived(peer, now)
     this.moveEndpoint(peer, from)
     if (peer.removed) return outcome
-    this.sendHandshake(peer, response, now)
+    this.sendHandshake(peer, peer.endpoint, response, now)
     this.schedule(peer)
     return outcome
   }
@@ -429,22 +453,29 @@ export class WireGuard {
     this.event(peer, "HandshakeDone")
   }
 
-  private sendInitiation(peer: Peer, now: number, wall: number): void {
-    const message = peer.hasEndpoint ? this.handshakes.begin(peer, this.keys.toCall(peer), now, wall) : undefined
-    if (message === undefined) return this.giveUp(peer)
+  /** `elsewhere`: to there, see `callAt`. */
+  private sendInitiation(peer: Peer, now: number, wall: number, elsewhere?: Readonly<Endpoint>): void {
+    if (elsewhere === undefined) peer.calledOnce = false
+    else if (peer.outgoing === null || peer.calledOnce) {
+      peer.calledOnce = true
+      this.sessions.setOutgoing(peer, null)
+    }
+    const to = elsewhere ?? (peer.hasEndpoint ? peer.endpoint : undefined)
+    const message = to && this.handshakes.begin(peer, this.keys.toCall(peer), now, wall)
+    if (to === undefined || message === undefined) return this.giveUp(peer)
     peer.initiatedAt = now
     peer.jitter = this.makeJitter()
     peer.retransmitAt = now + Protocol.rekeyTimeout + peer.jitter
-    this.sendHandshake(peer, message, now)
+    this.sendHandshake(peer, to, message, now)
     this.schedule(peer)
   }
 
-  private sendHandshake(peer: Peer, message: Uint8Array, now: number): void {
+  private sendHandshake(peer: Peer, to: Readonly<Endpoint>, message: Uint8Array, now: number): void {
     peer.cookies.sign(message, now)
     this.bytes.set(message, this.scratch)
     peer.txBytes += message.length
     Timers.messageSent(peer, now)
-    this.send(peer.endpoint, this.scratch, message.length)
+    this.send(to, this.scratch, message.length)
   }
 
   private sendKeepalive(peer: Peer, now: number): void {
@@ -465,10 +496,12 @@ export class WireGuard {
     if (peer.retransmitAt <= now) {
       peer.retransmitAt = Number.POSITIVE_INFINITY
       const patience = peer.impatient ? Protocol.iceAttemptTime : Protocol.rekeyAttemptTime
-      if (peer.outgoing === null || now - peer.outgoing.startedAt >= patience) {
+      if (peer.outgoing !== null && peer.calledOnce) {
+        this.sessions.setOutgoing(peer, null)
+      } else if (peer.outgoing === null || now - peer.outgoing.startedAt >= patience) {
         this.giveUp(peer)
       } else {
-        this.pending.add(peer)
+        this.pending.set(peer, undefined)
         this.event(peer, "HandshakeUnanswered")
       }
     }
@@ -491,9 +524,8 @@ export class WireGuard {
 
   /** Asks for an initiation, at most one per 5 s and none while one is under way. */
   private want(peer: Peer, now: number): void {
-    if (peer.removed || peer.passive || !peer.hasEndpoint || peer.outgoing !== null) return
-    if (now - peer.initiatedAt < Protocol.rekeyTimeout) return
-    this.pending.add(peer)
+    const isTooSoon = peer.outgoing === null && now - peer.initiatedAt < Protocol.rekeyTimeout
+    if (!peer.passive && !isTooSoon) this.call(peer)
   }
 
   /** A session that receives only is renewed by its initiator before it becomes too old to answer on. */

@@ -1,6 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import type { Command, SetAddresses, SetMapping, UpsertClient } from "../../src/dataplane/commands.ts"
+import type {
+  Command,
+  KnownEndpoint,
+  SetAddresses,
+  SetKnownEndpoints,
+  SetMapping,
+  UpsertClient
+} from "../../src/dataplane/commands.ts"
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
 import type { ClientState } from "../../src/dataplane/notices.ts"
 import type { Order } from "../../src/dataplane/orders.ts"
@@ -310,6 +317,83 @@ describe("the desired state", () => {
     assert.deepInclude(revived(181_001), { initiate: false })
     desired.observe(state(1, { handshakeAt: null }))
     assert.deepInclude(revived(2_000), { initiate: false })
+  })
+
+  const known = (over: Partial<KnownEndpoint> = {}, n = 1): KnownEndpoint => ({
+    client: clientId(n),
+    endpoint: { address: "203.0.113.9", port: 9 },
+    local: "192.0.2.7",
+    lastTai64n: "41".repeat(12),
+    sentTick: 5,
+    ...over
+  })
+  const tell = (clients: ReadonlyArray<KnownEndpoint>, call = false): SetKnownEndpoints => ({
+    _tag: "SetKnownEndpoints",
+    clients,
+    call
+  })
+
+  it("revives a client where another gateway knew it last, and has it called only if that gateway is gone", () => {
+    const desired = stateOf(upsertClient(1))
+    desired.observe(state(1))
+    const { client: _, ...where } = known()
+    assert.deepStrictEqual(desired.apply(tell([known()])), [tell([known()])])
+    assert.deepInclude(desired.replay(2_000)[0], { ...where, initiate: false })
+    desired.apply(tell([known()], true))
+    assert.deepInclude(desired.replay(2_000)[0], { ...where, initiate: true })
+  })
+
+  it("takes the worker's word again once that knows what was told, and not one from before", () => {
+    const desired = stateOf(upsertClient(1), tell([known()]))
+    desired.observe(state(1))
+    assert.deepInclude(desired.replay(2_000)[0], { endpoint: known().endpoint, initiate: false })
+    desired.observe(state(1, { lastTai64n: "41".repeat(12), sentTick: 6 }))
+    assert.deepInclude(desired.replay(2_000)[0], { endpoint: state(1).endpoint, initiate: true })
+  })
+
+  it("passes over what another gateway knew of a client before its last handshake here", () => {
+    const desired = stateOf(upsertClient(1))
+    desired.observe(state(1, { lastTai64n: "42".repeat(12), sentTick: 5 }))
+    assert.deepStrictEqual(desired.apply(tell([known()], true)), [])
+    desired.observe(state(1, { lastTai64n: "41".repeat(12), sentTick: 6 }))
+    assert.deepStrictEqual(desired.apply(tell([known()], true)), [])
+    assert.lengthOf(desired.apply(tell([known({ sentTick: 7 })], true)), 1)
+  })
+
+  it("passes over strangers, clients by ICE, and those without a key of their own, told at another gateway", () => {
+    const role = { username: "a", password: "a" }
+    const desired = stateOf(
+      upsertClient(1),
+      { ...upsertClient(2), ice: { local: role, remote: role, role: "controlled" } },
+      { ...upsertClient(3), publicKey: upsertClient(1).publicKey }
+    )
+    desired.faults.length = 0
+    assert.deepStrictEqual(desired.apply(tell([1, 2, 9].map((n) => known({}, n)))), [])
+    assert.deepStrictEqual(desired.faults, [])
+  })
+
+  it("ignores malformed endpoints of other gateways, and those beyond 500, in one line each", () => {
+    const desired = stateOf(upsertClient(1))
+    const address = (text: string) => ({ endpoint: { address: text, port: 9 } })
+    const port = (n: number) => ({ endpoint: { address: "203.0.113.9", port: n } })
+    const malformed = [
+      address("nowhere"),
+      port(0),
+      port(65_536),
+      port(1.5),
+      { local: "here" },
+      { lastTai64n: "41" },
+      { sentTick: -1 },
+      { sentTick: Number.NaN },
+      { sentTick: 2 ** 53 }
+    ]
+    assert.deepStrictEqual(desired.apply(tell(malformed.map(known))), [])
+    const many = Array.from({ length: 501 }, (_, i) => known({ sentTick: i }))
+    assert.deepStrictEqual(desired.apply(tell(many)), [tell(many.slice(0, 500))])
+    assert.deepStrictEqual(desired.faults, [
+      "9 endpoints at other gateways were ignored: malformed",
+      "501 endpoints were told at once: those behind the 500th were ignored"
+    ])
   })
 
   it("says that nobody is connected when there is a new worker", () => {

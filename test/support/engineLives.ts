@@ -1,7 +1,7 @@
 /** Engines by themselves, told every kind of command about few contested things, and what they hold afterwards. */
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { makeMemoryPacketIo, type MemoryPacketIo } from "../../layers/memory/memoryPacketIo.ts"
-import type { Command } from "../../src/dataplane/commands.ts"
+import type { Command, SetKnownEndpoints } from "../../src/dataplane/commands.ts"
 import { countersByteLength } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { EngineState } from "../../src/dataplane/engine/engineState.ts"
@@ -9,6 +9,7 @@ import type { RemoteCandidates } from "../../src/ice/remoteCandidates.ts"
 import { RelayId } from "../../src/model/Relay.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { Arena } from "../../src/packet/arena.ts"
+import type { Endpoint } from "../../src/packet/endpoint.ts"
 import { formatTransport } from "../../src/packet/transportAddress.ts"
 import type { OwnKey } from "../../src/wireguard/OwnKey.ts"
 import type { Peer } from "../../src/wireguard/WireGuard.ts"
@@ -30,9 +31,9 @@ export interface LoneEngine {
   readonly io: MemoryPacketIo
 }
 
-export const loneEngine = (onDatagram: (datagram: Uint8Array) => void = () => {}): LoneEngine => {
+export const loneEngine = (onDatagram: (datagram: Uint8Array, to: Endpoint) => void = () => {}): LoneEngine => {
   const arena = new Arena(new ArrayBuffer(1 << 20))
-  const io = makeMemoryPacketIo(arena, { datagram: (_, bytes) => onDatagram(bytes), packet: () => {} })
+  const io = makeMemoryPacketIo(arena, { datagram: (to, bytes) => onDatagram(bytes, to), packet: () => {} })
   const primitives = makeNodePrimitives(arena.bytes)
   const counters = new Float64Array(countersByteLength / 8)
   const sizes = { mtu: 1_280, maxSessions: 64 }
@@ -43,6 +44,20 @@ export const loneEngine = (onDatagram: (datagram: Uint8Array) => void = () => {}
 }
 
 const psk = (fill: number): string => Buffer.alloc(32, fill).toString("base64")
+
+const known = (n: number, sentTick: number, call: boolean): SetKnownEndpoints => ({
+  _tag: "SetKnownEndpoints",
+  clients: [
+    {
+      client: clientId(n),
+      endpoint: { address: "198.51.100.8", port: 4_000 + n },
+      local: "192.0.2.1",
+      lastTai64n: null,
+      sentTick
+    }
+  ],
+  call
+})
 
 const gatewayKeyText = Buffer.from(gatewayPrivateKey).toString("base64")
 
@@ -85,6 +100,8 @@ export const contested: ReadonlyArray<Command> = [
     { ...upsertClient(n), tunnel6: upsertClient(3 - n).tunnel6 },
     { ...upsertClient(n), presharedKey: psk(5) },
     { ...upsertClient(n), endpoint: { address: "198.51.100.7", port: 4_000 + n }, initiate: true },
+    known(n, 1_000_000, true),
+    known(n, 2_000_000, false),
     { ...upsertClient(n), endpoint: null, gatewayKey: psk(21) },
     { ...upsertClient(n), endpoint: null, gatewayKey: psk(22) },
     { ...upsertClient(n), ice: ice("a") },

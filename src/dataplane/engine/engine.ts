@@ -10,11 +10,12 @@ import { channelHeaderLength, ChannelTable } from "../../ice/channelTable.ts"
 import { lookAheadFrom } from "../../nat/lookAhead.ts"
 import type { Reserve } from "../../nat/sessionRecords.ts"
 import type { Arena } from "../../packet/arena.ts"
-import { makeEndpoint } from "../../packet/endpoint.ts"
+import { type Endpoint, makeEndpoint } from "../../packet/endpoint.ts"
 import { read16, write16 } from "../../packet/bytes.ts"
 import { type Checksum, makeChecksum } from "../../packet/checksum.ts"
 import { hearCongestion, isCongested } from "../../packet/trafficClass.ts"
 import type { Primitives } from "../../wireguard/primitives.ts"
+import { messageTransport } from "../../wireguard/protocol.ts"
 import { ReceiveCode } from "../../wireguard/receiveCode.ts"
 import { type Peer, type PeerEvent, WireGuard } from "../../wireguard/WireGuard.ts"
 import { ClientEnd } from "./clientEnd.ts"
@@ -117,8 +118,9 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     const { arena, primitives } = options
-    const seed = new Uint8Array(4)
-    primitives.randomBytes(seed)
+    const random = new Uint8Array(4)
+    primitives.randomBytes(random)
+    const seed = new DataView(random.buffer).getInt32(0)
     this.state = new EngineState({
       epoch: options.epoch,
       arena,
@@ -126,7 +128,7 @@ export class Engine {
       counters: options.counters,
       maxSessions: options.maxSessions,
       ...(options.reserve === undefined ? {} : { reserve: options.reserve }),
-      hashSeed: new DataView(seed.buffer).getInt32(0)
+      hashSeed: seed
     })
     this.uplink = new Uplink(this.state, this.channels, arena)
     this.wireguard = new WireGuard({
@@ -157,7 +159,7 @@ export class Engine {
     this.control = new ControlEvents(this.state, this.link, arena, (client) => this.connections.lost(client, "Goodbye"))
     this.outbound = new Outbound(this.state, this.link, this.tun, this.control, arena, options.mtu)
     this.client = new ClientEnd(this.state, this.link, this.tun, this.control)
-    this.initiations = new Initiations(this.state, this.wireguard, housekeepingMs)
+    this.initiations = new Initiations(this.state, this.wireguard, housekeepingMs, seed)
     this.namesInUse = new NamesInUse(this.state)
     this.executor = new Executor(
       this.state,
@@ -166,10 +168,7 @@ export class Engine {
       this.control,
       this.connections,
       this.reports,
-      (client) => {
-        this.initiations.add(client)
-        this.housekeepingAt = this.state.now
-      }
+      this.initiations
     )
     this.lookAheadFrom = options.lookAheadFrom ?? lookAheadFrom
     this.udpAt = arena.reserve(collectedBytes + receiveCapacity + 64)
@@ -190,12 +189,12 @@ export class Engine {
     if (datagrams < readsPerTurn) this.fullSince = Number.POSITIVE_INFINITY
     else if (now < this.fullSince) this.fullSince = now
     const packets = this.readTun()
-    const more = this.wireguard.workHandshakes(now)
+    if (now >= this.housekeepingAt) this.housekeeping()
+    this.wireguard.workHandshakes(now)
     if (this.wireguard.nextDeadline() <= now) this.wireguard.advance(now, wall)
     if (this.connections.active) this.connections.advance()
-    if (now >= this.housekeepingAt) this.housekeeping()
     this.link.flushBatch()
-    return datagrams === readsPerTurn || packets === readsPerTurn || more
+    return datagrams === readsPerTurn || packets === readsPerTurn || this.wireguard.busy
   }
 
   /** Monotonic milliseconds of the next moment at which `turn` has something to do without any input. */
@@ -226,7 +225,9 @@ export class Engine {
   execute(order: Order, now: number, wall: number): void {
     this.state.now = now
     this.state.wall = wall
+    const waited = this.initiations.waiting
     this.executor.execute(order)
+    if (!waited && this.initiations.waiting) this.housekeepingAt = now
     this.link.flushBatch()
   }
 
@@ -276,7 +277,7 @@ export class Engine {
         }
         const code = wireguard.receive(offset, length, source, now)
         counters[receiveBase + code]!++
-        if (code === ReceiveCode.UnknownReceiver) this.initiations.heard(source)
+        if (code === ReceiveCode.UnknownReceiver) this.unknownReceiver(offset, length, source, now)
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
@@ -300,6 +301,11 @@ export class Engine {
     this.outbound.flush()
     this.link.flushBatch()
     return reads
+  }
+
+  /** Answers to what we have given up are no reason to ask again. */
+  private unknownReceiver(offset: number, length: number, from: Readonly<Endpoint>, now: number): void {
+    if (this.state.bytes[offset] === messageTransport) this.initiations.heard(from, length, now)
   }
 
   private readTun(): number {
@@ -382,8 +388,14 @@ export class Engine {
     if (event === "HandshakeFailed" && client.agent !== undefined) {
       return this.connections.lost(client, "HandshakeFailed")
     }
-    if (event === "EndpointChanged") this.link.moved(peer)
-    if (event === "HandshakeDone") this.link.flush(client)
+    if (event === "EndpointChanged") {
+      this.link.moved(peer)
+      this.initiations.placed(client)
+    }
+    if (event === "HandshakeDone") {
+      this.link.flush(client)
+      this.initiations.met(client)
+    }
     this.reports.event(client, event)
   }
 }

@@ -11,7 +11,7 @@ import { contains, isIpv4, type Network, parseAddress, parseNetwork, words } fro
 import { isLater } from "../../wireguard/tai64n.ts"
 import type { WireGuard } from "../../wireguard/WireGuard.ts"
 import { fromBase64, fromHex } from "../bytesText.ts"
-import type { RevokeResource, SetAddresses, SetKeys, SetPolicy, SetResource } from "../commands.ts"
+import type { RevokeResource, SetAddresses, SetKeys, SetKnownEndpoints, SetPolicy, SetResource } from "../commands.ts"
 import type { Order, PlaceClient, PlaceMapping } from "../orders.ts"
 import { AddressCache } from "./addressCache.ts"
 import type { ClientReports } from "./clientReports.ts"
@@ -19,6 +19,7 @@ import type { ClientEntry } from "./clientTable.ts"
 import type { Connections } from "./connections.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
+import type { Initiations } from "./initiations.ts"
 import type { Outbound } from "./outbound.ts"
 
 /** Of a suspended flow that waits for whichever lets it through. */
@@ -31,13 +32,12 @@ export class Executor {
   private readonly control: ControlEvents
   private readonly connections: Connections
   private readonly reports: ClientReports
-  private readonly initiate: (client: ClientEntry) => void
+  private readonly initiations: Initiations
   private readonly addresses = new AddressCache()
   private readonly real = words()
   private readonly inside = words()
   private policyText = ""
 
-  /** `initiate` is called for clients towards whom a handshake should start soon. */
   constructor(
     state: EngineState,
     wireguard: WireGuard,
@@ -45,7 +45,7 @@ export class Executor {
     control: ControlEvents,
     connections: Connections,
     reports: ClientReports,
-    initiate: (client: ClientEntry) => void
+    initiations: Initiations
   ) {
     this.state = state
     this.wireguard = wireguard
@@ -53,7 +53,7 @@ export class Executor {
     this.control = control
     this.connections = connections
     this.reports = reports
-    this.initiate = initiate
+    this.initiations = initiations
     state.clients.onRemoved(({ peer }) => wireguard.removePeer(peer))
   }
 
@@ -65,6 +65,8 @@ export class Executor {
         return this.disconnectClient(order.client)
       case "RemoveClient":
         return this.state.clients.remove(order.client)
+      case "SetKnownEndpoints":
+        return this.setKnownEndpoints(order)
       case "SetResource":
         return this.setResource(order)
       case "RevokeResource":
@@ -134,20 +136,41 @@ export class Executor {
     client.byIce = order.ice !== null
     if (order.ice !== null) this.connections.place(client, order.ice, order.initiate)
     if (connected && !peer.hasSession(now)) this.reports.tell(client)
-    const remote = peer.hasEndpoint || order.endpoint === null ? undefined : parseAddress(order.endpoint.address)
+    this.restore(client, order, peer.hasEndpoint)
+    peer.ownKey ??= order.gatewayKey === null ? null : fromBase64(order.gatewayKey, 32)!
+    if (order.initiate && peer.hasEndpoint && !peer.hasSession(now)) this.initiations.resume(client)
+  }
+
+  private setKnownEndpoints({ call, clients }: SetKnownEndpoints): void {
+    for (const known of clients) {
+      const client = this.state.clients.find(known.client)
+      if (client === undefined) continue
+      this.restore(client, known, client.peer.hasSession(this.state.now))
+      if (call) this.initiations.takeOver(client)
+      else this.initiations.withdraw(client)
+    }
+  }
+
+  /** What is known of the client from before, or from elsewhere; where it is, unless it `stays`. */
+  private restore(client: ClientEntry, known: Restored, stays: boolean): void {
+    const { peer } = client
+    const remote = stays || known.endpoint === null ? undefined : parseAddress(known.endpoint.address)
+    const tai64n = known.lastTai64n === null ? undefined : fromHex(known.lastTai64n, 12)
+    const isLatest = tai64n !== undefined && isLater(tai64n, peer.latestTai64n)
+    const isNews = isLatest || known.sentTick > peer.lastTick || !peer.hasEndpoint
+    if (isLatest) peer.latestTai64n.set(tai64n)
+    peer.lastTick = Math.max(peer.lastTick, known.sentTick)
     if (remote !== undefined) {
       Object.assign(peer.endpoint.remote, remote)
-      peer.endpoint.port = order.endpoint!.port
-      peer.endpoint.interfaceIndex = order.endpoint!.interfaceIndex ?? 0
-      const local = order.local === null ? undefined : parseAddress(order.local)
+      peer.endpoint.port = known.endpoint!.port
+      peer.endpoint.interfaceIndex = known.endpoint!.interfaceIndex ?? 0
+      const local = known.local === null ? undefined : parseAddress(known.local)
       Object.assign(peer.endpoint.local, local !== undefined && isIpv4(local) === isIpv4(remote) ? local : words())
+      peer.endpoint.channel = 0
       peer.hasEndpoint = true
     }
-    const tai64n = order.lastTai64n === null ? undefined : fromHex(order.lastTai64n, 12)
-    if (tai64n !== undefined && isLater(tai64n, peer.latestTai64n)) peer.latestTai64n.set(tai64n)
-    peer.lastTick = Math.max(peer.lastTick, order.sentTick)
-    peer.ownKey ??= order.gatewayKey === null ? null : fromBase64(order.gatewayKey, 32)!
-    if (order.initiate && peer.hasEndpoint && !peer.hasSession(now)) this.initiate(client)
+    this.initiations.placed(client)
+    if (remote !== undefined && isNews) this.initiations.told(client)
   }
 
   private disconnectClient(id: PlaceClient["client"]): void {
@@ -330,6 +353,8 @@ export class Executor {
     for (const client of state.clients.all()) this.cutDenied(client)
   }
 }
+
+type Restored = Pick<PlaceClient, "endpoint" | "local" | "lastTai64n" | "sentTick">
 
 /** As bytes; none is a key of zeros (WireGuard's own convention). */
 const keyOf = (presharedKey: string | null): Uint8Array | null =>

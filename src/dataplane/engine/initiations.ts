@@ -1,71 +1,161 @@
 /**
- * Handshakes that a new worker starts towards clients who were there before: few a second, first those who are
- * sending right now, since they do not know yet that their session is gone.
+ * Handshakes that the gateway starts by itself.
+ *
+ * In answer: to a packet of a session that is not known here, from where a client was last. It does not know that its
+ * session is gone, with a worker, a gateway before its restart, or the other gateway that it was with, and would find out
+ * after 15 s. It is called at once, from the address of ours that it sends to. `CallBudget` says how often.
+ *
+ * By order: clients of which there is reason to believe that they are in that position, before they send.
  */
-import { type Endpoint, sameRemote } from "../../packet/endpoint.ts"
-import type { WireGuard } from "../../wireguard/WireGuard.ts"
+import type { Endpoint } from "../../packet/endpoint.ts"
+import { rekeyTimeout } from "../../wireguard/protocol.ts"
+import type { Peer, WireGuard } from "../../wireguard/WireGuard.ts"
+import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
+import { type EndpointRow, KnownEndpoints } from "./knownEndpoints.ts"
 
-const perSecond = 50
+const inAnswer = counterIndex["calls.in_answer"]
+const byOrder = counterIndex["calls.by_order"]
+const limited = counterIndex["calls.limited"]
+
+/** Calls a second in answer, all clients together. */
+const mostAnswers = 2_000
+/** One that was sent less than this ago may yet be answered. */
+const answerMs = 250
+/** A NAT gives a port to one client after another; further ones at one endpoint are not looked at. */
+const mostAtOne = 8
+
+/** Calls by order a second: after a start, and when clients are taken over. */
+const atStart = 50
+const atTakeOver = 2_000
+
+interface Queue {
+  readonly perSecond: number
+  /** Who is to be called, in this order. */
+  readonly clients: Set<ClientEntry>
+  /** Calls that may be sent now. */
+  allowed: number
+}
 
 export class Initiations {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
-  private readonly batch: number
-  private readonly urgent = new Set<ClientEntry>()
-  private readonly others = new Set<ClientEntry>()
-  /** Who may be heard of, by a hash of the endpoint; of two with the same the later one. */
-  private readonly silent = new Map<number, ClientEntry>()
+  private readonly intervalMs: number
+  private readonly endpoints: KnownEndpoints
+  private readonly takenOver: Queue = { perSecond: atTakeOver, clients: new Set(), allowed: 0 }
+  private readonly started: Queue = { perSecond: atStart, clients: new Set(), allowed: 0 }
+  /** Calls in answer, in the second that began then. */
+  private answers = 0
+  private secondAt = Number.NEGATIVE_INFINITY
   private workedAt = Number.NEGATIVE_INFINITY
 
   /** `work` is called every `intervalMs`. */
-  constructor(state: EngineState, wireguard: WireGuard, intervalMs: number) {
+  constructor(state: EngineState, wireguard: WireGuard, intervalMs: number, seed: number) {
     this.state = state
     this.wireguard = wireguard
-    this.batch = Math.ceil((perSecond * intervalMs) / 1_000)
-    state.clients.onRemoved((client) => this.done(client))
+    this.intervalMs = intervalMs
+    this.endpoints = state.track(new KnownEndpoints(seed))
+    state.clients.onRemoved((client) => this.withdraw(client))
   }
 
   get waiting(): boolean {
-    return this.urgent.size > 0 || this.others.size > 0
+    return this.takenOver.clients.size > 0 || this.started.clients.size > 0
   }
 
-  add(client: ClientEntry): void {
-    this.others.add(client)
-    this.silent.set(hashOf(client.peer.endpoint), client)
+  /** The client is known, with another peer than before or at another endpoint. */
+  placed(client: ClientEntry): void {
+    this.endpoints.put(client)
   }
 
-  /** Somebody sends from there in a session that is not known. */
-  heard(from: Readonly<Endpoint>): void {
-    if (this.silent.size === 0) return
-    const hash = hashOf(from)
-    const client = this.silent.get(hash)
-    if (client === undefined || !sameRemote(client.peer.endpoint, from)) return
-    this.silent.delete(hash)
-    if (this.others.delete(client)) this.urgent.add(client)
+  /** It was proved elsewhere to be where its peer's endpoint is. */
+  told(client: ClientEntry): void {
+    this.endpoints.put(client).budget.grant()
+  }
+
+  /** A handshake with it was completed here. */
+  met(client: ClientEntry): void {
+    this.endpoints.put(client).budget.answered()
+  }
+
+  /** After a start: the client is to be called, unless it turns out to be here. */
+  resume(client: ClientEntry): void {
+    this.withdraw(client)
+    this.started.clients.add(client)
+  }
+
+  /** The same when another gateway had it. */
+  takeOver(client: ClientEntry): void {
+    this.withdraw(client)
+    this.takenOver.clients.add(client)
+  }
+
+  withdraw(client: ClientEntry): void {
+    this.takenOver.clients.delete(client)
+    this.started.clients.delete(client)
+  }
+
+  /** A packet of `length` bytes came from there in a session that is not known. */
+  heard(from: Readonly<Endpoint>, length: number, now: number): void {
+    const known = this.callable(from, now)
+    if (known === undefined) return
+    const { budget, client, peer } = known
+    budget.claim(length)
+    if (now - this.secondAt >= 1_000) {
+      this.secondAt = now
+      this.answers = 0
+    }
+    const mayAnswer = this.answers < mostAnswers && now - peer.initiatedAt >= answerMs
+    if (!mayAnswer || !budget.take(peer.rxBytes, now)) {
+      this.state.counters[limited]!++
+      return
+    }
+    this.answers++
+    this.withdraw(client)
+    this.wireguard.callAt(peer, from)
+    this.state.counters[inAnswer]!++
   }
 
   work(): void {
-    const { now, wall } = this.state
-    if (!this.waiting || now - this.workedAt < 1_000 / perSecond) return
+    const { now } = this.state
+    const elapsed = Math.min(now - this.workedAt, this.intervalMs)
     this.workedAt = now
-    let left = this.batch
-    for (const clients of [this.urgent, this.others]) {
+    for (const queue of [this.takenOver, this.started]) {
+      const { clients, perSecond } = queue
+      queue.allowed = Math.min(queue.allowed + (elapsed * perSecond) / 1_000, (this.intervalMs * perSecond) / 1_000)
       for (const client of clients) {
-        if (left-- <= 0) return
-        this.done(client)
-        if (!client.peer.hasSession(now)) this.wireguard.initiate(client.peer, now, wall)
+        if (queue.allowed < 1) break
+        clients.delete(client)
+        if (isHere(client.peer, now)) continue
+        queue.allowed--
+        this.wireguard.call(client.peer)
+        this.state.counters[byOrder]!++
       }
     }
   }
 
-  private done(client: ClientEntry): void {
-    this.urgent.delete(client)
-    this.others.delete(client)
-    if (!this.waiting) this.silent.clear()
+  private isOrdered(client: ClientEntry): boolean {
+    return this.takenOver.clients.has(client) || this.started.clients.has(client)
+  }
+
+  /** Of the clients that were there the one whose last call is the longest ago; nobody, if one of them is here. */
+  private callable(from: Readonly<Endpoint>, now: number): EndpointRow | undefined {
+    let chosen: EndpointRow | undefined
+    let known: EndpointRow | undefined
+    for (let i = 0; i < mostAtOne; i++) {
+      known = this.endpoints.find(from, known)
+      if (known === undefined) break
+      if (isHere(known.peer, now)) return undefined
+      // Where ICE finds the path, the other side starts.
+      if (known.client.byIce && !this.isOrdered(known.client)) continue
+      if (chosen === undefined || known.budget.calledAt < chosen.budget.calledAt) chosen = known
+    }
+    return chosen
   }
 }
 
-const hashOf = ({ port, remote }: Readonly<Endpoint>): number =>
-  Math.imul(remote.w3 ^ Math.imul(remote.w2, 0x9e3779b1) ^ remote.w1 ^ remote.w0, 0x85ebca6b) ^ port
+/**
+ * It was heard so recently that it cannot have lost its session. One that is silent may well have gone over to another
+ * gateway meanwhile, and come back.
+ */
+const isHere = (peer: Peer, now: number): boolean => now - peer.heardAt < rekeyTimeout
