@@ -118,6 +118,8 @@ bench("engine, client to server (batches of 44)", engine.outbound.packets, engin
 bench("engine, server to client (super-packets)", engine.inbound.packets, engine.inbound.step)
 bench("engine, client to server (UDP, one by one)", engine.outboundUdp.packets, engine.outboundUdp.step)
 bench("engine, server to client (UDP, one by one)", engine.inboundUdp.packets, engine.inboundUdp.step)
+bench("engine, of an unknown session, from a client's endpoint", engine.unknown.packets, engine.unknown.step)
+bench("engine, of an unknown session, from elsewhere", engine.unknownElsewhere.packets, engine.unknownElsewhere.step)
 
 report("the packet path, per packet", measures)
 if (only === "" && engine.problem() !== null) throw new Error(engine.problem() ?? "")

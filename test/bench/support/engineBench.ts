@@ -8,7 +8,7 @@ import type { PacketIo } from "../../../src/dataplane/engine/packetIo.ts"
 import { gsoNone, gsoTcp4, makeVirtioHeader } from "../../../src/dataplane/offload/virtioHeader.ts"
 import { copyEndpoint, makeEndpoint } from "../../../src/packet/endpoint.ts"
 import type { Primitives } from "../../../src/wireguard/primitives.ts"
-import { writeCounter } from "../../../src/wireguard/protocol.ts"
+import { messageTransport, rekeyTimeout, writeCounter, writeWord } from "../../../src/wireguard/protocol.ts"
 import { WireGuard } from "../../../src/wireguard/WireGuard.ts"
 import {
   addresses,
@@ -30,6 +30,7 @@ export const superPayload = { segment: 1_368, count: 44 } as const
 const mtu = 1_420
 const real = "10.20.0.10"
 const readsPerTurn = 16
+const clientPort = 40_001
 const ports = { sourcePort: 50_000, destinationPort: 443 }
 const back = { sourcePort: 443, destinationPort: 50_000 }
 
@@ -57,7 +58,7 @@ export const makeEngineBench = () => {
   const out = arena.reserve(64 * 1024)
   const from = makeEndpoint()
   Object.assign(from.remote, addressWords("192.0.2.2"))
-  from.port = 40_001
+  from.port = clientPort
 
   // What the engine reads: a number of reads, each the same bytes.
   let datagrams = 0
@@ -219,6 +220,19 @@ export const makeEngineBench = () => {
       }
     }
   }
+  /** Datagrams of a session that the engine does not know, when its client has been silent for a while. */
+  const unknownSteps = (port: number): Steps => ({
+    packets: readsPerTurn,
+    step: () => {
+      bytes.fill(9, stock, stock + 128)
+      writeWord(bytes, stock, messageTransport)
+      datagramBytes = segment = 128
+      datagrams = readsPerTurn
+      from.port = port
+      engine.turn(now + 2 * rekeyTimeout, wall)
+      from.port = clientPort
+    }
+  })
   const outbound = outboundSteps(
     Array.from({ length: superPayload.count }, (_, i) =>
       buildTcp({
@@ -243,10 +257,13 @@ export const makeEngineBench = () => {
     inbound,
     outboundUdp,
     inboundUdp,
+    unknown: unknownSteps(clientPort),
+    unknownElsewhere: unknownSteps(clientPort + 1),
     /** One line when packets did not take the whole way. */
     problem: (): string | null => {
       const all = readCounters(counters)
-      const lost = all["udp.received"]! - all["outbound.forwarded"]! + all["tun.received"]! - all["inbound.forwarded"]!
+      const known = all["udp.received"]! - all["wireguard.unknown_receiver"]!
+      const lost = known - all["outbound.forwarded"]! + all["tun.received"]! - all["inbound.forwarded"]!
       return all["tun.joined"]! > 0 && all["udp.batched"]! > 0 && lost < 100 ? null : JSON.stringify(all)
     }
   }
