@@ -4,8 +4,9 @@ import { Effect, Schedule } from "effect"
 import { rmSync } from "node:fs"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type Capture, Lab, LabError } from "../../src/lab/demo/Lab.ts"
-import { handshakeMessage, ipView } from "../../src/lab/demo/packets.ts"
+import { type CapturedPacket, handshakeMessage, ipView } from "../../src/lab/demo/packets.ts"
 import { type Gateway, gatewayPort } from "../../src/lab/demo/tunnel.ts"
+import { protocolUdp } from "../../src/packet/protocols.ts"
 import { inPairs } from "../support/inPairs.ts"
 import { gatewayConfig, inLab, inner, outer } from "../support/lab.ts"
 import { nothing, onlyLine, traces } from "../support/operator.ts"
@@ -213,6 +214,38 @@ inPairs(
       assert.include(endpoints, `${service}:${gatewayPort}`)
     }).pipe(inLab)
 )
+
+inPairs("a client that the gateway's call after kill -9 did not reach is called again at its first packet", () =>
+  Effect.gen(function* () {
+    const lab = yield* Lab
+    const world = yield* startWorld()
+    yield* connectWireguardGo(world)
+    const proxy = yield* world.proxyOf()
+    yield* endpointKept
+    const wire = yield* lab.capture("gateway", { devices: ["outer"] })
+    // As behind a NAT that lets nobody in before the client sends.
+    yield* lab.exec("client", ["nft", "-f", "-"], {
+      input: `table inet shut { chain inward { type filter hook input priority 0; udp sport ${gatewayPort} drop; }; }`
+    })
+    const killedAt = Date.now()
+    yield* world.gateway.process.kill
+    yield* restartGateway(world)
+    const missed = yield* wire.first((p) => p.at > killedAt && p.direction === "out" && handshakeMessage(p) === 1, {
+      timeout: "20 seconds"
+    })
+    assert.isNotNull(missed)
+    yield* lab.exec("client", ["nft", "delete table inet shut"])
+
+    const since = Date.now()
+    const back = yield* world.visitor.retry({ address: proxy, every: 50, deadline: 5000 })
+    assert.strictEqual(back.page?.servedBy, inner.origin.v4, JSON.stringify(back.errors))
+    const packet = yield* wire.first((p) => p.at > since && p.direction === "in" && isUdp(p), { timeout: "5 seconds" })
+    const { answer } = yield* calledBack(wire, since)
+    assert.isBelow(answer - (packet?.at ?? 0), 1000)
+  }).pipe(inLab)
+)
+
+const isUdp = ({ bytes }: CapturedPacket): boolean => ipView(bytes)?.protocol === protocolUdp
 
 /** Addresses of the gateway's host from which it would not send to the client by itself. */
 const dialled = {
