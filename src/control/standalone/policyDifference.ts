@@ -139,36 +139,64 @@ export const describeDifference = ({ clients, grants, resolvers, resources, sett
   ].join(", ")
 }
 
-/** Those that are new or gone, and those whose resource or expiry is another. */
+/**
+ * Those that are new or gone, and those whose resource or expiry is another. Most of hundreds of thousands are the same:
+ * both lists are walked side by side, in the order of the file.
+ */
 const grantChanges = (
-  before: GatewayConfig,
-  after: GatewayConfig,
+  { grants: before }: GatewayConfig,
+  { clients, grants: after, resources }: GatewayConfig,
   changed: ReadonlySet<ResourceId>
 ): ReadonlyArray<GrantChange> => {
   const changes: Array<GrantChange> = []
-  const had = Map.groupBy(before.grants, ({ resource }) => resource.id)
-  const has = Map.groupBy(after.grants, ({ resource }) => resource.id)
-  for (const resource of new Set([...had.keys(), ...has.keys()])) {
-    const [then, now] = [had.get(resource) ?? [], has.get(resource) ?? []]
-    // Most of hundreds of thousands.
-    if (!changed.has(resource) && then.length === now.length && then.every((grant, i) => isSameGrant(grant, now[i]!)))
+  const [client, resource] = [placesOf(clients), placesOf(resources)]
+  let [i, j] = [0, 0]
+  while (i < before.length && j < after.length) {
+    const [then, now] = [before[i]!, after[j]!]
+    if (isSamePair(then, now)) {
+      if (then.expiresAt !== now.expiresAt || changed.has(now.resource.id)) changes.push(changeOf(then, now))
+      i++
+      j++
       continue
-    const left = new Map(then.map((grant) => [grant.client.id, grant]))
-    for (const grant of now) {
-      const { client } = grant
-      const former = left.get(client.id) ?? null
-      left.delete(client.id)
-      if (former !== null && former.expiresAt === grant.expiresAt && !changed.has(resource)) continue
-      changes.push({ client: client.id, resource, before: former, after: grant })
     }
-    for (const [client, grant] of left) changes.push({ client, resource, before: grant, after: null })
+    const ahead = resource(then.resource) - resource(now.resource) || client(then.client) - client(now.client)
+    if (ahead < 0) changes.push(changeOf(before[i++]!, null))
+    else changes.push(changeOf(null, after[j++]!))
   }
-  return changes
+  for (const grant of before.slice(i)) changes.push(changeOf(grant, null))
+  for (const grant of after.slice(j)) changes.push(changeOf(null, grant))
+  return joined(changes, changed)
 }
 
-/** Of one resource, which is the same. */
-const isSameGrant = (a: Authorization, b: Authorization): boolean =>
-  a.client.id === b.client.id && a.expiresAt === b.expiresAt
+/** Where the file's order is another, a pair may be among those gone and among the new ones. */
+const joined = (changes: ReadonlyArray<GrantChange>, changed: ReadonlySet<ResourceId>): ReadonlyArray<GrantChange> => {
+  const gone = new Map(changes.flatMap((change) => (change.after === null ? [[pairOf(change), change.before]] : [])))
+  const fresh = new Set(changes.flatMap((change) => (change.before === null ? [pairOf(change)] : [])))
+  if (gone.size === 0 || fresh.size === 0) return changes
+  return changes.flatMap((change) => {
+    const { after, before, resource } = change
+    if (after === null) return fresh.has(pairOf(change)) ? [] : [change]
+    const then = before ?? gone.get(pairOf(change)) ?? null
+    const isSame = then !== null && then.expiresAt === after.expiresAt && !changed.has(resource)
+    return isSame ? [] : [{ ...change, before: then }]
+  })
+}
+
+const changeOf = (before: Authorization | null, after: Authorization | null): GrantChange => {
+  const { client, resource } = (after ?? before)!
+  return { client: client.id, resource: resource.id, before, after }
+}
+
+const isSamePair = (a: Authorization, b: Authorization): boolean =>
+  a.client.id === b.client.id && a.resource.id === b.resource.id
+
+const pairOf = ({ client, resource }: GrantChange): string => JSON.stringify([client, resource])
+
+/** Where each is in the file; what is not in it comes before all that is. */
+const placesOf = (items: ReadonlyArray<{ readonly id: string }>) => {
+  const places = new Map(items.map(({ id }, place) => [id, place]))
+  return ({ id }: { readonly id: string }): number => places.get(id) ?? -1
+}
 
 const byId = <A extends { readonly id: string }>(items: ReadonlyArray<A>): ReadonlyMap<A["id"], A> =>
   new Map(items.map((item) => [item.id, item]))

@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { policyDifference } from "../../../src/control/standalone/policyDifference.ts"
 import { cidrResource } from "../../support/access.ts"
+import { randomPolicy } from "../../support/randomPolicy.ts"
 import { configOf } from "../../support/standalone.ts"
+import { makeRandom } from "../../support/traffic.ts"
 
 const config = configOf([cidrResource("10.0.0.0/8")])
 
@@ -31,6 +33,40 @@ const isEmpty = ({
 describe("the difference of two policies", () => {
   it("is nothing where the file says the same", () => {
     assert.isTrue(isEmpty(policyDifference(config, configOf([cidrResource("10.0.0.0/8")]))))
+  })
+
+  it("has each grant that is new, gone or another, in whatever order the files have them", () => {
+    const random = makeRandom(15)
+    const shuffled = <A>(items: ReadonlyArray<A>): ReadonlyArray<A> =>
+      items
+        .map((item) => ({ item, at: random.below(1_000_000) }))
+        .toSorted((a, b) => a.at - b.at)
+        .map(({ item }) => item)
+    const policy = (): GatewayConfig => {
+      const { grants, ...rest } = randomPolicy(random)
+      const [clients, resources] = [shuffled(rest.clients), shuffled(rest.resources)]
+      const inOrder = resources.flatMap(({ id }) =>
+        clients.flatMap((client) => grants.filter((each) => each.resource.id === id && each.client.id === client.id))
+      )
+      return { ...rest, clients, resources, grants: random.chance(0.5) ? inOrder : shuffled(grants) }
+    }
+    const keyed = ({ grants }: GatewayConfig) =>
+      new Map(grants.map((grant) => [`${grant.client.id} has ${grant.resource.id}`, grant]))
+    for (let i = 0; i < 500; i++) {
+      const [before, after] = [policy(), policy()]
+      const { grants, resources } = policyDifference(before, after)
+      const [then, now] = [keyed(before), keyed(after)]
+      const expected = [...new Set([...then.keys(), ...now.keys()])].flatMap((key) => {
+        const [was, is] = [then.get(key), now.get(key)]
+        const isSame =
+          was !== undefined && was.expiresAt === is?.expiresAt && !resources.changed.includes(is.resource.id)
+        return isSame ? [] : [[key, was ?? null, is ?? null] as const]
+      })
+      assert.sameDeepMembers(
+        grants.map((change) => [`${change.client} has ${change.resource}`, change.before, change.after] as const),
+        expected
+      )
+    }
   })
 
   // What it tells besides: what is odd in the file, and what must hold of it, changes nothing.
