@@ -1,5 +1,6 @@
 import * as Result from "effect/Result"
 import type { Authorization } from "../model/Authorization.ts"
+import type { Client } from "../model/Client.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
@@ -72,10 +73,13 @@ export const resolveConfig = (
   })
 
   const grants: Array<Authorization> = []
+  const admitted = new Map<string, ReadonlyArray<Client>>()
   for (const { resource, allow, expiresAt } of resources) {
-    for (const client of clients) {
-      if (admits(allow, client)) grants.push({ client, resource, expiresAt })
-    }
+    // Many resources have the same list.
+    const list = JSON.stringify([...allow])
+    const allowed = admitted.get(list) ?? clients.filter((client) => admits(allow, client))
+    admitted.set(list, allowed)
+    for (const client of allowed) grants.push({ client, resource, expiresAt })
     if (grants.length > maxGrants) {
       report(
         ["resources"],
