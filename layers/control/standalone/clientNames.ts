@@ -13,7 +13,7 @@ import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { newClients } from "../../../src/control/standalone/policyDifference.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
-import { type Authorization, isOpen } from "../../../src/model/Authorization.ts"
+import { isOpen } from "../../../src/model/Authorization.ts"
 import { PatternIndex } from "../../../src/model/DomainPattern.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
@@ -43,14 +43,14 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
   const byClient = new Map<string, ClientNames>()
 
   const take = (policy: GatewayConfig, rights: ReadonlySet<string>) => {
-    const isWanted = ({ client: { id } }: Authorization) => rights.has(id) || !byClient.has(id)
-    const newRights = rightsOfEach(policy.grants.filter(isWanted))
+    const wanted = new Set(policy.clients.flatMap(({ id }) => (rights.has(id) || !byClient.has(id) ? [id] : [])))
+    const newRights = rightsOfEach(wanted.size === 0 ? [] : policy.grants.filter(({ client }) => wanted.has(client.id)))
     const gone = new Set(byClient.keys())
     byAddress.clear()
     for (const client of policy.clients) {
       gone.delete(client.id)
       let names = byClient.get(client.id)
-      if (names === undefined || rights.has(client.id)) {
+      if (names === undefined || wanted.has(client.id)) {
         const of = newRights.get(client.id) ?? rightsOf(client.id, [])
         const now = { client, rights: of, internet: of.internet }
         names = Object.assign(names ?? newNames(client), now)
@@ -84,6 +84,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     names: ReadonlyArray<NameEntry>,
     rights: ReadonlyArray<DnsGrant>
   ) {
+    if (names.length === 0) return new Set<DnsGrant>()
     const index = new PatternIndex(rights, ({ resource }) => resource.pattern)
     const used = new Set(names.flatMap(({ domain }) => index.covering(domain)))
     if (used.size === 0) return used

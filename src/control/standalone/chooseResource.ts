@@ -10,6 +10,8 @@ export interface DnsGrant extends Authorization {
   readonly resource: DnsResource
 }
 
+export const isOfName = (grant: Authorization): grant is DnsGrant => grant.resource.kind === "dns"
+
 /** The grants for these resources that have not expired, in the order of the grants. */
 export const openGrants = (
   grants: ReadonlyArray<DnsGrant>,

@@ -21,7 +21,7 @@ import type { PatternIndex } from "../../model/DomainPattern.ts"
 import type { CidrResource, DnsResource } from "../../model/Resource.ts"
 import { isLoopback, type Network, parseAddress, parseNetwork } from "../../packet/address.ts"
 import { byPrecedence } from "../../resolution/cover.ts"
-import { type DnsGrant, indexOf, openGrants } from "./chooseResource.ts"
+import { type DnsGrant, indexOf, isOfName, openGrants } from "./chooseResource.ts"
 import { type HeldDomain, heldDomains, reverseResolverOf } from "./heldDomains.ts"
 import { type ProxyNetworks, slotOf } from "./proxyPool.ts"
 
@@ -67,32 +67,40 @@ export interface NameRights {
 
 interface NetworkGrant extends Authorization {
   readonly resource: CidrResource
-  readonly network: Network
+}
+
+const isOfNetwork = (grant: Authorization): grant is NetworkGrant => grant.resource.kind === "cidr"
+
+/** Read once: each question for a name outside asks for those of all networks of its client. */
+const readNetworks = new WeakMap<CidrResource, Network>()
+
+export const networkOf = (resource: CidrResource): Network => {
+  const known = readNetworks.get(resource)
+  if (known !== undefined) return known
+  const network = parseNetwork(resource.network)!
+  readNetworks.set(resource, network)
+  return network
 }
 
 export const rightsOf = (client: ClientId, grants: ReadonlyArray<Authorization>): NameRights =>
   rightsOfEach(grants).get(client) ?? { client, names: [], networks: [], internet: false }
 
-/** Of all clients together: resources are put in order, and networks read, once and not for each. */
+/** Of all clients together: resources are put in order once and not for each. The grants themselves are in them. */
 export const rightsOfEach = (grants: Iterable<Authorization>): ReadonlyMap<ClientId, NameRights> => {
   const rights = new Map<ClientId, Writable<NameRights>>()
   const names = new Map<DnsResource, Array<DnsGrant>>()
   const networks = new Map<CidrResource, Array<NetworkGrant>>()
   for (const grant of grants) {
-    const { client, resource } = grant
+    const { client } = grant
     if (!rights.has(client.id)) rights.set(client.id, { client: client.id, names: [], networks: [], internet: false })
-    if (resource.kind === "internet") rights.get(client.id)!.internet = true
-    else if (resource.kind === "dns") listIn(names, resource).push({ ...grant, resource })
-    else {
-      const of = listIn(networks, resource)
-      const network = of[0]?.network ?? parseNetwork(resource.network)!
-      of.push({ ...grant, resource, network })
-    }
+    if (isOfName(grant)) listIn(names, grant.resource).push(grant)
+    else if (isOfNetwork(grant)) listIn(networks, grant.resource).push(grant)
+    else rights.get(client.id)!.internet = true
   }
   for (const [, of] of [...names].toSorted(([a], [b]) => byPrecedence(a, b))) {
     for (const grant of of) rights.get(grant.client.id)!.names.push(grant)
   }
-  for (const of of [...networks.values()].toSorted(([a], [b]) => b!.network.prefix - a!.network.prefix)) {
+  for (const [, of] of [...networks].toSorted(([a], [b]) => networkOf(b).prefix - networkOf(a).prefix)) {
     for (const grant of of) rights.get(grant.client.id)!.networks.push(grant)
   }
   return rights
@@ -209,13 +217,13 @@ export class NameRoutes {
 
   private reverseZone(of: NameRights, domain: string, network: Network, now: number): Held | NameRoute | undefined {
     const open = of.networks.filter((grant) => isOpen(grant, now))
-    const grant = open.find((grant) => isPartOf(network, grant.network))
+    const grant = open.find((grant) => isPartOf(network, networkOf(grant.resource)))
     const isLocal = isLocalNetwork(network)
     const resolver = grant === undefined ? null : (grant.resource.resolver ?? (isLocal ? this.reverseResolver : null))
     if (resolver !== null) return { domain, resolver, as: "zone" }
     if (!isLocal) return undefined
     // What lies above a name that exists does, too (RFC 8020).
-    return open.some((grant) => isPartOf(grant.network, network)) ? noData : noName
+    return open.some((grant) => isPartOf(networkOf(grant.resource), network)) ? noData : noName
   }
 }
 

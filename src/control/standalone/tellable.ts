@@ -2,7 +2,7 @@
 import { isOpen } from "../../model/Authorization.ts"
 import { optInBits, type DestinationPolicy } from "../../nat/destinationPolicy.ts"
 import { contains, parseAddress } from "../../packet/address.ts"
-import type { NameRights } from "./nameRoutes.ts"
+import { type NameRights, networkOf } from "./nameRoutes.ts"
 
 /** Addresses of that name by which hosts find out about NAT64 (RFC 7050 §2.2, §3). */
 const nat64Probe = { name: "ipv4only.arpa", addresses: ["192.0.0.170", "192.0.0.171"] }
@@ -28,7 +28,7 @@ export const refusalOf = (
   if (domain === nat64Probe.name && nat64Probe.addresses.includes(text)) return undefined
   const isReached = of.networks.some(
     (grant) =>
-      contains(grant.network, address) &&
+      contains(networkOf(grant.resource), address) &&
       isOpen(grant, now) &&
       policy.judge(address, optInBits(grant.resource.allow)) === undefined
   )
