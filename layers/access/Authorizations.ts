@@ -83,13 +83,7 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       yield* cut(client.id, resource.id, "Expired")
     }, inOneTurn)
 
-    const cutExpired = Effect.gen(function* () {
-      const now = yield* today
-      yield* eachOnItsOwn(
-        all(clients).filter((held) => !isOpen(held, now)),
-        cutIfExpired
-      )
-    })
+    const cutExpired = Effect.flatMap(today, (now) => eachOnItsOwn(expiredOf(clients, now), cutIfExpired))
 
     yield* superviseForever("Authorizations.expiry", Effect.andThen(cutExpired, Effect.sleep("1 second"))).pipe(
       Effect.forkScoped
@@ -142,6 +136,18 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
 
 const all = (clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorization>>): ReadonlyArray<Authorization> =>
   Array.from(clients.values()).flatMap((held) => Array.from(held.values()))
+
+/** Looked for each second: most often there is none. */
+const expiredOf = (
+  clients: ReadonlyMap<ClientId, ReadonlyMap<ResourceId, Authorization>>,
+  now: number
+): ReadonlyArray<Authorization> => {
+  const expired: Array<Authorization> = []
+  for (const held of clients.values()) {
+    for (const authorization of held.values()) if (!isOpen(authorization, now)) expired.push(authorization)
+  }
+  return expired
+}
 
 /** Whether both cover the same names by the same rules: if not, each mapping is judged again. */
 const coversNamesAlike = (before: Resource | undefined, resource: Resource): boolean =>

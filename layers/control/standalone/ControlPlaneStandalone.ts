@@ -193,6 +193,7 @@ const changeRights = Effect.fnUntraced(function* (change: PolicyChange) {
 const welcome = Effect.fnUntraced(function* ({ difference }: PolicyChange) {
   const clients = yield* Clients
   const { added } = difference.clients
+  if (added.length === 0) return
   yield* Effect.catch(
     restoreClients(added),
     Effect.fnUntraced(function* (error) {
