@@ -104,6 +104,36 @@ describe("a network resource", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("lets through what was said of it for the client, be it something else for another", () =>
+    Effect.gen(function* () {
+      const clients = [yield* ready(), yield* ready({}, 2)]
+      const out = yield* lan
+      const labOf = (n: number, port: number) => ({
+        ...lab,
+        client: clientId(n),
+        filters: [{ protocol: "tcp" as const, from: port, to: port }]
+      })
+      const opened = Effect.gen(function* () {
+        for (const [i, client] of clients.entries()) {
+          const tcp = (destinationPort: number) =>
+            buildTcp({ source: tunnel4(i + 1), destination: real4, sourcePort: 50_000, destinationPort, flags: syn })
+          yield* sendInner(client, tcp(443), tcp(22))
+        }
+        return out.splice(0).map((packet) => [formatAddress(parsed(packet).source), parsed(packet).destinationPort])
+      })
+      yield* send(labOf(1, 443), labOf(2, 22))
+      assert.deepStrictEqual(yield* opened, [
+        [tunnel4(1), 443],
+        [tunnel4(2), 22]
+      ])
+      yield* send(labOf(1, 22), labOf(2, 22))
+      assert.deepStrictEqual(yield* opened, [
+        [tunnel4(1), 22],
+        [tunnel4(2), 22]
+      ])
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("shares a real host with a name: the answers of both come back to their own ports", () =>
     Effect.gen(function* () {
       const client = yield* ready()

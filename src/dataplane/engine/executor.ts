@@ -15,7 +15,7 @@ import type { RevokeResource, SetAddresses, SetKeys, SetKnownEndpoints, SetPolic
 import type { Order, PlaceClient, PlaceMapping } from "../orders.ts"
 import { AddressCache } from "./addressCache.ts"
 import type { ClientReports } from "./clientReports.ts"
-import type { ClientEntry } from "./clientTable.ts"
+import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { Connections } from "./connections.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
@@ -37,6 +37,8 @@ export class Executor {
   private readonly real = words()
   private readonly inside = words()
   private policyText = ""
+  /** What was said last of each resource, and what was made of it. */
+  private readonly lastResources = new Map<number, { readonly said: string; readonly resource: ClientResource }>()
 
   constructor(
     state: EngineState,
@@ -55,6 +57,7 @@ export class Executor {
     this.reports = reports
     this.initiations = initiations
     state.clients.onRemoved(({ peer }) => wireguard.removePeer(peer))
+    state.resources.onRemoved((index) => void this.lastResources.delete(index))
   }
 
   execute(order: Order): void {
@@ -193,16 +196,32 @@ export class Executor {
     const { state } = this
     const client = state.clients.find(order.client)
     if (client === undefined) return
-    const { kind, resource: id } = order
-    const network = order.network === null ? null : parseNetwork(order.network)!
-    const filters = compileFilters(order.filters)
-    const known = client.resources.has(state.resources.find(id))
-    const index = known ? state.resources.find(id) : state.resources.retain(id)
-    client.resources.set(index, { id, index, kind, network, filters, optIns: optInBits(order.allow) })
+    const known = client.resources.has(state.resources.find(order.resource))
+    const index = known ? state.resources.find(order.resource) : state.resources.retain(order.resource)
+    const resource = this.resourceOf(index, order)
+    const { filters, id, kind, network } = resource
+    client.resources.set(index, resource)
     if (kind === "dns") state.routes.remove(client.index, index)
     else state.routes.set(client.index, index, id, network ?? undefined, filters)
     if (known) this.cutDenied(client)
     else state.sessions.resume(client.index, index, (slot) => this.covers(client, index, slot))
+  }
+
+  /** Most clients that have a resource have the same one, and share what is made of it. */
+  private resourceOf(index: number, { allow, filters, kind, network, resource: id }: SetResource): ClientResource {
+    const said = JSON.stringify([kind, network, filters, allow])
+    const last = this.lastResources.get(index)
+    if (last?.said === said) return last.resource
+    const resource: ClientResource = {
+      id,
+      index,
+      kind,
+      network: network === null ? null : parseNetwork(network)!,
+      filters: compileFilters(filters),
+      optIns: optInBits(allow)
+    }
+    this.lastResources.set(index, { said, resource })
+    return resource
   }
 
   /** Ends the flows that a new one like them would not be let through for. */
