@@ -8,13 +8,15 @@ const namespace = `spsuper${process.pid}`
 const script = fileURLToPath(new URL("scripts/supervision.ts", import.meta.url))
 
 interface Result {
-  readonly how: "throw" | "exit" | "spin"
+  readonly how: "throw" | "exit" | "spin" | "slow"
   /** The longest time between two answers to one of two clients that ping every 10 ms, in milliseconds. */
   readonly gap: number
   readonly epoch: number
   readonly answers: number
   readonly told: ReadonlyArray<string>
   readonly restarts: number
+  /** How long a slow worker took for its orders, in milliseconds. */
+  readonly took?: number
 }
 
 interface Outcome {
@@ -90,6 +92,12 @@ describe("a packet worker with 1,000 clients and 10,000 mappings, while the gate
     const gaps = [...gapsAfter("throw", busy), ...gapsAfter("exit", busy)]
     assert.strictEqual(gaps.length, 4)
     assert.isAtMost(Math.max(...gaps), 1_500)
+  })
+
+  it("lets packets through between orders: none waits for hundreds of them, which take two seconds here", () => {
+    const [slow] = breakWorkers(["slow"]).results
+    assert.isAtLeast(slow!.took!, 1_900)
+    assert.isAtMost(slow!.gap, 1_000)
   })
 
   it("that dies before another stands by is replaced by a new one within a second", () => {

@@ -79,6 +79,9 @@ const lookMs = 250
 
 const realTimeCounter = counterIndex["worker.real_time"]
 
+/** After so long packets have their turn before further orders: a reload has thousands of them. */
+const ordersMs = 1
+
 /** While the replay comes in, packets wait in the kernel. */
 const replayPollMs = 1
 
@@ -147,6 +150,10 @@ export const runPacketWorker = (
     }
     if (Atomics.exchange(shared, pending, 0) === 1) {
       for (;;) {
+        if (!replaying && clock.now() - began >= ordersMs) {
+          Atomics.store(shared, pending, 1)
+          break
+        }
         const message = receiveMessageOnPort(port)
         if (message === undefined) break
         const batch = message.message as ToWorker
@@ -180,7 +187,8 @@ export const runPacketWorker = (
       libc.sched_yield()
       continue
     }
-    const wait = replaying ? replayPollMs : Math.min(longestPollMs, engine.nextDeadline() - ended)
+    const left = Atomics.load(shared, pending) === 1
+    const wait = replaying ? replayPollMs : left ? 0 : Math.min(longestPollMs, engine.nextDeadline() - ended)
     io.poll(Math.max(0, Math.ceil(wait)))
     io.drainEvent()
   }

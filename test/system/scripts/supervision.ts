@@ -1,7 +1,8 @@
 /**
  * Runs inside a network namespace: a live data plane whose key is being replaced, with two WireGuard clients that ping the
  * gateway through the tunnel every 10 ms, one by each of its keys, while the packet worker is broken: each time when another
- * stands by, or with `ALONE=1` before one does. The making of the worker number `BUG_AT` dies in the supervisor.
+ * stands by, or with `ALONE=1` before one does; or while it is slow (`slow`), and hundreds of orders come at once. The
+ * making of the worker number `BUG_AT` dies in the supervisor.
  * Prints one JSON value.
  */
 import { execFileSync } from "node:child_process"
@@ -17,7 +18,7 @@ import * as DataPlaneLive from "../../../layers/dataplane/DataPlane.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import type { WorkerStart } from "../../../layers/dataplane/native/packetWorker.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
-import type { Command } from "../../../src/dataplane/commands.ts"
+import type { Command, SetResource } from "../../../src/dataplane/commands.ts"
 import {
   addresses,
   clientId,
@@ -38,6 +39,8 @@ const device = "spsuper0"
 const port = 51_820
 const clients = 1_000
 const mappingsPerClient = 10
+/** Of five milliseconds each. */
+const slowOrders = 400
 
 const ip = (...args: ReadonlyArray<string>): string => execFileSync("ip", args, { encoding: "utf8", timeout: 10_000 })
 
@@ -54,7 +57,7 @@ const descriptors = (): ReadonlyArray<string> =>
     })
     .toSorted()
 
-const dnsResource = (n: number): Command => ({
+const dnsResource = (n: number): SetResource => ({
   _tag: "SetResource",
   client: clientId(n),
   resource: resourceId("app"),
@@ -194,6 +197,17 @@ const program = Effect.gen(function* () {
     yield* ready
     for (const { seen } of ends) seen.longest = 0
     yield* dataPlane.send({ ...policy, ownAddresses: [`${epoch}:${how}`] })
+    if (how === "slow") {
+      const since = performance.now()
+      for (let n = 1; n <= slowOrders; n++) {
+        yield* dataPlane.send({ ...dnsResource(n), filters: [{ protocol: "icmp" }] })
+      }
+      yield* dataPlane.settled
+      const took = Math.round(performance.now() - since)
+      yield* Effect.sleep("300 millis")
+      results.push({ how, took, gap: Math.round(Math.max(...ends.map(({ seen }) => seen.longest))) })
+      continue
+    }
     yield* Effect.sleep("20 millis").pipe(
       Effect.repeat({ until: () => Effect.map(dataPlane.epoch, (now) => now > epoch) }),
       Effect.timeout("10 seconds")
