@@ -64,6 +64,8 @@ const startMs = 10_000
 /** A worker is stalled when its heartbeat stands still for this long. */
 const stalledMs = 2_000
 const watchMs = 250
+/** Orders per message otherwise: between two of them packets may have their turn. */
+const mostAtOnce = 32
 /** Orders per message of a replay; main's other work runs in between. */
 const replayChunk = 500
 /**
@@ -297,9 +299,20 @@ const makeSupervisor = (
     if (Atomics.exchange(to.shared, pending, 1) === 0) signalEventFd(descriptors.event)
   }
 
+  /** Orders of this turn of main, to be one message: a reload makes thousands. */
+  let outbox: Array<Order> = []
+  const flush = (): void => {
+    const orders = outbox
+    outbox = []
+    if (current !== undefined && orders.length > 0) transmit(current, { orders, more: false, at: now() })
+  }
+
   const post = (order: Order): void => {
-    if (backlog !== undefined) backlog.push(order)
-    else if (current !== undefined) transmit(current, { orders: [order], more: false, at: now() })
+    if (backlog !== undefined) return void backlog.push(order)
+    if (current === undefined) return
+    const count = outbox.push(order)
+    if (count === 1) queueMicrotask(flush)
+    if (count === mostAtOnce) flush()
   }
 
   let { privateKey } = options
@@ -390,6 +403,7 @@ const makeSupervisor = (
     running.epoch = ++epoch
     startedAt = now()
     backlog = []
+    outbox = []
     current = running
     const start: WorkerStart = {
       epoch,
@@ -408,6 +422,7 @@ const makeSupervisor = (
 
   const stop = (running: PacketWorker): Effect.Effect<void> =>
     Effect.gen(function* () {
+      flush()
       current = undefined
       backlog = undefined
       const terminate = Effect.promise(() => running.worker.terminate())
