@@ -8,7 +8,7 @@ import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { StateError } from "../../src/host/StateStore.ts"
-import { tryLock } from "../dataplane/native/fileLock.ts"
+import { tryLock, unlock } from "../dataplane/native/fileLock.ts"
 import { explainState } from "./stateErrors.ts"
 
 /** A gateway that is just ending gets two seconds. */
@@ -64,7 +64,10 @@ const attempt = Effect.fnUntraced(function* (directory: string): Effect.fn.Retur
       const found = fs.statSync(path, { throwIfNoEntry: false })
       return found !== undefined && found.dev === dev && found.ino === ino
     },
-    release: () => fs.closeSync(fd)
+    release: () => {
+      unlock(fd)
+      fs.closeSync(fd)
+    }
   }
 })
 
