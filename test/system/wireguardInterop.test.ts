@@ -381,7 +381,7 @@ it.live("uses the cookie that a loaded wireguard-go demands", () =>
     ours.events.length = 0
     ours.wg.initiate(peer, ours.now(), ours.wall())
     yield* eventually("a cookie", () => ours.types.includes(3))
-    assert.deepStrictEqual(ours.events, [])
+    assert.notInclude(ours.events, "HandshakeDone")
     ours.skip(5_400)
     yield* eventually("a handshake under load", () => ours.events.includes("HandshakeDone"))
 
