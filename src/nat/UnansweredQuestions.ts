@@ -1,7 +1,7 @@
 import { grownInts } from "./slotLists.ts"
 
-/** Of all clients together: about what the socket of the gateway's DNS server holds (`openServerSocket`). */
-export const maxQuestions = 4_096
+/** Of all clients together: half of what the socket of the gateway's DNS server holds (`openServerSocket`). */
+export const maxQuestions = 2_048
 
 /**
  * Questions to the gateway's own DNS server that it has not answered. They wait in one line, its socket's, so that what one

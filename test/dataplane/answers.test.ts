@@ -55,13 +55,13 @@ describe("a packet for the gateway itself", () => {
     for (let i = 0; i < count; i++) yield* sendInner(client, ...Array.from({ length: 100 }, packet))
   })
 
-  it.effect("that is a question: 2,048 of a client may be unanswered, of both families; each answer makes room", () =>
+  it.effect("that is a question: 1,024 of a client may be unanswered, of both families; each answer makes room", () =>
     Effect.gen(function* () {
       const client = yield* ready()
       const out = yield* lan
       yield* hundreds(client, 25, () => question(tunnel4(1), gateway4))
-      assert.strictEqual(out.length, 2_048)
-      assert.strictEqual(yield* counter("outbound.gateway_rate_limited"), 452)
+      assert.strictEqual(out.length, 1_024)
+      assert.strictEqual(yield* counter("outbound.gateway_rate_limited"), 1_476)
       const answer = { sourcePort: 53, destinationPort: 40_000 }
       yield* reply(
         client,
@@ -70,10 +70,10 @@ describe("a packet for the gateway itself", () => {
       )
       assert.strictEqual(client.received.length, 100)
       yield* hundreds(client, 2, () => question(tunnel6(1), gateway6))
-      assert.strictEqual(out.length, 2_148)
+      assert.strictEqual(out.length, 1_124)
       yield* TestClock.adjust("1 second")
       yield* hundreds(client, 10, () => question(tunnel6(1), gateway6))
-      assert.strictEqual(out.length, 2_148 + 512)
+      assert.strictEqual(out.length, 1_124 + 256)
     }).pipe(Effect.provide(layer))
   )
 

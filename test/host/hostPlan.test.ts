@@ -91,7 +91,7 @@ describe("the comparison of a host with its plan", () => {
       [
         "the gateway's nft table was gone",
         "link set dev sally0 addrgenmode none",
-        "link set dev sally0 mtu 1280 txqueuelen 5096 up",
+        "link set dev sally0 mtu 1280 txqueuelen 3048 up",
         "address replace 100.64.0.1/32 dev sally0",
         "address replace fd00:2021:1111::1/128 dev sally0 nodad",
         "route replace 100.64.0.0/11 dev sally0 src 100.64.0.1",
