@@ -350,13 +350,32 @@ describe("a client that sends in a session that the gateway does not know", () =
     assert.deepStrictEqual(answeredKeepalives(standby()), [1, 7, 13, 19])
   })
 
-  it("is not called more often for all that it had sent before, or for being told of again", () => {
+  it("is not called more often for all that it had sent before", () => {
     const world = standby()
-    const { client, gateway, site } = world
-    for (let i = 0; i < 100; i++) site.send(client, gateway)
-    const sentTick = tickOf(site.now) + 1_000_000
-    const again = () => gateway.tell(told([knownAs(1, { sentTick })]))
+    for (let i = 0; i < 100; i++) world.site.send(world.client, world.gateway)
+    assert.deepStrictEqual(answeredKeepalives(world), [1, 7, 13, 19])
+  })
+
+  it("is not called more often for being told of again and again", () => {
+    const world = standby()
+    const again = () => world.gateway.tell(told([knownAs(1)]))
     assert.deepStrictEqual(answeredKeepalives(world, again), [1, 7, 13, 19])
+  })
+
+  it("is not called for an answer to what the gateway has given up", () => {
+    const { client, gateway } = standby()
+    const late = junk(92)
+    late[0] = 2
+    gateway.arrive(client.endpoint, late)
+    assert.lengthOf(gateway.calls(), 0)
+  })
+
+  it("behind an endpoint of a client that has lost its key to another one is called at once", () => {
+    const { client, gateway } = standby()
+    gateway.tell({ ...upsertClient(2) }, told([knownAs(2, { endpoint: { address: "192.0.2.2", port: 40_001 } })]))
+    gateway.tell({ ...upsertClient(3), publicKey: upsertClient(2).publicKey })
+    gateway.arrive(client.endpoint, junk(128))
+    assert.lengthOf(gateway.calls(), 1)
   })
 
   it("behind an endpoint that another client had before is told apart by who answers", () => {

@@ -133,6 +133,21 @@ describe("a recorded WireGuard datagram", () => {
     assert.isTrue(passes(pair))
   })
 
+  it("of no session calls nobody whose path ICE finds: the client's side starts", () => {
+    const { pair } = connected(false)
+    pair.world.run(6_000)
+    const { address, port } = pair.gateway.state!.endpoint!
+    inject(
+      pair,
+      pair.gateway,
+      address,
+      port,
+      Uint8Array.from({ length: 512 }, (_, i) => (i === 0 ? 4 : i < 4 ? 0 : 9))
+    )
+    assert.strictEqual(pair.gateway.count("wireguard.unknown_receiver"), 1)
+    assert.strictEqual(pair.gateway.count("calls.in_answer"), 0)
+  })
+
   it("that begins a handshake through a relay counts against the peer behind it, not against the relay", () => {
     const { pair } = connected()
     const isInitiation = ({ length }: Uint8Array): boolean => length === 148 + 4
