@@ -135,7 +135,7 @@ export class DesiredState {
       )
     }
     entry.state = state
-    entry.told &&= isBefore(state, entry.placed)
+    entry.told &&= lacks(state, entry.placed)
   }
 
   /** A connection has ended for the worker; not so one that it is being told to begin anew. */
@@ -359,7 +359,13 @@ export class DesiredState {
     const { placed, state } = entry
     // It has been here since.
     if (isBefore(known, placed) || (state !== undefined && isBefore(known, state))) return false
-    entry.placed = { ...placed, ...known, sentTick: Math.max(known.sentTick, placed.sentTick), initiate: call }
+    entry.placed = {
+      ...placed,
+      ...known,
+      lastTai64n: latest(known.lastTai64n, placed.lastTai64n),
+      sentTick: Math.max(known.sentTick, placed.sentTick),
+      initiate: call
+    }
     entry.told = true
     return true
   }
@@ -531,14 +537,11 @@ const isIn = (n: number, least: number, most: number): boolean => Number.isInteg
 
 type Stamps = Pick<KnownEndpoint, "lastTai64n" | "sentTick">
 
-/** Whether no handshake with the client is known there that is not known here, but one here that is not known there. */
-const isBefore = (there: Stamps, here: Stamps): boolean => {
-  const its = compare(there.lastTai64n ?? "", here.lastTai64n ?? "")
-  const ours = compare(there.sentTick, here.sentTick)
-  return its + ours < 0 && its <= 0 && ours <= 0
-}
+/** Whether a handshake with the client, of either side's, is known here and not there. */
+const lacks = (there: Stamps, here: Stamps): boolean =>
+  there.sentTick < here.sentTick || (there.lastTai64n ?? "") < (here.lastTai64n ?? "")
 
-const compare = <A extends string | number>(a: A, b: A): number => (a < b ? -1 : a > b ? 1 : 0)
+const isBefore = (there: Stamps, here: Stamps): boolean => lacks(there, here) && !lacks(here, there)
 
 /** Of two TAI64N labels in hexadecimal digits. */
 const latest = (a: string | null, b: string | null): string | null => ((a ?? "") > (b ?? "") ? a : b)
@@ -572,16 +575,20 @@ const saysNothingNew = (known: ClientEntry, command: UpsertClient): boolean => {
 }
 
 const revived = (client: PlaceClient, told: boolean, state: ClientState | undefined, now: number): PlaceClient => {
-  if (state === undefined || told) return client
+  if (state === undefined) return client
+  const known = {
+    ...client,
+    lastTai64n: latest(state.lastTai64n, client.lastTai64n),
+    sentTick: Math.max(state.sentTick, client.sentTick),
+    gatewayKey: state.gatewayKey ?? client.gatewayKey
+  }
+  if (told) return known
   // What a relay was asked to pass on is asked for anew, and a channel of the last worker's has another number then.
   const reachable = state.path !== "relayed" && state.endpoint !== null
   return {
-    ...client,
+    ...known,
     endpoint: reachable ? state.endpoint : client.endpoint,
     local: reachable ? state.local : client.local,
-    lastTai64n: latest(state.lastTai64n, client.lastTai64n),
-    sentTick: Math.max(state.sentTick, client.sentTick),
-    gatewayKey: state.gatewayKey ?? client.gatewayKey,
     initiate: state.endpoint !== null && state.handshakeAt !== null && now - state.handshakeAt <= activeMs
   }
 }

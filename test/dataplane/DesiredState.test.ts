@@ -343,10 +343,28 @@ describe("the desired state", () => {
     assert.deepInclude(desired.replay(2_000)[0], { ...where, initiate: true })
   })
 
+  it("forgets no handshake of a client that another gateway does not know of, nor the key that it was made with", () => {
+    const stamps = { lastTai64n: "42".repeat(12), sentTick: 4 }
+    const reported = stateOf(upsertClient(1))
+    reported.observe(state(1, { ...stamps, gatewayKey: key(21) }))
+    const restored = stateOf({ ...upsertClient(1), ...stamps, gatewayKey: key(21) })
+    for (const desired of [reported, restored]) {
+      desired.apply(tell([known({ lastTai64n: null, sentTick: 9 })]))
+      assert.deepInclude(desired.replay(2_000)[0], {
+        endpoint: known().endpoint,
+        lastTai64n: stamps.lastTai64n,
+        sentTick: 9,
+        gatewayKey: key(21)
+      })
+    }
+  })
+
   it("takes the worker's word again once that knows what was told, and not one from before", () => {
     const desired = stateOf(upsertClient(1), tell([known()]))
-    desired.observe(state(1))
-    assert.deepInclude(desired.replay(2_000)[0], { endpoint: known().endpoint, initiate: false })
+    for (const before of [{}, { lastTai64n: "42".repeat(12), sentTick: 4 }]) {
+      desired.observe(state(1, before))
+      assert.deepInclude(desired.replay(2_000)[0], { endpoint: known().endpoint, initiate: false })
+    }
     desired.observe(state(1, { lastTai64n: "41".repeat(12), sentTick: 6 }))
     assert.deepInclude(desired.replay(2_000)[0], { endpoint: state(1).endpoint, initiate: true })
   })
