@@ -32,13 +32,14 @@ export const up = Command.make(
       )
       return yield* withConfiguredLogLevel(run, config.logLevel)
     }
-    const { readConfig } = yield* load(() => import("../config/readConfig.ts"))
+    const { readConfigAgain } = yield* load(() => import("../config/readConfig.ts"))
     const { followFile } = yield* load(() => import("../config/fileChanges.ts"))
     const followed = yield* followFile(file)
-    const config = yield* readConfig(file)
+    const readConfig = readConfigAgain(file)
+    const config = yield* readConfig
     const { holdTests, holdTestsAtStart } = yield* load(() => import("./testConfig.ts"))
     const context = yield* Effect.context<FileSystem.FileSystem>()
-    const read = Effect.flatMap(Effect.provide(readConfig(file), context), holdTests)
+    const read = Effect.flatMap(Effect.provide(readConfig, context), holdTests)
     const options = {
       devTools,
       newKey,

@@ -5,7 +5,7 @@ import type { GatewayConfig } from "./GatewayConfig.ts"
 import { issueProblems } from "./issueProblems.ts"
 import { type ConfigError, configError } from "./problem.ts"
 import { resolveConfig } from "./resolveConfig.ts"
-import { parseYaml } from "./yamlSource.ts"
+import { makeYamlReader } from "./yamlReader.ts"
 
 const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
   errors: "all",
@@ -13,9 +13,16 @@ const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
   reportInput: true
 })
 
-/** Text of a `sallyport.yaml` to a checked configuration, or all that is wrong with it. `file` is for messages only. */
-export const parseConfig = (text: string, file: string): Result.Result<GatewayConfig, ConfigError> => {
-  const source = parseYaml(text)
+/**
+ * Text of a `sallyport.yaml` to a checked configuration, or all that is wrong with it. `file` is for messages only; `read`
+ * knows what it has read before.
+ */
+export const parseConfig = (
+  text: string,
+  file: string,
+  read = makeYamlReader()
+): Result.Result<GatewayConfig, ConfigError> => {
+  const source = read(text)
   if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
   const decoded = decode(source.success.value)
   if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))

@@ -5,12 +5,19 @@ import { concat } from "../packet/bytes.ts"
 import { maxFileLength } from "./GatewayConfig.ts"
 import { parseConfig } from "./parseConfig.ts"
 import { ConfigError } from "./problem.ts"
+import { makeYamlReader } from "./yamlReader.ts"
 
 /** Reads and checks a `sallyport.yaml`. */
-export const readConfig = Effect.fn("Config.read")(function* (file: string) {
-  const text = yield* readBounded(file, "make it with sallyport init, or name another with --config")
-  return yield* Effect.fromResult(parseConfig(text, file))
-})
+export const readConfig = (file: string) => Effect.suspend(() => readConfigAgain(file))
+
+/** The same as often as it is run: only what has changed since the last time is parsed anew. */
+export const readConfigAgain = (file: string) => {
+  const read = makeYamlReader()
+  return Effect.gen(function* () {
+    const text = yield* readBounded(file, "make it with sallyport init, or name another with --config")
+    return yield* Effect.fromResult(parseConfig(text, file, read))
+  }).pipe(Effect.withSpan("Config.read"))
+}
 
 /**
  * The text of a file of at most 1 MiB, or of a shell's pipe; every failure is one line with its fix. What is no file is not

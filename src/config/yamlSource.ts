@@ -20,14 +20,17 @@ export const yamlOptions = {
   version: "1.2",
   schema: "core",
   // It compares each key with all before it: `refuseNodes` looks for those that are there twice.
-  uniqueKeys: false
+  uniqueKeys: false,
+  prettyErrors: false
 } as const
+
+type Place = Pick<Problem, "line" | "column">
 
 /** The file's plain value, and where in the text its parts are. */
 export interface YamlSource {
   readonly value: unknown
   /** Position of the value at `path` or, with `key`, of its key; the nearest enclosing thing when there is none. */
-  readonly locate: (path: ReadonlyArray<PropertyKey>, key?: boolean) => Pick<Problem, "line" | "column">
+  readonly locate: (path: ReadonlyArray<PropertyKey>, key?: boolean) => Place
   /** The lines of the keys of a mapping at the top, from 1. */
   readonly linesIn: (part: string) => ReadonlyMap<string, number>
 }
@@ -43,12 +46,9 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
     ])
   }
   const lines = new LineCounter()
-  const position = (offset: number) => {
-    const { line, col } = lines.linePos(Math.min(offset, text.length))
-    return { line: Math.max(1, line), column: Math.max(1, col) }
-  }
+  const position = (offset: number) => placeAt(lines, Math.min(offset, text.length))
   try {
-    const document = parseDocument(text, { ...yamlOptions, lineCounter: lines, prettyErrors: false })
+    const document = parseDocument(text, { ...yamlOptions, lineCounter: lines })
     const problems = [...document.errors, ...document.warnings].slice(0, maxSyntaxProblems).map((error) => ({
       ...position(startOf(text, error)),
       ...explain(text, error)
@@ -75,6 +75,12 @@ export const parseYaml = (text: string): Result.Result<YamlSource, ReadonlyArray
     if (!(error instanceof RangeError)) throw error
     return Result.fail([{ line: 1, column: 1, cause: "the file is nested too deeply", fix: "is this the right file?" }])
   }
+}
+
+/** From 1. */
+export const placeAt = (lines: LineCounter, offset: number): Place => {
+  const { line, col } = lines.linePos(offset)
+  return { line: Math.max(1, line), column: Math.max(1, col) }
 }
 
 /** The first few: the others are mostly consequences of them. */
@@ -146,10 +152,10 @@ const unquotable: ReadonlySet<ErrorCode> = new Set(["BAD_ALIAS", "BAD_SCALAR_STA
  * Every key must be a scalar, and none may be one that plain objects treat specially. An alias must have its anchor, and an
  * anchor a value: else it is text that somebody forgot to quote.
  */
-const refuseNodes = (
+export const refuseNodes = (
   document: Document.Parsed,
   text: string,
-  position: (offset: number) => Pick<Problem, "line" | "column">
+  position: (offset: number) => Place
 ): Array<Problem> => {
   const problems: Array<Problem> = []
   const anchors = new Set<string>()
@@ -194,9 +200,12 @@ const refuseNodes = (
 /** The name that a key has in the plain value. */
 export const nameOf = (key: Scalar): string => String(key.value)
 
-const keysIn = (document: Document, part: string): ReadonlyArray<{ readonly key: string; readonly at: number }> => {
+export const keysIn = (
+  document: Document,
+  part: string
+): ReadonlyArray<{ readonly key: string; readonly at: number }> => {
   if (!isMap(document.contents)) return []
-  const value = document.contents.get(part, true)
+  const value = document.contents.items.find(({ key }) => isScalar(key) && nameOf(key) === part)?.value
   const map = isAlias(value) ? value.resolve(document) : value
   return isMap(map)
     ? map.items.flatMap(({ key }) => (isScalar(key) ? [{ key: nameOf(key), at: offset(key) ?? 0 }] : []))
@@ -205,7 +214,8 @@ const keysIn = (document: Document, part: string): ReadonlyArray<{ readonly key:
 
 const offset = (node: unknown): number | undefined => (isNode(node) ? node.range?.[0] : undefined)
 
-const offsetOf = (document: Document.Parsed, path: ReadonlyArray<PropertyKey>, key: boolean): number => {
+/** Where the value at `path` begins in the text or, with `key`, its key; the nearest enclosing thing when there is none. */
+export const offsetOf = (document: Document.Parsed, path: ReadonlyArray<PropertyKey>, key: boolean): number => {
   let node: unknown = document.contents
   let found = offset(node) ?? 0
   for (const [i, step] of path.entries()) {
