@@ -6,6 +6,7 @@ import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
 import type { TestOutcome } from "../control/standalone/policyTests.ts"
 import { isOpen } from "../model/Authorization.ts"
+import { rightsByClient } from "../model/Grant.ts"
 import { formatPortFilters } from "../model/PortFilter.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { configFlag } from "./configFlag.ts"
@@ -41,11 +42,10 @@ export const check = Command.make(
       yield* Console.log(warning ? `warning: ${text}` : text)
     }
     if (clients.length > 0) {
-      const rows = clients.map((client) => {
-        const granted = grants
-          .filter((grant) => grant.client.id === client.id && isOpen(grant, now))
-          .map((grant) => grant.resource.id)
-        return [client.id, client.tunnel4, client.tunnel6, granted.join(" ") || "nothing"]
+      const rights = rightsByClient(grants.filter((grant) => isOpen(grant, now)))
+      const rows = clients.map(({ id, tunnel4, tunnel6 }) => {
+        const reached = rights.get(id)?.map(({ resource }) => resource.id) ?? ["nothing"]
+        return [id, tunnel4, tunnel6, reached.join(" ")]
       })
       yield* Console.log(`\n${table(["CLIENT", "IPV4", "IPV6", "MAY REACH"], rows)}`)
     }

@@ -8,7 +8,7 @@ import { sharedNames } from "../config/sharedNames.ts"
 import { BlockList } from "../dns/BlockList.ts"
 import { parseResolvConf } from "../dns/resolvConf.ts"
 import type { LocalRecord } from "../dns/tunnelAnswer.ts"
-import type { Authorization } from "../model/Authorization.ts"
+import type { Right } from "../model/Authorization.ts"
 import { isExact } from "../model/DomainPattern.ts"
 import { formatPortFilters } from "../model/PortFilter.ts"
 import { noAnswer, readNameFile } from "./readNameFiles.ts"
@@ -42,7 +42,7 @@ const tableOf = (...[head, rows]: Parameters<typeof table>): ReadonlyArray<strin
   rows.length === 0 ? [] : [table(head, rows)]
 
 /** `tcp/443 udp/443 (web)` */
-const portsOf = ({ expiresAt, resource: { filters, id } }: Authorization): string => {
+const portsOf = ({ expiresAt, resource: { filters, id } }: Right): string => {
   const until = expiresAt === null ? "" : `, until ${DateTime.formatIso(DateTime.makeUnsafe(expiresAt))}`
   return `${formatPortFilters(filters)} (${id}${until})`
 }

@@ -7,7 +7,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Terminal from "effect/Terminal"
 import { clientConf } from "../config/clientConf.ts"
-import { grantsOf } from "../config/GatewayConfig.ts"
+import { rightsIn } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
 import { parseIdentifier, parseKey } from "../config/values.ts"
 import { configFlag } from "./configFlag.ts"
@@ -105,7 +105,7 @@ export const clientAdd = Command.make(
     const { client, config } = yield* Option.isSome(out)
       ? Effect.uninterruptible(Effect.tapError(write, () => Effect.ignore(fs.remove(out.value))))
       : write
-    const reach = grantsOf(config, client.id).map(({ resource }) => resource.id)
+    const reach = rightsIn(config, client.id).map(({ resource }) => resource.id)
     yield* Console.error(
       `${name} is added to ${file} as ${client.tunnel4}; it may reach ${reach.join(" ") || "nothing: no resource allows it or one of its groups"}`
     )

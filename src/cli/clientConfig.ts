@@ -4,7 +4,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { clientConf } from "../config/clientConf.ts"
-import { type ConfiguredClient, grantsOf } from "../config/GatewayConfig.ts"
+import { type ConfiguredClient, rightsIn } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
 import { maxSplitDomains, splitDomains } from "../config/splitDns.ts"
 import { clientOf } from "./clientOf.ts"
@@ -52,7 +52,7 @@ export const clientConfig = Command.make(
     const privateKey = qr ? yield* privateKeyOf(client) : null
     const key = yield* gatewayKeyOf(gatewayKey, config.controlSocket)
     const endpoint = yield* (yield* HostNames).lookup(config.endpoint.host)
-    if (endpoint.length === 0 && grantsOf(config, client.id).some(({ resource }) => resource.kind === "cidr")) {
+    if (endpoint.length === 0 && rightsIn(config, client.id).some(({ resource }) => resource.kind === "cidr")) {
       yield* Console.error(
         `sallyport: ${config.endpoint.host} does not resolve here: should one of the networks in AllowedIPs contain the gateway, take its address out by hand`
       )

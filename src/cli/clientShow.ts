@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import { grantsOf } from "../config/GatewayConfig.ts"
+import { rightsIn } from "../config/GatewayConfig.ts"
 import { isOpen } from "../model/Authorization.ts"
 import { formatPortFilters } from "../model/PortFilter.ts"
 import { clientOf } from "./clientOf.ts"
@@ -31,7 +31,7 @@ export const clientShow = Command.make(
         `groups ${client.groups.join(" ") || "none"}`
       ].join("\n")
     )
-    const rows = grantsOf(config, client.id).map(({ expiresAt, resource }) => [
+    const rows = rightsIn(config, client.id).map(({ expiresAt, resource }) => [
       resource.id,
       resource.kind === "dns" ? resource.pattern : resource.kind === "cidr" ? resource.network : "the Internet",
       formatPortFilters(resource.filters),

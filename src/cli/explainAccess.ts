@@ -10,7 +10,7 @@ import { type DeniedRequest, describeDenial, passing, type Reason } from "../con
 import { type Denial, type ReachPolicy, ReachRules, type Verdict } from "../control/standalone/reach.ts"
 import { shellWord } from "../events/printable.ts"
 import type { FilesOfNames } from "../host/NameFiles.ts"
-import type { Authorization } from "../model/Authorization.ts"
+import type { Right } from "../model/Authorization.ts"
 import type { Client } from "../model/Client.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
 import { formatPacket, type Target } from "../model/Target.ts"
@@ -137,7 +137,7 @@ const followRules = Effect.fnUntraced(function* (
 const byName = Effect.fnUntraced(function* (
   onward: Onward,
   rules: ReachRules,
-  { grants, host, target }: Pick<Named, "host" | "target"> & { readonly grants: ReadonlyArray<Authorization> },
+  { grants, host, target }: Pick<Named, "host" | "target"> & { readonly grants: ReadonlyArray<Right> },
   deny: (why: Denial) => Way
 ) {
   const cover = coverOf(
@@ -266,7 +266,7 @@ const askedOf = (verdict: Verdict): string | null => {
   return verdict._tag === "Denied" && verdict.why._tag === "Uncovered" ? verdict.why.asked : null
 }
 
-const grantsOf = (verdict: Verdict): ReadonlyArray<Authorization> => {
+const grantsOf = (verdict: Verdict): ReadonlyArray<Right> => {
   if (verdict._tag === "Allowed") return verdict.grants
   if (verdict._tag !== "Denied") return []
   return "grants" in verdict.why ? verdict.why.grants : []
@@ -274,7 +274,7 @@ const grantsOf = (verdict: Verdict): ReadonlyArray<Authorization> => {
 
 const covering = (
   places: Places | undefined,
-  grants: ReadonlyArray<Authorization>,
+  grants: ReadonlyArray<Right>,
   host: string,
   client: Client,
   now: number

@@ -11,6 +11,7 @@ import type { HostKept } from "../host/HostKept.ts"
 import type { Ipv6, Ipv6Part } from "../host/IpFamilies.ts"
 import { strandedClients } from "../host/strandedClients.ts"
 import { type Authorization, isOpen } from "../model/Authorization.ts"
+import { authorizationsOf, type Grant } from "../model/Grant.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
@@ -42,7 +43,7 @@ export interface StatusInput {
     readonly wrong: { readonly why: string; readonly since: number } | null
   } | null
   /** All of the file, those that have expired among them; a portal tells of none that has. */
-  readonly grants?: ReadonlyArray<Authorization>
+  readonly grants?: ReadonlyArray<Grant>
   readonly clients: ReadonlyArray<Pick<ConfiguredClient, "id" | "publicKey" | "tunnel4" | "tunnel6">>
   /** The gateway's public key that each client has proved to know. */
   readonly gatewayKeys: ReadonlyMap<string, string>
@@ -157,6 +158,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
     authorizations: input.authorizations.slice(0, maxAuthorizationRows).map(authorizationRow),
     expired: (input.grants ?? [])
       .filter((grant) => !isOpen(grant, input.at + input.expiryAhead))
+      .flatMap(authorizationsOf)
       .slice(0, maxExpiredRows)
       .map(authorizationRow),
     unknownDevices: input.activity

@@ -1,7 +1,8 @@
 import type { LogLevel } from "effect/LogLevel"
 import type { Firewall } from "../model/firewall.ts"
-import type { Authorization } from "../model/Authorization.ts"
+import type { Right } from "../model/Authorization.ts"
 import type { Client, ClientId } from "../model/Client.ts"
+import type { Grant } from "../model/Grant.ts"
 import type { LocalRecord } from "../dns/tunnelAnswer.ts"
 import { defaultRanges, type Ranges } from "../model/defaultRanges.ts"
 import type { PolicyTest } from "../model/PolicyTest.ts"
@@ -42,8 +43,8 @@ export interface GatewayConfig {
   readonly resolvers: ReadonlyMap<string, ResolverSet>
   readonly clients: ReadonlyArray<ConfiguredClient>
   readonly resources: ReadonlyArray<Resource>
-  /** One for each client and resource where the resource's `allow` names the client or one of its groups. */
-  readonly grants: ReadonlyArray<Authorization>
+  /** At most one for each resource: of the clients that its `allow` names, themselves or by a group. */
+  readonly grants: ReadonlyArray<Grant>
   readonly zones: ReadonlyArray<Zone>
   /** Search domains of clients, the first one first. */
   readonly search: ReadonlyArray<string>
@@ -100,6 +101,6 @@ export const defaultListenHttp: HostPort = { host: "127.0.0.1", port: 9820 }
 
 export const defaultNetwork: NetworkConfig = { ...defaultRanges, mtu: 1280 }
 
-/** The grants of one client, in the order of the file's resources. */
-export const grantsOf = (config: GatewayConfig, client: ClientId): ReadonlyArray<Authorization> =>
-  config.grants.filter((grant) => grant.client.id === client)
+/** What one client may reach, in the order of the file's resources. */
+export const rightsIn = (config: GatewayConfig, client: ClientId): ReadonlyArray<Right> =>
+  config.grants.filter(({ clients }) => clients.some(({ id }) => id === client))

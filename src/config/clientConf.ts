@@ -1,4 +1,4 @@
-import { type ConfiguredClient, type GatewayConfig, grantsOf } from "./GatewayConfig.ts"
+import { type ConfiguredClient, type GatewayConfig, rightsIn } from "./GatewayConfig.ts"
 import { withoutEndpoint } from "./loopFree.ts"
 import { splitDomains } from "./splitDns.ts"
 
@@ -71,7 +71,7 @@ const tellResolved = (config: GatewayConfig, { id }: ConfiguredClient, servers: 
 
 /** What the client's file routes into the tunnel, the endpoint included. */
 const allowedNetworks = (config: GatewayConfig, client: ConfiguredClient): ReadonlyArray<string> => {
-  const resources = grantsOf(config, client.id).map((grant) => grant.resource)
+  const resources = rightsIn(config, client.id).map((grant) => grant.resource)
   if (resources.some((resource) => resource.kind === "internet")) return ["0.0.0.0/0", "::/0"]
   const { tunnel4, tunnel6, proxy4, proxy6 } = config.network
   const networks = resources.flatMap((resource) => (resource.kind === "cidr" ? [resource.network] : []))

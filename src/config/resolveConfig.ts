@@ -1,6 +1,6 @@
 import * as Result from "effect/Result"
-import type { Authorization } from "../model/Authorization.ts"
 import type { Client } from "../model/Client.ts"
+import type { Grant } from "../model/Grant.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
@@ -17,7 +17,7 @@ import { resolveTests } from "./resolveTests.ts"
 import type { YamlSource } from "./yamlSource.ts"
 
 /** More would not fit a data plane's memory; a file this large is a mistake. */
-const maxGrants = 1_000_000
+const maxPairs = 1_000_000
 
 /** What the file's parts mean together: references, ranges, addresses, grants, defaults. `name` is for messages only. */
 export const resolveConfig = (
@@ -72,18 +72,20 @@ export const resolveConfig = (
     return `${name}:${line}:${column}`
   })
 
-  const grants: Array<Authorization> = []
+  const grants: Array<Grant> = []
+  let pairs = 0
   const admitted = new Map<string, ReadonlyArray<Client>>()
   for (const { resource, allow, expiresAt } of resources) {
     // Many resources have the same list.
     const list = JSON.stringify([...allow])
     const allowed = admitted.get(list) ?? clients.filter((client) => admits(allow, client))
     admitted.set(list, allowed)
-    for (const client of allowed) grants.push({ client, resource, expiresAt })
-    if (grants.length > maxGrants) {
+    if (allowed.length > 0) grants.push({ resource, expiresAt, clients: allowed })
+    pairs += allowed.length
+    if (pairs > maxPairs) {
       report(
         ["resources"],
-        `the allow lists make more than ${maxGrants} pairs of client and resource`,
+        `the allow lists make more than ${maxPairs} pairs of client and resource`,
         "split the gateway",
         true
       )

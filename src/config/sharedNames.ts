@@ -1,9 +1,10 @@
 /** Names and networks that clients have by several resources: what any of them allows is theirs. Pure. */
 import { compareSpecificity, matches } from "../model/DomainPattern.ts"
-import type { Authorization } from "../model/Authorization.ts"
+import type { Right } from "../model/Authorization.ts"
 import type { ClientId } from "../model/Client.ts"
 import type { Resource } from "../model/Resource.ts"
 import { contains, parseNetwork } from "../packet/address.ts"
+import { rightsByClient } from "../model/Grant.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
 
 export interface SharedName {
@@ -12,12 +13,12 @@ export interface SharedName {
   /** Ids of clients, in the order of the file. */
   readonly clients: ReadonlyArray<ClientId>
   /** What each of these clients has there, two at least: the most specific first. */
-  readonly grants: ReadonlyArray<Authorization>
+  readonly grants: ReadonlyArray<Right>
 }
 
 /** Of each resource the pattern or network, where clients have others that cover it, too. */
 export const sharedNames = ({ clients, grants, resources }: GatewayConfig): ReadonlyArray<SharedName> => {
-  const byResource = Map.groupBy(grants, ({ resource }) => resource.id)
+  const byResource = new Map(grants.map((grant) => [grant.resource.id, grant]))
   const order = new Map(clients.map(({ id }, i) => [id, i]))
   const wide = resources.filter(isWide)
   const exact = Map.groupBy(
@@ -32,7 +33,7 @@ export const sharedNames = ({ clients, grants, resources }: GatewayConfig): Read
     )
     if (covering.length < 2) continue
     const granted = covering.flatMap((resource) => byResource.get(resource.id) ?? [])
-    for (const [id, own] of Map.groupBy(granted, ({ client }) => client.id)) {
+    for (const [id, own] of rightsByClient(granted)) {
       if (own.length < 2) continue
       const key = JSON.stringify([what, own.map(({ expiresAt, resource }) => [resource.id, expiresAt])])
       const known = found.get(key)

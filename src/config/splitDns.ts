@@ -3,7 +3,7 @@ import { parentName } from "../dns/name.ts"
 import { isPrivateDomain, isPrivateTop } from "../dns/privateZones.ts"
 import { domainOf, isExact } from "../model/DomainPattern.ts"
 import type { ClientId } from "../model/Client.ts"
-import { type GatewayConfig, grantsOf } from "./GatewayConfig.ts"
+import { type GatewayConfig, rightsIn } from "./GatewayConfig.ts"
 
 /** As many, search domains included, are taken by systemd-resolved for a device. */
 export const maxSplitDomains = 256
@@ -14,7 +14,7 @@ export const maxSplitDomains = 256
  */
 export const splitDomains = (config: GatewayConfig, client: ClientId): ReadonlyArray<string> => {
   const domains = [
-    ...grantsOf(config, client).flatMap(({ resource }) => (resource.kind === "dns" ? [around(resource.pattern)] : [])),
+    ...rightsIn(config, client).flatMap(({ resource }) => (resource.kind === "dns" ? [around(resource.pattern)] : [])),
     ...config.zones.flatMap(({ clients, domain }) => (clients === null || clients.has(client) ? [domain] : [])),
     ...config.records.keys()
   ]

@@ -13,6 +13,7 @@ import type { Event } from "../../src/events/Event.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"
 import { Random } from "../fuzz/Random.ts"
+import { authorizationsOf } from "../../src/model/Grant.ts"
 import { integer } from "../support/packetArbitraries.ts"
 import { doctorHost, input, mapping } from "./fixtures.ts"
 
@@ -81,7 +82,7 @@ block: [/home/${word()}/hosts]
         { ...state, client: ClientId.make(alice), endpoint: { address: address(), port: 4500 } }
       ])
     ),
-    authorizations: parsed.grants,
+    authorizations: parsed.grants.flatMap(authorizationsOf),
     foreignNetworks: [
       { network: `${ipv4()}/32`, who: route },
       { network: "100.64.0.0/24", who: `the host's route ${ipv4()} dev ${word()}` }

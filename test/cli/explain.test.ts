@@ -19,6 +19,7 @@ import type { HostRoute } from "../../src/host/HostRoute.ts"
 import { noNameFiles } from "../../src/host/NameFiles.ts"
 import type { ResolverServer } from "../../src/model/ResolverSet.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"
+import { authorizationsOf } from "../../src/model/Grant.ts"
 import { key } from "../config/fixtures.ts"
 import { input } from "./fixtures.ts"
 
@@ -431,7 +432,7 @@ records: { git.corp.internal: { a: 10.99.0.9 } }
   it.effect("at a portal knows what was authorized so far, and does not speak for the portal", () =>
     Effect.gen(function* () {
       const [alice] = policy.clients
-      const grants = policy.grants.filter(({ resource }) => resource.id === "gitlab")
+      const grants = policy.grants.filter(({ resource }) => resource.id === "gitlab").flatMap(authorizationsOf)
       const portal = {
         kind: "portal",
         policy: { ...authorizedPolicy(grants), clients: [alice!], resolvers: new Map() }

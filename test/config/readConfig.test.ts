@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process"
 import { Effect, FileSystem, Result, Schema } from "effect"
 import { parseConfig } from "../../src/config/parseConfig.ts"
 import { readConfig } from "../../src/config/readConfig.ts"
+import { authorizationsOf } from "../../src/model/Grant.ts"
 import { example, key } from "./fixtures.ts"
 
 const good = (text: string) => {
@@ -86,7 +87,9 @@ describe("a correct sallyport.yaml", () => {
       { id: "web", kind: "internet", filters: [], allow: [] }
     ] as never)
     assert.deepStrictEqual(
-      config.grants.map((grant) => [grant.client.id, grant.resource.id, grant.expiresAt] as ReadonlyArray<unknown>),
+      config.grants
+        .flatMap(authorizationsOf)
+        .map((grant) => [grant.client.id, grant.resource.id, grant.expiresAt] as ReadonlyArray<unknown>),
       [
         ["alice-laptop", "gitlab", null],
         ["alice-laptop", "services", Date.UTC(2027, 0, 1)],

@@ -38,9 +38,11 @@ export const randomPolicy = ({ below, chance, pick }: Random, clientOf: ClientOf
     const family = pick(families)
     return [dnsResource(pick(patterns), { resolver: pick(resolvers), ...over, ...(family !== null && { family }) })]
   })
-  const grants = resources.flatMap((resource) =>
-    clients.filter(() => chance(0.5)).map((client) => ({ client, resource, expiresAt: pick(endings) }))
-  )
+  const grants = resources.map((resource) => ({
+    resource,
+    expiresAt: pick(endings),
+    clients: clients.filter(() => chance(0.5))
+  }))
   const only = new Set(clients.slice(0, 1).map(({ id }) => id))
   const zones = [{ domain: "zone", resolver: pick(resolvers), clients: pick([null, only]) }]
   return configOf(resources, {

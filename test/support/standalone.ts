@@ -57,7 +57,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     resolvers: new Map(),
     clients,
     resources,
-    grants: resources.map((resource) => ({ client: clients[0]!, resource, expiresAt: null })),
+    grants: resources.map((resource) => ({ resource, expiresAt: null, clients: [clients[0]!] })),
     zones: [],
     search: [],
     records: new Map(),

@@ -27,7 +27,8 @@ import { eachOnItsOwn } from "../../../src/loops/eachOnItsOwn.ts"
 import { forEachNotice } from "../../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
-import { type Authorization, isOpen } from "../../../src/model/Authorization.ts"
+import { type Authorization, isOpen, type Right } from "../../../src/model/Authorization.ts"
+import { authorizationsOf } from "../../../src/model/Grant.ts"
 import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
@@ -65,7 +66,7 @@ export const layer = (
       yield* tunnel.configure(tunnelPlanOf(config))
       yield* restoreClients(config.clients)
       yield* names.restore
-      yield* grantNetworks(config.grants)
+      yield* grantNetworks(config.grants.flatMap(authorizationsOf))
       yield* rememberClients(names)
       yield* Effect.forkScoped(grantAgain(names))
       const services = yield* Effect.context<Effect.Services<ReturnType<typeof applyChange>>>()
@@ -207,7 +208,7 @@ const welcome = Effect.fnUntraced(function* ({ difference }: PolicyChange) {
 })
 
 /** CIDR and Internet resources need no question: they are open from the first handshake on. */
-const grantNetworks = Effect.fnUntraced(function* (grants: GatewayConfig["grants"]) {
+const grantNetworks = Effect.fnUntraced(function* (grants: ReadonlyArray<Authorization>) {
   const acceptor = yield* ConnectionAcceptor
   for (const grant of grants) {
     if (grant.resource.kind === "dns") continue
@@ -231,14 +232,11 @@ const grantAgain = Effect.fnUntraced(function* (names: TunnelNames["Service"]) {
   let last = yield* Clock.currentTimeMillis
   let given = 0
   /** Yields whether that is the policy up to the end: what another one has taken away stays away. */
-  const giveBack = Effect.fnUntraced(function* (
-    policy: VersionedPolicy,
-    hadExpired: (grant: Authorization) => boolean
-  ) {
-    for (const grant of policy.config.grants) {
+  const giveBack = Effect.fnUntraced(function* (policy: VersionedPolicy, hadExpired: (right: Right) => boolean) {
+    for (const grant of policy.config.grants.filter(hadExpired).flatMap(authorizationsOf)) {
       const { client, resource } = grant
       // A name that nobody has asked for was not open before.
-      if (!hadExpired(grant) || (resource.kind === "dns" && !names.isUsed(client.id, resource.pattern))) continue
+      if (resource.kind === "dns" && !names.isUsed(client.id, resource.pattern)) continue
       if ((yield* authorizations.find(client.id, resource.id)) !== undefined) continue
       const recorded = Effect.suspend(() =>
         registry.current() === policy ? Effect.as(authorizations.record(grant), true) : Effect.succeed(false)

@@ -9,7 +9,7 @@ import type { ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.
 import type { Destinations } from "../../../src/access/Destinations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { chainToResource, endIn } from "../../../src/control/standalone/chainToResource.ts"
-import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts"
 import { maxAliases, type NameRoute, NameRoutes } from "../../../src/control/standalone/nameRoutes.ts"
 import { isInMemoryOnly } from "../../../src/control/standalone/Slots.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
@@ -93,7 +93,7 @@ export const layer = (
       /** Of a name that `grants`, one at least, cover. */
       const resourceName = Effect.fnUntraced(function* (
         of: ClientNames,
-        grants: ReadonlyArray<DnsGrant>,
+        grants: ReadonlyArray<DnsRight>,
         question: TunnelQuestion,
         now: number
       ): Effect.fn.Return<TunnelAnswer> {

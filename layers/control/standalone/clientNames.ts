@@ -6,7 +6,7 @@ import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
 import type { ConfiguredClient, GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import type { PolicyChange } from "../../../src/control/Registry.ts"
-import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts"
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import { type NameRights, rightsOf, rightsOfEach } from "../../../src/control/standalone/nameRoutes.ts"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
@@ -44,7 +44,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
 
   const take = (policy: GatewayConfig, rights: ReadonlySet<string>) => {
     const wanted = new Set(policy.clients.flatMap(({ id }) => (rights.has(id) || !byClient.has(id) ? [id] : [])))
-    const newRights = rightsOfEach(wanted.size === 0 ? [] : policy.grants.filter(({ client }) => wanted.has(client.id)))
+    const newRights = rightsOfEach(policy.grants, wanted)
     const gone = new Set(byClient.keys())
     byAddress.clear()
     for (const client of policy.clients) {
@@ -82,14 +82,14 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
   const recordNames = Effect.fnUntraced(function* (
     of: ClientNames,
     names: ReadonlyArray<NameEntry>,
-    rights: ReadonlyArray<DnsGrant>
+    rights: ReadonlyArray<DnsRight>
   ) {
-    if (names.length === 0) return new Set<DnsGrant>()
+    if (names.length === 0) return new Set<DnsRight>()
     const index = new PatternIndex(rights, ({ resource }) => resource.pattern)
     const used = new Set(names.flatMap(({ domain }) => index.covering(domain)))
     if (used.size === 0) return used
     yield* clients.upsert(of.client)
-    for (const grant of used) yield* authorizations.record(grant)
+    for (const right of used) yield* authorizations.record({ ...right, client: of.client })
     for (const { domain, proxyIps } of names) {
       const [first] = index.covering(domain)
       if (first === undefined) continue

@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Semaphore from "effect/Semaphore"
 import { type AccessReply, ConnectionAcceptor } from "../../../src/access/ConnectionAcceptor.ts"
-import type { DnsGrant } from "../../../src/control/standalone/chooseResource.ts"
+import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { isDue, isInMemoryOnly, type Slots } from "../../../src/control/standalone/Slots.ts"
 import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
@@ -38,7 +38,7 @@ const maxHeld = 2_560
 export interface NamesOfClient {
   readonly client: Client
   /** What it may reach by now; nothing once it is no client any more. */
-  readonly rights: { readonly names: ReadonlyArray<DnsGrant> }
+  readonly rights: { readonly names: ReadonlyArray<DnsRight> }
   readonly slots: Slots
   /** Questions that wait for their name's lookup. */
   held: number
@@ -101,7 +101,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
   /** @param grants at least one, those that cover the name, the most specific first */
   const answer = Effect.fnUntraced(function* (
     of: NamesOfClient,
-    grants: ReadonlyArray<DnsGrant>,
+    grants: ReadonlyArray<DnsRight>,
     { domain, family }: { readonly domain: string; readonly family: 4 | 6 },
     now: number
   ): Effect.fn.Return<TunnelAnswer, AccessRefused | "outdated"> {
@@ -111,7 +111,8 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
         grants.every((grant) => of.rights.names.includes(grant)) ? effect : Effect.fail("outdated")
       )
     const request = (what: AccessRequest) => inOneTurn(ifStillHeld(acceptor.accept(what)))
-    const [{ client, resource, expiresAt }, ...others] = grants as readonly [DnsGrant, ...ReadonlyArray<DnsGrant>]
+    const { client } = of
+    const [{ resource, expiresAt }, ...others] = grants as readonly [DnsRight, ...ReadonlyArray<DnsRight>]
     const mayNotExist = !isExact(resource.pattern)
     const wait = waits(resource, family)
     const accept = Effect.fnUntraced(function* (proxyIps: ReadonlyArray<string> | null) {
@@ -126,7 +127,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
       return yield* ifStillHeld(Effect.succeed(state))
     })
     // Before the name is the client's, so that it is told once by what it is covered.
-    for (const other of others) yield* Effect.ignore(request({ ...other, name: null, credentials: null }))
+    for (const other of others) yield* Effect.ignore(request({ ...other, client, name: null, credentials: null }))
     if (
       mayNotExist &&
       of.slots.find(domain) === undefined &&
@@ -145,7 +146,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
   /** `answer` where nothing is to be looked up, waited for, recorded or written down; `undefined` where something is. */
   const again = (
     of: NamesOfClient,
-    grants: ReadonlyArray<DnsGrant>,
+    grants: ReadonlyArray<DnsRight>,
     { domain, family }: { readonly domain: string; readonly family: 4 | 6 },
     now: number
   ): TunnelAnswer | undefined => {

@@ -127,7 +127,7 @@ const warmUpConfig = (): GatewayConfig => {
     resolvers: new Map(),
     clients: known,
     resources: [resource],
-    grants: known.map((client) => ({ client, resource, expiresAt: null })),
+    grants: [{ resource, expiresAt: null, clients: known }],
     zones: [],
     search: [],
     records: new Map(),

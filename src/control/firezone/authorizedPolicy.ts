@@ -4,7 +4,7 @@ import type { Authorization } from "../../model/Authorization.ts"
 import type { ReachPolicy } from "../standalone/reach.ts"
 
 export const authorizedPolicy = (grants: ReadonlyArray<Authorization>): ReachPolicy => ({
-  grants,
+  grants: grants.map(({ client, expiresAt, resource }) => ({ resource, expiresAt, clients: [client] })),
   resources: [...new Map(grants.map(({ resource }) => [resource.id, resource])).values()],
   otherNames: "refuse",
   network: defaultNetwork,

@@ -1,23 +1,23 @@
 /** Which DNS resources a client's question falls under. Pure. */
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import { isWithin } from "../../dns/name.ts"
-import { type Authorization, isOpen } from "../../model/Authorization.ts"
+import { isOpen, type Right } from "../../model/Authorization.ts"
 import { PatternIndex } from "../../model/DomainPattern.ts"
 import type { DnsResource, Resource } from "../../model/Resource.ts"
 import { byPrecedence } from "../../resolution/cover.ts"
 
-export interface DnsGrant extends Authorization {
+export interface DnsRight extends Right {
   readonly resource: DnsResource
 }
 
-export const isOfName = (grant: Authorization): grant is DnsGrant => grant.resource.kind === "dns"
+export const isOfName = (right: Right): right is DnsRight => right.resource.kind === "dns"
 
 /** The grants for these resources that have not expired, in the order of the grants. */
 export const openGrants = (
-  grants: ReadonlyArray<DnsGrant>,
+  grants: ReadonlyArray<DnsRight>,
   resources: ReadonlyArray<DnsResource>,
   now: number
-): ReadonlyArray<DnsGrant> =>
+): ReadonlyArray<DnsRight> =>
   resources.length === 0
     ? []
     : grants.filter((grant) => isOpen(grant, now) && resources.some(({ id }) => id === grant.resource.id))

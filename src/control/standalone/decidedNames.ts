@@ -1,10 +1,10 @@
 /** What a client's questions about names of resources came to: decided once, not for each question. Pure. */
-import type { DnsGrant } from "./chooseResource.ts"
+import type { DnsRight } from "./chooseResource.ts"
 import type { NameRights, NameRoutes } from "./nameRoutes.ts"
 import { maxNames } from "./nameTable.ts"
 
 interface Decided {
-  readonly grants: ReadonlyArray<DnsGrant>
+  readonly grants: ReadonlyArray<DnsRight>
   /** Epoch milliseconds: no grant that covers the name begins or ends between these, be the clock set back. */
   readonly since: number
   readonly until: number
@@ -17,14 +17,14 @@ export class DecidedNames {
   private rights: NameRights | undefined
 
   /** The grants that cover the name, if the last decision still holds. */
-  find(domain: string, routes: NameRoutes, rights: NameRights, now: number): ReadonlyArray<DnsGrant> | undefined {
+  find(domain: string, routes: NameRoutes, rights: NameRights, now: number): ReadonlyArray<DnsRight> | undefined {
     if (routes !== this.routes || rights !== this.rights) return undefined
     const known = this.decided.get(domain)
     return known !== undefined && now >= known.since && now < known.until ? known.grants : undefined
   }
 
   /** `NameRoutes.route` says so just now. */
-  note(domain: string, routes: NameRoutes, rights: NameRights, now: number, grants: ReadonlyArray<DnsGrant>): void {
+  note(domain: string, routes: NameRoutes, rights: NameRights, now: number, grants: ReadonlyArray<DnsRight>): void {
     if (routes !== this.routes || rights !== this.rights) this.decided.clear()
     this.routes = routes
     this.rights = rights

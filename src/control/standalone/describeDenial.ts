@@ -2,7 +2,7 @@
 import * as DateTime from "effect/DateTime"
 import { placeOf, type Places } from "../../config/places.ts"
 import { suggest } from "../../config/suggest.ts"
-import { type Authorization, isOpen } from "../../model/Authorization.ts"
+import { isOpen, type Right } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
 import { isExact } from "../../model/DomainPattern.ts"
 import { formatPortFilters } from "../../model/PortFilter.ts"
@@ -13,7 +13,7 @@ import type { Denial } from "./reach.ts"
 export interface DeniedRequest {
   readonly places: Places | undefined
   /** Of the client. */
-  readonly grants: ReadonlyArray<Authorization>
+  readonly grants: ReadonlyArray<Right>
   readonly client: ClientId
   readonly target: Target
   /** The name or address that it came to. */
@@ -101,7 +101,7 @@ export const describeDenial = (why: Denial, request: DeniedRequest): Reason => {
 }
 
 /** `tcp/22 tcp/443 (gitlab), all (admin)` */
-export const passing = (grants: ReadonlyArray<Authorization>): string =>
+export const passing = (grants: ReadonlyArray<Right>): string =>
   grants
     .slice(0, 4)
     .map(({ resource: { filters, id } }) => `${formatPortFilters(filters)} (${id})`)

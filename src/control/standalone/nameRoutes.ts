@@ -15,13 +15,14 @@ import { recordType } from "../../dns/registry.ts"
 import { reverseNetwork } from "../../dns/reverse.ts"
 import type { LocalRecord, TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
 import type { FilesOfNames } from "../../host/NameFiles.ts"
-import { type Authorization, isOpen } from "../../model/Authorization.ts"
+import { isOpen, type Right } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
+import type { Grant } from "../../model/Grant.ts"
 import type { PatternIndex } from "../../model/DomainPattern.ts"
 import type { CidrResource, DnsResource } from "../../model/Resource.ts"
 import { isLoopback, type Network, parseAddress, parseNetwork } from "../../packet/address.ts"
 import { byPrecedence } from "../../resolution/cover.ts"
-import { type DnsGrant, indexOf, isOfName, openGrants } from "./chooseResource.ts"
+import { type DnsRight, indexOf, isOfName, openGrants } from "./chooseResource.ts"
 import { type HeldDomain, heldDomains, reverseResolverOf } from "./heldDomains.ts"
 import { type ProxyNetworks, slotOf } from "./proxyPool.ts"
 
@@ -42,7 +43,7 @@ export type NameRoute =
   /** A short name: the first of these names that exists, else `otherwise`. */
   | { readonly _tag: "Search"; readonly names: ReadonlyArray<string>; readonly otherwise: NameRoute }
   /** Unexpired grants that cover the name, the most specific one first. */
-  | { readonly _tag: "Resource"; readonly grants: ReadonlyArray<DnsGrant> }
+  | { readonly _tag: "Resource"; readonly grants: ReadonlyArray<DnsRight> }
   /** Asked of a resolver set. */
   | {
       readonly _tag: "Forward"
@@ -58,18 +59,18 @@ export const hostsTtl = 10
 export interface NameRights {
   readonly client: ClientId
   /** In the order of `byPrecedence`. */
-  readonly names: ReadonlyArray<DnsGrant>
+  readonly names: ReadonlyArray<DnsRight>
   /** The smallest network first. */
-  readonly networks: ReadonlyArray<NetworkGrant>
+  readonly networks: ReadonlyArray<NetworkRight>
   /** All that it sends anywhere comes through the tunnel. */
   readonly internet: boolean
 }
 
-interface NetworkGrant extends Authorization {
+interface NetworkRight extends Right {
   readonly resource: CidrResource
 }
 
-const isOfNetwork = (grant: Authorization): grant is NetworkGrant => grant.resource.kind === "cidr"
+const isOfNetwork = (right: Right): right is NetworkRight => right.resource.kind === "cidr"
 
 /** Read once: each question for a name outside asks for those of all networks of its client. */
 const readNetworks = new WeakMap<CidrResource, Network>()
@@ -82,39 +83,45 @@ export const networkOf = (resource: CidrResource): Network => {
   return network
 }
 
-export const rightsOf = (client: ClientId, grants: ReadonlyArray<Authorization>): NameRights =>
-  rightsOfEach(grants).get(client) ?? { client, names: [], networks: [], internet: false }
+/** Of one client, all of whose rights these are. */
+export const rightsOf = (client: ClientId, rights: ReadonlyArray<Right>): NameRights => ({
+  client,
+  ...inOrder(rights),
+  internet: rights.some(isOfInternet)
+})
 
-/** Of all clients together: resources are put in order once and not for each. The grants themselves are in them. */
-export const rightsOfEach = (grants: Iterable<Authorization>): ReadonlyMap<ClientId, NameRights> => {
-  const rights = new Map<ClientId, Writable<NameRights>>()
-  const names = new Map<DnsResource, Array<DnsGrant>>()
-  const networks = new Map<CidrResource, Array<NetworkGrant>>()
-  for (const grant of grants) {
-    const { client } = grant
-    if (!rights.has(client.id)) rights.set(client.id, { client: client.id, names: [], networks: [], internet: false })
-    if (isOfName(grant)) listIn(names, grant.resource).push(grant)
-    else if (isOfNetwork(grant)) listIn(networks, grant.resource).push(grant)
-    else rights.get(client.id)!.internet = true
+const inOrder = (rights: ReadonlyArray<Right>): Pick<NameRights, "names" | "networks"> => ({
+  names: rights.filter(isOfName).toSorted((a, b) => byPrecedence(a.resource, b.resource)),
+  networks: rights.filter(isOfNetwork).toSorted((a, b) => networkOf(b.resource).prefix - networkOf(a.resource).prefix)
+})
+
+const isOfInternet = ({ resource }: Right): boolean => resource.kind === "internet"
+
+/** Of many clients together: resources are put in order once and not for each, and all have the same rights as objects. */
+export const rightsOfEach = (
+  grants: ReadonlyArray<Grant>,
+  wanted: ReadonlySet<ClientId>
+): ReadonlyMap<ClientId, NameRights> => {
+  // Rights of their own: those that stay as they are would keep the lists of all policies since.
+  const clients = new Map(grants.map(({ clients, expiresAt, resource }) => [{ resource, expiresAt }, clients] as const))
+  const { names, networks } = inOrder([...clients.keys()])
+  const each = new Map<ClientId, Writable<NameRights>>()
+  for (const client of wanted) each.set(client, { client, names: [], networks: [], internet: false })
+  const give = <A extends Right>(rights: ReadonlyArray<A>, to: (of: Writable<NameRights>, right: A) => void): void => {
+    for (const right of rights) {
+      for (const { id } of clients.get(right)!) {
+        const of = each.get(id)
+        if (of !== undefined) to(of, right)
+      }
+    }
   }
-  for (const [, of] of [...names].toSorted(([a], [b]) => byPrecedence(a, b))) {
-    for (const grant of of) rights.get(grant.client.id)!.names.push(grant)
-  }
-  for (const [, of] of [...networks].toSorted(([a], [b]) => networkOf(b).prefix - networkOf(a).prefix)) {
-    for (const grant of of) rights.get(grant.client.id)!.networks.push(grant)
-  }
-  return rights
+  give(names, (of, right) => void of.names.push(right))
+  give(networks, (of, right) => void of.networks.push(right))
+  give([...clients.keys()].filter(isOfInternet), (of) => void (of.internet = true))
+  return each
 }
 
 type Writable<A> = { -readonly [K in keyof A]: A[K] extends ReadonlyArray<infer B> ? Array<B> : A[K] }
-
-const listIn = <K, A>(lists: Map<K, Array<A>>, key: K): Array<A> => {
-  const known = lists.get(key)
-  if (known !== undefined) return known
-  const list: Array<A> = []
-  lists.set(key, list)
-  return list
-}
 
 export type NamePlan = Pick<
   GatewayConfig,
@@ -141,7 +148,7 @@ export class NameRoutes {
   }
 
   /** Unexpired grants that cover the name, the most specific one first: it says who looks the name up. */
-  grants(of: NameRights, domain: string, now: number): ReadonlyArray<DnsGrant> {
+  grants(of: NameRights, domain: string, now: number): ReadonlyArray<DnsRight> {
     return openGrants(of.names, this.named.covering(domain), now)
   }
 

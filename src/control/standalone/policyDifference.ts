@@ -1,7 +1,8 @@
 /** What has to be done to get from one policy to another while the gateway runs. Pure. */
 import type { ConfiguredClient, GatewayConfig } from "../../config/GatewayConfig.ts"
-import type { Authorization } from "../../model/Authorization.ts"
-import type { ClientId } from "../../model/Client.ts"
+import type { Authorization, Right } from "../../model/Authorization.ts"
+import type { Client, ClientId } from "../../model/Client.ts"
+import type { Grant } from "../../model/Grant.ts"
 import type { ResourceId } from "../../model/Resource.ts"
 
 export interface PolicyDifference {
@@ -139,63 +140,68 @@ export const describeDifference = ({ clients, grants, resolvers, resources, sett
   ].join(", ")
 }
 
-/**
- * Those that are new or gone, and those whose resource or expiry is another. Most of hundreds of thousands are the same:
- * both lists are walked side by side, in the order of the file.
- */
+/** Those that are new or gone, and those whose resource or expiry is another. Most of hundreds of thousands are the same. */
 const grantChanges = (
-  { grants: before }: GatewayConfig,
-  { clients, grants: after, resources }: GatewayConfig,
+  before: GatewayConfig,
+  after: GatewayConfig,
   changed: ReadonlySet<ResourceId>
 ): ReadonlyArray<GrantChange> => {
+  const [was, is] = [before, after].map(({ grants }) => new Map(grants.map((grant) => [grant.resource.id, grant])))
+  const compared = clientLists()
   const changes: Array<GrantChange> = []
-  const [client, resource] = [placesOf(clients), placesOf(resources)]
-  let [i, j] = [0, 0]
-  while (i < before.length && j < after.length) {
-    const [then, now] = [before[i]!, after[j]!]
-    if (isSamePair(then, now)) {
-      if (then.expiresAt !== now.expiresAt || changed.has(now.resource.id)) changes.push(changeOf(then, now))
-      i++
-      j++
-      continue
+  for (const resource of new Set([...was!.keys(), ...is!.keys()])) {
+    const [then, now] = [was!.get(resource), is!.get(resource)]
+    const { gone, kept, fresh } = compared(then?.clients ?? nobody, now?.clients ?? nobody)
+    const change = (old: Client | null, client: Client | null): void => {
+      const [before, after] = [old && authorization(then!, old), client && authorization(now!, client)]
+      changes.push({ client: (client ?? old)!.id, resource, before, after })
     }
-    const ahead = resource(then.resource) - resource(now.resource) || client(then.client) - client(now.client)
-    if (ahead < 0) changes.push(changeOf(before[i++]!, null))
-    else changes.push(changeOf(null, after[j++]!))
+    for (const client of gone) change(client, null)
+    const isSame = then?.expiresAt === now?.expiresAt && !changed.has(resource)
+    if (!isSame) for (const [old, client] of kept) change(old, client)
+    for (const client of fresh) change(null, client)
   }
-  for (const grant of before.slice(i)) changes.push(changeOf(grant, null))
-  for (const grant of after.slice(j)) changes.push(changeOf(null, grant))
-  return joined(changes, changed)
+  return changes
 }
 
-/** Where the file's order is another, a pair may be among those gone and among the new ones. */
-const joined = (changes: ReadonlyArray<GrantChange>, changed: ReadonlySet<ResourceId>): ReadonlyArray<GrantChange> => {
-  const gone = new Map(changes.flatMap((change) => (change.after === null ? [[pairOf(change), change.before]] : [])))
-  const fresh = new Set(changes.flatMap((change) => (change.before === null ? [pairOf(change)] : [])))
-  if (gone.size === 0 || fresh.size === 0) return changes
-  return changes.flatMap((change) => {
-    const { after, before, resource } = change
-    if (after === null) return fresh.has(pairOf(change)) ? [] : [change]
-    const then = before ?? gone.get(pairOf(change)) ?? null
-    const isSame = then !== null && then.expiresAt === after.expiresAt && !changed.has(resource)
-    return isSame ? [] : [{ ...change, before: then }]
-  })
+const nobody: ReadonlyArray<Client> = []
+
+const authorization = ({ expiresAt, resource }: Right, client: Client): Authorization => ({
+  client,
+  resource,
+  expiresAt
+})
+
+interface ListDifference {
+  readonly gone: ReadonlyArray<Client>
+  /** As they were and as they are. */
+  readonly kept: ReadonlyArray<readonly [Client, Client]>
+  readonly fresh: ReadonlyArray<Client>
 }
 
-const changeOf = (before: Authorization | null, after: Authorization | null): GrantChange => {
-  const { client, resource } = (after ?? before)!
-  return { client: client.id, resource: resource.id, before, after }
+/** What is between two lists; once for all resources that have them. */
+const clientLists = () => {
+  const known = new Map<Grant["clients"], Map<Grant["clients"], ListDifference>>()
+  return (before: Grant["clients"], after: Grant["clients"]): ListDifference => {
+    const ofBefore = known.get(before) ?? new Map<Grant["clients"], ListDifference>()
+    known.set(before, ofBefore)
+    const found = ofBefore.get(after) ?? compareLists(before, after)
+    ofBefore.set(after, found)
+    return found
+  }
 }
 
-const isSamePair = (a: Authorization, b: Authorization): boolean =>
-  a.client.id === b.client.id && a.resource.id === b.resource.id
-
-const pairOf = ({ client, resource }: GrantChange): string => JSON.stringify([client, resource])
-
-/** Where each is in the file; what is not in it comes before all that is. */
-const placesOf = (items: ReadonlyArray<{ readonly id: string }>) => {
-  const places = new Map(items.map(({ id }, place) => [id, place]))
-  return ({ id }: { readonly id: string }): number => places.get(id) ?? -1
+const compareLists = (before: Grant["clients"], after: Grant["clients"]): ListDifference => {
+  const gone = new Map(before.map((client) => [client.id, client]))
+  const kept: Array<readonly [Client, Client]> = []
+  const fresh: Array<Client> = []
+  for (const client of after) {
+    const old = gone.get(client.id)
+    gone.delete(client.id)
+    if (old === undefined) fresh.push(client)
+    else kept.push([old, client])
+  }
+  return { gone: [...gone.values()], kept, fresh }
 }
 
 const byId = <A extends { readonly id: string }>(items: ReadonlyArray<A>): ReadonlyMap<A["id"], A> =>

@@ -5,7 +5,8 @@
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import { recordType } from "../../dns/registry.ts"
 import type { FilesOfNames } from "../../host/NameFiles.ts"
-import { type Authorization, isOpen } from "../../model/Authorization.ts"
+import { isOpen, type Right } from "../../model/Authorization.ts"
+import { rightsByClient } from "../../model/Grant.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { Resource } from "../../model/Resource.ts"
 import type { Target } from "../../model/Target.ts"
@@ -46,9 +47,9 @@ export type Verdict =
   | {
       readonly _tag: "Allowed"
       /** Lets the packet through; `null`: the gateway's own service. */
-      readonly by: Authorization | null
+      readonly by: Right | null
       /** All unexpired ones that have the destination, `by` among them. */
-      readonly grants: ReadonlyArray<Authorization>
+      readonly grants: ReadonlyArray<Right>
       /** `null`: whatever address the name has. */
       readonly address: string | null
     }
@@ -59,7 +60,7 @@ export type Verdict =
       readonly resolver: string
       readonly as: "zone" | "networks" | "outside"
       /** Lets the packet through to public addresses. */
-      readonly internet: Authorization | null
+      readonly internet: Right | null
     }
   /** A short name: the first of these that exists is meant, and other servers know which do. */
   | { readonly _tag: "Short"; readonly names: ReadonlyArray<string> }
@@ -75,12 +76,12 @@ export type Denial =
   /** Others may, and this client may not. */
   | { readonly _tag: "Unauthorized"; readonly resources: ReadonlyArray<Resource> }
   /** The grant that held last. */
-  | { readonly _tag: "Expired"; readonly grant: Authorization; readonly expiresAt: number }
+  | { readonly _tag: "Expired"; readonly grant: Right; readonly expiresAt: number }
   /** Unexpired grants have the destination, and none lets the packet through. */
-  | { readonly _tag: "Filtered"; readonly grants: ReadonlyArray<Authorization> }
+  | { readonly _tag: "Filtered"; readonly grants: ReadonlyArray<Right> }
   | {
       readonly _tag: "Refused"
-      readonly grants: ReadonlyArray<Authorization>
+      readonly grants: ReadonlyArray<Right>
       readonly address: string
       readonly refusal: Refusal
     }
@@ -112,7 +113,7 @@ export class ReachRules {
   private readonly routes: NameRoutes
   private readonly named: ReturnType<typeof indexOf>
   private readonly networks: ReadonlyArray<readonly [Network, Resource]>
-  private readonly grants: ReadonlyMap<ClientId, ReadonlyArray<Authorization>>
+  private readonly rightsOfClients: ReadonlyMap<ClientId, ReadonlyArray<Right>>
 
   constructor(policy: ReachPolicy, files: FilesOfNames, destinations: DestinationPolicy) {
     this.policy = policy
@@ -123,7 +124,7 @@ export class ReachRules {
     this.networks = policy.resources.flatMap((resource) =>
       resource.kind === "cidr" ? [[parseNetwork(resource.network)!, resource] as const] : []
     )
-    this.grants = Map.groupBy(policy.grants, (grant) => grant.client.id)
+    this.rightsOfClients = rightsByClient(policy.grants)
   }
 
   /** `now`: epoch milliseconds. */
@@ -133,8 +134,8 @@ export class ReachRules {
   }
 
   /** Expired ones as well. */
-  grantsOf(client: ClientId): ReadonlyArray<Authorization> {
-    return this.grants.get(client) ?? []
+  grantsOf(client: ClientId): ReadonlyArray<Right> {
+    return this.rightsOfClients.get(client) ?? []
   }
 
   /** Whether the client has the name by a resource: an alias of other servers that leads there ends in its proxy IPs. */
@@ -168,7 +169,7 @@ export class ReachRules {
   }
 
   /** Why none of a name's grants that let the packet through leads to one of its real addresses. */
-  refusalFor(grants: ReadonlyArray<Authorization>, target: Target, address: Words): Refusal | undefined {
+  refusalFor(grants: ReadonlyArray<Right>, target: Target, address: Words): Refusal | undefined {
     const packets = packetsOf(target, grants)
     const refusals = grants.flatMap((grant) => (isPassed(grant, packets) ? [this.refuses(grant, address)] : []))
     return refusals.includes(undefined) ? undefined : refusals[0]
@@ -211,7 +212,7 @@ export class ReachRules {
     return this.networks.some(([network]) => contains(network, address))
   }
 
-  private refuses({ resource }: Authorization, address: Words): Refusal | undefined {
+  private refuses({ resource }: Right, address: Words): Refusal | undefined {
     const optIns = optInBits(resource.allow)
     return resource.kind === "internet"
       ? this.destinations.judgeForInternet(address, optIns)
@@ -309,7 +310,7 @@ export class ReachRules {
 
   /** Why the client has no unexpired grant for any of these, which all have the destination. */
   private withoutGrant(client: ClientId, resources: ReadonlyArray<Resource>, now: number, outside = false): Denied {
-    let last: { readonly grant: Authorization; readonly expiresAt: number } | undefined
+    let last: { readonly grant: Right; readonly expiresAt: number } | undefined
     const ids = new Set(resources.map(({ id }) => id))
     for (const grant of this.grantsOf(client)) {
       if (!ids.has(grant.resource.id) || grant.expiresAt === null || isOpen(grant, now)) continue
@@ -333,12 +334,12 @@ export class ReachRules {
   }
 }
 
-interface NetworkGrant extends Authorization {
+interface NetworkGrant extends Right {
   readonly resource: Extract<Resource, { readonly kind: "cidr" | "internet" }>
 }
 
 /** Of a name that these cover: which lets the packet through. */
-const byGrants = (grants: ReadonlyArray<Authorization>, target: Target): Verdict => {
+const byGrants = (grants: ReadonlyArray<Right>, target: Target): Verdict => {
   const by = grants.find((grant) => isPassed(grant, packetsOf(target, grants)))
   return by === undefined ? denied({ _tag: "Filtered", grants }) : { _tag: "Allowed", by, grants, address: null }
 }
@@ -348,7 +349,7 @@ const denied = (why: Denial): Denied => ({ _tag: "Denied", why })
 const numbers = { tcp: protocolTcp, udp: protocolUdp, icmp: protocolIcmp } as const
 
 /** What the target means; where that is several kinds of packets, those that pass if any of them does. */
-const packetsOf = ({ port, protocol }: Target, grants: ReadonlyArray<Authorization>): ReadonlyArray<Packet> =>
+const packetsOf = ({ port, protocol }: Target, grants: ReadonlyArray<Right>): ReadonlyArray<Packet> =>
   protocol !== null && (port !== null || protocol === "icmp")
     ? [{ protocol: numbers[protocol], port: port ?? 0 }]
     : grants.flatMap(({ resource: { filters } }) =>
@@ -362,7 +363,7 @@ const packetsOf = ({ port, protocol }: Target, grants: ReadonlyArray<Authorizati
               }))
       )
 
-const isPassed = ({ resource }: Authorization, packets: ReadonlyArray<Packet>): boolean => {
+const isPassed = ({ resource }: Right, packets: ReadonlyArray<Packet>): boolean => {
   const filters = compileFilters(resource.filters)
   return packets.some(({ port, protocol }) => permits(filters, protocol, port))
 }

@@ -353,7 +353,7 @@ describe("a question about a resource's name", () => {
     return layerOn({
       ...config,
       clients,
-      grants: clients.map((client) => ({ client, resource: corp, expiresAt: null }))
+      grants: [{ resource: corp, expiresAt: null, clients }]
     })
   }
 

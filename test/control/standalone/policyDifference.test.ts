@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { policyDifference } from "../../../src/control/standalone/policyDifference.ts"
+import { authorizationsOf } from "../../../src/model/Grant.ts"
 import { cidrResource } from "../../support/access.ts"
 import { randomPolicy } from "../../support/randomPolicy.ts"
 import { configOf } from "../../support/standalone.ts"
@@ -43,15 +44,12 @@ describe("the difference of two policies", () => {
         .toSorted((a, b) => a.at - b.at)
         .map(({ item }) => item)
     const policy = (): GatewayConfig => {
-      const { grants, ...rest } = randomPolicy(random)
-      const [clients, resources] = [shuffled(rest.clients), shuffled(rest.resources)]
-      const inOrder = resources.flatMap(({ id }) =>
-        clients.flatMap((client) => grants.filter((each) => each.resource.id === id && each.client.id === client.id))
-      )
-      return { ...rest, clients, resources, grants: random.chance(0.5) ? inOrder : shuffled(grants) }
+      const { clients, grants, resources, ...rest } = randomPolicy(random)
+      const among = grants.map((grant) => ({ ...grant, clients: shuffled(grant.clients) }))
+      return { ...rest, clients: shuffled(clients), resources: shuffled(resources), grants: shuffled(among) }
     }
     const keyed = ({ grants }: GatewayConfig) =>
-      new Map(grants.map((grant) => [`${grant.client.id} has ${grant.resource.id}`, grant]))
+      new Map(grants.flatMap(authorizationsOf).map((grant) => [`${grant.client.id} has ${grant.resource.id}`, grant]))
     for (let i = 0; i < 500; i++) {
       const [before, after] = [policy(), policy()]
       const { grants, resources } = policyDifference(before, after)

@@ -104,9 +104,11 @@ const randomPolicy = ({ chance, pick }: Random): GatewayConfig => {
     0.6
   )
   const { clients } = configOf([])
-  const grants = resources.flatMap((resource) =>
-    some(clients, 0.6).map((client) => ({ client, resource, expiresAt: pick([null, null, null, 30_000, 1e9]) }))
-  )
+  const grants = resources.map((resource) => ({
+    resource,
+    expiresAt: pick([null, null, null, 30_000, 1e9]),
+    clients: some(clients, 0.6)
+  }))
   const alias = (name: string): LocalRecord => ({ type: recordType.CNAME, data: { _tag: "Name", name }, ttl: 60 })
   const address = pick(["10.30.5.9", "10.99.0.9"])
   const records: ReadonlyArray<readonly [string, LocalRecord]> = [

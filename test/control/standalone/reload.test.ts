@@ -96,9 +96,8 @@ const narrow = { ...wildcard, filters: [{ protocol: "tcp", from: 443, to: 443 },
 const [alice, bob] = clientsOf as readonly [ConfiguredClient, ConfiguredClient]
 const afterNarrowing = configOf([narrow, late, lan], {
   grants: [
-    { client: alice, resource: narrow, expiresAt: null },
-    { client: bob, resource: narrow, expiresAt: null },
-    { client: alice, resource: late, expiresAt: Date.UTC(2027, 0, 1) }
+    { resource: narrow, expiresAt: null, clients: [alice, bob] },
+    { resource: late, expiresAt: Date.UTC(2027, 0, 1), clients: [alice] }
   ]
 })
 

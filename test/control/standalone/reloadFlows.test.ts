@@ -46,8 +46,10 @@ const covers = (resource: Resource, { port, to }: Flow): boolean => {
 
 const may = ({ grants }: GatewayConfig, flow: Flow): boolean =>
   grants.some(
-    ({ client, expiresAt, resource }) =>
-      client.tunnel4 === tunnel4(flow.client) && (expiresAt === null || expiresAt > 60_000) && covers(resource, flow)
+    ({ clients, expiresAt, resource }) =>
+      clients.some((client) => client.tunnel4 === tunnel4(flow.client)) &&
+      (expiresAt === null || expiresAt > 60_000) &&
+      covers(resource, flow)
   )
 
 const keyOf = ({ clients }: GatewayConfig, n: number) => clients.find((c) => c.tunnel4 === tunnel4(n))?.publicKey
