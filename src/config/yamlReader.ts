@@ -73,7 +73,6 @@ const readEntries = (text: string, known: ReadonlyMap<string, Entry>) => {
       inner.set(of.name, each)
       values[of.name] = of.value
     }
-    if (inner.size > 0 && entry.value !== null) return null
     sections.set(entry.name, { ...entry, ...(inner.size > 0 ? { value: values } : {}), piece, inner })
   }
   return { entries, source: sourceOf(sections, lines) }
@@ -163,7 +162,6 @@ const piecesOf = (text: string, lines: LineCounter): ReadonlyArray<Piece> | null
     isOpen = false
     if (blanks !== undefined && blanks.length === indent) starts.push({ at, isInner: true })
   }
-  if (text.endsWith("\n")) lines.addNewLine(text.length)
   const pieces: Array<Piece> = []
   for (const [i, { at, isInner }] of starts.entries()) {
     const piece: Piece = { at, text: text.slice(at, starts[i + 1]?.at), inner: [] }

@@ -83,6 +83,9 @@ describe("a YAML file that is read again", () => {
     "other line ends of Unicode": "a: x\u2028b: y\u2028--- z\nc:\n  d: 1\u2029\n",
     "tabs between words": "a:\t# x\n  x:\t1\nb:\n\tc: 1\n",
     "a tag": "a: !!str\nb:\n  c: !x 1\n  d: 2\n",
+    "a tab alone in a line": "a:\n  # c\n\t\r\n\n1:\n  y: 2\n",
+    "an old Mac line end between": "\r\r\na: 1\nb:\n# c\n",
+    "a list's empty end": "a:\n  b:\n    -\n",
     "no final line end": "a:\n  x: 1\n  y: 2",
     "text, and no mapping": "a\n",
     nothing: "",
@@ -97,7 +100,7 @@ describe("a YAML file that is read again", () => {
     const any = <A>(of: ReadonlyArray<A>): A => of[random.below(of.length)]!
     const lines = [example, ...Object.values(odd)].flatMap((text) => text.match(/[^\n]*\n?/g) ?? [])
     let right = 0
-    for (let file = 0; file < 60; file++) {
+    for (let file = 0; file < 25; file++) {
       const reader = makeYamlReader()
       let text = example
       for (let change = 0; change < 40; change++) {
@@ -116,6 +119,6 @@ describe("a YAML file that is read again", () => {
         else if (random.chance(0.9)) text = before
       }
     }
-    assert.isAbove(right, 500)
+    assert.isAbove(right, 200)
   })
 })

@@ -1,16 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { rightsOf } from "../../../src/control/standalone/nameRoutes.ts"
+import { rightsOf, rightsOfEach } from "../../../src/control/standalone/nameRoutes.ts"
 import { indexOf, openGrants, setOfName } from "../../../src/control/standalone/chooseResource.ts"
 import { firstSlot, proxyIpsOf, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { tunnelAnswerOf, type WaysOut6 } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { defaultRanges } from "../../../src/model/defaultRanges.ts"
+import { rightsByClient } from "../../../src/model/Grant.ts"
 import { proxyMembership } from "../../../src/model/ranges.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
 import { contains, parseAddress, parseNetwork } from "../../../src/packet/address.ts"
 import type { NameState } from "../../../src/resolution/NameState.ts"
 import { NameNotFound, NoAddresses, ServerFailure, Timeout } from "../../../src/resolution/Resolver.ts"
 import { cidrResource, client, dnsResource, proxies } from "../../support/access.ts"
+import { randomPolicy } from "../../support/randomPolicy.ts"
+import { makeRandom } from "../../support/traffic.ts"
 
 const rangesOf = (proxy4: string, proxy6: string) => ({
   proxy4: parseNetwork(proxy4)!,
@@ -186,6 +189,20 @@ describe("the resources of a client that cover a name", () => {
     client: client(1),
     resource,
     expiresAt
+  })
+
+  it("are of many clients together what they are of each", () => {
+    const random = makeRandom(3)
+    for (let i = 0; i < 100; i++) {
+      const { clients, grants } = randomPolicy(random)
+      const of = rightsByClient(grants)
+      assert.deepStrictEqual(
+        [...rightsOfEach(grants, new Set(clients.map(({ id }) => id))).values()],
+        clients.map(({ id }) =>
+          rightsOf(id, of.get(id)?.map(({ expiresAt, resource }) => ({ resource, expiresAt })) ?? [])
+        )
+      )
+    }
   })
 
   it("are all that cover the name and have not expired, the most specific pattern first", () => {
