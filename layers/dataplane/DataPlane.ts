@@ -10,7 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
-import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { DataPlane, InBulk } from "../../src/dataplane/DataPlane.ts"
 import { DataPlaneError } from "../../src/dataplane/DataPlaneError.ts"
 import type { Order } from "../../src/dataplane/orders.ts"
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
@@ -64,7 +64,7 @@ const startMs = 10_000
 /** A worker is stalled when its heartbeat stands still for this long. */
 const stalledMs = 2_000
 const watchMs = 250
-/** Orders per message otherwise: between two of them packets may have their turn. */
+/** Orders per message of those in bulk: between two of them packets may have their turn. */
 const mostAtOnce = 32
 /** Orders per message of a replay; main's other work runs in between. */
 const replayChunk = 500
@@ -104,10 +104,10 @@ export const layer = (options: DataPlaneOptions): Layer.Layer<DataPlane, DataPla
           return Effect.andThen(Effect.forkIn(supervisor.run, scope, { startImmediately: true }), supervisor.firstReady)
         }),
         send: (command) =>
-          Effect.sync(() => {
+          Effect.map(InBulk, (inBulk) => {
             for (const order of hub.decide(command)) {
               if (order._tag === "SetKeys") supervisor.takeKey(order.privateKey)
-              supervisor.post(order)
+              supervisor.post(order, inBulk)
             }
           }),
         settled: hub.settled(supervisor.post),
@@ -299,7 +299,7 @@ const makeSupervisor = (
     if (Atomics.exchange(to.shared, pending, 1) === 0) signalEventFd(descriptors.event)
   }
 
-  /** Orders of this turn of main, to be one message: a reload makes thousands. */
+  /** Orders in bulk of this turn of main, to be one message. */
   let outbox: Array<Order> = []
   const flush = (): void => {
     const orders = outbox
@@ -307,12 +307,13 @@ const makeSupervisor = (
     if (current !== undefined && orders.length > 0) transmit(current, { orders, more: false, at: now() })
   }
 
-  const post = (order: Order): void => {
+  /** Not in bulk: before anything that main sends next, since the worker may be quicker to forward that than main to go on. */
+  const post = (order: Order, inBulk = false): void => {
     if (backlog !== undefined) return void backlog.push(order)
     if (current === undefined) return
     const count = outbox.push(order)
-    if (count === 1) queueMicrotask(flush)
-    if (count === mostAtOnce) flush()
+    if (!inBulk || count === mostAtOnce) flush()
+    else if (count === 1) queueMicrotask(flush)
   }
 
   let { privateKey } = options

@@ -22,7 +22,10 @@ export class DataPlane extends Context.Service<
      * the whole desired state.
      */
     readonly start: Effect.Effect<void>
-    /** Decided, recorded and posted; never waits for the worker. */
+    /**
+     * Decided, recorded and posted; never waits for the worker. Who is told of it afterwards may use it at once: the packet
+     * that the answer leads to does not come before it, but for what is sent `InBulk`.
+     */
     readonly send: (command: Command) => Effect.Effect<void>
     /**
      * Waits until the worker has carried out what was sent; where it dies meanwhile, its successor has no flows. Yields
@@ -54,3 +57,9 @@ export class DataPlane extends Context.Service<
     readonly port: number
   }
 >()("sallyport/dataplane/DataPlane") {}
+
+/**
+ * Commands of a change that makes thousands, and of which nobody is told before it is done: many of them go to the worker as
+ * one message, which costs a fraction, at the end of main's turn.
+ */
+export const InBulk = Context.Reference<boolean>("sallyport/dataplane/InBulk", { defaultValue: () => false })

@@ -17,6 +17,8 @@ interface Result {
   readonly restarts: number
   /** How long a slow worker took for its orders, in milliseconds. */
   readonly took?: number
+  /** How many messages those were. */
+  readonly messages?: number
 }
 
 interface Outcome {
@@ -33,6 +35,8 @@ interface Outcome {
     readonly zeroed: boolean
     readonly proved: ReadonlyArray<boolean>
   }
+  /** Of one order, of three, and of two in bulk with one behind them: how many the worker had before main did anything else. */
+  readonly atOnce: Readonly<Record<"alone" | "several" | "behindBulk", number>>
   /** How long the data plane took to end, in milliseconds. */
   readonly closing: number
 }
@@ -98,6 +102,11 @@ describe("a packet worker with 1,000 clients and 10,000 mappings, while the gate
     const [slow] = breakWorkers(["slow"]).results
     assert.isAtLeast(slow!.took!, 1_900)
     assert.isAtMost(slow!.gap, 1_000)
+    assert.isAtMost(slow!.messages!, 20)
+  })
+
+  it("has an order before main says anything to whoever may send packets because of it", () => {
+    assert.deepStrictEqual(outcome.atOnce, { alone: 1, several: 3, behindBulk: 3 })
   })
 
   it("that dies before another stands by is replaced by a new one within a second", () => {

@@ -15,7 +15,7 @@ import { activeClients } from "../../../src/control/standalone/activeClients.ts"
 import { describeDifference, isNothing, newClients } from "../../../src/control/standalone/policyDifference.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { tunnelPlanOf } from "../../../src/control/standalone/tunnelPlan.ts"
-import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
+import { DataPlane, InBulk } from "../../../src/dataplane/DataPlane.ts"
 import type { ClientState } from "../../../src/dataplane/notices.ts"
 import { answerQuery } from "../../../src/dns/tunnelServer.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
@@ -140,9 +140,10 @@ const applyChange = Effect.fnUntraced(function* (change: PolicyChange) {
   const now = yield* Clock.currentTimeMillis
   const later = difference.bridges.filter((grant) => isOpen(grant, now))
   yield* eachOnItsOwn(difference.clients.removed, dismiss).pipe(
-    Effect.ensuring(authorizations.bridge(later, changeRights(change)))
+    Effect.ensuring(authorizations.bridge(later, changeRights(change))),
+    Effect.andThen(welcome(change)),
+    Effect.provideService(InBulk, true)
   )
-  yield* welcome(change)
   yield* names.readAgain(change)
   // No right waits for the host: the packet path goes by the rights of each, whatever the firewall leaves to it.
   const ofHost = yield* Effect.match(tunnel.configure(tunnelPlanOf(change.after.config)), {

@@ -16,8 +16,8 @@ import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as DataPlaneLive from "../../../layers/dataplane/DataPlane.ts"
 import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
-import type { WorkerStart } from "../../../layers/dataplane/native/packetWorker.ts"
-import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
+import type { ToWorker, WorkerStart } from "../../../layers/dataplane/native/packetWorker.ts"
+import { DataPlane, InBulk } from "../../../src/dataplane/DataPlane.ts"
 import type { Command, SetResource } from "../../../src/dataplane/commands.ts"
 import {
   addresses,
@@ -66,6 +66,9 @@ const dnsResource = (n: number): SetResource => ({
   filters: [],
   allow: []
 })
+
+/** Another one than `dnsResource`, so that the worker is to do something. */
+const pingOnly = (n: number): SetResource => ({ ...dnsResource(n), filters: [{ protocol: "icmp" }] })
 
 const mappings = (n: number): ReadonlyArray<Command> =>
   Array.from({ length: mappingsPerClient }, (_, i) => i).flatMap((i): ReadonlyArray<Command> => {
@@ -189,6 +192,21 @@ const program = Effect.gen(function* () {
     Effect.timeout("20 seconds")
   )
 
+  let bystander = slowOrders + 1
+  /** How many orders have gone to the worker when `send` has ended; main has done nothing else. */
+  const sentAtOnce = Effect.fnUntraced(function* (inBulk: ReadonlyArray<boolean>) {
+    const before = orders.sent
+    for (const each of inBulk) {
+      yield* Effect.provideService(dataPlane.send(pingOnly(bystander++)), InBulk, each)
+    }
+    return orders.sent - before
+  })
+  const atOnce = {
+    alone: yield* sentAtOnce([false]),
+    several: yield* sentAtOnce([false, false, false]),
+    behindBulk: yield* sentAtOnce([true, true, false])
+  }
+
   const ready = process.env["ALONE"] === "1" ? Effect.void : standby
 
   const results: Array<Readonly<Record<string, unknown>>> = []
@@ -199,13 +217,15 @@ const program = Effect.gen(function* () {
     yield* dataPlane.send({ ...policy, ownAddresses: [`${epoch}:${how}`] })
     if (how === "slow") {
       const since = performance.now()
+      const before = orders.messages
       for (let n = 1; n <= slowOrders; n++) {
-        yield* dataPlane.send({ ...dnsResource(n), filters: [{ protocol: "icmp" }] })
+        yield* Effect.provideService(dataPlane.send(pingOnly(n)), InBulk, true)
       }
       yield* dataPlane.settled
+      const messages = orders.messages - before
       const took = Math.round(performance.now() - since)
       yield* Effect.sleep("300 millis")
-      results.push({ how, took, gap: Math.round(Math.max(...ends.map(({ seen }) => seen.longest))) })
+      results.push({ how, took, messages, gap: Math.round(Math.max(...ends.map(({ seen }) => seen.longest))) })
       continue
     }
     yield* Effect.sleep("20 millis").pipe(
@@ -243,7 +263,7 @@ const program = Effect.gen(function* () {
     zeroed: forgottenKey.every((byte) => byte === 0),
     proved: [gatewayPrivateKey, currentKey].map((of, i) => known.get(clientId(i + 1)) === base64(publicKeyOf(of)))
   }
-  return { results, before, after, keys }
+  return { results, before, after, keys, atOnce }
 })
 
 /** The gateway has another one before the first worker is at work. */
@@ -251,10 +271,16 @@ const forgottenKey = new Uint8Array(32).fill(9)
 
 /** What each worker is set to work with, as it goes through its port. */
 const startKeys: Array<Uint8Array> = []
+/** Orders that went through it, and the messages that they went in. */
+const orders = { sent: 0, messages: 0 }
 // oxlint-disable-next-line typescript/unbound-method -- it is called for the port that it was called for
 const { postMessage } = MessagePort.prototype
-MessagePort.prototype.postMessage = function (message: Partial<WorkerStart>, ...transfer) {
+MessagePort.prototype.postMessage = function (message: Partial<WorkerStart & ToWorker>, ...transfer) {
   if (message.privateKey !== undefined) startKeys.push(message.privateKey.slice())
+  if (message.orders !== undefined) {
+    orders.sent += message.orders.length
+    orders.messages++
+  }
   Reflect.apply(postMessage, this, [message, ...transfer])
 }
 
