@@ -68,22 +68,25 @@ const hungForMs = 600_000
 /** What of the places in flight is for such clients. */
 const shareOfHung = 0.8
 
-/** One client's jobs at one resolver set. */
+/** One client's jobs of one class at one resolver set. */
 interface Lane<J> {
   readonly client: string
   /** Somebody waits for these. */
   readonly urgent: Array<J>
-  readonly first: Array<J>
-  readonly refresh: Array<J>
+  readonly others: Array<J>
 }
+
+/**
+ * The jobs of one class, by resolver set and client; those served last are last. A set that is busy is passed over as a
+ * whole: behind a dead one thousands of clients may wait.
+ */
+type Line<J> = Map<string, Map<string, Lane<J>>>
 
 export class LookupQueue<J extends Job> {
   private readonly limits: LookupLimits
-  /**
-   * By resolver set and client; those served last are last. A set that is busy is passed over as a whole: behind a dead
-   * one thousands of clients may wait.
-   */
-  private readonly sets = new Map<string, Map<string, Lane<J>>>()
+  /** First lookups, and what somebody waits for. */
+  private readonly firsts: Line<J> = new Map()
+  private readonly refreshes: Line<J> = new Map()
   private readonly clients = new Map<string, ClientBucket>()
   private readonly gateway: Bucket
   private readonly running = {
@@ -95,11 +98,9 @@ export class LookupQueue<J extends Job> {
     /** Since when. */
     jobs: new Map<J, number>()
   }
-  /** Refreshes that are queued. */
-  private refreshes = 0
   private pruneAt = 1_024
   /** First lookups that were taken in a row. */
-  private firsts = 0
+  private firstsInARow = 0
 
   constructor(limits: LookupLimits = defaultLimits) {
     this.limits = limits
@@ -108,58 +109,56 @@ export class LookupQueue<J extends Job> {
 
   /** Behind the client's other jobs of its class; `urgent`: a packet or a question waits for it. */
   offer(job: J, urgent: boolean = false): void {
-    let lanes = this.sets.get(job.resolver)
+    const line = urgent || job.first ? this.firsts : this.refreshes
+    let lanes = line.get(job.resolver)
     if (lanes === undefined) {
       lanes = new Map()
-      this.sets.set(job.resolver, lanes)
+      line.set(job.resolver, lanes)
     }
     let lane = lanes.get(job.client)
     if (lane === undefined) {
-      lane = { client: job.client, urgent: [], first: [], refresh: [] }
+      lane = { client: job.client, urgent: [], others: [] }
       lanes.set(job.client, lane)
     }
-    const jobs = urgent ? lane.urgent : job.first ? lane.first : lane.refresh
+    const jobs = urgent ? lane.urgent : lane.others
     jobs.push(job)
-    if (jobs === lane.refresh) this.refreshes++
   }
 
   /** A queued job that somebody waits for from now on. */
   promote(job: J): void {
-    if (this.sets.get(job.resolver)?.get(job.client)?.urgent.includes(job) === true) return
+    if (this.firsts.get(job.resolver)?.get(job.client)?.urgent.includes(job) === true) return
     this.cancel(job)
     this.offer(job, true)
   }
 
   /** Takes a job out of the queue that has not been taken by `next`. */
   cancel(job: J): void {
-    const lanes = this.sets.get(job.resolver)
-    const lane = lanes?.get(job.client)
-    if (lanes === undefined || lane === undefined) return
-    for (const jobs of [lane.urgent, lane.first, lane.refresh]) {
-      const i = jobs.indexOf(job)
-      if (i < 0) continue
-      jobs.splice(i, 1)
-      if (jobs === lane.refresh) this.refreshes--
+    for (const line of [this.firsts, this.refreshes]) {
+      const lanes = line.get(job.resolver)
+      const lane = lanes?.get(job.client)
+      if (lanes === undefined || lane === undefined) continue
+      for (const jobs of [lane.urgent, lane.others]) {
+        const i = jobs.indexOf(job)
+        if (i >= 0) jobs.splice(i, 1)
+      }
+      if (lengthOf(lane) > 0) continue
+      lanes.delete(job.client)
+      if (lanes.size === 0) line.delete(job.resolver)
     }
-    if (lengthOf(lane) > 0) return
-    lanes.delete(job.client)
-    if (lanes.size === 0) this.sets.delete(job.resolver)
   }
 
   /** The next job that every budget lets through, already charged to them; `finish` gives its place back. */
   next(now: number): J | undefined {
     if (this.stoppedForAll(now) !== null) return undefined
-    for (const first of this.firsts < mostFirsts ? [true, false] : [false, true]) {
-      if (!first && this.refreshes === 0) continue
-      for (const [resolver, lanes] of this.sets) {
+    const { firsts, refreshes } = this
+    for (const line of this.firstsInARow < mostFirsts ? [firsts, refreshes] : [refreshes, firsts]) {
+      for (const [resolver, lanes] of line) {
         if (this.isBusy(resolver)) continue
         for (const lane of lanes.values()) {
-          const jobs = !first ? lane.refresh : lane.urgent.length > 0 ? lane.urgent : lane.first
-          if (jobs.length === 0 || this.stopped(lane.client, resolver, now) !== null) continue
-          const job = jobs.shift()!
-          if (!first) this.refreshes--
-          this.firsts = first ? this.firsts + 1 : 0
-          this.serveLast(resolver, lanes, lane)
+          if (this.stopped(lane.client, resolver, now) !== null) continue
+          const job = (lane.urgent.length > 0 ? lane.urgent : lane.others).shift()!
+          this.firstsInARow = line === firsts ? this.firstsInARow + 1 : 0
+          serveLast(line, resolver, lane)
           this.charge(job, now)
           return job
         }
@@ -197,10 +196,10 @@ export class LookupQueue<J extends Job> {
   /** When a rate lets a queued job through that nothing else stops; `null`: not before some job has finished. */
   nextAt(now: number): number | null {
     const everyone = this.stoppedForAll(now)
-    if (this.sets.size === 0 || everyone === "gateway_in_flight") return null
+    if (this.firsts.size + this.refreshes.size === 0 || everyone === "gateway_in_flight") return null
     if (everyone === "gateway_rate") return now + wait(this.gateway.tokens, this.limits.gatewayRate)
     let soonest: number | null = null
-    for (const [resolver, lanes] of this.sets) {
+    for (const [resolver, lanes] of [...this.firsts, ...this.refreshes]) {
       if (this.isBusy(resolver)) continue
       for (const { client } of lanes.values()) {
         const budget = this.stopped(client, resolver, now)
@@ -214,7 +213,7 @@ export class LookupQueue<J extends Job> {
 
   get queued(): number {
     let n = 0
-    for (const lanes of this.sets.values()) {
+    for (const lanes of [...this.firsts.values(), ...this.refreshes.values()]) {
       for (const lane of lanes.values()) n += lengthOf(lane)
     }
     return n
@@ -293,20 +292,21 @@ export class LookupQueue<J extends Job> {
   private isBusy(resolver: string): boolean {
     return this.inFlight(resolver) >= this.limits.inFlightPerResolver
   }
-
-  /** Sets and their clients take turns. */
-  private serveLast(resolver: string, lanes: Map<string, Lane<J>>, lane: Lane<J>): void {
-    lanes.delete(lane.client)
-    if (lengthOf(lane) > 0) lanes.set(lane.client, lane)
-    this.sets.delete(resolver)
-    if (lanes.size > 0) this.sets.set(resolver, lanes)
-  }
 }
 
 /** After so many first lookups in a row a refresh has its turn. */
 const mostFirsts = 4
 
-const lengthOf = <J>({ first, refresh, urgent }: Lane<J>): number => urgent.length + first.length + refresh.length
+const lengthOf = <J>({ others, urgent }: Lane<J>): number => urgent.length + others.length
+
+/** Sets and their clients take turns. */
+const serveLast = <J>(line: Line<J>, resolver: string, lane: Lane<J>): void => {
+  const lanes = line.get(resolver)!
+  lanes.delete(lane.client)
+  if (lengthOf(lane) > 0) lanes.set(lane.client, lane)
+  line.delete(resolver)
+  if (lanes.size > 0) line.set(resolver, lanes)
+}
 
 const laneOf = (client: string, resolver: string): string => `${resolver}\n${client}`
 

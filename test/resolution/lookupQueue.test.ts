@@ -241,6 +241,26 @@ describe("LookupQueue", () => {
     )
   })
 
+  it("looks at nobody else who waits because one refresh may not go on: not at 200 million of them", () => {
+    const queue = new LookupQueue<Named>()
+    queue.offer(job("hung"))
+    queue.finish(queue.next(0)!, 10_000, false)
+    fill(
+      queue,
+      many(100_000, (i) => `c${i}`)
+    )
+    const running = Array.from({ length: 201 }, () => queue.next(10_000)!)
+    queue.offer(job("hung", { first: false }))
+    const before = process.cpuUsage()
+    for (let now = 10_000; now < 12_000; now++) {
+      queue.finish(running.shift()!, now, false)
+      running.push(queue.next(now)!)
+    }
+    const { user } = process.cpuUsage(before)
+    assert.strictEqual(queue.stopped("hung", "system", 12_000), "resolver_in_flight")
+    assert.isBelow(user / 1_000, 400)
+  })
+
   it("forgets a cancelled job", () => {
     const queue = new LookupQueue<Named>()
     const [a, b] = [job("a"), job("a")]
