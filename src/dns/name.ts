@@ -64,36 +64,39 @@ export interface NameFailure {
 export const labelsOf = (text: DomainText): ReadonlyArray<Uint8Array> | null => {
   if (text === "." || text === "") return []
   const labels: Array<Uint8Array> = []
-  let label: Array<number> = []
+  let length = 0
   let total = 1
   for (let i = 0; i <= text.length; i++) {
     const c = i === text.length ? 0x2e : text.charCodeAt(i)
     if (c === 0x2e) {
       // A trailing dot only says that the name is absolute.
-      if (label.length === 0 && i === text.length) break
-      if (label.length === 0 || label.length > maxLabelBytes) return null
-      total += label.length + 1
+      if (length === 0 && i === text.length) break
+      if (length === 0 || length > maxLabelBytes) return null
+      total += length + 1
       if (total > maxNameBytes) return null
-      labels.push(Uint8Array.from(label))
-      label = []
+      labels.push(label.slice(0, length))
+      length = 0
     } else if (c === 0x5c) {
       const digits = /^[0-9]{3}/.exec(text.slice(i + 1, i + 4))
       const value = digits === null ? text.charCodeAt(i + 1) : Number(digits[0])
       if (!(value <= 255) || (digits === null && value > 0x7e)) return null
-      label.push(value)
+      label[length++] = value
       i += digits === null ? 1 : 3
     } else {
       if (c < 0x21 || c > 0x7e) return null
-      label.push(c)
+      label[length++] = c
     }
   }
   return labels
 }
 
+/** The bytes of the label that is read; those of one that is too long are not kept. */
+const label = new Uint8Array(maxLabelBytes)
+
 /** Lower case without trailing dot: the form of `Name.domain` and of keys. ASCII only (RFC 4343). */
 export const canonicalName = (text: DomainText): DomainText => {
   const lower = text.replaceAll(/[A-Z]+/g, (s) => s.toLowerCase())
-  return lower.length > 1 && /(^|[^\\])(\\\\)*\.$/.test(lower) ? lower.slice(0, -1) : lower
+  return lower.length > 1 && lower.endsWith(".") && /(^|[^\\])(\\\\)*\.$/.test(lower) ? lower.slice(0, -1) : lower
 }
 
 export const sameName = (a: DomainText, b: DomainText): boolean => canonicalName(a) === canonicalName(b)

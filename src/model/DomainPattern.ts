@@ -22,11 +22,9 @@ export const validate = (pattern: string): string | null => {
 
 /** Whether the pattern covers the name (`DomainText`, any bytes). An invalid pattern covers nothing; what is no name is covered by nothing. */
 export const matches = (pattern: string, domain: string): boolean => {
-  const name = canonicalDomain(domain)
+  const name = readDomain(domain)
   const parts = takenApart(pattern)
-  return (
-    name !== undefined && parts !== null && isOrEndsWith(name, parts.ending) && covers(parts, name, characters(name))
-  )
+  return name !== undefined && parts !== null && isOrEndsWith(name.text, parts.ending) && covers(parts, name)
 }
 
 /** Many patterns, of which a name is held against those only that end as it does. */
@@ -48,12 +46,11 @@ export class PatternIndex<A> {
 
   /** Those that cover the name, in the order given. */
   covering(domain: string): ReadonlyArray<A> {
-    const name = canonicalDomain(domain)
+    const name = readDomain(domain)
     if (name === undefined) return []
-    const labels = characters(name)
-    const found = [name, ...domainsAbove(name), ""]
+    const found = [name.text, ...domainsAbove(name.text), ""]
       .flatMap((ending) => this.byEnding.get(ending) ?? [])
-      .filter(({ parts }) => covers(parts, name, labels))
+      .filter(({ parts }) => covers(parts, name))
     return found.sort((a, b) => a.order - b.order).map(({ item }) => item)
   }
 }
@@ -84,9 +81,9 @@ const takenApart = (pattern: string): Parts | null => {
   return parts
 }
 
-/** Of a name with the pattern's ending, and its labels. */
-const covers = (parts: Parts, name: string, labels: ReadonlyArray<string>): boolean =>
-  parts.apex === name || matchLabels(parts.labels, labels)
+/** Of a name with the pattern's ending. */
+const covers = (parts: Parts, name: Domain): boolean =>
+  parts.apex === name.text || matchLabels(parts.labels, name.labels)
 
 const domainsAbove = (name: string): ReadonlyArray<string> => {
   const above: Array<string> = []
@@ -99,9 +96,28 @@ const isOrEndsWith = (name: string, ending: string): boolean =>
   (name.endsWith(ending) && (name.length === ending.length || name[name.length - ending.length - 1] === "."))
 
 /** Lower case, no trailing dot; `undefined` for what is no name (RFC 1035 lengths), and for the root. */
-export const canonicalDomain = (domain: string): string | undefined => {
-  const labels = /^[!-~]+$/.test(domain) ? labelsOf(domain) : null
-  return labels === null || labels.length === 0 ? undefined : canonicalName(domain)
+export const canonicalDomain = (domain: string): string | undefined => readDomain(domain)?.text
+
+interface Domain {
+  /** In its canonical form. */
+  readonly text: string
+  /** A character for each byte. */
+  readonly labels: ReadonlyArray<string>
+}
+
+/** A question's name is held against patterns again and again: the last one need not be read anew. */
+let lastRead: { readonly domain: string; readonly name: Domain | undefined } | undefined
+
+const readDomain = (domain: string): Domain | undefined => {
+  if (lastRead?.domain !== domain) lastRead = { domain, name: readAnew(domain) }
+  return lastRead.name
+}
+
+const readAnew = (domain: string): Domain | undefined => {
+  if (!/^[!-~]+$/.test(domain) || labelsOf(domain) === null) return undefined
+  const text = canonicalName(domain)
+  const labels = labelsOf(text)!.map((label) => String.fromCharCode(...label))
+  return labels.length === 0 ? undefined : { text, labels }
 }
 
 /** The domain that holds every name the pattern covers: what stands behind the last label with `*` or `?`; an exact name's is the one above it. */
@@ -137,9 +153,6 @@ const normalize = (text: string): string => {
   const lower = text.length > maxLength + 1 ? text : text.toLowerCase()
   return lower.endsWith(".") ? lower.slice(0, -1) : lower
 }
-
-/** A name's labels, a character for each byte. */
-const characters = (name: string): Array<string> => labelsOf(name)!.map((label) => String.fromCharCode(...label))
 
 /** A `**` at the end covers at least one label: `lab.**` is what lies below `lab`. */
 const patternLabels = (text: string): Array<string> => {
