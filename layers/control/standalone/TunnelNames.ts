@@ -150,11 +150,17 @@ export const layer = (
       }
 
       const knownElsewhere = (of: ClientNames, question: TunnelQuestion, now: number): TunnelAnswer | undefined => {
-        const route = routes.route(of.rights, question, now, files)
+        const route = routeOf(of, question, now)
         if (route._tag === "Here") return route.answer
         if (route._tag !== "Forward") return undefined
         const isOurs = (message: Message) => chainOf(of, question, message, now) !== undefined
         return foreign.cached(of, route, question, now, monotonicMillisUnsafe(clock), isOurs)
+      }
+
+      const routeOf = (of: ClientNames, question: TunnelQuestion, now: number): NameRoute => {
+        const route = routes.route(of.rights, question, now, files)
+        if (route._tag === "Resource") of.decided.note(question.domain, routes, of.rights, now, route.grants)
+        return route
       }
 
       const decide = Effect.fnUntraced(function* (
@@ -163,10 +169,11 @@ export const layer = (
         aliases: number
       ): Effect.fn.Return<TunnelAnswer> {
         const now = yield* Clock.currentTimeMillis
-        const route = routes.route(of.rights, question, now, files)
+        // Backwards a proxy IP is asked for by a name that a resource may cover, too.
+        const grants = question.reverse === null ? of.decided.find(question.domain, routes, of.rights, now) : undefined
+        const route: NameRoute = grants === undefined ? routeOf(of, question, now) : { _tag: "Resource", grants }
         const resource = route._tag === "Resource" ? route.grants[0]!.resource.id : null
         yield* Effect.annotateCurrentSpan({ route: route._tag, resource })
-        if (route._tag === "Resource") of.decided.note(question.domain, routes, of.rights, now, route.grants)
         return yield* follow(of, route, question, now, aliases)
       })
 

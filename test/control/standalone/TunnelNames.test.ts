@@ -497,6 +497,18 @@ describe("the address of a name", () => {
       assert.deepStrictEqual((yield* UpstreamScript).asked, [])
     }).pipe(Effect.provide(layer))
   )
+
+  it.effect("asked backwards is the name, also after a question about the reverse name that a resource covers", () =>
+    Effect.gen(function* () {
+      const [address] = addresses(yield* ask("git.corp"))
+      assert.strictEqual((yield* ask(reverseName(address!)))._tag, "Addresses")
+      assert.deepStrictEqual(yield* ask(reverseName(address!), recordType.PTR), {
+        _tag: "Reverse",
+        name: "git.corp",
+        ttl: 30
+      })
+    }).pipe(Effect.provide(layerOn(configOf([corp, dnsResource("**.in-addr.arpa")]))))
+  )
 })
 
 describe("any other question", () => {
