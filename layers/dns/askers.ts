@@ -62,6 +62,8 @@ export const makeAdmission = () => {
       counters.questions_refused++
       return tooMany
     },
+    /** Takes a question that need not wait for the asker's rate; `false`: `admit` has to say it. */
+    admitAtOnce: (asker: Asker, now: number): boolean => asker.questions.admitAtOnce(now),
     /** Waits for one of the asker's rates. `null`: the question is taken; else what it is told instead. */
     admit: Effect.fnUntraced(function* (
       asker: Asker,

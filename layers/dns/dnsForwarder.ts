@@ -2,19 +2,20 @@
  * Questions of clients that other servers answer. An answer that is known and allowed to live serves at once; equal
  * questions are asked once; beyond the places at a time questions wait, round robin over the clients that ask.
  */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
-import * as Option from "effect/Option"
 import { AnswerCache, questionKey } from "../../src/dns/answerCache.ts"
 import { type ExtendedError, extendedErrorCode } from "../../src/dns/extendedError.ts"
+import type { Outcome } from "../../src/dns/Exchange.ts"
 import { FairQueue } from "../../src/dns/FairQueue.ts"
 import { filterAddresses } from "../../src/dns/filterAddresses.ts"
 import type { Message } from "../../src/dns/message.ts"
 import { rcode } from "../../src/dns/registry.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
-import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import { atOnce, type Later, mapLater, type Told } from "../../src/loops/later.ts"
+import type { Timer } from "../../src/loops/TimerQueue.ts"
+import { makeTimers } from "../../src/loops/timers.ts"
 import type { ResolutionReason } from "../../src/resolution/Resolver.ts"
 import type { Asker } from "./askers.ts"
 
@@ -26,13 +27,16 @@ const maxQueuedMs = 2_000
 /** An answer past its TTL serves when the servers have not given a new one within this time (RFC 8767 §5). */
 const staleAfterMs = 500
 
+type Answered =
+  | { readonly _tag: "Answer"; readonly message: Message }
+  | { readonly _tag: "None"; readonly error: ExtendedError }
+
 /** One exchange with the servers of a set, for all who ask the same meanwhile. */
 interface Job {
   readonly key: string
   readonly set: string
   readonly question: TunnelQuestion
-  readonly answered: Deferred.Deferred<Message, ExtendedError>
-  waiters: number
+  readonly waiters: Set<Waiter>
   /** Monotonic milliseconds; `null` while it waits for a place. */
   startedAt: number | null
 }
@@ -43,8 +47,26 @@ interface Ticket {
   readonly deadline: number
 }
 
+/** Who waits for a job. */
+interface Waiter {
+  readonly of: Asker
+  readonly ticket: Ticket
+  readonly tell: (answered: Answered) => void
+  timer: Timer | null
+}
+
+/** What is asked, and how long that may take: of the servers, and of whom it is asked for. */
+interface Asking {
+  readonly key: string
+  readonly set: string
+  readonly question: TunnelQuestion
+  readonly withinMs: number
+  readonly patienceMs: number
+}
+
 export const makeDnsForwarder = Effect.gen(function* () {
   const upstream = yield* Upstream
+  const timers = yield* makeTimers
   const run = yield* FiberSet.makeRuntime()
   const cache = new AnswerCache(cacheBounds)
   const queue = new FairQueue<Ticket>(places)
@@ -58,90 +80,132 @@ export const makeDnsForwarder = Effect.gen(function* () {
   }
 
   /** What the servers say goes into the cache, whoever still waits for it. */
-  const exchange = Effect.fnUntraced(function* ({ key, question, set }: Job, withinMs: number) {
-    const outcome = yield* Effect.result(upstream.exchange(set, question, withinMs))
-    const now = yield* monotonicMillis
-    if (outcome._tag === "Success") {
-      cache.put(key, question.type, outcome.success, now)
-      return outcome.success
+  const keep = ({ key, question }: Job, outcome: Outcome, now: number): Answered => {
+    if (outcome._tag === "Answer") {
+      cache.put(key, question.type, outcome.message, now)
+      return outcome
     }
-    const error = errorOf(outcome.failure.reason)
+    const error = errorOf(outcome.reason)
     cache.putFailure(key, { ...error, code: extendedErrorCode.CachedError }, now)
-    return yield* Effect.fail(error)
-  })
+    return { _tag: "None", error }
+  }
 
+  let isPumping = false
   /** Gives free places to who is next. */
   const pump = (now: number): void => {
-    for (let next = queue.take(); next !== undefined; next = queue.take()) {
-      const { item, name } = next
-      const { deadline, job } = item
-      if (job.startedAt !== null) {
-        queue.done(name)
-        continue
-      }
-      job.startedAt = now
-      run(
-        exchange(job, Math.max(1, deadline - now)).pipe(
-          Effect.onExit((exit) => {
-            jobs.delete(job.key)
-            queue.done(name)
-            return Effect.andThen(Deferred.done(job.answered, exit), Effect.map(monotonicMillis, pump))
-          }),
-          Effect.ignore
-        )
-      )
-    }
+    // What ends at once leaves its place to this very loop.
+    if (isPumping) return
+    isPumping = true
+    for (let next = queue.take(); next !== undefined; next = queue.take()) start(next.name, next.item, now)
+    isPumping = false
+  }
+
+  const start = (name: string, { deadline, job }: Ticket, now: number): void => {
+    if (job.startedAt !== null) return queue.done(name)
+    job.startedAt = now
+    upstream.ask(
+      job.set,
+      job.question,
+      Math.max(1, deadline - now)
+    )((outcome) => {
+      const ended = timers.now()
+      const answered = keep(job, outcome, ended)
+      jobs.delete(job.key)
+      queue.done(name)
+      for (const waiter of job.waiters) settle(waiter, answered)
+      pump(ended)
+    })
+  }
+
+  /** Ends the waiting. */
+  const leave = (waiter: Waiter): void => {
+    const { of, ticket } = waiter
+    const { job } = ticket
+    if (!job.waiters.delete(waiter)) return
+    if (waiter.timer !== null) timers.callOff(waiter.timer)
+    queue.remove(of.name, ticket)
+    if (job.waiters.size === 0 && job.startedAt === null) jobs.delete(job.key)
+  }
+
+  const settle = (waiter: Waiter, answered: Answered): void => {
+    leave(waiter)
+    waiter.tell(answered)
+  }
+
+  const shed = (of: Asker): Answered => {
+    counters.forwards_refused++
+    run(of.tellShed)
+    return { _tag: "None", error: tooMany }
+  }
+
+  /** For so long, then nobody has answered. */
+  const waitForAnswer = (waiter: Waiter, ms: number, now: number): void => {
+    if (ms <= 0) return settle(waiter, { _tag: "None", error: noAnswer })
+    waiter.timer = timers.at(now + ms, () => settle(waiter, { _tag: "None", error: noAnswer }))
+  }
+
+  const waitForPlace = (waiter: Waiter, patienceMs: number, now: number): void => {
+    counters.forwards_waited++
+    const queuedMs = Math.min(maxQueuedMs, patienceMs)
+    waiter.timer = timers.at(now + queuedMs, () => {
+      const { of, ticket } = waiter
+      if (ticket.job.startedAt === null && queuedMs === maxQueuedMs) return settle(waiter, shed(of))
+      waitForAnswer(waiter, patienceMs - queuedMs, timers.now())
+    })
   }
 
   /** Joins the exchange about a question, or begins one; waits for its end. */
-  const ask = Effect.fnUntraced(function* (
-    of: Asker,
-    key: string,
-    set: string,
-    question: TunnelQuestion,
-    withinMs: number,
-    patienceMs: number
-  ): Effect.fn.Return<Message, ExtendedError> {
-    const now = yield* monotonicMillis
-    const known = jobs.get(key)
-    const job = known ?? { key, set, question, answered: Deferred.makeUnsafe(), waiters: 0, startedAt: null }
-    const ticket = { job, deadline: now + withinMs }
-    if (known !== undefined) counters.forwards_joined++
-    if (job.startedAt === null && !queue.add(of.name, ticket)) return yield* shed(of)
-    jobs.set(key, job)
-    job.waiters++
-    pump(now)
-    const forAnswer = Deferred.await(job.answered)
-    return yield* Effect.gen(function* () {
-      const began = (): boolean => job.startedAt !== null
-      if (began()) return yield* within(forAnswer, patienceMs - (known === undefined ? 0 : now - job.startedAt!))
-      counters.forwards_waited++
-      const queuedMs = Math.min(maxQueuedMs, patienceMs)
-      const early = yield* Effect.timeoutOption(forAnswer, queuedMs)
-      if (Option.isSome(early)) return early.value
-      return began() || queuedMs < maxQueuedMs ? yield* within(forAnswer, patienceMs - queuedMs) : yield* shed(of)
-    }).pipe(
-      Effect.ensuring(
-        Effect.sync(() => {
-          queue.remove(of.name, ticket)
-          job.waiters--
-          if (job.waiters === 0 && job.startedAt === null) jobs.delete(key)
-        })
-      )
-    )
-  })
-
-  const shed = Effect.fnUntraced(function* (of: Asker): Effect.fn.Return<never, ExtendedError> {
-    counters.forwards_refused++
-    yield* of.tellShed
-    return yield* Effect.fail(tooMany)
-  })
+  const ask =
+    (of: Asker, { key, patienceMs, question, set, withinMs }: Asking, now: number): Later<Answered> =>
+    (tell) => {
+      const known = jobs.get(key)
+      const job = known ?? { key, set, question, waiters: new Set<Waiter>(), startedAt: null }
+      const ticket = { job, deadline: now + withinMs }
+      if (known !== undefined) counters.forwards_joined++
+      if (job.startedAt === null && !queue.add(of.name, ticket)) return atOnce(shed(of))(tell)
+      jobs.set(key, job)
+      const waiter: Waiter = { of, ticket, tell, timer: null }
+      job.waiters.add(waiter)
+      pump(now)
+      if (!job.waiters.has(waiter)) return () => undefined
+      if (job.startedAt === null) waitForPlace(waiter, patienceMs, now)
+      else waitForAnswer(waiter, patienceMs - (now - job.startedAt), now)
+      return () => leave(waiter)
+    }
 
   const served = (message: Message, keep: (address: string) => boolean, error?: ExtendedError): TunnelAnswer => ({
     _tag: "Forwarded",
     message: filterAddresses(message, keep),
     ...(error && { error })
   })
+
+  /** With the epoch of the set's servers. */
+  const forwardTo = (
+    of: Asker,
+    epoch: number,
+    set: string,
+    question: TunnelQuestion,
+    withinMs: number,
+    keep: (address: string) => boolean
+  ): Later<Told<TunnelAnswer>> => {
+    const now = timers.now()
+    const key = keyOf(epoch, set, question)
+    const cached = cache.find(key, now)
+    if (cached?._tag === "Fresh" || cached?._tag === "Failed") counters.forwards_cached++
+    if (cached?._tag === "Fresh") return atOnce(served(cached.message, keep))
+    if (cached?._tag === "Failed") return atOnce(failure(cached.error))
+    const serveStale = (message: Message): TunnelAnswer => {
+      counters.forwards_stale++
+      return served(message, keep, message.rcode === rcode.NXDomain ? staleNameError : staleAnswer)
+    }
+    if (cached?.failed === true) return atOnce(serveStale(cached.message))
+    const patienceMs = cached === undefined ? withinMs : staleAfterMs
+    const asking = ask(of, { key, set, question, withinMs, patienceMs }, now)
+    return mapLater(asking, (answered) => {
+      if (answered._tag === "Answer") return served(answered.message, keep)
+      return cached === undefined ? failure(answered.error) : serveStale(cached.message)
+    })
+  }
 
   return {
     /**
@@ -154,30 +218,28 @@ export const makeDnsForwarder = Effect.gen(function* () {
      * those of resources' names are real ones, and clients have their own for them. SERVFAIL when there is no room to
      * wait.
      */
-    forward: Effect.fnUntraced(function* (
-      of: Asker,
-      set: string,
-      question: TunnelQuestion,
-      withinMs: number,
-      keep: (address: string) => boolean = () => false
-    ): Effect.fn.Return<TunnelAnswer> {
-      const key = keyOf(yield* upstream.epoch(set), set, question)
-      const cached = cache.find(key, yield* monotonicMillis)
-      if (cached?._tag === "Fresh" || cached?._tag === "Failed") counters.forwards_cached++
-      if (cached?._tag === "Fresh") return served(cached.message, keep)
-      if (cached?._tag === "Failed") return failure(cached.error)
-      const serveStale = (message: Message): TunnelAnswer => {
-        counters.forwards_stale++
-        return served(message, keep, message.rcode === rcode.NXDomain ? staleNameError : staleAnswer)
-      }
-      if (cached?.failed === true) return serveStale(cached.message)
-      return yield* ask(of, key, set, question, withinMs, cached === undefined ? withinMs : staleAfterMs).pipe(
-        Effect.match({
-          onSuccess: (message) => served(message, keep),
-          onFailure: (error): TunnelAnswer => (cached === undefined ? failure(error) : serveStale(cached.message))
-        })
-      )
-    }),
+    forward:
+      (
+        of: Asker,
+        set: string,
+        question: TunnelQuestion,
+        withinMs: number,
+        keep: (address: string) => boolean = () => false
+      ): Later<Told<TunnelAnswer>> =>
+      (tell) => {
+        const known = upstream.epochAtOnce(set, timers.now())
+        if (known !== undefined) return forwardTo(of, known, set, question, withinMs, keep)(tell)
+        let giveUp = (): void => undefined
+        const fiber = run(
+          Effect.map(upstream.epoch(set), (epoch) => {
+            giveUp = forwardTo(of, epoch, set, question, withinMs, keep)(tell)
+          })
+        )
+        return () => {
+          fiber.interruptUnsafe()
+          giveUp()
+        }
+      },
     /** A fresh answer that is kept, as `tell` puts it, at once; `undefined`: none is, or it is not to be told as it is. */
     cached: (
       set: string,
@@ -206,6 +268,3 @@ const keyOf = (epoch: number, set: string, question: TunnelQuestion): string => 
 const failure = (error: ExtendedError): TunnelAnswer => ({ _tag: "ServerFailure", error })
 
 const errorOf = ({ _tag }: ResolutionReason): ExtendedError => (_tag === "ServerFailure" ? noUsableAnswer : noAnswer)
-
-const within = (answer: Effect.Effect<Message, ExtendedError>, ms: number): Effect.Effect<Message, ExtendedError> =>
-  Effect.timeoutOrElse(answer, { duration: Math.max(0, ms), orElse: () => Effect.fail(noAnswer) })

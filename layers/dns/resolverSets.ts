@@ -14,9 +14,14 @@ const readAgain = 5
 /** How often resolv.conf is looked at for whether what its servers said still holds. */
 const lookEveryMs = 1_000
 
+/** For so long resolv.conf is not read again. */
+const freshMs = 100
+
 export interface ResolverSets {
   /** The plan of a set by its name: of the configuration, or `system`, what resolv.conf says now. */
   readonly planOf: (set: string) => Effect.Effect<AskPlan, NoResolver>
+  /** The same, where nothing has to be read for it just now. `now`: monotonic milliseconds. */
+  readonly planAtOnce: (set: string, now: number) => AskPlan | undefined
   /** See `Upstream`. */
   readonly epoch: Upstream["Service"]["epoch"]
   readonly epochAtOnce: Upstream["Service"]["epochAtOnce"]
@@ -80,14 +85,7 @@ export const makeResolverSets = (sets: SetsByName, resolvConf: string, resendMs:
     return seen.epoch
   })
 
-  const planOf = Effect.fnUntraced(function* (name: string) {
-    const set = setOf(name)
-    if (set !== undefined) {
-      if (set.servers.length === 0) return yield* new NoResolver({ detail: `the resolver set ${name} has no server` })
-      return { ...set, first: 0, resendMs, attempts: Infinity, noAaaa: false, note: null }
-    }
-    if (name !== "system") return yield* new NoResolver({ detail: `there is no resolver set ${name}` })
-    const { attempts, isDefault, noAaaa, overTcp, rotates, servers, timeoutMs } = yield* readSystem
+  const planOfSystem = ({ attempts, isDefault, noAaaa, overTcp, rotates, servers, timeoutMs }: ResolvConf): AskPlan => {
     const transport = overTcp ? "tcp" : "udp"
     return {
       servers: servers.map((address): ResolverServer => ({ transport, address, port: 53 })),
@@ -97,7 +95,35 @@ export const makeResolverSets = (sets: SetsByName, resolvConf: string, resendMs:
       attempts: attempts ?? Infinity,
       noAaaa,
       note: isDefault ? `${resolvConf} names no server` : null
-    } satisfies AskPlan
+    }
+  }
+  const planOfSet = (set: ResolverSet): AskPlan => ({
+    ...set,
+    first: 0,
+    resendMs,
+    attempts: Infinity,
+    noAaaa: false,
+    note: null
   })
-  return { planOf, epoch, epochAtOnce }
+  /** What resolv.conf said a moment ago. */
+  let read: { readonly conf: ResolvConf; readonly until: number } | null = null
+
+  const planAtOnce = (name: string, now: number): AskPlan | undefined => {
+    const set = setOf(name)
+    if (set !== undefined) return set.servers.length === 0 ? undefined : planOfSet(set)
+    return name === "system" && read !== null && now < read.until ? planOfSystem(read.conf) : undefined
+  }
+
+  const planOf = Effect.fnUntraced(function* (name: string) {
+    const set = setOf(name)
+    if (set !== undefined) {
+      if (set.servers.length === 0) return yield* new NoResolver({ detail: `the resolver set ${name} has no server` })
+      return planOfSet(set)
+    }
+    if (name !== "system") return yield* new NoResolver({ detail: `there is no resolver set ${name}` })
+    const conf = yield* readSystem
+    read = conf.isDefault ? null : { conf, until: (yield* monotonicMillis) + freshMs }
+    return planOfSystem(conf)
+  })
+  return { planOf, planAtOnce, epoch, epochAtOnce }
 }

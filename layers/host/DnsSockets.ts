@@ -19,6 +19,7 @@ import {
 import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import type { SocketAddress } from "../../src/model/SocketAddress.ts"
 import { formatHostPort } from "../../src/packet/endpoint.ts"
+import type { Told } from "../../src/loops/later.ts"
 import { makeOutlive } from "../../src/loops/outlive.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { openServerSocket } from "../dataplane/native/fds.ts"
@@ -40,8 +41,8 @@ export interface DnsSocketsOptions {
 /** An address may come up a moment after its device. */
 const bindRetry = Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 3 }))
 
-/** Of the work of a turn (`Turns`): a query that takes a fiber to answer, and one over TCP, beside its answer. */
-const work = { known: 1, fiber: 8, stream: 4 } as const
+/** Of the work of a turn (`Turns`): a query that others are asked about, one that takes a fiber, and one over TCP, beside its answer. */
+const work = { known: 1, later: 4, fiber: 8, stream: 4 } as const
 
 /** An IPv6 address that cannot be bound although the device has IPv6 is tried again after this long. */
 const tryAgain = "2 seconds"
@@ -113,19 +114,34 @@ const make = (options: DnsSocketsOptions, families: IpFamilies["Service"]): DnsS
       outlive(Effect.map(waited, (reply) => send(reply, source))).pipe(
         Effect.ensuring(Effect.sync(() => ended(source.address)))
       )
+    const settle = (told: Told<DnsReply>, source: SocketAddress): number => {
+      if (Effect.isEffect(told)) {
+        run(answer(told, source))
+        return work.fiber
+      }
+      ended(source.address)
+      send(told, source)
+      return work.known
+    }
     socket.on("message", (bytes, { address, port }) => {
       const mine = perSource.get(address) ?? 0
       const source = { address, port }
       const begin = (): number => {
         if (closed) return 0
         const reply = handle(service, bytes, source, "udp")
-        if (Effect.isEffect(reply)) {
-          run(answer(reply, source))
-          return work.fiber
+        if (typeof reply !== "function") return settle(reply, source)
+        let isSettled = false
+        const once = (told: Told<DnsReply>): void => {
+          if (isSettled || closed) return
+          isSettled = true
+          settle(told, source)
         }
-        ended(address)
-        send(reply, source)
-        return work.known
+        try {
+          reply(once)
+        } catch (defect) {
+          once(Effect.die(defect))
+        }
+        return work.later
       }
       // What comes from port 0 cannot be answered: Node throws.
       if (port === 0 || mine >= maxInFlight - inFlight) {

@@ -22,6 +22,11 @@ export class QuestionBudget {
     return { _tag: "Admitted", waitMs }
   }
 
+  /** The same for a question that may not wait: `false` changes nothing. */
+  admitAtOnce(now: number): boolean {
+    return this.waitMs(now) === 0 && this.admit(now)._tag === "Admitted"
+  }
+
   /** Whether a question is refused now. */
   isSpent(now: number): boolean {
     return this.waitMs(now) > this.limit.maxWaitMs

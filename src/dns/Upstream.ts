@@ -1,6 +1,10 @@
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
+import type { Later } from "../loops/later.ts"
 import type { ResolutionError } from "../resolution/Resolver.ts"
+import type { Outcome } from "./Exchange.ts"
 import type { Message } from "./message.ts"
 
 /** What a server is asked: class IN, recursion desired. */
@@ -48,6 +52,11 @@ export class Upstream extends Context.Service<
       withinMs?: number
     ) => Effect.Effect<Message, ResolutionError>
     /**
+     * The same without a fiber, for thousands of questions a second. A resolv.conf that has changed may be noticed 100 ms
+     * later.
+     */
+    readonly ask: (set: string, question: UpstreamQuestion, withinMs: number) => Later<Outcome>
+    /**
      * Another number as soon as the set's servers are others than before, within a second or so: what those said need not
      * hold with these.
      */
@@ -64,3 +73,16 @@ export class Upstream extends Context.Service<
     readonly servers: Effect.Effect<ReadonlyArray<UpstreamServer>>
   }
 >()("sallyport/dns/Upstream") {}
+
+/** `ask` where it takes a fiber all the same. */
+export const askedByFibers = (
+  exchange: Upstream["Service"]["exchange"]
+): Effect.Effect<Upstream["Service"]["ask"], never, Scope.Scope> =>
+  Effect.map(FiberSet.makeRuntime(), (run) => (set, question, withinMs) => (tell) => {
+    const asking = Effect.match(exchange(set, question, withinMs), {
+      onSuccess: (message) => tell({ _tag: "Answer", message }),
+      onFailure: ({ reason }) => tell({ _tag: "Failure", reason })
+    })
+    const fiber = run(asking)
+    return () => fiber.interruptUnsafe()
+  })

@@ -1,4 +1,6 @@
 import * as Effect from "effect/Effect"
+import { type DnsHandler, waitFor } from "../host/DnsSockets.ts"
+import { type Later, mapTold, type Told } from "../loops/later.ts"
 import { isIpv4, parseAddress } from "../packet/address.ts"
 import { decode, decodeHeader } from "./decode.ts"
 import { encode } from "./encode.ts"
@@ -18,8 +20,8 @@ type Reply = Uint8Array | null
 interface Answering {
   /** A defect of it is logged and answered with SERVFAIL. */
   readonly lookup: (question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
-  /** What `lookup` would come to, where that can be said at once. */
-  readonly known?: (question: TunnelQuestion) => TunnelAnswer | undefined
+  /** What `lookup` would come to, where that can be said at once, or where no fiber has to wait for it. */
+  readonly known?: (question: TunnelQuestion) => TunnelAnswer | Later<Told<TunnelAnswer>> | undefined
   /** Whether one more query that is none is answered with the error; else it gets no answer. */
   readonly mayComplain?: () => boolean
 }
@@ -32,15 +34,19 @@ export const answerQuery = (
   bytes: Uint8Array,
   transport: "udp" | "tcp",
   { known, lookup, mayComplain }: Answering
-): Reply | Effect.Effect<Reply> => {
+): ReturnType<DnsHandler> => {
   const query = readQuery(bytes)
   if (query === null) return null
   if (query instanceof Uint8Array) return mayComplain?.() === false ? null : query
   const { wanted } = query
   const answer = decideHere(wanted) ?? known?.(wanted)
-  return answer === undefined
-    ? Effect.map(Effect.catchDefect(lookup(wanted), failed), (answer) => writeAnswer(query, answer, transport))
-    : writeAnswer(query, answer, transport)
+  const written = (told: Told<TunnelAnswer>): Told<Reply> =>
+    mapTold(Effect.isEffect(told) ? Effect.catchDefect(told, failed) : told, (answer) =>
+      writeAnswer(query, answer, transport)
+    )
+  return typeof answer === "function"
+    ? (tell) => answer((told) => tell(written(told)))
+    : written(answer ?? lookup(wanted))
 }
 
 /** The same, for who waits in any case. */
@@ -50,8 +56,7 @@ export const handleQuery = (
   lookup: Answering["lookup"]
 ): Effect.Effect<Reply> =>
   Effect.suspend(() => {
-    const reply = answerQuery(bytes, transport, { lookup })
-    return Effect.isEffect(reply) ? reply : Effect.succeed(reply)
+    return waitFor(answerQuery(bytes, transport, { lookup }))
   })
 
 /** A query that is worth a decision. */

@@ -1,7 +1,8 @@
 import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { awaitLater, awaitTold, type Later, type Told } from "../loops/later.ts"
 import type { SocketAddress } from "../model/SocketAddress.ts"
 
 /** The DNS service could not listen. `message` is one line: what failed, why, and the fix. */
@@ -14,16 +15,16 @@ export class DnsSocketError extends Schema.TaggedError<DnsSocketError>()("DnsSoc
 /** `null` sends nothing, and ends a connection. Over TCP the bytes are without their length prefix. */
 export type DnsReply = Uint8Array | null
 
-/** A query in, an answer out: at once where it is known, since a fiber costs more than such an answer. */
+/** A query in, an answer out, at once or later. */
 export type DnsHandler = (
   query: Uint8Array,
   source: SocketAddress,
   transport: "udp" | "tcp"
-) => DnsReply | Effect.Effect<DnsReply>
+) => Told<DnsReply> | Later<Told<DnsReply>>
 
 /** What a handler says, for those who wait in any case. */
 export const waitFor = (reply: ReturnType<DnsHandler>): Effect.Effect<DnsReply> =>
-  Effect.isEffect(reply) ? reply : Effect.succeed(reply)
+  typeof reply === "function" ? awaitLater(reply) : awaitTold(reply)
 
 export interface DnsService {
   /** Each gets a UDP and a TCP socket. */

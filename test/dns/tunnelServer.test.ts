@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 import { decode } from "../../src/dns/decode.ts"
+import { waitFor } from "../../src/host/DnsSockets.ts"
+import { atOnce, type Told } from "../../src/loops/later.ts"
 import { encode } from "../../src/dns/encode.ts"
 import type { Message, ResourceRecord } from "../../src/dns/message.ts"
 import { emptyMessage, isMalformed } from "../../src/dns/message.ts"
@@ -178,6 +180,19 @@ describe("tunnel DNS server", () => {
       assert.instanceOf(reply(bytesOf("a.test").subarray(0, 14)), Uint8Array)
       assert.isTrue(Effect.isEffect(reply(bytesOf("new.test"))))
       assert.deepStrictEqual(asked, ["new.test"])
+    })
+  )
+
+  it.effect("what is known later is told then, also what it takes a fiber to find out; a bug is SERVFAIL", () =>
+    Effect.gen(function* () {
+      const laters: ReadonlyArray<Told<TunnelAnswer>> = [addresses, Effect.succeed(addresses), Effect.die("bug")]
+      const codes: Array<number> = []
+      for (const told of laters) {
+        const known = () => atOnce(told)
+        const reply = answerQuery(encode(query("a.test", recordType.A))!, "udp", { known, lookup: () => Effect.never })
+        codes.push((yield* waitFor(reply))![3]! & 15)
+      }
+      assert.deepStrictEqual(codes, [rcode.NoError, rcode.NoError, rcode.ServFail])
     })
   )
 

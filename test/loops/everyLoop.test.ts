@@ -32,7 +32,6 @@ import { controlEvent } from "../../src/control/firezone/inTunnel.ts"
 import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { DesiredState } from "../../src/dataplane/DesiredState.ts"
-import { Upstream } from "../../src/dns/Upstream.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { HostNetwork, type HostRepair } from "../../src/host/HostNetwork.ts"
 import { Tunnel, type TunnelPlan } from "../../src/host/Tunnel.ts"
@@ -42,6 +41,7 @@ import { MappingId } from "../../src/model/Mapping.ts"
 import { defaultRanges } from "../../src/model/defaultRanges.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { Resolver } from "../../src/resolution/Resolver.ts"
+import { upstreamMock } from "../support/upstreamMock.ts"
 import { anyAnswer, cidrResource, client, subscription } from "../support/access.ts"
 import { start } from "../support/portalMemory.ts"
 import * as wire from "../support/portalMessages.ts"
@@ -244,7 +244,7 @@ describe("one bug does not end", () => {
         Layer.mock(Authorizations, authorizations),
         Layer.mock(ConnectionAcceptor, {}),
         Layer.mock(Resolutions, { ...unasked, meet: () => Effect.void }),
-        Layer.mock(Upstream, { epochAtOnce: () => 0 }),
+        upstreamMock({ epochAtOnce: () => 0 }),
         Layer.mock(Tunnel, { moved: Effect.never, ready: () => true, reachedFrom: () => Effect.void, ...tunnel })
       ]),
       Layer.provideMerge(Layer.merge(DataPlaneRecording.layer, PortalSocketMemory.layer))

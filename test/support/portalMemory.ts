@@ -12,20 +12,14 @@ import * as PortalSocketMemory from "../../layers/memory/PortalSocketMemory.ts"
 import { PortalMemory } from "../../layers/memory/PortalSocketMemory.ts"
 import * as TunnelMemory from "../../layers/memory/TunnelMemory.ts"
 import type { Command } from "../../src/dataplane/commands.ts"
-import { Upstream } from "../../src/dns/Upstream.ts"
 import type { Tunnel } from "../../src/host/Tunnel.ts"
 import type { ClientId } from "../../src/model/Client.ts"
 import * as wire from "./portalMessages.ts"
 import { defaultProxies, layerResolutions } from "./access.ts"
+import { upstreamMock } from "./upstreamMock.ts"
 
 /** Servers that never answer: nobody asks them here. */
-const noUpstream = Layer.succeed(Upstream, {
-  exchange: () => Effect.never,
-  epoch: () => Effect.succeed(0),
-  epochAtOnce: () => 0,
-  counters: Effect.succeed({}),
-  servers: Effect.succeed([])
-})
+const noUpstream = upstreamMock({ exchange: () => Effect.never })
 
 const defaults = {
   legacy: false,

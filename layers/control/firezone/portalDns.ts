@@ -11,6 +11,7 @@ import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer
 import { mayHaveHints, noHints } from "../../../src/dns/serviceHints.ts"
 import { answerQuery } from "../../../src/dns/tunnelServer.ts"
 import type { DnsHandler } from "../../../src/host/DnsSockets.ts"
+import { awaitLater } from "../../../src/loops/later.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import { type Asker, makeAdmission, makeAsker } from "../../dns/askers.ts"
@@ -60,7 +61,7 @@ export const makePortalDns = Effect.gen(function* () {
     if (!forwarded.has(type)) return { _tag: "Refused" }
     const resolver = yield* resolverOf(address, domain)
     if (resolver === undefined) return { _tag: "Refused" }
-    return yield* forwarder.forward(source, resolver, question, withinMs)
+    return yield* awaitLater(forwarder.forward(source, resolver, question, withinMs))
   }, questionSpan)
 
   const handler = (...[query, { address }, transport]: Parameters<DnsHandler>) =>

@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import type { Authorizations } from "../../../src/access/Authorizations.ts"
 import type { Clients } from "../../../src/access/Clients.ts"
@@ -25,6 +26,7 @@ import type { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
 import type { StateStore } from "../../../src/host/StateStore.ts"
+import { awaitLater, type Later, mapLater, type Told } from "../../../src/loops/later.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
@@ -59,6 +61,7 @@ export const layer = (
     TunnelNames,
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
+      const isTraced = yield* References.TracerEnabled
       const resolutions = yield* Resolutions
       const forwarder = yield* makeDnsForwarder
       const stored = yield* makeStoredSlots
@@ -100,7 +103,7 @@ export const layer = (
         const { domain, family, type } = question
         const { resource } = grants[0]!
         if (mayHaveHints(type)) return noHints
-        if (family === null) return yield* forwarder.forward(of, resource.resolver, question, forwardMs)
+        if (family === null) return yield* awaitLater(forwarder.forward(of, resource.resolver, question, forwardMs))
         if ((yield* resolutions.find(of.client.id, resource.id, domain)) === undefined) {
           const shed = yield* admission.admit(of, "newNames")
           if (shed !== null) return shed
@@ -129,8 +132,15 @@ export const layer = (
         }
         yield* Effect.annotateCurrentSpan({ client: of.client.id })
         const shed = yield* admission.admit(of)
-        if (shed !== null) return shed
-        // An answer that was waited for speaks for what the client may know by now: once anew where a reload came in between.
+        return shed ?? (yield* decideInForce(of, source, question))
+      })
+
+      /** An answer that was waited for speaks for what the client may know by now: once anew where a reload came in between. */
+      const decideInForce = Effect.fnUntraced(function* (
+        of: ClientNames,
+        source: string,
+        question: TunnelQuestion
+      ): Effect.fn.Return<TunnelAnswer> {
         for (let times = 0; times < 2 && clients.at(source) === of; times++) {
           const { rights } = of
           const by = routes
@@ -140,21 +150,44 @@ export const layer = (
         return { _tag: "ServerFailure" }
       })
 
-      const known = (of: ClientNames, question: TunnelQuestion): TunnelAnswer | undefined => {
+      const known = (
+        of: ClientNames,
+        source: string,
+        question: TunnelQuestion
+      ): ReturnType<TunnelNames["Service"]["known"]> => {
         const { domain, family, type } = question
         const now = clock.currentTimeMillisUnsafe()
+        const monotonic = monotonicMillisUnsafe(clock)
         const grants = of.decided.find(domain, routes, of.rights, now)
-        if (grants === undefined) return knownElsewhere(of, question, now)
-        if (mayHaveHints(type)) return noHints
-        return family === null ? undefined : resourceNames.again(of, grants, { domain, family }, now)
-      }
-
-      const knownElsewhere = (of: ClientNames, question: TunnelQuestion, now: number): TunnelAnswer | undefined => {
+        if (grants !== undefined) {
+          const again = family === null ? undefined : resourceNames.again(of, grants, { domain, family }, now)
+          return mayHaveHints(type) ? noHints : (again ?? admission.refuse(of, monotonic))
+        }
         const route = routeOf(of, question, now)
         if (route._tag === "Here") return route.answer
-        if (route._tag !== "Forward") return undefined
+        if (route._tag !== "Forward") return admission.refuse(of, monotonic)
         const isOurs = (message: Message) => chainOf(of, question, message, now) !== undefined
-        return foreign.cached(of, route, question, now, monotonicMillisUnsafe(clock), isOurs)
+        const cached = foreign.cached(of, route, question, now, monotonic, isOurs) ?? admission.refuse(of, monotonic)
+        if (cached !== undefined || isTraced || !admission.admitAtOnce(of, monotonic)) return cached
+        return forwardInForce(of, source, route, question, now)
+      }
+
+      /** What other servers say, without a fiber that waits for it; decided anew where a reload came in between. */
+      const forwardInForce = (
+        of: ClientNames,
+        source: string,
+        route: Extract<NameRoute, { _tag: "Forward" }>,
+        question: TunnelQuestion,
+        now: number
+      ): Later<Told<TunnelAnswer>> => {
+        const { rights } = of
+        const by = routes
+        const forwarded = foreign.forward(of, route, question, now, (message) => ofAlias(of, question, message, now))
+        return mapLater(forwarded, (answer) =>
+          of.rights === rights && routes === by && clients.at(source) === of
+            ? answer
+            : decideInForce(of, source, question)
+        )
       }
 
       const routeOf = (of: ClientNames, question: TunnelQuestion, now: number): NameRoute => {
@@ -205,7 +238,9 @@ export const layer = (
           case "Hosts":
             return foreign.fromHosts(of, route.addresses, question, now)
           case "Forward":
-            return foreign.forward(of, route, question, now, (message) => ofAlias(of, question, message, now))
+            return awaitLater(
+              foreign.forward(of, route, question, now, (message) => ofAlias(of, question, message, now))
+            )
         }
       }
 
@@ -289,7 +324,7 @@ export const layer = (
           const of = clients.at(source)
           // What is told takes the longer way.
           if (of === undefined || logDns) return undefined
-          const answer = known(of, question) ?? admission.refuse(of, monotonicMillisUnsafe(clock))
+          const answer = known(of, source, question)
           if (answer !== undefined) counters.questions++
           return answer
         },

@@ -9,6 +9,7 @@ import { filterAddresses } from "../../../src/dns/filterAddresses.ts"
 import { mayHaveHints, noHints } from "../../../src/dns/serviceHints.ts"
 import type { TunnelAnswer, TunnelQuestion } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies } from "../../../src/host/IpFamilies.ts"
+import { atOnce, type Later, mapLater, type Told } from "../../../src/loops/later.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import type { Asker } from "../../dns/askers.ts"
 import type { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
@@ -60,23 +61,27 @@ export const makeForeignAnswers = Effect.fnUntraced(function* (forwarder: Effect
     filtered,
 
     /** What the servers of a resolver set say; `instead` has the answer where theirs leads back to one of ours. */
-    forward: Effect.fnUntraced(function* (
+    forward: (
       of: Questioner,
       { as, resolver }: Extract<NameRoute, { _tag: "Forward" }>,
       question: TunnelQuestion,
       now: number,
       instead: (message: Message) => Effect.Effect<TunnelAnswer> | undefined
-    ): Effect.fn.Return<TunnelAnswer> {
+    ): Later<Told<TunnelAnswer>> => {
       // Their hints are for names outside: in a private zone they would lead clients past the proxy IPs.
-      if (as !== "outside" && mayHaveHints(question.type)) return noHints
-      const { keep, tell } = judge(of, question.domain, now, as !== "networks")
-      const answer = yield* forwarder.forward(of, resolver, question, forwardMs, keep)
-      const own = answer._tag === "Forwarded" ? instead(answer.message) : undefined
-      if (own !== undefined) return yield* own
-      const error = yield* tell
-      if (as === "networks" && !leadsSomewhere(answer)) return { _tag: "NameError", ttl: 5 }
-      return error === undefined || answer._tag !== "Forwarded" ? answer : { ...answer, error }
-    }),
+      if (as !== "outside" && mayHaveHints(question.type)) return atOnce(noHints)
+      const { keep, leavesOut, tell } = judge(of, question.domain, now, as !== "networks")
+      return mapLater(forwarder.forward(of, resolver, question, forwardMs, keep), (answer) => {
+        const own = answer._tag === "Forwarded" ? instead(answer.message) : undefined
+        if (own !== undefined) return own
+        const isNone = as === "networks" && !leadsSomewhere(answer)
+        const here: TunnelAnswer = isNone ? { _tag: "NameError", ttl: 5 } : answer
+        if (!leavesOut()) return here
+        return Effect.map(tell, (error) =>
+          error === undefined || here._tag !== "Forwarded" ? here : { ...here, error }
+        )
+      })
+    },
 
     /** The same at once, where it is kept, all of it may be told, and it does not lead back to one of ours (`isOurs`). */
     cached: (

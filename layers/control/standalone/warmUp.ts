@@ -11,10 +11,11 @@ import { type ConfiguredClient, defaultNetwork, type GatewayConfig } from "../..
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { encodeQuery } from "../../../src/dns/query.ts"
-import { emptyMessage } from "../../../src/dns/message.ts"
+import { emptyMessage, type Message } from "../../../src/dns/message.ts"
 import { classInternet, recordType } from "../../../src/dns/registry.ts"
 import { handleQuery } from "../../../src/dns/tunnelServer.ts"
-import { Upstream } from "../../../src/dns/Upstream.ts"
+import { Upstream, type UpstreamQuestion } from "../../../src/dns/Upstream.ts"
+import { atOnce } from "../../../src/loops/later.ts"
 import { ClientId } from "../../../src/model/Client.ts"
 import { type DnsResource, ResourceId } from "../../../src/model/Resource.ts"
 import * as Authorizations from "../../access/Authorizations.ts"
@@ -88,19 +89,21 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =
 
 /** Servers that answer at once. */
 const upstream = Layer.succeed(Upstream, {
-  exchange: (_, { domain, type }) =>
-    Effect.succeed({
-      ...emptyMessage,
-      response: true,
-      answers:
-        type === recordType.A
-          ? [{ name: domain, type, class: classInternet, ttl: 60, data: { _tag: "Address", address: "9.9.9.9" } }]
-          : []
-    }),
+  exchange: (_, question) => Effect.succeed(answerTo(question)),
+  ask: (_, question) => atOnce({ _tag: "Answer", message: answerTo(question) }),
   epoch: () => Effect.succeed(0),
   epochAtOnce: () => 0,
   counters: Effect.succeed({}),
   servers: Effect.succeed([])
+})
+
+const answerTo = ({ domain, type }: UpstreamQuestion): Message => ({
+  ...emptyMessage,
+  response: true,
+  answers:
+    type === recordType.A
+      ? [{ name: domain, type, class: classInternet, ttl: 60, data: { _tag: "Address", address: "9.9.9.9" } }]
+      : []
 })
 
 const warmUpConfig = (): GatewayConfig => {

@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { TunnelAnswer, TunnelQuestion } from "../../dns/tunnelAnswer.ts"
+import type { Later, Told } from "../../loops/later.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { StateError } from "../../host/StateStore.ts"
@@ -25,10 +26,10 @@ export class TunnelNames extends Context.Service<
      */
     readonly answer: (source: string, question: TunnelQuestion) => Effect.Effect<TunnelAnswer>
     /**
-     * What `answer` comes to, where that is known by now and nothing has to be done for it, or where it is one question too
-     * many; `undefined`: neither, and the question does not count yet.
+     * What `answer` comes to, where that is known by now and nothing has to be done for it, where other servers are asked
+     * about it at once, or where it is one question too many; `undefined`: none of them, and the question does not count yet.
      */
-    readonly known: (source: string, question: TunnelQuestion) => TunnelAnswer | undefined
+    readonly known: (source: string, question: TunnelQuestion) => TunnelAnswer | Later<Told<TunnelAnswer>> | undefined
     /** Whether a client has asked for a name that the pattern covers, as far as it has proxy IPs of it. */
     readonly isUsed: (client: ClientId, pattern: string) => boolean
     /** Whether a client has the address; what comes from others counts, and gets no answer. */

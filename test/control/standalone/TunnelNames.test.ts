@@ -2,12 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import { TestClock } from "effect/testing"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
 import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
 import { answer, fail, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import { emptyMessage, type Message, type ResourceRecord } from "../../../src/dns/message.ts"
+import { awaitLater } from "../../../src/loops/later.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
 import { classInternet, rcode, recordType } from "../../../src/dns/registry.ts"
 import { reverseName } from "../../support/reverseName.ts"
@@ -1241,5 +1243,75 @@ describe("small proxy ranges", () => {
       assert.deepStrictEqual(yield* ask("last.corp"), { _tag: "ServerFailure" })
       assert.strictEqual(addresses(yield* ask("next.corp"))[0], "10.9.0.20")
     }).pipe(Effect.provide(layerOn(small)))
+  )
+})
+
+describe("a question that other servers are asked about at once", () => {
+  const untraced = layer.pipe(Layer.provide(Layer.succeed(References.TracerEnabled, false)))
+  const foreignServers = Effect.map(UpstreamScript, ({ answers }) => {
+    const alias = record("code.example.com", { _tag: "Name", name: "git.corp" }, recordType.CNAME)
+    const say = (name: string, type: number, ...records: ReadonlyArray<ResourceRecord>) =>
+      answers.set(`system ${name} ${type}`, reply({ answers: records }))
+    say("example.org", recordType.A, addressRecord("example.org", "9.9.9.9"))
+    say("example.org", recordType.TXT, record("example.org", { _tag: "Raw", bytes: Uint8Array.of(0) }, recordType.TXT))
+    say("nas.example.org", recordType.A, addressRecord("nas.example.org", "10.0.0.1"))
+    say("code.example.com", recordType.A, alias, addressRecord("git.corp", "9.9.9.8"))
+  })
+  const later = Effect.fnUntraced(function* (...question: Parameters<typeof known>) {
+    const told = yield* known(...question)
+    return typeof told === "function" ? yield* awaitLater(told) : assert.fail(`${question[0]}: not asked at once`)
+  })
+
+  it.effect(
+    "is told what waiting for it comes to: the answer, without private addresses, as an alias of a resource",
+    () =>
+      Effect.gen(function* () {
+        yield* foreignServers
+        const questions = [
+          ["example.org", recordType.A, "Forwarded"],
+          ["example.org", recordType.TXT, "Forwarded"],
+          ["nas.example.org", recordType.A, "Forwarded"],
+          ["code.example.com", recordType.A, "Alias"]
+        ] as const
+        for (const [name, type, tag] of questions) {
+          const told = yield* later(name, type)
+          assert.strictEqual(told._tag, tag)
+          assert.deepStrictEqual(told, yield* askRaw(name, type), name)
+        }
+        const filtered = yield* askRaw("nas.example.org")
+        assert(filtered._tag === "Forwarded")
+        assert.deepStrictEqual([filtered.message.answers, filtered.error?.code], [[], 17])
+        assert.strictEqual((yield* UpstreamScript).asked.length, questions.length)
+      }).pipe(Effect.provide(untraced))
+  )
+
+  it.effect("is told why there is no answer, and counts like any", () =>
+    Effect.gen(function* () {
+      const told = yield* later("silent.example.org")
+      assert(told._tag === "ServerFailure")
+      assert.strictEqual(told.error?.code, 22)
+      assert.deepInclude(yield* (yield* TunnelNames).counters, { questions: 1, questions_waited: 0 })
+    }).pipe(Effect.provide(untraced))
+  )
+
+  it.effect("has to wait like any where its client has asked too much, and is not asked at once then", () =>
+    Effect.gen(function* () {
+      const script = yield* UpstreamScript
+      script.hangs = true
+      const told = yield* Effect.forEach(Array.from({ length: 1_001 }), (_, n) => known(`n${n}.example.org`))
+      assert.deepStrictEqual(told.map((each) => typeof each).slice(999), ["function", "undefined"])
+      assert.isFunction(yield* known("n.example.org", recordType.A, tunnel4(2)))
+      assert.deepInclude(yield* (yield* TunnelNames).counters, { questions: 1_001, questions_refused: 0 })
+    }).pipe(Effect.provide(untraced))
+  )
+
+  it.effect("waits with a fiber where it is traced or told of", () =>
+    Effect.gen(function* () {
+      assert.isFalse(yield* isKnown("example.org").pipe(Effect.provide(layer, { local: true })))
+      const logging = layerOn({ ...config, logDns: true }).pipe(
+        Layer.provide(Layer.succeed(References.TracerEnabled, false))
+      )
+      assert.isFalse(yield* isKnown("example.org").pipe(Effect.provide(logging, { local: true })))
+    })
   )
 })

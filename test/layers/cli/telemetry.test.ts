@@ -34,10 +34,10 @@ import { parseConfig } from "../../../src/config/parseConfig.ts"
 import { EventCollectors } from "../../../src/events/EventCollectors.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { recordType } from "../../../src/dns/registry.ts"
-import { Upstream } from "../../../src/dns/Upstream.ts"
 import { MappingId } from "../../../src/model/Mapping.ts"
 import { Refresh } from "../../../src/resolution/Refresh.ts"
 import { NameNotFound, ResolutionError, ServerFailure, Timeout } from "../../../src/resolution/Resolver.ts"
+import { upstreamMock } from "../../support/upstreamMock.ts"
 import { layerAccess } from "../../support/access.ts"
 import { attributesOf, layerRecorder, RecordedSpans, spansOf } from "../../support/recordedSpans.ts"
 
@@ -57,7 +57,7 @@ const layerQuestions = TunnelNamesLive.layer(config).pipe(
   Layer.provideMerge(layerAccess),
   Layer.provide([NameFilesMemory.none, StateStoreMemory.layer, destinations(config.network), IpFamiliesLive.layer]),
   Layer.provide(
-    Layer.mock(Upstream, {
+    upstreamMock({
       epoch: () => Effect.succeed(0),
       epochAtOnce: () => 0,
       exchange: () =>

@@ -19,6 +19,7 @@ import type { ResolverOptions } from "../../../layers/dns/Resolver.ts"
 import * as ResolverLive from "../../../layers/dns/Resolver.ts"
 import { layer as setProbe } from "../../../layers/dns/setProbe.ts"
 import * as UpstreamLive from "../../../layers/dns/Upstream.ts"
+import { upstreamMock } from "../../support/upstreamMock.ts"
 import type { DnsTestServer } from "../../support/dnsServer.ts"
 import { dnsServer } from "../../support/dnsServer.ts"
 import { SetProbe } from "../../../src/resolution/SetProbe.ts"
@@ -352,7 +353,7 @@ describe("Resolver, a server that comes back in the middle of a lookup", () => {
 
   /** Refuses the first question of the type, as a closed port does, and answers everything else. */
   const returning = (refused: number, asked: Array<number>) =>
-    Layer.mock(Upstream, {
+    upstreamMock({
       epochAtOnce: () => 0,
       exchange: (resolver, { domain, type }) => {
         asked.push(type)

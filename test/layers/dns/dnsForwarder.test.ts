@@ -8,8 +8,10 @@ import { makeDnsForwarder } from "../../../layers/dns/dnsForwarder.ts"
 import { emptyMessage, type Message, type ResourceRecord } from "../../../src/dns/message.ts"
 import { rcode, recordType } from "../../../src/dns/registry.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
-import { Upstream, type UpstreamQuestion } from "../../../src/dns/Upstream.ts"
+import type { UpstreamQuestion } from "../../../src/dns/Upstream.ts"
+import { awaitLater } from "../../../src/loops/later.ts"
 import { ResolutionError, ServerFailure } from "../../../src/resolution/Resolver.ts"
+import { upstreamMock } from "../../support/upstreamMock.ts"
 
 const address = (text: string, ttl: number): ResourceRecord => ({
   name: "a.test",
@@ -33,7 +35,7 @@ const world = Effect.gen(function* () {
     questions: [] as Array<UpstreamQuestion>
   }
   let running = 0
-  const upstream = Layer.mock(Upstream, {
+  const upstream = upstreamMock({
     epoch: () => Effect.sync(() => server.epoch),
     epochAtOnce: () => (server.looks ? undefined : server.epoch),
     exchange: (set, question, withinMs = 10_000) =>
@@ -51,16 +53,18 @@ const world = Effect.gen(function* () {
         })
       }).pipe(Effect.ensuring(Effect.sync(() => running--)))
   })
-  const forwarder = yield* makeDnsForwarder.pipe(Effect.provide(upstream))
+  const forwarder = yield* makeDnsForwarder.pipe(Effect.provide(yield* Layer.build(upstream)))
   const askers = new Map(["alice", "bob", "carol"].map((name) => [name, makeAsker(name)]))
   const ask = (domain: string, who = "alice", keep: (address: string) => boolean = () => true, more = {}) =>
     Effect.forkChild(
-      forwarder.forward(
-        askers.get(who)!,
-        "system",
-        { domain, type: recordType.A, family: 4, reverse: null, ...more },
-        4_000,
-        keep
+      awaitLater(
+        forwarder.forward(
+          askers.get(who)!,
+          "system",
+          { domain, type: recordType.A, family: 4, reverse: null, ...more },
+          4_000,
+          keep
+        )
       ),
       { startImmediately: true }
     )

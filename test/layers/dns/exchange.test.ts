@@ -8,9 +8,14 @@ import { recordType } from "../../../src/dns/registry.ts"
 import { ServerMemory } from "../../../src/dns/serverMemory.ts"
 import { formatServer, type ResolverServer } from "../../../src/model/ResolverSet.ts"
 import { exchange, type ExchangeParts } from "../../../layers/dns/exchange.ts"
+import { UdpSockets } from "../../../layers/dns/UdpSockets.ts"
+import { awaitLater } from "../../../src/loops/later.ts"
+import { makeTimers } from "../../../src/loops/timers.ts"
 import { oddDnsServer, replyTo } from "../../support/oddDnsServer.ts"
 
-const partsWith = (memory: ServerMemory): ExchangeParts => ({
+type TestParts = Omit<ExchangeParts, "sockets" | "timers">
+
+const partsWith = (memory: ServerMemory): TestParts => ({
   memory,
   counters: {
     queries: 0,
@@ -23,9 +28,12 @@ const partsWith = (memory: ServerMemory): ExchangeParts => ({
     case_changed: 0,
     truncated_used: 0
   },
-  overStream: () => Effect.fail("ECONNREFUSED"),
+  overStream: () => (tell) => (tell("ECONNREFUSED"), () => undefined),
   tcpMs: 1_000,
-  unreachable: () => Effect.void
+  unreachable: () => undefined,
+  broken: (defect) => {
+    throw defect
+  }
 })
 
 const planOf = (servers: ReadonlyArray<ResolverServer>, over: Partial<AskPlan> = {}): AskPlan => ({
@@ -39,8 +47,14 @@ const planOf = (servers: ReadonlyArray<ResolverServer>, over: Partial<AskPlan> =
   ...over
 })
 
-const ask = (parts: ExchangeParts, plan: AskPlan, withinMs = 20_000) =>
-  Effect.scoped(exchange(parts, plan, { domain: "app.test", type: recordType.A }, withinMs, null))
+const ask = Effect.fnUntraced(function* (parts: TestParts, plan: AskPlan, withinMs = 20_000) {
+  const timers = yield* makeTimers
+  const sockets = new UdpSockets(timers)
+  yield* Effect.addFinalizer(() => Effect.sync(() => sockets.closeAll()))
+  const question = { domain: "app.test", type: recordType.A }
+  const outcome = yield* awaitLater(exchange({ ...parts, timers, sockets }, plan, question, withinMs, null))
+  return outcome._tag === "Answer" ? outcome.message : yield* outcome.reason
+}, Effect.scoped)
 
 describe("an exchange", () => {
   it.live("asks each server as often as the plan says, and is over then", () =>
@@ -127,9 +141,9 @@ describe("an exchange", () => {
       assert.isNull(asked[0]!.query.edns)
       memory.failsDatagrams(formatServer(server), Infinity, 0)
       const streams: Array<string> = []
-      const parts: ExchangeParts = {
+      const parts: TestParts = {
         ...partsWith(memory),
-        overStream: (to) => Effect.sync(() => streams.push(formatServer(to))).pipe(Effect.andThen(Effect.never))
+        overStream: (to) => () => (streams.push(formatServer(to)), () => undefined)
       }
       yield* ask(parts, planOf([server]))
       assert.deepStrictEqual(streams, [formatServer(server)])

@@ -151,6 +151,45 @@ describe("DnsSockets over UDP", () => {
     }).pipe(using())
   )
 
+  it.live("what a handler says later is sent then, whichever way it says it; its defect harms nobody", () =>
+    Effect.gen(function* () {
+      const [at] = yield* serve((query) => (tell) => {
+        if (query.length === 3) throw new Error("bug")
+        const timer = setTimeout(() => tell(query.length === 6 ? Effect.succeed(query) : query), 10)
+        return () => clearTimeout(timer)
+      })
+      const { port } = at!
+      const { received, socket } = yield* udpClient
+      for (const text of ["bug", "fibers", "later"]) socket.send(text, port, "127.0.0.1")
+      yield* eventually(() => received.length === 2)
+      assert.deepStrictEqual(received, ["fibers", "later"])
+      const client = yield* tcpClient(port)
+      client.socket.write(framed("later"))
+      yield* eventually(() => client.text.endsWith("later"))
+    }).pipe(using())
+  )
+
+  it.live("a query that waits for what is said later has a place until then", () =>
+    Effect.gen(function* () {
+      const waiting: Array<() => void> = []
+      const [at] = yield* serve((query) => (tell) => {
+        if (query.length === 3) throw new Error("bug")
+        waiting.push(() => tell(query))
+        return () => undefined
+      })
+      const { received, socket } = yield* udpClient
+      // A source has no more than are left free beside it.
+      for (let i = 0; i < 3; i++) socket.send("later", at!.port, "127.0.0.1")
+      yield* eventuallyCounts("udp_dropped", 1)
+      for (const tell of waiting.splice(0)) tell()
+      yield* eventually(() => received.length === 2)
+      socket.send("bug", at!.port, "127.0.0.1")
+      for (let i = 0; i < 2; i++) socket.send("later", at!.port, "127.0.0.1")
+      yield* eventually(() => waiting.length === 2)
+      assert.strictEqual(yield* counter("udp_dropped"), 1)
+    }).pipe(using({ maxInFlight: 4 }))
+  )
+
   it.live("what comes from port 0, where nothing can be sent to, is dropped and counted", () =>
     Effect.gen(function* () {
       let asked = 0

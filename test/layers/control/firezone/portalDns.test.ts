@@ -10,10 +10,10 @@ import { decode } from "../../../../src/dns/decode.ts"
 import { encode } from "../../../../src/dns/encode.ts"
 import { emptyMessage, isMalformed } from "../../../../src/dns/message.ts"
 import { rcode, recordType } from "../../../../src/dns/registry.ts"
-import { Upstream } from "../../../../src/dns/Upstream.ts"
 import { waitFor } from "../../../../src/host/DnsSockets.ts"
 import type { Authorization } from "../../../../src/model/Authorization.ts"
 import type { Resource } from "../../../../src/model/Resource.ts"
+import { upstreamMock } from "../../../support/upstreamMock.ts"
 import { clientId, resourceId, tunnel4, tunnel6 } from "../../../support/engineWorld.ts"
 
 const resource: Resource = {
@@ -40,7 +40,7 @@ const service = Effect.gen(function* () {
       return [authorization(1), authorization(2)]
     })
   })
-  const upstream = Layer.mock(Upstream, {
+  const upstream = upstreamMock({
     epoch: () => Effect.succeed(0),
     epochAtOnce: () => 0,
     exchange: () =>
@@ -49,7 +49,9 @@ const service = Effect.gen(function* () {
         return Effect.as(Effect.sleep("1 second"), { ...emptyMessage, response: true })
       })
   })
-  const { counters, handler } = yield* makePortalDns.pipe(Effect.provide(Layer.merge(authorizations, upstream)))
+  const { counters, handler } = yield* makePortalDns.pipe(
+    Effect.provide(yield* Layer.build(Layer.merge(authorizations, upstream)))
+  )
   const ask = (n: number, name = "a.example.com", type: number = recordType.SRV) =>
     Effect.forkChild(
       Effect.map(

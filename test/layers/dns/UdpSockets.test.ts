@@ -1,0 +1,152 @@
+/** Which port a question to a server leaves from. */
+import * as dgram from "node:dgram"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { UdpSockets } from "../../../layers/dns/UdpSockets.ts"
+import { TimerQueue } from "../../../src/loops/TimerQueue.ts"
+import type { ResolverServer } from "../../../src/model/ResolverSet.ts"
+
+/** A server that says each datagram back, unless told to be silent, and sockets whose time the test says. */
+const world = Effect.gen(function* () {
+  const asked: Array<{ readonly id: number; readonly port: number }> = []
+  const state = { now: 0, silent: false }
+  const socket = yield* Effect.acquireRelease(
+    Effect.promise(async () => {
+      const socket = dgram.createSocket("udp4")
+      socket.on("message", (bytes, from) => {
+        asked.push({ id: bytes.readUInt16BE(0), port: from.port })
+        if (!state.silent) socket.send(bytes, from.port, from.address)
+      })
+      await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve))
+      return socket
+    }),
+    (socket) => Effect.sync(() => socket.close())
+  )
+  const timers = new TimerQueue()
+  const sockets = new UdpSockets({
+    now: () => state.now,
+    at: (when, run) => timers.add(when, run),
+    callOff: (timer) => timers.callOff(timer)
+  })
+  yield* Effect.addFinalizer(() => Effect.sync(() => sockets.closeAll()))
+  const server: ResolverServer = { transport: "udp", address: "127.0.0.1", port: socket.address().port }
+  const heard: Array<number> = []
+  const failed: Array<string> = []
+  const forgets: Array<() => void> = []
+  const send = (id: number, how: "send" | "sendAlone" = "send", to = server): void => {
+    forgets.push(
+      sockets[how](to, Uint8Array.of(id >> 8, id & 255), {
+        heard: (bytes) => heard.push((bytes[0]! << 8) | bytes[1]!),
+        failed: (cause) => failed.push(cause)
+      })
+    )
+  }
+  const passes = (ms: number): void => {
+    state.now += ms
+    for (let due = timers.take(state.now); due !== undefined; due = timers.take(state.now)) due()
+  }
+  const end = (): void => {
+    for (const forget of forgets.splice(0)) forget()
+  }
+  /** Sends one after the other, each when the last one is answered. */
+  const inTurn = Effect.fnUntraced(function* (count: number, gapMs: number) {
+    for (let i = 0; i < count; i++) {
+      const before = heard.length
+      send(i)
+      yield* until(() => heard.length > before)
+      end()
+      passes(gapMs)
+    }
+  })
+  const ports = () => new Set(asked.map(({ port }) => port))
+  return { asked, end, failed, heard, inTurn, ports, send, server, state }
+})
+
+const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => (condition() ? Effect.void : Effect.fail("not yet"))).pipe(
+    Effect.retry(Schedule.spaced("5 millis").pipe(Schedule.upTo({ times: 4_000 }))),
+    Effect.orDie
+  )
+
+const isFree = (port: number): Effect.Effect<boolean> =>
+  Effect.promise(
+    () =>
+      new Promise((resolve) => {
+        const socket = dgram.createSocket("udp4")
+        socket.once("error", () => socket.close(() => resolve(false)))
+        socket.bind(port, () => socket.close(() => resolve(true)))
+      })
+  )
+
+describe("the port of a question to a server", () => {
+  it.live("is its own where questions come a second apart, and is closed then", () =>
+    Effect.gen(function* () {
+      const { asked, inTurn, ports } = yield* world
+      yield* inTurn(8, 1_000)
+      assert.strictEqual(ports().size, 8)
+      for (const { port } of asked) assert.isTrue(yield* isFree(port))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "is its own of 16 questions at once; of more, each of these takes some, and each question gets its answer",
+    () =>
+      Effect.gen(function* () {
+        const { heard, ports, send } = yield* world
+        for (let id = 0; id < 16; id++) send(id * 257)
+        yield* until(() => heard.length === 16)
+        assert.strictEqual(ports().size, 16)
+        for (let id = 16; id < 160; id++) send(id * 257)
+        yield* until(() => heard.length === 160)
+        assert.deepStrictEqual(
+          heard.toSorted((a, b) => a - b),
+          Array.from({ length: 160 }, (_, id) => id * 257)
+        )
+        assert.strictEqual(ports().size, 16)
+      }).pipe(Effect.scoped)
+  )
+
+  it.live("takes 64 questions at most", () =>
+    Effect.gen(function* () {
+      const { asked, inTurn, ports } = yield* world
+      yield* inTurn(1_600, 0)
+      const uses = [...ports()].map((port) => asked.filter((one) => one.port === port).length)
+      assert.isAtMost(Math.max(...uses), 64)
+      assert.isAtLeast(Math.max(...uses), 32)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is its own for a datagram that is sent again, and for a question whose id another one has there", () =>
+    Effect.gen(function* () {
+      const { heard, ports, send } = yield* world
+      for (let i = 0; i < 40; i++) send(i, "sendAlone")
+      for (let i = 0; i < 40; i++) send(7)
+      yield* until(() => heard.length === 80)
+      assert.strictEqual(ports().size, 80)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is closed at once where no answer came", () =>
+    Effect.gen(function* () {
+      const { asked, end, send, state } = yield* world
+      state.silent = true
+      for (let i = 0; i < 20; i++) send(i)
+      yield* until(() => asked.length === 20)
+      end()
+      yield* Effect.sleep(20)
+      for (const { port } of asked) assert.isTrue(yield* isFree(port))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("tells all questions that wait there that nobody listens", () =>
+    Effect.gen(function* () {
+      const { failed, send, server } = yield* world
+      const nobody = { ...server, port: 9 }
+      for (let i = 0; i < 64; i++) send(i, "send", nobody)
+      yield* until(() => failed.length >= 64)
+      assert.lengthOf(failed, 64)
+      assert.deepStrictEqual(new Set(failed), new Set(["ECONNREFUSED"]))
+    }).pipe(Effect.scoped)
+  )
+})
