@@ -23,6 +23,7 @@ import * as Clients from "../../access/Clients.ts"
 import * as ConnectionAcceptor from "../../access/ConnectionAcceptor.ts"
 import { answerPolicy, destinations, proxyRanges } from "../../access/destinationRules.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
+import { SetProbe } from "../../../src/resolution/SetProbe.ts"
 import * as IpFamiliesLive from "../../host/IpFamilies.ts"
 import * as DataPlaneRecording from "../../memory/DataPlaneRecording.ts"
 import * as Resolutions from "../../resolution/Resolutions.ts"
@@ -83,7 +84,8 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =
     Layer.provide([
       destinations(config.network),
       IpFamiliesLive.layer,
-      Layer.succeed(EventLog, EventLog.defaultValue())
+      Layer.succeed(EventLog, EventLog.defaultValue()),
+      Layer.succeed(SetProbe, SetProbe.defaultValue())
     ])
   )
 

@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import { DataPlaneRecorder } from "../../../../layers/memory/DataPlaneRecording.ts"
 import { warmUp } from "../../../../layers/control/standalone/warmUp.ts"
 import { Clients } from "../../../../src/access/Clients.ts"
+import { SetProbe } from "../../../../src/resolution/SetProbe.ts"
 import { Resolutions } from "../../../../src/resolution/Resolutions.ts"
 import { layerAccess } from "../../../support/access.ts"
 
@@ -13,6 +14,16 @@ describe("warm-up", () => {
       assert.strictEqual(yield* warmUp, 1_000)
     })
   )
+
+  it.live("asks no server of the gateway's whether it lives", () => {
+    const asked: Array<string> = []
+    const probe = Layer.succeed(SetProbe, (set) => Effect.sync(() => asked.push(set) > 0))
+    return Effect.gen(function* () {
+      yield* warmUp
+
+      assert.deepStrictEqual(asked, [])
+    }).pipe(Effect.provide(probe))
+  })
 
   it.effect("leaves nothing in the services of the gateway that is being put together", () =>
     Effect.gen(function* () {
