@@ -55,8 +55,8 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
   const release = Effect.fnUntraced(function* ({ slots }: Owned, entry: NameEntry, now: number) {
     yield* resolutions.release(entry.id)
     if (isInMemoryOnly(entry)) return
-    yield* Effect.catch(store.removeMapping(slots.rowOf(entry), now), (error) =>
-      loudly("release", `released names stay in the state: ${error.message}`)
+    yield* Effect.forEach(slots.ownRows(entry), (row) => store.removeMapping(row, now), { discard: true }).pipe(
+      Effect.catch((error) => loudly("release", `released names stay in the state: ${error.message}`))
     )
   })
 

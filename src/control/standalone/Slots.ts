@@ -8,7 +8,7 @@ import type { ClientId } from "../../model/Client.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import { ResourceId } from "../../model/Resource.ts"
 import { mappingId } from "../../resolution/mappingTable.ts"
-import { maxNames, type NameEntry, NameTable } from "./nameTable.ts"
+import { maxNames, type NameEntry, NameTable, type Numbers, slotsOf } from "./nameTable.ts"
 import { firstSlot, type ProxyNetworks, proxyIpsOf } from "./proxyPool.ts"
 import { type SlotSource, wholeRanges } from "./slotSource.ts"
 
@@ -20,6 +20,9 @@ const reserveAtStart = 8
 const touchMs = 3_600_000
 /** Names seen in use that are written down in one go. */
 const touchesAtOnce = 32
+/** An access request has room for the addresses of so many. */
+const maxSlotsOfName = 8
+
 /** The name has its slot. */
 export interface Named {
   readonly _tag: "Named"
@@ -27,6 +30,9 @@ export interface Named {
   /** What made room: it is no longer the name's, or no name any more, and its slot rests from now on. */
   readonly released: NameEntry | undefined
 }
+
+/** `holder`: what the slot stands for here. */
+export type Learned = Named | { readonly _tag: "Contradicted"; readonly holder: NameEntry }
 
 export type SlotStep =
   | Named
@@ -64,10 +70,13 @@ export class Slots {
   assign(resource: ResourceId, domain: string, now: number): SlotStep {
     const id = mappingId(this.client, null, domain)
     const known = this.names.find(id)
+    const exact = this.source.exact(domain)
     if (known !== undefined) {
+      if (exact !== undefined) this.tell(known, exact)
       this.names.touch(known, now)
       return { _tag: "Named", entry: known, released: undefined }
     }
+    if (exact !== undefined && this.isFree(exact)) return this.name({ id, resource, domain, slot: exact, now })
     while (this.next < Math.min(this.reservedUntil, this.source.size)) {
       const slot = this.source.slotAt(this.next++)
       if (this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
@@ -121,6 +130,32 @@ export class Slots {
     return named
   }
 
+  /**
+   * A name that has the slot, as the site knows: the name's first one, or one more. Where the slot stands for another name
+   * here, nothing changes: the site is right, so `forget` it, loudly, and learn again. `undefined`: it is outside of the ranges.
+   */
+  learn(row: StoredMapping): Learned | undefined {
+    const { domain, lastUsedAt, slot } = row
+    const holder = this.names.ofSlot(slot)
+    if (holder !== undefined && holder.domain !== domain) return { _tag: "Contradicted", holder }
+    const known = holder ?? this.find(domain)
+    if (known === undefined) return this.restore(row)
+    if (proxyIpsOf(slot, this.ranges) === undefined) return undefined
+    if (holder === undefined) this.names.renumber(known, this.numbers(known.slot, [...known.others, slot]))
+    if (lastUsedAt > known.lastUsedAt) this.names.touch(known, lastUsedAt)
+    return { _tag: "Named", entry: known, released: undefined }
+  }
+
+  /** The slot stands for nothing any more. Yields the name that it stood for, which goes with its last slot. */
+  forget(slot: number): NameEntry | undefined {
+    const entry = this.names.ofSlot(slot)
+    if (entry === undefined) return undefined
+    const [next, ...others] = slotsOf(entry).filter((other) => other !== slot)
+    if (next === undefined) this.names.remove(entry)
+    else this.names.renumber(entry, this.numbers(next, others))
+    return entry
+  }
+
   /** These mappings have sessions: they are not the ones to make room. Yields those to be written. */
   inUse(mappings: ReadonlyArray<MappingId>, now: number): ReadonlyArray<NameEntry> {
     const due: Array<NameEntry> = []
@@ -160,11 +195,34 @@ export class Slots {
     return { client: this.client, resource, domain, slot, lastUsedAt }
   }
 
+  /** Its slots that are this gateway's to release: those that others gave are only forgotten here. */
+  ownRows(entry: NameEntry): ReadonlyArray<StoredMapping> {
+    return slotsOf(entry)
+      .filter((slot) => this.source.owns(slot))
+      .map((slot) => this.rowOf({ ...entry, slot }))
+  }
+
   private name(of: Pick<NameEntry, "id" | "resource" | "domain" | "slot"> & { readonly now: number }): Named {
     const { domain, id, now, resource, slot } = of
-    const proxyIps = proxyIpsOf(slot, this.ranges)!
-    const entry = { id, resource, domain, slot, proxyIps, lastUsedAt: now, storedAt: Number.NEGATIVE_INFINITY }
+    const numbers = this.numbers(slot, [])
+    const entry = { id, resource, domain, ...numbers, lastUsedAt: now, storedAt: Number.NEGATIVE_INFINITY }
     return { _tag: "Named", entry, released: this.names.add(entry) }
+  }
+
+  /** From now on the client is told this slot; the one before stands for the name as well. */
+  private tell(entry: NameEntry, slot: number): void {
+    if (slot === entry.slot || !(this.names.ofSlot(slot) === entry || this.isFree(slot))) return
+    const others = slotsOf(entry).filter((other) => other !== slot)
+    this.names.renumber(entry, this.numbers(slot, others))
+  }
+
+  /** All slots are within the ranges; of too many the last ones are left out. */
+  private numbers(slot: number, further: ReadonlyArray<number>): Numbers {
+    const others = further.slice(0, maxSlotsOfName - 1)
+    const proxyIps = proxyIpsOf(slot, this.ranges)!
+    const all = [slot, ...others].toSorted((a, b) => a - b)
+    const translated = others.length === 0 ? proxyIps : all.flatMap((each) => proxyIpsOf(each, this.ranges)!)
+    return { slot, proxyIps, others, translated }
   }
 
   private isFree(slot: number): boolean {

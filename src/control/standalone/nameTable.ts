@@ -8,13 +8,20 @@ export interface NameEntry {
   /** That it was first asked for under. */
   readonly resource: ResourceId
   readonly domain: string
+  /** The one that the client is told. */
   readonly slot: number
   /** Those of the slot, canonical. */
   readonly proxyIps: ReadonlyArray<string>
+  /** Slots that it was told before, or by other gateways of the site: they stand for the name as well. */
+  readonly others: ReadonlyArray<number>
+  /** Those of all its slots, lowest first: in an order that does not depend on which one the client is told. */
+  readonly translated: ReadonlyArray<string>
   lastUsedAt: number
   /** When its use was last written down; infinitely long ago: it is known in memory only. */
   storedAt: number
 }
+
+export type Numbers = Pick<NameEntry, "slot" | "proxyIps" | "others" | "translated">
 
 /** At most this many names per client; the least recently used makes room. */
 export const maxNames = 4_096
@@ -50,16 +57,30 @@ export class NameTable {
   /** Adds a name; returns the one that had to make room, if any: with another slot it may be the same. */
   add(entry: NameEntry): NameEntry | undefined {
     const before = this.byId.get(entry.id)
-    if (before !== undefined) {
-      this.byId.delete(before.id)
-      this.bySlot.delete(before.slot)
-    }
+    if (before !== undefined) this.remove(before)
     this.byId.set(entry.id, entry)
-    this.bySlot.set(entry.slot, entry)
+    for (const slot of slotsOf(entry)) this.bySlot.set(slot, entry)
     if (this.byId.size <= this.limit) return before
     const oldest = this.byId.values().next().value!
-    this.byId.delete(oldest.id)
-    this.bySlot.delete(oldest.slot)
+    this.remove(oldest)
     return oldest
   }
+
+  /** The name has these slots from now on. */
+  renumber(entry: NameEntry, numbers: Numbers): void {
+    for (const before of slotsOf(entry)) this.bySlot.delete(before)
+    Object.assign(entry, numbers)
+    for (const now of slotsOf(entry)) this.bySlot.set(now, entry)
+  }
+
+  remove(entry: NameEntry): void {
+    this.byId.delete(entry.id)
+    for (const slot of slotsOf(entry)) this.bySlot.delete(slot)
+  }
 }
+
+/** All that stand for the name, the one that the client is told first. */
+export const slotsOf = ({ others, slot }: Pick<NameEntry, "slot" | "others">): ReadonlyArray<number> => [
+  slot,
+  ...others
+]

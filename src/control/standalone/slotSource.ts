@@ -6,6 +6,10 @@ export interface SlotSource {
   readonly size: number
   /** The one that is given as the `n`th, from 0 on; always the same one. */
   readonly slotAt: (n: number) => number
+  /** The slot that the name has at every client; `undefined`: it is given one. */
+  readonly exact: (domain: string) => number | undefined
+  /** Whether the slot is one of those to give. */
+  readonly owns: (slot: number) => boolean
   /** Released slots come back that have rested since then. `now`: epoch milliseconds. */
   readonly restedBefore: (now: number) => number
 }
@@ -13,9 +17,11 @@ export interface SlotSource {
 /** Slots of released names come back after this long, when the client has had all others. */
 const restMs = 86_400_000
 
-/** All of the ranges. */
+/** All of the ranges, for a gateway that shares its names with nobody. */
 export const wholeRanges = (ranges: ProxyNetworks): SlotSource => ({
   size: slotCapacity(ranges),
   slotAt: (n) => n,
+  exact: () => undefined,
+  owns: () => true,
   restedBefore: (now) => now - restMs
 })

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { maxNames, type NameEntry } from "../../../src/control/standalone/nameTable.ts"
-import { slotOf } from "../../../src/control/standalone/proxyPool.ts"
+import { proxyIpsOf, slotOf } from "../../../src/control/standalone/proxyPool.ts"
 import { isDue, type Named, Slots, type SlotStep } from "../../../src/control/standalone/Slots.ts"
 import type { StoredMapping } from "../../../src/host/StateStore.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
@@ -180,6 +180,121 @@ describe("the slots of a client's names", () => {
     const row = (slot: number) => ({ client: me, resource: app, domain: "git.corp", slot, lastUsedAt: 0 })
     for (const slot of [-1, 0, 64]) assert.isUndefined(slots.restore(row(slot)))
     assert.deepInclude(slots.restore(row(63))?.entry, { domain: "git.corp", slot: 63 })
+  })
+})
+
+describe("the slots of a client's names where other gateways give some, too", () => {
+  const row = (domain: string, slot: number, lastUsedAt = 0): StoredMapping => ({
+    client: me,
+    resource: app,
+    domain,
+    slot,
+    lastUsedAt
+  })
+  const ips = (...slots: ReadonlyArray<number>) => slots.flatMap((slot) => proxyIpsOf(slot, standard)!)
+  /** Gives the slots from 100 on, and has `git.corp` at 7 in its directory once that is read. */
+  const shared = (directory: ReadonlyMap<string, number> = new Map()) => {
+    const slots = new Slots(me, standard, 8, {
+      size: 10,
+      slotAt: (n) => 100 + n,
+      exact: (domain) => directory.get(domain),
+      owns: (slot) => slot >= 100 && slot < 110,
+      restedBefore: (now) => now - 2 * day
+    })
+    slots.reserved(0, 10)
+    return slots
+  }
+  const told = (slots: Slots, domain: string) => {
+    const step = slots.assign(app, domain, 1)
+    assert(step._tag === "Named")
+    return step.entry
+  }
+
+  it("are what the site has for the name, so that none is given to one that has one", () => {
+    const slots = shared()
+    slots.learn(row("git.corp", 40))
+    assert.deepInclude(told(slots, "git.corp"), { slot: 40, proxyIps: ips(40), translated: ips(40) })
+    assert.strictEqual(told(slots, "wiki.corp").slot, 100)
+  })
+
+  it("are several for a name that two have given one: the client is told its own one, and all stand for the name", () => {
+    const slots = shared()
+    const entry = told(slots, "git.corp")
+    for (const again of [1, 2]) assert.deepInclude(slots.learn(row("git.corp", 40, again)), { _tag: "Named", entry })
+    assert.deepInclude(told(slots, "git.corp"), { slot: 100, proxyIps: ips(100), translated: ips(40, 100) })
+    for (const slot of [100, 40]) assert.strictEqual(slots.ofSlot(slot), entry)
+    assert.deepStrictEqual(
+      slots.ownRows(entry).map((own) => own.slot),
+      [100]
+    )
+  })
+
+  it("leave one by one, and the name with the last of them", () => {
+    const slots = shared()
+    const entry = told(slots, "git.corp")
+    slots.learn(row("git.corp", 40))
+    assert.strictEqual(slots.forget(100), entry)
+    assert.deepInclude(told(slots, "git.corp"), { slot: 40, translated: ips(40) })
+    assert.isUndefined(slots.ofSlot(100))
+    slots.forget(40)
+    assert.isUndefined(slots.find("git.corp"))
+    assert.isUndefined(slots.forget(40))
+  })
+
+  it("all leave with a name that makes room", () => {
+    const slots = shared()
+    const first = told(slots, "git.corp")
+    slots.learn(row("git.corp", 40))
+    const all = Array.from({ length: 8 }, (_, n) => slots.assign(app, `n${n}.corp`, 2))
+    assert.deepInclude(all.at(-1), { _tag: "Named", released: first })
+    for (const slot of [100, 40]) assert.isUndefined(slots.ofSlot(slot))
+  })
+
+  it("are the directory's for exact names, also for one that was told another before, which goes on to stand for it", () => {
+    const directory = new Map<string, number>()
+    const slots = shared(directory)
+    assert.strictEqual(told(slots, "git.corp").slot, 100)
+    directory.set("git.corp", 7).set("wiki.corp", 8)
+    assert.deepInclude(told(slots, "git.corp"), { slot: 7, proxyIps: ips(7), translated: ips(7, 100) })
+    assert.deepInclude(told(slots, "wiki.corp"), { slot: 8, translated: ips(8) })
+  })
+
+  it("are the directory's where another gateway told it before, but none that stands for another name here", () => {
+    const directory = new Map([["wiki.corp", 100]])
+    const slots = shared(directory)
+    told(slots, "git.corp")
+    slots.learn(row("git.corp", 7))
+    directory.set("git.corp", 7)
+    assert.deepInclude(told(slots, "git.corp"), { slot: 7, others: [100] })
+    for (const again of [1, 2]) assert.strictEqual(told(slots, "wiki.corp").slot, 101, `${again}`)
+  })
+
+  it("are eight of a name at most", () => {
+    const slots = shared()
+    for (let slot = 40; slot < 50; slot++) slots.learn(row("git.corp", slot))
+    assert.lengthOf(told(slots, "git.corp").translated, 64)
+  })
+
+  it("change nothing where one stands for another name here: that is told", () => {
+    const slots = shared()
+    const holder = told(slots, "git.corp")
+    assert.deepStrictEqual(slots.learn(row("wiki.corp", 100)), { _tag: "Contradicted", holder })
+    assert.strictEqual(slots.ofSlot(100), holder)
+    assert.isUndefined(slots.find("wiki.corp"))
+  })
+
+  it("outside of the ranges are not learnt", () => {
+    const slots = shared()
+    told(slots, "git.corp")
+    for (const domain of ["git.corp", "wiki.corp"]) assert.isUndefined(slots.learn(row(domain, 2 ** 20)))
+  })
+
+  it("make names used by what other gateways saw of them, too", () => {
+    const slots = shared()
+    const names = Array.from({ length: 8 }, (_, n) => told(slots, `n${n}.corp`))
+    slots.learn(row("n0.corp", names[0]!.slot, 5))
+    slots.learn(row("n1.corp", names[1]!.slot, 0))
+    assert.deepInclude(slots.assign(app, "next.corp", 6), { released: names[1] })
   })
 })
 
