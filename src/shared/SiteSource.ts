@@ -1,0 +1,78 @@
+/** `SlotSource` of a gateway that shares a site with others. */
+import type { SlotSource } from "../control/standalone/slotSource.ts"
+import type { SlotSpan, SlotZones } from "./slotZones.ts"
+
+/**
+ * What other gateways gave is told and translated for so long after the site was last read to its end, by the gateway's own
+ * clock from before it asked: who has not heard of a removal for longer does not go on. Milliseconds.
+ */
+export const deadlineMs = 86_400_000
+
+/**
+ * A slot rests for so long, by the engine's clock, after its removal was read back from the engine: first the last gateway
+ * that may not have heard of it stops, then the client forgets what that one told it last.
+ */
+const siteRestMs = 2 * deadlineMs
+
+export class SiteSource implements SlotSource {
+  private readonly zones: SlotZones
+  /** In the order in which they came; the blocks of what it gave when it was alone come first. */
+  private readonly spans: Array<SlotSpan> = []
+  private directory: ReadonlyMap<string, number> = new Map()
+  private engineDate = Number.NEGATIVE_INFINITY
+
+  constructor(zones: SlotZones) {
+    this.zones = zones
+  }
+
+  /** The zone or block is this gateway's, which is on the disk; in the same order in each of its lives. */
+  hold(span: SlotSpan): void {
+    if (!this.owns(span.from)) this.spans.push(span)
+  }
+
+  /** The site was read to its end, at `engineDate` by the engine's clock in epoch milliseconds, and what was read is on the disk. */
+  read(directory: ReadonlyMap<string, number>, engineDate: number): void {
+    this.directory = directory
+    this.engineDate = engineDate
+  }
+
+  /** Whether one more block is due, where a client has had `next` slots: less than one half of the last span is left. */
+  wantsMore(next: number): boolean {
+    const last = this.spans.at(-1)
+    return last === undefined || next > this.size - lengthOf(last) / 2
+  }
+
+  get size(): number {
+    return this.spans.reduce((size, span) => size + lengthOf(span), 0)
+  }
+
+  slotAt(n: number): number {
+    let left = n
+    for (const span of this.spans) {
+      if (left < lengthOf(span)) return span.from + left
+      left -= lengthOf(span)
+    }
+    throw new RangeError(`slot ${n} of ${this.size}`)
+  }
+
+  owns(slot: number): boolean {
+    return this.spans.some(({ from, to }) => slot >= from && slot < to)
+  }
+
+  /** Whether another gateway gave it: it is not to be told or translated once the site has not been read for `deadlineMs`. */
+  isOthers(slot: number): boolean {
+    const { from, to } = this.zones.exact
+    return !this.owns(slot) && (slot < from || slot >= to)
+  }
+
+  exact(domain: string): number | undefined {
+    return this.directory.get(domain)
+  }
+
+  /** By the engine's clock, as it was last heard of: gateways' own differ. */
+  restedBefore(): number {
+    return this.engineDate - siteRestMs
+  }
+}
+
+const lengthOf = ({ from, to }: SlotSpan): number => to - from

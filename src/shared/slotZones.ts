@@ -1,0 +1,48 @@
+/**
+ * How the slots of a client are divided among what gives them in a site of several gateways. Pure. The lower half are blocks,
+ * which gateways lease; they begin where a gateway alone counts from, so that one that was alone keeps what it gave by leasing
+ * the first ones. A quarter is the directory's, for exact names, and the last one are own zones, one for each gateway by its
+ * number. Zones and blocks are one gateway's at all clients, for ever: no two gateways can give one slot to two names,
+ * whatever they know of each other.
+ */
+
+/** `[from, to)`. */
+export interface SlotSpan {
+  readonly from: number
+  readonly to: number
+}
+
+export interface SlotZones {
+  readonly exact: SlotSpan
+  /** Of the gateway with this number. */
+  readonly own: (gateway: number) => SlotSpan
+  readonly block: (no: number) => SlotSpan
+  /** So many own zones there are, and so many blocks; both count from 0. */
+  readonly count: number
+}
+
+/** Gateways that a site may ever have. */
+export const maxGateways = 256
+/** With fewer slots for a client a gateway would be out of them at once. */
+const leastOwn = 4
+
+/** Of ranges with `capacity` slots for each client, a power of two; in words why they are too small, where they are. */
+export const slotZones = (capacity: number, count = maxGateways): SlotZones | string => {
+  const quarter = capacity / 4
+  const size = quarter / count
+  if (size < leastOwn) {
+    const least = 4 * count * leastOwn
+    const bits = Math.log2(4 * least)
+    return `the proxy ranges have addresses for ${capacity} names of a client, and several gateways need room for ${least}: make proxy4 a /${32 - bits} or larger and proxy6 a /${128 - bits} or larger (network:)`
+  }
+  const span = (first: number, no: number, of: number): SlotSpan => ({
+    from: first + no * of,
+    to: first + (no + 1) * of
+  })
+  return {
+    exact: span(2 * quarter, 0, quarter),
+    own: (gateway) => span(3 * quarter, gateway, size),
+    block: (no) => span(0, no, 2 * size),
+    count
+  }
+}
