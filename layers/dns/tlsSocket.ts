@@ -2,6 +2,7 @@ import * as crypto from "node:crypto"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import type { ResolverServer, ServerIdentity } from "../../src/model/ResolverSet.ts"
+import { authorities } from "../host/tlsAuthorities.ts"
 
 /** Without progress for so long a connection is given up. */
 const connectMs = 5_000
@@ -50,17 +51,3 @@ const pinProblem = (socket: tls.TLSSocket, pin: string): string | null => {
   const sha256 = crypto.createHash("sha256").update(key).digest("base64")
   return sha256 === pin ? null : `its key is not the pinned one (it has sha256/${sha256})`
 }
-
-/**
- * Node's own authorities, those of NODE_EXTRA_CA_CERTS and the host's: a company's servers have the company's. Read once,
- * since it takes long.
- */
-const authorities = (): tls.SecureContext => {
-  known ??= tls.createSecureContext({
-    ca: [...tls.getCACertificates("default"), ...tls.getCACertificates("system")],
-    minVersion: "TLSv1.2"
-  })
-  return known
-}
-
-let known: tls.SecureContext | null = null
