@@ -23,6 +23,7 @@ const fixtures: Readonly<Record<string, Fixture>> = {
   "src to node's short names": { in: "src/dns", code: values("fs"), allowed: false },
   "src to platform-node": { in: "src/cli", code: values("@effect/platform-node/NodeFileSystem"), allowed: false },
   "src to the platform-node barrel": { in: "src/cli", code: values("@effect/platform-node"), allowed: false },
+  "src to a driver": { in: "src/shared", code: values("@effect/sql-pg/PgConnection"), allowed: false },
   "src to the effect barrel": { in: "src/config", code: values("effect"), allowed: false },
   "src to koffi": { in: "src/host", code: values("koffi"), allowed: false },
   "src to an effect module": { in: "src/config", code: values("effect/Effect"), allowed: true },
@@ -39,6 +40,7 @@ const fixtures: Readonly<Record<string, Fixture>> = {
   "examples to the package's name": { in: "examples", code: values("sallyport/Gateway"), allowed: true },
   "examples to the package's files": { in: "examples", code: values("../layers/Gateway.ts"), allowed: false },
   "examples to the effect barrel": { in: "examples", code: values("effect"), allowed: false },
+  "layers to a driver": { in: "layers/postgres", code: values("@effect/sql-pg/PgConnection"), allowed: true },
   "layers to node": { in: "layers", code: values("node:fs"), allowed: true }
 }
 const pure = ["src/packet", "src/nat", "src/wireguard", "src/ice", "src/dataplane/engine"]

@@ -1,0 +1,49 @@
+/** What a gateway reads of a site, page by page. */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { Cursor, MappingChange, SharedPage } from "../../src/shared/SharedStore.ts"
+import { headOf, isKept } from "./revisions.ts"
+import { Change, decodeAll, Entry, Numbered } from "./rows.ts"
+import type { Work } from "./Session.ts"
+
+/** Rows of one page, but for the last revision's. */
+const pageRows = 5_000
+
+/** `tell` gets what is wrong with a row that is left out, in one line. */
+export const readSite =
+  (gateway: number, after: Cursor | null, tell: (problem: string) => Effect.Effect<void>): Work<SharedPage> =>
+  (query) =>
+    Effect.gen(function* () {
+      yield* query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+      const { head, ms, token } = yield* headOf(query)
+      const known = after === null ? [] : yield* query(isKept, [after.head, after.token])
+      const from = known.length > 0 && after !== null ? after.revision : 0
+      const rows = yield* query(changed, [from, pageRows + 1])
+      // A revision is read as a whole: the last one of a full page may have more.
+      const full = rows.length > pageRows
+      const whole = full ? rows.filter(({ rev }) => rev !== rows.at(-1)?.["rev"]) : rows
+      const revision = full ? (yield* decodeRevision(whole.at(-1))).rev : head
+      const directory = yield* query(entered, [from, revision])
+      const blocks = yield* query("SELECT no FROM sallyport.lease WHERE gateway = $1 ORDER BY no", [gateway])
+      yield* query("COMMIT")
+      return {
+        changes: (yield* decodeAll(Change, whole, tell)).map(toChange),
+        directory: yield* decodeAll(Entry, directory, tell),
+        cursor: { revision, head, token },
+        last: !full,
+        anew: from === 0,
+        blocks: (yield* decodeAll(Numbered, blocks, tell)).map(({ no }) => no),
+        dateMs: ms
+      }
+    })
+const decodeRevision = Schema.decodeUnknownEffect(Schema.Struct({ rev: Schema.Int }))
+
+const changed = `
+  SELECT client, slot, domain, resource, last_used, gone, rev::float8 AS rev FROM sallyport.mapping
+  WHERE rev > $1 ORDER BY rev LIMIT $2`
+const entered = "SELECT domain, slot FROM sallyport.directory WHERE rev > $1 AND rev <= $2"
+
+const toChange = ({ client, domain, gone, last_used, resource, slot }: typeof Change.Type): MappingChange =>
+  gone
+    ? { _tag: "Released", mapping: { client, slot, domain } }
+    : { _tag: "Put", mapping: { client, slot, domain, resource, lastUsedAt: last_used } }

@@ -1,0 +1,88 @@
+/** How a gateway comes to a site: by its number, and with all that the site may have lost of it. */
+import * as PgTypes from "@effect/sql-pg/PgTypes"
+import * as Effect from "effect/Effect"
+import type { SignedIn, SignIn } from "../../src/shared/SharedStore.ts"
+import { maxGateways } from "../../src/shared/slotZones.ts"
+import { sharedStoreError } from "./explainSql.ts"
+import { changing, isKept, remembered, revised } from "./revisions.ts"
+import { decodeNumber } from "./rows.ts"
+import type { Work } from "./Session.ts"
+
+/** Another one after each start, and for tables that were made anew: whoever signed in to it has told what he has. */
+const incarnation =
+  "(SELECT extract(epoch FROM pg_postmaster_start_time())::text || ' ' || 'sallyport.gateway'::regclass::oid::text)"
+/** No gateway has what these tables have lost. */
+export const mayGrow = `NOT EXISTS (SELECT FROM sallyport.gateway WHERE incarnation <> ${incarnation})`
+
+export const signIn =
+  (at: string, { blocks, cursor, directory, gateway, id }: SignIn): Work<SignedIn> =>
+  (query) =>
+    Effect.gen(function* () {
+      const history = [cursor?.head ?? null, cursor?.token ?? null]
+      const [known] = yield* query(signedIn, [id, gateway, ...history])
+      if (known !== undefined) return { gateway: (yield* decodeNumber(known)).no, lost: false }
+      return yield* changing(
+        query,
+        Effect.gen(function* () {
+          const [past] = yield* query(allAreGone)
+          if (past?.["gone"] === true) {
+            yield* query("TRUNCATE sallyport.mapping")
+            yield* query("DELETE FROM sallyport.revision")
+          }
+          const lost = (yield* query(isKept, history)).length === 0
+          yield* query(join, [id, gateway])
+          const [row] = yield* query("SELECT no FROM sallyport.gateway WHERE id = $1", [id])
+          if (row === undefined && gateway === null) return yield* noneLeft(at)
+          const { no } = row === undefined ? { no: null } : yield* decodeNumber(row)
+          if (no === null || (gateway !== null && no !== gateway)) return yield* twoOwners(at)
+          if (lost) {
+            yield* query(`WITH revised AS (${revised}) SELECT FROM revised`)
+            yield* query(restoreDirectory, [PgTypes.json(directory)])
+            yield* query(restoreBlocks, [no, PgTypes.json(blocks)])
+            const others = yield* query(foreignBlocks, [no, PgTypes.json(blocks)])
+            if (others.length > 0) return yield* twoOwners(at)
+          }
+          yield* query(`UPDATE sallyport.gateway SET incarnation = ${incarnation} WHERE no = $1`, [no])
+          return { gateway: no, lost }
+        })
+      )
+    })
+
+const signedIn = `
+  SELECT no FROM sallyport.gateway
+  WHERE id = $1 AND incarnation = ${incarnation} AND ($2::integer IS NULL OR no = $2)
+    AND EXISTS (SELECT FROM sallyport.revision WHERE rev = $3 AND token::text = $4)`
+/**
+ * What was told more than a day ago nobody relies on any more, and who told it may have released it since. Without a
+ * revision that anybody has read all begin anew, and tell what they have.
+ */
+const allAreGone = `
+  SELECT NOT EXISTS (SELECT FROM sallyport.gateway WHERE incarnation = ${incarnation})
+    AND NOT EXISTS (SELECT FROM sallyport.revision WHERE at > now() - interval '${remembered}') AS gone`
+const join = `
+  INSERT INTO sallyport.gateway (no, id, incarnation) SELECT no, $1, '' FROM (SELECT coalesce($2, max(no) + 1, 0) AS no FROM sallyport.gateway) AS next
+  WHERE no < ${maxGateways} ON CONFLICT DO NOTHING`
+const restoreDirectory = `
+  INSERT INTO sallyport.directory (domain, slot, rev)
+  SELECT domain, slot, (SELECT max(rev) FROM sallyport.revision)
+  FROM json_to_recordset($1) AS (domain text, slot integer) ON CONFLICT DO NOTHING`
+const restoreBlocks = `
+  INSERT INTO sallyport.lease (no, gateway) SELECT value::integer, $1 FROM json_array_elements_text($2)
+  ON CONFLICT (no) DO NOTHING`
+const foreignBlocks = `
+  SELECT no FROM sallyport.lease WHERE gateway <> $1 AND no IN (SELECT value::integer FROM json_array_elements_text($2))`
+
+const noneLeft = (at: string) =>
+  sharedStoreError(
+    "Failed",
+    at,
+    `its site has had ${maxGateways} gateways, and none gets the number of another one`,
+    "give this gateway the state directory of one that is gone"
+  )
+const twoOwners = (at: string) =>
+  sharedStoreError(
+    "Failed",
+    at,
+    "it has lost what it gave to this gateway, and has given it to another one since",
+    "give this gateway a new state directory"
+  )
