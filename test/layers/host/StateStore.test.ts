@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
@@ -12,7 +11,8 @@ import { publicKeyOf } from "../../../layers/host/keyText.ts"
 import { openStateFile } from "../../../layers/host/stateFile.ts"
 import { lockStateDirectory } from "../../../layers/host/stateLock.ts"
 import * as Memory from "../../../layers/memory/StateStoreMemory.ts"
-import { type StateError, StateStore, type StoredMapping } from "../../../src/host/StateStore.ts"
+import { StateStore } from "../../../src/host/StateStore.ts"
+import { mapping, messageOf, stateStoreContract, use } from "../../support/stateStoreContract.ts"
 
 const directory = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-state-"))),
@@ -25,28 +25,14 @@ const newFile = Effect.map(directory, (path) => join(path, "new", "state.db"))
 const life = <A, E>(path: string, work: Effect.Effect<A, E, StateStore>) =>
   work.pipe(Effect.provide(Sqlite.layer(path), { local: true }))
 
-const use = <A>(work: (store: StateStore["Service"]) => Effect.Effect<A, StateError>) =>
-  Effect.flatMap(StateStore, work)
-
 /** One life with its state at hand. */
 const during = <A, E>(path: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E>) =>
   life(path, Effect.flatMap(StateStore, work))
-
-const mapping = (slot: number, domain = `n${slot}.example`): StoredMapping => ({
-  client: "alice",
-  resource: "gitlab",
-  domain,
-  slot,
-  lastUsedAt: 1_700_000_000_000.25
-})
 
 /** Of a client that never came. */
 const nowhere = { publicKey: null, endpoint: null, local: null, lastTai64n: null, sentTick: 0, gatewayKey: null }
 
 const realTurn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-
-const messageOf = <A>(effect: Effect.Effect<A, StateError>) =>
-  Effect.orDie(Effect.map(Effect.flip(effect), (e) => e.message))
 
 /** What another gateway with this file is told, which has waited for a moment. */
 const refused = Effect.fnUntraced(function* (path: string) {
@@ -662,45 +648,7 @@ for (const [name, withStore] of [
   ["in memory", <A, E>(work: Effect.Effect<A, E, StateStore>) => Effect.provide(work, Memory.layer, { local: true })]
 ] as const) {
   describe(`StateStore ${name}`, () => {
-    it.effect.prop(
-      "never hands a slot out twice, whatever is asked for in whichever order",
-      [Schema.Array(Schema.Struct({ client: Schema.Literals(["a", "b"]), count: Schema.Literals([1, 2, 255]) }))],
-      ([steps]) =>
-        withStore(
-          use((store) =>
-            Effect.gen(function* () {
-              const seen = new Set<string>()
-              for (const { client, count } of steps) {
-                const first = yield* store.reserveSlots(client, count)
-                for (let slot = first; slot < first + count; slot++) {
-                  assert.isFalse(seen.has(`${client} ${slot}`))
-                  seen.add(`${client} ${slot}`)
-                }
-              }
-            })
-          )
-        ),
-      { arbitrary: { runs: 20, seed: 11 } }
-    )
-
-    it.effect("refuses to give a slot in use to another name of the client", () =>
-      withStore(
-        use((store) =>
-          Effect.gen(function* () {
-            yield* store.putMapping(mapping(1, "one.example"))
-            yield* messageOf(store.putMapping(mapping(1, "two.example")))
-            yield* store.putMapping({ ...mapping(1, "one.example"), client: "bob" })
-            assert.deepStrictEqual(
-              (yield* store.mappings).map((m) => [m.client, m.domain]),
-              [
-                ["alice", "one.example"],
-                ["bob", "one.example"]
-              ]
-            )
-          })
-        )
-      )
-    )
+    stateStoreContract(withStore)
 
     it.effect("gives a released slot back once, the one that rested longest first, and none before its time", () =>
       withStore(

@@ -1,0 +1,169 @@
+/**
+ * `SharedState`, and the `StateStore` that tells the site what is put into it: over the gateway's own state, its copy of the
+ * site and the site's store.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import { type StateError, StateStore, type StoredMapping } from "../../src/host/StateStore.ts"
+import { makeOddities } from "../../src/loops/oddities.ts"
+import { superviseForever } from "../../src/loops/superviseForever.ts"
+import { SharedState, type SiteNews } from "../../src/shared/SharedState.ts"
+import { maxWritten, type MappingChange, type ReleasedMapping, SharedStore } from "../../src/shared/SharedStore.ts"
+import { SiteCopy } from "../../src/shared/SiteCopy.ts"
+import { deadlineMs } from "../../src/shared/SiteSource.ts"
+
+/** What is put within this time is told together. */
+const batchTime = "100 millis"
+/** Until a disk that failed is tried again. */
+const diskTime = "1 second"
+/** Pages that nobody has taken yet. */
+const pagesAhead = 4
+
+/**
+ * The `StateStore` that it needs is the gateway's own one.
+ * @param id of this gateway, the same one in each of its lives, and no other one's
+ */
+export const layer = (
+  id: string
+): Layer.Layer<StateStore | SharedState, StateError, StateStore | SharedStore | SiteCopy> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const own = yield* StateStore
+      const store = yield* SharedStore
+      const copy = yield* SiteCopy
+      const news = yield* Queue.bounded<SiteNews>(pagesAhead)
+      const loudly = makeOddities(Effect.logError)
+      const tellOfDisk = ({ message }: StateError) => loudly("disk", `the site is told nothing new: ${message}`)
+      const publish = (some: Partial<SiteNews>) =>
+        Queue.offer(news, { changes: [], directory: [], conflicts: [], ...some })
+
+      /** There is something to exchange; and there was something put, a moment ago. */
+      const due = yield* Queue.sliding<void>(1)
+      const put = yield* Queue.sliding<void>(1)
+      /** Something in the own state may not be in the copy: a disk was full, or the process ended in between. */
+      let missing = true
+      /** The connection on which the gateway has signed in. */
+      let signedInSince: number | null = null
+
+      const signIn = Effect.gen(function* () {
+        const { blocks, cursor, gateway } = yield* copy.standing
+        const directory = Array.from(yield* copy.directory, ([domain, slot]) => ({ domain, slot }))
+        yield* copy.signedIn(yield* store.signIn({ id, gateway, blocks, directory, cursor }))
+      })
+
+      const tell = Effect.gen(function* () {
+        if (missing) {
+          missing = false
+          yield* Effect.flatMap(own.mappings, copy.putMissing).pipe(
+            Effect.tapError(() => Effect.sync(() => void (missing = true)))
+          )
+        }
+        for (;;) {
+          const changes = yield* copy.unsent(maxWritten)
+          if (changes.length === 0) return
+          const conflicts = yield* store.write(changes)
+          yield* copy.sent(changes)
+          if (conflicts.length === 0) continue
+          yield* Effect.forEach(conflicts, copy.withdraw, { discard: true })
+          yield* publish({ conflicts })
+        }
+      })
+
+      const read = Effect.gen(function* () {
+        let told = false
+        for (;;) {
+          const { cursor, gateway } = yield* copy.standing
+          const now = yield* Clock.currentTimeMillis
+          const page = yield* store.read(gateway!, cursor)
+          if (page.anew && cursor !== null && !told) {
+            // It has lost what was read, and perhaps what was told. Who has signed in just now does so twice.
+            yield* signIn
+            yield* tell
+            told = true
+            continue
+          }
+          const gone = yield* copy.take(page, now)
+          const changes = [...page.changes, ...gone.map(releasedOf)]
+          if (changes.length + page.directory.length > 0) yield* publish({ changes, directory: page.directory })
+          if (page.last) return
+        }
+      })
+
+      const expire = Effect.gen(function* () {
+        const { readAt } = yield* copy.standing
+        if (readAt === null) return
+        const age = (yield* Clock.currentTimeMillis) - readAt.own
+        // A clock that was set back tells nothing of the age.
+        if (age >= 0 && age < deadlineMs) return
+        const gone = yield* copy.lapse
+        if (gone.length > 0) yield* publish({ changes: gone.map(releasedOf) })
+      })
+      yield* expire
+
+      const exchange = Effect.gen(function* () {
+        yield* expire
+        const status = yield* store.status
+        if (status._tag === "Away") return
+        if (signedInSince !== status.sinceMs) {
+          yield* signIn
+          signedInSince = status.sinceMs
+        }
+        yield* tell
+        yield* read
+        // What the store has not as it is here.
+        if ((yield* copy.unsent(1)).length > 0) yield* Queue.offer(due, undefined)
+      }).pipe(
+        Effect.catchTag("StateError", (error) =>
+          tellOfDisk(error).pipe(Effect.andThen(Effect.sleep(diskTime)), Effect.andThen(Queue.offer(due, undefined)))
+        ),
+        // The store tells of its troubles itself, and has news when they are over.
+        Effect.ignore
+      )
+
+      const forever = (loop: string, turn: Effect.Effect<unknown>) =>
+        Effect.forkScoped(superviseForever(`SharedState.${loop}`, turn))
+      yield* forever("exchange", Effect.andThen(Queue.take(due), exchange))
+      yield* forever("news", Effect.andThen(Queue.take(store.news), Queue.offer(due, undefined)))
+      yield* forever(
+        "batch",
+        Queue.take(put).pipe(Effect.andThen(Effect.sleep(batchTime)), Effect.andThen(Queue.offer(due, undefined)))
+      )
+      yield* forever("deadline", Effect.andThen(Effect.sleep("1 minute"), Queue.offer(due, undefined)))
+
+      const keep = (work: Effect.Effect<void, StateError>) =>
+        work.pipe(
+          Effect.catch((error) => {
+            missing = true
+            return tellOfDisk(error)
+          }),
+          Effect.andThen(Queue.offer(put, undefined))
+        )
+
+      return Context.make(
+        SharedState,
+        SharedState.of({
+          standing: copy.standing,
+          mappings: copy.mappings,
+          directory: copy.directory,
+          news,
+          store: store.status
+        })
+      ).pipe(
+        Context.add(
+          StateStore,
+          StateStore.of({
+            ...own,
+            putMapping: (mapping: StoredMapping) => Effect.andThen(own.putMapping(mapping), keep(copy.put(mapping))),
+            removeMapping: (mapping, releasedAt) =>
+              Effect.andThen(own.removeMapping(mapping, releasedAt), keep(copy.release(mapping))),
+            takeRested: copy.takeRested
+          })
+        )
+      )
+    })
+  )
+
+const releasedOf = (mapping: ReleasedMapping): MappingChange => ({ _tag: "Released", mapping })

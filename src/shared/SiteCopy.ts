@@ -1,0 +1,57 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { StateError, StoredMapping } from "../host/StateStore.ts"
+import type { Cursor, MappingChange, ReleasedMapping, SharedPage, SignedIn } from "./SharedStore.ts"
+
+/** Where a gateway stands in its site. */
+export interface Standing {
+  /** Its number, once it has one. */
+  readonly gateway: number | null
+  /** In the order in which they came. */
+  readonly blocks: ReadonlyArray<number>
+  /** After which the next page comes; `null`: all is read anew. */
+  readonly cursor: Cursor | null
+  /** When all was read last: in epoch milliseconds of the store's clock, and of this gateway's own; `null`: not yet. */
+  readonly readAt: { readonly store: number; readonly own: number } | null
+}
+
+/**
+ * What one gateway keeps of its site, on its own disk: what others have told, and what has become of each slot that is its
+ * own. Without it nothing goes wrong, but its own slots that were released do not come back.
+ */
+export class SiteCopy extends Context.Service<
+  SiteCopy,
+  {
+    readonly standing: Effect.Effect<Standing>
+    /** Names that other gateways gave, as far as they have been read. */
+    readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
+    /** Slots by exact name. */
+    readonly directory: Effect.Effect<ReadonlyMap<string, number>, StateError>
+    /** Where the store has lost something all that is own is unsent again, and what has rested rests anew. */
+    readonly signedIn: (as: SignedIn) => Effect.Effect<void, StateError>
+    /**
+     * Yields what is not there any more because all was read anew without it, with the last page of such a reading.
+     * @param now from before it was asked for, in epoch milliseconds
+     */
+    readonly take: (page: SharedPage, now: number) => Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError>
+    /** Forgets the names that others gave, and yields them: what is known of them is too old to rely on. */
+    readonly lapse: Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError>
+    /** A name has an own slot; or it was used again, whoever gave it. */
+    readonly put: (mapping: StoredMapping) => Effect.Effect<void, StateError>
+    /** One of others is only forgotten here. */
+    readonly release: (mapping: ReleasedMapping) => Effect.Effect<void, StateError>
+    /** Puts those of which nothing is known here. */
+    readonly putMissing: (mappings: ReadonlyArray<StoredMapping>) => Effect.Effect<void, StateError>
+    /** What the site does not know, first what is own, the oldest first. */
+    readonly unsent: (atMost: number) => Effect.Effect<ReadonlyArray<MappingChange>, StateError>
+    /** Those that are so still. */
+    readonly sent: (changes: ReadonlyArray<MappingChange>) => Effect.Effect<void, StateError>
+    /** Another name has the slot, which is no business of this gateway's from then on. */
+    readonly withdraw: (mapping: ReleasedMapping) => Effect.Effect<void, StateError>
+    /**
+     * The own slot of the client that has rested longest, and since `before` at least by the store's clock: since its release
+     * came back from the site. `null`: there is none. Durable before it returns: it is not handed out twice.
+     */
+    readonly takeRested: (client: string, before: number) => Effect.Effect<number | null, StateError>
+  }
+>()("sallyport/shared/SiteCopy") {}
