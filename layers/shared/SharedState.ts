@@ -43,7 +43,7 @@ export const layer = (
       /** There is something to exchange; and there was something put, a moment ago. */
       const due = yield* Queue.sliding<void>(1)
       const put = yield* Queue.sliding<void>(1)
-      /** Something in the own state may not be in the copy: a disk was full, or the process ended in between. */
+      /** Something in the own state may not be in the copy: a disk was full, the process ended in between, blocks came back. */
       let missing = true
       /** The connection on which the gateway has signed in. */
       let signedInSince: number | null = null
@@ -86,6 +86,7 @@ export const layer = (
             continue
           }
           const gone = yield* copy.take(page, now)
+          if (page.anew) missing = true
           const changes = [...page.changes, ...gone.map(releasedOf)]
           if (changes.length + page.directory.length > 0) yield* publish({ changes, directory: page.directory })
           if (page.last) return
@@ -114,7 +115,7 @@ export const layer = (
         yield* tell
         yield* read
         // What the store has not as it is here.
-        if ((yield* copy.unsent(1)).length > 0) yield* Queue.offer(due, undefined)
+        if (missing || (yield* copy.unsent(1)).length > 0) yield* Queue.offer(due, undefined)
       }).pipe(
         Effect.catchTag("StateError", (error) =>
           tellOfDisk(error).pipe(Effect.andThen(Effect.sleep(diskTime)), Effect.andThen(Queue.offer(due, undefined)))

@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import { maxRested, type StateError, type StoredMapping } from "../../src/host/StateStore.ts"
 import type { MappingChange, ReleasedMapping } from "../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../src/shared/SiteCopy.ts"
+import { type Holding, isHeld, type SlotZones } from "../../src/shared/slotZones.ts"
 import { explainState } from "../host/stateErrors.ts"
 
 /** `user_version`; a file of another one is made anew. */
@@ -36,11 +37,8 @@ const schema = `
   PRAGMA user_version = ${schemaVersion};
 `
 
-/**
- * Opens or makes the file, whose directory is there, while the layer lives.
- * @param owns whether this gateway, and it alone, gives the slot
- */
-export const layer = (path: string, owns: (slot: number) => boolean): Layer.Layer<SiteCopy, StateError> =>
+/** Opens or makes the file, whose directory is there, while the layer lives. */
+export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, StateError> =>
   Layer.effect(
     SiteCopy,
     Effect.gen(function* () {
@@ -55,6 +53,8 @@ export const layer = (path: string, owns: (slot: number) => boolean): Layer.Laye
       if (problem !== null) yield* Effect.logWarning(`${path} was made anew, since it could not be used: ${problem}`)
       const sql = prepare(database)
       let state = readState(sql)
+      /** Whether this gateway, and it alone, gives the slot. */
+      const owns = (slot: number, holding: Holding = state): boolean => isHeld(zones, holding, slot)
 
       /** All of it or nothing. */
       const together = <A>(run: () => A): Effect.Effect<A, StateError> =>
@@ -90,12 +90,12 @@ export const layer = (path: string, owns: (slot: number) => boolean): Layer.Laye
         }).pipe(Effect.tap(() => Effect.sync(() => void (state = next))))
       const nothing = () => {}
 
-      const takeChange = ({ _tag, mapping }: MappingChange, reading: number, dateMs: number): void => {
+      const takeChange = ({ _tag, mapping }: MappingChange, isOwn: boolean, reading: number, dateMs: number): void => {
         const { client, domain, slot } = mapping
         if (_tag === "Put") {
-          if (owns(slot)) sql.ownPut.run(...columns(mapping))
+          if (isOwn) sql.ownPut.run(...columns(mapping))
           else sql.put.run(...columns(mapping), reading)
-        } else if (owns(slot)) sql.ownReleased.run(dateMs, client, slot)
+        } else if (isOwn) sql.ownReleased.run(dateMs, client, slot)
         else sql.remove.run(client, slot, domain)
       }
 
@@ -113,13 +113,15 @@ export const layer = (path: string, owns: (slot: number) => boolean): Layer.Laye
         take: Effect.fnUntraced(function* ({ anew, blocks, changes, cursor, dateMs, directory, last }, now) {
           if (anew) yield* become({ ...state, cursor: null, reading: state.reading + 1, complete: false }, nothing)
           const { complete, reading } = state
-          yield* inPortions(changes, (change) => takeChange(change, reading, dateMs))
-          const freed = changes.filter(({ _tag, mapping }) => _tag === "Released" && owns(mapping.slot))
+          // Whose names they are the page says itself: who has lost his copy learns of his blocks with it.
+          const all = [...new Set([...state.blocks, ...blocks])]
+          const isOwn = ({ slot }: ReleasedMapping) => owns(slot, { gateway: state.gateway, blocks: all })
+          yield* inPortions(changes, (change) => takeChange(change, isOwn(change.mapping), reading, dateMs))
+          const freed = changes.filter(({ _tag, mapping }) => _tag === "Released" && isOwn(mapping))
           const clients = new Set(freed.map(({ mapping }) => mapping.client))
           yield* inPortions([...clients], (client) => sql.trimRested.run(client, maxRested))
           yield* inPortions(directory, ({ domain, slot }) => sql.enter.run(domain, slot, reading))
           const readAt = last ? { store: dateMs, own: now } : state.readAt
-          const all = [...new Set([...state.blocks, ...blocks])]
           return yield* become({ ...state, blocks: all, cursor, complete: complete || last, readAt }, () => {
             if (complete || !last) return []
             sql.sweepDirectory.run(reading)

@@ -2,13 +2,10 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { StateError, StoredMapping } from "../host/StateStore.ts"
 import type { Cursor, MappingChange, ReleasedMapping, SharedPage, SignedIn } from "./SharedStore.ts"
+import type { Holding } from "./slotZones.ts"
 
 /** Where a gateway stands in its site. */
-export interface Standing {
-  /** Its number, once it has one. */
-  readonly gateway: number | null
-  /** In the order in which they came. */
-  readonly blocks: ReadonlyArray<number>
+export interface Standing extends Holding {
   /** After which the next page comes; `null`: all is read anew. */
   readonly cursor: Cursor | null
   /** When all was read last: in epoch milliseconds of the store's clock, and of this gateway's own; `null`: not yet. */

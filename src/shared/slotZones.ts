@@ -21,6 +21,22 @@ export interface SlotZones {
   readonly count: number
 }
 
+/** What is one gateway's of the zones. */
+export interface Holding {
+  /** Its number, once it has one. */
+  readonly gateway: number | null
+  /** In the order in which they came. */
+  readonly blocks: ReadonlyArray<number>
+}
+
+export const isHeld = ({ block, count, own }: SlotZones, { blocks, gateway }: Holding, slot: number): boolean => {
+  const zone = gateway === null ? null : own(gateway)
+  if (zone !== null && slot >= zone.from && slot < zone.to) return true
+  const { from, to } = block(0)
+  const no = Math.floor((slot - from) / (to - from))
+  return no < count && blocks.includes(no)
+}
+
 /** Gateways that a site may ever have. */
 export const maxGateways = 256
 /** With fewer slots for a client a gateway would be out of them at once. */

@@ -10,6 +10,7 @@ import * as SharedStateLive from "../../../layers/shared/SharedState.ts"
 import * as SiteCopyLive from "../../../layers/shared/SiteCopy.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { SharedState } from "../../../src/shared/SharedState.ts"
+import type { SlotZones } from "../../../src/shared/slotZones.ts"
 import { type Postgres, startPostgres } from "../../support/postgres.ts"
 import { addressOf, live, until } from "../../support/sharedStore.ts"
 import { mapping, stateStoreContract } from "../../support/stateStoreContract.ts"
@@ -19,19 +20,29 @@ const folder = Effect.acquireRelease(
   (path) => Effect.sync(() => fs.rmSync(path, { recursive: true }))
 )
 
-/** A gateway of a site with all that it keeps in the folder; each slot is its own, or none. */
-const gatewayIn = (path: string, server: Postgres, database: string, owns = () => true) =>
+/** Each slot is the first gateway's. */
+const zones: SlotZones = {
+  exact: { from: 0, to: 0 },
+  own: (gateway) => (gateway === 0 ? { from: 0, to: 10_000 } : { from: 0, to: 0 }),
+  block: () => ({ from: 0, to: 1 }),
+  count: 0
+}
+
+/** A gateway of a site with all that it keeps in the folder. */
+const gatewayIn = (path: string, server: Postgres, database: string) =>
   SharedStateLive.layer(path).pipe(
     Layer.provide(
       Layer.mergeAll(
         StateStoreLive.layer(join(path, "state.db")),
-        SiteCopyLive.layer(join(path, "site.db"), owns),
+        SiteCopyLive.layer(join(path, "site.db"), zones),
         live(addressOf(database, server))
       )
     )
   )
 
-const isThere = Effect.flatMap(SharedState, ({ store }) => until(Effect.map(store, ({ _tag }) => _tag === "Connected")))
+const isSignedIn = Effect.flatMap(SharedState, ({ standing }) =>
+  until(Effect.map(standing, ({ gateway }) => gateway !== null))
+)
 
 for (const [what, becomes] of [
   ["is there", () => Effect.void],
@@ -63,7 +74,7 @@ describe("a gateway of a site", { timeout: 60_000 }, () => {
       const server = yield* startPostgres()
       const database = yield* server.database
       const [first, second] = [yield* folder, yield* folder]
-      yield* Effect.provide(isThere, gatewayIn(first, server, database), { local: true })
+      yield* Effect.provide(isSignedIn, gatewayIn(first, server, database), { local: true })
 
       yield* server.suspend
       yield* Effect.gen(function* () {
@@ -81,7 +92,7 @@ describe("a gateway of a site", { timeout: 60_000 }, () => {
           yield* until(Effect.map(mappings, (known) => known.length === 1))
           assert.deepStrictEqual(yield* mappings, [mapping(1)])
         }).pipe(Effect.scoped),
-        gatewayIn(second, server, database, () => false),
+        gatewayIn(second, server, database),
         { local: true }
       )
     })

@@ -9,18 +9,25 @@ import { StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { SharedState, type SiteNews } from "../../../src/shared/SharedState.ts"
 import { SharedStore } from "../../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
-import { put, readOn, released } from "../../support/sharedStore.ts"
+import type { SlotZones } from "../../../src/shared/slotZones.ts"
+import { put, readOn, released, signIn } from "../../support/sharedStore.ts"
 
 interface Gateway {
   readonly state: StateStore["Service"]
   readonly shared: SharedState["Service"]
 }
 
-const ownsOf = (id: string) => (slot: number) => Math.floor(slot / 10_000) === (id === "a" ? 0 : 1)
+/** The slots up to 9,999 are a's own, up to 19,999 b's, further ones are blocks of 100. */
+const zonesOf = (id: string): SlotZones => ({
+  exact: { from: 0, to: 0 },
+  own: () => (id === "a" ? { from: 0, to: 10_000 } : { from: 10_000, to: 20_000 }),
+  block: (no) => ({ from: 20_000 + 100 * no, to: 20_100 + 100 * no }),
+  count: 10
+})
 
-const memoryCopy = (id: string) => Layer.fresh(SiteCopyLive.layer(":memory:", ownsOf(id)))
+const memoryCopy = (id: string) => Layer.fresh(SiteCopyLive.layer(":memory:", zonesOf(id)))
 
-/** A gateway of the site. The slots up to 9,999 are a's own, further ones b's. */
+/** A gateway of the site. */
 const gateway = (
   site: SharedStoreMemory.SiteMemory,
   id: "a" | "b",
@@ -272,7 +279,7 @@ describe("SharedState", () => {
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()
       // Two that believe to have the same slots: somebody has copied a state directory.
-      const copy = Layer.fresh(SiteCopyLive.layer(":memory:", () => true))
+      const copy = memoryCopy("a")
       const [a, b] = [yield* gateway(site, "a", { copy }), yield* gateway(site, "b", { copy })]
       yield* a.state.putMapping(put(1, "first.example").mapping)
       yield* aMoment
@@ -347,6 +354,29 @@ describe("SharedState", () => {
       yield* aMoment
 
       assert.deepStrictEqual(yield* inSite(site), [put(1)])
+    })
+  )
+
+  it.effect("tells what its state has in blocks that it has forgotten and the site has not", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      yield* Effect.gen(function* () {
+        const store = yield* SharedStore
+        yield* store.signIn(signIn("a"))
+        yield* store.lease(0, 10)
+        yield* store.write([put(20_001)])
+      }).pipe(Effect.provide(SharedStoreMemory.layer(site), { local: true }))
+      const state = yield* kept(StateStoreMemory.layer)
+      yield* Effect.provide(
+        Effect.flatMap(StateStore, (store) => store.putMapping(put(20_002).mapping)),
+        state
+      )
+
+      const a = yield* gateway(site, "a", { state })
+      yield* aMoment
+
+      assert.sameDeepMembers(yield* inSite(site), [put(20_001), put(20_002)])
+      assert.deepStrictEqual(yield* a.shared.mappings, [])
     })
   )
 

@@ -8,6 +8,7 @@ import * as Live from "../../../layers/shared/SiteCopy.ts"
 import { maxRested } from "../../../src/host/StateStore.ts"
 import type { MappingChange, SharedPage } from "../../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
+import type { SlotZones } from "../../../src/shared/slotZones.ts"
 import { put, released } from "../../support/sharedStore.ts"
 
 const newFile = Effect.map(
@@ -20,11 +21,19 @@ const newFile = Effect.map(
 
 type Copy = SiteCopy["Service"]
 
-/** One life of a gateway with its copy at hand. Slots from 100 on are its own. */
+/** Slots from 100 to 9,999 are the gateway's own zone, further ones are blocks of 100. */
+const zones: SlotZones = {
+  exact: { from: 0, to: 0 },
+  own: () => ({ from: 100, to: 10_000 }),
+  block: (no) => ({ from: 10_000 + 100 * no, to: 10_100 + 100 * no }),
+  count: 10
+}
+
+/** One life of a gateway with its copy at hand. */
 const life = <A, E>(path: string, work: (copy: Copy) => Effect.Effect<A, E>) =>
   Effect.provide(
-    Effect.flatMap(SiteCopy, work),
-    Live.layer(path, (slot) => slot >= 100),
+    Effect.flatMap(SiteCopy, (copy) => Effect.andThen(copy.signedIn({ gateway: 3, lost: false }), work(copy))),
+    Live.layer(path, zones),
     { local: true }
   )
 
@@ -48,7 +57,6 @@ describe("SiteCopy", () => {
       const path = yield* newFile
       yield* life(path, (copy) =>
         Effect.gen(function* () {
-          yield* copy.signedIn({ gateway: 3, lost: false })
           const directory = [{ domain: "git.example", slot: 7 }]
           yield* copy.take(page(3, [put(1), put(2)], { anew: true, directory }), now)
           yield* copy.take(page(5, [put(2, "other.example"), released(1), put(3)], { blocks: [4] }), now)
@@ -212,6 +220,22 @@ describe("SiteCopy", () => {
     })
   )
 
+  it.effect("takes for its own what lies in a block that comes along with it", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(path, (copy) =>
+        Effect.gen(function* () {
+          const all = [put(10_200), put(10_300), released(10_201)]
+          yield* copy.take(page(2, all, { anew: true, blocks: [2] }), now)
+
+          assert.deepStrictEqual(yield* slots(copy), [10_300])
+          yield* copy.release(released(10_200).mapping)
+          assert.deepStrictEqual(yield* copy.unsent(9), [released(10_200)])
+        })
+      )
+    })
+  )
+
   it.effect("takes an own name from the site that it does not know, and does not tell it", () =>
     Effect.gen(function* () {
       yield* life(yield* newFile, (copy) =>
@@ -219,7 +243,7 @@ describe("SiteCopy", () => {
           yield* copy.take(page(2, [put(101)]), now)
           assert.deepStrictEqual(yield* copy.unsent(9), [])
 
-          yield* copy.signedIn({ gateway: 0, lost: true })
+          yield* copy.signedIn({ gateway: 3, lost: true })
           assert.deepStrictEqual(yield* copy.unsent(9), [put(101)])
         })
       )
@@ -236,7 +260,7 @@ describe("SiteCopy", () => {
           yield* copy.sent(yield* copy.unsent(9))
           yield* copy.take(page(2, [put(101), released(102)]), now)
 
-          yield* copy.signedIn({ gateway: 0, lost: true })
+          yield* copy.signedIn({ gateway: 3, lost: true })
 
           assert.deepStrictEqual(yield* copy.unsent(9), [put(101), released(102)])
           assert.isNull(yield* copy.takeRested("alice", Infinity))
@@ -300,7 +324,7 @@ describe("SiteCopy", () => {
           )
           yield* copy.take(page(3, [released(101)]), now)
 
-          yield* copy.signedIn({ gateway: 0, lost: true })
+          yield* copy.signedIn({ gateway: 3, lost: true })
           const left = (yield* copy.unsent(9_999)).map(({ mapping }) => mapping.slot)
           assert.strictEqual(left.length, maxRested)
           assert.notInclude(left, 101)
