@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import { type StateError, StateStore, type StoredMapping } from "../../src/host/StateStore.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { SharedState, type SiteNews } from "../../src/shared/SharedState.ts"
@@ -45,6 +46,8 @@ export const layer = (
       const put = yield* Queue.sliding<void>(1)
       /** Something in the own state may not be in the copy: a disk was full, the process ended in between, blocks came back. */
       let missing = true
+      /** `readAt` by the monotonic clock; `null`: that was in an earlier life. */
+      let askedAt: number | null = null
       /** The connection on which the gateway has signed in. */
       let signedInSince: number | null = null
 
@@ -75,8 +78,9 @@ export const layer = (
       const read = Effect.gen(function* () {
         let told = false
         for (;;) {
-          const { cursor, gateway } = yield* copy.standing
+          const { cursor, gateway, readAt } = yield* copy.standing
           const now = yield* Clock.currentTimeMillis
+          const asked = yield* monotonicMillis
           const page = yield* store.read(gateway!, cursor)
           if (page.anew && cursor !== null && !told) {
             // It has lost what was read, and perhaps what was told. Who has signed in just now does so twice.
@@ -87,6 +91,7 @@ export const layer = (
           }
           const gone = yield* copy.take(page, now)
           if (page.anew) missing = true
+          if ((yield* copy.standing).readAt !== readAt) askedAt = asked
           const changes = [...page.changes, ...gone.map(releasedOf)]
           if (changes.length + page.directory.length > 0) yield* publish({ changes, directory: page.directory })
           if (page.last) return
@@ -97,8 +102,9 @@ export const layer = (
         const { readAt } = yield* copy.standing
         if (readAt === null) return
         const age = (yield* Clock.currentTimeMillis) - readAt.own
-        // A clock that was set back tells nothing of the age.
-        if (age >= 0 && age < deadlineMs) return
+        // Dates are set back by a little at any time; only of another life that leaves nothing to go by.
+        const isOld = askedAt === null ? age < 0 : (yield* monotonicMillis) - askedAt >= deadlineMs
+        if (!isOld && age < deadlineMs) return
         const gone = yield* copy.lapse
         if (gone.length > 0) yield* publish({ changes: gone.map(releasedOf) })
       })

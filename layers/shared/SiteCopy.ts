@@ -121,7 +121,7 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           const clients = new Set(freed.map(({ mapping }) => mapping.client))
           yield* inPortions([...clients], (client) => sql.trimRested.run(client, maxRested))
           yield* inPortions(directory, ({ domain, slot }) => sql.enter.run(domain, slot, reading))
-          const readAt = last ? { store: dateMs, own: now } : state.readAt
+          const readAt = last || state.readAt === null ? { store: dateMs, own: now } : state.readAt
           return yield* become({ ...state, blocks: all, cursor, complete: complete || last, readAt }, () => {
             if (complete || !last) return []
             sql.sweepDirectory.run(reading)

@@ -8,7 +8,10 @@ import type { Holding } from "./slotZones.ts"
 export interface Standing extends Holding {
   /** After which the next page comes; `null`: all is read anew. */
   readonly cursor: Cursor | null
-  /** When all was read last: in epoch milliseconds of the store's clock, and of this gateway's own; `null`: not yet. */
+  /**
+   * When all was read last, or until it was, the first page: in epoch milliseconds of the store's clock, and of this gateway's
+   * own. `null`: nothing was read yet.
+   */
   readonly readAt: { readonly store: number; readonly own: number } | null
 }
 

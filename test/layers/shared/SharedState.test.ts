@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Queue, type Scope } from "effect"
+import { Clock, Context, Effect, Layer, Queue, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as SharedStoreMemory from "../../../layers/memory/SharedStoreMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
@@ -10,6 +10,7 @@ import { SharedState, type SiteNews } from "../../../src/shared/SharedState.ts"
 import { SharedStore } from "../../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
 import type { SlotZones } from "../../../src/shared/slotZones.ts"
+import { makeSteppedClock } from "../../support/steppedClock.ts"
 import { put, readOn, released, signIn } from "../../support/sharedStore.ts"
 
 interface Gateway {
@@ -191,6 +192,71 @@ describe("SharedState", () => {
       assert.deepStrictEqual((yield* arrived(a)).changes, [theirs(1)])
       assert.deepStrictEqual(yield* a.shared.mappings, [theirs(1).mapping])
       assert.deepStrictEqual((yield* arrived(b)).conflicts, [])
+    })
+  )
+
+  it.effect("relies for no longer on what it has never read to its end", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const copy = yield* kept(memoryCopy("a"))
+      yield* Effect.provide(
+        Effect.flatMap(SiteCopy, ({ take }) => {
+          const cursor = { revision: 1, head: 2, token: "lost on the way" }
+          const page = { directory: [], cursor, last: false, anew: true, blocks: [], dateMs: 0 }
+          return take({ ...page, changes: [theirs(1)] }, 0)
+        }),
+        copy
+      )
+      yield* site.leave
+      const a = yield* gateway(site, "a", { copy })
+      yield* TestClock.adjust("23 hours")
+      const before = yield* a.shared.mappings
+
+      yield* TestClock.adjust("2 hours")
+
+      assert.deepStrictEqual(before, [theirs(1).mapping])
+      assert.deepStrictEqual((yield* arrived(a)).changes, [released(10_001)])
+    })
+  )
+
+  it.effect("lets nothing go when the clock is set back by a little, but after a day without news all the same", () =>
+    Effect.gen(function* () {
+      const stepped = yield* makeSteppedClock
+      const site = new SharedStoreMemory.SiteMemory()
+      const b = yield* gateway(site, "b")
+      yield* b.state.putMapping(theirs(1).mapping)
+      yield* TestClock.adjust("1 hour")
+      const a = yield* Effect.provideService(gateway(site, "a"), Clock.Clock, stepped)
+      yield* aMoment
+      yield* arrived(a)
+
+      yield* site.leave
+      stepped.aheadMs = -600_000
+      yield* TestClock.adjust("23 hours")
+      const before = yield* a.shared.mappings
+      yield* TestClock.adjust("2 hours")
+
+      assert.deepStrictEqual(before, [theirs(1).mapping])
+      assert.deepStrictEqual((yield* arrived(a)).changes, [released(10_001)])
+    })
+  )
+
+  it.effect("does not rely on what it read at a date that is still to come", () =>
+    Effect.gen(function* () {
+      const stepped = yield* makeSteppedClock
+      stepped.aheadMs = 600_000
+      const site = new SharedStoreMemory.SiteMemory()
+      const copy = yield* kept(memoryCopy("a"))
+      const b = yield* gateway(site, "b")
+      yield* b.state.putMapping(theirs(1).mapping)
+      yield* Effect.scoped(
+        Effect.andThen(Effect.provideService(gateway(site, "a", { copy }), Clock.Clock, stepped), aMoment)
+      )
+
+      yield* site.leave
+      const again = yield* gateway(site, "a", { copy })
+
+      assert.deepStrictEqual(yield* again.shared.mappings, [])
     })
   )
 

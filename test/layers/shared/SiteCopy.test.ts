@@ -135,6 +135,21 @@ describe("SiteCopy", () => {
     })
   )
 
+  it.effect("says from when on it relies on what was not yet read to its end", () =>
+    Effect.gen(function* () {
+      yield* life(yield* newFile, (copy) =>
+        Effect.gen(function* () {
+          yield* copy.take(page(1, [put(1)], { anew: true, last: false }), now)
+          yield* copy.take(page(2, [put(2)], { last: false }), now + 9)
+          assert.deepStrictEqual((yield* copy.standing).readAt, { store: 1_000, own: now })
+
+          yield* copy.take(page(3, [put(3)]), now + 10)
+          assert.deepStrictEqual((yield* copy.standing).readAt, { store: 3_000, own: now + 10 })
+        })
+      )
+    })
+  )
+
   it.effect("lets go of a slot only for the name that has it", () =>
     Effect.gen(function* () {
       yield* life(yield* newFile, (copy) =>
