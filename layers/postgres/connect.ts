@@ -100,13 +100,17 @@ const greet =
     })
 
 /**
- * Limits of the server's own: a gateway that stands still in the middle of a transaction must not hold the others up, and a
- * statement that nobody waits for any more ends.
+ * Limits of the server's own: a gateway that stands still in the middle of a transaction, or takes no more of an answer, must
+ * not hold the others up; a statement that nobody waits for any more ends; and of a gateway that has gone without a word
+ * nothing stays. The others are what revisions rest on, whatever the database's own settings are.
  */
 const greeting = `
   SELECT pg_is_in_recovery() AS standby, current_setting('default_transaction_read_only') = 'on' AS read_only,
     set_config('statement_timeout', '4000', false), set_config('lock_timeout', '4000', false),
-    set_config('idle_in_transaction_session_timeout', '2000', false)
+    set_config('idle_in_transaction_session_timeout', '2000', false), set_config('tcp_user_timeout', '5000', false),
+    (SELECT set_config(name, '5000', false) FROM pg_settings WHERE name = 'idle_session_timeout'), -- from 14 on
+    set_config('default_transaction_isolation', 'read committed', false), set_config('search_path', 'pg_catalog', false),
+    (SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off')
 `
 const decodeGreeting = Schema.decodeUnknownEffect(
   Schema.Tuple([Schema.Struct({ standby: Schema.Boolean, read_only: Schema.Boolean })])

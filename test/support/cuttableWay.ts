@@ -8,12 +8,15 @@ export interface CuttableWay {
   /** Every connection ends, and none is let through from then on. */
   readonly cut: Effect.Effect<void>
   readonly mend: Effect.Effect<void>
+  /** From now on nothing comes through, and no end learns when the other one has gone. */
+  readonly stall: Effect.Effect<void>
 }
 
 export const cuttableWay = (to: number): Effect.Effect<CuttableWay, never, Scope.Scope> =>
   Effect.gen(function* () {
     const sockets = new Set<Socket>()
     let open = true
+    let stalled = false
     const end = () => {
       for (const socket of sockets) socket.destroy()
       sockets.clear()
@@ -29,7 +32,7 @@ export const cuttableWay = (to: number): Effect.Effect<CuttableWay, never, Scope
           ] as const) {
             sockets.add(socket)
             socket.on("error", () => socket.destroy())
-            socket.on("close", () => other.destroy())
+            socket.on("close", () => void (stalled || other.destroy()))
             socket.pipe(other)
           }
         }).listen(0, "127.0.0.1")
@@ -48,6 +51,10 @@ export const cuttableWay = (to: number): Effect.Effect<CuttableWay, never, Scope
         open = false
         end()
       }),
-      mend: Effect.sync(() => void (open = true))
+      mend: Effect.sync(() => void (open = true)),
+      stall: Effect.sync(() => {
+        stalled = true
+        for (const socket of sockets) socket.unpipe().pause()
+      })
     }
   })

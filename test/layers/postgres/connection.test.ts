@@ -255,6 +255,53 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
     })
   )
 
+  it.live("leaves nothing behind when the gateway stops, in the middle of an answer or of nothing", () =>
+    Effect.gen(function* () {
+      const address = addressOf(yield* postgres.database, postgres)
+      const way = yield* cuttableWay(postgres.port)
+      const there = addressOf(address.database, { ...postgres, port: way.port })
+      const store = yield* openStore(live(address))
+      const reading = yield* session(there)
+      yield* session(there)
+      const sessions = (which: string) =>
+        postgres.sql(`SELECT count(*) FROM pg_stat_activity WHERE datname = '${address.database}' AND ${which}`)
+      const long = "SELECT repeat('x', 100000) FROM generate_series(1, 10000)"
+
+      yield* Effect.forkChild(reading.run((query) => changing(query, query(long))))
+      yield* until(Effect.map(sessions("query = $$" + long + "$$"), (count) => count === "1"))
+      yield* way.stall
+      yield* until(Effect.map(sessions("wait_event = 'ClientWrite'"), (count) => count === "1"))
+
+      yield* until(Effect.isSuccess(store.write([put(1)])))
+      yield* until(Effect.map(sessions("true"), (count) => count === "1"))
+    })
+  )
+
+  it.live("does not depend on what the database does by default", () =>
+    Effect.gen(function* () {
+      const address = addressOf(yield* postgres.database, postgres)
+      for (const [name, value] of [
+        ["default_transaction_isolation", "serializable"],
+        ["synchronous_commit", "off"],
+        ["search_path", "public, pg_catalog"]
+      ] as const) {
+        yield* postgres.sql(`ALTER DATABASE ${address.database} SET ${name} = ${value}`)
+      }
+      yield* postgres.sql(
+        "CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz '1970-01-01' $$",
+        address.database
+      )
+      const [a, b] = [yield* openStore(live(address)), yield* openStore(live(address))]
+
+      const all = Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? a : b).write([put(1)]))
+      yield* Effect.all(all, { concurrency: "unbounded", discard: true })
+
+      assert.isAbove((yield* readOn(a, null)).dateMs, Date.UTC(2020))
+      const { run } = yield* session(address)
+      assert.deepStrictEqual(yield* run((query) => query("SHOW synchronous_commit")), [{ synchronous_commit: "on" }])
+    })
+  )
+
   it.live("says that nobody may write, until somebody may", () =>
     Effect.gen(function* () {
       const server = yield* startPostgres()
