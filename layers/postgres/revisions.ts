@@ -41,7 +41,7 @@ export const isKept = "SELECT FROM sallyport.revision WHERE rev = $1 AND token::
 /** So long a gateway may be away and then read on, and what it has told is relied on. */
 export const remembered = "24 hours"
 
-/** A statement that takes longer than others wait is none. */
+/** Rows of each table: a statement that takes longer than others wait is none. */
 const prunedAtOnce = 10_000
 
 /** What nobody who reads on can need any more goes; who has read less begins anew. One gateway at a time does this. */
@@ -51,11 +51,15 @@ export const prune: Work<void> = (query) =>
     const [row] = yield* query("SELECT pg_try_advisory_xact_lock(1398893689, 2) AS mine")
     if (row?.["mine"] === true) {
       const old = `(SELECT max(rev) FROM sallyport.revision WHERE at < now() - interval '${remembered}')`
+      // By the revision, too: somebody may be about to give the slot again.
       yield* query(`
-        DELETE FROM sallyport.mapping WHERE (client, slot) IN (
-          SELECT client, slot FROM sallyport.mapping WHERE gone AND rev <= ${old} LIMIT ${prunedAtOnce}
-        )`)
-      yield* query(`DELETE FROM sallyport.revision WHERE rev < ${old}`)
+        DELETE FROM sallyport.mapping USING (
+          SELECT client, slot, rev FROM sallyport.mapping WHERE gone AND rev <= ${old} LIMIT ${prunedAtOnce}
+        ) AS past WHERE (mapping.client, mapping.slot, mapping.rev) = (past.client, past.slot, past.rev)`)
+      yield* query(`
+        DELETE FROM sallyport.revision USING (
+          SELECT rev FROM sallyport.revision WHERE rev < ${old} ORDER BY rev LIMIT ${prunedAtOnce}
+        ) AS past WHERE revision.rev = past.rev`)
     }
     yield* query("COMMIT")
   })

@@ -1,7 +1,7 @@
 /** What becomes of the connection to a site's PostgreSQL: which host, who proves what, and what happens when it fails. */
 import { assert, describe, it } from "@effect/vitest"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { ConfigProvider, Effect, Exit, Logger, Queue, Scope } from "effect"
+import { ConfigProvider, Effect, Exit, Fiber, Logger, Queue, Scope } from "effect"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -397,6 +397,64 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
       assert.deepStrictEqual([anew.anew, anew.changes], [true, [released(2)]])
       const on = yield* readOn(store, later.cursor)
       assert.deepStrictEqual([on.anew, on.changes], [false, [released(2)]])
+    })
+  )
+
+  it.live("leaves a slot alone that is given again while it is to go", () =>
+    Effect.gen(function* () {
+      const address = addressOf(yield* postgres.database, postgres)
+      const store = yield* openStore(live(address))
+      yield* store.write([put(1)])
+      yield* store.write([released(1)])
+      yield* postgres.sql("UPDATE sallyport.revision SET at = at - interval '25 hours'", address.database)
+      const [giving, pruning] = [yield* session(address), yield* session(address)]
+      const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '${address.database}'`
+
+      const given = yield* Effect.forkChild(
+        giving.run((query) =>
+          changing(
+            query,
+            Effect.gen(function* () {
+              yield* query(
+                "UPDATE sallyport.mapping SET gone = false, domain = 'next.example', rev = (SELECT max(rev) + 1 FROM sallyport.revision)"
+              )
+              yield* Effect.forkChild(pruning.run(prune))
+              yield* until(Effect.orDie(Effect.map(postgres.sql(waiting), (count) => count === "1")))
+            })
+          )
+        )
+      )
+      yield* Fiber.join(given)
+      yield* pruning.run((query) => query("SELECT"))
+
+      const { changes } = yield* readOn(store, null)
+      assert.deepStrictEqual(
+        changes.map(({ mapping }) => mapping.domain),
+        ["next.example"]
+      )
+    })
+  )
+
+  it.live("lets go of no more at once than others can wait for", () =>
+    Effect.gen(function* () {
+      const address = addressOf(yield* postgres.database, postgres)
+      yield* Effect.scoped(openStore(live(address)))
+      yield* postgres.sql(
+        `INSERT INTO sallyport.revision (at) SELECT now() - interval '25 hours' FROM generate_series(1, 15000);
+         INSERT INTO sallyport.mapping SELECT 'alice', n, 'x.example', '', 0, true, n FROM generate_series(1, 15000) AS n`,
+        address.database
+      )
+      const left = postgres.sql(
+        "SELECT (SELECT count(*) FROM sallyport.revision), (SELECT count(*) FROM sallyport.mapping)",
+        address.database
+      )
+      const { run } = yield* session(address)
+
+      yield* run(prune)
+      const first = yield* left
+      yield* run(prune)
+
+      assert.deepStrictEqual([first, yield* left], ["5001|5000", "1|0"])
     })
   )
 
