@@ -86,6 +86,8 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
         Effect.suspend(() =>
           state._tag === "Connected" ? state.session.run(work(state.session.at)) : Effect.fail(state.error)
         )
+      const tellOfRow = (at: string) => (problem: string) =>
+        odd("row", `PostgreSQL ${at}: a row is left out: ${problem}`)
       return SharedStore.of({
         status: Effect.sync((): SharedStoreStatus => {
           if (state._tag === "Away") return state
@@ -98,11 +100,8 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
           changes.length > maxWritten
             ? Effect.die(new Error(`${changes.length} changes at once`))
             : run(() => writeMappings(changes)),
-        extendDirectory: (extend) => run(() => extendDirectory(extend)),
-        read: (gateway, after) =>
-          run((at) =>
-            readSite(gateway, after, (problem) => odd("row", `PostgreSQL ${at}: a row is left out: ${problem}`))
-          )
+        extendDirectory: (extend) => run((at) => extendDirectory(extend, tellOfRow(at))),
+        read: (gateway, after) => run((at) => readSite(gateway, after, tellOfRow(at)))
       })
     })
   )

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Cursor, MappingChange, SharedPage } from "../../src/shared/SharedStore.ts"
 import { headOf, isKept } from "./revisions.ts"
-import { Change, decodeAll, Entry, Numbered } from "./rows.ts"
+import { bounded, Change, decodeAll, Entry, Numbered } from "./rows.ts"
 import type { Work } from "./Session.ts"
 
 /** Rows of one page, but for the last revision's. */
@@ -39,9 +39,11 @@ export const readSite =
 const decodeRevision = Schema.decodeUnknownEffect(Schema.Struct({ rev: Schema.Int }))
 
 const changed = `
-  SELECT client, slot, domain, resource, last_used, gone, rev::float8 AS rev FROM sallyport.mapping
+  SELECT ${bounded("client")} AS client, slot, ${bounded("domain")} AS domain, ${bounded("resource")} AS resource, last_used,
+    gone, rev::float8 AS rev
+  FROM sallyport.mapping
   WHERE rev > $1 ORDER BY rev LIMIT $2`
-const entered = "SELECT domain, slot FROM sallyport.directory WHERE rev > $1 AND rev <= $2"
+const entered = `SELECT ${bounded("domain")} AS domain, slot FROM sallyport.directory WHERE rev > $1 AND rev <= $2`
 
 const toChange = ({ client, domain, gone, last_used, resource, slot }: typeof Change.Type): MappingChange =>
   gone

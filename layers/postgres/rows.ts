@@ -5,7 +5,13 @@ import * as Schema from "effect/Schema"
 import { oneLine } from "./explainSql.ts"
 
 const Slot = Schema.Int.check(Schema.isGreaterThan(0))
-const Name = Schema.String.check(Schema.isMaxLength(255))
+/** Of a name in its longest form, each byte of it as `\\DDD`. */
+const maxText = 1_024
+/** Printable ASCII, as all names are that gateways give. */
+const Name = Schema.String.check(Schema.isPattern(/^[ -~]*$/), Schema.isMaxLength(maxText))
+/** A column in a query: no more of it comes than shows that it is too long. */
+export const bounded = (column: string) => `left(${column}, ${maxText + 1})`
+
 export const Entry = Schema.Struct({ domain: Name, slot: Slot })
 export const Change = Schema.Struct({
   client: Name,

@@ -1,11 +1,11 @@
-/** What gateways put into a site. */
+/** What gateways put into a site. `tell` gets what is wrong with a row that is left out, in one line. */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DirectoryEntry } from "../../src/shared/directory.ts"
 import type { Conflict, MappingChange } from "../../src/shared/SharedStore.ts"
 import { changing, revised } from "./revisions.ts"
-import { decodeNumber, Entry } from "./rows.ts"
+import { bounded, decodeAll, decodeNumber, Entry } from "./rows.ts"
 import type { Work } from "./Session.ts"
 import { mayGrow } from "./signIn.ts"
 
@@ -39,7 +39,7 @@ const upsert = `
       last_used = CASE WHEN was.domain = excluded.domain THEN greatest(was.last_used, excluded.last_used) ELSE excluded.last_used END
     WHERE was.gone OR excluded.gone OR was.domain = excluded.domain
   )
-  SELECT client, slot, asked.domain, was.domain AS holder FROM asked JOIN sallyport.mapping was USING (client, slot)
+  SELECT client, slot, asked.domain, ${bounded("was.domain")} AS holder FROM asked JOIN sallyport.mapping was USING (client, slot)
   WHERE NOT asked.gone AND NOT was.gone AND was.domain <> asked.domain`
 const decodeConflicts = Schema.decodeUnknownEffect(
   Schema.Array(Schema.Struct({ client: Schema.String, slot: Schema.Int, domain: Schema.String, holder: Schema.String }))
@@ -65,23 +65,25 @@ export const leaseBlock =
     )
 
 export const extendDirectory =
-  (extend: (known: ReadonlyMap<string, number>) => ReadonlyArray<DirectoryEntry>): Work<void> =>
+  (
+    extend: (known: ReadonlyMap<string, number>) => ReadonlyArray<DirectoryEntry>,
+    tell: (problem: string) => Effect.Effect<void>
+  ): Work<void> =>
   (query) =>
     changing(
       query,
       Effect.gen(function* () {
         const [grow] = yield* query(`SELECT ${mayGrow} AS now`)
         if (grow?.["now"] !== true) return
-        const entries = yield* Effect.flatMap(
-          query("SELECT domain, slot FROM sallyport.directory"),
-          Schema.decodeUnknownEffect(Schema.Array(Entry))
-        )
+        const rows = yield* query(`SELECT ${bounded("domain")} AS domain, slot FROM sallyport.directory`)
+        const entries = yield* decodeAll(Entry, rows, tell)
         const added = extend(new Map(entries.map(({ domain, slot }) => [domain, slot])))
         if (added.length === 0) return
         yield* query(
           `WITH revised AS (${revised})
            INSERT INTO sallyport.directory (domain, slot, rev)
-           SELECT domain, slot, rev FROM json_to_recordset($1) AS (domain text, slot integer), revised`,
+           SELECT domain, slot, rev FROM json_to_recordset($1) AS (domain text, slot integer), revised
+           ON CONFLICT DO NOTHING -- with one that was left out`,
           [PgTypes.json(added)]
         )
       })

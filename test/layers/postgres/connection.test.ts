@@ -362,20 +362,58 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
     })
   )
 
-  it.live("leaves rows out that make no sense, and says so", () =>
+  for (const [what, nonsense] of [
+    ["make no sense", "E'a line\\nand another one'"],
+    ["are long", "repeat('x', 2000)"],
+    ["are longer than a message of PostgreSQL may be", "repeat('x', 20000000)"]
+  ]) {
+    it.live(`leaves rows out that ${what}, and says so`, () =>
+      Effect.gen(function* () {
+        const database = yield* postgres.database
+        const store = yield* openStore(live(addressOf(database, postgres)))
+        yield* store.write([put(1), put(2), put(3)])
+        yield* postgres.sql(`UPDATE sallyport.mapping SET domain = ${nonsense} WHERE slot = 2`, database)
+
+        const lines = yield* logged(
+          Effect.gen(function* () {
+            assert.deepStrictEqual((yield* readOn(store, null)).changes, [put(1), put(3)])
+          })
+        )
+
+        assert.match(lines, /a row is left out/)
+        assert.isBelow(lines.length, 1_000)
+        assert.lengthOf(yield* store.write([put(2)]), 1)
+      })
+    )
+  }
+
+  it.live("leaves an entry of the directory out that makes no sense, and goes on with the others", () =>
     Effect.gen(function* () {
       const database = yield* postgres.database
       const store = yield* openStore(live(addressOf(database, postgres)))
-      yield* store.write([put(1), put(2, "long.example"), put(3)])
-      yield* postgres.sql("UPDATE sallyport.mapping SET domain = repeat('x', 300) WHERE slot = 2", database)
+      yield* store.signIn(signIn("berlin"))
+      yield* store.extendDirectory(() => [1, 2].map((slot) => ({ domain: `n${slot}.example`, slot })))
+      yield* postgres.sql("UPDATE sallyport.directory SET domain = repeat('x', 2000) WHERE slot = 2", database)
 
-      const lines = yield* logged(
-        Effect.gen(function* () {
-          assert.deepStrictEqual((yield* readOn(store, null)).changes, [put(1), put(3)])
-        })
-      )
+      yield* store.extendDirectory((known) => [2, 3].map((slot) => ({ domain: `m${slot + known.size}.example`, slot })))
 
-      assert.match(lines, /a row is left out/)
+      const { directory } = yield* readOn(store, null)
+      assert.deepStrictEqual(directory, [
+        { domain: "n1.example", slot: 1 },
+        { domain: "m4.example", slot: 3 }
+      ])
+    })
+  )
+
+  it.live("takes names of any bytes", () =>
+    Effect.gen(function* () {
+      const store = yield* openStore(live(addressOf(yield* postgres.database, postgres)))
+      const label = "\\255".repeat(60)
+      const change = put(1, `${label}.${label}.${label}.${label}.example`)
+
+      yield* store.write([change])
+
+      assert.deepStrictEqual((yield* readOn(store, null)).changes, [change])
     })
   )
 
