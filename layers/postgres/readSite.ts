@@ -6,7 +6,7 @@ import { headOf, isKept } from "./revisions.ts"
 import { bounded, Change, decodeAll, Entry, Numbered } from "./rows.ts"
 import type { Work } from "./Session.ts"
 
-/** Rows of one page, but for the last revision's. */
+/** Rows of one page, with all of its last revision, which is read as a whole. */
 const pageRows = 5_000
 
 /** `tell` gets what is wrong with a row that is left out, in one line. */
@@ -18,16 +18,14 @@ export const readSite =
       const { head, ms, token } = yield* headOf(query)
       const known = after === null ? [] : yield* query(isKept, [after.head, after.token])
       const from = known.length > 0 && after !== null ? after.revision : 0
-      const rows = yield* query(changed, [from, pageRows + 1])
-      // A revision is read as a whole: the last one of a full page may have more.
-      const full = rows.length > pageRows
-      const whole = full ? rows.filter(({ rev }) => rev !== rows.at(-1)?.["rev"]) : rows
-      const revision = full ? (yield* decodeRevision(whole.at(-1))).rev : head
+      const rows = yield* query(changed, [from])
+      const full = rows.length >= pageRows
+      const revision = full ? (yield* decodeRevision(rows.at(-1))).rev : head
       const directory = yield* query(entered, [from, revision])
       const blocks = yield* query("SELECT no FROM sallyport.lease WHERE gateway = $1 ORDER BY no", [gateway])
       yield* query("COMMIT")
       return {
-        changes: (yield* decodeAll(Change, whole, tell)).map(toChange),
+        changes: (yield* decodeAll(Change, rows, tell)).map(toChange),
         directory: yield* decodeAll(Entry, directory, tell),
         cursor: { revision, head, token },
         last: !full,
@@ -42,7 +40,7 @@ const changed = `
   SELECT ${bounded("client")} AS client, slot, ${bounded("domain")} AS domain, ${bounded("resource")} AS resource, last_used,
     gone, rev::float8 AS rev
   FROM sallyport.mapping
-  WHERE rev > $1 ORDER BY rev LIMIT $2`
+  WHERE rev > $1 ORDER BY rev FETCH FIRST ${pageRows} ROWS WITH TIES`
 const entered = `SELECT ${bounded("domain")} AS domain, slot FROM sallyport.directory WHERE rev > $1 AND rev <= $2`
 
 const toChange = ({ client, domain, gone, last_used, resource, slot }: typeof Change.Type): MappingChange =>

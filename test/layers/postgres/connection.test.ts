@@ -405,6 +405,21 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
     })
   )
 
+  it.live("reads a revision as a whole, though no page should be as long", () =>
+    Effect.gen(function* () {
+      const database = yield* postgres.database
+      const store = yield* openStore(live(addressOf(database, postgres)))
+      yield* store.write([put(1)])
+      yield* postgres.sql(
+        `INSERT INTO sallyport.mapping SELECT client, n, domain, resource, 0, gone, rev
+         FROM sallyport.mapping, generate_series(2, 6000) AS n`,
+        database
+      )
+
+      assert.lengthOf((yield* readOn(store, null)).changes, 6_000)
+    })
+  )
+
   it.live("takes names of any bytes", () =>
     Effect.gen(function* () {
       const store = yield* openStore(live(addressOf(yield* postgres.database, postgres)))
