@@ -14,6 +14,9 @@ import { explainState } from "../host/stateErrors.ts"
 /** `user_version`; a file of another one is made anew. */
 const schemaVersion = 1
 
+/** How long to wait for somebody else who reads or writes the file: a backup, or a curious operator. */
+const busyMs = 250
+
 /** Rows that are written in one go: everything else of the gateway waits meanwhile. */
 const rowsAtOnce = 500
 
@@ -214,28 +217,38 @@ const toChange = (row: Row): MappingChange =>
     ? { _tag: "Put", mapping: toMapping(row) }
     : { _tag: "Released", mapping: { client: row.client, slot: row.slot, domain: row.domain } }
 
+/** What is in the file is of no use; any other trouble with it may pass. */
+class Useless extends Error {}
+
 /** `problem`: why what was there is not there any more. */
 const open = (path: string): { readonly database: DatabaseSync; readonly problem: string | null } => {
   try {
     return { database: openAsIs(path), problem: null }
   } catch (cause) {
-    if (!fs.existsSync(path)) throw cause
+    const { errcode = 0 } = cause as { readonly errcode?: number }
+    // SQLITE_CORRUPT and SQLITE_NOTADB
+    const problem = [11, 26].includes(errcode & 0xff)
+      ? "it is damaged"
+      : cause instanceof Useless
+        ? cause.message
+        : null
+    if (problem === null) throw cause
     for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
-    return { database: openAsIs(path), problem: explainState(path, "open", cause).message }
+    return { database: openAsIs(path), problem }
   }
 }
 
 const openAsIs = (path: string): DatabaseSync => {
   // It says who asks for what: nobody else's to read, and the companions inherit that.
   if (path !== ":memory:") fs.closeSync(fs.openSync(path, "a", 0o600))
-  const database = new DatabaseSync(path)
+  const database = new DatabaseSync(path, { timeout: busyMs })
   try {
     database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 16384;")
     const version = Number(database.prepare("PRAGMA user_version").get()?.["user_version"])
     if (version === 0) database.exec(`BEGIN; ${schema} COMMIT;`)
-    else if (version !== schemaVersion) throw new Error(`it is another version's (schema ${version})`)
+    else if (version !== schemaVersion) throw new Useless(`it is another version's (schema ${version})`)
     const verdict = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"]
-    if (verdict !== "ok") throw new Error(String(verdict))
+    if (verdict !== "ok") throw new Useless(`it is damaged (${String(verdict)})`)
     database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
     return database
   } catch (cause) {

@@ -468,6 +468,21 @@ describe("SiteCopy", () => {
     )
   }
 
+  it.effect("is not made anew when its file cannot be opened just now", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(path, (copy) => copy.take(page(1, [put(1)], { anew: true }), now))
+      const other = new DatabaseSync(path)
+      other.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE")
+
+      const { message } = yield* Effect.flip(life(path, () => Effect.void))
+      other.close()
+
+      assert.match(message, /cannot open the state in .*: another process has locked it/)
+      yield* life(path, (copy) => Effect.map(slots(copy), (known) => assert.deepStrictEqual(known, [1])))
+    })
+  )
+
   it.effect("is nobody else's to read", () =>
     Effect.gen(function* () {
       const path = yield* newFile
