@@ -36,11 +36,12 @@ export const readSite =
     })
 const decodeRevision = Schema.decodeUnknownEffect(Schema.Struct({ rev: Schema.Int }))
 
+/** In the order of the index: `rev` alone would be the column of the answer, and all rows sorted by it for each page. */
 const changed = `
   SELECT ${bounded("client")} AS client, slot, ${bounded("domain")} AS domain, ${bounded("resource")} AS resource, last_used,
     gone, rev::float8 AS rev
   FROM sallyport.mapping
-  WHERE rev > $1 ORDER BY rev FETCH FIRST ${pageRows} ROWS WITH TIES`
+  WHERE rev > $1 ORDER BY mapping.rev FETCH FIRST ${pageRows} ROWS WITH TIES`
 const entered = `SELECT ${bounded("domain")} AS domain, slot FROM sallyport.directory WHERE rev > $1 AND rev <= $2`
 
 const toChange = ({ client, domain, gone, last_used, resource, slot }: typeof Change.Type): MappingChange =>

@@ -420,6 +420,33 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
     })
   )
 
+  it.live("reads each row once, however many pages there are", () =>
+    Effect.gen(function* () {
+      const database = yield* postgres.database
+      const store = yield* openStore(live(addressOf(database, postgres)))
+      const count = 40_000
+      yield* postgres.sql(
+        `INSERT INTO sallyport.revision (at) SELECT now() FROM generate_series(1, ${count / 100});
+         INSERT INTO sallyport.mapping SELECT 'alice', n, 'x.example', '', 0, false, n / 100 + 1
+         FROM generate_series(1, ${count}) AS n;
+         ANALYZE`,
+        database
+      )
+
+      assert.lengthOf((yield* readOn(store, null)).changes, count)
+
+      const fetched = Effect.map(
+        postgres.sql(
+          "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'mapping'",
+          database
+        ),
+        Number
+      )
+      yield* until(Effect.map(fetched, (rows) => rows >= count))
+      assert.isBelow(yield* fetched, 2 * count)
+    })
+  )
+
   it.live("takes names of any bytes", () =>
     Effect.gen(function* () {
       const store = yield* openStore(live(addressOf(yield* postgres.database, postgres)))
