@@ -12,7 +12,7 @@ import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { SharedState, type SiteNews } from "../../src/shared/SharedState.ts"
-import { maxWritten, type MappingChange, type ReleasedMapping, SharedStore } from "../../src/shared/SharedStore.ts"
+import { maxWritten, type ReleasedMapping, SharedStore } from "../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../src/shared/SiteCopy.ts"
 import { deadlineMs } from "../../src/shared/SiteSource.ts"
 
@@ -89,29 +89,38 @@ export const layer = (
             told = true
             continue
           }
-          const gone = yield* copy.take(page, now)
+          yield* copy.take(page, now)
           if (page.anew) missing = true
           if ((yield* copy.standing).readAt !== readAt) askedAt = asked
-          const changes = [...page.changes, ...gone.map(releasedOf)]
-          if (changes.length + page.directory.length > 0) yield* publish({ changes, directory: page.directory })
-          if (page.last) return
+          const { changes, directory } = page
+          if (changes.length + directory.length > 0) yield* publish({ changes, directory })
+          if (page.last) return yield* forget(copy.sweep, tellOfGone)
         }
       })
 
-      const expire = Effect.gen(function* () {
+      /** Whether what others have told is too old to rely on. */
+      const isTooOld = Effect.gen(function* () {
         const { readAt } = yield* copy.standing
-        if (readAt === null) return
+        if (readAt === null) return false
         const age = (yield* Clock.currentTimeMillis) - readAt.own
+        if (age >= deadlineMs) return true
         // Dates are set back by a little at any time; only of another life that leaves nothing to go by.
-        const isOld = askedAt === null ? age < 0 : (yield* monotonicMillis) - askedAt >= deadlineMs
-        if (!isOld && age < deadlineMs) return
-        const gone = yield* copy.lapse
-        if (gone.length > 0) yield* publish({ changes: gone.map(releasedOf) })
+        return askedAt === null ? age < 0 : (yield* monotonicMillis) - askedAt >= deadlineMs
       })
-      yield* expire
+      /** `some` yields what it forgets, until that is nothing. */
+      const forget = Effect.fnUntraced(function* (
+        some: SiteCopy["Service"]["lapse"],
+        tell: (gone: ReadonlyArray<ReleasedMapping>) => Effect.Effect<unknown>
+      ) {
+        for (let gone = yield* some; gone.length > 0; gone = yield* some) yield* tell(gone)
+      })
+      const tellOfGone = (gone: ReadonlyArray<ReleasedMapping>) =>
+        publish({ changes: gone.map((mapping) => ({ _tag: "Released", mapping })) })
+      // Nobody has been told of them in this life.
+      if (yield* isTooOld) yield* forget(copy.lapse, () => Effect.void)
 
       const exchange = Effect.gen(function* () {
-        yield* expire
+        if (yield* isTooOld) yield* forget(copy.lapse, tellOfGone)
         const status = yield* store.status
         if (status._tag === "Away") return
         if (signedInSince !== status.sinceMs) {
@@ -172,5 +181,3 @@ export const layer = (
       )
     })
   )
-
-const releasedOf = (mapping: ReleasedMapping): MappingChange => ({ _tag: "Released", mapping })

@@ -28,6 +28,7 @@ const schema = `
     reading INTEGER NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (client, slot)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX used ON mapping (client) WHERE sent = 0;
+  CREATE INDEX reading ON mapping (reading);
   CREATE TABLE directory (
     domain TEXT PRIMARY KEY, slot INTEGER NOT NULL, reading INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
@@ -92,6 +93,9 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           return run()
         }).pipe(Effect.tap(() => Effect.sync(() => void (state = next))))
       const nothing = () => {}
+      /** Some of what was not read since, which is forgotten; none is left where it yields none. */
+      const past = (reading: number): Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError> =>
+        together(() => sql.sweep.all(reading, rowsAtOnce) as unknown as ReadonlyArray<ReleasedMapping>)
 
       const takeChange = ({ _tag, mapping }: MappingChange, isOwn: boolean, reading: number, dateMs: number): void => {
         const { client, domain, slot } = mapping
@@ -104,18 +108,21 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
 
       return SiteCopy.of({
         standing: Effect.sync(() => state),
-        mappings: attempt("read")(() => sql.mappings.all().map((row) => toMapping(row as unknown as Row))),
+        mappings: attempt("read")(() => Array.from(sql.mappings.iterate(), (row) => toMapping(row as unknown as Row))),
         directory: attempt("read")(
           () => new Map(sql.directory.all().map((row) => [row["domain"] as string, row["slot"] as number]))
         ),
-        signedIn: ({ gateway, lost }) =>
-          Effect.suspend(() => {
-            if (!lost && gateway === state.gateway) return Effect.void
-            return become({ ...state, gateway }, () => (lost ? void sql.unsendAll.run() : undefined))
-          }),
+        signedIn: Effect.fnUntraced(function* ({ gateway, lost }) {
+          if (gateway !== state.gateway) yield* become({ ...state, gateway }, nothing)
+          let end = lost ? sql.portionEnd.get(-1, rowsAtOnce)?.["n"] : null
+          for (let from = -1; typeof end === "number"; end = sql.portionEnd.get(from, rowsAtOnce)?.["n"]) {
+            yield* inPortions([{ from, end }], (portion) => sql.unsend.run(portion.from, portion.end))
+            from = end
+          }
+        }),
         take: Effect.fnUntraced(function* ({ anew, blocks, changes, cursor, dateMs, directory, last }, now) {
           if (anew) yield* become({ ...state, cursor: null, reading: state.reading + 1, complete: false }, nothing)
-          const { complete, reading } = state
+          const { reading } = state
           // Whose names they are the page says itself: who has lost his copy learns of his blocks with it.
           const all = [...new Set([...state.blocks, ...blocks])]
           const isOwn = ({ slot }: ReleasedMapping) => owns(slot, { gateway: state.gateway, blocks: all })
@@ -125,16 +132,20 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           yield* inPortions([...clients], (client) => sql.trimRested.run(client, maxRested))
           yield* inPortions(directory, ({ domain, slot }) => sql.enter.run(domain, slot, reading))
           const readAt = last || state.readAt === null ? { store: dateMs, own: now } : state.readAt
-          return yield* become({ ...state, blocks: all, cursor, complete: complete || last, readAt }, () => {
-            if (complete || !last) return []
-            sql.sweepDirectory.run(reading)
-            return sql.sweep.all(reading) as unknown as ReadonlyArray<ReleasedMapping>
-          })
+          yield* become({ ...state, blocks: all, cursor, readAt }, nothing)
         }),
+        sweep: Effect.suspend(() =>
+          state.complete
+            ? Effect.succeed([])
+            : Effect.tap(past(state.reading), ({ length }) =>
+                length > 0
+                  ? Effect.void
+                  : become({ ...state, complete: true }, () => void sql.sweepDirectory.run(state.reading))
+              )
+        ),
         lapse: Effect.suspend(() =>
-          become(
-            { ...state, cursor: null, readAt: null },
-            () => sql.sweep.all(state.reading + 1) as unknown as ReadonlyArray<ReleasedMapping>
+          Effect.tap(past(state.reading + 1), ({ length }) =>
+            become(length > 0 ? { ...state, cursor: null } : { ...state, cursor: null, readAt: null }, nothing)
           )
         ),
         put: (mapping) =>
@@ -269,7 +280,10 @@ const prepare = (database: DatabaseSync) => {
     used: sql("SELECT client, slot, domain, resource, last_used, 0 AS gone FROM mapping WHERE sent = 0 LIMIT ?"),
     useSent: sql("UPDATE mapping SET sent = 1 WHERE client = ? AND slot = ? AND domain = ? AND last_used = ?"),
     remove: sql("DELETE FROM mapping WHERE client = ? AND slot = ? AND domain = ?"),
-    sweep: sql("DELETE FROM mapping WHERE reading < ? RETURNING client, slot, domain"),
+    sweep: sql(
+      `DELETE FROM mapping WHERE (client, slot) IN (SELECT client, slot FROM mapping WHERE reading < ? LIMIT ?)
+       RETURNING client, slot, domain`
+    ),
     directory: sql("SELECT domain, slot FROM directory"),
     enter: sql("INSERT OR REPLACE INTO directory VALUES (?, ?, ?)"),
     sweepDirectory: sql("DELETE FROM directory WHERE reading < ?"),
@@ -294,7 +308,8 @@ const prepare = (database: DatabaseSync) => {
          SELECT n FROM own WHERE client = ? AND gone = 1 AND confirmed IS NOT NULL ORDER BY confirmed LIMIT -1 OFFSET ?
        )`
     ),
-    unsendAll: sql("UPDATE own SET sent = 0, confirmed = NULL"),
+    unsend: sql("UPDATE own SET sent = 0, confirmed = NULL WHERE n > ? AND n <= ?"),
+    portionEnd: sql("SELECT max(n) AS n FROM (SELECT n FROM own WHERE n > ? ORDER BY n LIMIT ?)"),
     unsent: sql("SELECT client, slot, domain, resource, last_used, gone FROM own WHERE sent = 0 ORDER BY n LIMIT ?"),
     putSent: sql(
       `UPDATE own SET sent = 1

@@ -29,12 +29,14 @@ export class SiteCopy extends Context.Service<
     readonly directory: Effect.Effect<ReadonlyMap<string, number>, StateError>
     /** Where the store has lost something all that is own is unsent again, and what has rested rests anew. */
     readonly signedIn: (as: SignedIn) => Effect.Effect<void, StateError>
+    /** @param now from before it was asked for, in epoch milliseconds */
+    readonly take: (page: SharedPage, now: number) => Effect.Effect<void, StateError>
     /**
-     * Yields what is not there any more because all was read anew without it, with the last page of such a reading.
-     * @param now from before it was asked for, in epoch milliseconds
+     * After the last page: forgets some of what has not come again since all was read anew, and yields it; none is left where
+     * it yields none.
      */
-    readonly take: (page: SharedPage, now: number) => Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError>
-    /** Forgets the names that others gave, and yields them: what is known of them is too old to rely on. */
+    readonly sweep: Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError>
+    /** What is known of the names that others gave is too old to rely on: the same with all of them, and all is read anew. */
     readonly lapse: Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError>
     /** A name has an own slot; or it was used again, whoever gave it. */
     readonly put: (mapping: StoredMapping) => Effect.Effect<void, StateError>

@@ -195,6 +195,25 @@ describe("SharedState", () => {
     })
   )
 
+  it.effect("begins with nothing of others where all of it is too old, however much it was", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const copy = yield* kept(memoryCopy("a"))
+      const b = yield* gateway(site, "b")
+      for (let slot = 1; slot <= 4_000; slot++) yield* b.state.putMapping(theirs(slot).mapping)
+      yield* aMoment
+      yield* Effect.scoped(Effect.andThen(gateway(site, "a", { copy }), aMoment))
+
+      yield* TestClock.adjust("25 hours")
+      yield* site.leave
+      const again = yield* gateway(site, "a", { copy })
+
+      assert.deepStrictEqual(yield* again.shared.mappings, [])
+      yield* aMoment
+      assert.deepStrictEqual((yield* arrived(again)).changes, [])
+    })
+  )
+
   it.effect("relies for no longer on what it has never read to its end", () =>
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()

@@ -99,6 +99,7 @@ describe("SiteCopy", () => {
           assert.isNull(yield* cursor(copy))
           assert.deepStrictEqual(yield* slots(copy), [1])
           yield* copy.take(page(9, [put(9)], { anew: true }), now)
+          yield* copy.sweep
           assert.deepStrictEqual(yield* slots(copy), [9])
         })
       )
@@ -116,8 +117,7 @@ describe("SiteCopy", () => {
       yield* life(path, (copy) =>
         Effect.gen(function* () {
           const directory = [{ domain: "new.example", slot: 5 }]
-          const gone = yield* copy.take(page(1, [put(2)], { anew: true, last: false, directory }), now + 9)
-          assert.deepStrictEqual(gone, [])
+          yield* copy.take(page(1, [put(2)], { anew: true, last: false, directory }), now + 9)
           assert.deepStrictEqual(yield* slots(copy), [1, 2, 3])
           // Only when all was read it is as new as that.
           assert.deepStrictEqual((yield* copy.standing).readAt, { store: 3_000, own: now })
@@ -125,10 +125,13 @@ describe("SiteCopy", () => {
       )
       yield* life(path, (copy) =>
         Effect.gen(function* () {
-          assert.deepStrictEqual(yield* copy.take(page(2, [put(4)]), now), [released(1).mapping, released(3).mapping])
+          yield* copy.take(page(2, [put(4)]), now)
+          assert.deepStrictEqual(yield* copy.sweep, [released(1).mapping, released(3).mapping])
+          assert.deepStrictEqual(yield* copy.sweep, [])
           assert.deepStrictEqual(yield* slots(copy), [2, 4])
           assert.deepStrictEqual(yield* copy.directory, new Map([["new.example", 5]]))
-          assert.deepStrictEqual(yield* copy.take(page(3, []), now), [])
+          yield* copy.take(page(3, []), now)
+          assert.deepStrictEqual(yield* copy.sweep, [])
           assert.deepStrictEqual(yield* slots(copy), [2, 4])
         })
       )
@@ -170,11 +173,37 @@ describe("SiteCopy", () => {
           yield* copy.put(put(101).mapping)
 
           assert.deepStrictEqual(yield* copy.lapse, [released(1).mapping, released(2).mapping])
+          // Whoever ends here goes on with it in the next life.
+          assert.isNotNull((yield* copy.standing).readAt)
+          assert.deepStrictEqual(yield* copy.lapse, [])
 
           // Exact names have their slots for ever.
           assert.deepStrictEqual([yield* copy.mappings, (yield* copy.directory).size], [[], 1])
           assert.deepInclude(yield* copy.standing, { cursor: null, readAt: null })
           assert.deepStrictEqual(yield* copy.unsent(9), [put(101)])
+        })
+      )
+    })
+  )
+
+  it.effect("does at once only as much as others can wait for, however much it knows", () =>
+    Effect.gen(function* () {
+      yield* life(yield* newFile, (copy) =>
+        Effect.gen(function* () {
+          const many = (from: number, of: (slot: number) => MappingChange) =>
+            Array.from({ length: 1_200 }, (_, i) => of(from + i))
+          const theirs = many(20_000, (slot) => put(slot))
+          const own = many(1_000, (slot) => put(slot))
+          yield* copy.take(page(1, [...theirs, ...own], { anew: true }), now)
+          yield* copy.signedIn({ gateway: 3, lost: true })
+          assert.deepStrictEqual(yield* copy.unsent(9_999), own)
+          yield* copy.take(page(1, [put(20_000)], { anew: true }), now)
+
+          const portions: Array<number> = []
+          for (let gone = yield* copy.sweep; gone.length > 0; gone = yield* copy.sweep) portions.push(gone.length)
+
+          assert.deepStrictEqual(portions, [500, 500, 199])
+          assert.deepStrictEqual(yield* slots(copy), [20_000])
         })
       )
     })
