@@ -12,7 +12,14 @@ import { Lab, LabError, type LabHost, type LabProgram } from "../../src/lab/demo
 import * as ControlClientLive from "../cli/ControlClient.ts"
 import { startCapture } from "./capture.ts"
 import { attemptCommand, runCommand } from "./command.ts"
-import { labId, type MakeNamespaces, makeNamespaces, makeWideNamespaces, namespaceOf } from "./namespaces.ts"
+import {
+  labId,
+  type MakeNamespaces,
+  makeNamespaces,
+  makeSiteNamespaces,
+  makeWideNamespaces,
+  namespaceOf
+} from "./namespaces.ts"
 import { checkPrivileges } from "./privileges.ts"
 import { startProcess } from "./process.ts"
 
@@ -23,6 +30,9 @@ export const layer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeN
 
 /** The same with client and gateway behind routers of their own. */
 export const wideLayer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeWideNamespaces))
+
+/** The lab of a site: two gateways for the same clients. */
+export const siteLayer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeSiteNamespaces))
 
 function makeLab(makeHosts: MakeNamespaces) {
   return Effect.gen(function* () {

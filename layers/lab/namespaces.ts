@@ -33,23 +33,44 @@ export const makeWideNamespaces: MakeNamespaces = Effect.fnUntraced(function* (i
   const name = (host: LabHost): string => namespaceOf(id, host)
   const { inner, wide } = labAddresses
   yield* makeHosts(id, ["client", "clientRouter", "internet", "gatewayRouter", "gateway", "lan"])
-  yield* runCommand(["ip", "-n", name("internet"), "link", "add", "wide", "type", "bridge"])
-  yield* configure(name("internet"), "wide", [wide.portal, wide.relay, wide.otherRelay])
-  for (const home of ["client", "gateway"] as const) {
-    const router = `${home}Router` as const
-    yield* wire("outer", name(home), name(router))
-    yield* configure(name(home), "outer", [wide[home]])
-    yield* configure(name(router), "outer", [wide[router].home])
-    const port = `to-${home}`
-    yield* wire("wide", name(router), name("internet"), port)
-    yield* runCommand(["ip", "-n", name("internet"), "link", "set", port, "up", "master", "wide"])
-    yield* configure(name(router), "wide", [wide[router].wide])
-    yield* runCommand(["ip", "netns", "exec", name(router), "sysctl", "-qw", ...forwarding])
-    yield* routeBy(name(home), wide[router].home)
-  }
+  yield* bridge(name("internet"), "wide", [wide.portal, wide.relay, wide.otherRelay])
+  for (const home of ["client", "gateway"] as const) yield* makeHome(id, home)
   yield* wire("inner", name("lan"), name("gateway"))
   yield* configure(name("gateway"), "inner", [inner.gateway])
   yield* configure(name("lan"), "inner", [inner.dns, inner.origin, inner.otherOrigin])
+})
+
+/** Two gateways on the internet, both with a wire into the company network; one client at home and one on the internet. */
+export const makeSiteNamespaces: MakeNamespaces = Effect.fnUntraced(function* (id: string) {
+  const name = (host: LabHost): string => namespaceOf(id, host)
+  const { inner, site } = labAddresses
+  yield* makeHosts(id, ["client", "clientRouter", "internet", "openClient", "gateway", "otherGateway", "lan"])
+  yield* bridge(name("internet"), "wide", [])
+  yield* bridge(name("lan"), "inner", [inner.dns, inner.origin, inner.otherOrigin])
+  yield* makeHome(id, "client")
+  yield* plug("outer", name("openClient"), "wide", name("internet"), "to-openClient")
+  yield* configure(name("openClient"), "outer", [site.openClient])
+  for (const gateway of ["gateway", "otherGateway"] as const) {
+    const port = `to-${gateway}`
+    yield* plug("outer", name(gateway), "wide", name("internet"), port)
+    yield* configure(name(gateway), "outer", [site[gateway].outer])
+    yield* plug("inner", name(gateway), "inner", name("lan"), port)
+    yield* configure(name(gateway), "inner", [site[gateway].inner])
+  }
+})
+
+/** A client or gateway behind a router of its own, which has a wire to the internet. */
+const makeHome = Effect.fnUntraced(function* (id: string, home: "client" | "gateway") {
+  const name = (host: LabHost): string => namespaceOf(id, host)
+  const { wide } = labAddresses
+  const router = `${home}Router` as const
+  yield* wire("outer", name(home), name(router))
+  yield* configure(name(home), "outer", [wide[home]])
+  yield* configure(name(router), "outer", [wide[router].home])
+  yield* plug("wide", name(router), "wide", name("internet"), `to-${home}`)
+  yield* configure(name(router), "wide", [wide[router].wide])
+  yield* runCommand(["ip", "netns", "exec", name(router), "sysctl", "-qw", ...forwarding])
+  yield* routeBy(name(home), wide[router].home)
 })
 
 const forwarding = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
@@ -65,6 +86,19 @@ const makeHosts = Effect.fnUntraced(function* (id: string, hosts: ReadonlyArray<
 /** Both ends are called `device`, unless the right one has a name of its own. */
 const wire = (device: string, left: string, right: string, end: string = device) =>
   runCommand(["ip", "link", "add", device, "netns", left, "type", "veth", "peer", "name", end, "netns", right])
+
+const bridge = (namespace: string, device: string, addresses: ReadonlyArray<Dual>) =>
+  Effect.andThen(
+    runCommand(["ip", "-n", namespace, "link", "add", device, "type", "bridge"]),
+    configure(namespace, device, addresses)
+  )
+
+/** A wire from the host's `device` to a port of the bridge at the other one. */
+const plug = (device: string, host: string, bridge: string, other: string, port: string) =>
+  Effect.andThen(
+    wire(device, host, other, port),
+    runCommand(["ip", "-n", other, "link", "set", port, "up", "master", bridge])
+  )
 
 const routeBy = (namespace: string, router: Dual) =>
   runCommand(["ip", "-n", namespace, "-batch", "-"], {

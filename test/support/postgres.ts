@@ -1,4 +1,4 @@
-/** A foreign database: Debian's PostgreSQL, with a directory of its own and a port on loopback. */
+/** A foreign database: Debian's PostgreSQL, with a directory of its own and a port on loopback, or in a network of its own. */
 import { execFileSync, execFile, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as fs from "node:fs"
@@ -16,6 +16,8 @@ export interface PostgresOptions {
   readonly certificate?: Certificate
   /** Follows this one, and can only be read until it is promoted. */
   readonly standbyOf?: Postgres
+  /** The network namespace and the address there that it is served at; default: this one's loopback. */
+  readonly within?: { readonly namespace: string; readonly address: string }
   /** What was committed is on the disk; default: it is lost with the machine, not with the process. */
   readonly durable?: boolean
 }
@@ -23,7 +25,7 @@ export interface PostgresOptions {
 export class PostgresError extends Schema.TaggedError<PostgresError>()("PostgresError", { message: Schema.String }) {}
 
 export interface Postgres {
-  /** On 127.0.0.1. Everybody is `sallyport` there. */
+  /** On 127.0.0.1, or the address that was asked for. Everybody is `sallyport` there. */
   readonly port: number
   /** A database that nobody has used yet, owned by `sallyport`. */
   readonly database: Effect.Effect<string, PostgresError>
@@ -51,11 +53,13 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
     const data = join(directory, "data")
     const port = yield* Effect.promise(freePort)
     own(directory)
+    const { within } = options
+    const there = within === undefined ? asUser : ["ip", "netns", "exec", within.namespace, ...asUser]
     /** Of these programs as the user that the server runs as. */
     const run = (program: string, ...args: ReadonlyArray<string>) =>
       Effect.tryPromise({
         try: async () => {
-          const [command = "", ...rest] = [...asUser, join(programs, program), ...args]
+          const [command = "", ...rest] = [...there, join(programs, program), ...args]
           const { stdout } = await promisify(execFile)(command, rest, { cwd: directory, timeout: 60_000 })
           return stdout.trim()
         },
@@ -70,7 +74,7 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
         [
           "local all postgres trust",
           "host replication postgres 127.0.0.1/32 trust",
-          `host all sallyport 127.0.0.1/32 ${method}`,
+          `host all sallyport all ${method}`,
           ""
         ].join("\n")
       )
@@ -86,7 +90,7 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
       )
     }
     const settings = [
-      "listen_addresses=127.0.0.1",
+      `listen_addresses=${within?.address ?? "127.0.0.1"}`,
       `port=${port}`,
       `unix_socket_directories=${directory}`,
       `fsync=${options.durable === true ? "on" : "off"}`,
@@ -109,7 +113,7 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
     let output = ""
     const start = Effect.callback<void, PostgresError>((resume) => {
       const flags = settings.flatMap((setting) => ["-c", setting])
-      const [command = "", ...args] = [...asUser, join(programs, "postgres"), "-D", data, ...flags]
+      const [command = "", ...args] = [...there, join(programs, "postgres"), "-D", data, ...flags]
       const child = spawn(command, args, { cwd: directory, stdio: ["ignore", "ignore", "pipe"] })
       running = child
       const since = output.length

@@ -16,12 +16,16 @@ export class LabError extends Schema.TaggedError<LabError>()("LabError", { messa
 
 /**
  * `client` ── outer network ── `gateway` ── company network ── `lan` (name server and origins). In the wide-area lab the
- * outer network is `clientRouter` ── `internet` ── `gatewayRouter`.
+ * outer network is `clientRouter` ── `internet` ── `gatewayRouter`; in the lab of a site it is `clientRouter` ── `internet`,
+ * where `openClient` and two gateways are, both with a wire into the company network.
  */
-export type LabHost = "client" | "gateway" | "lan" | WideHost
+export type LabHost = "client" | "gateway" | "lan" | WideHost | SiteHost
 
-/** Hosts of the wide-area lab only. */
+/** Hosts of the wide-area lab, two of which the lab of a site has as well. */
 type WideHost = "clientRouter" | "internet" | "gatewayRouter"
+
+/** Hosts of the lab of a site only. */
+type SiteHost = "openClient" | "otherGateway"
 
 /** One address per family. */
 export interface Dual {
@@ -61,6 +65,20 @@ export const labAddresses = {
     portal: { v4: "203.0.113.10", v6: "2001:db8:113::10" },
     relay: { v4: "203.0.113.20", v6: "2001:db8:113::20" },
     otherRelay: { v4: "203.0.113.21", v6: "2001:db8:113::21" }
+  },
+  /** The lab of a site: gateways and a client on the network where the client's router is (`wide` has the rest). */
+  site: {
+    /** Of one gateway at a time, for whoever moves them: what clients dial, and the LAN's way to them. */
+    virtual: { outer: "203.0.113.30", inner: "10.20.0.1" },
+    gateway: {
+      outer: { v4: "203.0.113.31", v6: "2001:db8:113::31" },
+      inner: { v4: "10.20.0.2", v6: "fd5a:20::2" }
+    },
+    otherGateway: {
+      outer: { v4: "203.0.113.32", v6: "2001:db8:113::32" },
+      inner: { v4: "10.20.0.3", v6: "fd5a:20::3" }
+    },
+    openClient: { v4: "203.0.113.40", v6: "2001:db8:113::40" }
   }
 } as const
 

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { StatusReport } from "../../cli/statusReport.ts"
-import { Lab, labAddresses, LabError, type LabProcess } from "./Lab.ts"
+import { Lab, labAddresses, LabError, type LabHost, type LabProcess } from "./Lab.ts"
 import { type AnyReport, anyStatusAt, statusAt } from "./statusAt.ts"
 import { untilReady } from "./untilReady.ts"
 
@@ -31,6 +31,8 @@ export interface Gateway {
 export const startGateway: (options: {
   readonly config: string
   readonly name?: string
+  /** Default: `gateway`. */
+  readonly host?: LabHost
   /** What is started with `up`; default `sallyport`. */
   readonly program?: ReadonlyArray<string>
   /** More flags of `sallyport up`. */
@@ -46,7 +48,7 @@ export const startGateway: (options: {
   )
   const sallyport = lab.program("sallyport")
   const up = [...(options.program ?? sallyport), "up", "--config", configPath, ...(options.flags ?? [])]
-  const child = yield* lab.spawn("gateway", up, { env: options.env ?? {} })
+  const child = yield* lab.spawn(options.host ?? "gateway", up, { env: options.env ?? {} })
   const anyStatus = anyStatusAt(lab, socket)
   const first = yield* untilReady(child, "sallyport up", anyStatus)
   const status = statusAt(lab, socket)
