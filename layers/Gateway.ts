@@ -7,9 +7,10 @@ import * as Stream from "effect/Stream"
 import type { Authorizations } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
 import type { ControlError } from "../src/cli/ControlClient.ts"
-import type { LoadError } from "../src/cli/load.ts"
+import { load, type LoadError } from "../src/cli/load.ts"
 import { fileChanges, type FollowedFile, readFollowed } from "../src/config/fileChanges.ts"
 import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
+import type { PostgresAddress } from "../src/config/postgresAddress.ts"
 import type { ConfigError } from "../src/config/problem.ts"
 import { Registry } from "../src/control/Registry.ts"
 import type { ControlPlane } from "../src/control/ControlPlane.ts"
@@ -95,13 +96,33 @@ export const layer = (
       const level = Effect.map(Registry, (registry) =>
         levelOfFile === true ? fileLogLevel(() => registry.current().config.logLevel) : Layer.empty
       )
+      const policy = Effect.map(Registry, (registry) => () => registry.current().config)
+      const site = config.state === null ? Layer.empty : siteOf(config.state, config.stateDir, policy)
       return gateway(options).pipe(
+        Layer.provide(site),
         Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"), options)),
         Layer.provide(Layer.effectDiscard(Effect.andThen(told, mayStart))),
         Layer.provide(NameFilesLive.layer({ block: config.block })),
         Layer.provide(Layer.unwrap(level)),
         Layer.provide(RegistryLive.layer({ config, ...reading }))
       )
+    })
+  )
+
+/** What a gateway alone never loads. */
+const siteOf = (
+  address: PostgresAddress,
+  stateDir: string,
+  policy: Effect.Effect<() => GatewayConfig, never, Registry>
+) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const site = yield* load(() => import("./shared/site.ts"))
+      const SharedStore = yield* load(() => import("./postgres/SharedStore.ts"))
+      const NodeFileSystem = yield* load(() => import("@effect/platform-node/NodeFileSystem"))
+      return site
+        .layer(stateDir, yield* policy)
+        .pipe(Layer.provide(SharedStore.layer(address)), Layer.provide(NodeFileSystem.layer))
     })
   )
 

@@ -15,7 +15,13 @@ import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { Tunnel } from "../../src/host/Tunnel.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import { Site } from "../../src/shared/Site.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
+
+/** What of it cannot be read is told where it is written. */
+const standing = Effect.flatMap(Site, (site) =>
+  site === null ? Effect.succeed(null) : Effect.orElseSucceed(site.standing, () => null)
+)
 
 /** Reads the report from the services at hand. */
 export const gatewayReport = Effect.fnUntraced(function* (
@@ -47,6 +53,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     activity: yield* dataPlane.activity,
     mappings: yield* resolutions.list,
     authorizations: yield* (yield* Authorizations).list,
+    site: yield* standing,
     host: yield* (yield* Tunnel).kept,
     ipv6: (yield* IpFamilies).ipv6(),
     foreignNetworks: (yield* ForeignNetworks).list(),

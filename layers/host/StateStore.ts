@@ -21,7 +21,16 @@ import {
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { explainState } from "./stateErrors.ts"
-import { emptyLog, openStateFile, readKeys, saveStateFile, writeKeyLeft, writeKeys } from "./stateFile.ts"
+import {
+  emptyLog,
+  openStateFile,
+  readKeys,
+  readSite,
+  saveStateFile,
+  writeKeyLeft,
+  writeKeys,
+  writeSite
+} from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
 import { makeDirectory } from "./makeDirectory.ts"
 import { publicKeyOf } from "./keyText.ts"
@@ -202,12 +211,25 @@ export const layer = (
             }
           }),
         mappings: read(() => file.statements.mappings.all().map((row) => ({ ...(row as unknown as StoredMapping) }))),
+        site: read(() => readSite(file)),
+        putSite: (site) =>
+          Effect.andThen(
+            write(() => writeSite(file, site)),
+            synced
+          ),
         putMapping: (m) =>
-          write(() => file.statements.putMapping.run(m.client, m.resource, m.domain, m.slot, m.lastUsedAt)),
+          write(() => {
+            const { putMapping } = file.statements
+            if (putMapping.run(m.client, m.slot, m.domain, m.resource, m.lastUsedAt).changes === 0) {
+              throw new StateError({
+                message: `${path}: slot ${m.slot} of ${m.client} is another name's than ${m.domain}`
+              })
+            }
+          }),
         removeMapping: (m, releasedAt) =>
           together(() => {
             const { removeMapping, rest } = file.statements
-            const { changes } = removeMapping.run(m.client, m.resource, m.domain, m.slot)
+            const { changes } = removeMapping.run(m.client, m.slot, m.domain)
             if (changes > 0) rest.run(m.client, m.slot, releasedAt, m.client, maxRested)
           }),
         takeRested: (client, before) =>

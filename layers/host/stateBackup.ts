@@ -90,6 +90,7 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
       const kept = keepBeside(path)
       const before = keyOf(path)
       const slotsLost = withDatabase(made, (database) => {
+        keepSite(database, path)
         const lost = kept !== null && !keepReserved(database, path)
         database.exec("PRAGMA wal_checkpoint(TRUNCATE)")
         return lost
@@ -178,6 +179,18 @@ const summaryOf = (database: DatabaseSync, path: string): StateSummary => {
     clients: Number(value("SELECT count(*) AS value FROM client")),
     names: Number(value("SELECT count(*) AS value FROM mapping"))
   }
+}
+
+/**
+ * A gateway of a site is the one that its state directory says, and comes as a new one where there is none: the one that the
+ * backup is of may be alive, or may have given slots since.
+ */
+const keepSite = (restored: DatabaseSync, path: string): void => {
+  const wasOne = Number(restored.prepare("DELETE FROM meta WHERE name = 'site'").run().changes) > 0
+  const site = readPresent(path, (database) => database.prepare("SELECT value FROM meta WHERE name = 'site'").get())
+  if (site !== undefined) restored.prepare("INSERT INTO meta VALUES ('site', ?)").run(site["value"]!)
+  // They are counted through slots that are another one's now.
+  else if (wasOne) restored.exec("DELETE FROM reserved")
 }
 
 /**

@@ -6,7 +6,9 @@ import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
-import { type GatewayKeys, StateError } from "../../src/host/StateStore.ts"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { type GatewayKeys, StateError, type StoredSite } from "../../src/host/StateStore.ts"
 import { type FileSync, makeFileSync } from "./fileSync.ts"
 import { publicKeyOf } from "./keyText.ts"
 import { makeDirectory } from "./makeDirectory.ts"
@@ -28,7 +30,7 @@ export interface StateFile {
 const applicationId = 0x53616c79
 
 /** `user_version`. Grows with the tables; a newer file is refused. */
-const schemaVersion = 5
+const schemaVersion = 6
 
 /** Only a log of this many pages (64 MiB) is moved into the file by a write. */
 const checkpointPages = 16_384
@@ -67,6 +69,17 @@ const gatewayKeyColumn = "ALTER TABLE client ADD COLUMN gateway_key TEXT;"
 
 /** What version 5 added: the public key of the device that the row is of. */
 const publicKeyColumn = "ALTER TABLE client ADD COLUMN public_key TEXT;"
+
+/** What version 6 made of the mappings: a name may have several slots, each of which is one name's. */
+const mappingsBySlot = `
+  CREATE TABLE by_slot (
+    client TEXT NOT NULL, slot INTEGER NOT NULL, domain TEXT NOT NULL, resource TEXT NOT NULL, last_used REAL NOT NULL,
+    PRIMARY KEY (client, slot)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO by_slot SELECT client, slot, domain, resource, last_used FROM mapping;
+  DROP TABLE mapping;
+  ALTER TABLE by_slot RENAME TO mapping;
+`
 
 /** Before it there was but one key, which every client has that was ever here. */
 const fillGatewayKeys = (database: DatabaseSync): void => {
@@ -167,6 +180,23 @@ export const writeKeys = (file: StateFile, { ending, privateKey }: GatewayKeys):
   }
 }
 
+/** `null` also where it cannot be understood: then it gives no slots before it has asked the site for others. */
+export const readSite = ({ statements }: StateFile): StoredSite | null => {
+  const value = statements.site.get()?.["value"]
+  return typeof value === "string" ? Option.getOrNull(decodeSite(value)) : null
+}
+const decodeSite = Schema.decodeUnknownOption(
+  Schema.fromJsonString(
+    Schema.Struct({
+      id: Schema.String,
+      spans: Schema.Array(Schema.Struct({ from: Schema.Int, to: Schema.Int }))
+    })
+  )
+)
+
+export const writeSite = ({ statements }: StateFile, site: StoredSite): void =>
+  void statements.putMeta.run("site", JSON.stringify(site))
+
 export const writeKeyLeft = ({ statements }: StateFile, leftMs: number): void =>
   void statements.putMeta.run("ending_left", String(leftMs))
 
@@ -258,7 +288,8 @@ const isEmpty = (path: string): boolean => {
 const upgrade = (database: DatabaseSync): void => {
   const version = pragma(database, "user_version")
   if (version >= schemaVersion) return
-  const steps = [schema, restedTable, clientColumns, gatewayKeyColumn, publicKeyColumn].slice(version).join("")
+  const all = [schema, restedTable, clientColumns, gatewayKeyColumn, publicKeyColumn, mappingsBySlot]
+  const steps = all.slice(version).join("")
   database.exec(`BEGIN IMMEDIATE; ${steps}`)
   if (version < 4) fillGatewayKeys(database)
   database.exec(`PRAGMA user_version = ${schemaVersion}; COMMIT;`)
@@ -295,6 +326,7 @@ const prepare = (database: DatabaseSync) => {
     changes: sql("SELECT total_changes() AS n"),
     getKey: sql("SELECT value FROM meta WHERE name = 'private_key'"),
     meta: sql("SELECT name, value FROM meta"),
+    site: sql("SELECT value FROM meta WHERE name = 'site'"),
     putMeta: sql("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
     removeMeta: sql("DELETE FROM meta WHERE name = ?"),
     clients: sql("SELECT id, public_key, address, port, local, tai64n, sent_tick, gateway_key, last_seen FROM client"),
@@ -307,10 +339,11 @@ const prepare = (database: DatabaseSync) => {
     ),
     mappings: sql("SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping ORDER BY client, slot"),
     putMapping: sql(
-      `INSERT INTO mapping VALUES (?, ?, ?, ?, ?) ON CONFLICT (client, resource, domain) DO UPDATE SET
-       slot = excluded.slot, last_used = excluded.last_used`
+      `INSERT INTO mapping (client, slot, domain, resource, last_used) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (client, slot) DO UPDATE SET resource = excluded.resource, last_used = excluded.last_used
+       WHERE domain = excluded.domain`
     ),
-    removeMapping: sql("DELETE FROM mapping WHERE client = ? AND resource = ? AND domain = ? AND slot = ?"),
+    removeMapping: sql("DELETE FROM mapping WHERE client = ? AND slot = ? AND domain = ?"),
     rest: sql(
       `INSERT INTO rested SELECT ?, ?, ? WHERE (SELECT count(*) FROM rested WHERE client = ?) < ?
        ON CONFLICT (client, slot) DO UPDATE SET since = excluded.since`

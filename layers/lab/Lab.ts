@@ -28,11 +28,10 @@ let serial = 0
 /** One new lab each time the layer is built. */
 export const layer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeNamespaces))
 
-/** The same with client and gateway behind routers of their own. */
-export const wideLayer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeWideNamespaces))
+const larger = { wide: makeWideNamespaces, site: makeSiteNamespaces }
 
-/** The lab of a site: two gateways for the same clients. */
-export const siteLayer: Layer.Layer<Lab, LabError> = Layer.effect(Lab, makeLab(makeSiteNamespaces))
+/** `wide`: the same with client and gateway behind routers of their own; `site`: with two gateways for the same clients. */
+export const layerOf = (lab: keyof typeof larger): Layer.Layer<Lab, LabError> => Layer.effect(Lab, makeLab(larger[lab]))
 
 function makeLab(makeHosts: MakeNamespaces) {
   return Effect.gen(function* () {

@@ -11,6 +11,6 @@ export const runDemo = (options: DemoOptions): Effect.Effect<void, StoryFailed |
   Effect.flatMap(runUnprivileged, (code) =>
     // The other process has told everything, its failure too.
     code === null
-      ? demo(options).pipe(Effect.provide(options.portal ? Lab.wideLayer : Lab.layer))
+      ? demo(options).pipe(Effect.provide(options.portal ? Lab.layerOf("wide") : Lab.layer))
       : Effect.sync(() => process.exit(code))
   )

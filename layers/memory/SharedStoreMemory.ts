@@ -156,8 +156,9 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
               const gateways = new Map(tables.gateways).set(id, no)
               const leased = new Map(tables.blocks)
               const entries = new Map(tables.directory)
+              const areOthers = blocks.some((block) => (leased.get(block) ?? no) !== no)
               if (lost) {
-                for (const block of blocks) if (!leased.has(block)) leased.set(block, no)
+                if (!areOthers) for (const block of blocks) leased.set(block, no)
                 const taken = new Set([...entries.values()].map(({ value }) => value.slot))
                 for (const value of directory) {
                   if (!entries.has(value.domain) && !taken.has(value.slot)) {
@@ -167,7 +168,7 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
               }
               const isTaken = known === undefined && numbers.includes(no)
               const isOther = gateway !== null && gateway !== no
-              if (isTaken || isOther || blocks.some((block) => lost && leased.get(block) !== no)) return [null, null]
+              if (isTaken || isOther || (lost && areOthers && gateway !== null)) return [null, null]
               site.signedIn.add(no)
               return [
                 { gateway: no, lost },

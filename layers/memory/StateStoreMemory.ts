@@ -9,7 +9,8 @@ import {
   StateError,
   StateStore,
   type StoredClient,
-  type StoredMapping
+  type StoredMapping,
+  type StoredSite
 } from "../../src/host/StateStore.ts"
 
 /** A fresh store per build, with the same rule as the file: one name per (client, slot). */
@@ -21,7 +22,8 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
     const mappings = new Map<string, StoredMapping>()
     const reserved = new Map<string, number>()
     const rested = new Map<string, Map<number, number>>()
-    const idOf = (m: StoredMapping): string => JSON.stringify([m.client, m.resource, m.domain])
+    let site: StoredSite | null = null
+    const idOf = (m: Pick<StoredMapping, "client" | "slot">): string => JSON.stringify([m.client, m.slot])
 
     return StateStore.of({
       trouble: Effect.succeed(null),
@@ -34,26 +36,26 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
         Effect.sync(() => {
           for (const row of rows) clients.set(row.client, row)
         }),
+      site: Effect.sync(() => site),
+      putSite: (next) => Effect.sync(() => void (site = next)),
       mappings: Effect.sync(() =>
         [...mappings.values()].sort((a, b) => (a.client === b.client ? a.slot - b.slot : a.client < b.client ? -1 : 1))
       ),
       putMapping: (mapping) =>
         Effect.suspend(() => {
-          const id = idOf(mapping)
-          for (const [otherId, other] of mappings) {
-            if (otherId !== id && other.client === mapping.client && other.slot === mapping.slot) {
-              return Effect.fail(
-                new StateError({ message: `slot ${mapping.slot} of ${mapping.client} belongs to ${other.domain}` })
-              )
-            }
+          const holder = mappings.get(idOf(mapping))
+          if (holder !== undefined && holder.domain !== mapping.domain) {
+            return Effect.fail(
+              new StateError({ message: `slot ${mapping.slot} of ${mapping.client} belongs to ${holder.domain}` })
+            )
           }
-          mappings.set(id, mapping)
+          mappings.set(idOf(mapping), mapping)
           return Effect.void
         }),
       removeMapping: (mapping, releasedAt) =>
         Effect.sync(() => {
           const id = idOf(mapping)
-          if (mappings.get(id)?.slot !== mapping.slot) return
+          if (mappings.get(id)?.domain !== mapping.domain) return
           mappings.delete(id)
           const slots = rested.get(mapping.client) ?? new Map<number, number>()
           if (slots.size < maxRested) rested.set(mapping.client, slots.set(mapping.slot, releasedAt))

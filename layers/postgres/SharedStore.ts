@@ -36,7 +36,9 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
     Effect.gen(function* () {
       const news = yield* Queue.sliding<void>(1)
       const odd = makeOddities()
-      const loudly = makeOddities(Effect.logError)
+      const lost = makeOddities()
+      /** What was told of the connection since it was there last. */
+      let told: SharedStoreError["reason"] | null = null
       let state: State = {
         _tag: "Away",
         error: new SharedStoreError({
@@ -66,6 +68,7 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
         yield* session.run(migrate(session.at))
         const sinceMs = yield* monotonicMillis
         yield* Effect.logInfo(`PostgreSQL ${session.at}: connected`)
+        told = null
         state = { _tag: "Connected", session, sinceMs }
         return yield* Effect.raceFirst(serve(session), session.ended)
       }).pipe(Effect.scoped)
@@ -76,7 +79,10 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
         const now = yield* monotonicMillis
         if (state._tag === "Connected" && now - state.sinceMs > settledMs) pauseMs = firstPauseMs
         state = { _tag: "Away", error, sinceMs: state._tag === "Connected" ? now : state.sinceMs }
-        yield* loudly(error.reason, `${error.message}; meanwhile this gateway goes on with what it knows`)
+        if (error.reason !== told) {
+          yield* lost(error.reason, `${error.message}; meanwhile this gateway goes on with what it knows`)
+        }
+        told = error.reason
         yield* Effect.sleep(pauseMs * (0.8 + 0.4 * (yield* Random.next)))
         pauseMs = Math.min(pauseMs * 2, longestPauseMs)
       })

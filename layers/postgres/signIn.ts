@@ -38,9 +38,10 @@ export const signIn =
           if (lost) {
             yield* query(`WITH revised AS (${revised}) SELECT FROM revised`)
             yield* query(restoreDirectory, [PgTypes.json(directory)])
-            yield* query(restoreBlocks, [no, PgTypes.json(blocks)])
             const others = yield* query(foreignBlocks, [no, PgTypes.json(blocks)])
-            if (others.length > 0) return yield* twoOwners(at)
+            if (others.length === 0) yield* query(restoreBlocks, [no, PgTypes.json(blocks)])
+            // Who comes for the first time asks for what he gave when he was alone; others have had it.
+            else if (gateway !== null) return yield* twoOwners(at)
           }
           yield* query(`UPDATE sallyport.gateway SET incarnation = ${incarnation} WHERE no = $1`, [no])
           return { gateway: no, lost }

@@ -12,7 +12,13 @@ import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { SharedState, type SiteNews } from "../../src/shared/SharedState.ts"
-import { maxWritten, type ReleasedMapping, SharedStore } from "../../src/shared/SharedStore.ts"
+import {
+  maxWritten,
+  type ReleasedMapping,
+  SharedStore,
+  type SharedStoreError,
+  type SignIn
+} from "../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../src/shared/SiteCopy.ts"
 import { deadlineMs } from "../../src/shared/SiteSource.ts"
 
@@ -23,13 +29,28 @@ const diskTime = "1 second"
 /** Pages that nobody has taken yet. */
 const pagesAhead = 4
 
-/**
- * The `StateStore` that it needs is the gateway's own one.
- * @param id of this gateway, the same one in each of its lives, and no other one's
- */
-export const layer = (
-  id: string
-): Layer.Layer<StateStore | SharedState, StateError, StateStore | SharedStore | SiteCopy> =>
+/** What a gateway is in its site. */
+export interface Membership {
+  /** The same one in each of its lives, and no other one's. */
+  readonly id: string
+  /** What it has of the site by its own account. */
+  readonly held: Effect.Effect<Pick<SignIn, "gateway" | "blocks">>
+  /** Whether only another gateway can have given the slot. */
+  readonly isOthers: (slot: number) => boolean
+  /** Asks the site for more, after all is told and before all is read. */
+  readonly ask: (gateway: number) => Effect.Effect<void, SharedStoreError>
+  /** The site was read to its end. Yields names that are to be withdrawn; `null`: no slots have come, either. */
+  readonly read: Effect.Effect<ReadonlyArray<StoredMapping> | null, StateError>
+}
+
+/** The `StateStore` that it needs is the gateway's own one. */
+export const layer = ({
+  ask,
+  held,
+  id,
+  isOthers,
+  read: hasRead
+}: Membership): Layer.Layer<StateStore | SharedState, StateError, StateStore | SharedStore | SiteCopy> =>
   Layer.effectContext(
     Effect.gen(function* () {
       const own = yield* StateStore
@@ -52,10 +73,15 @@ export const layer = (
       let signedInSince: number | null = null
 
       const signIn = Effect.gen(function* () {
-        const { blocks, cursor, gateway } = yield* copy.standing
+        const { cursor } = yield* copy.standing
+        const { blocks, gateway } = yield* held
         const directory = Array.from(yield* copy.directory, ([domain, slot]) => ({ domain, slot }))
         yield* copy.signedIn(yield* store.signIn({ id, gateway, blocks, directory, cursor }))
       })
+
+      /** As if it had never been: that its slot is free is not told to anybody. */
+      const drop = (mapping: ReleasedMapping) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => own.removeMapping(mapping, now))
 
       const tell = Effect.gen(function* () {
         if (missing) {
@@ -70,7 +96,10 @@ export const layer = (
           const conflicts = yield* store.write(changes)
           yield* copy.sent(changes)
           if (conflicts.length === 0) continue
-          yield* Effect.forEach(conflicts, copy.withdraw, { discard: true })
+          for (const conflict of conflicts) {
+            yield* copy.withdraw(conflict)
+            yield* drop(conflict)
+          }
           yield* publish({ conflicts })
         }
       })
@@ -89,13 +118,23 @@ export const layer = (
             told = true
             continue
           }
-          yield* copy.take(page, now)
+          const changes = yield* copy.take(page, now)
           if (page.anew) missing = true
           if ((yield* copy.standing).readAt !== readAt) askedAt = asked
-          const { changes, directory } = page
+          for (const { _tag, mapping } of changes) {
+            if (_tag === "Put" && !isOthers(mapping.slot)) yield* own.putMapping(mapping)
+          }
+          const { directory } = page
           if (changes.length + directory.length > 0) yield* publish({ changes, directory })
-          if (page.last) return yield* forget(copy.sweep, tellOfGone)
+          if (page.last) break
         }
+        yield* forget(copy.sweep, tellOfGone)
+        const withdrawn = yield* hasRead
+        if (withdrawn === null) return
+        yield* Effect.forEach(withdrawn, drop, { discard: true })
+        if (withdrawn.length > 0) yield* tellOfGone(withdrawn)
+        missing = true
+        yield* Queue.offer(due, undefined)
       })
 
       /** Whether what others have told is too old to rely on. */
@@ -128,6 +167,7 @@ export const layer = (
           signedInSince = status.sinceMs
         }
         yield* tell
+        yield* ask((yield* copy.standing).gateway!)
         yield* read
         // What the store has not as it is here.
         if (missing || (yield* copy.unsent(1)).length > 0) yield* Queue.offer(due, undefined)
@@ -165,16 +205,23 @@ export const layer = (
           mappings: copy.mappings,
           directory: copy.directory,
           news,
-          store: store.status
+          store: store.status,
+          again: Effect.asVoid(Queue.offer(due, undefined))
         })
       ).pipe(
         Context.add(
           StateStore,
           StateStore.of({
             ...own,
-            putMapping: (mapping: StoredMapping) => Effect.andThen(own.putMapping(mapping), keep(copy.put(mapping))),
+            // What others gave is kept in the copy only, to be forgotten with all that they told.
+            putMapping: (mapping) =>
+              isOthers(mapping.slot)
+                ? keep(copy.put(mapping))
+                : Effect.andThen(own.putMapping(mapping), keep(copy.put(mapping))),
             removeMapping: (mapping, releasedAt) =>
-              Effect.andThen(own.removeMapping(mapping, releasedAt), keep(copy.release(mapping))),
+              isOthers(mapping.slot)
+                ? keep(copy.release(mapping))
+                : Effect.andThen(own.removeMapping(mapping, releasedAt), keep(copy.release(mapping))),
             takeRested: copy.takeRested
           })
         )

@@ -97,13 +97,26 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
       const past = (reading: number): Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError> =>
         together(() => sql.sweep.all(reading, rowsAtOnce) as unknown as ReadonlyArray<ReleasedMapping>)
 
-      const takeChange = ({ _tag, mapping }: MappingChange, isOwn: boolean, reading: number, dateMs: number): void => {
+      /** Yields whether it is news: what becomes of own slots is decided here. */
+      const takeChange = (
+        { _tag, mapping }: MappingChange,
+        isOwn: boolean,
+        reading: number,
+        dateMs: number
+      ): boolean => {
         const { client, domain, slot } = mapping
-        if (_tag === "Put") {
-          if (isOwn) sql.ownPut.run(...columns(mapping))
-          else sql.put.run(...columns(mapping), reading)
-        } else if (isOwn) sql.ownReleased.run(dateMs, client, slot)
-        else sql.remove.run(client, slot, domain)
+        if (!isOwn) {
+          if (_tag === "Put") sql.put.run(...columns(mapping), reading)
+          else sql.remove.run(client, slot, domain)
+          return true
+        }
+        if (_tag === "Released") {
+          sql.ownReleased.run(dateMs, client, slot)
+          return false
+        }
+        const isOld = sql.knows.get(client, slot, mapping.lastUsedAt) !== undefined
+        sql.ownPut.run(...columns(mapping))
+        return !isOld
       }
 
       return SiteCopy.of({
@@ -126,13 +139,17 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           // Whose names they are the page says itself: who has lost his copy learns of his blocks with it.
           const all = [...new Set([...state.blocks, ...blocks])]
           const isOwn = ({ slot }: ReleasedMapping) => owns(slot, { gateway: state.gateway, blocks: all })
-          yield* inPortions(changes, (change) => takeChange(change, isOwn(change.mapping), reading, dateMs))
+          const news: Array<MappingChange> = []
+          yield* inPortions(changes, (change) => {
+            if (takeChange(change, isOwn(change.mapping), reading, dateMs)) news.push(change)
+          })
           const freed = changes.filter(({ _tag, mapping }) => _tag === "Released" && isOwn(mapping))
           const clients = new Set(freed.map(({ mapping }) => mapping.client))
           yield* inPortions([...clients], (client) => sql.trimRested.run(client, maxRested))
           yield* inPortions(directory, ({ domain, slot }) => sql.enter.run(domain, slot, reading))
           const readAt = last || state.readAt === null ? { store: dateMs, own: now } : state.readAt
           yield* become({ ...state, blocks: all, cursor, readAt }, nothing)
+          return news
         }),
         sweep: Effect.suspend(() =>
           state.complete
@@ -167,6 +184,7 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
             const used = own.length < atMost ? sql.used.all(atMost - own.length) : []
             return [...own, ...used].map((row) => toChange(row as unknown as Row))
           }),
+        untold: attempt("read")(() => Number(sql.untold.get()?.["n"])),
         sent: (changes) =>
           inPortions(changes, ({ _tag, mapping }) => {
             const { client, domain, slot } = mapping
@@ -288,6 +306,7 @@ const prepare = (database: DatabaseSync) => {
     enter: sql("INSERT OR REPLACE INTO directory VALUES (?, ?, ?)"),
     sweepDirectory: sql("DELETE FROM directory WHERE reading < ?"),
 
+    knows: sql("SELECT 1 FROM own WHERE client = ? AND slot = ? AND (gone = 1 OR last_used >= ?)"),
     // With a number of its own, so that it comes after all others.
     own: sql(`${insert.replace("INSERT", "INSERT OR REPLACE")} VALUES (?, ?, ?, ?, ?, 0, 0)`),
     ownMissing: sql(`${insert} VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (client, slot) DO NOTHING`),
@@ -311,6 +330,9 @@ const prepare = (database: DatabaseSync) => {
     unsend: sql("UPDATE own SET sent = 0, confirmed = NULL WHERE n > ? AND n <= ?"),
     portionEnd: sql("SELECT max(n) AS n FROM (SELECT n FROM own WHERE n > ? ORDER BY n LIMIT ?)"),
     unsent: sql("SELECT client, slot, domain, resource, last_used, gone FROM own WHERE sent = 0 ORDER BY n LIMIT ?"),
+    untold: sql(
+      "SELECT (SELECT count(*) FROM own WHERE sent = 0) + (SELECT count(*) FROM mapping WHERE sent = 0) AS n"
+    ),
     putSent: sql(
       `UPDATE own SET sent = 1
        WHERE client = ? AND slot = ? AND domain = ? AND resource = ? AND last_used = ? AND gone = 0`

@@ -16,6 +16,7 @@ import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
+import type { SiteStanding } from "../shared/Site.ts"
 import { describeReason } from "./describeReason.ts"
 import { type StatusReport, statusVersion } from "./statusReport.ts"
 
@@ -54,6 +55,8 @@ export interface StatusInput {
   readonly mappings: ReadonlyArray<MappingStatus>
   readonly authorizations: ReadonlyArray<Authorization>
   readonly workerEpoch: number
+  /** `null`: the gateway is alone. */
+  readonly site: SiteStanding | null
   readonly host: HostKept
   readonly ipv6: Ipv6
   readonly foreignNetworks: ReadonlyArray<ForeignNetwork>
@@ -97,6 +100,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
     },
+    ...(input.site === null ? {} : { site: siteRow(input.site, dateOf) }),
     http:
       input.http === undefined || input.http === null
         ? null
@@ -205,6 +209,15 @@ const gatewayKeyOf = (
   if (known === undefined) return {}
   return { gatewayKey: known === publicKey ? "current" : known === ending?.publicKey ? "ending" : "gone" }
 }
+
+const siteRow = ({ store, ...standing }: SiteStanding, dateOf: (time: number) => number) => ({
+  ...standing,
+  postgres: {
+    server: store._tag === "Connected" ? store.at : null,
+    since: dateOf(store.sinceMs),
+    wrong: store._tag === "Connected" ? null : store.error.message
+  }
+})
 
 const datedHealth = (
   { filtered, ...health }: ControlPlaneHealth,

@@ -133,7 +133,7 @@ const troubleLines = (
 }
 
 const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string> => {
-  const { authorizations, clients, dnsServers = [], omitted } = report
+  const { at, authorizations, clients, dnsServers = [], omitted, site } = report
   const connected = clients.filter((client) => client.connected).length
   const silent = dnsServers.filter(({ silentSince }) => silentSince !== null).length
   return [
@@ -142,8 +142,15 @@ const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string
     counted(authorizations.length + omitted.authorizations, "authorization"),
     ...(dnsServers.length === 0
       ? []
-      : [`${counted(dnsServers.length, "DNS server")}, ${silent === 0 ? "all answer" : `${silent} silent`}`])
+      : [`${counted(dnsServers.length, "DNS server")}, ${silent === 0 ? "all answer" : `${silent} silent`}`]),
+    ...(site === undefined ? [] : [siteLine(site, at)])
   ].map((line) => fit(line, width))
+}
+
+const siteLine = ({ gateway, postgres, untold }: NonNullable<StatusReport["site"]>, at: number): string => {
+  const where = postgres.server === null ? "PostgreSQL away" : `PostgreSQL ${postgres.server}`
+  const rest = untold === 0 ? "" : `, ${counted(untold, "change")} still to be told`
+  return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}`
 }
 
 /** Tables with as many rows as there is room for, the worst and the latest first. */

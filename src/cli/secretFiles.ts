@@ -7,8 +7,9 @@ const othersRead = 0o004
 const othersWrite = 0o002
 
 /** What holds secrets of a gateway with this file. */
-export const secretsOf = ({ clients, stateDir }: GatewayConfig, file: string): ReadonlyArray<string> => [
+export const secretsOf = ({ clients, state, stateDir }: GatewayConfig, file: string): ReadonlyArray<string> => [
   ...(clients.some(({ presharedKey }) => presharedKey !== null) ? [file] : []),
+  ...(state === null || state.passwordFile === null ? [] : [state.passwordFile]),
   stateDir,
   `${stateDir}/state.db`
 ]

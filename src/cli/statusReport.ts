@@ -99,6 +99,28 @@ export const StatusReport = Schema.Struct({
       })
     )
   }),
+  /** The gateways that share its names; left out: it is alone. */
+  site: Schema.optionalKey(
+    Schema.Struct({
+      /** The number of this one; `null`: it has not been there yet, and gives no proxy IPs. */
+      gateway: Schema.NullOr(Schema.Finite),
+      postgres: Schema.Struct({
+        /** The host that is written to; `null`: none is reached. */
+        server: Schema.NullOr(Schema.String),
+        since: Millis,
+        /** Why none is reached, with the fix. */
+        wrong: Schema.NullOr(Schema.String)
+      }),
+      /** When all that the others told was read last; `null`: never yet. */
+      readAt: Schema.NullOr(Millis),
+      /** Until when that is relied on, should nothing more be read. */
+      reliedUntil: Schema.NullOr(Millis),
+      /** Names, and ends of them, that are still to be told. */
+      untold: Schema.Finite,
+      /** Slots of a client that are this gateway's to give, and how many of them were set aside for the client with the most. */
+      slots: Schema.Struct({ own: Schema.Finite, used: Schema.Finite })
+    })
+  ),
   /** Where metrics, health and dashboard are served, and why they are not; `null`: they are not meant to be. */
   http: Schema.optionalKey(Schema.NullOr(Schema.Struct({ at: Schema.String, wrong: Missing }))),
   /** How the host has kept to what the gateway set up on it; what was put right since the start, and what cannot be. */

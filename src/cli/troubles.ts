@@ -45,6 +45,18 @@ const controlPlane: Judgement = ({ controlPlane: { connected, detail, kind } }) 
         ]
       : [trouble("failing", detail, null, "look at the state directory: its disk, owner and mode")]
 
+const siteAway: Judgement = ({ at, site }) => {
+  if (site === undefined || site.postgres.wrong === null) return []
+  const { since, wrong } = site.postgres
+  if (site.gateway === null) {
+    return [trouble("failing", `new names get no proxy IPs, since the site was never reached: ${wrong}`, since, "")]
+  }
+  const left = (site.reliedUntil ?? 0) - at
+  const others =
+    left <= 0 ? "but what other gateways gave is forgotten" : `what other gateways gave for ${formatAge(left)} more`
+  return [trouble("odd", `the site is away: ${wrong}`, since, `all goes on meanwhile, ${others}`)]
+}
+
 const firewallLosses: Judgement = ({ firewall }) =>
   (firewall?.lost ?? []).map(({ fix, likely, packets, since, what }) =>
     trouble(
@@ -361,6 +373,7 @@ const judgements: ReadonlyArray<Judgement> = [
   firewallLosses,
   hostWrong,
   controlPlane,
+  siteAway,
   silentServers,
   defects,
   silentAddresses,

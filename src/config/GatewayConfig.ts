@@ -9,6 +9,7 @@ import type { PolicyTest } from "../model/PolicyTest.ts"
 import type { Resource } from "../model/Resource.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
 import type { Places } from "./places.ts"
+import type { PostgresAddress } from "./postgresAddress.ts"
 
 /** A host (name or canonical address, no brackets) and a UDP port. */
 export interface HostPort {
@@ -66,6 +67,8 @@ export interface GatewayConfig {
   /** Whether the host's connection tracking sees the gateway's own UDP packets. */
   readonly trackUdp: boolean
   readonly stateDir: string
+  /** What the gateways of a site share; `null`: this one is alone. */
+  readonly state: PostgresAddress | null
   readonly controlSocket: string
   readonly device: string
   /** What the tunnel DNS server does with names under no resource. */

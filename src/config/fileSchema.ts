@@ -2,6 +2,7 @@ import * as Schema from "effect/Schema"
 import type { LogLevel } from "effect/LogLevel"
 import { oneOf, text, whole } from "./fields.ts"
 import { firewalls } from "../model/firewall.ts"
+import { parsePostgresAddress } from "./postgresAddress.ts"
 import * as values from "./values.ts"
 
 const logLevels: Readonly<Record<string, LogLevel>> = {
@@ -93,6 +94,7 @@ export const ConfigFile = Schema.Struct({
   keep_ports: Schema.optionalKey(Schema.Boolean),
   track_udp: Schema.optionalKey(Schema.Boolean),
   fwmark: Schema.optionalKey(whole("a mark", 1, 0xffff_ffff)),
+  state: Schema.optionalKey(text(parsePostgresAddress)),
   state_dir: Schema.optionalKey(text(values.parsePath(4000))),
   control_socket: Schema.optionalKey(text(values.parsePath(94))),
   device: Schema.optionalKey(text(values.parseDevice)),

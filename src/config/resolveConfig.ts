@@ -2,6 +2,8 @@ import * as Result from "effect/Result"
 import type { Client } from "../model/Client.ts"
 import type { Grant } from "../model/Grant.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
+import { proxyNetworks, slotCapacity } from "../control/standalone/proxyPool.ts"
+import { slotZones } from "../shared/slotZones.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
 import { checkAgainstItself } from "./checkAgainstItself.ts"
@@ -40,6 +42,10 @@ export const resolveConfig = (
   }
   checkRanges(network, report)
   const rangesGood = problems.length === 0
+  if (rangesGood && file.state !== undefined) {
+    const zones = slotZones(slotCapacity(proxyNetworks(network)))
+    if (Result.isFailure(zones)) report(["state"], zones.failure.cause, zones.failure.fix)
+  }
 
   const resolvers = new Map<string, ResolverSet>()
   for (const [name, entry] of Object.entries(file.resolvers ?? {})) {
@@ -121,6 +127,7 @@ export const resolveConfig = (
     keepPorts: file.keep_ports ?? false,
     trackUdp: file.track_udp ?? true,
     fwmark: file.fwmark ?? null,
+    state: file.state ?? null,
     stateDir: file.state_dir ?? GatewayConfig.defaultStateDir,
     controlSocket: file.control_socket ?? GatewayConfig.defaultControlSocket,
     device: file.device ?? GatewayConfig.defaultDevice,

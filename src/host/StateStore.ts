@@ -57,6 +57,14 @@ interface EndingKey {
   readonly leftMs: number
 }
 
+/** What a gateway has of its site, for ever. */
+export interface StoredSite {
+  /** No other gateway's. */
+  readonly id: string
+  /** Slots that it alone gives, `[from, to)`, in the order in which they came: reservations are counted through them. */
+  readonly spans: ReadonlyArray<{ readonly from: number; readonly to: number }>
+}
+
 /** What a standalone gateway must remember: its keys, its clients' last handshakes, its mappings (SQLite, WAL). */
 export class StateStore extends Context.Service<
   StateStore,
@@ -75,14 +83,22 @@ export class StateStore extends Context.Service<
     readonly clients: Effect.Effect<ReadonlyArray<StoredClient>, StateError>
     /** All or none; written as `putMapping` is. */
     readonly putClients: (clients: ReadonlyArray<StoredClient>) => Effect.Effect<void, StateError>
+    /** `null`: it has been in none yet. */
+    readonly site: Effect.Effect<StoredSite | null, StateError>
+    /** Durable before it returns. */
+    readonly putSite: (site: StoredSite) => Effect.Effect<void, StateError>
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
     /**
+     * Of a slot; a name may have several. Fails where the slot is another name's.
      * Written before it returns: whatever ends the process cannot take it back. Power loss may take the latest ones, which
      * costs a name its proxy IPs, and nobody gets those: slots are reserved durably.
      */
     readonly putMapping: (mapping: StoredMapping) => Effect.Effect<void, StateError>
     /** Written as `putMapping` is. The slot rests from `releasedAt` on, one of `maxRested` at most per client. */
-    readonly removeMapping: (mapping: StoredMapping, releasedAt: number) => Effect.Effect<void, StateError>
+    readonly removeMapping: (
+      mapping: Pick<StoredMapping, "client" | "slot" | "domain">,
+      releasedAt: number
+    ) => Effect.Effect<void, StateError>
     /**
      * The client's slot that has rested longest, and since `before` at least; `null`: there is none. Durable before it
      * returns: it is not handed out twice.

@@ -50,7 +50,7 @@ export const neededCapabilities = (uid: number, kernel: string, paths: ReadonlyA
 
 /** The absolute paths in a text. */
 export const pathsIn = (text: string): ReadonlyArray<string> =>
-  (text.match(/(?<![\w:/+=.-])\/[\w./@%+-]+/g) ?? []).slice(0, 1_000)
+  (text.match(/(?<![\w:/+.-])\/[\w./@%+-]+/g) ?? []).slice(0, 1_000)
 
 /** What `/proc/self/status` says of the process. */
 export interface HeldPrivileges {

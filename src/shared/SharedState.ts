@@ -30,5 +30,7 @@ export class SharedState extends Context.Service<
     /** One reader; while it does not read, nothing more is taken in. */
     readonly news: Queue.Dequeue<SiteNews>
     readonly store: Effect.Effect<SharedStoreStatus>
+    /** There is something to ask the site for: it is asked as soon as may be. */
+    readonly again: Effect.Effect<void>
   }
 >()("sallyport/shared/SharedState") {}

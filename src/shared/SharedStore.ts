@@ -59,6 +59,7 @@ export interface SignIn {
   readonly id: string
   /** Of an earlier sign-in; `null`: it has none yet. */
   readonly gateway: number | null
+  /** Of the site; without a number those of what it gave when it was alone, which are its own then unless any is another's. */
   readonly blocks: ReadonlyArray<number>
   readonly directory: ReadonlyArray<DirectoryEntry>
   readonly cursor: Cursor | null

@@ -29,8 +29,11 @@ export class SiteCopy extends Context.Service<
     readonly directory: Effect.Effect<ReadonlyMap<string, number>, StateError>
     /** Where the store has lost something all that is own is unsent again, and what has rested rests anew. */
     readonly signedIn: (as: SignedIn) => Effect.Effect<void, StateError>
-    /** @param now from before it was asked for, in epoch milliseconds */
-    readonly take: (page: SharedPage, now: number) => Effect.Effect<void, StateError>
+    /**
+     * Yields what others have done, and own names of which nothing was known or that were used elsewhere since.
+     * @param now from before it was asked for, in epoch milliseconds
+     */
+    readonly take: (page: SharedPage, now: number) => Effect.Effect<ReadonlyArray<MappingChange>, StateError>
     /**
      * After the last page: forgets some of what has not come again since all was read anew, and yields it; none is left where
      * it yields none.
@@ -46,6 +49,8 @@ export class SiteCopy extends Context.Service<
     readonly putMissing: (mappings: ReadonlyArray<StoredMapping>) => Effect.Effect<void, StateError>
     /** What the site does not know, first what is own, the oldest first. */
     readonly unsent: (atMost: number) => Effect.Effect<ReadonlyArray<MappingChange>, StateError>
+    /** How much that is. */
+    readonly untold: Effect.Effect<number, StateError>
     /** Those that are so still. */
     readonly sent: (changes: ReadonlyArray<MappingChange>) => Effect.Effect<void, StateError>
     /** Another name has the slot, which is no business of this gateway's from then on. */

@@ -5,6 +5,8 @@
  * number. Zones and blocks are one gateway's at all clients, for ever: no two gateways can give one slot to two names,
  * whatever they know of each other.
  */
+import * as Result from "effect/Result"
+import type { Parsed } from "../config/values.ts"
 
 /** `[from, to)`. */
 export interface SlotSpan {
@@ -42,23 +44,26 @@ export const maxGateways = 256
 /** With fewer slots for a client a gateway would be out of them at once. */
 const leastOwn = 4
 
-/** Of ranges with `capacity` slots for each client, a power of two; in words why they are too small, where they are. */
-export const slotZones = (capacity: number, count = maxGateways): SlotZones | string => {
+/** Of ranges with `capacity` slots for each client, a power of two; complains of those that are too small. */
+export const slotZones = (capacity: number, count = maxGateways): Parsed<SlotZones> => {
   const quarter = capacity / 4
   const size = quarter / count
   if (size < leastOwn) {
     const least = 4 * count * leastOwn
     const bits = Math.log2(4 * least)
-    return `the proxy ranges have addresses for ${capacity} names of a client, and several gateways need room for ${least}: make proxy4 a /${32 - bits} or larger and proxy6 a /${128 - bits} or larger (network:)`
+    return Result.fail({
+      cause: `the proxy ranges have addresses for ${capacity} names of a client, and several gateways need room for ${least}`,
+      fix: `make proxy_ipv4 a /${32 - bits} or larger and proxy_ipv6 a /${128 - bits} or larger (network:)`
+    })
   }
   const span = (first: number, no: number, of: number): SlotSpan => ({
     from: first + no * of,
     to: first + (no + 1) * of
   })
-  return {
+  return Result.succeed({
     exact: span(2 * quarter, 0, quarter),
     own: (gateway) => span(3 * quarter, gateway, size),
     block: (no) => span(0, no, 2 * size),
     count
-  }
+  })
 }

@@ -37,6 +37,7 @@ export const input: StatusInput = {
   endpoint: { host: "2001:db8::1", port: 51820 },
   http: { at: { host: "127.0.0.1", port: 9820 }, wrong: null },
   grants: [],
+  site: null,
   clients: [client("alice", 2), client("bob", 3)],
   gatewayKeys: new Map([["alice", key(7)]]),
   clientStates: new Map([

@@ -55,6 +55,31 @@ describe("what is wrong", () => {
     assert.deepStrictEqual(told({}), [])
   })
 
+  it("a site's PostgreSQL that is away is odd, with how long others' names go on; a failure where it was never reached", () => {
+    const wrong = "PostgreSQL db1:5432: connect ECONNREFUSED — see whether it runs there"
+    const site = {
+      gateway: 1,
+      postgres: { server: null, since: at - 60_000, wrong },
+      readAt: at - 60_000,
+      reliedUntil: at + 7_200_000,
+      untold: 2,
+      slots: { own: 1_536, used: 64 }
+    }
+    assert.deepStrictEqual(told({ site }), [
+      ["odd", `the site is away: ${wrong}`, 60, "all goes on meanwhile, what other gateways gave for 2 h more"]
+    ])
+    assert.deepStrictEqual(
+      told({ site: { ...site, reliedUntil: at - 1 } })[0]?.[3],
+      "all goes on meanwhile, but what other gateways gave is forgotten"
+    )
+    const [[gravity, what] = []] = told({ site: { ...site, gateway: null } })
+    assert.deepStrictEqual(
+      [gravity, what],
+      ["failing", `new names get no proxy IPs, since the site was never reached: ${wrong}`]
+    )
+    assert.deepStrictEqual(told({ site: { ...site, postgres: { server: "db1:5432", since: at, wrong: null } } }), [])
+  })
+
   it("a key that is replaced is good to know with who has not moved, odd when its end is near; a key that is gone is odd", () => {
     const rotating = (days: number, keys: ReadonlyArray<"current" | "ending" | "gone">): Partial<StatusReport> => ({
       gateway: { ...healthy.gateway, endingKey: { publicKey: "old", endsAt: at + days * 86_400_000 } },

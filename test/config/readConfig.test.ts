@@ -156,6 +156,7 @@ describe("a correct sallyport.yaml", () => {
       keepPorts: false,
       fwmark: null,
       trackUdp: true,
+      state: null,
       stateDir: "/var/lib/sallyport",
       controlSocket: "/run/sallyport/sallyport.sock",
       device: "sallyport0",
@@ -178,6 +179,7 @@ masquerade: false
 keep_ports: true
 fwmark: 0xca6c
 track_udp: false
+state: postgres://gw@db1.corp,db2.corp:5433/names?password_file=/srv/password
 state_dir: /srv/state
 control_socket: /srv/s.sock
 device: wg9
@@ -200,6 +202,7 @@ metrics_per_client: true
       ["off", false, true, false, "/srv/state", "/srv/s.sock"]
     )
     assert.strictEqual(config.fwmark, 51_820)
+    assert.deepInclude(config.state, { user: "gw", database: "names", passwordFile: "/srv/password" })
     assert.deepStrictEqual(
       [config.device, config.otherNames, config.logLevel, config.logDns, config.metricsPerClient],
       ["wg9", "refuse", "Debug", true, true]
@@ -504,6 +507,19 @@ describe("a wrong sallyport.yaml", () => {
       "one fixed address twice",
       `${base}  b: { public_key: "${key(2)}", tunnel_ipv4: 100.64.0.9 }\n  c: { public_key: "${key(3)}", tunnel_ipv4: 100.64.0.9 }\n`,
       /^s\.yaml:5:\d+: 100\.64\.0\.9 is already the address of b — /
+    ],
+    [
+      "a password in the address of a site, which is not repeated",
+      `${base}state: "postgres://gw:hunter2@db1/names"
+`,
+      /^s\.yaml:4:8: state: a password stands in the address, where others may read it — put it into a file and (?!.*hunter2)/
+    ],
+    [
+      "a range that has no room for several gateways",
+      `${base}network: { proxy_ipv4: 10.9.0.0/19 }
+state: postgres://db1
+`,
+      /^s\.yaml:5:8: the proxy ranges have addresses for 2048 names of a client, and several gateways need room for 4096 — make proxy_ipv4 a \/18 or larger and proxy_ipv6 a \/114 or larger \(network:\)$/
     ],
     [
       "a relative path",

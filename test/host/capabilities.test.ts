@@ -38,8 +38,8 @@ describe("what a gateway keeps of the superuser's power", () => {
 
 describe("the paths that a file names", () => {
   it("are its absolute ones, no networks and no parts of URLs", () => {
-    const text = `state_dir: /srv/state\ncontrol_socket: "/run/a b.sock"\ncidr: 10.0.0.0/8\nurl: https://a.example/x\n`
-    assert.deepStrictEqual(pathsIn(text), ["/srv/state", "/run/a"])
+    const text = `state_dir: /srv/state\ncontrol_socket: "/run/a b.sock"\ncidr: 10.0.0.0/8\nurl: https://a.example/x\nstate: postgres://a/b?password_file=/etc/p&sslrootcert=/etc/c.pem\n`
+    assert.deepStrictEqual(pathsIn(text), ["/srv/state", "/run/a", "/etc/p", "/etc/c.pem"])
   })
 })
 

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Result from "effect/Result"
 import { SiteSource } from "../../src/shared/SiteSource.ts"
-import { type SlotZones, slotZones } from "../../src/shared/slotZones.ts"
+import { slotZones } from "../../src/shared/slotZones.ts"
 
 const day = 86_400_000
-const zones = slotZones(524_288) as SlotZones
+const zones = Result.getOrThrow(slotZones(524_288))
 
 describe("where a gateway of a site takes slots from", () => {
   it("is nothing before it has a number", () => {

@@ -3,6 +3,7 @@
  * an engine and what goes between them, as plainly as possible. Each rule can be left out, to see what it is for.
  */
 import { assert } from "@effect/vitest"
+import * as Result from "effect/Result"
 import { type NameEntry, slotsOf } from "../../src/control/standalone/nameTable.ts"
 import { proxyIpsOf, slotCapacity } from "../../src/control/standalone/proxyPool.ts"
 import { Slots } from "../../src/control/standalone/Slots.ts"
@@ -12,12 +13,12 @@ import { ResourceId } from "../../src/model/Resource.ts"
 import { parseNetwork } from "../../src/packet/address.ts"
 import { extendDirectory } from "../../src/shared/directory.ts"
 import { deadlineMs, SiteSource } from "../../src/shared/SiteSource.ts"
-import { type SlotSpan, type SlotZones, slotZones } from "../../src/shared/slotZones.ts"
+import { type SlotSpan, slotZones } from "../../src/shared/slotZones.ts"
 
 export const hour = 3_600_000
 /** Four blocks of eight slots, 16 slots for exact names, four own zones of four slots. */
 const ranges = { proxy4: parseNetwork("10.9.0.0/24")!, proxy6: parseNetwork(defaultRanges.proxy6)! }
-const zones = slotZones(slotCapacity(ranges), 4) as SlotZones
+const zones = Result.getOrThrow(slotZones(slotCapacity(ranges), 4))
 const blocks = Array.from({ length: zones.count }, (_, no) => no)
 /** Names of a client that a gateway knows: with more the least recently used makes room. */
 const limit = 4
@@ -375,12 +376,12 @@ class Gateway {
   }
 
   private release(client: string, entry: NameEntry): void {
-    const own = new Set(this.of(client).ownRows(entry).map(keyOf))
     const since = this.site.rules.readBack ? null : this.site.now
     for (const slot of slotsOf(entry)) {
       const key = keyOf({ client, slot })
       this.disk.rows.delete(key)
-      if (own.has(key)) this.disk.rested.set(key, { client, slot, domain: entry.domain, lastUsedAt: this.date, since })
+      if (this.source.owns(slot))
+        this.disk.rested.set(key, { client, slot, domain: entry.domain, lastUsedAt: this.date, since })
     }
   }
 

@@ -161,7 +161,7 @@ const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOption
 
 /** A wide-area lab and its portal world, for tests that share it. */
 export const portalWorldLayer = (options: PortalWorldOptions = {}): Layer.Layer<Lab | PortalWorld, LabError> =>
-  Layer.effect(PortalWorld, startPortalWorld(options)).pipe(Layer.provideMerge(LabLayer.wideLayer), Layer.fresh)
+  Layer.effect(PortalWorld, startPortalWorld(options)).pipe(Layer.provideMerge(LabLayer.layerOf("wide")), Layer.fresh)
 
 /** Neither the gateway nor the client that run now have warned or failed, but for what the test is about. */
 export const assertQuiet = Effect.fnUntraced(function* (expected: ReadonlyArray<RegExp> = []) {

@@ -10,5 +10,5 @@ export const { site } = labAddresses
 export const inSite = <A, E>(effect: Effect.Effect<A, E, Lab | Scope.Scope>): Effect.Effect<A, E | LabError> =>
   Effect.andThen(setNat("client", "restricted"), effect).pipe(
     Effect.scoped,
-    Effect.provide(LabLayer.siteLayer, { local: true })
+    Effect.provide(LabLayer.layerOf("site"), { local: true })
   )

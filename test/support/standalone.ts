@@ -72,6 +72,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     fwmark: null,
     trackUdp: true,
     stateDir: "",
+    state: null,
     controlSocket: "",
     device: "sallyport0",
     otherNames: "forward",

@@ -50,9 +50,12 @@ export const stateStoreContract = (
           yield* store.putMapping(mapping(1, "one.example"))
           yield* messageOf(store.putMapping(mapping(1, "two.example")))
           yield* store.putMapping({ ...mapping(1, "one.example"), client: "bob" })
+          // A name may have more than one.
+          yield* store.putMapping(mapping(2, "one.example"))
           assert.deepStrictEqual(
             (yield* store.mappings).map((m) => [m.client, m.domain]),
             [
+              ["alice", "one.example"],
               ["alice", "one.example"],
               ["bob", "one.example"]
             ]

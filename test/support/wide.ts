@@ -11,5 +11,5 @@ export const { wide } = labAddresses
 export const inWideLab = <A, E>(effect: Effect.Effect<A, E, Lab | Scope.Scope>): Effect.Effect<A, E | LabError> =>
   Effect.andThen(Effect.all([setNat("client", "restricted"), setNat("gateway", "restricted")]), effect).pipe(
     Effect.scoped,
-    Effect.provide(LabLayer.wideLayer, { local: true })
+    Effect.provide(LabLayer.layerOf("wide"), { local: true })
   )

@@ -13,6 +13,7 @@ const readers: Readonly<Record<string, string>> = {
   "layers/control/standalone/KeyRotation.ts": "the date until which an old key answers",
   "layers/control/standalone/TunnelNames.ts": "expiry dates, and dates that outlive the process",
   "layers/control/standalone/clientNames.ts": "expiry dates, and dates that outlive the process",
+  "layers/control/standalone/siteNames.ts": "dates that outlive the process",
   "layers/control/standalone/storedSlots.ts": "dates that outlive the process",
   "layers/dataplane/native/packetWorker.ts": "TAI64N",
   "layers/events/EventLog.ts": "dates of what happened",

@@ -32,6 +32,7 @@ import { makeOutlive } from "../../../src/loops/outlive.ts"
 import { matches } from "../../../src/model/DomainPattern.ts"
 import type { MappingId } from "../../../src/model/Mapping.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { Site } from "../../../src/shared/Site.ts"
 import { makeAdmission } from "../../dns/askers.ts"
 import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
 import { type ClientNames, makeClientNames } from "./clientNames.ts"
@@ -74,6 +75,7 @@ export const layer = (
       const foreign = yield* makeForeignAnswers(forwarder)
       const counters = { questions: 0, unknown_source: 0, blocked: 0 }
       const clients = yield* makeClientNames(config, stored)
+      const site = yield* Site
 
       /** The answer of another server whose aliases lead to a name of a resource ends in the client's proxy IPs. */
       const ofAlias = (
@@ -303,7 +305,7 @@ export const layer = (
             logDns = policy.logDns
             files.setLists(policy.block)
             clients.take(policy, difference.rights)
-          }),
+          }).pipe(Effect.andThen(site?.shared.again ?? Effect.void)),
         recover: clients.recover,
         readAgain: clients.readAgain,
         isUsed: (client, pattern) =>

@@ -1,6 +1,7 @@
 /** Whose names there are: the clients with their rights and proxies, as the policy and the state have them. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
 import * as Semaphore from "effect/Semaphore"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import { Clients } from "../../../src/access/Clients.ts"
@@ -9,16 +10,20 @@ import type { PolicyChange } from "../../../src/control/Registry.ts"
 import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts"
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import { type NameRights, rightsOf, rightsOfEach } from "../../../src/control/standalone/nameRoutes.ts"
-import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { newClients } from "../../../src/control/standalone/policyDifference.ts"
+import { proxyNetworks } from "../../../src/control/standalone/proxyPool.ts"
+import { maxNames, type NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
+import { wholeRanges } from "../../../src/control/standalone/slotSource.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import { isOpen } from "../../../src/model/Authorization.ts"
 import { PatternIndex } from "../../../src/model/DomainPattern.ts"
-import { parseNetwork } from "../../../src/packet/address.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { Site, type SiteMember } from "../../../src/shared/Site.ts"
 import { type Asker, makeAsker } from "../../dns/askers.ts"
 import type { NamesOfClient } from "./resourceNames.ts"
+import { makeSiteNames } from "./siteNames.ts"
 import type { StoredSlots } from "./storedSlots.ts"
 
 export interface ClientNames extends NamesOfClient, Asker {
@@ -35,10 +40,11 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
   const authorizations = yield* Authorizations
   const clients = yield* Clients
   const resolutions = yield* Resolutions
-  const ranges = {
-    proxy4: parseNetwork(config.network.proxy4)!,
-    proxy6: parseNetwork(config.network.proxy6)!
-  }
+  const ranges = proxyNetworks(config.network)
+  const site = yield* Site
+  const source = site?.source ?? wholeRanges(ranges)
+  const learning = makeSiteNames(stored)
+  const scope = yield* Effect.scope
   const byAddress = new Map<string, ClientNames>()
   const byClient = new Map<string, ClientNames>()
 
@@ -71,7 +77,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     client,
     rights: rightsOf(client.id, []),
     internet: false,
-    slots: new Slots(client.id, ranges),
+    slots: new Slots(client.id, ranges, maxNames, source),
     decided: new DecidedNames(),
     held: 0,
     turn: Semaphore.makeUnsafe(1)
@@ -90,22 +96,32 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     if (used.size === 0) return used
     yield* clients.upsert(of.client)
     for (const right of used) yield* authorizations.record({ ...right, client: of.client })
-    for (const { domain, proxyIps } of names) {
+    for (const { domain, translated } of names) {
       const [first] = index.covering(domain)
       if (first === undefined) continue
       const resource = first.resource
-      yield* resolutions.subscribe({ client: of.client.id, resource, domain, proxyIps, cause: "Restarted" })
+      yield* resolutions.subscribe({
+        client: of.client.id,
+        resource,
+        domain,
+        proxyIps: translated,
+        cause: "Restarted"
+      })
     }
     return used
   })
 
   const restoreOf = Effect.fnUntraced(function* (wanted: (client: string) => boolean) {
+    const rows = [...(yield* store.mappings), ...(site === null ? [] : yield* site.shared.mappings)]
     // In the order of use, so that the first to make room is the least recently used one.
-    for (const row of (yield* store.mappings).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
+    for (const row of rows.toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
       const of = wanted(row.client) ? byClient.get(row.client) : undefined
-      const named = of?.slots.restore(row)
-      if (of === undefined || named?.released === undefined) continue
-      yield* stored.release(of, named.released, yield* Clock.currentTimeMillis)
+      if (of === undefined) continue
+      if (site !== null) yield* learning.learn(of, row)
+      else {
+        const named = of.slots.restore(row)
+        if (named?.released !== undefined) yield* stored.release(of, named.released, yield* Clock.currentTimeMillis)
+      }
     }
     const askers = [...byClient.values()].filter((of) => wanted(of.client.id) && of.rights.names.length > 0)
     for (const of of askers) {
@@ -119,6 +135,25 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
   })
 
+  /** What other gateways of the site do. */
+  const followSite = Effect.fnUntraced(function* (site: SiteMember) {
+    const news = yield* Queue.take(site.shared.news)
+    for (const [of, touched] of yield* learning.take(news, (client) => byClient.get(client))) {
+      const now = yield* Clock.currentTimeMillis
+      const names = [...touched].flatMap((mapping) => of.slots.ofMapping(mapping) ?? [])
+      for (const mapping of touched) {
+        if (of.slots.ofMapping(mapping) === undefined) yield* resolutions.release(mapping)
+      }
+      yield* recordNames(
+        of,
+        names,
+        of.rights.names.filter((right) => isOpen(right, now))
+      )
+      // Questions and packets go on meanwhile.
+      yield* Effect.yieldNow
+    }
+  })
+
   return {
     /** Whose tunnel address it is. */
     at: (address: string) => byAddress.get(address),
@@ -128,6 +163,10 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     restore: Effect.andThen(
       Effect.forEach(setsOf(config), resolutions.meet, { discard: true }),
       restoreOf(() => true)
+    ).pipe(
+      Effect.andThen(
+        site === null ? Effect.void : Effect.forkIn(superviseForever("TunnelNames.site", followSite(site)), scope)
+      )
     ),
     recover: Effect.fnUntraced(function* ({ after, before, difference }: PolicyChange) {
       const met = setsOf(before.config)

@@ -138,7 +138,7 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     }
     const entry = yield* of.turn.withPermit(stored.entryOf(of, resource.id, domain, now))
     if (entry === undefined) return { _tag: "ServerFailure" }
-    const state = yield* accept(entry.proxyIps)
+    const state = yield* accept(entry.translated)
     if (isKept(entry, resource, state)) yield* keep(of, entry, now)
     return tell(state, family, entry.proxyIps, resource.family)
   })
@@ -154,13 +154,13 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     const id = mappingId(of.client.id, null, domain)
     const entry = of.slots.ofMapping(id)
     const resources = grants.map((grant) => grant.resource.id)
-    const proxyIps = entry?.proxyIps ?? []
-    const state = resolutions.askAgain(id, resources, proxyIps)
+    if (entry !== undefined && of.slots.isOutdated(entry)) return undefined
+    const state = resolutions.askAgain(id, resources, entry?.translated ?? [])
     if (state === undefined || (state._tag === "Resolving" && waits(resource, family))) return undefined
     if (entry === undefined) return isNegative(state) ? tell(state, family, [], resource.family) : undefined
     if (isKept(entry, resource, state) && isDue(entry, now)) return undefined
     of.slots.touch(entry, now)
-    return tell(state, family, proxyIps, resource.family)
+    return tell(state, family, entry.proxyIps, resource.family)
   }
 
   return {

@@ -42,7 +42,7 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
 
   /** The store failing must not stop anybody: the name then lives in memory only, loudly, until its next use. */
   const persist = ({ slots }: Owned, entry: NameEntry, now: number) =>
-    store.putMapping(slots.rowOf(entry)).pipe(
+    Effect.forEach(slots.rowsOf(entry), store.putMapping, { discard: true }).pipe(
       Effect.andThen(Effect.sync(() => void (entry.storedAt = now))),
       Effect.catch((error) =>
         loudly("persist", `names are kept in memory only and will not survive a restart: ${error.message}`)
@@ -55,7 +55,7 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
   const release = Effect.fnUntraced(function* ({ slots }: Owned, entry: NameEntry, now: number) {
     yield* resolutions.release(entry.id)
     if (isInMemoryOnly(entry)) return
-    yield* Effect.forEach(slots.ownRows(entry), (row) => store.removeMapping(row, now), { discard: true }).pipe(
+    yield* Effect.forEach(slots.rowsOf(entry), (row) => store.removeMapping(row, now), { discard: true }).pipe(
       Effect.catch((error) => loudly("release", `released names stay in the state: ${error.message}`))
     )
   })
@@ -75,6 +75,13 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
       const lived = began.date + (yield* monotonicMillis) - began.at
       const rested = yield* store.takeRested(of.client.id, step.before - Math.max(0, now - lived))
       if (rested === null) {
+        if (of.slots.givesNone) {
+          yield* loudly(
+            "site",
+            "new names get no proxy addresses before this gateway has reached the PostgreSQL of its site once: see sallyport status"
+          )
+          return undefined
+        }
         yield* loudly(
           `slots of ${of.client.id}`,
           `${of.client.id} has used up its proxy addresses: give the gateway larger proxy ranges (network: in sallyport.yaml)`

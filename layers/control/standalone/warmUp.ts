@@ -22,6 +22,7 @@ import * as Authorizations from "../../access/Authorizations.ts"
 import * as Clients from "../../access/Clients.ts"
 import * as ConnectionAcceptor from "../../access/ConnectionAcceptor.ts"
 import { answerPolicy, destinations, proxyRanges } from "../../access/destinationRules.ts"
+import { Site } from "../../../src/shared/Site.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
 import { SetProbe } from "../../../src/resolution/SetProbe.ts"
 import * as IpFamiliesLive from "../../host/IpFamilies.ts"
@@ -85,7 +86,8 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =
       destinations(config.network),
       IpFamiliesLive.layer,
       Layer.succeed(EventLog, EventLog.defaultValue()),
-      Layer.succeed(SetProbe, SetProbe.defaultValue())
+      Layer.succeed(SetProbe, SetProbe.defaultValue()),
+      Layer.succeed(Site, null)
     ])
   )
 
@@ -147,6 +149,7 @@ const warmUpConfig = (): GatewayConfig => {
     fwmark: null,
     trackUdp: true,
     stateDir: "",
+    state: null,
     controlSocket: "",
     device: "",
     otherNames: "forward",

@@ -72,7 +72,10 @@ export class Slots {
     const known = this.names.find(id)
     const exact = this.source.exact(domain)
     if (known !== undefined) {
-      if (exact !== undefined) this.tell(known, exact)
+      if (exact !== undefined && this.isOutdated(known)) {
+        this.names.renumber(known, this.numbersOf(domain, [...new Set([exact, ...slotsOf(known)])]))
+        if (!isInMemoryOnly(known)) known.storedAt = 0
+      }
       this.names.touch(known, now)
       return { _tag: "Named", entry: known, released: undefined }
     }
@@ -102,6 +105,11 @@ export class Slots {
       return this.name({ id: mappingId(this.client, null, domain), resource, domain, slot: candidate, now })
     }
     return undefined
+  }
+
+  /** A gateway of a site has none to give before it has come there once. */
+  get givesNone(): boolean {
+    return this.source.size === 0
   }
 
   /** How many slots to reserve before the first name. */
@@ -141,7 +149,7 @@ export class Slots {
     const known = holder ?? this.find(domain)
     if (known === undefined) return this.restore(row)
     if (proxyIpsOf(slot, this.ranges) === undefined) return undefined
-    if (holder === undefined) this.names.renumber(known, this.numbers(known.slot, [...known.others, slot]))
+    if (holder === undefined) this.names.renumber(known, this.numbersOf(domain, [...slotsOf(known), slot]))
     if (lastUsedAt > known.lastUsedAt) this.names.touch(known, lastUsedAt)
     return { _tag: "Named", entry: known, released: undefined }
   }
@@ -150,9 +158,9 @@ export class Slots {
   forget(slot: number): NameEntry | undefined {
     const entry = this.names.ofSlot(slot)
     if (entry === undefined) return undefined
-    const [next, ...others] = slotsOf(entry).filter((other) => other !== slot)
-    if (next === undefined) this.names.remove(entry)
-    else this.names.renumber(entry, this.numbers(next, others))
+    const left = slotsOf(entry).filter((other) => other !== slot)
+    if (left.length === 0) this.names.remove(entry)
+    else this.names.renumber(entry, this.numbersOf(entry.domain, left))
     return entry
   }
 
@@ -190,16 +198,16 @@ export class Slots {
     return this.names.ofSlot(slot)
   }
 
-  /** What the store keeps of it. */
-  rowOf({ domain, lastUsedAt, resource, slot }: NameEntry): StoredMapping {
-    return { client: this.client, resource, domain, slot, lastUsedAt }
+  /** Whether the name has a slot of the site's by now that the client is not told yet. */
+  isOutdated(entry: NameEntry): boolean {
+    const exact = this.source.exact(entry.domain)
+    return exact !== undefined && exact !== entry.slot && this.mayHave(entry, exact)
   }
 
-  /** Its slots that are this gateway's to release: those that others gave are only forgotten here. */
-  ownRows(entry: NameEntry): ReadonlyArray<StoredMapping> {
-    return slotsOf(entry)
-      .filter((slot) => this.source.owns(slot))
-      .map((slot) => this.rowOf({ ...entry, slot }))
+  /** What the store keeps of it. */
+  rowsOf(entry: NameEntry): ReadonlyArray<StoredMapping> {
+    const { domain, lastUsedAt, resource } = entry
+    return slotsOf(entry).map((slot) => ({ client: this.client, resource, domain, slot, lastUsedAt }))
   }
 
   private name(of: Pick<NameEntry, "id" | "resource" | "domain" | "slot"> & { readonly now: number }): Named {
@@ -209,11 +217,18 @@ export class Slots {
     return { _tag: "Named", entry, released: this.names.add(entry) }
   }
 
-  /** From now on the client is told this slot; the one before stands for the name as well. */
-  private tell(entry: NameEntry, slot: number): void {
-    if (slot === entry.slot || !(this.names.ofSlot(slot) === entry || this.isFree(slot))) return
-    const others = slotsOf(entry).filter((other) => other !== slot)
-    this.names.renumber(entry, this.numbers(slot, others))
+  private mayHave(entry: NameEntry, slot: number): boolean {
+    return this.names.ofSlot(slot) === entry || this.isFree(slot)
+  }
+
+  /** Told first is the site's slot for the name, or else the lowest one: the same at all gateways that know them all. */
+  private numbersOf(domain: string, slots: ReadonlyArray<number>): Numbers {
+    const exact = this.source.exact(domain)
+    const first = exact !== undefined && slots.includes(exact) ? exact : Math.min(...slots)
+    return this.numbers(
+      first,
+      slots.filter((slot) => slot !== first)
+    )
   }
 
   /** All slots are within the ranges; of too many the last ones are left out. */

@@ -46,6 +46,7 @@ const fixedSettings: ReadonlyArray<readonly [string, (config: GatewayConfig) => 
   ["listen", ({ listenPort }) => listenPort],
   ["network", ({ gateway4, gateway6, network }) => [network, gateway4, gateway6]],
   ["device", ({ device }) => device],
+  ["state", ({ state }) => state],
   ["state_dir", ({ stateDir }) => stateDir],
   ["control_socket", ({ controlSocket }) => controlSocket],
   ["firewall", ({ firewall }) => firewall],

@@ -3,6 +3,7 @@
  * Slot 0 is not used (its first address is the network's own), neither are blocks in `reservedNetworks`, so that a mapping
  * never collides with a client's resolver.
  */
+import type { Ranges } from "../../model/defaultRanges.ts"
 import { reservedNetworks } from "../../model/ranges.ts"
 import { contains, formatAddress, type Network, parseAddress, parseNetwork, words } from "../../packet/address.ts"
 
@@ -12,6 +13,12 @@ export interface ProxyNetworks {
   readonly proxy4: Network
   readonly proxy6: Network
 }
+
+/** Those of a configuration. */
+export const proxyNetworks = ({ proxy4, proxy6 }: Pick<Ranges, "proxy4" | "proxy6">): ProxyNetworks => ({
+  proxy4: parseNetwork(proxy4)!,
+  proxy6: parseNetwork(proxy6)!
+})
 
 const reserved = reservedNetworks.map((text) => parseNetwork(text)!)
 

@@ -32,7 +32,7 @@ export interface PortalGatewayLab {
 const inLabOfItsOwn = Effect.fnUntraced(function* <A, E>(
   make: (nameServer: NameServer) => Effect.Effect<A, E, Lab | Scope.Scope>
 ) {
-  const context = yield* Layer.build(Layer.fresh(LabLayer.wideLayer))
+  const context = yield* Layer.build(Layer.fresh(LabLayer.layerOf("wide")))
   return yield* Effect.provide(
     Effect.gen(function* () {
       const lab = yield* Lab

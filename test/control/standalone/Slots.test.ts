@@ -69,14 +69,14 @@ const assign = (
     if (named === undefined) return undefined
     const due = isDue(named.entry, now)
     if (store.failing) return { ...named, write: due }
-    if (named.released !== undefined) store.release(slots.rowOf(named.released), now)
+    if (named.released !== undefined) store.release(slots.rowsOf(named.released)[0]!, now)
     if (due) write(slots, store, named.entry, now)
     return { ...named, write: due }
   }
 }
 
 const write = (slots: Slots, store: Store, entry: NameEntry, now: number): void => {
-  store.put(slots.rowOf(entry))
+  store.put(slots.rowsOf(entry)[0]!)
   entry.storedAt = now
 }
 
@@ -217,28 +217,29 @@ describe("the slots of a client's names where other gateways give some, too", ()
     assert.strictEqual(told(slots, "wiki.corp").slot, 100)
   })
 
-  it("are several for a name that two have given one: the client is told its own one, and all stand for the name", () => {
+  it("are several for a name that two have given one: the client is told the lowest, and all stand for the name", () => {
     const slots = shared()
     const entry = told(slots, "git.corp")
     for (const again of [1, 2]) assert.deepInclude(slots.learn(row("git.corp", 40, again)), { _tag: "Named", entry })
-    assert.deepInclude(told(slots, "git.corp"), { slot: 100, proxyIps: ips(100), translated: ips(40, 100) })
-    for (const slot of [100, 40]) assert.strictEqual(slots.ofSlot(slot), entry)
+    slots.learn(row("git.corp", 120))
+    assert.deepInclude(told(slots, "git.corp"), { slot: 40, proxyIps: ips(40), translated: ips(40, 100, 120) })
+    for (const slot of [100, 40, 120]) assert.strictEqual(slots.ofSlot(slot), entry)
     assert.deepStrictEqual(
-      slots.ownRows(entry).map((own) => own.slot),
-      [100]
+      slots.rowsOf(entry).map((own) => own.slot),
+      [40, 100, 120]
     )
   })
 
   it("leave one by one, and the name with the last of them", () => {
     const slots = shared()
     const entry = told(slots, "git.corp")
-    slots.learn(row("git.corp", 40))
-    assert.strictEqual(slots.forget(100), entry)
-    assert.deepInclude(told(slots, "git.corp"), { slot: 40, translated: ips(40) })
-    assert.isUndefined(slots.ofSlot(100))
-    slots.forget(40)
+    for (const slot of [120, 40]) slots.learn(row("git.corp", slot))
+    assert.strictEqual(slots.forget(40), entry)
+    assert.deepInclude(told(slots, "git.corp"), { slot: 100, translated: ips(100, 120) })
+    assert.isUndefined(slots.ofSlot(40))
+    for (const slot of [100, 120]) slots.forget(slot)
     assert.isUndefined(slots.find("git.corp"))
-    assert.isUndefined(slots.forget(40))
+    assert.isUndefined(slots.forget(120))
   })
 
   it("all leave with a name that makes room", () => {
@@ -253,9 +254,13 @@ describe("the slots of a client's names where other gateways give some, too", ()
   it("are the directory's for exact names, also for one that was told another before, which goes on to stand for it", () => {
     const directory = new Map<string, number>()
     const slots = shared(directory)
-    assert.strictEqual(told(slots, "git.corp").slot, 100)
+    const entry = told(slots, "git.corp")
+    assert.isFalse(slots.isOutdated(entry))
     directory.set("git.corp", 7).set("wiki.corp", 8)
-    assert.deepInclude(told(slots, "git.corp"), { slot: 7, proxyIps: ips(7), translated: ips(7, 100) })
+    assert.isTrue(slots.isOutdated(entry))
+    slots.learn(row("git.corp", 3))
+    assert.deepInclude(told(slots, "git.corp"), { slot: 7, proxyIps: ips(7), translated: ips(3, 7, 100) })
+    assert.isFalse(slots.isOutdated(entry))
     assert.deepInclude(told(slots, "wiki.corp"), { slot: 8, translated: ips(8) })
   })
 
@@ -267,6 +272,7 @@ describe("the slots of a client's names where other gateways give some, too", ()
     directory.set("git.corp", 7)
     assert.deepInclude(told(slots, "git.corp"), { slot: 7, others: [100] })
     for (const again of [1, 2]) assert.strictEqual(told(slots, "wiki.corp").slot, 101, `${again}`)
+    assert.isFalse(slots.isOutdated(told(slots, "wiki.corp")))
   })
 
   it("are eight of a name at most", () => {

@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as RegistryLive from "../../../layers/control/standalone/Registry.ts"
@@ -29,6 +30,7 @@ import { Tunnel } from "../../../src/host/Tunnel.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
 import { SetProbe } from "../../../src/resolution/SetProbe.ts"
 import { NameNotFound } from "../../../src/resolution/Resolver.ts"
+import { parsePostgresAddress } from "../../../src/config/postgresAddress.ts"
 import { cidrResource, dnsResource } from "../../support/access.ts"
 import { type ClientOf, policyNames, randomPolicy, recordNames } from "../../support/randomPolicy.ts"
 import { connectedState } from "../../support/connectedState.ts"
@@ -192,12 +194,20 @@ describe("a reload", () => {
         const before = yield* observed
         const { message } = yield* Effect.flip(registry.reload)
 
-        assert.match(message, /^device cannot change while the gateway runs/)
+        assert.match(message, /^device, state cannot change while the gateway runs/)
         assert.strictEqual(registry.current().version, 1)
         assert.lengthOf(before.resources, 1)
         assert.deepStrictEqual(yield* observed, before)
       }).pipe(
-        Effect.provide(layerGateway(configOf([lan]), fresh, Effect.succeed(configOf([], { device: "another0" }))))
+        Effect.provide(
+          layerGateway(
+            configOf([lan]),
+            fresh,
+            Effect.succeed(
+              configOf([], { device: "another0", state: Result.getOrThrow(parsePostgresAddress("postgres://db1")) })
+            )
+          )
+        )
       )
   )
 

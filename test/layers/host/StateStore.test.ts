@@ -570,8 +570,8 @@ describe("StateStore on disk", () => {
     [
       "was written by a newer version",
       (path: string) =>
-        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 6`),
-      /newer version \(schema 6, this version knows 5\)/
+        execute(path, `CREATE TABLE x (a); PRAGMA application_id = 0x53616c79; PRAGMA user_version = 7`),
+      /newer version \(schema 7, this version knows 6\)/
     ]
   ] as const) {
     it.effect(`refuses a file that ${what} and leaves every byte of it`, () =>

@@ -34,6 +34,24 @@ const restore = (directory: string, file: string) => Effect.scoped(restoreState(
 const once = { overwrite: false }
 
 describe("backup", () => {
+  it.effect("of a gateway of a site makes another one of it elsewhere, and the same one in its own place", () =>
+    Effect.gen(function* () {
+      const path = yield* room
+      const [own, other, file] = [join(path, "own"), join(path, "other"), join(path, "copy")]
+      const site = { id: "first", spans: [{ from: 8, to: 16 }] }
+      yield* life(own, (store) => Effect.all([store.putSite(site), store.reserveSlots("alice", 5)]))
+      yield* backupState(own, file, once)
+      const later = { ...site, spans: [...site.spans, { from: 32, to: 64 }] }
+      yield* life(own, (store) => Effect.all([store.putSite(later), store.reserveSlots("alice", 5)]))
+
+      for (const directory of [own, other]) yield* restore(directory, file)
+
+      const found = (store: StateStore["Service"]) => Effect.all([store.site, store.reserveSlots("alice", 1)])
+      assert.deepStrictEqual(yield* life(own, found), [later, 10])
+      assert.deepStrictEqual(yield* life(other, found), [null, 0])
+    })
+  )
+
   it.effect("of a running gateway has the row of a moment ago, and is readable by its owner only", () =>
     Effect.gen(function* () {
       const path = yield* room

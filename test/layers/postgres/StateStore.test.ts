@@ -9,6 +9,7 @@ import * as StateStoreLive from "../../../layers/host/StateStore.ts"
 import * as SharedStateLive from "../../../layers/shared/SharedState.ts"
 import * as SiteCopyLive from "../../../layers/shared/SiteCopy.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
 import { SharedState } from "../../../src/shared/SharedState.ts"
 import type { SlotZones } from "../../../src/shared/slotZones.ts"
 import { type Postgres, startPostgres } from "../../support/postgres.ts"
@@ -30,7 +31,17 @@ const zones: SlotZones = {
 
 /** A gateway of a site with all that it keeps in the folder. */
 const gatewayIn = (path: string, server: Postgres, database: string) =>
-  SharedStateLive.layer(path).pipe(
+  Layer.unwrap(
+    Effect.map(SiteCopy, ({ standing }) =>
+      SharedStateLive.layer({
+        id: path,
+        held: standing,
+        isOthers: () => false,
+        ask: () => Effect.void,
+        read: Effect.succeed(null)
+      })
+    )
+  ).pipe(
     Layer.provide(
       Layer.mergeAll(
         StateStoreLive.layer(join(path, "state.db")),

@@ -39,7 +39,13 @@ const gateway = (
 ): Effect.Effect<Gateway, StateError, Scope.Scope> => {
   const { copy = memoryCopy(id), state = Layer.fresh(StateStoreMemory.layer) } = given
   const parts = Layer.mergeAll(state, copy, SharedStoreMemory.layer(site))
-  return Effect.map(Layer.build(Layer.fresh(Live.layer(id).pipe(Layer.provide(parts)))), (built) => ({
+  const member = Layer.unwrap(
+    Effect.map(SiteCopy, ({ standing }) => {
+      const isOthers = (slot: number) => slot < 20_000 && slot >= 10_000 === (id === "a")
+      return Live.layer({ id, held: standing, isOthers, ask: () => Effect.void, read: Effect.succeed(null) })
+    })
+  )
+  return Effect.map(Layer.build(Layer.fresh(member.pipe(Layer.provide(parts)))), (built) => ({
     state: Context.get(built, StateStore),
     shared: Context.get(built, SharedState)
   }))

@@ -117,7 +117,8 @@ describe("SiteCopy", () => {
       yield* life(path, (copy) =>
         Effect.gen(function* () {
           const directory = [{ domain: "new.example", slot: 5 }]
-          yield* copy.take(page(1, [put(2)], { anew: true, last: false, directory }), now + 9)
+          const news = yield* copy.take(page(1, [put(2)], { anew: true, last: false, directory }), now + 9)
+          assert.deepStrictEqual(news, [put(2)])
           assert.deepStrictEqual(yield* slots(copy), [1, 2, 3])
           // Only when all was read it is as new as that.
           assert.deepStrictEqual((yield* copy.standing).readAt, { store: 3_000, own: now })
@@ -125,7 +126,7 @@ describe("SiteCopy", () => {
       )
       yield* life(path, (copy) =>
         Effect.gen(function* () {
-          yield* copy.take(page(2, [put(4)]), now)
+          assert.deepStrictEqual(yield* copy.take(page(2, [put(4)]), now), [put(4)])
           assert.deepStrictEqual(yield* copy.sweep, [released(1).mapping, released(3).mapping])
           assert.deepStrictEqual(yield* copy.sweep, [])
           assert.deepStrictEqual(yield* slots(copy), [2, 4])

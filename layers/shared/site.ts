@@ -1,0 +1,173 @@
+/** A gateway as a member of a site of several: its slots, its copy of the site, and what it asks the site for. */
+import { randomUUID } from "node:crypto"
+import { join } from "node:path"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import type { GatewayConfig } from "../../src/config/GatewayConfig.ts"
+import { proxyIpsOf, proxyNetworks, slotCapacity } from "../../src/control/standalone/proxyPool.ts"
+import { type StateError, StateStore, type StoredMapping } from "../../src/host/StateStore.ts"
+import { isExact } from "../../src/model/DomainPattern.ts"
+import { extendDirectory } from "../../src/shared/directory.ts"
+import { SharedState } from "../../src/shared/SharedState.ts"
+import { SharedStore } from "../../src/shared/SharedStore.ts"
+import { Site } from "../../src/shared/Site.ts"
+import { SiteCopy } from "../../src/shared/SiteCopy.ts"
+import { deadlineMs, SiteSource } from "../../src/shared/SiteSource.ts"
+import { type SlotSpan, type SlotZones, slotZones } from "../../src/shared/slotZones.ts"
+import * as SharedStateLive from "./SharedState.ts"
+import * as SiteCopyLive from "./SiteCopy.ts"
+
+/**
+ * `Site`, and the `StateStore` that tells the site what is put into it, over the gateway's own one.
+ * @param directory where the copy is kept; `null`: in memory
+ * @param policy the current one, whose exact names get places in the directory
+ */
+export const layer = (
+  directory: string | null,
+  policy: () => GatewayConfig
+): Layer.Layer<StateStore, StateError, StateStore | SharedStore> =>
+  Layer.unwrap(
+    Effect.sync(() => {
+      const ranges = proxyNetworks(policy().network)
+      const zones = Result.getOrThrow(slotZones(slotCapacity(ranges)))
+      const source = new SiteSource(zones)
+      const path = directory === null ? ":memory:" : join(directory, "site.db")
+      const isUsable = (slot: number) => proxyIpsOf(slot, ranges) !== undefined
+      return member({ source, zones, isUsable, policy }).pipe(Layer.provide(SiteCopyLive.layer(path, zones)))
+    })
+  )
+
+interface Parts {
+  readonly source: SiteSource
+  readonly zones: SlotZones
+  readonly isUsable: (slot: number) => boolean
+  readonly policy: () => GatewayConfig
+}
+
+const member = ({ isUsable, policy, source, zones }: Parts) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const own = yield* StateStore
+      const store = yield* SharedStore
+      const copy = yield* SiteCopy
+      const stored = yield* own.site
+      const { id } = stored ?? { id: randomUUID() }
+      let spans = stored?.spans ?? []
+      // Before anybody hears of it: who has had a number comes back with it.
+      if (stored === null) yield* own.putSite({ id, spans })
+      for (const span of spans) source.hold(span)
+      source.read(yield* copy.directory, (yield* copy.standing).readAt?.store ?? Number.NEGATIVE_INFINITY)
+
+      /** How far reservations go, of the client with the most. */
+      let next = 0
+      const imported = spans.length > 0 ? [] : blocksUnder(yield* own.mappings, zones)
+      /** The policy whose exact names all have places, or get none. */
+      let placed: GatewayConfig | null = null
+
+      const ask = Effect.fnUntraced(function* (gateway: number) {
+        if (source.wantsMore(next)) yield* store.lease(gateway, zones.count)
+        const current = policy()
+        const names = exactNames(current)
+        if (placed === current || names.every((name) => source.exact(name) !== undefined)) return
+        yield* store.extendDirectory((known) => {
+          const added = extendDirectory(known, names, zones.exact, isUsable)
+          if (added.length === 0) placed = current
+          return added
+        })
+      })
+
+      const read = Effect.gen(function* () {
+        const { blocks, gateway, readAt } = yield* copy.standing
+        const entries = yield* copy.directory
+        const isFirst = spans.length === 0
+        const theirs = isFirst && imported.every((no) => blocks.includes(no)) ? imported : []
+        const all = [
+          ...theirs.map(zones.block),
+          zones.own(gateway!),
+          ...blocks.filter((no) => !theirs.includes(no)).map(zones.block)
+        ]
+        const added = all.filter(({ from }) => !spans.some((span) => span.from === from))
+        if (added.length > 0) {
+          yield* own.putSite({ id, spans: [...spans, ...added] })
+          spans = [...spans, ...added]
+          for (const span of added) source.hold(span)
+        }
+        source.read(entries, readAt!.store)
+        if (added.length === 0) return null
+        if (!isFirst) return []
+        const known = new Set((yield* copy.mappings).map(keyOf))
+        const lost: Array<StoredMapping> = []
+        for (const row of yield* own.mappings) {
+          if (source.owns(row.slot) || entries.get(row.domain) === row.slot) continue
+          if (!known.has(keyOf(row))) lost.push(row)
+          // From now on the copy has it, and lets it go with all that others gave.
+          else yield* own.removeMapping(row, readAt!.own)
+        }
+        if (lost.length > 0) {
+          yield* Effect.logWarning(
+            `${lost.length} names of clients get other proxy addresses: the site has those that its state has for others`
+          )
+        }
+        return lost
+      })
+
+      const held = Effect.sync(() => (spans.length === 0 ? { gateway: null, blocks: imported } : heldBy(spans, zones)))
+      const standing = Effect.gen(function* () {
+        const { gateway, readAt } = yield* copy.standing
+        return {
+          gateway: heldBy(spans, zones).gateway ?? gateway,
+          store: yield* store.status,
+          readAt: readAt?.own ?? null,
+          reliedUntil: readAt === null ? null : readAt.own + deadlineMs,
+          untold: yield* copy.untold,
+          slots: { own: source.size, used: Math.min(next, source.size) }
+        }
+      })
+      const isOthers = (slot: number) => source.isOthers(slot)
+      const told = SharedStateLive.layer({ id, held, isOthers, ask, read })
+      const joined = Layer.effectContext(
+        Effect.gen(function* () {
+          const state = yield* StateStore
+          const shared = yield* SharedState
+          return Context.make(
+            StateStore,
+            StateStore.of({
+              ...state,
+              reserveSlots: (client, count) =>
+                Effect.tap(state.reserveSlots(client, count), (first) => {
+                  next = Math.max(next, first + count)
+                  return source.wantsMore(next) ? shared.again : Effect.void
+                })
+            })
+          ).pipe(Context.add(Site, { source, shared, standing }))
+        })
+      )
+      return Layer.provide(joined, told)
+    })
+  )
+
+const keyOf = ({ client, domain, slot }: StoredMapping): string => `${slot} ${client} ${domain}`
+
+/** The gateway's number and its blocks, which the spans are of. */
+const heldBy = (spans: ReadonlyArray<SlotSpan>, zones: SlotZones) => {
+  const isOwn = ({ from }: SlotSpan) => from >= zones.exact.to
+  const own = spans.find(isOwn)
+  return {
+    gateway: own === undefined ? null : (own.from - zones.own(0).from) / lengthOf(zones.own(0)),
+    blocks: spans.filter((span) => !isOwn(span)).map(({ from }) => from / lengthOf(zones.block(0)))
+  }
+}
+
+const lengthOf = ({ from, to }: SlotSpan): number => to - from
+
+/** The blocks from the first one up to that of the last slot that was given. */
+const blocksUnder = (mappings: ReadonlyArray<{ readonly slot: number }>, zones: SlotZones): ReadonlyArray<number> => {
+  const slots = mappings.map(({ slot }) => slot).filter((slot) => slot < zones.exact.from)
+  const last = slots.length === 0 ? -1 : Math.floor(slots.reduce((a, b) => Math.max(a, b)) / lengthOf(zones.block(0)))
+  return Array.from({ length: last + 1 }, (_, no) => no)
+}
+
+const exactNames = ({ resources }: GatewayConfig): ReadonlyArray<string> =>
+  resources.flatMap((resource) => (resource.kind === "dns" && isExact(resource.pattern) ? [resource.pattern] : []))

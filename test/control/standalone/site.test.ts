@@ -1,0 +1,219 @@
+/** Gateways of one site: what each tells its clients of names, and what it translates. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import * as fs from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
+import { answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
+import * as SharedStoreMemory from "../../../layers/memory/SharedStoreMemory.ts"
+import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
+import * as SiteLive from "../../../layers/shared/site.ts"
+import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
+import type { StateError } from "../../../src/host/StateStore.ts"
+import { StateStore } from "../../../src/host/StateStore.ts"
+import { ClientId } from "../../../src/model/Client.ts"
+import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { SharedStore } from "../../../src/shared/SharedStore.ts"
+import { dnsResource } from "../../support/access.ts"
+import { clientId } from "../../support/engineWorld.ts"
+import { ask, configOf, layerNames, withLogLines } from "../../support/standalone.ts"
+
+const wild = configOf([dnsResource("**.corp")])
+const exact = configOf([dnsResource("git.corp"), dnsResource("wiki.corp"), dnsResource("**.corp")])
+
+interface Gateway {
+  /** The IPv4 proxies that the client is told; none: an error. */
+  readonly told: (domain: string) => Effect.Effect<ReadonlyArray<string>>
+  /** The name that the client's packets to the address are for. */
+  readonly owner: (address: string) => Effect.Effect<string | undefined>
+}
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-site-"))),
+  (path) => Effect.sync(() => fs.rmSync(path, { recursive: true }))
+)
+
+/** What outlives a process. */
+interface Disk {
+  readonly state: Layer.Layer<StateStore>
+  readonly directory: string
+}
+
+const disk: Effect.Effect<Disk, never, Scope.Scope> = Effect.gen(function* () {
+  const built = yield* Layer.build(Layer.fresh(StateStoreMemory.layer))
+  return { state: Layer.succeedContext(built), directory: yield* folder }
+})
+
+/** Long enough for a batch and its way back, with turns for all that happens. */
+const aMoment = Effect.repeat(TestClock.adjust("10 millis"), { times: 50 })
+
+/** Names exist. `site`: `null`: the gateway is alone. */
+const start = Effect.fnUntraced(function* (
+  site: SharedStoreMemory.SiteMemory | null,
+  { directory, state }: Disk,
+  config: GatewayConfig = wild
+): Effect.fn.Return<Gateway, StateError, Scope.Scope> {
+  const member =
+    site === null
+      ? Layer.empty
+      : SiteLive.layer(directory, () => config).pipe(Layer.provide(SharedStoreMemory.layer(site)))
+  const gateway = layerNames(config).pipe(
+    Layer.provideMerge(DataPlaneRecording.layer),
+    Layer.provide(member),
+    Layer.provide(state)
+  )
+  const services = yield* Layer.build(Layer.fresh(gateway))
+  const run = <A, E>(effect: Effect.Effect<A, E, ResolverScript | Resolutions | TunnelNames>) =>
+    Effect.provide(effect, services)
+  yield* run(Effect.flatMap(ResolverScript, (script) => script.set("*", answer(["10.0.0.1"]))))
+  yield* run(Effect.flatMap(TunnelNames, ({ restore }) => restore))
+  yield* aMoment
+  return {
+    told: (domain) =>
+      run(ask(domain)).pipe(
+        Effect.map((given) => (given._tag === "Addresses" ? given.addresses : [])),
+        Effect.tap(() => aMoment)
+      ),
+    owner: (address) =>
+      run(
+        Effect.flatMap(Resolutions, ({ ownerOf }) => ownerOf(ClientId.make(clientId(1)), address)).pipe(
+          Effect.map((mapping) => mapping?.name.domain)
+        )
+      )
+  }
+})
+
+describe("gateways of a site", () => {
+  it.effect("tell a client the same proxies of a name, whichever it asks, and translate them before it does", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [a, b] = [yield* start(site, yield* disk), yield* start(site, yield* disk)]
+
+      const proxies = yield* a.told("git.corp")
+
+      assert.lengthOf(proxies, 4)
+      assert.strictEqual(yield* b.owner(proxies[0]!), "git.corp")
+      assert.deepStrictEqual(yield* b.told("git.corp"), proxies)
+      assert.lengthOf(new Set([...(yield* b.told("wiki.corp")), ...proxies]), 8)
+    })
+  )
+
+  it.effect("tell exact names the same proxies, whatever they were asked for first, at once", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [a, b] = [yield* start(site, yield* disk, exact), yield* start(site, yield* disk, exact)]
+      yield* site.leave
+
+      const [git, wiki] = [yield* a.told("git.corp"), yield* a.told("wiki.corp")]
+
+      assert.deepStrictEqual(yield* b.told("wiki.corp"), wiki)
+      assert.deepStrictEqual(yield* b.told("git.corp"), git)
+      assert.lengthOf(new Set([...git, ...wiki]), 8)
+    })
+  )
+
+  it.effect("go on giving proxies while the engine is away, and then all of them stand for the name everywhere", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [a, b] = [yield* start(site, yield* disk), yield* start(site, yield* disk)]
+      yield* site.leave
+
+      const [ofA, ofB] = [yield* a.told("git.corp"), yield* b.told("git.corp")]
+      assert.lengthOf(new Set([...ofA, ...ofB]), 8)
+      yield* site.comeBack
+      yield* aMoment
+
+      for (const gateway of [a, b]) {
+        for (const proxy of [...ofA, ...ofB]) assert.strictEqual(yield* gateway.owner(proxy), "git.corp")
+      }
+      assert.deepStrictEqual(yield* a.told("git.corp"), yield* b.told("git.corp"))
+    })
+  )
+
+  it.effect("give none before they have been at the engine once, which is told, and then at once", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const site = new SharedStoreMemory.SiteMemory()
+        yield* site.leave
+        const gateway = yield* start(site, yield* disk)
+
+        assert.deepStrictEqual(yield* gateway.told("git.corp"), [])
+        assert.include(lines.join("\n"), "before this gateway has reached the PostgreSQL of its site once")
+        yield* site.comeBack
+        yield* aMoment
+
+        assert.lengthOf(yield* gateway.told("git.corp"), 4)
+      })
+    )
+  )
+
+  it.effect("know after a restart what the others gave, without the engine; for a day, and not longer", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [mine, theirs] = [yield* disk, yield* disk]
+      const during = <A>(of: Disk, use: (gateway: Gateway) => Effect.Effect<A>) =>
+        Effect.scoped(Effect.flatMap(start(site, of), use))
+      const proxies = yield* during(theirs, (gateway) => gateway.told("git.corp"))
+      const own = yield* during(mine, (gateway) => gateway.told("wiki.corp"))
+      yield* site.leave
+
+      assert.strictEqual(yield* during(mine, (gateway) => gateway.owner(proxies[0]!)), "git.corp")
+      yield* TestClock.adjust("25 hours")
+
+      const again = yield* start(site, mine)
+      assert.isUndefined(yield* again.owner(proxies[0]!))
+      assert.deepStrictEqual(yield* again.told("wiki.corp"), own)
+      const other = yield* again.told("git.corp")
+      assert.lengthOf(new Set([...other, ...proxies]), 8)
+    })
+  )
+
+  it.effect("keep what the first of them gave when it was alone; another one's own from before is no name's", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [first, second] = [yield* disk, yield* disk]
+      const alone = (of: Disk, domain: string) =>
+        Effect.scoped(Effect.flatMap(start(null, of), (gateway) => gateway.told(domain)))
+      const before = yield* alone(first, "git.corp")
+      assert.deepStrictEqual(yield* alone(second, "wiki.corp"), before)
+
+      const a = yield* start(site, first)
+      const lines: Array<string> = []
+      const b = yield* withLogLines((seen) =>
+        Effect.tap(start(site, second), () => Effect.sync(() => void lines.push(...seen)))
+      )
+
+      for (const gateway of [a, b]) assert.deepStrictEqual(yield* gateway.told("git.corp"), before)
+      assert.lengthOf(new Set([...(yield* b.told("wiki.corp")), ...before]), 8)
+      assert.deepStrictEqual(yield* a.told("wiki.corp"), yield* b.told("wiki.corp"))
+      assert.include(lines.join("\n"), "1 names of clients get other proxy addresses")
+    })
+  )
+
+  it.effect("withdraw a name whose slot the engine has for another one, loudly, and give it another", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const site = new SharedStoreMemory.SiteMemory()
+        const of = yield* disk
+        const a = yield* start(site, of)
+        yield* site.leave
+        const proxies = yield* a.told("git.corp")
+        const [row] = yield* Effect.flatMap(StateStore, ({ mappings }) => mappings).pipe(Effect.provide(of.state))
+        yield* site.comeBack
+        yield* Effect.flatMap(SharedStore, ({ write }) =>
+          write([{ _tag: "Put", mapping: { ...row!, domain: "wiki.corp" } }])
+        ).pipe(Effect.provide(SharedStoreMemory.layer(site)))
+        yield* aMoment
+
+        assert.strictEqual(yield* a.owner(proxies[0]!), "wiki.corp")
+        assert.include(lines.join("\n"), "and git.corp gets another one")
+        assert.lengthOf(new Set([...(yield* a.told("git.corp")), ...proxies]), 8)
+      })
+    )
+  )
+})
