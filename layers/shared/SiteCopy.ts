@@ -95,7 +95,10 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
       const nothing = () => {}
       /** Some of what was not read since, which is forgotten; none is left where it yields none. */
       const past = (reading: number): Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError> =>
-        together(() => sql.sweep.all(reading, rowsAtOnce) as unknown as ReadonlyArray<ReleasedMapping>)
+        Effect.tap(
+          together(() => sql.sweep.all(reading, rowsAtOnce) as unknown as ReadonlyArray<ReleasedMapping>),
+          Effect.yieldNow
+        )
 
       /** Yields whether it is news: what becomes of own slots is decided here. */
       const takeChange = (
