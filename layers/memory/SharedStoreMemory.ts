@@ -45,6 +45,8 @@ export class SiteMemory {
   }
   /** Which gateways have signed in since the start. */
   readonly signedIn = new Set<number>()
+  /** Whether another process is the gateway that signs in. */
+  isTaken = false
   private made = 0
   private readonly listeners = new Set<Queue.Queue<void>>()
   private status: SharedStoreStatus = { _tag: "Connected", at, sinceMs: 0 }
@@ -140,54 +142,56 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
         status: site.standing,
         news,
         signIn: ({ blocks, cursor, directory, gateway, id }) =>
-          site
-            .change((tables, revision, now) => {
-              const known = tables.gateways.get(id)
-              if (known !== undefined && known === (gateway ?? known) && site.signedIn.has(known)) {
-                return [{ gateway: known, lost: false }, null]
-              }
-              const allAreGone = site.signedIn.size === 0 && tables.revisions.at(-1)!.at <= now - dayMs
-              const lost = allAreGone || !isKept(tables.revisions, cursor)
-              const revisions = allAreGone
-                ? tables.revisions.map(({ at }) => ({ token: "none", at }))
-                : tables.revisions
-              const numbers = [...tables.gateways.values()]
-              const no = known ?? gateway ?? Math.max(-1, ...numbers) + 1
-              const gateways = new Map(tables.gateways).set(id, no)
-              const leased = new Map(tables.blocks)
-              const entries = new Map(tables.directory)
-              const areOthers = blocks.some((block) => (leased.get(block) ?? no) !== no)
-              if (lost) {
-                if (!areOthers) for (const block of blocks) leased.set(block, no)
-                const taken = new Set([...entries.values()].map(({ value }) => value.slot))
-                for (const value of directory) {
-                  if (!entries.has(value.domain) && !taken.has(value.slot)) {
-                    entries.set(value.domain, { value, revision })
+          site.isTaken
+            ? new SharedStoreError({ reason: "Taken", message: `PostgreSQL ${at}: taken — stop it` })
+            : site
+                .change((tables, revision, now) => {
+                  const known = tables.gateways.get(id)
+                  if (known !== undefined && known === (gateway ?? known) && site.signedIn.has(known)) {
+                    return [{ gateway: known, lost: false }, null]
                   }
-                }
-              }
-              const isTaken = known === undefined && numbers.includes(no)
-              const isOther = gateway !== null && gateway !== no
-              if (isTaken || isOther || (lost && areOthers && gateway !== null)) return [null, null]
-              site.signedIn.add(no)
-              return [
-                { gateway: no, lost },
-                {
-                  gateways,
-                  directory: entries,
-                  blocks: leased,
-                  revisions,
-                  mappings: allAreGone ? new Map() : tables.mappings
-                }
-              ]
-            })
-            .pipe(
-              Effect.flatMap((signedIn) =>
-                signedIn === null
-                  ? new SharedStoreError({ reason: "Failed", message: `PostgreSQL ${at}: two owners — choose one` })
-                  : Effect.succeed(signedIn)
-              )
-            ),
+                  const allAreGone = site.signedIn.size === 0 && tables.revisions.at(-1)!.at <= now - dayMs
+                  const lost = allAreGone || !isKept(tables.revisions, cursor)
+                  const revisions = allAreGone
+                    ? tables.revisions.map(({ at }) => ({ token: "none", at }))
+                    : tables.revisions
+                  const numbers = [...tables.gateways.values()]
+                  const no = known ?? gateway ?? Math.max(-1, ...numbers) + 1
+                  const gateways = new Map(tables.gateways).set(id, no)
+                  const leased = new Map(tables.blocks)
+                  const entries = new Map(tables.directory)
+                  const areOthers = blocks.some((block) => (leased.get(block) ?? no) !== no)
+                  if (lost) {
+                    if (!areOthers) for (const block of blocks) leased.set(block, no)
+                    const taken = new Set([...entries.values()].map(({ value }) => value.slot))
+                    for (const value of directory) {
+                      if (!entries.has(value.domain) && !taken.has(value.slot)) {
+                        entries.set(value.domain, { value, revision })
+                      }
+                    }
+                  }
+                  const isTaken = known === undefined && numbers.includes(no)
+                  const isOther = gateway !== null && gateway !== no
+                  if (isTaken || isOther || (lost && areOthers && gateway !== null)) return [null, null]
+                  site.signedIn.add(no)
+                  return [
+                    { gateway: no, lost },
+                    {
+                      gateways,
+                      directory: entries,
+                      blocks: leased,
+                      revisions,
+                      mappings: allAreGone ? new Map() : tables.mappings
+                    }
+                  ]
+                })
+                .pipe(
+                  Effect.flatMap((signedIn) =>
+                    signedIn === null
+                      ? new SharedStoreError({ reason: "Failed", message: `PostgreSQL ${at}: two owners — choose one` })
+                      : Effect.succeed(signedIn)
+                  )
+                ),
         write: (changes) =>
           changes.length > maxWritten
             ? Effect.die(new Error(`${changes.length} changes at once`))

@@ -6,7 +6,7 @@ import { maxGateways } from "../../src/shared/slotZones.ts"
 import { sharedStoreError } from "./explainSql.ts"
 import { changing, isKept, remembered, revised } from "./revisions.ts"
 import { decodeNumber } from "./rows.ts"
-import type { Work } from "./Session.ts"
+import type { Query, Work } from "./Session.ts"
 
 /** Another one after each start, and for tables that were made anew: whoever signed in to it has told what he has. */
 const incarnation =
@@ -20,7 +20,11 @@ export const signIn =
     Effect.gen(function* () {
       const history = [cursor?.head ?? null, cursor?.token ?? null]
       const [known] = yield* query(signedIn, [id, gateway, ...history])
-      if (known !== undefined) return { gateway: (yield* decodeNumber(known)).no, lost: false }
+      if (known !== undefined) {
+        const { no } = yield* decodeNumber(known)
+        yield* beOne(at, query, no)
+        return { gateway: no, lost: false }
+      }
       return yield* changing(
         query,
         Effect.gen(function* () {
@@ -35,6 +39,7 @@ export const signIn =
           if (row === undefined && gateway === null) return yield* noneLeft(at)
           const { no } = row === undefined ? { no: null } : yield* decodeNumber(row)
           if (no === null || (gateway !== null && no !== gateway)) return yield* twoOwners(at)
+          yield* beOne(at, query, no)
           if (lost) {
             yield* query(`WITH revised AS (${revised}) SELECT FROM revised`)
             yield* query(restoreDirectory, [PgTypes.json(directory)])
@@ -48,6 +53,18 @@ export const signIn =
         })
       )
     })
+
+/** Until the connection ends no other one is this gateway's: two processes would give one slot to two names. */
+const beOne = Effect.fnUntraced(function* (at: string, query: Query, no: number) {
+  const [row] = yield* query("SELECT pg_try_advisory_lock(1398893690, $1) AS mine", [no])
+  if (row?.["mine"] === true) return
+  return yield* sharedStoreError(
+    "Taken",
+    at,
+    `another process is gateway ${no} of the site at this moment`,
+    "stop it, or end this one and give it a state directory that is no copy of that one's: sallyport backup there, sallyport restore here"
+  )
+})
 
 const signedIn = `
   SELECT no FROM sallyport.gateway

@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import type { GatewayConfig } from "../../src/config/GatewayConfig.ts"
 import { proxyIpsOf, proxyNetworks, slotCapacity } from "../../src/control/standalone/proxyPool.ts"
 import { type StateError, StateStore, type StoredMapping } from "../../src/host/StateStore.ts"
+import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { isExact } from "../../src/model/DomainPattern.ts"
 import { extendDirectory } from "../../src/shared/directory.ts"
 import { SharedState } from "../../src/shared/SharedState.ts"
@@ -38,6 +39,9 @@ export const layer = (
       return member({ source, zones, isUsable, policy }).pipe(Layer.provide(SiteCopyLive.layer(path, zones)))
     })
   )
+
+/** PostgreSQL gives a connection up that it has not heard of for 5 s. */
+const takenMs = 30_000
 
 interface Parts {
   readonly source: SiteSource
@@ -113,6 +117,26 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
         return lost
       })
 
+      /** When another process was first this gateway; `null`: none is. */
+      let takenAt: number | null = null
+      let hasBeenThere = false
+      const signIn: SharedStore["Service"]["signIn"] = (as) =>
+        Effect.tapError(
+          Effect.tap(store.signIn(as), () =>
+            Effect.sync(() => {
+              hasBeenThere = true
+              takenAt = null
+              source.take(false)
+            })
+          ),
+          Effect.fnUntraced(function* ({ reason }) {
+            if (reason !== "Taken") return
+            const now = yield* monotonicMillis
+            takenAt ??= now
+            // One's own connection of before may not have been given up yet.
+            if (!hasBeenThere || now - takenAt >= takenMs) source.take(true)
+          })
+        )
       const held = Effect.sync(() => (spans.length === 0 ? { gateway: null, blocks: imported } : heldBy(spans, zones)))
       const standing = Effect.gen(function* () {
         const { gateway, readAt } = yield* copy.standing
@@ -144,7 +168,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
           ).pipe(Context.add(Site, { source, shared, standing }))
         })
       )
-      return Layer.provide(joined, told)
+      return joined.pipe(Layer.provide(told), Layer.provide(Layer.succeed(SharedStore, { ...store, signIn })))
     })
   )
 

@@ -48,9 +48,7 @@ const controlPlane: Judgement = ({ controlPlane: { connected, detail, kind } }) 
 const siteAway: Judgement = ({ at, site }) => {
   if (site === undefined || site.postgres.wrong === null) return []
   const { since, wrong } = site.postgres
-  if (site.gateway === null) {
-    return [trouble("failing", `new names get no proxy IPs, since the site was never reached: ${wrong}`, since, "")]
-  }
+  if (site.slots.own === 0) return [trouble("failing", `new names get no proxy IPs: ${wrong}`, since, "")]
   const left = (site.reliedUntil ?? 0) - at
   const others =
     left <= 0 ? "but what other gateways gave is forgotten" : `what other gateways gave for ${formatAge(left)} more`

@@ -19,6 +19,8 @@ export class SiteSource implements SlotSource {
   /** In the order in which they came; the blocks of what it gave when it was alone come first. */
   private readonly spans: Array<SlotSpan> = []
   private directory: ReadonlyMap<string, number> = new Map()
+  /** Another process gives the same slots. */
+  private isTaken = false
   private engineDate = Number.NEGATIVE_INFINITY
 
   constructor(zones: SlotZones) {
@@ -42,7 +44,13 @@ export class SiteSource implements SlotSource {
     return last === undefined || next > this.size - lengthOf(last) / 2
   }
 
+  /** Whether another process is this gateway: two would give one slot to two names, so this one gives none. */
+  take(isTaken: boolean): void {
+    this.isTaken = isTaken
+  }
+
   get size(): number {
+    if (this.isTaken) return 0
     return this.spans.reduce((size, span) => size + lengthOf(span), 0)
   }
 

@@ -71,17 +71,17 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
         yield* reserve(of, step.count)
         continue
       }
+      if (of.slots.givesNone) {
+        yield* loudly(
+          "site",
+          "new names get no proxy addresses, since this gateway has none to give in its site: sallyport status says why"
+        )
+        return undefined
+      }
       // A clock that jumped ahead lets nothing rest shorter.
       const lived = began.date + (yield* monotonicMillis) - began.at
       const rested = yield* store.takeRested(of.client.id, step.before - Math.max(0, now - lived))
       if (rested === null) {
-        if (of.slots.givesNone) {
-          yield* loudly(
-            "site",
-            "new names get no proxy addresses before this gateway has reached the PostgreSQL of its site once: see sallyport status"
-          )
-          return undefined
-        }
         yield* loudly(
           `slots of ${of.client.id}`,
           `${of.client.id} has used up its proxy addresses: give the gateway larger proxy ranges (network: in sallyport.yaml)`

@@ -107,7 +107,7 @@ export class Slots {
     return undefined
   }
 
-  /** A gateway of a site has none to give before it has come there once. */
+  /** A gateway of a site has none to give before it has come there once, nor while another process is that gateway. */
   get givesNone(): boolean {
     return this.source.size === 0
   }

@@ -2,7 +2,7 @@
 import { type ProxyNetworks, slotCapacity } from "./proxyPool.ts"
 
 export interface SlotSource {
-  /** How many slots there are to give to a client. Grows only. */
+  /** How many slots there are to give to a client; none for a while, or more than before. */
   readonly size: number
   /** The one that is given as the `n`th, from 0 on; always the same one. */
   readonly slotAt: (n: number) => number

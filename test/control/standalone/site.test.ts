@@ -143,7 +143,7 @@ describe("gateways of a site", () => {
         const gateway = yield* start(site, yield* disk)
 
         assert.deepStrictEqual(yield* gateway.told("git.corp"), [])
-        assert.include(lines.join("\n"), "before this gateway has reached the PostgreSQL of its site once")
+        assert.include(lines.join("\n"), "this gateway has none to give in its site")
         yield* site.comeBack
         yield* aMoment
 
@@ -192,6 +192,46 @@ describe("gateways of a site", () => {
       assert.lengthOf(new Set([...(yield* b.told("wiki.corp")), ...before]), 8)
       assert.deepStrictEqual(yield* a.told("wiki.corp"), yield* b.told("wiki.corp"))
       assert.include(lines.join("\n"), "1 names of clients get other proxy addresses")
+    })
+  )
+
+  it.effect("give nothing while another process is the same gateway, which is told, and then go on", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const site = new SharedStoreMemory.SiteMemory()
+        const of = yield* disk
+        const known = yield* Effect.scoped(Effect.flatMap(start(site, of), (gateway) => gateway.told("git.corp")))
+        site.isTaken = true
+        const copy = yield* start(site, of)
+
+        assert.deepStrictEqual(yield* copy.told("wiki.corp"), [])
+        assert.include(lines.join("\n"), "this gateway has none to give in its site")
+        // What it has given it goes on to translate.
+        assert.deepStrictEqual(yield* copy.told("git.corp"), known)
+        site.isTaken = false
+        yield* site.comeBack
+        yield* aMoment
+
+        assert.lengthOf(yield* copy.told("wiki.corp"), 4)
+      })
+    )
+  )
+
+  it.effect("go on for half a minute where it may be their own connection of before that has not ended", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const gateway = yield* start(site, yield* disk)
+      site.isTaken = true
+      yield* TestClock.adjust("1 second")
+      yield* site.comeBack
+      yield* aMoment
+      assert.lengthOf(yield* gateway.told("git.corp"), 4)
+
+      yield* TestClock.adjust("31 seconds")
+      yield* site.comeBack
+      yield* aMoment
+
+      assert.deepStrictEqual(yield* gateway.told("wiki.corp"), [])
     })
   )
 

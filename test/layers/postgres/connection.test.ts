@@ -91,6 +91,33 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
     })
   )
 
+  it.live("makes a gateway of one process at a time: another one is told what to do, until that one has ended", () =>
+    Effect.gen(function* () {
+      const layer = live(addressOf(yield* postgres.database, postgres))
+      const copy = yield* openStore(layer)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const first = yield* openStore(layer)
+          yield* first.signIn(signIn("a"))
+          yield* copy.signIn(signIn("b"))
+
+          const { message, reason } = yield* Effect.flip(copy.signIn(signIn("a")))
+
+          assert.strictEqual(reason, "Taken")
+          assert.match(
+            message,
+            /another process is gateway 0 of the site at this moment — stop it, or .*sallyport restore/
+          )
+          // Who is there already comes again, and tells all that it has to tell.
+          yield* first.signIn(signIn("a"))
+          yield* first.write([put(1)])
+        })
+      )
+      yield* isConnected(copy)
+      yield* until(Effect.map(Effect.result(copy.signIn(signIn("a"))), ({ _tag }) => _tag === "Success"))
+    })
+  )
+
   it.live("brings news that nobody has told of, a moment later", () =>
     Effect.gen(function* () {
       const database = yield* postgres.database
