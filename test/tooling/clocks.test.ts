@@ -22,6 +22,7 @@ const readers: Readonly<Record<string, string>> = {
   "layers/host/stateBackup.ts": "the date of a backup",
   "layers/lab/devPortalServer.ts": "expiry dates that the portal hands out",
   "layers/memory/DataPlaneMemory.ts": "TAI64N",
+  "layers/memory/PresenceStoreMemory.ts": "the clock of a site's store",
   "layers/memory/SharedStoreMemory.ts": "the clock of a site's store",
   "layers/monitor/dashboardRoutes.ts": "dates of what the dashboard draws",
   "layers/shared/SharedState.ts": "a date that outlives the process",
