@@ -36,6 +36,22 @@ const steps: ReadonlyArray<ReadonlyArray<string>> = [
     )`,
     "CREATE INDEX mapping_rev ON sallyport.mapping (rev)",
     "CREATE INDEX mapping_gone ON sallyport.mapping (rev) WHERE gone"
+  ],
+  // Dates are epoch milliseconds of the server.
+  [
+    `CREATE UNLOGGED TABLE sallyport.heartbeat (
+      gateway smallint PRIMARY KEY REFERENCES sallyport.gateway ON DELETE CASCADE, epoch double precision NOT NULL,
+      at double precision NOT NULL, clients integer NOT NULL, master_since double precision, heir smallint
+    )`,
+    "CREATE SEQUENCE sallyport.presence_rev",
+    `CREATE UNLOGGED TABLE sallyport.presence (
+      gateway smallint NOT NULL REFERENCES sallyport.gateway ON DELETE CASCADE, public_key text NOT NULL,
+      epoch double precision NOT NULL, address text NOT NULL, port integer NOT NULL, local text, tai64n text,
+      sent_tick bigint NOT NULL, handshake_at double precision NOT NULL, rev bigint NOT NULL,
+      PRIMARY KEY (gateway, public_key)
+    )`,
+    "CREATE INDEX presence_rev_of ON sallyport.presence (gateway, rev)",
+    "CREATE INDEX presence_handshake_at ON sallyport.presence (handshake_at)"
   ]
 ]
 

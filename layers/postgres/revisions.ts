@@ -60,6 +60,11 @@ export const prune: Work<void> = (query) =>
         DELETE FROM sallyport.revision USING (
           SELECT rev FROM sallyport.revision WHERE rev < ${old} ORDER BY rev LIMIT ${prunedAtOnce}
         ) AS past WHERE revision.rev = past.rev`)
+      yield* query(`
+        DELETE FROM sallyport.presence USING (
+          SELECT gateway, public_key, rev FROM sallyport.presence
+          WHERE handshake_at < extract(epoch FROM now() - interval '${remembered}')::float8 * 1000 LIMIT ${prunedAtOnce}
+        ) AS past WHERE (presence.gateway, presence.public_key, presence.rev) = (past.gateway, past.public_key, past.rev)`)
     }
     yield* query("COMMIT")
   })

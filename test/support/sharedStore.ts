@@ -36,7 +36,7 @@ export const openStore = (layer: Layer.Layer<SharedStore>): Effect.Effect<Store,
   Effect.tap(makeStore(layer), isConnected)
 
 /** Waits until it is. */
-export const isConnected = (store: Store): Effect.Effect<void> =>
+export const isConnected = (store: Pick<Store, "status">): Effect.Effect<void> =>
   until(Effect.map(store.status, ({ _tag }) => _tag === "Connected"))
 
 /** In real time, whatever the clock of the test does. */
