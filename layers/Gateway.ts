@@ -17,7 +17,7 @@ import type { ControlPlane } from "../src/control/ControlPlane.ts"
 import type { DataPlane } from "../src/dataplane/DataPlane.ts"
 import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
-import type { HostError } from "../src/host/HostNetwork.ts"
+import type { HostError, HostNetwork } from "../src/host/HostNetwork.ts"
 import { NameFiles } from "../src/host/NameFiles.ts"
 import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
@@ -98,7 +98,8 @@ export const layer = (
       )
       const policy = Effect.map(Registry, (registry) => () => registry.current().config)
       const site = config.state === null ? Layer.empty : siteOf(config.state, config.stateDir, policy)
-      return gateway(options).pipe(
+      const presence = config.state === null ? Layer.empty : presenceOf(config.state)
+      return gateway(options, presence).pipe(
         Layer.provide(site),
         Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"), options)),
         Layer.provide(Layer.effectDiscard(Effect.andThen(told, mayStart))),
@@ -126,7 +127,25 @@ const siteOf = (
     })
   )
 
-const gateway = (options: GatewayOptions) =>
+/** The same. */
+const presenceOf = (address: PostgresAddress) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const presence = yield* load(() => import("./shared/Presence.ts"))
+      const PresenceStore = yield* load(() => import("./postgres/PresenceStore.ts"))
+      const VirtualAddress = yield* load(() => import("./shared/VirtualAddress.ts"))
+      const NodeFileSystem = yield* load(() => import("@effect/platform-node/NodeFileSystem"))
+      return presence.layer.pipe(
+        Layer.provide(PresenceStore.layer(address)),
+        Layer.provide(VirtualAddress.layer),
+        Layer.provide(NodeFileSystem.layer)
+      )
+    })
+  )
+
+type PresenceLayer = Layer.Layer<never, LoadError, DataPlane | HostNetwork | Registry>
+
+const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const startedAt = yield* monotonicMillis
@@ -172,7 +191,7 @@ const gateway = (options: GatewayOptions) =>
         )
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
-      return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, options)))
+      return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, presence, options)))
     })
   )
 
@@ -180,7 +199,12 @@ const gateway = (options: GatewayOptions) =>
 export const runGateway = (config: GatewayConfig, options?: GatewayOptions) =>
   Effect.provide(gatewayFailure, layer(config, options))
 
-const services = (registry: Registry["Service"], privateKey: Uint8Array, { swap }: GatewayOptions) => {
+const services = (
+  registry: Registry["Service"],
+  privateKey: Uint8Array,
+  presence: PresenceLayer,
+  { swap }: GatewayOptions
+) => {
   const { config } = registry.current()
   const { device, fwmark, listenPort: port, masquerade, network: ranges } = config
   const floors = {
@@ -202,6 +226,7 @@ const services = (registry: Registry["Service"], privateKey: Uint8Array, { swap 
     Layer.provide(TunnelNamesLive.layer(config)),
     // Before the packets begin: the worker starts with all keys.
     Layer.provideMerge(KeyRotationLive.layer({ publicKeyOf })),
+    Layer.provideMerge(presence),
     Layer.provideMerge(gatewayServices(floors, swap))
   )
 }

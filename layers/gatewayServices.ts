@@ -65,7 +65,7 @@ export const gatewayServices = (
     Layer.provideMerge(parts.resolver),
     Layer.provideMerge([UpstreamLive.layer({ sets }), destinations(ranges)]),
     Layer.provideMerge([parts.dnsSockets, parts.dataPlane]),
-    Layer.provide(parts.host),
+    Layer.provideMerge(parts.host),
     Layer.provideMerge([ForeignNetworksLive.layer, IpFamiliesLive.layer, EventLogLive.layer, dates])
   )
 }

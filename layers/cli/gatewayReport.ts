@@ -15,6 +15,7 @@ import { IpFamilies } from "../../src/host/IpFamilies.ts"
 import { Tunnel } from "../../src/host/Tunnel.ts"
 import { defectCounts } from "../../src/loops/outlive.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import { Presence } from "../../src/shared/Presence.ts"
 import { Site } from "../../src/shared/Site.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
@@ -54,6 +55,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     mappings: yield* resolutions.list,
     authorizations: yield* (yield* Authorizations).list,
     site: yield* standing,
+    presence: yield* (yield* Presence)?.report ?? Effect.succeed(null),
     host: yield* (yield* Tunnel).kept,
     ipv6: (yield* IpFamilies).ipv6(),
     foreignNetworks: (yield* ForeignNetworks).list(),

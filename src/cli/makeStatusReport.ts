@@ -16,6 +16,7 @@ import { formatHostPort } from "../packet/endpoint.ts"
 import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
+import type { SiteReport } from "../shared/Ownership.ts"
 import type { SiteStanding } from "../shared/Site.ts"
 import { describeReason } from "./describeReason.ts"
 import { type StatusReport, statusVersion } from "./statusReport.ts"
@@ -57,6 +58,8 @@ export interface StatusInput {
   readonly workerEpoch: number
   /** `null`: the gateway is alone. */
   readonly site: SiteStanding | null
+  /** Where its clients are, and the other gateways; `null`: the same. */
+  readonly presence: SiteReport | null
   readonly host: HostKept
   readonly ipv6: Ipv6
   readonly foreignNetworks: ReadonlyArray<ForeignNetwork>
@@ -100,7 +103,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
     },
-    ...(input.site === null ? {} : { site: siteRow(input.site, dateOf) }),
+    ...(input.site === null ? {} : { site: siteRow(input.site, input.presence, dateOf) }),
     http:
       input.http === undefined || input.http === null
         ? null
@@ -137,6 +140,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       const endpoint = state?.endpoint ?? null
       const twoPlaces = input.twoPlaces.get(client.id)
       const activity = input.activity.clients.get(client.id)
+      const owner = input.presence?.owners.get(client.id)
       return {
         name: client.id,
         publicKey: client.publicKey,
@@ -155,6 +159,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
         unusedAnswers: activity?.unusedAnswers ?? 0,
         ...gatewayKeyOf(input, client.id),
         ...(state === undefined || state.behindMs === 0 ? {} : { clockWasAheadMs: state.behindMs }),
+        ...(owner === undefined ? {} : { owner }),
         ...(twoPlaces === undefined ? {} : { twoPlaces: { ...twoPlaces, at: dateOf(twoPlaces.at) } })
       }
     }),
@@ -210,8 +215,13 @@ const gatewayKeyOf = (
   return { gatewayKey: known === publicKey ? "current" : known === ending?.publicKey ? "ending" : "gone" }
 }
 
-const siteRow = ({ store, ...standing }: SiteStanding, dateOf: (time: number) => number) => ({
+const siteRow = (
+  { store, ...standing }: SiteStanding,
+  presence: SiteReport | null,
+  dateOf: (time: number) => number
+) => ({
   ...standing,
+  gateways: (presence?.gateways ?? []).map((gateway) => ({ ...gateway, heardAt: dateOf(gateway.heardAt) })),
   postgres: {
     server: store._tag === "Connected" ? store.at : null,
     since: dateOf(store.sinceMs),

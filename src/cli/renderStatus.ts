@@ -143,7 +143,7 @@ const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string
     ...(dnsServers.length === 0
       ? []
       : [`${counted(dnsServers.length, "DNS server")}, ${silent === 0 ? "all answer" : `${silent} silent`}`]),
-    ...(site === undefined ? [] : [siteLine(site, at)])
+    ...(site === undefined ? [] : [siteLine(site, at), ...gatewayLines(site, at)])
   ].map((line) => fit(line, width))
 }
 
@@ -151,6 +151,21 @@ const siteLine = ({ gateway, postgres, untold }: NonNullable<StatusReport["site"
   const where = postgres.server === null ? "PostgreSQL away" : `PostgreSQL ${postgres.server}`
   const rest = untold === 0 ? "" : `, ${counted(untold, "change")} still to be told`
   return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}`
+}
+
+/** More are counted. */
+const maxGateways = 8
+
+/** One for each of the others. */
+const gatewayLines = ({ gateways }: NonNullable<StatusReport["site"]>, at: number): ReadonlyArray<string> => {
+  const others = gateways.filter(({ own }) => !own)
+  const lines = others.slice(0, maxGateways).map(({ alive, clients, gateway, heardAt, master }) => {
+    const state = alive ? `${counted(clients, "client")} connected` : `silent for ${formatAge(at - heardAt)}`
+    return `gateway ${gateway}: ${state}${alive && master ? ", has the virtual address" : ""}`
+  })
+  return others.length <= maxGateways
+    ? lines
+    : [...lines, `and ${counted(others.length - maxGateways, "more gateway")}`]
 }
 
 /** Tables with as many rows as there is room for, the worst and the latest first. */

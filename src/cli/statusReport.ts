@@ -33,6 +33,8 @@ const ClientRow = Schema.Struct({
   gatewayKey: Schema.optionalKey(Schema.Literals(["current", "ending", "gone"])),
   /** The client's clock was ahead: its last handshake was dated this long before an earlier one. */
   clockWasAheadMs: Schema.optionalKey(Millis),
+  /** It is at another gateway of the site: the number of that one. */
+  owner: Schema.optionalKey(Schema.Finite),
   /** Its key is in use at these places by turns; when it last went from one to the other. */
   twoPlaces: Schema.optionalKey(Schema.Struct({ endpoints: Schema.Array(Schema.String), at: Millis }))
 })
@@ -118,7 +120,22 @@ export const StatusReport = Schema.Struct({
       /** Names, and ends of them, that are still to be told. */
       untold: Schema.Finite,
       /** Slots of a client that are this gateway's to give, and how many of them were set aside for the client with the most. */
-      slots: Schema.Struct({ own: Schema.Finite, used: Schema.Finite })
+      slots: Schema.Struct({ own: Schema.Finite, used: Schema.Finite }),
+      /** All that have been heard of, by number; as it was last known, while PostgreSQL is away. */
+      gateways: Schema.Array(
+        Schema.Struct({
+          gateway: Schema.Finite,
+          /** It is this one. */
+          own: Schema.Boolean,
+          /** It was heard of within 3 s. */
+          alive: Schema.Boolean,
+          heardAt: Millis,
+          /** With a session there. */
+          clients: Schema.Finite,
+          /** It says that it has the virtual address. */
+          master: Schema.Boolean
+        })
+      )
     })
   ),
   /** Where metrics, health and dashboard are served, and why they are not; `null`: they are not meant to be. */

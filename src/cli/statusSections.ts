@@ -73,7 +73,9 @@ export const clientTable = (
       client.name,
       ...withTunnel(client.tunnel4),
       ...withKey(keyNames[client.gatewayKey ?? "never"]),
-      client.connected ? `${client.endpoint ?? "?"}${client.path === null ? "" : `, ${client.path}`}` : "-",
+      client.connected
+        ? `${client.endpoint ?? "?"}${client.path === null ? "" : `, ${client.path}`}`
+        : elsewhere(client),
       ago(at, client.lastHandshakeAt),
       ago(at, client.lastActivityAt),
       formatBytes(client.bytesIn ?? 0),
@@ -84,6 +86,8 @@ export const clientTable = (
     width
   )
 }
+
+const elsewhere = ({ owner }: ClientRow): string => (owner === undefined ? "-" : `at gateway ${owner}`)
 
 /** Whether it is worth a column which key of the gateway each client has: one is being replaced, or a client has one that is gone. */
 export const tellsKeys = ({ clients, gateway }: StatusReport): boolean =>

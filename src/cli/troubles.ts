@@ -55,6 +55,21 @@ const siteAway: Judgement = ({ at, site }) => {
   return [trouble("odd", `the site is away: ${wrong}`, since, `all goes on meanwhile, ${others}`)]
 }
 
+/** As far as is known: the others are not heard of while PostgreSQL is away. */
+const silentGateways: Judgement = ({ site }) =>
+  site === undefined || site.postgres.wrong !== null
+    ? []
+    : site.gateways
+        .filter(({ alive }) => !alive)
+        .map(({ gateway, heardAt }) =>
+          trouble(
+            "odd",
+            `gateway ${gateway} of the site is silent`,
+            heardAt,
+            "see whether it runs, and reaches PostgreSQL"
+          )
+        )
+
 const firewallLosses: Judgement = ({ firewall }) =>
   (firewall?.lost ?? []).map(({ fix, likely, packets, since, what }) =>
     trouble(
@@ -372,6 +387,7 @@ const judgements: ReadonlyArray<Judgement> = [
   hostWrong,
   controlPlane,
   siteAway,
+  silentGateways,
   silentServers,
   defects,
   silentAddresses,

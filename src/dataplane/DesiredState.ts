@@ -35,7 +35,7 @@ import type { Order, PlaceClient, PlaceMapping } from "./orders.ts"
 /** Clients heard of within this time are called by a new worker. */
 const activeMs = 180_000
 /** Told of in one command: the worker carries out one between two packets. */
-const mostKnownEndpoints = 500
+export const mostKnownEndpoints = 500
 /** Candidates kept per client. */
 const mostCandidates = 64
 

@@ -35,6 +35,8 @@ export interface Decision {
   readonly resumes: boolean
   /** Gateways that are silent: whoever the engine makes their heir calls their clients (`inherit`). */
   readonly heirless: ReadonlyArray<number>
+  /** What was seen elsewhere of so many devices found no room. */
+  readonly omitted: number
   /** Other gateways that say that they have the virtual address, which this one has. */
   readonly rivals: ReadonlyArray<number>
   /** The client that has changed gateways most often within the last minute, and how many others have done so too often; once a minute. */
@@ -91,6 +93,7 @@ export class Ownership {
   private takesOver = false
   /** The clients of its life before are to be called. */
   private resumes = true
+  private omitted = 0
   /** Silent gateways whose heir it has become in this life. */
   private readonly inherited = new Set<number>()
   /** The last meeting, by both clocks; and since when there was no break, by the engine's. */
@@ -175,6 +178,7 @@ export class Ownership {
     for (const client of this.saying) this.judge(this.own.get(client)?.state.publicKey)
     this.saying = new Set()
     if (this.claim === "said") this.claim = "none"
+    this.omitted = 0
     const news = new Set(this.added)
     this.added.clear()
     for (const sighting of sightings) if (this.take(sighting)) news.add(sighting.publicKey)
@@ -195,6 +199,7 @@ export class Ownership {
       call: this.endpoints(taken),
       resumes,
       heirless: last && mayCall ? this.heirless() : [],
+      omitted: this.omitted,
       rivals: this.address === "here" ? this.masters().map(({ gateway }) => gateway) : [],
       flapping: this.flapping(dateMs)
     }
@@ -252,7 +257,10 @@ export class Ownership {
     const { epoch, gateway, publicKey } = sighting
     if (gateway === this.gateway && epoch === this.epoch) return false
     const best = this.others.get(publicKey)
-    if (best === undefined && this.others.size >= maxSightings) return false
+    if (best === undefined && this.others.size >= maxSightings) {
+      this.omitted++
+      return false
+    }
     if (best !== undefined && (best.gateway === gateway ? isSame(sighting, best) : !isNewer(sighting, best)))
       return false
     this.others.set(publicKey, sighting)

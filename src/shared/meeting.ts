@@ -64,6 +64,6 @@ export interface Meeting {
 /** A gateway that was not heard of for so long is silent. Milliseconds. */
 export const silentMs = 3_000
 
-/** Sightings that are told, and that are read, at once. */
+/** Sightings that are told, and that are read, at once: questions have their turn in between. */
 export const maxTold = 1_000
-export const maxRead = 5_000
+export const maxRead = 1_000

@@ -38,6 +38,7 @@ export const input: StatusInput = {
   http: { at: { host: "127.0.0.1", port: 9820 }, wrong: null },
   grants: [],
   site: null,
+  presence: null,
   clients: [client("alice", 2), client("bob", 3)],
   gatewayKeys: new Map([["alice", key(7)]]),
   clientStates: new Map([

@@ -51,6 +51,39 @@ describe("the status report", () => {
     )
   })
 
+  it("of a gateway of a site tells of the others, as many as have room, and which client is at another one", () => {
+    const gateway = { own: false, alive: true, heardAt: input.now, clients: 3, master: false }
+    const standing = {
+      gateway: 2,
+      store: { _tag: "Connected", at: "db1:5432", sinceMs: input.now - 60_000 },
+      readAt: input.at,
+      reliedUntil: null,
+      untold: 0,
+      slots: { own: 1_536, used: 64 }
+    } as const
+    const gateways = [
+      { ...gateway, gateway: 0, alive: false, heardAt: input.now - 60_000 },
+      { ...gateway, gateway: 1, clients: 1, master: true },
+      { ...gateway, gateway: 2, own: true },
+      ...Array.from({ length: 9 }, (_, n) => ({ ...gateway, gateway: 3 + n }))
+    ]
+    const owners = new Map([[ClientId.make("bob"), 1]])
+    const told = makeStatusReport({ ...input, site: standing, presence: { gateways, owners } })
+    assert.deepInclude(told.site?.gateways[0], { gateway: 0, alive: false, heardAt: input.at - 60_000 })
+    assert.deepStrictEqual(
+      told.clients.map(({ owner }) => owner),
+      [undefined, 1]
+    )
+    const lines = renderStatus(told).split("\n")
+    assert.include(lines, "gateway 2 of its site: PostgreSQL db1:5432 for 1 min")
+    assert.include(lines, "gateway 0: silent for 1 min")
+    assert.include(lines, "gateway 1: 1 client connected, has the virtual address")
+    assert.include(lines, "gateway 8: 3 clients connected")
+    assert.include(lines, "and 3 more gateways")
+    assert.notInclude(lines.join(), "gateway 2: ")
+    assert.match(renderStatus(told, { ...oneScreen, clients: true }), /^bob .* at gateway 1 /m)
+  })
+
   it("knows clients that never connected", () => {
     assert.deepStrictEqual(
       report.clients.map(

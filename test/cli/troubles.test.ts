@@ -63,7 +63,8 @@ describe("what is wrong", () => {
       readAt: at - 60_000,
       reliedUntil: at + 7_200_000,
       untold: 2,
-      slots: { own: 1_536, used: 64 }
+      slots: { own: 1_536, used: 64 },
+      gateways: []
     }
     assert.deepStrictEqual(told({ site }), [
       ["odd", `the site is away: ${wrong}`, 60, "all goes on meanwhile, what other gateways gave for 2 h more"]
@@ -75,6 +76,27 @@ describe("what is wrong", () => {
     const [[gravity, what] = []] = told({ site: { ...site, gateway: null, slots: { own: 0, used: 0 } } })
     assert.deepStrictEqual([gravity, what], ["failing", `new names get no proxy IPs: ${wrong}`])
     assert.deepStrictEqual(told({ site: { ...site, postgres: { server: "db1:5432", since: at, wrong: null } } }), [])
+  })
+
+  it("another gateway of the site that is silent is odd, unless nobody is heard of, as PostgreSQL is away", () => {
+    const gateway = { own: false, clients: 3, master: false, heardAt: at - 60_000 }
+    const site = {
+      gateway: 1,
+      postgres: { server: "db1:5432", since: at, wrong: null },
+      readAt: at,
+      reliedUntil: at,
+      untold: 0,
+      slots: { own: 1_536, used: 64 },
+      gateways: [
+        { ...gateway, gateway: 0, alive: false },
+        { ...gateway, gateway: 2, alive: true }
+      ]
+    }
+    assert.deepStrictEqual(told({ site }), [
+      ["odd", "gateway 0 of the site is silent", 60, "see whether it runs, and reaches PostgreSQL"]
+    ])
+    const postgres = { server: null, since: at - 60_000, wrong: "PostgreSQL db1:5432: gone" }
+    assert.notInclude(JSON.stringify(told({ site: { ...site, postgres } })), "silent")
   })
 
   it("a key that is replaced is good to know with who has not moved, odd when its end is near; a key that is gone is odd", () => {

@@ -283,7 +283,7 @@ describe("a client", () => {
 
 describe("gateways of a site, whatever happens to any of them", () => {
   it.prop(
-    "never call a client at a time, nor one that is at another one that lives, and agree on where each client went last",
+    "no two call a client at a time, nobody calls one that is at a gateway that lives, and all agree on where each went last",
     [Schema.Array(Step).check(Schema.isMinLength(20), Schema.isMaxLength(60))],
     ([steps]) => {
       const site = new Site()

@@ -29,6 +29,7 @@ import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import { type Authorization, isOpen, type Right } from "../../../src/model/Authorization.ts"
 import { authorizationsOf } from "../../../src/model/Grant.ts"
+import { Site } from "../../../src/shared/Site.ts"
 import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
@@ -100,6 +101,7 @@ export const clientsStay: Layer.Layer<LastAuthorizationEnded> = Layer.succeed(La
 const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clients"]) {
   const store = yield* StateStore
   const clients = yield* Clients
+  const isAlone = (yield* Site) === null
   const now = yield* Clock.currentTimeMillis
   const stored = new Map((yield* store.clients).map((row) => [row.client, row]))
   const active = activeClients([...stored.values()], now)
@@ -115,7 +117,8 @@ const restoreClients = Effect.fnUntraced(function* (wanted: GatewayConfig["clien
       sentTick: row?.sentTick ?? 0,
       gatewayKey: row?.gatewayKey ?? null,
       keepalive: 0,
-      initiate: endpoint !== null && active.has(client.id)
+      // In a site another gateway may have it by now.
+      initiate: isAlone && endpoint !== null && active.has(client.id)
     })
   }
 })

@@ -7,7 +7,10 @@ import { TestClock } from "effect/testing"
 import * as DataPlaneMemory from "../../../layers/memory/DataPlaneMemory.ts"
 import { type Behaviour, answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import { TunnelRecorder } from "../../../layers/memory/TunnelMemory.ts"
+import * as SharedStoreMemory from "../../../layers/memory/SharedStoreMemory.ts"
+import { SiteMemory } from "../../../layers/memory/SharedStoreMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
+import * as SiteLive from "../../../layers/shared/site.ts"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
@@ -392,6 +395,23 @@ describe("what is remembered of clients", () => {
       const { sentTick, ...later } = (yield* remembered)!
       assert.deepInclude(row, later)
       assert.isAbove(sentTick, row!.sentTick)
+    }).pipe(Effect.provide(layerStore))
+  )
+
+  it.effect("is no reason for a gateway of a site to call them at its start: another one may have them by then", () =>
+    Effect.gen(function* () {
+      yield* online.pipe(
+        Effect.andThen(TestClock.adjust("1100 millis")),
+        Effect.provide(onMemory(config), { local: true })
+      )
+      const site = SiteLive.layer(null, () => config).pipe(Layer.provide(SharedStoreMemory.layer(new SiteMemory())))
+      yield* Effect.gen(function* () {
+        const network = yield* DataPlaneMemory.MemoryNetwork
+        const called: Array<number> = []
+        yield* network.onDatagram((to) => called.push(to.port))
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(called, [])
+      }).pipe(Effect.provide(onMemory(config).pipe(Layer.provide(site)), { local: true }))
     }).pipe(Effect.provide(layerStore))
   )
 

@@ -4,7 +4,7 @@ import { Context, Effect, Exit, Layer, Logger, Scope } from "effect"
 import { afterAll, beforeAll } from "vitest"
 import * as Memory from "../../../layers/memory/PresenceStoreMemory.ts"
 import * as Live from "../../../layers/postgres/PresenceStore.ts"
-import { type Hello, maxTold, type Sighting } from "../../../src/shared/meeting.ts"
+import { type Hello, maxRead, maxTold, type Sighting } from "../../../src/shared/meeting.ts"
 import { PresenceStore } from "../../../src/shared/PresenceStore.ts"
 import { tickOf } from "../../../src/wireguard/tai64n.ts"
 import { type Postgres, startPostgres } from "../../support/postgres.ts"
@@ -124,16 +124,18 @@ for (const [name, makeSite] of [
       Effect.gen(function* () {
         const { a, b } = yield* twoGateways
         const { epoch } = yield* a.meet(hello(0))
-        for (let page = 0; page < 6; page++) {
-          const sightings = Array.from({ length: maxTold }, (_, n) => sighting(page * maxTold + n))
+        for (const from of [0, maxTold]) {
+          const sightings = Array.from({ length: maxTold }, (_, n) => sighting(from + n))
           yield* a.meet(hello(0, { epoch, sightings }))
         }
+        yield* a.meet(hello(0, { epoch, sightings: [sighting(2 * maxTold)] }))
         const first = yield* b.meet(hello(1))
         const second = yield* b.meet(hello(1, { epoch: first.epoch, known: first.read }))
-        assert.deepStrictEqual([first.last, second.last], [false, true])
-        const keys = [...first.sightings, ...second.sightings].map(({ publicKey }) => publicKey)
-        assert.strictEqual(new Set(keys).size, 6 * maxTold)
-        assert.lengthOf(keys, 6 * maxTold)
+        const third = yield* b.meet(hello(1, { epoch: first.epoch, known: second.read }))
+        assert.deepStrictEqual([first.last, second.last, third.last], [false, false, true])
+        const keys = [first, second, third].flatMap(({ sightings }) => sightings.map(({ publicKey }) => publicKey))
+        assert.strictEqual(new Set(keys).size, 2 * maxRead + 1)
+        assert.lengthOf(keys, 2 * maxRead + 1)
       })
     )
 

@@ -1,0 +1,333 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
+import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
+import * as PresenceStoreMemory from "../../../layers/memory/PresenceStoreMemory.ts"
+import { PresenceMemory } from "../../../layers/memory/PresenceStoreMemory.ts"
+import * as PresenceLive from "../../../layers/shared/Presence.ts"
+import * as VirtualAddressLive from "../../../layers/shared/VirtualAddress.ts"
+import { Registry } from "../../../src/control/Registry.ts"
+import type { SetKnownEndpoints } from "../../../src/dataplane/commands.ts"
+import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
+import type { ClientState } from "../../../src/dataplane/notices.ts"
+import { HostNetwork } from "../../../src/host/HostNetwork.ts"
+import { defectCounts } from "../../../src/loops/outlive.ts"
+import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+import { Presence } from "../../../src/shared/Presence.ts"
+import { PresenceStore } from "../../../src/shared/PresenceStore.ts"
+import { Site, type SiteMember } from "../../../src/shared/Site.ts"
+import { VirtualAddress } from "../../../src/shared/VirtualAddress.ts"
+import { connectedState } from "../../support/connectedState.ts"
+import { clientId, upsertClient } from "../../support/engineWorld.ts"
+import { configOf, withLogLines } from "../../support/standalone.ts"
+
+const config = configOf([])
+/** The address that clients dial. */
+const virtual = "198.51.100.1"
+
+interface Gateway {
+  /** The client has its handshake here now. */
+  readonly connect: (n: number, label: number, more?: Partial<ClientState>) => Effect.Effect<void>
+  /** Since it was asked last: clients by number that were told, and those that were to be called. */
+  readonly told: Effect.Effect<{ readonly told: ReadonlyArray<number>; readonly called: ReadonlyArray<number> }>
+  readonly commands: Effect.Effect<ReadonlyArray<SetKnownEndpoints>>
+  readonly address: VirtualAddress["Service"]
+  readonly report: NonNullable<Context.Service.Shape<typeof Presence>>["report"]
+  readonly end: Effect.Effect<void>
+}
+
+/** Long enough for what was seen to be told, and for that to be read. */
+const aMoment = Effect.repeat(TestClock.adjust("100 millis"), { times: 12 })
+const pass = (seconds: number) => Effect.repeat(TestClock.adjust("250 millis"), { times: seconds * 4 })
+
+interface Options {
+  readonly reachable?: () => boolean
+  readonly addresses?: ReadonlyArray<string>
+  readonly clients?: ReadonlyArray<number>
+  readonly store?: (live: Layer.Layer<PresenceStore>) => Layer.Layer<PresenceStore>
+}
+
+const start = Effect.fnUntraced(function* (
+  memory: PresenceMemory,
+  no: number,
+  { addresses = [virtual], clients = [1, 2], reachable, store = (live) => live }: Options = {}
+): Effect.fn.Return<Gateway, never, Scope.Scope> {
+  const standing = Effect.succeed({ gateway: no, blocks: [], cursor: null, readAt: null })
+  const shared = { standing, store: Effect.succeed({ _tag: "Connected", at: "memory", sinceMs: 0 }) }
+  const policy = { version: 1, config: { ...config, clients: clients.map(configured) } }
+  const layer = PresenceLive.layer.pipe(
+    Layer.provideMerge([DataPlaneRecording.layer, VirtualAddressLive.layer]),
+    Layer.provide([
+      store(PresenceStoreMemory.layer(memory, reachable)),
+      Layer.mock(Registry, { current: () => policy }),
+      Layer.mock(HostNetwork, { ownAddresses: Effect.succeed(addresses) }),
+      Layer.succeed(Site, { shared } as unknown as SiteMember)
+    ])
+  )
+  const scope = yield* Scope.fork(yield* Scope.Scope)
+  const services = yield* Scope.provide(Layer.build(Layer.fresh(layer)), scope)
+  const recorder = Context.get(services, DataPlaneRecorder)
+  for (const n of clients)
+    yield* Context.get(services, DataPlane).send({ ...upsertClient(1), client: clientId(n), ...deviceOf(n) })
+  yield* recorder.forget
+  const commands = Effect.map(recorder.commands, (all) =>
+    all.flatMap((command) => (command._tag === "SetKnownEndpoints" ? [command] : []))
+  )
+  const numbers = (all: ReadonlyArray<SetKnownEndpoints>, isCall: boolean) =>
+    all
+      .filter(({ call }) => call === isCall)
+      .flatMap(({ clients }) => clients.map(({ client }) => Number(/\d+$/.exec(client)?.[0])))
+  return {
+    connect: (n, label, more) =>
+      Effect.flatMap(monotonicMillis, (handshakeAt) =>
+        recorder.publish({
+          ...connectedState(n),
+          publicKey: deviceOf(n).publicKey,
+          endpoint: { address: "192.0.2.1", port: 40_000 + n },
+          local: virtual,
+          lastTai64n: label.toString(16).padStart(24, "0"),
+          sentTick: label,
+          handshakeAt,
+          ...more
+        })
+      ),
+    told: Effect.tap(
+      Effect.map(commands, (all) => ({ told: numbers(all, false), called: numbers(all, true) })),
+      () => recorder.forget
+    ),
+    commands,
+    address: Context.get(services, VirtualAddress),
+    report: Context.get(services, Presence)!.report,
+    end: Scope.close(scope, Exit.void)
+  }
+})
+
+const deviceOf = (n: number) => ({
+  publicKey: Buffer.from(
+    new Uint8Array(32)
+      .fill(7)
+      .fill(n >> 8, 0, 1)
+      .fill(n & 255, 1, 2)
+  ).toString("base64"),
+  tunnel4: `100.64.${1 + (n >> 8)}.${n & 255}`,
+  tunnel6: `fd00:2021:1111::${n.toString(16)}`
+})
+const configured = (n: number) => ({ id: clientId(n), presharedKey: null, groups: [], ...deviceOf(n) })
+
+/** They have met for so long that each would notice if the other one ended. */
+const two = Effect.gen(function* () {
+  const memory = new PresenceMemory()
+  const [a, b] = [yield* start(memory, 0), yield* start(memory, 1)]
+  yield* pass(16)
+  return { memory, a, b }
+})
+
+describe("gateways of a site", () => {
+  it.effect("tell each other where clients are, and who has them, within a heartbeat", () =>
+    Effect.gen(function* () {
+      const { a, b } = yield* two
+      yield* a.connect(1, 7)
+      yield* aMoment
+
+      const [command] = yield* b.commands
+      assert.deepStrictEqual(command, {
+        _tag: "SetKnownEndpoints",
+        call: false,
+        clients: [
+          {
+            client: clientId(1),
+            endpoint: { address: "192.0.2.1", port: 40_001 },
+            local: virtual,
+            lastTai64n: "7".padStart(24, "0"),
+            sentTick: 7
+          }
+        ]
+      })
+      assert.deepStrictEqual(yield* a.told, { told: [], called: [] })
+      const { gateways, owners } = yield* b.report
+      assert.deepStrictEqual([...owners], [[clientId(1), 0]])
+      assert.deepStrictEqual(
+        gateways.map(({ alive, clients, gateway, own }) => [gateway, own, alive, clients]),
+        [
+          [0, false, true, 1],
+          [1, true, true, 0]
+        ]
+      )
+
+      yield* b.connect(1, 8)
+      yield* aMoment
+      assert.strictEqual((yield* b.report).owners.size, 0)
+      assert.deepStrictEqual([...(yield* a.report).owners], [[clientId(1), 1]])
+    })
+  )
+
+  it.effect("call the clients of one that is silent, and say so", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const { a, b } = yield* two
+        yield* a.connect(1, 7)
+        yield* a.connect(2, 8, { local: "198.51.100.77" })
+        yield* pass(2)
+        yield* b.told
+        yield* a.end
+        yield* pass(2)
+        assert.deepStrictEqual(yield* b.told, { told: [], called: [] })
+        yield* pass(3)
+        assert.deepStrictEqual(yield* b.told, { told: [], called: [1] })
+        assert.isTrue(lines.some((line) => /clients of gateway 0, which is silent, are called.*clients=1/.test(line)))
+        const [theirs] = (yield* b.report).gateways
+        assert.isFalse(theirs!.alive)
+      })
+    )
+  )
+
+  it.effect("call everybody else's clients when the virtual address comes, at once, and nobody when it goes", () =>
+    Effect.gen(function* () {
+      const { a, b } = yield* two
+      yield* a.connect(1, 7)
+      yield* pass(2)
+      yield* a.end
+      yield* b.told
+      yield* b.address.tell("MASTER")
+      yield* TestClock.adjust("10 millis")
+      assert.deepStrictEqual(yield* b.told, { told: [], called: [1] })
+      assert.isTrue((yield* b.report).gateways[1]!.master)
+      yield* b.address.tell("BACKUP")
+      yield* TestClock.adjust("10 millis")
+      assert.deepStrictEqual(yield* b.told, { told: [1], called: [] })
+      yield* pass(10)
+      assert.deepStrictEqual(yield* b.told, { told: [], called: [] })
+    })
+  )
+
+  it.effect("call nobody when they start beside one that lives, and who was theirs when they start again", () =>
+    Effect.gen(function* () {
+      const { a, b, memory } = yield* two
+      yield* a.connect(1, 7)
+      yield* b.connect(2, 7)
+      yield* pass(2)
+      yield* b.end
+      const again = yield* start(memory, 1)
+      const third = yield* start(memory, 2)
+      yield* pass(10)
+      assert.deepStrictEqual(yield* again.told, { told: [1], called: [2] })
+      assert.deepStrictEqual(yield* third.told, { told: [1, 2], called: [] })
+    })
+  )
+})
+
+describe("without its store", () => {
+  it.effect("a gateway goes on with what it knows, calls nobody, and has told all soon after it is back", () =>
+    Effect.gen(function* () {
+      const memory = new PresenceMemory()
+      let reachable = true
+      const a = yield* start(memory, 0)
+      const b = yield* start(memory, 1, { reachable: () => reachable })
+      yield* pass(16)
+      yield* a.connect(1, 7)
+      yield* pass(2)
+      yield* b.told
+      reachable = false
+      yield* a.end
+      yield* b.connect(2, 9)
+      yield* pass(60)
+      yield* b.address.tell("MASTER")
+      yield* pass(1)
+      assert.deepStrictEqual(yield* b.told, { told: [], called: [] })
+      assert.deepStrictEqual([...(yield* b.report).owners], [[clientId(1), 0]])
+      reachable = true
+      yield* pass(2)
+      assert.deepStrictEqual((yield* b.told).called, [1])
+      const third = yield* start(memory, 2)
+      yield* aMoment
+      assert.sameDeepMembers(
+        [...(yield* third.report).owners],
+        [
+          [clientId(1), 0],
+          [clientId(2), 1]
+        ]
+      )
+    })
+  )
+
+  it.effect("that hangs, nothing waits: calls that are under way end, and it is said after 10 s why", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const memory = new PresenceMemory()
+        let hangs = false
+        const store = (live: Layer.Layer<PresenceStore>) =>
+          Layer.effect(
+            PresenceStore,
+            Effect.map(PresenceStore, (store) => ({
+              ...store,
+              meet: (hello) => Effect.suspend(() => (hangs ? Effect.never : store.meet(hello)))
+            }))
+          ).pipe(Layer.provide(live))
+        const a = yield* start(memory, 0)
+        const b = yield* start(memory, 1, { store })
+        yield* pass(16)
+        yield* a.connect(1, 7)
+        yield* pass(2)
+        yield* b.told
+        yield* b.address.tell("MASTER")
+        yield* TestClock.adjust("10 millis")
+        hangs = true
+        assert.deepStrictEqual((yield* b.told).called, [1])
+        yield* pass(4)
+        assert.deepStrictEqual(yield* b.told, { told: [1], called: [] })
+        assert.isFalse(lines.some((line) => line.includes("not heard of")))
+        yield* pass(10)
+        assert.isTrue(lines.some((line) => /other gateways are not heard of.*no answer within 2 s/.test(line)))
+      })
+    )
+  )
+})
+
+it.effect("as many as there are at a gateway that ends are called, 500 in a command", () =>
+  Effect.gen(function* () {
+    const memory = new PresenceMemory()
+    const clients = Array.from({ length: 600 }, (_, n) => n + 1)
+    const a = yield* start(memory, 0, { clients })
+    const b = yield* start(memory, 1, { clients })
+    yield* pass(16)
+    for (const n of clients) yield* a.connect(n, n)
+    yield* pass(2)
+    assert.lengthOf((yield* b.told).told, 600)
+    yield* b.address.tell("MASTER")
+    yield* TestClock.adjust("10 millis")
+    assert.deepStrictEqual(
+      (yield* b.commands).map(({ call, clients }) => [call, clients.length]),
+      [
+        [true, 500],
+        [true, 100]
+      ]
+    )
+  })
+)
+
+it.effect("a bug in a meeting costs that one only", () =>
+  Effect.gen(function* () {
+    let calls = 0
+    const store = (live: Layer.Layer<PresenceStore>) =>
+      Layer.effect(
+        PresenceStore,
+        Effect.map(PresenceStore, (store) => ({
+          ...store,
+          meet: (hello) => (++calls === 3 ? Effect.die(new Error("a bug")) : store.meet(hello))
+        }))
+      ).pipe(Layer.provide(live))
+    const memory = new PresenceMemory()
+    const a = yield* start(memory, 0, { store })
+    const b = yield* start(memory, 1)
+    yield* a.connect(1, 7)
+    yield* pass(5)
+    assert.deepStrictEqual((yield* b.told).told, [1])
+    assert.deepStrictEqual(yield* defectCounts, { "Presence.meetings": 1 })
+  }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+)
