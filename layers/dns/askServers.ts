@@ -5,7 +5,7 @@ import { describeReason } from "../../src/cli/describeReason.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { formatServer, type ResolverSet } from "../../src/model/ResolverSet.ts"
-import { askRoot, hasAnswered } from "./askRoot.ts"
+import { askWhetherAlive, hasAnswered } from "./askWhetherAlive.ts"
 import { makeResolverSets } from "./resolverSets.ts"
 import * as UpstreamLive from "./Upstream.ts"
 
@@ -53,7 +53,7 @@ const ask = Effect.fnUntraced(function* (fact: {
   const { key, server, set } = fact
   const upstream = yield* Upstream
   const since = yield* monotonicMillis
-  const failure = yield* askRoot(upstream, key, patienceMs)
+  const failure = yield* askWhetherAlive(upstream, key, patienceMs)
   const latencyMs = (yield* monotonicMillis) - since
   const detail =
     failure === null

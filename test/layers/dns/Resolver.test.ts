@@ -134,6 +134,8 @@ describe("the harmless question whether a resolver set lives", () => {
         assert.isTrue(yield* lives)
         server.setZone({ mode: "blackhole" })
         assert.isFalse(yield* lives)
+        // Never the root: hosts ban who asks for it.
+        assert.deepStrictEqual([...new Set(server.queries.map(({ name }) => name))], ["probe.invalid"])
       }).pipe(using([server], { resendMs: 50, totalMs: 200 }))
       assert.isFalse(yield* lives.pipe(using([yield* deadServer])))
     })
