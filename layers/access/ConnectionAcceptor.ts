@@ -10,6 +10,7 @@ import { iceCredentials, passwordLength, usernameLength } from "../../src/access
 import { ProxyRanges } from "../../src/access/ProxyRanges.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import { whereHeard } from "../../src/loops/whereHeard.ts"
 import { acceptTook } from "../../src/monitor/durations.ts"
 import { AccessRefused, type AccessRequest } from "../../src/model/AccessRequest.ts"
 import { inOneTurn } from "../../src/resolution/inOneTurn.ts"
@@ -18,6 +19,8 @@ import { Resolutions } from "../../src/resolution/Resolutions.ts"
 
 /** How many names one client may have mapped at a time. */
 const maxMappingsPerClient = 4_096
+
+const withSpan = Effect.withSpan("ConnectionAcceptor.accept", { kind: "server" }, { captureStackTrace: false })
 
 interface Checked {
   readonly name: CheckedName | null
@@ -91,23 +94,27 @@ export const layer: Layer.Layer<ConnectionAcceptor, never, Authorizations | Clie
         } satisfies AccessReply
       })
 
-      const accept = Effect.fn("ConnectionAcceptor.accept", { kind: "server" })(function* (request: AccessRequest) {
-        const { client, resource, name } = request
-        const began = yield* monotonicMillis
-        const end = Effect.fnUntraced(function* (outcome: string) {
-          yield* acceptTook(outcome, (yield* monotonicMillis) - began)
-          yield* Effect.annotateCurrentSpan({ outcome })
-        })
-        yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
-        const what = { client: client.id, resource: resource.id, domain: name?.domain ?? null }
-        const checked = yield* Effect.tapError(check(request), ({ reason }) =>
-          Effect.andThen(end(reason), events.record({ _tag: "Denied", ...what, reason }))
-        )
-        if (yield* isNews(request, checked)) yield* events.record({ _tag: "Accepted", ...what })
-        const reply = yield* grant(request, checked)
-        yield* end(reply.mapping?.state._tag ?? "Accepted")
-        return reply
-      }, inOneTurn)
+      const accept = Effect.fnUntraced(
+        function* (request: AccessRequest) {
+          const { client, resource, name } = request
+          const began = yield* monotonicMillis
+          const end = Effect.fnUntraced(function* (outcome: string) {
+            yield* acceptTook(outcome, (yield* monotonicMillis) - began)
+            yield* Effect.annotateCurrentSpan({ outcome })
+          })
+          yield* Effect.annotateCurrentSpan({ client: client.id, resource: resource.id, domain: name?.domain ?? null })
+          const what = { client: client.id, resource: resource.id, domain: name?.domain ?? null }
+          const checked = yield* Effect.tapError(check(request), ({ reason }) =>
+            Effect.andThen(end(reason), events.record({ _tag: "Denied", ...what, reason }))
+          )
+          if (yield* isNews(request, checked)) yield* events.record({ _tag: "Accepted", ...what })
+          const reply = yield* grant(request, checked)
+          yield* end(reply.mapping?.state._tag ?? "Accepted")
+          return reply
+        },
+        (accepted) => whereHeard(accepted, withSpan),
+        inOneTurn
+      )
 
       return ConnectionAcceptor.of({ accept })
     })

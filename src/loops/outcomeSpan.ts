@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as Tracer from "effect/Tracer"
+import { whereHeard } from "./whereHeard.ts"
 
 /**
  * A span around what always yields a value: it ends as failed, with `problem` as its message, where that is not `null`.
@@ -7,15 +8,17 @@ import type * as Tracer from "effect/Tracer"
  */
 export const withOutcomeSpan =
   <A>(name: string, options: Tracer.SpanOptionsNoTrace, problem: (value: A) => string | null) =>
-  <E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>> =>
-    Effect.flatMap(self, (value): Effect.Effect<A, Unsuccessful<A>> => {
-      const message = problem(value)
-      return message === null ? Effect.succeed(value) : Effect.fail(new Unsuccessful(message, value))
-    }).pipe(
-      Effect.withSpan(name, options, { captureStackTrace: false }),
-      Effect.catchIf(
-        (error): error is Unsuccessful<A> => error instanceof Unsuccessful,
-        ({ value }) => Effect.succeed(value)
+  <E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    whereHeard(self, (inner) =>
+      Effect.flatMap(inner, (value): Effect.Effect<A, Unsuccessful<A>> => {
+        const message = problem(value)
+        return message === null ? Effect.succeed(value) : Effect.fail(new Unsuccessful(message, value))
+      }).pipe(
+        Effect.withSpan(name, options, { captureStackTrace: false }),
+        Effect.catchIf(
+          (error): error is Unsuccessful<A> => error instanceof Unsuccessful,
+          ({ value }) => Effect.succeed(value)
+        )
       )
     )
 
