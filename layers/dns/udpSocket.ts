@@ -54,6 +54,6 @@ export const openUdp = (
 
 /** For sockets that send to addresses only: Node would take each for a name, and go on in a later turn. */
 export const addressItself: dgram.SocketOptions["lookup"] = (address, _, callback) =>
-  callback(null, address, net.isIPv6(address) ? 6 : 4)
+  callback(null, address, address.includes(":") ? 6 : 4)
 
 const withoutZone = (address: string): string => address.split("%")[0]!

@@ -124,7 +124,8 @@ const readRecord = (reader: Reader): ResourceRecord => {
   return { name, type, class: klass, ttl: ttl > 0x7fffffff ? 0 : ttl, data }
 }
 
-const none: RecordData = { _tag: "Raw", bytes: new Uint8Array(0) }
+const noBytes = new Uint8Array(0)
+const none: RecordData = { _tag: "Raw", bytes: noBytes }
 
 const readData = (reader: Reader, type: number, klass: number, end: number): RecordData => {
   if (klass === classInternet) {
@@ -161,6 +162,8 @@ const readData = (reader: Reader, type: number, klass: number, end: number): Rec
 
 /** Takes the RDATA over; names of the types that may compress them (RFC 3597 §4) are written out. */
 const readRaw = (reader: Reader, layout: ReadonlyArray<number | "name" | "string">, end: number): Uint8Array => {
+  // A copy: the message outlives the receive buffer.
+  if (layout.length === 0) return reader.take(end - reader.at)
   const parts: Array<Uint8Array> = []
   for (const part of layout) {
     if (part === "name") parts.push(reader.expandedName())
@@ -168,7 +171,6 @@ const readRaw = (reader: Reader, layout: ReadonlyArray<number | "name" | "string
     if (reader.problem === null && reader.at > end) reader.fail("BadRecordData")
     if (reader.problem !== null) return new Uint8Array(0)
   }
-  // A copy: the message outlives the receive buffer.
   parts.push(reader.take(end - reader.at))
   return concat(parts)
 }
@@ -214,7 +216,7 @@ class Reader {
 
   take(length: number): Uint8Array {
     if (this.at + length > this.bytes.length) this.fail("RecordTruncated")
-    if (this.problem !== null) return new Uint8Array(0)
+    if (this.problem !== null || length === 0) return noBytes
     this.at += length
     return this.bytes.slice(this.at - length, this.at)
   }

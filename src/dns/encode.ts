@@ -1,6 +1,6 @@
 import { isIpv4, parseAddress } from "../packet/address.ts"
 import type { Message, Question, ResourceRecord } from "./message.ts"
-import { type DomainText, labelsOf, maxNameBytes, parentName } from "./name.ts"
+import { type DomainText, labelsOf, maxLabelBytes, maxNameBytes, parentName } from "./name.ts"
 import { recordType } from "./registry.ts"
 
 /**
@@ -82,10 +82,14 @@ const writeRecord = (writer: Writer, record: ResourceRecord): void => {
   })
 }
 
+/** What is written is copied out at its end, and a writer never outlives its call. */
+let shared = new Uint8Array(4_096)
+const mostShared = 0x10000
+
 class Writer {
   /** Something could not be written; the bytes are worthless. */
   bad = false
-  #bytes = new Uint8Array(512)
+  #bytes = shared
   #length = 0
   /** Names already written and the names above them, by their exact text, so that the case of each occurrence is kept. */
   readonly #names = new Map<DomainText, { readonly at: number; readonly size: number }>()
@@ -99,6 +103,7 @@ class Writer {
       const larger = new Uint8Array(this.#length * 2)
       larger.set(this.#bytes)
       this.#bytes = larger
+      if (larger.length <= mostShared) shared = larger
     }
     this.#bytes[this.#length++] = value
   }
@@ -141,14 +146,12 @@ class Writer {
     let rest = text
     while (known === undefined && rest !== "." && rest !== "") {
       const above = parentName(rest)
-      const labels = labelsOf(above === "." ? rest : rest.slice(0, -above.length - 1))
-      if (labels?.length !== 1) {
+      const length = this.label(above === "." ? rest : rest.slice(0, -above.length - 1))
+      if (length === 0) {
         this.bad = true
         return
       }
-      size += labels[0]!.length + 1
-      this.u8(labels[0]!.length)
-      this.raw(labels[0]!)
+      size += length + 1
       rest = above
       known = this.#names.get(rest)
     }
@@ -161,6 +164,27 @@ class Writer {
     }
     if (known === undefined) this.u8(0)
     else this.u16(0xc000 | known.at)
+  }
+
+  /** Yields its bytes; 0: it is none. */
+  private label(text: DomainText): number {
+    const start = this.#length
+    if (text.length > 0 && text.length <= maxLabelBytes) {
+      this.u8(text.length)
+      let isPlain = true
+      for (let i = 0; i < text.length && isPlain; i++) {
+        const c = text.charCodeAt(i)
+        isPlain = c > 0x20 && c < 0x7f && c !== 0x2e && c !== 0x5c
+        this.u8(c)
+      }
+      if (isPlain) return text.length
+      this.#length = start
+    }
+    const labels = labelsOf(text)
+    if (labels?.length !== 1) return 0
+    this.u8(labels[0]!.length)
+    this.raw(labels[0]!)
+    return labels[0]!.length
   }
 
   /** Writes what `body` writes, after its length in two bytes. */

@@ -17,7 +17,8 @@ export interface NameCursor {
 const headerBytes = 12
 /** Of a name on the wire, lengths and root included. */
 export const maxNameBytes = 255
-const maxLabelBytes = 63
+/** Of a label, without its length. */
+export const maxLabelBytes = 63
 /** A name has at most 127 labels, so more jumps cannot be honest. */
 const maxPointers = 127
 
@@ -95,11 +96,21 @@ const label = new Uint8Array(maxLabelBytes)
 
 /** Lower case without trailing dot: the form of `Name.domain` and of keys. ASCII only (RFC 4343). */
 export const canonicalName = (text: DomainText): DomainText => {
+  if (isCanonical(text)) return text
   const lower = text.replaceAll(/[A-Z]+/g, (s) => s.toLowerCase())
   return lower.length > 1 && lower.endsWith(".") && /(^|[^\\])(\\\\)*\.$/.test(lower) ? lower.slice(0, -1) : lower
 }
 
-export const sameName = (a: DomainText, b: DomainText): boolean => canonicalName(a) === canonicalName(b)
+/** Most are: looking costs less than a pattern. */
+const isCanonical = (text: DomainText): boolean => {
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i)
+    if (c >= 0x41 && c <= 0x5a) return false
+  }
+  return text.length <= 1 || text.charCodeAt(text.length - 1) !== 0x2e
+}
+
+export const sameName = (a: DomainText, b: DomainText): boolean => a === b || canonicalName(a) === canonicalName(b)
 
 /** Whether `name` is `zone` or below it. */
 export const isWithin = (name: DomainText, zone: DomainText): boolean => {

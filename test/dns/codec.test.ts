@@ -164,6 +164,24 @@ describe("DNS codec", () => {
     assert.isBelow(Math.min(...times), 40)
   })
 
+  it("what is written is as if nothing had been written before: long, broken or short", () => {
+    const answers = Array.from({ length: 6_000 }, () => ({
+      name: "long.example",
+      type: recordType.TXT,
+      class: 1,
+      ttl: 1,
+      data: { _tag: "Raw", bytes: new Uint8Array(40).fill(0xff) } as const
+    }))
+    const small: Message = { ...emptyMessage, questions: [{ name: "a.example", type: 1, class: 1 }] }
+    const first = encode(small)
+    const fitting = encode({ ...emptyMessage, answers: answers.slice(0, 1_000) })!
+    const copy = fitting.slice()
+    assert.isNull(encode({ ...emptyMessage, answers }))
+    assert.isNull(encode({ ...small, questions: [{ name: "no..name", type: 1, class: 1 }] }))
+    assert.deepStrictEqual(encode(small), first)
+    assert.deepStrictEqual(fitting, copy)
+  })
+
   it("a query for a name looks as in RFC 1035 §4", () => {
     const data = wire({
       ...emptyMessage,
