@@ -88,8 +88,12 @@ export class AnswerCache {
     if (entry.bytes > maxEntryBytes) return
     this.entries.set(key, entry)
     this.bytes += entry.bytes
+    if (this.entries.size <= this.bounds.maxEntries && this.bytes <= this.bounds.maxBytes) return
+    // Some at a time: each look for the oldest walks over the places of those that went since the map was made anew.
+    const maxEntries = this.bounds.maxEntries - (this.bounds.maxEntries >>> 6)
+    const maxBytes = this.bounds.maxBytes - (this.bounds.maxBytes >>> 6)
     for (const oldest of this.entries.keys()) {
-      if (this.entries.size <= this.bounds.maxEntries && this.bytes <= this.bounds.maxBytes) return
+      if (this.entries.size <= maxEntries && this.bytes <= maxBytes) return
       this.forget(oldest)
     }
   }

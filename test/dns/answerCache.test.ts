@@ -132,6 +132,18 @@ describe("AnswerCache", () => {
     )
   })
 
+  it("lets some go at a time where it has many, the least recently used ones", () => {
+    const cache = new AnswerCache({ maxEntries: 640, maxBytes: 1_000_000 })
+    for (let i = 0; i < 2_000; i++) {
+      cache.put(`k${i}`, A, reply({ answers: [address(60)] }), 0)
+      assert.isAtMost(cache.usage.entries, 640)
+      if (i >= 640) assert.isAtLeast(cache.usage.entries, 630)
+      assert.isDefined(cache.find("k0", 0), "it is used all the time")
+    }
+    assert.isDefined(cache.find("k1999", 0))
+    assert.isUndefined(cache.find("k1", 0))
+  })
+
   it("is bounded by bytes as well; an answer of enormous size is not kept at all", () => {
     const cache = new AnswerCache({ maxEntries: 1_000, maxBytes: 100_000 })
     const text = (size: number) => reply({ answers: [record(16, 60, { _tag: "Raw", bytes: new Uint8Array(size) })] })
