@@ -5,7 +5,7 @@ import {
   defaultControlSocket,
   defaultPortalStateDir,
   defaultStateDir
-} from "../src/config/GatewayConfig.ts"
+} from "../src/config/defaultPaths.ts"
 import { failOnLostOutput } from "./cli/lostOutput.ts"
 import { version } from "./host/version.ts"
 

@@ -1,6 +1,6 @@
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
-import { defaultConfigPath } from "../config/GatewayConfig.ts"
+import { defaultConfigPath } from "../config/defaultPaths.ts"
 
 /** `--config FILE`, else `SALLYPORT_CONFIG`, else the default path. */
 export const configFlag = Flag.String("config").pipe(

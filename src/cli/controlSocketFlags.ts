@@ -3,7 +3,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
-import { defaultConfigPath, defaultControlSocket } from "../config/GatewayConfig.ts"
+import { defaultConfigPath, defaultControlSocket } from "../config/defaultPaths.ts"
 import { ControlClient } from "./ControlClient.ts"
 import { load } from "./load.ts"
 

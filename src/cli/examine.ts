@@ -2,7 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { defaultControlSocket } from "../config/GatewayConfig.ts"
+import { defaultControlSocket } from "../config/defaultPaths.ts"
 import type { DoctorFacts, Examined, GatewayFact } from "./doctorFacts.ts"
 import { fetchStatus } from "./fetchStatus.ts"
 import { HostIpv6 } from "./HostIpv6.ts"

@@ -1,4 +1,4 @@
-import { defaultControlSocket } from "../config/GatewayConfig.ts"
+import { defaultControlSocket } from "../config/defaultPaths.ts"
 import type { StatusRequest } from "./showStatus.ts"
 
 /**

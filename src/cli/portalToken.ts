@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import { defaultConfigPath } from "../config/GatewayConfig.ts"
+import { defaultConfigPath } from "../config/defaultPaths.ts"
 import { load } from "./load.ts"
 
 /** The token of the portal that this gateway belongs to; `null` where a configuration file says what it does. */

@@ -94,10 +94,6 @@ export type LogFormat = "human" | "json"
 /** Longer configuration files are refused unread. */
 export const maxFileLength = 1 << 20
 
-export const defaultConfigPath = "/etc/sallyport/sallyport.yaml"
-export const defaultControlSocket = "/run/sallyport/sallyport.sock"
-export const defaultStateDir = "/var/lib/sallyport"
-export const defaultPortalStateDir = "/var/lib/firezone"
 export const defaultDevice = "sallyport0"
 export const defaultListenPort = 51820
 export const defaultListenHttp: HostPort = { host: "127.0.0.1", port: 9820 }

@@ -7,14 +7,9 @@ import * as Result from "effect/Result"
 import { defaultVersion, isVersion } from "../control/firezone/announcedVersion.ts"
 import { readApiUrl } from "../control/firezone/handshake.ts"
 import { parseAddress } from "../packet/address.ts"
+import { defaultControlSocket, defaultPortalStateDir } from "./defaultPaths.ts"
 import { optional } from "./environment.ts"
-import {
-  defaultControlSocket,
-  defaultListenHttp,
-  defaultPortalStateDir,
-  type HostPort,
-  type LogFormat
-} from "./GatewayConfig.ts"
+import { defaultListenHttp, type HostPort, type LogFormat } from "./GatewayConfig.ts"
 import { type Firewall, firewalls } from "../model/firewall.ts"
 import { parseHumantime } from "./humantime.ts"
 import { ConfigError } from "./problem.ts"

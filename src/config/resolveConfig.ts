@@ -5,6 +5,7 @@ import type { ResolverSet } from "../model/ResolverSet.ts"
 import { proxyNetworks, slotCapacity } from "../control/standalone/proxyPool.ts"
 import { slotZones } from "../shared/slotZones.ts"
 import type { ConfigFile } from "./fileSchema.ts"
+import { defaultControlSocket, defaultStateDir } from "./defaultPaths.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
 import { checkAgainstItself } from "./checkAgainstItself.ts"
 import { formatProblems, type Problem } from "./problem.ts"
@@ -128,8 +129,8 @@ export const resolveConfig = (
     trackUdp: file.track_udp ?? true,
     fwmark: file.fwmark ?? null,
     state: file.state ?? null,
-    stateDir: file.state_dir ?? GatewayConfig.defaultStateDir,
-    controlSocket: file.control_socket ?? GatewayConfig.defaultControlSocket,
+    stateDir: file.state_dir ?? defaultStateDir,
+    controlSocket: file.control_socket ?? defaultControlSocket,
     device: file.device ?? GatewayConfig.defaultDevice,
     otherNames: file.other_names ?? "forward",
     listenHttp: file.listen_http === undefined ? GatewayConfig.defaultListenHttp : file.listen_http,

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Option, PlatformError, Stream } from "effect"
 import { ControlClient } from "../../src/cli/ControlClient.ts"
 import { controlSocketOf } from "../../src/cli/controlSocketFlags.ts"
-import { defaultConfigPath, defaultControlSocket } from "../../src/config/GatewayConfig.ts"
+import { defaultConfigPath, defaultControlSocket } from "../../src/config/defaultPaths.ts"
 
 /** Root may read everything, so the file itself cannot be made so. */
 const forbidden = PlatformError.systemError({ _tag: "PermissionDenied", module: "FileSystem", method: "access" })
