@@ -153,8 +153,11 @@ export const layer = ({
       ) {
         for (let gone = yield* some; gone.length > 0; gone = yield* some) yield* tell(gone)
       })
+      /** A slot of the directory stands for its name all the same. */
       const tellOfGone = (gone: ReadonlyArray<ReleasedMapping>) =>
-        publish({ changes: gone.map((mapping) => ({ _tag: "Released", mapping })) })
+        publish({
+          changes: gone.flatMap((mapping) => (isOthers(mapping.slot) ? [{ _tag: "Released", mapping }] : []))
+        })
       // Nobody has been told of them in this life.
       if (yield* isTooOld) yield* forget(copy.lapse, () => Effect.void)
 

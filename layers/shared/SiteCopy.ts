@@ -172,7 +172,10 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           together(() => {
             const { client, domain, lastUsedAt, slot } = mapping
             if (owns(slot)) sql.own.run(...columns(mapping))
-            else sql.use.run(lastUsedAt, client, slot, domain)
+            // What the directory has for everybody any gateway may tell first; it stays until it has been read.
+            else if (slot >= zones.exact.from && slot < zones.exact.to) {
+              sql.give.run(...columns(mapping), state.reading + 1)
+            } else sql.use.run(lastUsedAt, client, slot, domain)
           }),
         release: ({ client, domain, slot }) =>
           together(() => void (owns(slot) ? sql.release : sql.remove).run(client, slot, domain)),
@@ -298,6 +301,10 @@ const prepare = (database: DatabaseSync) => {
     mappings: sql("SELECT client, slot, domain, resource, last_used FROM mapping ORDER BY client, slot"),
     put: sql("INSERT OR REPLACE INTO mapping VALUES (?, ?, ?, ?, ?, ?, 1)"),
     use: sql("UPDATE mapping SET last_used = ?, sent = 0 WHERE client = ? AND slot = ? AND domain = ?"),
+    give: sql(
+      `INSERT INTO mapping VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (client, slot) DO UPDATE
+       SET domain = excluded.domain, resource = excluded.resource, last_used = excluded.last_used, sent = 0`
+    ),
     used: sql("SELECT client, slot, domain, resource, last_used, 0 AS gone FROM mapping WHERE sent = 0 LIMIT ?"),
     useSent: sql("UPDATE mapping SET sent = 1 WHERE client = ? AND slot = ? AND domain = ? AND last_used = ?"),
     remove: sql("DELETE FROM mapping WHERE client = ? AND slot = ? AND domain = ?"),

@@ -30,10 +30,10 @@ const zones: SlotZones = {
 }
 
 /** One life of a gateway with its copy at hand. */
-const life = <A, E>(path: string, work: (copy: Copy) => Effect.Effect<A, E>) =>
+const life = <A, E>(path: string, work: (copy: Copy) => Effect.Effect<A, E>, exact = zones.exact) =>
   Effect.provide(
     Effect.flatMap(SiteCopy, (copy) => Effect.andThen(copy.signedIn({ gateway: 3, lost: false }), work(copy))),
-    Live.layer(path, zones),
+    Live.layer(path, { ...zones, exact }),
     { local: true }
   )
 
@@ -404,6 +404,35 @@ describe("SiteCopy", () => {
         })
       )
     })
+  )
+
+  it.effect(
+    "tells names of the directory's slots, which are nobody's own, and keeps them until they were read back",
+    () =>
+      Effect.gen(function* () {
+        yield* life(
+          yield* newFile,
+          (copy) =>
+            Effect.gen(function* () {
+              yield* copy.take(page(1, [put(3)], { anew: true }), now)
+              yield* copy.put(put(1).mapping)
+              yield* copy.put(put(60).mapping)
+
+              const told = yield* copy.unsent(9)
+              assert.deepStrictEqual(told, [put(1)])
+              yield* copy.sent(told)
+              assert.deepStrictEqual(yield* copy.unsent(9), [])
+              // The site was read from a point before it was told.
+              yield* copy.take(page(2, [], { anew: true }), now)
+              assert.deepStrictEqual(yield* copy.sweep, [released(3).mapping])
+              assert.deepStrictEqual(yield* slots(copy), [1])
+              yield* copy.take(page(3, [put(1)]), now)
+              yield* copy.put({ ...put(1).mapping, lastUsedAt: 2e12 })
+              assert.lengthOf(yield* copy.unsent(9), 1)
+            }),
+          { from: 0, to: 50 }
+        )
+      })
   )
 
   it.effect("has its blocks in the order in which they came, and loses none", () =>
