@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Authorizations } from "../src/access/Authorizations.ts"
 import { Clients } from "../src/access/Clients.ts"
+import { ControlError } from "../src/cli/ControlClient.ts"
 import type { FirezoneConfig } from "../src/config/firezoneConfig.ts"
 import { authorizedPolicy } from "../src/control/firezone/authorizedPolicy.ts"
 import { portalEndpoint } from "../src/control/firezone/hostPort.ts"
@@ -21,6 +22,7 @@ import { keyRoute } from "./cli/keyRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
+import { vipRoute } from "./cli/vipRoute.ts"
 import * as ControlPlaneFirezone from "./control/firezone/ControlPlaneFirezone.ts"
 import { x25519Public } from "./dataplane/nodePrimitives.ts"
 import type { GatewayOptions } from "./Gateway.ts"
@@ -59,6 +61,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
         explainRoute(Effect.map(authorizedSoFar, (policy) => ({ kind: "portal", ...policy, about: about(), device }))),
         reloadRoute(portalDecides),
         keyRoute(() => portalGivesKeys),
+        vipRoute(() => portalSends),
         logRoute
       ])
     )
@@ -69,6 +72,10 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
     return yield* gatewayFailure
   }).pipe(Effect.scoped, Effect.provide(services(config, { firezoneId, name, privateKey, publicKey }, options)))
 }, Effect.scoped)
+
+const portalSends = new ControlError({
+  message: "the portal says which gateway a client goes to; there is nobody to take over"
+})
 
 const portalDecides = new ReloadRefused({
   message: "the portal says what changes; there is no file to read again"

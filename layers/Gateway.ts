@@ -6,7 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import type { Authorizations } from "../src/access/Authorizations.ts"
 import type { Clients } from "../src/access/Clients.ts"
-import type { ControlError } from "../src/cli/ControlClient.ts"
+import { ControlError } from "../src/cli/ControlClient.ts"
 import { load, type LoadError } from "../src/cli/load.ts"
 import { fileChanges, type FollowedFile, readFollowed } from "../src/config/fileChanges.ts"
 import type { GatewayConfig } from "../src/config/GatewayConfig.ts"
@@ -24,6 +24,7 @@ import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { makeOutlive } from "../src/loops/outlive.ts"
 import type { Resolutions } from "../src/resolution/Resolutions.ts"
 import { KeyRotation } from "../src/control/standalone/KeyRotation.ts"
+import { Presence } from "../src/shared/Presence.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
@@ -33,6 +34,7 @@ import { keyRoute } from "./cli/keyRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
+import { vipRoute } from "./cli/vipRoute.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
 import * as KeyRotationLive from "./control/standalone/KeyRotation.ts"
 import * as RegistryLive from "./control/standalone/Registry.ts"
@@ -160,6 +162,7 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
       const reported = Effect.gen(function* () {
         const files = yield* NameFiles
         const keys = yield* KeyRotation
+        const presence = yield* Presence
         const about = () => {
           const { endpoint, grants } = registry.current().config
           return { startedAt, ...keys.current(), endpoint, grants }
@@ -179,6 +182,7 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
             explainRoute(Effect.sync(explained)),
             reloadRoute(registry.reload, options.file?.path),
             keyRoute(keys.change),
+            vipRoute((state) => presence?.address.tell(state) ?? alone),
             logRoute
           ])
         )
@@ -194,6 +198,10 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
       return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, presence, options)))
     })
   )
+
+const alone = new ControlError({
+  message: "this gateway shares its clients with no other, so it has nobody to take over — set state: in its file"
+})
 
 /** Runs a gateway until interrupted, or until it cannot go on. */
 export const runGateway = (config: GatewayConfig, options?: GatewayOptions) =>

@@ -7,7 +7,6 @@ import {
   defaultStateDir
 } from "../src/config/defaultPaths.ts"
 import { failOnLostOutput } from "./cli/lostOutput.ts"
-import { version } from "./host/version.ts"
 
 /** Commands that run as root. */
 const privileged = new Set(["up", "connect"])
@@ -20,15 +19,27 @@ export const main = async (argv: ReadonlyArray<string>): Promise<void> => {
   failOnLostOutput()
   // As the framework of the command line says it, which takes 200 modules to load.
   if (argv.length === 1 && argv[0] === "--version") {
+    const { version } = await import("./host/version.ts")
     process.stdout.write(`sallyport v${version}\n`)
     return
   }
-  const status = plainStatus(argv, process.env)
   // Where nobody listens at the default path, the file may name another one.
-  if (status !== null && (status.socket !== defaultControlSocket || (await isListening(defaultControlSocket)))) {
+  const isSure = async ({ socket }: { readonly socket: string }): Promise<boolean> =>
+    socket !== defaultControlSocket || (await isListening(socket))
+  const status = plainStatus(argv, process.env)
+  if (status !== null && (await isSure(status))) {
     const { runStatus } = await import("./cli/runStatus.ts")
     runStatus(status)
     return
+  }
+  if (argv[0] === "vip-notify") {
+    const { plainVipNotice } = await import("../src/cli/plainVipNotice.ts")
+    const notice = plainVipNotice(argv, process.env)
+    if (notice !== null && (await isSure(notice))) {
+      const { runVipNotify } = await import("./cli/runVipNotify.ts")
+      runVipNotify(notice)
+      return
+    }
   }
   if (argv.some((word) => privileged.has(word)) && !argv.some((word) => asking.has(word))) {
     const { shedPrivileges } = await import("./dataplane/native/privileges.ts")

@@ -3,7 +3,8 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type { ControlError, ControlRequest } from "../../src/cli/ControlClient.ts"
+import * as Schema from "effect/Schema"
+import { ControlError, type ControlRequest } from "../../src/cli/ControlClient.ts"
 
 export type ControlRoute = HttpRouter.Route
 
@@ -22,3 +23,11 @@ export const jsonRoute = Effect.fnUntraced(function* <R>(
     )
   return HttpRouter.route(method, path, handler)
 })
+
+/** What was sent along. */
+export const bodyOf = <A, I>(request: HttpServerRequest, body: Schema.Codec<A, I>): Effect.Effect<A, ControlError> =>
+  Effect.flatMap(request.json, Schema.decodeUnknownEffect(body)).pipe(
+    Effect.mapError(
+      () => new ControlError({ message: "the request is of another version — use the sallyport that the gateway runs" })
+    )
+  )

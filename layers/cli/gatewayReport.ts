@@ -33,6 +33,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
   const controlPlane = yield* ControlPlane
   const upstream = yield* Upstream
   const clients = yield* (yield* Clients).list
+  const presence = yield* Presence
   const twoPlaces = new Map<string, TwoPlaces>()
   for (const { id } of clients) {
     const found = yield* dataPlane.twoPlaces(id)
@@ -55,7 +56,8 @@ export const gatewayReport = Effect.fnUntraced(function* (
     mappings: yield* resolutions.list,
     authorizations: yield* (yield* Authorizations).list,
     site: yield* standing,
-    presence: yield* (yield* Presence)?.report ?? Effect.succeed(null),
+    presence: presence === null ? null : yield* presence.report,
+    virtualAddress: presence?.address.told() ?? null,
     host: yield* (yield* Tunnel).kept,
     ipv6: (yield* IpFamilies).ipv6(),
     foreignNetworks: (yield* ForeignNetworks).list(),

@@ -168,6 +168,6 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
         )
       )
 
-      return { report: Effect.sync(() => ownership.report()) }
+      return { address, report: Effect.sync(() => ownership.report()) }
     })
   )

@@ -2,6 +2,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
+import { otherVersionMessage } from "./otherVersion.ts"
 
 /** The running gateway cannot be asked or served, or it refused; `message` is one line with cause and fix. */
 export class ControlError extends Schema.TaggedError<ControlError>()("ControlError", {
@@ -18,9 +19,6 @@ export interface ControlRequest {
   /** Milliseconds to the end of the answer (`lines`: to the next one); 5,000 when left out. */
   readonly withinMs?: number
 }
-
-/** What the gateway answers with when it cannot do what was asked. */
-export const Refusal = Schema.Struct({ message: Schema.String })
 
 /** Asks a running gateway over its control socket. */
 export class ControlClient extends Context.Service<
@@ -45,6 +43,4 @@ export const askGateway = Effect.fnUntraced(function* <A, I>(
   return yield* Effect.mapError(Schema.decodeEffect(Schema.fromJsonString(answer))(text), () => otherVersion)
 })
 
-export const otherVersion = new ControlError({
-  message: "the gateway's answer is of another version — use the sallyport that the gateway runs"
-})
+export const otherVersion = new ControlError({ message: otherVersionMessage })

@@ -18,6 +18,7 @@ import { reload } from "./reload.ts"
 import { restore } from "./restore.ts"
 import { status } from "./status.ts"
 import { up } from "./up.ts"
+import { vipNotify } from "./vipNotify.ts"
 
 /** The `sallyport` command with everything below it; needs `Programs`, `ControlClient`, `StateFiles`, `HostProbes` and `Keys`. */
 export const cli = Command.make("sallyport").pipe(
@@ -41,6 +42,7 @@ export const cli = Command.make("sallyport").pipe(
     backup,
     restore,
     key,
+    vipNotify,
     genkey,
     pubkey,
     devPortal

@@ -18,6 +18,7 @@ import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
 import type { SiteReport } from "../shared/Ownership.ts"
 import type { SiteStanding } from "../shared/Site.ts"
+import type { VirtualAddress } from "../shared/VirtualAddress.ts"
 import { describeReason } from "./describeReason.ts"
 import { type StatusReport, statusVersion } from "./statusReport.ts"
 
@@ -60,6 +61,8 @@ export interface StatusInput {
   readonly site: SiteStanding | null
   /** Where its clients are, and the other gateways; `null`: the same. */
   readonly presence: SiteReport | null
+  /** What has been told of the site's virtual address. */
+  readonly virtualAddress: ReturnType<VirtualAddress["Service"]["told"]>
   readonly host: HostKept
   readonly ipv6: Ipv6
   readonly foreignNetworks: ReadonlyArray<ForeignNetwork>
@@ -103,7 +106,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
     },
-    ...(input.site === null ? {} : { site: siteRow(input.site, input.presence, dateOf) }),
+    ...(input.site === null ? {} : { site: siteRow(input.site, input.presence, input.virtualAddress, dateOf) }),
     http:
       input.http === undefined || input.http === null
         ? null
@@ -218,9 +221,11 @@ const gatewayKeyOf = (
 const siteRow = (
   { store, ...standing }: SiteStanding,
   presence: SiteReport | null,
+  told: ReturnType<VirtualAddress["Service"]["told"]>,
   dateOf: (time: number) => number
 ) => ({
   ...standing,
+  ...(told === null ? {} : { virtualAddress: { ...told, since: dateOf(told.since) } }),
   gateways: (presence?.gateways ?? []).map((gateway) => ({ ...gateway, heardAt: dateOf(gateway.heardAt) })),
   postgres: {
     server: store._tag === "Connected" ? store.at : null,

@@ -12,10 +12,15 @@ export const plainStatus = (
 ): StatusRequest | null => {
   const [command, ...flags] = argv
   const as = flags[0] === "--json" ? "json" : flags[0] === "--check" ? "check" : "text"
-  const [flag, path, ...others] = as === "text" ? flags : flags.slice(1)
-  if (command !== "status" || others.length > 0) return null
-  if (flag === undefined) {
-    return environment["SALLYPORT_CONFIG"] === undefined ? { as, socket: defaultControlSocket, watch: false } : null
-  }
-  return flag === "--socket" && path?.startsWith("/") === true ? { as, socket: path, watch: false } : null
+  const socket = plainSocket(as === "text" ? flags : flags.slice(1), environment)
+  return command === "status" && socket !== null ? { as, socket, watch: false } : null
+}
+
+/** The control socket that the flags `[--socket PATH]` mean, if that is sure without reading a file; else `null`, as for other flags. */
+export const plainSocket = (
+  [flag, path, ...others]: ReadonlyArray<string>,
+  environment: Readonly<Record<string, string | undefined>>
+): string | null => {
+  if (flag === undefined) return environment["SALLYPORT_CONFIG"] === undefined ? defaultControlSocket : null
+  return flag === "--socket" && path?.startsWith("/") === true && others.length === 0 ? path : null
 }

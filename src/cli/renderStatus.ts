@@ -147,11 +147,19 @@ const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string
   ].map((line) => fit(line, width))
 }
 
-const siteLine = ({ gateway, postgres, untold }: NonNullable<StatusReport["site"]>, at: number): string => {
+const siteLine = (
+  { gateway, postgres, untold, virtualAddress }: NonNullable<StatusReport["site"]>,
+  at: number
+): string => {
   const where = postgres.server === null ? "PostgreSQL away" : `PostgreSQL ${postgres.server}`
   const rest = untold === 0 ? "" : `, ${counted(untold, "change")} still to be told`
-  return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}`
+  return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}${addressOf(virtualAddress, at)}`
 }
+
+const addressOf = (told: NonNullable<StatusReport["site"]>["virtualAddress"], at: number): string =>
+  told === undefined
+    ? ""
+    : `; virtual address ${told.state === "MASTER" ? "here" : "not here"} (${told.state}) for ${formatAge(at - told.since)}`
 
 /** More are counted. */
 const maxGateways = 8

@@ -121,6 +121,8 @@ export const StatusReport = Schema.Struct({
       untold: Schema.Finite,
       /** Slots of a client that are this gateway's to give, and how many of them were set aside for the client with the most. */
       slots: Schema.Struct({ own: Schema.Finite, used: Schema.Finite }),
+      /** Whether it has the site's virtual address, in VRRP's words, since it was told; left out: nobody has said anything. */
+      virtualAddress: Schema.optionalKey(Schema.Struct({ state: Schema.String, since: Millis })),
       /** All that have been heard of, by number; as it was last known, while PostgreSQL is away. */
       gateways: Schema.Array(
         Schema.Struct({

@@ -39,6 +39,7 @@ export const input: StatusInput = {
   grants: [],
   site: null,
   presence: null,
+  virtualAddress: null,
   clients: [client("alice", 2), client("bob", 3)],
   gatewayKeys: new Map([["alice", key(7)]]),
   clientStates: new Map([

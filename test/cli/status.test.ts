@@ -51,16 +51,27 @@ describe("the status report", () => {
     )
   })
 
+  const standing = {
+    gateway: 2,
+    store: { _tag: "Connected", at: "db1:5432", sinceMs: input.now - 60_000 },
+    readAt: input.at,
+    reliedUntil: null,
+    untold: 0,
+    slots: { own: 1_536, used: 64 }
+  } as const
+
+  it("says since when the site's virtual address is here or not, once that was told", () => {
+    const told = (state: "MASTER" | "FAULT" | null) =>
+      makeStatusReport({ ...input, site: standing, virtualAddress: state && { state, since: input.now - 12_000 } })
+
+    assert.notInclude(renderStatus(told(null)), "virtual address")
+    assert.include(renderStatus(told("MASTER")), "for 1 min; virtual address here (MASTER) for 12 s")
+    assert.include(renderStatus(told("FAULT")), "for 1 min; virtual address not here (FAULT) for 12 s")
+    assert.deepStrictEqual(told("FAULT").site?.virtualAddress, { state: "FAULT", since: input.at - 12_000 })
+  })
+
   it("of a gateway of a site tells of the others, as many as have room, and which client is at another one", () => {
     const gateway = { own: false, alive: true, heardAt: input.now, clients: 3, master: false }
-    const standing = {
-      gateway: 2,
-      store: { _tag: "Connected", at: "db1:5432", sinceMs: input.now - 60_000 },
-      readAt: input.at,
-      reliedUntil: null,
-      untold: 0,
-      slots: { own: 1_536, used: 64 }
-    } as const
     const gateways = [
       { ...gateway, gateway: 0, alive: false, heardAt: input.now - 60_000 },
       { ...gateway, gateway: 1, clients: 1, master: true },

@@ -62,6 +62,9 @@ const wrongWords: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["key rotat", /"rotat" is no command — did you mean rotate\?$/],
   ["key rotate --until soon", /"--until" is no flag of sallyport key rotate/],
   ["key rotate --finish --cancel", /^sallyport: --finish and --cancel exclude each other — name one of them$/],
+  ["vip-notify", /^sallyport: state is missing — see sallyport vip-notify --help$/],
+  ["vip-notify MASTR", /^sallyport: state: "MASTR" names none — write one of MASTER, BACKUP, FAULT, /],
+  ["vip-notify INSTANCE VI_1 MASTER 100 200", /"200" is more than sallyport vip-notify takes/],
   ["restore a b", /"b" is more than sallyport restore takes/],
   ["connect", /connect takes either a file or --portal — name one of them$/],
   ["connect $D/a.conf --portal", /either a file or --portal/],
@@ -108,6 +111,8 @@ const refused: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ],
   ["status --check", /no gateway is running/],
   ["key rotate", /nothing was changed, as the key is rotated by the running gateway: no gateway is running/],
+  ["vip-notify MASTER", /^sallyport: no gateway is running \(nothing at \S+sock\) — start it/],
+  ["vip-notify --socket $D/s.yaml INSTANCE VI_1 MASTER 100", /s\.yaml is not a socket — name the gateway's control/],
   ["backup $D/copy", /^sallyport: there is no state in \S+state: name the configuration of the gateway with -c$/],
   ["restore $D/none", /^sallyport: \S+none does not exist: check the path$/],
   ["restore $D/a.conf", /^sallyport: \S+a\.conf is damaged or not a state file: /],
@@ -115,7 +120,7 @@ const refused: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["connect $D/b.conf", /^\S+b\.conf:7:1: Endpoint: "nowhere" is not host:port — /]
 ]
 
-const asks = /^(?:client(?:-config)?|init|reload|log|status|backup|restore|explain|doctor|bugreport|key) /
+const asks = /^(?:client(?:-config)?|init|reload|log|status|backup|restore|explain|doctor|bugreport|key|vip-notify) /
 /** The configuration, where the row names none. */
 const complete = (line: string): ReadonlyArray<string> =>
   `${line}${asks.test(`${line} `) && !/ -c | --socket /.test(line) ? " -c $D/s.yaml" : ""}`

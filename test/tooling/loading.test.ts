@@ -72,6 +72,13 @@ const commands: ReadonlyArray<{
   { args: ["status", "--check", "--socket", socket], said: /^4 things are wrong/, below: 200 },
   { args: ["status", "--json", "--socket", socket], said: /"workerEpoch"/, below: 200 },
   { args: ["status", "--socket", "/nowhere/s"], said: /^sallyport: no gateway is running \(nothing at/, below: 200 },
+  {
+    args: ["vip-notify", "--socket", socket, "INSTANCE", "VI_1", "MASTER", "100"],
+    said: /^MASTER: heard$/m,
+    below: 40
+  },
+  { args: ["vip-notify", "--socket", "/nowhere/s", "BACKUP"], said: /no gateway is running \(nothing at/, below: 40 },
+  { args: ["vip-notify", "--config", config, "MASTER"], said: /^MASTER: heard$/m },
   { args: ["status", "--socket", socket, "--log-level", "debug"], said: /gitlab\.corp\.internal/ },
   { args: ["status", "--config", config], said: /gitlab\.corp\.internal/ },
   { args: ["--help"], said: /dev-portal/ },
@@ -82,7 +89,9 @@ const commands: ReadonlyArray<{
 ]
 
 describe("sallyport", { timeout: 30_000 }, () => {
-  const server = Http.createServer((_request, answer) => answer.end(JSON.stringify(report)))
+  const server = Http.createServer(({ url }, answer) =>
+    answer.end(JSON.stringify(url === "/v1/vip" ? "MASTER: heard" : report))
+  )
   beforeAll(async () => {
     Fs.writeFileSync(config, `${example}state_dir: ${directory}\ncontrol_socket: ${socket}\n`, { mode: 0o600 })
     await new Promise<void>((resolve) => server.listen(socket, resolve))
