@@ -24,6 +24,8 @@ import { deadlineMs } from "../../src/shared/SiteSource.ts"
 
 /** What is put within this time is told together. */
 const batchTime = "100 millis"
+/** Before all is read again. */
+const writesAtOnce = 10
 /** Until a disk that failed is tried again. */
 const diskTime = "1 second"
 /** Pages that nobody has taken yet. */
@@ -90,7 +92,8 @@ export const layer = ({
             Effect.tapError(() => Effect.sync(() => void (missing = true)))
           )
         }
-        for (;;) {
+        // What has come back of it counts, whatever becomes of the connection.
+        for (let write = 0; write < writesAtOnce; write++) {
           const changes = yield* copy.unsent(maxWritten)
           if (changes.length === 0) return
           const conflicts = yield* store.write(changes)

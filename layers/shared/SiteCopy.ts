@@ -20,7 +20,10 @@ const busyMs = 250
 /** Rows that are written in one go: everything else of the gateway waits meanwhile. */
 const rowsAtOnce = 500
 
-/** Of `own` rows: `confirmed` is when the release of the slot came back, by the store's clock. */
+/**
+ * Of `own` rows: `sent` is 0 where the site is to be told, 1 where it was, 2 where that came back; `confirmed` is when the
+ * release of the slot came back, by the store's clock.
+ */
 const schema = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE mapping (
@@ -37,6 +40,7 @@ const schema = `
     last_used REAL NOT NULL, gone INTEGER NOT NULL, sent INTEGER NOT NULL, confirmed REAL, UNIQUE (client, slot)
   ) STRICT;
   CREATE INDEX unsent ON own (n) WHERE sent = 0;
+  CREATE INDEX unconfirmed ON own (n) WHERE sent = 1;
   CREATE INDEX rested ON own (client, confirmed) WHERE gone = 1;
   PRAGMA user_version = ${schemaVersion};
 `
@@ -130,6 +134,8 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
         ),
         signedIn: Effect.fnUntraced(function* ({ gateway, lost }) {
           if (gateway !== state.gateway) yield* become({ ...state, gateway }, nothing)
+          // A store that takes over may not have what the one before had just taken.
+          yield* together(() => void sql.unsendUnconfirmed.run())
           let end = lost ? sql.portionEnd.get(-1, rowsAtOnce)?.["n"] : null
           for (let from = -1; typeof end === "number"; end = sql.portionEnd.get(from, rowsAtOnce)?.["n"]) {
             yield* inPortions([{ from, end }], (portion) => sql.unsend.run(portion.from, portion.end))
@@ -326,11 +332,16 @@ const prepare = (database: DatabaseSync) => {
     ),
     // As the site has it: what is otherwise here is to be sent again.
     ownPut: sql(
-      `${insert} VALUES (?, ?, ?, ?, ?, 0, 1) ON CONFLICT (client, slot) DO UPDATE
-       SET sent = gone = 0 AND domain = excluded.domain, confirmed = NULL, last_used = max(last_used, excluded.last_used)`
+      `${insert} VALUES (?, ?, ?, ?, ?, 0, 2) ON CONFLICT (client, slot) DO UPDATE SET
+         sent = CASE
+           WHEN gone = 1 OR domain <> excluded.domain THEN 0
+           WHEN resource <> excluded.resource OR last_used > excluded.last_used THEN sent
+           ELSE 2
+         END,
+         confirmed = NULL, last_used = max(last_used, excluded.last_used)`
     ),
     ownReleased: sql(
-      "UPDATE own SET sent = gone, confirmed = CASE gone WHEN 1 THEN coalesce(confirmed, ?) END WHERE client = ? AND slot = ?"
+      "UPDATE own SET sent = 2 * gone, confirmed = CASE gone WHEN 1 THEN coalesce(confirmed, ?) END WHERE client = ? AND slot = ?"
     ),
     trimRested: sql(
       `DELETE FROM own WHERE n IN (
@@ -338,6 +349,7 @@ const prepare = (database: DatabaseSync) => {
        )`
     ),
     unsend: sql("UPDATE own SET sent = 0, confirmed = NULL WHERE n > ? AND n <= ?"),
+    unsendUnconfirmed: sql("UPDATE own SET sent = 0 WHERE sent = 1"),
     portionEnd: sql("SELECT max(n) AS n FROM (SELECT n FROM own WHERE n > ? ORDER BY n LIMIT ?)"),
     unsent: sql("SELECT client, slot, domain, resource, last_used, gone FROM own WHERE sent = 0 ORDER BY n LIMIT ?"),
     untold: sql(
@@ -345,9 +357,9 @@ const prepare = (database: DatabaseSync) => {
     ),
     putSent: sql(
       `UPDATE own SET sent = 1
-       WHERE client = ? AND slot = ? AND domain = ? AND resource = ? AND last_used = ? AND gone = 0`
+       WHERE client = ? AND slot = ? AND domain = ? AND resource = ? AND last_used = ? AND gone = 0 AND sent = 0`
     ),
-    releaseSent: sql("UPDATE own SET sent = 1 WHERE client = ? AND slot = ? AND domain = ? AND gone = 1"),
+    releaseSent: sql("UPDATE own SET sent = 1 WHERE client = ? AND slot = ? AND domain = ? AND gone = 1 AND sent = 0"),
     withdraw: sql("DELETE FROM own WHERE client = ? AND slot = ? AND domain = ?"),
     takeRested: sql(
       `DELETE FROM own WHERE n = (

@@ -27,7 +27,10 @@ export class SiteCopy extends Context.Service<
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
     /** Slots by exact name. */
     readonly directory: Effect.Effect<ReadonlyMap<string, number>, StateError>
-    /** Where the store has lost something all that is own is unsent again, and what has rested rests anew. */
+    /**
+     * What was sent and has not come back is unsent again; where the store has lost something all that is own is, and what has
+     * rested rests anew.
+     */
     readonly signedIn: (as: SignedIn) => Effect.Effect<void, StateError>
     /**
      * Yields what others have done, and own names of which nothing was known or that were used elsewhere since.

@@ -246,6 +246,43 @@ describe("SiteCopy", () => {
     })
   )
 
+  it.effect("tells again on the next connection what was told, but has not come back", () =>
+    Effect.gen(function* () {
+      const path = yield* newFile
+      yield* life(path, (copy) =>
+        Effect.gen(function* () {
+          yield* Effect.forEach([101, 102, 103, 104], (slot) => copy.put(put(slot).mapping))
+          yield* copy.release(released(103).mapping)
+          yield* copy.release(released(104).mapping)
+          yield* copy.sent(yield* copy.unsent(9))
+          yield* copy.take(page(1, [put(101), released(103)]), now)
+          assert.deepStrictEqual(yield* copy.unsent(9), [])
+
+          yield* copy.signedIn({ gateway: 3, lost: false })
+
+          assert.deepStrictEqual(yield* copy.unsent(9), [put(102), released(104)])
+        })
+      )
+    })
+  )
+
+  it.effect("does not take what was told before for what is to be told", () =>
+    Effect.gen(function* () {
+      yield* life(yield* newFile, (copy) =>
+        Effect.gen(function* () {
+          yield* copy.put(put(101).mapping)
+          yield* copy.sent(yield* copy.unsent(9))
+          const later = { ...put(101).mapping, lastUsedAt: 2e12 }
+          yield* copy.put(later)
+
+          yield* copy.take(page(1, [put(101)]), now)
+
+          assert.deepStrictEqual(yield* copy.unsent(9), [{ _tag: "Put", mapping: later }])
+        })
+      )
+    })
+  )
+
   it.effect("tells again what the site has otherwise", () =>
     Effect.gen(function* () {
       yield* life(yield* newFile, (copy) =>
