@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import { oneLine } from "./explainSql.ts"
 
 const Slot = Schema.Int.check(Schema.isGreaterThan(0))
-/** Of a name in its longest form, each byte of it as `\\DDD`. */
+/** Of a name in its longest form, each byte of it as `\DDD`. */
 const maxText = 1_024
 /** Printable ASCII, as all names are that gateways give. */
 const Name = Schema.String.check(Schema.isPattern(/^[ -~]*$/), Schema.isMaxLength(maxText))

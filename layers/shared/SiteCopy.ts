@@ -104,6 +104,14 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           Effect.yieldNow
         )
 
+      /** Some of what is own, which is behind `from`; yields where it ends. */
+      const unsend = (from: number): Effect.Effect<number | null, StateError> =>
+        together(() => {
+          const end = sql.portionEnd.get(from, rowsAtOnce)?.["n"] as number | null
+          if (end !== null) sql.unsend.run(from, end)
+          return end
+        })
+
       /** Yields whether it is news: what becomes of own slots is decided here. */
       const takeChange = (
         { _tag, mapping }: MappingChange,
@@ -136,11 +144,8 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           if (gateway !== state.gateway) yield* become({ ...state, gateway }, nothing)
           // A store that takes over may not have what the one before had just taken.
           yield* together(() => void sql.unsendUnconfirmed.run())
-          let end = lost ? sql.portionEnd.get(-1, rowsAtOnce)?.["n"] : null
-          for (let from = -1; typeof end === "number"; end = sql.portionEnd.get(from, rowsAtOnce)?.["n"]) {
-            yield* inPortions([{ from, end }], (portion) => sql.unsend.run(portion.from, portion.end))
-            from = end
-          }
+          for (let from: number | null = lost ? -1 : null; from !== null; from = yield* unsend(from))
+            yield* Effect.yieldNow
         }),
         take: Effect.fnUntraced(function* ({ anew, blocks, changes, cursor, dateMs, directory, last }, now) {
           if (anew) yield* become({ ...state, cursor: null, reading: state.reading + 1, complete: false }, nothing)
