@@ -61,6 +61,7 @@ export const layer = ({
       const news = yield* Queue.bounded<SiteNews>(pagesAhead)
       const loudly = makeOddities(Effect.logError)
       const tellOfDisk = ({ message }: StateError) => loudly("disk", `the site is told nothing new: ${message}`)
+      const tellOfState = ({ message }: StateError) => loudly("state", `a name of the site is not kept: ${message}`)
       const publish = (some: Partial<SiteNews>) =>
         Queue.offer(news, { changes: [], directory: [], conflicts: [], ...some })
 
@@ -124,11 +125,12 @@ export const layer = ({
           const changes = yield* copy.take(page, now)
           if (page.anew) missing = true
           if ((yield* copy.standing).readAt !== readAt) askedAt = asked
-          for (const { _tag, mapping } of changes) {
-            if (_tag === "Put" && !isOthers(mapping.slot)) yield* own.putMapping(mapping)
-          }
           const { directory } = page
+          // They do not come again: from here to there nothing may fail.
           if (changes.length + directory.length > 0) yield* publish({ changes, directory })
+          for (const { _tag, mapping } of changes) {
+            if (_tag === "Put" && !isOthers(mapping.slot)) yield* Effect.catch(own.putMapping(mapping), tellOfState)
+          }
           if (page.last) break
         }
         yield* forget(copy.sweep, tellOfGone)

@@ -471,6 +471,28 @@ describe("SharedState", () => {
     })
   )
 
+  it.effect("brings all that was read, whatever of it its own state does not take", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const all = [put(20_150), theirs(1), put(20_151)]
+      yield* Effect.flatMap(SharedStore, (store) => store.write(all)).pipe(
+        Effect.provide(SharedStoreMemory.layer(site), { local: true })
+      )
+      const real = Context.get(yield* Layer.build(Layer.fresh(StateStoreMemory.layer)), StateStore)
+      const state = Layer.succeed(StateStore, {
+        ...real,
+        putMapping: (mapping) =>
+          mapping.slot === 20_150 ? Effect.fail(new StateError({ message: "taken" })) : real.putMapping(mapping)
+      })
+
+      const a = yield* gateway(site, "a", { state })
+      yield* aMoment
+
+      assert.sameDeepMembers([...(yield* arrived(a)).changes], all)
+      assert.deepStrictEqual(yield* real.mappings, [put(20_151).mapping])
+    })
+  )
+
   it.effect("lets names be put while its own copy cannot be written, and tells them when it can", () =>
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()
