@@ -214,6 +214,18 @@ describe("PresenceStore in PostgreSQL", { timeout: 60_000 }, () => {
     }).pipe(Effect.orDie)
   )
 
+  it.live("takes nothing of a statement that comes after a later one", () =>
+    Effect.gen(function* () {
+      const { database, store } = yield* inPostgres
+      const a = yield* store
+      const { epoch } = yield* a.meet(hello(0))
+      yield* a.meet(hello(0, { epoch, sightings: [sighting(1)] }))
+      yield* postgres.sql("UPDATE sallyport.presence SET rev = 1000000", database)
+      yield* a.meet(hello(0, { epoch, sightings: [sighting(1, { sentTick: 9 })] }))
+      assert.deepStrictEqual((yield* a.meet(hello(0))).sightings, [{ ...sighting(1), epoch }])
+    }).pipe(Effect.orDie)
+  )
+
   it.live(
     "goes on after a crash, which it may lose everything with, and tells another connection from the one before",
     () =>

@@ -19,6 +19,7 @@ import type { ClientState } from "../../../src/dataplane/notices.ts"
 import { HostNetwork } from "../../../src/host/HostNetwork.ts"
 import { defectCounts } from "../../../src/loops/outlive.ts"
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
+import { type Hello, maxRead } from "../../../src/shared/meeting.ts"
 import { Presence } from "../../../src/shared/Presence.ts"
 import { PresenceStore } from "../../../src/shared/PresenceStore.ts"
 import { Site, type SiteMember } from "../../../src/shared/Site.ts"
@@ -45,6 +46,9 @@ interface Gateway {
 /** Long enough for what was seen to be told, and for that to be read. */
 const aMoment = Effect.repeat(TestClock.adjust("100 millis"), { times: 12 })
 const pass = (seconds: number) => Effect.repeat(TestClock.adjust("250 millis"), { times: seconds * 4 })
+
+/** Says and knows nothing. */
+const stranger: Hello = { gateway: 9, epoch: 1, clients: 0, master: "no", sightings: [], known: new Map() }
 
 interface Options {
   readonly reachable?: () => boolean
@@ -131,7 +135,7 @@ const two = Effect.gen(function* () {
 describe("gateways of a site", () => {
   it.effect("tell each other where clients are, and who has them, within a heartbeat", () =>
     Effect.gen(function* () {
-      const { a, b } = yield* two
+      const { a, b, memory } = yield* two
       yield* a.connect(1, 7)
       yield* aMoment
 
@@ -164,6 +168,10 @@ describe("gateways of a site", () => {
       yield* aMoment
       assert.strictEqual((yield* b.report).owners.size, 0)
       assert.deepStrictEqual([...(yield* a.report).owners], [[clientId(1), 1]])
+
+      yield* a.connect(2, 7)
+      yield* Effect.repeat(TestClock.adjust("50 millis"), { times: 4 })
+      assert.isTrue(memory.meet(stranger, 0).sightings.some(({ publicKey }) => publicKey === deviceOf(2).publicKey))
     })
   )
 
@@ -227,15 +235,18 @@ describe("without its store", () => {
     Effect.gen(function* () {
       const memory = new PresenceMemory()
       let reachable = true
-      const a = yield* start(memory, 0)
-      const b = yield* start(memory, 1, { reachable: () => reachable })
+      const clients = [1, 2, 3]
+      const a = yield* start(memory, 0, { clients })
+      const b = yield* start(memory, 1, { clients, reachable: () => reachable })
       yield* pass(16)
       yield* a.connect(1, 7)
+      yield* b.connect(2, 9)
       yield* pass(2)
       yield* b.told
       reachable = false
       yield* a.end
-      yield* b.connect(2, 9)
+      memory.lose()
+      yield* b.connect(3, 9)
       yield* pass(60)
       yield* b.address.tell("MASTER")
       yield* pass(1)
@@ -244,13 +255,13 @@ describe("without its store", () => {
       reachable = true
       yield* pass(2)
       assert.deepStrictEqual((yield* b.told).called, [1])
-      const third = yield* start(memory, 2)
+      const third = yield* start(memory, 2, { clients })
       yield* aMoment
       assert.sameDeepMembers(
         [...(yield* third.report).owners],
         [
-          [clientId(1), 0],
-          [clientId(2), 1]
+          [clientId(2), 1],
+          [clientId(3), 1]
         ]
       )
     })
@@ -308,6 +319,24 @@ it.effect("as many as there are at a gateway that ends are called, 500 in a comm
         [true, 100]
       ]
     )
+  })
+)
+
+it.effect("a gateway that starts has read of all that there are before its next heartbeat", () =>
+  Effect.gen(function* () {
+    const memory = new PresenceMemory()
+    const client = { publicKey: deviceOf(1).publicKey, gateway: 0, epoch: 1, handshakeAt: 0, lastTai64n: null }
+    const sighting = { ...client, endpoint: { address: "192.0.2.1", port: 1 }, local: virtual, sentTick: 0 }
+    const strangers = Array.from({ length: 2 * maxRead }, (_, n) => ({
+      ...sighting,
+      publicKey: deviceOf(n + 9).publicKey
+    }))
+    memory.meet({ ...stranger, gateway: 0, sightings: [...strangers, sighting] }, 0)
+    const b = yield* start(memory, 1)
+    yield* TestClock.adjust("1 second")
+    assert.deepStrictEqual(yield* b.told, { told: [], called: [] })
+    yield* Effect.repeat(TestClock.adjust("50 millis"), { times: 5 })
+    assert.deepStrictEqual(yield* b.told, { told: [1], called: [] })
   })
 )
 
