@@ -13,6 +13,8 @@ export const { inner, outer } = labAddresses
 /** A `sallyport.yaml` for the lab: one client, `app.corp.internal` and more resources when wanted. */
 export const gatewayConfig = (options: {
   readonly clientKey: string
+  /** What clients dial; default: the gateway's address. */
+  readonly endpoint?: string
   readonly presharedKey?: string
   /** More lines below `clients:`. */
   readonly clients?: string
@@ -20,7 +22,7 @@ export const gatewayConfig = (options: {
   /** Addresses of the set `corp`, IPv6 in brackets; default: the company's name server. */
   readonly resolvers?: ReadonlyArray<string>
   readonly more?: string
-}): string => `endpoint: ${outer.gateway.v4}:${gatewayPort}
+}): string => `endpoint: ${options.endpoint ?? outer.gateway.v4}:${gatewayPort}
 resolvers: { corp: [${(options.resolvers ?? [inner.dns.v4]).map((at) => `"udp://${at}"`).join(", ")}] }
 clients:
   visitor:

@@ -1,8 +1,16 @@
 /** The lab of a site: two gateways with one key, an address that is one gateway's at a time, and the site's PostgreSQL. */
-import { Effect, type Scope } from "effect"
+import { Effect, Layer, Queue, type Scope } from "effect"
+import { cpSync } from "node:fs"
+import * as StateStoreLive from "../../layers/host/StateStore.ts"
 import * as LabLayer from "../../layers/lab/Lab.ts"
-import { type Lab, labAddresses, type LabError } from "../../src/lab/demo/Lab.ts"
+import { type NameServer, startNameServer, startOrigins } from "../../src/lab/demo/company.ts"
+import { Lab, labAddresses, LabError, type LabHost } from "../../src/lab/demo/Lab.ts"
 import { setNat } from "../../src/lab/demo/routers.ts"
+import { type Gateway, gatewayPort, startGateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { certificateAuthority } from "./certificates.ts"
+import { gatewayConfig, inner } from "./lab.ts"
+import { type Postgres, startPostgres } from "./postgres.ts"
+import { startWireguardGo, type WireguardGo, type WireguardGoError } from "./wireguardGo.ts"
 
 export const { site } = labAddresses
 
@@ -12,3 +20,117 @@ export const inSite = <A, E>(effect: Effect.Effect<A, E, Lab | Scope.Scope>): Ef
     Effect.scoped,
     Effect.provide(LabLayer.layerOf("site"), { local: true })
   )
+
+export type SiteGateway = "gateway" | "otherGateway"
+export type SiteClient = "client" | "openClient"
+
+const tunnelOf = {
+  client: tunnelAddresses.client,
+  openClient: { v4: "100.64.0.3", v6: "fd00:2021:1111::3" }
+} as const
+
+interface Site {
+  readonly postgres: Postgres
+  readonly nameServer: NameServer
+  /** Starts it, or starts it again with the state that it left. */
+  readonly start: (gateway: SiteGateway) => Effect.Effect<Gateway, LabError, Lab | Scope.Scope>
+  /** A stock client that dials the address of the site. */
+  readonly connect: (
+    client: SiteClient,
+    publicKey: string
+  ) => Effect.Effect<WireguardGo, LabError | WireguardGoError, Lab | Scope.Scope>
+}
+
+/** Name server, origins and PostgreSQL; no gateway runs yet, and none has the site's addresses. */
+export const startSite = Effect.gen(function* () {
+  const lab = yield* Lab
+  const keys = { client: yield* lab.keyPair, openClient: yield* lab.keyPair }
+  const authority = yield* certificateAuthority
+  const certificate = yield* Effect.promise(() => authority.issue(`IP:${inner.dns.v4}`))
+  const within = { namespace: lab.namespace("lan"), address: inner.dns.v4 }
+  const [postgres, nameServer] = yield* Effect.all(
+    [startPostgres({ certificate, within }), startNameServer, startOrigins],
+    { concurrency: 3 }
+  )
+  const database = yield* postgres.database
+  const roots = yield* lab.writeFile("authority.pem", authority.cert)
+  // The LAN's way to clients is the gateway that has the address.
+  yield* lab.exec("lan", ["ip", "route", "add", "100.64.0.0/11", "via", site.virtual.inner])
+  yield* oneKey(lab.directory)
+  const config = gatewayConfig({
+    endpoint: site.virtual.outer,
+    clientKey: keys.client.publicKey,
+    clients: `  open:
+    public_key: "${keys.openClient.publicKey}"
+    tunnel_ipv4: ${tunnelOf.openClient.v4}
+    tunnel_ipv6: "${tunnelOf.openClient.v6}"`,
+    resources: `  intranet: { name: app.corp.internal, resolver: corp, allow: [visitor, open] }
+  services: { name: "*.svc.corp.internal", resolver: corp, allow: [visitor, open] }`,
+    more: `masquerade: false
+state: postgres://sallyport@${inner.dns.v4}:${postgres.port}/${database}?sslrootcert=${roots}`
+  })
+  const connect: Site["connect"] = (client, publicKey) =>
+    startWireguardGo({
+      host: client,
+      device: `wg${lab.id.split("-").slice(2).join("x")}${client.slice(0, 1)}`,
+      privateKey: keys[client].privateKey,
+      addresses: [`${tunnelOf[client].v4}/32`, `${tunnelOf[client].v6}/128`],
+      routes: tunnelAddresses.networks,
+      peers: [{ publicKey, allowedIps: tunnelAddresses.networks, endpoint: `${site.virtual.outer}:${gatewayPort}` }]
+    })
+  return {
+    postgres,
+    nameServer,
+    start: (gateway) => startGateway({ config, host: gateway, name: gateway }),
+    connect
+  } satisfies Site
+})
+
+/** Both gateways get the same key, as `sallyport backup` and `restore` carry it. */
+const oneKey = (directory: string) =>
+  Effect.andThen(
+    Effect.scoped(Layer.build(StateStoreLive.layer(`${directory}/gateway-state/state.db`))),
+    Effect.try({
+      try: () => cpSync(`${directory}/gateway-state`, `${directory}/otherGateway-state`, { recursive: true }),
+      catch: (error) => new LabError({ message: String(error) })
+    })
+  )
+
+/** Where the site's addresses were they are no more, and neighbours are told where they are now. */
+export const giveAddress = Effect.fnUntraced(function* (to: SiteGateway) {
+  const lab = yield* Lab
+  const from = to === "gateway" ? "otherGateway" : "gateway"
+  const { inner: inside, outer: outside } = site.virtual
+  for (const [device, address] of [
+    ["outer", outside],
+    ["inner", inside]
+  ] as const) {
+    yield* lab.attempt(from, ["ip", "address", "delete", `${address}/24`, "dev", device])
+    yield* lab.exec(to, ["ip", "address", "add", `${address}/24`, "dev", device])
+  }
+  // Who is asked where it is takes note of who asks.
+  const ask = (device: string, address: string, neighbour: string) =>
+    lab.exec(to, ["sh", "-c", `ip neigh flush dev ${device}; ping -c 1 -W 5 -I ${address} ${neighbour} >/dev/null`])
+  yield* Effect.all(
+    [ask("outer", outside, labAddresses.wide.clientRouter.wide.v4), ask("inner", inside, inner.dns.v4)],
+    {
+      concurrency: 2
+    }
+  )
+})
+
+/** Ten pings a second, until the scope closes; yields what waits for the next reply after a date (epoch milliseconds). */
+export const startPings = Effect.fnUntraced(function* (from: LabHost, address: string) {
+  const lab = yield* Lab
+  const ping = yield* lab.spawn(from, ["ping", "-n", "-D", "-i", "0.1", address])
+  return (since: number): Effect.Effect<number, LabError> =>
+    Queue.take(ping.lines).pipe(
+      Effect.map((line) => Number(/^\[([\d.]+)\] .* bytes from /.exec(line)?.[1]) * 1_000),
+      Effect.repeat({ until: (at) => at > since }),
+      Effect.timeoutOrElse({
+        duration: "30 seconds",
+        orElse: () => Effect.fail(new LabError({ message: `no reply from ${address} within 30 s` }))
+      }),
+      Effect.catchTag("Done", () => Effect.fail(new LabError({ message: "ping has ended" })))
+    )
+})
