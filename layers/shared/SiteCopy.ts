@@ -64,6 +64,10 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
       /** Whether this gateway, and it alone, gives the slot. */
       const owns = (slot: number, holding: Holding = state): boolean => isHeld(zones, holding, slot)
 
+      /** Whether it is the name's at all clients and gateways, and nobody's to release. */
+      const isExact = ({ domain, slot }: ReleasedMapping): boolean =>
+        slot >= zones.exact.from && slot < zones.exact.to && sql.entry.get(domain, slot) !== undefined
+
       /** All of it or nothing. */
       const together = <A>(run: () => A): Effect.Effect<A, StateError> =>
         attempt("write")(() => {
@@ -184,16 +188,18 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
             const { client, domain, lastUsedAt, slot } = mapping
             if (owns(slot)) sql.own.run(...columns(mapping))
             // What the directory has for everybody any gateway may tell first; it stays until it has been read.
-            else if (slot >= zones.exact.from && slot < zones.exact.to) {
-              sql.give.run(...columns(mapping), state.reading + 1)
-            } else sql.use.run(lastUsedAt, client, slot, domain)
+            else if (isExact(mapping)) sql.give.run(...columns(mapping), state.reading + 1)
+            else sql.use.run(lastUsedAt, client, slot, domain)
           }),
         release: ({ client, domain, slot }) =>
           together(() => void (owns(slot) ? sql.release : sql.remove).run(client, slot, domain)),
         putMissing: (mappings) =>
           inPortions(
-            mappings.filter(({ slot }) => owns(slot)),
-            (mapping) => sql.ownMissing.run(...columns(mapping))
+            mappings.filter((mapping) => owns(mapping.slot) || isExact(mapping)),
+            (mapping) => {
+              if (owns(mapping.slot)) sql.ownMissing.run(...columns(mapping))
+              else sql.giveMissing.run(...columns(mapping), state.reading + 1)
+            }
           ),
         unsent: (atMost) =>
           attempt("read")(() => {
@@ -316,6 +322,7 @@ const prepare = (database: DatabaseSync) => {
       `INSERT INTO mapping VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (client, slot) DO UPDATE
        SET domain = excluded.domain, resource = excluded.resource, last_used = excluded.last_used, sent = 0`
     ),
+    giveMissing: sql("INSERT INTO mapping VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (client, slot) DO NOTHING"),
     used: sql("SELECT client, slot, domain, resource, last_used, 0 AS gone FROM mapping WHERE sent = 0 LIMIT ?"),
     useSent: sql("UPDATE mapping SET sent = 1 WHERE client = ? AND slot = ? AND domain = ? AND last_used = ?"),
     remove: sql("DELETE FROM mapping WHERE client = ? AND slot = ? AND domain = ?"),
@@ -324,6 +331,7 @@ const prepare = (database: DatabaseSync) => {
        RETURNING client, slot, domain`
     ),
     directory: sql("SELECT domain, slot FROM directory"),
+    entry: sql("SELECT 1 FROM directory WHERE domain = ? AND slot = ?"),
     enter: sql("INSERT OR REPLACE INTO directory VALUES (?, ?, ?)"),
     sweepDirectory: sql("DELETE FROM directory WHERE reading < ?"),
 

@@ -44,11 +44,11 @@ export class SiteCopy extends Context.Service<
     readonly sweep: Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError>
     /** What is known of the names that others gave is too old to rely on: the same with all of them, and all is read anew. */
     readonly lapse: Effect.Effect<ReadonlyArray<ReleasedMapping>, StateError>
-    /** A name has an own slot; or it was used again, whoever gave it. */
+    /** A name has an own slot, or the directory's at a client; or it was used again, whoever gave it. */
     readonly put: (mapping: StoredMapping) => Effect.Effect<void, StateError>
     /** One of others is only forgotten here. */
     readonly release: (mapping: ReleasedMapping) => Effect.Effect<void, StateError>
-    /** Puts those of which nothing is known here. */
+    /** Puts those of own slots, and of the directory's, of which nothing is known here. */
     readonly putMissing: (mappings: ReadonlyArray<StoredMapping>) => Effect.Effect<void, StateError>
     /** What the site does not know, first what is own, the oldest first. */
     readonly unsent: (atMost: number) => Effect.Effect<ReadonlyArray<MappingChange>, StateError>

@@ -29,13 +29,14 @@ it.live("a name that one gateway gave is translated at the other within a second
       [startPostgres({ certificate, within }), startNameServer, startOrigins],
       { concurrency: 3 }
     )
-    for (const label of ["one", "two", "three"]) yield* nameServer.set({ name: nameOf(label), a: [inner.origin.v4] })
+    for (const label of ["one", "two", "exact"]) yield* nameServer.set({ name: nameOf(label), a: [inner.origin.v4] })
     const { privateKey, publicKey: clientKey } = yield* lab.keyPair
     const roots = yield* lab.writeFile("authority.pem", authority.cert)
     const database = yield* server.database
     const config = gatewayConfig({
       clientKey,
-      resources: `  services: { name: "*.svc.corp.internal", resolver: corp, allow: [visitor] }`,
+      resources: `  services: { name: "*.svc.corp.internal", resolver: corp, allow: [visitor] }
+  exact: { name: ${nameOf("exact")}, resolver: corp, allow: [visitor] }`,
       more: `state: postgres://sallyport@${inner.dns.v4}:${server.port}/${database}?sslrootcert=${roots}`
     })
 
@@ -83,6 +84,10 @@ it.live("a name that one gateway gave is translated at the other within a second
     const learned = Date.now() - asked
     yield* opens("openClient", one)
     assert.strictEqual(yield* ask("openClient", "one"), one)
+
+    const exact = yield* ask("client", "exact")
+    yield* has(second, exact)
+    yield* opens("openClient", exact)
 
     yield* server.kill
     const [atFirst, atSecond] = [yield* ask("client", "two"), yield* ask("openClient", "two")]

@@ -117,6 +117,28 @@ describe("gateways of a site", () => {
     })
   )
 
+  it.effect("translate an exact name for a client that has asked another one, for longer than a day, too", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [mine, theirs] = [yield* disk, yield* disk]
+      const proxies = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const [a, b] = [yield* start(site, theirs, exact), yield* start(site, mine, exact)]
+          const told = yield* a.told("git.corp")
+          assert.strictEqual(yield* b.owner(told[0]!), "git.corp")
+          return told
+        })
+      )
+      yield* site.leave
+      yield* TestClock.adjust("25 hours")
+
+      const again = yield* start(site, mine, exact)
+
+      assert.strictEqual(yield* again.owner(proxies[0]!), "git.corp")
+      assert.deepStrictEqual(yield* again.told("git.corp"), proxies)
+    })
+  )
+
   it.effect("go on giving proxies while the engine is away, and then all of them stand for the name everywhere", () =>
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()

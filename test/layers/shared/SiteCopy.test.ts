@@ -451,9 +451,13 @@ describe("SiteCopy", () => {
           yield* newFile,
           (copy) =>
             Effect.gen(function* () {
-              yield* copy.take(page(1, [put(3)], { anew: true }), now)
+              const directory = [{ domain: put(1).mapping.domain, slot: 1 }]
+              yield* copy.take(page(1, [put(3)], { anew: true, directory }), now)
               yield* copy.put(put(1).mapping)
               yield* copy.put(put(60).mapping)
+              // What a gateway gave when it was alone is not what the directory has.
+              yield* copy.put(put(4).mapping)
+              yield* copy.putMissing([put(5).mapping])
 
               const told = yield* copy.unsent(9)
               assert.deepStrictEqual(told, [put(1)])
@@ -466,6 +470,11 @@ describe("SiteCopy", () => {
               yield* copy.take(page(3, [put(1)]), now)
               yield* copy.put({ ...put(1).mapping, lastUsedAt: 2e12 })
               assert.lengthOf(yield* copy.unsent(9), 1)
+              // What was forgotten as too old is told anew from the gateway's own state.
+              yield* copy.take(page(4, [], { anew: true, directory }), now)
+              yield* copy.lapse
+              yield* copy.putMissing([put(1).mapping])
+              assert.deepStrictEqual(yield* copy.unsent(9), [put(1)])
             }),
           { from: 0, to: 50 }
         )
