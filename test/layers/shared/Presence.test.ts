@@ -230,6 +230,24 @@ describe("gateways of a site", () => {
   )
 })
 
+it.effect("an operator is told of two gateways with the virtual address, and of a client that goes to and fro", () =>
+  withLogLines((lines) =>
+    Effect.gen(function* () {
+      const { a, b } = yield* two
+      yield* a.address.tell("MASTER")
+      yield* b.address.tell("MASTER")
+      for (let n = 1; n < 20; n++) {
+        yield* (n % 2 === 0 ? a : b).connect(1, n)
+        yield* pass(2)
+      }
+      const told = (text: string) => lines.filter((line) => line.includes("level=WARN") && line.includes(text))
+      assert.lengthOf(told("gateway 1 has the site's virtual address as well as this one"), 1)
+      assert.lengthOf(told("gateway 0 has the site's virtual address as well as this one"), 1)
+      assert.lengthOf(told(`client ${clientId(1)} has changed gateways 7 times within a minute`), 2)
+    })
+  )
+)
+
 describe("without its store", () => {
   it.effect("a gateway goes on with what it knows, calls nobody, and has told all soon after it is back", () =>
     Effect.gen(function* () {
