@@ -126,6 +126,13 @@ export class Parking {
     this.handOut(held, each)
   }
 
+  /** The same for every mapping. */
+  releaseAll(each: (mapping: number, bytes: Uint8Array, length: number) => void): void {
+    for (const mapping of Array.from(this.times.keys())) {
+      this.release(mapping, (bytes, length) => each(mapping, bytes, length))
+    }
+  }
+
   /** Drops the mapping's packets and its history. */
   forgetMapping(mapping: number): void {
     this.release(mapping, () => undefined)

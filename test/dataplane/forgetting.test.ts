@@ -118,7 +118,7 @@ const end = ({ tell }: ReturnType<typeof makeLife>): void => {
 /** What is no table of clients or mappings. */
 const others = [
   // Memory and totals of the engine; what it worked on last.
-  /^engine\.state\.(bytes|counters|parking\.memory)$/,
+  /^engine\.state\.(bytes|counters|(parking|early)\.memory)$/,
   /^engine\.(counted|wireguard\.handshakeCounts)$/,
   /^engine\.outbound\.(clients|lengths|offsets)$/,
   /^engine\.wireguard\.((peer|handshakes)\.|(sessions\.)?random$)/,

@@ -19,6 +19,8 @@ interface Result {
   readonly took?: number
   /** How many messages those were. */
   readonly messages?: number
+  /** Of a packet to a name whose mapping waits behind them: how often it was refused before. */
+  readonly early?: number
 }
 
 interface Outcome {
@@ -103,6 +105,8 @@ describe("a packet worker with 1,000 clients and 10,000 mappings, while the gate
     assert.isAtLeast(slow!.took!, 1_900)
     assert.isAtMost(slow!.gap, 1_000)
     assert.isAtMost(slow!.messages!, 20)
+    // The client of a name that is asked for meanwhile is not refused for an order that waits.
+    assert.deepInclude(slow, { early: 0, answers: 1, told: ["client-1/app/late.corp Unmapped"] })
   })
 
   it("has an order before main says anything to whoever may send packets because of it", () => {

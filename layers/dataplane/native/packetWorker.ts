@@ -173,7 +173,7 @@ export const runPacketWorker = (
         }
       }
     }
-    const busy = !replaying && engine.turn(now, wall)
+    const busy = !replaying && engine.turn(now, wall, Atomics.load(shared, pending) === 1)
     post(engine.takeNotices())
     const broken = io.fault()
     if (broken !== null && !faulted) {

@@ -176,11 +176,15 @@ export class Engine {
     this.tunAt = arena.reserve(aheadBytes + receiveCapacity + 256) + 64
   }
 
-  /** Reads what waits (bounded), then timers and handshakes. True when more may be waiting. */
-  turn(now: number, wall: number): boolean {
+  /**
+   * Reads what waits (bounded), then timers and handshakes. True when more may be waiting. `ordersWait`: orders were given that
+   * packets have this turn before.
+   */
+  turn(now: number, wall: number, ordersWait = false): boolean {
     const { state } = this
     state.now = now
     state.wall = wall
+    this.outbound.ordersWait(ordersWait)
     state.count("worker.turns")
     const flooded = this.wireguard.beginTurn(now - this.fullSince >= behindMs, now)
     if (flooded) this.shedMore(now)

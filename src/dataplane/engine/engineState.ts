@@ -39,6 +39,8 @@ interface StateOptions {
 /** Sessions of one client. */
 const sessionsPerClient = 16_384
 
+const earlyLimits = { perMapping: 32, perClient: 65_536, total: 4_194_304, holdFor: 2_000 }
+
 export class EngineState {
   /** How the tables forget a mapping. Before them, since they say it when they are made. */
   private readonly learned: Array<(mapping: number) => void> = []
@@ -57,6 +59,10 @@ export class EngineState {
   readonly silence = this.track(new Silence())
   readonly policy = new DestinationPolicy()
   readonly parking = this.track(new Parking())
+  /** By clients, not by mappings: what would be refused while `ordersWait`. */
+  readonly early = new Parking(earlyLimits)
+  /** Orders that were given before this turn are still to be carried out: what lets a packet through may be among them. */
+  ordersWait = false
   readonly fragments = this.track(new Fragments())
   readonly routes = this.track(new Routes())
   readonly icmpErrors = this.track(new RateLimits(icmpErrorLimit))
@@ -97,6 +103,7 @@ export class EngineState {
     this.journal = this.track(new Journal(this))
     this.mappings.onRemoved((mapping) => this.removeMapping(mapping))
     this.clients.onRemoved((client) => {
+      this.early.forgetMapping(client.index)
       for (const mapping of client.mappings) this.mappings.remove(this.mappings.name(mapping)!)
       for (const resource of client.resources.keys()) this.resources.release(resource)
     })

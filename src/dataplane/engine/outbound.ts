@@ -5,6 +5,7 @@
 import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.ts"
 import { fromClient } from "../../nat/fragments.ts"
 import { lookAheadPackets } from "../../nat/lookAhead.ts"
+import type { Parking } from "../../nat/parking.ts"
 import { permits } from "../../nat/portFilters.ts"
 import { filtered, refusedRoute } from "../../nat/routes.ts"
 import { confirmedSilence } from "../../nat/silence.ts"
@@ -150,6 +151,18 @@ export class Outbound {
     this.releasing = false
   }
 
+  /** Whether orders wait that packets go before; when none does any more, what would have been refused is looked at again. */
+  ordersWait(wait: boolean): void {
+    const { state } = this
+    const ended = state.ordersWait && !wait
+    state.ordersWait = wait
+    if (!ended) return
+    state.early.releaseAll((index, bytes, length) => {
+      const client = state.clients.get(index)
+      if (client !== undefined) this.unpark(client, bytes, length)
+    })
+  }
+
   private lookAhead(): void {
     const { aheadView: view, clients, count, lengths, offsets, state } = this
     const { outboundAhead } = state.sessions
@@ -234,7 +247,7 @@ export class Outbound {
         state.count("outbound.fragment")
         return -1
       }
-      if (!this.releasing && this.park(client, mapping)) return -1
+      if (!this.releasing && this.parkIn(state.parking, mapping, client)) return -1
       // The program repeats a SYN within a second, while an error would end its attempt for good.
       if (!this.releasing && syn && state.parking.holds(mapping, state.now)) {
         state.refused(client, "parking_full", view)
@@ -337,9 +350,9 @@ export class Outbound {
     return undefined
   }
 
-  private park(client: ClientEntry, mapping: number): boolean {
+  private parkIn(parking: Parking, key: number, client: ClientEntry): boolean {
     const { state, view } = this
-    const parked = state.parking.park(mapping, client.index, state.bytes, view.offset, view.length, view, state.now)
+    const parked = parking.park(key, client.index, state.bytes, view.offset, view.length, view, state.now)
     if (parked) state.count("outbound.parked")
     return parked
   }
@@ -443,6 +456,7 @@ export class Outbound {
   /** Counts why, and tells the client at once, at most 20 times a second. */
   private refuse(client: ClientEntry, why: RefusalReason, kind: Unreachable): void {
     const { state, view } = this
+    if (state.ordersWait && this.parkIn(state.early, client.index, client)) return
     state.refused(client, why, view)
     if (!state.icmpErrors.take(client.index, state.now)) return state.count("icmp.rate_limited")
     const length = writeUnreachable(state.bytes, this.errorAt, view, view.destination, kind)

@@ -19,6 +19,7 @@ import * as IpFamiliesLive from "../../../layers/host/IpFamilies.ts"
 import type { ToWorker, WorkerStart } from "../../../layers/dataplane/native/packetWorker.ts"
 import { DataPlane, InBulk } from "../../../src/dataplane/DataPlane.ts"
 import type { Command, SetResource } from "../../../src/dataplane/commands.ts"
+import type { Notice } from "../../../src/dataplane/notices.ts"
 import {
   addresses,
   clientId,
@@ -88,6 +89,22 @@ const mappings = (n: number): ReadonlyArray<Command> =>
       addresses(n, 1, "Unresolved", [], domain)
     ]
   })
+
+const lateProxy = "100.96.9.9"
+const lateName: ReadonlyArray<Command> = [
+  {
+    _tag: "SetMapping",
+    mapping: mappingId(1, "late.corp"),
+    client: clientId(1),
+    resources: [resourceId("app")],
+    proxyIps: [lateProxy],
+    generation: 1
+  },
+  addresses(1, 1, "Unresolved", [], "late.corp")
+]
+
+const namesTold = (notices: ReadonlyArray<Notice>): ReadonlyArray<string> =>
+  notices.flatMap((n) => (n._tag === "Traffic" ? [`${n.mapping} ${n.cause}`] : []))
 
 const crowd: ReadonlyArray<Command> = Array.from({ length: clients }, (_, i) => i + 1).flatMap((n) => [
   n <= 2
@@ -192,7 +209,7 @@ const program = Effect.gen(function* () {
     Effect.timeout("20 seconds")
   )
 
-  let bystander = slowOrders + 1
+  let bystander = ends.length + slowOrders + 1
   /** How many orders have gone to the worker when `send` has ended; main has done nothing else. */
   const sentAtOnce = Effect.fnUntraced(function* (inBulk: ReadonlyArray<boolean>) {
     const before = orders.sent
@@ -218,14 +235,25 @@ const program = Effect.gen(function* () {
     if (how === "slow") {
       const since = performance.now()
       const before = orders.messages
-      for (let n = 1; n <= slowOrders; n++) {
+      for (let n = ends.length + 1; n <= ends.length + slowOrders; n++) {
         yield* Effect.provideService(dataPlane.send(pingOnly(n)), InBulk, true)
       }
-      yield* dataPlane.settled
       const messages = orders.messages - before
+      // A name that is asked for meanwhile: its client has the answer before the worker has the mapping.
+      yield* Queue.clear(notices)
+      const { answered, unreachable } = first.seen
+      for (const command of lateName) yield* dataPlane.send(command)
+      first.seal(buildTcp({ source: tunnel4(1), destination: lateProxy, sourcePort: 9, destinationPort: 9, flags: 2 }))
+      yield* Effect.repeat(Effect.sleep("10 millis"), {
+        until: () => Effect.sync(() => first.seen.answered > answered + 100)
+      })
+      const early = first.seen.unreachable - unreachable
+      yield* dataPlane.settled
       const took = Math.round(performance.now() - since)
       yield* Effect.sleep("300 millis")
-      results.push({ how, took, messages, gap: Math.round(Math.max(...ends.map(({ seen }) => seen.longest))) })
+      const gap = Math.round(Math.max(...ends.map(({ seen }) => seen.longest)))
+      const told = namesTold(yield* Queue.clear(notices))
+      results.push({ how, took, messages, gap, early, answers: first.seen.unreachable - unreachable, told })
       continue
     }
     yield* Effect.sleep("20 millis").pipe(
@@ -241,7 +269,7 @@ const program = Effect.gen(function* () {
       buildTcp({ source: tunnel4(1), destination: "100.96.1.36", sourcePort: 9, destinationPort: 9, flags: 2 })
     )
     yield* Effect.sleep("300 millis")
-    const told = (yield* Queue.clear(notices)).flatMap((n) => (n._tag === "Traffic" ? [`${n.mapping} ${n.cause}`] : []))
+    const told = namesTold(yield* Queue.clear(notices))
     const counters = yield* dataPlane.counters
     results.push({
       how,
