@@ -20,7 +20,8 @@ import {
   tunnel4,
   upsertClient
 } from "../support/engineWorld.ts"
-import { buildUdp } from "../support/packets.ts"
+import { network } from "../support/engineSteps.ts"
+import { buildTcp, buildUdp } from "../support/packets.ts"
 import { teller } from "../support/tell.ts"
 
 const real = "10.20.0.10"
@@ -85,7 +86,7 @@ const makeBusyGateway = () => {
   let now = 60_000
   const tell = teller(engine)
   const apply = (command: Command): void => tell(command, now, now)
-  const turn = (): boolean => engine.turn(now, now)
+  const turn = (ordersWait = false): boolean => engine.turn(now, now, ordersWait)
   const connect = (client: typeof late): void => {
     client.now = now
     client.wireguard.initiate(client.peer, now, now)
@@ -106,12 +107,12 @@ const makeBusyGateway = () => {
     reads,
     /** What the system was told to do with handshake messages. */
     sheds,
-    /** A turn under full load, a millisecond later. */
-    turn: () => {
+    /** A turn under full load, a millisecond later; `ordersWait`: before orders that were given. */
+    turn: (ordersWait?: boolean) => {
       now++
       flooding.now = late.now = now
       reads.udp = reads.tun = 0
-      return turn()
+      return turn(ordersWait)
     },
     pass: (milliseconds: number) => void (now += milliseconds),
     count: (name: string): number => readCounters(counters)[name]!
@@ -157,7 +158,7 @@ describe("under traffic without end in both directions", () => {
 
     assert.deepStrictEqual(gateway.sheds, [1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0])
     assert.strictEqual(gateway.count("udp.shed"), 1)
-  })
+  }, 60_000)
 
   it("a trickle of handshake messages beside data is no flood: all of them are looked at", () => {
     const gateway = makeBusyGateway()
@@ -204,5 +205,64 @@ describe("under traffic without end in both directions", () => {
     const forwarded = gateway.count("inbound.forwarded")
     gateway.turn()
     assert.strictEqual(gateway.count("inbound.forwarded"), forwarded + most)
+  })
+})
+
+describe("before orders that wait", () => {
+  /** Client 2 sends to a name and to a network, neither of which the engine knows to be its own. */
+  const makeEarlyClient = () => {
+    const gateway = makeBusyGateway()
+    const { late } = gateway
+    gateway.apply(upsertClient(2))
+    gateway.connect(late)
+    gateway.turn()
+    for (const destination of [proxy4, "10.20.0.77"])
+      late.seal(buildTcp({ source: tunnel4(2), destination, sourcePort: 50_000, destinationPort: 443, flags: 2 }))
+    return gateway
+  }
+
+  it("packets that lack what these may bring are held, and go on once they are carried out", () => {
+    const gateway = makeEarlyClient()
+    const sessions = gateway.count("sessions.created")
+
+    for (let i = 0; i < 3; i++) gateway.turn(true)
+    const mapping = mappingId(2, "app.corp")
+    for (const command of nameCommands(clientId(2), mapping, { proxyIps: [proxy4] })) gateway.apply(command)
+    gateway.apply(addresses(2, 1, "Resolving"))
+    gateway.apply(network("lab", "10.20.0.0/16", { client: clientId(2) }))
+    gateway.turn()
+    assert.strictEqual(gateway.count("sessions.created"), sessions + 1)
+    // The name is being looked up: its packet waits for that as any other.
+    gateway.apply(addresses(2, 2, "Resolved", [real]))
+
+    assert.strictEqual(gateway.count("sessions.created"), sessions + 2)
+    assert.deepStrictEqual(gateway.late.received, [])
+  })
+
+  it("packets that these bring nothing for are refused as soon as they are carried out", () => {
+    const gateway = makeEarlyClient()
+
+    for (let i = 0; i < 3; i++) gateway.turn(true)
+    assert.deepStrictEqual(gateway.late.received, [])
+    gateway.turn()
+
+    assert.deepStrictEqual(
+      gateway.late.received.map((packet) => [packet[20], packet[21]]),
+      [
+        [3, 0],
+        [3, 13]
+      ]
+    )
+  })
+
+  it("a client that has gone meanwhile leaves nothing", () => {
+    const gateway = makeEarlyClient()
+
+    gateway.turn(true)
+    gateway.apply({ _tag: "RemoveClient", client: clientId(2) })
+    gateway.apply(upsertClient(2))
+    gateway.turn()
+
+    assert.strictEqual(gateway.count("icmp.sent"), 0)
   })
 })

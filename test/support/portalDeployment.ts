@@ -1,7 +1,9 @@
 /** The portal mode with everything around it in a wide-area lab: what its system tests start from. */
 import { assert } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Schedule, Scope } from "effect"
+import { Context, Effect, Exit, Layer, Schedule, Scope, Stream } from "effect"
+import * as ControlClient from "../../layers/cli/ControlClient.ts"
 import * as LabLayer from "../../layers/lab/Lab.ts"
+import { fetchLog } from "../../src/cli/fetchLog.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import {
   type NameServer,
@@ -21,8 +23,9 @@ import {
   startRelay
 } from "../../src/lab/demo/deployment.ts"
 import { type RelayName } from "../../src/lab/demo/portalSite.ts"
-import { Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
+import { Lab, LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { type Nat, setNat } from "../../src/lab/demo/routers.ts"
+import type { LoggedEvent } from "../../src/events/Event.ts"
 import { formatAddress, parseAddress } from "../../src/packet/address.ts"
 import { inner } from "./lab.ts"
 
@@ -56,6 +59,8 @@ export class PortalWorld extends Context.Service<
     readonly proxyOf: (name?: string, type?: "A" | "AAAA") => Effect.Effect<string, LabError>
     /** The gateway's. */
     readonly status: Effect.Effect<StatusReport, LabError>
+    /** How rights of clients began and ended at the gateway, the oldest first. */
+    readonly rights: Effect.Effect<ReadonlyArray<LoggedEvent>, LabError>
     /** How the gateway says that the client is reached; it tells moves once a second, so wait for it by `eventually`. */
     readonly path: Effect.Effect<"direct" | "relayed" | null, LabError>
   }
@@ -144,6 +149,12 @@ const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOption
     return formatAddress(proxy)
   })
   const status = Effect.suspend(() => gateway.current().status)
+  const rights = Stream.suspend(() => fetchLog(gateway.current().socket)).pipe(
+    Stream.filter(({ event: { _tag } }) => _tag === "Accepted" || _tag === "Expired" || _tag === "Revoked"),
+    Stream.runCollect,
+    Effect.mapError(({ message }) => new LabError({ message })),
+    Effect.provide(ControlClient.layer)
+  )
   const path = Effect.map(status, ({ clients }) => clients.find(({ connected }) => connected)?.path ?? null)
   return PortalWorld.of({
     portal: { ...portal, command: (command) => portal.current().command(command) },
@@ -155,6 +166,7 @@ const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOption
     client: clientProcess,
     proxyOf,
     status,
+    rights,
     path
   })
 })
@@ -192,6 +204,24 @@ export const download = Effect.fnUntraced(function* (
   const page = yield* visitor.get({ address, path: `/bytes/${bytes}`, timeout: 10_000, ...options })
   assert.deepStrictEqual({ bytes: page.bytes, sha256: page.sha256 }, { bytes, sha256: page.expected })
   return page.servedBy
+})
+
+/**
+ * Has a right of the client end at the gateway by `cause`, and yields that end. It is read from the log, since a client whose
+ * packets are refused, be they the last ones of a connection of before, has its right again within milliseconds.
+ */
+export const ending = Effect.fnUntraced(function* <R>(
+  how: "Expired" | "Revoked",
+  cause: Effect.Effect<unknown, LabError, R>
+) {
+  const { rights } = yield* PortalWorld
+  const last = (yield* rights).at(-1)?.number ?? 0
+  const news = Effect.map(rights, (all) => all.filter(({ number }) => number > last))
+  yield* cause
+  const found = yield* eventually(`a right that is ${how}`, 20, news, (all) =>
+    all.some(({ event }) => event._tag === how)
+  )
+  return found.find(({ event }) => event._tag === how)!
 })
 
 /** Repeats the probe until it holds; fails with what it said last after `seconds`. */

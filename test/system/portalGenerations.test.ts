@@ -2,7 +2,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { inner } from "../support/lab.ts"
-import { assertQuiet, download, eventually, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"
+import { assertQuiet, download, ending, PortalWorld, portalWorldLayer } from "../support/portalDeployment.ts"
 
 const generations = [
   {
@@ -54,8 +54,8 @@ for (const { client, options, portal, title } of generations) {
         const { portal, proxyOf, visitor } = yield* PortalWorld
         const proxy = yield* proxyOf()
 
-        yield* portal.command({ command: "revoke", client: "client", resource: "names" })
-        const refused = yield* eventually("the end", 2, visitor.connect({ address: proxy }), ({ ok }) => !ok)
+        yield* ending("Revoked", portal.command({ command: "revoke", client: "client", resource: "names" }))
+        const refused = yield* visitor.connect({ address: proxy })
         yield* proxyOf()
         const again = yield* visitor.retry({ address: proxy, every: 200, deadline: 10_000 })
 

@@ -127,7 +127,9 @@ ${options.more ?? ""}
 
 export interface PortalGateway {
   readonly process: LabProcess
-  /** What it says at its control socket. */
+  /** Path of its control socket. */
+  readonly socket: string
+  /** What it says there. */
   readonly status: Effect.Effect<StatusReport, LabError>
 }
 
@@ -150,7 +152,7 @@ export const startPortalGateway: (options?: {
   })
   const status = statusAt(lab, socket)
   yield* untilReady(child, "sallyport up", lab.exec("gateway", ["curl", "-sSf", "http://127.0.0.1:8080/readyz"]))
-  return { process: child, status }
+  return { process: child, socket, status }
 })
 
 /** Where the client's programs ask for the names of resources. */
