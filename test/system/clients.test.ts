@@ -10,7 +10,7 @@ import { inPairs } from "../support/inPairs.ts"
 import { digFully, inLab, inner, outer } from "../support/lab.ts"
 import { isDataFrom, isUnreachableAbout, unreachableAbout } from "../support/wire.ts"
 
-const wait = { timeout: "5 seconds" } as const
+const wait = { timeout: "20 seconds" } as const
 
 // It waits for half a minute: the others have that time.
 inPairs("an expiry cuts a live connection within a second, and nothing that another resource allows", () =>

@@ -7,7 +7,7 @@ import { stage, Stage } from "../support/stage.ts"
 import { isDataFrom, isDns, isSyn, isUnreachableAbout, unreachableAbout } from "../support/wire.ts"
 
 const { gateway } = tunnelAddresses
-const wait = { timeout: "5 seconds" } as const
+const wait = { timeout: "20 seconds" } as const
 /** How fast a name heals once DNS is back, from the change itself to the first byte. */
 const healMs = 2_000
 
@@ -194,12 +194,12 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
       const first = yield* dig("client", gateway.v4, name, "A")
       const known = yield* status.pipe(
         Effect.repeat({ until: (text) => text.includes("NXDOMAIN"), schedule: Schedule.spaced("50 millis") }),
-        Effect.timeout("3 seconds")
+        Effect.timeout("20 seconds")
       )
       yield* nameServer.set({ name, a: [inner.origin.v4], ttl: 60 })
       const after = yield* dig("client", gateway.v4, name, "A").pipe(
         Effect.repeat({ until: (answer) => answer.length > 0, schedule: Schedule.spaced("200 millis") }),
-        Effect.timeout("5 seconds")
+        Effect.timeout("20 seconds")
       )
       const { page } = yield* visitor.retry({ address: yield* world.proxyOf(name), every: 100, deadline: 5_000 })
 
@@ -219,7 +219,7 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
       yield* dig("client", gateway.v4, name, "A")
       const answer = yield* digFully("client", gateway.v4, name, "AAAA").pipe(
         Effect.repeat({ until: (text) => text.includes("ANSWER: 0"), schedule: Schedule.spaced("50 millis") }),
-        Effect.timeout("3 seconds")
+        Effect.timeout("20 seconds")
       )
 
       assert.match(answer, /status: NOERROR/)
@@ -266,7 +266,7 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
       const used = yield* Effect.repeat(queriesOf(name), {
         until: (count) => count > idle,
         schedule: Schedule.spaced("50 millis")
-      }).pipe(Effect.timeout("3 seconds"))
+      }).pipe(Effect.timeout("20 seconds"))
 
       assert.isAtLeast(before, 1)
       assert.strictEqual(idle, before)

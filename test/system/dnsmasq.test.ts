@@ -9,7 +9,7 @@ import { explainAt } from "../support/operator.ts"
 import { stage, Stage } from "../support/stage.ts"
 import { isDataFrom, isDns, isUnreachableAbout, unreachableAbout } from "../support/wire.ts"
 
-const wait = { timeout: "5 seconds" } as const
+const wait = { timeout: "20 seconds" } as const
 const healMs = 2_000
 const retry = { every: 100, deadline: 20_000 } as const
 

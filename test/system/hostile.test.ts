@@ -182,7 +182,7 @@ const intruders = Effect.gen(function* () {
 /** Everybody is still served: the page comes, by name, over the tunnel. */
 const stillServes = Effect.gen(function* () {
   const { status, world } = yield* Town
-  const page = yield* world.visitor.retry({ address: yield* world.proxyOf(), every: 100, deadline: 3000 })
+  const page = yield* world.visitor.retry({ address: yield* world.proxyOf(), every: 100, deadline: 20_000 })
   assert.strictEqual(page.page?.servedBy, inner.origin.v4, JSON.stringify(page.errors))
   assert.strictEqual((yield* status).gateway.workerEpoch, 1)
 })
@@ -365,7 +365,7 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       const name = "rebind.svc.corp.internal"
       yield* world.nameServer.set({ name, a: [inner.gateway.v4, inner.origin.v4], ttl: 1 })
       const proxy = yield* world.proxyOf(name)
-      const before = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 3000 })
+      const before = yield* world.visitor.retry({ address: proxy, every: 100, deadline: 20_000 })
       const addresses = (yield* rowOf(name))?.addresses
 
       yield* world.nameServer.set({ name, a: [inner.gateway.v4], ttl: 1 })

@@ -152,10 +152,10 @@ it.live("sees, with the kernel's time stamps, what an independent WireGuard carr
     assert.isAbove(yield* client.latestHandshake(gatewayKeys.publicKey), 0)
 
     const initiation = yield* outside.first((p) => p.device === "outer" && handshakeMessage(p) === 1, {
-      timeout: "1 second"
+      timeout: "20 seconds"
     })
     const response = yield* outside.first((p) => p.device === "outer" && handshakeMessage(p) === 2, {
-      timeout: "1 second"
+      timeout: "20 seconds"
     })
     const query = yield* outside.first(
       (p) => {
@@ -167,14 +167,14 @@ it.live("sees, with the kernel's time stamps, what an independent WireGuard carr
           dnsHeader(udpData(ip))?.id === answer.id
         )
       },
-      { timeout: "1 second" }
+      { timeout: "20 seconds" }
     )
     const firstByte = yield* lan.first(
       (p) => {
         const ip = ipView(p.bytes)
         return ip !== undefined && ip.source === inner.origin.v4 && tcpData(ip).length > 0
       },
-      { timeout: "1 second" }
+      { timeout: "20 seconds" }
     )
     assert.isTrue(initiation !== null && response !== null && query !== null && firstByte !== null)
     assert.isTrue(query!.at <= initiation!.at && initiation!.at < response!.at && response!.at < firstByte!.at)

@@ -45,12 +45,12 @@ layer(portalWorldLayer({ resources }), { timeout: 60_000, excludeTestServices: t
         const first = yield* visitor.connect({ address: proxy, timeout: 2_500 })
         const toldAfter = (yield* Clock.currentTimeMillis) - askedAt
         const failed = yield* visitor.connect({ address: proxy, port: 8080, timeout: 4_000 })
-        const syn = yield* capture.first(isSyn(proxy, 8080), { timeout: "1 second" })
+        const syn = yield* capture.first(isSyn(proxy, 8080), { timeout: "20 seconds" })
         const answer =
           syn === null
             ? null
             : yield* capture.first((packet) => packet.at > syn.at && isUnreachableAbout(proxy)(packet), {
-                timeout: "1 second"
+                timeout: "20 seconds"
               })
         const row = (yield* status).mappings.find(({ domain }) => domain === "silent.corp.internal")
         const { nameServer } = yield* PortalWorld

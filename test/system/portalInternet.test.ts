@@ -39,7 +39,7 @@ layer(portalWorldLayer(options), { timeout: 60_000, excludeTestServices: true })
         const { client, path, portal, visitor } = yield* PortalWorld
         const lab = yield* Lab
         yield* startSite
-        yield* eventually("a path", 10, path, (way) => way === "direct")
+        yield* eventually("a path", 20, path, (way) => way === "direct")
 
         const servers = [yield* download(site.v4, 1_000_000), yield* download(site.v6, 1_000_000)]
         const own = yield* download(inner.origin.v4, 100_000)

@@ -21,7 +21,7 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
       assert.deepStrictEqual(servers, [inner.origin.v4, inner.origin.v6])
       assertEverythingCounted(yield* metricsOfGateway)
       assert.include(yield* readyOfGateway, '"ready":true')
-      yield* eventually("a direct path", 5, path, (way) => way === "direct")
+      yield* eventually("a direct path", 20, path, (way) => way === "direct")
       yield* assertQuiet()
     })
   )
@@ -53,7 +53,7 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
           yield* world.client.start
 
           assert.strictEqual(yield* download(yield* world.proxyOf(), 1_000_000), inner.origin.v4)
-          yield* eventually(`a ${expected} path`, 5, world.path, (path) => path === expected)
+          yield* eventually(`a ${expected} path`, 20, world.path, (path) => path === expected)
           yield* assertQuiet()
         })
       )
@@ -68,7 +68,7 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
       yield* world.client.start
 
       assert.strictEqual(yield* download(yield* world.proxyOf(), 3_000_000), inner.origin.v4)
-      yield* eventually("a relayed path", 5, world.path, (way) => way === "relayed")
+      yield* eventually("a relayed path", 20, world.path, (way) => way === "relayed")
       yield* blockDirect(false)
       yield* assertQuiet()
     })
@@ -88,7 +88,7 @@ layer(portalWorldLayer(), { timeout: 60_000, excludeTestServices: true })("a por
         yield* world.client.restart
 
         assert.strictEqual(yield* download(yield* world.proxyOf(), 1_000_000), inner.origin.v4)
-        yield* eventually(`a ${expected} path`, 5, world.path, (path) => path === expected)
+        yield* eventually(`a ${expected} path`, 20, world.path, (path) => path === expected)
         yield* assertQuiet()
       }
     }).pipe(Effect.ensuring(Effect.ignore(openAgain)))

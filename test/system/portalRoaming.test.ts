@@ -46,7 +46,7 @@ layer(portalWorldLayer(), { timeout: 90_000, excludeTestServices: true })("an ad
       yield* readsOnAfter("gateway", proxy, move("gateway", wide.gateway.v4, "192.168.2.77"))
 
       assert.strictEqual(yield* download(proxy, 2_000_000), inner.origin.v4)
-      yield* eventually("a direct path", 15, path, (way) => way === "direct")
+      yield* eventually("a direct path", 20, path, (way) => way === "direct")
       yield* assertQuiet(aboutPortal)
     })
   )
@@ -58,12 +58,12 @@ layer(portalWorldLayer(), { timeout: 90_000, excludeTestServices: true })("an ad
       yield* blockDirect(true)
       yield* client.start
       const proxy = yield* proxyOf()
-      yield* eventually("a relayed path", 10, path, (way) => way === "relayed")
+      yield* eventually("a relayed path", 20, path, (way) => way === "relayed")
 
       yield* readsOnAfter("client", proxy, move("client", wide.client.v4, "192.168.1.77"))
 
       assert.strictEqual(yield* download(proxy, 1_000_000), inner.origin.v4)
-      yield* eventually("a relayed path", 5, path, (way) => way === "relayed")
+      yield* eventually("a relayed path", 20, path, (way) => way === "relayed")
       yield* assertQuiet(aboutPortal)
     })
   )
@@ -76,7 +76,7 @@ layer(portalWorldLayer(), { timeout: 90_000, excludeTestServices: true })("an ad
       yield* readsOnAfter("relayed", proxy, move("gateway", "192.168.2.77", wide.gateway.v4))
 
       assert.strictEqual(yield* download(proxy, 1_000_000), inner.origin.v4)
-      yield* eventually("a relayed path", 5, path, (way) => way === "relayed")
+      yield* eventually("a relayed path", 20, path, (way) => way === "relayed")
       yield* blockDirect(false)
       yield* assertQuiet(aboutPortal)
     })

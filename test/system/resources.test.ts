@@ -20,7 +20,7 @@ const world = stage({
   allowedIps: [inner.network.v4, inner.network.v6]
 })
 
-const wait = { timeout: "2 seconds" } as const
+const wait = { timeout: "20 seconds" } as const
 
 const isTo =
   (address: string, port: number): Predicate =>
@@ -104,7 +104,7 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
         const output = yield* lab.exec("client", ["ping", "-c", "3", "-i", "0.2", "-W", "2", proxy])
 
         assert.match(output, /3 packets transmitted, 3 received, 0% packet loss/)
-        const reply = yield* tunnel.first(isEchoReply(proxy), { timeout: "2 seconds" })
+        const reply = yield* tunnel.first(isEchoReply(proxy), wait)
         assert.isNotNull(reply)
       }
     })
@@ -231,9 +231,7 @@ layer(world, { excludeTestServices: true, timeout: "60 seconds" })("a stock Wire
         const stranger = yield* digFully("client", gateway.v4, "vault.prod.internal", "A")
         const connected = yield* visitor.connect({ address: unassigned, timeout: 3000 })
         const { tunnel } = yield* Stage
-        const answer = yield* tunnel.first((packet) => unreachableAbout(packet, unassigned) !== undefined, {
-          timeout: "2 seconds"
-        })
+        const answer = yield* tunnel.first((packet) => unreachableAbout(packet, unassigned) !== undefined, wait)
 
         assert.match(stranger, /status: NXDOMAIN/)
         assert.notProperty(yield* nameServer.queries, "vault.prod.internal 1")
