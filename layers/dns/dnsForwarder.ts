@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import { AnswerCache, questionKey } from "../../src/dns/answerCache.ts"
 import { type ExtendedError, extendedErrorCode } from "../../src/dns/extendedError.ts"
-import type { Outcome } from "../../src/dns/Exchange.ts"
+import { broken, type Outcome } from "../../src/dns/Exchange.ts"
 import { FairQueue } from "../../src/dns/FairQueue.ts"
 import { filterAddresses } from "../../src/dns/filterAddresses.ts"
 import type { Message } from "../../src/dns/message.ts"
@@ -15,6 +15,7 @@ import type { TunnelAnswer, TunnelQuestion } from "../../src/dns/tunnelAnswer.ts
 import { Upstream } from "../../src/dns/Upstream.ts"
 import { atOnce, type Later, mapLater, type Told } from "../../src/loops/later.ts"
 import type { Timer } from "../../src/loops/TimerQueue.ts"
+import { makeOutlive } from "../../src/loops/outlive.ts"
 import { makeTimers } from "../../src/loops/timers.ts"
 import type { ResolutionReason } from "../../src/resolution/Resolver.ts"
 import type { Asker } from "./askers.ts"
@@ -68,6 +69,7 @@ export const makeDnsForwarder = Effect.gen(function* () {
   const upstream = yield* Upstream
   const timers = yield* makeTimers
   const run = yield* FiberSet.makeRuntime()
+  const outlive = makeOutlive("dnsForwarder")
   const cache = new AnswerCache(cacheBounds)
   const queue = new FairQueue<Ticket>(places)
   const jobs = new Map<string, Job>()
@@ -103,18 +105,21 @@ export const makeDnsForwarder = Effect.gen(function* () {
   const start = (name: string, { deadline, job }: Ticket, now: number): void => {
     if (job.startedAt !== null) return queue.done(name)
     job.startedAt = now
-    upstream.ask(
-      job.set,
-      job.question,
-      Math.max(1, deadline - now)
-    )((outcome) => {
+    const end = (outcome: Outcome): void => {
+      if (jobs.get(job.key) !== job) return
       const ended = timers.now()
       const answered = keep(job, outcome, ended)
       jobs.delete(job.key)
       queue.done(name)
       for (const waiter of job.waiters) settle(waiter, answered)
       pump(ended)
-    })
+    }
+    try {
+      upstream.ask(job.set, job.question, Math.max(1, deadline - now))(end)
+    } catch (defect) {
+      run(outlive(Effect.die(defect)))
+      end(broken)
+    }
   }
 
   /** Ends the waiting. */

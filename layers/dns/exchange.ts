@@ -1,7 +1,7 @@
 import type { Ask, Attempt } from "../../src/dns/askedServer.ts"
 import type { AskPlan } from "../../src/dns/askPlan.ts"
 import { randomCase } from "../../src/dns/dns0x20.ts"
-import { Exchange, type ExchangeCounters, type Outcome } from "../../src/dns/Exchange.ts"
+import { broken, Exchange, type ExchangeCounters, type Outcome } from "../../src/dns/Exchange.ts"
 import { encodeQuery, maxTtl } from "../../src/dns/query.ts"
 import type { ProbeAim, ServerMemory } from "../../src/dns/serverMemory.ts"
 import type { UpstreamQuestion } from "../../src/dns/Upstream.ts"
@@ -9,7 +9,7 @@ import type { Later } from "../../src/loops/later.ts"
 import type { Timer } from "../../src/loops/TimerQueue.ts"
 import type { Timers } from "../../src/loops/timers.ts"
 import type { ResolverServer } from "../../src/model/ResolverSet.ts"
-import { NameNotFound, ServerFailure } from "../../src/resolution/Resolver.ts"
+import { NameNotFound } from "../../src/resolution/Resolver.ts"
 import { tlsProblems } from "../host/tlsProblems.ts"
 import { randomBytes } from "./randomBytes.ts"
 import type { Asking, UdpSockets } from "./UdpSockets.ts"
@@ -117,7 +117,7 @@ class Run {
       return this.step(happened)
     } catch (defect) {
       this.parts.broken(defect)
-      return { _tag: "Failure", reason: new ServerFailure({ detail: "the gateway met a bug" }) }
+      return broken
     }
   }
 

@@ -3,7 +3,7 @@
  * complaint or silence comes to. `now` is monotonic milliseconds.
  */
 import { formatServer } from "../model/ResolverSet.ts"
-import { type ResolutionReason, Timeout } from "../resolution/Resolver.ts"
+import { type ResolutionReason, ServerFailure, Timeout } from "../resolution/Resolver.ts"
 import {
   type Ask,
   type AskedServer,
@@ -46,6 +46,9 @@ interface Parts {
 export type Outcome =
   | { readonly _tag: "Answer"; readonly message: Message }
   | { readonly _tag: "Failure"; readonly reason: ResolutionReason }
+
+/** Where a bug of the gateway ended it. */
+export const broken: Outcome = { _tag: "Failure", reason: new ServerFailure({ detail: "the gateway met a bug" }) }
 
 /** A server that nothing gets to. */
 interface Useless {

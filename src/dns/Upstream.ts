@@ -4,7 +4,7 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { Later } from "../loops/later.ts"
 import type { ResolutionError } from "../resolution/Resolver.ts"
-import type { Outcome } from "./Exchange.ts"
+import { broken, type Outcome } from "./Exchange.ts"
 import type { Message } from "./message.ts"
 
 /** What a server is asked: class IN, recursion desired. */
@@ -80,9 +80,12 @@ export const askedByFibers = (
 ): Effect.Effect<Upstream["Service"]["ask"], never, Scope.Scope> =>
   Effect.map(FiberSet.makeRuntime(), (run) => (set, question, withinMs) => (tell) => {
     const asking = Effect.match(exchange(set, question, withinMs), {
-      onSuccess: (message) => tell({ _tag: "Answer", message }),
-      onFailure: ({ reason }) => tell({ _tag: "Failure", reason })
+      onSuccess: (message): Outcome => ({ _tag: "Answer", message }),
+      onFailure: ({ reason }): Outcome => ({ _tag: "Failure", reason })
     })
-    const fiber = run(asking)
+    const told = Effect.catchDefect(asking, (defect) =>
+      Effect.as(Effect.logError("A question to DNS servers broke", defect), broken)
+    )
+    const fiber = run(Effect.map(told, tell))
     return () => fiber.interruptUnsafe()
   })

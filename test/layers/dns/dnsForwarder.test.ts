@@ -28,6 +28,8 @@ const world = Effect.gen(function* () {
     message: reply({ answers: [address("192.0.2.1", 60)] }) as Message | null,
     delayMs: 100,
     epoch: 0,
+    /** What asking comes to. */
+    bug: null as "dies" | "throws" | null,
     /** resolv.conf is to be read again. */
     looks: false,
     atOnce: 0,
@@ -38,9 +40,11 @@ const world = Effect.gen(function* () {
   const upstream = upstreamMock({
     epoch: () => Effect.sync(() => server.epoch),
     epochAtOnce: () => (server.looks ? undefined : server.epoch),
-    exchange: (set, question, withinMs = 10_000) =>
-      Effect.gen(function* () {
+    exchange: (set, question, withinMs = 10_000) => {
+      if (server.bug === "throws") throw new Error("a bug")
+      return Effect.gen(function* () {
         server.asked.push(`${set} ${question.domain}`)
+        if (server.bug === "dies") return yield* Effect.die("a bug")
         server.questions.push(question)
         server.atOnce = Math.max(server.atOnce, ++running)
         yield* Effect.sleep(Math.min(server.delayMs, withinMs))
@@ -52,6 +56,7 @@ const world = Effect.gen(function* () {
           reason: new ServerFailure({ detail: "10.0.0.53:53: SERVFAIL" })
         })
       }).pipe(Effect.ensuring(Effect.sync(() => running--)))
+    }
   })
   const forwarder = yield* makeDnsForwarder.pipe(Effect.provide(yield* Layer.build(upstream)))
   const askers = new Map(["alice", "bob", "carol"].map((name) => [name, makeAsker(name)]))
@@ -262,6 +267,21 @@ describe("the forwarder", () => {
       assert.strictEqual(server.asked.at(-1), "system shared.test")
       assert.deepStrictEqual(yield* after(4_000, queued, joined), [true, true])
       assert.strictEqual(server.asked.filter((asked) => asked === "system shared.test").length, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("says that it failed where a bug is met, and goes on with all of its places", () =>
+    Effect.gen(function* () {
+      const { server, answered, ask } = yield* world
+      for (const bug of ["dies", "throws"] as const) {
+        server.bug = bug
+        for (let n = 0; n < 300; n++) {
+          const told = yield* Fiber.join(yield* ask(`${bug}${n}.test`))
+          assert.deepStrictEqual([told._tag, codeOf(told)], ["ServerFailure", 23])
+        }
+        server.bug = null
+        assert.deepStrictEqual(ttls(yield* answered(`${bug}.test`)), [60])
+      }
     }).pipe(Effect.scoped)
   )
 
