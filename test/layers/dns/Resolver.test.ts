@@ -390,6 +390,28 @@ describe("Resolver, a server that comes back in the middle of a lookup", () => {
 describe("Resolver, servers failing", () => {
   const quick = { resendMs: 50, totalMs: 300 }
 
+  it.live("however many wait, what is sent again leaves from a port of its own", () =>
+    Effect.gen(function* () {
+      const server = yield* dnsServer({ mode: "blackhole" })
+      const names = Array.from({ length: 40 }, (_, n) => `n${n}.test`)
+      yield* Upstream.use(
+        (upstream) =>
+          Effect.forEach(names, (domain) => Effect.exit(upstream.exchange("corp", { domain, type: recordType.A })), {
+            concurrency: "unbounded"
+          })
+        // No more than are kept open: no port is given twice.
+      ).pipe(using([server], { resendMs: 500, totalMs: 1_700 }))
+      const datagrams = server.queries.filter((q) => q.transport === "udp")
+      const again = names.flatMap((name) => datagrams.filter((q) => q.name === name).slice(1))
+      assert.isAtLeast(again.length, 40)
+      for (const { port } of again)
+        assert.lengthOf(
+          datagrams.filter((q) => q.port === port),
+          1
+        )
+    })
+  )
+
   it.live("the query is sent again each interval, each time from another port, until the time is over: Timeout", () =>
     Effect.gen(function* () {
       const server = yield* dnsServer({ mode: "blackhole" })
