@@ -50,6 +50,8 @@ interface ClientEntry {
   readonly candidates: Map<string, AddCandidate>
   readonly resources: Map<ResourceId, SetResource>
   readonly mappings: Set<MappingEntry>
+  /** Which of them owns a proxy IP. */
+  readonly proxies: Map<string, MappingEntry>
   state: ClientState | undefined
   /** `placed` has what another gateway knows, and that is later than `state`. */
   told: boolean
@@ -74,8 +76,6 @@ export class DesiredState {
   /** Owners of public keys and tunnel addresses, by their canonical text. */
   private readonly owners = new Map<string, ClientEntry>()
   private readonly mappings = new Map<MappingId, MappingEntry>()
-  /** Owners of proxies, by client and address. */
-  private readonly proxyOwners = new Map<string, MappingEntry>()
   /** What an operator should know of the commands so far; whoever tells it takes it out. */
   readonly faults: Array<string> = []
   private numbers = 0
@@ -236,6 +236,7 @@ export class DesiredState {
     const entry: ClientEntry = {
       resources: new Map(),
       mappings: new Set(),
+      proxies: new Map(),
       ...known,
       state: known?.placed.publicKey === placed.publicKey ? known.state : undefined,
       told: known?.placed.publicKey === placed.publicKey && known.told,
@@ -445,9 +446,8 @@ export class DesiredState {
     client.mappings.add(entry)
     const robbed = new Set<MappingEntry>()
     for (const proxy of command.proxyIps) {
-      const key = proxyKey(command.client, proxy)
-      const holder = this.proxyOwners.get(key)
-      this.proxyOwners.set(key, entry)
+      const holder = client.proxies.get(proxy)
+      client.proxies.set(proxy, entry)
       if (holder === undefined || holder === entry) continue
       robbed.add(holder)
       const left = holder.placed.proxyIps.filter((other) => other !== proxy)
@@ -477,8 +477,9 @@ export class DesiredState {
 
   private releaseProxies(entry: MappingEntry): void {
     const { client, proxyIps } = entry.placed
-    for (const proxy of proxyIps) this.proxyOwners.delete(proxyKey(client, proxy))
-    this.entries.get(client)?.mappings.delete(entry)
+    const owner = this.entries.get(client)
+    for (const proxy of proxyIps) owner?.proxies.delete(proxy)
+    owner?.mappings.delete(entry)
   }
 
   private setPolicy(command: SetPolicy): ReadonlyArray<Order> {
@@ -627,5 +628,3 @@ const candidateKey = (text: string): string => {
   const candidate = parseCandidate(text)?.candidate
   return candidate === undefined ? text : `${candidate.kind} ${formatTransport(candidate.address)}`
 }
-
-const proxyKey = (client: string, proxy: string): string => `${proxy} ${client}`

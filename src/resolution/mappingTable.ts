@@ -14,7 +14,8 @@ export class MappingTable<E extends { readonly mapping: Mapping }> {
   private readonly entries = new Map<MappingId, E>()
   private readonly clients = new Map<ClientId, Map<MappingId, E>>()
   private readonly domains = new Map<string, ReadonlyArray<E>>()
-  private readonly owners = new Map<string, MappingId>()
+  /** Of each client's proxy IPs. */
+  private readonly owners = new Map<ClientId, Map<string, MappingId>>()
 
   get(id: MappingId): E | undefined {
     return this.entries.get(id)
@@ -63,28 +64,26 @@ export class MappingTable<E extends { readonly mapping: Mapping }> {
   /** Makes the mapping the owner of its proxies; returns those that owned one before. */
   own(mapping: Mapping): ReadonlyArray<MappingId> {
     const robbed = new Set<MappingId>()
+    const owners = this.owners.get(mapping.client) ?? new Map<string, MappingId>()
+    this.owners.set(mapping.client, owners)
     for (const proxy of mapping.proxyIps) {
-      const key = proxyKey(mapping.client, proxy)
-      const owner = this.owners.get(key)
+      const owner = owners.get(proxy)
       if (owner !== undefined && owner !== mapping.id) robbed.add(owner)
-      this.owners.set(key, mapping.id)
+      owners.set(proxy, mapping.id)
     }
     return Array.from(robbed)
   }
 
   ownerOf(client: ClientId, proxyIp: string): E | undefined {
-    const id = this.owners.get(proxyKey(client, proxyIp))
+    const id = this.owners.get(client)?.get(proxyIp)
     return id === undefined ? undefined : this.entries.get(id)
   }
 
-  disown(mapping: Mapping): void {
-    for (const proxy of mapping.proxyIps) {
-      const key = proxyKey(mapping.client, proxy)
-      if (this.owners.get(key) === mapping.id) this.owners.delete(key)
-    }
+  disown({ client, id, proxyIps }: Mapping): void {
+    const owners = this.owners.get(client)
+    for (const proxy of proxyIps) if (owners?.get(proxy) === id) owners.delete(proxy)
+    if (owners?.size === 0) this.owners.delete(client)
   }
 }
-
-const proxyKey = (client: ClientId, proxy: string): string => `${proxy} ${client}`
 
 const escapeSlash = (text: string): string => text.replaceAll("%", "%25").replaceAll("/", "%2F")
