@@ -27,6 +27,7 @@ import { KeyRotation } from "../src/control/standalone/KeyRotation.ts"
 import { Presence } from "../src/shared/Presence.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
+import { Site } from "../src/shared/Site.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { explainRoute } from "./cli/explainRoute.ts"
 import { layer as fileLogLevel } from "./cli/fileLogLevel.ts"
@@ -34,6 +35,7 @@ import { keyRoute } from "./cli/keyRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
+import { forgetRoute } from "./cli/forgetRoute.ts"
 import { vipRoute } from "./cli/vipRoute.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
 import * as KeyRotationLive from "./control/standalone/KeyRotation.ts"
@@ -182,6 +184,7 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
             explainRoute(Effect.sync(explained)),
             reloadRoute(registry.reload, options.file?.path),
             keyRoute(keys.change),
+            forgetRoute(yield* Site),
             vipRoute((state) => presence?.address.tell(state) ?? alone),
             logRoute
           ])

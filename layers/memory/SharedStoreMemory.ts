@@ -45,6 +45,8 @@ export class SiteMemory {
   }
   /** Which gateways have signed in since the start. */
   readonly signedIn = new Set<number>()
+  /** Which are not waited for. */
+  readonly forgotten = new Set<number>()
   /** Whether another process is the gateway that signs in. */
   isTaken = false
   private made = 0
@@ -136,7 +138,8 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
         Effect.sync(() => site.listen(news)),
         (forget) => Effect.sync(forget)
       )
-      const mayGrow = ({ gateways }: Tables): boolean => [...gateways.values()].every((no) => site.signedIn.has(no))
+      const mayGrow = ({ gateways }: Tables): boolean =>
+        [...gateways.values()].every((no) => site.signedIn.has(no) || site.forgotten.has(no))
 
       return SharedStore.of({
         status: site.standing,
@@ -174,6 +177,7 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
                   const isOther = gateway !== null && gateway !== no
                   if (isTaken || isOther || (lost && areOthers && gateway !== null)) return [null, null]
                   site.signedIn.add(no)
+                  site.forgotten.delete(no)
                   return [
                     { gateway: no, lost },
                     {
@@ -217,6 +221,13 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
             const free = Array.from({ length: count }, (_, no) => no).find((no) => !tables.blocks.has(no))
             if (free === undefined || !mayGrow(tables)) return [null, null]
             return [free, { blocks: new Map(tables.blocks).set(free, gateway) }]
+          }),
+        forget: (gateway) =>
+          site.change(({ gateways }) => {
+            if (![...gateways.values()].includes(gateway)) return ["Unknown", null]
+            if (site.signedIn.has(gateway)) return ["Present", null]
+            site.forgotten.add(gateway)
+            return ["Forgotten", {}]
           }),
         extendDirectory: (extend) =>
           site.change((tables, revision) => {

@@ -11,7 +11,7 @@ import { keepConnected } from "./keepConnected.ts"
 import { readSite } from "./readSite.ts"
 import { headOf, prune } from "./revisions.ts"
 import type { Session } from "./Session.ts"
-import { signIn } from "./signIn.ts"
+import { forgetGateway, signIn } from "./signIn.ts"
 import { extendDirectory, leaseBlock, writeMappings } from "./writeSite.ts"
 
 /** An idle connection has to answer so often: this is how one that is dead is noticed. */
@@ -52,6 +52,7 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
           changes.length > maxWritten
             ? Effect.die(new Error(`${changes.length} changes at once`))
             : run(() => writeMappings(changes)),
+        forget: (gateway) => run(() => forgetGateway(gateway)),
         extendDirectory: (extend) => run((at) => extendDirectory(extend, tellOfRow(at))),
         read: (gateway, after) => run((at) => readSite(gateway, after, tellOfRow(at)))
       })

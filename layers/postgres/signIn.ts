@@ -12,7 +12,7 @@ import type { Query, Work } from "./Session.ts"
 const incarnation =
   "(SELECT extract(epoch FROM pg_postmaster_start_time())::text || ' ' || 'sallyport.gateway'::regclass::oid::text)"
 /** No gateway has what these tables have lost. */
-export const mayGrow = `NOT EXISTS (SELECT FROM sallyport.gateway WHERE incarnation <> ${incarnation})`
+export const mayGrow = `NOT EXISTS (SELECT FROM sallyport.gateway WHERE incarnation NOT IN (${incarnation}, 'forgotten'))`
 
 export const signIn =
   (at: string, { blocks, cursor, directory, gateway, id }: SignIn): Work<SignedIn> =>
@@ -65,6 +65,28 @@ const beOne = Effect.fnUntraced(function* (at: string, query: Query, no: number)
     "stop it, or end this one and give it a state directory that is no copy of that one's: sallyport backup there, sallyport restore here"
   )
 })
+
+/** What others ask for is looked at again: they are told that there is something new. */
+export const forgetGateway =
+  (gateway: number): Work<"Forgotten" | "Present" | "Unknown"> =>
+  (query) =>
+    changing(
+      query,
+      Effect.gen(function* () {
+        const [row] = yield* query(presence, [gateway])
+        if (row === undefined) return "Unknown"
+        if (row["present"] === true) return "Present"
+        yield* query("UPDATE sallyport.gateway SET incarnation = 'forgotten' WHERE no = $1", [gateway])
+        yield* query(`WITH revised AS (${revised}) SELECT FROM revised`)
+        return "Forgotten"
+      })
+    )
+/** By the lock of `beOne`. */
+const presence = `
+  SELECT EXISTS (
+    SELECT FROM pg_locks JOIN pg_database ON database = pg_database.oid AND datname = current_database()
+    WHERE locktype = 'advisory' AND classid = 1398893690 AND objid::bigint = no AND objsubid = 2
+  ) AS present FROM sallyport.gateway WHERE no = $1`
 
 const signedIn = `
   SELECT no FROM sallyport.gateway

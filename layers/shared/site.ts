@@ -165,7 +165,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
                   return source.wantsMore(next) ? shared.again : Effect.void
                 })
             })
-          ).pipe(Context.add(Site, { source, shared, standing }))
+          ).pipe(Context.add(Site, { source, shared, forget: store.forget, standing }))
         })
       )
       return joined.pipe(Layer.provide(told), Layer.provide(Layer.succeed(SharedStore, { ...store, signIn })))

@@ -9,6 +9,7 @@ import { demo } from "./demo.ts"
 import { devPortal } from "./devPortal.ts"
 import { doctor } from "./doctor.ts"
 import { explain } from "./explain.ts"
+import { forgetGateway } from "./forgetGateway.ts"
 import { genkey } from "./genkey.ts"
 import { key } from "./key.ts"
 import { log } from "./log.ts"
@@ -43,6 +44,7 @@ export const cli = Command.make("sallyport").pipe(
     restore,
     key,
     vipNotify,
+    forgetGateway,
     genkey,
     pubkey,
     devPortal

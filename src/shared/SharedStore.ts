@@ -85,7 +85,7 @@ export const maxWritten = 1_000
  * with one within seconds. What fails may have happened all the same, and may be asked for again: that does no harm.
  *
  * What is given for ever (blocks, the directory) is given only when no gateway can have more of it than the store: when all
- * of them have signed in since PostgreSQL was started.
+ * of them that were not forgotten have signed in since PostgreSQL was started.
  */
 export class SharedStore extends Context.Service<
   SharedStore,
@@ -110,6 +110,11 @@ export class SharedStore extends Context.Service<
     readonly extendDirectory: (
       extend: (known: ReadonlyMap<string, number>) => ReadonlyArray<DirectoryEntry>
     ) => Effect.Effect<void, SharedStoreError>
+    /**
+     * Nothing waits for the gateway any more, unless it is connected (`Present`); whatever it has stays its own. It is taken
+     * back where it comes all the same.
+     */
+    readonly forget: (gateway: number) => Effect.Effect<"Forgotten" | "Present" | "Unknown", SharedStoreError>
     readonly read: (gateway: number, after: Cursor | null) => Effect.Effect<SharedPage, SharedStoreError>
   }
 >()("sallyport/shared/SharedStore") {}

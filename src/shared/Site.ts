@@ -2,7 +2,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { StateError } from "../host/StateStore.ts"
 import type { SharedState } from "./SharedState.ts"
-import type { SharedStoreStatus } from "./SharedStore.ts"
+import type { SharedStore, SharedStoreStatus } from "./SharedStore.ts"
 import type { SiteSource } from "./SiteSource.ts"
 
 /** What a gateway of a site has beside its own state. */
@@ -10,6 +10,8 @@ export interface SiteMember {
   /** Where its slots come from; it changes with what is read of the site. */
   readonly source: SiteSource
   readonly shared: SharedState["Service"]
+  /** See `SharedStore`. */
+  readonly forget: SharedStore["Service"]["forget"]
   readonly standing: Effect.Effect<SiteStanding, StateError>
 }
 

@@ -323,6 +323,30 @@ for (const [name, makeSite] of [
       })
     )
 
+    it.live("waits for none that it is to forget, unless that one is there, and takes it back where it comes", () =>
+      Effect.gen(function* () {
+        const { a, layer, restart } = yield* twoGateways
+        yield* a.signIn(signIn("berlin"))
+        const { cursor } = yield* readOn(a, null)
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const b = yield* openStore(layer)
+            yield* b.signIn(signIn("paris"))
+            assert.deepStrictEqual([yield* a.forget(1), yield* a.forget(7)], ["Present", "Unknown"])
+          })
+        )
+        yield* restart
+        yield* a.signIn(signIn("berlin", { gateway: 0, cursor }))
+        assert.isNull(yield* a.lease(0, 10))
+
+        yield* until(Effect.map(a.forget(1), (is) => is === "Forgotten"))
+
+        assert.strictEqual(yield* a.lease(0, 10), 0)
+        const back = yield* openStore(layer)
+        assert.strictEqual((yield* back.signIn(signIn("paris", { gateway: 1 }))).gateway, 1)
+      })
+    )
+
     it.live("gets back with a sign-in what it has lost, and tells the gateway that it has", () =>
       Effect.gen(function* () {
         const { a, b, backup, restart } = yield* twoGateways

@@ -1,0 +1,22 @@
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { askGateway } from "./ControlClient.ts"
+import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
+
+/** `sallyport forget-gateway NUMBER`: the site waits no more for a gateway that does not come back. */
+export const forgetGateway = Command.make(
+  "forget-gateway",
+  {
+    gateway: Argument.Int("number").pipe(
+      Argument.withDescription("The gateway's number in the site, as status has it")
+    ),
+    ...controlSocketFlags
+  },
+  Effect.fnUntraced(function* ({ gateway, ...where }) {
+    const request = { method: "POST", path: "/v1/site/forget", body: JSON.stringify({ gateway }) } as const
+    yield* Console.log(yield* askGateway(yield* controlSocketOf(where), request, Schema.String))
+  })
+).pipe(Command.withDescription("Let the site wait no more for a gateway that does not come back"))
