@@ -1,5 +1,6 @@
 /** A gateway as a member of a site of several: its slots, its copy of the site, and what it asks the site for. */
 import { randomUUID } from "node:crypto"
+import * as fs from "node:fs"
 import { join } from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -30,15 +31,21 @@ export const layer = (
   policy: () => GatewayConfig
 ): Layer.Layer<StateStore, StateError, StateStore | SharedStore> =>
   Layer.unwrap(
-    Effect.sync(() => {
+    Effect.gen(function* () {
       const ranges = proxyNetworks(policy().network)
       const zones = Result.getOrThrow(slotZones(slotCapacity(ranges)))
       const source = new SiteSource(zones)
       const path = directory === null ? ":memory:" : join(directory, "site.db")
+      // One that is left over is another gateway's: its number and blocks are not this one's.
+      if (directory !== null && (yield* (yield* StateStore).site) === null) removeDatabase(path)
       const isUsable = (slot: number) => proxyIpsOf(slot, ranges) !== undefined
       return member({ source, zones, isUsable, policy }).pipe(Layer.provide(SiteCopyLive.layer(path, zones)))
     })
   )
+
+const removeDatabase = (path: string): void => {
+  for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
+}
 
 /** PostgreSQL gives a connection up that it has not heard of for 5 s. */
 const takenMs = 30_000

@@ -195,6 +195,32 @@ describe("gateways of a site", () => {
     })
   )
 
+  it.effect("are new ones where their state is, whatever is left of the one before: nothing of its own is theirs", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [before, other] = [yield* disk, yield* disk]
+      const proxies = yield* Effect.scoped(Effect.flatMap(start(site, before), (gateway) => gateway.told("git.corp")))
+
+      const next = yield* start(site, { state: other.state, directory: before.directory })
+      const own = yield* next.told("wiki.corp")
+
+      const spans = Effect.map(
+        Effect.flatMap(StateStore, (store) => store.site),
+        (of) => of!.spans
+      )
+      const [first, second] = [
+        yield* Effect.provide(spans, before.state, { local: true }),
+        yield* Effect.provide(spans, other.state, { local: true })
+      ]
+      assert.deepStrictEqual(
+        second.filter(({ from }) => first.some((span) => span.from === from)),
+        []
+      )
+      assert.strictEqual(yield* next.owner(proxies[0]!), "git.corp")
+      assert.lengthOf(new Set([...own, ...proxies]), 8)
+    })
+  )
+
   it.effect("keep what the first of them gave when it was alone; another one's own from before is no name's", () =>
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()
