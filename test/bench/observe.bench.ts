@@ -1,37 +1,59 @@
 /**
- * What event log and metrics cost: `npm run bench:observe`. Two gateways of this checkout, one without them, take turns at
- * the same loads; both start anew a few times, as what a start happens to get in memory and compiled code stays with it. The
- * one with them has somebody who follows its log, and in its turns its metrics are read once a second. Prints medians, the
- * median of the turns' ratios, and where the true ratio lies in 95 of 100 cases: of what goes through, and of the processor
- * time of the gateway for it.
+ * What event log and metrics cost: `npm run bench:observe`. One gateway under one load that goes on, with them and without
+ * in turns of a few seconds: they are switched off while it runs (`unobserved.ts`), so that memory, compiled code, connections
+ * and neighbours are the same ones in both. In the turns with them its metrics are read once a second, too; somebody follows
+ * its log all the time. Of each pair of turns next to each other it takes the ratio, of what went through and of the
+ * processor time of all of the gateway's threads for it, and prints the median of these and where the true one lies in 95 of
+ * 100 cases.
  *
- *   --starts N (3)  --rounds N (6) turns after each start  --seconds N (2)  --only TEXT  --calm N (10), as in `bench`
- *   --json
+ * A long flow costs them nothing for its packets: what they do then, they do each second. So it takes the same turns of an
+ * idle gateway, too, whose processor time next to nothing else disturbs, and tells what that comes to beside a full load:
+ * this resolves a tenth of a percent where what goes through varies by several, as on a machine that others use.
+ *
+ * With `--control` the switch does nothing: what is told then is the error of the method, and must have 0 between its ends.
+ *
+ *   --starts N (1)  --rounds N (40) pairs of turns after each, 3 minutes of each load  --seconds N (2) of a turn
+ *   --only TEXT  --control  --calm N (10) seconds that it waits for an idle machine  --json  --record FILE
  */
+import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { NodeRuntime } from "@effect/platform-node"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { untilCalm } from "./support/calm.ts"
 import { cases } from "./support/cases.ts"
 import { measure } from "./support/measure.ts"
-import { type Pair, processorTime, startPair } from "./support/pairs.ts"
+import { type Pair, processorNanoseconds, startPair, unobservedFile } from "./support/pairs.ts"
 import { compare, type Turn } from "./support/ratios.ts"
 import { option, report, word } from "./support/report.ts"
 
-const starts = option("starts", 3)
-const rounds = option("rounds", 6)
+const starts = option("starts", 1)
+const rounds = option("rounds", 40)
 const seconds = option("seconds", 2)
 const calm = option("calm", 10)
+const isControl = process.argv.includes("--control")
 const mtu = 1_420
+/** Until both threads have seen the switch, and what a turn left to do is done. */
+const settleMs = 300
+/** Until the load is under way and the code compiled; and what its end may be late. */
+const warmSeconds = 5
 /** Flows that are long, and flows that are told of. */
 const chosen = cases.filter(({ name }) => /^(?:TCP 1 flow|connections)/.test(name) && name.includes(word("only", "")))
 const preload = fileURLToPath(new URL("./support/unobserved.ts", import.meta.url))
 
 const say = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stderr.write(`${text}\n`))
 
-/** By case: what each turn without, and with, let through, and its processor time for that. */
-const turns = new Map(chosen.map(({ name }) => [name, { rates: new Array<Turn>(), times: new Array<Turn>() }]))
+interface Turns {
+  /** Of each pair of turns, without and with: work in a second. */
+  readonly rates: Array<Turn>
+  /** Processor time for that in nanoseconds. */
+  readonly times: Array<Turn>
+}
+
+const noTurns = (): Turns => ({ rates: [], times: [] })
+const turns = new Map(chosen.map(({ name }) => [name, noTurns()]))
+/** Its work is time: milliseconds. */
+const idle = noTurns()
 
 /** Until the scope closes. */
 const followLog = Effect.fnUntraced(function* ({ lab }: Pair) {
@@ -43,55 +65,102 @@ const followLog = Effect.fnUntraced(function* ({ lab }: Pair) {
 const readMetrics = ({ lab }: Pair) =>
   lab.spawn("gateway", ["curl", "-s", "--rate", "1/s", "-o", "/dev/null", "http://localhost:9820/metrics#[1-999999]"])
 
-const start = Effect.fnUntraced(function* (number: number) {
-  const without = yield* startPair("sallyport", { mtu, preload })
-  const pairs = [without, yield* startPair("sallyport", { mtu })] as const
-  yield* followLog(pairs[1])
-  const turn = Effect.fnUntraced(function* (pair: Pair, work: (typeof chosen)[number]["work"]) {
-    yield* untilCalm(calm)
-    if (pair !== without) yield* readMetrics(pair)
-    const before = processorTime(pair.gateway)
-    const { connectionsPerSecond, mibps } = yield* measure(pair, work, seconds)
-    const after = processorTime(pair.gateway)
-    const rate = mibps ?? connectionsPerSecond ?? 0
-    if (rate === 0) throw new Error(`nothing got through: ${pair.name}, ${work.kind}`)
-    return { rate, time: (after.user + after.system - before.user - before.system) / (rate * seconds) }
-  }, Effect.scoped)
-  // Their code is compiled while they are warmed up.
-  for (const { work } of chosen) for (const pair of pairs) yield* measure(pair, work, seconds)
-  for (let round = 0; round < rounds; round++) {
-    yield* say(`start ${number + 1} of ${starts}, round ${round + 1} of ${rounds}`)
-    for (const { name, work } of chosen) {
-      const [first, second] = round % 2 === 0 ? pairs : pairs.toReversed()
-      const taken = [yield* turn(first, work), yield* turn(second, work)] as const
-      const [old, observed] = first === without ? taken : ([taken[1], taken[0]] as const)
-      const { rates, times } = turns.get(name)!
-      rates.push([old.rate, observed.rate])
-      times.push([old.time, observed.time])
-    }
+/** What has gone through the gateway towards its LAN and back: bytes, or packets where flows are short. */
+const through = (pid: number, what: "bytes" | "packets" | "time"): number => {
+  if (what === "time") return performance.now()
+  const line = /^ *inner: *(.*)$/m.exec(readFileSync(`/proc/${pid}/net/dev`, "utf8"))?.[1]
+  if (line === undefined) throw new Error("the gateway has no device called inner")
+  const [bytesIn, packetsIn, , , , , , , bytesOut, packetsOut] = line.split(/ +/).map(Number)
+  return what === "bytes" ? bytesIn! + bytesOut! : packetsIn! + packetsOut!
+}
+
+const turn = Effect.fnUntraced(function* (pair: Pair, isObserved: boolean, what: Parameters<typeof through>[1]) {
+  const pid = pair.gateway!
+  const file = unobservedFile(pair.lab)
+  if (isObserved || isControl) rmSync(file, { force: true })
+  else writeFileSync(file, "")
+  if (isObserved && !isControl) yield* readMetrics(pair)
+  yield* Effect.sleep(settleMs)
+  const [since, work, time] = [performance.now(), through(pid, what), processorNanoseconds(pid)]
+  yield* Effect.sleep(seconds * 1_000)
+  const done = through(pid, what) - work
+  if (done === 0) return yield* Effect.die(new Error(`nothing got through: ${pair.name}`))
+  return {
+    rate: (done / (performance.now() - since)) * 1_000,
+    time: (processorNanoseconds(pid) - time) / done
   }
 }, Effect.scoped)
 
-const cost = (ratio: number): number => (1 - ratio) * 100
+const takeTurns = Effect.fnUntraced(function* (pair: Pair, what: Parameters<typeof through>[1], into: Turns) {
+  for (let round = 0; round < rounds; round++) {
+    const first = yield* turn(pair, round % 2 === 0, what)
+    const second = yield* turn(pair, round % 2 !== 0, what)
+    const [old, observed] = round % 2 === 0 ? [second, first] : [first, second]
+    into.rates.push([old.rate, observed.rate])
+    into.times.push([old.time, observed.time])
+  }
+})
+
+const start = Effect.fnUntraced(function* (number: number) {
+  const pair = yield* startPair("sallyport", { mtu, preload })
+  yield* followLog(pair)
+  yield* untilCalm(calm)
+  yield* say(`start ${number + 1} of ${starts}, idle`)
+  yield* takeTurns(pair, "time", idle)
+  for (const { name, work } of chosen) {
+    const what = work.kind === "connect" ? "packets" : "bytes"
+    yield* untilCalm(calm)
+    yield* say(`start ${number + 1} of ${starts}, ${name}`)
+    // It ends by itself, after the last turn.
+    const load = yield* Effect.forkChild(
+      measure(pair, work, Math.ceil(2 * rounds * (seconds + settleMs / 1_000 + 0.2)) + 2 * warmSeconds)
+    )
+    yield* Effect.sleep(warmSeconds * 1_000)
+    yield* takeTurns(pair, what, turns.get(name)!)
+    if (load.pollUnsafe() !== undefined) throw new Error(`the load was over before the last turn: ${name}`)
+    yield* Fiber.interrupt(load)
+  }
+}, Effect.scoped)
+
+const percent = (ratio: number): number => (ratio - 1) * 100
 
 const bench = Effect.gen(function* () {
   for (let number = 0; number < starts; number++) yield* start(number)
+  const still = compare(idle.times)
   const measures = [...turns].flatMap(([name, { rates, times }]) => {
-    const { from, new: observed, old: unobserved, ratio, to } = compare(rates)
-    const time = compare(times)
-    const unit = name === "connections" ? "1/s" : "MiB/s"
+    const [rate, time] = [compare(rates), compare(times)]
+    /** Nanoseconds in a millisecond. */
+    const busy = (time.old * rate.old) / 1_000
+    const beside = compare(idle.times.map(([old, observed]) => [busy, busy + observed - old]))
+    const [unit, perUnit, size] = name === "connections" ? ["packets/s", "ns/packet", 1] : ["MiB/s", "ms/GiB", 2 ** 20]
     return [
-      { name: `${name}, without log and metrics`, value: unobserved, unit },
-      { name: `${name}, with them`, value: observed, unit },
-      { name: `${name}, cost`, value: cost(ratio), unit: "%", target: 1 },
-      { name: `${name}, cost in 95 of 100 cases at least`, value: cost(to), unit: "%" },
-      { name: `${name}, cost in 95 of 100 cases at most`, value: cost(from), unit: "%" },
-      { name: `${name}, processor time more`, value: -cost(time.ratio), unit: "%" },
-      { name: `${name}, processor time more in 95 of 100 cases at least`, value: -cost(time.from), unit: "%" },
-      { name: `${name}, processor time more in 95 of 100 cases at most`, value: -cost(time.to), unit: "%" }
+      { name: `${name}, without log and metrics`, value: rate.old / size, unit },
+      { name: `${name}, less with them`, value: -percent(rate.ratio), unit: "%", target: 1 },
+      { name: `${name}, less in 95 of 100 cases at least`, value: -percent(rate.to), unit: "%" },
+      { name: `${name}, less in 95 of 100 cases at most`, value: -percent(rate.from), unit: "%" },
+      {
+        name: `${name}, processor time without them`,
+        value: size === 1 ? time.old : (time.old * 2 ** 30) / 1e6,
+        unit: perUnit
+      },
+      { name: `${name}, processor time more with them`, value: percent(time.ratio), unit: "%" },
+      { name: `${name}, processor time more in 95 of 100 cases at least`, value: percent(time.from), unit: "%" },
+      { name: `${name}, processor time more in 95 of 100 cases at most`, value: percent(time.to), unit: "%" },
+      ...(size === 1
+        ? []
+        : [
+            { name: `${name}, that of each second beside it`, value: percent(beside.ratio), unit: "%", target: 1 },
+            { name: `${name}, that in 95 of 100 cases at least`, value: percent(beside.from), unit: "%" },
+            { name: `${name}, that in 95 of 100 cases at most`, value: percent(beside.to), unit: "%", target: 1 }
+          ])
     ]
   })
-  report(`${starts} starts, ${rounds} rounds of ${seconds} s, MTU ${mtu}`, measures)
+  const title = `${starts} starts, ${rounds} pairs of turns of ${seconds} s, MTU ${mtu}`
+  report(isControl ? `control, nothing is switched: ${title}` : title, [
+    { name: "idle, processor time without log and metrics", value: still.old / 1_000, unit: "ms/s" },
+    { name: "idle, processor time with them", value: still.new / 1_000, unit: "ms/s" },
+    ...measures
+  ])
 })
 
 NodeRuntime.runMain(bench)

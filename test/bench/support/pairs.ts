@@ -1,5 +1,5 @@
 /** The pairs that are compared: each in a lab of its own, all of them up at the same time, one of them busy. */
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Context, Effect, Layer, Schedule, type Scope } from "effect"
 import * as LabLayer from "../../../layers/lab/Lab.ts"
@@ -115,7 +115,11 @@ const sallyport = Effect.fnUntraced(function* (pair: PairName, options: PairOpti
   ].join(" ")
   const gateway = yield* startGateway({
     config: gatewayConfig({ clientKey: keys.publicKey, more: `network: { mtu: ${mtu} }` }),
-    env: { NODE_OPTIONS: nodeOptions, SALLYPORT_BENCH_DELAYS: delays }
+    env: {
+      NODE_OPTIONS: nodeOptions,
+      SALLYPORT_BENCH_DELAYS: delays,
+      SALLYPORT_BENCH_UNOBSERVED: unobservedFile(lab)
+    }
   })
   const client =
     pair === "mixed"
@@ -202,6 +206,9 @@ const peer = Effect.fnUntraced(function* (options: PairOptions) {
   return { target: peerProxy, gateway: gateway.process.pid, client: client.process.pid, delays: null }
 })
 
+/** Where it is there, a gateway with `unobserved.ts` has no event log and no metrics. */
+export const unobservedFile = ({ directory }: Lab["Service"]): string => `${directory}/unobserved`
+
 /** Unique on this machine, and no longer than a device name may be. */
 const deviceOf = (lab: Lab["Service"], end: string): string => {
   const [, , processId, serial] = lab.id.split("-")
@@ -213,6 +220,13 @@ export interface ProcessorTime {
   readonly user: number
   readonly system: number
 }
+
+/** The same of all threads together, exactly. */
+export const processorNanoseconds = (pid: number): number =>
+  readdirSync(`/proc/${pid}/task`).reduce((sum, task) => {
+    const [ran] = readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ", 1)
+    return sum + Number(ran)
+  }, 0)
 
 export const processorTime = (pid: number | null): ProcessorTime => {
   if (pid === null) return { user: 0, system: 0 }
