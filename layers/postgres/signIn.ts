@@ -66,7 +66,7 @@ const beOne = Effect.fnUntraced(function* (at: string, query: Query, no: number)
   )
 })
 
-/** What others ask for is looked at again: they are told that there is something new. */
+/** It is silent no more; what others ask for is looked at again: they are told that there is something new. */
 export const forgetGateway =
   (gateway: number): Work<"Forgotten" | "Present" | "Unknown"> =>
   (query) =>
@@ -77,6 +77,7 @@ export const forgetGateway =
         if (row === undefined) return "Unknown"
         if (row["present"] === true) return "Present"
         yield* query("UPDATE sallyport.gateway SET incarnation = 'forgotten' WHERE no = $1", [gateway])
+        yield* query("DELETE FROM sallyport.heartbeat WHERE gateway = $1", [gateway])
         yield* query(`WITH revised AS (${revised}) SELECT FROM revised`)
         return "Forgotten"
       })

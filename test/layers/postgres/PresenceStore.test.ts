@@ -181,6 +181,25 @@ for (const [name, makeSite] of [
 }
 
 describe("PresenceStore in PostgreSQL", { timeout: 60_000 }, () => {
+  it.live("says nothing of a gateway any more that was taken out of the site", () =>
+    Effect.gen(function* () {
+      const address = addressOf(yield* postgres.database, postgres)
+      const shared = yield* openStore(live(address))
+      yield* shared.signIn(signIn("berlin"))
+      yield* Effect.scoped(Effect.flatMap(openStore(live(address)), (paris) => paris.signIn(signIn("paris"))))
+      const store = yield* make(Live.layer(address).pipe(Layer.provide(NodeServices.layer)))
+      yield* store.meet(hello(1))
+
+      yield* until(Effect.map(shared.forget(1), (is) => is === "Forgotten"))
+
+      const { heartbeats } = yield* store.meet(hello(0))
+      assert.deepStrictEqual(
+        heartbeats.map(({ gateway }) => gateway),
+        [0]
+      )
+    }).pipe(Effect.orDie)
+  )
+
   it.live("leaves out rows that make no sense, says so once, and reads on behind them", () =>
     Effect.gen(function* () {
       const { database, store } = yield* inPostgres
