@@ -87,7 +87,7 @@ export class Ownership {
   /** What became of this gateway's life before. */
   private lastLife: Heartbeat | null = null
   private connected = 0
-  /** Whether the virtual address is here; the site is to be told so; the clients of all others are to be called. */
+  /** Whether the virtual address is here; the site is to be told so; all clients that are not here are to be called. */
   private address: "here" | "elsewhere" | null = null
   private claim: "none" | "due" | "said" = "none"
   private takesOver = false
@@ -336,7 +336,7 @@ export class Ownership {
 
   private takeOver(): ReadonlyArray<Sighting> {
     this.takesOver = false
-    return this.toCall(({ publicKey }) => this.isElsewhere(publicKey), false)
+    return this.toCall(({ publicKey }) => !this.isHere(publicKey), false)
   }
 
   private heirless(): ReadonlyArray<number> {

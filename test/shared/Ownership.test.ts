@@ -142,6 +142,18 @@ describe("with a virtual address", () => {
     assert.lengthOf(third.calls, 3)
   })
 
+  it("the one to which it comes calls who was there in its life before, too", () => {
+    const { first, second, site, third } = settled()
+    for (const gateway of [first, second, third]) gateway.crash()
+    first.addresses = new Set()
+    first.start()
+    site.pass(2_000)
+    assert.deepStrictEqual(first.calls, [])
+    site.moveAddress(0)
+    site.pass(1_000)
+    assert.deepStrictEqual(first.calls, [bob, carol, alice])
+  })
+
   it("nobody else calls, be it that a gateway is silent, or has started again", () => {
     const { first, second, site, third } = settled()
     third.move("here")
