@@ -168,7 +168,11 @@ export class Ownership {
 
   /** There was no answer by `now`. Yields whom to call no more: once that lasts, another gateway may call them. */
   miss(now: number): ReadonlyArray<KnownEndpoint> {
-    return this.met !== null && now - this.met.now < gapMs ? [] : this.withdraw(() => true)
+    if (this.met !== null && now - this.met.now < gapMs) return []
+    const ended = this.withdraw(() => true)
+    // They begin anew once there is one.
+    if (ended.length > 0) this.takesOver = this.address === "here"
+    return ended
   }
 
   /** The answer, which came at `now`. */

@@ -216,6 +216,32 @@ describe("without the engine", () => {
     assert.deepStrictEqual(second.calls, [bob, alice])
   })
 
+  it("the calls that are under way end, and begin anew when it is back", () => {
+    const { first, second, site } = settled()
+    first.crash()
+    site.moveAddress(1)
+    site.pass(1_000)
+    site.answer(bob)
+    second.reach(false)
+    site.pass(5_000)
+    assert.strictEqual(second.calling.size, 0)
+    second.reach(true)
+    site.pass(1_000)
+    assert.deepStrictEqual(second.calls, [bob, alice, alice])
+  })
+
+  it("those of an heir, too", () => {
+    const { first, second, site, third } = settled()
+    third.crash()
+    first.crash()
+    site.pass(5_000)
+    second.reach(false)
+    site.pass(5_000)
+    second.reach(true)
+    site.pass(20_000)
+    assert.deepStrictEqual(second.calls, [bob, alice, bob, alice])
+  })
+
   it("for all of them, nobody who is back sooner calls the clients of one that is back later", () => {
     const { first, second, site, third } = settled()
     for (const gateway of [first, second, third]) gateway.reach(false)
