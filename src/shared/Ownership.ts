@@ -84,6 +84,8 @@ export class Ownership {
   private added = new Set<string>()
   private known = new Map<number, number>()
   private heartbeats: ReadonlyMap<number, Heartbeat> = new Map()
+  /** The last one of each gateway that was ever heard of: the engine may lose them. */
+  private readonly lastBeats = new Map<number, number>()
   /** What became of this gateway's life before. */
   private lastLife: Heartbeat | null = null
   private connected = 0
@@ -252,6 +254,7 @@ export class Ownership {
     if (this.epoch === null) this.lastLife = before
     this.epoch = epoch
     this.heartbeats = new Map(heartbeats.map((heartbeat) => [heartbeat.gateway, heartbeat]))
+    for (const { at, gateway } of heartbeats) this.lastBeats.set(gateway, at)
     for (const gateway of this.inherited)
       if (!this.isSilent(this.heartbeats.get(gateway))) this.inherited.delete(gateway)
   }
@@ -358,7 +361,7 @@ export class Ownership {
     const { dateMs } = this.met!
     const chosen: Array<Sighting> = []
     for (const sighting of this.others.values()) {
-      const end = sighting.gateway === this.gateway ? this.lastLife?.at : this.heartbeats.get(sighting.gateway)?.at
+      const end = sighting.gateway === this.gateway ? this.lastLife?.at : this.lastBeats.get(sighting.gateway)
       if (!among(sighting) || this.calling.has(sighting.publicKey) || (end ?? dateMs) - sighting.handshakeAt > activeMs)
         continue
       chosen.push(sighting)

@@ -242,6 +242,17 @@ describe("without the engine", () => {
     assert.deepStrictEqual(second.calls, [bob, alice, bob, alice])
   })
 
+  it("which comes back without all that it had, clients of a gateway that ended meanwhile are called all the same", () => {
+    const { first, second, site, third } = settled()
+    for (const gateway of [first, second, third]) gateway.reach(false)
+    first.crash()
+    site.pass(200_000)
+    site.crash()
+    site.moveAddress(1)
+    site.pass(1_000)
+    assert.deepStrictEqual(second.calls, [bob, alice])
+  })
+
   it("for all of them, nobody who is back sooner calls the clients of one that is back later", () => {
     const { first, second, site, third } = settled()
     for (const gateway of [first, second, third]) gateway.reach(false)
