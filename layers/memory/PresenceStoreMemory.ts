@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { PresenceStore } from "../../src/shared/PresenceStore.ts"
-import { type Heartbeat, type Hello, maxRead, type Meeting, type Sighting, silentMs } from "../../src/shared/meeting.ts"
+import { type Heartbeat, type Hello, isFresh, maxRead, type Meeting, type Sighting } from "../../src/shared/meeting.ts"
 import { SharedStoreError, type SharedStoreStatus } from "../../src/shared/SharedStore.ts"
 
 /** Dates are those of whoever asks. */
@@ -39,8 +39,7 @@ export class PresenceMemory {
   }
 
   inherit(gateway: number, from: ReadonlyArray<number>, dateMs: number): ReadonlyArray<number> {
-    const isSilent = (no: number): boolean =>
-      (this.heartbeats.get(no)?.at ?? Number.NEGATIVE_INFINITY) <= dateMs - silentMs
+    const isSilent = (no: number): boolean => !isFresh(this.heartbeats.get(no)?.at ?? Number.NEGATIVE_INFINITY, dateMs)
     return from.filter((no) => {
       const heartbeat = this.heartbeats.get(no)
       if (heartbeat === undefined || no === gateway || !isSilent(no)) return false

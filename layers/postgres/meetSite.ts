@@ -144,9 +144,9 @@ const toSighting = (row: typeof SightingRow.Type): Sighting => ({
 })
 
 const inherit = `
-  WITH alive AS (SELECT gateway FROM sallyport.heartbeat WHERE at > ${now} - $3)
+  WITH alive AS (SELECT gateway FROM sallyport.heartbeat WHERE abs(at - ${now}) < $3)
   UPDATE sallyport.heartbeat SET heir = $1
   WHERE gateway IN (SELECT value::smallint FROM json_array_elements_text($2)) AND gateway <> $1
-    AND at <= ${now} - $3 AND (heir IS NULL OR heir = $1 OR heir NOT IN (SELECT gateway FROM alive))
+    AND abs(at - ${now}) >= $3 AND (heir IS NULL OR heir = $1 OR heir NOT IN (SELECT gateway FROM alive))
   RETURNING gateway`
 const decodeHeirs = Schema.decodeUnknownEffect(Schema.Array(Schema.Struct({ gateway: Schema.Int })))

@@ -6,7 +6,7 @@
 import type { KnownEndpoint } from "../dataplane/commands.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { ClientId } from "../model/Client.ts"
-import { type Heartbeat, type Hello, maxTold, type Meeting, type Sighting, silentMs } from "./meeting.ts"
+import { type Heartbeat, type Hello, isFresh, maxTold, type Meeting, type Sighting } from "./meeting.ts"
 
 /** A client whose last handshake was so long before its gateway's end had no session there (WireGuard's REJECT_AFTER_TIME). */
 const activeMs = 180_000
@@ -237,7 +237,7 @@ export class Ownership {
     const gateways = [...this.heartbeats.values()].map(({ at, clients, gateway, masterSince }) => ({
       gateway,
       own: gateway === this.gateway,
-      alive: met.dateMs - at < silentMs,
+      alive: isFresh(at, met.dateMs),
       heardAt: at - met.dateMs + met.now,
       clients,
       master: masterSince !== null
@@ -315,7 +315,7 @@ export class Ownership {
 
   private isSilent(heartbeat: Heartbeat | undefined): boolean {
     const { dateMs } = this.met!
-    return heartbeat === undefined || (dateMs - heartbeat.at >= silentMs && dateMs - this.attentiveSince >= settleMs)
+    return heartbeat === undefined || (!isFresh(heartbeat.at, dateMs) && dateMs - this.attentiveSince >= settleMs)
   }
 
   /** Others that have the virtual address. */

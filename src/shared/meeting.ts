@@ -64,6 +64,9 @@ export interface Meeting {
 /** A gateway that was not heard of for so long is silent. Milliseconds. */
 export const silentMs = 3_000
 
+/** Whether a sign of life of `at` says that its gateway lives. One that is to come is older than a clock that was set back. */
+export const isFresh = (at: number, dateMs: number): boolean => Math.abs(dateMs - at) < silentMs
+
 /** Sightings that are told, and that are read, at once: questions have their turn in between. */
 export const maxTold = 1_000
 export const maxRead = 1_000

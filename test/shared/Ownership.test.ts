@@ -120,6 +120,14 @@ describe("when a gateway ends, its clients", () => {
     assert.deepStrictEqual(third.calls, [bob, carol, alice])
   })
 
+  it("are called though the engine's clock was set back after it was heard of last", () => {
+    const { first, second, site, third } = settled()
+    first.crash()
+    site.ahead -= 60_000
+    site.pass(20_000)
+    assert.deepStrictEqual([...second.calls, ...third.calls], [bob, alice])
+  })
+
   it("are left alone if their last handshake was more than three minutes before", () => {
     const { first, second, site, third } = settled()
     site.pass(175_000)

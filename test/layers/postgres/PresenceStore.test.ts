@@ -157,6 +157,17 @@ for (const [name, makeSite] of [
       })
     )
 
+    it.live("takes a gateway for silent that was heard of before the clock was set back", () =>
+      Effect.gen(function* () {
+        const { age, store } = yield* makeSite
+        const [a, b] = [yield* store, yield* store]
+        yield* a.meet(hello(0))
+        yield* age(-60_000)
+        yield* b.meet(hello(1))
+        assert.deepStrictEqual(yield* b.inherit(1, [0]), [0])
+      })
+    )
+
     it.live("makes one of those that ask the heir of a gateway that is silent, until it is heard of", () =>
       Effect.gen(function* () {
         const { age, store } = yield* makeSite
