@@ -129,6 +129,8 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
         }
         const status = yield* store.status
         if (status._tag === "Away") return yield* miss(site.shared, status.error.message)
+        // It would keep that one alive for the others beyond its end.
+        if (site.source.isTaken) return yield* miss(site.shared, "another process is this gateway of the site")
         if (status.sinceMs !== connectedSince) {
           for (const state of (yield* dataPlane.clients).values()) ownership.observe(state)
           ownership.again()

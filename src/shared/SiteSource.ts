@@ -20,7 +20,7 @@ export class SiteSource implements SlotSource {
   private readonly spans: Array<SlotSpan> = []
   private directory: ReadonlyMap<string, number> = new Map()
   /** Another process gives the same slots. */
-  private isTaken = false
+  private taken = false
   private engineDate = Number.NEGATIVE_INFINITY
 
   constructor(zones: SlotZones) {
@@ -46,11 +46,15 @@ export class SiteSource implements SlotSource {
 
   /** Whether another process is this gateway: two would give one slot to two names, so this one gives none. */
   take(isTaken: boolean): void {
-    this.isTaken = isTaken
+    this.taken = isTaken
+  }
+
+  get isTaken(): boolean {
+    return this.taken
   }
 
   get size(): number {
-    if (this.isTaken) return 0
+    if (this.taken) return 0
     return this.spans.reduce((size, span) => size + lengthOf(span), 0)
   }
 

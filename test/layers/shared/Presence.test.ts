@@ -55,12 +55,14 @@ interface Options {
   readonly addresses?: ReadonlyArray<string>
   readonly clients?: ReadonlyArray<number>
   readonly store?: (live: Layer.Layer<PresenceStore>) => Layer.Layer<PresenceStore>
+  /** Another process is this gateway. */
+  readonly isTaken?: boolean
 }
 
 const start = Effect.fnUntraced(function* (
   memory: PresenceMemory,
   no: number,
-  { addresses = [virtual], clients = [1, 2], reachable, store = (live) => live }: Options = {}
+  { addresses = [virtual], clients = [1, 2], isTaken = false, reachable, store = (live) => live }: Options = {}
 ): Effect.fn.Return<Gateway, never, Scope.Scope> {
   const standing = Effect.succeed({ gateway: no, blocks: [], cursor: null, readAt: null })
   const shared = { standing, store: Effect.succeed({ _tag: "Connected", at: "memory", sinceMs: 0 }) }
@@ -71,7 +73,7 @@ const start = Effect.fnUntraced(function* (
       store(PresenceStoreMemory.layer(memory, reachable)),
       Layer.mock(Registry, { current: () => policy }),
       Layer.mock(HostNetwork, { ownAddresses: Effect.succeed(addresses) }),
-      Layer.succeed(Site, { shared } as unknown as SiteMember)
+      Layer.succeed(Site, { shared, source: { isTaken } } as unknown as SiteMember)
     ])
   )
   const scope = yield* Scope.fork(yield* Scope.Scope)
@@ -229,6 +231,20 @@ describe("gateways of a site", () => {
     })
   )
 })
+
+it.effect("a process that is kept out of the site as another one's copy does not keep that one alive", () =>
+  Effect.gen(function* () {
+    const { a, b, memory } = yield* two
+    const copy = yield* start(memory, 0, { isTaken: true })
+    yield* a.connect(1, 7)
+    yield* pass(2)
+    yield* b.told
+    yield* a.end
+    yield* pass(5)
+    assert.deepStrictEqual(yield* b.told, { told: [], called: [1] })
+    assert.deepStrictEqual(yield* copy.told, { told: [], called: [] })
+  })
+)
 
 it.effect("an operator is told of two gateways with the virtual address, and of a client that goes to and fro", () =>
   withLogLines((lines) =>
