@@ -58,6 +58,8 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
 
       const send = Effect.fnUntraced(function* (clients: ReadonlyArray<KnownEndpoint>, call: boolean) {
         for (let at = 0; at < clients.length; at += mostKnownEndpoints) {
+          // The address may have gone meanwhile.
+          if (call && !ownership.mayCall()) return
           const some = clients.slice(at, at + mostKnownEndpoints)
           yield* dataPlane.send({ _tag: "SetKnownEndpoints", clients: some, call })
           // Questions have their turn in between.

@@ -222,10 +222,21 @@ export class Ownership {
 
   /** The engine has made it the heir of those. Yields whom to call of their clients, as `resume` does. */
   inherit(gateways: ReadonlyArray<number>, addresses: ReadonlySet<string>): ReadonlyArray<KnownEndpoint> {
+    if (!this.mayCall()) return []
     const ended = new Set(gateways)
     for (const gateway of ended) this.inherited.add(gateway)
     const isDue = ({ gateway, publicKey }: Sighting) => ended.has(gateway) && this.isElsewhere(publicKey)
     return this.endpoints(this.toCall((one) => isDue(one) && addresses.has(one.local ?? ""), true))
+  }
+
+  /** Whether it may call anybody by itself: who has the virtual address, and among several who got it last; all, as long as nobody is known to have it. */
+  mayCall(): boolean {
+    if (this.address === "elsewhere") return false
+    const since = this.address === "here" ? (this.heartbeats.get(this.gateway)?.masterSince ?? null) : null
+    return this.masters().every(
+      ({ gateway, masterSince }) =>
+        since !== null && (since > masterSince! || (since === masterSince && this.gateway > gateway))
+    )
   }
 
   /** The site as this gateway knows it, by its own clock. */
@@ -322,16 +333,6 @@ export class Ownership {
   private masters(): ReadonlyArray<Heartbeat> {
     return [...this.heartbeats.values()].filter(
       (heartbeat) => heartbeat.gateway !== this.gateway && heartbeat.masterSince !== null && !this.isSilent(heartbeat)
-    )
-  }
-
-  /** Who has the virtual address, and among several who got it last; all, as long as nobody is known to have it. */
-  private mayCall(): boolean {
-    if (this.address === "elsewhere") return false
-    const since = this.address === "here" ? (this.heartbeats.get(this.gateway)?.masterSince ?? null) : null
-    return this.masters().every(
-      ({ gateway, masterSince }) =>
-        since !== null && (since > masterSince! || (since === masterSince && this.gateway > gateway))
     )
   }
 

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -209,7 +210,7 @@ describe("gateways of a site", () => {
       assert.deepStrictEqual(yield* b.told, { told: [], called: [1] })
       assert.isTrue((yield* b.report).gateways[1]!.master)
       yield* b.address.tell("BACKUP")
-      yield* TestClock.adjust("10 millis")
+      yield* pass(1)
       assert.deepStrictEqual(yield* b.told, { told: [1], called: [] })
       yield* pass(10)
       assert.deepStrictEqual(yield* b.told, { told: [], called: [] })
@@ -245,6 +246,58 @@ it.effect("a process that is kept out of the site as another one's copy does not
     assert.deepStrictEqual(yield* copy.told, { told: [], called: [] })
   })
 )
+
+describe("when the virtual address goes elsewhere, nobody is called any more", () => {
+  it.effect("that the site has just been asked for", () =>
+    Effect.gen(function* () {
+      const asked = yield* Deferred.make<void>()
+      const ask = Effect.andThen(Deferred.succeed(asked, undefined), Effect.sleep("1 second"))
+      const store = (live: Layer.Layer<PresenceStore>) =>
+        Layer.effect(
+          PresenceStore,
+          Effect.map(PresenceStore, (store) => ({
+            ...store,
+            inherit: (gateway, from) => Effect.andThen(ask, store.inherit(gateway, from))
+          }))
+        ).pipe(Layer.provide(live))
+      const memory = new PresenceMemory()
+      const a = yield* start(memory, 0)
+      const b = yield* start(memory, 1, { store })
+      yield* pass(16)
+      yield* a.connect(1, 7)
+      yield* pass(2)
+      yield* b.told
+      yield* a.end
+      while (!(yield* Deferred.isDone(asked))) yield* TestClock.adjust("100 millis")
+      yield* b.address.tell("BACKUP")
+      yield* pass(3)
+      assert.deepStrictEqual(yield* b.told, { told: [], called: [] })
+    })
+  )
+
+  it.effect("of so many that some were still to be told", () =>
+    Effect.gen(function* () {
+      const memory = new PresenceMemory()
+      const clients = Array.from({ length: 2_600 }, (_, n) => n + 1)
+      const a = yield* start(memory, 0, { clients })
+      const b = yield* start(memory, 1, { clients })
+      yield* pass(16)
+      for (const n of clients) yield* a.connect(n, n, { handshakeAt: n })
+      yield* pass(3)
+      yield* b.told
+      const last = new Map<string, boolean>()
+      for (let times = 2; times < 40; times += 6) {
+        yield* b.address.tell("MASTER")
+        yield* Effect.repeat(Effect.yieldNow, { times })
+        yield* b.address.tell("BACKUP")
+        yield* pass(1)
+        for (const { call, clients } of yield* b.commands) for (const { client } of clients) last.set(client, call)
+        assert.isFalse([...last.values()].includes(true))
+      }
+      assert.isAbove(last.size, 0)
+    })
+  )
+})
 
 it.effect("an operator is told of two gateways with the virtual address, and of a client that goes to and fro", () =>
   withLogLines((lines) =>
