@@ -229,7 +229,10 @@ export class Ownership {
     return this.endpoints(this.toCall((one) => isDue(one) && addresses.has(one.local ?? ""), true))
   }
 
-  /** Whether it may call anybody by itself: who has the virtual address, and among several who got it last; all, as long as nobody is known to have it. */
+  /**
+   * Whether it may call anybody by itself: who has the virtual address may, and among several who got it last; all may as
+   * long as nobody is known to have it.
+   */
   mayCall(): boolean {
     if (this.address === "elsewhere") return false
     const since = this.address === "here" ? (this.heartbeats.get(this.gateway)?.masterSince ?? null) : null
@@ -393,6 +396,8 @@ export class Ownership {
     let most: { readonly client: ClientId; readonly moves: number } | null = null
     let others = -1
     for (const [key, dates] of this.moves) {
+      // All clients of a gateway that has ended have moved once.
+      if (dates.length <= mostMoves) continue
       const moves = dates.filter((date) => dateMs - date < minuteMs).length
       const client = this.names.get(key)
       if (moves <= mostMoves || client === undefined) continue
