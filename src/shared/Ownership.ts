@@ -320,6 +320,8 @@ export class Ownership {
     const own = this.own.get(client)
     if (own === undefined || own.handshakeAt === null || this.met === null || this.epoch === null) return undefined
     const { endpoint, lastTai64n, local, path, publicKey, sentTick } = own.state
+    // The device is another client's by now, or nobody's: of each only one thing may be said at a time.
+    if (this.names.get(publicKey) !== client) return undefined
     // A link-local address is another one at each host, and a path that ICE has found is nobody else's.
     if (endpoint === null || endpoint.interfaceIndex !== undefined || path !== undefined) return undefined
     own.date ??= own.handshakeAt + this.met.dateMs - this.met.now

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import type { ClientId } from "../../src/model/Client.ts"
+import { ClientId } from "../../src/model/Client.ts"
 import { clients, Gateway, keyOf, Site, stateOf } from "./ownershipModel.ts"
 
 const gateway = Schema.Literals([0, 1, 2])
@@ -327,6 +327,19 @@ describe("a client", () => {
     third.ownership!.follow(names)
     site.pass(1_000)
     assert.isTrue(third.labels.has(alice))
+  })
+
+  it("that is none any more, or whose device is another one's now, is not told of", () => {
+    const { first } = settled()
+    const ownership = first.ownership!
+    const dave = ClientId.make("dave")
+    ownership.observe(stateOf(dave, { handshakeAt: first.now }))
+    ownership.observe(stateOf(bob, { handshakeAt: first.now, publicKey: keyOf(alice) }))
+    ownership.observe(stateOf(alice, { handshakeAt: first.now }))
+    assert.deepStrictEqual(
+      ownership.hello(0).sightings.map(({ publicKey }) => publicKey),
+      [keyOf(alice)]
+    )
   })
 
   it("whose path ICE finds, or that is next door, is nobody else's business", () => {
