@@ -10,7 +10,7 @@ export interface DnsUdpSocket {
 
 /**
  * A UDP socket on a fresh port that the kernel picks at random, connected: only datagrams of that server arrive, and
- * an ICMP error ends up in `onProblem` (with the error's code).
+ * an ICMP error ends up in `onProblem` (with the error's code). Neither is called before this returns.
  */
 export const openUdp = (
   server: Pick<ResolverServer, "address" | "port">,
@@ -27,7 +27,8 @@ export const openUdp = (
   }
   const transmit = (bytes: Uint8Array): void =>
     socket.send(bytes, (error) => (error === null ? undefined : problem(error)))
-  socket.on("error", problem)
+  // That no port can be had is met during this very call.
+  socket.on("error", (error) => queueMicrotask(() => problem(error)))
   socket.on("message", (bytes, from) => {
     // What came between bind and connect is not filtered by the kernel.
     if (from.port === server.port && withoutZone(from.address) === withoutZone(server.address)) onDatagram(bytes)
@@ -38,7 +39,9 @@ export const openUdp = (
     connected = true
     for (const bytes of waiting.splice(0)) transmit(bytes)
   })
-  socket.connect(server.port, server.address)
+  // By itself `connect` binds, too, but what could not be bound could not be closed either.
+  socket.once("listening", () => socket.connect(server.port, server.address))
+  socket.bind({ port: 0, exclusive: true })
   return {
     send: (bytes) => {
       if (connected) transmit(bytes)

@@ -1,5 +1,6 @@
 /** One question at the servers of a plan, below what a set's name decides. */
-import { assert, describe, it } from "@effect/vitest"
+import * as dgram from "node:dgram"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
@@ -56,7 +57,33 @@ const ask = Effect.fnUntraced(function* (parts: TestParts, plan: AskPlan, within
   return outcome._tag === "Answer" ? outcome.message : yield* outcome.reason
 }, Effect.scoped)
 
+/** The next socket cannot be had, as on a host without IPv6: Node says so before it has opened it. */
+const withoutNextSocket = Effect.acquireRelease(
+  Effect.sync(() =>
+    vi.spyOn(dgram.Socket.prototype, "bind").mockImplementationOnce(function (this: dgram.Socket) {
+      this.emit("error", Object.assign(new Error("bind EAFNOSUPPORT ::"), { code: "EAFNOSUPPORT" }))
+      return this
+    })
+  ),
+  (spy) => Effect.sync(() => spy.mockRestore())
+)
+
 describe("an exchange", () => {
+  it.live("goes on to the next server where the host has no socket for the first one", () =>
+    Effect.gen(function* () {
+      const { server } = yield* oddDnsServer(({ query }) => [replyTo(query)])
+      yield* withoutNextSocket
+      const useless: Array<string> = []
+      const parts: TestParts = {
+        ...partsWith(new ServerMemory()),
+        unreachable: (at, cause) => void useless.push(`${at}: ${cause}`)
+      }
+      const message = yield* ask(parts, planOf([{ transport: "udp", address: "::1", port: 53 }, server]))
+      assert.strictEqual(message.answers.length, 1)
+      assert.deepStrictEqual(useless, ["[::1]:53: this host has no IPv6 (EAFNOSUPPORT)"])
+    })
+  )
+
   it.live("asks each server as often as the plan says, and is over then", () =>
     Effect.gen(function* () {
       const silent = [yield* oddDnsServer(() => []), yield* oddDnsServer(() => [])]
