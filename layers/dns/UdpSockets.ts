@@ -2,8 +2,9 @@
  * The UDP sockets that servers are asked from. The port is half of what a forger has to guess (RFC 5452 §9.2), and a
  * socket for each question is most of what a question costs. So the first datagram of a question leaves from one of a few
  * sockets of its server, chosen at random: the kernel has picked each one's port at random, nobody else's packets get
- * there, and it takes no more questions after a second, after some, or after one without an answer. Questions wait at the
- * same port only when more of them wait than there are sockets. A datagram that is sent again has a port of its own.
+ * there, and it takes no more questions after a second, after some, after one without an answer, or when something comes that
+ * nobody waits for: perhaps a forger has found it. Questions wait at the same port only when more of them wait than there
+ * are sockets. A datagram that is sent again has a port of its own.
  */
 import { formatServer, type ResolverServer } from "../../src/model/ResolverSet.ts"
 import type { Timers } from "../../src/loops/timers.ts"
@@ -103,7 +104,7 @@ export class UdpSockets {
       server,
       (bytes) => {
         const mine = bytes.length >= 2 ? waiting.get(idOf(bytes)) : undefined
-        if (mine === undefined) return
+        if (mine === undefined) return this.retire(shared)
         mine.isHeard = true
         mine.asking.heard(bytes)
       },

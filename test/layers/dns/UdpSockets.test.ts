@@ -10,7 +10,7 @@ import type { ResolverServer } from "../../../src/model/ResolverSet.ts"
 /** A server that says each datagram back, unless told to be silent, and sockets whose time the test says. */
 const world = Effect.gen(function* () {
   const asked: Array<{ readonly id: number; readonly port: number }> = []
-  const state = { now: 0, silent: false }
+  const state = { now: 0, silent: false, wake: () => undefined as void }
   const socket = yield* Effect.acquireRelease(
     Effect.promise(async () => {
       const socket = dgram.createSocket("udp4")
@@ -37,7 +37,10 @@ const world = Effect.gen(function* () {
   const send = (id: number, how: "send" | "sendAlone" = "send", to = server): void => {
     forgets.push(
       sockets[how](to, Uint8Array.of(id >> 8, id & 255), {
-        heard: (bytes) => heard.push((bytes[0]! << 8) | bytes[1]!),
+        heard: (bytes) => {
+          heard.push((bytes[0]! << 8) | bytes[1]!)
+          state.wake()
+        },
         failed: (cause) => failed.push(cause)
       })
     )
@@ -52,15 +55,18 @@ const world = Effect.gen(function* () {
   /** Sends one after the other, each when the last one is answered. */
   const inTurn = Effect.fnUntraced(function* (count: number, gapMs: number) {
     for (let i = 0; i < count; i++) {
-      const before = heard.length
-      send(i)
-      yield* until(() => heard.length > before)
+      yield* Effect.callback<void>((resume) => {
+        state.wake = () => resume(Effect.void)
+        send(i)
+      })
       end()
       passes(gapMs)
     }
   })
   const ports = () => new Set(asked.map(({ port }) => port))
-  return { asked, end, failed, heard, inTurn, ports, send, server, state }
+  /** What nobody has asked for, from the server to one of its askers. */
+  const intrude = (port: number): void => socket.send(Uint8Array.of(255, 255, 0), port, "127.0.0.1")
+  return { asked, end, failed, heard, intrude, inTurn, ports, send, server, state }
 })
 
 const until = (condition: () => boolean): Effect.Effect<void> =>
@@ -84,7 +90,8 @@ describe("the port of a question to a server", () => {
     Effect.gen(function* () {
       const { asked, inTurn, ports } = yield* world
       yield* inTurn(8, 1_000)
-      assert.strictEqual(ports().size, 8)
+      // The kernel may choose one again.
+      assert.isAtLeast(ports().size, 7)
       for (const { port } of asked) assert.isTrue(yield* isFree(port))
     }).pipe(Effect.scoped)
   )
@@ -112,8 +119,22 @@ describe("the port of a question to a server", () => {
       const { asked, inTurn, ports } = yield* world
       yield* inTurn(1_600, 0)
       const uses = [...ports()].map((port) => asked.filter((one) => one.port === port).length)
-      assert.isAtMost(Math.max(...uses), 64)
+      // Without a limit each of 16 would take 100. The kernel may choose one again.
+      assert.isAtMost(uses.filter((count) => count > 64).length, 1)
       assert.isAtLeast(Math.max(...uses), 32)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("takes no more questions once something has come there that nobody waits for", () =>
+    Effect.gen(function* () {
+      const { asked, inTurn, intrude } = yield* world
+      yield* inTurn(1, 0)
+      const { port } = asked[0]!
+      intrude(port)
+      yield* Effect.filterOrFail(isFree(port), (free) => free).pipe(
+        Effect.retry(Schedule.spaced("5 millis").pipe(Schedule.upTo({ times: 1_000 }))),
+        Effect.orDie
+      )
     }).pipe(Effect.scoped)
   )
 
@@ -134,7 +155,6 @@ describe("the port of a question to a server", () => {
       for (let i = 0; i < 20; i++) send(i)
       yield* until(() => asked.length === 20)
       end()
-      yield* Effect.sleep(20)
       for (const { port } of asked) assert.isTrue(yield* isFree(port))
     }).pipe(Effect.scoped)
   )
