@@ -132,9 +132,14 @@ export const makeDnsForwarder = Effect.gen(function* () {
     if (job.waiters.size === 0 && job.startedAt === null) jobs.delete(job.key)
   }
 
+  /** A bug of who is told is its own: the places of the others, and their answers, do not hang on it. */
   const settle = (waiter: Waiter, answered: Answered): void => {
     leave(waiter)
-    waiter.tell(answered)
+    try {
+      waiter.tell(answered)
+    } catch (defect) {
+      run(outlive(Effect.die(defect)))
+    }
   }
 
   const shed = (of: Asker): Answered => {
@@ -236,8 +241,11 @@ export const makeDnsForwarder = Effect.gen(function* () {
         if (known !== undefined) return forwardTo(of, known, set, question, withinMs, keep)(tell)
         let giveUp = (): void => undefined
         const fiber = run(
-          Effect.map(upstream.epoch(set), (epoch) => {
-            giveUp = forwardTo(of, epoch, set, question, withinMs, keep)(tell)
+          Effect.matchCause(upstream.epoch(set), {
+            onFailure: (cause) => tell(Effect.failCause(cause)),
+            onSuccess: (epoch) => {
+              giveUp = forwardTo(of, epoch, set, question, withinMs, keep)(tell)
+            }
           })
         )
         return () => {

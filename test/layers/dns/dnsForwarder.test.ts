@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
@@ -29,7 +30,7 @@ const world = Effect.gen(function* () {
     delayMs: 100,
     epoch: 0,
     /** What asking comes to. */
-    bug: null as "dies" | "throws" | null,
+    bug: null as "dies" | "throws" | "resolv.conf" | null,
     /** resolv.conf is to be read again. */
     looks: false,
     atOnce: 0,
@@ -38,7 +39,7 @@ const world = Effect.gen(function* () {
   }
   let running = 0
   const upstream = upstreamMock({
-    epoch: () => Effect.sync(() => server.epoch),
+    epoch: () => (server.bug === "resolv.conf" ? Effect.die("a bug") : Effect.sync(() => server.epoch)),
     epochAtOnce: () => (server.looks ? undefined : server.epoch),
     exchange: (set, question, withinMs = 10_000) => {
       if (server.bug === "throws") throw new Error("a bug")
@@ -82,7 +83,19 @@ const world = Effect.gen(function* () {
     yield* TestClock.adjust(server.delayMs)
     return yield* Fiber.join(fiber)
   })
-  return { server, ask, after, answered, counters: forwarder.counters }
+  /** Asks, and breaks when it is told. */
+  const askBadly = (domain: string): void => {
+    const question = { domain, type: recordType.A, family: 4, reverse: null } as const
+    forwarder.forward(
+      askers.get("bob")!,
+      "system",
+      question,
+      4_000
+    )(() => {
+      throw new Error("a bug")
+    })
+  }
+  return { server, ask, askBadly, after, answered, counters: forwarder.counters }
 })
 
 const ttls = (answer: TunnelAnswer) =>
@@ -282,6 +295,22 @@ describe("the forwarder", () => {
         server.bug = null
         assert.deepStrictEqual(ttls(yield* answered(`${bug}.test`)), [60])
       }
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("tells the others, and goes on, where one who is told breaks, or resolv.conf cannot be looked at", () =>
+    Effect.gen(function* () {
+      const { server, answered, ask, askBadly } = yield* world
+      askBadly("a.test")
+      assert.deepStrictEqual(ttls(yield* answered("a.test")), [60])
+      // Told during the call.
+      server.bug = "throws"
+      askBadly("b.test")
+      server.bug = null
+      assert.deepStrictEqual(ttls(yield* answered("c.test")), [60])
+      server.looks = true
+      server.bug = "resolv.conf"
+      assert.isTrue(Exit.hasDies(yield* Fiber.await(yield* ask("d.test"))))
     }).pipe(Effect.scoped)
   )
 
