@@ -41,7 +41,7 @@ export interface Membership {
   readonly isOthers: (slot: number) => boolean
   /** Asks the site for more, after all is told and before all is read. */
   readonly ask: (gateway: number) => Effect.Effect<void, SharedStoreError>
-  /** The site was read to its end. Yields names that are to be withdrawn; `null`: no slots have come, either. */
+  /** The site was read to its end. Yields names that are to be withdrawn, until they are; `null`: no slots have come, either. */
   readonly read: Effect.Effect<ReadonlyArray<StoredMapping> | null, StateError>
 }
 
@@ -136,8 +136,11 @@ export const layer = ({
         yield* forget(copy.sweep, tellOfGone)
         const withdrawn = yield* hasRead
         if (withdrawn === null) return
+        // First, since whoever is gone from the disk does not come again.
+        if (withdrawn.length > 0) {
+          yield* publish({ changes: withdrawn.map((mapping) => ({ _tag: "Released", mapping })) })
+        }
         yield* Effect.forEach(withdrawn, drop, { discard: true })
-        if (withdrawn.length > 0) yield* tellOfGone(withdrawn)
         missing = true
         yield* Queue.offer(due, undefined)
       })

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto"
 import * as fs from "node:fs"
 import { join } from "node:path"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -70,12 +71,22 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
       if (stored === null) yield* own.putSite({ id, spans })
       for (const span of spans) source.hold(span)
       source.read(yield* copy.directory, (yield* copy.standing).readAt?.store ?? Number.NEGATIVE_INFINITY)
+      // It was alone for a while, or its state was put back, or it ended before it had withdrawn them.
+      const strangers = spans.length === 0 ? [] : (yield* own.mappings).filter(({ slot }) => source.isOthers(slot))
+      for (const row of strangers) yield* own.removeMapping(row, yield* Clock.currentTimeMillis)
+      if (strangers.length > 0) {
+        yield* Effect.logWarning(
+          `${strangers.length} names of its state have addresses that other gateways give: the site says what those are for`
+        )
+      }
 
       /** How far reservations go, of the client with the most. */
       let next = 0
       const imported = spans.length > 0 ? [] : blocksUnder(yield* own.mappings, zones)
       /** The policy whose exact names all have places, or get none. */
       let placed: GatewayConfig | null = null
+      /** Whether no name of before it was here is left at a slot of others; a disk may keep some for a while. */
+      let areWithdrawn = spans.length > 0
 
       const ask = Effect.fnUntraced(function* (gateway: number) {
         if (source.wantsMore(next)) yield* store.lease(gateway, zones.count)
@@ -106,8 +117,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
           for (const span of added) source.hold(span)
         }
         source.read(entries, readAt!.store)
-        if (added.length === 0) return null
-        if (!isFirst) return []
+        if (areWithdrawn) return added.length === 0 ? null : []
         const known = new Set((yield* copy.mappings).map(keyOf))
         const lost: Array<StoredMapping> = []
         for (const row of yield* own.mappings) {
@@ -121,7 +131,8 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
             `${lost.length} names of clients get other proxy addresses: the site has those that its state has for others`
           )
         }
-        return lost
+        areWithdrawn = lost.length === 0
+        return areWithdrawn && added.length === 0 ? null : lost
       })
 
       /** When another process was first this gateway; `null`: none is. */

@@ -26,6 +26,7 @@ const readers: Readonly<Record<string, string>> = {
   "layers/memory/SharedStoreMemory.ts": "the clock of a site's store",
   "layers/monitor/dashboardRoutes.ts": "dates of what the dashboard draws",
   "layers/shared/SharedState.ts": "a date that outlives the process",
+  "layers/shared/site.ts": "a date that outlives the process",
   "src/access/ExpiryClock.ts": "expiry dates",
   "src/cli/bugreport.ts": "the date of a report",
   "src/cli/check.ts": "expiry dates",

@@ -1,5 +1,6 @@
 /** Gateways of one site: what each tells its clients of names, and what it translates. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -14,8 +15,8 @@ import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as SiteLive from "../../../layers/shared/site.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
-import type { StateError } from "../../../src/host/StateStore.ts"
-import { StateStore } from "../../../src/host/StateStore.ts"
+import { proxyIpsOf, proxyNetworks, slotCapacity } from "../../../src/control/standalone/proxyPool.ts"
+import { StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { ClientId } from "../../../src/model/Client.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { SharedStore } from "../../../src/shared/SharedStore.ts"
@@ -48,6 +49,23 @@ const disk: Effect.Effect<Disk, never, Scope.Scope> = Effect.gen(function* () {
   const built = yield* Layer.build(Layer.fresh(StateStoreMemory.layer))
   return { state: Layer.succeedContext(built), directory: yield* folder }
 })
+
+/** One that takes no name away the first `times`. */
+const failing = (of: Disk, times: number): Effect.Effect<Disk, never, Scope.Scope> =>
+  Effect.map(Layer.build(of.state), (built) => {
+    const store = Context.get(built, StateStore)
+    let left = times
+    const removeMapping: StateStore["Service"]["removeMapping"] = (...mapping) =>
+      left-- > 0 ? Effect.fail(new StateError({ message: "the disk is full" })) : store.removeMapping(...mapping)
+    return { ...of, state: Layer.succeed(StateStore, { ...store, removeMapping }) }
+  })
+
+const rowsOf = ({ state }: Disk) =>
+  Effect.provide(
+    Effect.flatMap(StateStore, ({ mappings }) => mappings),
+    state,
+    { local: true }
+  )
 
 /** Long enough for a batch and its way back, with turns for all that happens. */
 const aMoment = Effect.repeat(TestClock.adjust("10 millis"), { times: 50 })
@@ -240,6 +258,76 @@ describe("gateways of a site", () => {
       assert.lengthOf(new Set([...(yield* b.told("wiki.corp")), ...before]), 8)
       assert.deepStrictEqual(yield* a.told("wiki.corp"), yield* b.told("wiki.corp"))
       assert.include(lines.join("\n"), "1 names of clients get other proxy addresses")
+    })
+  )
+
+  it.effect("withdraw what is no name's any more, however often the disk fails", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [first, second] = [yield* disk, yield* disk]
+      const alone = (of: Disk, domain: string) =>
+        Effect.scoped(Effect.flatMap(start(null, of), (gateway) => gateway.told(domain)))
+      const before = yield* alone(first, "git.corp")
+      yield* alone(second, "wiki.corp")
+      yield* start(site, first)
+
+      const b = yield* start(site, yield* failing(second, 2))
+      yield* TestClock.adjust("5 seconds")
+      yield* aMoment
+
+      assert.deepStrictEqual(yield* rowsOf(second), [])
+      assert.strictEqual(yield* b.owner(before[0]!), "git.corp")
+      assert.lengthOf(new Set([...(yield* b.told("wiki.corp")), ...before]), 8)
+    })
+  )
+
+  it.effect("tell nothing of slots of others that is left in their state, without the engine either", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const [first, second] = [yield* disk, yield* disk]
+      const before = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const a = yield* start(site, first)
+          yield* start(site, second)
+          return yield* a.told("git.corp")
+        })
+      )
+      // It is alone for a while, with addresses that are others'.
+      const [theirs] = yield* rowsOf(first)
+      const left = { ...theirs!, domain: "wiki.corp", lastUsedAt: 1e15 }
+      yield* Effect.provide(
+        Effect.flatMap(StateStore, ({ putMapping }) => putMapping(left)),
+        second.state,
+        { local: true }
+      )
+      yield* site.leave
+
+      const b = yield* start(site, second)
+
+      assert.strictEqual(yield* b.owner(before[0]!), "git.corp")
+      assert.lengthOf(new Set([...(yield* b.told("wiki.corp")), ...before]), 8)
+      assert.isFalse((yield* rowsOf(second)).some(({ slot }) => slot === theirs!.slot))
+    })
+  )
+
+  it.effect("withdraw what was given alone from the slots of exact names, at once", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const of = yield* disk
+      const ranges = proxyNetworks(wild.network)
+      const slot = slotCapacity(ranges) / 2 + 5
+      const [{ id: client }, { id: resource }] = [wild.clients[0]!, wild.resources[0]!]
+      const row = { client, slot, domain: "git.corp", resource, lastUsedAt: 0 }
+      yield* Effect.provide(
+        Effect.flatMap(StateStore, ({ putMapping }) => putMapping(row)),
+        of.state,
+        { local: true }
+      )
+
+      const gateway = yield* start(site, of)
+
+      assert.isUndefined(yield* gateway.owner(proxyIpsOf(slot, ranges)![0]!))
+      assert.notInclude(yield* gateway.told("git.corp"), proxyIpsOf(slot, ranges)![0]!)
     })
   )
 
