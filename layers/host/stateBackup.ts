@@ -98,6 +98,8 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
       own(made, stateDir)
       syncPath(made)
       if (kept !== null) own(kept, stateDir)
+      // What it knows of its own slots is of the state before; all of it is read anew.
+      remove(join(stateDir, "site.db"))
       // SQLite would take it for the new file's.
       for (const suffix of companions) fs.rmSync(path + suffix, { force: true })
       fs.renameSync(made, path)

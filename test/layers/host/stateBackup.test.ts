@@ -44,11 +44,14 @@ describe("backup", () => {
       const later = { ...site, spans: [...site.spans, { from: 32, to: 64 }] }
       yield* life(own, (store) => Effect.all([store.putSite(later), store.reserveSlots("alice", 5)]))
 
+      for (const copy of ["site.db", "site.db-wal"]) fs.writeFileSync(join(own, copy), "of the state before")
+
       for (const directory of [own, other]) yield* restore(directory, file)
 
       const found = (store: StateStore["Service"]) => Effect.all([store.site, store.reserveSlots("alice", 1)])
       assert.deepStrictEqual(yield* life(own, found), [later, 10])
       assert.deepStrictEqual(yield* life(other, found), [null, 0])
+      assert.notMatch(fs.readdirSync(own).join(" "), /site/)
     })
   )
 
