@@ -10,6 +10,7 @@ import { makeOddities } from "../../../src/loops/oddities.ts"
 import type { ClientId } from "../../../src/model/Client.ts"
 import type { ResourceId } from "../../../src/model/Resource.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
+import { Site } from "../../../src/shared/Site.ts"
 
 /** One client's. */
 interface Owned {
@@ -35,6 +36,7 @@ export interface StoredSlots {
 export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredSlots, never, StateStore | Resolutions> {
   const store = yield* StateStore
   const resolutions = yield* Resolutions
+  const site = yield* Site
   const began = { date: yield* Clock.currentTimeMillis, at: yield* monotonicMillis }
 
   /** Clients ask a hundred times a second. */
@@ -84,7 +86,9 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
       if (rested === null) {
         yield* loudly(
           `slots of ${of.client.id}`,
-          `${of.client.id} has used up its proxy addresses: give the gateway larger proxy ranges (network: in sallyport.yaml)`
+          site === null
+            ? `${of.client.id} has used up its proxy addresses: give the gateway larger proxy ranges (network: in sallyport.yaml)`
+            : `${of.client.id} has used up the proxy addresses that this gateway has, and gets no further ones: the site gives some once all its gateways have been at PostgreSQL since its start — sallyport forget-gateway for one that is gone, or larger proxy ranges`
         )
         return undefined
       }

@@ -353,6 +353,30 @@ describe("gateways of a site", () => {
     )
   )
 
+  it.effect("say what keeps them from further addresses: a gateway that was not there since PostgreSQL's start", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const site = new SharedStoreMemory.SiteMemory()
+        const proxy4 = "100.96.0.0/18"
+        const proxy6 = "fd00:2021:1111:8000::/114"
+        const config = { ...wild, network: { ...wild.network, proxy4, proxy6 } }
+        const of = yield* disk
+        yield* Effect.scoped(Effect.andThen(start(site, of, config), start(site, yield* disk, config)))
+        site.restart()
+        const gateway = yield* start(site, of, config)
+
+        const told = yield* Effect.forEach(
+          Array.from({ length: 16 }, (_, n) => n),
+          (n) => gateway.told(`n${n}.corp`)
+        )
+
+        assert.deepStrictEqual(told.at(-1), [])
+        assert.lengthOf(told[0]!, 4)
+        assert.include(lines.join("\n"), "sallyport forget-gateway for one that is gone")
+      })
+    )
+  )
+
   it.effect("go on for half a minute where it may be their own connection of before that has not ended", () =>
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()
