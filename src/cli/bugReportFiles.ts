@@ -1,6 +1,8 @@
 /** What is in a bug report, without what tells whose it is. Pure. */
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { fileKeys } from "../config/fileSchema.ts"
+import { parsePostgresAddress } from "../config/postgresAddress.ts"
 import type { LoggedEvent } from "../events/Event.ts"
 import { printable as clean } from "../events/printable.ts"
 import type { DoctorReport } from "./doctorReport.ts"
@@ -118,6 +120,7 @@ const leftOut = "(left out)"
 
 const redactFile = (value: unknown, redactor: Redactor, key = "", names = false): unknown => {
   if (secret.has(key)) return leftOut
+  if (key === "state" && typeof value === "string") findStateNames(value, redactor)
   if (Array.isArray(value)) return value.map((one: unknown) => redactFile(one, redactor, key))
   if (typeof value === "object" && value !== null) {
     return Object.fromEntries(
@@ -132,6 +135,16 @@ const redactFile = (value: unknown, redactor: Redactor, key = "", names = false)
   return typeof value === "string" || typeof value === "number" ? redactor.value(String(value)) : value
 }
 
+/** What the messages of PostgreSQL, and of the gateway about it, call by name. */
+const findStateNames = (address: string, redactor: Redactor): void => {
+  const parsed = parsePostgresAddress(address)
+  if (Result.isFailure(parsed)) return
+  const { database, hosts, user } = parsed.success
+  for (const name of [user, database, ...hosts.map(({ host }) => host)]) {
+    if (name !== "sallyport" && name !== "localhost") redactor.value(name)
+  }
+}
+
 /** Fields of the report and of events that are one name, address or key, or a list of them. */
 const identifying = new Set(
   (
@@ -143,8 +156,8 @@ const identifying = new Set(
 /** Fields whose values are words of the gateway's own, whatever clients are called. */
 const own = new Set(["_tag", "state", "path", "kind", "gatewayKey", "cause", "protocol"])
 
-/** Fields that cite rules of the host's own firewall. */
-const rules = new Set(["likely", "fix"])
+/** Fields that cite what others have written: rules of the host's own firewall, messages of PostgreSQL. */
+const citing = new Set(["likely", "fix", "wrong"])
 
 /** `asked`: a name in it is what a client has asked for, within its rights or not. */
 const redactDocument = (value: unknown, redactor: Redactor, key = "", asked = false): unknown => {
@@ -160,7 +173,7 @@ const redactDocument = (value: unknown, redactor: Redactor, key = "", asked = fa
   }
   if (typeof value !== "string" || own.has(key)) return value
   if (key === "who") findRouteNames(value, redactor)
-  if (rules.has(key)) return withoutQuotes(redactor.text(value))
+  if (citing.has(key)) return withoutQuotes(redactor.text(value))
   if (asked && (key === "name" || key === "domain")) return redactor.asked(value)
   return identifying.has(key) ? redactor.value(value) : redactor.text(value)
 }

@@ -12,6 +12,7 @@ import { parseYaml } from "../../src/config/yamlSource.ts"
 import type { Event } from "../../src/events/Event.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"
+import { SharedStoreError } from "../../src/shared/SharedStore.ts"
 import { Random } from "../fuzz/Random.ts"
 import { authorizationsOf } from "../../src/model/Grant.ts"
 import { integer } from "../support/packetArbitraries.ts"
@@ -40,11 +41,13 @@ const madeUp = (seed: number) => {
   }
   const hostPort = (host: string): string => (host.includes(":") ? `[${host}]:5353` : `${host}:5353`)
   const [alice, group, set, name, pattern, stranger] = [word(), word(), word(), domain(), domain(), domain()]
+  const [user, host, database] = [word(), word(), word()]
   const presharedKey = key()
   const comment = word()
   const yaml = `# ${comment}
 endpoint: ${domain()}:51820
 state_dir: /srv/${word()}/state
+state: postgres://${user}@${host},${domain()}:5433/${database}?password_file=/srv/${word()}/password
 resolvers: { ${set}: ["udp://${hostPort(address())}", "https://${ipv4()}/${word()}#${domain()}"] }
 clients:
   ${alice}: { public_key: "${key()}", preshared_key: "${presharedKey}", groups: [${group}] }
@@ -121,6 +124,21 @@ block: [/home/${word()}/hosts]
       { server: hostPort(address()), answeredAt: null, silentSince: input.now, latencyMs: null, oddities: [] },
       { server: `tls://${ipv4()}:853#${domain()}`, answeredAt: null, silentSince: 1, latencyMs: null, oddities: [] }
     ],
+    site: {
+      gateway: 1,
+      store: {
+        _tag: "Away",
+        error: new SharedStoreError({
+          reason: "Refused",
+          message: `PostgreSQL ${host}:5432: role "${word()}" is not permitted to log in as ${user} — see; database ${database} is not there`
+        }),
+        sinceMs: input.now
+      },
+      readAt: null,
+      reliedUntil: null,
+      untold: 0,
+      slots: { own: 512, used: 1 }
+    },
     controlPlane: {
       ...input.controlPlane,
       filtered: { count: 1, last: { client: alice, name: domain(), address: address(), why: "private", at: input.now } }
