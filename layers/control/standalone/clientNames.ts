@@ -19,6 +19,8 @@ import { StateStore } from "../../../src/host/StateStore.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import { isOpen } from "../../../src/model/Authorization.ts"
 import { PatternIndex } from "../../../src/model/DomainPattern.ts"
+import type { MappingId } from "../../../src/model/Mapping.ts"
+import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { Site, type SiteMember } from "../../../src/shared/Site.ts"
 import { type Asker, makeAsker } from "../../dns/askers.ts"
@@ -33,6 +35,9 @@ export interface ClientNames extends NamesOfClient, Asker {
   /** All that it sends anywhere comes through the tunnel. */
   internet: boolean
 }
+
+/** Names of a client that the site tells, which are taken up in one turn. */
+const namesAtOnce = 100
 
 /** `restore`, `recover` and `readAgain` are those of `TunnelNames`. */
 export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfig, stored: StoredSlots) {
@@ -135,22 +140,27 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     yield* Effect.forEach(askers, stored.reserveFirst, { concurrency: "unbounded", discard: true })
   })
 
+  /** In one turn: nothing comes back with it that a reload takes away meanwhile. */
+  const takeUp = Effect.fnUntraced(function* (of: ClientNames, mappings: ReadonlyArray<MappingId>) {
+    const now = yield* Clock.currentTimeMillis
+    const names = mappings.flatMap((mapping) => of.slots.ofMapping(mapping) ?? [])
+    for (const mapping of mappings) {
+      if (of.slots.ofMapping(mapping) === undefined) yield* resolutions.release(mapping)
+    }
+    const open = of.rights.names.filter((right) => isOpen(right, now))
+    yield* recordNames(of, names, open)
+  }, inOneTurn)
+
   /** What other gateways of the site do. */
   const followSite = Effect.fnUntraced(function* (site: SiteMember) {
     const news = yield* Queue.take(site.shared.news)
     for (const [of, touched] of yield* learning.take(news, (client) => byClient.get(client))) {
-      const now = yield* Clock.currentTimeMillis
-      const names = [...touched].flatMap((mapping) => of.slots.ofMapping(mapping) ?? [])
-      for (const mapping of touched) {
-        if (of.slots.ofMapping(mapping) === undefined) yield* resolutions.release(mapping)
+      const mappings = [...touched]
+      for (let at = 0; at < mappings.length; at += namesAtOnce) {
+        yield* takeUp(of, mappings.slice(at, at + namesAtOnce))
+        // Questions and packets go on meanwhile.
+        yield* Effect.yieldNow
       }
-      yield* recordNames(
-        of,
-        names,
-        of.rights.names.filter((right) => isOpen(right, now))
-      )
-      // Questions and packets go on meanwhile.
-      yield* Effect.yieldNow
     }
   })
 

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
@@ -13,13 +14,15 @@ import { answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts
 import * as SharedStoreMemory from "../../../layers/memory/SharedStoreMemory.ts"
 import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as SiteLive from "../../../layers/shared/site.ts"
+import { Authorizations } from "../../../src/access/Authorizations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
+import { policyDifference } from "../../../src/control/standalone/policyDifference.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { proxyIpsOf, proxyNetworks, slotCapacity } from "../../../src/control/standalone/proxyPool.ts"
 import { StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { ClientId } from "../../../src/model/Client.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
-import { SharedStore } from "../../../src/shared/SharedStore.ts"
+import { type MappingChange, SharedStore } from "../../../src/shared/SharedStore.ts"
 import { dnsResource } from "../../support/access.ts"
 import { clientId } from "../../support/engineWorld.ts"
 import { ask, configOf, layerNames, withLogLines } from "../../support/standalone.ts"
@@ -70,12 +73,8 @@ const rowsOf = ({ state }: Disk) =>
 /** Long enough for a batch and its way back, with turns for all that happens. */
 const aMoment = Effect.repeat(TestClock.adjust("10 millis"), { times: 50 })
 
-/** Names exist. `site`: `null`: the gateway is alone. */
-const start = Effect.fnUntraced(function* (
-  site: SharedStoreMemory.SiteMemory | null,
-  { directory, state }: Disk,
-  config: GatewayConfig = wild
-): Effect.fn.Return<Gateway, StateError, Scope.Scope> {
+/** `site`: `null`: the gateway is alone. */
+const servicesOf = (site: SharedStoreMemory.SiteMemory | null, { directory, state }: Disk, config: GatewayConfig) => {
   const member =
     site === null
       ? Layer.empty
@@ -85,7 +84,16 @@ const start = Effect.fnUntraced(function* (
     Layer.provide(member),
     Layer.provide(state)
   )
-  const services = yield* Layer.build(Layer.fresh(gateway))
+  return Layer.build(Layer.fresh(gateway))
+}
+
+/** Names exist. */
+const start = Effect.fnUntraced(function* (
+  site: SharedStoreMemory.SiteMemory | null,
+  disk: Disk,
+  config: GatewayConfig = wild
+): Effect.fn.Return<Gateway, StateError, Scope.Scope> {
+  const services = yield* servicesOf(site, disk, config)
   const run = <A, E>(effect: Effect.Effect<A, E, ResolverScript | Resolutions | TunnelNames>) =>
     Effect.provide(effect, services)
   yield* run(Effect.flatMap(ResolverScript, (script) => script.set("*", answer(["10.0.0.1"]))))
@@ -392,6 +400,44 @@ describe("gateways of a site", () => {
       yield* aMoment
 
       assert.deepStrictEqual(yield* gateway.told("wiki.corp"), [])
+    })
+  )
+
+  it.effect("give no right back with a name of the site that a reload takes away at that moment", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const config = configOf(Array.from({ length: 50 }, (_, n) => dnsResource(`*.n${n}.corp`)))
+      const services = yield* servicesOf(site, yield* disk, config)
+      yield* Effect.gen(function* () {
+        const names = yield* TunnelNames
+        const authorizations = yield* Authorizations
+        const recorder = yield* DataPlaneRecording.DataPlaneRecorder
+        // What follows the site lets others have their turn between any steps that it may.
+        yield* Effect.provideService(names.restore, Scheduler.MaxOpsBeforeYield, 5)
+        yield* aMoment
+        const client = config.clients[0]!.id
+        const changes = config.resources.map(({ id: resource }, n): MappingChange => {
+          const mapping = { client, slot: 5 + n, domain: `git.n${n}.corp`, resource, lastUsedAt: 0 }
+          return { _tag: "Put", mapping }
+        })
+        yield* Effect.flatMap(SharedStore, ({ write }) => write(changes)).pipe(
+          Effect.provide(SharedStoreMemory.layer(site))
+        )
+        const hasBegun = Effect.map(recorder.commands, (all) => all.some(({ _tag }) => _tag === "UpsertClient"))
+        yield* Effect.repeat(Effect.andThen(Effect.yieldNow, hasBegun), { until: (is) => is, times: 100_000 })
+        assert.isTrue(yield* hasBegun)
+
+        const after = { ...config, grants: [] }
+        yield* names.retake({
+          before: { version: 1, config },
+          after: { version: 2, config: after },
+          difference: policyDifference(config, after)
+        })
+        yield* authorizations.revoke(client, null)
+        yield* Effect.repeat(Effect.yieldNow, { times: 10_000 })
+
+        assert.deepStrictEqual(yield* authorizations.list, [])
+      }).pipe(Effect.provide(services))
     })
   )
 
