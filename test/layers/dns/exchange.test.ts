@@ -173,8 +173,8 @@ describe("an exchange", () => {
         overStream: (to) => () => (streams.push(formatServer(to)), () => undefined)
       }
       yield* ask(parts, planOf([server]))
-      assert.deepStrictEqual(streams, [formatServer(server)])
-      // UDP has answered after all.
+      // On a busy machine it is sent again before UDP has answered after all.
+      assert.deepStrictEqual([...new Set(streams)], [formatServer(server)])
       assert.isNull(memory.of(formatServer(server)).tcpOnlySince)
     })
   )
