@@ -16,7 +16,10 @@ import { dashboardRoutes } from "./dashboardRoutes.ts"
 import { makeGatewayMetrics, type Readings } from "./gatewayMetrics.ts"
 import { listen, type Page, type Routes } from "./httpListener.ts"
 
-const foldEvery = "1 second"
+/** The dashboard's lines have a point for each. */
+const sampleEvery = "1 second"
+/** For OTLP, which sends what it finds every 10 s; who scrapes has it folded for that. */
+const foldEvery = "5 seconds"
 /** A page is all metrics, made anew: two who scrape at the same moment have theirs. */
 const maxScrapes = 2
 
@@ -125,11 +128,10 @@ export const serveMonitor = Effect.fnUntraced(function* ({ about, at, perClient,
     Effect.tap((read) => Effect.sync(() => fold(read))),
     Effect.provide(context)
   )
-  const folding = Effect.andThen(
-    Effect.flatMap(folded, ({ counters }) => dashboard.sample(counters.dataPlane)),
-    Effect.sleep(foldEvery)
-  )
-  yield* Effect.forkScoped(superviseForever("Monitor.fold", folding))
+  const dataPlane = yield* DataPlane
+  const sampling = Effect.andThen(Effect.flatMap(dataPlane.counters, dashboard.sample), Effect.sleep(sampleEvery))
+  yield* Effect.forkScoped(superviseForever("Monitor.sample", sampling))
+  yield* Effect.forkScoped(superviseForever("Monitor.fold", Effect.andThen(folded, Effect.sleep(foldEvery))))
   if (at === null) return Effect.succeed(null)
   const routes = {
     ...(yield* health(() => true)),

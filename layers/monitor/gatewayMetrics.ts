@@ -11,6 +11,13 @@ import {
 } from "../../src/monitor/metricFamilies.ts"
 import { type HistogramState, turnHistogram } from "../../src/monitor/turnHistogram.ts"
 
+interface Told {
+  readonly scale: number
+  value: number
+  fold: number
+  readonly remove: () => void
+}
+
 /** What is folded at a time. */
 export interface Readings {
   readonly counters: Readonly<Record<CounterGroup, Readonly<Record<string, number>>>>
@@ -25,22 +32,27 @@ export interface Readings {
 export const makeGatewayMetrics: Effect.Effect<(readings: Readings) => void, never, Scope.Scope> = Effect.gen(
   function* () {
     const context = yield* Effect.context()
-    const told = new Map<string, { value: number; fold: number; readonly remove: () => void }>()
+    /** By who counts and its key; `null`: it is told otherwise. */
+    const told = new Map<string, Told | null>()
     let turns: HistogramState = turnHistogram({})
     let fold = 0
 
-    const tell = ({ family, labels, scale = 1 }: Series, counted: number): void => {
-      const value = counted * scale
-      const key = JSON.stringify([family, labels])
-      const known = told.get(key)
-      if (known !== undefined) {
-        known.value = value
-        known.fold = fold
-        return
+    const tell = (key: string, series: () => Series | null, counted: number): void => {
+      let known = told.get(key)
+      if (known === undefined) {
+        known = make(series())
+        told.set(key, known)
       }
-      const made = { value, fold, remove: () => registration.remove() }
+      if (known === null) return
+      known.value = counted * known.scale
+      known.fold = fold
+    }
+    const make = (series: Series | null): Told | null => {
+      if (series === null) return null
+      const { family, labels, scale = 1 } = series
+      const made = { scale, value: 0, fold, remove: () => registration.remove() }
       const registration = register(family, labels, context, () => made.value)
-      told.set(key, made)
+      return made
     }
 
     const histogram = Metric.histogram("sallyport_packet_turn_duration_seconds", {
@@ -56,21 +68,20 @@ export const makeGatewayMetrics: Effect.Effect<(readings: Readings) => void, nev
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
         ofTurns.remove()
-        for (const { remove } of told.values()) remove()
+        for (const series of told.values()) series?.remove()
       })
     )
     return ({ counters, gauges }) => {
       fold++
       for (const [group, values] of Object.entries(counters)) {
         for (const [key, value] of Object.entries(values)) {
-          const series = seriesOf(group as CounterGroup, key)
-          if (series !== null) tell(series, value)
+          tell(`${group} ${key}`, () => seriesOf(group as CounterGroup, key), value)
         }
       }
-      for (const gauge of gauges) tell(gauge, gauge.value)
+      for (const gauge of gauges) tell(JSON.stringify([gauge.family, gauge.labels]), () => gauge, gauge.value)
       turns = turnHistogram(counters.dataPlane)
       for (const [key, series] of told) {
-        if (series.fold === fold) continue
+        if (series === null || series.fold === fold) continue
         series.remove()
         told.delete(key)
       }
