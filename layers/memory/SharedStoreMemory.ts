@@ -49,6 +49,10 @@ export class SiteMemory {
   readonly forgotten = new Set<number>()
   /** Whether another process is the gateway that signs in. */
   isTaken = false
+  /** Nobody is told that there is something to read. */
+  isSilent = false
+  /** Pages that were read. */
+  reads = 0
   private made = 0
   private readonly listeners = new Set<Queue.Queue<void>>()
   private status: SharedStoreStatus = { _tag: "Connected", at, sinceMs: 0 }
@@ -123,7 +127,7 @@ export class SiteMemory {
   }
 
   private tell(): void {
-    for (const queue of this.listeners) Queue.offerUnsafe(queue, undefined)
+    if (!this.isSilent) for (const queue of this.listeners) Queue.offerUnsafe(queue, undefined)
   }
 }
 
@@ -239,6 +243,7 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
           }),
         read: (gateway, after) =>
           site.read(({ blocks, directory, mappings, revisions }, now) => {
+            site.reads++
             const head = revisions.length
             const from = isKept(revisions, after) ? after!.revision : 0
             const later = [...mappings.values()]

@@ -65,7 +65,7 @@ export const layer = ({
       const publish = (some: Partial<SiteNews>) =>
         Queue.offer(news, { changes: [], directory: [], conflicts: [], ...some })
 
-      /** There is something to exchange; and there was something put, a moment ago. */
+      /** There is something to exchange; and there was something put, or asked for, a moment ago. */
       const due = yield* Queue.sliding<void>(1)
       const put = yield* Queue.sliding<void>(1)
       /** Something in the own state may not be in the copy: a disk was full, the process ended in between, blocks came back. */
@@ -217,7 +217,8 @@ export const layer = ({
           directory: copy.directory,
           news,
           store: store.status,
-          again: Effect.asVoid(Queue.offer(due, undefined))
+          again: Effect.asVoid(Queue.offer(due, undefined)),
+          soon: Effect.asVoid(Queue.offer(put, undefined))
         })
       ).pipe(
         Context.add(

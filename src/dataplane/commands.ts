@@ -23,6 +23,7 @@ export type Command =
   | SetAddresses
   | RemoveMapping
   | LapseMapping
+  | RefuseProxy
   | SetPolicy
   | SetKeys
   | SetRelays
@@ -165,6 +166,13 @@ interface RemoveMapping {
 export interface LapseMapping {
   readonly _tag: "LapseMapping"
   readonly mapping: MappingId
+}
+
+/** Nothing will come that the proxy IP stands for at the client: packets to it that wait are answered. Not replayed. */
+export interface RefuseProxy {
+  readonly _tag: "RefuseProxy"
+  readonly client: ClientId
+  readonly proxyIp: string
 }
 
 export interface SetPolicy {

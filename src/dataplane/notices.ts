@@ -140,12 +140,15 @@ interface Prohibited extends OfWorker {
 }
 
 /**
- * A client sends to a proxy IP that stands for nothing at it, and is told "prohibited": it believes that we know a name
- * which it has announced. At most one per client and second.
+ * A client sends to a proxy IP that stands for nothing at it. It is told "prohibited": it believes that we know a name
+ * which it has announced; at most one per client and second. Or what it stands for is awaited (`PacketPolicy.unmapped`):
+ * at most one per proxy IP and second, of 32 at a time of one client.
  */
 interface UnknownProxy extends OfWorker {
   readonly _tag: "UnknownProxy"
   readonly client: ClientId
+  /** Canonical. */
+  readonly proxyIp: string
 }
 
 /** What happened to packets in about the last second; each list has a bound, and each client its share of it. */

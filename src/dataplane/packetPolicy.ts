@@ -9,8 +9,11 @@ export interface PacketPolicy {
   readonly dnsPort: number
   /** Whether clients and gateway send each other control messages in the tunnel. */
   readonly controlMessages: boolean
-  /** The answer to a packet for a proxy IP that stands for nothing at its client. */
-  readonly unmapped: "unreachable" | "prohibited"
+  /**
+   * The answer to a packet for a proxy IP that stands for nothing at its client. `awaited`: what it stands for may be on its
+   * way here; the packet is parked for a moment and main is asked, and then it is unreachable.
+   */
+  readonly unmapped: "unreachable" | "prohibited" | "awaited"
   /** The answer to a packet for a proxy IP by a protocol that has nothing to translate by: not TCP, UDP or echo. */
   readonly untranslatable: "prohibited" | "none"
   /**

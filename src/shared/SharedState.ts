@@ -32,5 +32,7 @@ export class SharedState extends Context.Service<
     readonly store: Effect.Effect<SharedStoreStatus>
     /** There is something to ask the site for: it is asked as soon as may be. */
     readonly again: Effect.Effect<void>
+    /** The same within 100 ms: once, however many want it. */
+    readonly soon: Effect.Effect<void>
   }
 >()("sallyport/shared/SharedState") {}

@@ -19,6 +19,8 @@ export class SiteSource implements SlotSource {
   /** In the order in which they came; the blocks of what it gave when it was alone come first. */
   private readonly spans: Array<SlotSpan> = []
   private directory: ReadonlyMap<string, number> = new Map()
+  /** The other way round; made when it is asked for. */
+  private domains: ReadonlyMap<number, string> | undefined
   /** Another process gives the same slots. */
   private taken = false
   private engineDate = Number.NEGATIVE_INFINITY
@@ -35,6 +37,7 @@ export class SiteSource implements SlotSource {
   /** The site was read to its end, at `engineDate` by the engine's clock in epoch milliseconds, and what was read is on the disk. */
   read(directory: ReadonlyMap<string, number>, engineDate: number): void {
     this.directory = directory
+    this.domains = undefined
     this.engineDate = engineDate
   }
 
@@ -79,6 +82,12 @@ export class SiteSource implements SlotSource {
 
   exact(domain: string): number | undefined {
     return this.directory.get(domain)
+  }
+
+  /** The name that has the slot at every client. */
+  exactAt(slot: number): string | undefined {
+    this.domains ??= new Map(Array.from(this.directory, ([domain, of]) => [of, domain]))
+    return this.domains.get(slot)
   }
 
   /** By the engine's clock, as it was last heard of: gateways' own differ. */

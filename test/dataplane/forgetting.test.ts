@@ -159,12 +159,15 @@ describe("an engine whose clients have all been removed", () => {
     const busy = makeLife()
     begin(busy)
     const [dead] = nameCommands(clientId(1), mappingId(1, "b.corp"), { proxyIps: ["100.96.0.5"] }).slice(1)
+    busy.tell({ ...policy, packets: packetsAt.site })
+    busy.step("send 2")
     busy.tell({ ...policy, packets: packetsAt.portal })
     busy.tell(dead!)
     busy.tell(addresses(1, 1, "Unresolved", [], "b.corp"))
     busy.step("send 1")
     assert.includeMembers(Array.from(keptOfClients(busy)), [
       "engine.outbound.control.limits.state",
+      "engine.state.awaited.byClient",
       "engine.state.births.births.state",
       "engine.state.clients.by4",
       "engine.state.clients.by6",

@@ -74,6 +74,7 @@ const candidate = (port: number): string =>
 export const contested: ReadonlyArray<Command> = [
   policy,
   { ...policy, packets: packetsAt.portal },
+  { ...policy, packets: packetsAt.site },
   { _tag: "SetKeys", privateKey: psk(11), endingKey: gatewayKeyText },
   { _tag: "SetKeys", privateKey: psk(11), endingKey: null },
   { _tag: "SetKeys", privateKey: gatewayKeyText, endingKey: psk(11) },

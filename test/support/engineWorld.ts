@@ -4,7 +4,7 @@ import * as Layer from "effect/Layer"
 import * as DataPlaneMemory from "../../layers/memory/DataPlaneMemory.ts"
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { packetPolicy as portalPackets } from "../../src/control/firezone/packetPolicy.ts"
-import { packetPolicy as standalonePackets } from "../../src/control/standalone/packetPolicy.ts"
+import { packetPolicy as standalonePackets, packetPolicyOf } from "../../src/control/standalone/packetPolicy.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import type { Command, SetAddresses, SetMapping, SetPolicy, UpsertClient } from "../../src/dataplane/commands.ts"
 import type { ClientId } from "../../src/model/Client.ts"
@@ -24,8 +24,14 @@ export const gatewayPublicKey = primitives.x25519(gatewayPrivateKey).publicKey
 export const gateway4 = "100.64.0.1"
 export const gateway6 = "fd00:2021:1111::1"
 
-/** What packets meet under each control plane. */
-export const packetsAt = { portal: portalPackets, standalone: standalonePackets } as const
+const postgres = { hosts: [], user: "", database: "", tls: false, authorities: null, passwordFile: null }
+
+/** What packets meet under each control plane, and at a gateway of several. */
+export const packetsAt = {
+  portal: portalPackets,
+  standalone: standalonePackets,
+  site: packetPolicyOf({ state: postgres })
+} as const
 
 export const policy: SetPolicy = {
   _tag: "SetPolicy",

@@ -69,6 +69,12 @@ export const layer = (
       yield* names.restore
       yield* grantNetworks(config.grants.flatMap(authorizationsOf))
       yield* rememberClients(names)
+      yield* forEachNotice("ControlPlane.awaited", {
+        UnknownProxy: ({ client, proxyIp }) =>
+          Effect.flatMap(names.awaited(client, proxyIp), (mayCome) =>
+            mayCome ? Effect.void : dataPlane.send({ _tag: "RefuseProxy", client, proxyIp })
+          )
+      })
       yield* Effect.forkScoped(grantAgain(names))
       const services = yield* Effect.context<Effect.Services<ReturnType<typeof applyChange>>>()
       yield* registry.follow((change) => Effect.provide(applyChange(change), services))

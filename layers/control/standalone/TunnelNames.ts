@@ -13,6 +13,7 @@ import { chainToResource, endIn } from "../../../src/control/standalone/chainToR
 import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts"
 import { maxAliases, type NameRoute, NameRoutes } from "../../../src/control/standalone/nameRoutes.ts"
 import { isInMemoryOnly } from "../../../src/control/standalone/Slots.ts"
+import { proxyNetworks } from "../../../src/control/standalone/proxyPool.ts"
 import { proxyTtl } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { extendedErrorCode } from "../../../src/dns/extendedError.ts"
@@ -35,6 +36,7 @@ import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { Site } from "../../../src/shared/Site.ts"
 import { makeAdmission } from "../../dns/askers.ts"
 import { makeDnsForwarder } from "../../dns/dnsForwarder.ts"
+import { makeAwaitedNames } from "./awaitedNames.ts"
 import { type ClientNames, makeClientNames } from "./clientNames.ts"
 import { forwardMs, makeForeignAnswers } from "./foreignAnswers.ts"
 import { makeResourceNames } from "./resourceNames.ts"
@@ -76,6 +78,16 @@ export const layer = (
       const counters = { questions: 0, unknown_source: 0, blocked: 0 }
       const clients = yield* makeClientNames(config, stored)
       const site = yield* Site
+      const awaitedName =
+        site === null
+          ? null
+          : makeAwaitedNames<ClientNames>({
+              site,
+              ranges: proxyNetworks(config.network),
+              grants: (of, domain) => routes.grants(of.rights, domain, clock.currentTimeMillisUnsafe()),
+              give: (of, grants, domain) =>
+                Effect.ignore(resourceNames.answer(of, grants, { domain, family: 4 }, clock.currentTimeMillisUnsafe()))
+            })
 
       /** The answer of another server whose aliases lead to a name of a resource ends in the client's proxy IPs. */
       const ofAlias = (
@@ -336,6 +348,10 @@ export const layer = (
           const now = yield* Clock.currentTimeMillis
           for (const entry of of.slots.inUse(mappings, now)) yield* resourceNames.keep(of, entry, now)
         }),
+        awaited: (client, proxyIp) => {
+          const of = clients.of(client)
+          return of === undefined || awaitedName === null ? Effect.succeed(false) : awaitedName(of, proxyIp)
+        },
         met,
         answer: Effect.fnUntraced(function* (source, question) {
           yield* Effect.annotateCurrentSpan({ domain: question.domain, type: question.type })

@@ -38,6 +38,11 @@ export class TunnelNames extends Context.Service<
     readonly mayComplain: (source: string) => boolean
     /** The packet path tells which names of a client have sessions: they are not the ones to make room. */
     readonly inUse: (client: ClientId, mappings: ReadonlyArray<MappingId>) => Effect.Effect<void>
+    /**
+     * A packet went to a proxy IP that stands for nothing at its client. Whether it may in a moment, since another gateway of
+     * the site may have given it; it does already when that is yielded, where it can be known here.
+     */
+    readonly awaited: (client: ClientId, proxyIp: string) => Effect.Effect<boolean>
     /** A packet went to the name's proxies: where it is known in memory only, it is written down. */
     readonly met: (mapping: MappingId) => Effect.Effect<void>
     /** What was left out of answers since the start, and the last of it. */

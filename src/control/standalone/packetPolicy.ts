@@ -1,3 +1,4 @@
+import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import type { PacketPolicy } from "../../dataplane/packetPolicy.ts"
 
 /** Stock WireGuard clients: they know ICMP, and nothing of us. */
@@ -9,3 +10,10 @@ export const packetPolicy: PacketPolicy = {
   untranslatable: "prohibited",
   revokedMappings: "suspended"
 }
+
+/** In a site of several gateways: what another one has told a client may be on its way. */
+const sitePacketPolicy: PacketPolicy = { ...packetPolicy, unmapped: "awaited" }
+
+/** What a file wants for packets. */
+export const packetPolicyOf = ({ state }: Pick<GatewayConfig, "state">): PacketPolicy =>
+  state === null ? packetPolicy : sitePacketPolicy

@@ -1,6 +1,6 @@
 import type { GatewayConfig } from "../../config/GatewayConfig.ts"
 import type { TunnelPlan } from "../../host/Tunnel.ts"
-import { packetPolicy } from "./packetPolicy.ts"
+import { packetPolicyOf } from "./packetPolicy.ts"
 
 /** What a file wants of the tunnel. */
 export const tunnelPlanOf = ({
@@ -11,6 +11,7 @@ export const tunnelPlanOf = ({
   masquerade,
   network: ranges,
   resources,
+  state,
   trackUdp
 }: GatewayConfig): TunnelPlan => ({
   gateway4,
@@ -22,6 +23,6 @@ export const tunnelPlanOf = ({
   allowGatewayHost: resources.some((resource) => resource.allow.includes("gateway_host")),
   ranges,
   fixedRanges: false,
-  packets: packetPolicy,
+  packets: packetPolicyOf({ state }),
   hostCandidates: false
 })

@@ -4,6 +4,7 @@ import { counterIndex, type Counters, type EngineCounter } from "../counters.ts"
 import { type RefusalReason, refusalReasons } from "../journal.ts"
 import type { MappingId } from "../../model/Mapping.ts"
 import type { ResourceId } from "../../model/Resource.ts"
+import { AwaitedProxies } from "../../nat/awaitedProxies.ts"
 import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
 import { Fragments } from "../../nat/fragments.ts"
 import { Parking } from "../../nat/parking.ts"
@@ -59,6 +60,8 @@ export class EngineState {
   readonly silence = this.track(new Silence())
   readonly policy = new DestinationPolicy()
   readonly parking = this.track(new Parking())
+  /** What waits for them is in `parking`, by `awaitedKey`. */
+  readonly awaited = new AwaitedProxies()
   /** By clients, not by mappings: what would be refused while `ordersWait`. */
   readonly early = new Parking(earlyLimits)
   /** Orders that were given before this turn are still to be carried out: what lets a packet through may be among them. */
@@ -104,6 +107,7 @@ export class EngineState {
     this.mappings.onRemoved((mapping) => this.removeMapping(mapping))
     this.clients.onRemoved((client) => {
       this.early.forgetMapping(client.index)
+      for (const row of this.awaited.forgetClient(client.index)) this.parking.forgetMapping(awaitedKey(row))
       for (const mapping of client.mappings) this.mappings.remove(this.mappings.name(mapping)!)
       for (const resource of client.resources.keys()) this.resources.release(resource)
     })
@@ -222,6 +226,9 @@ export class EngineState {
 const refusalCounters = Object.fromEntries(
   refusalReasons.map((reason) => [reason, counterIndex[`outbound.${reason}`]])
 ) as Record<RefusalReason, number>
+
+/** Mappings have numbers from 0 on. */
+export const awaitedKey = (row: number): number => -1 - row
 
 /** A table that keeps something by a client's or a mapping's number. */
 interface Forgetful {

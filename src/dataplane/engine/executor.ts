@@ -11,7 +11,15 @@ import { contains, isIpv4, type Network, parseAddress, parseNetwork, words } fro
 import { isLater } from "../../wireguard/tai64n.ts"
 import type { WireGuard } from "../../wireguard/WireGuard.ts"
 import { fromBase64, fromHex } from "../bytesText.ts"
-import type { RevokeResource, SetAddresses, SetKeys, SetKnownEndpoints, SetPolicy, SetResource } from "../commands.ts"
+import type {
+  RefuseProxy,
+  RevokeResource,
+  SetAddresses,
+  SetKeys,
+  SetKnownEndpoints,
+  SetPolicy,
+  SetResource
+} from "../commands.ts"
 import type { Order, PlaceClient, PlaceMapping } from "../orders.ts"
 import { AddressCache } from "./addressCache.ts"
 import type { ClientReports } from "./clientReports.ts"
@@ -82,6 +90,8 @@ export class Executor {
         return this.setAddresses(order)
       case "RemoveMapping":
         return this.removeMapping(order.mapping)
+      case "RefuseProxy":
+        return this.refuseProxy(order)
       case "SetPolicy":
         return this.setPolicy(order)
       case "SetKeys":
@@ -291,7 +301,10 @@ export class Executor {
     const proxies = this.addresses.all(order.proxyIps)
     // With further proxies as well: its flows keep theirs.
     const goesOn = translations.version(known) === version || translations.extend(known, client.index, proxies, version)
-    if (known >= 0 && goesOn) return this.coverMapping(client, known, covering)
+    if (known >= 0 && goesOn) {
+      this.coverMapping(client, known, covering)
+      return this.outbound.arrived(client)
+    }
     const mapping = known < 0 ? mappings.retain(order.mapping) : known
     if (known >= 0) {
       fragments.forgetClient(translations.clientOf(mapping))
@@ -302,6 +315,8 @@ export class Executor {
     client.mappings.add(mapping)
     const spread = spreadOf(order.client, order.mapping)
     translations.place(mapping, client.index, covering, proxies, version, spread)
+    // What is known of a new one's addresses is said next.
+    if (known >= 0) this.outbound.arrived(client)
   }
 
   private coverMapping(client: ClientEntry, mapping: number, covering: ReadonlyArray<number>): void {
@@ -351,6 +366,13 @@ export class Executor {
       order.staleAt
     )
     if (applied && (order.state === "Resolved" || order.state === "Unresolved")) this.outbound.release(mapping)
+    this.outbound.arrived(this.state.clients.get(translations.clientOf(mapping))!)
+  }
+
+  private refuseProxy({ client: id, proxyIp }: RefuseProxy): void {
+    const client = this.state.clients.find(id)
+    const proxy = parseAddress(proxyIp)
+    if (client !== undefined && proxy !== undefined) this.outbound.refuseProxy(client, proxy)
   }
 
   private setKeys({ endingKey, privateKey }: SetKeys): void {

@@ -3,6 +3,7 @@
  * that one with thousands of dead names does not keep main busy.
  */
 import { RateLimits, trafficLimit, unknownProxyLimit } from "../../nat/rateLimits.ts"
+import { formatAddress, type Words } from "../../packet/address.ts"
 import type { Notice, TrafficCause } from "../notices.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { MappingId } from "../../model/Mapping.ts"
@@ -58,8 +59,14 @@ export class NoticeBox {
     this.unknownLimits.forgetClient(client)
   }
 
-  unknownProxy(index: number, client: ClientId, now: number): void {
-    if (this.unknownLimits.take(index, now)) this.box.push({ _tag: "UnknownProxy", epoch: this.epoch, client })
+  /** At most one per client and second. */
+  unknownProxy(index: number, client: ClientId, proxy: Readonly<Words>, now: number): void {
+    if (this.unknownLimits.take(index, now)) this.awaitedProxy(client, proxy)
+  }
+
+  /** The caller sees to it that there are few. */
+  awaitedProxy(client: ClientId, proxy: Readonly<Words>): void {
+    this.box.push({ _tag: "UnknownProxy", epoch: this.epoch, client, proxyIp: formatAddress(proxy) })
   }
 
   put(notice: Notice): void {

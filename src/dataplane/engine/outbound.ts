@@ -23,7 +23,7 @@ import { counterIndex } from "../counters.ts"
 import type { RefusalReason } from "../journal.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { ControlEvents } from "./controlEvents.ts"
-import type { EngineState } from "./engineState.ts"
+import { awaitedKey, type EngineState } from "./engineState.ts"
 import type { Link } from "./link.ts"
 import type { TunWriter } from "./tunWriter.ts"
 
@@ -141,6 +141,7 @@ export class Outbound {
   /** Parked packets that waited too long are answered as if the lookup had failed. */
   expire(): void {
     const { state } = this
+    state.awaited.expire(state.now, (row) => this.giveUp(row))
     if (!state.parking.waits) return
     this.releasing = true
     state.parking.expire(state.now, (mapping, bytes, length) => {
@@ -149,6 +150,29 @@ export class Outbound {
       if (client !== undefined) this.unpark(client, bytes, length)
     })
     this.releasing = false
+  }
+
+  /** Something stands for proxy IPs of the client by now: what waited for them goes on. */
+  arrived(client: ClientEntry): void {
+    const { awaited, parking, translations } = this.state
+    if (awaited.size === 0) return
+    for (const row of awaited.endWhere(client.index, (proxy) => translations.find(client.index, proxy) >= 0)) {
+      parking.release(awaitedKey(row), (bytes, length) => this.unpark(client, bytes, length))
+    }
+  }
+
+  /** Nothing will: what waited for it is answered. */
+  refuseProxy(client: ClientEntry, proxy: Readonly<Words>): void {
+    const row = this.state.awaited.refuse(client.index, proxy, this.state.now)
+    if (row >= 0) this.giveUp(row)
+  }
+
+  private giveUp(row: number): void {
+    const { awaited, clients, parking } = this.state
+    const client = clients.get(awaited.clientOf(row))
+    parking.release(awaitedKey(row), (bytes, length) => {
+      if (client !== undefined) this.unpark(client, bytes, length)
+    })
   }
 
   /** Whether orders wait that packets go before; when none does any more, what would have been refused is looked at again. */
@@ -227,8 +251,11 @@ export class Outbound {
     const mapping = translations.find(client.index, view.destination)
     if (mapping < 0) {
       const { unmapped } = state.packets
-      if (unmapped === "prohibited") state.notices.unknownProxy(client.index, client.id, state.now)
-      return this.answer(client, "unmapped", unmapped === "unreachable" ? networkUnreachable : prohibited)
+      if (unmapped === "awaited" && this.await(client, syn)) return -1
+      if (unmapped === "prohibited") {
+        state.notices.unknownProxy(client.index, client.id, view.destination, state.now)
+      }
+      return this.answer(client, "unmapped", unmapped === "prohibited" ? prohibited : networkUnreachable)
     }
     const resource = this.admitting(client, mapping)
     if (resource === undefined) return this.answer(client, this.whyNot(client, mapping), prohibited)
@@ -275,6 +302,18 @@ export class Outbound {
     const slot = this.open(client, port, real, mapping, leading)
     if (slot >= 0) this.tried(client, mapping)
     return slot
+  }
+
+  /** Whether the packet waits for what its proxy IP stands for. */
+  private await(client: ClientEntry, syn: boolean): boolean {
+    const { state, view } = this
+    const row = view.fragment ? -1 : state.awaited.waiting(client.index, view.destination, state.now)
+    if (row < 0) return false
+    if (state.awaited.asks(row, state.now)) state.notices.awaitedProxy(client.id, view.destination)
+    if (this.parkIn(state.parking, awaitedKey(row), client)) return true
+    // As for a mapping's first lookup.
+    if (syn) state.refused(client, "parking_full", view)
+    return syn
   }
 
   /** Whether somebody is at the real address will show: to TCP and ping, any host answers. */

@@ -6,52 +6,24 @@ import * as Layer from "effect/Layer"
 import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
-import * as fs from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
-import { answer, ResolverScript } from "../../../layers/memory/ResolverMemory.ts"
 import * as SharedStoreMemory from "../../../layers/memory/SharedStoreMemory.ts"
-import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
-import * as SiteLive from "../../../layers/shared/site.ts"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
 import { policyDifference } from "../../../src/control/standalone/policyDifference.ts"
 import { TunnelNames } from "../../../src/control/standalone/TunnelNames.ts"
 import { proxyIpsOf, proxyNetworks, slotCapacity } from "../../../src/control/standalone/proxyPool.ts"
 import { StateError, StateStore } from "../../../src/host/StateStore.ts"
-import { ClientId } from "../../../src/model/Client.ts"
-import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { type MappingChange, SharedStore } from "../../../src/shared/SharedStore.ts"
 import { dnsResource } from "../../support/access.ts"
-import { clientId } from "../../support/engineWorld.ts"
-import { ask, configOf, layerNames, withLogLines } from "../../support/standalone.ts"
+import { aMoment, type Disk, disk, type Gateway, servicesOf, startNames } from "../../support/memorySite.ts"
+import { configOf, withLogLines } from "../../support/standalone.ts"
 
 const wild = configOf([dnsResource("**.corp")])
 const exact = configOf([dnsResource("git.corp"), dnsResource("wiki.corp"), dnsResource("**.corp")])
 
-interface Gateway {
-  /** The IPv4 proxies that the client is told; none: an error. */
-  readonly told: (domain: string) => Effect.Effect<ReadonlyArray<string>>
-  /** The name that the client's packets to the address are for. */
-  readonly owner: (address: string) => Effect.Effect<string | undefined>
-}
-
-const folder = Effect.acquireRelease(
-  Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-site-"))),
-  (path) => Effect.sync(() => fs.rmSync(path, { recursive: true }))
-)
-
-/** What outlives a process. */
-interface Disk {
-  readonly state: Layer.Layer<StateStore>
-  readonly directory: string
-}
-
-const disk: Effect.Effect<Disk, never, Scope.Scope> = Effect.gen(function* () {
-  const built = yield* Layer.build(Layer.fresh(StateStoreMemory.layer))
-  return { state: Layer.succeedContext(built), directory: yield* folder }
-})
+const start = (site: SharedStoreMemory.SiteMemory | null, disk: Disk, config: GatewayConfig = wild) =>
+  startNames(site, disk, config)
 
 /** One that takes no name away the first `times`. */
 const failing = (of: Disk, times: number): Effect.Effect<Disk, never, Scope.Scope> =>
@@ -69,50 +41,6 @@ const rowsOf = ({ state }: Disk) =>
     state,
     { local: true }
   )
-
-/** Long enough for a batch and its way back, with turns for all that happens. */
-const aMoment = Effect.repeat(TestClock.adjust("10 millis"), { times: 50 })
-
-/** `site`: `null`: the gateway is alone. */
-const servicesOf = (site: SharedStoreMemory.SiteMemory | null, { directory, state }: Disk, config: GatewayConfig) => {
-  const member =
-    site === null
-      ? Layer.empty
-      : SiteLive.layer(directory, () => config).pipe(Layer.provide(SharedStoreMemory.layer(site)))
-  const gateway = layerNames(config).pipe(
-    Layer.provideMerge(DataPlaneRecording.layer),
-    Layer.provide(member),
-    Layer.provide(state)
-  )
-  return Layer.build(Layer.fresh(gateway))
-}
-
-/** Names exist. */
-const start = Effect.fnUntraced(function* (
-  site: SharedStoreMemory.SiteMemory | null,
-  disk: Disk,
-  config: GatewayConfig = wild
-): Effect.fn.Return<Gateway, StateError, Scope.Scope> {
-  const services = yield* servicesOf(site, disk, config)
-  const run = <A, E>(effect: Effect.Effect<A, E, ResolverScript | Resolutions | TunnelNames>) =>
-    Effect.provide(effect, services)
-  yield* run(Effect.flatMap(ResolverScript, (script) => script.set("*", answer(["10.0.0.1"]))))
-  yield* run(Effect.flatMap(TunnelNames, ({ restore }) => restore))
-  yield* aMoment
-  return {
-    told: (domain) =>
-      run(ask(domain)).pipe(
-        Effect.map((given) => (given._tag === "Addresses" ? given.addresses : [])),
-        Effect.tap(() => aMoment)
-      ),
-    owner: (address) =>
-      run(
-        Effect.flatMap(Resolutions, ({ ownerOf }) => ownerOf(ClientId.make(clientId(1)), address)).pipe(
-          Effect.map((mapping) => mapping?.name.domain)
-        )
-      )
-  }
-})
 
 describe("gateways of a site", () => {
   it.effect("tell a client the same proxies of a name, whichever it asks, and translate them before it does", () =>

@@ -694,7 +694,7 @@ describe("names announced inside the tunnel", () => {
 
   describe("to another process, that are used without being announced to this one,", () => {
     const useUnknown = Effect.gen(function* () {
-      yield* (yield* DataPlaneRecorder).publish({ _tag: "UnknownProxy", epoch: 1, client: one })
+      yield* (yield* DataPlaneRecorder).publish({ _tag: "UnknownProxy", epoch: 1, client: one, proxyIp: "100.96.0.4" })
       yield* TestClock.adjust(0)
     })
     const disconnected = Effect.map(commandsOf("DisconnectClient"), ({ length }) => length)
