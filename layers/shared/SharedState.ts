@@ -62,8 +62,7 @@ export const layer = ({
       const loudly = makeOddities(Effect.logError)
       const tellOfDisk = ({ message }: StateError) => loudly("disk", `the site is told nothing new: ${message}`)
       const tellOfState = ({ message }: StateError) => loudly("state", `a name of the site is not kept: ${message}`)
-      const publish = (some: Partial<SiteNews>) =>
-        Queue.offer(news, { changes: [], directory: [], conflicts: [], ...some })
+      const publish = (some: Partial<SiteNews>) => Queue.offer(news, { changes: [], conflicts: [], ...some })
 
       /** There is something to exchange; and there was something put, or asked for, a moment ago. */
       const due = yield* Queue.sliding<void>(1)
@@ -78,7 +77,7 @@ export const layer = ({
       const signIn = Effect.gen(function* () {
         const { cursor } = yield* copy.standing
         const { blocks, gateway } = yield* held
-        const directory = Array.from(yield* copy.directory, ([domain, slot]) => ({ domain, slot }))
+        const directory = Array.from(copy.directory, ([domain, slot]) => ({ domain, slot }))
         yield* copy.signedIn(yield* store.signIn({ id, gateway, blocks, directory, cursor }))
       })
 
@@ -125,9 +124,8 @@ export const layer = ({
           const changes = yield* copy.take(page, now)
           if (page.anew) missing = true
           if ((yield* copy.standing).readAt !== readAt) askedAt = asked
-          const { directory } = page
           // They do not come again: from here to there nothing may fail.
-          if (changes.length + directory.length > 0) yield* publish({ changes, directory })
+          if (changes.length > 0) yield* publish({ changes })
           for (const { _tag, mapping } of changes) {
             if (_tag === "Put" && !isOthers(mapping.slot)) yield* Effect.catch(own.putMapping(mapping), tellOfState)
           }
@@ -214,7 +212,6 @@ export const layer = ({
         SharedState.of({
           standing: copy.standing,
           mappings: copy.mappings,
-          directory: copy.directory,
           news,
           store: store.status,
           again: Effect.asVoid(Queue.offer(due, undefined)),

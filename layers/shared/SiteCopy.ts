@@ -61,12 +61,13 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
       if (problem !== null) yield* Effect.logWarning(`${path} was made anew, since it could not be used: ${problem}`)
       const sql = prepare(database)
       let state = readState(sql)
+      const directory = new Map(sql.directory.all().map((row) => [row["domain"] as string, row["slot"] as number]))
       /** Whether this gateway, and it alone, gives the slot. */
       const owns = (slot: number, holding: Holding = state): boolean => isHeld(zones, holding, slot)
 
       /** Whether it is the name's at all clients and gateways, and nobody's to release. */
       const isExact = ({ domain, slot }: ReleasedMapping): boolean =>
-        slot >= zones.exact.from && slot < zones.exact.to && sql.entry.get(domain, slot) !== undefined
+        slot >= zones.exact.from && slot < zones.exact.to && directory.get(domain) === slot
 
       /** All of it or nothing. */
       const together = <A>(run: () => A): Effect.Effect<A, StateError> =>
@@ -141,9 +142,7 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
       return SiteCopy.of({
         standing: Effect.sync(() => state),
         mappings: attempt("read")(() => Array.from(sql.mappings.iterate(), (row) => toMapping(row as unknown as Row))),
-        directory: attempt("read")(
-          () => new Map(sql.directory.all().map((row) => [row["domain"] as string, row["slot"] as number]))
-        ),
+        directory,
         signedIn: Effect.fnUntraced(function* ({ gateway, lost }) {
           if (gateway !== state.gateway) yield* become({ ...state, gateway }, nothing)
           // A store that takes over may not have what the one before had just taken.
@@ -151,7 +150,7 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           for (let from: number | null = lost ? -1 : null; from !== null; from = yield* unsend(from))
             yield* Effect.yieldNow
         }),
-        take: Effect.fnUntraced(function* ({ anew, blocks, changes, cursor, dateMs, directory, last }, now) {
+        take: Effect.fnUntraced(function* ({ anew, blocks, changes, cursor, dateMs, directory: entered, last }, now) {
           if (anew) yield* become({ ...state, cursor: null, reading: state.reading + 1, complete: false }, nothing)
           const { reading } = state
           // Whose names they are the page says itself: who has lost his copy learns of his blocks with it.
@@ -164,7 +163,8 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           const freed = changes.filter(({ _tag, mapping }) => _tag === "Released" && isOwn(mapping))
           const clients = new Set(freed.map(({ mapping }) => mapping.client))
           yield* inPortions([...clients], (client) => sql.trimRested.run(client, maxRested))
-          yield* inPortions(directory, ({ domain, slot }) => sql.enter.run(domain, slot, reading))
+          yield* inPortions(entered, ({ domain, slot }) => sql.enter.run(domain, slot, reading))
+          for (const { domain, slot } of entered) directory.set(domain, slot)
           const readAt = last || state.readAt === null ? { store: dateMs, own: now } : state.readAt
           yield* become({ ...state, blocks: all, cursor, readAt }, nothing)
           return news
@@ -175,7 +175,10 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
             : Effect.tap(past(state.reading), ({ length }) =>
                 length > 0
                   ? Effect.void
-                  : become({ ...state, complete: true }, () => void sql.sweepDirectory.run(state.reading))
+                  : Effect.map(
+                      become({ ...state, complete: true }, () => sql.sweepDirectory.all(state.reading)),
+                      (swept) => swept.forEach((row) => directory.delete(row["domain"] as string))
+                    )
               )
         ),
         lapse: Effect.suspend(() =>
@@ -331,9 +334,8 @@ const prepare = (database: DatabaseSync) => {
        RETURNING client, slot, domain`
     ),
     directory: sql("SELECT domain, slot FROM directory"),
-    entry: sql("SELECT 1 FROM directory WHERE domain = ? AND slot = ?"),
     enter: sql("INSERT OR REPLACE INTO directory VALUES (?, ?, ?)"),
-    sweepDirectory: sql("DELETE FROM directory WHERE reading < ?"),
+    sweepDirectory: sql("DELETE FROM directory WHERE reading < ? RETURNING domain"),
 
     knows: sql("SELECT 1 FROM own WHERE client = ? AND slot = ? AND (gone = 1 OR last_used >= ?)"),
     // With a number of its own, so that it comes after all others.

@@ -70,7 +70,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
       // Before anybody hears of it: who has had a number comes back with it.
       if (stored === null) yield* own.putSite({ id, spans })
       for (const span of spans) source.hold(span)
-      source.read(yield* copy.directory, (yield* copy.standing).readAt?.store ?? Number.NEGATIVE_INFINITY)
+      source.read(copy.directory, (yield* copy.standing).readAt?.store ?? Number.NEGATIVE_INFINITY)
       // It was alone for a while, or its state was put back, or it ended before it had withdrawn them.
       const strangers = spans.length === 0 ? [] : (yield* own.mappings).filter(({ slot }) => source.isOthers(slot))
       for (const row of strangers) yield* own.removeMapping(row, yield* Clock.currentTimeMillis)
@@ -102,7 +102,6 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
 
       const read = Effect.gen(function* () {
         const { blocks, gateway, readAt } = yield* copy.standing
-        const entries = yield* copy.directory
         const isFirst = spans.length === 0
         const theirs = isFirst && imported.every((no) => blocks.includes(no)) ? imported : []
         const all = [
@@ -116,12 +115,12 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
           spans = [...spans, ...added]
           for (const span of added) source.hold(span)
         }
-        source.read(entries, readAt!.store)
+        source.read(copy.directory, readAt!.store)
         if (areWithdrawn) return added.length === 0 ? null : []
         const known = new Set((yield* copy.mappings).map(keyOf))
         const lost: Array<StoredMapping> = []
         for (const row of yield* own.mappings) {
-          if (source.owns(row.slot) || entries.get(row.domain) === row.slot) continue
+          if (source.owns(row.slot) || copy.directory.get(row.domain) === row.slot) continue
           if (!known.has(keyOf(row))) lost.push(row)
           // From now on the copy has it, and lets it go with all that others gave.
           else yield* own.removeMapping(row, readAt!.own)

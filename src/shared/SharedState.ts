@@ -2,7 +2,6 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Queue from "effect/Queue"
 import type { StateError, StoredMapping } from "../host/StateStore.ts"
-import type { DirectoryEntry } from "./directory.ts"
 import type { Conflict, MappingChange, SharedStoreStatus } from "./SharedStore.ts"
 import type { Standing } from "./SiteCopy.ts"
 
@@ -10,7 +9,6 @@ import type { Standing } from "./SiteCopy.ts"
 export interface SiteNews {
   /** In the order in which they came about. */
   readonly changes: ReadonlyArray<MappingChange>
-  readonly directory: ReadonlyArray<DirectoryEntry>
   /** Own ones that are to be withdrawn: another name has their slot. */
   readonly conflicts: ReadonlyArray<Conflict>
 }
@@ -25,8 +23,6 @@ export class SharedState extends Context.Service<
     readonly standing: Effect.Effect<Standing>
     /** Names that other gateways gave, as far as they are known, and not older than a day. */
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
-    /** Slots by exact name. */
-    readonly directory: Effect.Effect<ReadonlyMap<string, number>, StateError>
     /** One reader; while it does not read, nothing more is taken in. */
     readonly news: Queue.Dequeue<SiteNews>
     readonly store: Effect.Effect<SharedStoreStatus>

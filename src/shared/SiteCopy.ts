@@ -25,8 +25,8 @@ export class SiteCopy extends Context.Service<
     readonly standing: Effect.Effect<Standing>
     /** Names that other gateways gave, as far as they have been read. */
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
-    /** Slots by exact name. */
-    readonly directory: Effect.Effect<ReadonlyMap<string, number>, StateError>
+    /** Slots by exact name: always this one map, which has what is on the disk. */
+    readonly directory: ReadonlyMap<string, number>
     /**
      * What was sent and has not come back is unsent again; where the store has lost something all that is own is, and what has
      * rested rests anew.

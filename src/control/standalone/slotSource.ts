@@ -8,8 +8,6 @@ export interface SlotSource {
   readonly slotAt: (n: number) => number
   /** The slot that the name has at every client; `undefined`: it is given one. */
   readonly exact: (domain: string) => number | undefined
-  /** Whether the slot is one of those to give. */
-  readonly owns: (slot: number) => boolean
   /** Released slots come back that have rested since then. `now`: epoch milliseconds. */
   readonly restedBefore: (now: number) => number
 }
@@ -22,6 +20,5 @@ export const wholeRanges = (ranges: ProxyNetworks): SlotSource => ({
   size: slotCapacity(ranges),
   slotAt: (n) => n,
   exact: () => undefined,
-  owns: () => true,
   restedBefore: (now) => now - restMs
 })

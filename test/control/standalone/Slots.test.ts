@@ -198,7 +198,6 @@ describe("the slots of a client's names where other gateways give some, too", ()
       size: 10,
       slotAt: (n) => 100 + n,
       exact: (domain) => directory.get(domain),
-      owns: (slot) => slot >= 100 && slot < 110,
       restedBefore: (now) => now - 2 * day
     })
     slots.reserved(0, 10)

@@ -66,7 +66,6 @@ const inSite = (site: SharedStoreMemory.SiteMemory) =>
 const arrived = ({ shared }: Gateway) =>
   Effect.map(Queue.clear(shared.news), (all): SiteNews => ({
     changes: all.flatMap(({ changes }) => changes),
-    directory: all.flatMap(({ directory }) => directory),
     conflicts: all.flatMap(({ conflicts }) => conflicts)
   }))
 
