@@ -19,6 +19,7 @@ import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { explainRoute } from "./cli/explainRoute.ts"
 import { keyRoute } from "./cli/keyRoute.ts"
+import { forgetRoute } from "./cli/forgetRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
@@ -61,6 +62,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
         explainRoute(Effect.map(authorizedSoFar, (policy) => ({ kind: "portal", ...policy, about: about(), device }))),
         reloadRoute(portalDecides),
         keyRoute(() => portalGivesKeys),
+        forgetRoute(() => portalHasNoSite),
         vipRoute(() => portalSends),
         logRoute
       ])
@@ -75,6 +77,10 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
 
 const portalSends = new ControlError({
   message: "the portal says which gateway a client goes to; there is nobody to take over"
+})
+
+const portalHasNoSite = new ControlError({
+  message: "the portal says which gateways there are; this one shares a PostgreSQL with none that could be forgotten"
 })
 
 const portalDecides = new ReloadRefused({

@@ -165,6 +165,7 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
         const files = yield* NameFiles
         const keys = yield* KeyRotation
         const presence = yield* Presence
+        const site = yield* Site
         const about = () => {
           const { endpoint, grants } = registry.current().config
           return { startedAt, ...keys.current(), endpoint, grants }
@@ -184,7 +185,7 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
             explainRoute(Effect.sync(explained)),
             reloadRoute(registry.reload, options.file?.path),
             keyRoute(keys.change),
-            forgetRoute(yield* Site),
+            forgetRoute((gateway) => site?.forget(gateway) ?? siteless),
             vipRoute((state) => presence?.address.tell(state) ?? alone),
             logRoute
           ])
@@ -205,6 +206,8 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
 const alone = new ControlError({
   message: "this gateway shares its clients with no other, so it has nobody to take over — set state: in its file"
 })
+
+const siteless = new ControlError({ message: "this gateway has no site — name one in its file (state:)" })
 
 /** Runs a gateway until interrupted, or until it cannot go on. */
 export const runGateway = (config: GatewayConfig, options?: GatewayOptions) =>

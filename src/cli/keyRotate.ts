@@ -54,7 +54,10 @@ export const keyRotate = Command.make(
   )
 )
 
-const render = ({ ending, forgotten, left, moved, publicKey }: KeyReport): string => {
+const carry =
+  "the other gateways of the site need it, before any client has a new file: sallyport backup FILE here; there stop the gateway, sallyport restore FILE, start it"
+
+const render = ({ ending, forgotten, inSite, left, moved, publicKey }: KeyReport): string => {
   const all = counted(moved + left.length, "client")
   return [
     `client-config and client add hand out ${publicKey}`,
@@ -62,6 +65,7 @@ const render = ({ ending, forgotten, left, moved, publicKey }: KeyReport): strin
       ? []
       : [`${ending.publicKey} answers as well until ${DateTime.formatIso(DateTime.makeUnsafe(ending.endsAt))}`]),
     ...(forgotten === null ? [] : [`${forgotten} is forgotten`]),
+    ...(inSite ? [carry] : []),
     left.length === 0
       ? `all of ${all} have the first one`
       : `${moved} of ${all} ${moved === 1 ? "has" : "have"} the first one; not yet, and in need of new files (sallyport client-config NAME):`,

@@ -66,7 +66,7 @@ const silentGateways: Judgement = ({ site }) =>
             "odd",
             `gateway ${gateway} of the site is silent`,
             heardAt,
-            "see whether it runs, and reaches PostgreSQL"
+            `see whether it runs, and reaches PostgreSQL; when it is gone for good: sallyport forget-gateway ${gateway}`
           )
         )
 

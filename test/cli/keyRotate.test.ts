@@ -14,7 +14,8 @@ const begun: KeyReport = {
   ending: { publicKey: key(2), endsAt: Date.UTC(2026, 11, 30) },
   forgotten: null,
   left: ["alice"],
-  moved: 1
+  moved: 1,
+  inSite: false
 }
 
 const cli = Command.make("sallyport").pipe(Command.withSubcommands([keyCommand]))
@@ -65,6 +66,16 @@ describe("sallyport key rotate", () => {
         "all of 2 clients have the first one"
       ])
       assert.deepStrictEqual((yield* run("--cancel")).asked, [`POST /v1/key/rotate {"step":"cancel","days":null}`])
+    })
+  )
+
+  it.effect("in a site says how the other gateways get the key, and when", () =>
+    Effect.gen(function* () {
+      const { said } = yield* run("", Effect.succeed({ ...begun, inSite: true }))
+      assert.include(
+        said.join("\n"),
+        "the other gateways of the site need it, before any client has a new file: sallyport backup FILE here; there stop the gateway, sallyport restore FILE, start it"
+      )
     })
   )
 

@@ -93,7 +93,12 @@ describe("what is wrong", () => {
       ]
     }
     assert.deepStrictEqual(told({ site }), [
-      ["odd", "gateway 0 of the site is silent", 60, "see whether it runs, and reaches PostgreSQL"]
+      [
+        "odd",
+        "gateway 0 of the site is silent",
+        60,
+        "see whether it runs, and reaches PostgreSQL; when it is gone for good: sallyport forget-gateway 0"
+      ]
     ])
     const postgres = { server: null, since: at - 60_000, wrong: "PostgreSQL db1:5432: gone" }
     assert.notInclude(JSON.stringify(told({ site: { ...site, postgres } })), "silent")

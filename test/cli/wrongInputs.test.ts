@@ -65,6 +65,8 @@ const wrongWords: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["vip-notify", /^sallyport: state is missing — see sallyport vip-notify --help$/],
   ["vip-notify MASTR", /^sallyport: state: "MASTR" names none — write one of MASTER, BACKUP, FAULT, /],
   ["vip-notify INSTANCE VI_1 MASTER 100 200", /"200" is more than sallyport vip-notify takes/],
+  ["forget-gateway", /^sallyport: number is missing — see sallyport forget-gateway --help$/],
+  ["forget-gateway 40000", /^sallyport: number: 40000 is no gateway's — they go from 0 to 255, /],
   ["restore a b", /"b" is more than sallyport restore takes/],
   ["connect", /connect takes either a file or --portal — name one of them$/],
   ["connect $D/a.conf --portal", /either a file or --portal/],
@@ -120,7 +122,8 @@ const refused: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["connect $D/b.conf", /^\S+b\.conf:7:1: Endpoint: "nowhere" is not host:port — /]
 ]
 
-const asks = /^(?:client(?:-config)?|init|reload|log|status|backup|restore|explain|doctor|bugreport|key|vip-notify) /
+const asks =
+  /^(?:client(?:-config)?|init|reload|log|status|backup|restore|explain|doctor|bugreport|key|vip-notify|forget-gateway) /
 /** The configuration, where the row names none. */
 const complete = (line: string): ReadonlyArray<string> =>
   `${line}${asks.test(`${line} `) && !/ -c | --socket /.test(line) ? " -c $D/s.yaml" : ""}`

@@ -106,7 +106,10 @@ inPairs("a client reaches a network behind a gateway of the portal, also while t
     const [row] = (yield* statusAt(lab, socket)).clients
     const reached = yield* explainAt(socket, row!.name, `${inner.origin.v4}:80`)
     const unasked = yield* explainAt(socket, row!.name, "wiki.example.internal")
-    const rotated = yield* lab.attempt("gateway", [...lab.program("sallyport"), "key", "rotate", "--socket", socket])
+    const sallyport = (...words: ReadonlyArray<string>) =>
+      lab.attempt("gateway", [...lab.program("sallyport"), ...words, "--socket", socket])
+    const rotated = yield* sallyport("key", "rotate")
+    const forgotten = yield* sallyport("forget-gateway", "0")
     yield* portal.kill
     const without = yield* curl("client", `http://${inner.origin.v4}/`)
     const told = yield* says(gateway.output, "no connection to the portal")
@@ -120,6 +123,7 @@ inPairs("a client reaches a network behind a gateway of the portal, also while t
       rotated.stderr,
       /^sallyport: the portal tells clients this gateway's key, another one with each start — /
     )
+    assert.match(forgotten.stderr, /^sallyport: the portal says which gateways there are; /)
     assert.deepStrictEqual([without.exitcode, without.http_code], [0, 200])
     assert.notInclude(told, "gateway-secret")
     assert.strictEqual(yield* client.stop, 0)

@@ -23,6 +23,7 @@ import { type GatewayKeys, type StateError, StateStore } from "../../../src/host
 import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { makeOddities } from "../../../src/loops/oddities.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
+import { Site } from "../../../src/shared/Site.ts"
 
 const dayMs = 86_400_000
 const lookEvery = "10 seconds"
@@ -48,6 +49,7 @@ export const layer = ({
       const events = yield* EventLog
       const registry = yield* Registry
       const store = yield* StateStore
+      const inSite = (yield* Site) !== null
       /** As they are written, and (monotonic milliseconds) since when. */
       let keys = yield* store.keys
       let writtenAt = yield* monotonicMillis
@@ -78,7 +80,7 @@ export const layer = ({
         const known = dataPlane.desired.gatewayKeys()
         const clients = registry.current().config.clients.map(({ id }) => id)
         const left = clients.filter((id) => known.get(id) !== current.publicKey)
-        return { ...current, forgotten, left, moved: clients.length - left.length }
+        return { ...current, forgotten, left, moved: clients.length - left.length, inSite }
       }
 
       /** Whatever ends the process half-way, the next start has what is written. */

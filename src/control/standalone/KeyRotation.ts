@@ -29,7 +29,9 @@ export const KeyReport = Schema.Struct({
   forgotten: Schema.NullOr(Schema.String),
   /** Clients that have not proved to know `publicKey`, and how many have. */
   left: Schema.Array(Schema.String),
-  moved: Schema.Int
+  moved: Schema.Int,
+  /** There are other gateways that clients may come to, which know nothing of this. */
+  inSite: Schema.Boolean
 })
 export type KeyReport = typeof KeyReport.Type
 

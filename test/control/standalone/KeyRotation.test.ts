@@ -15,6 +15,7 @@ import { type KeyRequest, KeyRotation } from "../../../src/control/standalone/Ke
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { Site, type SiteMember } from "../../../src/shared/Site.ts"
 import { ack, lan, real4, reply, send, syn, tcp, tcpBack } from "../../support/engineSteps.ts"
 import { addresses, clientId, key, setUp, upsertClient } from "../../support/engineWorld.ts"
 import { connect, MemoryClient, sendInner } from "../../support/memoryClient.ts"
@@ -81,6 +82,16 @@ const withClock = <A, E, R>(run: (dated: Dated) => Effect.Effect<A, E, R>) =>
   })
 
 describe("a key that is rotated", () => {
+  it.effect("says in a site that there are other gateways, which know nothing of it", () =>
+    Effect.gen(function* () {
+      const site = Layer.succeed(Site, {} as SiteMember)
+
+      const begun = yield* Effect.provide(change("rotate"), Layer.provide(forwarding, site), { local: true })
+
+      assert.isTrue(begun.inSite)
+    }).pipe((test) => Effect.andThen(TestClock.setTime(today), test))
+  )
+
   it.effect("cuts nobody: a client of the old key and one of the new go on, until it is finished", () =>
     Effect.gen(function* () {
       const before = (yield* current).publicKey
@@ -112,7 +123,8 @@ describe("a key that is rotated", () => {
         ending: { publicKey: before, endsAt: today + 30 * day },
         forgotten: null,
         left: [clientId(1), clientId(2)],
-        moved: 0
+        moved: 0,
+        inSite: false
       })
       assert.deepStrictEqual([again.left, again.moved], [[clientId(1)], 1])
       assert.deepStrictEqual(again.ending, { publicKey: before, endsAt: today + 60 * day })

@@ -20,7 +20,7 @@ describe("POST /v1/site/forget", () => {
       const away = new SharedStoreError({ reason: "Unreachable", message: "PostgreSQL db1:5432: away — start it" })
       const forget = (gateway: number) =>
         gateway === 3 ? Effect.fail(away) : Effect.succeed((["Forgotten", "Present", "Unknown"] as const)[gateway]!)
-      yield* ControlSocket.serve(path, [yield* forgetRoute({ forget })])
+      yield* ControlSocket.serve(path, [yield* forgetRoute(forget)])
       const ask = (body: string) =>
         askGateway(path, { method: "POST", path: "/v1/site/forget", body }, Schema.String).pipe(
           Effect.catch(({ message }) => Effect.succeed(message))
@@ -33,22 +33,12 @@ describe("POST /v1/site/forget", () => {
       assert.match(answers[2]!, /^the site has had no gateway 2 — /)
       assert.strictEqual(answers[3], away.message)
       assert.match(yield* ask("{}"), /of another version/)
-    }).pipe(Effect.scoped, Effect.provide(ControlClientLive.layer))
-  )
-
-  it.live("is refused by a gateway that is alone", () =>
-    Effect.gen(function* () {
-      const directory = yield* Effect.acquireRelease(
-        Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "forget-"))),
-        (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
-      )
-      const path = Path.join(directory, "s")
-      yield* ControlSocket.serve(path, [yield* forgetRoute(null)])
-      const request = { method: "POST", path: "/v1/site/forget", body: `{"gateway":1}` } as const
-
-      const { message } = yield* Effect.flip(askGateway(path, request, Schema.String))
-
-      assert.match(message, /^this gateway has no site — name one in its file/)
+      for (const gateway of [-1, 256, 40_000]) {
+        assert.strictEqual(
+          yield* ask(JSON.stringify({ gateway })),
+          `${gateway} is no gateway's number — they go from 0 to 255, and sallyport status has them`
+        )
+      }
     }).pipe(Effect.scoped, Effect.provide(ControlClientLive.layer))
   )
 })

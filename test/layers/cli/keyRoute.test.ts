@@ -9,7 +9,7 @@ import { keyRoute } from "../../../layers/cli/keyRoute.ts"
 import { askGateway } from "../../../src/cli/ControlClient.ts"
 import { KeyRefused, KeyReport, type KeyRequest } from "../../../src/control/standalone/KeyRotation.ts"
 
-const report: KeyReport = { publicKey: "new", ending: null, forgotten: "old", left: ["alice"], moved: 0 }
+const report: KeyReport = { publicKey: "new", ending: null, forgotten: "old", left: ["alice"], moved: 0, inSite: false }
 
 describe("POST /v1/key/rotate", () => {
   it.live("hands a request on and its answer back, and none that is malformed or of another version", () =>
