@@ -1,8 +1,9 @@
 /** The lab of a site: two gateways with one key, an address that is one gateway's at a time, and the site's PostgreSQL. */
-import { Effect, Layer, Queue, type Scope } from "effect"
+import { Effect, Layer, Queue, Schedule, type Scope } from "effect"
 import { cpSync } from "node:fs"
 import * as StateStoreLive from "../../layers/host/StateStore.ts"
 import * as LabLayer from "../../layers/lab/Lab.ts"
+import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type NameServer, startNameServer, startOrigins } from "../../src/lab/demo/company.ts"
 import { Lab, labAddresses, LabError, type LabHost } from "../../src/lab/demo/Lab.ts"
 import { setNat } from "../../src/lab/demo/routers.ts"
@@ -29,20 +30,34 @@ const tunnelOf = {
   openClient: { v4: "100.64.0.3", v6: "fd00:2021:1111::3" }
 } as const
 
+interface SiteOptions {
+  /** Default: no, and the LAN's way to clients is the gateway that has the site's address. */
+  readonly masquerade?: boolean
+}
+
+/** What a client dials, and which client's key and addresses it has. */
+interface Dials {
+  readonly endpoint?: string
+  readonly as?: SiteClient
+}
+
 interface Site {
+  /** Of both gateways, without the places of each. */
+  readonly config: string
   readonly postgres: Postgres
   readonly nameServer: NameServer
   /** Starts it, or starts it again with the state that it left. */
   readonly start: (gateway: SiteGateway) => Effect.Effect<Gateway, LabError, Lab | Scope.Scope>
-  /** A stock client that dials the address of the site. */
+  /** A stock client; by default it dials the address of the site. */
   readonly connect: (
-    client: SiteClient,
-    publicKey: string
+    host: SiteClient,
+    publicKey: string,
+    dials?: Dials
   ) => Effect.Effect<WireguardGo, LabError | WireguardGoError, Lab | Scope.Scope>
 }
 
-/** Name server, origins and PostgreSQL; no gateway runs yet, and none has the site's addresses. */
-export const startSite = Effect.gen(function* () {
+/** Name server, origins and PostgreSQL; no gateway runs yet, none has a key, and none has the site's addresses. */
+export const startSiteWithoutKey = Effect.fnUntraced(function* ({ masquerade = false }: SiteOptions = {}) {
   const lab = yield* Lab
   const keys = { client: yield* lab.keyPair, openClient: yield* lab.keyPair }
   const authority = yield* certificateAuthority
@@ -54,9 +69,7 @@ export const startSite = Effect.gen(function* () {
   )
   const database = yield* postgres.database
   const roots = yield* lab.writeFile("authority.pem", authority.cert)
-  // The LAN's way to clients is the gateway that has the address.
-  yield* lab.exec("lan", ["ip", "route", "add", "100.64.0.0/11", "via", site.virtual.inner])
-  yield* oneKey(lab.directory)
+  if (!masquerade) yield* lab.exec("lan", ["ip", "route", "add", "100.64.0.0/11", "via", site.virtual.inner])
   const config = gatewayConfig({
     endpoint: site.virtual.outer,
     clientKey: keys.client.publicKey,
@@ -66,19 +79,20 @@ export const startSite = Effect.gen(function* () {
     tunnel_ipv6: "${tunnelOf.openClient.v6}"`,
     resources: `  intranet: { name: app.corp.internal, resolver: corp, allow: [visitor, open] }
   services: { name: "*.svc.corp.internal", resolver: corp, allow: [visitor, open] }`,
-    more: `masquerade: false
+    more: `masquerade: ${masquerade}
 state: postgres://sallyport@${inner.dns.v4}:${postgres.port}/${database}?sslrootcert=${roots}`
   })
-  const connect: Site["connect"] = (client, publicKey) =>
+  const connect: Site["connect"] = (host, publicKey, { as = host, endpoint = site.virtual.outer } = {}) =>
     startWireguardGo({
-      host: client,
-      device: `wg${lab.id.split("-").slice(2).join("x")}${client.slice(0, 1)}`,
-      privateKey: keys[client].privateKey,
-      addresses: [`${tunnelOf[client].v4}/32`, `${tunnelOf[client].v6}/128`],
+      host,
+      device: `wg${lab.id.split("-").slice(2).join("x")}${host.slice(0, 1)}`,
+      privateKey: keys[as].privateKey,
+      addresses: [`${tunnelOf[as].v4}/32`, `${tunnelOf[as].v6}/128`],
       routes: tunnelAddresses.networks,
-      peers: [{ publicKey, allowedIps: tunnelAddresses.networks, endpoint: `${site.virtual.outer}:${gatewayPort}` }]
+      peers: [{ publicKey, allowedIps: tunnelAddresses.networks, endpoint: `${endpoint}:${gatewayPort}` }]
     })
   return {
+    config,
     postgres,
     nameServer,
     start: (gateway) => startGateway({ config, host: gateway, name: gateway }),
@@ -86,7 +100,14 @@ state: postgres://sallyport@${inner.dns.v4}:${postgres.port}/${database}?sslroot
   } satisfies Site
 })
 
-/** Both gateways get the same key, as `sallyport backup` and `restore` carry it. */
+/** The same, with one key at both gateways and the LAN's way to clients by the site's address. */
+export const startSite = Effect.gen(function* () {
+  const { directory } = yield* Lab
+  yield* oneKey(directory)
+  return yield* startSiteWithoutKey()
+})
+
+/** As `sallyport backup` and `restore` carry it. */
 const oneKey = (directory: string) =>
   Effect.andThen(
     Effect.scoped(Layer.build(StateStoreLive.layer(`${directory}/gateway-state/state.db`))),
@@ -94,6 +115,16 @@ const oneKey = (directory: string) =>
       try: () => cpSync(`${directory}/gateway-state`, `${directory}/otherGateway-state`, { recursive: true }),
       catch: (error) => new LabError({ message: String(error) })
     })
+  )
+
+/** Waits, for 20 s at most, until the gateway says so. */
+export const until = (gateway: Gateway, isSo: (report: StatusReport) => boolean) =>
+  gateway.status.pipe(
+    Effect.filterOrFail(
+      isSo,
+      (report) => new LabError({ message: JSON.stringify([report.site, report.clients, report.mappings]) })
+    ),
+    Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 400 })
   )
 
 /** Where the site's addresses were they are no more, and neighbours are told where they are now. */

@@ -1,25 +1,19 @@
 /** A gateway of a site dies: what stock clients notice of it, which know nothing of several gateways. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Schedule } from "effect"
+import { Effect } from "effect"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { startVisitor } from "../../src/lab/demo/company.ts"
-import { Lab, LabError } from "../../src/lab/demo/Lab.ts"
-import { type Gateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { Lab } from "../../src/lab/demo/Lab.ts"
+import { tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { dig, inner } from "../support/lab.ts"
 import { appName } from "../support/labWorld.ts"
-import { giveAddress, inSite, type SiteClient, startPings, startSite } from "../support/site.ts"
+import { giveAddress, inSite, type SiteClient, startPings, startSite, until } from "../support/site.ts"
 
 /** One has its address from the directory of the site, the other one from a block of the gateway that was asked. */
 const names = { client: appName, openClient: "app.svc.corp.internal" } as const
 
 /** From the death of a gateway, whose address another one has at once, to the next reply. */
 const mostMs = 2_000
-
-const until = (gateway: Gateway, isSo: (report: StatusReport) => boolean) =>
-  gateway.status.pipe(
-    Effect.filterOrFail(isSo, (report) => new LabError({ message: JSON.stringify([report.site, report.clients]) })),
-    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 200 })
-  )
 
 /** It knows where both clients are. */
 const ownedBy = (owner: StatusReport) => (report: StatusReport) =>
