@@ -1,8 +1,8 @@
 /** A foreign database: Debian's PostgreSQL, with a directory of its own and a port on loopback, or in a network of its own. */
 import { execFileSync, execFile, spawn } from "node:child_process"
+import { randomInt } from "node:crypto"
 import { once } from "node:events"
 import * as fs from "node:fs"
-import { createServer, type AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
@@ -20,6 +20,10 @@ export interface PostgresOptions {
   readonly within?: { readonly namespace: string; readonly address: string }
   /** What was committed is on the disk; default: it is lost with the machine, not with the process. */
   readonly durable?: boolean
+  /** Where its directory is made; default: where temporary files are. */
+  readonly under?: string
+  /** The directory of `initdb`, `postgres` and the others; default: Debian's newest one. */
+  readonly programs?: string
 }
 
 export class PostgresError extends Schema.TaggedError<PostgresError>()("PostgresError", { message: Schema.String }) {}
@@ -45,22 +49,24 @@ export interface Postgres {
 /** Yields when it is ready. Ended by its id when the scope closes, and nothing of it stays. */
 export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgres, PostgresError, Scope.Scope> =
   Effect.fnUntraced(function* (options = {}) {
-    const programs = yield* Effect.try({ try: findPrograms, catch: (cause) => failed("cannot be found", cause) })
+    const programs = yield* Effect.try({
+      try: () => options.programs ?? findPrograms(),
+      catch: (cause) => failed("cannot be found", cause)
+    })
     const directory = yield* Effect.acquireRelease(
-      Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-postgres-"))),
+      Effect.sync(() => fs.mkdtempSync(join(options.under ?? tmpdir(), "sallyport-postgres-"))),
       (path) => Effect.sync(() => fs.rmSync(path, { recursive: true, force: true }))
     )
     const data = join(directory, "data")
-    const port = yield* Effect.promise(freePort)
     own(directory)
     const { within } = options
     const there = within === undefined ? asUser : ["ip", "netns", "exec", within.namespace, ...asUser]
     /** Of these programs as the user that the server runs as. */
     const run = (program: string, ...args: ReadonlyArray<string>) =>
       Effect.tryPromise({
-        try: async () => {
+        try: async (signal) => {
           const [command = "", ...rest] = [...there, join(programs, program), ...args]
-          const { stdout } = await promisify(execFile)(command, rest, { cwd: directory, timeout: 60_000 })
+          const { stdout } = await promisify(execFile)(command, rest, { cwd: directory, timeout: 60_000, signal })
           return stdout.trim()
         },
         catch: (cause) => failed(program, cause)
@@ -91,7 +97,6 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
     }
     const settings = [
       `listen_addresses=${within?.address ?? "127.0.0.1"}`,
-      `port=${port}`,
       `unix_socket_directories=${directory}`,
       `fsync=${options.durable === true ? "on" : "off"}`,
       "shared_buffers=16MB",
@@ -109,28 +114,28 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
       settings.push("ssl=on")
     }
 
+    let port = 0
     let running: ReturnType<typeof spawn> | undefined
     let output = ""
     const start = Effect.callback<void, PostgresError>((resume) => {
-      const flags = settings.flatMap((setting) => ["-c", setting])
+      const flags = [...settings, `port=${port}`].flatMap((setting) => ["-c", setting])
       const [command = "", ...args] = [...there, join(programs, "postgres"), "-D", data, ...flags]
       const child = spawn(command, args, { cwd: directory, stdio: ["ignore", "ignore", "pipe"] })
       running = child
-      const since = output.length
+      output = ""
       const end = (why: string) => resume(Effect.fail(new PostgresError({ message: `postgres ${why}: ${output}` })))
-      const timer = setTimeout(end, 30_000, "is not ready after 30 s")
       child.stderr.on("data", (chunk: Buffer) => {
         output = `${output}${chunk.toString()}`.slice(-10_000)
-        if (!/database system is ready to accept/.test(output.slice(Math.min(since, output.length)))) return
-        clearTimeout(timer)
-        resume(Effect.void)
+        if (/database system is ready to accept/.test(output)) resume(Effect.void)
       })
       child.on("error", (error) => end(`cannot be started (${error.message})`))
-      child.on("exit", (code) => {
-        clearTimeout(timer)
-        end(`ended with ${code}`)
+      child.on("exit", (code) => end(`ended with ${code}`))
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: "30 seconds",
+        orElse: () => Effect.fail(new PostgresError({ message: `postgres is not ready after 30 s: ${output}` }))
       })
-    })
+    )
     const signal = (name: NodeJS.Signals) => Effect.sync(() => signalToAll(running?.pid, name))
     const kill = Effect.promise(async () => {
       const child = running
@@ -140,11 +145,17 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
       signalToAll(child.pid, "SIGKILL")
       await ended
     })
-    const end = Effect.andThen(
-      kill,
-      Effect.sync(() => removeSharedMemory(data))
+    // Also one that is never ready.
+    yield* Effect.addFinalizer(() =>
+      Effect.andThen(
+        kill,
+        Effect.sync(() => removeSharedMemory(data))
+      )
     )
-    yield* Effect.acquireRelease(start, () => end)
+    yield* Effect.suspend(() => {
+      port = somePort()
+      return start
+    }).pipe(Effect.retry({ while: ({ message }) => message.includes("Address already in use"), times: 9 }))
 
     const sql = (text: string, database = "postgres") =>
       run(
@@ -184,7 +195,6 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
 const failed = (what: string, cause: unknown) =>
   new PostgresError({ message: `PostgreSQL: ${what}: ${cause instanceof Error ? cause.message : String(cause)}` })
 
-/** The directory of Debian's newest one. */
 const findPrograms = (): string => {
   const root = "/usr/lib/postgresql"
   const versions = fs.existsSync(root) ? fs.readdirSync(root).map(Number) : []
@@ -203,14 +213,8 @@ const own = (path: string): void => {
   if (isRoot) execFileSync("chown", ["postgres:postgres", path], { timeout: 10_000 })
 }
 
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, "127.0.0.1")
-  await once(server, "listening")
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, "close")
-  return port
-}
+/** Below those that Linux gives to whoever names none: a server that was killed finds its own one free again. */
+const somePort = () => randomInt(20_000, 32_000)
 
 /** To the server and those that serve for it. A stopped one starts no more of them meanwhile. */
 const signalToAll = (pid: number | undefined, name: NodeJS.Signals): void => {
