@@ -1,6 +1,5 @@
 /** A foreign database: Debian's PostgreSQL, with a directory of its own and a port on loopback, or in a network of its own. */
 import { execFileSync, execFile, spawn } from "node:child_process"
-import { randomInt } from "node:crypto"
 import { once } from "node:events"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
@@ -8,6 +7,7 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { Effect, Schema, type Scope } from "effect"
 import type { Certificate } from "./certificates.ts"
+import { somePort } from "./somePort.ts"
 
 export interface PostgresOptions {
   /** Of whoever connects over TCP; default: nobody is asked for one. */
@@ -212,9 +212,6 @@ const asUser = isRoot ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--c
 const own = (path: string): void => {
   if (isRoot) execFileSync("chown", ["postgres:postgres", path], { timeout: 10_000 })
 }
-
-/** Below those that Linux gives to whoever names none: a server that was killed finds its own one free again. */
-const somePort = () => randomInt(20_000, 32_000)
 
 /** To the server and those that serve for it. A stopped one starts no more of them meanwhile. */
 const signalToAll = (pid: number | undefined, name: NodeJS.Signals): void => {

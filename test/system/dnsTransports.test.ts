@@ -1,50 +1,32 @@
 /** A real server behind each transport: unbound, which speaks UDP, TCP, TLS and HTTP/2. */
 import * as childProcess from "node:child_process"
+import { once } from "node:events"
 import * as fs from "node:fs/promises"
-import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as tls from "node:tls"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
 import { recordType } from "../../src/dns/registry.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import type { ResolverServer } from "../../src/model/ResolverSet.ts"
 import * as UpstreamLive from "../../layers/dns/Upstream.ts"
 import { certificateAuthority } from "../support/certificates.ts"
+import { somePort } from "../support/somePort.ts"
 
 const address = "127.0.0.1"
-
-/** Ports that were free a moment ago. */
-const freePorts = (count: number): Effect.Effect<ReadonlyArray<number>> =>
-  Effect.promise(async () => {
-    const servers = await Promise.all(
-      Array.from(
-        { length: count },
-        () =>
-          new Promise<net.Server>((resolve) => {
-            const server = net.createServer().listen(0, address, () => resolve(server))
-          })
-      )
-    )
-    const ports = servers.map((server) => (server.address() as net.AddressInfo).port)
-    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-    return ports
-  })
 
 /** unbound with one name of its own, at three ports. */
 const startUnbound = Effect.gen(function* () {
   const authority = yield* certificateAuthority
   const certificate = yield* Effect.promise(() => authority.issue("DNS:dns.test"))
   tls.setDefaultCACertificates([authority.cert])
-  const [plain, overTls, overHttps] = yield* freePorts(3)
   const folder = yield* Effect.acquireRelease(
     Effect.promise(() => fs.mkdtemp(path.join(os.tmpdir(), "sallyport-unbound-"))),
     (made) => Effect.promise(() => fs.rm(made, { recursive: true }))
   )
   const at = (name: string): string => path.join(folder, name)
-  const config = `server:
+  const configOf = (plain: number, overTls: number, overHttps: number) => `server:
   directory: "${folder}"
   chroot: ""
   username: ""
@@ -69,20 +51,34 @@ remote-control:
   yield* Effect.promise(async () => {
     await fs.writeFile(at("key.pem"), certificate.key)
     await fs.writeFile(at("cert.pem"), certificate.cert)
-    await fs.writeFile(at("unbound.conf"), config)
   })
-  yield* Effect.acquireRelease(
-    Effect.sync(() => childProcess.spawn("unbound", ["-d", "-c", at("unbound.conf")], { stdio: "ignore" })),
-    (child) =>
-      Effect.promise(
-        () =>
-          new Promise<void>((resolve) => {
-            child.once("exit", () => resolve())
-            child.kill()
-          })
-      )
-  )
-  return { plain: plain!, overTls: overTls!, overHttps: overHttps!, pin: certificate.pin }
+  const start = Effect.gen(function* () {
+    const [plain, overTls, overHttps] = [somePort(), somePort(), somePort()]
+    yield* Effect.promise(() => fs.writeFile(at("unbound.conf"), configOf(plain, overTls, overHttps)))
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        childProcess.spawn("unbound", ["-d", "-c", at("unbound.conf")], { stdio: ["ignore", "ignore", "pipe"] })
+      ),
+      (child) =>
+        Effect.promise(async () => {
+          if (child.exitCode !== null) return
+          const ended = once(child, "exit")
+          child.kill()
+          await ended
+        })
+    )
+    let output = ""
+    yield* Effect.callback<void, Error>((resume) => {
+      child.stderr.on("data", (chunk: Buffer) => {
+        output += chunk.toString()
+        if (output.includes("start of service")) resume(Effect.void)
+      })
+      child.once("exit", () => resume(Effect.fail(new Error(`unbound has ended: ${output}`))))
+    })
+    return { plain, overTls, overHttps, pin: certificate.pin }
+  })
+  // Another program may have one of the ports.
+  return yield* Effect.retry(start, { times: 9 })
 })
 
 describe("unbound", () => {
@@ -112,8 +108,6 @@ describe("unbound", () => {
       yield* Effect.gen(function* () {
         const upstream = yield* Upstream
         const ask = (set: string, domain: string) => upstream.exchange(set, { domain, type: recordType.A })
-        // Until it is up.
-        yield* ask("udp", "app.test").pipe(Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 400 }))
         for (const set of Object.keys(servers)) {
           const before = (yield* upstream.counters)["stream_connections"]!
           for (let i = 0; i < 10; i++) {

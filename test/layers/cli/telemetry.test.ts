@@ -37,6 +37,7 @@ import { recordType } from "../../../src/dns/registry.ts"
 import { MappingId } from "../../../src/model/Mapping.ts"
 import { Refresh } from "../../../src/resolution/Refresh.ts"
 import { NameNotFound, ResolutionError, ServerFailure, Timeout } from "../../../src/resolution/Resolver.ts"
+import { somePort } from "../../support/somePort.ts"
 import { upstreamMock } from "../../support/upstreamMock.ts"
 import { layerAccess } from "../../support/access.ts"
 import { attributesOf, layerRecorder, RecordedSpans, spansOf } from "../../support/recordedSpans.ts"
@@ -371,7 +372,7 @@ describe("telemetry", () => {
 
   it.live("starts without a listener, drops spans until one comes, then sends those that follow", () =>
     Effect.gen(function* () {
-      const { port } = yield* Effect.scoped(listen(0))
+      const port = somePort()
       const started = performance.now()
 
       const lines = yield* logged(
@@ -394,7 +395,7 @@ describe("telemetry", () => {
 
   it.live("ends at once when nobody ever listened", () =>
     Effect.gen(function* () {
-      const { port } = yield* Effect.scoped(listen(0))
+      const port = somePort()
       const fiber = yield* Effect.forkChild(
         span("unheard").pipe(
           Effect.andThen(Effect.never),
