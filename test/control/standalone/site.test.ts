@@ -42,6 +42,10 @@ const rowsOf = ({ state }: Disk) =>
     { local: true }
   )
 
+/** What a gateway without a site has told of the name. */
+const alone = (of: Disk, domain: string) =>
+  Effect.scoped(Effect.flatMap(start(null, of), (gateway) => gateway.told(domain)))
+
 describe("gateways of a site", () => {
   it.effect("tell a client the same proxies of a name, whichever it asks, and translate them before it does", () =>
     Effect.gen(function* () {
@@ -179,8 +183,6 @@ describe("gateways of a site", () => {
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()
       const [first, second] = [yield* disk, yield* disk]
-      const alone = (of: Disk, domain: string) =>
-        Effect.scoped(Effect.flatMap(start(null, of), (gateway) => gateway.told(domain)))
       const before = yield* alone(first, "git.corp")
       assert.deepStrictEqual(yield* alone(second, "wiki.corp"), before)
 
@@ -201,8 +203,6 @@ describe("gateways of a site", () => {
     Effect.gen(function* () {
       const site = new SharedStoreMemory.SiteMemory()
       const [first, second] = [yield* disk, yield* disk]
-      const alone = (of: Disk, domain: string) =>
-        Effect.scoped(Effect.flatMap(start(null, of), (gateway) => gateway.told(domain)))
       const before = yield* alone(first, "git.corp")
       yield* alone(second, "wiki.corp")
       yield* start(site, first)

@@ -1,21 +1,16 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Logger, Scope } from "effect"
-import { afterAll, beforeAll } from "vitest"
+import { Context, Effect, Layer, Logger } from "effect"
 import * as Memory from "../../../layers/memory/PresenceStoreMemory.ts"
 import * as Live from "../../../layers/postgres/PresenceStore.ts"
 import { type Hello, maxRead, maxTold, type Sighting } from "../../../src/shared/meeting.ts"
 import { PresenceStore } from "../../../src/shared/PresenceStore.ts"
 import { tickOf } from "../../../src/wireguard/tai64n.ts"
-import { type Postgres, startPostgres } from "../../support/postgres.ts"
+import { ofFile } from "../../support/ofFile.ts"
+import { startPostgres } from "../../support/postgres.ts"
 import { addressOf, isConnected, live, openStore, signIn, until } from "../../support/sharedStore.ts"
 
-const scope = Scope.makeUnsafe()
-let postgres: Postgres
-beforeAll(async () => {
-  postgres = await Effect.runPromise(Scope.provide(startPostgres(), scope))
-}, 60_000)
-afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+const postgres = ofFile(startPostgres())
 
 const make = (layer: Layer.Layer<PresenceStore>) =>
   Effect.map(Layer.build(Layer.fresh(layer)), (built) => Context.get(built, PresenceStore)).pipe(

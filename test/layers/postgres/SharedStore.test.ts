@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, type Layer, Queue, Scope } from "effect"
-import { afterAll, beforeAll } from "vitest"
+import { Effect, type Layer, Queue } from "effect"
 import * as Memory from "../../../layers/memory/SharedStoreMemory.ts"
 import { maxWritten, type SharedStore } from "../../../src/shared/SharedStore.ts"
-import { type Postgres, startPostgres } from "../../support/postgres.ts"
+import { ofFile } from "../../support/ofFile.ts"
+import { startPostgres } from "../../support/postgres.ts"
 import {
   addressOf,
   live,
@@ -16,12 +16,7 @@ import {
   until
 } from "../../support/sharedStore.ts"
 
-const scope = Scope.makeUnsafe()
-let postgres: Postgres
-beforeAll(async () => {
-  postgres = await Effect.runPromise(Scope.provide(startPostgres(), scope))
-}, 60_000)
-afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+const postgres = ofFile(startPostgres())
 
 /** One site: as many gateways as are asked for, and what may become of it. */
 interface Site {

@@ -1,10 +1,9 @@
 /** A site's gateway keeps its state as one without a site does, whatever becomes of its PostgreSQL. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Scope } from "effect"
+import { Effect, Layer } from "effect"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, beforeAll } from "vitest"
 import * as StateStoreLive from "../../../layers/host/StateStore.ts"
 import * as SharedStateLive from "../../../layers/shared/SharedState.ts"
 import * as SiteCopyLive from "../../../layers/shared/SiteCopy.ts"
@@ -12,6 +11,7 @@ import { StateStore } from "../../../src/host/StateStore.ts"
 import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
 import { SharedState } from "../../../src/shared/SharedState.ts"
 import type { SlotZones } from "../../../src/shared/slotZones.ts"
+import { ofFile } from "../../support/ofFile.ts"
 import { type Postgres, startPostgres } from "../../support/postgres.ts"
 import { addressOf, live, until } from "../../support/sharedStore.ts"
 import { mapping, stateStoreContract } from "../../support/stateStoreContract.ts"
@@ -61,19 +61,20 @@ for (const [what, becomes] of [
   ["hangs", (server: Postgres) => server.suspend]
 ] as const) {
   describe(`StateStore of a gateway whose PostgreSQL ${what}`, () => {
-    const scope = Scope.makeUnsafe()
-    let server: Postgres
-    let database = ""
-    beforeAll(async () => {
-      server = await Effect.runPromise(Scope.provide(startPostgres(), scope))
-      database = await Effect.runPromise(server.database)
-      await Effect.runPromise(becomes(server))
-    }, 60_000)
-    afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+    const site = ofFile(
+      Effect.gen(function* () {
+        const server = yield* startPostgres()
+        const database = yield* server.database
+        yield* becomes(server)
+        return { server, database }
+      })
+    )
 
     stateStoreContract((work) =>
       Effect.scoped(
-        Effect.flatMap(folder, (path) => Effect.provide(work, gatewayIn(path, server, database), { local: true }))
+        Effect.flatMap(folder, (path) =>
+          Effect.provide(work, gatewayIn(path, site.server, site.database), { local: true })
+        )
       )
     )
   })

@@ -5,13 +5,13 @@ import { ConfigProvider, Effect, Exit, Fiber, Logger, Queue, Scope } from "effec
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, beforeAll } from "vitest"
 import { connect } from "../../../layers/postgres/connect.ts"
 import { changing, prune } from "../../../layers/postgres/revisions.ts"
 import type { PostgresAddress } from "../../../src/config/postgresAddress.ts"
 import type { SharedStoreError } from "../../../src/shared/SharedStore.ts"
-import { type Authority, certificateAuthority } from "../../support/certificates.ts"
+import { certificateAuthority } from "../../support/certificates.ts"
 import { cuttableWay } from "../../support/cuttableWay.ts"
+import { ofFile } from "../../support/ofFile.ts"
 import { type Postgres, startPostgres } from "../../support/postgres.ts"
 import {
   addressOf,
@@ -27,14 +27,13 @@ import {
   until
 } from "../../support/sharedStore.ts"
 
-const scope = Scope.makeUnsafe()
-/** Nobody ends or suspends this one. */
-let postgres: Postgres
-let guarded: { readonly server: Postgres; readonly authority: Authority; readonly folder: string }
 const password = "correct horse battery"
 
-beforeAll(async () => {
-  const starting = Effect.gen(function* () {
+/** Nobody ends or suspends this one. */
+const postgres = ofFile(startPostgres())
+
+const guarded = ofFile(
+  Effect.gen(function* () {
     const folder = yield* Effect.acquireRelease(
       Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-guarded-"))),
       (path) => Effect.sync(() => fs.rmSync(path, { recursive: true }))
@@ -43,16 +42,9 @@ beforeAll(async () => {
     fs.writeFileSync(join(folder, "ca.pem"), authority.cert)
     fs.writeFileSync(join(folder, "password"), `${password}\n`)
     const certificate = yield* Effect.promise(() => authority.issue("DNS:localhost"))
-    const [plain, server] = yield* Effect.all([startPostgres(), startPostgres({ password, certificate })], {
-      concurrency: 2
-    })
-    return { plain, guarded: { server, authority, folder } }
+    return { server: yield* startPostgres({ password, certificate }), folder }
   })
-  const started = await Effect.runPromise(Scope.provide(starting, scope))
-  postgres = started.plain
-  guarded = started.guarded
-}, 60_000)
-afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+)
 
 /** Why a connection attempt fails. */
 const refusal = (address: PostgresAddress): Effect.Effect<SharedStoreError> =>

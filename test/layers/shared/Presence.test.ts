@@ -135,6 +135,16 @@ const two = Effect.gen(function* () {
   return { memory, a, b }
 })
 
+/** So many clients have just connected to the first one. */
+const crowd = Effect.fnUntraced(function* (count: number) {
+  const memory = new PresenceMemory()
+  const clients = Array.from({ length: count }, (_, n) => n + 1)
+  const [a, b] = [yield* start(memory, 0, { clients }), yield* start(memory, 1, { clients })]
+  yield* pass(16)
+  for (const n of clients) yield* a.connect(n, n, { handshakeAt: n })
+  return { a, b }
+})
+
 describe("gateways of a site", () => {
   it.effect("tell each other where clients are, and who has them, within a heartbeat", () =>
     Effect.gen(function* () {
@@ -277,12 +287,7 @@ describe("when the virtual address goes elsewhere, nobody is called any more", (
 
   it.effect("of so many that some were still to be told", () =>
     Effect.gen(function* () {
-      const memory = new PresenceMemory()
-      const clients = Array.from({ length: 2_600 }, (_, n) => n + 1)
-      const a = yield* start(memory, 0, { clients })
-      const b = yield* start(memory, 1, { clients })
-      yield* pass(16)
-      for (const n of clients) yield* a.connect(n, n, { handshakeAt: n })
+      const { b } = yield* crowd(2_600)
       yield* pass(3)
       yield* b.told
       const last = new Map<string, boolean>()
@@ -389,12 +394,7 @@ describe("without its store", () => {
 
 it.effect("as many as there are at a gateway that ends are called, 500 in a command", () =>
   Effect.gen(function* () {
-    const memory = new PresenceMemory()
-    const clients = Array.from({ length: 600 }, (_, n) => n + 1)
-    const a = yield* start(memory, 0, { clients })
-    const b = yield* start(memory, 1, { clients })
-    yield* pass(16)
-    for (const n of clients) yield* a.connect(n, n)
+    const { b } = yield* crowd(600)
     yield* pass(2)
     assert.lengthOf((yield* b.told).told, 600)
     yield* b.address.tell("MASTER")
