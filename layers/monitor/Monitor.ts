@@ -1,4 +1,5 @@
 /** What a gateway tells by HTTP: health, metrics and the dashboard. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import type { HostPort } from "../../src/config/GatewayConfig.ts"
@@ -10,7 +11,10 @@ import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { Tunnel } from "../../src/host/Tunnel.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { readiness, type ReadinessPart } from "../../src/monitor/readiness.ts"
+import { siteSeries } from "../../src/monitor/siteSeries.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import { Presence } from "../../src/shared/Presence.ts"
+import { Site } from "../../src/shared/Site.ts"
 import { version } from "../host/version.ts"
 import { dashboardRoutes } from "./dashboardRoutes.ts"
 import { makeGatewayMetrics, type Readings } from "./gatewayMetrics.ts"
@@ -51,6 +55,7 @@ const readings = Effect.fnUntraced(function* (perClient: boolean) {
       labels: { part },
       value: Number(why === null)
     })),
+    ...(yield* ofSite),
     ...(perClient ? clientSeries((yield* dataPlane.activity).clients) : [])
   ]
   return {
@@ -70,6 +75,15 @@ const readings = Effect.fnUntraced(function* (perClient: boolean) {
     },
     gauges
   }
+})
+
+const ofSite = Effect.gen(function* () {
+  const site = yield* Site
+  const standing = site === null ? null : yield* Effect.orElseSucceed(site.standing, () => null)
+  if (standing === null) return []
+  const presence = yield* Presence
+  const report = presence === null ? null : yield* presence.report
+  return siteSeries(standing, report, yield* Clock.currentTimeMillis)
 })
 
 const clientSeries = (activity: Activity["clients"]): ReadonlyArray<SeriesValue> =>

@@ -55,6 +55,11 @@ export const families = {
     "Posts that an OpenTelemetry collector left without an answer, or that were dropped meanwhile, by event (key)."
   ),
   sallyport_defects_total: counter("Bugs met and outlived, by loop (key)."),
+  sallyport_site_connected: gauge("Whether the PostgreSQL of the gateway's site is connected: 1, or 0."),
+  sallyport_site_untold: gauge("Changes that the site has not been told yet."),
+  sallyport_site_read_age_seconds: gauge("How long ago all that the other gateways told was read last.", "s"),
+  sallyport_site_gateways: gauge("Other gateways of the site, by whether they are alive or silent."),
+  sallyport_site_clients_elsewhere: gauge("Clients that are at another gateway of the site."),
   sallyport_ready: gauge("Whether a part that traffic needs works: 1, or 0.")
 } as const satisfies Readonly<Record<string, Family>>
 
