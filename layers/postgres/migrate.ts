@@ -9,7 +9,7 @@ import type { Query, Work } from "./Session.ts"
  * The statements that make each version of the one before. `revision` has a row for each change of the site: whatever has
  * changed since has a higher number, and the token tells a history from another one with the same numbers.
  */
-const steps: ReadonlyArray<ReadonlyArray<string>> = [
+export const steps: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "CREATE TABLE sallyport.schema_version (version integer NOT NULL)",
     "INSERT INTO sallyport.schema_version VALUES (0)",
@@ -55,31 +55,31 @@ const steps: ReadonlyArray<ReadonlyArray<string>> = [
   ]
 ]
 
-/** Brings the tables up to date, unless they are newer than this version. */
+/** Brings the tables up to date with these steps, unless they are newer than this version. */
 export const migrate =
-  (at: string): Work<void> =>
+  (at: string, to = steps): Work<void> =>
   (query) =>
     Effect.gen(function* () {
       const { version } = yield* look(query)
-      if (version === steps.length) return
-      if (version > steps.length) {
+      if (version === to.length) return
+      if (version > to.length) {
         return yield* sharedStoreError(
           "Newer",
           at,
-          `its tables are a newer version's (schema ${version}, this version knows ${steps.length})`,
+          `its tables are a newer version's (schema ${version}, this version knows ${to.length})`,
           "upgrade this gateway"
         )
       }
-      yield* changing(query, upgrade(query))
+      yield* changing(query, upgrade(query, to))
     })
 
-const upgrade = Effect.fnUntraced(function* (query: Query) {
+const upgrade = Effect.fnUntraced(function* (query: Query, to: typeof steps) {
   const { schema, version } = yield* look(query)
-  if (version >= steps.length) return
+  if (version >= to.length) return
   // Who may not make one may have been given one.
   if (!schema) yield* query("CREATE SCHEMA sallyport")
-  for (const statement of steps.slice(version).flat()) yield* query(statement)
-  yield* query(`UPDATE sallyport.schema_version SET version = ${steps.length}`)
+  for (const statement of to.slice(version).flat()) yield* query(statement)
+  yield* query(`UPDATE sallyport.schema_version SET version = ${to.length}`)
 })
 
 /** What is there. The catalog is read as a table: who asks for a name by `to_regclass` may be told what was before the lock. */

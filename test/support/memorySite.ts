@@ -1,4 +1,4 @@
-/** Gateways of one site in memory, with data planes that keep what they are told. */
+/** Gateways of one site, in memory where nothing else is said, with data planes that keep what they are told. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -16,6 +16,7 @@ import { TunnelNames } from "../../src/control/standalone/TunnelNames.ts"
 import type { StateError, StateStore } from "../../src/host/StateStore.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
+import type { SharedStore } from "../../src/shared/SharedStore.ts"
 import { clientId } from "./engineWorld.ts"
 import { ask, layerNames } from "./standalone.ts"
 
@@ -45,25 +46,43 @@ export const disk: Effect.Effect<Disk, never, Scope.Scope> = Effect.gen(function
 /** Long enough for a batch and its way back, with turns for all that happens. */
 export const aMoment = Effect.repeat(TestClock.adjust("10 millis"), { times: 50 })
 
+const memberAt = (store: Layer.Layer<SharedStore>, directory: string | null, config: GatewayConfig) =>
+  SiteLive.layer(directory, () => config).pipe(Layer.provide(store))
+
 /** What a gateway of the site has beside its own state. */
 export const memberOf = (site: SharedStoreMemory.SiteMemory, directory: string | null, config: GatewayConfig) =>
-  SiteLive.layer(directory, () => config).pipe(Layer.provide(SharedStoreMemory.layer(site)))
+  memberAt(SharedStoreMemory.layer(site), directory, config)
 
-/** `site`: `null`: the gateway is alone. */
-export const servicesOf = (
-  site: SharedStoreMemory.SiteMemory | null,
+/** `store`: the site's; `null`: the gateway is alone. */
+export const servicesAt = (
+  store: Layer.Layer<SharedStore> | null,
   { directory, state }: Disk,
   config: GatewayConfig
 ) => {
   const gateway = layerNames(config).pipe(
     Layer.provideMerge(DataPlaneRecording.layer),
-    Layer.provide(site === null ? Layer.empty : memberOf(site, directory, config)),
+    Layer.provide(store === null ? Layer.empty : memberAt(store, directory, config)),
     Layer.provide(state)
   )
   return Layer.build(Layer.fresh(gateway))
 }
 
-/** Names exist. */
+/** `site`: `null`: the gateway is alone. */
+export const servicesOf = (site: SharedStoreMemory.SiteMemory | null, disk: Disk, config: GatewayConfig) =>
+  servicesAt(site === null ? null : SharedStoreMemory.layer(site), disk, config)
+
+/** Names exist, and those of before are known again. */
+export const restoreNames = Effect.gen(function* () {
+  yield* Effect.flatMap(ResolverScript, (script) => script.set("*", answer(["10.0.0.1"])))
+  yield* Effect.flatMap(TunnelNames, ({ restore }) => restore)
+})
+
+/** The name that the client's packets to the address are for. */
+export const ownerOf = (address: string): Effect.Effect<string | undefined, never, Resolutions> =>
+  Effect.flatMap(Resolutions, ({ ownerOf }) => ownerOf(ClientId.make(clientId(1)), address)).pipe(
+    Effect.map((mapping) => mapping?.name.domain)
+  )
+
 export const startNames = Effect.fnUntraced(function* (
   site: SharedStoreMemory.SiteMemory | null,
   disk: Disk,
@@ -72,8 +91,7 @@ export const startNames = Effect.fnUntraced(function* (
   const services = yield* servicesOf(site, disk, config)
   const run = <A, E>(effect: Effect.Effect<A, E, ResolverScript | Resolutions | TunnelNames>) =>
     Effect.provide(effect, services)
-  yield* run(Effect.flatMap(ResolverScript, (script) => script.set("*", answer(["10.0.0.1"]))))
-  yield* run(Effect.flatMap(TunnelNames, ({ restore }) => restore))
+  yield* run(restoreNames)
   yield* aMoment
   return {
     told: (domain) =>
@@ -81,11 +99,6 @@ export const startNames = Effect.fnUntraced(function* (
         Effect.map((given) => (given._tag === "Addresses" ? given.addresses : [])),
         Effect.tap(() => aMoment)
       ),
-    owner: (address) =>
-      run(
-        Effect.flatMap(Resolutions, ({ ownerOf }) => ownerOf(ClientId.make(clientId(1)), address)).pipe(
-          Effect.map((mapping) => mapping?.name.domain)
-        )
-      )
+    owner: (address) => run(ownerOf(address))
   }
 })

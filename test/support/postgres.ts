@@ -39,6 +39,8 @@ export interface Postgres {
   readonly kill: Effect.Effect<void>
   /** Again, after `kill`. */
   readonly start: Effect.Effect<void, PostgresError>
+  /** Keeps all that a killed one has; yields what puts that back, once, when it is killed again. */
+  readonly backUp: Effect.Effect<Effect.Effect<void>>
   /** SIGSTOP and SIGCONT to all of its processes: connections stand, and nothing answers. */
   readonly suspend: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
@@ -186,6 +188,16 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
       sql,
       kill,
       start,
+      backUp: Effect.promise(async () => {
+        const kept = join(directory, "backup")
+        await promisify(execFile)("cp", ["-a", data, kept], { timeout: 60_000 })
+        return Effect.sync(() => {
+          removeSharedMemory(data)
+          fs.rmSync(data, { recursive: true })
+          fs.rmSync(join(kept, "postmaster.pid"))
+          fs.renameSync(kept, data)
+        })
+      }),
       suspend: signal("SIGSTOP"),
       resume: signal("SIGCONT"),
       promote: Effect.asVoid(sql("SELECT pg_promote()"))
