@@ -5,7 +5,7 @@ import * as StateStoreLive from "../../layers/host/StateStore.ts"
 import * as LabLayer from "../../layers/lab/Lab.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { type NameServer, startNameServer, startOrigins } from "../../src/lab/demo/company.ts"
-import { Lab, labAddresses, LabError, type LabHost } from "../../src/lab/demo/Lab.ts"
+import { Lab, labAddresses, LabError, type LabHost, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { setNat } from "../../src/lab/demo/routers.ts"
 import { type Gateway, gatewayPort, startGateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { certificateAuthority } from "./certificates.ts"
@@ -153,15 +153,34 @@ export const giveAddress = Effect.fnUntraced(function* (to: SiteGateway) {
 /** Ten pings a second, until the scope closes; yields what waits for the next reply after a date (epoch milliseconds). */
 export const startPings = Effect.fnUntraced(function* (from: LabHost, address: string) {
   const lab = yield* Lab
-  const ping = yield* lab.spawn(from, ["ping", "-n", "-D", "-i", "0.1", address])
-  return (since: number): Effect.Effect<number, LabError> =>
-    Queue.take(ping.lines).pipe(
-      Effect.map((line) => Number(/^\[([\d.]+)\] .* bytes from /.exec(line)?.[1]) * 1_000),
+  const { lines } = yield* lab.spawn(from, ["ping", "-n", "-D", "-i", "0.1", address])
+  return firstAfter(
+    lines,
+    `reply from ${address}`,
+    (line) => Number(/^\[([\d.]+)\] .* bytes from /.exec(line)?.[1]) * 1_000
+  )
+})
+
+/** Until the scope closes; yields what waits for the date when the gateway got the site's address, after another date. */
+export const watchAddress = Effect.fnUntraced(function* (gateway: SiteGateway) {
+  const lab = yield* Lab
+  const { lines } = yield* lab.spawn(gateway, ["ip", "-4", "-oneline", "-tshort", "monitor", "address"])
+  const isHere = (line: string) => line.includes(` inet ${site.virtual.outer}/24 `) && !line.includes("Deleted")
+  return firstAfter(lines, `address at ${gateway}`, (line) =>
+    isHere(line) ? Date.parse(/^\[(.+?)\]/.exec(line)?.[1] ?? "") : Number.NaN
+  )
+})
+
+/** The date (epoch milliseconds) of the first line that has a later one; `NaN`: a line of something else. */
+const firstAfter =
+  (lines: LabProcess["lines"], what: string, dateOf: (line: string) => number) =>
+  (since: number): Effect.Effect<number, LabError> =>
+    Queue.take(lines).pipe(
+      Effect.map(dateOf),
       Effect.repeat({ until: (at) => at > since }),
       Effect.timeoutOrElse({
         duration: "30 seconds",
-        orElse: () => Effect.fail(new LabError({ message: `no reply from ${address} within 30 s` }))
+        orElse: () => Effect.fail(new LabError({ message: `no ${what} within 30 s` }))
       }),
-      Effect.catchTag("Done", () => Effect.fail(new LabError({ message: "ping has ended" })))
+      Effect.catchTag("Done", () => Effect.fail(new LabError({ message: `no ${what} any more` })))
     )
-})

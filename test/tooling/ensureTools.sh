@@ -19,6 +19,7 @@ test  dnsmasq-base    dnsmasq
 test  hey             hey
 test  iperf3          iperf3
 test  iputils-ping    ping
+test  keepalived      keepalived
 test  musl-tools      musl-gcc
 test  nsd             nsd
 test  openssl         openssl

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { startHelper } from "./Helper.ts"
-import { type Lab, labAddresses, type LabError } from "./Lab.ts"
+import { type Lab, labAddresses, type LabError, type LabHost } from "./Lab.ts"
 
 /** How the name server behaves: `silent` reads and says nothing, `closed` has no socket. */
 type DnsMode = "answer" | "silent" | "closed" | "servfail" | "refused"
@@ -123,11 +123,11 @@ export interface Visitor {
   readonly openUpload: (id: string, address: string) => Effect.Effect<void, LabError>
   /** What has arrived of it, once all has. */
   readonly closeUpload: (id: string) => Effect.Effect<typeof Uploaded.Type, LabError>
-  /** Opens an endless page, ten lines a second. */
+  /** Opens an endless page, ten lines a second; TCP asks for the other end after `keepAlive` ms of silence. */
   readonly openDrip: (
     id: string,
     address: string,
-    options?: { readonly port?: number; readonly localPort?: number }
+    options?: { readonly port?: number; readonly localPort?: number; readonly keepAlive?: number }
   ) => Effect.Effect<void, LabError>
   readonly readDrip: (id: string) => Effect.Effect<typeof DripState.Type, LabError>
   readonly closeDrip: (id: string) => Effect.Effect<void, LabError>
@@ -141,9 +141,8 @@ export interface Visitor {
   }) => Effect.Effect<typeof Echoed.Type, LabError>
 }
 
-export const startVisitor: Effect.Effect<Visitor, LabError, Lab | Scope.Scope> = Effect.gen(function* () {
-  const helper = yield* startHelper("client", "visitor")
-  return {
+export const startVisitorAt = (host: LabHost): Effect.Effect<Visitor, LabError, Lab | Scope.Scope> =>
+  Effect.map(startHelper(host, "visitor"), (helper) => ({
     resolve: (query) => helper.call("resolve", query, Answer),
     connect: (to) => helper.call("connect", to, Connected),
     get: (page) => helper.call("get", page, Page, "2 minutes"),
@@ -155,5 +154,6 @@ export const startVisitor: Effect.Effect<Visitor, LabError, Lab | Scope.Scope> =
     readDrip: (id) => helper.call("readDrip", { id }, DripState),
     closeDrip: (id) => Effect.asVoid(helper.call("closeDrip", { id }, Schema.Unknown)),
     echo: (to) => helper.call("echo", to, Echoed)
-  }
-})
+  }))
+
+export const startVisitor = startVisitorAt("client")

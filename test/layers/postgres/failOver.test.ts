@@ -83,7 +83,7 @@ const kept = (server: Postgres, database: string) =>
 const hasAll = (server: Postgres, database: string, told: ReadonlyMap<string, string>) =>
   until(Effect.map(kept(server, database), (names) => [...told.values()].every((name) => names.has(name))))
 
-describe("gateways of a site", { timeout: 60_000 }, () => {
+describe("gateways of a site", { timeout: 120_000 }, () => {
   it.live("go on while their primary is dead, find the standby that is promoted, and have lost nothing", () =>
     Effect.gen(function* () {
       const primary = yield* startPostgres()

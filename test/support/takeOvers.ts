@@ -1,0 +1,125 @@
+/** A site whose address keepalived moves, with stock clients that go on: its gateways are killed in turn. */
+import { Effect, Schedule } from "effect"
+import type { StatusReport } from "../../src/cli/statusReport.ts"
+import { startVisitorAt } from "../../src/lab/demo/company.ts"
+import { LabError } from "../../src/lab/demo/Lab.ts"
+import { type Gateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
+import { startKeepalived } from "./keepalived.ts"
+import { dig, inner } from "./lab.ts"
+import { type SiteClient, type SiteGateway, startPings, startSite, watchAddress } from "./site.ts"
+
+export interface TakeOver {
+  /** From the kill until the other gateway had the address that clients dial, in milliseconds. */
+  readonly movedMs: number
+  /** From the kill to the next reply, of each client. */
+  readonly repliedMs: Readonly<Record<SiteClient, number>>
+}
+
+const other = { gateway: "otherGateway", otherGateway: "gateway" } as const
+
+export const until = (gateway: Gateway, isSo: (report: StatusReport) => boolean) =>
+  gateway.status.pipe(
+    Effect.filterOrFail(isSo, ({ clients, site }) => new LabError({ message: JSON.stringify([site, clients]) })),
+    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300 })
+  )
+
+/** It gets the address next, and knows where all clients are. */
+const isSuccessorOf =
+  ({ site: before }: StatusReport) =>
+  ({ clients, site }: StatusReport): boolean =>
+    site?.virtualAddress?.state === "BACKUP" && clients.every(({ owner }) => owner === before?.gateway)
+
+/** Both gateways run, one has the address, and both clients (one behind a router that translates) are answered ten times a second. */
+export const startTakeOvers = Effect.gen(function* () {
+  const site = yield* startSite
+  const name = "app.corp.internal"
+  yield* site.nameServer.set({ name, a: [inner.origin.v4], ttl: 60 })
+  const both = { concurrency: 2 } as const
+  const [first, second] = yield* Effect.all([site.start("gateway"), site.start("otherGateway")], both)
+  const gateways: Record<SiteGateway, Gateway> = { gateway: first, otherGateway: second }
+  const addressAt = {
+    gateway: yield* watchAddress("gateway"),
+    otherGateway: yield* watchAddress("otherGateway")
+  }
+  yield* startKeepalived("gateway")
+  yield* addressAt.gateway(0)
+  yield* startKeepalived("otherGateway")
+
+  const connect = Effect.fnUntraced(function* (host: SiteClient) {
+    yield* site.connect(host, first.publicKey)
+    const proxyOf = Effect.map(dig(host, tunnelAddresses.gateway.v4, name, "A"), ([address = ""]) => address)
+    const proxy = yield* proxyOf
+    const replyAfter = yield* startPings(host, proxy)
+    yield* replyAfter(0)
+    return { host, proxy, proxyOf, replyAfter, visitor: yield* startVisitorAt(host) }
+  })
+  const [home, open] = yield* Effect.all([connect("client"), connect("openClient")], both)
+
+  let active: SiteGateway = "gateway"
+  let opened = 0
+  return {
+    postgres: site.postgres,
+    home,
+    open,
+    gateways,
+    /** An upload and a download of each client. Yields what tells, and ends them, which of them have not gone on. */
+    connections: Effect.gen(function* () {
+      const id = `${++opened}`
+      const ends = [home, open]
+      for (const { proxy, visitor } of ends) {
+        yield* visitor.openUpload(id, proxy)
+        // Where only the server talks, the other gateway has to hear of it from the client first.
+        yield* visitor.openDrip(id, proxy, { keepAlive: 1_000 })
+      }
+      return Effect.map(
+        Effect.forEach(ends, ({ host, visitor }) =>
+          Effect.gen(function* () {
+            const { lines } = yield* visitor.readDrip(id)
+            const goesOn = visitor.readDrip(id).pipe(
+              Effect.filterOrFail(
+                (drip) => drip.lines > lines && drip.ended === null,
+                ({ ended }) => new LabError({ message: ended ?? "silent" })
+              ),
+              Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 })
+            )
+            const download = yield* Effect.result(goesOn)
+            yield* visitor.closeDrip(id)
+            const upload = yield* Effect.result(
+              Effect.filterOrFail(
+                visitor.closeUpload(id),
+                ({ bytes, sent, sha256 }) => bytes > 0 && sha256 === sent,
+                () => new LabError({ message: "not all has arrived" })
+              )
+            )
+            return Object.entries({ download, upload }).flatMap(([what, { _tag, ...result }]) =>
+              _tag === "Success" ? [] : [`${what} at ${host}: ${JSON.stringify(result)}`]
+            )
+          })
+        ),
+        (lost) => lost.flat()
+      )
+    }),
+    /** Kills the gateway that has the address. */
+    kill: Effect.gen(function* () {
+      const [ends, follows] = [active, other[active]]
+      yield* gateways[ends].process.kill
+      const killed = Date.now()
+      active = follows
+      const moved = yield* addressAt[follows](killed)
+      const [atHome, inTheOpen] = yield* Effect.all([home.replyAfter(killed), open.replyAfter(killed)], both)
+      return {
+        movedMs: moved - killed,
+        repliedMs: { client: atHome - killed, openClient: inTheOpen - killed }
+      } satisfies TakeOver
+    }),
+    /** The other one than the one that has the address follows it from now on. */
+    successor: Effect.suspend(() =>
+      Effect.flatMap(gateways[active].status, (report) => until(gateways[other[active]], isSuccessorOf(report)))
+    ),
+    /** The one that was killed is there again. */
+    restart: Effect.suspend(() => {
+      const again = other[active]
+      return Effect.map(site.start(again), (gateway) => void (gateways[again] = gateway))
+    })
+  }
+})
