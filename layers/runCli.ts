@@ -30,7 +30,7 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     HostNames.layer,
     HostAddress.layer,
     HostIpv6.layer,
-    HostProbes.layer,
+    Layer.provide(HostProbes.layer, NodeServices.layer),
     layerUsageErrors
   )
   const command = Command.runWith(cli, { version })(argv).pipe(

@@ -87,8 +87,7 @@ const greet =
   (query) =>
     Effect.gen(function* () {
       const [{ read_only, standby }] = yield* decodeGreeting(yield* query(greeting))
-      if (standby)
-        return yield* sharedStoreError("Unreachable", at, "it is a standby", "promote it, or name the primary")
+      if (standby) return yield* sharedStoreError("Standby", at, "it is a standby", "promote it, or name the primary")
       if (read_only) {
         return yield* sharedStoreError(
           "Unreachable",

@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
-import type { Examined, HostFacts, ServerFact } from "./doctorFacts.ts"
+import type { PostgresAddress } from "../config/postgresAddress.ts"
+import type { Examined, HostFacts, ServerFact, SiteHostFact } from "./doctorFacts.ts"
 import type { LoadError } from "./load.ts"
 
 /** Looks at the host without changing anything; each look is given up after a few seconds. */
@@ -12,5 +13,7 @@ export class HostProbes extends Context.Service<
     readonly versions: Effect.Effect<Readonly<Record<string, string>>, LoadError>
     /** Asks each server of each set by itself, the host's own among them. */
     readonly servers: (sets: Examined["resolvers"]) => Effect.Effect<ReadonlyArray<ServerFact>, LoadError>
+    /** Connects to each host by itself, as a gateway does. */
+    readonly siteHosts: (address: PostgresAddress) => Effect.Effect<ReadonlyArray<SiteHostFact>, LoadError>
   }
 >()("sallyport/cli/HostProbes") {}

@@ -1,5 +1,6 @@
 /** What `doctor` finds of a gateway, its file and its host before anything is judged. */
 import type { HostPort } from "../config/GatewayConfig.ts"
+import type { PostgresAddress } from "../config/postgresAddress.ts"
 import type { ConnectionTable } from "../host/connectionTable.ts"
 import type { HostPlan } from "../host/HostNetwork.ts"
 import type { Overlaps } from "../host/overlap.ts"
@@ -20,6 +21,8 @@ export interface Examined {
   /** Networks that lead into the tunnel. */
   readonly routed: ReadonlyArray<RoutedNetwork>
   readonly kind: "file" | "portal"
+  /** The PostgreSQL of its site; `null`: it is alone. */
+  readonly site: PostgresAddress | null
 }
 
 /** A look at something: what is there, or why it could not be looked at, in words. */
@@ -41,6 +44,16 @@ export interface ServerFact {
   readonly latencyMs: number | null
   /** What it said besides an answer, or why it said nothing. */
   readonly detail: string | null
+}
+
+/** One host of a site's PostgreSQL, asked from here. */
+export interface SiteHostFact {
+  readonly at: string
+  readonly tookMs: number
+  /** `null`: it can be written to. One line, with the fix. */
+  readonly problem: string | null
+  /** It follows another one, as it is meant to. */
+  readonly isStandby: boolean
 }
 
 /** Texts with cause and fix are `null` where all is right. */
@@ -95,6 +108,7 @@ export interface DoctorFacts {
   readonly wanted: Examined | null
   readonly host: HostFacts | null
   readonly servers: ReadonlyArray<ServerFact>
+  readonly siteHosts: ReadonlyArray<SiteHostFact>
   /** What the host lacks of it; `null`: nothing. */
   readonly ipv6: string | null
   /** Of the endpoint's host; none: it does not resolve. */

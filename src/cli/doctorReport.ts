@@ -1,6 +1,7 @@
 import * as Schema from "effect/Schema"
 import type { DoctorFacts } from "./doctorFacts.ts"
-import { doctorSheet, verdicts } from "./doctorSheet.ts"
+import { verdicts } from "./doctorRow.ts"
+import { doctorSheet } from "./doctorSheet.ts"
 
 export const doctorVersion = 1
 

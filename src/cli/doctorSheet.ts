@@ -2,36 +2,20 @@
 import { enlarge, isFull } from "../host/connectionTable.ts"
 import { isLoopback, isUnspecified, parseAddress } from "../packet/address.ts"
 import { formatHostPort } from "../packet/endpoint.ts"
+import { fail, type Judged, pass, type Row, type Verdict, verdicts, warn } from "./doctorRow.ts"
 import type { DoctorFacts, Examined, HostFacts, Look } from "./doctorFacts.ts"
+import { judgeSite } from "./doctorSite.ts"
 import { endpointInside } from "./endpointInside.ts"
 import { formatAge } from "./formatAge.ts"
 import { formatBytes } from "./statusSections.ts"
 import { counted, list } from "./textTable.ts"
 import { freeHttpAddress, type Gravity, httpSetting, troublesOf } from "./troubles.ts"
 
-/** It does not work; it may not, or could not be looked at; it does. */
-export const verdicts = ["fail", "warn", "pass"] as const
-export type Verdict = (typeof verdicts)[number]
-
-export interface Row {
-  readonly check: string
-  readonly verdict: Verdict
-  readonly what: string
-  /** What to do; empty where nothing is to be done, or `what` says it. */
-  readonly next: string
-}
-
 /** All rows, what fails first; of equal verdict in the order of the checks. */
 export const doctorSheet = (facts: DoctorFacts): ReadonlyArray<Row> =>
   [...file(facts), ...gateway(facts), ...surroundings(facts)].toSorted(
     (a, b) => verdicts.indexOf(a.verdict) - verdicts.indexOf(b.verdict)
   )
-
-type Judged = Omit<Row, "check">
-
-const pass = (what: string): Judged => ({ verdict: "pass", what, next: "" })
-const warn = (what: string, next = ""): Judged => ({ verdict: "warn", what, next })
-const fail = (what: string, next = ""): Judged => ({ verdict: "fail", what, next })
 
 const rows = (check: string, judged: ReadonlyArray<Judged>): ReadonlyArray<Row> =>
   judged.map((one) => ({ check, ...one }))
@@ -82,6 +66,7 @@ const surroundings = (facts: DoctorFacts): ReadonlyArray<Row> => {
     ...rows("clock", seen(host.clock, clock)),
     ...rows("endpoint", endpoint(facts, wanted, host)),
     ...rows("resolvers", resolvers(facts)),
+    ...rows("site", judgeSite(facts, wanted, host)),
     ...rows("forwarding", seen(host.forwarding, forwarding)),
     ...rows(
       "firewall",

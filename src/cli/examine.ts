@@ -28,6 +28,7 @@ export const examine = Effect.fnUntraced(function* (file: string) {
       wanted: null,
       host: null,
       servers: [],
+      siteHosts: [],
       endpoint: [],
       ipv6
     }
@@ -45,6 +46,7 @@ export const examine = Effect.fnUntraced(function* (file: string) {
         gateway,
         host: probes.host(wanted),
         servers: probes.servers(wanted.resolvers),
+        siteHosts: wanted.site === null ? Effect.succeed([]) : probes.siteHosts(wanted.site),
         endpoint: names.lookup(wanted.endpoint.host)
       },
       { concurrency: "unbounded" }

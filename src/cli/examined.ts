@@ -11,9 +11,10 @@ import type { Examined } from "./doctorFacts.ts"
 import { routedNetworks } from "./endpointInside.ts"
 
 export const examinedFile = (config: GatewayConfig): Examined => {
-  const { device, endpoint, listenHttp, listenPort, network, resolvers, stateDir } = config
+  const { device, endpoint, listenHttp, listenPort, network, resolvers, state, stateDir } = config
   const plan = hostPlanOf(Standalone.tunnelPlanOf(config), { device, mtu: network.mtu, listenPort })
-  return { kind: "file", plan, stateDir, listenHttp, resolvers, endpoint, routed: routedNetworks(config) }
+  const routed = routedNetworks(config)
+  return { kind: "file", plan, stateDir, listenHttp, resolvers, endpoint, routed, site: state }
 }
 
 /** Which addresses of its range the portal gives the gateway is not known before it is asked; any will do here. */
@@ -23,5 +24,5 @@ export const examinedPortal = (config: FirezoneConfig): Examined => {
   const plan = hostPlanOf(Portal.tunnelPlanOf(config, gateway4, gateway6), { device, mtu, listenPort })
   const routed = routedNetworks({ network: defaultRanges, resources: [] })
   const endpoint = portalEndpoint(apiUrl)
-  return { kind: "portal", plan, stateDir, listenHttp, resolvers: new Map(), endpoint, routed }
+  return { kind: "portal", plan, stateDir, listenHttp, resolvers: new Map(), endpoint, routed, site: null }
 }

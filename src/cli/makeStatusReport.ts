@@ -230,7 +230,8 @@ const siteRow = (
   postgres: {
     server: store._tag === "Connected" ? store.at : null,
     since: dateOf(store.sinceMs),
-    wrong: store._tag === "Connected" ? null : store.error.message
+    wrong: store._tag === "Connected" ? null : store.error.message,
+    ...(presence?.met == null ? {} : { clockAheadMs: Math.round(dateOf(presence.met.now) - presence.met.dateMs) })
   }
 })
 

@@ -1,6 +1,6 @@
 import { printable as clean } from "../events/printable.ts"
 import type { ScreenSize } from "./renderStatus.ts"
-import type { Row, Verdict } from "./doctorSheet.ts"
+import type { Row, Verdict } from "./doctorRow.ts"
 import { counted, wrap } from "./textTable.ts"
 
 const colors: Readonly<Record<Verdict, string>> = { fail: "31;1", warn: "33", pass: "32" }

@@ -111,7 +111,9 @@ export const StatusReport = Schema.Struct({
         server: Schema.NullOr(Schema.String),
         since: Millis,
         /** Why none is reached, with the fix. */
-        wrong: Schema.NullOr(Schema.String)
+        wrong: Schema.NullOr(Schema.String),
+        /** How far this gateway's clock is ahead of PostgreSQL's, in milliseconds, as of the last meeting; left out: not known. */
+        clockAheadMs: Schema.optionalKey(Schema.Finite)
       }),
       /** When all that the others told was read last; `null`: never yet. */
       readAt: Schema.NullOr(Millis),

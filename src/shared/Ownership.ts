@@ -44,6 +44,8 @@ export interface Decision {
 }
 
 export interface SiteReport {
+  /** The last meeting, by the engine's clock and by the monotonic one; `null`: there was none yet. */
+  readonly met: { readonly dateMs: number; readonly now: number } | null
   readonly gateways: ReadonlyArray<{
     readonly gateway: number
     /** It is this one. */
@@ -245,7 +247,7 @@ export class Ownership {
   /** The site as this gateway knows it, by its own clock. */
   report(): SiteReport {
     const { met } = this
-    if (met === null) return { gateways: [], owners: new Map() }
+    if (met === null) return { met, gateways: [], owners: new Map() }
     const owners = new Map<ClientId, number>()
     for (const [key, client] of this.names) if (this.isElsewhere(key)) owners.set(client, this.others.get(key)!.gateway)
     const gateways = [...this.heartbeats.values()].map(({ at, clients, gateway, masterSince }) => ({
@@ -256,7 +258,7 @@ export class Ownership {
       clients,
       master: masterSince !== null
     }))
-    return { gateways: gateways.toSorted((a, b) => a.gateway - b.gateway), owners }
+    return { met, gateways: gateways.toSorted((a, b) => a.gateway - b.gateway), owners }
   }
 
   private attend({ before, dateMs, epoch, heartbeats }: Meeting, now: number): void {

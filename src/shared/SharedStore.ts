@@ -7,11 +7,11 @@ import type { DirectoryEntry } from "./directory.ts"
 
 /**
  * Why a site's store could not do it: `Unreachable` (no connection, or none that may write), `Refused` (a certificate, a
- * password, a right), `Silent` (no answer in time), `Newer` (a later version's schema), `Taken` (another process is this
+ * password, a right), `Standby` (it is not the one that is written to), `Silent` (no answer in time), `Newer` (a later version's schema), `Taken` (another process is this
  * gateway), `Failed` (anything else). `message` is one line with the place, the cause and the fix, and no secret.
  */
 export class SharedStoreError extends Schema.TaggedError<SharedStoreError>()("SharedStoreError", {
-  reason: Schema.Literals(["Unreachable", "Refused", "Silent", "Newer", "Taken", "Failed"]),
+  reason: Schema.Literals(["Unreachable", "Refused", "Standby", "Silent", "Newer", "Taken", "Failed"]),
   message: Schema.String
 }) {}
 

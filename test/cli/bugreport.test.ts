@@ -161,6 +161,7 @@ block: [/home/${word()}/hosts]
         found: [loss, setting].map((blame) => ({ what: ["a packet"], blame: { ...blame, sure: true } }))
       }
     },
+    siteHosts: [],
     servers: [{ set, server: hostPort(address()), latencyMs: null, detail: `connect to ${ipv6()}: no way` }],
     endpoint: [address()],
     ipv6: null

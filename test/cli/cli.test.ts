@@ -83,6 +83,7 @@ const layerNames = Layer.succeed(HostNames, {
 const layerProbes = Layer.succeed(HostProbes, {
   host: () => Effect.succeed(doctorHost),
   servers: () => Effect.succeed([]),
+  siteHosts: () => Effect.succeed([]),
   versions: Effect.succeed({ sallyport: "9.9.9" })
 })
 

@@ -1,7 +1,9 @@
 import { assert, describe, expect, it } from "@effect/vitest"
 import { displayWidth } from "effect/cli/CliOutput"
 import type { DoctorFacts, Examined, HostFacts } from "../../src/cli/doctorFacts.ts"
-import { doctorSheet, type Row } from "../../src/cli/doctorSheet.ts"
+import type { Row } from "../../src/cli/doctorRow.ts"
+import { doctorSheet } from "../../src/cli/doctorSheet.ts"
+import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { renderDoctor } from "../../src/cli/renderDoctor.ts"
 import { hostPlan } from "../support/hostPlan.ts"
 import { doctorHost as host, report } from "./fixtures.ts"
@@ -16,7 +18,8 @@ const wanted: Examined = {
   routed: [
     ["the network", "100.96.0.0/11"],
     ["the resource lab", "10.20.0.0/16"]
-  ]
+  ],
+  site: null
 }
 
 const healthy: DoctorFacts = {
@@ -26,6 +29,7 @@ const healthy: DoctorFacts = {
   wanted,
   host,
   servers: [{ set: "corp", server: "10.0.0.53:53", latencyMs: 3.4, detail: null }],
+  siteHosts: [],
   endpoint: ["203.0.113.5"],
   ipv6: null
 }
@@ -96,6 +100,86 @@ describe("the doctor's sheet", () => {
     assert.isTrue(rows.some((row) => row.startsWith("fail none.corp.internal has no address for alice")))
     assert.isTrue(rows.some((row) => row.startsWith("warn the packet worker was restarted once")))
     assert.notInclude(rows.join("\n"), "left out of DNS answers")
+  })
+
+  describe("of a gateway of a site", () => {
+    const site = {
+      hosts: [],
+      user: "sallyport",
+      database: "sallyport",
+      tls: true,
+      authorities: null,
+      passwordFile: null
+    }
+    const inSite = { ...running, wanted: { ...wanted, site } }
+    const other = { gateway: 0, own: false, alive: true, heardAt: 0, clients: 1, master: false }
+    const told = (about: Partial<NonNullable<StatusReport["site"]>>, clockAheadMs?: number): DoctorFacts => {
+      const postgres = {
+        server: "db1:5432",
+        since: 0,
+        wrong: null,
+        ...(clockAheadMs === undefined ? {} : { clockAheadMs })
+      }
+      const standing = { gateway: 1, readAt: 0, reliedUntil: 0, untold: 0, slots: { own: 1, used: 0 }, postgres }
+      const status = { ...report, site: { ...standing, gateways: [other], ...about } }
+      return { ...inSite, gateway: { _tag: "Runs", report: status } }
+    }
+    const master = { virtualAddress: { state: "MASTER", since: 0 }, gateways: [{ ...other, own: true, master: true }] }
+
+    it("says nothing of it where there is none", () => assert.deepStrictEqual(of(running, "site"), []))
+
+    it("passes hosts of PostgreSQL as long as one of them is written to, and fails them when none is", () => {
+      const written = { at: "db1:5432", tookMs: 4, problem: null, isStandby: false }
+      const standby = { at: "db2:5432", tookMs: 3, problem: "db2:5432: it is a standby — promote it", isStandby: true }
+      const gone = { at: "db3:5432", tookMs: 9, problem: "db3:5432: refused — start it", isStandby: false }
+
+      assert.deepStrictEqual(of({ ...inSite, siteHosts: [written, standby, gone] }, "site").slice(0, 3), [
+        "warn db3:5432: refused — start it",
+        "pass PostgreSQL at db1:5432 lets itself be written to, after 4 ms",
+        "pass PostgreSQL at db2:5432 is a standby"
+      ])
+      assert.deepStrictEqual(of({ ...inSite, siteHosts: [standby, gone] }, "site").slice(0, 2), [
+        "fail db2:5432: it is a standby — promote it",
+        "fail db3:5432: refused — start it"
+      ])
+    })
+
+    it.each([
+      [undefined, /^warn how this clock stands to the site's is not known/],
+      [1_900, /^pass this host's clock agrees/],
+      [-61_000, /^warn this host's clock is 61\.0 s behind PostgreSQL's/],
+      [2_100, /^warn this host's clock is 2\.1 s ahead of PostgreSQL's/]
+    ] as const)("judges its clock by PostgreSQL's: %s ms", (ahead, expected) => {
+      assert.isTrue(of(told({}, ahead), "site").some((row) => expected.test(row)))
+    })
+
+    it("compares what it was told of the address with what the host has", () => {
+      const here = { ownAddresses: { found: ["203.0.113.5"] } }
+      const away = { ...master, virtualAddress: { state: "BACKUP", since: 0 } }
+      const rows = (about: Parameters<typeof told>[0], host: Partial<HostFacts> = { ownAddresses: { found: [] } }) =>
+        of(withHost(host, told(about, 0)), "site").join("\n")
+
+      assert.match(rows({}), /^warn nobody has told this gateway since its start/m)
+      assert.match(rows(master, here), /^pass it was told MASTER, and the host has 203\.0\.113\.5$/m)
+      assert.match(rows(master), /^warn it was told MASTER, but this host has not 203\.0\.113\.5/m)
+      assert.match(rows(away, here), /^warn it was told BACKUP, but this host has 203\.0\.113\.5/m)
+      assert.match(rows(away), /^pass it was told BACKUP$/m)
+    })
+
+    it("finds that nobody says to have the address, or several do", () => {
+      const named = (...all: ReadonlyArray<Partial<typeof other>>) =>
+        of(told({ ...master, gateways: all.map((one) => ({ ...other, ...one })) }, 0), "site").join("\n")
+
+      assert.match(
+        named({ gateway: 0 }, { gateway: 1, alive: false, master: true }),
+        /^warn no gateway that lives says/m
+      )
+      assert.match(
+        named({ gateway: 0, master: true }, { gateway: 1, master: true }),
+        /^fail gateway 0 and gateway 1 say/m
+      )
+      assert.notMatch(named({ gateway: 0, master: true }, { gateway: 1 }), /say/)
+    })
   })
 
   it("takes the port and the device of a running gateway for its own", () => {

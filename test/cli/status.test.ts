@@ -79,7 +79,9 @@ describe("the status report", () => {
       ...Array.from({ length: 9 }, (_, n) => ({ ...gateway, gateway: 3 + n }))
     ]
     const owners = new Map([[ClientId.make("bob"), 1]])
-    const told = makeStatusReport({ ...input, site: standing, presence: { gateways, owners } })
+    const met = { now: input.now - 500, dateMs: input.at - 500 - 1_200 }
+    const told = makeStatusReport({ ...input, site: standing, presence: { met, gateways, owners } })
+    assert.strictEqual(told.site?.postgres.clockAheadMs, 1_200)
     assert.deepInclude(told.site?.gateways[0], { gateway: 0, alive: false, heardAt: input.at - 60_000 })
     assert.deepStrictEqual(
       told.clients.map(({ owner }) => owner),

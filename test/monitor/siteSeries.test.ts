@@ -28,6 +28,7 @@ const valuesOf = (...args: Parameters<typeof siteSeries>) =>
 describe("the metrics of a site", () => {
   it("tell how it is with PostgreSQL, and who else is there", () => {
     const presence: SiteReport = {
+      met: null,
       gateways: [gateway(0, true), gateway(3, true), gateway(4, false), gateway(5, true)],
       owners: new Map([["alice", 0]]) as unknown as SiteReport["owners"]
     }

@@ -5,6 +5,7 @@ import { ConfigProvider, Effect, Exit, Fiber, Logger, Queue, Scope } from "effec
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { askHosts } from "../../../layers/postgres/askHosts.ts"
 import { connect } from "../../../layers/postgres/connect.ts"
 import { changing, prune } from "../../../layers/postgres/revisions.ts"
 import type { PostgresAddress } from "../../../src/config/postgresAddress.ts"
@@ -152,6 +153,14 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
       const primary = yield* startPostgres()
       const database = yield* primary.database
       const standby = yield* startPostgres({ standbyOf: primary })
+      const asked = yield* Effect.provide(askHosts(addressOf(database, standby, primary)), NodeServices.layer)
+      assert.deepStrictEqual(
+        asked.map(({ at, isStandby, problem }) => [at, isStandby, problem === null]),
+        [
+          [`127.0.0.1:${standby.port}`, true, false],
+          [`127.0.0.1:${primary.port}`, false, true]
+        ]
+      )
       const store = yield* openStore(live(addressOf(database, standby, primary)))
       assert.include(yield* store.status, { _tag: "Connected", at: `127.0.0.1:${primary.port}` })
       yield* store.write([put(1)])
