@@ -1,4 +1,5 @@
 /** What the driver, the network or PostgreSQL itself says, as one line with the place, the cause and the fix. */
+import * as Schema from "effect/Schema"
 import { SqlError } from "effect/sql/SqlError"
 import { SharedStoreError } from "../../src/shared/SharedStore.ts"
 import { tlsProblems } from "../host/tlsProblems.ts"
@@ -13,6 +14,10 @@ export const silent = (at: string, millis: number): SharedStoreError =>
 
 /** Whatever the driver failed with at the host `at`. */
 export const explainSql = (at: string, error: unknown): SharedStoreError => {
+  if (Schema.isSchemaError(error)) {
+    const cause = `a number of its tables makes no sense: ${oneLine(error.message)}`
+    return sharedStoreError("Failed", at, cause, "see what else writes to its schema sallyport, or put a backup back")
+  }
   const { code, text } = innermost(error)
   const tls = tlsProblems[code]
   if (tls !== undefined) {

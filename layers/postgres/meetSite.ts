@@ -34,7 +34,7 @@ export const meetSite =
       const cursors = alive.map(({ gateway }) => ({ gateway, rev: known.get(gateway) ?? 0 }))
       const rows = yield* query(seen, [PgTypes.json(cursors), maxRead])
       const read = new Map<number, number>()
-      for (const { gateway, rev } of yield* decodeRevisions(rows)) read.set(gateway, rev)
+      for (const { gateway, rev } of yield* decodeAll(Revision, rows, tell)) read.set(gateway, rev)
       const found = (yield* decodeAll(SightingRow, rows, tell)).map(toSighting)
       const latestTick = tickOf(own.ms + maxAheadMs)
       const sane = found.filter(({ sentTick }) => sentTick <= latestTick)
@@ -129,9 +129,7 @@ const SightingRow = Schema.Struct({
   sent_tick: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
   handshake_at: Schema.Finite
 })
-const decodeRevisions = Schema.decodeUnknownEffect(
-  Schema.Array(Schema.Struct({ gateway: Schema.Int, rev: Schema.Int }))
-)
+const Revision = Schema.Struct({ gateway: Schema.Int, rev: Schema.Int })
 const toSighting = (row: typeof SightingRow.Type): Sighting => ({
   publicKey: row.public_key,
   gateway: row.gateway,

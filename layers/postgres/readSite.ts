@@ -18,7 +18,7 @@ export const readSite =
       const { head, ms, token } = yield* headOf(query)
       const known = after === null ? [] : yield* query(isKept, [after.head, after.token])
       const from = known.length > 0 && after !== null ? after.revision : 0
-      const rows = yield* query(changed, [from])
+      const rows = yield* query(changed, [from, head])
       const full = rows.length >= pageRows
       const revision = full ? (yield* decodeRevision(rows.at(-1))).rev : head
       const directory = yield* query(entered, [from, revision])
@@ -36,12 +36,12 @@ export const readSite =
     })
 const decodeRevision = Schema.decodeUnknownEffect(Schema.Struct({ rev: Schema.Int }))
 
-/** In the order of the index: `rev` alone would be the column of the answer, and all rows sorted by it for each page. */
+/** None is newer than the newest revision but by somebody's mistake. In the order of the index: `rev` alone would be the column of the answer, and all rows sorted by it for each page. */
 const changed = `
   SELECT ${bounded("client")} AS client, slot, ${bounded("domain")} AS domain, ${bounded("resource")} AS resource, last_used,
     gone, rev::float8 AS rev
   FROM sallyport.mapping
-  WHERE rev > $1 ORDER BY mapping.rev FETCH FIRST ${pageRows} ROWS WITH TIES`
+  WHERE rev > $1 AND rev <= $2 ORDER BY mapping.rev FETCH FIRST ${pageRows} ROWS WITH TIES`
 const entered = `SELECT ${bounded("domain")} AS domain, slot FROM sallyport.directory WHERE rev > $1 AND rev <= $2`
 
 const toChange = ({ client, domain, gone, last_used, resource, slot }: typeof Change.Type): MappingChange =>

@@ -90,7 +90,6 @@ export class Ownership {
   private readonly lastBeats = new Map<number, number>()
   /** What became of this gateway's life before. */
   private lastLife: Heartbeat | null = null
-  private connected = 0
   /** Whether the virtual address is here; the site is to be told so; all clients that are not here are to be called. */
   private address: "here" | "elsewhere" | null = null
   private claim: "none" | "due" | "said" = "none"
@@ -116,7 +115,6 @@ export class Ownership {
   /** The packet engine's word. */
   observe(state: ClientState): void {
     const known = this.own.get(state.client)
-    this.connected += Number(state.connected) - Number(known?.state.connected ?? false)
     const isSame = known?.state.publicKey === state.publicKey
     if (known !== undefined && isSame && (state.handshakeAt === null || state.handshakeAt === known.handshakeAt)) {
       known.state = state
@@ -125,7 +123,6 @@ export class Ownership {
   }
 
   leave(client: ClientId): void {
-    if (this.own.get(client)?.state.connected === true) this.connected--
     this.own.delete(client)
   }
 
@@ -167,7 +164,8 @@ export class Ownership {
     this.saying = saying
     const master = this.claim === "due" ? "claim" : this.address === "here" ? "keep" : "no"
     if (this.claim === "due") this.claim = "said"
-    return { gateway, epoch: this.epoch, clients: this.connected, master, sightings, known: this.known }
+    const clients = [...this.own.values()].filter(({ state }) => state.connected).length
+    return { gateway, epoch: this.epoch, clients, master, sightings, known: this.known }
   }
 
   /** There was no answer by `now`. Yields whom to call no more: once that lasts, another gateway may call them. */

@@ -329,6 +329,26 @@ describe("a client", () => {
     assert.isTrue(third.labels.has(alice))
   })
 
+  it("is counted as long as it is connected, whatever device it has", () => {
+    const { first } = settled()
+    const ownership = first.ownership!
+    const before = ownership.hello(0).clients
+    const dave = ClientId.make("dave")
+    const counted = [
+      stateOf(dave, { connected: true }),
+      stateOf(dave, { connected: true, publicKey: keyOf(alice) }),
+      stateOf(dave, { connected: false }),
+      stateOf(dave, { connected: true })
+    ].map((state) => {
+      ownership.observe(state)
+      return ownership.hello(0).clients - before
+    })
+    ownership.leave(dave)
+    ownership.leave(dave)
+    assert.deepStrictEqual(counted, [1, 1, 0, 1])
+    assert.strictEqual(ownership.hello(0).clients, before)
+  })
+
   it("that is none any more, or whose device is another one's now, is not told of", () => {
     const { first } = settled()
     const ownership = first.ownership!

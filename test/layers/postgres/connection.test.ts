@@ -424,6 +424,25 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
     )
   }
 
+  it.live("goes on where a revision of a row is none, and says where that of the site itself is", () =>
+    Effect.gen(function* () {
+      const database = yield* postgres.database
+      const store = yield* openStore(live(addressOf(database, postgres)))
+      yield* store.write([put(1), put(2)])
+      yield* postgres.sql("UPDATE sallyport.mapping SET rev = 9223372036854775807 WHERE slot = 2", database)
+      assert.deepStrictEqual((yield* readOn(store, null)).changes, [put(1)])
+
+      yield* postgres.sql(
+        "INSERT INTO sallyport.revision (rev) OVERRIDING SYSTEM VALUE VALUES (9007199254740993)",
+        database
+      )
+
+      yield* until(
+        Effect.map(trouble(store), (message) => /tables makes no sense: .* — see what else/.test(String(message)))
+      )
+    })
+  )
+
   it.live("leaves an entry of the directory out that makes no sense, and goes on with the others", () =>
     Effect.gen(function* () {
       const database = yield* postgres.database
@@ -533,7 +552,8 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
             query,
             Effect.gen(function* () {
               yield* query(
-                "UPDATE sallyport.mapping SET gone = false, domain = 'next.example', rev = (SELECT max(rev) + 1 FROM sallyport.revision)"
+                `WITH revised AS (INSERT INTO sallyport.revision DEFAULT VALUES RETURNING rev)
+                 UPDATE sallyport.mapping SET gone = false, domain = 'next.example', rev = revised.rev FROM revised`
               )
               yield* Effect.forkChild(pruning.run(prune))
               yield* until(Effect.orDie(Effect.map(postgres.sql(waiting), (count) => count === "1")))
