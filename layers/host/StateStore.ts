@@ -211,6 +211,8 @@ export const layer = (
             }
           }),
         mappings: read(() => file.statements.mappings.all().map((row) => ({ ...(row as unknown as StoredMapping) }))),
+        mappingsOf: (client) =>
+          read(() => file.statements.mappingsOf.all(client).map((row) => ({ ...(row as unknown as StoredMapping) }))),
         site: read(() => readSite(file)),
         putSite: (site) =>
           Effect.andThen(

@@ -338,6 +338,9 @@ const prepare = (database: DatabaseSync) => {
        gateway_key = excluded.gateway_key, last_seen = excluded.last_seen`
     ),
     mappings: sql("SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping ORDER BY client, slot"),
+    mappingsOf: sql(
+      "SELECT client, resource, domain, slot, last_used AS lastUsedAt FROM mapping WHERE client = ? ORDER BY slot"
+    ),
     putMapping: sql(
       `INSERT INTO mapping (client, slot, domain, resource, last_used) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (client, slot) DO UPDATE SET resource = excluded.resource, last_used = excluded.last_used

@@ -41,6 +41,10 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
       mappings: Effect.sync(() =>
         [...mappings.values()].sort((a, b) => (a.client === b.client ? a.slot - b.slot : a.client < b.client ? -1 : 1))
       ),
+      mappingsOf: (client) =>
+        Effect.sync(() =>
+          [...mappings.values()].filter((row) => row.client === client).sort((a, b) => a.slot - b.slot)
+        ),
       putMapping: (mapping) =>
         Effect.suspend(() => {
           const holder = mappings.get(idOf(mapping))

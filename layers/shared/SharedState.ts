@@ -212,6 +212,7 @@ export const layer = ({
         SharedState.of({
           standing: copy.standing,
           mappings: copy.mappings,
+          mappingsOf: copy.mappingsOf,
           news,
           store: store.status,
           again: Effect.asVoid(Queue.offer(due, undefined)),

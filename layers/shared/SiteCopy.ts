@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import { maxRested, type StateError, type StoredMapping } from "../../src/host/StateStore.ts"
 import type { MappingChange, ReleasedMapping } from "../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../src/shared/SiteCopy.ts"
-import { type Holding, isHeld, type SlotZones } from "../../src/shared/slotZones.ts"
+import { type Holding, isHeld, isWithin, type SlotZones } from "../../src/shared/slotZones.ts"
 import { explainState } from "../host/stateErrors.ts"
 
 /** `user_version`; a file of another one is made anew. */
@@ -67,7 +67,7 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
 
       /** Whether it is the name's at all clients and gateways, and nobody's to release. */
       const isExact = ({ domain, slot }: ReleasedMapping): boolean =>
-        slot >= zones.exact.from && slot < zones.exact.to && directory.get(domain) === slot
+        isWithin(zones.exact, slot) && directory.get(domain) === slot
 
       /** All of it or nothing. */
       const together = <A>(run: () => A): Effect.Effect<A, StateError> =>
@@ -142,6 +142,8 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
       return SiteCopy.of({
         standing: Effect.sync(() => state),
         mappings: attempt("read")(() => Array.from(sql.mappings.iterate(), (row) => toMapping(row as unknown as Row))),
+        mappingsOf: (client) =>
+          attempt("read")(() => sql.mappingsOf.all(client).map((row) => toMapping(row as unknown as Row))),
         directory,
         signedIn: Effect.fnUntraced(function* ({ gateway, lost }) {
           if (gateway !== state.gateway) yield* become({ ...state, gateway }, nothing)
@@ -272,6 +274,11 @@ const toChange = (row: Row): MappingChange =>
     ? { _tag: "Put", mapping: toMapping(row) }
     : { _tag: "Released", mapping: { client: row.client, slot: row.slot, domain: row.domain } }
 
+/** The file, and what SQLite has beside it, if any. */
+export const remove = (path: string): void => {
+  for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
+}
+
 /** What is in the file is of no use; any other trouble with it may pass. */
 class Useless extends Error {}
 
@@ -288,7 +295,7 @@ const open = (path: string): { readonly database: DatabaseSync; readonly problem
         ? cause.message
         : null
     if (problem === null) throw cause
-    for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
+    remove(path)
     return { database: openAsIs(path), problem }
   }
 }
@@ -319,6 +326,7 @@ const prepare = (database: DatabaseSync) => {
     state: sql("SELECT value FROM meta WHERE name = 'state'"),
     putState: sql("INSERT OR REPLACE INTO meta VALUES ('state', ?)"),
     mappings: sql("SELECT client, slot, domain, resource, last_used FROM mapping ORDER BY client, slot"),
+    mappingsOf: sql("SELECT client, slot, domain, resource, last_used FROM mapping WHERE client = ? ORDER BY slot"),
     put: sql("INSERT OR REPLACE INTO mapping VALUES (?, ?, ?, ?, ?, ?, 1)"),
     use: sql("UPDATE mapping SET last_used = ?, sent = 0 WHERE client = ? AND slot = ? AND domain = ?"),
     give: sql(

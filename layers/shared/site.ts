@@ -1,6 +1,5 @@
 /** A gateway as a member of a site of several: its slots, its copy of the site, and what it asks the site for. */
 import { randomUUID } from "node:crypto"
-import * as fs from "node:fs"
 import { join } from "node:path"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -18,7 +17,7 @@ import { SharedStore } from "../../src/shared/SharedStore.ts"
 import { Site } from "../../src/shared/Site.ts"
 import { SiteCopy } from "../../src/shared/SiteCopy.ts"
 import { deadlineMs, SiteSource } from "../../src/shared/SiteSource.ts"
-import { type SlotSpan, type SlotZones, slotZones } from "../../src/shared/slotZones.ts"
+import { lengthOf, type SlotSpan, type SlotZones, slotZones } from "../../src/shared/slotZones.ts"
 import * as SharedStateLive from "./SharedState.ts"
 import * as SiteCopyLive from "./SiteCopy.ts"
 
@@ -38,15 +37,11 @@ export const layer = (
       const source = new SiteSource(zones)
       const path = directory === null ? ":memory:" : join(directory, "site.db")
       // One that is left over is another gateway's: its number and blocks are not this one's.
-      if (directory !== null && (yield* (yield* StateStore).site) === null) removeDatabase(path)
+      if (directory !== null && (yield* (yield* StateStore).site) === null) SiteCopyLive.remove(path)
       const isUsable = (slot: number) => proxyIpsOf(slot, ranges) !== undefined
       return member({ source, zones, isUsable, policy }).pipe(Layer.provide(SiteCopyLive.layer(path, zones)))
     })
   )
-
-const removeDatabase = (path: string): void => {
-  for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
-}
 
 /** PostgreSQL gives a connection up that it has not heard of for 5 s. */
 const takenMs = 30_000
@@ -200,8 +195,6 @@ const heldBy = (spans: ReadonlyArray<SlotSpan>, zones: SlotZones) => {
     blocks: spans.filter((span) => !isOwn(span)).map(({ from }) => from / lengthOf(zones.block(0)))
   }
 }
-
-const lengthOf = ({ from, to }: SlotSpan): number => to - from
 
 /** The blocks from the first one up to that of the last slot that was given. */
 const blocksUnder = (mappings: ReadonlyArray<{ readonly slot: number }>, zones: SlotZones): ReadonlyArray<number> => {

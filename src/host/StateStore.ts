@@ -88,6 +88,7 @@ export class StateStore extends Context.Service<
     /** Durable before it returns. */
     readonly putSite: (site: StoredSite) => Effect.Effect<void, StateError>
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
+    readonly mappingsOf: (client: string) => Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
     /**
      * Of a slot; a name may have several. Fails where the slot is another name's.
      * Written before it returns: whatever ends the process cannot take it back. Power loss may take the latest ones, which

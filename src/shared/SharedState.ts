@@ -23,6 +23,7 @@ export class SharedState extends Context.Service<
     readonly standing: Effect.Effect<Standing>
     /** Names that other gateways gave, as far as they are known, and not older than a day. */
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
+    readonly mappingsOf: (client: string) => Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
     /** One reader; while it does not read, nothing more is taken in. */
     readonly news: Queue.Dequeue<SiteNews>
     readonly store: Effect.Effect<SharedStoreStatus>

@@ -25,6 +25,7 @@ export class SiteCopy extends Context.Service<
     readonly standing: Effect.Effect<Standing>
     /** Names that other gateways gave, as far as they have been read. */
     readonly mappings: Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
+    readonly mappingsOf: (client: string) => Effect.Effect<ReadonlyArray<StoredMapping>, StateError>
     /** Slots by exact name: always this one map, which has what is on the disk. */
     readonly directory: ReadonlyMap<string, number>
     /**

@@ -1,6 +1,6 @@
 /** `SlotSource` of a gateway that shares a site with others. */
-import type { SlotSource } from "../control/standalone/slotSource.ts"
-import type { SlotSpan, SlotZones } from "./slotZones.ts"
+import { type SlotSource, withinSpans } from "../control/standalone/slotSource.ts"
+import { isWithin, lengthOf, type SlotSpan, type SlotZones } from "./slotZones.ts"
 
 /**
  * What other gateways gave is told and translated for so long after the site was last read to its end, by the gateway's own
@@ -18,6 +18,7 @@ export class SiteSource implements SlotSource {
   private readonly zones: SlotZones
   /** In the order in which they came; the blocks of what it gave when it was alone come first. */
   private readonly spans: Array<SlotSpan> = []
+  private own = withinSpans([])
   private directory: ReadonlyMap<string, number> = new Map()
   /** The other way round; made when it is asked for. */
   private domains: ReadonlyMap<number, string> | undefined
@@ -31,7 +32,9 @@ export class SiteSource implements SlotSource {
 
   /** The zone or block is this gateway's, which is on the disk; in the same order in each of its lives. */
   hold(span: SlotSpan): void {
-    if (!this.owns(span.from)) this.spans.push(span)
+    if (this.owns(span.from)) return
+    this.spans.push(span)
+    this.own = withinSpans(this.spans)
   }
 
   /** The site was read to its end, at `engineDate` by the engine's clock in epoch milliseconds, and what was read is on the disk. */
@@ -58,26 +61,24 @@ export class SiteSource implements SlotSource {
 
   get size(): number {
     if (this.taken) return 0
-    return this.spans.reduce((size, span) => size + lengthOf(span), 0)
+    return this.own.size
+  }
+
+  get atOnce(): number {
+    return this.own.atOnce
   }
 
   slotAt(n: number): number {
-    let left = n
-    for (const span of this.spans) {
-      if (left < lengthOf(span)) return span.from + left
-      left -= lengthOf(span)
-    }
-    throw new RangeError(`slot ${n} of ${this.size}`)
+    return this.own.slotAt(n)
   }
 
   owns(slot: number): boolean {
-    return this.spans.some(({ from, to }) => slot >= from && slot < to)
+    return this.spans.some((span) => isWithin(span, slot))
   }
 
   /** Whether another gateway gave it: it is not to be told or translated once the site has not been read for `deadlineMs`. */
   isOthers(slot: number): boolean {
-    const { from, to } = this.zones.exact
-    return !this.owns(slot) && (slot < from || slot >= to)
+    return !this.owns(slot) && !isWithin(this.zones.exact, slot)
   }
 
   exact(domain: string): number | undefined {
@@ -95,5 +96,3 @@ export class SiteSource implements SlotSource {
     return this.engineDate - siteRestMs
   }
 }
-
-const lengthOf = ({ from, to }: SlotSpan): number => to - from

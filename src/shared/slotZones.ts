@@ -14,6 +14,10 @@ export interface SlotSpan {
   readonly to: number
 }
 
+export const lengthOf = ({ from, to }: SlotSpan): number => to - from
+
+export const isWithin = ({ from, to }: SlotSpan, slot: number): boolean => slot >= from && slot < to
+
 export interface SlotZones {
   readonly exact: SlotSpan
   /** Of the gateway with this number. */
@@ -32,10 +36,9 @@ export interface Holding {
 }
 
 export const isHeld = ({ block, count, own }: SlotZones, { blocks, gateway }: Holding, slot: number): boolean => {
-  const zone = gateway === null ? null : own(gateway)
-  if (zone !== null && slot >= zone.from && slot < zone.to) return true
-  const { from, to } = block(0)
-  const no = Math.floor((slot - from) / (to - from))
+  if (gateway !== null && isWithin(own(gateway), slot)) return true
+  const first = block(0)
+  const no = Math.floor((slot - first.from) / lengthOf(first))
   return no < count && blocks.includes(no)
 }
 

@@ -52,6 +52,7 @@ export const stateStoreContract = (
           yield* store.putMapping({ ...mapping(1, "one.example"), client: "bob" })
           // A name may have more than one.
           yield* store.putMapping(mapping(2, "one.example"))
+          assert.deepStrictEqual(yield* store.mappingsOf("bob"), [{ ...mapping(1, "one.example"), client: "bob" }])
           assert.deepStrictEqual(
             (yield* store.mappings).map((m) => [m.client, m.domain]),
             [

@@ -26,7 +26,7 @@ import type { Upstream } from "../../../src/dns/Upstream.ts"
 import type { IpFamilies } from "../../../src/host/IpFamilies.ts"
 import { EventLog } from "../../../src/events/EventLog.ts"
 import { NameFiles } from "../../../src/host/NameFiles.ts"
-import type { StateStore } from "../../../src/host/StateStore.ts"
+import type { StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { awaitLater, type Later, mapLater, type Told } from "../../../src/loops/later.ts"
 import { monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
 import { makeOutlive } from "../../../src/loops/outlive.ts"
@@ -49,7 +49,7 @@ export const layer = (
   config: GatewayConfig
 ): Layer.Layer<
   TunnelNames,
-  never,
+  StateError,
   | Authorizations
   | Clients
   | ConnectionAcceptor

@@ -11,11 +11,11 @@ import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import { type NameRights, rightsOf, rightsOfEach } from "../../../src/control/standalone/nameRoutes.ts"
 import { newClients } from "../../../src/control/standalone/policyDifference.ts"
-import { proxyNetworks } from "../../../src/control/standalone/proxyPool.ts"
+import { type ProxyNetworks, proxyNetworks } from "../../../src/control/standalone/proxyPool.ts"
 import { maxNames, type NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
-import { wholeRanges } from "../../../src/control/standalone/slotSource.ts"
-import { StateStore } from "../../../src/host/StateStore.ts"
+import { ownSpans, wholeRanges } from "../../../src/control/standalone/slotSource.ts"
+import { StateStore, type StoredMapping } from "../../../src/host/StateStore.ts"
 import { superviseForever } from "../../../src/loops/superviseForever.ts"
 import { isOpen } from "../../../src/model/Authorization.ts"
 import { PatternIndex } from "../../../src/model/DomainPattern.ts"
@@ -47,7 +47,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
   const resolutions = yield* Resolutions
   const ranges = proxyNetworks(config.network)
   const site = yield* Site
-  const source = site?.source ?? wholeRanges(ranges)
+  const source = site?.source ?? (yield* sourceAlone(ranges))
   const learning = makeSiteNames(stored)
   const scope = yield* Effect.scope
   const byAddress = new Map<string, ClientNames>()
@@ -116,11 +116,20 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     return used
   })
 
-  const restoreOf = Effect.fnUntraced(function* (wanted: (client: string) => boolean) {
-    const rows = [...(yield* store.mappings), ...(site === null ? [] : yield* site.shared.mappings)]
+  const allRows = Effect.gen(function* () {
+    return [...(yield* store.mappings), ...(site === null ? [] : yield* site.shared.mappings)]
+  })
+  const rowsOf = Effect.fnUntraced(function* (client: string) {
+    return [...(yield* store.mappingsOf(client)), ...(site === null ? [] : yield* site.shared.mappingsOf(client))]
+  })
+
+  const restoreOf = Effect.fnUntraced(function* (
+    owners: ReadonlyArray<ClientNames>,
+    rows: ReadonlyArray<StoredMapping>
+  ) {
     // In the order of use, so that the first to make room is the least recently used one.
     for (const row of rows.toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) {
-      const of = wanted(row.client) ? byClient.get(row.client) : undefined
+      const of = byClient.get(row.client)
       if (of === undefined) continue
       if (site !== null) yield* learning.learn(of, row)
       else {
@@ -128,7 +137,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
         if (named?.released !== undefined) yield* stored.release(of, named.released, yield* Clock.currentTimeMillis)
       }
     }
-    const askers = [...byClient.values()].filter((of) => wanted(of.client.id) && of.rights.names.length > 0)
+    const askers = owners.filter((of) => of.rights.names.length > 0)
     for (const of of askers) {
       const used = yield* recordNames(of, of.slots.named(), of.rights.names)
       const now = yield* Clock.currentTimeMillis
@@ -172,7 +181,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     take,
     restore: Effect.andThen(
       Effect.forEach(setsOf(config), resolutions.meet, { discard: true }),
-      restoreOf(() => true)
+      Effect.suspend(() => Effect.flatMap(allRows, (rows) => restoreOf([...byClient.values()], rows)))
     ).pipe(
       Effect.andThen(
         site === null ? Effect.void : Effect.forkIn(superviseForever("TunnelNames.site", followSite(site)), scope)
@@ -207,12 +216,25 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
     readAgain: ({ difference }: PolicyChange) => {
       const isNew = newClients(difference)
       if (isNew.size === 0) return Effect.void
-      return Effect.catch(
-        restoreOf((client) => isNew.has(client)),
-        (error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)
-      )
+      return Effect.forEach(
+        [...isNew].flatMap((client) => byClient.get(client) ?? []),
+        // Questions and packets go on in between.
+        (of) => Effect.flatMap(rowsOf(of.client.id), (rows) => restoreOf([of], rows)).pipe(Effect.tap(Effect.yieldNow)),
+        { discard: true }
+      ).pipe(Effect.catch((error) => Effect.logError(`names of new clients are not brought back: ${error.message}`)))
     }
   }
+})
+
+/** One that has been in a site goes on with what was its own there. */
+const sourceAlone = Effect.fnUntraced(function* (ranges: ProxyNetworks) {
+  const { spans } = (yield* (yield* StateStore).site) ?? { spans: [] }
+  if (spans.length === 0) return wholeRanges(ranges)
+  const source = ownSpans(spans)
+  yield* Effect.logWarning(
+    `the file names no site (state:), in which this gateway was before: of each client's addresses it gives the ${source.size} that were its own there`
+  )
+  return source
 })
 
 /** The resolver sets that names of resources are looked up by. */

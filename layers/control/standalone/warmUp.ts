@@ -88,7 +88,9 @@ const services = (config: GatewayConfig): Layer.Layer<TunnelNames | DataPlane> =
       Layer.succeed(EventLog, EventLog.defaultValue()),
       Layer.succeed(SetProbe, SetProbe.defaultValue()),
       Layer.succeed(Site, null)
-    ])
+    ]),
+    // A state in memory does not fail.
+    Layer.orDie
   )
 
 /** Servers that answer at once. */

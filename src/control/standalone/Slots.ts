@@ -12,10 +12,12 @@ import { maxNames, type NameEntry, NameTable, type Numbers, slotsOf } from "./na
 import { firstSlot, type ProxyNetworks, proxyIpsOf } from "./proxyPool.ts"
 import { type SlotSource, wholeRanges } from "./slotSource.ts"
 
-/** Slots reserved at a time, at most: one durable write per this many new names of a client. */
-const reserveCount = 64
-/** Slots reserved for every client at the start, at most: its first names need not wait for the disk. */
-const reserveAtStart = 8
+/**
+ * Slots are reserved as many again as the client has had: few are lost with a restart, and few durable writes are waited for.
+ * The first ones are reserved at the start: a client's first names need not wait for the disk.
+ */
+const leastReserved = 8
+const mostReserved = 64
 /** A name's use is written down again after this long. */
 const touchMs = 3_600_000
 /** Names seen in use that are written down in one go. */
@@ -84,7 +86,7 @@ export class Slots {
       const slot = this.source.slotAt(this.next++)
       if (this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
     }
-    if (this.next < this.source.size) return { _tag: "Reserve", count: this.block(reserveCount) }
+    if (this.next < this.source.size) return { _tag: "Reserve", count: this.reservation }
     const slot = this.taken
     this.taken = null
     if (slot !== null && this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
@@ -114,7 +116,7 @@ export class Slots {
 
   /** How many slots to reserve before the first name. */
   get firstReservation(): number {
-    return this.block(reserveAtStart)
+    return Math.min(leastReserved, this.source.atOnce)
   }
 
   reserved(first: number, count: number): void {
@@ -249,9 +251,10 @@ export class Slots {
     )
   }
 
-  /** Small ranges are given out in small pieces, since what is left of one at a restart is lost. */
-  private block(atMost: number): number {
-    return Math.max(1, Math.min(atMost, this.source.size >>> 8))
+  /** Not beyond what there is to give. */
+  private get reservation(): number {
+    const wanted = Math.min(Math.max(leastReserved, this.next), mostReserved)
+    return Math.min(wanted, this.source.atOnce, this.source.size - this.next)
   }
 }
 

@@ -1,12 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { maxNames, type NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { proxyIpsOf, slotOf } from "../../../src/control/standalone/proxyPool.ts"
-import { isDue, type Named, Slots, type SlotStep } from "../../../src/control/standalone/Slots.ts"
+import { isDue, type Named, Slots } from "../../../src/control/standalone/Slots.ts"
+import { ownSpans, type SlotSource, wholeRanges } from "../../../src/control/standalone/slotSource.ts"
 import type { StoredMapping } from "../../../src/host/StateStore.ts"
 import { ResourceId } from "../../../src/model/Resource.ts"
 import { defaultRanges } from "../../../src/model/defaultRanges.ts"
 import { parseNetwork } from "../../../src/packet/address.ts"
+import { slotZones } from "../../../src/shared/slotZones.ts"
 import { client } from "../../support/access.ts"
 
 const me = client(0).id
@@ -80,22 +83,47 @@ const write = (slots: Slots, store: Store, entry: NameEntry, now: number): void 
   entry.storedAt = now
 }
 
-const restored = (store: Store, ranges: typeof standard, limit?: number): Slots => {
-  const slots = new Slots(me, ranges, limit)
+const restored = (store: Store, ranges: typeof standard, limit?: number, source?: SlotSource): Slots => {
+  const slots = new Slots(me, ranges, limit, source)
   for (const row of [...store.rows.values()].toSorted((a, b) => a.lastUsedAt - b.lastUsedAt)) slots.restore(row)
   return slots
 }
 
 describe("the slots of a client's names", () => {
-  it("are reserved in blocks: one durable write for 64 names, and one for the first eight", () => {
-    const slots = new Slots(me, standard)
-    assert.strictEqual(slots.firstReservation, 8)
-    slots.reserved(0, 8)
-    const steps: Array<SlotStep["_tag"]> = []
-    // Slot 0 is no name's.
-    for (let n = 1; n <= 8; n++) steps.push(slots.assign(app, `n${n}.corp`, 0)._tag)
-    assert.deepStrictEqual(steps, [...Array.from({ length: 7 }, () => "Named" as const), "Reserve"])
-    assert.deepStrictEqual(slots.assign(app, "n8.corp", 0), { _tag: "Reserve", count: 64 })
+  /** The durable writes that so many new names cost. */
+  const reservations = (slots: Slots, store: Store, names: number): ReadonlyArray<number> => {
+    const counts: Array<number> = []
+    const reserve = (count: number) => {
+      counts.push(count)
+      slots.reserved(store.reserve(count), count)
+    }
+    reserve(slots.firstReservation)
+    for (let n = 1; n <= names; n++) {
+      const step = slots.assign(app, `n${n}.corp`, 0)
+      if (step._tag === "Reserve") reserve(step.count)
+      assert.notStrictEqual(slots.assign(app, `n${n}.corp`, 0)._tag, "Reserve")
+    }
+    return counts
+  }
+
+  it("are reserved in blocks, as many again as it has had: five durable writes for the first hundred names", () => {
+    assert.deepStrictEqual(reservations(new Slots(me, standard), new Store(), 100), [8, 8, 16, 32, 64])
+    const store = new Store()
+    store.next = 1_000
+    assert.deepStrictEqual(reservations(new Slots(me, standard), store, 100), [8, 64, 64])
+  })
+
+  it("are as few writes in a site, whose gateways have less to give each, and never more than that", () => {
+    const zones = Result.getOrThrow(slotZones(524_288))
+    const source = ownSpans([zones.own(0), zones.block(0)])
+    assert.deepStrictEqual(
+      reservations(new Slots(me, standard, maxNames, source), new Store(), 100),
+      [8, 8, 16, 32, 48]
+    )
+    const store = new Store()
+    store.next = source.size - 20
+    const counts = reservations(new Slots(me, standard, maxNames, source), store, 20)
+    assert.deepStrictEqual(counts, [8, 12])
   })
 
   it("come in blocks of one where the range is small: what is left of a block at a restart is lost", () => {
@@ -197,6 +225,7 @@ describe("the slots of a client's names where other gateways give some, too", ()
     const slots = new Slots(me, standard, 8, {
       size: 10,
       slotAt: (n) => 100 + n,
+      atOnce: 10,
       exact: (domain) => directory.get(domain),
       restedBefore: (now) => now - 2 * day
     })
@@ -317,10 +346,10 @@ const Disk = Schema.TaggedStruct("Disk", { failing: Schema.Boolean })
 type Step = (typeof Advance | typeof Ask | typeof Crowd | typeof InUse | typeof Restart | typeof Disk)["Type"]
 
 /** Lives through the steps and looks after each whom every address stands for. */
-const live = (steps: ReadonlyArray<Step>): void => {
+const live = (steps: ReadonlyArray<Step>, source: SlotSource = wholeRanges(small)): void => {
   const limit = 8
   const store = new Store()
-  let slots = new Slots(me, small, limit)
+  let slots = new Slots(me, small, limit, source)
   let now = 0
   let names = new Map<string, NameEntry>()
   const leftAt = new Map<string, number>()
@@ -364,7 +393,8 @@ const live = (steps: ReadonlyArray<Step>): void => {
         break
       }
       case "Restart": {
-        const again = restored(store, small, limit)
+        const again = restored(store, small, limit, source)
+        if (source.atOnce > 1) again.reserved(store.reserve(again.firstReservation), again.firstReservation)
         for (const { domain, proxyIps, slot } of names.values()) {
           assert.deepInclude(again.ofSlot(slot), { domain, proxyIps }, "a restored name is as it was")
         }
@@ -386,6 +416,19 @@ describe("whatever a client asks for, and however long it takes", () => {
     "no address stands for two names, nor for another one within 24 hours, and a restart changes no name",
     [Schema.Array(Schema.Union([Ask, Crowd, Advance, InUse, Restart]))],
     ([steps]) => live(steps),
+    { arbitrary }
+  )
+
+  it.prop(
+    "nor where slots are reserved by the dozen, out of spans, and what is left of them is lost at each restart",
+    [Schema.Array(Schema.Union([Ask, Crowd, Advance, InUse, Restart]))],
+    ([steps]) => {
+      const spans = ownSpans([
+        { from: 40, to: 60 },
+        { from: 4, to: 36 }
+      ])
+      live(steps, { ...spans, atOnce: 64 })
+    },
     { arbitrary }
   )
 

@@ -42,6 +42,8 @@ const rowsOf = ({ state }: Disk) =>
     { local: true }
   )
 
+const many = Array.from({ length: 40 }, (_, n) => n)
+
 /** What a gateway without a site has told of the name. */
 const alone = (of: Disk, domain: string) =>
   Effect.scoped(Effect.flatMap(start(null, of), (gateway) => gateway.told(domain)))
@@ -177,6 +179,34 @@ describe("gateways of a site", () => {
       assert.strictEqual(yield* next.owner(proxies[0]!), "git.corp")
       assert.lengthOf(new Set([...own, ...proxies]), 8)
     })
+  )
+
+  it.effect("that leave their site give only what was their own there, and come back with it", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const site = new SharedStoreMemory.SiteMemory()
+        const of = yield* disk
+        const other = yield* start(site, yield* disk)
+        const inSite = yield* Effect.scoped(Effect.flatMap(start(site, of), ({ told }) => told("git.corp")))
+        const { again, left } = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const gateway = yield* start(null, of)
+            const again = yield* gateway.told("git.corp")
+            return { again, left: yield* Effect.forEach(many, (n) => gateway.told(`a${n}.corp`)) }
+          })
+        )
+        const others = yield* Effect.forEach(many, (n) => other.told(`b${n}.corp`))
+
+        const back = yield* start(site, of)
+        yield* aMoment
+
+        assert.deepStrictEqual(again, inSite)
+        assert.include(lines.join("\n"), "of each client's addresses it gives the 1536 that were its own there")
+        assert.lengthOf(new Set([...left, ...others].flat()), 8 * many.length)
+        assert.deepStrictEqual(yield* other.told("a7.corp"), left[7])
+        assert.deepStrictEqual(yield* back.told("b7.corp"), others[7])
+      })
+    )
   )
 
   it.effect("keep what the first of them gave when it was alone; another one's own from before is no name's", () =>

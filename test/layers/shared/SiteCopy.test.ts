@@ -67,6 +67,8 @@ describe("SiteCopy", () => {
       yield* life(path, (copy) =>
         Effect.gen(function* () {
           assert.deepStrictEqual(yield* copy.mappings, [put(2, "other.example").mapping, put(3).mapping])
+          assert.deepStrictEqual(yield* copy.mappingsOf("nobody"), [])
+          assert.deepStrictEqual(yield* copy.mappingsOf(put(2).mapping.client), yield* copy.mappings)
           assert.deepStrictEqual(copy.directory, new Map([["git.example", 7]]))
           assert.deepInclude(yield* copy.standing, {
             gateway: 3,
