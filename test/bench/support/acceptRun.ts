@@ -1,7 +1,9 @@
 /** One run of `bench:accept`: a gateway that has just started, and clients that come in while DNS is a black hole. */
 import process from "node:process"
 import { Effect, Schedule, Schema } from "effect"
+import { Lab } from "../../../src/lab/demo/Lab.ts"
 import { blackHoleDns } from "../../support/lab.ts"
+import { startPostgres } from "../../support/postgres.ts"
 import { cpuMs, gatewayPid, generate, startFleetGateway, watchOthers } from "./benchLab.ts"
 import { untilCalm } from "./calm.ts"
 import { latencies, type Measure, option, percentile } from "./report.ts"
@@ -33,10 +35,10 @@ const timeline = (name: string, samples: ReadonlyArray<typeof Sample.Type>): str
   return `${name} (p50/max of each second): ${cells.join(" ")}\n`
 }
 
-/** In a lab of its own. */
-export const acceptRun = Effect.gen(function* () {
+/** In a lab of its own; `settings` are further lines of the gateway's file. */
+export const acceptRunWith = Effect.fnUntraced(function* (settings: string) {
   yield* blackHoleDns(true)
-  const fleet = yield* startFleetGateway(clients)
+  const fleet = yield* startFleetGateway(clients, settings)
   const pid = gatewayPid(fleet)
   const watch = yield* watchWire
   yield* untilCalm(30)
@@ -77,4 +79,15 @@ export const acceptRun = Effect.gen(function* () {
     { name: "gateway processor time", value: (cpuMs(pid) - before) / clients, unit: "ms/client" }
   ]
   return measures
+})
+
+export const acceptRun = acceptRunWith("")
+
+/** The same of a gateway of a site, whose PostgreSQL is on its own host. */
+export const acceptRunInSite = Effect.gen(function* () {
+  const lab = yield* Lab
+  const within = { namespace: lab.namespace("gateway"), address: "127.0.0.1" }
+  const postgres = yield* startPostgres({ within, durable: true })
+  const database = yield* postgres.database
+  return yield* acceptRunWith(`state: postgres://sallyport@127.0.0.1:${postgres.port}/${database}?sslmode=disable`)
 })
