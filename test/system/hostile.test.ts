@@ -1,15 +1,17 @@
 /** What neighbours, names and clients of bad will try: each attempt is refused and counted, and nobody else notices. */
 import { assert, layer } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Queue, Schedule, Schema } from "effect"
+import { Clock, Context, Effect, Fiber, Layer, Queue, Schedule, Schema } from "effect"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as LabLayer from "../../layers/lab/Lab.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
+import { newNameLimit, questionLimit } from "../../src/dns/QuestionBudget.ts"
 import { type Capture, Lab, type LabError, type LabHost, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { ipView } from "../../src/lab/demo/packets.ts"
 import { statusAt } from "../../src/lab/demo/statusAt.ts"
 import { gatewayPort, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { flood } from "../support/flood.ts"
+import { watchDnsLine } from "../support/dnsLine.ts"
 import { inner, outer } from "../support/lab.ts"
 import { connectWireguardGo, startWorld, type World } from "../support/labWorld.ts"
 import { startWireguardGo, type WireguardGo, type WireguardGoError } from "../support/wireguardGo.ts"
@@ -49,6 +51,8 @@ const town: Layer.Layer<Town | Lab, LabError | WireguardGoError> = Layer.effect(
       more: "other_names: refuse"
     })
     const wireguard = yield* connectWireguardGo(world, { allowedIps: [inner.network.v4, "169.254.169.254/32"] })
+    // What its own device has no room for never gets to the gateway.
+    yield* lab.exec("client", ["ip", "link", "set", wireguard.device, "txqueuelen", "4000"])
     const second = yield* connectFromLan(world, keys.privateKey, "k", [`${colleague.v4}/32`, `${colleague.v6}/128`])
     const tunnel = yield* lab.capture("client", { devices: [wireguard.device] })
     const theirs = yield* lab.capture("lan", { devices: [second.device] })
@@ -92,9 +96,7 @@ const connectFromLan = Effect.fnUntraced(function* (
 
 const hostileMain = fileURLToPath(new URL("../support/hostileMain.ts", import.meta.url))
 
-const Report = Schema.fromJsonString(
-  Schema.Struct({ sent: Schema.Finite, replies: Schema.Finite, failures: Schema.optionalKey(Schema.Finite) })
-)
+const Report = Schema.fromJsonString(Schema.Struct({ sent: Schema.Finite, replies: Schema.Finite }))
 
 const attack = Effect.fnUntraced(function* (host: LabHost, ...parameters: ReadonlyArray<string | number>) {
   const lab = yield* Lab
@@ -187,27 +189,70 @@ const stillServes = Effect.gen(function* () {
   assert.strictEqual((yield* status).gateway.workerEpoch, 1)
 })
 
-/** Another client's questions, about `names` with `%` for the number, while the first one attacks for four seconds. */
-const besideOthers = Effect.fnUntraced(function* (names: string, ...attacking: ReadonlyArray<string | number>) {
+/** Of an hour's TTL, so that the gateway has nothing to find out. */
+const known = "known.svc.corp.internal"
+
+/** Another client's questions, three about the known name and three about new ones, while the first one attacks. */
+const besideOthers = Effect.fnUntraced(function* (...attacking: ReadonlyArray<string | number>) {
   const lab = yield* Lab
-  const fiber = yield* Effect.forkScoped(attack("client", ...attacking))
-  yield* Effect.sleep("1500 millis")
-  const before = yield* cpuSeconds
-  const times = yield* Effect.forEach([1, 2, 3, 4, 5, 6], (n) =>
+  const { status, world } = yield* Town
+  const ask = (name: string) =>
     Effect.map(
-      lab.attempt("lan", ["dig", `@${tunnelAddresses.gateway.v4}`, "+time=2", "+tries=1", names.replace("%", `${n}`)]),
-      ({ stdout }) => Number(/Query time: (\d+) msec/.exec(stdout)?.[1] ?? Number.POSITIVE_INFINITY)
+      lab.attempt("lan", ["dig", `@${tunnelAddresses.gateway.v4}`, "+time=5", "+tries=1", name]),
+      ({ stdout }) => {
+        const [status, ms] = [/status: (\w+)/, /Query time: (\d+)/].map((field) => field.exec(stdout)?.[1])
+        return { name, status, ms }
+      }
     )
+  yield* world.nameServer.set({ name: known, a: [inner.origin.v4], aaaa: [], ttl: 3_600 })
+  yield* Effect.repeat(ask(known), { until: ({ status }) => status === "NOERROR", times: 20 })
+  const toGateway = Effect.map(status, ({ counters }) => counters.dataPlane["outbound.to_gateway"]!)
+  const line = yield* watchDnsLine(colleague.v4, tunnelAddresses.client.v4)
+  const atFirst = yield* toGateway
+  const since = yield* Clock.currentTimeMillis
+  const fiber = yield* Effect.forkScoped(attack("client", ...attacking))
+  yield* Effect.repeat(toGateway, {
+    until: (now) => now >= atFirst + 1_000,
+    schedule: Schedule.spaced("50 millis"),
+    times: 400
+  })
+  const before = yield* cpuSeconds
+  const answers = yield* Effect.forEach([1, 2, 3, 4, 5, 6], (n) =>
+    ask(n % 2 === 0 ? known : `${attacking[0]}${n}.svc.corp.internal`)
   )
   const cpu = (yield* cpuSeconds) - before
-  return { times, cpu, attacked: yield* Fiber.join(fiber) }
+  const attacked = yield* Fiber.join(fiber)
+  const seconds = ((yield* Clock.currentTimeMillis) - since) / 1_000
+  const turns = yield* line.stop
+  return { answers, attacked, cpu, seconds, turns }
 })
 
-const describeSiege = ({ attacked, cpu, times }: Effect.Success<ReturnType<typeof besideOthers>>): string =>
-  `${times.join(", ")} ms, ${cpu} s of CPU meanwhile, ${JSON.stringify(attacked)}`
+type Siege = Effect.Success<ReturnType<typeof besideOthers>>
 
-const assertQuick = (times: ReadonlyArray<number>): void =>
-  assert.isAtMost(Math.max(...times), 250, `other client's answers took ${times.join(", ")} ms`)
+/**
+ * Each question is answered, new names with an address or NXDOMAIN. Before one about a known name only so many of the
+ * attacker's are: those of six turns, and half of those that wait in the gateway's socket, since they are read off it twice
+ * as fast as they are answered.
+ */
+const assertServedInTurn = (siege: Siege): void => {
+  const { answers, turns } = siege
+  const told = describeSiege(siege)
+  assert.strictEqual(turns.length, answers.length, told)
+  answers.forEach(({ name, status }, i) => {
+    const { ahead, waiting } = turns[i]!
+    assert.include(name === known ? ["NOERROR"] : ["NOERROR", "NXDOMAIN"], status, told)
+    // What a new name waits for is its lookup, too.
+    if (name === known) assert.isAtMost(ahead, 96 + waiting / 2, told)
+  })
+}
+
+const describeSiege = ({ answers, attacked, cpu, seconds, turns }: Siege): string => {
+  const each = answers.map(
+    ({ ms, name, status }, i) => `${name} ${status} in ${ms} ms after ${turns[i]?.ahead} of ${turns[i]?.waiting}`
+  )
+  const flood = `${JSON.stringify(attacked)} in ${seconds} s, ${cpu.toFixed(2)} s of CPU meanwhile`
+  return [...each, flood].join("; ")
+}
 
 layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway under attack", (it) => {
   it.effect("drops packets whose inner source is not the client's own address, in both families, and counts them", () =>
@@ -446,19 +491,26 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
   it.effect("sheds what a client asks at 5,000 new names a second, and tells it so; others are answered at once", () =>
     Effect.gen(function* () {
       const { status } = yield* Town
+      const measured = ["udp_queries", "questions_refused", "outbound.gateway_rate_limited", "rcode.SERVFAIL"]
       const names = Effect.map(status, (report) => report.mappings.length + report.omitted.mappings)
       const before = yield* names
       const { grown, result } = yield* counted(
-        ["questions_waited", "questions_refused"],
-        besideOthers("q%.svc.corp.internal", "questions", tunnelAddresses.gateway.v4, 5_000, 4)
+        measured,
+        besideOthers("questions", tunnelAddresses.gateway.v4, 5_000, 4)
       )
       const made = (yield* names) - before
 
-      assertQuick(result.times)
-      // 20,000 are asked. 3,500 are taken, and some 950 of them are about new names; the others hear why not.
-      assert.isAtLeast(grown["questions_refused"]!, 1_000)
-      assert.isAtLeast(result.attacked.failures ?? 0, 1_000, describeSiege(result))
-      assert.isBelow(made, 1000)
+      assertServedInTurn(result)
+      const told = `${describeSiege(result)}, ${JSON.stringify(grown)}, ${made} names`
+      const taken = ({ burst, perSecond }: typeof questionLimit | typeof newNameLimit): number =>
+        burst + perSecond * (result.seconds + 1)
+      const [asked, refused, limited, failed] = measured.map((name) => grown[name]!) as [number, number, number, number]
+      // Of 20,000 in 4 s those are 3,500, some 950 of them about new names. The others hear why not, but for those that
+      // come faster than the gateway has time for any answer.
+      assert.isAtMost(asked - refused, taken(questionLimit) + result.answers.length, told)
+      assert.isAtMost(made, taken(newNameLimit) + result.answers.length, told)
+      assert.isAtLeast(refused + limited, 1_000, told)
+      assert.isAtLeast(failed, refused * 0.9, told)
       yield* stillServes
     })
   )
@@ -472,11 +524,11 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
         const lost = yield* dropped
         const { grown, result } = yield* counted(
           ["udp_queries"],
-          besideOthers("app.corp.internal", "known", tunnelAddresses.gateway.v4, 20_000, 4)
+          besideOthers("known", tunnelAddresses.gateway.v4, 20_000, 4)
         )
         yield* Effect.logInfo(`beside a flood about a known name: ${describeSiege(result)}, ${JSON.stringify(grown)}`)
 
-        assertQuick(result.times)
+        assertServedInTurn(result)
         assert.isAtLeast(grown["udp_queries"]!, 10_000)
         assert.strictEqual(yield* dropped, lost)
         yield* stillServes
@@ -489,11 +541,11 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       yield* world.proxyOf()
       const { grown, result } = yield* counted(
         ["tcp_connections"],
-        besideOthers("t%.svc.corp.internal", "pipelined", tunnelAddresses.gateway.v4, 64, 4)
+        besideOthers("pipelined", tunnelAddresses.gateway.v4, 64, 4)
       )
       yield* Effect.logInfo(`beside full connections: ${describeSiege(result)}, ${JSON.stringify(grown)}`)
 
-      assertQuick(result.times)
+      assertServedInTurn(result)
       assert.isAtLeast(grown["tcp_connections"]!, 64)
       yield* stillServes
     })
@@ -505,11 +557,11 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
       Effect.gen(function* () {
         const { grown, result } = yield* counted(
           ["outbound.gateway_rate_limited", "udp_queries"],
-          besideOthers("f%.svc.corp.internal", "malformed", tunnelAddresses.gateway.v4, 20_000, 4)
+          besideOthers("malformed", tunnelAddresses.gateway.v4, 20_000, 4)
         )
         yield* Effect.logInfo(`beside a flood of garbage: ${describeSiege(result)}, ${JSON.stringify(grown)}`)
 
-        assertQuick(result.times)
+        assertServedInTurn(result)
         assert.isAtLeast(grown["outbound.gateway_rate_limited"]!, 10_000)
         assert.isBelow(grown["udp_queries"]!, 6_000)
         yield* stillServes
@@ -657,10 +709,11 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
           )
         })
 
-        const plain = yield* beside("wireguard.bad_mac1", { seconds: 4 })
+        const plain = yield* beside("wireguard.bad_mac1", { seconds: 8 })
         yield* forget
         assert.isTrue(plain.result.still)
-        assert.isBelow(plain.result.ms, 2000)
+        // On a machine that has no time for the gateway the first initiation may be lost: the next comes 5 s later.
+        assert.isBelow(plain.result.ms, 6_000)
         assert.isAtLeast(plain.grown["wireguard.bad_mac1"]!, 5000)
         assert.strictEqual(plain.result.flooded.replies, 0)
         yield* stillServes
@@ -668,10 +721,10 @@ layer(town, { excludeTestServices: true, timeout: "60 seconds" })("a gateway und
         // Who knows our key can make everybody prove their address, but not those who were quiet until now.
         yield* addPeer(wireguard)
         const cpuBefore = yield* cpuSeconds
-        const signed = yield* beside("wireguard.cookie_sent", { seconds: 6, publicKey: world.gateway.publicKey })
-        const load = ((yield* cpuSeconds) - cpuBefore) / 6
+        const signed = yield* beside("wireguard.cookie_sent", { seconds: 8, publicKey: world.gateway.publicKey })
+        const load = ((yield* cpuSeconds) - cpuBefore) / 8
         assert.isTrue(signed.result.still)
-        assert.isBelow(signed.result.ms, 2000)
+        assert.isBelow(signed.result.ms, 6_000)
         assert.isAtLeast(signed.grown["wireguard.cookie_sent"]!, 5000)
         assert.isBelow(load, 0.6, "cores taken by a flood that knows our key")
         yield* stillServes
