@@ -17,6 +17,11 @@ export interface PacketPolicy {
   /** The answer to a packet for a proxy IP by a protocol that has nothing to translate by: not TCP, UDP or echo. */
   readonly untranslatable: "prohibited" | "none"
   /**
+   * What a TCP segment from outside of a flow that is not known comes to while its client has not been here for long. `probed`:
+   * the client is asked whether it has that connection; only where flows keep their ports on the host.
+   */
+  readonly unknownFlows: "dropped" | "probed"
+  /**
    * What becomes of the mappings of a resource that was revoked and has not come back in time: their proxy IPs stay taken,
    * so that who still uses them is told "prohibited" and not "unmapped", or they go.
    */
@@ -30,5 +35,6 @@ export const clientEnd: PacketPolicy = {
   controlMessages: true,
   unmapped: "unreachable",
   untranslatable: "none",
+  unknownFlows: "dropped",
   revokedMappings: "removed"
 }

@@ -26,11 +26,12 @@ export const gateway6 = "fd00:2021:1111::1"
 
 const postgres = { hosts: [], user: "", database: "", tls: false, authorities: null, passwordFile: null }
 
-/** What packets meet under each control plane, and at a gateway of several. */
+/** What packets meet under each control plane, at a gateway of several, and where nothing is masqueraded. */
 export const packetsAt = {
   portal: portalPackets,
   standalone: standalonePackets,
-  site: packetPolicyOf({ state: postgres })
+  site: packetPolicyOf({ masquerade: true, state: postgres }),
+  routed: packetPolicyOf({ masquerade: false, state: null })
 } as const
 
 export const policy: SetPolicy = {

@@ -10,5 +10,6 @@ export const packetPolicy: PacketPolicy = {
   controlMessages: true,
   unmapped: "prohibited",
   untranslatable: "none",
+  unknownFlows: "dropped",
   revokedMappings: "removed"
 }

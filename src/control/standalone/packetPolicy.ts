@@ -8,12 +8,16 @@ export const packetPolicy: PacketPolicy = {
   controlMessages: false,
   unmapped: "unreachable",
   untranslatable: "prohibited",
+  unknownFlows: "dropped",
   revokedMappings: "suspended"
 }
 
-/** In a site of several gateways: what another one has told a client may be on its way. */
-const sitePacketPolicy: PacketPolicy = { ...packetPolicy, unmapped: "awaited" }
-
-/** What a file wants for packets. */
-export const packetPolicyOf = ({ state }: Pick<GatewayConfig, "state">): PacketPolicy =>
-  state === null ? packetPolicy : sitePacketPolicy
+/**
+ * What a file wants for packets. In a site of several gateways what another one has told a client may be on its way. A
+ * masqueraded flow's port tells nothing of the client's own.
+ */
+export const packetPolicyOf = ({ masquerade, state }: Pick<GatewayConfig, "masquerade" | "state">): PacketPolicy => ({
+  ...packetPolicy,
+  unmapped: state === null ? packetPolicy.unmapped : "awaited",
+  unknownFlows: masquerade ? "dropped" : "probed"
+})

@@ -23,6 +23,6 @@ export const tunnelPlanOf = ({
   allowGatewayHost: resources.some((resource) => resource.allow.includes("gateway_host")),
   ranges,
   fixedRanges: false,
-  packets: packetPolicyOf({ state }),
+  packets: packetPolicyOf({ masquerade, state }),
   hostCandidates: false
 })

@@ -39,6 +39,10 @@ export interface ClientEntry {
   readonly stage: Stage
   /** When its state was last told to main. */
   toldAt: number
+  /** With its next handshake here it comes from elsewhere, or from before this engine. */
+  arrives: boolean
+  /** When it came so, in monotonic milliseconds. */
+  arrivedAt: number
   /** Packets of it that went no further. */
   refused: number
 }
@@ -103,6 +107,8 @@ export class ClientTable {
       mappings: new Set(),
       stage: new Stage(),
       toldAt: Number.NEGATIVE_INFINITY,
+      arrives: true,
+      arrivedAt: Number.NEGATIVE_INFINITY,
       refused: 0
     }
     this.entries[index] = entry

@@ -24,6 +24,7 @@ import { ControlEvents } from "./controlEvents.ts"
 import { Connections } from "./connections.ts"
 import { Executor } from "./executor.ts"
 import { EngineState } from "./engineState.ts"
+import { FlowProbes } from "./flowProbes.ts"
 import { Inbound } from "./inbound.ts"
 import { Initiations } from "./initiations.ts"
 import { Link } from "./link.ts"
@@ -92,6 +93,7 @@ export class Engine {
   private readonly channels = new ChannelTable()
   private readonly uplink: Uplink
   private readonly link: Link
+  private readonly probes: FlowProbes
   private readonly inbound: Inbound
   private readonly outbound: Outbound
   private readonly client: ClientEnd
@@ -145,7 +147,8 @@ export class Engine {
     this.checksum = checksum
     this.link = new Link(this.state, this.wireguard, this.uplink, arena, checksum, batch)
     this.tun = new TunWriter(this.state, checksum, { tcp: joinTcp, udp: joinUdp })
-    this.inbound = new Inbound(this.state, this.link, options.mtu)
+    this.probes = new FlowProbes(this.state, this.link, arena, seed)
+    this.inbound = new Inbound(this.state, this.link, this.probes, options.mtu)
     this.reports = new ClientReports(this.state)
     this.connections = new Connections(
       this.state,
@@ -157,7 +160,7 @@ export class Engine {
       options.sockets ?? { port: 0, ipv4: true, ipv6: true }
     )
     this.control = new ControlEvents(this.state, this.link, arena, (client) => this.connections.lost(client, "Goodbye"))
-    this.outbound = new Outbound(this.state, this.link, this.tun, this.control, arena, options.mtu)
+    this.outbound = new Outbound(this.state, this.link, this.probes, this.tun, this.control, arena, options.mtu)
     this.client = new ClientEnd(this.state, this.link, this.tun, this.control)
     this.initiations = new Initiations(this.state, this.wireguard, housekeepingMs, seed)
     this.namesInUse = new NamesInUse(this.state)
@@ -165,6 +168,7 @@ export class Engine {
       this.state,
       this.wireguard,
       this.outbound,
+      this.probes,
       this.control,
       this.connections,
       this.reports,
@@ -399,6 +403,7 @@ export class Engine {
     if (event === "HandshakeDone") {
       this.link.flush(client)
       this.initiations.met(client)
+      this.probes.met(client)
     }
     this.reports.event(client, event)
   }

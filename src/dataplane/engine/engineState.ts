@@ -9,6 +9,7 @@ import { DestinationPolicy } from "../../nat/destinationPolicy.ts"
 import { Fragments } from "../../nat/fragments.ts"
 import { Parking } from "../../nat/parking.ts"
 import { ReplyEvidence } from "../../nat/replyEvidence.ts"
+import { permits } from "../../nat/portFilters.ts"
 import { gatewayPacketLimit, icmpErrorLimit, RateLimits } from "../../nat/rateLimits.ts"
 import { UnansweredQuestions } from "../../nat/UnansweredQuestions.ts"
 import { refusedRoute, Routes } from "../../nat/routes.ts"
@@ -196,6 +197,23 @@ export class EngineState {
     }
   }
 
+  /** Of the client's resources that cover the mapping, the first that lets such packets through, and leads to `to` if told. */
+  admitting(
+    client: ClientEntry,
+    mapping: number,
+    protocol: number,
+    port: number,
+    to?: Readonly<Words>
+  ): ClientResource | undefined {
+    const covering = this.translations.resourcesOf(mapping)
+    for (let i = 0; i < covering.length; i++) {
+      const resource = client.resources.get(covering[i]!)
+      if (resource === undefined || !permits(resource.filters, protocol, port)) continue
+      if (to === undefined || !this.refuses(resource, to)) return resource
+    }
+    return undefined
+  }
+
   /** Tells main why a name should be looked up again. */
   suspect(mapping: number, cause: "Unmapped" | "Unanswered" | "Unreachable" | "Stale"): void {
     const name = this.mappings.name(mapping)
@@ -245,5 +263,6 @@ const nothingSet: PacketPolicy = {
   controlMessages: false,
   unmapped: "prohibited",
   untranslatable: "prohibited",
+  unknownFlows: "dropped",
   revokedMappings: "suspended"
 }

@@ -27,6 +27,7 @@ import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { Connections } from "./connections.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
+import type { FlowProbes } from "./flowProbes.ts"
 import type { Initiations } from "./initiations.ts"
 import type { Outbound } from "./outbound.ts"
 
@@ -37,6 +38,7 @@ export class Executor {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
   private readonly outbound: Outbound
+  private readonly probes: FlowProbes
   private readonly control: ControlEvents
   private readonly connections: Connections
   private readonly reports: ClientReports
@@ -52,6 +54,7 @@ export class Executor {
     state: EngineState,
     wireguard: WireGuard,
     outbound: Outbound,
+    probes: FlowProbes,
     control: ControlEvents,
     connections: Connections,
     reports: ClientReports,
@@ -60,6 +63,7 @@ export class Executor {
     this.state = state
     this.wireguard = wireguard
     this.outbound = outbound
+    this.probes = probes
     this.control = control
     this.connections = connections
     this.reports = reports
@@ -159,6 +163,7 @@ export class Executor {
       const client = this.state.clients.find(known.client)
       if (client === undefined) continue
       this.restore(client, known, client.peer.hasSession(this.state.now))
+      client.arrives = true
       if (call) this.initiations.takeOver(client)
       else this.initiations.withdraw(client)
     }
@@ -367,6 +372,7 @@ export class Executor {
     )
     if (applied && (order.state === "Resolved" || order.state === "Unresolved")) this.outbound.release(mapping)
     this.outbound.arrived(this.state.clients.get(translations.clientOf(mapping))!)
+    if (applied && order.state === "Resolved") this.probes.resolved(mapping)
   }
 
   private refuseProxy({ client: id, proxyIp }: RefuseProxy): void {

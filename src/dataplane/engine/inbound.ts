@@ -12,6 +12,7 @@ import { counterIndex } from "../counters.ts"
 import { makeVirtioHeader, type VirtioHeader } from "../offload/virtioHeader.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
+import type { FlowProbes } from "./flowProbes.ts"
 import type { Link } from "./link.ts"
 
 const forwarded = counterIndex["inbound.forwarded"]
@@ -26,6 +27,7 @@ const whole = makeVirtioHeader()
 export class Inbound {
   private readonly state: EngineState
   private readonly link: Link
+  private readonly probes: FlowProbes
   private readonly mtu: number
   private readonly view: PacketView = makePacketView()
   private readonly quoted: PacketView = makePacketView()
@@ -38,9 +40,10 @@ export class Inbound {
   /** What the kernel left undone of the packet at hand. */
   private header: Readonly<VirtioHeader>
 
-  constructor(state: EngineState, link: Link, mtu: number) {
+  constructor(state: EngineState, link: Link, probes: FlowProbes, mtu: number) {
     this.state = state
     this.link = link
+    this.probes = probes
     this.mtu = mtu
     this.header = state.io.tunHeader
   }
@@ -119,6 +122,7 @@ export class Inbound {
         )
     if (slot < 0) {
       state.count("inbound.no_session")
+      if (state.packets.unknownFlows === "probed") this.probes.segment(client, view)
       return
     }
     const mapping = state.sessions.mappingOf(slot)

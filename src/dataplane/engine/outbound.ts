@@ -6,7 +6,6 @@ import { chooseAddress, several, targetDiffers } from "../../nat/addressChoice.t
 import { fromClient } from "../../nat/fragments.ts"
 import { lookAheadPackets } from "../../nat/lookAhead.ts"
 import type { Parking } from "../../nat/parking.ts"
-import { permits } from "../../nat/portFilters.ts"
 import { filtered, refusedRoute } from "../../nat/routes.ts"
 import { confirmedSilence } from "../../nat/silence.ts"
 import { MappingState } from "../../nat/translations.ts"
@@ -24,6 +23,7 @@ import type { RefusalReason } from "../journal.ts"
 import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import { awaitedKey, type EngineState } from "./engineState.ts"
+import type { FlowProbes } from "./flowProbes.ts"
 import type { Link } from "./link.ts"
 import type { TunWriter } from "./tunWriter.ts"
 
@@ -42,6 +42,7 @@ const parkedCapacity = 65_536 + 64
 export class Outbound {
   private readonly state: EngineState
   private readonly link: Link
+  private readonly probes: FlowProbes
   private readonly tun: TunWriter
   private readonly control: ControlEvents
   private readonly mtu: number
@@ -64,9 +65,18 @@ export class Outbound {
   private readonly lengths = new Int32Array(lookAheadPackets)
   private count = 0
 
-  constructor(state: EngineState, link: Link, tun: TunWriter, control: ControlEvents, arena: Arena, mtu: number) {
+  constructor(
+    state: EngineState,
+    link: Link,
+    probes: FlowProbes,
+    tun: TunWriter,
+    control: ControlEvents,
+    arena: Arena,
+    mtu: number
+  ) {
     this.state = state
     this.link = link
+    this.probes = probes
     this.tun = tun
     this.control = control
     this.mtu = mtu
@@ -332,6 +342,10 @@ export class Outbound {
     resource: ClientResource
   ): number {
     const { state, view } = this
+    if (this.probes.isRefusal(client, view, real)) {
+      state.count("probes.refused")
+      return -1
+    }
     if (!state.births.take(client.index, state.now)) {
       state.refused(client, "sessions_limited", view)
       return -1
@@ -356,16 +370,9 @@ export class Outbound {
     return slot
   }
 
-  /** Of the client's resources that cover the mapping, the first that lets the packet through, and leads to `to` if told. */
   private admitting(client: ClientEntry, mapping: number, to?: Readonly<Words>): ClientResource | undefined {
     const { state, view } = this
-    const covering = state.translations.resourcesOf(mapping)
-    for (let i = 0; i < covering.length; i++) {
-      const resource = client.resources.get(covering[i]!)
-      if (resource === undefined || !permits(resource.filters, view.protocol, view.destinationPort)) continue
-      if (to === undefined || !state.refuses(resource, to)) return resource
-    }
-    return undefined
+    return state.admitting(client, mapping, view.protocol, view.destinationPort, to)
   }
 
   private whyNot(client: ClientEntry, mapping: number): RefusalReason {

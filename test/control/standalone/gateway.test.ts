@@ -13,7 +13,7 @@ import * as StateStoreMemory from "../../../layers/memory/StateStoreMemory.ts"
 import * as SiteLive from "../../../layers/shared/site.ts"
 import { Authorizations } from "../../../src/access/Authorizations.ts"
 import type { GatewayConfig } from "../../../src/config/GatewayConfig.ts"
-import { packetPolicy } from "../../../src/control/standalone/packetPolicy.ts"
+import { packetPolicyOf } from "../../../src/control/standalone/packetPolicy.ts"
 import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
 import { rcode, recordType } from "../../../src/dns/registry.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
@@ -96,7 +96,7 @@ describe("the tunnel of a standalone gateway", () => {
           trackUdp,
           allowGatewayHost: false,
           ranges: network,
-          packets: packetPolicy,
+          packets: packetPolicyOf(config),
           hostCandidates: false
         }
       ])
