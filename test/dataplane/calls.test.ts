@@ -281,6 +281,29 @@ describe("a client that sends in a session that the gateway does not know", () =
     assert.isNotEmpty(client.received)
   })
 
+  for (const [how, call] of [
+    ["when it sends", false],
+    ["by order", true]
+  ] as const) {
+    it(`is called ${how} though it was heard here just now, if another gateway has had it since`, () => {
+      const { client, gateway, other, site } = standby()
+      site.connect(client, gateway)
+      site.pass(2_000)
+      site.connect(client, other)
+      gateway.calls()
+
+      gateway.tell(told([knownAs(1, { sentTick: tickOf(site.now) + 100 })], call))
+      if (!call) gateway.arrive(client.endpoint, junk(128))
+      site.pass(100)
+
+      assert.lengthOf(gateway.calls(), 1)
+      // It is back.
+      site.send(client, gateway)
+      gateway.arrive(client.endpoint, junk(512))
+      assert.lengthOf(gateway.calls(), 0)
+    })
+  }
+
   it("is known by where it went while it was here, when it comes back from another gateway", () => {
     const { client, gateway, site } = standby()
     site.send(client, gateway)

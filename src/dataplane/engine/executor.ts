@@ -188,6 +188,7 @@ export class Executor {
       peer.hasEndpoint = true
     }
     this.initiations.placed(client)
+    if (isNews) this.initiations.left(client)
     if (remote !== undefined && isNews) this.initiations.told(client)
   }
 

@@ -9,7 +9,7 @@
  */
 import type { Endpoint } from "../../packet/endpoint.ts"
 import { rekeyTimeout } from "../../wireguard/protocol.ts"
-import type { Peer, WireGuard } from "../../wireguard/WireGuard.ts"
+import type { WireGuard } from "../../wireguard/WireGuard.ts"
 import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
@@ -73,6 +73,11 @@ export class Initiations {
     this.endpoints.put(client).budget.grant()
   }
 
+  /** Another gateway has had it since, whatever session there is here. */
+  left(client: ClientEntry): void {
+    this.endpoints.put(client).elsewhereAt = this.state.now
+  }
+
   /** A handshake with it was completed here. */
   met(client: ClientEntry): void {
     this.endpoints.put(client).budget.answered()
@@ -126,7 +131,7 @@ export class Initiations {
       for (const client of clients) {
         if (queue.allowed < 1) break
         clients.delete(client)
-        if (isHere(client.peer, now)) continue
+        if (isHere(this.endpoints.put(client), now)) continue
         queue.allowed--
         this.wireguard.call(client.peer)
         this.state.counters[byOrder]!++
@@ -145,7 +150,7 @@ export class Initiations {
     for (let i = 0; i < mostAtOne; i++) {
       known = this.endpoints.find(from, known)
       if (known === undefined) break
-      if (isHere(known.peer, now)) return undefined
+      if (isHere(known, now)) return undefined
       // Where ICE finds the path, the other side starts.
       if (known.client.byIce && !this.isOrdered(known.client)) continue
       if (chosen === undefined || known.budget.calledAt < chosen.budget.calledAt) chosen = known
@@ -158,4 +163,5 @@ export class Initiations {
  * It was heard so recently that it cannot have lost its session. One that is silent may well have gone over to another
  * gateway meanwhile, and come back.
  */
-const isHere = (peer: Peer, now: number): boolean => now - peer.heardAt < rekeyTimeout
+const isHere = ({ elsewhereAt, peer }: EndpointRow, now: number): boolean =>
+  now - peer.heardAt < rekeyTimeout && peer.heardAt >= elsewhereAt

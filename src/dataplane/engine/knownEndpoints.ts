@@ -13,6 +13,8 @@ export class EndpointRow {
   /** The budget is of this one. */
   readonly peer: Peer
   readonly budget = new CallBudget()
+  /** When it was told that another gateway had the client last; monotonic milliseconds. */
+  elsewhereAt = Number.NEGATIVE_INFINITY
   /** Of the endpoint, when it was put into its chain. */
   hash = 0
   chained = false
