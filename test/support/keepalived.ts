@@ -14,7 +14,8 @@ const adapted = (notify: string): string =>
       ["interface eth0", "interface outer"],
       ["198.51.100.1/24", `${site.virtual.outer}/24\n    ${site.virtual.inner}/24 dev inner`],
       ["2001:db8::1/64", "2001:db8:113::30/64"],
-      ["/usr/bin/sallyport vip-notify", notify]
+      ["/usr/bin/sallyport vip-notify", notify],
+      ["  track_script {", "  track_interface {\n    inner\n  }\n  track_script {"]
     ] as const
   ).reduce((text, [theirs, ours]) => {
     if (text.split(theirs).length !== 2) throw new Error(`docs/several-gateways.md has not once "${theirs}"`)

@@ -6,7 +6,7 @@ import { LabError } from "../../src/lab/demo/Lab.ts"
 import { type Gateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { startKeepalived } from "./keepalived.ts"
 import { dig, inner } from "./lab.ts"
-import { type SiteClient, type SiteGateway, startPings, startSite, watchAddress } from "./site.ts"
+import { type SiteClient, type SiteGateway, startPings, startSite, until, watchAddress } from "./site.ts"
 
 export interface TakeOver {
   /** From the kill until the other gateway had the address that clients dial, in milliseconds. */
@@ -16,12 +16,6 @@ export interface TakeOver {
 }
 
 const other = { gateway: "otherGateway", otherGateway: "gateway" } as const
-
-export const until = (gateway: Gateway, isSo: (report: StatusReport) => boolean) =>
-  gateway.status.pipe(
-    Effect.filterOrFail(isSo, ({ clients, site }) => new LabError({ message: JSON.stringify([site, clients]) })),
-    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300 })
-  )
 
 /** It gets the address next, and knows where all clients are. */
 const isSuccessorOf =
@@ -57,8 +51,20 @@ export const startTakeOvers = Effect.gen(function* () {
 
   let active: SiteGateway = "gateway"
   let opened = 0
+  const loses = Effect.fnUntraced(function* <R>(cause: (active: SiteGateway) => Effect.Effect<unknown, LabError, R>) {
+    const [ends, follows] = [active, other[active]]
+    yield* cause(ends)
+    const since = Date.now()
+    active = follows
+    const moved = yield* addressAt[follows](since)
+    const [atHome, inTheOpen] = yield* Effect.all([home.replyAfter(since), open.replyAfter(since)], both)
+    return {
+      movedMs: moved - since,
+      repliedMs: { client: atHome - since, openClient: inTheOpen - since }
+    } satisfies TakeOver
+  })
   return {
-    postgres: site.postgres,
+    ...site,
     home,
     open,
     gateways,
@@ -99,19 +105,11 @@ export const startTakeOvers = Effect.gen(function* () {
         (lost) => lost.flat()
       )
     }),
-    /** Kills the gateway that has the address. */
-    kill: Effect.gen(function* () {
-      const [ends, follows] = [active, other[active]]
-      yield* gateways[ends].process.kill
-      const killed = Date.now()
-      active = follows
-      const moved = yield* addressAt[follows](killed)
-      const [atHome, inTheOpen] = yield* Effect.all([home.replyAfter(killed), open.replyAfter(killed)], both)
-      return {
-        movedMs: moved - killed,
-        repliedMs: { client: atHome - killed, openClient: inTheOpen - killed }
-      } satisfies TakeOver
-    }),
+    /** The gateway that has the address. */
+    active: Effect.sync(() => active),
+    /** What takes the address from the gateway that has it is done to it. */
+    loses,
+    kill: loses((host) => gateways[host].process.kill),
     /** The other one than the one that has the address follows it from now on. */
     successor: Effect.suspend(() =>
       Effect.flatMap(gateways[active].status, (report) => until(gateways[other[active]], isSuccessorOf(report)))

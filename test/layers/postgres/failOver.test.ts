@@ -50,8 +50,8 @@ const allTold = Effect.fnUntraced(function* (gateways: ReadonlyArray<Gateway>, n
     for (const { told } of gateways) {
       const proxy = yield* told(name)
       assert.isDefined(proxy)
-      assert.strictEqual(nameOf.get(proxy!) ?? name, name)
-      nameOf.set(proxy!, name)
+      assert.strictEqual(nameOf.get(proxy) ?? name, name)
+      nameOf.set(proxy, name)
     }
   }
   return nameOf
