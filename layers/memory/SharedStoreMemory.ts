@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import type { DirectoryEntry } from "../../src/shared/directory.ts"
+import { keptPolicies, type PolicyStore } from "../../src/shared/PolicyStore.ts"
 import {
   type Conflict,
   type Cursor,
@@ -14,6 +15,7 @@ import {
   SharedStoreError,
   type SharedStoreStatus
 } from "../../src/shared/SharedStore.ts"
+import type { PolicyVersion, SitePolicy } from "../../src/shared/SitePolicy.ts"
 
 /** Changes of one page. */
 const pageSize = 1_000
@@ -31,6 +33,10 @@ interface Tables {
   readonly blocks: ReadonlyMap<number, number>
   readonly mappings: ReadonlyMap<string, Kept<MappingChange>>
   readonly directory: ReadonlyMap<string, Kept<DirectoryEntry>>
+  /** The newest one first. */
+  readonly policies: ReadonlyArray<SitePolicy>
+  /** By gateway. */
+  readonly inForce: ReadonlyMap<number, PolicyVersion | null>
   /** What tells each revision from another one with its number, and when it was; the last one is the newest. */
   readonly revisions: ReadonlyArray<{ readonly token: string; readonly at: number }>
 }
@@ -41,6 +47,8 @@ export class SiteMemory {
     blocks: new Map(),
     mappings: new Map(),
     directory: new Map(),
+    policies: [],
+    inForce: new Map(),
     revisions: [{ token: "first", at: 0 }]
   }
   /** Which gateways have signed in since the start. */
@@ -97,6 +105,48 @@ export class SiteMemory {
 
   readonly standing = Effect.sync(() => this.status)
 
+  /** What somebody who is no gateway does; all gateways live. */
+  readonly policyStore: PolicyStore = {
+    newest: Effect.suspend(() =>
+      this.read(({ inForce, policies: [policy = null] }) => ({
+        policy,
+        isOutrun: [...inForce.values()].some(
+          (held) =>
+            held !== null &&
+            (held.version > (policy?.version ?? 0) || (held.version === policy?.version && held.token !== policy.token))
+        )
+      }))
+    ),
+    apply: ({ by, compared, text }) =>
+      this.change<PolicyVersion | null>(({ inForce, policies }, _revision, at) => {
+        if ((policies[0]?.token ?? null) !== compared) return [null, null]
+        const known = [...policies, ...inForce.values()].map((each) => each?.version ?? 0)
+        const policy = {
+          version: Math.max(0, ...known) + 1,
+          token: `00000000-0000-4000-8000-${`${++this.made}`.padStart(12, "0")}`,
+          text,
+          by,
+          at
+        }
+        return [
+          { version: policy.version, token: policy.token },
+          { policies: [policy, ...policies].slice(0, keptPolicies) }
+        ]
+      }),
+    holders: Effect.suspend(() =>
+      this.read(({ gateways, inForce }) =>
+        [...gateways.values()]
+          .toSorted((a, b) => a - b)
+          .map((gateway) => ({ gateway, inForce: inForce.get(gateway) ?? null }))
+      )
+    )
+  }
+
+  /** Without a revision of its own: nobody reads it but who applies. */
+  hold(gateway: number, policy: PolicyVersion | null): void {
+    this.tables = { ...this.tables, inForce: new Map(this.tables.inForce).set(gateway, policy) }
+  }
+
   listen(queue: Queue.Queue<void>): () => void {
     this.listeners.add(queue)
     Queue.offerUnsafe(queue, undefined)
@@ -137,17 +187,28 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
   Layer.effect(
     SharedStore,
     Effect.gen(function* () {
-      const news = yield* Queue.sliding<void>(1)
-      yield* Effect.acquireRelease(
-        Effect.sync(() => site.listen(news)),
-        (forget) => Effect.sync(forget)
-      )
+      const listen = Effect.gen(function* () {
+        const queue = yield* Queue.sliding<void>(1)
+        yield* Effect.acquireRelease(
+          Effect.sync(() => site.listen(queue)),
+          (forget) => Effect.sync(forget)
+        )
+        return queue
+      })
+      const news = yield* listen
+      const policyNews = yield* listen
       const mayGrow = ({ gateways }: Tables): boolean =>
         [...gateways.values()].every((no) => site.signedIn.has(no) || site.forgotten.has(no))
 
       return SharedStore.of({
         status: site.standing,
         news,
+        policyNews,
+        lookAtPolicy: ({ gateway, inForce, known }) =>
+          site.read(({ policies: [policy] }) => {
+            if (gateway !== null) site.hold(gateway, inForce)
+            return policy === undefined ? null : { ...policy, text: policy.token === known ? null : policy.text }
+          }),
         signIn: ({ blocks, cursor, directory, gateway, id }) =>
           site.isTaken
             ? new SharedStoreError({ reason: "Taken", message: `PostgreSQL ${at}: taken — stop it` })

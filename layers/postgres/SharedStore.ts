@@ -8,6 +8,7 @@ import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { maxWritten, SharedStore, type SharedStoreError } from "../../src/shared/SharedStore.ts"
 import { keepConnected } from "./keepConnected.ts"
+import { lookAtPolicy } from "./policies.ts"
 import { readSite } from "./readSite.ts"
 import { headOf, prune } from "./revisions.ts"
 import type { Session } from "./Session.ts"
@@ -23,6 +24,7 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
     SharedStore,
     Effect.gen(function* () {
       const news = yield* Queue.sliding<void>(1)
+      const policyNews = yield* Queue.sliding<void>(1)
       const odd = makeOddities()
 
       const serve = Effect.fnUntraced(function* (session: Session): Effect.fn.Return<never, SharedStoreError> {
@@ -30,7 +32,10 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
         let pruned = yield* monotonicMillis
         for (;;) {
           const found = yield* session.run(headOf)
-          if (found.head !== head) yield* Queue.offer(news, undefined)
+          if (found.head !== head) {
+            yield* Queue.offer(policyNews, undefined)
+            yield* Queue.offer(news, undefined)
+          }
           head = found.head
           yield* Effect.timeoutOrElse(session.notified, { duration: idleMs, orElse: () => Effect.void })
           const now = yield* monotonicMillis
@@ -46,6 +51,8 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
       return SharedStore.of({
         status,
         news,
+        policyNews,
+        lookAtPolicy: (look) => run((at) => lookAtPolicy(look, tellOfRow(at))),
         signIn: (gateway) => run((at) => signIn(at, gateway)),
         lease: (gateway, count) => run(() => leaseBlock(gateway, count)),
         write: (changes) =>

@@ -52,6 +52,14 @@ export const steps: ReadonlyArray<ReadonlyArray<string>> = [
     )`,
     "CREATE INDEX presence_rev_of ON sallyport.presence (gateway, rev)",
     "CREATE INDEX presence_handshake_at ON sallyport.presence (handshake_at)"
+  ],
+  // Of a gateway: what it goes by.
+  [
+    `CREATE TABLE sallyport.policy (
+      version bigint PRIMARY KEY CHECK (version > 0), token uuid NOT NULL DEFAULT gen_random_uuid(), text text NOT NULL,
+      author text NOT NULL, at timestamptz NOT NULL DEFAULT now()
+    )`,
+    "ALTER TABLE sallyport.gateway ADD COLUMN policy_version bigint, ADD COLUMN policy_token uuid"
   ]
 ]
 

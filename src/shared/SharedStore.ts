@@ -4,6 +4,7 @@ import type * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type { StoredMapping } from "../host/StateStore.ts"
 import type { DirectoryEntry } from "./directory.ts"
+import type { PolicyVersion, SitePolicy } from "./SitePolicy.ts"
 
 /**
  * Why a site's store could not do it: `Unreachable` (no connection, or none that may write), `Refused` (a certificate, a
@@ -77,6 +78,19 @@ export type SharedStoreStatus =
   | { readonly _tag: "Connected"; readonly at: string; readonly sinceMs: number }
   | { readonly _tag: "Away"; readonly error: SharedStoreError; readonly sinceMs: number }
 
+/** What a gateway asks for the site's policy with. */
+export interface PolicyLook {
+  /** `null`: it has no number yet, and says nothing of itself. */
+  readonly gateway: number | null
+  /** What it goes by; `null`: its own file. */
+  readonly inForce: PolicyVersion | null
+  /** The token of one whose text it does not need. */
+  readonly known: string | null
+}
+
+/** Without its text where that is known. */
+export type OfferedPolicy = Omit<SitePolicy, "text"> & { readonly text: string | null }
+
 /** Changes of one `write`, at most. */
 export const maxWritten = 1_000
 
@@ -116,5 +130,9 @@ export class SharedStore extends Context.Service<
      */
     readonly forget: (gateway: number) => Effect.Effect<"Forgotten" | "Present" | "Unknown", SharedStoreError>
     readonly read: (gateway: number, after: Cursor | null) => Effect.Effect<SharedPage, SharedStoreError>
+    /** Has one whenever there may be another policy, as `news` has. */
+    readonly policyNews: Queue.Dequeue<void>
+    /** The newest policy; `null`: there is none. A gateway needs not to have signed in. */
+    readonly lookAtPolicy: (look: PolicyLook) => Effect.Effect<OfferedPolicy | null, SharedStoreError>
   }
 >()("sallyport/shared/SharedStore") {}
