@@ -13,6 +13,7 @@ import * as HostIpv6 from "./cli/HostIpv6.ts"
 import * as HostNames from "./cli/HostNames.ts"
 import * as HostProbes from "./cli/HostProbes.ts"
 import * as Keys from "./cli/Keys.ts"
+import * as PolicyStores from "./cli/PolicyStores.ts"
 import { runProcess } from "./cli/runProcess.ts"
 import * as StateFiles from "./cli/StateFiles.ts"
 import { layerScreen } from "./cli/runStatus.ts"
@@ -26,6 +27,7 @@ export const runCli = (argv: ReadonlyArray<string>, programs: Layer.Layer<Progra
     ControlClient.layer,
     layerScreen,
     Keys.layer,
+    PolicyStores.layer,
     StateFiles.layer,
     HostNames.layer,
     HostAddress.layer,

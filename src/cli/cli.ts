@@ -1,4 +1,5 @@
 import * as Command from "effect/cli/Command"
+import { apply } from "./apply.ts"
 import { backup } from "./backup.ts"
 import { bugreport } from "./bugreport.ts"
 import { check } from "./check.ts"
@@ -21,7 +22,7 @@ import { status } from "./status.ts"
 import { up } from "./up.ts"
 import { vipNotify } from "./vipNotify.ts"
 
-/** The `sallyport` command with everything below it; needs `Programs`, `ControlClient`, `StateFiles`, `HostProbes` and `Keys`. */
+/** The `sallyport` command with everything below it; needs `Programs`, `ControlClient`, `PolicyStores`, `StateFiles`, `HostProbes` and `Keys`. */
 export const cli = Command.make("sallyport").pipe(
   Command.withDescription(
     "A zero-trust gateway that lets clients in at once and resolves the names of what they may reach in the background"
@@ -33,6 +34,7 @@ export const cli = Command.make("sallyport").pipe(
     explain,
     log,
     reload,
+    apply,
     doctor,
     bugreport,
     connect,

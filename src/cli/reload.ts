@@ -3,6 +3,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { askReload, type ReloadAnswer } from "./askReload.ts"
 import { ControlError } from "./ControlClient.ts"
+import { changeLines } from "./changeLines.ts"
 import { controlSocketFlags, controlSocketOf } from "./controlSocketFlags.ts"
 import { switchFlag } from "./switchFlag.ts"
 
@@ -22,50 +23,14 @@ export const reload = Command.make(
   Command.withDescription("Let the running gateway read its file anew; nobody is cut whom the change does not concern")
 )
 
-const renderReload = ({
-  file,
-  clients,
-  grants,
-  resolvers,
-  resources,
-  sessions,
-  settings,
-  tookMs,
-  version
-}: ReloadAnswer) => {
-  const lines = [
-    ...changesOf("client", clients),
-    ...changesOf("resource", resources),
-    ...resolvers.map((name) => `changed  resolver set ${name}: its names are looked up anew`),
-    ...settings.map((name) => `changed  ${name}`),
-    ...grantLines(grants)
-  ]
+const renderReload = ({ file, sessions, site, tookMs, version, ...changes }: ReloadAnswer) => {
+  const lines = changeLines(changes)
   return [
     ...(lines.length > 0 ? lines : [`${file ?? "the file"} says what it said before`]),
-    `sessions ${sessions.cut} cut, ${sessions.untouched} untouched; ${clients.untouched} clients untouched`,
+    ...(site === undefined
+      ? []
+      : [`clients, resources and names are policy ${site} of the site, whatever the file says: sallyport apply FILE`]),
+    `sessions ${sessions.cut} cut, ${sessions.untouched} untouched; ${changes.clients.untouched} clients untouched`,
     `policy ${version} is in force after ${tookMs} ms`
   ].join("\n")
 }
-
-/** Names of one kind of change that are shown. */
-const maxNames = 20
-
-const grantLines = ({ added, changed, named, removed }: ReloadAnswer["grants"]): ReadonlyArray<string> => {
-  const all = added + changed + removed
-  if (all === 0) return []
-  const shown = named.slice(0, maxNames).map(({ allows, before, change, client, resource }) => {
-    const was = before === null ? "" : `, was ${before}`
-    return `         ${client}: ${resource} ${allows} ${change}${was}`
-  })
-  const more = all > shown.length ? [`         and ${all - shown.length} more`] : []
-  return [`grants   ${added} added, ${changed} changed, ${removed} removed`, ...shown, ...more]
-}
-
-const changesOf = (what: string, of: ReloadAnswer["clients"]): ReadonlyArray<string> =>
-  (["added", "changed", "removed"] as const).flatMap((change) => {
-    const names = of[change]
-    if (names.length === 0) return []
-    const shown = names.slice(0, maxNames).join(", ")
-    const more = names.length > maxNames ? ` and ${names.length - maxNames} more` : ""
-    return [`${change.padEnd(8)} ${what}${names.length === 1 ? "" : "s"} ${shown}${more}`]
-  })

@@ -12,10 +12,15 @@ export const tellGateway = Effect.fnUntraced(function* (socket: string, file: st
   const changed = yield* Effect.orElseSucceed(fs.realPath(file), () => file)
   return yield* askReload(socket).pipe(
     Effect.matchEffect({
-      onSuccess: ({ file: read, warnings }) => {
+      onSuccess: ({ file: read, site, warnings }) => {
         if (read !== changed) {
           const message = `the file is changed, but the gateway at ${socket} runs with ${read ?? "no file"}; ${file} counts when one starts with it`
           return Effect.fail(new ControlError({ message }))
+        }
+        if (site !== undefined) {
+          return Effect.succeed(
+            `it counts from sallyport apply ${file} on: the gateway goes by policy ${site} of the site`
+          )
         }
         if (warnings.length === 0) return Effect.succeed("the running gateway has taken the change")
         const message = `the running gateway has taken the change, but ${warnings.join("; and ")}`

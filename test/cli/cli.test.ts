@@ -18,6 +18,7 @@ import { HostError } from "../../src/host/HostNetwork.ts"
 import { SomethingWrong } from "../../src/cli/showStatus.ts"
 import { layerUsageErrors } from "../../src/cli/usageError.ts"
 import * as Keys from "../../layers/cli/Keys.ts"
+import * as PolicyStores from "../../layers/cli/PolicyStores.ts"
 import * as StateFiles from "../../layers/cli/StateFiles.ts"
 import * as NameFilesMemory from "../../layers/memory/NameFilesMemory.ts"
 import { portalConfig, portalFile } from "../support/portalWorld.ts"
@@ -116,7 +117,7 @@ const run = (
     const lines = (yield* TestConsole.logLines).map(String)
     const error = Exit.isFailure(exit) ? yield* Effect.flip(exit) : undefined
     return { calls: asked.calls, text: lines.join("\n"), error }
-  }).pipe(Effect.provide([NodeServices.layer, layerStatus, Keys.layer, StateFiles.layer]))
+  }).pipe(Effect.provide([NodeServices.layer, layerStatus, Keys.layer, PolicyStores.layer, StateFiles.layer]))
 
 /** What is warned of meanwhile. */
 const warned = <A, E, R>(program: Effect.Effect<A, E, R>) =>

@@ -27,9 +27,9 @@ resources:
 
 /**
  * `refuses`: it says who it is, and takes no changed file. `halts`: it takes it in part. `other`: it was started with another
- * file. `rotates`: its key is being replaced. `moved`: it was, and alice has the one that is gone.
+ * file. `follows`: it goes by its site's policy. `rotates`: its key is being replaced. `moved`: it was, and alice has the one that is gone.
  */
-type Gateway = "runs" | "refuses" | "halts" | "other" | "rotates" | "moved" | "none"
+type Gateway = "runs" | "refuses" | "halts" | "other" | "follows" | "rotates" | "moved" | "none"
 
 const names = { added: [], changed: [], removed: [], untouched: 0 }
 const reloaded = (file: string, warnings: ReadonlyArray<string>): ReloadAnswer => ({
@@ -65,7 +65,10 @@ const layerControl = (gateway: Gateway, directory: string) =>
       return gateway === "refuses"
         ? Effect.fail(new ControlError({ message: "device cannot change while the gateway runs" }))
         : Effect.succeed(
-            JSON.stringify(reloaded(file, gateway === "halts" ? ["the firewall is as it was: no nft"] : []))
+            JSON.stringify({
+              ...reloaded(file, gateway === "halts" ? ["the firewall is as it was: no nft"] : []),
+              ...(gateway === "follows" ? { site: 7 } : {})
+            })
           )
     },
     lines: () => Stream.empty
@@ -312,6 +315,27 @@ describe("a running gateway that does not take the changed file", () => {
           )
         }),
       "other"
+    )
+  )
+
+  it.effect("or goes by its site's policy, is told with what makes it count", () =>
+    inDirectory(
+      (_, run) =>
+        Effect.gen(function* () {
+          const { error, said } = yield* run(`client add bob --public-key ${key(7)} -c $D/s.yaml`)
+          const reloaded = yield* run("reload -c $D/s.yaml")
+
+          assert.isNull(error)
+          assert.match(
+            said,
+            /^it counts from sallyport apply \S+\/s\.yaml on: the gateway goes by policy 7 of the site$/m
+          )
+          assert.match(
+            reloaded.said,
+            /^clients, resources and names are policy 7 of the site, whatever the file says: /m
+          )
+        }),
+      "follows"
     )
   )
 
