@@ -27,7 +27,7 @@ import { KeyRotation } from "../src/control/standalone/KeyRotation.ts"
 import { Presence } from "../src/shared/Presence.ts"
 import { setOfName } from "../src/control/standalone/chooseResource.ts"
 import { packetPolicy } from "../src/control/standalone/packetPolicy.ts"
-import { Site } from "../src/shared/Site.ts"
+import { Site, type SiteMember } from "../src/shared/Site.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { explainRoute } from "./cli/explainRoute.ts"
 import { layer as fileLogLevel } from "./cli/fileLogLevel.ts"
@@ -94,22 +94,24 @@ export const layer = (
       const { file, levelOfFile, mayStart = Effect.void } = options
       const read = options.read && file ? readFollowed(file, options.read) : options.read
       // They log at the level that the registry has; it asks them when it reads the file anew.
-      const files = yield* Deferred.make<NameFiles["Service"]>()
-      const reading = read && { read: Effect.provideServiceEffect(read, NameFiles, Deferred.await(files)) }
-      const told = Effect.flatMap(NameFiles, (known) => Deferred.succeed(files, known))
+      const known = yield* Deferred.make<NameFiles["Service"]>()
+      const reading = read && { read: Effect.provideServiceEffect(read, NameFiles, Deferred.await(known)) }
+      const told = Effect.flatMap(NameFiles, (files) => Deferred.succeed(known, files))
       const level = Effect.map(Registry, (registry) =>
         levelOfFile === true ? fileLogLevel(() => registry.current().config.logLevel) : Layer.empty
       )
       const policy = Effect.map(Registry, (registry) => () => registry.current().config)
       const site = config.state === null ? Layer.empty : siteOf(config.state, config.stateDir, policy)
       const presence = config.state === null ? Layer.empty : presenceOf(config.state)
+      const kept = config.state === null ? null : yield* keptIn(config.stateDir)
+      const files = Effect.map(policy, (current) => NameFilesLive.layer({ block: current().block }))
       return gateway(options, presence).pipe(
         Layer.provide(site),
         Layer.provide(StateStoreLive.layer(join(config.stateDir, "state.db"), options)),
         Layer.provide(Layer.effectDiscard(Effect.andThen(told, mayStart))),
-        Layer.provide(NameFilesLive.layer({ block: config.block })),
+        Layer.provide(Layer.unwrap(files)),
         Layer.provide(Layer.unwrap(level)),
-        Layer.provide(RegistryLive.layer({ config, ...reading }))
+        Layer.provide(RegistryLive.layer({ config, policy: kept, ...reading }))
       )
     })
   )
@@ -129,6 +131,13 @@ const siteOf = (
         .layer(stateDir, yield* policy)
         .pipe(Layer.provide(SharedStore.layer(address)), Layer.provide(NodeFileSystem.layer))
     })
+  )
+
+/** The same. */
+const keptIn = (stateDir: string) =>
+  Effect.flatMap(
+    load(() => import("./shared/keptPolicy.ts")),
+    ({ readKept }) => readKept(stateDir)
   )
 
 /** The same. */
@@ -166,9 +175,10 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
         const keys = yield* KeyRotation
         const presence = yield* Presence
         const site = yield* Site
+        const sitePolicy = site === null ? () => null : yield* followSite(site, config.stateDir)
         const about = () => {
           const { endpoint, grants } = registry.current().config
-          return { startedAt, ...keys.current(), endpoint, grants }
+          return { startedAt, ...keys.current(), endpoint, grants, sitePolicy: sitePolicy() }
         }
         const http = yield* serveMonitor({
           at: config.listenHttp,
@@ -201,6 +211,13 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
       })
       return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, presence, options)))
     })
+  )
+
+/** What a gateway alone never loads. */
+const followSite = (site: SiteMember, stateDir: string) =>
+  Effect.flatMap(
+    load(() => import("./shared/followPolicy.ts")),
+    ({ followPolicy }) => followPolicy(site, stateDir)
   )
 
 const alone = new ControlError({

@@ -26,7 +26,7 @@ const standing = Effect.flatMap(Site, (site) =>
 
 /** Reads the report from the services at hand. */
 export const gatewayReport = Effect.fnUntraced(function* (
-  gateway: Pick<StatusInput, "startedAt" | "publicKey" | "ending" | "endpoint" | "http" | "grants">
+  gateway: Pick<StatusInput, "startedAt" | "publicKey" | "ending" | "endpoint" | "http" | "grants" | "sitePolicy">
 ) {
   const dataPlane = yield* DataPlane
   const resolutions = yield* Resolutions

@@ -161,6 +161,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
           slots: { own: source.size, used: Math.min(next, source.size) }
         }
       })
+      const { forget, lookAtPolicy, policyNews } = store
       const isOthers = (slot: number) => source.isOthers(slot)
       const told = SharedStateLive.layer({ id, held, isOthers, ask, read })
       const joined = Layer.effectContext(
@@ -177,7 +178,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
                   return source.wantsMore(next) ? shared.again : Effect.void
                 })
             })
-          ).pipe(Context.add(Site, { source, shared, forget: store.forget, standing }))
+          ).pipe(Context.add(Site, { source, shared, forget, policyNews, lookAtPolicy, standing }))
         })
       )
       return joined.pipe(Layer.provide(told), Layer.provide(Layer.succeed(SharedStore, { ...store, signIn })))

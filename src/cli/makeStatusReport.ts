@@ -17,7 +17,7 @@ import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
 import type { SiteReport } from "../shared/Ownership.ts"
-import type { SiteStanding } from "../shared/Site.ts"
+import type { PolicyStanding, SiteStanding } from "../shared/Site.ts"
 import type { VirtualAddress } from "../shared/VirtualAddress.ts"
 import { describeReason } from "./describeReason.ts"
 import { type StatusReport, statusVersion } from "./statusReport.ts"
@@ -59,6 +59,8 @@ export interface StatusInput {
   readonly workerEpoch: number
   /** `null`: the gateway is alone. */
   readonly site: SiteStanding | null
+  /** Left out or `null`: the same. */
+  readonly sitePolicy?: PolicyStanding | null
   /** Where its clients are, and the other gateways; `null`: the same. */
   readonly presence: SiteReport | null
   /** What has been told of the site's virtual address. */
@@ -106,7 +108,7 @@ export const makeStatusReport = (input: StatusInput): StatusReport => {
       startedAt: dateOf(input.startedAt),
       workerEpoch: input.workerEpoch
     },
-    ...(input.site === null ? {} : { site: siteRow(input.site, input.presence, input.virtualAddress, dateOf) }),
+    ...(input.site === null ? {} : { site: siteRow(input.site, input, dateOf) }),
     http:
       input.http === undefined || input.http === null
         ? null
@@ -220,11 +222,11 @@ const gatewayKeyOf = (
 
 const siteRow = (
   { store, ...standing }: SiteStanding,
-  presence: SiteReport | null,
-  told: ReturnType<VirtualAddress["Service"]["told"]>,
+  { presence, sitePolicy = null, virtualAddress: told }: StatusInput,
   dateOf: (time: number) => number
 ) => ({
   ...standing,
+  ...(sitePolicy === null ? {} : { policy: policyRow(sitePolicy, dateOf) }),
   ...(told === null ? {} : { virtualAddress: { ...told, since: dateOf(told.since) } }),
   gateways: (presence?.gateways ?? []).map((gateway) => ({ ...gateway, heardAt: dateOf(gateway.heardAt) })),
   postgres: {
@@ -233,6 +235,11 @@ const siteRow = (
     wrong: store._tag === "Connected" ? null : store.error.message,
     ...(presence?.met == null ? {} : { clockAheadMs: Math.round(dateOf(presence.met.now) - presence.met.dateMs) })
   }
+})
+
+const policyRow = ({ inForce, refused }: PolicyStanding, dateOf: (time: number) => number) => ({
+  inForce,
+  refused: refused === null ? null : { ...refused, since: dateOf(refused.since) }
 })
 
 const datedHealth = (

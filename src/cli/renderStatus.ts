@@ -143,7 +143,7 @@ const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string
     ...(dnsServers.length === 0
       ? []
       : [`${counted(dnsServers.length, "DNS server")}, ${silent === 0 ? "all answer" : `${silent} silent`}`]),
-    ...(site === undefined ? [] : [siteLine(site, at), ...gatewayLines(site, at)])
+    ...(site === undefined ? [] : [siteLine(site, at), ...policyLines(site, at), ...gatewayLines(site, at)])
   ].map((line) => fit(line, width))
 }
 
@@ -154,6 +154,13 @@ const siteLine = (
   const where = postgres.server === null ? "PostgreSQL away" : `PostgreSQL ${postgres.server}`
   const rest = untold === 0 ? "" : `, ${counted(untold, "change")} still to be told`
   return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}${addressOf(virtualAddress, at)}`
+}
+
+const policyLines = ({ policy }: NonNullable<StatusReport["site"]>, at: number): ReadonlyArray<string> => {
+  if (policy === undefined) return []
+  if (policy.inForce === null) return ["policy of its own file: none was applied to the site"]
+  const { at: appliedAt, by, version } = policy.inForce
+  return [`policy ${version} of the site, applied by ${by} ${formatAge(at - appliedAt)} ago`]
 }
 
 const addressOf = (told: NonNullable<StatusReport["site"]>["virtualAddress"], at: number): string =>

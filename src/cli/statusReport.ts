@@ -123,6 +123,15 @@ export const StatusReport = Schema.Struct({
       untold: Schema.Finite,
       /** Slots of a client that are this gateway's to give, and how many of them were set aside for the client with the most. */
       slots: Schema.Struct({ own: Schema.Finite, used: Schema.Finite }),
+      /** Clients, resources and names that all gateways go by. A gateway that has not been restarted since says nothing. */
+      policy: Schema.optionalKey(
+        Schema.Struct({
+          /** Its version, who applied it and when; `null`: the gateway's own file counts. */
+          inForce: Schema.NullOr(Schema.Struct({ version: Schema.Finite, by: Schema.String, at: Millis })),
+          /** Why the site's newest one does not count here, with the fix. */
+          refused: Schema.NullOr(Schema.Struct({ why: Schema.String, since: Millis }))
+        })
+      ),
       /** Whether it has the site's virtual address, in VRRP's words, since it was told; left out: nobody has said anything. */
       virtualAddress: Schema.optionalKey(Schema.Struct({ state: Schema.String, since: Millis })),
       /** All that have been heard of, by number; as it was last known, while PostgreSQL is away. */

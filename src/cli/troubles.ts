@@ -55,6 +55,11 @@ const siteAway: Judgement = ({ at, site }) => {
   return [trouble("odd", `the site is away: ${wrong}`, since, `all goes on meanwhile, ${others}`)]
 }
 
+const refusedPolicy: Judgement = ({ site }) => {
+  const refused = site?.policy?.refused ?? null
+  return refused === null ? [] : [trouble("failing", refused.why, refused.since, "")]
+}
+
 /** As far as is known: the others are not heard of while PostgreSQL is away. */
 const silentGateways: Judgement = ({ site }) =>
   site === undefined || site.postgres.wrong !== null
@@ -387,6 +392,7 @@ const judgements: ReadonlyArray<Judgement> = [
   hostWrong,
   controlPlane,
   siteAway,
+  refusedPolicy,
   silentGateways,
   silentServers,
   defects,

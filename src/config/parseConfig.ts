@@ -13,6 +13,9 @@ const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
   reportInput: true
 })
 
+/** What of a file's settings is replaced before they are looked at together. */
+export type Replaced = Partial<Pick<ConfigFile, "endpoint" | "network" | "state">>
+
 /**
  * Text of a `sallyport.yaml` to a checked configuration, or all that is wrong with it. `file` is for messages only; `read`
  * knows what it has read before.
@@ -20,13 +23,14 @@ const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
 export const parseConfig = (
   text: string,
   file: string,
-  read = makeYamlReader()
+  read = makeYamlReader(),
+  replaced: Replaced = {}
 ): Result.Result<GatewayConfig, ConfigError> => {
   const source = read(text)
   if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
   const decoded = decode(source.success.value)
   if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))
-  return Result.mapError(resolveConfig(decoded.success, source.success, file), (problems) =>
+  return Result.mapError(resolveConfig({ ...decoded.success, ...replaced }, source.success, file), (problems) =>
     configError(file, problems)
   )
 }

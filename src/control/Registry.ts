@@ -3,12 +3,15 @@ import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Schema from "effect/Schema"
 import type { GatewayConfig } from "../config/GatewayConfig.ts"
+import type { SitePolicy } from "../shared/SitePolicy.ts"
 import type { PolicyDifference } from "./standalone/policyDifference.ts"
 
 /** What is wanted, as one immutable value. The version grows with each change while the gateway runs, not with a reload without any. */
 export interface VersionedPolicy {
   readonly version: number
   readonly config: GatewayConfig
+  /** The site's policy that it goes by; `null`: what its own file says of it counts. */
+  readonly site: SitePolicy | null
 }
 
 const Names = Schema.Struct({
@@ -21,6 +24,8 @@ const Names = Schema.Struct({
 /** What a reload came to. */
 export const ReloadReport = Schema.Struct({
   version: Schema.Int,
+  /** Of the site's policy that counts, whatever the file says; left out: the file's own does. */
+  site: Schema.optionalKey(Schema.Int),
   clients: Names,
   resources: Names,
   /** Client × resource; the first of them by name. */
@@ -74,6 +79,11 @@ export class Registry extends Context.Service<
      * in the log included.
      */
     readonly reload: Effect.Effect<ReloadReport, ReloadRefused>
+    /**
+     * The site's policy counts from now on, instead of what the file says of it; applied like a reload, without a look at the
+     * file. Refused as a whole where this gateway cannot go by it.
+     */
+    readonly adopt: (policy: SitePolicy) => Effect.Effect<ReloadReport, ReloadRefused>
     /** Who applies changes; `current` is the new one already. */
     readonly follow: (
       apply: (change: PolicyChange) => Effect.Effect<Applied>

@@ -3,6 +3,7 @@ import type * as Effect from "effect/Effect"
 import type { StateError } from "../host/StateStore.ts"
 import type { SharedState } from "./SharedState.ts"
 import type { SharedStore, SharedStoreStatus } from "./SharedStore.ts"
+import type { SitePolicy } from "./SitePolicy.ts"
 import type { SiteSource } from "./SiteSource.ts"
 
 /** What a gateway of a site has beside its own state. */
@@ -12,6 +13,8 @@ export interface SiteMember {
   readonly shared: SharedState["Service"]
   /** See `SharedStore`. */
   readonly forget: SharedStore["Service"]["forget"]
+  readonly policyNews: SharedStore["Service"]["policyNews"]
+  readonly lookAtPolicy: SharedStore["Service"]["lookAtPolicy"]
   readonly standing: Effect.Effect<SiteStanding, StateError>
 }
 
@@ -28,6 +31,14 @@ export interface SiteStanding {
   readonly untold: number
   /** Of a client: those that are this gateway's to give, and those set aside for the client with the most names. */
   readonly slots: { readonly own: number; readonly used: number }
+}
+
+/** What there is to say of the site's policy. */
+export interface PolicyStanding {
+  /** `null`: the gateway goes by its own file. */
+  readonly inForce: Omit<SitePolicy, "text" | "token"> | null
+  /** Why the site's newest one does not count here, with the fix, and since when by the monotonic clock. */
+  readonly refused: { readonly why: string; readonly since: number } | null
 }
 
 /** `null`: the gateway is alone. */

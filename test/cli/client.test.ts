@@ -322,7 +322,8 @@ describe("a running gateway that does not take the changed file", () => {
     inDirectory(
       (_, run) =>
         Effect.gen(function* () {
-          const { error, said } = yield* run(`client add bob --public-key ${key(7)} -c $D/s.yaml`)
+          yield* run(`client add bob --public-key ${key(7)} -c $D/s.yaml`)
+          const { error, said } = yield* run("client remove bob -c $D/s.yaml")
           const reloaded = yield* run("reload -c $D/s.yaml")
 
           assert.isNull(error)

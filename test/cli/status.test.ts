@@ -80,8 +80,11 @@ describe("the status report", () => {
     ]
     const owners = new Map([[ClientId.make("bob"), 1]])
     const met = { now: input.now - 500, dateMs: input.at - 500 - 1_200 }
-    const told = makeStatusReport({ ...input, site: standing, presence: { met, gateways, owners } })
+    const inForce = { version: 7, by: "alice@gw1", at: input.at - 60_000 }
+    const sitePolicy = { inForce, refused: { why: "it is too new", since: input.now - 1_000 } }
+    const told = makeStatusReport({ ...input, site: standing, sitePolicy, presence: { met, gateways, owners } })
     assert.strictEqual(told.site?.postgres.clockAheadMs, 1_200)
+    assert.deepStrictEqual(told.site?.policy, { inForce, refused: { why: "it is too new", since: input.at - 1_000 } })
     assert.deepInclude(told.site?.gateways[0], { gateway: 0, alive: false, heardAt: input.at - 60_000 })
     assert.deepStrictEqual(
       told.clients.map(({ owner }) => owner),
@@ -89,6 +92,7 @@ describe("the status report", () => {
     )
     const lines = renderStatus(told).split("\n")
     assert.include(lines, "gateway 2 of its site: PostgreSQL db1:5432 for 1 min")
+    assert.include(lines, "policy 7 of the site, applied by alice@gw1 1 min ago")
     assert.include(lines, "gateway 0: silent for 1 min")
     assert.include(lines, "gateway 1: 1 client connected, has the virtual address")
     assert.include(lines, "gateway 8: 3 clients connected")

@@ -55,7 +55,7 @@ describe("what is wrong", () => {
     assert.deepStrictEqual(told({}), [])
   })
 
-  it("a site's PostgreSQL that is away is odd, with how long others' names go on; a failure where new names get no addresses", () => {
+  it("a site's PostgreSQL that is away is odd, with how long others' names go on; a failure where new names get no addresses, or its policy does not count", () => {
     const wrong = "PostgreSQL db1:5432: connect ECONNREFUSED — see whether it runs there"
     const site = {
       gateway: 1,
@@ -75,7 +75,12 @@ describe("what is wrong", () => {
     )
     const [[gravity, what] = []] = told({ site: { ...site, gateway: null, slots: { own: 0, used: 0 } } })
     assert.deepStrictEqual([gravity, what], ["failing", `new names get no proxy IPs: ${wrong}`])
-    assert.deepStrictEqual(told({ site: { ...site, postgres: { server: "db1:5432", since: at, wrong: null } } }), [])
+    const postgres = { server: "db1:5432", since: at, wrong: null }
+    assert.deepStrictEqual(told({ site: { ...site, postgres } }), [])
+    const why = "the site has policy 5, and policy 7 goes on here: PostgreSQL was put back — apply again"
+    const policy = { inForce: { version: 7, by: "alice@gw1", at }, refused: { why, since: at - 60_000 } }
+    assert.deepStrictEqual(told({ site: { ...site, postgres, policy } }), [["failing", why, 60, ""]])
+    assert.deepStrictEqual(told({ site: { ...site, postgres, policy: { ...policy, refused: null } } }), [])
   })
 
   it("another gateway of the site that is silent is odd, unless nobody is heard of, as PostgreSQL is away", () => {

@@ -45,6 +45,8 @@ interface Site {
   /** Of both gateways, without the places of each. */
   readonly config: string
   readonly postgres: Postgres
+  /** The site's there. */
+  readonly database: string
   readonly nameServer: NameServer
   /** Starts it, or starts it again with the state that it left. */
   readonly start: (gateway: SiteGateway) => Effect.Effect<Gateway, LabError, Lab | Scope.Scope>
@@ -94,6 +96,7 @@ state: postgres://sallyport@${inner.dns.v4}:${postgres.port}/${database}?sslroot
   return {
     config,
     postgres,
+    database,
     nameServer,
     start: (gateway) => startGateway({ config, host: gateway, name: gateway }),
     connect

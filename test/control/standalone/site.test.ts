@@ -387,8 +387,8 @@ describe("gateways of a site", () => {
 
         const after = { ...config, grants: [] }
         yield* names.retake({
-          before: { version: 1, config },
-          after: { version: 2, config: after },
+          before: { version: 1, config, site: null },
+          after: { version: 2, config: after, site: null },
           difference: policyDifference(config, after)
         })
         yield* authorizations.revoke(client, null)

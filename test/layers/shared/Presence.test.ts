@@ -67,7 +67,7 @@ const start = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Gateway, never, Scope.Scope> {
   const standing = Effect.succeed({ gateway: no, blocks: [], cursor: null, readAt: null })
   const shared = { standing, store: Effect.succeed({ _tag: "Connected", at: "memory", sinceMs: 0 }) }
-  const policy = { version: 1, config: { ...config, clients: clients.map(configured) } }
+  const policy = { version: 1, config: { ...config, clients: clients.map(configured) }, site: null }
   const layer = PresenceLive.layer.pipe(
     Layer.provideMerge([DataPlaneRecording.layer, VirtualAddressLive.layer]),
     Layer.provide([
