@@ -8,6 +8,7 @@ import * as tls from "node:tls"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { recordType } from "../../src/dns/registry.ts"
+import { LabError } from "../../src/lab/demo/Lab.ts"
 import { Upstream } from "../../src/dns/Upstream.ts"
 import type { ResolverServer } from "../../src/model/ResolverSet.ts"
 import * as UpstreamLive from "../../layers/dns/Upstream.ts"
@@ -68,12 +69,12 @@ remote-control:
         })
     )
     let output = ""
-    yield* Effect.callback<void, Error>((resume) => {
+    yield* Effect.callback<void, LabError>((resume) => {
       child.stderr.on("data", (chunk: Buffer) => {
         output += chunk.toString()
         if (output.includes("start of service")) resume(Effect.void)
       })
-      child.once("exit", () => resume(Effect.fail(new Error(`unbound has ended: ${output}`))))
+      child.once("exit", () => resume(Effect.fail(new LabError({ message: `unbound has ended: ${output}` }))))
     })
     return { plain, overTls, overHttps, pin: certificate.pin }
   })
