@@ -109,6 +109,7 @@ export class DesiredState {
         return this.setPolicy(command)
       case "SetKeys":
         return this.setKeys(command)
+      case "SetSiblings":
       case "SetRelays":
       case "SetHostCandidates":
         this.latest.set(command._tag, command)

@@ -17,6 +17,7 @@ export type Command =
   | RemoveClient
   | DisconnectClient
   | SetKnownEndpoints
+  | SetSiblings
   | SetResource
   | RevokeResource
   | SetMapping
@@ -93,6 +94,27 @@ export interface KnownEndpoint {
   readonly local: string | null
   readonly lastTai64n: string | null
   readonly sentTick: number
+}
+
+/**
+ * The other gateways of the site that live, all of them from now on, for what is handed over while one is drained. Until it is
+ * said there are none.
+ */
+export interface SetSiblings {
+  readonly _tag: "SetSiblings"
+  /** This one's number in the site, and whether it gives its clients away. */
+  readonly gateway: number
+  readonly draining: boolean
+  readonly siblings: ReadonlyArray<Sibling>
+}
+
+export interface Sibling {
+  /** 0…255. */
+  readonly gateway: number
+  /** Where its WireGuard port is reached by the others; `null`: not known, until it is heard of. */
+  readonly address: string | null
+  readonly port: number
+  readonly draining: boolean
 }
 
 interface RemoveClient {

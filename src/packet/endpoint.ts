@@ -13,7 +13,8 @@ export interface Endpoint {
   interfaceIndex: number
   /**
    * 0: reached directly. Else the handle of a relay's channel: `remote` is then the peer behind the relay, `local` our
-   * address at the relay, and datagrams travel as ChannelData (RFC 8656 §12) to and from the relay itself.
+   * address at the relay, and datagrams travel as ChannelData (RFC 8656 §12) to and from the relay itself. Below 0: by
+   * another gateway of the site, which has `local` (`HandOver`).
    */
   channel: number
 }

@@ -289,13 +289,13 @@ describe("what was seen here is said again", () => {
     const { first, site } = settled()
     const ownership = first.ownership!
     ownership.observe(stateOf(alice, { handshakeAt: first.now, lastTai64n: "1".repeat(24) }))
-    const { sightings } = ownership.hello(0)
+    const { sightings } = ownership.hello(0, 51_820)
     assert.lengthOf(sightings, 1)
     assert.deepStrictEqual(ownership.miss(first.now), [])
-    assert.deepStrictEqual(ownership.hello(0).sightings, sightings)
+    assert.deepStrictEqual(ownership.hello(0, 51_820).sightings, sightings)
     ownership.miss(first.now)
     site.pass(1_000)
-    assert.deepStrictEqual(ownership.hello(0).sightings, [])
+    assert.deepStrictEqual(ownership.hello(0, 51_820).sightings, [])
   })
 })
 
@@ -332,7 +332,7 @@ describe("a client", () => {
   it("is counted as long as it is connected, whatever device it has", () => {
     const { first } = settled()
     const ownership = first.ownership!
-    const before = ownership.hello(0).clients
+    const before = ownership.hello(0, 51_820).clients
     const dave = ClientId.make("dave")
     const counted = [
       stateOf(dave, { connected: true }),
@@ -341,12 +341,12 @@ describe("a client", () => {
       stateOf(dave, { connected: true })
     ].map((state) => {
       ownership.observe(state)
-      return ownership.hello(0).clients - before
+      return ownership.hello(0, 51_820).clients - before
     })
     ownership.leave(dave)
     ownership.leave(dave)
     assert.deepStrictEqual(counted, [1, 1, 0, 1])
-    assert.strictEqual(ownership.hello(0).clients, before)
+    assert.strictEqual(ownership.hello(0, 51_820).clients, before)
   })
 
   it("that is none any more, or whose device is another one's now, is not told of", () => {
@@ -357,7 +357,7 @@ describe("a client", () => {
     ownership.observe(stateOf(bob, { handshakeAt: first.now, publicKey: keyOf(alice) }))
     ownership.observe(stateOf(alice, { handshakeAt: first.now }))
     assert.deepStrictEqual(
-      ownership.hello(0).sightings.map(({ publicKey }) => publicKey),
+      ownership.hello(0, 51_820).sightings.map(({ publicKey }) => publicKey),
       [keyOf(alice)]
     )
   })
@@ -367,7 +367,7 @@ describe("a client", () => {
     const near = { address: "fe80::1", port: 1_000, interfaceIndex: 2 }
     first.ownership!.observe(stateOf(alice, { handshakeAt: first.now, lastTai64n: "f".repeat(24), endpoint: near }))
     first.ownership!.observe(stateOf(bob, { handshakeAt: first.now, lastTai64n: "f".repeat(24), path: "direct" }))
-    assert.deepStrictEqual(first.ownership!.hello(0).sightings, [])
+    assert.deepStrictEqual(first.ownership!.hello(0, 51_820).sightings, [])
   })
 })
 

@@ -2,7 +2,7 @@
 import { makeNodePrimitives } from "../../layers/dataplane/nodePrimitives.ts"
 import { makeMemoryPacketIo, type MemoryPacketIo } from "../../layers/memory/memoryPacketIo.ts"
 import type { Command, SetKnownEndpoints } from "../../src/dataplane/commands.ts"
-import { countersByteLength } from "../../src/dataplane/counters.ts"
+import { countersByteLength, readCounters } from "../../src/dataplane/counters.ts"
 import { Engine } from "../../src/dataplane/engine/engine.ts"
 import type { EngineState } from "../../src/dataplane/engine/engineState.ts"
 import type { RemoteCandidates } from "../../src/ice/remoteCandidates.ts"
@@ -29,17 +29,23 @@ import {
 export interface LoneEngine {
   readonly engine: Engine
   readonly io: MemoryPacketIo
+  readonly readCounters: () => Record<string, number>
 }
 
-export const loneEngine = (onDatagram: (datagram: Uint8Array, to: Endpoint) => void = () => {}): LoneEngine => {
+export const loneEngine = (
+  onDatagram: (datagram: Uint8Array, to: Endpoint) => void = () => {},
+  onPacket: (packet: Uint8Array) => void = () => {},
+  privateKey: Uint8Array = gatewayPrivateKey
+): LoneEngine => {
   const arena = new Arena(new ArrayBuffer(1 << 20))
-  const io = makeMemoryPacketIo(arena, { datagram: (to, bytes) => onDatagram(bytes, to), packet: () => {} })
+  const io = makeMemoryPacketIo(arena, { datagram: (to, bytes) => onDatagram(bytes, to), packet: onPacket })
   const primitives = makeNodePrimitives(arena.bytes)
   const counters = new Float64Array(countersByteLength / 8)
   const sizes = { mtu: 1_280, maxSessions: 64 }
   return {
     io,
-    engine: new Engine({ epoch: 1, arena, io, primitives, counters, privateKey: gatewayPrivateKey, ...sizes })
+    readCounters: () => readCounters(counters),
+    engine: new Engine({ epoch: 1, arena, io, primitives, counters, privateKey, ...sizes })
   }
 }
 

@@ -61,7 +61,7 @@ export class ClientReports {
 
 /** A relay's address is none of ours. */
 const localOf = ({ peer: { endpoint, hasEndpoint } }: ClientEntry): string | null =>
-  hasEndpoint && endpoint.channel === 0 && !equal(endpoint.local, nowhere) ? formatAddress(endpoint.local) : null
+  hasEndpoint && endpoint.channel <= 0 && !equal(endpoint.local, nowhere) ? formatAddress(endpoint.local) : null
 
 const nowhere = words()
 
@@ -73,5 +73,5 @@ const endpointOf = ({ interfaceIndex, port, remote }: Readonly<Endpoint>): Socke
 
 const pathOf = ({ agent, peer }: ClientEntry): "direct" | "relayed" | null => {
   if (agent === undefined || agent.path === null) return null
-  return agent.relayed || peer.endpoint.channel !== 0 ? "relayed" : "direct"
+  return agent.relayed || peer.endpoint.channel > 0 ? "relayed" : "direct"
 }

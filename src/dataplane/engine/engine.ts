@@ -25,6 +25,7 @@ import { Connections } from "./connections.ts"
 import { Executor } from "./executor.ts"
 import { EngineState } from "./engineState.ts"
 import { FlowProbes } from "./flowProbes.ts"
+import { Handed, HandOver } from "./handOver.ts"
 import { Inbound } from "./inbound.ts"
 import { Initiations } from "./initiations.ts"
 import { Link } from "./link.ts"
@@ -91,6 +92,7 @@ export class Engine {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
   private readonly channels = new ChannelTable()
+  private readonly handOver: HandOver
   private readonly uplink: Uplink
   private readonly link: Link
   private readonly probes: FlowProbes
@@ -132,7 +134,8 @@ export class Engine {
       ...(options.reserve === undefined ? {} : { reserve: options.reserve }),
       hashSeed: seed
     })
-    this.uplink = new Uplink(this.state, this.channels, arena)
+    this.handOver = new HandOver(this.state, primitives, options.privateKey, arena)
+    this.uplink = new Uplink(this.state, this.channels, this.handOver, arena)
     this.wireguard = new WireGuard({
       primitives,
       privateKey: options.privateKey,
@@ -145,7 +148,7 @@ export class Engine {
     const checksum = options.checksum ?? makeChecksum(arena.bytes)
     const { batch, joinTcp, joinUdp } = options.offloads ?? { batch: false, joinTcp: false, joinUdp: false }
     this.checksum = checksum
-    this.link = new Link(this.state, this.wireguard, this.uplink, arena, checksum, batch)
+    this.link = new Link(this.state, this.wireguard, this.uplink, this.handOver, arena, checksum, batch)
     this.tun = new TunWriter(this.state, checksum, { tcp: joinTcp, udp: joinUdp })
     this.probes = new FlowProbes(this.state, this.link, arena, seed)
     this.inbound = new Inbound(this.state, this.link, this.probes, options.mtu)
@@ -160,7 +163,16 @@ export class Engine {
       options.sockets ?? { port: 0, ipv4: true, ipv6: true }
     )
     this.control = new ControlEvents(this.state, this.link, arena, (client) => this.connections.lost(client, "Goodbye"))
-    this.outbound = new Outbound(this.state, this.link, this.probes, this.tun, this.control, arena, options.mtu)
+    this.outbound = new Outbound(
+      this.state,
+      this.link,
+      this.probes,
+      this.handOver,
+      this.tun,
+      this.control,
+      arena,
+      options.mtu
+    )
     this.client = new ClientEnd(this.state, this.link, this.tun, this.control)
     this.initiations = new Initiations(this.state, this.wireguard, housekeepingMs, seed)
     this.namesInUse = new NamesInUse(this.state)
@@ -172,7 +184,8 @@ export class Engine {
       this.control,
       this.connections,
       this.reports,
-      this.initiations
+      this.initiations,
+      this.handOver
     )
     this.lookAheadFrom = options.lookAheadFrom ?? lookAheadFrom
     this.udpAt = arena.reserve(collectedBytes + receiveCapacity + 64)
@@ -221,6 +234,7 @@ export class Engine {
   /** Forgets every key. The engine must not be used afterwards. */
   close(): void {
     this.connections.close()
+    this.handOver.close()
     this.wireguard.close()
   }
 
@@ -283,9 +297,9 @@ export class Engine {
           connections.stun(offset, length, source)
           continue
         }
-        const code = wireguard.receive(offset, length, source, now)
+        let code: number = wireguard.receive(offset, length, source, now)
+        if (code > ReceiveCode.Handled) code = this.notTaken(code, offset, length, source, now)
         counters[receiveBase + code]!++
-        if (code === ReceiveCode.UnknownReceiver) this.unknownReceiver(offset, length, source, now)
         if (code !== ReceiveCode.Data) continue
         const client = state.clients.get(wireguard.peer.user)
         if (client === undefined) continue
@@ -311,9 +325,25 @@ export class Engine {
     return reads
   }
 
-  /** Answers to what we have given up are no reason to ask again. */
-  private unknownReceiver(offset: number, length: number, from: Readonly<Endpoint>, now: number): void {
-    if (this.state.bytes[offset] === messageTransport) this.initiations.heard(from, length, now)
+  /** What became of a datagram that is nothing for WireGuard as it came. */
+  private notTaken(code: number, offset: number, length: number, from: Readonly<Endpoint>, now: number): number {
+    const { handOver, initiations } = this
+    if (code === ReceiveCode.Malformed && handOver.open(offset, length, from)) return this.handedOver(now)
+    // Answers to what we have given up are no reason to ask again.
+    if (code !== ReceiveCode.UnknownReceiver || this.state.bytes[offset] !== messageTransport) return code
+    if (initiations.knows(from)) handOver.pass(Handed.FromClient, from, offset, length)
+    initiations.heard(from, length, now)
+    return code
+  }
+
+  private handedOver(now: number): number {
+    const { handOver, wireguard } = this
+    const { kind, plainLength: length, plainOffset: offset, source } = handOver
+    if (kind === Handed.FromClient) return wireguard.receive(offset, length, source, now)
+    if (kind === Handed.ToClient) this.uplink.sendAs(source, offset, length)
+    else if (kind === Handed.FromNetwork) this.inbound.handedOver(offset, length)
+    else if (kind === Handed.ToNetwork) this.outbound.handedOver(offset, length)
+    return ReceiveCode.Handled
   }
 
   private readTun(): number {

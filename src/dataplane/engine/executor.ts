@@ -28,6 +28,7 @@ import type { Connections } from "./connections.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import type { EngineState } from "./engineState.ts"
 import type { FlowProbes } from "./flowProbes.ts"
+import type { HandOver } from "./handOver.ts"
 import type { Initiations } from "./initiations.ts"
 import type { Outbound } from "./outbound.ts"
 
@@ -43,6 +44,7 @@ export class Executor {
   private readonly connections: Connections
   private readonly reports: ClientReports
   private readonly initiations: Initiations
+  private readonly handOver: HandOver
   private readonly addresses = new AddressCache()
   private readonly real = words()
   private readonly inside = words()
@@ -58,7 +60,8 @@ export class Executor {
     control: ControlEvents,
     connections: Connections,
     reports: ClientReports,
-    initiations: Initiations
+    initiations: Initiations,
+    handOver: HandOver
   ) {
     this.state = state
     this.wireguard = wireguard
@@ -68,6 +71,7 @@ export class Executor {
     this.connections = connections
     this.reports = reports
     this.initiations = initiations
+    this.handOver = handOver
     state.clients.onRemoved(({ peer }) => wireguard.removePeer(peer))
     state.resources.onRemoved((index) => void this.lastResources.delete(index))
   }
@@ -100,6 +104,8 @@ export class Executor {
         return this.setPolicy(order)
       case "SetKeys":
         return this.setKeys(order)
+      case "SetSiblings":
+        return this.handOver.set(order)
       case "SetRelays":
         return this.connections.setRelays(order)
       case "SetHostCandidates":
@@ -384,6 +390,8 @@ export class Executor {
 
   private setKeys({ endingKey, privateKey }: SetKeys): void {
     this.wireguard.setKeys(fromBase64(privateKey, 32)!, endingKey === null ? null : fromBase64(endingKey, 32)!)
+    // While keys change, each gateway has the ending one, be it as its only one.
+    this.handOver.setKey(fromBase64(endingKey ?? privateKey, 32)!)
   }
 
   private setPolicy(order: SetPolicy): void {

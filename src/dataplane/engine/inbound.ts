@@ -37,6 +37,7 @@ export class Inbound {
   private readonly offsets = new Int32Array(lookAheadPackets)
   private readonly lengths = new Int32Array(lookAheadPackets)
   private count = 0
+  private isHanded = false
   /** What the kernel left undone of the packet at hand. */
   private header: Readonly<VirtioHeader>
 
@@ -64,6 +65,15 @@ export class Inbound {
     this.count = 0
     this.header = whole
     for (let i = 0; i < count; i++) this.packet(offsets[i]!, lengths[i]!)
+    this.header = this.state.io.tunHeader
+  }
+
+  /** A packet that another gateway has no flow for: its client was here. */
+  handedOver(offset: number, length: number): void {
+    this.header = whole
+    this.isHanded = true
+    this.packet(offset, length)
+    this.isHanded = false
     this.header = this.state.io.tunHeader
   }
 
@@ -121,7 +131,7 @@ export class Inbound {
           view.query ? 0 : view.sourcePort
         )
     if (slot < 0) {
-      state.count("inbound.no_session")
+      if (this.unknown(client, "inbound.no_session")) return
       if (state.packets.unknownFlows === "probed") this.probes.segment(client, view)
       return
     }
@@ -151,8 +161,7 @@ export class Inbound {
   private laterFragment(client: ClientEntry): void {
     const { state, view, destination } = this
     if (!state.fragments.follow(toClient, client.index, view, view.source, destination, state.now)) {
-      state.count("inbound.fragment")
-      return
+      return void this.unknown(client, "inbound.fragment")
     }
     if (!equal(destination, view.source)) rewriteSource(state.bytes, view, destination, 0)
     this.forward(client)
@@ -179,10 +188,7 @@ export class Inbound {
           quoted.query ? 0 : quoted.destinationPort
         )
       : -1
-    if (slot < 0) {
-      state.count("inbound.no_session")
-      return
-    }
+    if (slot < 0) return void this.unknown(client, "inbound.no_session")
     const mapping = state.sessions.mappingOf(slot)
     if (mapping >= 0 && isUnreachable(view)) {
       state.suspect(mapping, "Unreachable")
@@ -201,6 +207,13 @@ export class Inbound {
     }
     state.count("inbound.icmp_error")
     this.forward(client)
+  }
+
+  /** A packet of no flow that is known here. Whether it is known at another gateway. */
+  private unknown(client: ClientEntry, counter: "inbound.no_session" | "inbound.fragment"): boolean {
+    const isElsewhere = !this.isHanded && this.link.handOver(client, this.view, this.header)
+    if (!isElsewhere) this.state.count(counter)
+    return isElsewhere
   }
 
   private forward(client: ClientEntry): void {

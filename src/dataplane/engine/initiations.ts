@@ -83,6 +83,11 @@ export class Initiations {
     this.endpoints.put(client).budget.answered()
   }
 
+  /** Some client was there last. */
+  knows(from: Readonly<Endpoint>): boolean {
+    return this.endpoints.find(from) !== undefined
+  }
+
   /** After a start: the client is to be called, unless it turns out to be here. */
   resume(client: ClientEntry): void {
     this.withdraw(client)

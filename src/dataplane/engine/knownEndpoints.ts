@@ -3,7 +3,8 @@
  * that another gateway told of. Neither a look-up nor a move allocates anything.
  */
 import { hashFlow } from "../../nat/hashIndex.ts"
-import { type Endpoint, sameRemote } from "../../packet/endpoint.ts"
+import { equal } from "../../packet/address.ts"
+import type { Endpoint } from "../../packet/endpoint.ts"
 import type { Peer } from "../../wireguard/WireGuard.ts"
 import { CallBudget } from "./callBudget.ts"
 import type { ClientEntry } from "./clientTable.ts"
@@ -65,7 +66,7 @@ export class KnownEndpoints {
   find(from: Readonly<Endpoint>, than?: EndpointRow): EndpointRow | undefined {
     if (this.chained === 0) return undefined
     let row = than === undefined ? this.chains[this.chainOf(this.hashOf(from))] : than.older
-    while (row !== undefined && !(row.peer.hasEndpoint && sameRemote(row.peer.endpoint, from))) row = row.older
+    while (row !== undefined && !(row.peer.hasEndpoint && isThere(row.peer.endpoint, from))) row = row.older
     return row
   }
 
@@ -114,6 +115,10 @@ export class KnownEndpoints {
     }
   }
 }
+
+/** Whether by another gateway or not: below 0 are no relays' channels. */
+const isThere = (a: Readonly<Endpoint>, b: Readonly<Endpoint>): boolean =>
+  a.port === b.port && Math.max(a.channel, 0) === Math.max(b.channel, 0) && equal(a.remote, b.remote)
 
 const noChains = (size: number): Array<EndpointRow | undefined> =>
   Array.from<EndpointRow | undefined>({ length: size }).fill(undefined)

@@ -14,6 +14,7 @@ import { gsoNone, type VirtioHeader } from "../offload/virtioHeader.ts"
 import { counterIndex } from "../counters.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
+import { Handed, type HandOver } from "./handOver.ts"
 import type { Uplink } from "./uplink.ts"
 
 const segments = counterIndex["tun.segments"]
@@ -30,6 +31,7 @@ export class Link {
   private readonly state: EngineState
   private readonly wireguard: WireGuard
   private readonly uplink: Uplink
+  private readonly way: HandOver
   private readonly out: number
   private readonly stagedAt: number
   private readonly segmenter: Segmenter
@@ -47,6 +49,7 @@ export class Link {
     state: EngineState,
     wireguard: WireGuard,
     uplink: Uplink,
+    handOver: HandOver,
     arena: Arena,
     checksum: Checksum,
     batching: boolean
@@ -54,6 +57,7 @@ export class Link {
     this.state = state
     this.wireguard = wireguard
     this.uplink = uplink
+    this.way = handOver
     this.out = arena.reserve(outCapacity)
     this.stagedAt = arena.reserve(outCapacity)
     this.segmenter = new Segmenter(arena.bytes, checksum)
@@ -76,6 +80,16 @@ export class Link {
     }
   }
 
+  /** Hands such a packet to the gateway that its client comes from, if one gives it away. */
+  handOver(client: ClientEntry, view: Readonly<PacketView>, header: Readonly<VirtioHeader>): boolean {
+    const { segmenter, way } = this
+    if (!way.concerns(client)) return false
+    if (header.kind === gsoNone) return way.pass(Handed.FromNetwork, client.peer.endpoint, view.offset, view.length)
+    if (!segmenter.begin(view, header)) return false
+    while (segmenter.next()) way.pass(Handed.FromNetwork, client.peer.endpoint, segmenter.offset, segmenter.length)
+    return true
+  }
+
   /** Sends arena[offset, offset + length); 16 bytes behind it may be overwritten. */
   toClient(client: ClientEntry, offset: number, length: number): void {
     const { state } = this
@@ -93,7 +107,11 @@ export class Link {
       state.count(kept ? "inbound.staged" : pathless ? "inbound.no_path" : "inbound.stage_full")
       return
     }
-    if (header > 0) this.uplink.writeHeader(peer.endpoint, at, sealed)
+    if (header > 0) {
+      // One by one: that is for a moment.
+      if (peer.endpoint.channel < 0) return this.uplink.send(peer.endpoint, at + header, sealed)
+      this.uplink.writeHeader(peer.endpoint, at, sealed)
+    }
     if (client.agent !== undefined) client.agent.activity(state.now)
     const whole = sealed + header
     if (this.batchCount > 0 && whole > this.batchSize) {

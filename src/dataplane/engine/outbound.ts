@@ -24,6 +24,7 @@ import type { ClientEntry, ClientResource } from "./clientTable.ts"
 import type { ControlEvents } from "./controlEvents.ts"
 import { awaitedKey, type EngineState } from "./engineState.ts"
 import type { FlowProbes } from "./flowProbes.ts"
+import { Handed, type HandOver } from "./handOver.ts"
 import type { Link } from "./link.ts"
 import type { TunWriter } from "./tunWriter.ts"
 
@@ -43,6 +44,7 @@ export class Outbound {
   private readonly state: EngineState
   private readonly link: Link
   private readonly probes: FlowProbes
+  private readonly way: HandOver
   private readonly tun: TunWriter
   private readonly control: ControlEvents
   private readonly mtu: number
@@ -59,6 +61,7 @@ export class Outbound {
   private readonly real: Words = words()
   /** Parked packets that come out are told apart: they are never parked again. */
   private releasing = false
+  private isHanded = false
   /** Packets that were added. */
   private readonly clients: Array<ClientEntry> = []
   private readonly offsets = new Int32Array(lookAheadPackets)
@@ -69,6 +72,7 @@ export class Outbound {
     state: EngineState,
     link: Link,
     probes: FlowProbes,
+    way: HandOver,
     tun: TunWriter,
     control: ControlEvents,
     arena: Arena,
@@ -77,6 +81,7 @@ export class Outbound {
     this.state = state
     this.link = link
     this.probes = probes
+    this.way = way
     this.tun = tun
     this.control = control
     this.mtu = mtu
@@ -185,6 +190,18 @@ export class Outbound {
     })
   }
 
+  /** A packet that another gateway knows no way for yet: its client was here. */
+  handedOver(offset: number, length: number): void {
+    const { state, view } = this
+    this.work()
+    if (parsePacket(state.bytes, offset, length, view) !== 0) return state.count("outbound.malformed")
+    const client = state.clients.owner(view.source)
+    if (client === undefined) return state.count("outbound.source_spoofed")
+    this.isHanded = true
+    this.packet(client, offset, length)
+    this.isHanded = false
+  }
+
   /** Whether orders wait that packets go before; when none does any more, what would have been refused is looked at again. */
   ordersWait(wait: boolean): void {
     const { state } = this
@@ -260,6 +277,7 @@ export class Outbound {
     const { sessions, translations } = state
     const mapping = translations.find(client.index, view.destination)
     if (mapping < 0) {
+      if (this.handOver(client)) return -1
       const { unmapped } = state.packets
       if (unmapped === "awaited" && this.await(client, syn)) return -1
       if (unmapped === "prohibited") {
@@ -279,6 +297,7 @@ export class Outbound {
     const lookup = translations.state(mapping)
     if (!established && (lookup === MappingState.Resolving || lookup === MappingState.Unasked)) {
       if (lookup === MappingState.Unasked) state.suspect(mapping, "Unmapped")
+      if (this.handOver(client)) return -1
       // The rest of the datagram would not wait with it.
       if (view.fragment) {
         state.count("outbound.fragment")
@@ -331,6 +350,16 @@ export class Outbound {
     const { real, state, view } = this
     if (view.protocol !== protocolTcp && !view.echo) return
     state.journal.addresses.tried(client.index, mapping, real, state.now)
+  }
+
+  /** What is still to be found out here, the gateway knows that the client comes from. */
+  private handOver(client: ClientEntry): boolean {
+    const { view, way } = this
+    return (
+      !this.isHanded &&
+      way.concerns(client) &&
+      way.pass(Handed.ToNetwork, client.peer.endpoint, view.offset, view.length)
+    )
   }
 
   /** A new session for the packet, or −1, told: the client opens too many, or no port is left. */

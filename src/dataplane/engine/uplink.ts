@@ -4,9 +4,10 @@
  */
 import { type ChannelTable, channelHeaderLength, writeChannelHeader } from "../../ice/channelTable.ts"
 import type { Arena } from "../../packet/arena.ts"
-import type { Endpoint } from "../../packet/endpoint.ts"
+import { copyEndpoint, type Endpoint, makeEndpoint } from "../../packet/endpoint.ts"
 import { counterIndex } from "../counters.ts"
 import type { EngineState } from "./engineState.ts"
+import type { HandOver } from "./handOver.ts"
 
 const udpSent = counterIndex["udp.sent"]
 const udpSendFailed = counterIndex["udp.send_failed"]
@@ -21,11 +22,14 @@ const ordinary = 0
 export class Uplink {
   private readonly state: EngineState
   private readonly channels: ChannelTable
+  private readonly handOver: HandOver
   private readonly at: number
+  private readonly direct = makeEndpoint()
 
-  constructor(state: EngineState, channels: ChannelTable, arena: Arena) {
+  constructor(state: EngineState, channels: ChannelTable, handOver: HandOver, arena: Arena) {
     this.state = state
     this.channels = channels
+    this.handOver = handOver
     this.at = arena.reserve(scratchLength)
   }
 
@@ -65,7 +69,15 @@ export class Uplink {
   /** Sends one datagram, which has no header yet. */
   send(to: Readonly<Endpoint>, offset: number, length: number): void {
     if (to.channel === 0) return this.sendBatch(to, offset, length, length, 1, ordinary)
+    if (to.channel < 0) return this.handOver.sendTo(to, offset, length)
     this.sendBytes(to, this.state.bytes.subarray(offset, offset + length))
+  }
+
+  /** Sends one datagram for another gateway, from the address that the client has dialled. */
+  sendAs(to: Readonly<Endpoint>, offset: number, length: number): void {
+    copyEndpoint(to, this.direct)
+    this.direct.channel = 0
+    this.sendBatch(this.direct, offset, length, length, 1, ordinary)
   }
 
   /** Sends bytes from outside of the arena as one datagram. */

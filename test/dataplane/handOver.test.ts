@@ -1,0 +1,168 @@
+/** What gateways of a site hand each other while one of them gives its clients away. */
+import { assert, describe, it } from "@effect/vitest"
+import { addresses, key, proxy4, tunnel4 } from "../support/engineWorld.ts"
+import { buildTcp, buildUdp } from "../support/packets.ts"
+import { makeTwoGateways } from "../support/twoGateways.ts"
+
+const real = "10.20.0.10"
+const ports = { sourcePort: 5_000, destinationPort: 7 }
+const asked = buildUdp({ source: tunnel4(1), destination: proxy4, ...ports })
+const replied = buildUdp({ source: real, destination: tunnel4(1), sourcePort: 7, destinationPort: 5_000 })
+
+/** Gateway 0 gives its client away, and the address is at gateway 1; the client does not get its calls yet. */
+const moved = (keys?: ReadonlyArray<Uint8Array | undefined>) => {
+  const site = makeTwoGateways(keys)
+  site.send(asked)
+  site.pass(20_000)
+  site.gateways[0].forwarded()
+  site.drain(0)
+  site.call(false)
+  site.moveAddress(1)
+  return site
+}
+
+/** The client is called at its first packet, and answers. */
+const answer = (site: ReturnType<typeof moved>) => {
+  site.call(true)
+  site.send(asked)
+  site.pass(200)
+}
+
+/** How many packets each of them has sent to the network since it was asked last. */
+const forwarded = ({ gateways }: ReturnType<typeof moved>) => gateways.map((each) => each.forwarded().length)
+
+describe("of a client whose address has moved away from the gateway that it is at", () => {
+  it("what it sends is forwarded there, and replies that come to the other one go to it", () => {
+    const site = moved()
+    site.send(asked)
+    assert.deepStrictEqual(forwarded(site), [1, 0])
+    site.gateways[1].routeIn(replied)
+    site.deliver()
+    assert.lengthOf(site.client.received, 1)
+    assert.deepStrictEqual(site.lost, [])
+  })
+
+  it("all goes straight as soon as it has answered the call, but for flows that only the former gateway knows", () => {
+    const site = moved()
+    answer(site)
+    forwarded(site)
+    site.send(buildUdp({ source: tunnel4(1), destination: proxy4, sourcePort: 5_001, destinationPort: 7 }))
+    assert.deepStrictEqual(forwarded(site), [0, 1])
+    site.gateways[1].routeIn(replied)
+    site.deliver()
+    assert.lengthOf(site.client.received, 1)
+    assert.deepStrictEqual(site.lost, [])
+  })
+
+  it("nothing is handed over any more when it has been at the other one for five seconds", () => {
+    const site = moved()
+    answer(site)
+    site.pass(6_000)
+    const before = site.gateways[1].count("hand_over.sent")
+    site.gateways[1].routeIn(buildUdp({ source: real, destination: tunnel4(1), sourcePort: 7, destinationPort: 5_009 }))
+    assert.strictEqual(site.gateways[1].count("inbound.no_session"), 1)
+    assert.strictEqual(site.gateways[1].count("hand_over.sent"), before)
+  })
+
+  it("what the other one has to look up first goes by the former one, which knows", () => {
+    const site = moved()
+    site.gateways[1].tell(addresses(1, 2, "Unasked"))
+    answer(site)
+    forwarded(site)
+    site.send(buildTcp({ source: tunnel4(1), destination: proxy4, sourcePort: 5_002, destinationPort: 7, flags: 0x10 }))
+    site.deliver()
+    assert.deepStrictEqual(forwarded(site), [1, 0])
+    assert.strictEqual(site.gateways[1].count("outbound.parked"), 0)
+  })
+
+  it("nothing is handed to a gateway that does not give its clients away", () => {
+    const site = moved()
+    site.drain(null)
+    site.send(asked)
+    site.gateways[1].routeIn(replied)
+    site.deliver()
+    assert.deepStrictEqual(forwarded(site), [0, 0])
+    assert.strictEqual(site.gateways[1].count("inbound.no_session"), 1)
+  })
+
+  it("what came from one gateway goes to none again", () => {
+    const site = moved()
+    site.gateways[0].tell({
+      _tag: "SetSiblings",
+      gateway: 0,
+      draining: true,
+      siblings: [{ gateway: 1, address: "10.0.0.2", port: 51_820, draining: true }]
+    })
+    site.deliver()
+    const before = site.gateways.map((each) => each.count("hand_over.sent"))
+    site.gateways[1].routeIn(buildUdp({ source: real, destination: tunnel4(1), sourcePort: 7, destinationPort: 5_009 }))
+    site.deliver()
+    assert.deepStrictEqual(
+      site.gateways.map((each, i) => each.count("hand_over.sent") - before[i]!),
+      [0, 1]
+    )
+  })
+})
+
+describe("what only seems to come from another gateway", () => {
+  /** What the client sends is under way from gateway 1 to gateway 0. */
+  const underWay = (keys?: ReadonlyArray<Uint8Array | undefined>) => {
+    const site = moved(keys)
+    site.gateways[1].arrive(site.client.endpoint, sealed(site))
+    const [{ bytes } = { bytes: new Uint8Array() }] = site.frames.splice(0)
+    assert.strictEqual(bytes[0], 0xf5)
+    return { site, bytes, refused: () => site.gateways[0].count("hand_over.refused") }
+  }
+  const sealed = ({ client }: ReturnType<typeof moved>) => {
+    client.seal(asked)
+    return client.outbox.splice(0)[0]!
+  }
+
+  it("is refused with one bit changed, wherever, or cut short", () => {
+    const { bytes, refused, site } = underWay()
+    let wrong = 0
+    for (let at = 1; at < bytes.length; at++) {
+      if (at === 2 || at === 3) continue
+      // Numbers that are not known are looked at ten times a second.
+      if (at % 8 === 0) site.pass(1_000)
+      const changed = bytes.slice()
+      changed[at]! ^= 1 << (at % 8)
+      site.gateways[0].hear(changed)
+      wrong++
+    }
+    for (const length of [1, 24, 75, 76, bytes.length - 1]) site.gateways[0].hear(bytes.slice(0, length))
+    assert.isAtLeast(refused(), wrong)
+    assert.deepStrictEqual(forwarded(site), [0, 0])
+    site.gateways[0].hear(bytes)
+    assert.deepStrictEqual(forwarded(site), [1, 0])
+  })
+
+  it("is refused when it comes again", () => {
+    const { bytes, refused, site } = underWay()
+    site.gateways[0].hear(bytes)
+    site.gateways[0].hear(bytes)
+    assert.deepStrictEqual(forwarded(site), [1, 0])
+    assert.strictEqual(refused(), 1)
+  })
+
+  it("is refused under another key than the site's", () => {
+    const site = makeTwoGateways([undefined, key(0x42)])
+    site.drain(0)
+    assert.isAtLeast(site.gateways[0].count("hand_over.refused"), 1)
+    assert.strictEqual(site.gateways[0].count("hand_over.received"), 0)
+  })
+
+  it("costs no more than ten keys a second", () => {
+    const { bytes, refused, site } = underWay()
+    for (let n = 0; n < 10; n++) {
+      const stranger = bytes.slice()
+      stranger[4] = n
+      stranger[5] = 0x55
+      site.gateways[0].hear(stranger)
+    }
+    assert.strictEqual(refused(), 10)
+    // The one that is known is heard all the same.
+    site.gateways[0].hear(bytes)
+    assert.deepStrictEqual(forwarded(site), [1, 0])
+  })
+})
