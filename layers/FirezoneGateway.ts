@@ -19,6 +19,7 @@ import { packetPolicy } from "../src/control/firezone/packetPolicy.ts"
 import * as ControlSocket from "./cli/ControlSocket.ts"
 import { explainRoute } from "./cli/explainRoute.ts"
 import { keyRoute } from "./cli/keyRoute.ts"
+import { drainRoute } from "./cli/drainRoute.ts"
 import { forgetRoute } from "./cli/forgetRoute.ts"
 import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
@@ -63,6 +64,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
         reloadRoute(portalDecides),
         keyRoute(() => portalGivesKeys),
         forgetRoute(() => portalHasNoSite),
+        drainRoute(portalHasNoSite),
         vipRoute(() => portalSends),
         logRoute
       ])
@@ -80,7 +82,7 @@ const portalSends = new ControlError({
 })
 
 const portalHasNoSite = new ControlError({
-  message: "the portal says which gateways there are; this one shares a PostgreSQL with none that could be forgotten"
+  message: "the portal says which gateways there are; this one shares a PostgreSQL with none"
 })
 
 const portalDecides = new ReloadRefused({

@@ -36,6 +36,7 @@ import { logRoute } from "./cli/logRoute.ts"
 import { reloadRoute } from "./cli/reloadRoute.ts"
 import { statusRoute } from "./cli/statusRoute.ts"
 import { forgetRoute } from "./cli/forgetRoute.ts"
+import { drainRoute } from "./cli/drainRoute.ts"
 import { vipRoute } from "./cli/vipRoute.ts"
 import * as ControlPlaneStandalone from "./control/standalone/ControlPlaneStandalone.ts"
 import * as KeyRotationLive from "./control/standalone/KeyRotation.ts"
@@ -196,6 +197,7 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
             reloadRoute(registry.reload, options.file?.path),
             keyRoute(keys.change),
             forgetRoute((gateway) => site?.forget(gateway) ?? siteless),
+            drainRoute(presence?.drain ?? siteless),
             vipRoute((state) => presence?.address.tell(state) ?? alone),
             logRoute
           ])

@@ -58,6 +58,7 @@ export const gatewayReport = Effect.fnUntraced(function* (
     site: yield* standing,
     presence: presence === null ? null : yield* presence.report,
     virtualAddress: presence?.address.told() ?? null,
+    draining: presence?.drain.standing() ?? null,
     host: yield* (yield* Tunnel).kept,
     ipv6: (yield* IpFamilies).ipv6(),
     foreignNetworks: (yield* ForeignNetworks).list(),

@@ -14,11 +14,21 @@ export class PresenceMemory {
   private revision = 0
 
   meet(hello: Hello, dateMs: number): Meeting {
-    const { clients, gateway, known, master } = hello
+    const { clients, draining, gateway, known, master, port } = hello
     const before = this.heartbeats.get(gateway) ?? null
     const epoch = hello.epoch ?? Math.max(dateMs, (before?.epoch ?? 0) + 1)
     const masterSince = master === "no" ? null : master === "claim" ? dateMs : (before?.masterSince ?? dateMs)
-    this.heartbeats.set(gateway, { gateway, epoch, at: dateMs, clients, masterSince, heir: null })
+    this.heartbeats.set(gateway, {
+      gateway,
+      epoch,
+      at: dateMs,
+      clients,
+      masterSince,
+      heir: null,
+      address: `192.0.2.${100 + gateway}`,
+      port,
+      draining
+    })
     for (const said of hello.sightings) {
       const sighting = { ...said, gateway, epoch }
       this.sightings.set(`${gateway} ${sighting.publicKey}`, { sighting, revision: ++this.revision })

@@ -33,6 +33,7 @@ const ready = Effect.gen(function* () {
     dataPlaneCounters: yield* (yield* DataPlane).counters,
     configured: tunnel.ready(),
     host: yield* tunnel.kept,
+    draining: (yield* Presence)?.drain.standing() ?? null,
     dnsServers: yield* (yield* Upstream).servers
   })
 })

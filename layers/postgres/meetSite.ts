@@ -21,13 +21,13 @@ const maxAheadMs = 86_400_000
  */
 export const meetSite =
   (
-    { clients, epoch, gateway, known, master, sightings }: Hello,
+    { clients, draining, epoch, gateway, known, master, port, sightings }: Hello,
     tell: (problem: string) => Effect.Effect<void>
   ): Work<Meeting> =>
   (query) =>
     Effect.gen(function* () {
       const before = yield* decodeAll(HeartbeatRow, yield* query(`${heartbeats} WHERE gateway = $1`, [gateway]), tell)
-      const beaten = yield* query(beat, [gateway, epoch, clients, master !== "no", master === "claim"])
+      const beaten = yield* query(beat, [gateway, epoch, clients, master !== "no", master === "claim", port, draining])
       const [own] = yield* decodeOwn(beaten)
       if (sightings.length > 0) yield* query(see, [gateway, own.epoch, PgTypes.json(sightings.map(fromSighting))])
       const alive = yield* decodeAll(HeartbeatRow, yield* query(`${heartbeats} LIMIT ${maxGateways}`), tell)
@@ -60,14 +60,22 @@ export const inheritFrom =
 
 const now = "extract(epoch FROM clock_timestamp())::float8 * 1000"
 
-const heartbeats = "SELECT gateway, epoch, at, clients, master_since, heir FROM sallyport.heartbeat"
+const heartbeats =
+  "SELECT gateway, epoch, at, clients, master_since, heir, left(address, 46) AS address, port, draining FROM sallyport.heartbeat"
+const Address = Schema.String.check(
+  Schema.makeFilter((text: string) => text.length <= 45 && parseAddress(text) !== undefined)
+)
+const Port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 }))
 const HeartbeatRow = Schema.Struct({
   gateway: Schema.Int,
   epoch: Schema.Finite,
   at: Schema.Finite,
   clients: Schema.Int,
   master_since: Schema.NullOr(Schema.Finite),
-  heir: Schema.NullOr(Schema.Int)
+  heir: Schema.NullOr(Schema.Int),
+  address: Schema.NullOr(Address),
+  port: Schema.NullOr(Port),
+  draining: Schema.Boolean
 })
 const toHeartbeat = ({ master_since: masterSince, ...row }: typeof HeartbeatRow.Type): Heartbeat => ({
   ...row,
@@ -76,10 +84,12 @@ const toHeartbeat = ({ master_since: masterSince, ...row }: typeof HeartbeatRow.
 
 /** A life without a number gets a later one than all before it. */
 const beat = `
-  INSERT INTO sallyport.heartbeat AS was (gateway, epoch, at, clients, master_since)
-  SELECT $1, coalesce($2, now), now, $3, CASE WHEN $4 THEN now END FROM (SELECT ${now} AS now) AS clock
+  INSERT INTO sallyport.heartbeat AS was (gateway, epoch, at, clients, master_since, address, port, draining)
+  SELECT $1, coalesce($2, now), now, $3, CASE WHEN $4 THEN now END,
+    CASE WHEN NOT inet_client_addr() <<= ANY ('{127.0.0.0/8, ::1}'::inet[]) THEN host(inet_client_addr()) END, $6, $7 FROM (SELECT ${now} AS now) AS clock
   ON CONFLICT (gateway) DO UPDATE SET
     epoch = coalesce($2, greatest(excluded.epoch, was.epoch + 1)), at = excluded.at, clients = excluded.clients, heir = NULL,
+    address = excluded.address, port = excluded.port, draining = excluded.draining,
     master_since = CASE WHEN $4 AND NOT $5 THEN coalesce(was.master_since, excluded.at) ELSE excluded.master_since END
   RETURNING epoch, at AS ms`
 const decodeOwn = Schema.decodeUnknownEffect(Schema.Tuple([Schema.Struct({ epoch: Schema.Finite, ms: Schema.Finite })]))
@@ -115,15 +125,12 @@ const seen = `
       left(tai64n, 25) AS tai64n, sent_tick::float8, handshake_at, rev::float8
     FROM sallyport.presence AS p WHERE p.gateway = cursor.gateway AND p.rev > cursor.rev ORDER BY p.rev LIMIT $2
   ) AS row ORDER BY rev LIMIT $2`
-const Address = Schema.String.check(
-  Schema.makeFilter((text: string) => text.length <= 45 && parseAddress(text) !== undefined)
-)
 const SightingRow = Schema.Struct({
   gateway: Schema.Int,
   epoch: Schema.Finite,
   public_key: Schema.String.check(Schema.isPattern(/^[A-Za-z0-9+/]{43}=$/)),
   address: Address,
-  port: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 })),
+  port: Port,
   local: Schema.NullOr(Address),
   tai64n: Schema.NullOr(Schema.String.check(Schema.isPattern(/^[0-9a-f]{24}$/))),
   sent_tick: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),

@@ -60,6 +60,10 @@ export const steps: ReadonlyArray<ReadonlyArray<string>> = [
       author text NOT NULL, at timestamptz NOT NULL DEFAULT now()
     )`,
     "ALTER TABLE sallyport.gateway ADD COLUMN policy_version bigint, ADD COLUMN policy_token uuid"
+  ],
+  // An older gateway leaves them out.
+  [
+    "ALTER TABLE sallyport.heartbeat ADD COLUMN address text, ADD COLUMN port integer, ADD COLUMN draining boolean NOT NULL DEFAULT false"
   ]
 ]
 

@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { GatewayConfig } from "../../src/config/GatewayConfig.ts"
 import { Registry } from "../../src/control/Registry.ts"
-import type { KnownEndpoint } from "../../src/dataplane/commands.ts"
+import type { KnownEndpoint, SetSiblings } from "../../src/dataplane/commands.ts"
 import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { mostKnownEndpoints } from "../../src/dataplane/DesiredState.ts"
 import { HostNetwork } from "../../src/host/HostNetwork.ts"
@@ -14,6 +14,7 @@ import { forEachNotice } from "../../src/loops/forEachNotice.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
+import { Draining } from "../../src/shared/draining.ts"
 import { type Decision, Ownership } from "../../src/shared/Ownership.ts"
 import { Presence } from "../../src/shared/Presence.ts"
 import { PresenceStore } from "../../src/shared/PresenceStore.ts"
@@ -21,6 +22,7 @@ import type { SharedState } from "../../src/shared/SharedState.ts"
 import { SharedStoreError } from "../../src/shared/SharedStore.ts"
 import { Site } from "../../src/shared/Site.ts"
 import { VirtualAddress } from "../../src/shared/VirtualAddress.ts"
+import { makeDrain } from "./drain.ts"
 
 const beatTime = "1 second"
 /** What is seen within this time is told together. */
@@ -48,6 +50,9 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
       const store = yield* PresenceStore
       const address = yield* VirtualAddress
       const ownership = new Ownership()
+      const draining = new Draining()
+      /** What the packet worker was told of the others. */
+      let siblings = ""
       const odd = makeOddities()
       const due = yield* Queue.sliding<void>(1)
       const seen = yield* Queue.sliding<void>(1)
@@ -120,6 +125,14 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
         yield* odd("away", `the other gateways are not heard of, and this one calls nobody by itself: ${why}`)
       })
 
+      /** While one drains it is said each time: who does not know where to find another one hears from it. */
+      const tellSiblings = Effect.fnUntraced(function* (order: SetSiblings) {
+        const said = JSON.stringify(order)
+        if (said === siblings && !order.draining && !order.siblings.some((one) => one.draining)) return
+        siblings = said
+        yield* dataPlane.send(order)
+      })
+
       const meet = Effect.gen(function* () {
         if (site === null) return
         const { gateway } = yield* site.shared.standing
@@ -138,9 +151,16 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
           ownership.again()
           connectedSince = status.sinceMs
         }
-        const answer = yield* Effect.result(answered(store.meet(ownership.hello(gateway))))
+        const hello = ownership.hello(gateway, registry.current().config.listenPort)
+        const answer = yield* Effect.result(answered(store.meet(hello)))
         if (Result.isFailure(answer)) return yield* miss(site.shared, answer.failure.message)
         metAt = yield* monotonicMillis
+        yield* tellSiblings({
+          _tag: "SetSiblings",
+          gateway,
+          draining: draining.isOn,
+          siblings: draining.see(answer.success, gateway, hello.draining)
+        })
         yield* carryOut(gateway, ownership.see(answer.success, metAt))
         if (!answer.success.last || ownership.hasNews) {
           yield* Effect.sleep(pageTime)
@@ -172,6 +192,12 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
         )
       )
 
-      return { address, report: Effect.sync(() => ownership.report()) }
+      const drain = yield* makeDrain({
+        draining,
+        clients: () => ownership.here,
+        changed: (drains) => Effect.andThen(send(ownership.drain(drains), false), Queue.offer(due, undefined))
+      })
+
+      return { address, report: Effect.sync(() => ownership.report()), drain }
     })
   )

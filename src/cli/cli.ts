@@ -9,6 +9,7 @@ import { connect } from "./connect.ts"
 import { demo } from "./demo.ts"
 import { devPortal } from "./devPortal.ts"
 import { doctor } from "./doctor.ts"
+import { drain } from "./drain.ts"
 import { explain } from "./explain.ts"
 import { forgetGateway } from "./forgetGateway.ts"
 import { genkey } from "./genkey.ts"
@@ -19,6 +20,7 @@ import { pubkey } from "./pubkey.ts"
 import { reload } from "./reload.ts"
 import { restore } from "./restore.ts"
 import { status } from "./status.ts"
+import { undrain } from "./undrain.ts"
 import { up } from "./up.ts"
 import { vipNotify } from "./vipNotify.ts"
 
@@ -46,6 +48,8 @@ export const cli = Command.make("sallyport").pipe(
     restore,
     key,
     vipNotify,
+    drain,
+    undrain,
     forgetGateway,
     genkey,
     pubkey,

@@ -17,6 +17,7 @@ import { addressesOf, type NameState } from "../resolution/NameState.ts"
 import type { MappingStatus } from "../resolution/Resolutions.ts"
 import type { ResolutionReason } from "../resolution/Resolver.ts"
 import type { SiteReport } from "../shared/Ownership.ts"
+import type { DrainStanding } from "../shared/Presence.ts"
 import type { PolicyStanding, SiteStanding } from "../shared/Site.ts"
 import type { VirtualAddress } from "../shared/VirtualAddress.ts"
 import { describeReason } from "./describeReason.ts"
@@ -65,6 +66,8 @@ export interface StatusInput {
   readonly presence: SiteReport | null
   /** What has been told of the site's virtual address. */
   readonly virtualAddress: ReturnType<VirtualAddress["Service"]["told"]>
+  /** `null`: it does not give its clients away. */
+  readonly draining: DrainStanding | null
   readonly host: HostKept
   readonly ipv6: Ipv6
   readonly foreignNetworks: ReadonlyArray<ForeignNetwork>
@@ -222,12 +225,13 @@ const gatewayKeyOf = (
 
 const siteRow = (
   { store, ...standing }: SiteStanding,
-  { presence, sitePolicy = null, virtualAddress: told }: StatusInput,
+  { draining, presence, sitePolicy = null, virtualAddress: told }: StatusInput,
   dateOf: (time: number) => number
 ) => ({
   ...standing,
   ...(sitePolicy === null ? {} : { policy: policyRow(sitePolicy, dateOf) }),
   ...(told === null ? {} : { virtualAddress: { ...told, since: dateOf(told.since) } }),
+  ...(draining === null ? {} : { draining: { ...draining, since: dateOf(draining.since) } }),
   gateways: (presence?.gateways ?? []).map((gateway) => ({ ...gateway, heardAt: dateOf(gateway.heardAt) })),
   postgres: {
     server: store._tag === "Connected" ? store.at : null,

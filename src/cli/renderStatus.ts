@@ -148,12 +148,12 @@ const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string
 }
 
 const siteLine = (
-  { gateway, postgres, untold, virtualAddress }: NonNullable<StatusReport["site"]>,
+  { draining, gateway, postgres, untold, virtualAddress }: NonNullable<StatusReport["site"]>,
   at: number
 ): string => {
   const where = postgres.server === null ? "PostgreSQL away" : `PostgreSQL ${postgres.server}`
   const rest = untold === 0 ? "" : `, ${counted(untold, "change")} still to be told`
-  return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}${addressOf(virtualAddress, at)}`
+  return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}${addressOf(virtualAddress, at)}${drainOf(draining, at)}`
 }
 
 const policyLines = ({ policy }: NonNullable<StatusReport["site"]>, at: number): ReadonlyArray<string> => {
@@ -168,15 +168,26 @@ const addressOf = (told: NonNullable<StatusReport["site"]>["virtualAddress"], at
     ? ""
     : `; virtual address ${told.state === "MASTER" ? "here" : "not here"} (${told.state}) for ${formatAge(at - told.since)}`
 
+const drainOf = (draining: NonNullable<StatusReport["site"]>["draining"], at: number): string =>
+  draining === undefined
+    ? ""
+    : `; gives its clients away for ${formatAge(at - draining.since)}, ${
+        !draining.mayMove
+          ? "which the others do not know yet"
+          : draining.clients === 0
+            ? "none is here any more"
+            : `${counted(draining.clients, "client")} still here`
+      }`
+
 /** More are counted. */
 const maxGateways = 8
 
 /** One for each of the others. */
 const gatewayLines = ({ gateways }: NonNullable<StatusReport["site"]>, at: number): ReadonlyArray<string> => {
   const others = gateways.filter(({ own }) => !own)
-  const lines = others.slice(0, maxGateways).map(({ alive, clients, gateway, heardAt, master }) => {
+  const lines = others.slice(0, maxGateways).map(({ alive, clients, draining, gateway, heardAt, master }) => {
     const state = alive ? `${counted(clients, "client")} connected` : `silent for ${formatAge(at - heardAt)}`
-    return `gateway ${gateway}: ${state}${alive && master ? ", has the virtual address" : ""}`
+    return `gateway ${gateway}: ${state}${alive && master ? ", has the virtual address" : ""}${alive && draining ? ", gives its clients away" : ""}`
   })
   return others.length <= maxGateways
     ? lines

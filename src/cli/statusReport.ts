@@ -134,6 +134,8 @@ export const StatusReport = Schema.Struct({
       ),
       /** Whether it has the site's virtual address, in VRRP's words, since it was told; left out: nobody has said anything. */
       virtualAddress: Schema.optionalKey(Schema.Struct({ state: Schema.String, since: Millis })),
+      /** It gives its clients away, and whether all that live know, so that the address may move; left out: it does not. */
+      draining: Schema.optionalKey(Schema.Struct({ since: Millis, mayMove: Schema.Boolean, clients: Schema.Finite })),
       /** All that have been heard of, by number; as it was last known, while PostgreSQL is away. */
       gateways: Schema.Array(
         Schema.Struct({
@@ -146,7 +148,9 @@ export const StatusReport = Schema.Struct({
           /** With a session there. */
           clients: Schema.Finite,
           /** It says that it has the virtual address. */
-          master: Schema.Boolean
+          master: Schema.Boolean,
+          /** It gives its clients away. */
+          draining: Schema.Boolean
         })
       )
     })

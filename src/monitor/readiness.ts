@@ -1,24 +1,27 @@
 /** Whether the gateway can do its work just now, part by part, as `/readyz` and a metric tell it. */
 import type { UpstreamServer } from "../dns/Upstream.ts"
 import type { HostKept } from "../host/HostKept.ts"
+import type { DrainStanding } from "../shared/Presence.ts"
 
 export interface ReadinessInput {
   readonly dataPlaneCounters: Readonly<Record<string, number>>
   /** Addresses, routes and firewall of the tunnel were set up, and the sockets of its DNS service. */
   readonly configured: boolean
   readonly host: Pick<HostKept, "wrong">
+  /** `null`: it does not give its clients away. */
+  readonly draining: Pick<DrainStanding, "mayMove"> | null
   readonly dnsServers: ReadonlyArray<Pick<UpstreamServer, "server" | "silentSince">>
 }
 
 export interface ReadinessPart {
-  readonly part: "tunnel" | "host" | "worker" | "resolver"
+  readonly part: "tunnel" | "host" | "worker" | "resolver" | "site"
   /** Why it does not work, in one line; `null`: it does. */
   readonly why: string | null
 }
 
 /** `resolver`: a server answers, or none has been asked yet. */
 export const readiness = (input: ReadinessInput): ReadonlyArray<ReadinessPart> => {
-  const { configured, dataPlaneCounters, dnsServers, host } = input
+  const { configured, dataPlaneCounters, dnsServers, draining, host } = input
   const silent = dnsServers.filter(({ silentSince }) => silentSince !== null)
   return [
     { part: "tunnel", why: configured ? null : "the tunnel has not been set up yet" },
@@ -34,6 +37,8 @@ export const readiness = (input: ReadinessInput): ReadonlyArray<ReadinessPart> =
               .map(({ server }) => server)
               .join(", ")}`
           : null
-    }
+    },
+    // Not before the others know: the address moves when they do.
+    { part: "site", why: draining?.mayMove === true ? "it gives its clients away (sallyport drain)" : null }
   ]
 }

@@ -54,6 +54,7 @@ export interface SiteReport {
     readonly heardAt: number
     readonly clients: number
     readonly master: boolean
+    readonly draining: boolean
   }>
   /** Of clients that are at another gateway. */
   readonly owners: ReadonlyMap<ClientId, number>
@@ -93,6 +94,8 @@ export class Ownership {
   /** Whether the virtual address is here; the site is to be told so; all clients that are not here are to be called. */
   private address: "here" | "elsewhere" | null = null
   private claim: "none" | "due" | "said" = "none"
+  /** It gives its clients away. */
+  private isDraining = false
   private takesOver = false
   /** The clients of its life before are to be called. */
   private resumes = true
@@ -135,6 +138,18 @@ export class Ownership {
     return isHere ? [] : this.withdraw(() => true)
   }
 
+  /** It gives its clients away, or does so no more. Yields whom to call no more. */
+  drain(isDraining: boolean): ReadonlyArray<KnownEndpoint> {
+    this.isDraining = isDraining
+    return this.mayCall() ? [] : this.withdraw(() => true)
+  }
+
+  /** The policy's clients with a session here and none that is newer elsewhere. */
+  get here(): number {
+    return [...this.names].filter(([key, client]) => this.own.get(client)?.state.connected === true && this.isHere(key))
+      .length
+  }
+
   /** There is more to say than was said last. */
   get hasNews(): boolean {
     return this.untold.size > 0 || this.claim === "due"
@@ -147,7 +162,7 @@ export class Ownership {
   }
 
   /** What to say now, what was said without an answer included. */
-  hello(gateway: number): Hello {
+  hello(gateway: number, port: number): Hello {
     this.gateway = gateway
     for (const client of this.saying) this.untold.add(client)
     if (this.claim === "said") this.claim = "due"
@@ -165,7 +180,8 @@ export class Ownership {
     const master = this.claim === "due" ? "claim" : this.address === "here" ? "keep" : "no"
     if (this.claim === "due") this.claim = "said"
     const clients = [...this.own.values()].filter(({ state }) => state.connected).length
-    return { gateway, epoch: this.epoch, clients, master, sightings, known: this.known }
+    const { epoch, isDraining: draining, known } = this
+    return { gateway, epoch, clients, master, port, draining, sightings, known }
   }
 
   /** There was no answer by `now`. Yields whom to call no more: once that lasts, another gateway may call them. */
@@ -234,7 +250,7 @@ export class Ownership {
    * long as nobody is known to have it.
    */
   mayCall(): boolean {
-    if (this.address === "elsewhere") return false
+    if (this.address === "elsewhere" || (this.isDraining && this.isAccompanied())) return false
     const since = this.address === "here" ? (this.heartbeats.get(this.gateway)?.masterSince ?? null) : null
     return this.masters().every(
       ({ gateway, masterSince }) =>
@@ -248,13 +264,14 @@ export class Ownership {
     if (met === null) return { met, gateways: [], owners: new Map() }
     const owners = new Map<ClientId, number>()
     for (const [key, client] of this.names) if (this.isElsewhere(key)) owners.set(client, this.others.get(key)!.gateway)
-    const gateways = [...this.heartbeats.values()].map(({ at, clients, gateway, masterSince }) => ({
+    const gateways = [...this.heartbeats.values()].map(({ at, clients, draining, gateway, masterSince }) => ({
       gateway,
       own: gateway === this.gateway,
       alive: isFresh(at, met.dateMs),
       heardAt: at - met.dateMs + met.now,
       clients,
-      master: masterSince !== null
+      master: masterSince !== null,
+      draining
     }))
     return { met, gateways: gateways.toSorted((a, b) => a.gateway - b.gateway), owners }
   }
@@ -332,6 +349,13 @@ export class Ownership {
   private isSilent(heartbeat: Heartbeat | undefined): boolean {
     const { dateMs } = this.met!
     return heartbeat === undefined || (!isFresh(heartbeat.at, dateMs) && dateMs - this.attentiveSince >= settleMs)
+  }
+
+  /** Another gateway lives, and drains not itself. */
+  private isAccompanied(): boolean {
+    return [...this.heartbeats.values()].some(
+      (heartbeat) => heartbeat.gateway !== this.gateway && !heartbeat.draining && !this.isSilent(heartbeat)
+    )
   }
 
   /** Others that have the virtual address. */

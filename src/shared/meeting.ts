@@ -29,6 +29,12 @@ export interface Heartbeat {
   readonly masterSince: number | null
   /** Who calls its clients, if it was silent. */
   readonly heir: number | null
+  /** Where others reach its WireGuard port: as the engine sees it; `null`: not known. */
+  readonly address: string | null
+  /** `null`: an older version, which can be handed nothing. */
+  readonly port: number | null
+  /** It gives its clients away. */
+  readonly draining: boolean
 }
 
 /** What a gateway says of itself. */
@@ -39,6 +45,10 @@ export interface Hello {
   readonly clients: number
   /** Whether it has the virtual address; `claim`: it was told so just now. */
   readonly master: "claim" | "keep" | "no"
+  /** Of WireGuard. */
+  readonly port: number
+  /** It gives its clients away. */
+  readonly draining: boolean
   /** Those that others do not know, or not as they are now. */
   readonly sightings: ReadonlyArray<Sighting>
   /** Up to which revision the sightings of each gateway are known; of one that is left out none is. */

@@ -112,7 +112,7 @@ describe("the doctor's sheet", () => {
       passwordFile: null
     }
     const inSite = { ...running, wanted: { ...wanted, site } }
-    const other = { gateway: 0, own: false, alive: true, heardAt: 0, clients: 1, master: false }
+    const other = { gateway: 0, own: false, alive: true, heardAt: 0, clients: 1, master: false, draining: false }
     const told = (about: Partial<NonNullable<StatusReport["site"]>>, clockAheadMs?: number): DoctorFacts => {
       const postgres = {
         server: "db1:5432",

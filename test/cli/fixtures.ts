@@ -40,6 +40,7 @@ export const input: StatusInput = {
   site: null,
   presence: null,
   virtualAddress: null,
+  draining: null,
   clients: [client("alice", 2), client("bob", 3)],
   gatewayKeys: new Map([["alice", key(7)]]),
   clientStates: new Map([

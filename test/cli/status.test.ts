@@ -70,11 +70,27 @@ describe("the status report", () => {
     assert.deepStrictEqual(told("FAULT").site?.virtualAddress, { state: "FAULT", since: input.at - 12_000 })
   })
 
+  it("says since when it gives its clients away, and how many are still here", () => {
+    const told = (draining: typeof input.draining) => makeStatusReport({ ...input, site: standing, draining })
+    const since = input.now - 12_000
+
+    assert.notInclude(renderStatus(told(null)), "gives its clients away")
+    for (const [mayMove, clients, words] of [
+      [false, 2, "which the others do not know yet"],
+      [true, 2, "2 clients still here"],
+      [true, 0, "none is here any more"]
+    ] as const) {
+      const report = told({ since, mayMove, clients })
+      assert.include(renderStatus(report), `for 1 min; gives its clients away for 12 s, ${words}`)
+      assert.deepStrictEqual(report.site?.draining, { since: input.at - 12_000, mayMove, clients })
+    }
+  })
+
   it("of a gateway of a site tells of the others, as many as have room, and which client is at another one", () => {
-    const gateway = { own: false, alive: true, heardAt: input.now, clients: 3, master: false }
+    const gateway = { own: false, alive: true, heardAt: input.now, clients: 3, master: false, draining: false }
     const gateways = [
       { ...gateway, gateway: 0, alive: false, heardAt: input.now - 60_000 },
-      { ...gateway, gateway: 1, clients: 1, master: true },
+      { ...gateway, gateway: 1, clients: 1, master: true, draining: true },
       { ...gateway, gateway: 2, own: true },
       ...Array.from({ length: 9 }, (_, n) => ({ ...gateway, gateway: 3 + n }))
     ]
@@ -94,7 +110,7 @@ describe("the status report", () => {
     assert.include(lines, "gateway 2 of its site: PostgreSQL db1:5432 for 1 min")
     assert.include(lines, "policy 7 of the site, applied by alice@gw1 1 min ago")
     assert.include(lines, "gateway 0: silent for 1 min")
-    assert.include(lines, "gateway 1: 1 client connected, has the virtual address")
+    assert.include(lines, "gateway 1: 1 client connected, has the virtual address, gives its clients away")
     assert.include(lines, "gateway 8: 3 clients connected")
     assert.include(lines, "and 3 more gateways")
     assert.notInclude(lines.join(), "gateway 2: ")

@@ -84,7 +84,7 @@ describe("what is wrong", () => {
   })
 
   it("another gateway of the site that is silent is odd, unless nobody is heard of, as PostgreSQL is away", () => {
-    const gateway = { own: false, clients: 3, master: false, heardAt: at - 60_000 }
+    const gateway = { own: false, clients: 3, master: false, draining: false, heardAt: at - 60_000 }
     const site = {
       gateway: 1,
       postgres: { server: "db1:5432", since: at, wrong: null },

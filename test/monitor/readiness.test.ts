@@ -5,6 +5,8 @@ const up: ReadinessInput = {
   dataPlaneCounters: { "worker.ready": 1 },
   configured: true,
   host: { wrong: null },
+  // The others do not know of it yet.
+  draining: { mayMove: false },
   dnsServers: [
     { server: "udp://10.0.0.53", silentSince: 5 },
     { server: "udp://10.0.1.53", silentSince: null }
@@ -21,13 +23,14 @@ const faults = [
     "host: the device is gone: restart"
   ],
   [{ dataPlaneCounters: { "worker.ready": 0 } }, "worker: the packet worker does not run"],
-  [{ dnsServers: up.dnsServers.slice(0, 1) }, "resolver: no DNS server answers: udp://10.0.0.53"]
+  [{ dnsServers: up.dnsServers.slice(0, 1) }, "resolver: no DNS server answers: udp://10.0.0.53"],
+  [{ draining: { mayMove: true } }, "site: it gives its clients away (sallyport drain)"]
 ] as const satisfies ReadonlyArray<readonly [Partial<ReadinessInput>, string]>
 
 describe("readiness", () => {
-  it("is there with tunnel, host, worker and one DNS server", () => {
+  it("is there with tunnel, host, worker and one DNS server, and while the others do not know that it is drained", () => {
     assert.deepStrictEqual(wrong({}), [])
-    assert.deepStrictEqual(wrong({ dnsServers: [], dataPlaneCounters: {} }), [])
+    assert.deepStrictEqual(wrong({ dnsServers: [], dataPlaneCounters: {}, draining: null }), [])
   })
 
   it("names each part that is missing, and why, whatever else is", () => {

@@ -18,7 +18,8 @@ const gateway = (no: number, alive: boolean): SiteReport["gateways"][number] => 
   alive,
   heardAt: 0,
   clients: 1,
-  master: false
+  master: false,
+  draining: false
 })
 const valuesOf = (...args: Parameters<typeof siteSeries>) =>
   Object.fromEntries(

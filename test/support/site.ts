@@ -132,16 +132,34 @@ export const until = (gateway: Gateway, isSo: (report: StatusReport) => boolean)
 
 /** Where the site's addresses were they are no more, and neighbours are told where they are now. */
 export const giveAddress = Effect.fnUntraced(function* (to: SiteGateway) {
+  yield* changeAddresses(otherThan(to), "delete")
+  yield* changeAddresses(to, "add")
+  yield* announce(to)
+})
+
+/** The same as VRRP does it between two that live: who gets them has them, and says so, before the other one goes without. */
+export const handAddress = Effect.fnUntraced(function* (to: SiteGateway) {
+  yield* changeAddresses(to, "add")
+  yield* announce(to)
+  yield* changeAddresses(otherThan(to), "delete")
+})
+
+const otherThan = (gateway: SiteGateway): SiteGateway => (gateway === "gateway" ? "otherGateway" : "gateway")
+
+const changeAddresses = Effect.fnUntraced(function* (of: SiteGateway, change: "add" | "delete") {
   const lab = yield* Lab
-  const from = to === "gateway" ? "otherGateway" : "gateway"
-  const { inner: inside, outer: outside } = site.virtual
   for (const [device, address] of [
-    ["outer", outside],
-    ["inner", inside]
+    ["outer", site.virtual.outer],
+    ["inner", site.virtual.inner]
   ] as const) {
-    yield* lab.attempt(from, ["ip", "address", "delete", `${address}/24`, "dev", device])
-    yield* lab.exec(to, ["ip", "address", "add", `${address}/24`, "dev", device])
+    const command = ["ip", "address", change, `${address}/24`, "dev", device]
+    yield* change === "add" ? lab.exec(of, command) : lab.attempt(of, command)
   }
+})
+
+const announce = Effect.fnUntraced(function* (to: SiteGateway) {
+  const lab = yield* Lab
+  const { inner: inside, outer: outside } = site.virtual
   // Who is asked where it is takes note of who asks.
   const ask = (device: string, address: string, neighbour: string) =>
     lab.exec(to, ["sh", "-c", `ip neigh flush dev ${device}; ping -c 1 -W 5 -I ${address} ${neighbour} >/dev/null`])

@@ -38,6 +38,8 @@ const hello = (gateway: number, more: Partial<Hello> = {}): Hello => ({
   epoch: null,
   clients: 0,
   master: "no",
+  port: 51_820,
+  draining: false,
   sightings: [],
   known: new Map(),
   ...more
@@ -68,10 +70,10 @@ for (const [name, makeSite] of [
     it.live("tells each gateway of the others' lives, each of which has a later number than the one before", () =>
       Effect.gen(function* () {
         const { a, b } = yield* twoGateways
-        const first = yield* a.meet(hello(0, { clients: 7 }))
+        const first = yield* a.meet(hello(0, { clients: 7, draining: true }))
         assert.deepStrictEqual([first.before, first.sightings, first.last], [null, [], true])
 
-        const again = yield* a.meet(hello(0, { epoch: first.epoch, clients: 8 }))
+        const again = yield* a.meet(hello(0, { epoch: first.epoch, clients: 8, draining: true }))
         const { heartbeats } = yield* b.meet(hello(1))
         const later = yield* a.meet(hello(0))
 
@@ -85,7 +87,11 @@ for (const [name, makeSite] of [
           at,
           clients: 8,
           masterSince: null,
-          heir: null
+          heir: null,
+          // None of this host's own is told.
+          address: name === "in memory" ? "192.0.2.100" : null,
+          port: 51_820,
+          draining: true
         })
         assert.isAbove(later.epoch, first.epoch)
         assert.isAtLeast(later.dateMs, again.dateMs)

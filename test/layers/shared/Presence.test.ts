@@ -49,7 +49,16 @@ const aMoment = Effect.repeat(TestClock.adjust("100 millis"), { times: 12 })
 const pass = (seconds: number) => Effect.repeat(TestClock.adjust("250 millis"), { times: seconds * 4 })
 
 /** Says and knows nothing. */
-const stranger: Hello = { gateway: 9, epoch: 1, clients: 0, master: "no", sightings: [], known: new Map() }
+const stranger: Hello = {
+  gateway: 9,
+  epoch: 1,
+  clients: 0,
+  master: "no",
+  port: 51_820,
+  draining: false,
+  sightings: [],
+  known: new Map()
+}
 
 interface Options {
   readonly reachable?: () => boolean
