@@ -326,3 +326,51 @@ it.live(
     }).pipe(inLab),
   { timeout: 120_000, concurrent: true }
 )
+
+inPairs(
+  "downloads by open connections, whose client only listens, go on after kill -9 where nothing is masqueraded",
+  () =>
+    Effect.gen(function* () {
+      const lab = yield* Lab
+      const options = {
+        resources: `${resources}\n  lan: { cidr: ${inner.otherOrigin.v4}/32, allow: [visitor] }`,
+        more: "masquerade: false"
+      }
+      yield* lab.exec("lan", ["ip", "route", "add", "100.64.0.0/11", "via", inner.gateway.v4])
+      const world = yield* startWorld(options)
+      yield* connectWireguardGo(world, { allowedIps: [`${inner.otherOrigin.v4}/32`] })
+      const { visitor } = world
+      yield* visitor.openDrip("name", yield* world.proxyOf())
+      yield* visitor.openDrip("network", inner.otherOrigin.v4)
+      yield* endpointKept
+      yield* Effect.sleep("500 millis")
+
+      const killedAt = Date.now()
+      yield* world.gateway.process.kill
+      const again = yield* restartGateway(world, options)
+      const ready = yield* readyAt(again)
+
+      const goesOn = Effect.fnUntraced(function* (download: string, { lines }: { readonly lines: number }) {
+        yield* visitor.readDrip(download).pipe(
+          Effect.filterOrFail(
+            (now) => now.lines > lines,
+            (now) => new LabError({ message: `${download}: ${JSON.stringify(now)}` })
+          ),
+          Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 600 })
+        )
+        return Date.now()
+      })
+      const then = [yield* visitor.readDrip("name"), yield* visitor.readDrip("network")] as const
+      const [name, network] = yield* Effect.all([goesOn("name", then[0]), goesOn("network", then[1])], {
+        concurrency: 2
+      })
+      const { counters } = yield* again.status
+      assert.isAtLeast(counters.dataPlane["probes.sent"]!, 2)
+      yield* Effect.logInfo(
+        `ready ${ready - killedAt} ms after the kill, the downloads went on ${name - ready} and ${network - ready} ms after that`
+      )
+      // The servers send again after pauses that double from 200 ms on: one brings the question, the next one the answer.
+      const outage = ready - killedAt
+      for (const at of [name, network]) assert.isBelow(at - ready, 3 * outage + 2_000)
+    }).pipe(inLab)
+)
