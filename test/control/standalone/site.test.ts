@@ -16,7 +16,7 @@ import { proxyIpsOf, proxyNetworks, slotCapacity } from "../../../src/control/st
 import { StateError, StateStore } from "../../../src/host/StateStore.ts"
 import { type MappingChange, SharedStore } from "../../../src/shared/SharedStore.ts"
 import { dnsResource } from "../../support/access.ts"
-import { aMoment, type Disk, disk, type Gateway, servicesOf, startNames } from "../../support/memorySite.ts"
+import { aMoment, type Disk, disk, type Gateway, ownerOf, servicesOf, startNames } from "../../support/memorySite.ts"
 import { configOf, withLogLines } from "../../support/standalone.ts"
 
 const wild = configOf([dnsResource("**.corp")])
@@ -395,6 +395,40 @@ describe("gateways of a site", () => {
         yield* Effect.repeat(Effect.yieldNow, { times: 10_000 })
 
         assert.deepStrictEqual(yield* authorizations.list, [])
+      }).pipe(Effect.provide(services))
+    })
+  )
+
+  it.effect("know the names of a client that is new in the policy, and read nobody else's for it", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const of = yield* disk
+      const own = yield* Effect.scoped(Effect.flatMap(start(site, of), ({ told }) => told("git.corp")))
+      const others = yield* Effect.flatMap(start(site, yield* disk), ({ told }) => told("wiki.corp"))
+      const store = Context.get(yield* Layer.build(of.state), StateStore)
+      let reads = 0
+      const mappings = Effect.tap(store.mappings, () => Effect.sync(() => reads++))
+      const state = Layer.succeed(StateStore, { ...store, mappings })
+      const before = { ...wild, clients: wild.clients.slice(1), grants: [] }
+      const services = yield* servicesOf(site, { ...of, state }, before)
+      yield* Effect.gen(function* () {
+        const names = yield* TunnelNames
+        yield* names.restore
+        yield* aMoment
+        const readsAtStart = reads
+        const change = {
+          before: { version: 1, config: before, site: null },
+          after: { version: 2, config: wild, site: null },
+          difference: policyDifference(before, wild)
+        }
+
+        yield* names.retake(change)
+        yield* names.readAgain(change)
+
+        assert.deepStrictEqual(
+          [yield* ownerOf(own[0]!), yield* ownerOf(others[0]!), reads],
+          ["git.corp", "wiki.corp", readsAtStart]
+        )
       }).pipe(Effect.provide(services))
     })
   )
