@@ -49,7 +49,10 @@ interface Site {
   readonly database: string
   readonly nameServer: NameServer
   /** Starts it, or starts it again with the state that it left. */
-  readonly start: (gateway: SiteGateway) => Effect.Effect<Gateway, LabError, Lab | Scope.Scope>
+  readonly start: (
+    gateway: SiteGateway,
+    env?: Readonly<Record<string, string>>
+  ) => Effect.Effect<Gateway, LabError, Lab | Scope.Scope>
   /** A stock client; by default it dials the address of the site. */
   readonly connect: (
     host: SiteClient,
@@ -98,7 +101,7 @@ state: postgres://sallyport@${inner.dns.v4}:${postgres.port}/${database}?sslroot
     postgres,
     database,
     nameServer,
-    start: (gateway) => startGateway({ config, host: gateway, name: gateway }),
+    start: (gateway, env = {}) => startGateway({ config, host: gateway, name: gateway, env }),
     connect
   } satisfies Site
 })

@@ -23,13 +23,22 @@ const isSuccessorOf =
   ({ clients, site }: StatusReport): boolean =>
     site?.virtualAddress?.state === "BACKUP" && clients.every(({ owner }) => owner === before?.gateway)
 
+/** Of one of them the clock is a minute behind. */
+const environment = {
+  gateway: {},
+  otherGateway: {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent("const now = Date.now; Date.now = () => now() - 60_000")}`
+  }
+}
+
 /** Both gateways run, one has the address, and both clients (one behind a router that translates) are answered ten times a second. */
 export const startTakeOvers = Effect.gen(function* () {
   const site = yield* startSite
   const name = "app.corp.internal"
   yield* site.nameServer.set({ name, a: [inner.origin.v4], ttl: 60 })
   const both = { concurrency: 2 } as const
-  const [first, second] = yield* Effect.all([site.start("gateway"), site.start("otherGateway")], both)
+  const start = (gateway: SiteGateway) => site.start(gateway, environment[gateway])
+  const [first, second] = yield* Effect.all([start("gateway"), start("otherGateway")], both)
   const gateways: Record<SiteGateway, Gateway> = { gateway: first, otherGateway: second }
   const addressAt = {
     gateway: yield* watchAddress("gateway"),
@@ -117,7 +126,7 @@ export const startTakeOvers = Effect.gen(function* () {
     /** The one that was killed is there again. */
     restart: Effect.suspend(() => {
       const again = other[active]
-      return Effect.map(site.start(again), (gateway) => void (gateways[again] = gateway))
+      return Effect.map(start(again), (gateway) => void (gateways[again] = gateway))
     })
   }
 })

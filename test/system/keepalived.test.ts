@@ -8,7 +8,7 @@ import { startTakeOvers } from "../support/takeOvers.ts"
 const mostMs = 2_000
 
 it.live(
-  "clients of a gateway that is killed are at the other one within two seconds, with their connections, also without PostgreSQL",
+  "clients of a gateway that is killed are at the other one within two seconds, with their connections, also without PostgreSQL, or where its clock is behind",
   () =>
     Effect.gen(function* () {
       const { connections, home, kill, open, postgres, restart, successor } = yield* startTakeOvers
@@ -28,6 +28,7 @@ it.live(
       yield* dies
       yield* postgres.resume
 
+      // The clock of who follows is a minute behind that of who has called them last.
       yield* restart
       yield* successor
       yield* dies
