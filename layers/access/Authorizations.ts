@@ -3,7 +3,7 @@ import * as Layer from "effect/Layer"
 import { Authorizations, LastAuthorizationEnded } from "../../src/access/Authorizations.ts"
 import { ExpiryClock } from "../../src/access/ExpiryClock.ts"
 import type { SetResource } from "../../src/dataplane/commands.ts"
-import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import { DataPlane, InBulk } from "../../src/dataplane/DataPlane.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import { eachOnItsOwn } from "../../src/loops/eachOnItsOwn.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
@@ -89,7 +89,9 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
       yield* cut(client.id, resource.id, "Expired")
     }, inOneTurn)
 
-    const cutExpired = Effect.flatMap(today, (now) => eachOnItsOwn(expiredOf(ending, now), cutIfExpired))
+    const cutExpired = Effect.flatMap(today, (now) => eachOnItsOwn(expiredOf(ending, now), cutIfExpired)).pipe(
+      Effect.provideService(InBulk, true)
+    )
 
     yield* superviseForever("Authorizations.expiry", Effect.andThen(cutExpired, Effect.sleep("1 second"))).pipe(
       Effect.forkScoped
@@ -109,18 +111,21 @@ export const layer: Layer.Layer<Authorizations, never, DataPlane | LastAuthoriza
           if (before !== undefined) yield* record({ ...before, resource })
         }
       }),
-      reconcile: Effect.fnUntraced(function* (listed) {
-        const kept = new Map<ClientId, Set<ResourceId>>()
-        for (const { client, expiresAt, resource } of listed) {
-          const resources = kept.get(client)
-          if (resources === undefined) kept.set(client, new Set([resource]))
-          else resources.add(resource)
-          const before = clients.get(client)?.get(resource)
-          if (before !== undefined && before.expiresAt !== expiresAt) yield* record({ ...before, expiresAt })
-        }
-        const gone = all(clients).filter(({ client, resource }) => kept.get(client.id)?.has(resource.id) !== true)
-        yield* eachOnItsOwn(gone, ({ client, resource }) => cut(client.id, resource.id))
-      }),
+      reconcile: Effect.fnUntraced(
+        function* (listed) {
+          const kept = new Map<ClientId, Set<ResourceId>>()
+          for (const { client, expiresAt, resource } of listed) {
+            const resources = kept.get(client)
+            if (resources === undefined) kept.set(client, new Set([resource]))
+            else resources.add(resource)
+            const before = clients.get(client)?.get(resource)
+            if (before !== undefined && before.expiresAt !== expiresAt) yield* record({ ...before, expiresAt })
+          }
+          const gone = all(clients).filter(({ client, resource }) => kept.get(client.id)?.has(resource.id) !== true)
+          yield* eachOnItsOwn(gone, ({ client, resource }) => cut(client.id, resource.id))
+        },
+        Effect.provideService(InBulk, true)
+      ),
       revoke: Effect.fnUntraced(function* (client, resource) {
         const resources = resource === null ? Array.from(clients.get(client)?.keys() ?? []) : [resource]
         yield* eachOnItsOwn(resources, (each) => cut(client, each))

@@ -6,7 +6,8 @@ import { clientsStay } from "../../layers/control/standalone/ControlPlaneStandal
 import { DataPlaneRecorder } from "../../layers/memory/DataPlaneRecording.ts"
 import { Authorizations } from "../../src/access/Authorizations.ts"
 import { ConnectionAcceptor } from "../../src/access/ConnectionAcceptor.ts"
-import { DataPlane } from "../../src/dataplane/DataPlane.ts"
+import type { Command } from "../../src/dataplane/commands.ts"
+import { DataPlane, InBulk } from "../../src/dataplane/DataPlane.ts"
 import { type Event, kindOf } from "../../src/events/Event.ts"
 import { EventLog } from "../../src/events/EventLog.ts"
 import type { DnsResource } from "../../src/model/Resource.ts"
@@ -32,25 +33,31 @@ const revokedAt = Effect.gen(function* () {
   return (yield* recorder.commands).filter((command) => command._tag === "RevokeResource")
 })
 
-/** Over a packet path that meets a bug with the `nth` of these commands. */
-const layerStumbling = (tag: "SetResource" | "RevokeResource", nth: number) =>
+/** Over a packet path to which each command goes after that. */
+const layerAfter = (before: (command: Command) => Effect.Effect<void>) =>
   AuthorizationsLive.layer.pipe(
     Layer.provide(
       Layer.effect(
         DataPlane,
-        Effect.map(DataPlane, (dataPlane) => {
-          let sent = 0
-          return DataPlane.of({
+        Effect.map(DataPlane, (dataPlane) =>
+          DataPlane.of({
             ...dataPlane,
-            send: (command) =>
-              command._tag === tag && ++sent === nth ? Effect.die(new Error("a bug")) : dataPlane.send(command)
+            send: (command) => Effect.andThen(before(command), dataPlane.send(command))
           })
-        })
+        )
       )
     ),
     Layer.provide(clientsStay),
     Layer.provideMerge(layerResolutions)
   )
+
+/** Over a packet path that meets a bug with the `nth` of these commands. */
+const layerStumbling = (tag: "SetResource" | "RevokeResource", nth: number) => {
+  let sent = 0
+  return layerAfter((command) =>
+    command._tag === tag && ++sent === nth ? Effect.die(new Error("a bug")) : Effect.void
+  )
+}
 
 /** What the packet path lets through. */
 const passing = Effect.gen(function* () {
@@ -250,6 +257,24 @@ describe("Authorizations", () => {
       }
     })
   )
+
+  it.effect("go to the packet path in bulk where many end at once: by date, or by the portal's list", () => {
+    const inBulk: Array<boolean> = []
+    const note = (command: Command) =>
+      Effect.map(InBulk, (each) => void (command._tag === "RevokeResource" && inBulk.push(each)))
+    return Effect.gen(function* () {
+      const authorizations = yield* Authorizations
+      const networks = ["10.0.0.0/8", "10.1.0.0/16", "10.2.0.0/16"].map(cidrResource)
+      for (const [i, resource] of networks.entries()) {
+        yield* authorizations.record({ client: client(0), resource, expiresAt: i === 0 ? 500 : null })
+      }
+      yield* TestClock.adjust("1 second")
+      yield* authorizations.reconcile([{ client: client(0).id, resource: networks[1]!.id, expiresAt: null }])
+      assert.deepStrictEqual(inBulk, [true, true])
+      yield* authorizations.revoke(client(0).id, null)
+      assert.deepStrictEqual(inBulk, [true, true, false])
+    }).pipe(Effect.provide(layerAfter(note)))
+  })
 
   it.effect("one that gets a later date while others are found expired is not cut with them", () =>
     Effect.gen(function* () {
