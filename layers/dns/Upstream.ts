@@ -100,7 +100,7 @@ const make = Effect.fnUntraced(function* (options: UpstreamOptions) {
       const fiber = run(Effect.match(asking, { onSuccess: tell, onFailure: tell }))
       return () => fiber.interruptUnsafe()
     },
-    broken: (defect) => void run(outlive(Effect.die(defect)))
+    onDefect: (defect) => void run(outlive(Effect.die(defect)))
   }
   const partsOf = (set: string): ExchangeParts => ({
     ...shared,

@@ -6,8 +6,7 @@ import { encodeQuery, maxTtl } from "../../src/dns/query.ts"
 import type { ProbeAim, ServerMemory } from "../../src/dns/serverMemory.ts"
 import type { UpstreamQuestion } from "../../src/dns/Upstream.ts"
 import type { Later } from "../../src/loops/later.ts"
-import type { Timer } from "../../src/loops/TimerQueue.ts"
-import type { Timers } from "../../src/loops/timers.ts"
+import type { Timer, Timers } from "../../src/loops/timers.ts"
 import type { ResolverServer } from "../../src/model/ResolverSet.ts"
 import { NameNotFound } from "../../src/resolution/Resolver.ts"
 import { tlsProblems } from "../host/tlsProblems.ts"
@@ -26,7 +25,7 @@ export interface ExchangeParts {
   /** Nothing gets to a server, while others are left. */
   readonly unreachable: (server: string, cause: string) => void
   /** A bug was met. */
-  readonly broken: (defect: unknown) => void
+  readonly onDefect: (defect: unknown) => void
 }
 
 /** Earlier datagrams whose answers may still come: a server may take as many seconds as these are apart. */
@@ -107,7 +106,7 @@ class Run {
       try {
         this.tell(outcome)
       } catch (defect) {
-        this.parts.broken(defect)
+        this.parts.onDefect(defect)
       }
     }
   }
@@ -116,7 +115,7 @@ class Run {
     try {
       return this.step(happened)
     } catch (defect) {
-      this.parts.broken(defect)
+      this.parts.onDefect(defect)
       return broken
     }
   }
@@ -131,7 +130,7 @@ class Run {
     const next = state.turn(now)
     for (const ask of state.takeAsks()) this.send(ask, now)
     if (next._tag !== "Wait") return next
-    if (this.timer?.at !== next.until || this.timer.run === null) {
+    if (this.timer?.deadline !== next.until || this.timer.heapIndex < 0) {
       if (this.timer !== null) timers.callOff(this.timer)
       this.timer = timers.at(next.until, () => this.attend(() => null))
     }

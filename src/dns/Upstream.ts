@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { Later } from "../loops/later.ts"
+import { makeOutlive } from "../loops/outlive.ts"
 import type { ResolutionError } from "../resolution/Resolver.ts"
 import { broken, type Outcome } from "./Exchange.ts"
 import type { Message } from "./message.ts"
@@ -78,14 +79,15 @@ export class Upstream extends Context.Service<
 export const askedByFibers = (
   exchange: Upstream["Service"]["exchange"]
 ): Effect.Effect<Upstream["Service"]["ask"], never, Scope.Scope> =>
-  Effect.map(FiberSet.makeRuntime(), (run) => (set, question, withinMs) => (tell) => {
-    const asking = Effect.match(exchange(set, question, withinMs), {
-      onSuccess: (message): Outcome => ({ _tag: "Answer", message }),
-      onFailure: ({ reason }): Outcome => ({ _tag: "Failure", reason })
-    })
-    const told = Effect.catchDefect(asking, (defect) =>
-      Effect.as(Effect.logError("A question to DNS servers broke", defect), broken)
-    )
-    const fiber = run(Effect.map(told, tell))
-    return () => fiber.interruptUnsafe()
+  Effect.map(FiberSet.makeRuntime(), (run) => {
+    const outlive = makeOutlive("Upstream.ask")
+    return (set, question, withinMs) => (tell) => {
+      const asking = Effect.match(exchange(set, question, withinMs), {
+        onSuccess: (message): Outcome => ({ _tag: "Answer", message }),
+        onFailure: ({ reason }): Outcome => ({ _tag: "Failure", reason })
+      })
+      const outcome = Effect.map(outlive(asking), (told) => told ?? broken)
+      const fiber = run(outlive(Effect.map(outcome, tell)))
+      return () => fiber.interruptUnsafe()
+    }
   })

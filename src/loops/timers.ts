@@ -1,12 +1,16 @@
-/** A `TimerQueue` that runs: one fiber sleeps until the next of them. */
+/** What is to be done at a time unless it is called off before, of many: one fiber sleeps until the next. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import { monotonicMillisUnsafe } from "./monotonic.ts"
+import { Deadlines, type Timed } from "../wireguard/timers.ts"
 import { makeOutlive } from "./outlive.ts"
-import { type Timer, TimerQueue } from "./TimerQueue.ts"
+
+export interface Timer extends Timed {
+  readonly run: () => void
+}
 
 export interface Timers {
   /** Monotonic milliseconds. */
@@ -21,7 +25,7 @@ export const makeTimers: Effect.Effect<Timers, never, Scope.Scope> = Effect.gen(
   const clock = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime()
   const outlive = makeOutlive("timers")
-  const queue = new TimerQueue()
+  const queue = new Deadlines<Timer>()
   const now = () => monotonicMillisUnsafe(clock)
   let sleeping: { readonly until: number; readonly fiber: Fiber.Fiber<unknown> } | null = null
 
@@ -34,9 +38,9 @@ export const makeTimers: Effect.Effect<Timers, never, Scope.Scope> = Effect.gen(
   }
   const wake = Effect.sync(() => {
     sleeping = null
-    for (let due = queue.take(now()); due !== undefined; due = queue.take(now())) {
+    for (let due = queue.takeDue(now()); due !== undefined; due = queue.takeDue(now())) {
       try {
-        due()
+        due.run()
       } catch (defect) {
         run(outlive(Effect.die(defect)))
       }
@@ -46,10 +50,13 @@ export const makeTimers: Effect.Effect<Timers, never, Scope.Scope> = Effect.gen(
   return {
     now,
     at: (when, then) => {
-      const timer = queue.add(when, then)
+      const timer = timerOf(then)
+      queue.atLatest(timer, when)
       sleep()
       return timer
     },
-    callOff: (timer) => queue.callOff(timer)
+    callOff: (timer) => queue.remove(timer)
   }
 })
+
+export const timerOf = (run: () => void): Timer => ({ heapIndex: -1, deadline: 0, run })

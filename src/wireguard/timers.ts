@@ -1,6 +1,6 @@
 /**
- * A binary heap of deadlines, one per peer. A deadline may be earlier than what the peer really waits for (packets
- * only ever push timers back, and do not touch the heap for that); the peer is then looked at and put back.
+ * A binary heap of deadlines, one per item: of peers, ICE agents, timers. A peer's may be earlier than what it really waits
+ * for (packets only ever push timers back, and do not touch the heap for that); it is then looked at and put back.
  */
 export interface Timed {
   /** Place in the heap, −1 outside. Owned by the heap. */

@@ -4,7 +4,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { UdpSockets } from "../../../layers/dns/UdpSockets.ts"
-import { TimerQueue } from "../../../src/loops/TimerQueue.ts"
+import { type Timer, timerOf } from "../../../src/loops/timers.ts"
+import { Deadlines } from "../../../src/wireguard/timers.ts"
 import type { ResolverServer } from "../../../src/model/ResolverSet.ts"
 
 /** A server that says each datagram back, unless told to be silent, and sockets whose time the test says. */
@@ -23,20 +24,26 @@ const world = Effect.gen(function* () {
     }),
     (socket) => Effect.sync(() => socket.close())
   )
-  const timers = new TimerQueue()
+  const timers = new Deadlines<Timer>()
   const sockets = new UdpSockets({
     now: () => state.now,
-    at: (when, run) => timers.add(when, run),
-    callOff: (timer) => timers.callOff(timer)
+    at: (when, run) => {
+      const timer = timerOf(run)
+      timers.atLatest(timer, when)
+      return timer
+    },
+    callOff: (timer) => timers.remove(timer)
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => sockets.closeAll()))
   const server: ResolverServer = { transport: "udp", address: "127.0.0.1", port: socket.address().port }
   const heard: Array<number> = []
   const failed: Array<string> = []
   const forgets: Array<() => void> = []
-  const send = (id: number, how: "send" | "sendAlone" = "send", to = server): void => {
+  const send = (id: number, how: "send" | "sendAlone" = "send", to = server, bytes = 2): void => {
+    const query = new Uint8Array(bytes)
+    query.set([id >> 8, id & 255])
     forgets.push(
-      sockets[how](to, Uint8Array.of(id >> 8, id & 255), {
+      sockets[how](to, query, {
         heard: (bytes) => {
           heard.push((bytes[0]! << 8) | bytes[1]!)
           state.wake()
@@ -47,7 +54,7 @@ const world = Effect.gen(function* () {
   }
   const passes = (ms: number): void => {
     state.now += ms
-    for (let due = timers.take(state.now); due !== undefined; due = timers.take(state.now)) due()
+    for (let due = timers.takeDue(state.now); due !== undefined; due = timers.takeDue(state.now)) due.run()
   }
   const end = (): void => {
     for (const forget of forgets.splice(0)) forget()

@@ -32,7 +32,7 @@ const partsWith = (memory: ServerMemory): TestParts => ({
   overStream: () => (tell) => (tell("ECONNREFUSED"), () => undefined),
   tcpMs: 1_000,
   unreachable: () => undefined,
-  broken: (defect) => {
+  onDefect: (defect) => {
     throw defect
   }
 })
