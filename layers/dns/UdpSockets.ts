@@ -4,7 +4,8 @@
  * sockets of its server, chosen at random: the kernel has picked each one's port at random, nobody else's packets get
  * there, and it takes no more questions after a second, after some, after one without an answer, or when something comes that
  * nobody waits for: perhaps a forger has found it. Questions wait at the same port only when more of them wait than there
- * are sockets. A datagram that is sent again has a port of its own.
+ * are sockets. A datagram that is sent again has a port of its own: also when its socket meets an error, which need not be
+ * about all that wait there.
  */
 import { formatServer, type ResolverServer } from "../../src/model/ResolverSet.ts"
 import type { Timers } from "../../src/loops/timers.ts"
@@ -29,10 +30,16 @@ export interface Asking {
 interface Shared {
   readonly socket: DnsUdpSocket
   /** By id. */
-  readonly waiting: Map<number, { readonly asking: Asking; isHeard: boolean }>
+  readonly waiting: Map<number, Waiting>
   left: number
   /** Takes no more questions, and is closed when none waits. */
   isRetired: boolean
+}
+
+interface Waiting {
+  readonly heard: Asking["heard"]
+  readonly askAlone: () => void
+  isHeard: boolean
 }
 
 export class UdpSockets {
@@ -48,15 +55,22 @@ export class UdpSockets {
   send(server: ResolverServer, query: Uint8Array, asking: Asking): () => void {
     const id = idOf(query)
     const shared = this.choose(server, id)
-    const mine = { asking, isHeard: false }
-    shared.waiting.set(id, mine)
-    if (--shared.left === 0) shared.isRetired = true
-    shared.socket.send(query)
-    return () => {
+    let forget = (): void => {
       shared.waiting.delete(id)
       if (mine.isHeard) this.closeUnused(shared)
       else this.retire(shared)
     }
+    const mine: Waiting = {
+      heard: asking.heard,
+      askAlone: () => {
+        forget = this.sendAlone(server, query, asking)
+      },
+      isHeard: false
+    }
+    shared.waiting.set(id, mine)
+    if (--shared.left === 0) shared.isRetired = true
+    shared.socket.send(query)
+    return () => forget()
   }
 
   /** The same from a port of its own. */
@@ -106,13 +120,13 @@ export class UdpSockets {
         const mine = bytes.length >= 2 ? waiting.get(idOf(bytes)) : undefined
         if (mine === undefined) return this.retire(shared)
         mine.isHeard = true
-        mine.asking.heard(bytes)
+        mine.heard(bytes)
       },
-      (cause) => {
+      () => {
         const all = [...waiting.values()]
         waiting.clear()
         this.retire(shared)
-        for (const { asking } of all) asking.failed(cause)
+        for (const { askAlone } of all) askAlone()
       }
     )
     const shared: Shared = { socket, waiting, left: mostQuestions, isRetired: false }

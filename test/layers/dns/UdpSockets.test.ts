@@ -166,6 +166,29 @@ describe("the port of a question to a server", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live(
+    "is another one for all that wait where something cannot be sent: that fails, and they have their answers",
+    () =>
+      Effect.gen(function* () {
+        const { asked, failed, heard, ports, send, server, state } = yield* world
+        state.silent = true
+        for (let id = 0; id < 64; id++) send(id)
+        yield* until(() => asked.length === 64)
+        state.silent = false
+        // More than any datagram holds.
+        send(99, "send", server, 70_000)
+        yield* until(() => failed.length === 1 && heard.length > 0 && heard.length === asked.length - 64)
+        assert.deepStrictEqual(failed, ["EMSGSIZE"])
+        const port = asked.find(({ id }) => id === heard[0])?.port
+        const waited = asked.slice(0, 64).filter((one) => one.port === port)
+        assert.deepStrictEqual(
+          waited.map(({ id }) => id).toSorted((a, b) => a - b),
+          heard.toSorted((a, b) => a - b)
+        )
+        assert.strictEqual(ports().size, 16 + heard.length)
+      }).pipe(Effect.scoped)
+  )
+
   it.live("tells all questions that wait there that nobody listens", () =>
     Effect.gen(function* () {
       const { failed, send, server } = yield* world

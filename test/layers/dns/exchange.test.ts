@@ -57,14 +57,15 @@ const ask = Effect.fnUntraced(function* (parts: TestParts, plan: AskPlan, within
   return outcome._tag === "Answer" ? outcome.message : yield* outcome.reason
 }, Effect.scoped)
 
-/** The next socket cannot be had, as on a host without IPv6: Node says so before it has opened it. */
-const withoutNextSocket = Effect.acquireRelease(
-  Effect.sync(() =>
-    vi.spyOn(dgram.Socket.prototype, "bind").mockImplementationOnce(function (this: dgram.Socket) {
+/** The next sockets cannot be had, the shared one and one of its own, as on a host without IPv6: Node says so at once. */
+const withoutNextSockets = Effect.acquireRelease(
+  Effect.sync(() => {
+    const refuse = function (this: dgram.Socket): dgram.Socket {
       this.emit("error", Object.assign(new Error("bind EAFNOSUPPORT ::"), { code: "EAFNOSUPPORT" }))
       return this
-    })
-  ),
+    }
+    return vi.spyOn(dgram.Socket.prototype, "bind").mockImplementationOnce(refuse).mockImplementationOnce(refuse)
+  }),
   (spy) => Effect.sync(() => spy.mockRestore())
 )
 
@@ -72,7 +73,7 @@ describe("an exchange", () => {
   it.live("goes on to the next server where the host has no socket for the first one", () =>
     Effect.gen(function* () {
       const { server } = yield* oddDnsServer(({ query }) => [replyTo(query)])
-      yield* withoutNextSocket
+      yield* withoutNextSockets
       const useless: Array<string> = []
       const parts: TestParts = {
         ...partsWith(new ServerMemory()),
