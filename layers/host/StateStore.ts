@@ -13,6 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import {
   type GatewayKeys,
   maxRested,
+  reservedOf,
   StateError,
   StateStore,
   type StoredClient,
@@ -239,10 +240,11 @@ export const layer = (
             () =>
               (file.statements.takeRested.get(client, before) as { readonly slot: number } | undefined)?.slot ?? null
           ).pipe(Effect.tap((slot) => (slot === null ? Effect.void : synced))),
-        reserveSlots: (client, count) =>
-          change(
-            () => (file.statements.reserve.get(client, count, count, count) as { readonly first: number }).first
-          ).pipe(Effect.tap(synced))
+        reserveSlots: (client, count, site) =>
+          change(() => {
+            const { reserve } = file.statements
+            return (reserve.get(reservedOf(client, site), count, count, count) as { readonly first: number }).first
+          }).pipe(Effect.tap(synced))
       })
     })
   )

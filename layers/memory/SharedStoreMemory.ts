@@ -281,9 +281,10 @@ export const layer = (site: SiteMemory): Layer.Layer<SharedStore> =>
                 }
                 return [conflicts, { mappings }]
               }),
-        lease: (gateway, count) =>
+        lease: (gateway, { from, to }) =>
           site.change((tables) => {
-            const free = Array.from({ length: count }, (_, no) => no).find((no) => !tables.blocks.has(no))
+            const all = Array.from({ length: to - from }, (_, i) => from + i)
+            const free = all.find((no) => !tables.blocks.has(no))
             if (free === undefined || !mayGrow(tables)) return [null, null]
             return [free, { blocks: new Map(tables.blocks).set(free, gateway) }]
           }),

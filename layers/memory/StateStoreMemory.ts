@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import {
   type GatewayKeys,
   maxRested,
+  reservedOf,
   StateError,
   StateStore,
   type StoredClient,
@@ -72,10 +73,10 @@ export const layer: Layer.Layer<StateStore> = Layer.effect(
           slots!.delete(oldest[0])
           return oldest[0]
         }),
-      reserveSlots: (client, count) =>
+      reserveSlots: (client, count, site) =>
         Effect.sync(() => {
-          const first = reserved.get(client) ?? 0
-          reserved.set(client, first + count)
+          const first = reserved.get(reservedOf(client, site)) ?? 0
+          reserved.set(reservedOf(client, site), first + count)
           return first
         })
     })

@@ -54,7 +54,7 @@ export const layer = (address: PostgresAddress): Layer.Layer<SharedStore, never,
         policyNews,
         lookAtPolicy: (look) => run((at) => lookAtPolicy(look, tellOfRow(at))),
         signIn: (gateway) => run((at) => signIn(at, gateway)),
-        lease: (gateway, count) => run(() => leaseBlock(gateway, count)),
+        lease: (gateway, blocks) => run(() => leaseBlock(gateway, blocks)),
         write: (changes) =>
           changes.length > maxWritten
             ? Effect.die(new Error(`${changes.length} changes at once`))

@@ -30,7 +30,7 @@ export const meetSite =
       const beaten = yield* query(beat, [gateway, epoch, clients, master !== "no", master === "claim", port, draining])
       const [own] = yield* decodeOwn(beaten)
       if (sightings.length > 0) yield* query(see, [gateway, own.epoch, PgTypes.json(sightings.map(fromSighting))])
-      const alive = yield* decodeAll(HeartbeatRow, yield* query(`${heartbeats} LIMIT ${maxGateways}`), tell)
+      const alive = yield* decodeAll(HeartbeatRow, yield* query(ofSite, [gateway]), tell)
       const cursors = alive.map(({ gateway }) => ({ gateway, rev: known.get(gateway) ?? 0 }))
       const rows = yield* query(seen, [PgTypes.json(cursors), maxRead])
       const read = new Map<number, number>()
@@ -62,6 +62,10 @@ const now = "extract(epoch FROM clock_timestamp())::float8 * 1000"
 
 const heartbeats =
   "SELECT gateway, epoch, at, clients, master_since, heir, left(address, 46) AS address, port, draining FROM sallyport.heartbeat"
+/** A client may be at a gateway of each site at a time: other sites' have nothing to do with where it is in this one. */
+const ofSite = `
+  ${heartbeats} JOIN sallyport.gateway ON no = gateway
+  WHERE site = (SELECT site FROM sallyport.gateway WHERE no = $1) LIMIT ${maxGateways}`
 const Address = Schema.String.check(
   Schema.makeFilter((text: string) => text.length <= 45 && parseAddress(text) !== undefined)
 )

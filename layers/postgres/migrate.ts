@@ -1,6 +1,7 @@
 /** The tables of a site, in the schema `sallyport`. They only ever grow, and those of a later version are left alone. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { maxSites } from "../../src/shared/slotZones.ts"
 import { sharedStoreError } from "./explainSql.ts"
 import { changing } from "./revisions.ts"
 import type { Query, Work } from "./Session.ts"
@@ -64,6 +65,13 @@ export const steps: ReadonlyArray<ReadonlyArray<string>> = [
   // An older gateway leaves them out.
   [
     "ALTER TABLE sallyport.heartbeat ADD COLUMN address text, ADD COLUMN port integer, ADD COLUMN draining boolean NOT NULL DEFAULT false"
+  ],
+  // Without any the gateways are those of the only site.
+  [
+    `CREATE TABLE sallyport.site (
+      name text PRIMARY KEY, no smallint NOT NULL UNIQUE CHECK (no BETWEEN 0 AND ${maxSites - 1})
+    )`,
+    "ALTER TABLE sallyport.gateway ADD COLUMN site smallint NOT NULL DEFAULT 0"
   ]
 ]
 

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import type { SignedIn, SignIn } from "../../src/shared/SharedStore.ts"
 import { maxGateways } from "../../src/shared/slotZones.ts"
 import { sharedStoreError } from "./explainSql.ts"
+import { agreeOnSites, beOfSite } from "./ofSites.ts"
 import { changing, isKept, remembered, revised } from "./revisions.ts"
 import { decodeNumber } from "./rows.ts"
 import type { Query, Work } from "./Session.ts"
@@ -15,7 +16,15 @@ const incarnation =
 export const mayGrow = `NOT EXISTS (SELECT FROM sallyport.gateway WHERE incarnation NOT IN (${incarnation}, 'forgotten'))`
 
 export const signIn =
-  (at: string, { blocks, cursor, directory, gateway, id }: SignIn): Work<SignedIn> =>
+  (at: string, { sites, ...as }: SignIn): Work<SignedIn> =>
+  (query) =>
+    agreeOnSites(at, query, sites).pipe(
+      Effect.andThen(join(at, as)(query)),
+      Effect.tap(({ gateway }) => beOfSite(query, gateway, sites?.own ?? 0))
+    )
+
+const join =
+  (at: string, { blocks, cursor, directory, gateway, id }: Omit<SignIn, "sites">): Work<SignedIn> =>
   (query) =>
     Effect.gen(function* () {
       const history = [cursor?.head ?? null, cursor?.token ?? null]
@@ -34,7 +43,7 @@ export const signIn =
             yield* query("DELETE FROM sallyport.revision")
           }
           const lost = (yield* query(isKept, history)).length === 0
-          yield* query(join, [id, gateway])
+          yield* query(enter, [id, gateway])
           const [row] = yield* query("SELECT no FROM sallyport.gateway WHERE id = $1", [id])
           if (row === undefined && gateway === null) return yield* noneLeft(at)
           const { no } = row === undefined ? { no: null } : yield* decodeNumber(row)
@@ -100,7 +109,7 @@ const signedIn = `
 const allAreGone = `
   SELECT NOT EXISTS (SELECT FROM sallyport.gateway WHERE incarnation = ${incarnation})
     AND NOT EXISTS (SELECT FROM sallyport.revision WHERE at > now() - interval '${remembered}') AS gone`
-const join = `
+const enter = `
   INSERT INTO sallyport.gateway (no, id, incarnation) SELECT no, $1, '' FROM (SELECT coalesce($2, max(no) + 1, 0) AS no FROM sallyport.gateway) AS next
   WHERE no < ${maxGateways} ON CONFLICT DO NOTHING`
 const restoreDirectory = `

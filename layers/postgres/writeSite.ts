@@ -4,9 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DirectoryEntry } from "../../src/shared/directory.ts"
 import type { Conflict, MappingChange } from "../../src/shared/SharedStore.ts"
+import type { SlotSpan } from "../../src/shared/slotZones.ts"
 import { changing, revised } from "./revisions.ts"
 import { bounded, decodeAll, decodeNumber, Entry } from "./rows.ts"
 import type { Work } from "./Session.ts"
+import { ofOthersSlice } from "./ofSites.ts"
 import { mayGrow } from "./signIn.ts"
 
 export const writeMappings =
@@ -45,20 +47,23 @@ const decodeConflicts = Schema.decodeUnknownEffect(
   Schema.Array(Schema.Struct({ client: Schema.String, slot: Schema.Int, domain: Schema.String, holder: Schema.String }))
 )
 
+/** Blocks that have become a site's slice are nobody's, whoever still takes the site for the only one. */
 export const leaseBlock =
-  (gateway: number, count: number): Work<number | null> =>
+  (gateway: number, { from, to }: SlotSpan): Work<number | null> =>
   (query) =>
     changing(
       query,
       Effect.gen(function* () {
         const [row] = yield* query(
           `WITH free AS (
-             SELECT no FROM generate_series(0, $2 - 1) AS no
-             WHERE ${mayGrow} AND no NOT IN (SELECT no FROM sallyport.lease) ORDER BY no LIMIT 1
+             SELECT no FROM generate_series($2, $3 - 1) AS no
+             WHERE ${mayGrow} AND no NOT IN (SELECT no FROM sallyport.lease)
+               AND NOT (${ofOthersSlice} AND EXISTS (SELECT FROM sallyport.site))
+             ORDER BY no LIMIT 1
            ),
            revised AS (INSERT INTO sallyport.revision (at) SELECT now() FROM free RETURNING pg_notify('sallyport', ''))
            INSERT INTO sallyport.lease (no, gateway) SELECT no, $1 FROM free RETURNING no`,
-          [gateway, count]
+          [gateway, from, to]
         )
         return row === undefined ? null : (yield* decodeNumber(row)).no
       })

@@ -7,8 +7,9 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { maxRested, type StateError, type StoredMapping } from "../../src/host/StateStore.ts"
 import type { MappingChange, ReleasedMapping } from "../../src/shared/SharedStore.ts"
+import { placeName } from "../../src/shared/directory.ts"
 import { SiteCopy } from "../../src/shared/SiteCopy.ts"
-import { type Holding, isHeld, isWithin, type SlotZones } from "../../src/shared/slotZones.ts"
+import { type Holding, isExactSlot, isHeld, type SlotZones } from "../../src/shared/slotZones.ts"
 import { explainState } from "../host/stateErrors.ts"
 
 /** `user_version`; a file of another one is made anew. */
@@ -67,7 +68,7 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
 
       /** Whether it is the name's at all clients and gateways, and nobody's to release. */
       const isExact = ({ domain, slot }: ReleasedMapping): boolean =>
-        isWithin(zones.exact, slot) && directory.get(domain) === slot
+        isExactSlot(zones, slot) && directory.get(placeName(domain, zones.siteOf(slot))) === slot
 
       /** All of it or nothing. */
       const together = <A>(run: () => A): Effect.Effect<A, StateError> =>
@@ -222,11 +223,14 @@ export const layer = (path: string, zones: SlotZones): Layer.Layer<SiteCopy, Sta
           }),
         withdraw: ({ client, domain, slot }) =>
           together(() => void (owns(slot) ? sql.withdraw : sql.remove).run(client, slot, domain)),
-        takeRested: (client, before) =>
+        takeRested: (client, before, site = 0) =>
           Effect.suspend(() => {
             database.exec("PRAGMA synchronous = FULL")
+            const [one, other = one] = zones.slice(site)
+            const spans = [one!.from, one!.to, other!.from, other!.to]
             const taken = together(
-              () => (sql.takeRested.get(client, before) as { readonly slot: number } | undefined)?.slot ?? null
+              () =>
+                (sql.takeRested.get(client, before, ...spans) as { readonly slot: number } | undefined)?.slot ?? null
             )
             return Effect.ensuring(
               taken,
@@ -386,7 +390,9 @@ const prepare = (database: DatabaseSync) => {
     withdraw: sql("DELETE FROM own WHERE client = ? AND slot = ? AND domain = ?"),
     takeRested: sql(
       `DELETE FROM own WHERE n = (
-         SELECT n FROM own WHERE client = ? AND gone = 1 AND confirmed <= ? ORDER BY confirmed, slot LIMIT 1
+         SELECT n FROM own
+         WHERE client = ? AND gone = 1 AND confirmed <= ? AND (slot >= ? AND slot < ? OR slot >= ? AND slot < ?)
+         ORDER BY confirmed, slot LIMIT 1
        ) RETURNING slot`
     )
   }

@@ -11,13 +11,21 @@ import { proxyIpsOf, proxyNetworks, slotCapacity } from "../../src/control/stand
 import { type StateError, StateStore, type StoredMapping } from "../../src/host/StateStore.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { isExact } from "../../src/model/DomainPattern.ts"
-import { extendDirectory } from "../../src/shared/directory.ts"
+import { extendDirectory, placeName } from "../../src/shared/directory.ts"
 import { SharedState } from "../../src/shared/SharedState.ts"
-import { SharedStore } from "../../src/shared/SharedStore.ts"
+import { SharedStore, type SignIn } from "../../src/shared/SharedStore.ts"
 import { Site } from "../../src/shared/Site.ts"
 import { SiteCopy } from "../../src/shared/SiteCopy.ts"
 import { deadlineMs, SiteSource } from "../../src/shared/SiteSource.ts"
-import { lengthOf, type SlotSpan, type SlotZones, slotZones } from "../../src/shared/slotZones.ts"
+import {
+  blockOf,
+  lengthOf,
+  maxSites,
+  type SlotSpan,
+  type SlotZones,
+  slotZones,
+  spansOfFirst
+} from "../../src/shared/slotZones.ts"
 import * as SharedStateLive from "./SharedState.ts"
 import * as SiteCopyLive from "./SiteCopy.ts"
 
@@ -32,14 +40,17 @@ export const layer = (
 ): Layer.Layer<StateStore, StateError, StateStore | SharedStore> =>
   Layer.unwrap(
     Effect.gen(function* () {
-      const ranges = proxyNetworks(policy().network)
-      const zones = Result.getOrThrow(slotZones(slotCapacity(ranges)))
-      const source = new SiteSource(zones)
+      const { network, sites } = policy()
+      const ranges = proxyNetworks(network)
+      const count = sites === null ? 1 : maxSites
+      const zones = Result.getOrThrow(slotZones(slotCapacity(ranges), count))
+      const source = new SiteSource(zones, sites?.own.number)
       const path = directory === null ? ":memory:" : join(directory, "site.db")
       // One that is left over is another gateway's: its number and blocks are not this one's.
       if (directory !== null && (yield* (yield* StateStore).site) === null) SiteCopyLive.remove(path)
       const isUsable = (slot: number) => proxyIpsOf(slot, ranges) !== undefined
-      return member({ source, zones, isUsable, policy }).pipe(Layer.provide(SiteCopyLive.layer(path, zones)))
+      const numbers = Array.from({ length: count }, (_, number) => number)
+      return member({ source, zones, numbers, isUsable, policy }).pipe(Layer.provide(SiteCopyLive.layer(path, zones)))
     })
   )
 
@@ -49,11 +60,13 @@ const takenMs = 30_000
 interface Parts {
   readonly source: SiteSource
   readonly zones: SlotZones
+  /** Of all sites that there can be. */
+  readonly numbers: ReadonlyArray<number>
   readonly isUsable: (slot: number) => boolean
   readonly policy: () => GatewayConfig
 }
 
-const member = ({ isUsable, policy, source, zones }: Parts) =>
+const member = ({ isUsable, numbers, policy, source, zones }: Parts) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const own = yield* StateStore
@@ -64,7 +77,8 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
       let spans = stored?.spans ?? []
       // Before anybody hears of it: who has had a number comes back with it.
       if (stored === null) yield* own.putSite({ id, spans })
-      for (const span of spans) source.hold(span)
+      const counted = numbers.length > 1 ? spans : spansOfFirst(spans, slotCapacity(proxyNetworks(policy().network)))
+      for (const span of counted) source.hold(span)
       source.read(copy.directory, (yield* copy.standing).readAt?.store ?? Number.NEGATIVE_INFINITY)
       // It was alone for a while, or its state was put back, or it ended before it had withdrawn them.
       const strangers = spans.length === 0 ? [] : (yield* own.mappings).filter(({ slot }) => source.isOthers(slot))
@@ -75,21 +89,28 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
         )
       }
 
-      /** How far reservations go, of the client with the most. */
-      let next = 0
-      const imported = spans.length > 0 ? [] : blocksUnder(yield* own.mappings, zones)
+      /** How far reservations go in the slice of each site, of the client with the most. */
+      const next = new Map<number, number>([[source.site, 0]])
+      // What a gateway alone gives is where the slice of site 0 is.
+      const imported = spans.length > 0 || source.site > 0 ? [] : blocksUnder(yield* own.mappings, zones)
       /** The policy whose exact names all have places, or get none. */
       let placed: GatewayConfig | null = null
       /** Whether no name of before it was here is left at a slot of others; a disk may keep some for a while. */
       let areWithdrawn = spans.length > 0
 
       const ask = Effect.fnUntraced(function* (gateway: number) {
-        if (source.wantsMore(next)) yield* store.lease(gateway, zones.count)
+        for (const [at, count] of next) {
+          if (source.wantsMore(count, at)) yield* store.lease(gateway, zones.blocks(at))
+        }
         const current = policy()
-        const names = exactNames(current)
-        if (placed === current || names.every((name) => source.exact(name) !== undefined)) return
+        const names = exactNames(current, source.site)
+        if (placed === current || names.every(([name, at]) => source.exact(name, at) !== undefined)) return
+        const places = Map.groupBy(names, ([, at]) => at)
         yield* store.extendDirectory((known) => {
-          const added = extendDirectory(known, names, zones.exact, isUsable)
+          const added = [...places].flatMap(([at, some]) => {
+            const domains = some.map(([name]) => placeName(name, at))
+            return extendDirectory(known, domains, zones.exact(at), isUsable)
+          })
           if (added.length === 0) placed = current
           return added
         })
@@ -101,7 +122,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
         const theirs = isFirst && imported.every((no) => blocks.includes(no)) ? imported : []
         const all = [
           ...theirs.map(zones.block),
-          zones.own(gateway!),
+          ...numbers.map((at) => zones.own(gateway!, at)),
           ...blocks.filter((no) => !theirs.includes(no)).map(zones.block)
         ]
         const added = all.filter(({ from }) => !spans.some((span) => span.from === from))
@@ -115,7 +136,8 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
         const known = new Set((yield* copy.mappings).map(keyOf))
         const lost: Array<StoredMapping> = []
         for (const row of yield* own.mappings) {
-          if (source.owns(row.slot) || copy.directory.get(row.domain) === row.slot) continue
+          const place = placeName(row.domain, zones.siteOf(row.slot))
+          if (source.owns(row.slot) || copy.directory.get(place) === row.slot) continue
           if (!known.has(keyOf(row))) lost.push(row)
           // From now on the copy has it, and lets it go with all that others gave.
           else yield* own.removeMapping(row, readAt!.own)
@@ -134,7 +156,7 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
       let hasBeenThere = false
       const signIn: SharedStore["Service"]["signIn"] = (as) =>
         Effect.tapError(
-          Effect.tap(store.signIn(as), () =>
+          Effect.tap(store.signIn({ ...as, sites: sitesOf(policy()) }), () =>
             Effect.sync(() => {
               hasBeenThere = true
               takenAt = null
@@ -152,13 +174,15 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
       const held = Effect.sync(() => (spans.length === 0 ? { gateway: null, blocks: imported } : heldBy(spans, zones)))
       const standing = Effect.gen(function* () {
         const { gateway, readAt } = yield* copy.standing
+        const { sites } = policy()
         return {
+          ...(sites === null ? {} : { name: sites.own.name }),
           gateway: heldBy(spans, zones).gateway ?? gateway,
           store: yield* store.status,
           readAt: readAt?.own ?? null,
           reliedUntil: readAt === null ? null : readAt.own + deadlineMs,
           untold: yield* copy.untold,
-          slots: { own: source.size, used: Math.min(next, source.size) }
+          slots: { own: source.size(), used: Math.min(next.get(source.site)!, source.size()) }
         }
       })
       const { forget, lookAtPolicy, policyNews } = store
@@ -172,10 +196,11 @@ const member = ({ isUsable, policy, source, zones }: Parts) =>
             StateStore,
             StateStore.of({
               ...state,
-              reserveSlots: (client, count) =>
-                Effect.tap(state.reserveSlots(client, count), (first) => {
-                  next = Math.max(next, first + count)
-                  return source.wantsMore(next) ? shared.again : Effect.void
+              reserveSlots: (client, count, at = 0) =>
+                Effect.tap(state.reserveSlots(client, count, at), (first) => {
+                  const most = Math.max(next.get(at) ?? 0, first + count)
+                  next.set(at, most)
+                  return source.wantsMore(most, at) ? shared.again : Effect.void
                 })
             })
           ).pipe(Context.add(Site, { source, shared, forget, policyNews, lookAtPolicy, standing }))
@@ -189,20 +214,29 @@ const keyOf = ({ client, domain, slot }: StoredMapping): string => `${slot} ${cl
 
 /** The gateway's number and its blocks, which the spans are of. */
 const heldBy = (spans: ReadonlyArray<SlotSpan>, zones: SlotZones) => {
-  const isOwn = ({ from }: SlotSpan) => from >= zones.exact.to
-  const own = spans.find(isOwn)
-  return {
-    gateway: own === undefined ? null : (own.from - zones.own(0).from) / lengthOf(zones.own(0)),
-    blocks: spans.filter((span) => !isOwn(span)).map(({ from }) => from / lengthOf(zones.block(0)))
-  }
+  const blocks = spans.flatMap(({ from }) => blockOf(zones, from) ?? [])
+  const own = spans.find(({ from }) => blockOf(zones, from) === undefined)
+  if (own === undefined) return { gateway: null, blocks }
+  const first = zones.own(0, zones.siteOf(own.from))
+  return { gateway: (own.from - first.from) / lengthOf(first), blocks }
 }
 
 /** The blocks from the first one up to that of the last slot that was given. */
 const blocksUnder = (mappings: ReadonlyArray<{ readonly slot: number }>, zones: SlotZones): ReadonlyArray<number> => {
-  const slots = mappings.map(({ slot }) => slot).filter((slot) => slot < zones.exact.from)
-  const last = slots.length === 0 ? -1 : Math.floor(slots.reduce((a, b) => Math.max(a, b)) / lengthOf(zones.block(0)))
-  return Array.from({ length: last + 1 }, (_, no) => no)
+  const { from, to } = zones.blocks(0)
+  const given = mappings.map(({ slot }) => blockOf(zones, slot) ?? -1).filter((no) => no < to)
+  const last = given.reduce((a, b) => Math.max(a, b), -1)
+  return Array.from({ length: last + 1 - from }, (_, i) => from + i)
 }
 
-const exactNames = ({ resources }: GatewayConfig): ReadonlyArray<string> =>
-  resources.flatMap((resource) => (resource.kind === "dns" && isExact(resource.pattern) ? [resource.pattern] : []))
+/** With the number of the site that each is of. */
+const exactNames = ({ resources, sites }: GatewayConfig, own: number): ReadonlyArray<readonly [string, number]> =>
+  [
+    ...resources.map((resource) => ({ resource, number: own })),
+    ...(sites?.elsewhere ?? []).map(({ resource, site: { number } }) => ({ resource, number }))
+  ].flatMap(({ number, resource }) =>
+    resource.kind === "dns" && isExact(resource.pattern) ? [[resource.pattern, number] as const] : []
+  )
+
+const sitesOf = ({ sites }: GatewayConfig): NonNullable<SignIn["sites"]> | null =>
+  sites === null ? null : { own: sites.own.number, all: sites.all.map(({ name, number }) => ({ name, number })) }

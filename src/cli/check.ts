@@ -27,13 +27,22 @@ export const check = Command.make(
     const { readNameFiles } = yield* load(() => import("./readNameFiles.ts"))
     const { configRemarks } = yield* load(() => import("./configRemarks.ts"))
     const config = yield* readConfig(file)
-    const { clients, endpoint, grants, resources } = config
+    const { clients, endpoint, sites } = config
+    const elsewhere = sites?.elsewhere ?? []
+    const resources = [...config.resources, ...elsewhere.map(({ resource }) => resource)]
+    const grants = [...config.grants, ...elsewhere]
     yield* Console.log(
       `${file} is correct: ${counted(clients.length, "client")}, ${counted(resources.length, "resource")}`
     )
     yield* Console.log(
       `clients dial ${formatHostPort(endpoint.host, endpoint.port)}; the gateway listens on UDP port ${config.listenPort}`
     )
+    if (sites !== null) {
+      const others = sites.all.slice(1).map(({ name }) => name)
+      yield* Console.log(
+        `the gateway is of site ${sites.own.name}; ${others.length === 0 ? "there is no other one" : `others are ${others.join(", ")}`}`
+      )
+    }
     for (const line of yield* endpointLines(config)) yield* Console.log(line)
     const missing = yield* (yield* HostIpv6).missing
     if (missing !== null) yield* Console.log(missing)
@@ -54,9 +63,11 @@ export const check = Command.make(
         resource.id,
         resource.kind === "dns" ? resource.pattern : resource.kind === "cidr" ? resource.network : "the Internet",
         formatPortFilters(resource.filters),
-        resource.kind === "internet" ? "-" : (resource.resolver ?? "-")
+        resource.kind === "internet" ? "-" : (resource.resolver ?? "-"),
+        ...(sites === null ? [] : [(elsewhere.find((grant) => grant.resource === resource)?.site ?? sites.own).name])
       ])
-      yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER"], rows)}`)
+      const site = sites === null ? [] : ["SITE"]
+      yield* Console.log(`\n${table(["RESOURCE", "IS", "PORTS", "RESOLVER", ...site], rows)}`)
     }
     for (const part of nameTables(config)) yield* Console.log(`\n${part}`)
     yield* tellTests(yield* testConfig(config, readNameFiles))

@@ -4,7 +4,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { clientConf } from "../config/clientConf.ts"
-import { type ConfiguredClient, rightsIn } from "../config/GatewayConfig.ts"
+import { type ConfiguredClient, type GatewayConfig, rightsElsewhere, rightsIn } from "../config/GatewayConfig.ts"
 import { ConfigError } from "../config/problem.ts"
 import { maxSplitDomains, splitDomains } from "../config/splitDns.ts"
 import { clientOf } from "./clientOf.ts"
@@ -51,11 +51,22 @@ export const clientConfig = Command.make(
     }
     const privateKey = qr ? yield* privateKeyOf(client) : null
     const key = yield* gatewayKeyOf(gatewayKey, config.controlSocket)
-    const endpoint = yield* (yield* HostNames).lookup(config.endpoint.host)
-    if (endpoint.length === 0 && rightsIn(config, client.id).some(({ resource }) => resource.kind === "cidr")) {
-      yield* Console.error(
-        `sallyport: ${config.endpoint.host} does not resolve here: should one of the networks in AllowedIPs contain the gateway, take its address out by hand`
-      )
+    const own = config.sites?.own
+    if (own !== undefined && own.publicKey !== key) {
+      return yield* new ConfigError({
+        message: `the key of site ${own.name} is ${key}, and ${file} has ${own.publicKey} — correct its public_key, in the files of all sites`
+      })
+    }
+    const names = yield* HostNames
+    const endpoint: Array<string> = []
+    for (const { host } of config.sites?.all.map((site) => site.endpoint) ?? [config.endpoint]) {
+      const found = yield* names.lookup(host)
+      endpoint.push(...found)
+      if (found.length === 0 && hasNetworks(config, client)) {
+        yield* Console.error(
+          `sallyport: ${host} does not resolve here: should one of the networks in AllowedIPs contain the gateway, take its address out by hand`
+        )
+      }
     }
     const conf = clientConf(config, client, {
       gatewayPublicKey: key,
@@ -67,6 +78,11 @@ export const clientConfig = Command.make(
     yield* Console.log(qr ? yield* qrCode(conf) : conf.trimEnd())
   })
 ).pipe(Command.withDescription("Print the WireGuard file for a client; its private key is for the client to fill in"))
+
+const hasNetworks = (config: GatewayConfig, { id }: ConfiguredClient): boolean => {
+  const elsewhere = (config.sites?.all ?? []).flatMap((site) => rightsElsewhere(config, id, site))
+  return [...rightsIn(config, id), ...elsewhere].some(({ resource }) => resource.kind === "cidr")
+}
 
 /** A phone takes no file without a key, so the client's comes from who has it. */
 const privateKeyOf = Effect.fnUntraced(function* ({ id, publicKey }: ConfiguredClient) {

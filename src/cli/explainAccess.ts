@@ -117,6 +117,10 @@ const followRules = Effect.fnUntraced(function* (
     return way.yes("resource", `${host} is the gateway itself, which answers DNS and ping in the tunnel`)
   } else {
     way.yes("ports", `${formatPacket(wanted) ?? "a packet"} passes: ${passing(verdict.grants)}`)
+    const site = siteOf(policy, verdict.by)
+    if (site !== undefined) {
+      return way.unknown("gateway", `${host} is reached at site ${site}: explain it at a gateway there for the rest`)
+    }
   }
   if (!("report" in running)) {
     return way.unknown("gateway", `${running.notRunning}: this is what the file says, the rest is not known`)
@@ -132,6 +136,10 @@ const followRules = Effect.fnUntraced(function* (
   }
   return yield* toHost(onward, null, [verdict.address], wanted)
 })
+
+/** The other site that serves it. */
+const siteOf = ({ sites }: Pick<ReachPolicy, "sites">, { resource }: Right): string | undefined =>
+  sites?.elsewhere.find((grant) => grant.resource.id === resource.id)?.site.name
 
 /** A name of a resource. */
 const byName = Effect.fnUntraced(function* (

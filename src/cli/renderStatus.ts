@@ -148,12 +148,13 @@ const summaryLines = (report: StatusReport, width: number): ReadonlyArray<string
 }
 
 const siteLine = (
-  { draining, gateway, postgres, untold, virtualAddress }: NonNullable<StatusReport["site"]>,
+  { draining, gateway, name, postgres, untold, virtualAddress }: NonNullable<StatusReport["site"]>,
   at: number
 ): string => {
   const where = postgres.server === null ? "PostgreSQL away" : `PostgreSQL ${postgres.server}`
   const rest = untold === 0 ? "" : `, ${counted(untold, "change")} still to be told`
-  return `${gateway === null ? "no gateway of its site yet" : `gateway ${gateway} of its site`}: ${where} for ${formatAge(at - postgres.since)}${rest}${addressOf(virtualAddress, at)}${drainOf(draining, at)}`
+  const site = name === undefined ? "its site" : `site ${name}`
+  return `${gateway === null ? `no gateway of ${site} yet` : `gateway ${gateway} of ${site}`}: ${where} for ${formatAge(at - postgres.since)}${rest}${addressOf(virtualAddress, at)}${drainOf(draining, at)}`
 }
 
 const policyLines = ({ policy }: NonNullable<StatusReport["site"]>, at: number): ReadonlyArray<string> => {

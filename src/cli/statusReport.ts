@@ -104,6 +104,8 @@ export const StatusReport = Schema.Struct({
   /** The gateways that share its names; left out: it is alone. */
   site: Schema.optionalKey(
     Schema.Struct({
+      /** What the site is called, where there are several. */
+      name: Schema.optionalKey(Schema.String),
       /** The number of this one; `null`: it has not been there yet, and gives no proxy IPs. */
       gateway: Schema.NullOr(Schema.Finite),
       postgres: Schema.Struct({
@@ -136,7 +138,7 @@ export const StatusReport = Schema.Struct({
       virtualAddress: Schema.optionalKey(Schema.Struct({ state: Schema.String, since: Millis })),
       /** It gives its clients away, and whether all that live know, so that the address may move; left out: it does not. */
       draining: Schema.optionalKey(Schema.Struct({ since: Millis, mayMove: Schema.Boolean, clients: Schema.Finite })),
-      /** All that have been heard of, by number; as it was last known, while PostgreSQL is away. */
+      /** All of its site that have been heard of, by number; as it was last known, while PostgreSQL is away. */
       gateways: Schema.Array(
         Schema.Struct({
           gateway: Schema.Finite,

@@ -35,6 +35,28 @@ export interface Zone {
   readonly clients: ReadonlySet<ClientId> | null
 }
 
+/** Where gateways with one key are. */
+export interface Site {
+  readonly name: string
+  /** It decides which addresses are the site's. */
+  readonly number: number
+  /** What clients dial there. */
+  readonly endpoint: HostPort
+  readonly publicKey: string
+  /** Of its gateways, inside of the tunnel. */
+  readonly gateway4: string
+  readonly gateway6: string
+}
+
+export interface Sites {
+  /** The gateway's. */
+  readonly own: Site
+  /** The own one first. */
+  readonly all: ReadonlyArray<Site>
+  /** What is reached at other sites only: all else in a configuration is of the own one. */
+  readonly elsewhere: ReadonlyArray<Grant & { readonly site: Site }>
+}
+
 /** A checked `sallyport.yaml`: every reference resolved, every address assigned, every default filled in. */
 export interface GatewayConfig {
   /** What clients dial. */
@@ -43,6 +65,7 @@ export interface GatewayConfig {
   /** Resolver sets by name. `system` is always there without being listed. */
   readonly resolvers: ReadonlyMap<string, ResolverSet>
   readonly clients: ReadonlyArray<ConfiguredClient>
+  /** Those that are reached here; so are `grants`. */
   readonly resources: ReadonlyArray<Resource>
   /** At most one for each resource: of the clients that its `allow` names, themselves or by a group. */
   readonly grants: ReadonlyArray<Grant>
@@ -56,9 +79,11 @@ export interface GatewayConfig {
   /** What must hold of all this before it counts. */
   readonly tests: ReadonlyArray<PolicyTest>
   readonly network: NetworkConfig
-  /** The gateway's own tunnel addresses: the first host address of each tunnel range. */
+  /** The gateway's own tunnel addresses: the first host address of each tunnel range, or that of its site. */
   readonly gateway4: string
   readonly gateway6: string
+  /** `null`: there is only one site. */
+  readonly sites: Sites | null
   readonly firewall: Firewall
   readonly masquerade: boolean
   readonly keepPorts: boolean
@@ -103,3 +128,7 @@ export const defaultNetwork: NetworkConfig = { ...defaultRanges, mtu: 1280 }
 /** What one client may reach, in the order of the file's resources. */
 export const rightsIn = (config: GatewayConfig, client: ClientId): ReadonlyArray<Right> =>
   config.grants.filter(({ clients }) => clients.some(({ id }) => id === client))
+
+/** What it may reach at another site. */
+export const rightsElsewhere = ({ sites }: GatewayConfig, client: ClientId, at: Site): ReadonlyArray<Right> =>
+  sites?.elsewhere.filter(({ clients, site }) => site === at && clients.some(({ id }) => id === client)) ?? []

@@ -1,4 +1,8 @@
-import { type ConfiguredClient, type GatewayConfig, rightsIn } from "./GatewayConfig.ts"
+import * as Result from "effect/Result"
+import { networksOfSlots, proxyNetworks, slotCapacity } from "../control/standalone/proxyPool.ts"
+import type { Right } from "../model/Authorization.ts"
+import { maxSites, slotZones } from "../shared/slotZones.ts"
+import { type ConfiguredClient, type GatewayConfig, type HostPort, rightsElsewhere, rightsIn } from "./GatewayConfig.ts"
 import { withoutEndpoint } from "./loopFree.ts"
 import { splitDomains } from "./splitDns.ts"
 
@@ -10,7 +14,7 @@ type ClientDns = "all" | "split" | "none"
 
 export interface ClientConfOptions {
   readonly gatewayPublicKey: string
-  /** Addresses of the endpoint now; empty: its name does not resolve. */
+  /** Addresses of the endpoint now, and of those of other sites; empty: its name does not resolve. */
   readonly endpoint: ReadonlyArray<string>
   /** Leave IPv6 out, for a host that has none: wg-quick does not take such a file there. */
   readonly ipv4Only: boolean
@@ -22,20 +26,17 @@ export interface ClientConfOptions {
 /**
  * A wg-quick file for a stock WireGuard client. The private key never leaves the client, so the file says where to put
  * it. The tunnel and proxy ranges are routed into the tunnel, and what the client's CIDR resources name, but never the
- * gateway's own endpoint.
+ * gateway's own endpoint. Of several sites each is a peer, the gateway's own one first, which is asked for names first.
  */
 export const clientConf = (config: GatewayConfig, client: ConfiguredClient, options: ClientConfOptions): string => {
-  const host = config.endpoint.host.includes(":") ? `[${config.endpoint.host}]` : config.endpoint.host
   const of = (texts: ReadonlyArray<string>) =>
     texts.filter((text) => !options.ipv4Only || !text.includes(":")).join(", ")
-  const servers = [config.gateway4, config.gateway6]
-  const networks = allowedNetworks(config, client)
-  const allowed = withoutEndpoint(networks, options.endpoint)
+  const peers = peersOf(config, client, options.gatewayPublicKey)
+  const servers = peers.flatMap(({ servers }) => servers)
+  const isCut = peers.some(({ networks }) => withoutEndpoint(networks, options.endpoint).length !== networks.length)
   const lines = [
-    `# ${client.id} at ${host}`,
-    ...(allowed.length === networks.length
-      ? []
-      : [`# AllowedIPs is all but the gateway itself: ${of(options.endpoint)}`]),
+    `# ${client.id} at ${peers.map(({ endpoint }) => hostOf(endpoint)).join(", ")}`,
+    ...(isCut ? [`# AllowedIPs is all but the gateway itself: ${of(options.endpoint)}`] : []),
     ...(options.ipv4Only ? [] : [`# wg-quick on a host without IPv6: sallyport client-config ${client.id} --ipv4`]),
     "[Interface]",
     `PrivateKey = ${options.privateKey ?? `<the private key that belongs to ${client.publicKey}>`}`,
@@ -45,13 +46,16 @@ export const clientConf = (config: GatewayConfig, client: ConfiguredClient, opti
     ...(options.dns === "none" ? [`# Names behind the gateway are asked of ${of(servers)}`] : []),
     `MTU = ${config.network.mtu}`,
     ...(options.dns === "split" ? tellResolved(config, client, of(servers)) : []),
-    "",
-    "[Peer]",
-    `PublicKey = ${options.gatewayPublicKey}`,
-    ...(client.presharedKey === null ? [] : [`PresharedKey = ${client.presharedKey}`]),
-    `AllowedIPs = ${of(allowed)}`,
-    `Endpoint = ${host}:${config.endpoint.port}`,
-    "PersistentKeepalive = 25"
+    ...peers.flatMap(({ endpoint, name, networks, publicKey }) => [
+      "",
+      ...(name === null ? [] : [`# site ${name}`]),
+      "[Peer]",
+      `PublicKey = ${publicKey}`,
+      ...(client.presharedKey === null ? [] : [`PresharedKey = ${client.presharedKey}`]),
+      `AllowedIPs = ${of(withoutEndpoint(networks, options.endpoint))}`,
+      `Endpoint = ${hostOf(endpoint)}:${endpoint.port}`,
+      "PersistentKeepalive = 25"
+    ])
   ]
   return `${lines.join("\n")}\n`
 }
@@ -69,11 +73,41 @@ const tellResolved = (config: GatewayConfig, { id }: ConfiguredClient, servers: 
   ]
 }
 
-/** What the client's file routes into the tunnel, the endpoint included. */
-const allowedNetworks = (config: GatewayConfig, client: ConfiguredClient): ReadonlyArray<string> => {
-  const resources = rightsIn(config, client.id).map((grant) => grant.resource)
-  if (resources.some((resource) => resource.kind === "internet")) return ["0.0.0.0/0", "::/0"]
-  const { tunnel4, tunnel6, proxy4, proxy6 } = config.network
-  const networks = resources.flatMap((resource) => (resource.kind === "cidr" ? [resource.network] : []))
-  return [...new Set([tunnel4, proxy4, tunnel6, proxy6, ...networks])]
+interface Peer {
+  /** Of the site; `null`: there is only one. */
+  readonly name: string | null
+  readonly endpoint: HostPort
+  readonly publicKey: string
+  /** DNS servers in the tunnel. */
+  readonly servers: ReadonlyArray<string>
+  /** What is routed to it, its endpoint included. */
+  readonly networks: ReadonlyArray<string>
+}
+
+const hostOf = ({ host }: HostPort): string => (host.includes(":") ? `[${host}]` : host)
+
+const peersOf = (config: GatewayConfig, client: ConfiguredClient, publicKey: string): ReadonlyArray<Peer> => {
+  const { endpoint, gateway4, gateway6, network, sites } = config
+  const { tunnel4, tunnel6, proxy4, proxy6 } = network
+  const rights = rightsIn(config, client.id)
+  if (sites === null) {
+    const networks = networksOf(rights, [tunnel4, proxy4, tunnel6, proxy6])
+    return [{ name: null, endpoint, publicKey, servers: [gateway4, gateway6], networks }]
+  }
+  const ranges = proxyNetworks(network)
+  const { slice } = Result.getOrThrow(slotZones(slotCapacity(ranges), maxSites))
+  return sites.all.map((site) => {
+    const servers = [site.gateway4, site.gateway6]
+    const spans = slice(site.number).flatMap(({ from, to }) => networksOfSlots(from, to, ranges))
+    const own = [`${site.gateway4}/32`, `${site.gateway6}/128`, ...spans]
+    const theirs = site === sites.own ? rights : rightsElsewhere(config, client.id, site)
+    return { ...site, servers, networks: networksOf(theirs, own) }
+  })
+}
+
+/** What a peer's resources name, and its `own`. */
+const networksOf = (rights: ReadonlyArray<Right>, own: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const resources = rights.map(({ resource }) => resource)
+  if (resources.some(({ kind }) => kind === "internet")) return ["0.0.0.0/0", "::/0"]
+  return [...new Set([...own, ...resources.flatMap((each) => (each.kind === "cidr" ? [each.network] : []))])]
 }

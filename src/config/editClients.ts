@@ -1,6 +1,7 @@
 /** Clients that come to `sallyport.yaml` and go from it. A result that would mean anything else than that is refused. */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { maxSites } from "../shared/slotZones.ts"
 import { assignAddresses } from "./assignAddresses.ts"
 import { insertPair, removePair } from "./editYaml.ts"
 import type { ConfiguredClient, GatewayConfig } from "./GatewayConfig.ts"
@@ -42,8 +43,9 @@ export const addClient = (text: string, file: string, client: NewClient): Result
       ...before.clients.map((other) => ({ publicKey: keyBytes(other.publicKey)!, fixed: other[key] })),
       { publicKey: keyBytes(client.publicKey)!, fixed: undefined }
     ]
-    const tunnel_ipv4 = assignAddresses(before.network.tunnel4, claims("tunnel4"))?.at(-1)
-    const tunnel_ipv6 = assignAddresses(before.network.tunnel6, claims("tunnel6"))?.at(-1)
+    const sites = before.sites === null ? 1 : maxSites
+    const tunnel_ipv4 = assignAddresses(before.network.tunnel4, claims("tunnel4"), sites)?.at(-1)
+    const tunnel_ipv6 = assignAddresses(before.network.tunnel6, claims("tunnel6"), sites)?.at(-1)
     return yield* insertClient(text, file, client.name, { ...entry, tunnel_ipv4, tunnel_ipv6 })
   })
 

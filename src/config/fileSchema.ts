@@ -2,6 +2,7 @@ import * as Schema from "effect/Schema"
 import type { LogLevel } from "effect/LogLevel"
 import { oneOf, text, whole } from "./fields.ts"
 import { firewalls } from "../model/firewall.ts"
+import { maxSites } from "../shared/slotZones.ts"
 import { parsePostgresAddress } from "./postgresAddress.ts"
 import * as values from "./values.ts"
 
@@ -28,6 +29,7 @@ const ResourceFile = Schema.Struct({
   internet: Schema.optionalKey(Schema.Boolean),
   ports: Schema.optionalKey(Schema.Array(text(values.parsePortFilter))),
   resolver: Schema.optionalKey(text(values.parseIdentifier)),
+  site: Schema.optionalKey(text(values.parseIdentifier)),
   ip_family: Schema.optionalKey(oneOf({ both: null, ipv4: 4, ipv6: 6 } as const)),
   allow: Schema.Array(text(values.parseIdentifier)),
   expires: Schema.optionalKey(text(values.parseExpiry)),
@@ -67,6 +69,12 @@ const NetworkFile = Schema.Struct({
   mtu: Schema.optionalKey(whole("a tunnel MTU", 1280, 1420))
 })
 
+const SiteFile = Schema.Struct({
+  number: whole("a number of a site", 0, maxSites - 1),
+  endpoint: text((value) => values.parseHostPort(value, null)),
+  public_key: text(values.parseKey)
+})
+
 const resolverServer = text(values.parseResolverServer)
 
 const ResolverSetFile = Schema.Struct({
@@ -95,6 +103,8 @@ export const ConfigFile = Schema.Struct({
   track_udp: Schema.optionalKey(Schema.Boolean),
   fwmark: Schema.optionalKey(whole("a mark", 1, 0xffff_ffff)),
   state: Schema.optionalKey(text(parsePostgresAddress)),
+  site: Schema.optionalKey(text(values.parseIdentifier)),
+  sites: Schema.optionalKey(Schema.Record(Schema.String, SiteFile)),
   state_dir: Schema.optionalKey(text(values.parsePath(4000))),
   control_socket: Schema.optionalKey(text(values.parsePath(94))),
   device: Schema.optionalKey(text(values.parseDevice)),
@@ -110,7 +120,15 @@ export type ConfigFile = typeof ConfigFile.Type
 
 /** Every key that the file may have, wherever; all others are names. */
 export const fileKeys: ReadonlySet<string> = new Set(
-  [ConfigFile, ClientFile, ResourceFile, ZoneFile, RecordFile, TestFile, NetworkFile, ResolverSetFile].flatMap(
-    ({ fields }) => Object.keys(fields)
-  )
+  [
+    ConfigFile,
+    ClientFile,
+    ResourceFile,
+    ZoneFile,
+    RecordFile,
+    TestFile,
+    NetworkFile,
+    SiteFile,
+    ResolverSetFile
+  ].flatMap(({ fields }) => Object.keys(fields))
 )

@@ -14,7 +14,10 @@ const decode = SchemaParser.decodeUnknownResult(ConfigFile, {
 })
 
 /** What of a file's settings is replaced before they are looked at together. */
-export type Replaced = Partial<Pick<ConfigFile, "endpoint" | "network" | "state">>
+export interface Replaced extends Partial<Pick<ConfigFile, "endpoint" | "network" | "state">> {
+  /** All that it says of sites. */
+  readonly ofSites?: Pick<ConfigFile, "site" | "sites">
+}
 
 /**
  * Text of a `sallyport.yaml` to a checked configuration, or all that is wrong with it. `file` is for messages only; `read`
@@ -24,13 +27,15 @@ export const parseConfig = (
   text: string,
   file: string,
   read = makeYamlReader(),
-  replaced: Replaced = {}
+  { ofSites, ...replaced }: Replaced = {}
 ): Result.Result<GatewayConfig, ConfigError> => {
   const source = read(text)
   if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
   const decoded = decode(source.success.value)
   if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))
-  return Result.mapError(resolveConfig({ ...decoded.success, ...replaced }, source.success, file), (problems) =>
+  const { site, sites, ...rest } = decoded.success
+  const settings = ofSites === undefined ? decoded.success : { ...rest, ...ofSites }
+  return Result.mapError(resolveConfig({ ...settings, ...replaced }, source.success, file), (problems) =>
     configError(file, problems)
   )
 }

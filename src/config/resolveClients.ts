@@ -4,6 +4,7 @@ import { assignAddresses, refuseFixed } from "./assignAddresses.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import type { ConfiguredClient, NetworkConfig } from "./GatewayConfig.ts"
 import { checkName, type Report } from "./report.ts"
+import { gatewaysOf } from "./resolveSites.ts"
 import { keyBytes } from "./values.ts"
 
 const maxClients = 10_000
@@ -35,7 +36,7 @@ export const resolveClients = (
     ] as const) {
       const fixed = client[key]
       if (fixed === undefined || !rangesGood) continue
-      const refusal = refuseFixed(range, fixed, parseAddress(fixed)!)
+      const refusal = refuseFixed(range, fixed, parseAddress(fixed)!, gatewaysOf(file))
       const owner = byAddress.get(fixed)
       if (refusal !== undefined) {
         report(["clients", name, key], `${fixed} ${refusal}`, `use a free address of ${range}, or leave ${key} out`)
@@ -53,7 +54,7 @@ export const resolveClients = (
 
   const addresses = (key: "tunnel_ipv4" | "tunnel_ipv6", range: string) => {
     const claims = entries.map(([, client]) => ({ publicKey: keyBytes(client.public_key)!, fixed: client[key] }))
-    const assigned = assignAddresses(range, claims)
+    const assigned = assignAddresses(range, claims, gatewaysOf(file))
     if (assigned === undefined) {
       const fix = `use a larger network.${key}`
       report(["clients"], `${entries.length} clients do not fit into ${range}`, fix, true)

@@ -2,8 +2,6 @@ import * as Result from "effect/Result"
 import type { Client } from "../model/Client.ts"
 import type { Grant } from "../model/Grant.ts"
 import type { ResolverSet } from "../model/ResolverSet.ts"
-import { proxyNetworks, slotCapacity } from "../control/standalone/proxyPool.ts"
-import { slotZones } from "../shared/slotZones.ts"
 import type { ConfigFile } from "./fileSchema.ts"
 import { defaultControlSocket, defaultStateDir } from "./defaultPaths.ts"
 import * as GatewayConfig from "./GatewayConfig.ts"
@@ -16,6 +14,7 @@ import { admits } from "./allowList.ts"
 import { resolveLists, resolveRecords, resolveZones } from "./resolveNames.ts"
 import { resolveClients } from "./resolveClients.ts"
 import { resolveResources } from "./resolveResources.ts"
+import { checkSplit, resolveSites, siteOfResource } from "./resolveSites.ts"
 import { resolveTests } from "./resolveTests.ts"
 import type { YamlSource } from "./yamlSource.ts"
 
@@ -43,10 +42,7 @@ export const resolveConfig = (
   }
   checkRanges(network, report)
   const rangesGood = problems.length === 0
-  if (rangesGood && file.state !== undefined) {
-    const zones = slotZones(slotCapacity(proxyNetworks(network)))
-    if (Result.isFailure(zones)) report(["state"], zones.failure.cause, zones.failure.fix)
-  }
+  const sites = resolveSites(file, rangesGood ? network : null, report)
 
   const resolvers = new Map<string, ResolverSet>()
   for (const [name, entry] of Object.entries(file.resolvers ?? {})) {
@@ -80,6 +76,7 @@ export const resolveConfig = (
   })
 
   const grants: Array<Grant> = []
+  const elsewhere: Array<GatewayConfig.Sites["elsewhere"][number]> = []
   let pairs = 0
   const admitted = new Map<string, ReadonlyArray<Client>>()
   for (const { resource, allow, expiresAt } of resources) {
@@ -87,7 +84,9 @@ export const resolveConfig = (
     const list = JSON.stringify([...allow])
     const allowed = admitted.get(list) ?? clients.filter((client) => admits(allow, client))
     admitted.set(list, allowed)
-    if (allowed.length > 0) grants.push({ resource, expiresAt, clients: allowed })
+    const site = siteOfResource(file, resource.id, sites, report)
+    if (site !== null) elsewhere.push({ resource, expiresAt, clients: allowed, site })
+    else if (allowed.length > 0) grants.push({ resource, expiresAt, clients: allowed })
     pairs += allowed.length
     if (pairs > maxPairs) {
       report(
@@ -99,6 +98,9 @@ export const resolveConfig = (
       break
     }
   }
+
+  if (sites !== null) checkSplit([...grants.map((grant) => ({ ...grant, site: sites.own })), ...elsewhere], report)
+  const areElsewhere = new Set(elsewhere.map(({ resource }) => resource))
 
   const warnings: Array<Problem> = []
   if (problems.length === 0) {
@@ -113,7 +115,7 @@ export const resolveConfig = (
     listenPort: file.listen ?? GatewayConfig.defaultListenPort,
     resolvers,
     clients,
-    resources: resources.map(({ resource }) => resource),
+    resources: resources.flatMap(({ resource }) => (areElsewhere.has(resource) ? [] : [resource])),
     grants,
     zones: zones.map(({ value }) => value),
     search,
@@ -121,8 +123,9 @@ export const resolveConfig = (
     block,
     tests,
     network,
-    gateway4: gatewayAddress(network.tunnel4),
-    gateway6: gatewayAddress(network.tunnel6),
+    gateway4: gatewayAddress(network.tunnel4, sites?.own.number),
+    gateway6: gatewayAddress(network.tunnel6, sites?.own.number),
+    sites: sites === null ? null : { ...sites, elsewhere },
     firewall: file.firewall ?? "nftables",
     masquerade: file.masquerade ?? true,
     keepPorts: file.keep_ports ?? false,

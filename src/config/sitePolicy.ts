@@ -1,7 +1,7 @@
 /** What the gateways of a site have in common, and what each of them has of its own. Pure. */
 import * as Result from "effect/Result"
 import type { GatewayConfig } from "./GatewayConfig.ts"
-import { parseConfig } from "./parseConfig.ts"
+import { parseConfig, type Replaced } from "./parseConfig.ts"
 import type { ConfigError } from "./problem.ts"
 import type { makeYamlReader } from "./yamlReader.ts"
 
@@ -19,6 +19,8 @@ const owners = {
   otherNames: "site",
   places: "site",
   warnings: "site",
+  /** What they are is said by the gateway's file, and what they serve by the policy. */
+  sites: "site",
   endpoint: "gateway",
   listenPort: "gateway",
   network: "gateway",
@@ -57,8 +59,20 @@ export const withPolicy = (
 ): Result.Result<GatewayConfig, ConfigError> => {
   const { mtu, proxy4, proxy6, tunnel4, tunnel6 } = own.network
   const network = { tunnel_ipv4: tunnel4, tunnel_ipv6: tunnel6, proxy_ipv4: proxy4, proxy_ipv6: proxy6, mtu }
-  return Result.map(parseConfig(text, name, read, { endpoint: own.endpoint, network }), (policy) => ({
+  const state = own.state === null ? {} : { state: own.state }
+  const replaced = { endpoint: own.endpoint, network, ...state, ofSites: ofSites(own) }
+  return Result.map(parseConfig(text, name, read, replaced), (policy) => ({
     ...policy,
     ...Object.fromEntries(Object.entries(own).filter(([part]) => ownParts.has(part)))
   }))
+}
+
+/** As a file says it. */
+const ofSites = ({ sites }: GatewayConfig): NonNullable<Replaced["ofSites"]> => {
+  if (sites === null) return {}
+  const entries = sites.all.map(({ endpoint, name, number, publicKey }) => [
+    name,
+    { number, endpoint, public_key: publicKey }
+  ])
+  return { site: sites.own.name, sites: Object.fromEntries(entries) }
 }

@@ -3,7 +3,7 @@ import { parentName } from "../dns/name.ts"
 import { isPrivateDomain, isPrivateTop } from "../dns/privateZones.ts"
 import { domainOf, isExact } from "../model/DomainPattern.ts"
 import type { ClientId } from "../model/Client.ts"
-import { type GatewayConfig, rightsIn } from "./GatewayConfig.ts"
+import { type GatewayConfig, rightsElsewhere, rightsIn } from "./GatewayConfig.ts"
 
 /** As many, search domains included, are taken by systemd-resolved for a device. */
 export const maxSplitDomains = 256
@@ -13,8 +13,11 @@ export const maxSplitDomains = 256
  * search domain. "." where a pattern may be anywhere (`lab.**`).
  */
 export const splitDomains = (config: GatewayConfig, client: ClientId): ReadonlyArray<string> => {
+  const elsewhere = (config.sites?.all ?? []).flatMap((site) => rightsElsewhere(config, client, site))
   const domains = [
-    ...rightsIn(config, client).flatMap(({ resource }) => (resource.kind === "dns" ? [around(resource.pattern)] : [])),
+    ...[...rightsIn(config, client), ...elsewhere].flatMap(({ resource }) =>
+      resource.kind === "dns" ? [around(resource.pattern)] : []
+    ),
     ...config.zones.flatMap(({ clients, domain }) => (clients === null || clients.has(client) ? [domain] : [])),
     ...config.records.keys()
   ]

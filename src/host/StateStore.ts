@@ -65,6 +65,9 @@ export interface StoredSite {
   readonly spans: ReadonlyArray<{ readonly from: number; readonly to: number }>
 }
 
+/** Under what the slots of a site that were reserved for a client are counted: no client has such a name. */
+export const reservedOf = (client: string, site = 0): string => (site === 0 ? client : `${client} ${site}`)
+
 /** What a standalone gateway must remember: its keys, its clients' last handshakes, its mappings (SQLite, WAL). */
 export class StateStore extends Context.Service<
   StateStore,
@@ -101,11 +104,14 @@ export class StateStore extends Context.Service<
       releasedAt: number
     ) => Effect.Effect<void, StateError>
     /**
-     * The client's slot that has rested longest, and since `before` at least; `null`: there is none. Durable before it
-     * returns: it is not handed out twice.
+     * The client's slot that has rested longest, and since `before` at least, of a site where one is named; `null`: there is
+     * none. Durable before it returns: it is not handed out twice.
      */
-    readonly takeRested: (client: string, before: number) => Effect.Effect<number | null, StateError>
-    /** Reserves `count` of the client's slots for ever, durably, and returns the first: none is handed out twice, even after power loss. */
-    readonly reserveSlots: (client: string, count: number) => Effect.Effect<number, StateError>
+    readonly takeRested: (client: string, before: number, site?: number) => Effect.Effect<number | null, StateError>
+    /**
+     * Reserves `count` of the client's slots for ever, durably, and returns the first: none is handed out twice, even after power
+     * loss. Those of each site are counted by themselves; left out, it is site 0.
+     */
+    readonly reserveSlots: (client: string, count: number, site?: number) => Effect.Effect<number, StateError>
   }
 >()("sallyport/host/StateStore") {}

@@ -5,6 +5,7 @@ import * as Schema from "effect/Schema"
 import type { StoredMapping } from "../host/StateStore.ts"
 import type { DirectoryEntry } from "./directory.ts"
 import type { PolicyVersion, SitePolicy } from "./SitePolicy.ts"
+import type { SlotSpan } from "./slotZones.ts"
 
 /**
  * Why a site's store could not do it: `Unreachable` (no connection, or none that may write), `Refused` (a certificate, a
@@ -64,6 +65,14 @@ export interface SignIn {
   readonly blocks: ReadonlyArray<number>
   readonly directory: ReadonlyArray<DirectoryEntry>
   readonly cursor: Cursor | null
+  /** By number which of the sites it is of; `null` or left out: there is only one. */
+  readonly sites?: { readonly own: number; readonly all: ReadonlyArray<SiteNumber> } | null
+}
+
+/** What it is called and which slice of the slots it has: for ever the same at all gateways. */
+export interface SiteNumber {
+  readonly name: string
+  readonly number: number
 }
 
 export interface SignedIn {
@@ -109,7 +118,8 @@ export class SharedStore extends Context.Service<
     /** Has one whenever there may be something to read: also after each new connection. */
     readonly news: Queue.Dequeue<void>
     /**
-     * Comes before all else on each new connection. Where nobody has written anything for 24 h the first one since a start
+     * Comes before all else on each new connection; fails where a site has another number than before, or several are said to
+     * be one. Where nobody has written anything for 24 h the first one since a start
      * of PostgreSQL finds all mappings gone: who gave them tells them again.
      */
     readonly signIn: (gateway: SignIn) => Effect.Effect<SignedIn, SharedStoreError>
@@ -118,8 +128,8 @@ export class SharedStore extends Context.Service<
      * before it returns, all of them or none, but for those in conflict.
      */
     readonly write: (changes: ReadonlyArray<MappingChange>) => Effect.Effect<ReadonlyArray<Conflict>, SharedStoreError>
-    /** The first of `count` blocks that is nobody's; `null`: none is left, or none may be given now. */
-    readonly lease: (gateway: number, count: number) => Effect.Effect<number | null, SharedStoreError>
+    /** The first of these blocks that is nobody's; `null`: none is left, or none may be given now. */
+    readonly lease: (gateway: number, blocks: SlotSpan) => Effect.Effect<number | null, SharedStoreError>
     /** `extend` is given all entries and yields those to be added, unless none may be added now. */
     readonly extendDirectory: (
       extend: (known: ReadonlyMap<string, number>) => ReadonlyArray<DirectoryEntry>

@@ -20,6 +20,8 @@ export interface SiteMember {
 
 /** What there is to say of a gateway in its site. */
 export interface SiteStanding {
+  /** What the site is called, where there are several. */
+  readonly name?: string
   /** `null`: it has no number yet. */
   readonly gateway: number | null
   readonly store: SharedStoreStatus

@@ -60,9 +60,9 @@ export class SiteCopy extends Context.Service<
     /** Another name has the slot, which is no business of this gateway's from then on. */
     readonly withdraw: (mapping: ReleasedMapping) => Effect.Effect<void, StateError>
     /**
-     * The own slot of the client that has rested longest, and since `before` at least by the store's clock: since its release
-     * came back from the site. `null`: there is none. Durable before it returns: it is not handed out twice.
+     * The own slot of the client, in the slice of a site, that has rested longest, and since `before` at least by the store's
+     * clock: since its release came back from the store. `null`: there is none. Durable before it returns: it is not handed out twice.
      */
-    readonly takeRested: (client: string, before: number) => Effect.Effect<number | null, StateError>
+    readonly takeRested: (client: string, before: number, site?: number) => Effect.Effect<number | null, StateError>
   }
 >()("sallyport/shared/SiteCopy") {}

@@ -1,10 +1,16 @@
-/** The slots of exact names, the same ones at every client and gateway of a site, for ever. Pure. */
+/** The slots of exact names, the same ones at every client and gateway, for ever. Pure. */
 import type { SlotSpan } from "./slotZones.ts"
 
 export interface DirectoryEntry {
+  /** As `placeName` has it. */
   readonly domain: string
   readonly slot: number
 }
+
+/** What the directory calls a name of a site: it may have been of another one before, and keeps the place that it had there. */
+export const placeName = (domain: string, site: number): string => (site === 0 ? domain : `${domain} ${site}`)
+
+export const nameOfPlace = (place: string): string => place.split(" ", 1)[0]!
 
 /**
  * The entries to add so that each domain has one: the first free slot from where the domain's hash points to, and round, in

@@ -151,6 +151,7 @@ describe("a correct sallyport.yaml", () => {
       },
       gateway4: "100.64.0.1",
       gateway6: "fd00:2021:1111::1",
+      sites: null,
       firewall: "nftables",
       masquerade: true,
       keepPorts: false,

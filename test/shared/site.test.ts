@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { clients, domains, hour, type Rules, rules, Site } from "./siteModel.ts"
+import { clients, domains, hour, oneSite, type Rules, rules, Site, twoSites } from "./siteModel.ts"
 
 const gateway = Schema.Literals([0, 1, 2])
 type Gateway = typeof gateway.Type
@@ -64,8 +64,8 @@ const take = (site: Site, step: Step): void => {
   }
 }
 
-const live = (steps: ReadonlyArray<Step>, of: Rules = rules): void => {
-  const site = new Site(of)
+const live = (steps: ReadonlyArray<Step>, of: Rules = rules, layout = oneSite): void => {
+  const site = new Site(of, layout)
   for (const step of steps) {
     take(site, step)
     site.check()
@@ -77,6 +77,13 @@ describe("several gateways over one engine, whatever happens to any of them", ()
     "no address stands for two names at a client, exact names have the same one everywhere, and new names get theirs",
     [Schema.Array(Step).check(Schema.isMinLength(40), Schema.isMaxLength(120))],
     ([steps]) => live(steps),
+    { arbitrary: { runs: 200, seed: 7 } }
+  )
+
+  it.prop(
+    "so it is where they are of two sites, and each name has an address that leads to the one that serves it, also when it moves",
+    [Schema.Array(Step).check(Schema.isMinLength(40), Schema.isMaxLength(120))],
+    ([steps]) => live(steps, rules, twoSites),
     { arbitrary: { runs: 200, seed: 7 } }
   )
 })
@@ -142,7 +149,7 @@ describe("with the engine away for days", () => {
 
 describe("two gateways that think they are the same one (a copied state directory)", () => {
   it("tell it when their names meet in the engine, and the name that came later gets another slot", () => {
-    const site = new Site(rules, ["first", "first", "third"])
+    const site = new Site(rules, oneSite, ["first", "first", "third"])
     const [one, two, third] = site.gateways
     for (const gateway of [one, two]) gateway!.exchange(5, false)
     site.ask("alice", "q.corp", 0)

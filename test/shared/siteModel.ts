@@ -1,25 +1,45 @@
 /**
- * A site of several gateways over one engine, as far as slots are concerned: around the gateways' own code for slots a disk,
- * an engine and what goes between them, as plainly as possible. Each rule can be left out, to see what it is for.
+ * Several gateways over one engine, of one site or of two, as far as slots are concerned: around the gateways' own code for
+ * slots a disk, an engine and what goes between them, as plainly as possible. Each rule can be left out, to see what it is for.
  */
 import { assert } from "@effect/vitest"
 import * as Result from "effect/Result"
 import { type NameEntry, slotsOf } from "../../src/control/standalone/nameTable.ts"
-import { proxyIpsOf, slotCapacity } from "../../src/control/standalone/proxyPool.ts"
+import { proxyIpsOf, slotCapacity, slotOf } from "../../src/control/standalone/proxyPool.ts"
 import { Slots } from "../../src/control/standalone/Slots.ts"
 import { ClientId } from "../../src/model/Client.ts"
 import { defaultRanges } from "../../src/model/defaultRanges.ts"
 import { ResourceId } from "../../src/model/Resource.ts"
 import { parseNetwork } from "../../src/packet/address.ts"
-import { extendDirectory } from "../../src/shared/directory.ts"
+import { extendDirectory, placeName } from "../../src/shared/directory.ts"
 import { deadlineMs, SiteSource } from "../../src/shared/SiteSource.ts"
 import { type SlotSpan, slotZones } from "../../src/shared/slotZones.ts"
 
 export const hour = 3_600_000
+
+const layoutOf = (proxy4: string, sites: number, numbers: ReadonlyArray<number>) => {
+  const ranges = { proxy4: parseNetwork(proxy4)!, proxy6: parseNetwork(defaultRanges.proxy6)! }
+  const zones = Result.getOrThrow(slotZones(slotCapacity(ranges), sites, 4))
+  const names = Array.from({ length: sites }, (_, site) => site)
+  return {
+    ranges,
+    zones,
+    sites: names,
+    blocks: names.flatMap((site) => {
+      const { from, to } = zones.blocks(site)
+      return Array.from({ length: to - from }, (_, i) => from + i)
+    }),
+    /** Of the gateways. */
+    numbers,
+    /** By each policy most names are served by the second site where there are two, and some move. */
+    siteOf: (domain: string, policy: number) => (sites > 1 && domain.charCodeAt(0) % 4 !== policy ? 1 : 0)
+  }
+}
+type Layout = ReturnType<typeof layoutOf>
 /** Four blocks of eight slots, 16 slots for exact names, four own zones of four slots. */
-const ranges = { proxy4: parseNetwork("10.9.0.0/24")!, proxy6: parseNetwork(defaultRanges.proxy6)! }
-const zones = Result.getOrThrow(slotZones(slotCapacity(ranges), 4))
-const blocks = Array.from({ length: zones.count }, (_, no) => no)
+export const oneSite = layoutOf("10.9.0.0/24", 1, [0, 0, 0])
+/** The second one has as much. */
+export const twoSites = layoutOf("10.9.0.0/22", 2, [1, 1, 0])
 /** Names of a client that a gateway knows: with more the least recently used makes room. */
 const limit = 4
 const app = ResourceId.make("app")
@@ -129,15 +149,29 @@ class Gateway {
   private readonly id: string
   private readonly site: Site
   private readonly clockError: number
+  readonly number: number
   private disk = new Disk()
   private onDisk = new Disk()
-  private source = new SiteSource(zones)
+  private source: SiteSource
   private slots = new Map<string, Slots>()
 
-  constructor(id: string, site: Site, clockError: number) {
+  constructor(id: string, site: Site, number: number, clockError: number) {
     this.id = id
     this.site = site
+    this.number = number
     this.clockError = clockError
+    this.source = new SiteSource(site.layout.zones, number)
+  }
+
+  /** What packets that come here are translated for. */
+  served(client: string): ReadonlyArray<string> {
+    return this.of(client)
+      .named()
+      .flatMap(({ translated }) => translated)
+  }
+
+  siteOf(domain: string): number {
+    return this.site.layout.siteOf(domain, this.policy)
   }
 
   /** Whom each of the client's slots stands for here. */
@@ -157,23 +191,27 @@ class Gateway {
   ask(client: string, domain: string): number | undefined {
     const { disk } = this
     const slots = this.of(client)
+    const site = this.siteOf(domain)
+    const counted = `${site} ${client}`
     for (;;) {
-      const step = slots.assign(app, domain, this.date)
+      const step = slots.assign(app, domain, this.date, site)
       switch (step._tag) {
         case "Reserve": {
-          const first = disk.next.get(client) ?? 0
-          disk.next.set(client, first + step.count)
+          const first = disk.next.get(counted) ?? 0
+          disk.next.set(counted, first + step.count)
           this.sync("durable")
-          slots.reserved(first, step.count)
+          slots.reserved(first, step.count, site)
           break
         }
         case "TakeRested": {
           const before = this.site.rules.rest ? step.before : Number.POSITIVE_INFINITY
           const [longest] = [...disk.rested.values()]
             .filter((row) => row.client === client && row.since !== null && row.since <= before)
+            .filter(({ slot }) => this.source.siteOf(slot) === site)
             .toSorted((a, b) => a.since! - b.since!)
           if (longest === undefined) {
-            assert.isAtLeast(disk.next.get(client) ?? 0, this.source.size, "no name goes without while there are slots")
+            const size = this.source.size(site)
+            assert.isAtLeast(disk.next.get(counted) ?? 0, size, "no name goes without while there are slots")
             return undefined
           }
           disk.rested.delete(keyOf(longest))
@@ -185,7 +223,7 @@ class Gateway {
           if (step.released !== undefined) this.release(client, step.released)
           const { slot } = step.entry
           const row = { client, slot, domain, lastUsedAt: this.date, isSent: false }
-          if (disk.directory.get(domain) !== slot) disk.rows.set(keyOf(row), row)
+          if (disk.directory.get(placeName(domain, site)) !== slot) disk.rows.set(keyOf(row), row)
           return slot
         }
       }
@@ -200,7 +238,7 @@ class Gateway {
   start(): void {
     if (this.isRunning) return
     this.isRunning = true
-    this.source = new SiteSource(zones)
+    this.source = new SiteSource(this.site.layout.zones, this.number)
     this.slots = new Map()
     for (const span of this.disk.spans) this.source.hold(span)
     this.source.read(this.disk.directory, this.disk.engineDate)
@@ -240,6 +278,7 @@ class Gateway {
       engine.revise(now)
     }
     if (!rules.heal || this.hasItsHistory()) return () => {}
+    const { blocks, zones } = this.site.layout
     for (const { from } of this.disk.spans) {
       const no = blocks.find((each) => zones.block(each).from === from)
       if (no === undefined) continue
@@ -291,10 +330,14 @@ class Gateway {
   private lease(): () => void {
     const { engine, now, rules } = this.site
     const { leases } = engine.tables
+    const { blocks, sites, zones } = this.site.layout
     const isTaken = this.held().length === this.disk.spans.length
-    const free = blocks.find((no) => !leases.has(no))
-    const next = Math.max(0, ...this.disk.next.values())
-    if (isTaken && free !== undefined && this.source.wantsMore(next) && (engine.mayGrow || !rules.barrier)) {
+    for (const site of sites) {
+      const { from, to } = zones.blocks(site)
+      const free = blocks.find((no) => no >= from && no < to && !leases.has(no))
+      const counts = [...this.disk.next].flatMap(([counted, next]) => (counted.startsWith(`${site} `) ? [next] : []))
+      const isDue = this.source.wantsMore(Math.max(0, ...counts), site)
+      if (!isTaken || free === undefined || !isDue || (!engine.mayGrow && rules.barrier)) continue
       leases.set(free, this.id)
       engine.revise(now)
     }
@@ -303,18 +346,24 @@ class Gateway {
 
   private held(): ReadonlyArray<SlotSpan> {
     const { gateways, leases } = this.site.engine.tables
+    const { sites, zones } = this.site.layout
     const leased = [...leases].filter(([, id]) => id === this.id).map(([no]) => zones.block(no))
-    return [zones.own(gateways.indexOf(this.id)), ...leased]
+    return [...sites.map((site) => zones.own(gateways.indexOf(this.id), site)), ...leased]
   }
 
   private extend(): () => void {
     const { engine, now, rules } = this.site
     const { directory } = engine.tables
     if (!engine.mayGrow && rules.barrier) return () => {}
+    const { ranges, sites, zones } = this.site.layout
     const isUsable = (slot: number) => proxyIpsOf(slot, ranges) !== undefined
-    for (const { domain, slot } of extendDirectory(directory, policies[this.policy]!, zones.exact, isUsable)) {
-      directory.set(domain, slot)
-      engine.revise(now)
+    for (const site of sites) {
+      const served = policies[this.policy]!.filter((domain) => this.siteOf(domain) === site)
+      const names = served.map((domain) => placeName(domain, site))
+      for (const { domain, slot } of extendDirectory(directory, names, zones.exact(site), isUsable)) {
+        directory.set(domain, slot)
+        engine.revise(now)
+      }
     }
     return () => {}
   }
@@ -395,7 +444,7 @@ class Gateway {
   private of(client: string): Slots {
     let slots = this.slots.get(client)
     if (slots === undefined) {
-      slots = new Slots(ClientId.make(client), ranges, limit, this.source)
+      slots = new Slots(ClientId.make(client), this.site.layout.ranges, limit, this.source)
       this.slots.set(client, slots)
     }
     return slots
@@ -418,15 +467,17 @@ const policies = [domains.slice(0, 8), domains.slice(4, 12).toReversed(), domain
 export class Site {
   now = 1_000 * hour
   readonly rules: Rules
+  readonly layout: Layout
   readonly engine = new Engine()
   readonly gateways: ReadonlyArray<Gateway>
   /** How often the second lock was needed. */
   contradictions = 0
   private told: Array<Pick<Row, "client" | "slot" | "domain"> & { readonly at: number }> = []
 
-  constructor(of: Rules = rules, ids: ReadonlyArray<string> = ["first", "second", "third"]) {
+  constructor(of: Rules = rules, layout: Layout = oneSite, ids: ReadonlyArray<string> = ["first", "second", "third"]) {
     this.rules = of
-    this.gateways = ids.map((id, n) => new Gateway(id, this, [0, 5 * hour, -300 * hour][n]!))
+    this.layout = layout
+    this.gateways = ids.map((id, n) => new Gateway(id, this, layout.numbers[n]!, [0, 5 * hour, -300 * hour][n]!))
   }
 
   advance(ms: number): void {
@@ -440,8 +491,10 @@ export class Site {
     if (!gateway.isRunning) return
     const slot = gateway.ask(client, domain)
     if (slot === undefined) return
-    const exact = gateway.directory.get(domain)
+    const site = gateway.siteOf(domain)
+    const exact = gateway.directory.get(placeName(domain, site))
     assert.strictEqual(slot, exact ?? slot, "an exact name has the directory's slot")
+    assert.strictEqual(this.layout.zones.siteOf(slot), site, "the address leads to the site that serves the name")
     this.told.push({ client, slot, domain, at: this.now })
   }
 
@@ -458,7 +511,12 @@ export class Site {
       for (const { client: whom, domain, slot } of this.told) if (whom === client) stands(slot, domain, "told")
       for (const [n, gateway] of running.entries()) {
         for (const [slot, domain] of gateway.translations(client)) stands(slot, domain, n)
-        for (const [domain, slot] of gateway.directory) stands(slot, domain, n)
+        for (const [name, slot] of gateway.directory) stands(slot, name.split(" ")[0]!, n)
+        const { ranges, zones } = this.layout
+        for (const ip of gateway.served(client)) {
+          const site = zones.siteOf(slotOf(ip, ranges))
+          assert.strictEqual(site, gateway.number, "packets to other sites are translated there")
+        }
       }
     }
     const exact = new Map<string, number>()

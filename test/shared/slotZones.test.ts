@@ -13,16 +13,20 @@ describe("the zones of a client's slots in a site", () => {
     const zones = Result.getOrThrow(zonesOf(defaultRanges.proxy4))
     assert.deepStrictEqual(zones.block(0), { from: 0, to: 1_024 })
     assert.deepStrictEqual(zones.block(255), { from: 261_120, to: 262_144 })
-    assert.deepStrictEqual(zones.exact, { from: 262_144, to: 393_216 })
-    assert.deepStrictEqual(zones.own(0), { from: 393_216, to: 393_728 })
-    assert.deepStrictEqual(zones.own(255), { from: 523_776, to: 524_288 })
+    assert.deepStrictEqual(zones.exact(0), { from: 262_144, to: 393_216 })
+    assert.deepStrictEqual(zones.own(0, 0), { from: 393_216, to: 393_728 })
+    assert.deepStrictEqual(zones.own(255, 0), { from: 523_776, to: 524_288 })
   })
 
   it("follow each other without a gap, and none has a slot of another one", () => {
     for (const range of [defaultRanges.proxy4, "10.0.0.0/18"]) {
       const zones = Result.getOrThrow(zonesOf(range))
       const numbers = Array.from({ length: maxGateways }, (_, no) => no)
-      const all: ReadonlyArray<SlotSpan> = [...numbers.map(zones.block), zones.exact, ...numbers.map(zones.own)]
+      const all: ReadonlyArray<SlotSpan> = [
+        ...numbers.map((no) => zones.block(no)),
+        zones.exact(0),
+        ...numbers.map((no) => zones.own(no, 0))
+      ]
       assert.strictEqual(all[0]?.from, 0)
       for (const [i, { from, to }] of all.entries()) {
         assert.isBelow(from, to)

@@ -10,9 +10,27 @@ import {
   SharedStore,
   type SignIn
 } from "../../src/shared/SharedStore.ts"
+import type { SlotSpan, SlotZones } from "../../src/shared/slotZones.ts"
 import type { Postgres } from "./postgres.ts"
 
 export type Store = SharedStore["Service"]
+
+export const tenBlocks: SlotSpan = { from: 0, to: 10 }
+
+/** Where there is only one: its zones, and so many blocks. */
+export const onlySite = (
+  exact: SlotSpan,
+  own: (gateway: number) => SlotSpan,
+  block: (no: number) => SlotSpan,
+  count: number
+): SlotZones => ({
+  slice: () => [{ from: 0, to: 2 ** 31 }],
+  siteOf: () => 0,
+  exact: () => exact,
+  own,
+  block,
+  blocks: () => ({ from: 0, to: count })
+})
 
 /** Without TLS. */
 export const addressOf = (database: string, ...servers: ReadonlyArray<Postgres>): PostgresAddress => ({

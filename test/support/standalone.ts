@@ -54,6 +54,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
   return {
     endpoint: { host: "vpn.example.com", port: 51_820 },
     listenPort: 51_820,
+    sites: null,
     resolvers: new Map(),
     clients,
     resources,
@@ -253,8 +254,8 @@ export const layerDisk = <E>(store: Layer.Layer<StateStore, E>) =>
           putClients: (clients) => write(inner.putClients(clients)),
           putMapping: (mapping) => write(inner.putMapping(mapping)),
           removeMapping: (mapping, releasedAt) => write(inner.removeMapping(mapping, releasedAt)),
-          takeRested: (client, before) => write(inner.takeRested(client, before)),
-          reserveSlots: (client, count) => write(inner.reserveSlots(client, count))
+          takeRested: (...of) => write(inner.takeRested(...of)),
+          reserveSlots: (...of) => write(inner.reserveSlots(...of))
         })
       ).pipe(Context.add(Disk, disk))
     })

@@ -84,7 +84,11 @@ export const layer = (
           : makeAwaitedNames<ClientNames>({
               site,
               ranges: proxyNetworks(config.network),
-              grants: (of, domain) => routes.grants(of.rights, domain, clock.currentTimeMillisUnsafe()),
+              nameOfSite: (number) => routes.nameOfSite(number),
+              grants: (of, domain) => {
+                const granted = routes.granted(of.rights, domain, clock.currentTimeMillisUnsafe())
+                return granted?._tag === "Resource" ? granted.grants : []
+              },
               give: (of, grants, domain) =>
                 Effect.ignore(resourceNames.answer(of, grants, { domain, family: 4 }, clock.currentTimeMillisUnsafe()))
             })
@@ -99,12 +103,13 @@ export const layer = (
         const chain = chainOf(of, question, message, now)
         if (chain === undefined) return undefined
         const domain = canonicalName(chain.at(-1)!.target)
-        const grants = routes.grants(of.rights, domain, now)
-        return Effect.map(resourceName(of, grants, { ...question, domain }, now), (end) => endIn(chain, end))
+        const granted = routes.granted(of.rights, domain, now)
+        if (granted === undefined) return undefined
+        return Effect.map(follow(of, granted, { ...question, domain }, now, 0), (end) => endIn(chain, end))
       }
       const chainOf = (of: ClientNames, question: TunnelQuestion, message: Message, now: number) =>
         leadsToAddresses(question)
-          ? chainToResource(question.domain, message, (name) => routes.grants(of.rights, name, now).length > 0)
+          ? chainToResource(question.domain, message, (name) => routes.granted(of.rights, name, now) !== undefined)
           : undefined
 
       /** Of a name that `grants`, one at least, cover. */
@@ -126,6 +131,25 @@ export const layer = (
           // `answerTo` has it decided anew.
           Effect.orElseSucceed((): TunnelAnswer => ({ _tag: "ServerFailure" }))
         )
+      })
+
+      /** Its address leads to the site that serves it, and all else about it is known there. */
+      const elsewhere = Effect.fnUntraced(function* (
+        of: ClientNames,
+        { grant, site: there }: Extract<NameRoute, { _tag: "Elsewhere" }>,
+        { domain, family, type }: TunnelQuestion,
+        now: number
+      ): Effect.fn.Return<TunnelAnswer> {
+        if (mayHaveHints(type)) return noHints
+        if (family === null || !matches(grant.resource.pattern, domain)) {
+          const text = `ask the gateway of site ${there.name}`
+          return { _tag: "ServerFailure", error: { code: extendedErrorCode.NotSupported, text } }
+        }
+        if (of.slots.find(domain) === undefined) {
+          const shed = yield* admission.admit(of, "newNames")
+          if (shed !== null) return shed
+        }
+        return yield* resourceNames.elsewhere(of, grant.resource, there.number, { domain, family }, now)
       })
 
       const reverse = (of: ClientNames, slot: number): TunnelAnswer => {
@@ -249,6 +273,8 @@ export const layer = (
             return search(of, route, question, now, aliases)
           case "Resource":
             return resourceName(of, route.grants, question, now)
+          case "Elsewhere":
+            return elsewhere(of, route, question, now)
           case "Hosts":
             return foreign.fromHosts(of, route.addresses, question, now)
           case "Forward":

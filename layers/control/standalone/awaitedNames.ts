@@ -2,12 +2,14 @@
 import * as Effect from "effect/Effect"
 import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts"
 import { type ProxyNetworks, slotOf } from "../../../src/control/standalone/proxyPool.ts"
+import { makeOddities } from "../../../src/loops/oddities.ts"
 import type { SiteMember } from "../../../src/shared/Site.ts"
 import type { NamesOfClient } from "./resourceNames.ts"
 
 interface Names<A extends NamesOfClient> {
   readonly site: SiteMember
   readonly ranges: ProxyNetworks
+  readonly nameOfSite: (number: number) => string
   /** Those of the client that cover the name. */
   readonly grants: (of: A, domain: string) => ReadonlyArray<DnsRight>
   /** The name with its slot is the client's, as when it asks for it. */
@@ -18,9 +20,18 @@ interface Names<A extends NamesOfClient> {
  * Whether the packet path is to wait for it. Exact names need nobody: the directory says which one the slot is. For others
  * the site is asked; that it has none now does not say that the gateway which gave it is not about to tell.
  */
-export const makeAwaitedNames = <A extends NamesOfClient>({ give, grants, ranges, site }: Names<A>) =>
-  Effect.fnUntraced(function* (of: A, proxyIp: string) {
+export const makeAwaitedNames = <A extends NamesOfClient>({ give, grants, nameOfSite, ranges, site }: Names<A>) => {
+  const odd = makeOddities(Effect.logWarning)
+  return Effect.fnUntraced(function* (of: A, proxyIp: string) {
     const slot = slotOf(proxyIp, ranges)
+    const there = slot < 0 ? site.source.site : site.source.siteOf(slot)
+    if (there !== site.source.site) {
+      yield* odd(
+        `${of.client.id} ${there}`,
+        `a packet of ${of.client.id} to ${proxyIp} came here, and is for site ${nameOfSite(there)} — see AllowedIPs in the client's file: sallyport client-config ${of.client.id}`
+      )
+      return false
+    }
     const known = of.slots.ofSlot(slot)?.domain
     const domain = known ?? site.source.exactAt(slot)
     if (domain !== undefined) {
@@ -33,3 +44,4 @@ export const makeAwaitedNames = <A extends NamesOfClient>({ give, grants, ranges
     yield* site.shared.soon
     return true
   })
+}

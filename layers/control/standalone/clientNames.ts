@@ -11,7 +11,7 @@ import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts
 import { DecidedNames } from "../../../src/control/standalone/decidedNames.ts"
 import { type NameRights, rightsOf, rightsOfEach } from "../../../src/control/standalone/nameRoutes.ts"
 import { newClients } from "../../../src/control/standalone/policyDifference.ts"
-import { type ProxyNetworks, proxyNetworks } from "../../../src/control/standalone/proxyPool.ts"
+import { type ProxyNetworks, proxyNetworks, slotCapacity } from "../../../src/control/standalone/proxyPool.ts"
 import { maxNames, type NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { Slots } from "../../../src/control/standalone/Slots.ts"
 import { ownSpans, wholeRanges } from "../../../src/control/standalone/slotSource.ts"
@@ -23,6 +23,7 @@ import type { MappingId } from "../../../src/model/Mapping.ts"
 import { inOneTurn } from "../../../src/resolution/inOneTurn.ts"
 import { Resolutions } from "../../../src/resolution/Resolutions.ts"
 import { Site, type SiteMember } from "../../../src/shared/Site.ts"
+import { spansOfFirst } from "../../../src/shared/slotZones.ts"
 import { type Asker, makeAsker } from "../../dns/askers.ts"
 import type { NamesOfClient } from "./resourceNames.ts"
 import { makeSiteNames } from "./siteNames.ts"
@@ -56,6 +57,7 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
   const take = (policy: GatewayConfig, rights: ReadonlySet<string>) => {
     const wanted = new Set(policy.clients.flatMap(({ id }) => (rights.has(id) || !byClient.has(id) ? [id] : [])))
     const newRights = rightsOfEach(policy.grants, wanted)
+    const elsewhere = elsewhereOf(policy)
     const gone = new Set(byClient.keys())
     byAddress.clear()
     for (const client of policy.clients) {
@@ -67,6 +69,8 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
         names = Object.assign(names ?? newNames(client), now)
         byClient.set(client.id, names)
       }
+      const theirs = elsewhere?.get(client.id)?.names
+      if (theirs !== undefined) names.rights = { ...names.rights, elsewhere: theirs }
       byAddress.set(client.tunnel4, names)
       byAddress.set(client.tunnel6, names)
     }
@@ -89,12 +93,13 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
   })
   take(config, new Set())
 
-  /** Those of the client's names that `rights` cover are its again. Yields the rights by which any is. */
+  /** Those of the client's names that `rights` cover, and that this site serves, are its again. Yields the rights by which any is. */
   const recordNames = Effect.fnUntraced(function* (
     of: ClientNames,
-    names: ReadonlyArray<NameEntry>,
+    all: ReadonlyArray<NameEntry>,
     rights: ReadonlyArray<DnsRight>
   ) {
+    const names = all.filter(isServedHere)
     if (names.length === 0) return new Set<DnsRight>()
     const index = new PatternIndex(rights, ({ resource }) => resource.pattern)
     const used = new Set(names.flatMap(({ domain }) => index.covering(domain)))
@@ -153,9 +158,8 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
   const takeUp = Effect.fnUntraced(function* (of: ClientNames, mappings: ReadonlyArray<MappingId>) {
     const now = yield* Clock.currentTimeMillis
     const names = mappings.flatMap((mapping) => of.slots.ofMapping(mapping) ?? [])
-    for (const mapping of mappings) {
-      if (of.slots.ofMapping(mapping) === undefined) yield* resolutions.release(mapping)
-    }
+    const served = new Set(names.filter(isServedHere).map(({ id }) => id))
+    for (const mapping of mappings) if (!served.has(mapping)) yield* resolutions.release(mapping)
     const open = of.rights.names.filter((right) => isOpen(right, now))
     yield* recordNames(of, names, open)
   }, inOneTurn)
@@ -205,7 +209,8 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
         const isNewly = ({ domain }: NameEntry) => index.covering(domain).length > 0
         yield* recordNames(of, of.slots.named().filter(isNewly), open)
         // Those that were asked for meanwhile, too.
-        const used = new Set(of.slots.named().flatMap(({ domain }) => index.covering(domain)))
+        const served = of.slots.named().filter(isServedHere)
+        const used = new Set(served.flatMap(({ domain }) => index.covering(domain)))
         for (const grant of news) {
           // What covers no name of the client (any more) is granted with the first one that it asks for.
           if (!isOpen(grant, now) || !used.has(grant)) yield* authorizations.revoke(client, grant.resource.id)
@@ -230,12 +235,19 @@ export const makeClientNames = Effect.fnUntraced(function* (config: GatewayConfi
 const sourceAlone = Effect.fnUntraced(function* (ranges: ProxyNetworks) {
   const { spans } = (yield* (yield* StateStore).site) ?? { spans: [] }
   if (spans.length === 0) return wholeRanges(ranges)
-  const source = ownSpans(spans)
+  const source = ownSpans(spansOfFirst(spans, slotCapacity(ranges)))
   yield* Effect.logWarning(
-    `the file names no site (state:), in which this gateway was before: of each client's addresses it gives the ${source.size} that were its own there`
+    `the file names no site (state:), in which this gateway was before: of each client's addresses it gives the ${source.size(source.site)} that were its own there`
   )
   return source
 })
+
+/** What clients may reach by name at other sites; `null`: there is only one. */
+const elsewhereOf = ({ clients, sites }: GatewayConfig) =>
+  sites === null ? null : rightsOfEach(sites.elsewhere, new Set(clients.map(({ id }) => id)))
+
+/** Packets to any of its addresses come to this site. */
+const isServedHere = ({ translated }: NameEntry): boolean => translated.length > 0
 
 /** The resolver sets that names of resources are looked up by. */
 const setsOf = ({ resources }: GatewayConfig): ReadonlySet<string> =>

@@ -6,7 +6,7 @@ import { type AccessReply, ConnectionAcceptor } from "../../../src/access/Connec
 import type { DnsRight } from "../../../src/control/standalone/chooseResource.ts"
 import type { NameEntry } from "../../../src/control/standalone/nameTable.ts"
 import { isDue, isInMemoryOnly, type Slots } from "../../../src/control/standalone/Slots.ts"
-import { tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
+import { proxyTtl, tunnelAnswerOf } from "../../../src/control/standalone/tunnelAnswerOf.ts"
 import type { TunnelAnswer } from "../../../src/dns/tunnelAnswer.ts"
 import { IpFamilies, leadsOut6 } from "../../../src/host/IpFamilies.ts"
 import { monotonicMillis, monotonicMillisUnsafe } from "../../../src/loops/monotonic.ts"
@@ -163,8 +163,27 @@ export const makeResourceNames = Effect.fnUntraced(function* (stored: StoredSlot
     return tell(state, family, entry.proxyIps, resource.family)
   }
 
+  /** Of a name that another site serves: what it is told there, whatever becomes of it. */
+  const elsewhere = Effect.fnUntraced(function* (
+    of: NamesOfClient,
+    { family: only, id }: DnsResource,
+    site: number,
+    { domain, family }: { readonly domain: string; readonly family: 4 | 6 },
+    now: number
+  ): Effect.fn.Return<TunnelAnswer> {
+    if (only !== undefined && family !== only) return { _tag: "NoData", ttl: proxyTtl }
+    const assigned = Effect.tap(stored.entryOf(of, id, domain, now, site), (entry) =>
+      entry === undefined ? Effect.void : stored.keep(of, entry, now)
+    )
+    const entry = yield* of.turn.withPermit(assigned)
+    if (entry === undefined) return { _tag: "ServerFailure" }
+    const addresses = entry.proxyIps.filter((ip) => ip.includes(":") === (family === 6))
+    return { _tag: "Addresses", addresses, ttl: proxyTtl }
+  })
+
   return {
     again,
+    elsewhere,
     /**
      * The proxy IPs of a name that was not found to be missing are in memory only until an address of it is known. Fails where
      * the grants are not the client's any more.

@@ -24,12 +24,16 @@ export interface StoredSlots {
   readonly release: (of: Owned, entry: NameEntry, now: number) => Effect.Effect<void>
   /** The client's first names then need not wait for the disk; where it fails, the first question tries again and tells. */
   readonly reserveFirst: (of: Owned) => Effect.Effect<void>
-  /** The name with its slot, which is not written down yet; `undefined` when the client's ranges are used up. */
+  /**
+   * The name with its slot, one of the site that serves it, which is not written down yet; `undefined` when the client's ranges
+   * are used up.
+   */
   readonly entryOf: (
     of: Owned,
     resource: ResourceId,
     domain: string,
-    now: number
+    now: number,
+    site?: number
   ) => Effect.Effect<NameEntry | undefined>
 }
 
@@ -37,6 +41,7 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
   const store = yield* StateStore
   const resolutions = yield* Resolutions
   const site = yield* Site
+  const own = site?.source.site ?? 0
   const began = { date: yield* Clock.currentTimeMillis, at: yield* monotonicMillis }
 
   /** Clients ask a hundred times a second. */
@@ -62,15 +67,21 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
     )
   })
 
-  const reserve = ({ client, slots }: Owned, count: number) =>
-    Effect.map(store.reserveSlots(client.id, count), (first) => slots.reserved(first, count))
+  const reserve = ({ client, slots }: Owned, count: number, at: number) =>
+    Effect.map(store.reserveSlots(client.id, count, at), (first) => slots.reserved(first, count, at))
 
-  const assign = Effect.fnUntraced(function* (of: Owned, resource: ResourceId, domain: string, now: number) {
+  const assign = Effect.fnUntraced(function* (
+    of: Owned,
+    resource: ResourceId,
+    domain: string,
+    now: number,
+    at: number
+  ) {
     for (;;) {
-      const step = of.slots.assign(resource, domain, now)
+      const step = of.slots.assign(resource, domain, now, at)
       if (step._tag === "Named") return step
       if (step._tag === "Reserve") {
-        yield* reserve(of, step.count)
+        yield* reserve(of, step.count, at)
         continue
       }
       if (of.slots.givesNone) {
@@ -82,7 +93,7 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
       }
       // A clock that jumped ahead lets nothing rest shorter.
       const lived = began.date + (yield* monotonicMillis) - began.at
-      const rested = yield* store.takeRested(of.client.id, step.before - Math.max(0, now - lived))
+      const rested = yield* store.takeRested(of.client.id, step.before - Math.max(0, now - lived), at)
       if (rested === null) {
         yield* loudly(
           `slots of ${of.client.id}`,
@@ -99,13 +110,13 @@ export const makeStoredSlots = Effect.gen(function* (): Effect.fn.Return<StoredS
   return {
     keep,
     release,
-    reserveFirst: (of: Owned) => Effect.ignore(reserve(of, of.slots.firstReservation)),
-    entryOf: Effect.fnUntraced(function* (of: Owned, resource: ResourceId, domain: string, now: number) {
+    reserveFirst: (of: Owned) => Effect.ignore(reserve(of, of.slots.firstReservation, own)),
+    entryOf: Effect.fnUntraced(function* (of: Owned, resource: ResourceId, domain: string, now: number, at = own) {
       const named = yield* Effect.catch(
-        assign(of, resource, domain, now),
+        assign(of, resource, domain, now, at),
         Effect.fnUntraced(function* (error): Effect.fn.Return<Named | undefined> {
           yield* loudly("reserve", `names live in memory only: ${error.message}`)
-          return of.slots.assignVolatile(resource, domain, now, yield* Random.next)
+          return of.slots.assignVolatile(resource, domain, now, yield* Random.next, at)
         })
       )
       if (named === undefined) return undefined

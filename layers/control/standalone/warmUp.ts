@@ -133,6 +133,7 @@ const warmUpConfig = (): GatewayConfig => {
   return {
     endpoint: { host: "warm-up.invalid", port: 1 },
     listenPort: 1,
+    sites: null,
     resolvers: new Map(),
     clients: known,
     resources: [resource],

@@ -11,6 +11,7 @@ export const authorizedPolicy = (grants: ReadonlyArray<Authorization>): ReachPol
   records: new Map(),
   search: [],
   zones: [],
+  sites: null,
   endpoint: { host: "", port: 0 },
   gateway4: null,
   gateway6: null

@@ -38,22 +38,27 @@ export type Learned = Named | { readonly _tag: "Contradicted"; readonly holder: 
 
 export type SlotStep =
   | Named
-  /** So many slots are to be reserved durably; then `reserved`. */
+  /** So many slots of the site are to be reserved durably; then `reserved`. */
   | { readonly _tag: "Reserve"; readonly count: number }
-  /** A slot that has rested since `before` is to be taken from the store; then `rested`. None: the ranges are used up. */
+  /** A slot of the site that has rested since `before` is to be taken from the store; then `rested`. None: the ranges are used up. */
   | { readonly _tag: "TakeRested"; readonly before: number }
+
+/** How far slots of one site have been given. The source's are counted. */
+interface Given {
+  next: number
+  reservedUntil: number
+  taken: number | null
+  /** Counts up from a random place, so that no slot comes twice. */
+  nextVolatile: number | null
+}
 
 export class Slots {
   private readonly client: ClientId
   private readonly ranges: ProxyNetworks
   private readonly source: SlotSource
   private readonly names: NameTable
-  /** The source's slots are counted, here and below. */
-  private next = 0
-  private reservedUntil = 0
-  private taken: number | null = null
-  /** Counts up from a random place, so that no slot comes twice. */
-  private nextVolatile: number | null = null
+  /** By site. */
+  private readonly given = new Map<number, Given>()
   private readonly volatile = new Set<number>()
 
   constructor(
@@ -68,64 +73,77 @@ export class Slots {
     this.names = new NameTable(limit)
   }
 
-  /** Asked again after each answer of the store, until the name has its slot. `now`: epoch milliseconds. */
-  assign(resource: ResourceId, domain: string, now: number): SlotStep {
-    const id = mappingId(this.client, null, domain)
-    const known = this.names.find(id)
-    const exact = this.source.exact(domain)
+  /**
+   * Asked again after each answer of the store, until the name has its slot, one of the site that serves it. `now`: epoch
+   * milliseconds.
+   */
+  assign(resource: ResourceId, domain: string, now: number, site: number = this.source.site): SlotStep {
+    const known = this.find(domain)
+    const exact = this.source.exact(domain, site)
     if (known !== undefined) {
-      if (exact !== undefined && this.isOutdated(known)) {
-        this.names.renumber(known, this.numbersOf(domain, [...new Set([exact, ...slotsOf(known)])]))
-        if (!isInMemoryOnly(known)) known.storedAt = 0
+      if (this.isOutdated(known, site)) {
+        const first = exact !== undefined && this.mayHave(known, exact) ? [exact] : []
+        this.renumber(known, [...new Set([...first, ...slotsOf(known)])], site)
       }
-      this.names.touch(known, now)
-      return { _tag: "Named", entry: known, released: undefined }
+      if (this.source.siteOf(known.slot) === site) {
+        this.names.touch(known, now)
+        return { _tag: "Named", entry: known, released: undefined }
+      }
     }
-    if (exact !== undefined && this.isFree(exact)) return this.name({ id, resource, domain, slot: exact, now })
-    while (this.next < Math.min(this.reservedUntil, this.source.size)) {
-      const slot = this.source.slotAt(this.next++)
-      if (this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
+    const give = (slot: number) => this.give({ resource, domain, slot, now }, site)
+    if (exact !== undefined && this.isFree(exact)) return give(exact)
+    const given = this.givenAt(site)
+    const size = this.source.size(site)
+    while (given.next < Math.min(given.reservedUntil, size)) {
+      const slot = this.source.slotAt(given.next++, site)
+      if (this.isFree(slot)) return give(slot)
     }
-    if (this.next < this.source.size) return { _tag: "Reserve", count: this.reservation }
-    const slot = this.taken
-    this.taken = null
-    if (slot !== null && this.isFree(slot)) return this.name({ id, resource, domain, slot, now })
+    if (given.next < size) return { _tag: "Reserve", count: this.reservation(site) }
+    const slot = given.taken
+    given.taken = null
+    if (slot !== null && this.isFree(slot)) return give(slot)
     return { _tag: "TakeRested", before: this.source.restedBefore(now) }
   }
 
   /** A slot that the store does not know of, for a new name; `undefined`: there is none left. `random` in [0, 1). */
-  assignVolatile(resource: ResourceId, domain: string, now: number, random: number): Named | undefined {
-    const { size } = this.source
+  assignVolatile(
+    resource: ResourceId,
+    domain: string,
+    now: number,
+    random: number,
+    site: number = this.source.site
+  ): Named | undefined {
+    const size = this.source.size(site)
+    const given = this.givenAt(site)
     const first = Math.floor(size * 0.75)
-    let next = this.nextVolatile ?? first + Math.floor(random * (size - first))
+    let next = given.nextVolatile ?? first + Math.floor(random * (size - first))
     for (let tried = first; tried < size; tried++) {
-      const candidate = this.source.slotAt(next)
+      const candidate = this.source.slotAt(next, site)
       next = next + 1 < size ? next + 1 : first
       if (!this.isFree(candidate)) continue
-      this.nextVolatile = next
+      given.nextVolatile = next
       this.volatile.add(candidate)
-      return this.name({ id: mappingId(this.client, null, domain), resource, domain, slot: candidate, now })
+      return this.give({ resource, domain, slot: candidate, now }, site)
     }
     return undefined
   }
 
   /** A gateway of a site has none to give before it has come there once, nor while another process is that gateway. */
   get givesNone(): boolean {
-    return this.source.size === 0
+    return this.source.size(this.source.site) === 0
   }
 
   /** How many slots to reserve before the first name. */
   get firstReservation(): number {
-    return Math.min(leastReserved, this.source.atOnce)
+    return Math.min(leastReserved, this.source.atOnce(this.source.site))
   }
 
-  reserved(first: number, count: number): void {
-    this.next = first
-    this.reservedUntil = first + count
+  reserved(first: number, count: number, site: number = this.source.site): void {
+    Object.assign(this.givenAt(site), { next: first, reservedUntil: first + count })
   }
 
   rested(slot: number): void {
-    this.taken = slot
+    this.givenAt(this.source.siteOf(slot)).taken = slot
   }
 
   /**
@@ -151,7 +169,7 @@ export class Slots {
     const known = holder ?? this.find(domain)
     if (known === undefined) return this.restore(row)
     if (proxyIpsOf(slot, this.ranges) === undefined) return undefined
-    if (holder === undefined) this.names.renumber(known, this.numbersOf(domain, [...slotsOf(known), slot]))
+    if (holder === undefined) this.names.renumber(known, this.numbersOf(known, [...slotsOf(known), slot]))
     if (lastUsedAt > known.lastUsedAt) this.names.touch(known, lastUsedAt)
     return { _tag: "Named", entry: known, released: undefined }
   }
@@ -162,7 +180,7 @@ export class Slots {
     if (entry === undefined) return undefined
     const left = slotsOf(entry).filter((other) => other !== slot)
     if (left.length === 0) this.names.remove(entry)
-    else this.names.renumber(entry, this.numbersOf(entry.domain, left))
+    else this.names.renumber(entry, this.numbersOf(entry, left))
     return entry
   }
 
@@ -200,10 +218,13 @@ export class Slots {
     return this.names.ofSlot(slot)
   }
 
-  /** Whether the name has a slot of the site's by now that the client is not told yet. */
-  isOutdated(entry: NameEntry): boolean {
-    const exact = this.source.exact(entry.domain)
-    return exact !== undefined && exact !== entry.slot && this.mayHave(entry, exact)
+  /** Whether what the client is told of the name is of another site than serves it, or not the one that it has everywhere by now. */
+  isOutdated(entry: NameEntry, site: number = this.source.site): boolean {
+    const exact = this.source.exact(entry.domain, site)
+    return (
+      this.source.siteOf(entry.slot) !== site ||
+      (exact !== undefined && exact !== entry.slot && this.mayHave(entry, exact))
+    )
   }
 
   /** What the store keeps of it. */
@@ -219,14 +240,45 @@ export class Slots {
     return { _tag: "Named", entry, released: this.names.add(entry) }
   }
 
+  /** Of a new name, or of one that is of another site now. */
+  private give(of: Pick<NameEntry, "resource" | "domain" | "slot"> & { readonly now: number }, site: number): Named {
+    const known = this.find(of.domain)
+    if (known === undefined) return this.name({ ...of, id: mappingId(this.client, null, of.domain) })
+    this.renumber(known, [of.slot, ...slotsOf(known)], site)
+    this.names.touch(known, of.now)
+    return { _tag: "Named", entry: known, released: undefined }
+  }
+
+  /** As it is told now, which is to be written down. */
+  private renumber(entry: NameEntry, slots: ReadonlyArray<number>, site: number): void {
+    this.names.renumber(entry, this.numbersOf(entry, slots, site))
+    if (!isInMemoryOnly(entry)) entry.storedAt = 0
+  }
+
+  private givenAt(site: number): Given {
+    const known = this.given.get(site)
+    if (known !== undefined) return known
+    const given = { next: 0, reservedUntil: 0, taken: null, nextVolatile: null }
+    this.given.set(site, given)
+    return given
+  }
+
   private mayHave(entry: NameEntry, slot: number): boolean {
     return this.names.ofSlot(slot) === entry || this.isFree(slot)
   }
 
-  /** Told first is the site's slot for the name, or else the lowest one: the same at all gateways that know them all. */
-  private numbersOf(domain: string, slots: ReadonlyArray<number>): Numbers {
-    const exact = this.source.exact(domain)
-    const first = exact !== undefined && slots.includes(exact) ? exact : Math.min(...slots)
+  /**
+   * Told first is, of those of the name's site, the one that it has everywhere, or else the lowest one: the same at all
+   * gateways that know them all.
+   */
+  private numbersOf(
+    { domain, slot: told }: Pick<NameEntry, "domain" | "slot">,
+    slots: ReadonlyArray<number>,
+    site: number = this.source.siteOf(told)
+  ): Numbers {
+    const there = slots.filter((slot) => this.source.siteOf(slot) === site)
+    const exact = this.source.exact(domain, site)
+    const first = exact !== undefined && there.includes(exact) ? exact : Math.min(...(there.length > 0 ? there : slots))
     return this.numbers(
       first,
       slots.filter((slot) => slot !== first)
@@ -237,8 +289,11 @@ export class Slots {
   private numbers(slot: number, further: ReadonlyArray<number>): Numbers {
     const others = further.slice(0, maxSlotsOfName - 1)
     const proxyIps = proxyIpsOf(slot, this.ranges)!
-    const all = [slot, ...others].toSorted((a, b) => a - b)
-    const translated = others.length === 0 ? proxyIps : all.flatMap((each) => proxyIpsOf(each, this.ranges)!)
+    const here = [slot, ...others].filter((each) => this.source.siteOf(each) === this.source.site)
+    const isOnly = here.length === 1 && here[0] === slot
+    const translated = isOnly
+      ? proxyIps
+      : here.toSorted((a, b) => a - b).flatMap((each) => proxyIpsOf(each, this.ranges)!)
     return { slot, proxyIps, others, translated }
   }
 
@@ -252,9 +307,10 @@ export class Slots {
   }
 
   /** Not beyond what there is to give. */
-  private get reservation(): number {
-    const wanted = Math.min(Math.max(leastReserved, this.next), mostReserved)
-    return Math.min(wanted, this.source.atOnce, this.source.size - this.next)
+  private reservation(site: number): number {
+    const { next } = this.givenAt(site)
+    const wanted = Math.min(Math.max(leastReserved, next), mostReserved)
+    return Math.min(wanted, this.source.atOnce(site), this.source.size(site) - next)
   }
 }
 

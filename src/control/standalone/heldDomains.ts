@@ -9,19 +9,24 @@ export interface HeldDomain {
   readonly domain: string
   /** Those in it, or in a domain below it. */
   readonly resources: ReadonlySet<ResourceId>
-  /** The set of those in it, or, without any, of those below; `null` when they have several. */
+  /** The set of those in it, or, without any, of those below; `null` when they have several, or none that this site serves. */
   readonly resolver: string | null
 }
 
-export const heldDomains = (resources: ReadonlyArray<DnsResource>): ReadonlyMap<string, HeldDomain> => {
+/** @param elsewhere those of other sites, whose resolvers are there, too */
+export const heldDomains = (
+  resources: ReadonlyArray<DnsResource>,
+  elsewhere: ReadonlyArray<DnsResource> = []
+): ReadonlyMap<string, HeldDomain> => {
   const found = new Map<string, { own: Set<string>; below: Set<string>; resources: Set<ResourceId> }>()
-  for (const { id, pattern, resolver } of resources) {
+  const all = [...resources, ...elsewhere.map((resource) => ({ ...resource, resolver: null }))]
+  for (const { id, pattern, resolver } of all) {
     const own = domainOf(pattern)
     for (let at = own; isPrivateDomain(at) && (at === own || !isPrivateTop(at)); at = parentName(at)) {
       const domain = found.get(at) ?? { own: new Set(), below: new Set(), resources: new Set() }
       found.set(at, domain)
       domain.resources.add(id)
-      domain[at === own ? "own" : "below"].add(resolver)
+      if (resolver !== null) domain[at === own ? "own" : "below"].add(resolver)
     }
   }
   return new Map(

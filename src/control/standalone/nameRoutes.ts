@@ -7,7 +7,7 @@
  * 8552) below them, reverse names of local networks, and, below a top-level domain that no public server knows, the
  * domains that resources are in. All else may be public: one name of a public domain takes no other name of it away.
  */
-import type { GatewayConfig, Zone } from "../../config/GatewayConfig.ts"
+import type { GatewayConfig, Site, Zone } from "../../config/GatewayConfig.ts"
 import { extendedErrorCode } from "../../dns/extendedError.ts"
 import { isWithin, parentName } from "../../dns/name.ts"
 import { isLocalNetwork, isPartOf } from "../../dns/privateZones.ts"
@@ -18,7 +18,7 @@ import type { FilesOfNames } from "../../host/NameFiles.ts"
 import { isOpen, type Right } from "../../model/Authorization.ts"
 import type { ClientId } from "../../model/Client.ts"
 import type { Grant } from "../../model/Grant.ts"
-import type { PatternIndex } from "../../model/DomainPattern.ts"
+import { compareSpecificity, type PatternIndex } from "../../model/DomainPattern.ts"
 import type { CidrResource, DnsResource } from "../../model/Resource.ts"
 import { isLoopback, type Network, parseAddress, parseNetwork } from "../../packet/address.ts"
 import { byPrecedence } from "../../resolution/cover.ts"
@@ -44,6 +44,8 @@ export type NameRoute =
   | { readonly _tag: "Search"; readonly names: ReadonlyArray<string>; readonly otherwise: NameRoute }
   /** Unexpired grants that cover the name, the most specific one first. */
   | { readonly _tag: "Resource"; readonly grants: ReadonlyArray<DnsRight> }
+  /** An unexpired grant is the most specific one that covers the name, and of a resource that this site serves. */
+  | { readonly _tag: "Elsewhere"; readonly grant: DnsRight; readonly site: Site }
   /** Asked of a resolver set. */
   | {
       readonly _tag: "Forward"
@@ -51,6 +53,8 @@ export type NameRoute =
       /** `zone`: the name is private. `networks`: so it is, and this client may know it for addresses that it may reach only. */
       readonly as: "zone" | "networks" | "outside"
     }
+
+type Granted = Extract<NameRoute, { readonly _tag: "Resource" | "Elsewhere" }>
 
 /** Seconds for what a hosts file says, which has none: a change is to be noticed soon. */
 export const hostsTtl = 10
@@ -64,6 +68,8 @@ export interface NameRights {
   readonly networks: ReadonlyArray<NetworkRight>
   /** All that it sends anywhere comes through the tunnel. */
   readonly internet: boolean
+  /** To names that other sites serve, in the order of `byPrecedence`: nothing of them is open here. */
+  readonly elsewhere: ReadonlyArray<DnsRight>
 }
 
 interface NetworkRight extends Right {
@@ -83,11 +89,16 @@ export const networkOf = (resource: CidrResource): Network => {
   return network
 }
 
-/** Of one client, all of whose rights these are. */
-export const rightsOf = (client: ClientId, rights: ReadonlyArray<Right>): NameRights => ({
+/** Of one client, all of whose rights these are, here and at other sites. */
+export const rightsOf = (
+  client: ClientId,
+  rights: ReadonlyArray<Right>,
+  elsewhere: ReadonlyArray<Right> = []
+): NameRights => ({
   client,
   ...inOrder(rights),
-  internet: rights.some(isOfInternet)
+  internet: rights.some(isOfInternet),
+  elsewhere: inOrder(elsewhere).names
 })
 
 const inOrder = (rights: ReadonlyArray<Right>): Pick<NameRights, "names" | "networks"> => ({
@@ -106,7 +117,7 @@ export const rightsOfEach = (
   const clients = new Map(grants.map(({ clients, expiresAt, resource }) => [{ resource, expiresAt }, clients] as const))
   const { names, networks } = inOrder([...clients.keys()])
   const each = new Map<ClientId, Writable<NameRights>>()
-  for (const client of wanted) each.set(client, { client, names: [], networks: [], internet: false })
+  for (const client of wanted) each.set(client, { client, names: [], networks: [], internet: false, elsewhere: [] })
   const give = <A extends Right>(rights: ReadonlyArray<A>, to: (of: Writable<NameRights>, right: A) => void): void => {
     for (const right of rights) {
       for (const { id } of clients.get(right)!) {
@@ -125,13 +136,14 @@ type Writable<A> = { -readonly [K in keyof A]: A[K] extends ReadonlyArray<infer 
 
 export type NamePlan = Pick<
   GatewayConfig,
-  "endpoint" | "network" | "otherNames" | "records" | "resources" | "search" | "zones"
+  "endpoint" | "network" | "otherNames" | "records" | "resources" | "search" | "sites" | "zones"
 >
 
 export class NameRoutes {
   private readonly plan: NamePlan
   private readonly ranges: ProxyNetworks
   private readonly named: PatternIndex<DnsResource>
+  private readonly sites: ReadonlyMap<DnsResource["id"], Site>
   private readonly zones: ReadonlyMap<string, Zone>
   private readonly held: ReadonlyMap<string, HeldDomain>
   /** Where reverse names of a network are asked that says nothing of it; `null`: the file leaves it open. */
@@ -141,15 +153,30 @@ export class NameRoutes {
     this.plan = plan
     this.ranges = { proxy4: parseNetwork(plan.network.proxy4)!, proxy6: parseNetwork(plan.network.proxy6)! }
     const named = plan.resources.filter((resource) => resource.kind === "dns")
-    this.named = indexOf(named)
+    const elsewhere = plan.sites?.elsewhere ?? []
+    const theirs = elsewhere.map(({ resource }) => resource).filter((resource) => resource.kind === "dns")
+    this.named = indexOf([...named, ...theirs])
+    this.sites = new Map(elsewhere.map(({ resource, site }) => [resource.id, site]))
     this.zones = new Map(plan.zones.map((zone) => [zone.domain, zone]))
-    this.held = heldDomains(named)
+    this.held = heldDomains(named, theirs)
     this.reverseResolver = reverseResolverOf(named)
   }
 
-  /** Unexpired grants that cover the name, the most specific one first: it says who looks the name up. */
-  grants(of: NameRights, domain: string, now: number): ReadonlyArray<DnsRight> {
-    return openGrants(of.names, this.named.covering(domain), now)
+  /** By resources of the client that cover the name; `undefined`: it has none. */
+  granted(of: NameRights, domain: string, now: number): Granted | undefined {
+    return this.grantedBy(of, this.named.covering(domain), now)
+  }
+
+  /** The most specific grant says who looks the name up, and where: of two alike the one of this site. */
+  private grantedBy(of: NameRights, resources: ReadonlyArray<DnsResource>, now: number): Granted | undefined {
+    const grants = openGrants(of.names, resources, now)
+    const [theirs] = openGrants(of.elsewhere, resources, now)
+    const site = theirs === undefined ? undefined : this.sites.get(theirs.resource.id)
+    const [own] = grants
+    const isLess = (a: DnsRight, b: DnsRight): boolean => compareSpecificity(a.resource.pattern, b.resource.pattern) > 0
+    if (theirs !== undefined && site !== undefined && (own === undefined || isLess(own, theirs)))
+      return { _tag: "Elsewhere", grant: theirs, site }
+    return own === undefined ? undefined : { _tag: "Resource", grants }
   }
 
   /** `now`: epoch milliseconds. */
@@ -160,15 +187,15 @@ export class NameRoutes {
       if (slot >= 0) return { _tag: "Proxy", slot }
     }
     // The gateway itself is found outside of its tunnel.
-    if (domain === this.plan.endpoint.host) return { _tag: "Forward", resolver: "system", as: "outside" }
+    if (this.isEndpoint(domain)) return { _tag: "Forward", resolver: "system", as: "outside" }
     const resources = this.named.covering(domain)
-    const grants = openGrants(of.names, resources, now)
-    if (grants.length === 0 && resources.length > 0) return noName
+    const granted = this.grantedBy(of, resources, now)
+    if (granted === undefined && resources.length > 0) return noName
     const zone = longest(this.zones, domain)
-    if (grants.length === 0 && zone?.clients?.has(of.client) === false) return noName
+    if (granted === undefined && zone?.clients?.has(of.client) === false) return noName
     const records = this.plan.records.get(domain)
     if (records !== undefined) return recordsOf(records, type)
-    if (grants.length > 0) return { _tag: "Resource", grants }
+    if (granted !== undefined) return granted
     const held = zone === undefined ? this.heldZone(of, question, now) : ({ ...zone, as: "zone" } as const)
     if (held !== undefined && "_tag" in held) return held
     const blocked = files.blocked(domain)
@@ -179,6 +206,18 @@ export class NameRoutes {
     const isShort = question.family !== null && !domain.includes(".") && domain !== "localhost"
     if (!isShort || this.plan.search.length === 0 || outside._tag === "Hosts") return outside
     return { _tag: "Search", names: this.plan.search.map((search) => `${domain}.${search}`), otherwise: outside }
+  }
+
+  /** What the file calls the site with this number. */
+  nameOfSite(number: number): string {
+    return (
+      this.plan.sites?.all.find((site) => site.number === number)?.name ?? `${number}, which the file does not have`
+    )
+  }
+
+  private isEndpoint(domain: string): boolean {
+    const { endpoint, sites } = this.plan
+    return domain === endpoint.host || sites?.all.some((site) => site.endpoint.host === domain) === true
   }
 
   private outside(question: TunnelQuestion, files: FilesOfNames): NameRoute {
@@ -207,8 +246,9 @@ export class NameRoutes {
     const service = serviceOf(domain)
     if (service !== null) {
       const resources = this.named.covering(service)
-      const [grant] = openGrants(of.names, resources, now)
-      if (grant !== undefined) return { domain: service, resolver: grant.resource.resolver, as: "zone" }
+      const granted = this.grantedBy(of, resources, now)
+      if (granted?._tag === "Elsewhere") return granted
+      if (granted !== undefined) return { domain: service, resolver: granted.grants[0]!.resource.resolver, as: "zone" }
       if (resources.length > 0) return noName
     }
     const found = longest(this.held, domain)

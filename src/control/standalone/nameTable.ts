@@ -14,7 +14,7 @@ export interface NameEntry {
   readonly proxyIps: ReadonlyArray<string>
   /** Slots that it was told before, or by other gateways of the site: they stand for the name as well. */
   readonly others: ReadonlyArray<number>
-  /** Those of all its slots, lowest first: in an order that does not depend on which one the client is told. */
+  /** Those of all its slots of this site, lowest first: in an order that does not depend on which one the client is told. */
   readonly translated: ReadonlyArray<string>
   lastUsedAt: number
   /** When its use was last written down; infinitely long ago: it is known in memory only. */

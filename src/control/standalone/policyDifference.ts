@@ -44,7 +44,8 @@ interface Changed<A, R> {
 /** What the sockets, the device, the host's set-up or the proxies of clients hang on. */
 const fixedSettings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unknown]> = [
   ["listen", ({ listenPort }) => listenPort],
-  ["network", ({ gateway4, gateway6, network }) => [network, gateway4, gateway6]],
+  ["network", ({ network }) => network],
+  ["site", ({ gateway4, gateway6, sites }) => [sites?.own.number, gateway4, gateway6]],
   ["device", ({ device }) => device],
   ["state", ({ state }) => state],
   ["state_dir", ({ stateDir }) => stateDir],
@@ -60,6 +61,7 @@ const fixedSettings: ReadonlyArray<readonly [string, (config: GatewayConfig) => 
 
 const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unknown]> = [
   ["endpoint", ({ endpoint }) => endpoint],
+  ["sites", ({ sites }) => sites],
   ["zones", ({ zones }) => zones.map((zone) => ({ ...zone, clients: zone.clients && [...zone.clients] }))],
   ["search", ({ search }) => search],
   ["records", ({ records }) => [...records]],

@@ -5,7 +5,15 @@
  */
 import type { Ranges } from "../../model/defaultRanges.ts"
 import { reservedNetworks } from "../../model/ranges.ts"
-import { contains, formatAddress, type Network, parseAddress, parseNetwork, words } from "../../packet/address.ts"
+import {
+  contains,
+  formatAddress,
+  formatNetwork,
+  type Network,
+  parseAddress,
+  parseNetwork,
+  words
+} from "../../packet/address.ts"
 
 const proxiesPerFamily = 4
 
@@ -47,6 +55,14 @@ export const slotCapacity = (ranges: ProxyNetworks): number => {
   const capacity = (range: Network) => 2 ** Math.min(31, 128 - range.prefix) / proxiesPerFamily
   return Math.min(capacity(ranges.proxy4), capacity(ranges.proxy6))
 }
+
+/** The networks of a span of slots, whose size is a power of two and which begins at a multiple of it; IPv4 first. */
+export const networksOfSlots = (from: number, to: number, ranges: ProxyNetworks): ReadonlyArray<string> =>
+  [ranges.proxy4, ranges.proxy6].map(({ address: { w0, w1, w2, w3 } }) => {
+    const low = (w3 >>> 0) + from * proxiesPerFamily
+    const address = words(w0, w1, w2 + Math.floor(low / 2 ** 32), low | 0)
+    return formatNetwork({ address, prefix: 128 - Math.log2((to - from) * proxiesPerFamily) })
+  })
 
 /** The slot whose block holds the address; −1 for one outside of the ranges. */
 export const slotOf = (address: string, ranges: ProxyNetworks): number => {

@@ -114,6 +114,8 @@ export class ReachRules {
   private readonly named: ReturnType<typeof indexOf>
   private readonly networks: ReadonlyArray<readonly [Network, Resource]>
   private readonly rightsOfClients: ReadonlyMap<ClientId, ReadonlyArray<Right>>
+  /** To what other sites serve. */
+  private readonly elsewhere: ReadonlyMap<ClientId, ReadonlyArray<Right>>
 
   constructor(policy: ReachPolicy, files: FilesOfNames, destinations: DestinationPolicy) {
     this.policy = policy
@@ -125,6 +127,7 @@ export class ReachRules {
       resource.kind === "cidr" ? [[parseNetwork(resource.network)!, resource] as const] : []
     )
     this.rightsOfClients = rightsByClient(policy.grants)
+    this.elsewhere = rightsByClient(policy.sites?.elsewhere ?? [])
   }
 
   /** `now`: epoch milliseconds. */
@@ -140,12 +143,12 @@ export class ReachRules {
 
   /** Whether the client has the name by a resource: an alias of other servers that leads there ends in its proxy IPs. */
   hasName(client: ClientId, domain: string, now: number): boolean {
-    return this.routes.grants(this.rights(client), domain, now).length > 0
+    return this.routes.granted(this.rights(client), domain, now) !== undefined
   }
 
   /** Of a name that an alias of other servers leads to, and that the client has: its grants alone count. */
   toAlias(client: ClientId, domain: string, target: Target, now: number): Verdict {
-    return byGrants(this.routes.grants(this.rights(client), domain, now), target)
+    return byGrants(grantsIn(this.routes.granted(this.rights(client), domain, now)), target)
   }
 
   /** Whether the tunnel's DNS leaves the address, one that other servers have for the name, out; and why. */
@@ -165,7 +168,15 @@ export class ReachRules {
     if (isOwn(gateway4) || isOwn(gateway6)) return toGateway(target)
     if (isIn(network.tunnel4) || isIn(network.tunnel6)) return denied({ _tag: "Tunnel", own: false })
     if (isIn(network.proxy4) || isIn(network.proxy6)) return denied({ _tag: "Proxy" })
-    return this.toNetwork(client, address, target, now)
+    const theirs = this.networksElsewhere(client, address, now)
+    return theirs.length > 0 ? byGrants(theirs, target) : this.toNetwork(client, address, target, now)
+  }
+
+  /** Unexpired grants of networks at other sites that have the address, unless one of this site has it: that one is nearer. */
+  private networksElsewhere(client: ClientId, address: Words, now: number): ReadonlyArray<Right> {
+    const has = (grant: Right) =>
+      isOpen(grant, now) && grant.resource.kind === "cidr" && contains(parseNetwork(grant.resource.network)!, address)
+    return this.grantsOf(client).some(has) ? [] : (this.elsewhere.get(client) ?? []).filter(has)
   }
 
   /** Why none of a name's grants that let the packet through leads to one of its real addresses. */
@@ -225,7 +236,8 @@ export class ReachRules {
     const route = this.route(rights, domain, now)
     switch (route._tag) {
       case "Resource":
-        return at(byGrants(route.grants, target))
+      case "Elsewhere":
+        return at(byGrants(grantsIn(route), target))
       case "Alias":
         return aliases >= maxAliases
           ? at(denied({ _tag: "TooManyAliases" }))
@@ -323,7 +335,7 @@ export class ReachRules {
   }
 
   private rights(client: ClientId): NameRights {
-    return rightsOf(client, this.grantsOf(client))
+    return rightsOf(client, this.grantsOf(client), this.elsewhere.get(client))
   }
 
   /** Unexpired grants of networks and of the Internet. */
@@ -337,6 +349,10 @@ export class ReachRules {
 interface NetworkGrant extends Right {
   readonly resource: Extract<Resource, { readonly kind: "cidr" | "internet" }>
 }
+
+/** At whatever site. */
+const grantsIn = (granted: ReturnType<NameRoutes["granted"]>): ReadonlyArray<Right> =>
+  granted === undefined ? [] : granted._tag === "Elsewhere" ? [granted.grant] : granted.grants
 
 /** Of a name that these cover: which lets the packet through. */
 const byGrants = (grants: ReadonlyArray<Right>, target: Target): Verdict => {

@@ -115,13 +115,13 @@ describe("the slots of a client's names", () => {
 
   it("are as few writes in a site, whose gateways have less to give each, and never more than that", () => {
     const zones = Result.getOrThrow(slotZones(524_288))
-    const source = ownSpans([zones.own(0), zones.block(0)])
+    const source = ownSpans([zones.own(0, 0), zones.block(0)])
     assert.deepStrictEqual(
       reservations(new Slots(me, standard, maxNames, source), new Store(), 100),
       [8, 8, 16, 32, 48]
     )
     const store = new Store()
-    store.next = source.size - 20
+    store.next = source.size(0) - 20
     const counts = reservations(new Slots(me, standard, maxNames, source), store, 20)
     assert.deepStrictEqual(counts, [8, 12])
   })
@@ -223,9 +223,11 @@ describe("the slots of a client's names where other gateways give some, too", ()
   /** Gives the slots from 100 on, and has `git.corp` at 7 in its directory once that is read. */
   const shared = (directory: ReadonlyMap<string, number> = new Map()) => {
     const slots = new Slots(me, standard, 8, {
-      size: 10,
+      site: 0,
+      siteOf: () => 0,
+      size: () => 10,
       slotAt: (n) => 100 + n,
-      atOnce: 10,
+      atOnce: () => 10,
       exact: (domain) => directory.get(domain),
       restedBefore: (now) => now - 2 * day
     })
@@ -394,7 +396,7 @@ const live = (steps: ReadonlyArray<Step>, source: SlotSource = wholeRanges(small
       }
       case "Restart": {
         const again = restored(store, small, limit, source)
-        if (source.atOnce > 1) again.reserved(store.reserve(again.firstReservation), again.firstReservation)
+        if (source.atOnce(0) > 1) again.reserved(store.reserve(again.firstReservation), again.firstReservation)
         for (const { domain, proxyIps, slot } of names.values()) {
           assert.deepInclude(again.ofSlot(slot), { domain, proxyIps }, "a restored name is as it was")
         }
@@ -427,7 +429,7 @@ describe("whatever a client asks for, and however long it takes", () => {
         { from: 40, to: 60 },
         { from: 4, to: 36 }
       ])
-      live(steps, { ...spans, atOnce: 64 })
+      live(steps, { ...spans, atOnce: () => 64 })
     },
     { arbitrary }
   )

@@ -25,11 +25,15 @@ const world = (
     resources: [...granted, ...others],
     search: [],
     zones: [],
+    sites: null,
     ...over
   }
+  const rightTo = ({ resource }: { readonly resource: Resource }) => ({ resource, expiresAt: 1_000 })
+  const theirs = plan.sites?.elsewhere.filter(({ clients }) => clients.length > 0) ?? []
   const of = rightsOf(
     client(1).id,
-    granted.map((resource) => ({ client: client(1), resource, expiresAt: 1_000 }))
+    granted.map((resource) => rightTo({ resource })),
+    theirs.map(rightTo)
   )
   const routes = new NameRoutes(plan)
   return (name: string, type: number = recordType.A, now = 0): string => {
@@ -54,6 +58,8 @@ const shown = (route: NameRoute): string => {
       return `search ${route.names.join(" ")}, else ${shown(route.otherwise)}`
     case "Proxy":
       return `slot ${route.slot}`
+    case "Elsewhere":
+      return `${route.grant.resource.pattern} at ${route.site.name}`
     case "Resource":
       return route.grants.map((grant) => grant.resource.pattern).join(" ")
     case "Forward":

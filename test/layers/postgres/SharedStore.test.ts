@@ -13,6 +13,7 @@ import {
   released,
   signIn,
   type Store,
+  tenBlocks,
   until
 } from "../../support/sharedStore.ts"
 
@@ -242,7 +243,7 @@ for (const [name, makeSite] of [
         const { a, b } = yield* twoGateways
         yield* a.signIn(signIn("berlin"))
         yield* b.signIn(signIn("paris"))
-        const ask = ([store, gateway]: readonly [Store, number]) => store.lease(gateway, 10)
+        const ask = ([store, gateway]: readonly [Store, number]) => store.lease(gateway, tenBlocks)
 
         const blocks = yield* Effect.forEach(
           Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? ([a, 0] as const) : ([b, 1] as const))),
@@ -254,7 +255,7 @@ for (const [name, makeSite] of [
           blocks.map(Number).toSorted((x, y) => x - y),
           Array.from({ length: 10 }, (_, i) => i)
         )
-        assert.isNull(yield* b.lease(1, 10))
+        assert.isNull(yield* b.lease(1, tenBlocks))
         const held = [yield* readOn(a, null, 0), yield* readOn(b, null, 1)].map(({ blocks }) => blocks)
         assert.sameMembers(held[0]!.concat(held[1]!), blocks.map(Number))
         assert.deepStrictEqual(
@@ -298,7 +299,7 @@ for (const [name, makeSite] of [
         yield* b.signIn(signIn("paris"))
         const { cursor } = yield* readOn(a, null)
         const grow = Effect.gen(function* () {
-          const block = yield* a.lease(0, 10)
+          const block = yield* a.lease(0, tenBlocks)
           yield* a.extendDirectory(extend([`n${String(block)}`]))
           return [block, (yield* readOn(a, null)).directory.length]
         })
@@ -332,11 +333,11 @@ for (const [name, makeSite] of [
         )
         yield* restart
         yield* a.signIn(signIn("berlin", { gateway: 0, cursor }))
-        assert.isNull(yield* a.lease(0, 10))
+        assert.isNull(yield* a.lease(0, tenBlocks))
 
         yield* until(Effect.map(a.forget(1), (is) => is === "Forgotten"))
 
-        assert.strictEqual(yield* a.lease(0, 10), 0)
+        assert.strictEqual(yield* a.lease(0, tenBlocks), 0)
         const back = yield* openStore(layer)
         assert.strictEqual((yield* back.signIn(signIn("paris", { gateway: 1 }))).gateway, 1)
       })
@@ -348,7 +349,7 @@ for (const [name, makeSite] of [
         yield* a.signIn(signIn("berlin"))
         const restore = yield* backup
         yield* b.signIn(signIn("paris"))
-        yield* b.lease(1, 10)
+        yield* b.lease(1, tenBlocks)
         yield* b.extendDirectory(extend(["x", "y"]))
         const had = yield* readOn(b, null, 1)
 
@@ -362,7 +363,7 @@ for (const [name, makeSite] of [
         const has = yield* readOn(b, cursor, 1)
         assert.deepStrictEqual([has.anew, has.blocks], [true, [0]])
         assert.sameDeepMembers(has.directory, directory)
-        assert.strictEqual(yield* a.lease(0, 10), 1)
+        assert.strictEqual(yield* a.lease(0, tenBlocks), 1)
         yield* restart
         assert.isFalse((yield* b.signIn(signIn("paris", { gateway: 1, cursor: has.cursor }))).lost)
       })
@@ -373,7 +374,7 @@ for (const [name, makeSite] of [
         const { a, backup } = yield* twoGateways
         yield* a.signIn(signIn("berlin"))
         const restore = yield* backup
-        yield* a.lease(0, 10)
+        yield* a.lease(0, tenBlocks)
         yield* a.extendDirectory(extend(["x"]))
         const { blocks, cursor, directory } = yield* readOn(a, null)
 

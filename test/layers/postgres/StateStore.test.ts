@@ -10,10 +10,9 @@ import * as SiteCopyLive from "../../../layers/shared/SiteCopy.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
 import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
 import { SharedState } from "../../../src/shared/SharedState.ts"
-import type { SlotZones } from "../../../src/shared/slotZones.ts"
 import { ofFile } from "../../support/ofFile.ts"
 import { type Postgres, startPostgres } from "../../support/postgres.ts"
-import { addressOf, live, until } from "../../support/sharedStore.ts"
+import { addressOf, live, onlySite, until } from "../../support/sharedStore.ts"
 import { mapping, stateStoreContract } from "../../support/stateStoreContract.ts"
 
 const folder = Effect.acquireRelease(
@@ -22,12 +21,12 @@ const folder = Effect.acquireRelease(
 )
 
 /** Each slot is the first gateway's. */
-const zones: SlotZones = {
-  exact: { from: 0, to: 0 },
-  own: (gateway) => (gateway === 0 ? { from: 0, to: 10_000 } : { from: 0, to: 0 }),
-  block: () => ({ from: 0, to: 1 }),
-  count: 0
-}
+const zones = onlySite(
+  { from: 0, to: 0 },
+  (gateway) => (gateway === 0 ? { from: 0, to: 10_000 } : { from: 0, to: 0 }),
+  () => ({ from: 0, to: 1 }),
+  0
+)
 
 /** A gateway of a site with all that it keeps in the folder. */
 const gatewayIn = (path: string, server: Postgres, database: string) =>

@@ -25,6 +25,7 @@ import {
   released,
   signIn,
   type Store,
+  tenBlocks,
   until
 } from "../../support/sharedStore.ts"
 
@@ -211,7 +212,7 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
       const [a, b] = [yield* openStore(layer), yield* openStore(layer)]
       yield* a.signIn(signIn("berlin"))
       yield* b.signIn(signIn("paris"))
-      const before = yield* a.lease(0, 10)
+      const before = yield* a.lease(0, tenBlocks)
 
       yield* server.kill
       yield* Effect.all([isAway(a), isAway(b)])
@@ -219,10 +220,10 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
       yield* Effect.all([isConnected(a), isConnected(b)])
       const { cursor } = yield* readOn(a, null)
       yield* a.signIn(signIn("berlin", { gateway: 0, cursor }))
-      const alone = yield* a.lease(0, 10)
+      const alone = yield* a.lease(0, tenBlocks)
       yield* b.signIn(signIn("paris", { gateway: 1, cursor }))
 
-      assert.deepStrictEqual([before, alone, yield* a.lease(0, 10)], [0, null, 1])
+      assert.deepStrictEqual([before, alone, yield* a.lease(0, tenBlocks)], [0, null, 1])
     })
   )
 

@@ -11,7 +11,7 @@ import { SharedStore } from "../../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
 import type { SlotZones } from "../../../src/shared/slotZones.ts"
 import { makeSteppedClock } from "../../support/steppedClock.ts"
-import { put, readOn, released, signIn } from "../../support/sharedStore.ts"
+import { onlySite, put, readOn, released, signIn, tenBlocks } from "../../support/sharedStore.ts"
 
 interface Gateway {
   readonly state: StateStore["Service"]
@@ -19,12 +19,13 @@ interface Gateway {
 }
 
 /** The slots up to 9,999 are a's own, up to 19,999 b's, further ones are blocks of 100. */
-const zonesOf = (id: string): SlotZones => ({
-  exact: { from: 0, to: 0 },
-  own: () => (id === "a" ? { from: 0, to: 10_000 } : { from: 10_000, to: 20_000 }),
-  block: (no) => ({ from: 20_000 + 100 * no, to: 20_100 + 100 * no }),
-  count: 10
-})
+const zonesOf = (id: string): SlotZones =>
+  onlySite(
+    { from: 0, to: 0 },
+    () => (id === "a" ? { from: 0, to: 10_000 } : { from: 10_000, to: 20_000 }),
+    (no) => ({ from: 20_000 + 100 * no, to: 20_100 + 100 * no }),
+    10
+  )
 
 const memoryCopy = (id: string) => Layer.fresh(SiteCopyLive.layer(":memory:", zonesOf(id)))
 
@@ -453,7 +454,7 @@ describe("SharedState", () => {
       yield* Effect.gen(function* () {
         const store = yield* SharedStore
         yield* store.signIn(signIn("a"))
-        yield* store.lease(0, 10)
+        yield* store.lease(0, tenBlocks)
         yield* store.write([put(20_001)])
       }).pipe(Effect.provide(SharedStoreMemory.layer(site), { local: true }))
       const state = yield* kept(StateStoreMemory.layer)

@@ -8,8 +8,8 @@ import * as Live from "../../../layers/shared/SiteCopy.ts"
 import { maxRested } from "../../../src/host/StateStore.ts"
 import type { MappingChange, SharedPage } from "../../../src/shared/SharedStore.ts"
 import { SiteCopy } from "../../../src/shared/SiteCopy.ts"
-import type { SlotZones } from "../../../src/shared/slotZones.ts"
-import { put, released } from "../../support/sharedStore.ts"
+import type { SlotSpan } from "../../../src/shared/slotZones.ts"
+import { onlySite, put, released } from "../../support/sharedStore.ts"
 
 const newFile = Effect.map(
   Effect.acquireRelease(
@@ -22,18 +22,19 @@ const newFile = Effect.map(
 type Copy = SiteCopy["Service"]
 
 /** Slots from 100 to 9,999 are the gateway's own zone, further ones are blocks of 100. */
-const zones: SlotZones = {
-  exact: { from: 0, to: 0 },
-  own: () => ({ from: 100, to: 10_000 }),
-  block: (no) => ({ from: 10_000 + 100 * no, to: 10_100 + 100 * no }),
-  count: 10
-}
+const zonesWith = (exact: SlotSpan) =>
+  onlySite(
+    exact,
+    () => ({ from: 100, to: 10_000 }),
+    (no) => ({ from: 10_000 + 100 * no, to: 10_100 + 100 * no }),
+    10
+  )
 
 /** One life of a gateway with its copy at hand. */
-const life = <A, E>(path: string, work: (copy: Copy) => Effect.Effect<A, E>, exact = zones.exact) =>
+const life = <A, E>(path: string, work: (copy: Copy) => Effect.Effect<A, E>, exact: SlotSpan = { from: 0, to: 0 }) =>
   Effect.provide(
     Effect.flatMap(SiteCopy, (copy) => Effect.andThen(copy.signedIn({ gateway: 3, lost: false }), work(copy))),
-    Live.layer(path, { ...zones, exact }),
+    Live.layer(path, zonesWith(exact)),
     { local: true }
   )
 

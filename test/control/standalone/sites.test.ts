@@ -1,0 +1,135 @@
+/** Gateways of two sites: whose slice of the proxy IPs a name has, and who translates it. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import { TestClock } from "effect/testing"
+import { SiteMemory } from "../../../layers/memory/SharedStoreMemory.ts"
+import { gatewayAddress } from "../../../src/config/assignAddresses.ts"
+import { defaultNetwork, type GatewayConfig, type Site } from "../../../src/config/GatewayConfig.ts"
+import { proxyNetworks, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
+import type { Resource } from "../../../src/model/Resource.ts"
+import { maxSites, slotZones } from "../../../src/shared/slotZones.ts"
+import { dnsResource } from "../../support/access.ts"
+import { disk, startNames as start } from "../../support/memorySite.ts"
+import { configOf } from "../../support/standalone.ts"
+
+const ranges = proxyNetworks(defaultNetwork)
+const zones = Result.getOrThrow(slotZones(slotCapacity(ranges), maxSites))
+const siteOf = (address: string) => zones.siteOf(slotOf(address, ranges))
+
+const [berlin, tokyo] = ["berlin", "tokyo"].map((name, number): Site => ({
+  name,
+  number,
+  endpoint: { host: `${name}.example.com`, port: 51_820 },
+  publicKey: "",
+  gateway4: gatewayAddress(defaultNetwork.tunnel4, number),
+  gateway6: gatewayAddress(defaultNetwork.tunnel6, number)
+})) as [Site, Site]
+
+type Served = Readonly<Record<"berlin" | "tokyo", ReadonlyArray<Resource>>>
+
+/** A gateway of one site, whose client may reach all of it. */
+const configAt = (own: Site, served: Served): GatewayConfig => {
+  const other = own === berlin ? tokyo : berlin
+  const config = configOf(served[own.name as keyof Served])
+  const clients = config.clients.slice(0, 1)
+  const theirs = served[other.name as keyof Served]
+  const elsewhere = theirs.map((resource) => ({ resource, expiresAt: null, clients, site: other }))
+  return { ...config, sites: { own, all: [own, other], elsewhere } }
+}
+
+const served: Served = {
+  berlin: [dnsResource("*.berlin.corp"), dnsResource("git.corp"), dnsResource("*.shared.corp")],
+  tokyo: [dnsResource("*.tokyo.corp"), dnsResource("wiki.corp"), dnsResource("db.shared.corp")]
+}
+
+const startBoth = Effect.fnUntraced(function* (of = served) {
+  const site = new SiteMemory()
+  return {
+    site,
+    berlin: yield* start(site, yield* disk, configAt(berlin, of)),
+    tokyo: yield* start(site, yield* disk, configAt(tokyo, of))
+  }
+})
+
+describe("gateways of two sites", () => {
+  it.effect(
+    "tell a name at an address of the site that serves it, whichever is asked, and only that one translates it",
+    () =>
+      Effect.gen(function* () {
+        const both = yield* startBoth()
+        for (const [name, site] of [
+          ["app.berlin.corp", berlin],
+          ["app.tokyo.corp", tokyo]
+        ] as const) {
+          for (const asked of ["berlin", "tokyo"] as const) {
+            const proxies = yield* both[asked].told(name)
+            assert.lengthOf(proxies, 4)
+            assert.deepStrictEqual([...new Set(proxies.map(siteOf))], [site.number], `${name} asked in ${asked}`)
+            const [first = ""] = proxies
+            assert.strictEqual(yield* both.berlin.owner(first), site === berlin ? name : undefined)
+            assert.strictEqual(yield* both.tokyo.owner(first), site === tokyo ? name : undefined)
+          }
+        }
+      })
+  )
+
+  it.effect("tell exact names the same proxies without each other", () =>
+    Effect.gen(function* () {
+      const both = yield* startBoth()
+      yield* both.site.leave
+
+      for (const name of ["git.corp", "wiki.corp"]) {
+        const proxies = yield* both.berlin.told(name)
+        assert.lengthOf(proxies, 4)
+        assert.deepStrictEqual(yield* both.tokyo.told(name), proxies)
+      }
+    })
+  )
+
+  it.effect("serve a name where the most specific resource is", () =>
+    Effect.gen(function* () {
+      const both = yield* startBoth()
+      assert.deepStrictEqual((yield* both.berlin.told("db.shared.corp")).map(siteOf), [1, 1, 1, 1])
+      assert.deepStrictEqual((yield* both.tokyo.told("web.shared.corp")).map(siteOf), [0, 0, 0, 0])
+    })
+  )
+
+  it.effect("go on telling names of a site that is away", () =>
+    Effect.gen(function* () {
+      const both = yield* startBoth()
+      yield* both.site.leave
+      const names = Array.from({ length: 20 }, (_, i) => `n${i}.tokyo.corp`)
+      const told = yield* Effect.forEach(names, both.berlin.told)
+      assert.lengthOf(new Set(told.flat()), 80)
+      yield* both.site.comeBack
+    })
+  )
+
+  it.effect("tell a name that has moved at an address of its new site, where it is translated", () =>
+    Effect.gen(function* () {
+      // No name is as old as the test clock's epoch.
+      yield* TestClock.adjust("2 hours")
+      const site = new SiteMemory()
+      const [ofBerlin, ofTokyo] = [yield* disk, yield* disk]
+      const before = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const gateway = yield* start(site, ofBerlin, configAt(berlin, served))
+          return yield* gateway.told("git.corp")
+        })
+      )
+      const moved: Served = {
+        berlin: [dnsResource("*.berlin.corp")],
+        tokyo: [...served.tokyo, dnsResource("git.corp")]
+      }
+
+      const atBerlin = yield* start(site, ofBerlin, configAt(berlin, moved))
+      const atTokyo = yield* start(site, ofTokyo, configAt(tokyo, moved))
+
+      const after = yield* atBerlin.told("git.corp")
+      assert.deepStrictEqual([before.map(siteOf), after.map(siteOf)], [Array(4).fill(0), Array(4).fill(1)])
+      assert.strictEqual(yield* atTokyo.owner(after[0]!), "git.corp")
+      assert.isUndefined(yield* atBerlin.owner(before[0]!), "Berlin has no right to it any more")
+    })
+  )
+})
