@@ -33,7 +33,7 @@ export const parseConfig = (
   if (Result.isFailure(source)) return Result.fail(configError(file, source.failure))
   const decoded = decode(source.success.value)
   if (Result.isFailure(decoded)) return Result.fail(configError(file, issueProblems(decoded.failure, source.success)))
-  const { site, sites, ...rest } = decoded.success
+  const { site: _site, sites: _sites, ...rest } = decoded.success
   const settings = ofSites === undefined ? decoded.success : { ...rest, ...ofSites }
   return Result.mapError(resolveConfig({ ...settings, ...replaced }, source.success, file), (problems) =>
     configError(file, problems)
