@@ -38,7 +38,7 @@ const run = Effect.fnUntraced(function* (store: PolicyStore, text: string, ...fl
   const exit = running.pollUnsafe()!
   const result = Exit.isSuccess(exit) ? exit.value : exit
   const text2 = (yield* TestConsole.logLines).slice(said).join("\n")
-  const error = Exit.isFailure(result) ? `${(yield* Effect.flip(result)).message}` : null
+  const error = Exit.isFailure(result) ? (yield* Effect.flip(result)).message : null
   return { text: text2.replaceAll(path, "policy.yaml"), error: error?.replaceAll(path, "policy.yaml") ?? null, opened }
 })
 

@@ -47,7 +47,7 @@ const live = Effect.fnUntraced(function* (site: Memory.SiteMemory, directory: st
     )
     const shared = { standing: Effect.succeed({ gateway: 0 }) } as unknown as SiteMember["shared"]
     const standing = yield* Effect.provideService(followPolicy({ ...store, shared }, directory), Registry, registry)
-    const clients = () => registry.current().config.clients.map(({ id }) => `${id}`)
+    const clients = () => registry.current().config.clients.map(({ id }): string => id)
     return { registry, standing, versions, clients, end: Scope.close(scope, Exit.void) }
   })
   return yield* Scope.provide(built, scope)
