@@ -45,7 +45,7 @@ interface Changed<A, R> {
 const fixedSettings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unknown]> = [
   ["listen", ({ listenPort }) => listenPort],
   ["network", ({ network }) => network],
-  ["site", ({ gateway4, gateway6, sites }) => [sites?.own.number, gateway4, gateway6]],
+  ["site", ({ gateway4, gateway6, sites }) => [sites === null, gateway4, gateway6]],
   ["device", ({ device }) => device],
   ["state", ({ state }) => state],
   ["state_dir", ({ stateDir }) => stateDir],
