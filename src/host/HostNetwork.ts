@@ -34,6 +34,8 @@ export interface HostPlan {
   readonly clientsCallFirst: boolean
   /** Some resource opts in to the gateway's own host: the firewall then leaves its addresses to the packet path. */
   readonly allowGatewayHost?: boolean | undefined
+  /** Other gateways have the same clients: a reply may come here of a flow that began there. */
+  readonly sharesClients?: boolean | undefined
 }
 
 /** What a look at the host has led to. Each text is one clause or line for the operator. */

@@ -10,7 +10,15 @@ import type { HostError, HostPlan } from "./HostNetwork.ts"
 /** What a control plane wants of the tunnel. */
 export interface TunnelPlan extends Pick<
   HostPlan,
-  "gateway4" | "gateway6" | "fixedRanges" | "firewall" | "masquerade" | "keepPorts" | "trackUdp" | "allowGatewayHost"
+  | "gateway4"
+  | "gateway6"
+  | "fixedRanges"
+  | "firewall"
+  | "masquerade"
+  | "keepPorts"
+  | "trackUdp"
+  | "allowGatewayHost"
+  | "sharesClients"
 > {
   readonly ranges: Ranges
   readonly packets: PacketPolicy

@@ -47,7 +47,7 @@ ${plan.trackUdp ? "" : untracked(plan)}
     iifname "${device}" jump antispoof
     iifname "${device}" ct state new jump begun
     iifname "${device}" oifname "${device}" counter name from_tunnel_refused drop
-${plan.masquerade ? "" : routedReplies(device)}    oifname "${device}" counter name to_tunnel_refused drop
+${plan.masquerade ? "" : routedReplies(plan)}    oifname "${device}" counter name to_tunnel_refused drop
     ip daddr @inside4 jump through_to_inside
     ip6 daddr @inside6 jump through_to_inside
   }
@@ -171,11 +171,12 @@ const untracked = ({ device, listenPort }: HostPlan) => `  chain untracked_in {
 
 /**
  * Without masquerading a connection needs no tracking to find its client: what is no start of one goes on to the packet
- * path, which knows its sessions. So connections live through a flushed connection table, and strays get their answers.
+ * path, which knows its sessions. So connections live through a flushed connection table, and strays get their answers. Of UDP
+ * nobody can tell: where a flow may have begun at another gateway, all of it goes there.
  */
-const routedReplies = (device: string) => `    oifname "${device}" ct state invalid accept
+const routedReplies = ({ device, sharesClients }: HostPlan) => `    oifname "${device}" ct state invalid accept
     oifname "${device}" tcp flags & (syn | ack) != syn accept
-`
+${sharesClients === true ? `    oifname "${device}" meta l4proto udp accept\n` : ""}`
 
 /** A little more than the session, which must not outlive its translation. */
 const establishedSeconds = sessionTimeouts.tcp / 1_000 + 60

@@ -83,6 +83,15 @@ describe("firewallScript", () => {
     assert.include(script, `oifname "sally0" ct state invalid accept`)
   })
 
+  it("leaves UDP to the packet path where other gateways have the same routed clients", () => {
+    const udp = `oifname "sally0" meta l4proto udp accept`
+    const shared = { ...plan, sharesClients: true }
+
+    assert.include(firewallScript({ ...shared, masquerade: false }, ports), udp)
+    assert.notInclude(firewallScript({ ...plan, masquerade: false }, ports), udp)
+    assert.notInclude(firewallScript({ ...shared, masquerade: true }, ports), udp)
+  })
+
   it("needs no names of protocols, which a minimal host does not have", () => {
     assert.notInclude(firewallScript(plan, ports), "ipv6-icmp")
   })

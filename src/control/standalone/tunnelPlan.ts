@@ -21,6 +21,7 @@ export const tunnelPlanOf = ({
   keepPorts,
   trackUdp,
   allowGatewayHost: resources.some((resource) => resource.allow.includes("gateway_host")),
+  ...(state === null ? {} : { sharesClients: true }),
   ranges,
   fixedRanges: false,
   packets: packetPolicyOf({ masquerade, state }),
