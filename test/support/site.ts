@@ -163,9 +163,13 @@ const changeAddresses = Effect.fnUntraced(function* (of: SiteGateway, change: "a
 const announce = Effect.fnUntraced(function* (to: SiteGateway) {
   const lab = yield* Lab
   const { inner: inside, outer: outside } = site.virtual
-  // Who is asked where it is takes note of who asks.
+  // Who is asked where it is takes note of who asks, but not of another one within a second: VRRP says it several times, too.
   const ask = (device: string, address: string, neighbour: string) =>
-    lab.exec(to, ["sh", "-c", `ip neigh flush dev ${device}; ping -c 1 -W 5 -I ${address} ${neighbour} >/dev/null`])
+    lab.exec(to, [
+      "sh",
+      "-c",
+      `for i in 1 2 3 4 5; do ip neigh flush dev ${device}; ping -c 1 -W 1 -I ${address} ${neighbour} >/dev/null && exit; done; exit 1`
+    ])
   yield* Effect.all(
     [ask("outer", outside, labAddresses.wide.clientRouter.wide.v4), ask("inner", inside, inner.dns.v4)],
     {
