@@ -14,7 +14,7 @@ export class PresenceMemory {
   private revision = 0
 
   meet(hello: Hello, dateMs: number): Meeting {
-    const { clients, draining, gateway, known, master, port } = hello
+    const { about, clients, draining, gateway, known, master, port } = hello
     const before = this.heartbeats.get(gateway) ?? null
     const epoch = hello.epoch ?? Math.max(dateMs, (before?.epoch ?? 0) + 1)
     const masterSince = master === "no" ? null : master === "claim" ? dateMs : (before?.masterSince ?? dateMs)
@@ -27,7 +27,8 @@ export class PresenceMemory {
       heir: null,
       address: `192.0.2.${100 + gateway}`,
       port,
-      draining
+      draining,
+      about
     })
     for (const said of hello.sightings) {
       const sighting = { ...said, gateway, epoch }

@@ -1,8 +1,10 @@
 /** What gateways tell each other of their lives and their clients, in tables that are lost with a crash of the server. */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { parseAddress } from "../../src/packet/address.ts"
+import { AboutGateway } from "../../src/shared/aboutGateway.ts"
 import { type Heartbeat, type Hello, maxRead, type Meeting, type Sighting, silentMs } from "../../src/shared/meeting.ts"
 import { maxGateways } from "../../src/shared/slotZones.ts"
 import { tickOf } from "../../src/wireguard/tai64n.ts"
@@ -21,13 +23,23 @@ const maxAheadMs = 86_400_000
  */
 export const meetSite =
   (
-    { clients, draining, epoch, gateway, known, master, port, sightings }: Hello,
+    { about, clients, draining, epoch, gateway, known, master, port, sightings }: Hello,
     tell: (problem: string) => Effect.Effect<void>
   ): Work<Meeting> =>
   (query) =>
     Effect.gen(function* () {
       const before = yield* decodeAll(HeartbeatRow, yield* query(`${heartbeats} WHERE gateway = $1`, [gateway]), tell)
-      const beaten = yield* query(beat, [gateway, epoch, clients, master !== "no", master === "claim", port, draining])
+      const said = about === null ? null : JSON.stringify(about)
+      const beaten = yield* query(beat, [
+        gateway,
+        epoch,
+        clients,
+        master !== "no",
+        master === "claim",
+        port,
+        draining,
+        said
+      ])
       const [own] = yield* decodeOwn(beaten)
       if (sightings.length > 0) yield* query(see, [gateway, own.epoch, PgTypes.json(sightings.map(fromSighting))])
       const alive = yield* decodeAll(HeartbeatRow, yield* query(ofSite, [gateway]), tell)
@@ -60,8 +72,10 @@ export const inheritFrom =
 
 const now = "extract(epoch FROM clock_timestamp())::float8 * 1000"
 
-const heartbeats =
-  "SELECT gateway, epoch, at, clients, master_since, heir, left(address, 46) AS address, port, draining FROM sallyport.heartbeat"
+const heartbeats = `
+  SELECT gateway, epoch, at, clients, master_since, heir, left(address, 46) AS address, port, draining,
+    CASE WHEN length(about) <= 1000 THEN about END AS about
+  FROM sallyport.heartbeat`
 /** A client may be at a gateway of each site at a time: other sites' have nothing to do with where it is in this one. */
 const ofSite = `
   ${heartbeats} JOIN sallyport.gateway ON no = gateway
@@ -79,21 +93,26 @@ const HeartbeatRow = Schema.Struct({
   heir: Schema.NullOr(Schema.Int),
   address: Schema.NullOr(Address),
   port: Schema.NullOr(Port),
-  draining: Schema.Boolean
+  draining: Schema.Boolean,
+  about: Schema.NullOr(Schema.String)
 })
-const toHeartbeat = ({ master_since: masterSince, ...row }: typeof HeartbeatRow.Type): Heartbeat => ({
+const toHeartbeat = ({ about, master_since: masterSince, ...row }: typeof HeartbeatRow.Type): Heartbeat => ({
   ...row,
-  masterSince
+  masterSince,
+  about: Option.getOrNull(decodeAbout(about))
 })
+/** Whatever is wrong with it, the gateway lives. */
+const decodeAbout = Schema.decodeUnknownOption(Schema.fromJsonString(AboutGateway))
 
 /** A life without a number gets a later one than all before it. */
 const beat = `
-  INSERT INTO sallyport.heartbeat AS was (gateway, epoch, at, clients, master_since, address, port, draining)
+  INSERT INTO sallyport.heartbeat AS was (gateway, epoch, at, clients, master_since, address, port, draining, about)
   SELECT $1, coalesce($2, now), now, $3, CASE WHEN $4 THEN now END,
-    CASE WHEN NOT inet_client_addr() <<= ANY ('{127.0.0.0/8, ::1}'::inet[]) THEN host(inet_client_addr()) END, $6, $7 FROM (SELECT ${now} AS now) AS clock
+    CASE WHEN NOT inet_client_addr() <<= ANY ('{127.0.0.0/8, ::1}'::inet[]) THEN host(inet_client_addr()) END, $6, $7, $8
+  FROM (SELECT ${now} AS now) AS clock
   ON CONFLICT (gateway) DO UPDATE SET
     epoch = coalesce($2, greatest(excluded.epoch, was.epoch + 1)), at = excluded.at, clients = excluded.clients, heir = NULL,
-    address = excluded.address, port = excluded.port, draining = excluded.draining,
+    address = excluded.address, port = excluded.port, draining = excluded.draining, about = excluded.about,
     master_since = CASE WHEN $4 AND NOT $5 THEN coalesce(was.master_since, excluded.at) ELSE excluded.master_since END
   RETURNING epoch, at AS ms`
 const decodeOwn = Schema.decodeUnknownEffect(Schema.Tuple([Schema.Struct({ epoch: Schema.Finite, ms: Schema.Finite })]))

@@ -72,7 +72,8 @@ export const steps: ReadonlyArray<ReadonlyArray<string>> = [
       name text PRIMARY KEY, no smallint NOT NULL UNIQUE CHECK (no BETWEEN 0 AND ${maxSites - 1})
     )`,
     "ALTER TABLE sallyport.gateway ADD COLUMN site smallint NOT NULL DEFAULT 0"
-  ]
+  ],
+  ["ALTER TABLE sallyport.heartbeat ADD COLUMN about text"]
 ]
 
 /** Brings the tables up to date with these steps, unless they are newer than this version. */

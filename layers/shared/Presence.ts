@@ -1,4 +1,5 @@
 /** `Presence` over the site's `PresenceStore`: what `Ownership` decides is carried out here. Nothing waits for it. */
+import { hostname } from "node:os"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
@@ -22,6 +23,7 @@ import type { SharedState } from "../../src/shared/SharedState.ts"
 import { SharedStoreError } from "../../src/shared/SharedStore.ts"
 import { Site } from "../../src/shared/Site.ts"
 import { VirtualAddress } from "../../src/shared/VirtualAddress.ts"
+import { version } from "../host/version.ts"
 import { makeDrain } from "./drain.ts"
 
 const beatTime = "1 second"
@@ -137,7 +139,7 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
         if (site === null) return
         const { gateway } = yield* site.shared.standing
         if (gateway === null) return
-        const { config } = registry.current()
+        const { config, site: policyOf } = registry.current()
         if (config !== policy) {
           ownership.follow(config.clients)
           policy = config
@@ -151,7 +153,14 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
           ownership.again()
           connectedSince = status.sinceMs
         }
-        const hello = ownership.hello(gateway, registry.current().config.listenPort)
+        const { readAt } = yield* site.shared.standing
+        const about = {
+          version,
+          host: hostname().slice(0, 64),
+          policy: policyOf?.version ?? null,
+          readAt: readAt?.store ?? null
+        }
+        const hello = { ...ownership.hello(gateway, config.listenPort), about }
         const answer = yield* Effect.result(answered(store.meet(hello)))
         if (Result.isFailure(answer)) return yield* miss(site.shared, answer.failure.message)
         metAt = yield* monotonicMillis

@@ -232,7 +232,11 @@ const siteRow = (
   ...(sitePolicy === null ? {} : { policy: policyRow(sitePolicy, dateOf) }),
   ...(told === null ? {} : { virtualAddress: { ...told, since: dateOf(told.since) } }),
   ...(draining === null ? {} : { draining: { ...draining, since: dateOf(draining.since) } }),
-  gateways: (presence?.gateways ?? []).map((gateway) => ({ ...gateway, heardAt: dateOf(gateway.heardAt) })),
+  gateways: (presence?.gateways ?? []).map(({ about, ...gateway }) => ({
+    ...gateway,
+    heardAt: dateOf(gateway.heardAt),
+    ...(about === null ? {} : { about: { ...about, readAt: about.readAt && dateOf(about.readAt) } })
+  })),
   postgres: {
     server: store._tag === "Connected" ? store.at : null,
     since: dateOf(store.sinceMs),

@@ -1,5 +1,6 @@
 import { printable as clean } from "../events/printable.ts"
 import { formatAge } from "./formatAge.ts"
+import { siteTable } from "./siteTable.ts"
 import type { StatusReport } from "./statusReport.ts"
 import {
   clientDetails,
@@ -35,6 +36,8 @@ export const screenOf = (
 
 /** What of the report is asked for; nothing: one screen. */
 export interface StatusView {
+  /** Gateways of the site. */
+  readonly all: boolean
   readonly clients: boolean
   readonly names: boolean
   readonly counters: boolean
@@ -42,7 +45,7 @@ export interface StatusView {
   readonly target: string | null
 }
 
-export const oneScreen: StatusView = { clients: false, names: false, counters: false, target: null }
+export const oneScreen: StatusView = { all: false, clients: false, names: false, counters: false, target: null }
 
 /** Where nothing else is known of the reader. */
 const defaultRows = 24
@@ -65,9 +68,10 @@ export const renderStatus = (
     const about = troubles.filter((one) => one.about.includes(target) || one.about.includes(nameIn(target)))
     return joined([troubleLines(report, about, width, paint, Infinity), details ?? "nothing in use is called so"])
   }
-  if (view.clients || view.names || view.counters) {
+  if (view.all || view.clients || view.names || view.counters) {
     return joined([
       troubles.some(isWrong) ? paint(troubles[0]!.gravity, `${verdict(troubles)}: sallyport status says what`) : "",
+      view.all ? siteTable(report, width) : "",
       view.clients ? clientTable(report, clientsInOrder(report), width) : "",
       view.names ? joined([nameTable(namesOf(report), report.at, width), serverTable(report, width)]) : "",
       view.counters ? counterTables(report, width) : ""
@@ -192,7 +196,7 @@ const gatewayLines = ({ gateways }: NonNullable<StatusReport["site"]>, at: numbe
   })
   return others.length <= maxGateways
     ? lines
-    : [...lines, `and ${counted(others.length - maxGateways, "more gateway")}`]
+    : [...lines, `and ${counted(others.length - maxGateways, "more gateway")}: sallyport status --all`]
 }
 
 /** Tables with as many rows as there is room for, the worst and the latest first. */

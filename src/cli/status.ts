@@ -17,18 +17,19 @@ export const status = Command.make(
     ),
     clients: switchFlag("clients", "All clients, the connected ones first"),
     names: switchFlag("names", "All names, those with something wrong first, and the DNS servers"),
+    all: switchFlag("all", "All gateways of the site, those with something wrong first"),
     counters: switchFlag("counters", "All counters that are not zero"),
     watch: switchFlag("watch", "Look again every two seconds, until Ctrl-C"),
     check: switchFlag("check", "One line for a monitor, and exit code 1 when something is wrong"),
     json: switchFlag("json", "Print the whole report as JSON"),
     ...controlSocketFlags
   },
-  Effect.fnUntraced(function* ({ target, clients, names, counters, watch, check, json, ...where }) {
+  Effect.fnUntraced(function* ({ target, all, clients, names, counters, watch, check, json, ...where }) {
     yield* atMostOne({ "--watch": watch, "--check": check, "--json": json })
     yield* showStatus({
       as: json ? "json" : check ? "check" : "text",
       watch,
-      view: { clients, names, counters, target: Option.getOrNull(target) },
+      view: { all, clients, names, counters, target: Option.getOrNull(target) },
       socket: yield* controlSocketOf(where)
     })
   })

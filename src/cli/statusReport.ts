@@ -152,7 +152,18 @@ export const StatusReport = Schema.Struct({
           /** It says that it has the virtual address. */
           master: Schema.Boolean,
           /** It gives its clients away. */
-          draining: Schema.Boolean
+          draining: Schema.Boolean,
+          /** What it says of itself; left out: nothing that is known. */
+          about: Schema.optionalKey(
+            Schema.Struct({
+              version: Schema.String,
+              host: Schema.String,
+              /** The version of the site's policy that it goes by; `null`: its own file's. */
+              policy: Schema.NullOr(Schema.Finite),
+              /** When it last read all that the others told. */
+              readAt: Schema.NullOr(Millis)
+            })
+          )
         })
       )
     })

@@ -3,6 +3,7 @@
  * same evidence: the client's own timestamps (TAI64N) and, between equal ones, the engine's clock; their own clocks measure
  * spans only. Pure: `now` is monotonic milliseconds.
  */
+import type { AboutGateway } from "./aboutGateway.ts"
 import type { KnownEndpoint } from "../dataplane/commands.ts"
 import type { ClientState } from "../dataplane/notices.ts"
 import type { ClientId } from "../model/Client.ts"
@@ -55,6 +56,7 @@ export interface SiteReport {
     readonly clients: number
     readonly master: boolean
     readonly draining: boolean
+    readonly about: AboutGateway | null
   }>
   /** Of clients that are at another gateway. */
   readonly owners: ReadonlyMap<ClientId, number>
@@ -162,7 +164,7 @@ export class Ownership {
   }
 
   /** What to say now, what was said without an answer included. */
-  hello(gateway: number, port: number): Hello {
+  hello(gateway: number, port: number): Omit<Hello, "about"> {
     this.gateway = gateway
     for (const client of this.saying) this.untold.add(client)
     if (this.claim === "said") this.claim = "due"
@@ -264,14 +266,15 @@ export class Ownership {
     if (met === null) return { met, gateways: [], owners: new Map() }
     const owners = new Map<ClientId, number>()
     for (const [key, client] of this.names) if (this.isElsewhere(key)) owners.set(client, this.others.get(key)!.gateway)
-    const gateways = [...this.heartbeats.values()].map(({ at, clients, draining, gateway, masterSince }) => ({
+    const gateways = [...this.heartbeats.values()].map(({ about, at, clients, draining, gateway, masterSince }) => ({
       gateway,
       own: gateway === this.gateway,
       alive: isFresh(at, met.dateMs),
       heardAt: at - met.dateMs + met.now,
       clients,
       master: masterSince !== null,
-      draining
+      draining,
+      about: about && { ...about, readAt: about.readAt && about.readAt - met.dateMs + met.now }
     }))
     return { met, gateways: gateways.toSorted((a, b) => a.gateway - b.gateway), owners }
   }

@@ -1,5 +1,6 @@
 /** What gateways of a site tell each other of themselves and of clients. Dates are epoch milliseconds of the engine's clock. */
 import type { SocketAddress } from "../model/SocketAddress.ts"
+import type { AboutGateway } from "./aboutGateway.ts"
 
 /** Where and when a gateway had its last handshake with a device. */
 export interface Sighting {
@@ -35,6 +36,8 @@ export interface Heartbeat {
   readonly port: number | null
   /** It gives its clients away. */
   readonly draining: boolean
+  /** `null`: an older version, or nothing that can be read. */
+  readonly about: AboutGateway | null
 }
 
 /** What a gateway says of itself. */
@@ -51,6 +54,7 @@ export interface Hello {
   readonly draining: boolean
   /** Those that others do not know, or not as they are now. */
   readonly sightings: ReadonlyArray<Sighting>
+  readonly about: AboutGateway | null
   /** Up to which revision the sightings of each gateway are known; of one that is left out none is. */
   readonly known: ReadonlyMap<number, number>
 }

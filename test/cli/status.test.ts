@@ -87,7 +87,15 @@ describe("the status report", () => {
   })
 
   it("of a gateway of a site tells of the others, as many as have room, and which client is at another one", () => {
-    const gateway = { own: false, alive: true, heardAt: input.now, clients: 3, master: false, draining: false }
+    const gateway = {
+      own: false,
+      alive: true,
+      heardAt: input.now,
+      clients: 3,
+      master: false,
+      draining: false,
+      about: null
+    }
     const gateways = [
       { ...gateway, gateway: 0, alive: false, heardAt: input.now - 60_000 },
       { ...gateway, gateway: 1, clients: 1, master: true, draining: true },
@@ -112,7 +120,7 @@ describe("the status report", () => {
     assert.include(lines, "gateway 0: silent for 1 min")
     assert.include(lines, "gateway 1: 1 client connected, has the virtual address, gives its clients away")
     assert.include(lines, "gateway 8: 3 clients connected")
-    assert.include(lines, "and 3 more gateways")
+    assert.include(lines, "and 3 more gateways: sallyport status --all")
     assert.notInclude(lines.join(), "gateway 2: ")
     assert.match(renderStatus(told, { ...oneScreen, clients: true }), /^bob .* at gateway 1 /m)
   })

@@ -19,7 +19,8 @@ const gateway = (no: number, alive: boolean): SiteReport["gateways"][number] => 
   heardAt: 0,
   clients: 1,
   master: false,
-  draining: false
+  draining: false,
+  about: null
 })
 const valuesOf = (...args: Parameters<typeof siteSeries>) =>
   Object.fromEntries(

@@ -12,6 +12,7 @@ const heartbeat = (gateway: number, at: number, more: Partial<Heartbeat> = {}): 
   address: `192.0.2.${gateway}`,
   port: 51_820,
   draining: false,
+  about: null,
   ...more
 })
 const meeting = (dateMs: number, ...heartbeats: ReadonlyArray<Heartbeat>): Meeting => ({

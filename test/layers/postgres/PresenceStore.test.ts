@@ -40,6 +40,7 @@ const hello = (gateway: number, more: Partial<Hello> = {}): Hello => ({
   master: "no",
   port: 51_820,
   draining: false,
+  about: null,
   sightings: [],
   known: new Map(),
   ...more
@@ -70,10 +71,11 @@ for (const [name, makeSite] of [
     it.live("tells each gateway of the others' lives, each of which has a later number than the one before", () =>
       Effect.gen(function* () {
         const { a, b } = yield* twoGateways
+        const about = { version: "1.2.3", host: "gw-a", policy: 4, readAt: 1_700_000_000_000.5 }
         const first = yield* a.meet(hello(0, { clients: 7, draining: true }))
         assert.deepStrictEqual([first.before, first.sightings, first.last], [null, [], true])
 
-        const again = yield* a.meet(hello(0, { epoch: first.epoch, clients: 8, draining: true }))
+        const again = yield* a.meet(hello(0, { epoch: first.epoch, clients: 8, draining: true, about }))
         const { heartbeats } = yield* b.meet(hello(1))
         const later = yield* a.meet(hello(0))
 
@@ -91,7 +93,8 @@ for (const [name, makeSite] of [
           // None of this host's own is told.
           address: name === "in memory" ? "192.0.2.100" : null,
           port: 51_820,
-          draining: true
+          draining: true,
+          about
         })
         assert.isAbove(later.epoch, first.epoch)
         assert.isAtLeast(later.dateMs, again.dateMs)

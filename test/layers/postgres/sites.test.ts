@@ -96,6 +96,7 @@ describe("several sites in one PostgreSQL", { timeout: 60_000 }, () => {
         master: "no",
         port: 51_820,
         draining: false,
+        about: null,
         sightings: [],
         known: new Map()
       })

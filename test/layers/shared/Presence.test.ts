@@ -56,6 +56,7 @@ const stranger: Hello = {
   master: "no",
   port: 51_820,
   draining: false,
+  about: null,
   sightings: [],
   known: new Map()
 }
