@@ -19,6 +19,7 @@ interface Bug {
 
 const answers = "test/dataplane/answers.test.ts"
 const clients = "test/dataplane/clients.test.ts"
+const clientIcmp = "test/dataplane/icmp.test.ts"
 const coalescer = "test/dataplane/offload/coalescer.test.ts"
 const acceptor = "test/access/ConnectionAcceptor.test.ts"
 const authorizations = "test/access/Authorizations.test.ts"
@@ -154,7 +155,7 @@ const bugs: ReadonlyArray<Bug> = [
     row: 14,
     symptom: "a TCP connection hangs because nobody is told that its packets are too big",
     heldBy: [
-      [answers, "that asks for smaller packets reaches the client and is no reason to look again"],
+      [clientIcmp, "that asks for smaller packets reaches the client and is no reason to look again"],
       [icmp, "turns an error about the translated packet into one about what the client sent"]
     ],
     cannotApply: "the translation between the IP families, where it hung, does not exist here"
