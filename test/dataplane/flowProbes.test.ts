@@ -136,6 +136,21 @@ describe("a segment from where a client may have a connection to", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("makes it ask by those proxy IPs of a name with several addresses that lead to this one", () =>
+    Effect.gen(function* () {
+      const proxies = [1, 2, 3, 4].map((i) => `100.96.1.${i}`)
+      const { client, out } = yield* arrived(
+        setMapping(1, "both.corp", proxies),
+        addresses(1, 1, "Resolved", ["10.20.0.30", other4], "both.corp")
+      )
+      yield* reply(client, segment({ source: other4 }))
+
+      assert.lengthOf(client.received, 2)
+      for (const [from] of probesOf(client)) yield* sendInner(client, answer(ack, answered, `${from}`))
+      assert.deepStrictEqual(new Set(destinations(out)), new Set([other4]))
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("waits for no segment more where the name is yet to be looked up, as after a restart", () =>
     Effect.gen(function* () {
       const { client } = yield* arrived(addresses(1, 2, "Unasked"))

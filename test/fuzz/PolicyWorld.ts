@@ -47,7 +47,7 @@ export class PolicyWorld {
   private lookup = 0
 
   constructor(random: Random) {
-    const packets = packetsAt[random.pick(["portal", "standalone"] as const)]
+    const packets = packetsAt[random.pick(["portal", "standalone", "site", "routed"] as const)]
     const offloads = random.below(2) === 1
     this.oracle = new PolicyOracle(packets.dnsPort)
     const arena = new Arena(new ArrayBuffer(1 << 20))
