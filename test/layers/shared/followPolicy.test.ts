@@ -29,7 +29,11 @@ const aDirectory = Effect.acquireRelease(
 )
 
 /** One life of a gateway, with all versions that it has gone by. */
-const live = Effect.fnUntraced(function* (site: Memory.SiteMemory, directory: string) {
+const live = Effect.fnUntraced(function* (
+  site: Memory.SiteMemory,
+  directory: string,
+  over: (store: SharedStore["Service"]) => Partial<SharedStore["Service"]> = () => ({})
+) {
   const scope = yield* Scope.fork(yield* Effect.scope)
   const built = Effect.gen(function* () {
     const store = Context.get(yield* Layer.build(Layer.fresh(Memory.layer(site))), SharedStore)
@@ -46,7 +50,11 @@ const live = Effect.fnUntraced(function* (site: Memory.SiteMemory, directory: st
       })
     )
     const shared = { standing: Effect.succeed({ gateway: 0 }) } as unknown as SiteMember["shared"]
-    const standing = yield* Effect.provideService(followPolicy({ ...store, shared }, directory), Registry, registry)
+    const standing = yield* Effect.provideService(
+      followPolicy({ ...store, ...over(store), shared }, directory),
+      Registry,
+      registry
+    )
     const clients = () => registry.current().config.clients.map(({ id }): string => id)
     return { registry, standing, versions, clients, end: Scope.close(scope, Exit.void) }
   })
@@ -123,6 +131,21 @@ describe("a gateway of a site", () => {
       const { apply, directory, site } = yield* aSite
       const gateway = yield* live(site, join(directory, "gone"))
 
+      yield* apply(policy("alice"))
+
+      yield* becomes(() => gateway.clients()[0] === "alice")
+    })
+  )
+
+  it.live("takes a policy after a bug that it met as it looked for one", () =>
+    Effect.gen(function* () {
+      const { apply, directory, site } = yield* aSite
+      let looked = 0
+      const gateway = yield* live(site, directory, ({ lookAtPolicy }) => ({
+        lookAtPolicy: (look) => (looked++ === 0 ? Effect.die(new Error("a bug")) : lookAtPolicy(look))
+      }))
+
+      yield* becomes(() => looked > 0)
       yield* apply(policy("alice"))
 
       yield* becomes(() => gateway.clients()[0] === "alice")
