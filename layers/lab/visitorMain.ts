@@ -231,7 +231,6 @@ const openDrip = (p: Parameters): Promise<unknown> =>
     })
     sent.on("response", (response) => {
       cancel()
-      if (p["keepAlive"] !== undefined) response.socket.setKeepAlive(true, number(p, "keepAlive"))
       response.on("data", (chunk: Buffer) => drip.lines.push(...chunk.toString("latin1").trimEnd().split("\n")))
       response.on("error", (error) => (drip.ended ??= error.message))
       response.on("close", () => (drip.ended ??= "closed"))

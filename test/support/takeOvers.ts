@@ -83,8 +83,7 @@ export const startTakeOvers = Effect.gen(function* () {
       const ends = [home, open]
       for (const { proxy, visitor } of ends) {
         yield* visitor.openUpload(id, proxy)
-        // Where only the server talks, the other gateway has to hear of it from the client first.
-        yield* visitor.openDrip(id, proxy, { keepAlive: 1_000 })
+        yield* visitor.openDrip(id, proxy)
       }
       return Effect.map(
         Effect.forEach(ends, ({ host, visitor }) =>

@@ -123,11 +123,11 @@ export interface Visitor {
   readonly openUpload: (id: string, address: string) => Effect.Effect<void, LabError>
   /** What has arrived of it, once all has. */
   readonly closeUpload: (id: string) => Effect.Effect<typeof Uploaded.Type, LabError>
-  /** Opens an endless page, ten lines a second; TCP asks for the other end after `keepAlive` ms of silence. */
+  /** Opens an endless page, ten lines a second. */
   readonly openDrip: (
     id: string,
     address: string,
-    options?: { readonly port?: number; readonly localPort?: number; readonly keepAlive?: number }
+    options?: { readonly port?: number; readonly localPort?: number }
   ) => Effect.Effect<void, LabError>
   readonly readDrip: (id: string) => Effect.Effect<typeof DripState.Type, LabError>
   readonly closeDrip: (id: string) => Effect.Effect<void, LabError>
