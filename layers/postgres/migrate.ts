@@ -10,7 +10,7 @@ import type { Query, Work } from "./Session.ts"
  * The statements that make each version of the one before. `revision` has a row for each change of the site: whatever has
  * changed since has a higher number, and the token tells a history from another one with the same numbers.
  */
-export const steps: ReadonlyArray<ReadonlyArray<string>> = [
+const steps: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "CREATE TABLE sallyport.schema_version (version integer NOT NULL)",
     "INSERT INTO sallyport.schema_version VALUES (0)",
@@ -76,11 +76,12 @@ export const steps: ReadonlyArray<ReadonlyArray<string>> = [
   ["ALTER TABLE sallyport.heartbeat ADD COLUMN about text"]
 ]
 
-/** Brings the tables up to date with these steps, unless they are newer than this version. */
+/** Brings the tables up to date, `later` steps of a version to come included, unless they are newer than this version. */
 export const migrate =
-  (at: string, to = steps): Work<void> =>
+  (at: string, later: typeof steps = []): Work<void> =>
   (query) =>
     Effect.gen(function* () {
+      const to = [...steps, ...later]
       const { version } = yield* look(query)
       if (version === to.length) return
       if (version > to.length) {

@@ -59,4 +59,4 @@ export const makeTimers: Effect.Effect<Timers, never, Scope.Scope> = Effect.gen(
   }
 })
 
-export const timerOf = (run: () => void): Timer => ({ heapIndex: -1, deadline: 0, run })
+const timerOf = (run: () => void): Timer => ({ heapIndex: -1, deadline: 0, run })

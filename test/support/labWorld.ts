@@ -75,7 +75,7 @@ export const startWorld: (options?: WorldOptions) => Effect.Effect<World, LabErr
       program: companyDns ? yield* withCompanyDns(program) : program,
       ...(options.env === undefined ? {} : { env: options.env })
     })
-    const [origins, gateway, visitor] = yield* Effect.all([startOrigins, starting, startVisitor], { concurrency: 3 })
+    const [origins, gateway, visitor] = yield* Effect.all([startOrigins, starting, startVisitor()], { concurrency: 3 })
     const proxyOf = Effect.fnUntraced(function* (name: string = appName, type: "A" | "AAAA" = "A") {
       const answer = yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name, type })
       const proxy = parseAddress(answer.addresses?.[0] ?? "")

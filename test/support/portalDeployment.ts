@@ -126,7 +126,7 @@ const startPortalWorld = Effect.fnUntraced(function* (options: PortalWorldOption
     },
     { concurrency: 2 }
   )
-  const [nameServer, origins, visitor, relays] = yield* Effect.all([company, startOrigins, startVisitor, relaying], {
+  const [nameServer, origins, visitor, relays] = yield* Effect.all([company, startOrigins, startVisitor(), relaying], {
     concurrency: 4
   })
   const portal = yield* restartable(

@@ -1,7 +1,7 @@
 /** A site whose address keepalived moves, with stock clients that go on: its gateways are killed in turn. */
 import { Effect, Schedule } from "effect"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
-import { startVisitorAt } from "../../src/lab/demo/company.ts"
+import { startVisitor } from "../../src/lab/demo/company.ts"
 import { LabError } from "../../src/lab/demo/Lab.ts"
 import { type Gateway, tunnelAddresses } from "../../src/lab/demo/tunnel.ts"
 import { startKeepalived } from "./keepalived.ts"
@@ -54,7 +54,7 @@ export const startTakeOvers = Effect.gen(function* () {
     const proxy = yield* proxyOf
     const replyAfter = yield* startPings(host, proxy)
     yield* replyAfter(0)
-    return { host, proxy, proxyOf, replyAfter, visitor: yield* startVisitorAt(host) }
+    return { host, proxy, proxyOf, replyAfter, visitor: yield* startVisitor(host) }
   })
   const [home, open] = yield* Effect.all([connect("client"), connect("openClient")], both)
 

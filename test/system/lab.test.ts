@@ -135,7 +135,7 @@ it.live("sees, with the kernel's time stamps, what an independent WireGuard carr
     const server = yield* startNameServer
     yield* server.set({ name: "app.corp.internal", a: [inner.origin.v4] })
     yield* startOrigins
-    const visitor = yield* startVisitor
+    const visitor = yield* startVisitor()
 
     const answer = yield* visitor.resolve({ server: inner.dns.v4, name: "app.corp.internal", type: "A" })
     const page = yield* visitor.get({ address: inner.origin.v4, path: "/bytes/3000000", timeout: 30_000 })

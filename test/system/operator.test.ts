@@ -43,7 +43,7 @@ const surround = Effect.fnUntraced(function* (operated: Operated, clientKeys: Wo
   const nameServer = yield* startNameServer
   yield* nameServer.set({ mode: "answer", name: appName, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })
   const origins = yield* startOrigins
-  const visitor = yield* startVisitor
+  const visitor = yield* startVisitor()
   const report = yield* operated.ready
   const lab = yield* Lab
   const proxyOf = (name: string = appName) =>

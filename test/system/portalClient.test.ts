@@ -165,7 +165,7 @@ for (const families of ["both families", "IPv6 alone"]) {
         (rows) => rows !== ""
       )
       yield* startOrigins
-      const visitor = yield* startVisitor
+      const visitor = yield* startVisitor()
       yield* startPortal(resources)
       const gateway = yield* startPortalGateway()
       yield* says(gateway.output, "message=ready")

@@ -42,7 +42,7 @@ it.live(
       })
       const home = yield* connect("client")
       const open = yield* connect("openClient")
-      const visitor = yield* startVisitor
+      const visitor = yield* startVisitor()
       yield* visitor.openUpload("letter", home.proxy)
       const atHome = yield* startPings("client", home.proxy)
       yield* atHome(0)

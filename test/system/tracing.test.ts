@@ -17,7 +17,7 @@ const askOnce = Effect.fnUntraced(function* (options: {
   const nameServer = yield* startNameServer
   yield* nameServer.set({ name: appName, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })
   const origins = yield* startOrigins
-  const visitor = yield* startVisitor
+  const visitor = yield* startVisitor()
   const config = gatewayConfig({
     clientKey: clientKeys.publicKey,
     resources: `  intranet: { name: "*.corp.internal", resolver: corp, allow: [visitor] }`

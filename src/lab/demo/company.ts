@@ -141,7 +141,7 @@ export interface Visitor {
   }) => Effect.Effect<typeof Echoed.Type, LabError>
 }
 
-export const startVisitorAt = (host: LabHost): Effect.Effect<Visitor, LabError, Lab | Scope.Scope> =>
+export const startVisitor = (host: LabHost = "client"): Effect.Effect<Visitor, LabError, Lab | Scope.Scope> =>
   Effect.map(startHelper(host, "visitor"), (helper) => ({
     resolve: (query) => helper.call("resolve", query, Answer),
     connect: (to) => helper.call("connect", to, Connected),
@@ -155,5 +155,3 @@ export const startVisitorAt = (host: LabHost): Effect.Effect<Visitor, LabError, 
     closeDrip: (id) => Effect.asVoid(helper.call("closeDrip", { id }, Schema.Unknown)),
     echo: (to) => helper.call("echo", to, Echoed)
   }))
-
-export const startVisitor = startVisitorAt("client")

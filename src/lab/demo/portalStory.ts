@@ -75,7 +75,7 @@ const setUp = Effect.gen(function* () {
   const nameServer = yield* startNameServer
   yield* nameServer.set({ mode: "closed", name, a: [inner.origin.v4], aaaa: [inner.origin.v6], ttl: 5 })
   yield* startOrigins
-  const visitor = yield* startVisitor
+  const visitor = yield* startVisitor()
   const portal = yield* startPortal({
     resources: `  intranet: { name: "${name}" }\n  lan: { cidr: ${inner.network.v4} }`,
     relays

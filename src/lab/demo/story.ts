@@ -88,7 +88,7 @@ const setUp = Effect.fnUntraced(function* (fault: DemoBreak | null, measured: St
     program: fault === null ? lab.program("sallyport") : [...lab.program("broken-gateway"), fault]
   })
   yield* startClient(clientConf({ privateKey: keys.privateKey, gatewayPublicKey: gateway.publicKey }))
-  const visitor = yield* startVisitor
+  const visitor = yield* startVisitor()
   yield* chapter("The company's name server is down: nothing listens at its port.")
   return { gateway, nameServer, visitor, client, lan, measured } satisfies Stage
 })

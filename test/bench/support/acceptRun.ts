@@ -36,7 +36,7 @@ const timeline = (name: string, samples: ReadonlyArray<typeof Sample.Type>): str
 }
 
 /** In a lab of its own; `settings` are further lines of the gateway's file. */
-export const acceptRunWith = Effect.fnUntraced(function* (settings: string) {
+const acceptRunWith = Effect.fnUntraced(function* (settings: string) {
   yield* blackHoleDns(true)
   const fleet = yield* startFleetGateway(clients, settings)
   const pid = gatewayPid(fleet)

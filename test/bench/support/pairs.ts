@@ -146,7 +146,7 @@ const sallyport = Effect.fnUntraced(function* (pair: PairName, options: PairOpti
           ),
           pair === "copy" ? { NODE_OPTIONS: `--import=${copy}` } : {}
         )
-  const visitor = yield* startVisitor
+  const visitor = yield* startVisitor()
   const target = yield* visitor.resolve({ server: tunnelAddresses.gateway.v4, name, type: "A", timeout: 1_000 }).pipe(
     Effect.map((answer) => answer.addresses?.[0]),
     Effect.filterOrFail(

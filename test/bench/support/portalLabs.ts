@@ -48,7 +48,7 @@ const inLabOfItsOwn = Effect.fnUntraced(function* <A, E>(
 })
 
 const proxyOf = Effect.fnUntraced(function* (server: string) {
-  const visitor = yield* startVisitor
+  const visitor = yield* startVisitor()
   return yield* visitor.resolve({ server, name: appName, type: "A", timeout: 3_000 }).pipe(
     Effect.map((answer) => answer.addresses?.[0]),
     Effect.filterOrFail(

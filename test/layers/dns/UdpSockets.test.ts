@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { UdpSockets } from "../../../layers/dns/UdpSockets.ts"
-import { type Timer, timerOf } from "../../../src/loops/timers.ts"
+import type { Timer } from "../../../src/loops/timers.ts"
 import { Deadlines } from "../../../src/wireguard/timers.ts"
 import type { ResolverServer } from "../../../src/model/ResolverSet.ts"
 
@@ -28,7 +28,7 @@ const world = Effect.gen(function* () {
   const sockets = new UdpSockets({
     now: () => state.now,
     at: (when, run) => {
-      const timer = timerOf(run)
+      const timer: Timer = { heapIndex: -1, deadline: 0, run }
       timers.atLatest(timer, when)
       return timer
     },

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Context, Effect, Layer } from "effect"
 import { connect } from "../../../layers/postgres/connect.ts"
-import { migrate, steps } from "../../../layers/postgres/migrate.ts"
+import { migrate } from "../../../layers/postgres/migrate.ts"
 import { SharedStore } from "../../../src/shared/SharedStore.ts"
 import { dnsResource } from "../../support/access.ts"
 import { disk, ownerOf, restoreNames, servicesAt } from "../../support/memorySite.ts"
@@ -173,7 +173,7 @@ describe("gateways of a site", { timeout: 120_000 }, () => {
         const server = yield* startPostgres()
         const database = yield* server.database
         const { a, b, know } = yield* twoGateways(database, server)
-        const later = [...steps, ["CREATE TABLE sallyport.later (n integer)", "INSERT INTO sallyport.later VALUES (1)"]]
+        const later = [["CREATE TABLE sallyport.later (n integer)", "INSERT INTO sallyport.later VALUES (1)"]]
 
         const newer = yield* Effect.provide(connect(addressOf(database, server)), NodeServices.layer)
         yield* newer.run(migrate(newer.at, later))
