@@ -90,7 +90,7 @@ it.live(
       const again = yield* site.start("gateway")
       assert.strictEqual((yield* until(again, () => true)).inForce?.version, 3)
       yield* Effect.logInfo(
-        `${/after \d+ ms/.exec(told)}, ${/after \d+ ms/.exec(revoked)}; the flow was cut ${Math.round(last - appliedAt)} ms after the policy was written`
+        `${/after \d+ ms/.exec(told)?.[0]}, ${/after \d+ ms/.exec(revoked)?.[0]}; the flow was cut ${Math.round(last - appliedAt)} ms after the policy was written`
       )
     }).pipe(inSite),
   120_000
