@@ -1,6 +1,5 @@
 import { printable as clean } from "../events/printable.ts"
 import { formatAge } from "./formatAge.ts"
-import { siteTable } from "./siteTable.ts"
 import type { StatusReport } from "./statusReport.ts"
 import {
   clientDetails,
@@ -12,7 +11,8 @@ import {
   nameSummary,
   namesOf,
   nameTable,
-  serverTable
+  serverTable,
+  siteTable
 } from "./statusSections.ts"
 import { counted, fit, wrap } from "./textTable.ts"
 import { type Gravity, isWrong, type Trouble, troublesOf } from "./troubles.ts"

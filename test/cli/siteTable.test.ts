@@ -1,5 +1,5 @@
 import { assert, describe, expect, it } from "@effect/vitest"
-import { siteTable } from "../../src/cli/siteTable.ts"
+import { siteTable } from "../../src/cli/statusSections.ts"
 import type { StatusReport } from "../../src/cli/statusReport.ts"
 import { report } from "./fixtures.ts"
 
