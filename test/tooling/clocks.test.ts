@@ -24,6 +24,7 @@ const readers: Readonly<Record<string, string>> = {
   "layers/memory/DataPlaneMemory.ts": "TAI64N",
   "layers/memory/PresenceStoreMemory.ts": "the clock of a site's store",
   "layers/memory/SharedStoreMemory.ts": "the clock of a site's store",
+  "layers/monitor/Monitor.ts": "the age of what outlives the process",
   "layers/monitor/dashboardRoutes.ts": "dates of what the dashboard draws",
   "layers/shared/SharedState.ts": "a date that outlives the process",
   "layers/shared/site.ts": "a date that outlives the process",
