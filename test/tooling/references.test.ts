@@ -1,7 +1,7 @@
 /** What comments and pages refer to is in the project, or is published. */
 import { assert, describe, it } from "@effect/vitest"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
-import { basename, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -29,7 +29,8 @@ describe("references", () => {
 
     assert.isAbove(pages.length, 40)
     for (const [path, page] of pages) {
-      assert.isTrue(existsSync(join(root, page)) || existsSync(join(root, "docs", page)), `${path}: ${page}`)
+      const isThere = ["", "docs", dirname(path)].some((folder) => existsSync(join(root, folder, page)))
+      assert.isTrue(isThere, `${path}: ${page}`)
     }
   })
 
