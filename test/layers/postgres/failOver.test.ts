@@ -181,7 +181,7 @@ describe("gateways of a site", { timeout: 120_000 }, () => {
         const during = yield* allTold([a, b], all("during"))
         yield* know(during)
         yield* server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'sallyport'")
-        yield* until(Effect.map(kept(server, database), () => true))
+        yield* Effect.forEach([a, b], ({ isKeptOut }) => isKeptOut)
         const alone = yield* allTold([a, b], all("alone"))
         for (const [proxy, name] of during) {
           for (const { owner } of [a, b]) assert.strictEqual(yield* owner(proxy), name)
