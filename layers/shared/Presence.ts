@@ -27,8 +27,9 @@ import { version } from "../host/version.ts"
 import { makeDrain } from "./drain.ts"
 
 const beatTime = "1 second"
-/** What is seen within this time is told together. */
+/** What is seen within this time is told together; where more and more is seen it is told less often. */
 const batchTime = "100 millis"
+const restTime = "200 millis"
 /** Until what was read is followed by the next page of it. */
 const pageTime = "50 millis"
 /** Whoever gets no answer for so long does not know how the site is. */
@@ -188,7 +189,11 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
       })
       yield* forever(
         "batch",
-        Queue.take(seen).pipe(Effect.andThen(Effect.sleep(batchTime)), Effect.andThen(Queue.offer(due, undefined)))
+        Queue.take(seen).pipe(
+          Effect.andThen(Effect.sleep(batchTime)),
+          Effect.andThen(Queue.offer(due, undefined)),
+          Effect.andThen(Effect.sleep(restTime))
+        )
       )
       yield* forever("meetings", Effect.andThen(Effect.timeoutOption(Queue.take(due), beatTime), meet))
       yield* forever(

@@ -24,6 +24,8 @@ import { deadlineMs } from "../../src/shared/SiteSource.ts"
 
 /** What is put within this time is told together. */
 const batchTime = "100 millis"
+/** Between two exchanges: what one has written is news of its own, and would have the next change written alone. */
+const restTime = "200 millis"
 /** Before all is read again. */
 const writesAtOnce = 10
 /** Until a disk that failed is tried again. */
@@ -190,7 +192,7 @@ export const layer = ({
 
       const forever = (loop: string, turn: Effect.Effect<unknown>) =>
         Effect.forkScoped(superviseForever(`SharedState.${loop}`, turn))
-      yield* forever("exchange", Effect.andThen(Queue.take(due), exchange))
+      yield* forever("exchange", Queue.take(due).pipe(Effect.andThen(exchange), Effect.andThen(Effect.sleep(restTime))))
       yield* forever("news", Effect.andThen(Queue.take(store.news), Queue.offer(due, undefined)))
       yield* forever(
         "batch",

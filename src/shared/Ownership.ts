@@ -76,6 +76,7 @@ export class Ownership {
   /** Of the policy's clients, by public key. */
   private names: ReadonlyMap<string, ClientId> = new Map()
   private readonly own = new Map<ClientId, Own>()
+  private connected = 0
   /** The newest evidence of each device from elsewhere, be it from this gateway's life before. By public key, as all below. */
   private readonly others = new Map<string, Sighting>()
   private readonly owners = new Map<string, number>()
@@ -121,6 +122,7 @@ export class Ownership {
   observe(state: ClientState): void {
     const known = this.own.get(state.client)
     const isSame = known?.state.publicKey === state.publicKey
+    this.connected += Number(state.connected) - Number(known?.state.connected ?? false)
     if (known !== undefined && isSame && (state.handshakeAt === null || state.handshakeAt === known.handshakeAt)) {
       known.state = state
     } else this.own.set(state.client, { state, handshakeAt: state.handshakeAt, date: null })
@@ -128,6 +130,7 @@ export class Ownership {
   }
 
   leave(client: ClientId): void {
+    this.connected -= Number(this.own.get(client)?.state.connected ?? false)
     this.own.delete(client)
   }
 
@@ -181,8 +184,7 @@ export class Ownership {
     this.saying = saying
     const master = this.claim === "due" ? "claim" : this.address === "here" ? "keep" : "no"
     if (this.claim === "due") this.claim = "said"
-    const clients = [...this.own.values()].filter(({ state }) => state.connected).length
-    const { epoch, isDraining: draining, known } = this
+    const { connected: clients, epoch, isDraining: draining, known } = this
     return { gateway, epoch, clients, master, port, draining, sightings, known }
   }
 
