@@ -104,6 +104,42 @@ describe("of a client whose address has moved away from the gateway that it is a
   })
 })
 
+describe("within one second", () => {
+  const most = 100_000
+
+  it("no more than 100,000 datagrams are handed over", () => {
+    const site = moved()
+    const [, next] = site.gateways
+    const unknown = buildUdp({ source: real, destination: tunnel4(1), sourcePort: 7, destinationPort: 5_009 })
+    const flood = (count: number) => {
+      next.routeIn(...Array.from({ length: count }, () => unknown))
+      site.frames.length = 0
+      return [next.count("hand_over.sent") - before, next.count("hand_over.limited")]
+    }
+    site.pass(1_000)
+    const before = next.count("hand_over.sent")
+    for (let n = 0; n < most; n += 1_000) flood(1_000)
+    assert.deepStrictEqual(flood(7), [most, 7])
+    site.pass(1_000)
+    assert.deepStrictEqual(flood(7), [most + 7, 7])
+  })
+
+  it("no more than 100,000 are looked at, whoever sends them", () => {
+    const site = moved()
+    const [former] = site.gateways
+    const junk = new Uint8Array(76).fill(9)
+    junk[0] = 0xf5
+    site.pass(1_000)
+    for (let n = 0; n < most; n += 1_000) former.hear(...Array.from({ length: 1_000 }, () => junk))
+    forwarded(site)
+    site.send(asked)
+    assert.deepStrictEqual([...forwarded(site), former.count("hand_over.limited")], [0, 0, 1])
+    site.pass(1_000)
+    site.send(asked)
+    assert.deepStrictEqual(forwarded(site), [1, 0])
+  })
+})
+
 describe("what only seems to come from another gateway", () => {
   /** What the client sends is under way from gateway 1 to gateway 0. */
   const underWay = (keys?: ReadonlyArray<Uint8Array | undefined>) => {

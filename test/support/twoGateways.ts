@@ -50,22 +50,22 @@ export const makeTwoGateways = (keys: ReadonlyArray<Uint8Array | undefined> = []
       for (const notice of engine.takeNotices()) if (notice._tag === "ClientState") desired.observe(notice)
       counters = readCounters()
     }
-    const arrive = (from: Readonly<Endpoint>, bytes: Uint8Array): void => {
-      io.arrive(from, bytes)
+    const arrive = (from: Readonly<Endpoint>, ...datagrams: ReadonlyArray<Uint8Array>): void => {
+      for (const bytes of datagrams) io.arrive(from, bytes)
       settle()
     }
     return {
       settle,
       arrive,
-      /** A datagram from the other gateway. */
-      hear: (bytes: Uint8Array): void => arrive(endpointOf(own[1 - no]!), bytes),
+      /** Datagrams from the other gateway. */
+      hear: (...datagrams: ReadonlyArray<Uint8Array>): void => arrive(endpointOf(own[1 - no]!), ...datagrams),
       tell: (...commands: ReadonlyArray<Command>): void => {
         for (const command of commands) for (const order of desired.apply(command)) engine.execute(order, now, now)
         settle()
       },
       /** From the network. */
-      routeIn: (packet: Uint8Array): void => {
-        io.routeIn(packet)
+      routeIn: (...packets: ReadonlyArray<Uint8Array>): void => {
+        for (const packet of packets) io.routeIn(packet)
         settle()
       },
       /** To the network, since the last call. */
