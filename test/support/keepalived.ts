@@ -5,7 +5,7 @@ import { Lab, type LabError, type LabProcess } from "../../src/lab/demo/Lab.ts"
 import { site, type SiteGateway } from "./site.ts"
 
 const page = readFileSync(new URL("../../docs/several-gateways.md", import.meta.url), "utf8")
-const [, written = ""] = /^```\n(vrrp_script [^`]*)^```$/m.exec(page) ?? []
+const [, written = ""] = /^```\n(global_defs [^`]*)^```$/m.exec(page) ?? []
 
 /** Names and addresses of the page → those of the lab. */
 const adapted = (notify: string): string =>
