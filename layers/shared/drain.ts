@@ -40,7 +40,7 @@ export const makeDrain = Effect.fnUntraced(function* ({ changed, clients, draini
     }
     const untold = draining.report()?.untold ?? []
     return untold.length === 0
-      ? "no other gateway of the site is heard of, so nobody would have the clients — see sallyport status, or add --force"
+      ? "no other gateway of the site is heard of that takes clients, so nobody would have them — see sallyport status, or add --force"
       : `gateway ${untold.join(", ")} has not heard of it within ${tellingMs / 1_000} s — see sallyport status there, or add --force`
   })
 

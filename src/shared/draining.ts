@@ -6,7 +6,7 @@ interface DrainingReport {
   readonly since: number
   /** Others that live and do not know of it yet. */
   readonly untold: ReadonlyArray<number>
-  /** Others that know of it; those of an older version, which take nothing that is under way, among them apart. */
+  /** Others that know of it and take clients; those of an older version, which take nothing that is under way, among them apart. */
   readonly told: ReadonlyArray<number>
   readonly older: ReadonlyArray<number>
 }
@@ -54,7 +54,7 @@ export class Draining {
     return {
       since: this.since,
       untold: numbers((one) => !knows(one)),
-      told: numbers(knows),
+      told: numbers((one) => knows(one) && !one.draining),
       older: numbers((one) => knows(one) && one.port === null)
     }
   }

@@ -1,52 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
-import * as DataPlaneRecording from "../../../layers/memory/DataPlaneRecording.ts"
-import { DataPlaneRecorder } from "../../../layers/memory/DataPlaneRecording.ts"
-import * as PresenceStoreMemory from "../../../layers/memory/PresenceStoreMemory.ts"
 import { PresenceMemory } from "../../../layers/memory/PresenceStoreMemory.ts"
-import * as PresenceLive from "../../../layers/shared/Presence.ts"
-import * as VirtualAddressLive from "../../../layers/shared/VirtualAddress.ts"
-import { Registry } from "../../../src/control/Registry.ts"
-import type { SetKnownEndpoints } from "../../../src/dataplane/commands.ts"
-import { DataPlane } from "../../../src/dataplane/DataPlane.ts"
-import type { ClientState } from "../../../src/dataplane/notices.ts"
-import { HostNetwork } from "../../../src/host/HostNetwork.ts"
 import { defectCounts } from "../../../src/loops/outlive.ts"
-import { monotonicMillis } from "../../../src/loops/monotonic.ts"
 import { type Hello, maxRead } from "../../../src/shared/meeting.ts"
-import { Presence } from "../../../src/shared/Presence.ts"
 import { PresenceStore } from "../../../src/shared/PresenceStore.ts"
-import { Site, type SiteMember } from "../../../src/shared/Site.ts"
-import { VirtualAddress } from "../../../src/shared/VirtualAddress.ts"
-import { connectedState } from "../../support/connectedState.ts"
-import { clientId, upsertClient } from "../../support/engineWorld.ts"
-import { configOf, withLogLines } from "../../support/standalone.ts"
-
-const config = configOf([])
-/** The address that clients dial. */
-const virtual = "198.51.100.1"
-
-interface Gateway {
-  /** The client has its handshake here now. */
-  readonly connect: (n: number, label: number, more?: Partial<ClientState>) => Effect.Effect<void>
-  /** Since it was asked last: clients by number that were told, and those that were to be called. */
-  readonly told: Effect.Effect<{ readonly told: ReadonlyArray<number>; readonly called: ReadonlyArray<number> }>
-  readonly commands: Effect.Effect<ReadonlyArray<SetKnownEndpoints>>
-  readonly address: VirtualAddress["Service"]
-  readonly report: NonNullable<Context.Service.Shape<typeof Presence>>["report"]
-  readonly end: Effect.Effect<void>
-}
-
-/** Long enough for what was seen to be told, and for that to be read. */
-const aMoment = Effect.repeat(TestClock.adjust("100 millis"), { times: 12 })
-const pass = (seconds: number) => Effect.repeat(TestClock.adjust("250 millis"), { times: seconds * 4 })
+import { clientId } from "../../support/engineWorld.ts"
+import { aMoment, deviceOf, pass, start, two, virtual } from "../../support/presence.ts"
+import { withLogLines } from "../../support/standalone.ts"
 
 /** Says and knows nothing. */
 const stranger: Hello = {
@@ -60,90 +24,6 @@ const stranger: Hello = {
   sightings: [],
   known: new Map()
 }
-
-interface Options {
-  readonly reachable?: () => boolean
-  readonly addresses?: ReadonlyArray<string>
-  readonly clients?: ReadonlyArray<number>
-  readonly store?: (live: Layer.Layer<PresenceStore>) => Layer.Layer<PresenceStore>
-  /** Another process is this gateway. */
-  readonly isTaken?: boolean
-}
-
-const start = Effect.fnUntraced(function* (
-  memory: PresenceMemory,
-  no: number,
-  { addresses = [virtual], clients = [1, 2], isTaken = false, reachable, store = (live) => live }: Options = {}
-): Effect.fn.Return<Gateway, never, Scope.Scope> {
-  const standing = Effect.succeed({ gateway: no, blocks: [], cursor: null, readAt: null })
-  const shared = { standing, store: Effect.succeed({ _tag: "Connected", at: "memory", sinceMs: 0 }) }
-  const policy = { version: 1, config: { ...config, clients: clients.map(configured) }, site: null }
-  const layer = PresenceLive.layer.pipe(
-    Layer.provideMerge([DataPlaneRecording.layer, VirtualAddressLive.layer]),
-    Layer.provide([
-      store(PresenceStoreMemory.layer(memory, reachable)),
-      Layer.mock(Registry, { current: () => policy }),
-      Layer.mock(HostNetwork, { ownAddresses: Effect.succeed(addresses) }),
-      Layer.succeed(Site, { shared, source: { isTaken } } as unknown as SiteMember)
-    ])
-  )
-  const scope = yield* Scope.fork(yield* Scope.Scope)
-  const services = yield* Scope.provide(Layer.build(Layer.fresh(layer)), scope)
-  const recorder = Context.get(services, DataPlaneRecorder)
-  for (const n of clients)
-    yield* Context.get(services, DataPlane).send({ ...upsertClient(1), client: clientId(n), ...deviceOf(n) })
-  yield* recorder.forget
-  const commands = Effect.map(recorder.commands, (all) =>
-    all.flatMap((command) => (command._tag === "SetKnownEndpoints" ? [command] : []))
-  )
-  const numbers = (all: ReadonlyArray<SetKnownEndpoints>, isCall: boolean) =>
-    all
-      .filter(({ call }) => call === isCall)
-      .flatMap(({ clients }) => clients.map(({ client }) => Number(/\d+$/.exec(client)?.[0])))
-  return {
-    connect: (n, label, more) =>
-      Effect.flatMap(monotonicMillis, (handshakeAt) =>
-        recorder.publish({
-          ...connectedState(n),
-          publicKey: deviceOf(n).publicKey,
-          endpoint: { address: "192.0.2.1", port: 40_000 + n },
-          local: virtual,
-          lastTai64n: label.toString(16).padStart(24, "0"),
-          sentTick: label,
-          handshakeAt,
-          ...more
-        })
-      ),
-    told: Effect.tap(
-      Effect.map(commands, (all) => ({ told: numbers(all, false), called: numbers(all, true) })),
-      () => recorder.forget
-    ),
-    commands,
-    address: Context.get(services, VirtualAddress),
-    report: Context.get(services, Presence)!.report,
-    end: Scope.close(scope, Exit.void)
-  }
-})
-
-const deviceOf = (n: number) => ({
-  publicKey: Buffer.from(
-    new Uint8Array(32)
-      .fill(7)
-      .fill(n >> 8, 0, 1)
-      .fill(n & 255, 1, 2)
-  ).toString("base64"),
-  tunnel4: `100.64.${1 + (n >> 8)}.${n & 255}`,
-  tunnel6: `fd00:2021:1111::${n.toString(16)}`
-})
-const configured = (n: number) => ({ id: clientId(n), presharedKey: null, groups: [], ...deviceOf(n) })
-
-/** They have met for so long that each would notice if the other one ended. */
-const two = Effect.gen(function* () {
-  const memory = new PresenceMemory()
-  const [a, b] = [yield* start(memory, 0), yield* start(memory, 1)]
-  yield* pass(16)
-  return { memory, a, b }
-})
 
 /** So many clients have just connected to the first one. */
 const crowd = Effect.fnUntraced(function* (count: number) {
