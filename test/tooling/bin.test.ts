@@ -6,19 +6,12 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "vitest"
 import packageJson from "../../package.json" with { type: "json" }
+import { importing, oldNode } from "../support/hookedNode.ts"
 
 const bin = fileURLToPath(new URL("../../src/bin.ts", import.meta.url))
 
-/** Makes bin.ts believe in another node; the node that it starts instead is not affected. */
-const pretend = (code: string): Array<string> => ["--import", `data:text/javascript,${encodeURIComponent(code)}`]
-const old = (execve: boolean) =>
-  pretend(
-    `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.20.2" } });${execve ? "" : "process.execve = undefined"}`
-  )
-const oldAndAlone = pretend(
-  `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.20.2" } });` +
-    `Object.defineProperty(process, "arch", { value: "none" })`
-)
+const old = (execve: boolean) => importing(`${oldNode}${execve ? "" : "process.execve = undefined"}`)
+const oldAndAlone = importing(`${oldNode}Object.defineProperty(process, "arch", { value: "none" })`)
 
 interface Ended {
   readonly code: number | null
@@ -55,7 +48,7 @@ describe("bin.ts", { timeout: 30_000 }, () => {
   })
 
   it("keeps the young generation small however much lives, so that no collection holds questions up", async () => {
-    const newSpaceAtExit = pretend(
+    const newSpaceAtExit = importing(
       `import { getHeapSpaceStatistics } from "node:v8"
       const youngBytes = () => getHeapSpaceStatistics().find((s) => s.space_name === "new_space").space_size
       process.on("exit", () => {

@@ -7,19 +7,13 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { report } from "../cli/fixtures.ts"
 import { example, key } from "../config/fixtures.ts"
+import { importing, noting } from "../support/hookedNode.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const directory = Fs.mkdtempSync(Path.join(Os.tmpdir(), "loading-"))
 const listFile = Path.join(directory, "modules.json")
 const config = Path.join(directory, "sallyport.yaml")
 const socket = Path.join(directory, "s")
-
-/** Every module that is loaded, node's own too, is noted in `listFile`. */
-const noting = `import { registerHooks } from "node:module"
-import { writeFileSync } from "node:fs"
-const urls = []
-registerHooks({ load: (url, context, next) => (urls.push(url), next(url, context)) })
-process.on("exit", () => writeFileSync(${JSON.stringify(listFile)}, JSON.stringify(urls)))`
 
 /** What importing a module whose name ends so fails with. */
 const missing = (name: string) => `import { registerHooks } from "node:module"
@@ -33,7 +27,7 @@ registerHooks({
 const run = (hook: string, args: ReadonlyArray<string>, input = "") =>
   new Promise<{ readonly code: number | null; readonly out: string; readonly err: string }>((resolve, reject) => {
     const bin = Path.join(root, "src/bin.ts")
-    const hooked = ["--import", `data:text/javascript,${encodeURIComponent(hook)}`, bin, ...args]
+    const hooked = [...importing(hook), bin, ...args]
     const env = { ...process.env, SALLYPORT_CONFIG: undefined }
     const child = spawn(process.execPath, hooked, { stdio: "pipe", timeout: 20_000, env })
     let out = ""
@@ -47,7 +41,7 @@ const run = (hook: string, args: ReadonlyArray<string>, input = "") =>
 
 const loadedBy = async (args: ReadonlyArray<string>, input?: string) => {
   Fs.rmSync(listFile, { force: true })
-  const ended = await run(noting, args, input)
+  const ended = await run(noting(listFile), args, input)
   const urls: ReadonlyArray<string> = JSON.parse(Fs.readFileSync(listFile, "utf8"))
   return { ...ended, urls }
 }
