@@ -33,6 +33,7 @@ import { gatewayId, holdGatewayId } from "./host/gatewayId.ts"
 import { hostFacts } from "./host/hostFacts.ts"
 import * as PortalSocketLive from "./host/PortalSocket.ts"
 import { serveHealth, serveMonitor } from "./monitor/Monitor.ts"
+import { tellService } from "./monitor/tellService.ts"
 
 /** Runs a gateway of the portal until interrupted; everything it did to the host is undone then. */
 export const runFirezoneGateway = Effect.fnUntraced(function* (
@@ -70,6 +71,7 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
       ])
     )
     yield* serveHealth(config.healthAddress, "HEALTH_CHECK_ADDR")
+    yield* tellService
     yield* Effect.logInfo("started").pipe(
       Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })
     )

@@ -19,6 +19,7 @@ import type { DataPlaneError } from "../src/dataplane/DataPlaneError.ts"
 import type { DnsSocketError, DnsSockets } from "../src/host/DnsSockets.ts"
 import type { HostError, HostNetwork } from "../src/host/HostNetwork.ts"
 import { NameFiles } from "../src/host/NameFiles.ts"
+import { tellingReload } from "../src/host/ServiceManager.ts"
 import { type StateError, StateStore } from "../src/host/StateStore.ts"
 import { monotonicMillis } from "../src/loops/monotonic.ts"
 import { makeOutlive } from "../src/loops/outlive.ts"
@@ -46,6 +47,7 @@ import { warmUp } from "./control/standalone/warmUp.ts"
 import type { GatewayParts } from "./GatewayParts.ts"
 import { gatewayFailure, gatewayServices } from "./gatewayServices.ts"
 import { serveMonitor } from "./monitor/Monitor.ts"
+import { tellService } from "./monitor/tellService.ts"
 import { publicKeyOf } from "./host/keyText.ts"
 import * as NameFilesLive from "./host/NameFiles.ts"
 import * as StateStoreLive from "./host/StateStore.ts"
@@ -189,12 +191,13 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
         })
         const explained = () =>
           ({ kind: "file", policy: registry.current().config, files, about: about(), device }) as const
+        const reload = yield* tellingReload(registry.reload)
         yield* ControlSocket.serve(
           config.controlSocket,
           yield* Effect.all([
             statusRoute(about, http),
             explainRoute(Effect.sync(explained)),
-            reloadRoute(registry.reload, options.file?.path),
+            reloadRoute(reload, options.file?.path),
             keyRoute(keys.change),
             forgetRoute((gateway) => site?.forget(gateway) ?? siteless),
             drainRoute(presence?.drain ?? siteless),
@@ -206,9 +209,10 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
         const wanted = () => registry.current().config.reload === "on_change"
         const changes = options.file === undefined ? Stream.empty : fileChanges(options.file, wanted)
         yield* Stream.merge(options.reloads ?? Stream.empty, changes).pipe(
-          Stream.runForEach(() => outlive(Effect.ignore(registry.reload))),
+          Stream.runForEach(() => outlive(Effect.ignore(reload))),
           Effect.forkScoped
         )
+        yield* tellService
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
       return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, presence, options)))

@@ -7,6 +7,7 @@ import { load } from "../../src/cli/load.ts"
 import { withLogFormat } from "./logFormat.ts"
 import { tellingWhy } from "./stopping.ts"
 import { Programs } from "../../src/cli/Programs.ts"
+import { ServiceManager } from "../../src/host/ServiceManager.ts"
 
 const portalGatewayStays = { stays: "the portal says what changes; there is no file to read again" }
 
@@ -24,6 +25,13 @@ const hangUps = Stream.callback<NodeJS.Signals>(
   { bufferSize: 1, strategy: "sliding" }
 )
 
+/** Who has started us as a service is told how it is with us. */
+const asService = <A, E, R>(program: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const { serviceManager } = yield* load(() => import("../host/ServiceManager.ts"))
+    return yield* Effect.provideServiceEffect(program, ServiceManager, serviceManager(process.env))
+  })
+
 export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
   up: Effect.fnUntraced(function* (config, options) {
     const telemetry = yield* load(() => import("./telemetry.ts"))
@@ -32,6 +40,7 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
     return yield* runGateway(config, { ...options, reloads: hangUps }).pipe(
       Effect.provide(telemetry.layer(options)),
       tellingWhy("heard"),
+      asService,
       withBootClock,
       withLogFormat(config.logFormat)
     )
@@ -43,6 +52,7 @@ export const layer: Layer.Layer<Programs> = Layer.succeed(Programs, {
     return yield* runFirezoneGateway(config).pipe(
       Effect.provide(telemetry.layer(options)),
       tellingWhy(portalGatewayStays),
+      asService,
       withBootClock,
       withLogFormat(config.logFormat)
     )

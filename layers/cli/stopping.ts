@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Failure } from "../../src/cli/Programs.ts"
+import { ServiceManager } from "../../src/host/ServiceManager.ts"
 
 /** What a hang-up means: a program in a terminal that is gone ends, a service does not; it may have ears of its own for it. */
 export type HangUp = "ends" | "heard" | { readonly stays: string }
@@ -25,12 +26,14 @@ export const tellingWhy =
   <A, R>(program: Effect.Effect<A, Failure, R>): Effect.Effect<A, Failure, R> =>
     Effect.gen(function* () {
       const run = Effect.runForkWith(yield* Effect.context())
+      const manager = yield* ServiceManager
       let told = false
       const tell = (why: string, log = Effect.logInfo) =>
         Effect.suspend(() => {
           if (told) return Effect.void
           told = true
-          return log(`stopping: ${why}`)
+          const status = `stopping: ${why}`
+          return Effect.andThen(log(status), manager?.tell({ state: "stopping", status }) ?? Effect.void)
         })
       const fail = (why: string) => tell(why, Effect.logError)
       const hungUp = (): void => {

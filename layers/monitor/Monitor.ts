@@ -10,7 +10,7 @@ import { Upstream } from "../../src/dns/Upstream.ts"
 import { DnsSockets } from "../../src/host/DnsSockets.ts"
 import { Tunnel } from "../../src/host/Tunnel.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
-import { readiness, type ReadinessPart } from "../../src/monitor/readiness.ts"
+import type { ReadinessPart } from "../../src/monitor/readiness.ts"
 import { siteSeries } from "../../src/monitor/siteSeries.ts"
 import { Resolutions } from "../../src/resolution/Resolutions.ts"
 import { Presence } from "../../src/shared/Presence.ts"
@@ -18,6 +18,7 @@ import { Site } from "../../src/shared/Site.ts"
 import { version } from "../host/version.ts"
 import { dashboardRoutes } from "./dashboardRoutes.ts"
 import { makeGatewayMetrics, type Readings } from "./gatewayMetrics.ts"
+import { ready } from "./ready.ts"
 import { listen, type Page, type Routes } from "./httpListener.ts"
 
 /** The dashboard's lines have a point for each. */
@@ -26,17 +27,6 @@ const sampleEvery = "1 second"
 const foldEvery = "5 seconds"
 /** A page is all metrics, made anew: two who scrape at the same moment have theirs. */
 const maxScrapes = 2
-
-const ready = Effect.gen(function* () {
-  const tunnel = yield* Tunnel
-  return readiness({
-    dataPlaneCounters: yield* (yield* DataPlane).counters,
-    configured: tunnel.ready(),
-    host: yield* tunnel.kept,
-    draining: (yield* Presence)?.drain.standing() ?? null,
-    dnsServers: yield* (yield* Upstream).servers
-  })
-})
 
 type SeriesValue = Readings["gauges"][number]
 

@@ -38,6 +38,7 @@ export const libc = {
   getsockopt: bind("int getsockopt(int, int, int, uintptr_t, uintptr_t)"),
   recvmsg: bind("long recvmsg(int, uintptr_t, int)"),
   sendmsg: bind("long sendmsg(int, uintptr_t, int)"),
+  sendto: bind("long sendto(int, uintptr_t, size_t, int, uintptr_t, uint)"),
   flock: bind("int flock(int, int)"),
   sched_yield: bind("int sched_yield()"),
   sched_setscheduler: bind("int sched_setscheduler(int, int, uintptr_t)"),
