@@ -1,6 +1,7 @@
 /** Takes the site's policy whenever there is a newer one. What a gateway goes by never falls back to an earlier version. */
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import type { GatewayConfig } from "../../src/config/GatewayConfig.ts"
 import { Registry } from "../../src/control/Registry.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { makeOddities } from "../../src/loops/oddities.ts"
@@ -22,13 +23,20 @@ export const followPolicy = Effect.fnUntraced(function* (
   const loudly = makeOddities(Effect.logError)
   let kept = (yield* readKept(stateDir))?.token ?? null
   /** Judged, and not taken; `null` in the place of its token: there is none. */
-  let refused: { readonly token: string | null; readonly why: string; readonly since: number } | null = null
+  let refused: {
+    readonly token: string | null
+    readonly why: string
+    readonly since: number
+    /** What was in force then: after a reload it is judged anew. */
+    readonly under: GatewayConfig
+  } | null = null
+  const wasJudged = () => refused !== null && refused.under === registry.current().config
 
   /** The version that it was last said to go by; 0: its own file. */
   let told = -1
 
   const refuse = Effect.fnUntraced(function* (token: string | null, why: string) {
-    refused = { token, why, since: yield* monotonicMillis }
+    refused = { token, why, since: yield* monotonicMillis, under: registry.current().config }
     yield* Effect.logError(why)
   })
 
@@ -48,7 +56,7 @@ export const followPolicy = Effect.fnUntraced(function* (
     const inForce = registry.current().site
     const judgement = judgeOffer(inForce, offered)
     if (judgement === "Same") refused = null
-    else if (refused !== null && refused.token === (offered?.token ?? null)) return false
+    else if (refused !== null && wasJudged() && refused.token === (offered?.token ?? null)) return false
     else if (judgement === "Fallen") {
       const has = offered === null ? "no policy any more" : `policy ${offered.version}`
       yield* refuse(
@@ -89,7 +97,7 @@ export const followPolicy = Effect.fnUntraced(function* (
     while (isNew) {
       const { gateway } = yield* shared.standing
       const inForce = registry.current().site
-      const known = refused?.token ?? inForce?.token ?? null
+      const known = (wasJudged() ? refused?.token : null) ?? inForce?.token ?? null
       isNew = yield* takeOffer(yield* lookAtPolicy({ gateway, inForce, known }))
     }
     yield* tell

@@ -21,7 +21,20 @@ clients: { ${client}: { public_key: "${key(1)}", tunnel_ipv4: ${address} } }
 log_level: debug
 `
 
-const own = Result.getOrThrow(parseConfig(policy("own").replace("elsewhere", "here"), "own.yaml"))
+const read = (text: string) => Result.getOrThrow(parseConfig(text.replace("elsewhere", "here"), "own.yaml"))
+const own = read(policy("own"))
+
+/** The first of them is its own. */
+const withSites = (...names: ReadonlyArray<string>) => {
+  const sites = names.map(
+    (name, i) =>
+      `  ${name}: { number: ${i}, endpoint: "${i === 0 ? "here" : name}.example.com:51820", public_key: "${key(i + 10)}" }\n`
+  )
+  return read(`${policy("own")}state: postgres://sallyport@10.0.0.9/site
+site: ${names[0]}
+sites:
+${sites.join("")}`)
+}
 
 const aDirectory = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-policy-"))),
@@ -32,14 +45,17 @@ const aDirectory = Effect.acquireRelease(
 const live = Effect.fnUntraced(function* (
   site: Memory.SiteMemory,
   directory: string,
-  over: (store: SharedStore["Service"]) => Partial<SharedStore["Service"]> = () => ({})
+  over: (store: SharedStore["Service"]) => Partial<SharedStore["Service"]> = () => ({}),
+  file = { now: own }
 ) {
   const scope = yield* Scope.fork(yield* Effect.scope)
   const built = Effect.gen(function* () {
     const store = Context.get(yield* Layer.build(Layer.fresh(Memory.layer(site))), SharedStore)
     const kept = yield* readKept(directory)
     const registry = Context.get(
-      yield* Layer.build(Layer.fresh(RegistryLive.layer({ config: own, policy: kept }))),
+      yield* Layer.build(
+        Layer.fresh(RegistryLive.layer({ config: file.now, policy: kept, read: Effect.sync(() => file.now) }))
+      ),
       Registry
     )
     const versions: Array<number> = []
@@ -107,6 +123,24 @@ describe("a gateway of a site", () => {
       yield* apply(policy("carol"))
       yield* becomes(() => gateway.standing().inForce?.version === 3)
       assert.deepStrictEqual([gateway.clients(), gateway.standing().refused], [["carol"], null])
+    })
+  )
+
+  it.live("judges what it has refused anew once its own file is another one", () =>
+    Effect.gen(function* () {
+      const { apply, directory, site } = yield* aSite
+      const file = { now: withSites("berlin", "tokyo") }
+      const gateway = yield* live(site, directory, undefined, file)
+      yield* apply(`${policy("alice")}resources: { wiki: { name: wiki.example.com, site: paris, allow: [alice] } }\n`)
+      yield* becomes(() => gateway.standing().refused !== null)
+
+      file.now = withSites("berlin", "tokyo", "paris")
+      yield* gateway.registry.reload
+      yield* site.leave
+      yield* site.comeBack
+
+      yield* becomes(() => gateway.standing().inForce?.version === 1)
+      assert.deepStrictEqual([gateway.clients(), gateway.standing().refused], [["alice"], null])
     })
   )
 
