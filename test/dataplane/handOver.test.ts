@@ -1,5 +1,7 @@
 /** What gateways of a site hand each other while one of them gives its clients away. */
 import { assert, describe, it } from "@effect/vitest"
+import { parseAddress } from "../../src/packet/address.ts"
+import { makeEndpoint } from "../../src/packet/endpoint.ts"
 import { addresses, key, proxy4, tunnel4 } from "../support/engineWorld.ts"
 import { buildTcp, buildUdp } from "../support/packets.ts"
 import { makeTwoGateways } from "../support/twoGateways.ts"
@@ -188,17 +190,39 @@ describe("what only seems to come from another gateway", () => {
     assert.strictEqual(site.gateways[0].count("hand_over.received"), 0)
   })
 
-  it("costs no more than ten keys a second", () => {
+  /** Its worker begins anew, and is heard of. */
+  const startAnew = (site: ReturnType<typeof moved>): void => {
+    site.pass(1_000)
+    const siblings = [{ gateway: 0, address: "10.0.0.1", port: 51_820, draining: true }]
+    for (const gateway of [5, 1]) site.gateways[1].tell({ _tag: "SetSiblings", gateway, draining: false, siblings })
+    site.deliver()
+  }
+
+  it("is refused when it was sent before that one began anew", () => {
     const { bytes, refused, site } = underWay()
-    for (let n = 0; n < 10; n++) {
-      const stranger = bytes.slice()
-      stranger[4] = n
-      stranger[5] = 0x55
-      site.gateways[0].hear(stranger)
-    }
-    assert.strictEqual(refused(), 10)
-    // The one that is known is heard all the same.
+    startAnew(site)
+    const before = refused()
     site.gateways[0].hear(bytes)
+    assert.strictEqual(refused(), before + 1)
+    assert.deepStrictEqual(forwarded(site), [0, 0])
+  })
+
+  it("does not keep that one from being heard, however many numbers somebody else makes up", () => {
+    const { bytes, refused, site } = underWay()
+    const elsewhere = makeEndpoint()
+    Object.assign(elsewhere.remote, parseAddress("203.0.113.7"))
+    site.pass(1_000)
+    for (let n = 0; n < 200; n++) {
+      const stranger = bytes.slice()
+      stranger[4] = 0xff
+      stranger[5] = n
+      site.gateways[0].arrive(elsewhere, stranger)
+    }
+    assert.strictEqual(refused(), 200)
+    site.gateways[0].hear(bytes)
+    const received = site.gateways[0].count("hand_over.received")
+    startAnew(site)
+    assert.isAbove(site.gateways[0].count("hand_over.received"), received)
     assert.deepStrictEqual(forwarded(site), [1, 0])
   })
 })

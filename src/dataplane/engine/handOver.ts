@@ -12,7 +12,7 @@
 import { copyWords, parseAddress, type Words } from "../../packet/address.ts"
 import type { Arena } from "../../packet/arena.ts"
 import { read16, read32, write16, write32 } from "../../packet/bytes.ts"
-import { copyEndpoint, type Endpoint, makeEndpoint } from "../../packet/endpoint.ts"
+import { copyEndpoint, type Endpoint, makeEndpoint, sameRemote } from "../../packet/endpoint.ts"
 import type { AeadKey, Primitives } from "../../wireguard/primitives.ts"
 import { readCounter, rejectAfterMessages, writeCounter } from "../../wireguard/protocol.ts"
 import { ReplayWindow } from "../../wireguard/replayWindow.ts"
@@ -42,6 +42,8 @@ export const Handed = {
 /** None that WireGuard, STUN or TURN begins with. */
 const marker = 0xf5
 const numberLength = 12
+/** It begins with when it was made, in epoch milliseconds. */
+const timeLength = 6
 const headerLength = 4 + numberLength + 8
 const whereLength = 36
 const tagLength = 16
@@ -52,6 +54,8 @@ const longest = 1_900
 const mostASecond = 100_000
 /** So often a second a key is made for a number that may be another worker's of the gateway. */
 const mostKeys = 10
+/** The same from where the gateways are: from anywhere else nobody keeps them from each other. */
+const mostKeysThere = 100
 /** A client that has been here for so long has its packets and flows here. */
 const settledMs = 5_000
 const label = new TextEncoder().encode("sallyport hand-over v1")
@@ -89,6 +93,7 @@ export class HandOver {
   private out = 0
   private in = 0
   private keys = 0
+  private keysThere = 0
 
   constructor(state: EngineState, primitives: Primitives, privateKey: Uint8Array, arena: Arena) {
     this.state = state
@@ -120,22 +125,28 @@ export class HandOver {
   }
 
   /** Whether what is not known here of the client may be known at a gateway that gives it away. */
-  concerns({ arrives, peer }: ClientEntry): boolean {
+  concerns({ arrivedAt, arrives, peer }: ClientEntry): boolean {
     if (!this.isOpen) return false
     const { now } = this.state
-    return arrives || !peer.hasSession(now) || now - peer.lastHandshakeAt < settledMs
+    return arrives || !peer.hasSession(now) || now - arrivedAt < settledMs
   }
 
-  /** Hands it to each gateway that gives its clients away. False: there is none. */
+  /** Hands it to each gateway that gives its clients away. False: there is none, or none that it could be sent to. */
   pass(kind: number, of: Readonly<Endpoint>, offset: number, length: number): boolean {
     if (!this.isOpen) return false
-    for (const [no, { draining }] of this.siblings) if (draining) this.send(no, kind, of, offset, length)
-    return true
+    let isSent = false
+    for (const [no, { draining }] of this.siblings) {
+      if (draining && this.send(no, kind, of, offset, length)) isSent = true
+    }
+    return isSent
   }
 
-  /** Sends a datagram to a client by the gateway of its endpoint's `channel`. */
-  sendTo(client: Readonly<Endpoint>, offset: number, length: number): void {
-    this.send(gatewayOf(client.channel), Handed.ToClient, client, offset, length)
+  /** Sends a datagram to a client by the gateway of its endpoint's `channel`. False: that one is gone. */
+  sendTo(client: Readonly<Endpoint>, offset: number, length: number): boolean {
+    const no = gatewayOf(client.channel)
+    if (!this.siblings.has(no)) return false
+    this.send(no, Handed.ToClient, client, offset, length)
+    return true
   }
 
   /** Opens what another gateway has sent, in place. False: it was none of theirs; what is refused is counted. */
@@ -148,7 +159,7 @@ export class HandOver {
     else if (
       sibling === undefined ||
       counter >= rejectAfterMessages ||
-      !this.authenticate(sibling, offset, length, counter)
+      !this.authenticate(sibling, offset, length, counter, sameRemote(sibling.at, from))
     )
       counters[refused]!++
     else {
@@ -190,13 +201,13 @@ export class HandOver {
     sibling.reachable = true
   }
 
-  private send(no: number, kind: number, of: Readonly<Endpoint>, offset: number, length: number): void {
+  private send(no: number, kind: number, of: Readonly<Endpoint>, offset: number, length: number): boolean {
     const { at, state } = this
     const { bytes, counters, io } = state
     const sibling = this.siblings.get(no)
     if (sibling?.reachable !== true || length > longest || this.isOver("out")) {
       counters[limited]!++
-      return
+      return false
     }
     const sending = (this.sending ??= this.newKey())
     bytes[at] = marker
@@ -211,13 +222,17 @@ export class HandOver {
     writeWords(bytes, where + 20, of.local)
     bytes.copyWithin(where + whereLength, offset, offset + length)
     sending.seal(this.counter++, where, whereLength + length, where)
-    counters[io.send(sibling.at, at, length + overhead, length + overhead, 0) ? sent : limited]!++
+    const isSent = io.send(sibling.at, at, length + overhead, length + overhead, 0)
+    counters[isSent ? sent : limited]!++
+    return isSent
   }
 
-  private authenticate(sibling: Sibling, offset: number, length: number, counter: number): boolean {
+  private authenticate(sibling: Sibling, offset: number, length: number, counter: number, isThere: boolean): boolean {
     const { bytes } = this.state
     const isKnown = sibling.receiving !== undefined && sibling.number.every((byte, i) => byte === bytes[offset + 4 + i])
-    if (!isKnown && this.keys++ >= mostKeys) return false
+    // Who has recorded what an earlier worker of the gateway has sent comes with its number.
+    if (!isKnown && sibling.receiving !== undefined && isEarlier(bytes, offset + 4, sibling.number)) return false
+    if (!isKnown && (isThere ? this.keysThere++ >= mostKeysThere : this.keys++ >= mostKeys)) return false
     const key = isKnown
       ? sibling.receiving!
       : this.keyOf(bytes[offset + 1]!, bytes.subarray(offset + 4, offset + 4 + numberLength))
@@ -254,12 +269,16 @@ export class HandOver {
       this.in = 0
       this.out = 0
       this.keys = 0
+      this.keysThere = 0
     }
     return ++this[way] > mostASecond
   }
 
   private newKey(): AeadKey {
     this.p.randomBytes(this.number)
+    for (let i = timeLength - 1, left = Math.floor(this.state.wall); i >= 0; i--, left = Math.floor(left / 256)) {
+      this.number[i] = left % 256
+    }
     this.counter = 0
     return this.keyOf(this.gateway, this.number)
   }
@@ -275,6 +294,12 @@ export class HandOver {
     this.sending?.free()
     this.sending = undefined
   }
+}
+
+/** Whether the number at `at` was made before that one. */
+const isEarlier = (bytes: Uint8Array, at: number, number: Uint8Array): boolean => {
+  for (let i = 0; i < timeLength; i++) if (bytes[at + i] !== number[i]) return bytes[at + i]! < number[i]!
+  return false
 }
 
 const forget = (sibling: Sibling): void => {
