@@ -84,6 +84,7 @@ export class FlowProbes {
     if (this.flows.take(client.index, ports, view.source, fields.acknowledgement, now) < 0) return
     // The one before it: who has the connection has had that one, or still waits for it.
     fields.sequence = (fields.sequence - 1) | 0
+    if (this.waiting.length === mostWaiting) this.waiting = this.waiting.filter(({ until }) => now < until)
     if (this.probe(client, view.source) && this.waiting.length < mostWaiting) {
       const real = words()
       copyWords(view.source, real)

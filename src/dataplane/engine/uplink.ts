@@ -69,7 +69,10 @@ export class Uplink {
   /** Sends one datagram, which has no header yet. */
   send(to: Readonly<Endpoint>, offset: number, length: number): void {
     if (to.channel === 0) return this.sendBatch(to, offset, length, length, 1, ordinary)
-    if (to.channel < 0) return this.handOver.sendTo(to, offset, length)
+    if (to.channel < 0) {
+      if (!this.handOver.sendTo(to, offset, length)) this.sendAs(to, offset, length)
+      return
+    }
     this.sendBytes(to, this.state.bytes.subarray(offset, offset + length))
   }
 
