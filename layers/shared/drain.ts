@@ -21,10 +21,12 @@ interface Parts {
 
 export const makeDrain = Effect.fnUntraced(function* ({ changed, clients, draining }: Parts) {
   let isForced = false
+  /** It was not refused: until then nothing is to follow from it. */
+  let isGranted = false
   const standing = (): DrainStanding | null => {
     const report = draining.report()
     if (report === null) return null
-    return { since: report.since, mayMove: isForced || report.untold.length === 0, clients: clients() }
+    return { since: report.since, mayMove: isForced || (isGranted && report.untold.length === 0), clients: clients() }
   }
 
   /** Why the address may not move yet, if it is so in the end. */
@@ -47,6 +49,7 @@ export const makeDrain = Effect.fnUntraced(function* ({ changed, clients, draini
   const stop = Effect.suspend(() => {
     draining.end()
     isForced = false
+    isGranted = false
     return changed(false)
   })
 
@@ -56,12 +59,15 @@ export const makeDrain = Effect.fnUntraced(function* ({ changed, clients, draini
       draining.begin(yield* monotonicMillis)
       yield* changed(true)
     }
-    const why = force ? null : yield* untilTold
+    // Another one may have been forced meanwhile.
+    const undo = Effect.suspend(() => (wasOn || isForced || isGranted ? Effect.void : stop))
+    const why = force ? null : yield* Effect.onInterrupt(untilTold, () => undo)
     if (why !== null) {
-      if (!wasOn) yield* stop
+      yield* undo
       return yield* new DrainRefused({ message: why })
     }
     isForced ||= force
+    isGranted = true
     const here = clients()
     if (!wasOn) {
       yield* Effect.logInfo("this gateway gives its clients away").pipe(Effect.annotateLogs({ clients: here }))
