@@ -1,0 +1,65 @@
+/**
+ * Where the Node comes from that is installed with the program. npm holds its package to the lock file; whether the binary
+ * in it is the one of the Node project, only the Node project's own archive can tell.
+ */
+import { execFileSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+
+export interface NodeProvenance {
+  readonly package: string
+  readonly version: string
+  /** Of the package, as the lock file has it. */
+  readonly integrity: string
+  /** Of `bin/node`. */
+  readonly sha256: string
+  /** `same as in URL`, or `not compared: WHY`. */
+  readonly official: string
+}
+
+const official = "https://nodejs.org/dist"
+
+const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex")
+
+const get = async (url: string, timeoutMs: number): Promise<Uint8Array> => {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) })
+  if (!answer.ok) throw new Error(`${url} answers ${answer.status}`)
+  return new Uint8Array(await answer.arrayBuffer())
+}
+
+/** The sum of `bin/node` in the project's archive, whose own sum is the one that the project publishes. */
+const officialSum = async (archive: string, folder: string): Promise<string> => {
+  const sums = Buffer.from(await get(`${folder}/SHASUMS256.txt`, 20_000)).toString()
+  const bytes = await get(`${folder}/${archive}.tar.gz`, 300_000)
+  if (!sums.split("\n").includes(`${sha256(bytes)}  ${archive}.tar.gz`))
+    throw new Error(`${archive}.tar.gz is not what SHASUMS256.txt says`)
+  const directory = Fs.mkdtempSync(Path.join(Os.tmpdir(), "node-"))
+  try {
+    execFileSync("tar", ["-xz", "-C", directory, `${archive}/bin/node`], { input: bytes, timeout: 60_000 })
+    return sha256(Fs.readFileSync(Path.join(directory, archive, "bin/node")))
+  } finally {
+    Fs.rmSync(directory, { recursive: true })
+  }
+}
+
+/** Of the Node that is installed below `root`; throws when it is another one than the project's. */
+export const nodeProvenance = async (root: string, from = official): Promise<NodeProvenance> => {
+  const name = `node-${process.platform}-${process.arch}`
+  const lock = JSON.parse(Fs.readFileSync(Path.join(root, "package-lock.json"), "utf8"))
+  const { integrity, version } = lock.packages[`node_modules/${name}`]
+  const sum = sha256(Fs.readFileSync(Path.join(root, "node_modules", name, "bin/node")))
+  const archive = `node-v${version}-${process.platform}-${process.arch}`
+  const folder = `${from}/v${version}`
+  const known = { package: name, version, integrity, sha256: sum }
+  let theirs: string
+  try {
+    theirs = await officialSum(archive, folder)
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+    return { ...known, official: `not compared: ${cause instanceof Error ? cause.message : String(cause)}` }
+  }
+  if (theirs !== sum) throw new Error(`${name} has another bin/node than ${folder}/${archive}.tar.gz — do not ship it`)
+  return { ...known, official: `same as in ${folder}/${archive}.tar.gz` }
+}
