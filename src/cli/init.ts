@@ -48,6 +48,9 @@ export const init = Command.make(
               : `${file} cannot be written (${reason._tag}) — run as root, or name another file with --config`
         })
     )
+    // A directory of the gateway's user: root writes the file for that one.
+    const { gid, uid } = yield* Effect.orElseSucceed(fs.stat(path.dirname(file)), () => nobody)
+    if (Option.isSome(uid) && Option.isSome(gid)) yield* Effect.ignore(fs.chown(file, uid.value, gid.value))
     yield* Console.log(`${file} is written`)
     if (doubt !== null) yield* Console.log(`its endpoint, ${dialled}, is ${doubt}`)
     const at = file === defaultConfigPath ? "" : ` --config ${shellWord(file)}`
@@ -55,6 +58,8 @@ export const init = Command.make(
     yield* Console.log(`then write down what that group may reach, and: sallyport check${at}, sallyport reload${at}`)
   })
 ).pipe(Command.withDescription("Write a first configuration with comments; what is there is never replaced"))
+
+const nobody = { uid: Option.none<number>(), gid: Option.none<number>() }
 
 const example = "vpn.example.com"
 

@@ -1,6 +1,17 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Console, Effect, Exit, FileSystem, Layer, PlatformError, Stream, Terminal } from "effect"
+import {
+  ConfigProvider,
+  Console,
+  Effect,
+  Exit,
+  FileSystem,
+  Layer,
+  Option,
+  PlatformError,
+  Stream,
+  Terminal
+} from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import * as Keys from "../../layers/cli/Keys.ts"
@@ -377,6 +388,21 @@ describe("sallyport init", () => {
           assert.isNull((yield* run(`client add bob --gateway-key ${key(8)} -c $D/etc/new.yaml`)).error)
         }),
       "none"
+    )
+  )
+
+  it.effect("gives the file to the owner of its directory, whom the gateway may run as", () =>
+    inDirectory((directory, run) =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const uid = process.getuid!()
+        const owner = uid === 0 ? 54_321 : uid
+        yield* fs.makeDirectory(`${directory}/etc`)
+        yield* fs.chown(`${directory}/etc`, owner, owner === uid ? process.getgid!() : owner)
+        yield* run("init -c $D/etc/new.yaml --endpoint a.example:1")
+        const { mode, uid: got } = yield* fs.stat(`${directory}/etc/new.yaml`)
+        assert.deepStrictEqual([Option.getOrNull(got), mode & 0o777], [owner, 0o600])
+      })
     )
   )
 
