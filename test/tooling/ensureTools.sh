@@ -20,6 +20,7 @@ test  hey             hey
 test  iperf3          iperf3
 test  iputils-ping    ping
 test  keepalived      keepalived
+test  mandoc          mandoc
 test  musl-tools      musl-gcc
 test  nsd             nsd
 test  openssl         openssl
