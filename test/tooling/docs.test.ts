@@ -126,7 +126,7 @@ describe("the pages", () => {
       ...matches(read(file), /"((?:SALLYPORT|FIREZONE)_[A-Z_]+)"/g),
       ...matches(read(file), /\b(?:optional|choice|flag|port|duration|address|String)\(\s*"([A-Z][A-Z_]+)"/g)
     ])
-    const anywhere = sources("src", "layers").map(read).join("\n")
+    const anywhere = [...sources("src", "layers"), ...filesOf("deploy/debian")].map(read).join("\n")
 
     assert.isAtLeast(new Set(readByCode).size, 20)
     for (const variable of readByCode) assert.include(everything, `\`${variable}\``)
