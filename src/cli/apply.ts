@@ -98,11 +98,12 @@ const readPolicy = Effect.fnUntraced(function* (file: string) {
   return { text, wanted }
 })
 
-/** Of a site without a policy all of it is new. */
-const changesSince = Effect.fnUntraced(function* (policy: SitePolicy | null, wanted: GatewayConfig) {
+/** Of a site without a policy all of it is new. Where there are several sites, it is told what changes at any of them. */
+const changesSince = Effect.fnUntraced(function* (policy: SitePolicy | null, file: GatewayConfig) {
   const { withPolicy } = yield* load(() => import("../config/sitePolicy.ts"))
   const { policyDifference } = yield* load(() => import("../control/standalone/policyDifference.ts"))
   const { changeReport } = yield* load(() => import("../control/standalone/changeReport.ts"))
+  const wanted = everywhere(file)
   const nothing = {
     ...wanted,
     clients: [],
@@ -112,13 +113,29 @@ const changesSince = Effect.fnUntraced(function* (policy: SitePolicy | null, wan
     zones: [],
     records: new Map()
   }
-  const before = policy === null ? null : withPolicy(wanted, policy.text, `policy ${policy.version} of the site`)
+  const before = policy === null ? null : withPolicy(file, policy.text, `policy ${policy.version} of the site`)
   if (before !== null && Result.isFailure(before)) {
     yield* Console.error(`warning: all is told as new, since this version cannot read ${before.failure.message}`)
   }
-  const was = before === null ? nothing : Result.getOrElse(before, () => nothing)
+  const was = before === null ? nothing : Result.match(before, { onFailure: () => nothing, onSuccess: everywhere })
   return changeReport(policyDifference(was, wanted))
 })
+
+/** With what all sites serve; a resource that has moved to another one is another one. */
+const everywhere = (config: GatewayConfig): GatewayConfig => {
+  if (config.sites === null) return config
+  const { elsewhere, ...sites } = config.sites
+  const theirs = elsewhere.map(({ resource, site, ...grant }) => ({
+    ...grant,
+    resource: { ...resource, site: site.name }
+  }))
+  return {
+    ...config,
+    resources: [...config.resources, ...theirs.map(({ resource }) => resource)],
+    grants: [...config.grants, ...theirs],
+    sites: { ...sites, elsewhere: [] }
+  }
+}
 
 const overtaken = Effect.fnUntraced(function* (store: PolicyStore) {
   const { policy } = yield* store.newest

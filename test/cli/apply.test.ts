@@ -168,4 +168,37 @@ describe("sallyport apply", () => {
       assert.match(wrong.error ?? "", /^--state: this is not the address of a PostgreSQL/)
     }).pipe(Effect.scoped, withServices)
   )
+
+  it.effect("tells what changes at every site, whichever one the file is of", () =>
+    Effect.gen(function* () {
+      const site = new SiteMemory()
+      const sites = (own: string, more = "") => `state: postgres://db.corp.internal/sallyport
+endpoint: ${own}.example.com:51820
+site: ${own}
+sites:
+  berlin: { number: 0, endpoint: "berlin.example.com:51820", public_key: "${key(8)}" }
+  tokyo: { number: 1, endpoint: "tokyo.example.com:51820", public_key: "${key(9)}" }
+clients: { alice: { public_key: "${key(1)}" } }
+resources:
+  lab: { cidr: 10.20.0.0/16, ports: [tcp/22], allow: [alice] }
+${more}`
+      const build = (ports: string, at = "tokyo") =>
+        `  build: { name: "*.tokyo.internal", site: ${at}, ports: [${ports}], allow: [alice] }`
+      const applied = (text: string) => Effect.map(run(site.policyStore, text), ({ text }) => text.split("\n"))
+
+      yield* applied(sites("berlin"))
+      assert.deepStrictEqual((yield* applied(sites("berlin", build("tcp/443")))).slice(0, -1), [
+        "added    resource build",
+        "grants   1 added, 0 changed, 0 removed",
+        "         alice: build tcp/443 added"
+      ])
+      assert.match((yield* applied(sites("tokyo", build("tcp/80")))).join(), / alice: build .*tcp\/80.*tcp\/443/)
+      assert.deepStrictEqual(yield* applied(sites("berlin", build("tcp/80"))), [
+        "policy 3 of the site says the same: nothing is written"
+      ])
+      assert.include(yield* applied(sites("berlin", build("tcp/80", "berlin"))), "changed  resource build")
+      assert.include(yield* applied(sites("tokyo")), "removed  resource build")
+      assert.strictEqual(yield* versionOf(site), 5)
+    }).pipe(Effect.scoped, withServices)
+  )
 })
