@@ -364,6 +364,29 @@ describe("sallyport check", () => {
     )
   )
 
+  it.effect("says of which site the gateway is, which others there are, and which of them serves what", () =>
+    withFile(
+      `${example}  build: { name: "*.tokyo.internal", site: tokyo, allow: [bob] }
+state: postgres://db1
+site: berlin
+sites:
+  berlin: { number: 0, endpoint: "vpn.example.com:51820", public_key: "${key(8)}" }
+  tokyo: { number: 1, endpoint: "tokyo.example.com:51820", public_key: "${key(9)}" }
+`,
+      (file) =>
+        Effect.gen(function* () {
+          const { error, text } = yield* run(["check", "-c", file])
+          assert.isUndefined(error)
+          assert.include(text, `${file} is correct: 2 clients, 5 resources`)
+          assert.match(text, /^the gateway is of site berlin; others are tokyo$/m)
+          assert.match(text, /^bob .* services web build$/m)
+          assert.match(text, /^RESOURCE .* SITE$/m)
+          assert.match(text, /^build +\*\.tokyo\.internal .* tokyo$/m)
+          assert.match(text, /^lab +10\.20\.0\.0\/16 .* berlin$/m)
+        })
+    )
+  )
+
   it.effect("runs the tests of the file, and fails where one does not hold", () =>
     withFile(
       `${example}tests:

@@ -76,6 +76,56 @@ const explain = (client: string, target: string, over: Partial<ExplainSources> =
     return { ...explanation, text: renderExplanation(explanation, null) }
   })
 
+describe("an explanation where there are several sites", () => {
+  const file = `state: postgres://db1
+endpoint: berlin.example.com:51820
+site: berlin
+sites:
+  berlin: { number: 0, endpoint: "berlin.example.com:51820", public_key: "${key(8)}" }
+  tokyo: { number: 1, endpoint: "tokyo.example.com:51820", public_key: "${key(9)}" }
+clients:
+  alice: { public_key: "${key(2)}", tunnel_ipv4: 100.64.0.2 }
+  bob: { public_key: "${key(3)}", tunnel_ipv4: 100.64.0.3 }
+resources:
+  here: { name: "*.berlin.internal", ports: [tcp/443], allow: [alice] }
+  there: { name: "*.tokyo.internal", site: tokyo, ports: [tcp/443], allow: [alice] }
+  net: { cidr: 10.40.0.0/16, site: tokyo, allow: [alice] }
+`
+  const policy = Result.getOrThrow(parseConfig(file, "/etc/s.yaml"))
+  const at = (client: string, target: string) =>
+    explain(client, target, { policy, destinations: destinationsOf(policy) })
+
+  it.effect("of what another one serves says who may reach it, and where the rest is known", () =>
+    Effect.gen(function* () {
+      for (const [target, resource] of [
+        ["ci.tokyo.internal:443", "there"],
+        ["10.40.1.2:22", "net"]
+      ] as const) {
+        const { reaches, text } = yield* at("alice", target)
+        const host = target.replace(/:.*/, "")
+        assert.strictEqual(reaches, "unknown")
+        assert.include(text, `✔ ${host} is of ${resource} (/etc/s.yaml:`)
+        assert.include(text, `${host} is reached at site tokyo: explain it at a gateway there for the rest`)
+        assert.notInclude(text, "route")
+      }
+    })
+  )
+
+  it.effect("says no here where the policy does, and what is known of an own one", () =>
+    Effect.gen(function* () {
+      for (const [client, target] of [
+        ["bob", "ci.tokyo.internal:443"],
+        ["alice", "ci.tokyo.internal:22"]
+      ] as const) {
+        const { reaches, text } = yield* at(client, target)
+        assert.strictEqual(reaches, "no")
+        assert.notInclude(text, "explain it at a gateway there")
+      }
+      assert.notInclude((yield* at("alice", "app.berlin.internal:443")).text, "site tokyo")
+    })
+  )
+})
+
 describe("an explanation", () => {
   it.effect("of what works has every part of the way, with lines of the file, ages and addresses", () =>
     Effect.gen(function* () {

@@ -70,6 +70,13 @@ describe("the status report", () => {
     assert.deepStrictEqual(told("FAULT").site?.virtualAddress, { state: "FAULT", since: input.at - 12_000 })
   })
 
+  it("says which of several sites it is of", () => {
+    const told = makeStatusReport({ ...input, site: { ...standing, name: "tokyo" } })
+    assert.include(renderStatus(told), "gateway 2 of site tokyo: PostgreSQL db1:5432 for 1 min")
+    const without = makeStatusReport({ ...input, site: { ...standing, name: "tokyo", gateway: null } })
+    assert.include(renderStatus(without), "no gateway of site tokyo yet: ")
+  })
+
   it("says since when it gives its clients away, and how many are still here", () => {
     const told = (draining: typeof input.draining) => makeStatusReport({ ...input, site: standing, draining })
     const since = input.now - 12_000

@@ -13,7 +13,8 @@ import { destinations, icmpOf, lan, real4, send, syn, tcp } from "../../support/
 import { gatewayPrivateKey, makeClient, packetsAt, policy } from "../../support/engineWorld.ts"
 import { connect, exchange, type MemoryClient, sendInner } from "../../support/memoryClient.ts"
 import { disk, memberOf, startNames } from "../../support/memorySite.ts"
-import { addressesIn, configOf, layerGateway, query } from "../../support/standalone.ts"
+import { berlin, configAt, tokyo } from "../../support/memorySites.ts"
+import { addressesIn, configOf, layerGateway, query, withLogLines } from "../../support/standalone.ts"
 
 const wild = configOf([dnsResource("**.corp")])
 const exact = configOf([dnsResource("git.corp"), dnsResource("**.corp")])
@@ -158,4 +159,31 @@ describe("a packet to a proxy IP that another gateway has given", () => {
       })
     )
   )
+
+  it.effect("of another site is answered at once, and told once, with what to look at", () => {
+    const served = { berlin: [], tokyo: [dnsResource("**.corp")] }
+    return withLogLines((lines) =>
+      beside(
+        configAt(berlin, served),
+        (site, there) =>
+          Effect.gen(function* () {
+            const { client } = yield* online
+            const [proxy, next] = yield* there.told("git.corp")
+            const before = site.reads
+            yield* isAnswered(client, proxy!)
+            client.received.length = 0
+            yield* isAnswered(client, next!)
+
+            const said = lines.filter((line) => line.includes("came here"))
+            assert.lengthOf(said, 1)
+            assert.include(
+              said[0],
+              `a packet of client-1 to ${proxy} came here, and is for site tokyo — see AllowedIPs in the client's file: sallyport client-config client-1`
+            )
+            assert.strictEqual(site.reads, before)
+          }),
+        configAt(tokyo, served)
+      )
+    )
+  })
 })

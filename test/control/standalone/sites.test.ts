@@ -4,39 +4,17 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
 import { SiteMemory } from "../../../layers/memory/SharedStoreMemory.ts"
-import { gatewayAddress } from "../../../src/config/assignAddresses.ts"
-import { defaultNetwork, type GatewayConfig, type Site } from "../../../src/config/GatewayConfig.ts"
+import { defaultNetwork } from "../../../src/config/GatewayConfig.ts"
 import { proxyNetworks, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
-import type { Resource } from "../../../src/model/Resource.ts"
 import { maxSites, slotZones } from "../../../src/shared/slotZones.ts"
 import { dnsResource } from "../../support/access.ts"
 import { disk, startNames as start } from "../../support/memorySite.ts"
-import { configOf } from "../../support/standalone.ts"
+import { berlin, configAt, type Served, tokyo } from "../../support/memorySites.ts"
+import { configOf, withLogLines } from "../../support/standalone.ts"
 
 const ranges = proxyNetworks(defaultNetwork)
 const zones = Result.getOrThrow(slotZones(slotCapacity(ranges), maxSites))
 const siteOf = (address: string) => zones.siteOf(slotOf(address, ranges))
-
-const [berlin, tokyo] = ["berlin", "tokyo"].map((name, number): Site => ({
-  name,
-  number,
-  endpoint: { host: `${name}.example.com`, port: 51_820 },
-  publicKey: "",
-  gateway4: gatewayAddress(defaultNetwork.tunnel4, number),
-  gateway6: gatewayAddress(defaultNetwork.tunnel6, number)
-})) as [Site, Site]
-
-type Served = Readonly<Record<"berlin" | "tokyo", ReadonlyArray<Resource>>>
-
-/** A gateway of one site, whose client may reach all of it. */
-const configAt = (own: Site, served: Served): GatewayConfig => {
-  const other = own === berlin ? tokyo : berlin
-  const config = configOf(served[own.name as keyof Served])
-  const clients = config.clients.slice(0, 1)
-  const theirs = served[other.name as keyof Served]
-  const elsewhere = theirs.map((resource) => ({ resource, expiresAt: null, clients, site: other }))
-  return { ...config, sites: { own, all: [own, other], elsewhere } }
-}
 
 const served: Served = {
   berlin: [dnsResource("*.berlin.corp"), dnsResource("git.corp"), dnsResource("*.shared.corp")],
@@ -131,5 +109,32 @@ describe("gateways of two sites", () => {
       assert.strictEqual(yield* atTokyo.owner(after[0]!), "git.corp")
       assert.isUndefined(yield* atBerlin.owner(before[0]!), "Berlin has no right to it any more")
     })
+  )
+
+  it.effect("of which one leaves go on: it tells what it told, and gives no address that others give", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const [site, of] = [new SiteMemory(), yield* disk]
+        const others = [
+          yield* start(site, yield* disk, configAt(berlin, served)),
+          yield* start(site, yield* disk, configAt(tokyo, served))
+        ]
+        const inSite = yield* Effect.scoped(
+          Effect.flatMap(start(site, of, configAt(tokyo, served)), ({ told }) => told("app.tokyo.corp"))
+        )
+
+        const alone = yield* start(null, of, configOf([...served.berlin, ...served.tokyo]))
+
+        assert.deepStrictEqual(yield* alone.told("app.tokyo.corp"), inSite)
+        assert.include(lines.join("\n"), "of each client's addresses it gives the ")
+        const given = yield* Effect.forEach([alone, ...others], ({ told }, i) =>
+          Effect.forEach([berlin, tokyo], ({ name }) =>
+            Effect.forEach([1, 2, 3, 4, 5], (n) => told(`n${n}-${i}.${name}.corp`))
+          )
+        )
+        assert.lengthOf(new Set(given.flat(3)), 3 * 2 * 5 * 4)
+        for (const other of others) assert.isUndefined(yield* other.owner(given[0]![0]![0]![0]!))
+      })
+    )
   )
 })
