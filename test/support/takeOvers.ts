@@ -44,9 +44,9 @@ export const startTakeOvers = Effect.gen(function* () {
     gateway: yield* watchAddress("gateway"),
     otherGateway: yield* watchAddress("otherGateway")
   }
-  yield* startKeepalived("gateway")
+  const keepalived = [yield* startKeepalived("gateway")]
   yield* addressAt.gateway(0)
-  yield* startKeepalived("otherGateway")
+  keepalived.push(yield* startKeepalived("otherGateway"))
 
   const connect = Effect.fnUntraced(function* (host: SiteClient) {
     yield* site.connect(host, first.publicKey)
@@ -77,6 +77,7 @@ export const startTakeOvers = Effect.gen(function* () {
     home,
     open,
     gateways,
+    keepalived,
     /** An upload and a download of each client. Yields what tells, and ends them, which of them have not gone on. */
     connections: Effect.gen(function* () {
       const id = `${++opened}`
