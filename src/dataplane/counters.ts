@@ -27,6 +27,7 @@ const engineCounters = [
   "probes.sent",
   "probes.limited",
   "probes.refused",
+  "probes.released",
   "stun.handled",
   "stun.unhandled",
   "ice.early_candidate",

@@ -43,11 +43,17 @@ export class ProbedFlows {
     return row
   }
 
+  /** The row of a flow that the client was asked about a short while ago; −1: it was not. */
+  asked(client: number, ports: number, real: Readonly<Words>, now: number): number {
+    if (this.rows === undefined) return -1
+    const row = this.find(client, ports, real)
+    return row >= 0 && now - this.times[row]! < knownMs ? row : -1
+  }
+
   /** Whether a reset with this sequence number is what one answers to the probe who does not know the flow (RFC 9293 §3.10.7.1). */
   isAnswer(client: number, ports: number, real: Readonly<Words>, sequence: number, now: number): boolean {
-    if (this.rows === undefined) return false
-    const row = this.find(client, ports, real)
-    return row >= 0 && now - this.times[row]! < knownMs && this.rows[row * ROW + 6] === sequence
+    const row = this.asked(client, ports, real, now)
+    return row >= 0 && this.rows![row * ROW + 6] === sequence
   }
 
   forgetClient(client: number): void {

@@ -76,25 +76,40 @@ const probesOf = ({ received }: MemoryClient) =>
     return [formatAddress(view.source), sequence, acknowledgement, view.transportLength]
   })
 
+/** Source and sequence number of the server's own segments that have come to the client, whole and intact. */
+const dataOf = ({ received }: MemoryClient) =>
+  received.flatMap((packet) => {
+    const view = parsed(packet)
+    if (view.transportLength === 20) return []
+    const [address, sequence] = [formatAddress(view.source), read32(packet, view.transport + 4)]
+    assert.deepStrictEqual(packet.subarray(0, view.length), segment({ source: address, sequence }))
+    return [[address, sequence]]
+  })
+
 const answer = (flags: number, sequence = answered, destination = proxy4) =>
   buildTcp({ source: tunnel4(1), destination, sourcePort: 50_000, destinationPort: 443, flags, sequence })
 
 describe("a segment from where a client may have a connection to", () => {
-  it.effect("makes the gateway ask the client, and goes no further itself; its answer opens the way for the next", () =>
-    Effect.gen(function* () {
-      const { client, out } = yield* arrived()
-      yield* reply(client, segment())
-      assert.deepStrictEqual(probesOf(client), [[proxy4, 4_999, answered, 20]])
+  it.effect(
+    "makes the gateway ask the client, and waits for its answer, which opens the way for it and for the next",
+    () =>
+      Effect.gen(function* () {
+        const { client, out } = yield* arrived()
+        yield* reply(client, segment())
+        assert.deepStrictEqual(probesOf(client), [[proxy4, 4_999, answered, 20]])
 
-      yield* sendInner(client, answer(ack))
-      assert.deepStrictEqual(destinations(out), [real4])
-      yield* reply(client, segment())
+        yield* sendInner(client, answer(ack))
+        assert.deepStrictEqual(destinations(out), [real4])
+        assert.deepStrictEqual(dataOf(client), [[proxy4, 5_000]])
+        yield* reply(client, segment({ sequence: 5_100 }))
 
-      assert.lengthOf(client.received, 2)
-      assert.strictEqual(formatAddress(parsed(client.received[1]).source), proxy4)
-      assert.strictEqual(parsed(client.received[1]).transportLength, 120)
-      assert.strictEqual(yield* counter("probes.sent"), 1)
-    }).pipe(Effect.provide(layer))
+        assert.deepStrictEqual(dataOf(client), [
+          [proxy4, 5_000],
+          [proxy4, 5_100]
+        ])
+        assert.strictEqual(yield* counter("probes.sent"), 1)
+        assert.strictEqual(yield* counter("probes.released"), 1)
+      }).pipe(Effect.provide(layer))
   )
 
   it.effect("makes it ask in IPv6 as well, and with the time stamps that the two have agreed on", () =>
@@ -188,6 +203,61 @@ describe("a segment from where a client may have a connection to", () => {
       assert.strictEqual(yield* counter("probes.limited"), 1_600)
       assert.lengthOf(out, 0)
       assert.strictEqual(yield* counter("sessions.created"), 0)
+    }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a segment that waits for the answer goes no further", () => {
+  const waits = Effect.fnUntraced(function* (packet = segment()) {
+    const { client } = yield* arrived()
+    yield* reply(client, packet)
+    assert.lengthOf(client.received, 1)
+    return client
+  })
+  const goesOn = Effect.fnUntraced(function* (client: MemoryClient, expected: number) {
+    assert.lengthOf(dataOf(client), expected)
+    assert.strictEqual(yield* counter("probes.released"), expected)
+  })
+
+  it.effect("when the client does not have the connection, or begins another one from that port", () =>
+    Effect.gen(function* () {
+      const client = yield* waits()
+      yield* sendInner(client, answer(rst))
+      yield* sendInner(client, answer(syn))
+      yield* goesOn(client, 0)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("when the answer comes from another port than it was for", () =>
+    Effect.gen(function* () {
+      const client = yield* waits()
+      const other = { source: tunnel4(1), destination: proxy4, sourcePort: 50_001, destinationPort: 443, flags: ack }
+      yield* sendInner(client, buildTcp(other))
+      yield* goesOn(client, 0)
+      yield* sendInner(client, answer(ack))
+      yield* goesOn(client, 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("after two seconds", () =>
+    Effect.gen(function* () {
+      const client = yield* waits()
+      yield* TestClock.adjust("1999 millis")
+      yield* reply(client, segment({ destinationPort: 50_001 }))
+      client.received.length = 0
+      yield* TestClock.adjust("1 millis")
+      yield* sendInner(client, answer(ack))
+      yield* goesOn(client, 0)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("when its client was removed, and is another one's device by now", () =>
+    Effect.gen(function* () {
+      yield* waits()
+      yield* send({ _tag: "RemoveClient", client: clientId(1) })
+      const { client } = yield* arrived()
+      yield* sendInner(client, answer(ack))
+      yield* goesOn(client, 0)
     }).pipe(Effect.provide(layer))
   )
 })

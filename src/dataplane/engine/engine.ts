@@ -110,6 +110,7 @@ export class Engine {
   private readonly udpAt: number
   private readonly tunAt: number
   private readonly from = makeEndpoint()
+  private readonly late = (offset: number, length: number): void => this.inbound.late(offset, length)
   private readonly initiations: Initiations
   private housekeepingAt = 0
   /** Since when every turn has found as many datagrams as it reads, or more. */
@@ -321,6 +322,7 @@ export class Engine {
       }
     }
     this.outbound.flush()
+    this.probes.release(this.late)
     this.link.flushBatch()
     return reads
   }
@@ -341,7 +343,7 @@ export class Engine {
     const { kind, plainLength: length, plainOffset: offset, source } = handOver
     if (kind === Handed.FromClient) return wireguard.receive(offset, length, source, now)
     if (kind === Handed.ToClient) this.uplink.sendAs(source, offset, length)
-    else if (kind === Handed.FromNetwork) this.inbound.handedOver(offset, length)
+    else if (kind === Handed.FromNetwork) this.inbound.late(offset, length)
     else if (kind === Handed.ToNetwork) this.outbound.handedOver(offset, length)
     return ReceiveCode.Handled
   }

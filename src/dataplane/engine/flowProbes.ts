@@ -3,9 +3,11 @@
  * makes them known; where only the server sends, none comes. So a segment of a flow that is not known, from where the
  * client may have a connection to, makes us ask the client: by an empty segment just before it in the flow, as TCP keeps
  * connections alive (RFC 9293 §3.8.4). Who has that connection answers with an acknowledgement, which is a packet from the
- * client like any other; who has not answers with a reset, which goes no further. The segment itself is dropped in any case.
+ * client like any other; who has not answers with a reset, which goes no further. The segment waits for that for a moment: its
+ * server would send it again only after a pause that has doubled with each time before.
  */
 import { chooseAddress } from "../../nat/addressChoice.ts"
+import { HeldSegments, longestHeld } from "../../nat/heldSegments.ts"
 import { ProbedFlows } from "../../nat/probedFlows.ts"
 import { RateLimits } from "../../nat/rateLimits.ts"
 import { TokenBucket } from "../../nat/TokenBucket.ts"
@@ -49,6 +51,10 @@ export class FlowProbes {
   private readonly link: Link
   private readonly at: number
   private readonly flows: ProbedFlows
+  private readonly held: HeldSegments
+  private readonly heldAt: number
+  /** Flows that are known by now, and whose segments go on. */
+  private readonly answered: Array<number> = []
   private readonly limits: RateLimits
   private readonly segments = new TokenBucket(totalLimit)
   private readonly probes = new TokenBucket(totalLimit)
@@ -60,7 +66,9 @@ export class FlowProbes {
     this.state = state
     this.link = link
     this.at = arena.reserve(maxAckLength + padding)
+    this.heldAt = arena.reserve(longestHeld + padding)
     this.flows = state.track(new ProbedFlows(seed))
+    this.held = state.track(new HeldSegments())
     this.limits = state.track(new RateLimits(clientLimit))
     state.clients.onRemoved((client) => void (this.waiting = this.waiting.filter((one) => one.client !== client)))
   }
@@ -72,8 +80,8 @@ export class FlowProbes {
     client.arrivedAt = this.state.now
   }
 
-  /** A packet from outside that is of no known flow. */
-  segment(client: ClientEntry, view: Readonly<PacketView>): void {
+  /** A packet from outside that is of no known flow; a super-packet is not whole by itself. */
+  segment(client: ClientEntry, view: Readonly<PacketView>, isWhole: boolean): void {
     const { fields, state } = this
     const { now } = state
     if (view.protocol !== protocolTcp || (view.tcpFlags & relevant) !== tcpAck || view.fragment) return
@@ -81,7 +89,10 @@ export class FlowProbes {
     if (!this.limits.take(client.index, now) || !this.segments.take(now)) return state.count("probes.limited")
     readAckFields(state.bytes, view, fields)
     const ports = portsOf(view.sourcePort, view.destinationPort)
-    if (this.flows.take(client.index, ports, view.source, fields.acknowledgement, now) < 0) return
+    const row = this.flows.take(client.index, ports, view.source, fields.acknowledgement, now)
+    if (row < 0) return
+    if (isWhole) this.held.put(row, client.index, state.bytes, view.offset, view.length, now)
+    else this.held.drop(row)
     // The one before it: who has the connection has had that one, or still waits for it.
     fields.sequence = (fields.sequence - 1) | 0
     if (this.waiting.length === mostWaiting) this.waiting = this.waiting.filter(({ until }) => now < until)
@@ -102,6 +113,25 @@ export class FlowProbes {
       if (client.index !== owner) continue
       Object.assign(this.fields, fields)
       this.probeBy(client, mapping, real, mostProbes)
+    }
+  }
+
+  /** A packet of the client has opened a flow to the real address: it has had that one, unless it begins another. */
+  opened(client: ClientEntry, view: Readonly<PacketView>, real: Readonly<Words>): void {
+    if (view.protocol !== protocolTcp || (view.tcpFlags & (tcpAck | tcpRst | tcpSyn)) !== tcpAck) return
+    const row = this.flows.asked(client.index, portsOf(view.destinationPort, view.sourcePort), real, this.state.now)
+    if (row >= 0) this.answered.push(row)
+  }
+
+  /** Hands out what was held of flows that were opened since; its bytes are good until `each` returns. */
+  release(each: (offset: number, length: number) => void): void {
+    const { answered, held, heldAt, state } = this
+    if (answered.length === 0) return
+    for (const row of answered.splice(0)) {
+      const length = held.take(row, state.bytes, heldAt, state.now)
+      if (length === 0) continue
+      state.count("probes.released")
+      each(heldAt, length)
     }
   }
 

@@ -9,7 +9,7 @@ import { protocolTcp, protocolUdp, tcpSyn } from "../../packet/protocols.ts"
 import { clampMss, rewriteSource } from "../../packet/rewrite.ts"
 import { rewriteQuoted } from "../../packet/rewriteQuoted.ts"
 import { counterIndex } from "../counters.ts"
-import { makeVirtioHeader, type VirtioHeader } from "../offload/virtioHeader.ts"
+import { gsoNone, makeVirtioHeader, type VirtioHeader } from "../offload/virtioHeader.ts"
 import type { ClientEntry } from "./clientTable.ts"
 import type { EngineState } from "./engineState.ts"
 import type { FlowProbes } from "./flowProbes.ts"
@@ -68,8 +68,8 @@ export class Inbound {
     this.header = this.state.io.tunHeader
   }
 
-  /** A packet that another gateway has no flow for: its client was here. */
-  handedOver(offset: number, length: number): void {
+  /** A whole packet that is no other gateway's matter: one has no flow for it, or its client has answered here. */
+  late(offset: number, length: number): void {
     this.header = whole
     this.isHanded = true
     this.packet(offset, length)
@@ -132,7 +132,7 @@ export class Inbound {
         )
     if (slot < 0) {
       if (this.unknown(client, "inbound.no_session")) return
-      if (state.packets.unknownFlows === "probed") this.probes.segment(client, view)
+      if (state.packets.unknownFlows === "probed") this.probes.segment(client, view, this.header.kind === gsoNone)
       return
     }
     const mapping = state.sessions.mappingOf(slot)

@@ -396,6 +396,7 @@ export class Outbound {
     }
     state.count("sessions.created")
     state.journal.flows.began(slot)
+    this.probes.opened(client, view, real)
     return slot
   }
 
