@@ -13,8 +13,8 @@ export interface NodeProvenance {
   readonly version: string
   /** Of the package, as the lock file has it. */
   readonly integrity: string
-  /** Of `bin/node`. */
-  readonly sha256: string
+  /** Of `bin/node`, where it is installed. */
+  readonly sha256?: string
   /** `same as in URL`, or `not compared: WHY`. */
   readonly official: string
 }
@@ -44,22 +44,37 @@ const officialSum = async (archive: string, folder: string): Promise<string> => 
   }
 }
 
-/** Of the Node that is installed below `root`; throws when it is another one than the project's. */
-export const nodeProvenance = async (root: string, from = official): Promise<NodeProvenance> => {
-  const name = `node-${process.platform}-${process.arch}`
-  const lock = JSON.parse(Fs.readFileSync(Path.join(root, "package-lock.json"), "utf8"))
-  const { integrity, version } = lock.packages[`node_modules/${name}`]
-  const sum = sha256(Fs.readFileSync(Path.join(root, "node_modules", name, "bin/node")))
-  const archive = `node-v${version}-${process.platform}-${process.arch}`
-  const folder = `${from}/v${version}`
-  const known = { package: name, version, integrity, sha256: sum }
-  let theirs: string
-  try {
-    theirs = await officialSum(archive, folder)
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-    return { ...known, official: `not compared: ${cause instanceof Error ? cause.message : String(cause)}` }
+/** Of each Node that the lock file has; throws when an installed one is another one than the project's. */
+export const nodeProvenance = async (root: string, from = official): Promise<ReadonlyArray<NodeProvenance>> => {
+  const lock: Lock = JSON.parse(Fs.readFileSync(Path.join(root, "package-lock.json"), "utf8"))
+  const told: Array<NodeProvenance> = []
+  for (const [place, { integrity, version }] of Object.entries(lock.packages)) {
+    const [, name, system] = /^node_modules\/(node-(linux-\w+))$/.exec(place) ?? []
+    if (name === undefined) continue
+    const known = { package: name, version, integrity }
+    const file = Path.join(root, place, "bin/node")
+    if (!Fs.existsSync(file)) {
+      told.push({ ...known, official: "not compared: it is not installed here" })
+      continue
+    }
+    const sum = sha256(Fs.readFileSync(file))
+    const archive = `node-v${version}-${system}`
+    const url = `${from}/v${version}/${archive}.tar.gz`
+    const theirs = await officialSum(archive, `${from}/v${version}`).catch(reasonOf)
+    if (typeof theirs === "string" && theirs !== sum)
+      throw new Error(`${name} has another bin/node than ${url} — do not ship it`)
+    const official = typeof theirs === "string" ? `same as in ${url}` : `not compared: ${theirs.reason}`
+    told.push({ ...known, sha256: sum, official })
   }
-  if (theirs !== sum) throw new Error(`${name} has another bin/node than ${folder}/${archive}.tar.gz — do not ship it`)
-  return { ...known, official: `same as in ${folder}/${archive}.tar.gz` }
+  return told
+}
+
+interface Lock {
+  readonly packages: Readonly<Record<string, { readonly version: string; readonly integrity: string }>>
+}
+
+/** `fetch` has the reason within its error. */
+const reasonOf = (error: unknown): { readonly reason: string } => {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  return { reason: cause instanceof Error ? cause.message : String(cause) }
 }

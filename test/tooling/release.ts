@@ -51,6 +51,8 @@ const make = async (version: string): Promise<void> => {
   run(npm("run", "--silent", "build"))
   run(npm("pack", "--ignore-scripts", "--silent", "--pack-destination", folder))
   write(`sallyport-${version}.cdx.json`, shippedOnly(readSbom(root), packagesInside(Path.join(root, "dist")), seconds))
+  for (const processor of ["amd64", "arm64"])
+    run([process.execPath, "test/tooling/packageDeb.ts", "--arch", processor, "--out", folder])
   const changelog = Fs.readFileSync(Path.join(root, "CHANGELOG.md"), "utf8")
   write("CHANGES.md", `${changesOf(changelog, version)!.text}\n`)
   const provenance = {
@@ -64,7 +66,7 @@ const make = async (version: string): Promise<void> => {
   write("SHA256SUMS", sumsOf(folder))
   for (const name of Fs.readdirSync(folder))
     process.stdout.write(`${String(Fs.statSync(Path.join(folder, name)).size).padStart(10)}  release/${name}\n`)
-  process.stdout.write(`the Node in it, ${provenance.ships.package}: ${provenance.ships.official}\n`)
+  for (const { package: name, official } of provenance.ships) process.stdout.write(`${name}: ${official}\n`)
 }
 
 const [flag, ...others] = process.argv.slice(2)
