@@ -62,12 +62,23 @@ set -eu
 said() { printf '   %s\n' "$*"; }
 gateway() { systemctl show -p MainPID --value sallyport; }
 ip link set lo up
-timeout 60 systemctl is-system-running --wait || true
+i=0
+# Degraded: what belongs to the hardware may fail in a container.
+until systemctl is-system-running 2>&1 | grep -qE '^(running|degraded)$'; do
+  i=$((i + 1))
+  [ "$i" -lt 300 ] || exit 1
+  sleep 0.2
+done
 
 systemd-analyze verify sallyport.service
 exposure=$(systemd-analyze security --offline=true sallyport.service | sed -n 's/.*: \([0-9.]*\) .*/\1/p' | tail -n 1)
 awk "BEGIN { exit !($exposure <= 3.0) }"
 said "exposure $exposure"
+
+# So that the watchdog need not be waited for.
+mkdir -p /etc/systemd/system/sallyport.service.d
+printf '[Service]\nWatchdogSec=6\n' >/etc/systemd/system/sallyport.service.d/soon.conf
+systemctl daemon-reload
 
 sallyport init --endpoint 127.0.0.1:51820
 systemctl start sallyport
@@ -108,7 +119,7 @@ sallyport status | grep -q '^alice'
 grep -q '^SALLYPORT_OFFLOADS=all' /etc/default/sallyport
 said "is upgraded: the same key, the same clients, another process"
 
-apt-get -qq remove -y sallyport >/dev/null
+dpkg --remove sallyport >/dev/null
 ! systemctl is-active --quiet sallyport
 [ -e /etc/sallyport/sallyport.yaml ] && [ -e /var/lib/private/sallyport/state.db ]
 dpkg --purge sallyport | grep -q 'stays'
@@ -126,6 +137,7 @@ STORY
 umount "$machine/proc"
 cat >"$folder/boot" <<'BOOT'
 set -e
+mount --bind "$1" "$1"
 cd "$1"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -143,7 +155,11 @@ random 1 8
 urandom 1 9
 net/tun 10 200
 NODES
-exec env -i container=test chroot . /lib/systemd/systemd --system --show-status=0
+# systemd of Debian 13 does not begin in a chroot.
+mkdir -p .outside
+pivot_root . .outside
+umount -l /.outside
+exec env -i container=test /lib/systemd/systemd --system --show-status=0
 BOOT
 say "started with its systemd"
 unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child bash "$folder/boot" "$machine" >>"$log" 2>&1 &
