@@ -14,7 +14,7 @@ export class PresenceMemory {
   private revision = 0
 
   meet(hello: Hello, dateMs: number): Meeting {
-    const { about, clients, draining, gateway, known, master, port } = hello
+    const { about, address, clients, draining, gateway, known, master, port } = hello
     const before = this.heartbeats.get(gateway) ?? null
     const epoch = hello.epoch ?? Math.max(dateMs, (before?.epoch ?? 0) + 1)
     const masterSince = master === "no" ? null : master === "claim" ? dateMs : (before?.masterSince ?? dateMs)
@@ -25,7 +25,7 @@ export class PresenceMemory {
       clients,
       masterSince,
       heir: null,
-      address: `192.0.2.${100 + gateway}`,
+      address: address ?? `192.0.2.${100 + gateway}`,
       port,
       draining,
       about

@@ -23,7 +23,7 @@ const maxAheadMs = 86_400_000
  */
 export const meetSite =
   (
-    { about, clients, draining, epoch, gateway, known, master, port, sightings }: Hello,
+    { about, address, clients, draining, epoch, gateway, known, master, port, sightings }: Hello,
     tell: (problem: string) => Effect.Effect<void>
   ): Work<Meeting> =>
   (query) =>
@@ -38,7 +38,8 @@ export const meetSite =
         master === "claim",
         port,
         draining,
-        said
+        said,
+        address
       ])
       const [own] = yield* decodeOwn(beaten)
       if (sightings.length > 0) yield* query(see, [gateway, own.epoch, PgTypes.json(sightings.map(fromSighting))])
@@ -108,7 +109,8 @@ const decodeAbout = Schema.decodeUnknownOption(Schema.fromJsonString(AboutGatewa
 const beat = `
   INSERT INTO sallyport.heartbeat AS was (gateway, epoch, at, clients, master_since, address, port, draining, about)
   SELECT $1, coalesce($2, now), now, $3, CASE WHEN $4 THEN now END,
-    CASE WHEN NOT inet_client_addr() <<= ANY ('{127.0.0.0/8, ::1}'::inet[]) THEN host(inet_client_addr()) END, $6, $7, $8
+    coalesce($9, CASE WHEN NOT inet_client_addr() <<= ANY ('{127.0.0.0/8, ::1}'::inet[]) THEN host(inet_client_addr()) END),
+    $6, $7, $8
   FROM (SELECT ${now} AS now) AS clock
   ON CONFLICT (gateway) DO UPDATE SET
     epoch = coalesce($2, greatest(excluded.epoch, was.epoch + 1)), at = excluded.at, clients = excluded.clients, heir = NULL,

@@ -60,6 +60,8 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
       const due = yield* Queue.sliding<void>(1)
       const seen = yield* Queue.sliding<void>(1)
       let policy: GatewayConfig | null = null
+      /** Where the others reach this one, as they were told. */
+      let reachedAt: string | null | undefined
       /** The connection over which it met the site last. */
       let connectedSince: number | null = null
       let metAt = yield* monotonicMillis
@@ -136,6 +138,25 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
         yield* dataPlane.send(order)
       })
 
+      /** Whether the others can hand something to this one, as far as this host knows. */
+      const checkReach = Effect.fnUntraced(function* (address: string | null, advertise: string | null) {
+        if (address === reachedAt) return
+        reachedAt = address
+        const fix = "add advertise: to the file, with this host's address"
+        if (advertise !== null) return
+        if (address === null) {
+          return yield* Effect.logWarning(
+            `the other gateways do not know where this one is, as PostgreSQL sees it at loopback: nothing can be handed to it — ${fix}`
+          )
+        }
+        const addresses = yield* Effect.orElseSucceed(host.ownAddresses, () => [address])
+        if (!addresses.includes(address)) {
+          yield* Effect.logWarning(
+            `the other gateways look for this one at ${address}, where PostgreSQL sees it, which is no address of this host — ${fix}`
+          )
+        }
+      })
+
       const meet = Effect.gen(function* () {
         if (site === null) return
         const { gateway } = yield* site.shared.standing
@@ -161,16 +182,15 @@ export const layer: Layer.Layer<never, never, DataPlane | HostNetwork | Presence
           policy: policyOf?.version ?? null,
           readAt: readAt?.store ?? null
         }
-        const hello = { ...ownership.hello(gateway, config.listenPort), about }
+        const { advertise } = config
+        const hello = { ...ownership.hello(gateway, config.listenPort), address: advertise, about }
         const answer = yield* Effect.result(answered(store.meet(hello)))
         if (Result.isFailure(answer)) return yield* miss(site.shared, answer.failure.message)
         metAt = yield* monotonicMillis
-        yield* tellSiblings({
-          _tag: "SetSiblings",
-          gateway,
-          draining: draining.isOn,
-          siblings: draining.see(answer.success, gateway, hello.draining)
-        })
+        const siblings = draining.see(answer.success, gateway, hello.draining)
+        yield* tellSiblings({ _tag: "SetSiblings", gateway, draining: draining.isOn, siblings })
+        const own = answer.success.heartbeats.find((one) => one.gateway === gateway)
+        if (own !== undefined && siblings.length > 0) yield* checkReach(own.address, advertise)
         yield* carryOut(gateway, ownership.see(answer.success, metAt))
         if (!answer.success.last || ownership.hasNews) {
           yield* Effect.sleep(pageTime)

@@ -23,6 +23,8 @@ export interface Examined {
   readonly kind: "file" | "portal"
   /** The PostgreSQL of its site; `null`: it is alone. */
   readonly site: PostgresAddress | null
+  /** Where others of the site reach it, by its file. */
+  readonly advertise: string | null
 }
 
 /** A look at something: what is there, or why it could not be looked at, in words. */

@@ -1,15 +1,22 @@
 /** What `doctor` makes of a gateway's site: its PostgreSQL, the clocks, and the address that clients dial. Pure. */
+import { isOnThisHost, type PostgresAddress } from "../config/postgresAddress.ts"
 import type { DoctorFacts, Examined, HostFacts, SiteHostFact } from "./doctorFacts.ts"
 import { fail, type Judged, pass, warn } from "./doctorRow.ts"
 import type { StatusReport } from "./statusReport.ts"
 import { list } from "./textTable.ts"
 
 /** That a site is away, or a gateway of it silent, is among the troubles of the gateway itself. */
-export const judgeSite = (facts: DoctorFacts, { site }: Examined, host: HostFacts): ReadonlyArray<Judged> => {
-  if (site === null) return []
+export const judgeSite = (facts: DoctorFacts, wanted: Examined, host: HostFacts): ReadonlyArray<Judged> => {
+  if (wanted.site === null) return []
   const hosts = judgeHosts(facts.siteHosts)
   const standing = facts.gateway._tag === "Runs" ? facts.gateway.report.site : undefined
-  return standing === undefined ? hosts : [...hosts, ...judgeClock(standing), ...judgeAddress(facts, standing, host)]
+  if (standing === undefined) return hosts
+  return [
+    ...hosts,
+    ...judgeClock(standing),
+    ...judgeReach(standing, wanted.site, wanted.advertise),
+    ...judgeAddress(facts, standing, host)
+  ]
 }
 
 type Standing = NonNullable<StatusReport["site"]>
@@ -22,6 +29,22 @@ const judgeHosts = (hosts: ReadonlyArray<SiteHostFact>): ReadonlyArray<Judged> =
     if (!isAnyWritten) return fail(problem)
     return isStandby ? pass(`PostgreSQL at ${at} is a standby`) : warn(problem)
   })
+}
+
+const judgeReach = (
+  { gateways }: Standing,
+  { hosts }: PostgresAddress,
+  advertise: string | null
+): ReadonlyArray<Judged> => {
+  if (!gateways.some(({ own }) => !own)) return []
+  const near = hosts.find(({ host }) => isOnThisHost(host))
+  if (advertise !== null || near === undefined) return []
+  return [
+    warn(
+      `PostgreSQL is reached at ${near.host}, so the other gateways do not know where this one is: drain hands nothing over`,
+      "add advertise: to the file, with this host's address"
+    )
+  ]
 }
 
 /** Stock clients take no handshake that is dated before the last one, be it another gateway's. */

@@ -11,10 +11,10 @@ import type { Examined } from "./doctorFacts.ts"
 import { routedNetworks } from "./endpointInside.ts"
 
 export const examinedFile = (config: GatewayConfig): Examined => {
-  const { device, endpoint, listenHttp, listenPort, network, resolvers, state, stateDir } = config
+  const { advertise, device, endpoint, listenHttp, listenPort, network, resolvers, state, stateDir } = config
   const plan = hostPlanOf(Standalone.tunnelPlanOf(config), { device, mtu: network.mtu, listenPort })
   const routed = routedNetworks(config)
-  return { kind: "file", plan, stateDir, listenHttp, resolvers, endpoint, routed, site: state }
+  return { kind: "file", plan, stateDir, listenHttp, resolvers, endpoint, routed, site: state, advertise }
 }
 
 /** Which addresses of its range the portal gives the gateway is not known before it is asked; any will do here. */
@@ -24,5 +24,15 @@ export const examinedPortal = (config: FirezoneConfig): Examined => {
   const plan = hostPlanOf(Portal.tunnelPlanOf(config, gateway4, gateway6), { device, mtu, listenPort })
   const routed = routedNetworks({ network: defaultRanges, resources: [] })
   const endpoint = portalEndpoint(apiUrl)
-  return { kind: "portal", plan, stateDir, listenHttp, resolvers: new Map(), endpoint, routed, site: null }
+  return {
+    kind: "portal",
+    plan,
+    stateDir,
+    listenHttp,
+    resolvers: new Map(),
+    endpoint,
+    routed,
+    site: null,
+    advertise: null
+  }
 }

@@ -94,6 +94,8 @@ export interface GatewayConfig {
   readonly stateDir: string
   /** What the gateways of a site share; `null`: this one is alone. */
   readonly state: PostgresAddress | null
+  /** Where they reach this one; `null`: where PostgreSQL sees it. */
+  readonly advertise: string | null
   readonly controlSocket: string
   readonly device: string
   /** What the tunnel DNS server does with names under no resource. */

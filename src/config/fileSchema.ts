@@ -105,6 +105,7 @@ export const ConfigFile = Schema.Struct({
   state: Schema.optionalKey(text(parsePostgresAddress)),
   site: Schema.optionalKey(text(values.parseIdentifier)),
   sites: Schema.optionalKey(Schema.Record(Schema.String, SiteFile)),
+  advertise: Schema.optionalKey(text(values.parseAdvertised)),
   state_dir: Schema.optionalKey(text(values.parsePath(4000))),
   control_socket: Schema.optionalKey(text(values.parsePath(94))),
   device: Schema.optionalKey(text(values.parseDevice)),

@@ -94,7 +94,7 @@ const decode = (text: string): string => {
 
 const isName = (text: string): boolean => /^[\w.@-]{1,63}$/.test(text)
 
-const isOnThisHost = (host: string): boolean => {
+export const isOnThisHost = (host: string): boolean => {
   const address = parseAddress(host)
   return host === "localhost" || (address !== undefined && isLoopback(address))
 }

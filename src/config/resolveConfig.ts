@@ -102,6 +102,10 @@ export const resolveConfig = (
   if (sites !== null) checkSplit([...grants.map((grant) => ({ ...grant, site: sites.own })), ...elsewhere], report)
   const areElsewhere = new Set(elsewhere.map(({ resource }) => resource))
 
+  if (file.advertise !== undefined && file.state === undefined) {
+    report(["advertise"], "there are no other gateways", "add state: with the site's PostgreSQL, or remove advertise")
+  }
+
   const warnings: Array<Problem> = []
   if (problems.length === 0) {
     const warn: Report = (path, cause, fix, key) => {
@@ -132,6 +136,7 @@ export const resolveConfig = (
     trackUdp: file.track_udp ?? true,
     fwmark: file.fwmark ?? null,
     state: file.state ?? null,
+    advertise: file.advertise ?? null,
     stateDir: file.state_dir ?? defaultStateDir,
     controlSocket: file.control_socket ?? defaultControlSocket,
     device: file.device ?? GatewayConfig.defaultDevice,

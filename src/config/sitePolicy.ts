@@ -33,6 +33,7 @@ const owners = {
   trackUdp: "gateway",
   stateDir: "gateway",
   state: "gateway",
+  advertise: "gateway",
   controlSocket: "gateway",
   device: "gateway",
   logLevel: "gateway",

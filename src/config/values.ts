@@ -9,7 +9,19 @@ import * as DomainPattern from "../model/DomainPattern.ts"
 import type { PortFilter } from "../model/PortFilter.ts"
 import type { ResolverServer, ServerIdentity } from "../model/ResolverSet.ts"
 import type { Target } from "../model/Target.ts"
-import { formatAddress, formatNetwork, isIpv4, mask, parseAddress, parseNetwork } from "../packet/address.ts"
+import {
+  formatAddress,
+  formatNetwork,
+  isBroadcast,
+  isIpv4,
+  isLinkLocal,
+  isLoopback,
+  isMulticast,
+  isUnspecified,
+  mask,
+  parseAddress,
+  parseNetwork
+} from "../packet/address.ts"
 import type { HostPort } from "./GatewayConfig.ts"
 import { quote } from "./problem.ts"
 
@@ -175,6 +187,15 @@ export const parseAddressText = (text: string): Parsed<string> => {
   const address = parseAddress(text)
   return address === undefined
     ? complain(`${quote(text)} is not an IP address`, "write for example 100.64.0.10 or fd00:2021:1111::a")
+    : Result.succeed(formatAddress(address))
+}
+
+/** One by which others reach this host. */
+export const parseAdvertised = (text: string): Parsed<string> => {
+  const address = parseAddress(text)
+  return address === undefined ||
+    [isBroadcast, isLinkLocal, isLoopback, isMulticast, isUnspecified].some((is) => is(address))
+    ? complain(`${quote(text)} is no address by which other hosts reach this one`, "write for example 10.20.0.1")
     : Result.succeed(formatAddress(address))
 }
 

@@ -167,7 +167,7 @@ export class Ownership {
   }
 
   /** What to say now, what was said without an answer included. */
-  hello(gateway: number, port: number): Omit<Hello, "about"> {
+  hello(gateway: number, port: number): Omit<Hello, "about" | "address"> {
     this.gateway = gateway
     for (const client of this.saying) this.untold.add(client)
     if (this.claim === "said") this.claim = "due"

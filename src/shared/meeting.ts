@@ -30,7 +30,7 @@ export interface Heartbeat {
   readonly masterSince: number | null
   /** Who calls its clients, if it was silent. */
   readonly heir: number | null
-  /** Where others reach its WireGuard port: as the engine sees it; `null`: not known. */
+  /** Where others reach its WireGuard port: as it says, or as the engine sees it; `null`: not known. */
   readonly address: string | null
   /** `null`: an older version, which can be handed nothing. */
   readonly port: number | null
@@ -48,7 +48,8 @@ export interface Hello {
   readonly clients: number
   /** Whether it has the virtual address; `claim`: it was told so just now. */
   readonly master: "claim" | "keep" | "no"
-  /** Of WireGuard. */
+  /** Where others reach its WireGuard port; `null`: as the engine sees it. */
+  readonly address: string | null
   readonly port: number
   /** It gives its clients away. */
   readonly draining: boolean

@@ -19,7 +19,8 @@ const wanted: Examined = {
     ["the network", "100.96.0.0/11"],
     ["the resource lab", "10.20.0.0/16"]
   ],
-  site: null
+  site: null,
+  advertise: null
 }
 
 const healthy: DoctorFacts = {
@@ -127,6 +128,23 @@ describe("the doctor's sheet", () => {
     const master = { virtualAddress: { state: "MASTER", since: 0 }, gateways: [{ ...other, own: true, master: true }] }
 
     it("says nothing of it where there is none", () => assert.deepStrictEqual(of(running, "site"), []))
+
+    it("says when the others cannot know where this one is", () => {
+      const db = { host: "db1", port: 5432 }
+      const near = { host: "::1", port: 5433 }
+      const rows = (hosts: ReadonlyArray<typeof db>, advertise: string | null, gateways = [other]) => {
+        const facts = told({ gateways }, 0)
+        return of({ ...facts, wanted: { ...wanted, site: { ...site, hosts }, advertise } }, "site").filter((row) =>
+          row.includes("advertise")
+        )
+      }
+      assert.deepStrictEqual(rows([db, near], null), [
+        "warn PostgreSQL is reached at ::1, so the other gateways do not know where this one is: drain hands nothing over → add advertise: to the file, with this host's address"
+      ])
+      assert.deepStrictEqual(rows([db, near], "10.0.0.5"), [])
+      assert.deepStrictEqual(rows([db, near], null, [{ ...other, own: true }]), [])
+      assert.deepStrictEqual(rows([db], null), [])
+    })
 
     it("passes hosts of PostgreSQL as long as one of them is written to, and fails them when none is", () => {
       const written = { at: "db1:5432", tookMs: 4, problem: null, isStandby: false }

@@ -117,6 +117,11 @@ describe("a correct sallyport.yaml", () => {
     ])
   })
 
+  it("says where the other gateways of a site reach this one", () => {
+    const at = (address: string) => good(`endpoint: a:1\nstate: postgres://db1\nadvertise: "${address}"`).advertise
+    assert.deepStrictEqual(["10.0.0.5", "2001:DB8:0::5"].map(at), ["10.0.0.5", "2001:db8::5"])
+  })
+
   it("says where the dashboard is, or that there is none, and how the log is written", () => {
     const listenHttp = (value: string) => good(`endpoint: a:1\nlisten_http: ${value}`).listenHttp
 
@@ -158,6 +163,7 @@ describe("a correct sallyport.yaml", () => {
       fwmark: null,
       trackUdp: true,
       state: null,
+      advertise: null,
       stateDir: "/var/lib/sallyport",
       controlSocket: "/run/sallyport/sallyport.sock",
       device: "sallyport0",
@@ -531,6 +537,16 @@ state: postgres://db1
       "a socket path too long for the kernel",
       `${base}control_socket: /${"a".repeat(94)}\n`,
       /the path is longer than 94 bytes/
+    ],
+    [
+      "an address that leads other hosts to themselves",
+      `${base}state: postgres://db1\nadvertise: "::1"\n`,
+      /^s\.yaml:5:12: advertise: "::1" is no address by which other hosts reach this one — write for example 10\.20\.0\.1$/
+    ],
+    [
+      "where others reach it when there are none",
+      `${base}advertise: 10.0.0.5\n`,
+      /^s\.yaml:4:\d+: there are no other gateways — add state: with the site's PostgreSQL, or remove advertise$/
     ],
     ["a device name too long for the kernel", `${base}device: abcdefghijklmnop\n`, /is not a device name/],
     [

@@ -96,7 +96,7 @@ export class Gateway {
   meet(): void {
     if (this.ownership === null || this.site.time - this.metAt < meetMs) return
     this.metAt = this.site.time
-    const hello = { ...this.ownership.hello(this.no, 51_820), about: null }
+    const hello = { ...this.ownership.hello(this.no, 51_820), address: null, about: null }
     if (!this.isReaching) return this.tell(this.ownership.miss(this.now))
     const meeting = this.site.engine.meet(hello, this.site.date)
     const { call, flapping, heirless, resumes, rivals, tell } = this.ownership.see(meeting, this.now)

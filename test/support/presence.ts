@@ -51,6 +51,9 @@ interface Options {
   readonly reachable?: () => boolean
   readonly addresses?: ReadonlyArray<string>
   readonly clients?: ReadonlyArray<number>
+  /** Where it says that it is, and its host's address where PostgreSQL sees it. */
+  readonly advertise?: string
+  readonly seenAt?: string
   readonly store?: (live: Layer.Layer<PresenceStore>) => Layer.Layer<PresenceStore>
   /** Another process is this gateway. */
   readonly isTaken?: boolean
@@ -59,17 +62,29 @@ interface Options {
 export const start = Effect.fnUntraced(function* (
   memory: PresenceMemory,
   no: number,
-  { addresses = [virtual], clients = [1, 2], isTaken = false, reachable, store = (live) => live }: Options = {}
+  {
+    addresses = [virtual],
+    advertise,
+    clients = [1, 2],
+    seenAt = `192.0.2.${100 + no}`,
+    isTaken = false,
+    reachable,
+    store = (live) => live
+  }: Options = {}
 ): Effect.fn.Return<Gateway, never, Scope.Scope> {
   const standing = Effect.succeed({ gateway: no, blocks: [], cursor: null, readAt: null })
   const shared = { standing, store: Effect.succeed({ _tag: "Connected", at: "memory", sinceMs: 0 }) }
-  const policy = { version: 1, config: { ...config, clients: clients.map(configured) }, site: null }
+  const policy = {
+    version: 1,
+    config: { ...config, advertise: advertise ?? null, clients: clients.map(configured) },
+    site: null
+  }
   const layer = PresenceLive.layer.pipe(
     Layer.provideMerge([DataPlaneRecording.layer, VirtualAddressLive.layer]),
     Layer.provide([
       store(PresenceStoreMemory.layer(memory, reachable)),
       Layer.mock(Registry, { current: () => policy }),
-      Layer.mock(HostNetwork, { ownAddresses: Effect.succeed(addresses) }),
+      Layer.mock(HostNetwork, { ownAddresses: Effect.succeed([...addresses, seenAt]) }),
       Layer.succeed(Site, { shared, source: { isTaken } } as unknown as SiteMember)
     ])
   )

@@ -74,6 +74,7 @@ export const configOf = (resources: ReadonlyArray<Resource>, over: Partial<Gatew
     trackUdp: true,
     stateDir: "",
     state: null,
+    advertise: null,
     controlSocket: "",
     device: "sallyport0",
     otherNames: "forward",

@@ -156,6 +156,7 @@ const warmUpConfig = (): GatewayConfig => {
     controlSocket: "",
     device: "",
     otherNames: "forward",
+    advertise: null,
     listenHttp: null,
     metricsPerClient: false,
     logLevel: "Info",

@@ -61,6 +61,7 @@ const fixedSettings: ReadonlyArray<readonly [string, (config: GatewayConfig) => 
 
 const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unknown]> = [
   ["endpoint", ({ endpoint }) => endpoint],
+  ["advertise", ({ advertise }) => advertise],
   ["sites", ({ sites }) => sites],
   ["zones", ({ zones }) => zones.map((zone) => ({ ...zone, clients: zone.clients && [...zone.clients] }))],
   ["search", ({ search }) => search],

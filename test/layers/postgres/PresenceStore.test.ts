@@ -38,6 +38,7 @@ const hello = (gateway: number, more: Partial<Hello> = {}): Hello => ({
   epoch: null,
   clients: 0,
   master: "no",
+  address: null,
   port: 51_820,
   draining: false,
   about: null,
@@ -98,6 +99,20 @@ for (const [name, makeSite] of [
         })
         assert.isAbove(later.epoch, first.epoch)
         assert.isAtLeast(later.dateMs, again.dateMs)
+      })
+    )
+
+    it.live("tells where a gateway is reached, as it says itself", () =>
+      Effect.gen(function* () {
+        const { a, b } = yield* twoGateways
+        const addressOf = Effect.map(
+          b.meet(hello(1)),
+          ({ heartbeats }) => heartbeats.find((one) => one.gateway === 0)?.address
+        )
+        yield* a.meet(hello(0, { address: "2001:db8::5" }))
+        assert.strictEqual(yield* addressOf, "2001:db8::5")
+        yield* a.meet(hello(0))
+        assert.strictEqual(yield* addressOf, name === "in memory" ? "192.0.2.100" : null)
       })
     )
 

@@ -94,6 +94,7 @@ describe("several sites in one PostgreSQL", { timeout: 60_000 }, () => {
         epoch: null,
         clients: 0,
         master: "no",
+        address: null,
         port: 51_820,
         draining: false,
         about: null,

@@ -18,6 +18,7 @@ const stranger: Hello = {
   epoch: 1,
   clients: 0,
   master: "no",
+  address: null,
   port: 51_820,
   draining: false,
   about: null,

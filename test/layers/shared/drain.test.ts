@@ -203,3 +203,62 @@ it.effect("a gateway that is drained calls nobody, and does again when it is not
     assert.lengthOf((yield* a.told).called, 2)
   })
 )
+
+describe("where the others reach a gateway", () => {
+  it.effect("is what it advertises, else where PostgreSQL sees it", () =>
+    Effect.gen(function* () {
+      const memory = new PresenceMemory()
+      const a = yield* start(memory, 0, { advertise: "10.0.0.5" })
+      const b = yield* start(memory, 1)
+      yield* pass(3)
+      const reached = (gateway: Gateway) =>
+        Effect.map(gateway.siblings, (order) => order!.siblings.map(({ address }) => address))
+      assert.deepStrictEqual(yield* reached(a), ["192.0.2.101"])
+      assert.deepStrictEqual(yield* reached(b), ["10.0.0.5"])
+    })
+  )
+
+  it.effect("is told to be wrong, once, where that is no address of its host and it advertises none", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const memory = new PresenceMemory()
+        const said = () => lines.filter((line) => line.includes("advertise"))
+        yield* start(memory, 0, { seenAt: "10.9.9.9" })
+        yield* pass(5)
+        assert.deepStrictEqual(said(), [])
+        yield* start(memory, 1)
+        yield* start(memory, 2, { seenAt: "10.9.9.9", advertise: "10.9.9.8" })
+        yield* pass(70)
+        assert.lengthOf(said(), 1)
+        assert.include(
+          said()[0],
+          "the other gateways look for this one at 192.0.2.100, where PostgreSQL sees it, which is no address of this host — add advertise: to the file, with this host's address"
+        )
+      })
+    )
+  )
+
+  it.effect("is told not to be known where PostgreSQL sees it at loopback", () =>
+    withLogLines((lines) =>
+      Effect.gen(function* () {
+        const memory = new PresenceMemory()
+        const near = (live: Layer.Layer<PresenceStore>) =>
+          Layer.effect(
+            PresenceStore,
+            Effect.map(PresenceStore, (store) => ({
+              ...store,
+              meet: (hello) =>
+                Effect.map(store.meet(hello), (meeting) => ({
+                  ...meeting,
+                  heartbeats: meeting.heartbeats.map((one) => ({ ...one, address: null }))
+                }))
+            }))
+          ).pipe(Layer.provide(live))
+        for (const no of [0, 1]) yield* start(memory, no, { store: near })
+        yield* pass(70)
+        const said = lines.filter((line) => line.includes("the other gateways do not know where this one is"))
+        assert.lengthOf(said, 2)
+      })
+    )
+  )
+})
