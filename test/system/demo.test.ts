@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { attemptCommand, runCommand } from "../../layers/lab/command.ts"
 import { startProcess } from "../../layers/lab/process.ts"
+import { inPairs } from "../support/inPairs.ts"
 import { isRunning } from "../support/isRunning.ts"
 
 const bin = fileURLToPath(new URL("../../src/bin.ts", import.meta.url))
@@ -53,17 +54,14 @@ it.live(
 )
 
 for (const step of ["accept", "icmp", "heal"] as const) {
-  it.live(
-    `notices a gateway that breaks the promise of "${step}", names the step and ends with an error`,
-    () =>
-      Effect.gen(function* () {
-        const { code, stderr, stdout } = yield* demo("--json", "--break", step)
+  inPairs(`notices a gateway that breaks the promise of "${step}", names the step and ends with an error`, () =>
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* demo("--json", "--break", step)
 
-        assert.isAbove(code, 0, stdout)
-        assert.include(`${stdout}${stderr}`, `step "${step}" failed`)
-        assert.deepInclude(yield* lastLine(stdout), { ok: false, failed: step })
-      }),
-    { timeout: 110_000 }
+      assert.isAbove(code, 0, stdout)
+      assert.include(`${stdout}${stderr}`, `step "${step}" failed`)
+      assert.deepInclude(yield* lastLine(stdout), { ok: false, failed: step })
+    })
   )
 }
 
@@ -77,40 +75,34 @@ const portalSteps = [
   /client {2,}asks again, is authorized again, and has the page/
 ]
 
-it.live(
-  "tells the story of a portal's gateway, with the relay's part in it",
-  () =>
-    Effect.gen(function* () {
-      const { code, stderr, stdout } = yield* demo("--portal")
+inPairs("tells the story of a portal's gateway, with the relay's part in it", () =>
+  Effect.gen(function* () {
+    const { code, stderr, stdout } = yield* demo("--portal")
 
-      assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
-      for (const told of portalSteps) assert.match(stdout, told)
-      assert.match(stdout, /client {2,}reads on through a relay; the way was changed within/)
-      assert.include(stdout, "That was all of it")
-    }),
-  { timeout: 110_000 }
+    assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
+    for (const told of portalSteps) assert.match(stdout, told)
+    assert.match(stdout, /client {2,}reads on through a relay; the way was changed within/)
+    assert.include(stdout, "That was all of it")
+  })
 )
 
-it.live(
-  "leaves the relay's part out of a portal's story where there is no coturn, and says so",
-  () =>
-    Effect.gen(function* () {
-      const hidden = 'mount --bind /dev/null "$(command -v turnserver)"; exec "$@"'
-      const { code, stderr, stdout } = yield* attemptCommand(
-        ["unshare", "--mount", "sh", "-ec", hidden, "sh", process.execPath, bin, "demo", "--portal"],
-        { timeout: "100 seconds" }
-      )
+inPairs("leaves the relay's part out of a portal's story where there is no coturn, and says so", () =>
+  Effect.gen(function* () {
+    const hidden = 'mount --bind /dev/null "$(command -v turnserver)"; exec "$@"'
+    const { code, stderr, stdout } = yield* attemptCommand(
+      ["unshare", "--mount", "sh", "-ec", hidden, "sh", process.execPath, bin, "demo", "--portal"],
+      { timeout: "100 seconds" }
+    )
 
-      assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
-      for (const told of portalSteps) assert.match(stdout, told)
-      assert.include(stdout, "There is no coturn on this machine")
-      assert.include(stdout, "Without coturn the part about relays is left out.")
-      assert.notInclude(stdout, "reads on through a relay")
-    }),
-  { timeout: 110_000 }
+    assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
+    for (const told of portalSteps) assert.match(stdout, told)
+    assert.include(stdout, "There is no coturn on this machine")
+    assert.include(stdout, "Without coturn the part about relays is left out.")
+    assert.notInclude(stdout, "reads on through a relay")
+  })
 )
 
-it.live("refuses a portal's story in JSON, in one line", () =>
+inPairs("refuses a portal's story in JSON, in one line", () =>
   Effect.gen(function* () {
     const { code, stderr, stdout } = yield* demo("--portal", "--json")
 
@@ -119,27 +111,24 @@ it.live("refuses a portal's story in JSON, in one line", () =>
   })
 )
 
-it.live(
-  "leaves nothing behind when it is interrupted in the middle",
-  () =>
-    Effect.gen(function* () {
-      const child = yield* startProcess([process.execPath, bin, "demo"])
-      let line = ""
-      while (!line.includes("asks the gateway")) line = yield* Queue.take(child.lines)
-      const namespaces = yield* runCommand(["ip", "netns", "list"])
-      const own = namespaces.split("\n").filter((name) => name.startsWith(`sallyport-lab-${child.pid}-`))
-      const pids = yield* Effect.forEach(own, (name) => runCommand(["ip", "netns", "pids", name.split(" ")[0] ?? ""]))
-      const children = pids.join("").trim().split("\n").map(Number)
+inPairs("leaves nothing behind when it is interrupted in the middle", () =>
+  Effect.gen(function* () {
+    const child = yield* startProcess([process.execPath, bin, "demo"])
+    let line = ""
+    while (!line.includes("asks the gateway")) line = yield* Queue.take(child.lines)
+    const namespaces = yield* runCommand(["ip", "netns", "list"])
+    const own = namespaces.split("\n").filter((name) => name.startsWith(`sallyport-lab-${child.pid}-`))
+    const pids = yield* Effect.forEach(own, (name) => runCommand(["ip", "netns", "pids", name.split(" ")[0] ?? ""]))
+    const children = pids.join("").trim().split("\n").map(Number)
 
-      process.kill(child.pid, "SIGINT")
-      yield* child.exit
+    process.kill(child.pid, "SIGINT")
+    yield* child.exit
 
-      assert.strictEqual(own.length, 3)
-      assert.isAtLeast(children.length, 6)
-      assert.notInclude(yield* runCommand(["ip", "netns", "list"]), `sallyport-lab-${child.pid}-`)
-      for (const pid of children) assert.isFalse(isRunning(pid), `process ${pid} is still there`)
-    }).pipe(Effect.scoped),
-  { timeout: 60_000 }
+    assert.strictEqual(own.length, 3)
+    assert.isAtLeast(children.length, 6)
+    assert.notInclude(yield* runCommand(["ip", "netns", "list"]), `sallyport-lab-${child.pid}-`)
+    for (const pid of children) assert.isFalse(isRunning(pid), `process ${pid} is still there`)
+  }).pipe(Effect.scoped)
 )
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -180,7 +169,7 @@ it.live(
   { timeout: 110_000 }
 )
 
-it.live("tells an ordinary user in one line why there is no story, and what helps", () =>
+inPairs("tells an ordinary user in one line why there is no story, and what helps", () =>
   Effect.gen(function* () {
     const directory = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "sallyport-user-"))),
