@@ -18,8 +18,9 @@ export const lookAtPolicy =
   (query) =>
     Effect.gen(function* () {
       const held = [inForce?.version ?? null, inForce?.token ?? null]
-      if (gateway !== null) yield* query(hold, [gateway, ...held])
-      const [policy] = yield* decodeAll(PolicyRow, yield* query(newest, [known]), tell)
+      const rows =
+        gateway === null ? query(newest, [known]) : query(`WITH held AS (${hold}) ${newest}`, [known, gateway, ...held])
+      const [policy] = yield* decodeAll(PolicyRow, yield* rows, tell)
       return policy ?? null
     })
 
@@ -61,8 +62,8 @@ export const policyHolders =
     )
 
 const hold = `
-  UPDATE sallyport.gateway SET policy_version = $2, policy_token = $3::uuid
-  WHERE no = $1 AND (policy_version, policy_token) IS DISTINCT FROM ($2::bigint, $3::uuid)`
+  UPDATE sallyport.gateway SET policy_version = $3, policy_token = $4::uuid
+  WHERE no = $2 AND (policy_version, policy_token) IS DISTINCT FROM ($3::bigint, $4::uuid)`
 
 /** No more of a text comes than shows that it is too long. */
 const newest = `

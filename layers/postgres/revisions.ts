@@ -29,12 +29,11 @@ export const headOf = (query: Query) =>
     Effect.flatMap(decodeNewest),
     Effect.map(([row]) => row)
   )
-const newest = `
+export const newest = `
   SELECT rev::float8 AS head, token::text, extract(epoch FROM now())::float8 * 1000 AS ms
   FROM sallyport.revision ORDER BY rev DESC LIMIT 1`
-const decodeNewest = Schema.decodeUnknownEffect(
-  Schema.Tuple([Schema.Struct({ head: Schema.Int, token: Schema.String, ms: Schema.Finite })])
-)
+export const Newest = Schema.Struct({ head: Schema.Int, token: Schema.String, ms: Schema.Finite })
+const decodeNewest = Schema.decodeUnknownEffect(Schema.Tuple([Newest]))
 /** A row, if the store still has what was read up to there. */
 export const isKept = "SELECT FROM sallyport.revision WHERE rev = $1 AND token::text = $2"
 
