@@ -18,6 +18,8 @@ export interface PostgresOptions {
   readonly standbyOf?: Postgres
   /** The network namespace and the address there that it is served at; default: this one's loopback. */
   readonly within?: { readonly namespace: string; readonly address: string }
+  /** So many at a time; default: 50. */
+  readonly connections?: number
   /** What was committed is on the disk; default: it is lost with the machine, not with the process. */
   readonly durable?: boolean
   /** Where its directory is made; default: where temporary files are. */
@@ -104,7 +106,7 @@ export const startPostgres: (options?: PostgresOptions) => Effect.Effect<Postgre
       "shared_buffers=16MB",
       // In files of the directory, which goes as a whole.
       "dynamic_shared_memory_type=mmap",
-      "max_connections=50"
+      `max_connections=${options.connections ?? 50}`
     ]
     if (options.certificate !== undefined) {
       for (const part of ["cert", "key"] as const) {
