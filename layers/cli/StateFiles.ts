@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import { load } from "../../src/cli/load.ts"
 import { StateFiles } from "../../src/cli/StateFiles.ts"
 
@@ -11,5 +12,21 @@ export const layer: Layer.Layer<StateFiles> = Layer.succeed(StateFiles, {
   restore: Effect.fnUntraced(function* (stateDir, file) {
     const { restoreState } = yield* load(() => import("../host/stateBackup.ts"))
     return yield* Effect.scoped(restoreState(stateDir, file))
+  }),
+  importNames: Effect.fnUntraced(function* (config, other, file, options) {
+    const { importState } = yield* load(() => import("../host/importState.ts"))
+    const { readKept } = yield* load(() => import("../shared/keptPolicy.ts"))
+    const { withPolicy } = yield* load(() => import("../../src/config/sitePolicy.ts"))
+    // Who its clients are the site says, where it has said so.
+    const kept = config.state === null ? null : yield* readKept(config.stateDir)
+    const inForce = kept === null ? Result.succeed(config) : withPolicy(config, kept.text, "the policy of the site")
+    return yield* Effect.scoped(
+      importState(
+        Result.getOrElse(inForce, () => config),
+        other,
+        file,
+        options
+      )
+    )
   })
 })

@@ -1,6 +1,8 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type { GatewayConfig } from "../config/GatewayConfig.ts"
 import type { StateError } from "../host/StateStore.ts"
+import type { NameImport } from "../shared/importNames.ts"
 import type { LoadError } from "./load.ts"
 
 /** What a copy of the state holds. */
@@ -23,7 +25,7 @@ export interface Restored extends StateSummary {
   readonly slotsLost: boolean
 }
 
-/** The state of a gateway as files. A gateway may run beside `backup`, and none beside `restore`. */
+/** The state of a gateway as files. A gateway may run beside `backup`, and none beside the others. */
 export class StateFiles extends Context.Service<
   StateFiles,
   {
@@ -35,5 +37,12 @@ export class StateFiles extends Context.Service<
     ) => Effect.Effect<StateSummary, StateError | LoadError>
     /** Puts a backup in the place of the state, which is kept beside it. */
     readonly restore: (stateDir: string, file: string) => Effect.Effect<Restored, StateError | LoadError>
+    /** Takes over names of a backup of `other`, which was alone: all that can be, or with `dryRun` none. */
+    readonly importNames: (
+      config: GatewayConfig,
+      other: GatewayConfig,
+      file: string,
+      options: { readonly dryRun: boolean }
+    ) => Effect.Effect<NameImport, StateError | LoadError>
   }
 >()("sallyport/cli/StateFiles") {}

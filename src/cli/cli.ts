@@ -15,6 +15,7 @@ import { forgetGateway } from "./forgetGateway.ts"
 import { genkey } from "./genkey.ts"
 import { key } from "./key.ts"
 import { log } from "./log.ts"
+import { importNames } from "./import.ts"
 import { init } from "./init.ts"
 import { pubkey } from "./pubkey.ts"
 import { reload } from "./reload.ts"
@@ -46,6 +47,7 @@ export const cli = Command.make("sallyport").pipe(
     clientConfig,
     backup,
     restore,
+    importNames,
     key,
     vipNotify,
     drain,

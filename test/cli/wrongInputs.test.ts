@@ -68,6 +68,8 @@ const wrongWords: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["forget-gateway", /^sallyport: number is missing — see sallyport forget-gateway --help$/],
   ["forget-gateway 40000", /^sallyport: number: 40000 is no gateway's — they go from 0 to 255, /],
   ["restore a b", /"b" is more than sallyport restore takes/],
+  ["import", /^sallyport: file is missing — see sallyport import --help$/],
+  ["import $D/copy", /--of is missing/],
   ["connect", /connect takes either a file or --portal — name one of them$/],
   ["connect $D/a.conf --portal", /either a file or --portal/],
   ["connect --portal --dns", /--device and --dns are for a file — leave them out with --portal$/],
@@ -118,12 +120,14 @@ const refused: ReadonlyArray<readonly [line: string, says: RegExp]> = [
   ["backup $D/copy", /^sallyport: there is no state in \S+state: name the configuration of the gateway with -c$/],
   ["restore $D/none", /^sallyport: \S+none does not exist: check the path$/],
   ["restore $D/a.conf", /^sallyport: \S+a\.conf is damaged or not a state file: /],
+  ["import $D/copy --of $D/none.yaml", /none\.yaml does not exist — /],
+  ["import $D/copy --of $D/s.yaml", /^sallyport: there is no state in \S+state: start the gateway once before$/],
   ["connect $D/none.conf", /none\.conf does not exist — /],
   ["connect $D/b.conf", /^\S+b\.conf:7:1: Endpoint: "nowhere" is not host:port — /]
 ]
 
 const asks =
-  /^(?:client(?:-config)?|init|reload|log|status|backup|restore|explain|doctor|bugreport|key|vip-notify|forget-gateway) /
+  /^(?:client(?:-config)?|init|reload|log|status|backup|restore|import|explain|doctor|bugreport|key|vip-notify|forget-gateway) /
 /** The configuration, where the row names none. */
 const complete = (line: string): ReadonlyArray<string> =>
   `${line}${asks.test(`${line} `) && !/ -c | --socket /.test(line) ? " -c $D/s.yaml" : ""}`
