@@ -106,12 +106,15 @@ state: postgres://sallyport@${inner.dns.v4}:${postgres.port}/${database}?sslroot
   } satisfies Site
 })
 
-/** The same, with one key at both gateways and the LAN's way to clients by the site's address. */
-export const startSite = Effect.gen(function* () {
+/** The same, with one key at both gateways. */
+export const startSiteOf = Effect.fnUntraced(function* (options: SiteOptions) {
   const { directory } = yield* Lab
   yield* oneKey(directory)
-  return yield* startSiteWithoutKey()
+  return yield* startSiteWithoutKey(options)
 })
+
+/** The same, with the LAN's way to clients by the site's address. */
+export const startSite = startSiteOf({})
 
 /** As `sallyport backup` and `restore` carry it. */
 const oneKey = (directory: string) =>
