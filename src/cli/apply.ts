@@ -45,26 +45,28 @@ export const apply = Command.make(
     const tell = (answer: Omit<Answer, "changes">, more: ReadonlyArray<string>) =>
       Console.log(json ? JSON.stringify({ ...answer, changes }) : [...lines, ...more].join("\n"))
     const is = policy === null ? "the site has no policy yet" : `policy ${policy.version} of the site says the same`
-    if (policy !== null && lines.length === 0 && !isOutrun) {
-      return yield* tell({ version: policy.version, written: false, gateways: [] }, [`${is}: nothing is written`])
-    }
+    const isSame = policy !== null && lines.length === 0 && !isOutrun
     if (dryRun) {
-      const over = policy === null ? is : `policy ${policy.version} is the newest one`
+      const over = isSame || policy === null ? is : `policy ${policy.version} is the newest one`
       return yield* tell({ version: policy?.version ?? null, written: false, gateways: [] }, [
         `${over}; nothing is written`
       ])
     }
-    const version = yield* store.apply({ text, by: yield* stores.author, compared: policy?.token ?? null })
+    const version = isSame
+      ? policy
+      : yield* store.apply({ text, by: yield* stores.author, compared: policy?.token ?? null })
     if (version === null) return yield* overtaken(store)
     const { gateways, tookMs } = yield* whoHas(store, version)
     const late = gateways.flatMap(({ gateway, has }) => (has ? [] : [gateway]))
     const inForce = `policy ${version.version} is in force at`
-    yield* tell({ version: version.version, written: true, gateways }, [
+    const outcome =
       gateways.length === 0
         ? `policy ${version.version} is written; no gateway lives, and each takes it when it comes`
         : late.length === 0
           ? `${inForce} all ${counted(gateways.length, "living gateway")} after ${tookMs} ms`
           : `${inForce} ${gateways.length - late.length} of ${counted(gateways.length, "living gateway")}`
+    yield* tell({ version: version.version, written: !isSame, gateways }, [
+      isSame ? `${is}; nothing is written` : outcome
     ])
     if (late.length > 0) {
       return yield* new ControlError({

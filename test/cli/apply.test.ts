@@ -83,7 +83,7 @@ describe("sallyport apply", () => {
 
       assert.match(tried.text, /added {4}clients alice, bob\n[^]*the site has no policy yet; nothing is written$/)
       assert.isNull(before)
-      assert.strictEqual(same.text, "policy 1 of the site says the same: nothing is written")
+      assert.strictEqual(same.text, "policy 1 of the site says the same; nothing is written")
       assert.match(wrong.error ?? "", /^policy\.yaml:4:.*carol/)
       assert.match(unheld.error ?? "", /^policy\.yaml:5:.* the test expects allowed, but /)
       assert.strictEqual(yield* versionOf(site), 1)
@@ -107,6 +107,10 @@ describe("sallyport apply", () => {
 
       assert.match(error ?? "", /^gateway 1 does not go by policy 1 after 2\d{3} ms — sallyport status there says why$/)
       assert.isAbove(asked, 10)
+      // Nor does who applies the same again take it for done.
+      const again = yield* run({ ...site.policyStore, holders }, file())
+      assert.strictEqual(again.text, "policy 1 of the site says the same; nothing is written")
+      assert.match(again.error ?? "", /^gateway 1 does not go by policy 1 after /)
       const { gateways, version, written } = yield* Schema.decodeEffect(
         Schema.fromJsonString(Schema.Struct({ gateways: Schema.Unknown, version: Schema.Int, written: Schema.Boolean }))
       )(text)
@@ -194,7 +198,7 @@ ${more}`
       ])
       assert.match((yield* applied(sites("tokyo", build("tcp/80")))).join(), / alice: build .*tcp\/80.*tcp\/443/)
       assert.deepStrictEqual(yield* applied(sites("berlin", build("tcp/80"))), [
-        "policy 3 of the site says the same: nothing is written"
+        "policy 3 of the site says the same; nothing is written"
       ])
       assert.include(yield* applied(sites("berlin", build("tcp/80", "berlin"))), "changed  resource build")
       assert.include(yield* applied(sites("tokyo")), "removed  resource build")
