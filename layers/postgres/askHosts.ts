@@ -7,7 +7,7 @@ import { formatHostPort } from "../../src/packet/endpoint.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
 import { connect } from "./connect.ts"
 
-/** Nothing is written, and the connections are closed again. */
+/** Nothing is written, and the connections are closed again. One after the other, since only one name is looked up at a time. */
 export const askHosts = (address: PostgresAddress) =>
   Effect.forEach(
     address.hosts,
@@ -21,6 +21,5 @@ export const askHosts = (address: PostgresAddress) =>
         isStandby: Result.isFailure(tried) && tried.failure.reason === "Standby"
       }
       return fact
-    }),
-    { concurrency: "unbounded" }
+    })
   )
