@@ -27,6 +27,8 @@ export const agreeOnSites = Effect.fnUntraced(function* (at: string, query: Quer
     )
   }
   const { all } = sites
+  // First of all: what was said wrongly stays for ever, too.
+  yield* contradiction(at, before, all)
   if (all.some((site) => !before.some(({ number }) => number === site.number))) {
     const moved = yield* changing(
       query,
@@ -46,7 +48,15 @@ export const agreeOnSites = Effect.fnUntraced(function* (at: string, query: Quer
       )
     }
   }
-  for (const { name, number } of yield* read) {
+  yield* contradiction(at, yield* read, all)
+})
+
+const contradiction = Effect.fnUntraced(function* (
+  at: string,
+  known: ReadonlyArray<SiteNumber>,
+  all: ReadonlyArray<SiteNumber>
+) {
+  for (const { name, number } of known) {
     const wrong = all.find((site) => (site.name === name) !== (site.number === number))
     if (wrong !== undefined) return yield* otherNumber(at, { name, number }, wrong)
   }
