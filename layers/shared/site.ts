@@ -57,6 +57,12 @@ export const layer = (
 /** PostgreSQL gives a connection up that it has not heard of for 5 s. */
 const takenMs = 30_000
 
+/**
+ * Blocks that a gateway has of another site's slice, at most: names there get addresses whether they exist or not, and what one
+ * gateway has leased no other one ever gets.
+ */
+const mostForeign = 16
+
 interface Parts {
   readonly source: SiteSource
   readonly zones: SlotZones
@@ -98,9 +104,13 @@ const member = ({ isUsable, numbers, policy, source, zones }: Parts) =>
       /** Whether no name of before it was here is left at a slot of others; a disk may keep some for a while. */
       let areWithdrawn = spans.length > 0
 
+      /** The own zone is one of the spans. */
+      const mayLease = (at: number) =>
+        at === source.site || spans.filter(({ from }) => zones.siteOf(from) === at).length <= mostForeign
+
       const ask = Effect.fnUntraced(function* (gateway: number) {
         for (const [at, count] of next) {
-          if (source.wantsMore(count, at)) yield* store.lease(gateway, zones.blocks(at))
+          if (source.wantsMore(count, at) && mayLease(at)) yield* store.lease(gateway, zones.blocks(at))
         }
         const current = policy()
         const names = exactNames(current, source.site)
