@@ -108,10 +108,10 @@ const findRouteNames = (text: string, redactor: Redactor): void => {
 }
 
 /** Maps in the file whose keys are names. */
-const named = new Set(["clients", "resources", "resolvers", "zones", "records"])
+const named = new Set(["clients", "resources", "resolvers", "sites", "zones", "records"])
 /** Keys whose values are none of anybody's names. */
 const plain = new Set(
-  "ports expect expires order ip_family firewall other_names log_level log_format reload device fwmark ttl mtu listen".split(
+  "ports expect expires order ip_family firewall other_names log_level log_format reload device fwmark ttl mtu listen number".split(
     " "
   )
 )
@@ -149,15 +149,15 @@ const findStateNames = (address: string, redactor: Redactor): void => {
 const identifying = new Set(
   (
     "client clients name publicKey tunnel4 tunnel6 endpoint endpoints resource resources domain resolver proxyIps addresses " +
-    "address real network server"
+    "address real network server host by"
   ).split(" ")
 )
 
 /** Fields whose values are words of the gateway's own, whatever clients are called. */
 const own = new Set(["_tag", "state", "path", "kind", "gatewayKey", "cause", "protocol"])
 
-/** Fields that cite what others have written: rules of the host's own firewall, messages of PostgreSQL. */
-const citing = new Set(["likely", "fix", "wrong"])
+/** Fields that cite what others have written: rules of the host's own firewall, messages of PostgreSQL, a refused policy. */
+const citing = new Set(["likely", "fix", "wrong", "why"])
 
 /** `asked`: a name in it is what a client has asked for, within its rights or not. */
 const redactDocument = (value: unknown, redactor: Redactor, key = "", asked = false): unknown => {
