@@ -62,7 +62,7 @@ const fixedSettings: ReadonlyArray<readonly [string, (config: GatewayConfig) => 
 const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unknown]> = [
   ["endpoint", ({ endpoint }) => endpoint],
   ["advertise", ({ advertise }) => advertise],
-  ["sites", ({ sites }) => sites],
+  ["sites", ({ sites }) => sites && { ...sites, elsewhere: sites.elsewhere.map(withoutClients) }],
   ["zones", ({ zones }) => zones.map((zone) => ({ ...zone, clients: zone.clients && [...zone.clients] }))],
   ["search", ({ search }) => search],
   ["records", ({ records }) => [...records]],
@@ -73,6 +73,13 @@ const settings: ReadonlyArray<readonly [string, (config: GatewayConfig) => unkno
   ["reload", ({ reload }) => reload],
   ["metrics_per_client", ({ metricsPerClient }) => metricsPerClient]
 ]
+
+/** What its clients are is compared by itself: a hundred thousand pairs are as many texts of a client. */
+const withoutClients = ({ clients, site, ...right }: NonNullable<GatewayConfig["sites"]>["elsewhere"][number]) => ({
+  ...right,
+  site: site.name,
+  clients: ids(clients)
+})
 
 export const policyDifference = (before: GatewayConfig, after: GatewayConfig): PolicyDifference => {
   const differs = ([, of]: (typeof settings)[number]) => !isSame(of(before), of(after))
