@@ -44,7 +44,7 @@ export const agreeOnSites = Effect.fnUntraced(function* (at: string, query: Quer
         "Failed",
         at,
         "its only site has given addresses that would be those of other sites",
-        "let the sites begin with another database"
+        "let the sites begin with another database and new state directories"
       )
     }
   }

@@ -76,7 +76,9 @@ export const followPolicy = Effect.fnUntraced(function* (
     told = site?.version ?? 0
     yield* site === null
       ? Effect.logWarning(
-          "no policy was applied to the site: this gateway's file counts — sallyport apply FILE changes that"
+          refused === null
+            ? "no policy was applied to the site: this gateway's file counts — sallyport apply FILE changes that"
+            : "this gateway goes by no policy of the site: its own file counts, with all rights that it gives"
         )
       : Effect.logInfo(
           `policy ${site.version} of the site is in force: what the file says of clients, resources and names does not count`

@@ -26,7 +26,9 @@ export const readKept = Effect.fnUntraced(function* (stateDir: string) {
   const found = file._tag === "Failure" ? null : lastLine.exec(file.success)
   if (found === null) {
     const why = file._tag === "Failure" ? `it cannot be read (${file.failure})` : "it is not whole"
-    yield* Effect.logError(`${path} does not count: ${why} — PostgreSQL tells the site's policy again`)
+    yield* Effect.logError(
+      `${path} does not count: ${why}; until PostgreSQL tells the site's policy again this gateway's own file counts`
+    )
     return null
   }
   const [, version, token = "", at, by = ""] = found

@@ -163,7 +163,11 @@ const siteLine = (
 
 const policyLines = ({ policy }: NonNullable<StatusReport["site"]>, at: number): ReadonlyArray<string> => {
   if (policy === undefined) return []
-  if (policy.inForce === null) return ["policy of its own file: none was applied to the site"]
+  if (policy.inForce === null) {
+    return [
+      `policy of its own file: ${policy.refused === null ? "none was applied to" : "it goes by none of"} the site`
+    ]
+  }
   const { at: appliedAt, by, version } = policy.inForce
   return [`policy ${version} of the site, applied by ${by} ${formatAge(at - appliedAt)} ago`]
 }
