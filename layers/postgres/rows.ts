@@ -22,7 +22,7 @@ export const Change = Schema.Struct({
   gone: Schema.Boolean
 })
 
-export const Numbered = Schema.Struct({ no: Schema.Int })
+const Numbered = Schema.Struct({ no: Schema.Int })
 export const decodeNumber = Schema.decodeUnknownEffect(Numbered)
 
 /** `tell` gets what is wrong with one, in one line. */

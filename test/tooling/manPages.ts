@@ -19,13 +19,14 @@ const silent: Console.Console = { ...globalThis.console, log: () => {} }
 const helpOf = (path: ReadonlyArray<string>): Effect.Effect<CommandHelp> =>
   Effect.suspend(() => {
     let doc: HelpDoc.HelpDoc | undefined
-    const noting = CliOutput.layer({
-      ...CliOutput.defaultFormatter(),
-      formatHelpDoc: (said) => {
-        doc = said
-        return ""
-      }
-    })
+    const noting = CliOutput.layer(
+      Object.assign(CliOutput.defaultFormatter(), {
+        formatHelpDoc: (said: HelpDoc.HelpDoc) => {
+          doc = said
+          return ""
+        }
+      })
+    )
     const asked = Command.runWith(cli, { version: "" })([...path.slice(1), "--help"]).pipe(
       Effect.provide([noting, NodeServices.layer]),
       Effect.provideService(Console.Console, silent),
