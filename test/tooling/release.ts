@@ -54,7 +54,7 @@ const make = async (version: string): Promise<void> => {
   for (const processor of ["amd64", "arm64"])
     run([process.execPath, "test/tooling/packageDeb.ts", "--arch", processor, "--out", folder])
   const changelog = Fs.readFileSync(Path.join(root, "CHANGELOG.md"), "utf8")
-  write("CHANGES.md", `${changesOf(changelog, version)!.text}\n`)
+  write("CHANGES.txt", `${changesOf(changelog, version)!.text}\n`)
   const provenance = {
     version,
     commit: run(["git", "rev-parse", "HEAD"]).trim(),
