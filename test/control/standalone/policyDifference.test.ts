@@ -16,7 +16,7 @@ const other = (value: unknown): unknown => {
   if (typeof value === "string") return `${value}x`
   if (value instanceof Map) return new Map([["other", []]])
   if (Array.isArray(value)) return value.length > 0 ? [] : [{ domain: "corp", resolver: "corp", clients: null }]
-  return { host: "192.0.2.9", port: 9 }
+  return { host: "192.0.2.9", port: 9, elsewhere: [] }
 }
 
 const isEmpty = ({
@@ -34,6 +34,20 @@ const isEmpty = ({
 describe("the difference of two policies", () => {
   it("is nothing where the file says the same", () => {
     assert.isTrue(isEmpty(policyDifference(config, configOf([cidrResource("10.0.0.0/8")]))))
+  })
+
+  it("sees whose a right at another site is", () => {
+    const [grant] = config.grants
+    const { endpoint, gateway4, gateway6 } = config
+    const tokyo = { name: "tokyo", number: 1, endpoint, publicKey: "", gateway4, gateway6 }
+    const withClients = (clients: GatewayConfig["clients"]): GatewayConfig => ({
+      ...config,
+      sites: { own: { ...tokyo, name: "berlin" }, all: [tokyo], elsewhere: [{ ...grant!, clients, site: tokyo }] }
+    })
+    const { clients } = config
+    assert.isNotEmpty(clients)
+    assert.isTrue(isEmpty(policyDifference(withClients(clients), withClients([...clients]))))
+    assert.deepStrictEqual(policyDifference(withClients(clients), withClients([])).settings, ["sites"])
   })
 
   it("has each grant that is new, gone or another, in whatever order the files have them", () => {
