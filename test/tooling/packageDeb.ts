@@ -109,7 +109,8 @@ strip(Path.join(stage, home, "bin/node"))
 
 put("usr/bin/sallyport", text("deploy/debian/sallyport"), 0o755)
 put("usr/lib/systemd/system/sallyport.service", text("deploy/debian/sallyport.service"))
-put("etc/default/sallyport", text("deploy/debian/default"))
+// With a portal's token in it one day.
+put("etc/default/sallyport", text("deploy/debian/default"), 0o640)
 
 for (const help of await Effect.runPromise(allHelp())) {
   const page = manPage(help, { date, version: manifest.version })
