@@ -3,6 +3,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { load } from "../../src/cli/load.ts"
 import { StateFiles } from "../../src/cli/StateFiles.ts"
+import { StateError } from "../../src/host/StateStore.ts"
 
 export const layer: Layer.Layer<StateFiles> = Layer.succeed(StateFiles, {
   backup: Effect.fnUntraced(function* (stateDir, file, options) {
@@ -19,14 +20,12 @@ export const layer: Layer.Layer<StateFiles> = Layer.succeed(StateFiles, {
     const { withPolicy } = yield* load(() => import("../../src/config/sitePolicy.ts"))
     // Who its clients are the site says, where it has said so.
     const kept = config.state === null ? null : yield* readKept(config.stateDir)
-    const inForce = kept === null ? Result.succeed(config) : withPolicy(config, kept.text, "the policy of the site")
-    return yield* Effect.scoped(
-      importState(
-        Result.getOrElse(inForce, () => config),
-        other,
-        file,
-        options
-      )
-    )
+    const inForce =
+      kept === null ? Result.succeed(config) : withPolicy(config, kept.text, `policy ${kept.version} of the site`)
+    if (Result.isFailure(inForce)) {
+      const [first = ""] = inForce.failure.message.split("\n")
+      return yield* new StateError({ message: `nothing is taken over: ${first}` })
+    }
+    return yield* Effect.scoped(importState(inForce.success, other, file, options))
   })
 })

@@ -9,6 +9,7 @@ import { StateError } from "../../src/host/StateStore.ts"
 import { type GivenAlone, importNames, type NameImport, type Taker } from "../../src/shared/importNames.ts"
 import { maxSites, type SlotSpan, slotZones, spansOfFirst } from "../../src/shared/slotZones.ts"
 import { publicKeyOf } from "./keyText.ts"
+import { copyState, own, removeState } from "./stateCopy.ts"
 import { explainState } from "./stateErrors.ts"
 import { openStateFile, readKeys, readSite, type StateFile, syncPath } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
@@ -38,22 +39,22 @@ export const importState = Effect.fnUntraced(function* (
   return yield* Effect.try({
     try: (): NameImport => {
       const made = `${path}.imported`
-      remove(made)
+      removeState(made)
       try {
+        own(join(stateDir, "lock"), stateDir)
         // What is read may be of an older version, which opening it changes.
-        for (const suffix of ["", "-wal"])
-          if (suffix === "" || fs.existsSync(file + suffix)) fs.copyFileSync(file + suffix, made + suffix)
+        copyState(file, made)
         fs.chmodSync(made, 0o600)
         return opened(made, file, (theirs) =>
-          opened(path, path, (own) => {
-            compare(own, theirs, { config, other, file })
-            const names = importNames(takerOf(own, config), givenBy(theirs, other))
-            if (!dryRun && names.taken.length + names.reserved.size > 0) write(own, names)
+          opened(path, path, (ours) => {
+            compare(ours, theirs, { config, other, file })
+            const names = importNames(takerOf(ours, config), givenBy(theirs, other))
+            if (!dryRun && names.taken.length + names.reserved.size > 0) write(ours, names)
             return names
           })
         )
       } finally {
-        remove(made)
+        removeState(made)
         syncPath(stateDir)
       }
     },
@@ -169,8 +170,4 @@ const write = ({ database, statements }: StateFile, { reserved, taken }: NameImp
     if (database.isTransaction) database.exec("ROLLBACK")
     throw cause
   }
-}
-
-const remove = (path: string): void => {
-  for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
 }

@@ -7,11 +7,10 @@ import type { Restored, StateSummary } from "../../src/cli/StateFiles.ts"
 import { StateError } from "../../src/host/StateStore.ts"
 import { publicKeyOf } from "./keyText.ts"
 import { makeDirectory } from "./makeDirectory.ts"
+import { companions, copyState, own, removeState } from "./stateCopy.ts"
 import { explainState } from "./stateErrors.ts"
 import { checkStateFile, syncPath } from "./stateFile.ts"
 import { lockStateDirectory } from "./stateLock.ts"
-
-const companions = ["-wal", "-shm"]
 
 /**
  * One transaction of SQLite's reads all that is committed, in the log too, whether a gateway runs or not; the gateway goes
@@ -77,12 +76,11 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
   return yield* attempt(file, "read", (): Restored => {
     own(join(stateDir, "lock"), stateDir)
     const made = `${path}.restored`
-    remove(made)
+    removeState(made)
     try {
-      fs.copyFileSync(file, made)
-      fs.chmodSync(made, 0o600)
       // A plain copy of a directory has the log beside the file.
-      if (fs.existsSync(`${file}-wal`)) fs.copyFileSync(`${file}-wal`, `${made}-wal`)
+      copyState(file, made)
+      fs.chmodSync(made, 0o600)
       const summary = withDatabase(made, (database) => {
         checkStateFile(database, file)
         return summaryOf(database, file)
@@ -99,14 +97,14 @@ export const restoreState = Effect.fnUntraced(function* (stateDir: string, file:
       syncPath(made)
       if (kept !== null) own(kept, stateDir)
       // What it knows of its own slots is of the state before; all of it is read anew.
-      remove(join(stateDir, "site.db"))
+      removeState(join(stateDir, "site.db"))
       // SQLite would take it for the new file's.
       for (const suffix of companions) fs.rmSync(path + suffix, { force: true })
       fs.renameSync(made, path)
       syncPath(stateDir)
       return { ...summary, kept, before, slotsLost }
     } finally {
-      remove(made)
+      removeState(made)
     }
   }).pipe(Effect.tapError(() => Effect.sync(() => unmake(stateDir, added))))
 })
@@ -222,21 +220,9 @@ const readPresent = <A>(path: string, read: (database: DatabaseSync) => A): A | 
   }
 }
 
-/** Copied before anybody opens it: SQLite deletes the log of a file that it does not understand. */
 const keepBeside = (path: string): string | null => {
   if (!fs.existsSync(path)) return null
   const kept = `${path}.before-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`
-  for (const suffix of ["", "-wal"]) if (fs.existsSync(path + suffix)) fs.copyFileSync(path + suffix, kept + suffix)
+  copyState(path, kept)
   return kept
-}
-
-const remove = (path: string): void => {
-  for (const suffix of ["", ...companions]) fs.rmSync(path + suffix, { force: true })
-}
-
-/** Where root restores for a gateway's user, that one gets the file. */
-const own = (path: string, directory: string): void => {
-  const { gid, uid } = fs.statSync(directory)
-  const its = fs.statSync(path)
-  if (its.uid !== uid || its.gid !== gid) fs.chownSync(path, uid, gid)
 }

@@ -89,6 +89,24 @@ describe("import", () => {
     })
   )
 
+  it.effect("leaves nothing of root's where the state is another user's", () =>
+    Effect.gen(function* () {
+      const { here, take } = yield* twoGateways
+      // Who is not root is one.
+      const uid = process.getuid!() === 0 ? 54_321 : process.getuid!()
+      for (const name of [".", "state.db"]) fs.chownSync(join(here, name), uid, -1)
+      fs.rmSync(join(here, "lock"))
+
+      yield* take()
+
+      const owners = fs.readdirSync(here).map((name) => [name, fs.statSync(join(here, name)).uid])
+      assert.deepStrictEqual(owners, [
+        ["lock", uid],
+        ["state.db", uid]
+      ])
+    })
+  )
+
   it.effect("takes of a gateway of a site what is that one's own there, and names the rest", () =>
     Effect.gen(function* () {
       const { here, names, take } = yield* twoGateways
