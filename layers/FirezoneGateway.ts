@@ -71,7 +71,8 @@ export const runFirezoneGateway = Effect.fnUntraced(function* (
       ])
     )
     yield* serveHealth(config.healthAddress, "HEALTH_CHECK_ADDR")
-    yield* tellService
+    // Its tunnel is set up when the portal says how: a host that starts, or is upgraded, does not wait for that.
+    yield* tellService(["worker"])
     yield* Effect.logInfo("started").pipe(
       Effect.annotateLogs({ portal: new URL(config.apiUrl).host, id: firezoneId, name, publicKey })
     )

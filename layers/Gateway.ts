@@ -212,7 +212,7 @@ const gateway = (options: GatewayOptions, presence: PresenceLayer) =>
           Stream.runForEach(() => outlive(Effect.ignore(reload))),
           Effect.forkScoped
         )
-        yield* tellService
+        yield* tellService(["tunnel", "worker"])
         yield* Effect.logInfo("ready").pipe(Effect.annotateLogs({ port, device, publicKey, clients: clients.length }))
       })
       return Layer.effectDiscard(reported).pipe(Layer.provideMerge(services(registry, key, presence, options)))

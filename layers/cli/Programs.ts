@@ -28,6 +28,7 @@ const hangUps = Stream.callback<NodeJS.Signals>(
 /** Who has started us as a service is told how it is with us. */
 const asService = <A, E, R>(program: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
+    if (process.env["NOTIFY_SOCKET"] === undefined) return yield* program
     const { serviceManager } = yield* load(() => import("../host/ServiceManager.ts"))
     return yield* Effect.provideServiceEffect(program, ServiceManager, serviceManager(process.env))
   })

@@ -29,8 +29,10 @@ export const serviceManager = Effect.fnUntraced(function* (
     return null
   }
   let heard = true
+  let isReady = false
   return {
     watchdogMs: watchdogMs(env, pid),
+    isReady: () => isReady,
     tell: (notice) =>
       Effect.suspend(() => {
         const payload = new TextEncoder().encode(encodeNotice(notice, process.hrtime.bigint() / 1_000n))
@@ -39,7 +41,11 @@ export const serviceManager = Effect.fnUntraced(function* (
       }).pipe(
         Effect.retry({ ...patience, while: (error) => error === "EAGAIN" }),
         Effect.matchEffect({
-          onSuccess: () => Effect.sync(() => (heard = true)),
+          onSuccess: () =>
+            Effect.sync(() => {
+              isReady ||= notice.state === "ready"
+              return (heard = true)
+            }),
           onFailure: (error) => {
             const known = !heard
             heard = false

@@ -4,19 +4,21 @@ import { DataPlane } from "../../src/dataplane/DataPlane.ts"
 import { nextNotice, nothingTold } from "../../src/host/serviceStanding.ts"
 import { ServiceManager } from "../../src/host/ServiceManager.ts"
 import { monotonicMillis } from "../../src/loops/monotonic.ts"
+import type { ReadinessPart } from "../../src/monitor/readiness.ts"
 import { superviseForever } from "../../src/loops/superviseForever.ts"
 import { ready } from "./ready.ts"
 
 const lookEvery = "1 second"
 
-/** Ends with the scope; looks at once. */
-export const tellService = Effect.gen(function* () {
+/** Ends with the scope; looks at once. `needs`: without what the gateway is not ready. */
+export const tellService = Effect.fnUntraced(function* (needs: ReadonlyArray<ReadinessPart["part"]>) {
   const manager = yield* ServiceManager
   if (manager === null) return
   let told = nothingTold
   const look = Effect.gen(function* () {
     const clients = [...(yield* (yield* DataPlane).clients).values()]
     const standing = {
+      needs,
       parts: yield* ready,
       connected: clients.filter(({ connected }) => connected).length
     }

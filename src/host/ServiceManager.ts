@@ -6,18 +6,24 @@ import type { ServiceNotice } from "./serviceNotice.ts"
 export const ServiceManager = Context.Reference<{
   /** Yields whether it was told; that it cannot be is said in the log. */
   readonly tell: (notice: ServiceNotice) => Effect.Effect<boolean>
+  /** It has been told that we are ready. */
+  readonly isReady: () => boolean
   /** It takes us for dead when it is not told for so long that we are `alive`; `null`: it never does. */
   readonly watchdogMs: number | null
 } | null>("sallyport/host/ServiceManager", { defaultValue: () => null })
 
-/** The same, with the manager told while it runs. */
+/** The same, with the manager told while it runs: to who has not heard that we are ready it is a part of the start. */
 export const tellingReload = <A, E, R>(reload: Effect.Effect<A, E, R>): Effect.Effect<Effect.Effect<A, E, R>> =>
   Effect.map(ServiceManager, (manager) =>
     manager === null
       ? reload
-      : Effect.acquireUseRelease(
-          manager.tell({ state: "reloading" }),
-          () => reload,
-          () => manager.tell({ state: "ready" })
+      : Effect.suspend(() =>
+          manager.isReady()
+            ? Effect.acquireUseRelease(
+                manager.tell({ state: "reloading" }),
+                () => reload,
+                () => manager.tell({ state: "ready" })
+              )
+            : reload
         )
   )

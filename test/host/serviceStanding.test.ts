@@ -11,6 +11,7 @@ interface State {
 
 const standing = ({ configured = true, connected = 1, dns = true, worker = true }: State = {}): ServiceStanding => ({
   connected,
+  needs: ["tunnel", "worker"],
   parts: readiness({
     configured,
     dataPlaneCounters: { "worker.ready": Number(worker) },
@@ -43,6 +44,15 @@ describe("a service manager", () => {
       assert.deepStrictEqual(nextNotice(standing(state), waiting.told, null, 1_000)?.notice, { extendMs: 30_000 })
       assert.strictEqual(nextNotice(standing(), waiting.told, null, 2_000)?.notice.state, "ready")
     }
+  })
+
+  it("takes a gateway for ready that waits for its portal, and is told so", () => {
+    const waiting = { ...standing({ configured: false, connected: 0 }), needs: ["worker"] as const }
+
+    assert.deepStrictEqual(nextNotice(waiting, nothingTold, null, 0)?.notice, {
+      state: "ready",
+      status: "the tunnel has not been set up yet; 0 clients connected"
+    })
   })
 
   it("takes a gateway for ready whose DNS servers are silent, and is told so", () => {

@@ -36,6 +36,8 @@ describe("the service manager", () => {
       const named = `${yield* directory}/notify`
       const heard = yield* listenNotify(notifyAddress(named)!)
       const manager = yield* serviceManager({ NOTIFY_SOCKET: named })
+      yield* manager!.tell({ state: "ready" })
+      heard()
       const before = process.hrtime.bigint() / 1_000n
       const during: Array<string> = []
       const reload = Effect.andThen(
@@ -52,6 +54,22 @@ describe("the service manager", () => {
       assert.isAtLeast(Number(micros), Number(before))
       assert.isBelow(Number(micros), Number(before) + 60_000_000)
       assert.deepStrictEqual(heard(), ["READY=1"])
+    })
+  )
+
+  it.effect("is not told that a gateway is ready by a reload while it starts", () =>
+    Effect.gen(function* () {
+      const named = `${yield* directory}/notify`
+      const heard = yield* listenNotify(notifyAddress(named)!)
+      const manager = yield* serviceManager({ NOTIFY_SOCKET: named })
+
+      const reloaded = yield* Effect.provideService(
+        Effect.flatten(tellingReload(Effect.succeed("reloaded"))),
+        ServiceManager,
+        manager
+      )
+
+      assert.deepStrictEqual([reloaded, heard()], ["reloaded", []])
     })
   )
 
