@@ -139,6 +139,26 @@ block: [/home/${word()}/hosts]
       untold: 0,
       slots: { own: 512, used: 1 }
     },
+    sitePolicy: {
+      inForce: { version: 2, by: `${word()}@${word()}`, at: input.now },
+      refused: { why: `policy 3 of the site:4:2: unknown group "${word()}"; policy 2 goes on`, since: input.now }
+    },
+    presence: {
+      met: null,
+      owners: new Map(),
+      gateways: [
+        {
+          gateway: 2,
+          own: false,
+          alive: true,
+          heardAt: input.now,
+          clients: 1,
+          master: false,
+          draining: false,
+          about: { version: "9.9.9", host: word(), policy: 2, readAt: null }
+        }
+      ]
+    },
     controlPlane: {
       ...input.controlPlane,
       filtered: { count: 1, last: { client: alice, name: domain(), address: address(), why: "private", at: input.now } }

@@ -87,6 +87,46 @@ describe("of a client whose address has moved away from the gateway that it is a
     assert.strictEqual(site.gateways[1].count("inbound.no_session"), 1)
   })
 
+  it("what the other one has to look up first waits there, where the former one cannot be reached", () => {
+    const site = moved()
+    answer(site)
+    site.gateways[1].tell(addresses(1, 2, "Unasked"))
+    site.gateways[1].tell({
+      _tag: "SetSiblings",
+      gateway: 1,
+      draining: false,
+      siblings: [
+        { gateway: 0, address: null, port: 51_820, draining: false },
+        { gateway: 7, address: null, port: 51_820, draining: true }
+      ]
+    })
+    site.send(buildTcp({ source: tunnel4(1), destination: proxy4, sourcePort: 5_002, destinationPort: 7, flags: 0x10 }))
+    assert.strictEqual(site.gateways[1].count("outbound.parked"), 1)
+  })
+
+  it("a new session is no arrival: nothing is handed over for that", () => {
+    const site = moved()
+    answer(site)
+    site.pass(6_000)
+    site.gateways[1].tell(addresses(1, 2, "Unasked"))
+    site.rekey()
+    const before = site.gateways[1].count("hand_over.sent")
+    site.send(buildTcp({ source: tunnel4(1), destination: proxy4, sourcePort: 5_002, destinationPort: 7, flags: 0x10 }))
+    assert.strictEqual(site.gateways[1].count("hand_over.sent"), before)
+    assert.strictEqual(site.gateways[1].count("outbound.parked"), 1)
+  })
+
+  it("is reached by the former one itself, where the other one is gone", () => {
+    const site = moved()
+    site.send(asked)
+    forwarded(site)
+    site.gateways[0].tell({ _tag: "SetSiblings", gateway: 0, draining: false, siblings: [] })
+    site.moveAddress(0)
+    site.gateways[0].routeIn(replied)
+    assert.lengthOf(site.client.received, 1)
+    assert.deepStrictEqual(site.frames, [])
+  })
+
   it("what came from one gateway goes to none again", () => {
     const site = moved()
     site.gateways[0].tell({

@@ -123,6 +123,11 @@ export const makeTwoGateways = (keys: ReadonlyArray<Uint8Array | undefined> = []
       deliver()
     },
     deliver,
+    /** The client makes a new session. */
+    rekey: (): void => {
+      client.wireguard.initiate(client.peer, now, now)
+      deliver()
+    },
     pass: (milliseconds: number): void => {
       for (const end = now + milliseconds; now < end;) {
         now = Math.min(now + 100, end)

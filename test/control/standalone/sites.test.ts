@@ -1,15 +1,19 @@
 /** Gateways of two sites: whose slice of the proxy IPs a name has, and who translates it. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
-import { SiteMemory } from "../../../layers/memory/SharedStoreMemory.ts"
+import * as SharedStoreMemory from "../../../layers/memory/SharedStoreMemory.ts"
 import { defaultNetwork } from "../../../src/config/GatewayConfig.ts"
 import { proxyNetworks, slotCapacity, slotOf } from "../../../src/control/standalone/proxyPool.ts"
+import { StateStore } from "../../../src/host/StateStore.ts"
 import { maxSites, slotZones } from "../../../src/shared/slotZones.ts"
 import { dnsResource } from "../../support/access.ts"
-import { disk, startNames as start } from "../../support/memorySite.ts"
+import { aMoment, disk, memberOf, startNames as start } from "../../support/memorySite.ts"
 import { berlin, configAt, type Served, tokyo } from "../../support/memorySites.ts"
+import { openStore } from "../../support/sharedStore.ts"
 import { configOf, withLogLines } from "../../support/standalone.ts"
 
 const ranges = proxyNetworks(defaultNetwork)
@@ -22,7 +26,7 @@ const served: Served = {
 }
 
 const startBoth = Effect.fnUntraced(function* (of = served) {
-  const site = new SiteMemory()
+  const site = new SharedStoreMemory.SiteMemory()
   return {
     site,
     berlin: yield* start(site, yield* disk, configAt(berlin, of)),
@@ -84,11 +88,32 @@ describe("gateways of two sites", () => {
     })
   )
 
+  it.effect("use up no more than 16 blocks of another site, and of their own all that they need", () =>
+    Effect.gen(function* () {
+      const site = new SharedStoreMemory.SiteMemory()
+      const { directory, state } = yield* disk
+      const member = memberOf(site, directory, configAt(berlin, served)).pipe(Layer.provide(state))
+      const gateway = Context.get(yield* Layer.build(Layer.fresh(member)), StateStore)
+      const others = yield* openStore(SharedStoreMemory.layer(site))
+      for (const { number } of [berlin, tokyo]) {
+        const { from, to } = zones.block(zones.blocks(number).from)
+        for (let n = 0; n < 20; n++) {
+          yield* gateway.reserveSlots("alice", to - from, number)
+          yield* aMoment
+        }
+      }
+
+      const free = (number: number) => others.lease(0, zones.blocks(number))
+      assert.isAtLeast((yield* free(berlin.number))!, zones.blocks(berlin.number).from + 20)
+      assert.strictEqual(yield* free(tokyo.number), zones.blocks(tokyo.number).from + 16)
+    })
+  )
+
   it.effect("tell a name that has moved at an address of its new site, where it is translated", () =>
     Effect.gen(function* () {
       // No name is as old as the test clock's epoch.
       yield* TestClock.adjust("2 hours")
-      const site = new SiteMemory()
+      const site = new SharedStoreMemory.SiteMemory()
       const [ofBerlin, ofTokyo] = [yield* disk, yield* disk]
       const before = yield* Effect.scoped(
         Effect.gen(function* () {
@@ -114,7 +139,7 @@ describe("gateways of two sites", () => {
   it.effect("of which one leaves go on: it tells what it told, and gives no address that others give", () =>
     withLogLines((lines) =>
       Effect.gen(function* () {
-        const [site, of] = [new SiteMemory(), yield* disk]
+        const [site, of] = [new SharedStoreMemory.SiteMemory(), yield* disk]
         const others = [
           yield* start(site, yield* disk, configAt(berlin, served)),
           yield* start(site, yield* disk, configAt(tokyo, served))

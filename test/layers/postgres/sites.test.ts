@@ -53,6 +53,19 @@ describe("several sites in one PostgreSQL", { timeout: 60_000 }, () => {
     })
   )
 
+  it.live("keep nothing of a file that contradicts them", () =>
+    Effect.gen(function* () {
+      const { open } = yield* site
+      const [a, b, c] = [yield* open, yield* open, yield* open]
+      const rome = { name: "rome", number: 2 }
+      yield* a.signIn(signIn("a", at(0, berlin, tokyo)))
+
+      yield* refusal(b.signIn(signIn("b", at(0, berlin, { name: "tokio", number: 1 }, { ...rome, number: 3 }))))
+
+      yield* c.signIn(signIn("c", at(2, rome, berlin, tokyo)))
+    })
+  )
+
   it.live("come about beside one that was alone, whose blocks are nobody else's from then on", () =>
     Effect.gen(function* () {
       const { open } = yield* site

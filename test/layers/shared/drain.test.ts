@@ -69,9 +69,11 @@ describe("sallyport drain", () => {
     Effect.gen(function* () {
       const alone = yield* start(new PresenceMemory(), 0)
       yield* pass(2)
-      const { ms, said } = yield* drained(alone)
-      assert.strictEqual(said, nobodyElse)
-      assert.isAtLeast(ms, 10_000)
+      const running = yield* begin(alone)
+      yield* TestClock.adjust("9 seconds")
+      assert.deepInclude(alone.drain.standing(), { mayMove: false })
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(yield* Fiber.join(running), nobodyElse)
       assert.isNull(alone.drain.standing())
 
       const { a, b } = yield* two
@@ -122,6 +124,32 @@ describe("sallyport drain", () => {
       // Who asks again without it is told the truth; what was forced stays.
       assert.strictEqual((yield* drained(alone)).said, nobodyElse)
       assert.deepInclude(alone.drain.standing(), { mayMove: true })
+    })
+  )
+
+  it.effect("that was forced while another one waited goes on when that one is refused, or given up", () =>
+    Effect.gen(function* () {
+      for (const end of [Fiber.join, Fiber.interrupt] as const) {
+        const alone = yield* start(new PresenceMemory(), 0)
+        yield* pass(2)
+        const waiting = yield* begin(alone)
+        yield* TestClock.adjust("1 second")
+        yield* drained(alone, true)
+        yield* TestClock.adjust("11 seconds")
+        yield* end(waiting)
+        assert.deepInclude(alone.drain.standing(), { mayMove: true })
+      }
+    })
+  )
+
+  it.effect("is undone where the command that waits is given up", () =>
+    Effect.gen(function* () {
+      const alone = yield* start(new PresenceMemory(), 0)
+      yield* pass(2)
+      const waiting = yield* begin(alone)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(waiting)
+      assert.isNull(alone.drain.standing())
     })
   )
 
