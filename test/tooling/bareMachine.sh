@@ -38,13 +38,7 @@ mapfile -t commands < <(grep -oE '^npm ci && npm (run demo|test)\b' README.md)
 [ "${#commands[@]}" -eq 2 ] || fail "the README shows ${#commands[@]} commands that begin with npm ci, not two"
 
 # Packages come from where this machine gets its own, over its proxies, if any.
-mirror_of() { apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Component: main" "$@" | sed 1q; }
-mirror=$(mirror_of "Origin: Debian" "Label: Debian")
-if [ -z "$mirror" ]; then
-  timeout 300 apt-get -qq update
-  mirror=$(mirror_of "Origin: Debian" "Label: Debian")
-fi
-[ -n "$mirror" ] || fail "apt knows no Debian mirror — see /etc/apt/sources.list"
+mirror=$(bash test/tooling/debianMirror.sh) || fail "apt knows no Debian mirror — see /etc/apt/sources.list"
 eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
 [ -z "${http_proxy:-}" ] || export http_proxy
 [ -z "${https_proxy:-}" ] || export https_proxy

@@ -29,13 +29,7 @@ folder=$2
 machine=$folder/machine
 log=$folder/log
 
-mirror_of() { apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Component: main" "$@" | sed 1q; }
-mirror=$(mirror_of "Origin: Debian" "Label: Debian")
-if [ -z "$mirror" ]; then
-  timeout 300 apt-get -qq update
-  mirror=$(mirror_of "Origin: Debian" "Label: Debian")
-fi
-[ -n "$mirror" ] || fail "apt knows no Debian mirror — see /etc/apt/sources.list"
+mirror=$(bash test/tooling/debianMirror.sh) || fail "apt knows no Debian mirror — see /etc/apt/sources.list"
 
 say "a minimal $suite with systemd"
 mkdir "$machine"

@@ -3,13 +3,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Effect } from "effect"
-import * as Sqlite from "../../layers/host/StateStore.ts"
 import { version } from "../../layers/host/version.ts"
-import { StateStore } from "../../src/host/StateStore.ts"
+import type { StateStore } from "../../src/host/StateStore.ts"
 import { contentsOf, dump, releasesDirectory } from "../support/releases.ts"
-
-const life = <A, E>(path: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E>) =>
-  Effect.flatMap(StateStore, work).pipe(Effect.provide(Sqlite.layer(path), { local: true }))
+import { stateLife as life } from "../support/stateLife.ts"
 
 const mapping = (client: string, slot: number, domain: string) =>
   ({ client, resource: "wiki", domain, slot, lastUsedAt: 1_796_000_000_000.25 }) as const

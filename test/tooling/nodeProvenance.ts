@@ -44,8 +44,14 @@ const officialSum = async (archive: string, folder: string): Promise<string> => 
   }
 }
 
-/** Of each Node that the lock file has; throws when an installed one is another one than the project's. */
-export const nodeProvenance = async (root: string, from = official): Promise<ReadonlyArray<NodeProvenance>> => {
+/**
+ * Of each Node that the lock file has; throws when an installed one is another one than the project's.
+ * @param from where the project's archives are; `null`: nobody is asked
+ */
+export const nodeProvenance = async (
+  root: string,
+  from: string | null = official
+): Promise<ReadonlyArray<NodeProvenance>> => {
   const lock: Lock = JSON.parse(Fs.readFileSync(Path.join(root, "package-lock.json"), "utf8"))
   const told: Array<NodeProvenance> = []
   for (const [place, { integrity, version }] of Object.entries(lock.packages)) {
@@ -58,6 +64,10 @@ export const nodeProvenance = async (root: string, from = official): Promise<Rea
       continue
     }
     const sum = sha256(Fs.readFileSync(file))
+    if (from === null) {
+      told.push({ ...known, sha256: sum, official: "not compared: a trial asks nobody" })
+      continue
+    }
     const archive = `node-v${version}-${system}`
     const url = `${from}/v${version}/${archive}.tar.gz`
     const theirs = await officialSum(archive, `${from}/v${version}`).catch(reasonOf)

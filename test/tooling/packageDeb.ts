@@ -13,7 +13,9 @@ import { parseArgs } from "node:util"
 import { gzipSync } from "node:zlib"
 import * as Effect from "effect/Effect"
 import manifest from "../../package.json" with { type: "json" }
+import { commitTime } from "./commitTime.ts"
 import { allHelp, manPage, pageName } from "./manPages.ts"
+import { npm } from "./npm.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 /** What a package may have, in bytes. */
@@ -39,11 +41,13 @@ const { arch } = values
 const processor = processors.get(arch) ?? fail(`--arch ${arch} is not known — amd64 or arm64`)
 const out = Path.resolve(values.out ?? Path.join(root, "packages"))
 if (!Fs.existsSync(Path.join(root, "dist/src/bin.js"))) fail("dist is missing — npm run build")
+if (spawnSync("dpkg-deb", ["--version"], { timeout: 10_000 }).status !== 0)
+  fail("dpkg-deb is missing — apt-get install dpkg, or make the package on Debian")
 
 const run = (command: string, args: ReadonlyArray<string>, cwd = root): string =>
   execFileSync(command, args, { cwd, encoding: "utf8", timeout: 600_000, stdio: ["ignore", "pipe", "inherit"] })
 
-const epoch = Number(process.env["SOURCE_DATE_EPOCH"] ?? run("git", ["log", "-1", "--format=%ct"]))
+const epoch = Number(process.env["SOURCE_DATE_EPOCH"] ?? commitTime(root))
 const date = new Date(epoch * 1_000).toISOString().slice(0, 10)
 
 const work = Fs.mkdtempSync(Path.join(Os.tmpdir(), "sallyport-deb-"))
@@ -70,7 +74,8 @@ const modulesFor = (cpu: string): string => {
   for (const file of ["package.json", "package-lock.json"])
     Fs.copyFileSync(Path.join(root, file), Path.join(project, file))
   const only = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-  run("npm", ["ci", "--silent", ...only, "--os=linux", `--cpu=${cpu}`, "--libc=glibc"], project)
+  const [command, ...args] = npm("ci", "--silent", ...only, "--os=linux", `--cpu=${cpu}`, "--libc=glibc")
+  run(command, args, project)
   return Path.join(project, "node_modules")
 }
 

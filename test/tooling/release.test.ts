@@ -186,5 +186,7 @@ describe("the Node that is shipped", () => {
     assert.strictEqual(told[0]!.official, `not compared: ${archive}.tar.gz is not what SHASUMS256.txt says`)
     const unreachable = await nodeProvenance(root, "http://127.0.0.1:9")
     assert.match(unreachable[0]!.official, /^not compared: [^\n]+$/)
+    const [trial] = await nodeProvenance(root, null)
+    assert.deepStrictEqual(trial, { ...told[0], official: "not compared: a trial asks nobody" })
   })
 })

@@ -35,7 +35,7 @@ const sumsOf = (directory: string): string =>
     .map(([sum, name]) => `${sum}  ${name}\n`)
     .join("")
 
-const make = async (version: string): Promise<void> => {
+const make = async (version: string, isTrial: boolean): Promise<void> => {
   const seconds = commitTime(root)
   const run = ([command, ...args]: readonly [string, ...ReadonlyArray<string>]): string =>
     execFileSync(command, args, {
@@ -60,7 +60,7 @@ const make = async (version: string): Promise<void> => {
     commit: run(["git", "rev-parse", "HEAD"]).trim(),
     committed: new Date(seconds * 1000).toISOString(),
     madeWith: { node: process.versions.node, npm: run(npm("--version")).trim() },
-    ships: await nodeProvenance(root)
+    ships: await nodeProvenance(root, isTrial ? null : undefined)
   }
   write("provenance.json", `${JSON.stringify(provenance, null, 2)}\n`)
   write("SHA256SUMS", sumsOf(folder))
@@ -71,12 +71,13 @@ const make = async (version: string): Promise<void> => {
 
 const [flag, ...others] = process.argv.slice(2)
 if ((flag !== undefined && flag !== "--dry-run") || others.length > 0) fail("takes --dry-run, or nothing")
-const refusal = releaseRefusal(root, flag === "--dry-run")
+const isTrial = flag === "--dry-run"
+const refusal = releaseRefusal(root, isTrial)
 if (refusal !== undefined) fail(refusal)
 const version = versionIn(root)
 try {
-  await make(version)
-  if (flag === undefined) {
+  await make(version, isTrial)
+  if (!isTrial) {
     execFileSync("git", ["tag", "-a", `v${version}`, "-m", `Sallyport ${version}`], { cwd: root, timeout: 30_000 })
     process.stdout.write(`tagged v${version} — git push origin v${version}, and publish what is in release/\n`)
   }

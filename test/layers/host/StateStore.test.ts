@@ -12,6 +12,7 @@ import { openStateFile } from "../../../layers/host/stateFile.ts"
 import { lockStateDirectory } from "../../../layers/host/stateLock.ts"
 import * as Memory from "../../../layers/memory/StateStoreMemory.ts"
 import { StateStore } from "../../../src/host/StateStore.ts"
+import { stateLife as during } from "../../support/stateLife.ts"
 import { mapping, messageOf, stateStoreContract, use } from "../../support/stateStoreContract.ts"
 
 const directory = Effect.acquireRelease(
@@ -24,10 +25,6 @@ const newFile = Effect.map(directory, (path) => join(path, "new", "state.db"))
 /** One life of the gateway: opens the file, works, closes it. */
 const life = <A, E>(path: string, work: Effect.Effect<A, E, StateStore>) =>
   work.pipe(Effect.provide(Sqlite.layer(path), { local: true }))
-
-/** One life with its state at hand. */
-const during = <A, E>(path: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E>) =>
-  life(path, Effect.flatMap(StateStore, work))
 
 /** Of a client that never came. */
 const nowhere = { publicKey: null, endpoint: null, local: null, lastTai64n: null, sentTick: 0, gatewayKey: null }

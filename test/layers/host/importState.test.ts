@@ -7,9 +7,9 @@ import { join } from "node:path"
 import { importState } from "../../../layers/host/importState.ts"
 import { publicKeyOf } from "../../../layers/host/keyText.ts"
 import { backupState } from "../../../layers/host/stateBackup.ts"
-import * as Sqlite from "../../../layers/host/StateStore.ts"
 import { parseConfig } from "../../../src/config/parseConfig.ts"
-import { StateStore, type StoredMapping } from "../../../src/host/StateStore.ts"
+import type { StoredMapping } from "../../../src/host/StateStore.ts"
+import { stateLifeIn as life } from "../../support/stateLife.ts"
 import { key } from "../../config/fixtures.ts"
 
 const mapping = (slot: number, domain = `n${slot}.example`): StoredMapping => ({
@@ -30,10 +30,6 @@ ${more}`,
       "sallyport.yaml"
     )
   )
-
-/** One life of a gateway's state in `directory`. */
-const life = <A, E, R>(directory: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E, R>) =>
-  Effect.provide(Effect.flatMap(StateStore, work), Sqlite.layer(join(directory, "state.db")), { local: true })
 
 const keys = { privateKey: Buffer.alloc(32, 7).toString("base64"), ending: null }
 

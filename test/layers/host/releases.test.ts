@@ -5,10 +5,9 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import * as Sqlite from "../../../layers/host/StateStore.ts"
 import { version as current } from "../../../layers/host/version.ts"
-import { StateStore } from "../../../src/host/StateStore.ts"
 import { contentsOf, dump, releases } from "../../support/releases.ts"
+import { stateLife as life } from "../../support/stateLife.ts"
 
 const aPath = Effect.map(
   Effect.acquireRelease(
@@ -23,9 +22,6 @@ const write = (path: string, sql: string): void => {
   database.exec(sql)
   database.close()
 }
-
-const life = <A, E>(path: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E>) =>
-  Effect.flatMap(StateStore, work).pipe(Effect.provide(Sqlite.layer(path), { local: true }))
 
 describe.each(releases)("the state of version $version", ({ contents, state }) => {
   it.effect("is all there in this version, and still is in its next life", () =>

@@ -8,8 +8,8 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { publicKeyOf } from "../../../layers/host/keyText.ts"
 import { backupState, restoreState } from "../../../layers/host/stateBackup.ts"
-import * as Sqlite from "../../../layers/host/StateStore.ts"
-import { StateStore, type StoredMapping } from "../../../src/host/StateStore.ts"
+import type { StateStore, StoredMapping } from "../../../src/host/StateStore.ts"
+import { stateLifeIn as life } from "../../support/stateLife.ts"
 
 const room = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sallyport-backup-"))),
@@ -23,10 +23,6 @@ const mapping = (slot: number): StoredMapping => ({
   slot,
   lastUsedAt: 1_700_000_000_000
 })
-
-/** One life of a gateway's state in `directory`. */
-const life = <A, E, R>(directory: string, work: (store: StateStore["Service"]) => Effect.Effect<A, E, R>) =>
-  Effect.provide(Effect.flatMap(StateStore, work), Sqlite.layer(join(directory, "state.db")), { local: true })
 
 const publicKeyIn = (directory: string) =>
   life(directory, (store) => Effect.map(store.keys, ({ privateKey }) => publicKeyOf(privateKey)))
