@@ -111,6 +111,8 @@ export interface SetSiblings {
 export interface Sibling {
   /** 0…255. */
   readonly gateway: number
+  /** Of its life: with another one it begins anew, whatever its clock says. */
+  readonly epoch: number
   /** Where its WireGuard port is reached by the others; `null`: not known, until it is heard of. */
   readonly address: string | null
   readonly port: number

@@ -40,8 +40,8 @@ export class Draining {
       this.saidAt ??= dateMs
       for (const { at, gateway: no } of this.others) if (at > this.saidAt && !this.heard.has(no)) this.heard.set(no, at)
     }
-    return this.others.flatMap(({ address, draining, gateway: no, port }) =>
-      port === null ? [] : [{ gateway: no, address, port, draining }]
+    return this.others.flatMap(({ address, draining, epoch, gateway: no, port }) =>
+      port === null ? [] : [{ gateway: no, epoch, address, port, draining }]
     )
   }
 

@@ -96,8 +96,8 @@ describe("of a client whose address has moved away from the gateway that it is a
       gateway: 1,
       draining: false,
       siblings: [
-        { gateway: 0, address: null, port: 51_820, draining: false },
-        { gateway: 7, address: null, port: 51_820, draining: true }
+        { gateway: 0, epoch: 1, address: null, port: 51_820, draining: false },
+        { gateway: 7, epoch: 1, address: null, port: 51_820, draining: true }
       ]
     })
     site.send(buildTcp({ source: tunnel4(1), destination: proxy4, sourcePort: 5_002, destinationPort: 7, flags: 0x10 }))
@@ -133,7 +133,7 @@ describe("of a client whose address has moved away from the gateway that it is a
       _tag: "SetSiblings",
       gateway: 0,
       draining: true,
-      siblings: [{ gateway: 1, address: "10.0.0.2", port: 51_820, draining: true }]
+      siblings: [{ gateway: 1, epoch: 1, address: "10.0.0.2", port: 51_820, draining: true }]
     })
     site.deliver()
     const before = site.gateways.map((each) => each.count("hand_over.sent"))
@@ -233,7 +233,7 @@ describe("what only seems to come from another gateway", () => {
   /** Its worker begins anew, and is heard of. */
   const startAnew = (site: ReturnType<typeof moved>): void => {
     site.pass(1_000)
-    const siblings = [{ gateway: 0, address: "10.0.0.1", port: 51_820, draining: true }]
+    const siblings = [{ gateway: 0, epoch: 1, address: "10.0.0.1", port: 51_820, draining: true }]
     for (const gateway of [5, 1]) site.gateways[1].tell({ _tag: "SetSiblings", gateway, draining: false, siblings })
     site.deliver()
   }
@@ -245,6 +245,15 @@ describe("what only seems to come from another gateway", () => {
     site.gateways[0].hear(bytes)
     assert.strictEqual(refused(), before + 1)
     assert.deepStrictEqual(forwarded(site), [0, 0])
+  })
+
+  it("is heard of one whose clock was set back, once it is known that this is another life of it", () => {
+    const { bytes, site } = underWay()
+    startAnew(site)
+    const siblings = [{ gateway: 1, epoch: 2, address: "10.0.0.2", port: 51_820, draining: false }]
+    site.gateways[0].tell({ _tag: "SetSiblings", gateway: 0, draining: true, siblings })
+    site.gateways[0].hear(bytes)
+    assert.deepStrictEqual(forwarded(site), [1, 0])
   })
 
   it("does not keep that one from being heard, however many numbers somebody else makes up", () => {

@@ -80,8 +80,8 @@ describe("a gateway that gives its clients away", () => {
       heartbeat(4, 1_000)
     )
     assert.deepStrictEqual(new Draining().see(all, 0, false), [
-      { gateway: 1, address: "192.0.2.1", port: 51_820, draining: true },
-      { gateway: 2, address: null, port: 51_820, draining: false }
+      { gateway: 1, epoch: 1, address: "192.0.2.1", port: 51_820, draining: true },
+      { gateway: 2, epoch: 1, address: null, port: 51_820, draining: false }
     ])
   })
 })

@@ -84,7 +84,7 @@ export const makeTwoGateways = (keys: ReadonlyArray<Uint8Array | undefined> = []
   }
   const siblings = (draining: number | null): void => {
     for (const no of [0, 1] as const) {
-      const sibling = { gateway: 1 - no, address: own[1 - no]!, port, draining: draining === 1 - no }
+      const sibling = { gateway: 1 - no, epoch: 1, address: own[1 - no]!, port, draining: draining === 1 - no }
       gateways[no].tell({ _tag: "SetSiblings", gateway: no, draining: draining === no, siblings: [sibling] })
     }
     deliver()

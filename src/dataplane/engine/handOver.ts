@@ -61,6 +61,7 @@ const settledMs = 5_000
 const label = new TextEncoder().encode("sallyport hand-over v1")
 
 interface Sibling {
+  epoch: number
   /** As it was told last. */
   told: string
   draining: boolean
@@ -178,10 +179,11 @@ export class HandOver {
     for (const sibling of this.siblings.values()) forget(sibling)
   }
 
-  private place({ address, draining, gateway, port }: SetSiblings["siblings"][number]): void {
+  private place({ address, draining, epoch, gateway, port }: SetSiblings["siblings"][number]): void {
     const told = `${address} ${port}`
     const known = this.siblings.get(gateway)
     const sibling = known ?? {
+      epoch,
       told: "",
       draining,
       at: makeEndpoint(),
@@ -191,6 +193,9 @@ export class HandOver {
       window: new ReplayWindow()
     }
     this.siblings.set(gateway, sibling)
+    // Its clock may have been set back meanwhile.
+    if (sibling.epoch !== epoch) forget(sibling)
+    sibling.epoch = epoch
     sibling.draining = draining
     const remote = address === null ? undefined : parseAddress(address)
     if (remote === undefined || sibling.told === told) return
