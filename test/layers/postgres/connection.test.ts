@@ -154,14 +154,18 @@ describe("the connection to a site's PostgreSQL", { timeout: 60_000 }, () => {
       const primary = yield* startPostgres()
       const database = yield* primary.database
       const standby = yield* startPostgres({ standbyOf: primary })
-      const asked = yield* Effect.provide(askHosts(addressOf(database, standby, primary)), NodeServices.layer)
-      assert.deepStrictEqual(
-        asked.map(({ at, isStandby, problem }) => [at, isStandby, problem === null]),
-        [
-          [`127.0.0.1:${standby.port}`, true, false],
-          [`127.0.0.1:${primary.port}`, false, true]
-        ]
-      )
+      const address = addressOf(database, standby, primary)
+      for (const host of ["127.0.0.1", "localhost"]) {
+        const named = { ...address, hosts: address.hosts.map(({ port }) => ({ host, port })) }
+        const asked = yield* Effect.provide(askHosts(named), NodeServices.layer)
+        assert.deepStrictEqual(
+          asked.map(({ at, isStandby, problem }) => [at, isStandby, problem === null]),
+          [
+            [`${host}:${standby.port}`, true, false],
+            [`${host}:${primary.port}`, false, true]
+          ]
+        )
+      }
       const store = yield* openStore(live(addressOf(database, standby, primary)))
       assert.include(yield* store.status, { _tag: "Connected", at: `127.0.0.1:${primary.port}` })
       yield* store.write([put(1)])
