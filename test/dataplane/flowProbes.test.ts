@@ -184,6 +184,19 @@ describe("a segment from where a client may have a connection to", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.effect("waits for such a name, however many have done so in vain", () =>
+    Effect.gen(function* () {
+      const { client } = yield* arrived(addresses(1, 2, "Unasked"))
+      for (let n = 1; n <= 256; n++) yield* reply(client, segment({ destinationPort: 50_000 + n }))
+      yield* TestClock.adjust("2100 millis")
+      yield* reply(client, segment())
+
+      yield* send(addresses(1, 3, "Resolving"), addresses(1, 3, "Resolved", [real4]))
+
+      assert.deepStrictEqual(probesOf(client), [[proxy4, 4_999, answered, 20]])
+    }).pipe(Effect.provide(layer))
+  )
+
   it.effect("is asked about once a second", () =>
     Effect.gen(function* () {
       const { client } = yield* arrived()
