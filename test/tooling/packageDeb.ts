@@ -34,6 +34,9 @@ const fail = (line: string): never => {
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
+// A program that fails has told why itself.
+process.on("uncaughtException", ({ message }) => fail(message.split("\n", 1)[0]!))
+
 const { values } = parseArgs({
   options: { arch: { type: "string", default: process.arch === "arm64" ? "arm64" : "amd64" }, out: { type: "string" } }
 })
